@@ -1,0 +1,20 @@
+"""Alembic's entry: runs the migrations on the database of the settings, or of the connection it is handed."""
+
+from alembic import context
+from sqlalchemy import create_engine
+
+from storage.models import Table
+from storage.settings import DatabaseSettings
+
+
+def run() -> None:
+    """Migrate in one transaction; two that start at once wait for each other."""
+    engine = create_engine(DatabaseSettings().sqlalchemy_url())
+    with engine.begin() as connection:
+        connection.exec_driver_sql("select pg_advisory_xact_lock(hashtext('innkeeper.migrations'))")
+        context.configure(connection=connection, target_metadata=Table.metadata, compare_server_default=True)
+        context.run_migrations()
+    engine.dispose()
+
+
+run()

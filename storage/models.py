@@ -1,0 +1,386 @@
+"""The schema's truth: every table, with what it is for. Migrations are made from here.
+
+`inventory`, `booking` and what hangs on them are written by the owner of the room's partition alone, and have no foreign
+keys to the describing tables (hotel, room, app_user): the ledger can be rebuilt from the log without them.
+Money is integers in minor units; surge is in thousandths; times are UTC; dates are hotel-local.
+"""
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from topics.values import BookingStatus
+
+
+class Table(DeclarativeBase):
+    """What all tables share: how Python types are stored."""
+
+    type_annotation_map = {
+        str: Text,
+        int: BigInteger,
+        bytes: LargeBinary,
+        datetime: DateTime(timezone=True),
+        date: Date,
+        list[str]: ARRAY(Text),
+        dict[str, Any]: JSONB,
+    }
+
+
+def created() -> Mapped[datetime]:
+    """Return a column that holds when its row was made."""
+    return mapped_column(server_default=func.now())
+
+
+# Describing data: ordinary transactions of the ingress.
+
+
+class AppUser(Table):
+    """An account. E-mail addresses are unique whatever their case."""
+
+    __tablename__ = "app_user"
+    __table_args__ = (
+        Index("app_user_email", text("lower(email)"), unique=True),
+        CheckConstraint("gender in ('MALE', 'FEMALE')", name="gender"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    email: Mapped[str]
+    password_hash: Mapped[str]
+    name: Mapped[str | None]
+    date_of_birth: Mapped[date | None]
+    gender: Mapped[str | None]
+    roles: Mapped[list[str]] = mapped_column(server_default=text("'{GUEST}'"))
+    created_at: Mapped[datetime] = created()
+
+
+class Guest(Table):
+    """A person whom an account may name as staying."""
+
+    __tablename__ = "guest"
+    __table_args__ = (
+        CheckConstraint("gender in ('MALE', 'FEMALE')", name="gender"),
+        CheckConstraint("age between 0 and 150", name="age"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("app_user.id"), index=True)
+    name: Mapped[str]
+    gender: Mapped[str | None]
+    age: Mapped[int | None] = mapped_column(Integer)
+    created_at: Mapped[datetime] = created()
+
+
+class Hotel(Table):
+    """A hotel as it describes itself. Its prices are in one currency."""
+
+    __tablename__ = "hotel"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("app_user.id"), index=True)
+    name: Mapped[str]
+    city: Mapped[str] = mapped_column(index=True)
+    currency: Mapped[str]
+    active: Mapped[bool] = mapped_column(server_default=text("false"))
+    photos: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    amenities: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    contact_phone: Mapped[str | None]
+    contact_email: Mapped[str | None]
+    contact_address: Mapped[str | None]
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = created()
+
+
+class Room(Table):
+    """A room type of a hotel, as described; what is on sale is in `inventory`."""
+
+    __tablename__ = "room"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    hotel_id: Mapped[int] = mapped_column(ForeignKey("hotel.id"), index=True)
+    type: Mapped[str]
+    base_price_minor: Mapped[int]
+    total_count: Mapped[int] = mapped_column(Integer)
+    capacity: Mapped[int] = mapped_column(Integer)
+    photos: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    amenities: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = created()
+
+
+class IdempotencyKey(Table):
+    """Which command a client's Idempotency-Key stands for; written before the command is produced."""
+
+    __tablename__ = "idempotency_key"
+
+    user_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    endpoint: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_hash: Mapped[bytes]
+    command_id: Mapped[str]
+    booking_id: Mapped[UUID]
+    created_at: Mapped[datetime] = created()
+
+
+# The ledger: written by the owner of the room's partition alone.
+
+
+class Inventory(Table):
+    """One row for a room and a night. The checks are the last line of defence; the owner decides before them."""
+
+    __tablename__ = "inventory"
+    __table_args__ = (
+        CheckConstraint("booked_count >= 0", name="booked"),
+        CheckConstraint("reserved_count >= 0", name="reserved"),
+        CheckConstraint("booked_count + reserved_count <= total_count", name="never_oversold"),
+        CheckConstraint("price_minor >= 0 and surge_milli > 0", name="price"),
+        Index("inventory_date", "date"),
+        {"postgresql_with": {"fillfactor": "50"}},
+    )
+
+    room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    date: Mapped[date] = mapped_column(primary_key=True)
+    hotel_id: Mapped[int]
+    total_count: Mapped[int] = mapped_column(Integer)
+    booked_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    reserved_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    price_minor: Mapped[int]
+    surge_milli: Mapped[int] = mapped_column(Integer, server_default=text("1000"))
+    closed: Mapped[bool] = mapped_column(server_default=text("false"))
+    currency: Mapped[str]
+
+
+class Booking(Table):
+    """One booking, refused ones too. `version` counts its events; `payments` lists the money that arrived for it."""
+
+    __tablename__ = "booking"
+    __table_args__ = (
+        CheckConstraint(
+            "status in ({})".format(
+                ", ".join(f"'{status}'" for status in BookingStatus if status is not BookingStatus.PENDING)
+            ),
+            name="status",
+        ),
+        Index("booking_user", "user_id"),
+        Index("booking_room_stay", "room_id", "check_in"),
+        Index(
+            "booking_hold",
+            "status",
+            "hold_expires_at",
+            postgresql_where=text("hold_expires_at is not null"),
+        ),
+        {"postgresql_with": {"fillfactor": "80"}},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[int | None]
+    hotel_id: Mapped[int]
+    room_id: Mapped[int]
+    check_in: Mapped[date]
+    check_out: Mapped[date]
+    rooms_count: Mapped[int] = mapped_column(Integer)
+    status: Mapped[str]
+    terms: Mapped[str]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    rejection: Mapped[str | None]
+    hold_expires_at: Mapped[datetime | None]
+    payment_attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    session_id: Mapped[str | None]
+    payments: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+    failure: Mapped[str | None]
+    cancel_reason: Mapped[str | None]
+    version: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class BookingGuest(Table):
+    """Who stays."""
+
+    __tablename__ = "booking_guest"
+
+    booking_id: Mapped[UUID] = mapped_column(primary_key=True)
+    guest_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+# How far each consumer has come.
+
+
+class TopicIncarnation(Table):
+    """One life of a topic: its name, the broker's id for it, and a number that counts up when it is made anew."""
+
+    __tablename__ = "topic_incarnation"
+    __table_args__ = (Index("topic_incarnation_topic", "topic", "id"),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    topic: Mapped[str]
+    broker_id: Mapped[str]
+    created_at: Mapped[datetime] = created()
+
+
+class LogCursor(Table):
+    """How far a consumer has come in a partition; whoever holds its row lock is the partition's only writer."""
+
+    __tablename__ = "log_cursor"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "20"}},)
+
+    consumer: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    incarnation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    applied: Mapped[int] = mapped_column(server_default=text("-1"))
+    published: Mapped[int] = mapped_column(server_default=text("-1"))
+    sequence: Mapped[int] = mapped_column(server_default=text("0"))
+    last_time: Mapped[datetime | None]
+    last_hash: Mapped[bytes | None]
+
+
+class Outcome(Table):
+    """The exact records that a run of commands led to, until the broker has them."""
+
+    __tablename__ = "outcome"
+
+    consumer: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    incarnation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    last_offset: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    records: Mapped[bytes]
+    created_at: Mapped[datetime] = created()
+
+
+class DeadLetter(Table):
+    """A record that could not be read, counted so that a bad deploy stops instead of pouring the log away."""
+
+    __tablename__ = "dead_letter"
+
+    consumer: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    incarnation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    offset: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    reason: Mapped[str]
+    created_at: Mapped[datetime] = created()
+
+
+# Money: what payments owes Stripe, one row a call, with its exact parameters.
+
+
+class CheckoutSession(Table):
+    """A Checkout Session of one payment attempt. `next_attempt_at` set: a call to Stripe is owed then."""
+
+    __tablename__ = "checkout_session"
+    __table_args__ = (
+        Index("checkout_session_session", "session_id", unique=True),
+        Index("checkout_session_due", "next_attempt_at", postgresql_where=text("next_attempt_at is not null")),
+        CheckConstraint(
+            "status in ('creating', 'open', 'closing', 'complete', 'expired', 'failed')", name="status"
+        ),
+    )
+
+    booking_id: Mapped[UUID] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    room_id: Mapped[int]
+    status: Mapped[str]
+    params: Mapped[dict[str, Any]]
+    idempotency_key: Mapped[str]
+    session_id: Mapped[str | None]
+    url: Mapped[str | None]
+    expires_at: Mapped[datetime]
+    causation: Mapped[str]
+    correlation: Mapped[str]
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    last_error: Mapped[str | None]
+    next_attempt_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = created()
+
+
+class Refund(Table):
+    """A refund in full of one payment. `next_attempt_at` set: a call to Stripe is owed then."""
+
+    __tablename__ = "refund"
+    __table_args__ = (
+        Index("refund_due", "next_attempt_at", postgresql_where=text("next_attempt_at is not null")),
+        Index("refund_booking", "booking_id"),
+        CheckConstraint("status in ('creating', 'pending', 'succeeded', 'failed')", name="status"),
+    )
+
+    payment_intent: Mapped[str] = mapped_column(primary_key=True)
+    booking_id: Mapped[UUID]
+    room_id: Mapped[int]
+    status: Mapped[str]
+    params: Mapped[dict[str, Any]]
+    idempotency_key: Mapped[str]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    reason: Mapped[str]
+    refund_id: Mapped[str | None]
+    causation: Mapped[str]
+    correlation: Mapped[str]
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    last_error: Mapped[str | None]
+    next_attempt_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = created()
+
+
+# Read models: disposable, rebuilt from the log.
+
+
+class BookingTimeline(Table):
+    """A booking's whole history, one row an event, in the order of the log."""
+
+    __tablename__ = "booking_timeline"
+
+    booking_id: Mapped[UUID] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    event_id: Mapped[str]
+    type: Mapped[str]
+    time: Mapped[datetime]
+    causation: Mapped[str | None]
+    event: Mapped[dict[str, Any]]
+
+
+class RoomPrice(Table):
+    """What one night of a room costs as the events tell it; `hotel_min_price` is taken from here."""
+
+    __tablename__ = "room_price"
+    __table_args__ = (Index("room_price_hotel", "hotel_id", "date"),)
+
+    room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    date: Mapped[date] = mapped_column(primary_key=True)
+    hotel_id: Mapped[int]
+    price_minor: Mapped[int]
+    surge_milli: Mapped[int] = mapped_column(Integer)
+    closed: Mapped[bool]
+    currency: Mapped[str]
+
+
+class HotelMinPrice(Table):
+    """The lowest price of a night among a hotel's rooms that are open for sale; no row when none is."""
+
+    __tablename__ = "hotel_min_price"
+
+    hotel_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    date: Mapped[date] = mapped_column(primary_key=True)
+    min_price_minor: Mapped[int]
+    currency: Mapped[str]

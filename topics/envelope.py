@@ -1,0 +1,180 @@
+"""The envelope and the codec: a message becomes a Kafka record in CloudEvents 1.0 binary mode, and back.
+
+Source: CloudEvents 1.0 "Kafka Protocol Binding", binary content mode: attributes are headers `ce_...`, the data is the
+value. Extensions: `sequence` (contiguous for a partition of `booking.events`), `traceparent`, `causationid` (the
+command an event answers, or the event a command follows from) and `correlationid` (the request that started it all).
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from topics.commands import COMMANDS
+from topics.events import EVENTS
+from topics.message import Message
+
+Headers = list[tuple[str, bytes]]
+
+
+class Undecodable(Exception):
+    """The record's headers or value cannot be read as the message it says it is."""
+
+
+class UnknownType(Exception):
+    """No message of ours has this name."""
+
+
+class UnknownVersion(Exception):
+    """The name is ours but its version is newer than this reader: upgrade readers before writers."""
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sent a message, what about, when, and what it follows from. `time` is UTC; ids are at most 200 characters."""
+
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: datetime
+    causation: str | None = None
+    correlation: str | None = None
+    sequence: int | None = None
+    traceparent: str | None = None
+
+
+class Outgoing(NamedTuple):
+    """A record that is ready to be produced; `partition` None lets the key choose."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+    partition: int | None = None
+    timestamp_ms: int | None = None
+
+
+MESSAGES: Final[dict[str, type[Message]]] = {kind.wire: kind for kind in (*COMMANDS, *EVENTS)}
+_FAMILIES: Final = {wire.rpartition(".v")[0] for wire in MESSAGES}
+_DECODERS: Final = {wire: msgspec.json.Decoder(kind) for wire, kind in MESSAGES.items()}
+_ENCODER: Final = msgspec.json.Encoder()
+_CONSTANT_HEADERS: Final[Headers] = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
+
+
+def encode_value(message: Message) -> bytes:
+    """Return the message's data as JSON."""
+    return _ENCODER.encode(message)
+
+
+def encode_headers(envelope: Envelope) -> Headers:
+    """Return the envelope as Kafka headers; attributes that are None are left out."""
+    headers = [
+        *_CONSTANT_HEADERS,
+        ("ce_id", envelope.id.encode()),
+        ("ce_type", envelope.type.encode()),
+        ("ce_source", envelope.source.encode()),
+        ("ce_subject", envelope.subject.encode()),
+        ("ce_time", format_time(envelope.time)),
+    ]
+    if envelope.causation is not None:
+        headers.append(("ce_causationid", envelope.causation.encode()))
+    if envelope.correlation is not None:
+        headers.append(("ce_correlationid", envelope.correlation.encode()))
+    if envelope.sequence is not None:
+        headers.append(("ce_sequence", b"%d" % envelope.sequence))
+    if envelope.traceparent is not None:
+        headers.append(("ce_traceparent", envelope.traceparent.encode()))
+    return headers
+
+
+def decode_envelope(headers: Sequence[tuple[str, bytes]]) -> Envelope:
+    """Read the envelope from Kafka headers.
+
+    Raises:
+        Undecodable: a required attribute is missing or malformed.
+    """
+    found = dict(headers)
+    try:
+        sequence = found.get("ce_sequence")
+        return Envelope(
+            id=found["ce_id"].decode(),
+            type=found["ce_type"].decode(),
+            source=found["ce_source"].decode(),
+            subject=found["ce_subject"].decode(),
+            time=datetime.fromisoformat(found["ce_time"].decode()),
+            causation=_text(found.get("ce_causationid")),
+            correlation=_text(found.get("ce_correlationid")),
+            sequence=None if sequence is None else int(sequence),
+            traceparent=_text(found.get("ce_traceparent")),
+        )
+    except KeyError as error:
+        raise Undecodable(f"header {error} is missing") from error
+    except (ValueError, AttributeError) as error:
+        raise Undecodable(f"a header is malformed: {error}") from error
+
+
+def decode_value(wire: str, value: bytes | None) -> Message:
+    """Read a message's data by its wire name.
+
+    Raises:
+        UnknownVersion: the name is known, its version is not.
+        UnknownType: the name is not known.
+        Undecodable: the data is not what the name promises.
+    """
+    decoder = _DECODERS.get(wire)
+    if decoder is None:
+        if wire.rpartition(".v")[0] in _FAMILIES:
+            raise UnknownVersion(wire)
+        raise UnknownType(wire)
+    if value is None:
+        raise Undecodable(f"{wire} without data")
+    try:
+        return decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Undecodable(f"{wire}: {error}") from error
+
+
+def header(headers: Sequence[tuple[str, bytes]], name: str) -> bytes | None:
+    """Return one header's value, or None."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+def format_time(time: datetime) -> bytes:
+    """Return a UTC time in RFC 3339 with milliseconds."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+
+
+def command_record(
+    topic: str,
+    command: Message,
+    *,
+    id: str,
+    source: str,
+    time: datetime,
+    causation: str | None = None,
+    correlation: str | None = None,
+    traceparent: str | None = None,
+) -> Outgoing:
+    """Return the record of a command, keyed by its room; its subject is the booking, or the room where there is none."""
+    booking_id: UUID | None = getattr(command, "booking_id", None)
+    room_id: int = command.room_id  # type: ignore[attr-defined]
+    envelope = Envelope(
+        id=id,
+        type=command.wire,
+        source=source,
+        subject=f"room/{room_id}" if booking_id is None else str(booking_id),
+        time=time,
+        causation=causation,
+        correlation=correlation or id,
+        traceparent=traceparent,
+    )
+    return Outgoing(topic, b"%d" % room_id, encode_value(command), encode_headers(envelope))
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()

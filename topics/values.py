@@ -1,0 +1,85 @@
+"""The words both sides of the log agree on: states of a booking, terms, and why a request is refused."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from enum import StrEnum
+
+
+class BookingStatus(StrEnum):
+    """Where a booking stands. PENDING is never stored: it is an accepted request that is not decided yet."""
+
+    PENDING = "PENDING"
+    REJECTED = "REJECTED"
+    RESERVED = "RESERVED"
+    GUESTS_ADDED = "GUESTS_ADDED"
+    PAYMENTS_PENDING = "PAYMENTS_PENDING"
+    CONFIRMED = "CONFIRMED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+
+class Terms(StrEnum):
+    """How a stay is paid: before arrival within the hold, or at the hotel (confirmed at once, trusted writers only)."""
+
+    PREPAID = "prepaid"
+    AT_HOTEL = "at_hotel"
+
+
+class Rejection(StrEnum):
+    """Why a reservation is refused, in the order in which `decide` checks."""
+
+    NO_NIGHTS = "no_nights"
+    NO_ROOMS = "no_rooms"
+    NEGATIVE_RATE = "negative_rate"
+    NIGHT_NOT_OPEN = "night_not_open"
+    ROOM_OF_ANOTHER_HOTEL = "room_of_another_hotel"
+    NIGHT_CLOSED = "night_closed"
+    SOLD_OUT = "sold_out"
+
+
+class Refusal(StrEnum):
+    """Why a command about an existing booking is refused, in the order in which `decide` checks."""
+
+    BOOKING_NOT_FOUND = "booking_not_found"
+    NOT_YOUR_BOOKING = "not_your_booking"
+    HOLD_EXPIRED = "hold_expired"
+    WRONG_STATUS = "wrong_status"
+    NO_GUESTS = "no_guests"
+    STALE_SESSION = "stale_session"
+    UNKNOWN_PAYMENT = "unknown_payment"
+
+
+class NightRefusal(StrEnum):
+    """Why one night of a manager's change keeps its values, in the order in which `decide` checks."""
+
+    NOT_OPEN = "not_open"
+    TOTAL_BELOW_SOLD = "total_below_sold"
+
+
+class CancelReason(StrEnum):
+    """Who or what ended a booking before its time."""
+
+    BY_GUEST = "by_guest"
+    BY_HOTEL = "by_hotel"
+    PAYMENT_CLOSED = "payment_closed"
+
+
+class RefundReason(StrEnum):
+    """Why money that arrived is sent back in full."""
+
+    BOOKING_CANCELLED = "booking_cancelled"
+    NIGHTS_GONE = "nights_gone"
+    SECOND_PAYMENT = "second_payment"
+    WRONG_AMOUNT = "wrong_amount"
+    UNKNOWN_BOOKING = "unknown_booking"
+
+
+def nights_of(check_in: date, check_out: date) -> Iterator[date]:
+    """Yield every night of [check_in, check_out); the check-out day is not a night."""
+    for offset in range((check_out - check_in).days):
+        yield check_in + timedelta(days=offset)
+
+
+def night_price_minor(price_minor: int, surge_milli: int) -> int:
+    """Return one night's price in minor units: price x surge (thousandths), rounded half-up."""
+    return (price_minor * surge_milli + 500) // 1000
