@@ -156,7 +156,7 @@ class Inventory(Table):
     )
 
     room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    date: Mapped[date] = mapped_column(primary_key=True)
+    night: Mapped[date] = mapped_column("date", primary_key=True)
     hotel_id: Mapped[int]
     total_count: Mapped[int] = mapped_column(Integer)
     booked_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
@@ -367,7 +367,7 @@ class RoomPrice(Table):
     __table_args__ = (Index("room_price_hotel", "hotel_id", "date"),)
 
     room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    date: Mapped[date] = mapped_column(primary_key=True)
+    night: Mapped[date] = mapped_column("date", primary_key=True)
     hotel_id: Mapped[int]
     price_minor: Mapped[int]
     surge_milli: Mapped[int] = mapped_column(Integer)
@@ -381,6 +381,6 @@ class HotelMinPrice(Table):
     __tablename__ = "hotel_min_price"
 
     hotel_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    date: Mapped[date] = mapped_column(primary_key=True)
+    night: Mapped[date] = mapped_column("date", primary_key=True)
     min_price_minor: Mapped[int]
     currency: Mapped[str]
