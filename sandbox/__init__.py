@@ -1,0 +1,1 @@
+"""Local stand-ins for everything outside the product, and `python -m sandbox` to run the lot."""

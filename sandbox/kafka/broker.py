@@ -1,0 +1,163 @@
+"""One Apache Kafka broker (KRaft, its own controller) on 127.0.0.1, with its data in a folder."""
+
+import asyncio
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from sandbox.kafka import jars
+from sandbox.ports import free_port
+from sandbox.processes import Service, run, tail
+
+CLUSTER_ID = "aW5ua2VlcGVyLXNhbmRib3"
+LARGEST_MESSAGE_BYTES = 9 * 1024 * 1024
+# A small heap that stays as it is, and the collector with the fewest threads: the machine is small.
+HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData")
+# The start ends before the second compiler pays; formatting a folder is a matter of starting Java.
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData")
+
+
+class Kafka(Service):
+    """A broker that keeps its data, and its port, when it is stopped or killed and started again.
+
+    `with Kafka(folder) as kafka:` or `async with`, then `kafka.url`.
+    """
+
+    def __init__(
+        self, folder: Path, port: int | None = None, extra_java_options: Sequence[str] = ()
+    ) -> None:
+        super().__init__("kafka")
+        self.folder = folder.resolve()
+        self.port = port or free_port()
+        self._controller_port = free_port()
+        self._extra_java_options = extra_java_options
+
+    @property
+    def url(self) -> str:
+        """What clients call the bootstrap server: `127.0.0.1:port`."""
+        return f"127.0.0.1:{self.port}"
+
+    async def prepare(self) -> None:
+        """Write the configuration; format the folder when it is new; fetch the jars if need be."""
+        jars.fetch()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._configuration.write_text(self._properties())
+        if not (self.folder / "log" / "meta.properties").exists():
+            tool = ("kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID)
+            command = self._java(SHORT_LIVED, *tool, "--config", str(self._configuration))
+            await run(command, {}, self._log)
+
+    def command(self) -> Sequence[str]:
+        options = (*HEAP, *self._extra_java_options)
+        return self._java(options, "kafka.Kafka", str(self._configuration))
+
+    def environment(self) -> Mapping[str, str]:
+        return {"LC_ALL": "C.UTF-8"}
+
+    def output(self) -> IO[bytes] | int:
+        return self._log.open("ab")
+
+    async def is_ready(self) -> bool:
+        """Whether the broker answers as the cluster's leader, not merely listens."""
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        writer.close()
+        return await answers(self.url)
+
+    def last_words(self) -> str:
+        return tail(self._log)
+
+    @property
+    def _configuration(self) -> Path:
+        return self.folder / "server.properties"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "kafka.log"
+
+    def _java(self, options: Sequence[str], *arguments: str) -> list[str]:
+        archive = jars.class_archive()
+        return [
+            "java",
+            *options,
+            *((f"-XX:SharedArchiveFile={archive}",) if archive.exists() else ()),
+            "-Xlog:disable",
+            "-Xlog:all=error:stderr",
+            f"-Dlog4j2.configurationFile={jars.HERE / 'log4j2.properties'}",
+            "-cp",
+            f"{jars.folder() / 'jars'}/*",
+            *arguments,
+        ]
+
+    def _properties(self) -> str:
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"PLAINTEXT://{self.url},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.url}",
+            "log.dirs": self.folder / "log",
+            **SETTINGS,
+        }
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+SETTINGS: Mapping[str, object] = {
+    # Topics come from the catalogue alone; a typing error must not make one.
+    "auto.create.topics.enable": "false",
+    "message.max.bytes": LARGEST_MESSAGE_BYTES,
+    # A lone worker starts at once, and a test may ask for a short session.
+    "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1000,
+    # After a SIGKILL the broker may come back once its old session is over (else after 9 s).
+    "broker.session.timeout.ms": 2000,
+    "broker.heartbeat.interval.ms": 500,
+    # There is one broker to hold everything.
+    "offsets.topic.replication.factor": 1,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    "offsets.topic.num.partitions": 5,
+    "transaction.state.log.num.partitions": 1,
+    "share.coordinator.state.topic.num.partitions": 1,
+    # Few threads and little memory: the broker shares two cores with everything else.
+    "num.network.threads": 2,
+    "num.io.threads": 2,
+    "num.recovery.threads.per.data.dir": 2,
+    "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
+}
+
+
+async def answers(url: str) -> bool:
+    """Whether a broker at `url` tells of a cluster with a controller."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=url, request_timeout_ms=2000)
+    try:
+        await admin.start()
+        cluster = await admin.describe_cluster()
+        return bool(cluster["brokers"])
+    except (KafkaError, OSError):
+        return False
+    finally:
+        await admin.close()
+
+
+async def archive_classes() -> None:
+    """Let Java keep its loaded classes in a file, which halves the start; once for each version."""
+    if jars.class_archive().exists():
+        return
+    with tempfile.TemporaryDirectory(prefix="kafka-classes-") as name:
+        fresh = jars.folder() / f"{Path(name).name}.jsa"
+        try:
+            async with Kafka(Path(name), extra_java_options=(f"-XX:ArchiveClassesAtExit={fresh}",)):
+                pass
+            fresh.rename(jars.class_archive())
+        finally:
+            fresh.unlink(missing_ok=True)
