@@ -7,14 +7,14 @@ from datetime import date
 from typing import ClassVar
 from uuid import UUID
 
-from topics.message import Message
+from topics.message import Int32, Int64, Message
 from topics.values import CancelReason, Terms
 
 
 class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
     """A request that the owner of `room_id` decides."""
 
-    room_id: int
+    room_id: Int64
 
 
 class BookingCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,11 +27,11 @@ class OpenInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Put the nights of [first_night, end_night) on sale; nights that are open already stay as they are."""
 
     wire: ClassVar[str] = "inventory.open.v1"
-    hotel_id: int
+    hotel_id: Int64
     first_night: date
     end_night: date
-    total_count: int
-    price_minor: int
+    total_count: Int32
+    price_minor: Int64
     currency: str
 
 
@@ -41,10 +41,10 @@ class ChangeInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
     wire: ClassVar[str] = "inventory.change.v1"
     first_night: date
     end_night: date
-    price_minor: int | None = None
-    surge_milli: int | None = None
+    price_minor: Int64 | None = None
+    surge_milli: Int32 | None = None
     closed: bool | None = None
-    total_count: int | None = None
+    total_count: Int32 | None = None
 
 
 class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,36 +54,36 @@ class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
     """
 
     wire: ClassVar[str] = "booking.reserve.v1"
-    user_id: int | None = None
-    hotel_id: int
+    user_id: Int64 | None = None
+    hotel_id: Int64
     check_in: date
     check_out: date
-    rooms_count: int = 1
-    hold_seconds: int = 900
+    rooms_count: Int32 = 1
+    hold_seconds: Int32 = 900
     terms: Terms = Terms.PREPAID
-    agreed_nightly_minor: int | None = None
+    agreed_nightly_minor: Int64 | None = None
 
 
 class AddGuests(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Name who will stay; replaces those named before."""
 
     wire: ClassVar[str] = "booking.add_guests.v1"
-    user_id: int
-    guest_ids: tuple[int, ...]
+    user_id: Int64
+    guest_ids: tuple[Int64, ...]
 
 
 class RequestPayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """The guest wants to pay."""
 
     wire: ClassVar[str] = "booking.request_payment.v1"
-    user_id: int
+    user_id: Int64
 
 
 class RecordSession(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Payments opened a Checkout Session for this attempt."""
 
     wire: ClassVar[str] = "booking.record_session.v1"
-    attempt: int
+    attempt: Int32
     session_id: str
 
 
@@ -93,7 +93,7 @@ class ConfirmPayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tr
     wire: ClassVar[str] = "booking.confirm_payment.v1"
     session_id: str
     payment_intent: str
-    amount_minor: int
+    amount_minor: Int64
     currency: str
 
 
@@ -118,7 +118,7 @@ class CancelBooking(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tru
     """
 
     wire: ClassVar[str] = "booking.cancel.v1"
-    user_id: int | None = None
+    user_id: Int64 | None = None
     reason: CancelReason = CancelReason.BY_GUEST
 
 
@@ -134,7 +134,7 @@ class RecordRefund(BookingCommand, frozen=True, kw_only=True, omit_defaults=True
     wire: ClassVar[str] = "booking.record_refund.v1"
     payment_intent: str
     refund_id: str
-    amount_minor: int
+    amount_minor: Int64
 
 
 COMMANDS: tuple[type[Command], ...] = (

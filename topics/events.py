@@ -14,6 +14,7 @@ from topics.message import Message
 from topics.values import (
     BookingStatus,
     CancelReason,
+    InventoryRefusal,
     NightRefusal,
     RefundReason,
     Refusal,
@@ -63,6 +64,14 @@ class InventoryChanged(Event, frozen=True, kw_only=True):
     closed: bool | None = None
     total_count: int | None = None
     refused: tuple[RefusedNight, ...] = ()
+
+
+class InventoryUnchanged(Event, frozen=True, kw_only=True):
+    """A command about inventory changed nothing: it stood already, or it is refused for `reason`."""
+
+    wire: ClassVar[str] = "inventory.unchanged.v1"
+    command: str
+    reason: InventoryRefusal | None = None
 
 
 class BookingReserved(BookingEvent, frozen=True, kw_only=True):
@@ -191,6 +200,7 @@ class CommandRepeated(BookingEvent, frozen=True, kw_only=True):
 EVENTS: tuple[type[Event], ...] = (
     InventoryOpened,
     InventoryChanged,
+    InventoryUnchanged,
     BookingReserved,
     BookingRejected,
     GuestsAdded,

@@ -1,8 +1,12 @@
 """What every message on the log is: a frozen, keyword-only value with a wire name of its own."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+
+#: Integers that PostgreSQL can hold; anything beyond is refused when a command is read.
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,10 @@ class Terms(StrEnum):
     AT_HOTEL = "at_hotel"
 
 
+#: The most nights one command about inventory may name, and the most that a stay is looked up for.
+MOST_NIGHTS = 1100
+
+
 class Rejection(StrEnum):
     """Why a reservation is refused, in the order in which `decide` checks."""
 
@@ -47,6 +51,16 @@ class Refusal(StrEnum):
     NO_GUESTS = "no_guests"
     STALE_SESSION = "stale_session"
     UNKNOWN_PAYMENT = "unknown_payment"
+
+
+class InventoryRefusal(StrEnum):
+    """Why a command about inventory is refused as a whole, in the order in which `decide` checks."""
+
+    NO_NIGHTS = "no_nights"
+    TOO_MANY_NIGHTS = "too_many_nights"
+    COUNT_OUT_OF_RANGE = "count_out_of_range"
+    PRICE_OUT_OF_RANGE = "price_out_of_range"
+    SURGE_OUT_OF_RANGE = "surge_out_of_range"
 
 
 class NightRefusal(StrEnum):

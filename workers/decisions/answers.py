@@ -1,0 +1,40 @@
+"""The two answers that change nothing: the effect stood already, or the rules refuse."""
+
+from topics.commands import BookingCommand
+from topics.events import CommandRefused, CommandRepeated, Event
+from topics.values import Refusal
+from workers.decisions.state import Booking
+
+
+def repeated(booking: Booking, command: BookingCommand) -> tuple[Event, ...]:
+    """Answer with the present state."""
+    return (
+        CommandRepeated(
+            room_id=command.room_id,
+            booking_id=command.booking_id,
+            command=command.wire,
+            booking_status=booking.status,
+        ),
+    )
+
+
+def refused(booking: Booking | None, command: BookingCommand, reason: Refusal) -> tuple[Event, ...]:
+    """Answer why not."""
+    return (
+        CommandRefused(
+            room_id=command.room_id,
+            booking_id=command.booking_id,
+            command=command.wire,
+            reason=reason,
+            booking_status=None if booking is None else booking.status,
+        ),
+    )
+
+
+def not_theirs(booking: Booking | None, room_id: int, user_id: int | None) -> Refusal | None:
+    """Tell why this user may not touch the booking; `user_id` None is a trusted writer."""
+    if booking is None or booking.room_id != room_id:
+        return Refusal.BOOKING_NOT_FOUND
+    if user_id is not None and booking.user_id != user_id:
+        return Refusal.NOT_YOUR_BOOKING
+    return None

@@ -1,0 +1,175 @@
+"""Who gets which night: reserving, naming guests, cancelling, and the end of a hold."""
+
+from datetime import datetime, timedelta
+
+from topics.commands import AddGuests, CancelBooking, ExpireHold, ReserveStay
+from topics.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingExpired,
+    BookingRejected,
+    BookingReserved,
+    Event,
+    GuestsAdded,
+    RefundRequested,
+)
+from topics.values import (
+    BookingStatus,
+    RefundReason,
+    Refusal,
+    Rejection,
+    Terms,
+    night_price_minor,
+    nights_of,
+)
+from workers.decisions.answers import not_theirs, refused, repeated
+from workers.decisions.state import Booking, State, live
+
+
+def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, ...]:
+    """Hold the stay if every night of it is on sale and free; a booking that exists already stays as it is."""
+    booking = state.booking
+    if booking is not None:
+        if booking.room_id != command.room_id:
+            return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+        return repeated(booking, command)
+    reason = rejection(state, command)
+    if reason is not None:
+        return (_rejected(command, reason),)
+    reserved = _reserved(state, command, now)
+    if command.terms is Terms.PREPAID:
+        return (reserved,)
+    return (
+        reserved,
+        BookingConfirmed(
+            room_id=command.room_id,
+            booking_id=command.booking_id,
+            amount_minor=reserved.amount_minor,
+            currency=reserved.currency,
+        ),
+    )
+
+
+def rejection(state: State, command: ReserveStay) -> Rejection | None:
+    """Return the first reason, in the order of `Rejection`, why the stay cannot be reserved."""
+    if command.check_in >= command.check_out:
+        return Rejection.NO_NIGHTS
+    if command.rooms_count < 1:
+        return Rejection.NO_ROOMS
+    if command.agreed_nightly_minor is not None and command.agreed_nightly_minor < 0:
+        return Rejection.NEGATIVE_RATE
+    nights = []
+    for day in nights_of(command.check_in, command.check_out):
+        night = state.nights.get(day)
+        if night is None:
+            return Rejection.NIGHT_NOT_OPEN
+        nights.append(night)
+    if nights[0].hotel_id != command.hotel_id:
+        return Rejection.ROOM_OF_ANOTHER_HOTEL
+    if any(night.closed for night in nights):
+        return Rejection.NIGHT_CLOSED
+    if any(night.free_count < command.rooms_count for night in nights):
+        return Rejection.SOLD_OUT
+    return None
+
+
+def _reserved(state: State, command: ReserveStay, now: datetime) -> BookingReserved:
+    nights = [state.nights[day] for day in nights_of(command.check_in, command.check_out)]
+    nightly = command.agreed_nightly_minor
+    if nightly is None:
+        per_room = sum(night_price_minor(night.price_minor, night.surge_milli) for night in nights)
+    else:
+        per_room = nightly * len(nights)
+    prepaid = command.terms is Terms.PREPAID
+    return BookingReserved(
+        room_id=command.room_id,
+        booking_id=command.booking_id,
+        user_id=command.user_id,
+        hotel_id=command.hotel_id,
+        check_in=command.check_in,
+        check_out=command.check_out,
+        rooms_count=command.rooms_count,
+        amount_minor=per_room * command.rooms_count,
+        currency=nights[0].currency,
+        terms=command.terms,
+        hold_expires_at=now + timedelta(seconds=command.hold_seconds) if prepaid else None,
+    )
+
+
+def _rejected(command: ReserveStay, reason: Rejection) -> BookingRejected:
+    return BookingRejected(
+        room_id=command.room_id,
+        booking_id=command.booking_id,
+        user_id=command.user_id,
+        hotel_id=command.hotel_id,
+        check_in=command.check_in,
+        check_out=command.check_out,
+        rooms_count=command.rooms_count,
+        terms=command.terms,
+        reason=reason,
+    )
+
+
+def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, ...]:
+    """Name who stays, as often as the guest likes until payment is asked for."""
+    booking = state.booking
+    reason = not_theirs(booking, command.room_id, command.user_id)
+    if booking is None or reason is not None:
+        return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
+    if booking.status is BookingStatus.EXPIRED:
+        return refused(booking, command, Refusal.HOLD_EXPIRED)
+    if live(booking) and booking.guest_ids == command.guest_ids:
+        return repeated(booking, command)
+    if booking.status not in (BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED):
+        return refused(booking, command, Refusal.WRONG_STATUS)
+    if not command.guest_ids:
+        return refused(booking, command, Refusal.NO_GUESTS)
+    return (
+        GuestsAdded(room_id=booking.room_id, booking_id=booking.id, guest_ids=command.guest_ids),
+    )
+
+
+def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, ...]:
+    """End the booking: its nights go back on sale, and money that was kept goes back in full."""
+    booking = state.booking
+    reason = not_theirs(booking, command.room_id, command.user_id)
+    if booking is None or reason is not None:
+        return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
+    if booking.status is BookingStatus.CANCELLED:
+        return repeated(booking, command)
+    if booking.status is BookingStatus.EXPIRED:
+        return refused(booking, command, Refusal.HOLD_EXPIRED)
+    if booking.status is not BookingStatus.CONFIRMED and not live(booking):
+        return refused(booking, command, Refusal.WRONG_STATUS)
+    cancelled = BookingCancelled(room_id=booking.room_id, booking_id=booking.id, reason=command.reason)
+    return (cancelled, *_refund_of_kept(booking))
+
+
+def _refund_of_kept(booking: Booking) -> tuple[Event, ...]:
+    """Return what sends the booking's money back. A hotel's cancellation policy would decide how much here."""
+    kept = booking.kept()
+    if kept is None:
+        return ()
+    return (
+        RefundRequested(
+            room_id=booking.room_id,
+            booking_id=booking.id,
+            session_id=kept.session_id,
+            payment_intent=kept.payment_intent,
+            amount_minor=kept.amount_minor,
+            currency=booking.currency,
+            reason=RefundReason.BOOKING_CANCELLED,
+        ),
+    )
+
+
+def expire(state: State, command: ExpireHold, now: datetime) -> tuple[Event, ...]:
+    """End a hold whose deadline the log has passed; one that came too early leaves nothing behind."""
+    booking = state.booking
+    if booking is None or booking.room_id != command.room_id:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    if not live(booking):
+        return repeated(booking, command)
+    if booking.hold_expires_at is None or booking.hold_expires_at > now:
+        return ()
+    return (BookingExpired(room_id=booking.room_id, booking_id=booking.id),)

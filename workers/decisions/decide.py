@@ -1,0 +1,72 @@
+"""Decides one command: `decide(state, command, now) -> events`. No I/O, no clock, no randomness.
+
+Refusals are events; an exception here is a bug. Every command is answered by at least one event, except `ExpireHold`
+that came too early, which leaves nothing behind so that it can be sent again.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from topics.commands import (
+    AddGuests,
+    BookingCommand,
+    CancelBooking,
+    ChangeInventory,
+    ClosePayment,
+    Command,
+    ConfirmPayment,
+    DeclinePayment,
+    ExpireHold,
+    OpenInventory,
+    RecordRefund,
+    RecordSession,
+    RequestPayment,
+    ReserveStay,
+)
+from topics.events import BookingExpired, Event
+from workers.decisions.booking import add_guests, cancel, expire, reserve
+from workers.decisions.evolve import evolve
+from workers.decisions.inventory import change_inventory, open_inventory
+from workers.decisions.payment import close, confirm, decline, record_refund, record_session, request_payment
+from workers.decisions.state import State, live
+
+
+def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
+    """Return what happens because of the command, in order; `now` is the log's time (UTC).
+
+    A command that names a booking whose hold is over expires it first, and is then decided as one about an expired
+    booking.
+    """
+    expired = _overdue(state, command, now)
+    if expired is None:
+        return _RULES[type(command)](state, command, now)
+    changed = evolve(state, expired)
+    after = State(changed.booking, {**state.nights, **changed.nights})
+    return (expired, *_RULES[type(command)](after, command, now))
+
+
+def _overdue(state: State, command: Command, now: datetime) -> BookingExpired | None:
+    booking = state.booking
+    if booking is None or booking.hold_expires_at is None or isinstance(command, ExpireHold):
+        return None
+    if not live(booking) or booking.hold_expires_at > now:
+        return None
+    assert isinstance(command, BookingCommand)
+    return BookingExpired(room_id=booking.room_id, booking_id=booking.id)
+
+
+_RULES: Final[dict[type[Command], Callable[[State, Any, datetime], tuple[Event, ...]]]] = {
+    ReserveStay: reserve,
+    AddGuests: add_guests,
+    RequestPayment: request_payment,
+    RecordSession: record_session,
+    ConfirmPayment: confirm,
+    DeclinePayment: decline,
+    ClosePayment: close,
+    CancelBooking: cancel,
+    ExpireHold: expire,
+    RecordRefund: record_refund,
+    OpenInventory: open_inventory,
+    ChangeInventory: change_inventory,
+}

@@ -1,0 +1,163 @@
+"""Applies an event to a booking and the nights of its room. What `decide` said happens here, and nothing may fail."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from topics.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingEvent,
+    BookingExpired,
+    BookingRefunded,
+    BookingRejected,
+    BookingReserved,
+    CheckoutOpened,
+    Event,
+    GuestsAdded,
+    InventoryChanged,
+    InventoryOpened,
+    PaymentDeclined,
+    PaymentRequested,
+    RefundRequested,
+)
+from topics.values import BookingStatus, nights_of
+from workers.decisions.state import Booking, Night, Payment, PaymentState, State, live
+from workers.decisions.states import moved
+
+
+def evolve(state: State, event: Event) -> State:
+    """Return the booking after the event, and only those nights that the event changes.
+
+    Raises:
+        IllegalMove: the event cannot happen to the booking in its status.
+    """
+    if isinstance(event, InventoryOpened):
+        return State(state.booking, _opened(event))
+    if isinstance(event, InventoryChanged):
+        return State(state.booking, _changed(state.nights, event))
+    assert isinstance(event, BookingEvent)
+    return State(_booking_after(state.booking, event), _nights_after(state, event))
+
+
+def _booking_after(booking: Booking | None, event: BookingEvent) -> Booking | None:
+    if isinstance(event, BookingReserved | BookingRejected):
+        moved(BookingStatus.PENDING if booking is None else booking.status, event)
+        return _made(event)
+    if booking is None:
+        return None
+    fields = _FIELDS.get(type(event))
+    changes = {} if fields is None else fields(booking, event)
+    return replace(booking, status=moved(booking.status, event), version=booking.version + 1, **changes)
+
+
+def _made(event: BookingReserved | BookingRejected) -> Booking:
+    reserved = isinstance(event, BookingReserved)
+    return Booking(
+        id=event.booking_id,
+        user_id=event.user_id,
+        hotel_id=event.hotel_id,
+        room_id=event.room_id,
+        check_in=event.check_in,
+        check_out=event.check_out,
+        rooms_count=event.rooms_count,
+        terms=event.terms,
+        status=BookingStatus.RESERVED if reserved else BookingStatus.REJECTED,
+        amount_minor=event.amount_minor if reserved else 0,
+        currency=event.currency if reserved else "",
+        hold_expires_at=event.hold_expires_at if reserved else None,
+        rejection=None if reserved else event.reason,
+    )
+
+
+def _confirmed(booking: Booking, event: BookingConfirmed) -> dict[str, Any]:
+    changes: dict[str, Any] = {"hold_expires_at": None, "failure": None}
+    if event.payment_intent is not None:
+        payment = Payment(event.payment_intent, event.session_id or "", event.amount_minor, PaymentState.KEPT)
+        changes["payments"] = (*booking.payments, payment)
+    return changes
+
+
+def _refund_requested(booking: Booking, event: RefundRequested) -> dict[str, Any]:
+    payment = Payment(
+        event.payment_intent, event.session_id, event.amount_minor, PaymentState.REFUND_REQUESTED
+    )
+    return {"payments": (*_without(booking, event.payment_intent), payment)}
+
+
+def _refunded(booking: Booking, event: BookingRefunded) -> dict[str, Any]:
+    payment = booking.payment(event.payment_intent)
+    assert payment is not None
+    return {
+        "payments": (*_without(booking, event.payment_intent), replace(payment, state=PaymentState.REFUNDED))
+    }
+
+
+def _without(booking: Booking, payment_intent: str) -> Iterable[Payment]:
+    return (paid for paid in booking.payments if paid.payment_intent != payment_intent)
+
+
+_FIELDS: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]]]] = {
+    GuestsAdded: lambda _, event: {"guest_ids": event.guest_ids},
+    PaymentRequested: lambda _, event: {"payment_attempt": event.attempt, "session_id": None, "failure": None},
+    CheckoutOpened: lambda _, event: {"session_id": event.session_id},
+    PaymentDeclined: lambda _, event: {"failure": event.failure},
+    BookingConfirmed: _confirmed,
+    BookingCancelled: lambda _, event: {"hold_expires_at": None, "cancel_reason": event.reason},
+    BookingExpired: lambda _, event: {"hold_expires_at": None},
+    RefundRequested: _refund_requested,
+    BookingRefunded: _refunded,
+}
+
+
+def _nights_after(state: State, event: BookingEvent) -> dict[date, Night]:
+    """Return the stay's nights with the rooms taken, kept or given back."""
+    if isinstance(event, BookingReserved):
+        nights = nights_of(event.check_in, event.check_out)
+        return _taken(state.nights, nights, reserved=event.rooms_count)
+    booking = state.booking
+    if booking is None:
+        return {}
+    rooms = booking.rooms_count
+    if isinstance(event, BookingConfirmed):
+        held = rooms if live(booking) else 0
+        return _taken(state.nights, booking.nights(), reserved=-held, booked=rooms)
+    if isinstance(event, BookingCancelled | BookingExpired):
+        if live(booking):
+            return _taken(state.nights, booking.nights(), reserved=-rooms)
+        return _taken(state.nights, booking.nights(), booked=-rooms)
+    return {}
+
+
+def _taken(
+    nights: Mapping[date, Night], stay: Iterable[date], *, reserved: int = 0, booked: int = 0
+) -> dict[date, Night]:
+    return {
+        day: Night(
+            (night := nights[day]).hotel_id,
+            night.total_count,
+            night.booked_count + booked,
+            night.reserved_count + reserved,
+            night.price_minor,
+            night.surge_milli,
+            night.closed,
+            night.currency,
+        )
+        for day in stay
+    }
+
+
+def _opened(event: InventoryOpened) -> dict[date, Night]:
+    night = Night(event.hotel_id, event.total_count, 0, 0, event.price_minor, 1000, False, event.currency)
+    return dict.fromkeys(nights_of(event.first_night, event.end_night), night)
+
+
+def _changed(nights: Mapping[date, Night], event: InventoryChanged) -> dict[date, Night]:
+    values = {
+        name: value
+        for name in ("price_minor", "surge_milli", "closed", "total_count")
+        if (value := getattr(event, name)) is not None
+    }
+    return {day: replace(nights[day], **values) for day in event.nights}

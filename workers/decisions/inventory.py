@@ -1,0 +1,112 @@
+"""What a manager decides about nights: opening them, and their price, surge, closing and total."""
+
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timedelta
+
+from topics.commands import ChangeInventory, OpenInventory
+from topics.events import Event, InventoryChanged, InventoryOpened, InventoryUnchanged, RefusedNight
+from topics.values import MOST_NIGHTS, InventoryRefusal, NightRefusal, nights_of
+from workers.decisions.state import Night, State
+
+#: The largest values a manager can set; a booking's amount then always fits 64 bits.
+MOST_ROOMS = 100_000
+MOST_PRICE_MINOR = 10**9
+MOST_SURGE_MILLI = 10_000
+
+
+def open_inventory(state: State, command: OpenInventory, now: datetime) -> tuple[Event, ...]:
+    """Open those nights of the range that are not open yet, one event for each stretch of them."""
+    reason = _refusal(
+        command.first_night, command.end_night, command.total_count, command.price_minor, surge_milli=1000
+    )
+    new = (
+        day
+        for day in ([] if reason else nights_of(command.first_night, command.end_night))
+        if day not in state.nights
+    )
+    opened = tuple(_opened(command, first, last) for first, last in _stretches(new))
+    return opened or (
+        InventoryUnchanged(room_id=command.room_id, command=command.wire, reason=reason),
+    )
+
+
+def _opened(command: OpenInventory, first: date, last: date) -> InventoryOpened:
+    return InventoryOpened(
+        room_id=command.room_id,
+        hotel_id=command.hotel_id,
+        first_night=first,
+        end_night=last + timedelta(days=1),
+        total_count=command.total_count,
+        price_minor=command.price_minor,
+        currency=command.currency,
+    )
+
+
+def _stretches(days: Iterable[date]) -> Iterator[tuple[date, date]]:
+    """Yield (first, last) of every run of consecutive days, which come in order."""
+    first = last = None
+    for day in days:
+        if first is None or last is None:
+            first = day
+        elif day != last + timedelta(days=1):
+            yield first, last
+            first = day
+        last = day
+    if first is not None and last is not None:
+        yield first, last
+
+
+def change_inventory(state: State, command: ChangeInventory, now: datetime) -> tuple[Event, ...]:
+    """Change the nights of the range; one that is not open, or would be oversold, keeps its values and says why."""
+    reason = _refusal(
+        command.first_night,
+        command.end_night,
+        command.total_count or 0,
+        command.price_minor or 0,
+        1000 if command.surge_milli is None else command.surge_milli,
+    )
+    if reason is not None:
+        return (InventoryUnchanged(room_id=command.room_id, command=command.wire, reason=reason),)
+    changed, refused = [], []
+    for day in nights_of(command.first_night, command.end_night):
+        night_reason = _night_refusal(state.nights.get(day), command)
+        if night_reason is None:
+            changed.append(day)
+        else:
+            refused.append(RefusedNight(night=day, reason=night_reason))
+    return (
+        InventoryChanged(
+            room_id=command.room_id,
+            nights=tuple(changed),
+            price_minor=command.price_minor,
+            surge_milli=command.surge_milli,
+            closed=command.closed,
+            total_count=command.total_count,
+            refused=tuple(refused),
+        ),
+    )
+
+
+def _night_refusal(night: Night | None, command: ChangeInventory) -> NightRefusal | None:
+    if night is None:
+        return NightRefusal.NOT_OPEN
+    if command.total_count is not None and command.total_count < night.booked_count + night.reserved_count:
+        return NightRefusal.TOTAL_BELOW_SOLD
+    return None
+
+
+def _refusal(
+    first_night: date, end_night: date, total_count: int, price_minor: int, surge_milli: int
+) -> InventoryRefusal | None:
+    nights = (end_night - first_night).days
+    if nights < 1:
+        return InventoryRefusal.NO_NIGHTS
+    if nights > MOST_NIGHTS:
+        return InventoryRefusal.TOO_MANY_NIGHTS
+    if not 0 <= total_count <= MOST_ROOMS:
+        return InventoryRefusal.COUNT_OUT_OF_RANGE
+    if not 0 <= price_minor <= MOST_PRICE_MINOR:
+        return InventoryRefusal.PRICE_OUT_OF_RANGE
+    if not 1 <= surge_milli <= MOST_SURGE_MILLI:
+        return InventoryRefusal.SURGE_OUT_OF_RANGE
+    return None

@@ -1,0 +1,184 @@
+"""The saga of a payment on one page: asked for, opened, paid in time, paid too late, paid twice, sent back."""
+
+from datetime import datetime
+
+from topics.commands import (
+    ClosePayment,
+    ConfirmPayment,
+    DeclinePayment,
+    RecordRefund,
+    RecordSession,
+    RequestPayment,
+)
+from topics.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingRefunded,
+    CheckoutOpened,
+    Event,
+    PaymentDeclined,
+    PaymentRequested,
+    RefundRequested,
+)
+from topics.values import BookingStatus, CancelReason, RefundReason, Refusal
+from workers.decisions.answers import not_theirs, refused, repeated
+from workers.decisions.state import Booking, PaymentState, State, live
+
+
+def request_payment(state: State, command: RequestPayment, now: datetime) -> tuple[Event, ...]:
+    """Ask for a Checkout Session; one that is open or on its way is used again. Nothing owed confirms at once."""
+    booking = state.booking
+    reason = not_theirs(booking, command.room_id, command.user_id)
+    if booking is None or reason is not None:
+        return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
+    if booking.status is BookingStatus.EXPIRED:
+        return refused(booking, command, Refusal.HOLD_EXPIRED)
+    if booking.status is BookingStatus.CONFIRMED:
+        return repeated(booking, command)
+    if booking.status is BookingStatus.RESERVED:
+        return refused(booking, command, Refusal.NO_GUESTS)
+    if not live(booking):
+        return refused(booking, command, Refusal.WRONG_STATUS)
+    if booking.amount_minor == 0:
+        return (_confirmed(booking),)
+    if booking.status is BookingStatus.PAYMENTS_PENDING and not _attempt_ended(booking):
+        return repeated(booking, command)
+    return (
+        PaymentRequested(
+            room_id=booking.room_id,
+            booking_id=booking.id,
+            attempt=booking.payment_attempt + 1,
+            amount_minor=booking.amount_minor,
+            currency=booking.currency,
+        ),
+    )
+
+
+def _attempt_ended(booking: Booking) -> bool:
+    """Tell whether the present attempt never got a session: a declined card leaves its session open."""
+    return booking.session_id is None and booking.failure is not None
+
+
+def record_session(state: State, command: RecordSession, now: datetime) -> tuple[Event, ...]:
+    """Note the session that guests can pay in."""
+    booking = state.booking
+    if booking is None or booking.room_id != command.room_id:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    if booking.session_id == command.session_id:
+        return repeated(booking, command)
+    if booking.status is not BookingStatus.PAYMENTS_PENDING:
+        return refused(booking, command, Refusal.WRONG_STATUS)
+    if booking.payment_attempt != command.attempt:
+        return refused(booking, command, Refusal.STALE_SESSION)
+    return (
+        CheckoutOpened(
+            room_id=booking.room_id,
+            booking_id=booking.id,
+            attempt=command.attempt,
+            session_id=command.session_id,
+        ),
+    )
+
+
+def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event, ...]:
+    """Money arrived: it buys the room, also after the hold ended if the nights are free, or it goes back in full."""
+    booking = state.booking
+    if booking is None or booking.room_id != command.room_id:
+        return (_sent_back(command, RefundReason.UNKNOWN_BOOKING),)
+    if booking.payment(command.payment_intent) is not None:
+        return repeated(booking, command)
+    if (command.amount_minor, command.currency) != (booking.amount_minor, booking.currency):
+        return (_sent_back(command, RefundReason.WRONG_AMOUNT),)
+    if live(booking):
+        return (_confirmed(booking, command),)
+    if booking.status is BookingStatus.CONFIRMED:
+        return (_sent_back(command, RefundReason.SECOND_PAYMENT),)
+    if booking.status is not BookingStatus.EXPIRED:
+        return (_sent_back(command, RefundReason.BOOKING_CANCELLED),)
+    if not _free_again(state, booking):
+        return (_sent_back(command, RefundReason.NIGHTS_GONE),)
+    return (_confirmed(booking, command, late=True),)
+
+
+def _free_again(state: State, booking: Booking) -> bool:
+    nights = [state.nights.get(day) for day in booking.nights()]
+    return all(
+        night is not None and not night.closed and night.free_count >= booking.rooms_count for night in nights
+    )
+
+
+def _confirmed(
+    booking: Booking, payment: ConfirmPayment | None = None, *, late: bool = False
+) -> BookingConfirmed:
+    return BookingConfirmed(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        amount_minor=booking.amount_minor,
+        currency=booking.currency,
+        session_id=None if payment is None else payment.session_id,
+        payment_intent=None if payment is None else payment.payment_intent,
+        late=late,
+    )
+
+
+def _sent_back(command: ConfirmPayment, reason: RefundReason) -> RefundRequested:
+    return RefundRequested(
+        room_id=command.room_id,
+        booking_id=command.booking_id,
+        session_id=command.session_id,
+        payment_intent=command.payment_intent,
+        amount_minor=command.amount_minor,
+        currency=command.currency,
+        reason=reason,
+    )
+
+
+def decline(state: State, command: DeclinePayment, now: datetime) -> tuple[Event, ...]:
+    """Show why a payment failed; the booking may be paid again until its hold ends."""
+    booking = state.booking
+    if booking is None or booking.room_id != command.room_id:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    if booking.status is not BookingStatus.PAYMENTS_PENDING:
+        return refused(booking, command, Refusal.WRONG_STATUS)
+    if booking.failure == command.failure:
+        return repeated(booking, command)
+    return (
+        PaymentDeclined(room_id=booking.room_id, booking_id=booking.id, failure=command.failure),
+    )
+
+
+def close(state: State, command: ClosePayment, now: datetime) -> tuple[Event, ...]:
+    """A session closed without payment ends the booking that waits for it, and nothing else."""
+    booking = state.booking
+    if booking is None or booking.room_id != command.room_id:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    if booking.status is not BookingStatus.PAYMENTS_PENDING:
+        return repeated(booking, command)
+    if booking.session_id != command.session_id:
+        return refused(booking, command, Refusal.STALE_SESSION)
+    return (
+        BookingCancelled(
+            room_id=booking.room_id, booking_id=booking.id, reason=CancelReason.PAYMENT_CLOSED
+        ),
+    )
+
+
+def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[Event, ...]:
+    """Note that money went back."""
+    booking = state.booking
+    if booking is None or booking.room_id != command.room_id:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    payment = booking.payment(command.payment_intent)
+    if payment is None or payment.state is PaymentState.KEPT:
+        return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
+    if payment.state is PaymentState.REFUNDED:
+        return repeated(booking, command)
+    return (
+        BookingRefunded(
+            room_id=booking.room_id,
+            booking_id=booking.id,
+            payment_intent=command.payment_intent,
+            refund_id=command.refund_id,
+            amount_minor=command.amount_minor,
+        ),
+    )

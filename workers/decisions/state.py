@@ -1,0 +1,99 @@
+"""What a decision looks at: the booking a command names, and the nights of its room."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from topics.values import BookingStatus, CancelReason, Rejection, Terms, nights_of
+
+
+class Night(msgspec.Struct, frozen=True):
+    """One night of a room: how many there are, how many are taken, and the price (minor units, surge in thousandths)."""
+
+    hotel_id: int
+    total_count: int
+    booked_count: int
+    reserved_count: int
+    price_minor: int
+    surge_milli: int
+    closed: bool
+    currency: str
+
+    @property
+    def free_count(self) -> int:
+        """How many rooms nobody has."""
+        return self.total_count - self.booked_count - self.reserved_count
+
+
+class PaymentState(StrEnum):
+    """What became of money that arrived: it pays the booking, it is to go back, or it went back."""
+
+    KEPT = "kept"
+    REFUND_REQUESTED = "refund_requested"
+    REFUNDED = "refunded"
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """Money that arrived for a booking, by its payment intent."""
+
+    payment_intent: str
+    session_id: str
+    amount_minor: int
+    state: PaymentState
+
+
+class Booking(msgspec.Struct, frozen=True, kw_only=True):
+    """One booking as its room's owner knows it. `version` counts the events that made it what it is."""
+
+    id: UUID
+    user_id: int | None
+    hotel_id: int
+    room_id: int
+    check_in: date
+    check_out: date
+    rooms_count: int
+    status: BookingStatus
+    terms: Terms
+    amount_minor: int
+    currency: str
+    rejection: Rejection | None = None
+    hold_expires_at: datetime | None = None
+    payment_attempt: int = 0
+    session_id: str | None = None
+    payments: tuple[Payment, ...] = ()
+    failure: str | None = None
+    cancel_reason: CancelReason | None = None
+    guest_ids: tuple[int, ...] = ()
+    version: int = 1
+
+    def nights(self) -> tuple[date, ...]:
+        """Return the nights of the stay."""
+        return tuple(nights_of(self.check_in, self.check_out))
+
+    def payment(self, payment_intent: str) -> Payment | None:
+        """Return the money of this payment intent, if it arrived."""
+        return next((paid for paid in self.payments if paid.payment_intent == payment_intent), None)
+
+    def kept(self) -> Payment | None:
+        """Return the money that pays this booking, if any."""
+        return next((paid for paid in self.payments if paid.state is PaymentState.KEPT), None)
+
+
+class State(msgspec.Struct, frozen=True):
+    """The booking a command names (None: there is none) and the room's nights it touches (absent: not open)."""
+
+    booking: Booking | None
+    nights: Mapping[date, Night]
+
+
+LIVE = frozenset(
+    {BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING}
+)
+
+
+def live(booking: Booking) -> bool:
+    """Tell whether the booking holds its nights unpaid."""
+    return booking.status in LIVE

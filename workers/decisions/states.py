@@ -1,0 +1,81 @@
+"""Every move a booking can make, in one table; asserted by `evolve` and drawn in the docs."""
+
+from typing import Final
+
+from topics.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingEvent,
+    BookingExpired,
+    BookingRefunded,
+    BookingRejected,
+    BookingReserved,
+    CheckoutOpened,
+    CommandRefused,
+    CommandRepeated,
+    GuestsAdded,
+    PaymentDeclined,
+    PaymentRequested,
+    RefundRequested,
+)
+from topics.values import BookingStatus
+
+S = BookingStatus
+
+#: Event -> {status before: status after}. An event that is not here under a status cannot happen to it.
+MOVES: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]] = {
+    BookingReserved: {S.PENDING: S.RESERVED},
+    BookingRejected: {S.PENDING: S.REJECTED},
+    GuestsAdded: {S.RESERVED: S.GUESTS_ADDED, S.GUESTS_ADDED: S.GUESTS_ADDED},
+    PaymentRequested: {S.GUESTS_ADDED: S.PAYMENTS_PENDING, S.PAYMENTS_PENDING: S.PAYMENTS_PENDING},
+    BookingConfirmed: {
+        S.RESERVED: S.CONFIRMED,
+        S.GUESTS_ADDED: S.CONFIRMED,
+        S.PAYMENTS_PENDING: S.CONFIRMED,
+        S.EXPIRED: S.CONFIRMED,
+    },
+    BookingCancelled: {
+        S.RESERVED: S.CANCELLED,
+        S.GUESTS_ADDED: S.CANCELLED,
+        S.PAYMENTS_PENDING: S.CANCELLED,
+        S.CONFIRMED: S.CANCELLED,
+    },
+    BookingExpired: {
+        S.RESERVED: S.EXPIRED,
+        S.GUESTS_ADDED: S.EXPIRED,
+        S.PAYMENTS_PENDING: S.EXPIRED,
+    },
+}
+
+#: Events that are told about a booking in any status and move nothing.
+STILL: Final[frozenset[type[BookingEvent]]] = frozenset(
+    {CheckoutOpened, PaymentDeclined, RefundRequested, BookingRefunded, CommandRefused, CommandRepeated}
+)
+
+
+class IllegalMove(Exception):
+    """An event that cannot happen to a booking in this status: a bug, or a log that is not ours."""
+
+
+def moved(status: BookingStatus, event: BookingEvent) -> BookingStatus:
+    """Return the status after the event.
+
+    Raises:
+        IllegalMove: the table has no such move.
+    """
+    kind = type(event)
+    if kind in STILL:
+        return status
+    after = MOVES[kind].get(status)
+    if after is None:
+        raise IllegalMove(f"{event.wire} in status {status}")
+    return after
+
+
+def drawing() -> str:
+    """Return the table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", "    [*] --> PENDING: accepted"]
+    for kind, moves in MOVES.items():
+        lines += [f"    {before} --> {after}: {kind.wire.rpartition('.')[0]}" for before, after in moves.items()]
+    lines += [f"    {end} --> [*]" for end in (S.REJECTED, S.CANCELLED, S.EXPIRED, S.CONFIRMED)]
+    return "\n".join(lines)
