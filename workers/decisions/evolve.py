@@ -54,8 +54,7 @@ def _booking_after(booking: Booking | None, event: BookingEvent) -> Booking | No
 
 
 def _made(event: BookingReserved | BookingRejected) -> Booking:
-    reserved = isinstance(event, BookingReserved)
-    return Booking(
+    booking = Booking(
         id=event.booking_id,
         user_id=event.user_id,
         hotel_id=event.hotel_id,
@@ -64,11 +63,17 @@ def _made(event: BookingReserved | BookingRejected) -> Booking:
         check_out=event.check_out,
         rooms_count=event.rooms_count,
         terms=event.terms,
-        status=BookingStatus.RESERVED if reserved else BookingStatus.REJECTED,
-        amount_minor=event.amount_minor if reserved else 0,
-        currency=event.currency if reserved else "",
-        hold_expires_at=event.hold_expires_at if reserved else None,
-        rejection=None if reserved else event.reason,
+        status=BookingStatus.RESERVED,
+        amount_minor=0,
+        currency="",
+    )
+    if isinstance(event, BookingRejected):
+        return replace(booking, status=BookingStatus.REJECTED, rejection=event.reason)
+    return replace(
+        booking,
+        amount_minor=event.amount_minor,
+        currency=event.currency,
+        hold_expires_at=event.hold_expires_at,
     )
 
 
