@@ -1,33 +1,21 @@
-"""Starts, watches and ends the processes that the sandbox consists of.
+"""Keeps the sandbox's processes: a `Service` is one of them, a `Supervisor` keeps them running.
 
-A `Service` is one process that can be started, waited for, stopped, killed and started again.
-A `Supervisor` keeps services running. No process outlives the one that started it, not even when
-that one is killed with SIGKILL (on Linux; elsewhere nothing asks the kernel for this).
+A service can be started, waited for, stopped, killed and started again; a `Program` is a service of
+our own, whose lines are shown with its name before them.
 """
 
 import asyncio
-import contextlib
-import ctypes
-import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-READY_POLL_SECONDS = 0.02
+from sandbox.spawning import POLL_SECONDS, StartFailed, end, exit_status, spawn, status_in_words
+
 FAILED_WITHIN_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 15.0
-PR_SET_PDEATHSIG = 1
-
-_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
-
-
-class StartFailed(RuntimeError):  # noqa: N818 - it tells what happened
-    """A service ended, or did not answer in time, before it was ready."""
 
 
 class Service:
@@ -125,7 +113,7 @@ class Service:
             if process.poll() is not None:
                 message = f"{self.name} ended with {process.returncode} before it was ready"
                 raise StartFailed(f"{message}\n{self.last_words()}")
-            await asyncio.sleep(READY_POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def __aenter__(self) -> Self:
         try:
@@ -153,6 +141,101 @@ class Service:
         trace: TracebackType | None,
     ) -> None:
         asyncio.run(self.stop())
+
+
+class Program(Service):
+    """One of our own programs; each line that it writes goes to our stderr after its name."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        first_start: Mapping[str, str] | None = None,
+        ready_line: str | None = None,
+        probe: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
+        """Make a program that is ready when a line contains `ready_line` and the probe agrees.
+
+        `first_start` is added to the environment of the first start alone: a fault to be met once.
+        """
+        super().__init__(name)
+        self._command = command
+        self._environment = environment
+        self._first_start = dict(first_start or {})
+        self._ready_line = None if ready_line is None else ready_line.encode()
+        self._probe = probe
+        self._said_ready = False
+        self._lines: asyncio.Task[None] | None = None
+
+    async def finish(self) -> None:
+        """Run the program to its end; raises StartFailed unless it succeeds."""
+        process = self._spawn()
+        try:
+            status = await exit_status(process)
+        finally:
+            await self.stop()
+        if status != 0:
+            raise StartFailed(f"{self.name} failed: {status_in_words(status)}")
+
+    def command(self) -> Sequence[str]:
+        return self._command
+
+    def environment(self) -> Mapping[str, str]:
+        # Its lines must come when they are written, not when a buffer is full.
+        return {"PYTHONUNBUFFERED": "1", **self._environment, **self._first_start}
+
+    def output(self) -> IO[bytes] | int:
+        return subprocess.PIPE
+
+    async def is_ready(self) -> bool:
+        said = self._ready_line is None or self._said_ready
+        return said and (self._probe is None or await self._probe())
+
+    async def stop(self) -> None:
+        await super().stop()
+        await self._no_more_lines()
+
+    async def kill(self) -> None:
+        await super().kill()
+        await self._no_more_lines()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        self._said_ready = False
+        process = super()._spawn()
+        self._first_start.clear()
+        self._lines = asyncio.create_task(self._show_lines(process))
+        return process
+
+    async def _show_lines(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdout is None:
+            raise RuntimeError(f"{self.name} was started without a pipe")
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), process.stdout
+        )
+        try:
+            rest = b""
+            while chunk := await reader.read(65_536):
+                *lines, rest = (rest + chunk).split(b"\n")
+                self._show(lines)
+            self._show([rest] if rest else [])
+        finally:
+            transport.close()
+
+    def _show(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            if self._ready_line is not None and self._ready_line in line:
+                self._said_ready = True
+            sys.stderr.write(f"{self.name:<14} | {line.decode(errors='replace')}\n")
+        sys.stderr.flush()
+
+    async def _no_more_lines(self) -> None:
+        if self._lines is not None:
+            # Whatever the process left behind may hold the pipe open; it is not worth a wait.
+            await asyncio.wait([self._lines], timeout=0.5)
+            self._lines.cancel()
 
 
 class Supervisor:
@@ -222,109 +305,3 @@ def _pause_before_restart(failures: int) -> float:
     if failures <= 1:
         return 0.0
     return float(min(0.5 * 2 ** min(failures - 2, 10), LONGEST_PAUSE_SECONDS))
-
-
-def status_in_words(status: int) -> str:
-    """An exit status as people read it: `exit status 70` or `SIGKILL`."""
-    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
-
-
-def spawn(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    output: IO[bytes] | int,
-    death_signal: signal.Signals | None = signal.SIGKILL,
-) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own; it gets `death_signal` when we die.
-
-    The session keeps Ctrl-C in the terminal from it, so that the starter can end its processes in
-    order. Call it from the main thread: the kernel ties the death signal to the thread that forks.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("start processes from the main thread: they die with their thread")
-    ask_kernel = None if death_signal is None else _die_with_parent(death_signal)
-    return subprocess.Popen(
-        list(command),
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        preexec_fn=ask_kernel,  # noqa: PLW1509 - two system calls, no lock, no allocation
-    )
-
-
-def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
-    prctl = _prctl
-    if prctl is None:
-        return None
-    parent = os.getpid()
-
-    def in_child() -> None:
-        prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        if os.getppid() != parent:  # It died before we asked.
-            os._exit(70)
-
-    return in_child
-
-
-async def end(
-    process: subprocess.Popen[bytes], how: signal.Signals, deadline_seconds: float
-) -> int:
-    """Send `how`, then SIGKILL at the deadline; the exit status of the process."""
-    if process.poll() is None:
-        process.send_signal(how)
-        if how is signal.SIGKILL:
-            return await exit_status(process)
-        # A stopped process acts on no signal but SIGKILL until it is continued.
-        process.send_signal(signal.SIGCONT)
-    try:
-        async with asyncio.timeout(deadline_seconds):
-            return await exit_status(process)
-    except TimeoutError:
-        process.kill()
-        return await exit_status(process)
-
-
-async def exit_status(process: subprocess.Popen[bytes]) -> int:
-    """Wait until the process ends, without a thread; works in whatever event loop calls it."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            await _until_gone(process.pid)
-    while process.poll() is None:  # noqa: ASYNC110 - only where there are no pidfds
-        await asyncio.sleep(READY_POLL_SECONDS)
-    return process.returncode
-
-
-async def _until_gone(pid: int) -> None:
-    if sys.platform != "linux":
-        return
-    loop = asyncio.get_running_loop()
-    handle = os.pidfd_open(pid)
-    gone = asyncio.Event()
-    try:
-        loop.add_reader(handle, gone.set)
-        await gone.wait()
-    finally:
-        loop.remove_reader(handle)
-        os.close(handle)
-
-
-async def run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-    """Run a program to its end, its output appended to `log`; raises StartFailed."""
-    with log.open("ab") as output:
-        process = spawn(command, environment, output)
-    try:
-        status = await exit_status(process)
-    except BaseException:
-        await end(process, signal.SIGKILL, 0)
-        raise
-    if status != 0:
-        raise StartFailed(f"{command[0]} failed: {status_in_words(status)}\n{tail(log)}")
-
-
-def tail(log: Path, lines: int = 20) -> str:
-    """The last lines of a log file; empty when there is none."""
-    if not log.exists():
-        return ""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from sandbox.kafka import jars
+from sandbox.kafka.probe import answers
 from sandbox.ports import free_port
-from sandbox.processes import Service, run, tail
+from sandbox.processes import Service
+from sandbox.spawning import run, tail
 
 CLUSTER_ID = "aW5ua2VlcGVyLXNhbmRib3"
 LARGEST_MESSAGE_BYTES = 9 * 1024 * 1024
@@ -43,7 +42,7 @@ class Kafka(Service):
 
     async def prepare(self) -> None:
         """Write the configuration; format the folder when it is new; fetch the jars if need be."""
-        jars.fetch()
+        await asyncio.to_thread(jars.fetch)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._configuration.write_text(self._properties())
         if not (self.folder / "log" / "meta.properties").exists():
@@ -63,12 +62,7 @@ class Kafka(Service):
 
     async def is_ready(self) -> bool:
         """Whether the broker answers as the cluster's leader, not merely listens."""
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
-            return False
-        writer.close()
-        return await answers(self.url)
+        return await answers(self.port)
 
     def last_words(self) -> str:
         return tail(self._log)
@@ -134,19 +128,6 @@ SETTINGS: Mapping[str, object] = {
     "num.recovery.threads.per.data.dir": 2,
     "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
 }
-
-
-async def answers(url: str) -> bool:
-    """Whether a broker at `url` tells of a cluster with a controller."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=url, request_timeout_ms=2000)
-    try:
-        await admin.start()
-        cluster = await admin.describe_cluster()
-        return bool(cluster["brokers"])
-    except (KafkaError, OSError):
-        return False
-    finally:
-        await admin.close()
 
 
 async def archive_classes() -> None:

@@ -19,7 +19,8 @@ import psycopg
 from psycopg import sql
 
 from sandbox.ports import free_port
-from sandbox.processes import READY_POLL_SECONDS, Service, run, tail
+from sandbox.processes import Service
+from sandbox.spawning import POLL_SECONDS, run, tail
 
 USER = "innkeeper"
 PASSWORD = "innkeeper"
@@ -98,7 +99,7 @@ class Postgres(Service):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         while any(_alive(process) for process in family):  # noqa: ASYNC110 - not ours to wait for
-            await asyncio.sleep(READY_POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     def command(self) -> Sequence[str]:
         settings = {**SETTINGS, "listen_addresses": "127.0.0.1", "port": str(self.port)}

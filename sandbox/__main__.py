@@ -1,0 +1,21 @@
+"""`python -m sandbox`: the whole system on this machine."""
+
+import typer
+
+from sandbox.up import up
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+
+@app.callback()
+def _about() -> None:
+    """Run the whole system on this machine.
+
+    Servers named in KAFKA_URL and DATABASE_URL are used instead of our own.
+    """
+
+
+app.command()(up)
+
+if __name__ == "__main__":
+    app()

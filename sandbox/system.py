@@ -1,0 +1,295 @@
+"""The whole system on one machine: broker, database, Stripe stand-in, workers and ingress.
+
+`async with System(Plan(folder=...)) as system:` starts what the plan asks for, each part as soon as
+those that it needs answer, keeps it running, and stops all of it in order.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import aiohttp
+
+from sandbox.kafka import Kafka
+from sandbox.ports import free_port
+from sandbox.postgres import Postgres
+from sandbox.processes import Program, Service, Supervisor
+from sandbox.spawning import StartFailed
+from sandbox.tansu import Tansu
+
+STRIPE_KEY = "sk_test_sandbox"
+WEBHOOK_SECRET = "whsec_sandbox"  # noqa: S105 - known only to the stand-in that signs with it
+READY_LINE = "worker ready"
+ONE_OF_EACH: Mapping[str, int] = {"reservations": 1, "payments": 1, "expiry": 1, "projections": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which parts a system has.
+
+    `workers` says how many of each role; they are called `reservations-1` and so on.
+    `environment` is added for every program of ours. `of_one` is added for the named ones, and
+    `first_start` for the named ones' first start alone (a failpoint that is met once); a role's
+    name means each of its workers.
+    """
+
+    folder: Path
+    broker: Literal["kafka", "tansu"] = "kafka"
+    workers: Mapping[str, int] = field(default_factory=lambda: ONE_OF_EACH)
+    ingress: bool = True
+    stripe: bool = True
+    port: int | None = None
+    partitions: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    of_one: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    first_start: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+class FolderInUse(RuntimeError):  # noqa: N818 - it tells what happened
+    """Another system runs on the same folder."""
+
+
+class System:
+    """Every part of a plan, started, watched and stopped together.
+
+    A part that ends by itself, or is killed through its pid, is started again at once. One that is
+    stopped or killed through the system stays down until `start_part`.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.folder = plan.folder.resolve()
+        self.supervisor = Supervisor(say)
+        self.kafka: Kafka | Tansu | None = None
+        self.postgres: Postgres | None = None
+        self._parts: dict[str, Service] = {}
+        self._ingress_port = plan.port or free_port()
+        self._stripe_port = free_port()
+        self._lock: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the ingress answers."""
+        return f"http://127.0.0.1:{self._ingress_port}"
+
+    @property
+    def stripe_url(self) -> str:
+        """Where the Stripe stand-in answers."""
+        return f"http://127.0.0.1:{self._stripe_port}"
+
+    @property
+    def kafka_url(self) -> str:
+        """The bootstrap server, ours or that of `KAFKA_URL`."""
+        return os.environ["KAFKA_URL"] if self.kafka is None else self.kafka.url
+
+    @property
+    def database_url(self) -> str:
+        """The database, ours or that of `DATABASE_URL`."""
+        return os.environ["DATABASE_URL"] if self.postgres is None else self.postgres.url
+
+    @property
+    def worker_names(self) -> list[str]:
+        """The workers of the plan, such as `reservations-1`."""
+        return [
+            f"{role}-{number}"
+            for role, count in self.plan.workers.items()
+            for number in range(1, count + 1)
+        ]
+
+    def pid(self, name: str) -> int:
+        """The process id of a part: `kafka`, `postgres`, `stripe`, `ingress`, `payments-1`..."""
+        return self._parts[name].pid
+
+    async def start(self) -> None:
+        """Start every part; returns when all of them answer. Raises StartFailed or FolderInUse."""
+        self._take_folder()
+        self._choose_parts()
+        try:
+            async with asyncio.TaskGroup() as together:
+                together.create_task(self._start_broker())
+                together.create_task(self._start_database())
+                if self.plan.stripe:
+                    together.create_task(self._start(self._stripe()))
+            async with asyncio.TaskGroup() as together:
+                for program in self._programs():
+                    together.create_task(self._start(program))
+        except* StartFailed as failures:
+            raise StartFailed("\n".join(str(failure) for failure in failures.exceptions)) from None
+
+    async def stop(self) -> None:
+        """Stop every part, those first that send to others."""
+        workers = [name for name in self.worker_names if name in self._parts]
+        for names in (["ingress"], workers, ["stripe"], ["kafka", "tansu", "postgres"]):
+            await self.supervisor.stop(*(name for name in names if name in self._parts))
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def stop_part(self, name: str) -> None:
+        """Stop one part; it stays down until `start_part`."""
+        await self.supervisor.stop(name)
+
+    async def kill_part(self, name: str) -> None:
+        """SIGKILL one part; it stays down until `start_part`."""
+        await self.supervisor.kill(name)
+
+    async def start_part(self, name: str) -> None:
+        """Start a part again after `stop_part` or `kill_part`; returns when it is ready."""
+        await self.supervisor.start(self._parts[name])
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _take_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise FolderInUse(f"another system runs on {self.folder}") from None
+        self._lock = lock
+
+    def _choose_parts(self) -> None:
+        folder = self.folder
+        if self.plan.broker == "tansu" and "KAFKA_URL" not in os.environ:
+            # What the database knows of a log that is gone is of no use: both start anew.
+            folder = self.folder / "tansu"
+            shutil.rmtree(folder, ignore_errors=True)
+            self.kafka = Tansu(folder)
+        elif "KAFKA_URL" not in os.environ:
+            self.kafka = Kafka(folder / "kafka")
+        if "DATABASE_URL" not in os.environ:
+            self.postgres = Postgres(folder / "postgres")
+        self._stripe_folder = folder / "stripe"
+
+    async def _start(self, part: Service) -> None:
+        self._parts[part.name] = part
+        say(f"starting {part.name}")
+        await self.supervisor.start(part)
+
+    async def _start_broker(self) -> None:
+        if self.kafka is not None:
+            await self._start(self.kafka)
+        await self._program("topics", "topics", "create").finish()
+
+    async def _start_database(self) -> None:
+        if self.postgres is not None:
+            await self._start(self.postgres)
+        await self._program("storage", "storage", "migrate").finish()
+
+    def _programs(self) -> list[Program]:
+        programs = [
+            self._program(
+                name, "workers", name.rpartition("-")[0], "--name", name, ready_line=READY_LINE
+            )
+            for name in self.worker_names
+        ]
+        if self.plan.ingress:
+            port = str(self._ingress_port)
+            programs.append(
+                self._program("ingress", "ingress", "--port", port, probe=self._ingress_is_ready)
+            )
+        return programs
+
+    def _stripe(self) -> Program:
+        options = {
+            "--port": str(self._stripe_port),
+            "--data": str(self._stripe_folder),
+            "--webhook-url": f"{self.url}/webhooks/stripe",
+            "--webhook-secret": WEBHOOK_SECRET,
+            "--key": STRIPE_KEY,
+        }
+        words = [word for option in options.items() for word in option]
+        return self._program("stripe", "sandbox.stripe", *words, probe=self._stripe_listens)
+
+    def _program(
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        ready_line: str | None = None,
+        probe: Callable[[], Awaitable[bool]] | None = None,
+    ) -> Program:
+        role = name.rpartition("-")[0]
+        plan = self.plan
+        return Program(
+            name,
+            [sys.executable, "-m", module, *arguments],
+            {**self.environment(), **plan.of_one.get(role, {}), **plan.of_one.get(name, {})},
+            first_start={**plan.first_start.get(role, {}), **plan.first_start.get(name, {})},
+            ready_line=ready_line,
+            probe=probe,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What every program of ours finds in its environment; for programs of a test too."""
+        idempotent = not isinstance(self.kafka, Tansu)
+        partitions = self.plan.partitions
+        return {
+            "ENVIRONMENT": "development",
+            "DATABASE_URL": self.database_url,
+            "KAFKA_URL": self.kafka_url,
+            "KAFKA_IDEMPOTENT": str(idempotent).lower(),
+            **({} if partitions is None else {"TOPIC_PARTITIONS": str(partitions)}),
+            "STRIPE_API_KEY": STRIPE_KEY,
+            "STRIPE_API_URL": self.stripe_url,
+            "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "JWT_SECRET_KEY": self._jwt_secret(),
+            "FRONTEND_URL": self.url,
+            **self.plan.environment,
+        }
+
+    def _jwt_secret(self) -> str:
+        """A secret that is as old as the folder, so that a restart logs nobody out."""
+        path = self.folder / "jwt-secret"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(48))
+        return path.read_text()
+
+    async def _ingress_is_ready(self) -> bool:
+        timeout = aiohttp.ClientTimeout(total=2)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{self.url}/health/ready") as answer,
+            ):
+                return answer.status == 200  # noqa: PLR2004 - HTTP's OK
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def _stripe_listens(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self._stripe_port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+
+def say(line: str) -> None:
+    """Tell what the sandbox does, on stderr as the programs' own lines are."""
+    sys.stderr.write(f"{'sandbox':<14} | {line}\n")
+    sys.stderr.flush()

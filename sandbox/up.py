@@ -1,0 +1,98 @@
+"""Runs the whole system in the foreground until Ctrl-C or SIGTERM."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sandbox import kafka, postgres, tansu
+from sandbox.spawning import StartFailed
+from sandbox.system import ONE_OF_EACH, FolderInUse, Plan, System, say
+
+
+class Broker(StrEnum):
+    """What carries the log."""
+
+    KAFKA = "kafka"
+    TANSU = "tansu"
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Where the ingress answers.")] = 8080,
+    data: Annotated[Path, typer.Option(help="The folder of all data.")] = Path(".sandbox/up"),
+    broker: Annotated[Broker, typer.Option(help="Tansu keeps nothing.")] = Broker.KAFKA,
+    workers: Annotated[int, typer.Option(min=1, help="How many reservations workers.")] = 1,
+) -> None:
+    """Run everything until Ctrl-C or SIGTERM; print `ready URL` when every part answers.
+
+    Each line of a process is shown after its name, and a process that ends is started again. What
+    was booked is there again after a restart with the same --data.
+    """
+    plan = Plan(
+        folder=data,
+        broker=possible_broker(broker).value,
+        workers={**ONE_OF_EACH, "reservations": workers},
+        port=port,
+    )
+    raise typer.Exit(asyncio.run(in_foreground(System(plan), _tell_and_stay)))
+
+
+async def _tell_and_stay(system: System) -> int:
+    print(f"ready {system.url}", flush=True)
+    return await asyncio.get_running_loop().create_future()
+
+
+async def in_foreground(system: System, work: Callable[[System], Awaitable[int]]) -> int:
+    """Start the system, do the work, stop all of it; the exit status.
+
+    Ctrl-C and SIGTERM end the start or the work, and count as success: staying up was all that was
+    left to do. A part that cannot start is told on stderr, and the status is 1.
+    """
+
+    async def start_and_work() -> int:
+        await system.start()
+        return await work(system)
+
+    working = asyncio.create_task(start_and_work())
+    for how in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(how, working.cancel)
+    try:
+        return await working
+    except asyncio.CancelledError:
+        return 0
+    except (StartFailed, FolderInUse) as failure:
+        say(str(failure))
+        return 1
+    finally:
+        say("stopping")
+        await system.stop()
+
+
+def possible_broker(wanted: Broker) -> Broker:
+    """The broker that this machine can run, saying so when it is not the wanted one.
+
+    Raises typer.Exit when it can run none, or no PostgreSQL.
+    """
+    if "DATABASE_URL" not in os.environ:
+        _give_up_for(postgres.available())
+    if "KAFKA_URL" in os.environ:
+        return wanted
+    if wanted is Broker.KAFKA:
+        reason = kafka.available()
+        if reason is None:
+            return Broker.KAFKA
+        say(f"{reason} Tansu is used instead: it keeps everything in memory, and what is booked")
+        say("now is gone at the end. It is for a first try, and outside all guarantees.")
+    _give_up_for(tansu.available())
+    return Broker.TANSU
+
+
+def _give_up_for(reason: str | None) -> None:
+    if reason is not None:
+        say(reason)
+        raise typer.Exit(1)
