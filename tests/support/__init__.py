@@ -1,0 +1,1 @@
+"""What several tests need: a broker and a database, patience, stories."""

@@ -1,0 +1,44 @@
+"""The one place in the tests where time is spent: waiting on a condition, with a deadline."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+POLL_SECONDS = 0.02
+
+
+async def wait_until(
+    condition: Callable[[], T | Awaitable[T]],
+    timeout: float = 10.0,  # noqa: ASYNC109 - callers read it as part of the sentence
+    message: str | Callable[[], str] = "",
+) -> T:
+    """Ask again and again until the condition holds; return its (true) value.
+
+    Args:
+        condition: a function or coroutine function; an AssertionError in it counts as "not yet".
+        timeout: seconds until this gives up.
+        message: what was waited for, told when it gives up; a function is asked then.
+
+    Raises:
+        AssertionError: the condition did not hold in time.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + timeout
+    while True:
+        answer, reason = await _ask(condition)
+        if answer:
+            return answer
+        if clock() >= deadline:
+            told = message() if callable(message) else message
+            raise AssertionError(f"not within {timeout:g} s: {told or condition}") from reason
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _ask(condition: Callable[[], T | Awaitable[T]]) -> tuple[T | None, AssertionError | None]:
+    try:
+        answer = condition()
+        return (await answer if inspect.isawaitable(answer) else answer), None
+    except AssertionError as reason:
+        return None, reason

@@ -1,0 +1,143 @@
+"""The operator's topics on a real broker: made, checked, told apart from their predecessors."""
+
+import asyncio
+import dataclasses
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from sandbox.ports import free_port
+from topics import admin
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, CATALOGUE, DEAD_LETTERS
+from topics.settings import KafkaSettings
+
+
+def names(settings: KafkaSettings) -> list[str]:
+    return [settings.topic(topic) for topic in CATALOGUE]
+
+
+async def test_topics_are_made_as_the_catalogue_says(kafka_settings: KafkaSettings) -> None:
+    assert await admin.check(kafka_settings) == []
+    assert await admin.partition_counts(kafka_settings, names(kafka_settings)) == dict.fromkeys(
+        names(kafka_settings), 4
+    )
+
+
+async def test_topics_that_exist_are_left_alone(kafka_settings: KafkaSettings) -> None:
+    ids = await admin.topic_ids(kafka_settings, names(kafka_settings))
+    await admin.delete(kafka_settings, [DEAD_LETTERS])
+
+    created = await admin.create(kafka_settings)
+
+    assert created == [kafka_settings.topic(DEAD_LETTERS)]
+    after = await admin.topic_ids(kafka_settings, names(kafka_settings))
+    assert [name for name in ids if after[name] != ids[name]] == created
+
+
+async def test_several_operators_may_create_the_topics_at_once(kafka_settings: KafkaSettings) -> None:
+    await admin.delete(kafka_settings)
+
+    created = await asyncio.gather(*(admin.create(kafka_settings) for _ in range(5)))
+
+    assert sorted(name for each in created for name in each) == sorted(names(kafka_settings))
+
+
+async def test_a_topic_made_anew_has_an_id_of_its_own(kafka_settings: KafkaSettings) -> None:
+    name = kafka_settings.topic(BOOKING_COMMANDS)
+    first = (await admin.topic_ids(kafka_settings, [name]))[name]
+    await admin.delete(kafka_settings, [BOOKING_COMMANDS])
+    await admin.create(kafka_settings)
+
+    second = (await admin.topic_ids(kafka_settings, [name]))[name]
+
+    assert UUID(first).int != 0
+    assert UUID(second).int != 0
+    assert first != second
+
+
+async def test_a_topic_that_does_not_exist_has_no_id(kafka_settings: KafkaSettings) -> None:
+    known = kafka_settings.topic(BOOKING_EVENTS)
+
+    assert set(await admin.topic_ids(kafka_settings, [known, "nobody-made-me"])) == {known}
+    assert await admin.topic_ids(kafka_settings, []) == {}
+
+
+async def test_a_missing_topic_is_told_with_its_mend(kafka_settings: KafkaSettings) -> None:
+    await admin.delete(kafka_settings, [BOOKING_EVENTS])
+
+    [mismatch] = await admin.check(kafka_settings)
+
+    name = kafka_settings.topic(BOOKING_EVENTS)
+    assert mismatch.fatal
+    assert str(mismatch) == f"The topic {name} does not exist. Create it: python -m topics create."
+
+
+async def test_a_wrong_number_of_partitions_is_told_with_its_mend(kafka_settings: KafkaSettings) -> None:
+    other = kafka_settings.model_copy(update={"topic_partitions": 12})
+
+    [mismatch] = await admin.check(other, [BOOKING_COMMANDS])
+
+    assert mismatch.fatal
+    assert "has 4 partitions, not 12" in mismatch.sentence
+    assert "TOPIC_PARTITIONS=4" in mismatch.mend
+
+
+async def test_another_retention_than_the_catalogues_is_told(kafka_settings: KafkaSettings) -> None:
+    shorter = dataclasses.replace(BOOKING_COMMANDS, retention=timedelta(days=1))
+
+    [mismatch] = await admin.check(kafka_settings, [shorter])
+
+    assert not mismatch.fatal
+    assert "has retention.ms=604800000, not 86400000" in mismatch.sentence
+    assert "--add-config retention.ms=86400000" in mismatch.mend
+
+
+async def test_a_producers_clock_where_the_brokers_is_needed_is_fatal(kafka_settings: KafkaSettings) -> None:
+    await admin.delete(kafka_settings)
+    await admin.create(kafka_settings.model_copy(update={"topic_create_time": True}))
+
+    mismatches = await admin.check(kafka_settings, [BOOKING_COMMANDS])
+
+    assert ["message.timestamp.type=CreateTime" in mismatch.sentence for mismatch in mismatches if mismatch.fatal] == [
+        True
+    ]
+
+
+async def test_a_replayed_trace_keeps_its_own_time(kafka_settings: KafkaSettings) -> None:
+    replay = kafka_settings.model_copy(update={"topic_create_time": True})
+    await admin.delete(kafka_settings)
+    await admin.create(replay)
+    assert await admin.check(replay) == []
+    summer_2014_ms = 1_404_000_000_000
+
+    assert await sent_at(replay, summer_2014_ms) == summer_2014_ms
+
+
+async def test_live_topics_tell_the_brokers_time(kafka_settings: KafkaSettings) -> None:
+    summer_2014_ms = 1_404_000_000_000
+
+    assert await sent_at(kafka_settings, summer_2014_ms) > 1_700_000_000_000
+
+
+async def sent_at(settings: KafkaSettings, timestamp_ms: int) -> int:
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka_url) as producer:
+        name = settings.topic(BOOKING_COMMANDS)
+        metadata = await producer.send_and_wait(name, b"{}", timestamp_ms=timestamp_ms)
+    return int(metadata.timestamp)
+
+
+async def test_what_the_broker_refuses_is_told_in_its_words(kafka_settings: KafkaSettings) -> None:
+    too_many = kafka_settings.model_copy(update={"topic_prefix": "refused.", "topic_replication": 3})
+
+    with pytest.raises(admin.TopicsFailed, match="replication factor of 3"):
+        await admin.create(too_many)
+
+
+async def test_a_broker_that_is_away_is_a_plain_error(kafka_settings: KafkaSettings) -> None:
+    away = kafka_settings.model_copy(update={"kafka_url": f"127.0.0.1:{free_port()}"})
+
+    with pytest.raises(KafkaError):
+        await admin.check(away)
