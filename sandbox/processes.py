@@ -146,7 +146,7 @@ class Service:
 class Program(Service):
     """One of our own programs; each line that it writes goes to our stderr after its name."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a word of its own at the call
         self,
         name: str,
         command: Sequence[str],

@@ -44,7 +44,8 @@ def up(
 
 async def _tell_and_stay(system: System) -> int:
     print(f"ready {system.url}", flush=True)
-    return await asyncio.get_running_loop().create_future()
+    await asyncio.Event().wait()
+    return 0
 
 
 async def in_foreground(system: System, work: Callable[[System], Awaitable[int]]) -> int:

@@ -82,7 +82,7 @@ def _copy_dependencies(jars: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise RuntimeError("Maven is not installed (apt-get install maven).")
-    arguments = ["-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
+    arguments = ["-q", "-B", "-Dstyle.color=never", "-f", str(POM), "dependency:copy-dependencies"]
     subprocess.run([maven, *arguments, f"-DoutputDirectory={jars}"], check=True, stdout=sys.stderr)
 
 

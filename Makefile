@@ -1,0 +1,66 @@
+# `make` alone lists what there is. Everything runs from the checkout: nothing is built.
+
+PYTHON ?= python3
+RUN    := .venv/bin/python
+KAFKA  := .cache/kafka/$(shell sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' sandbox/kafka/pom.xml)
+CODE   := ingress topics storage workers sandbox benchmarks tests
+
+SEED ?= 1
+FOR  ?= 60
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo up test lint types contracts docs docs-check chaos bench check
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: .venv/installed $(KAFKA)/complete  ## Make .venv and fetch Kafka's jars, unless that is done
+
+demo: setup  ## Start everything, book a room as a guest would, and stay up (ARGS=--exit ends)
+	@$(RUN) -m sandbox demo $(ARGS)
+
+up: setup  ## Start everything and stay up (ARGS="--port 8080 --data DIR")
+	@$(RUN) -m sandbox up $(ARGS)
+
+test: setup  ## Run the tests, on a real Kafka and a real PostgreSQL
+	@$(RUN) -m pytest $(ARGS)
+
+lint: setup  ## Check style and format
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+
+types: setup  ## Check the types
+	@$(RUN) -m mypy $(CODE)
+
+contracts: setup  ## Check which package imports which
+	@.venv/bin/lint-imports
+
+docs: setup  ## Write the documents that are generated from the code
+	@$(RUN) -m topics docs
+
+docs-check: setup  ## Fail when the generated documents are not what the code says
+	@$(RUN) -m topics docs --check
+
+chaos: setup  ## Break things under load, then audit (SEED=1 FOR=60)
+	@$(RUN) -m tests.pipeline.chaos --seed $(SEED) --seconds $(FOR)
+
+bench: setup  ## Measure against the row-lock baseline, in JSON lines
+	@$(RUN) -m benchmarks $(ARGS)
+
+check: lint types contracts docs-check test  ## Everything that must be green
+
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed; name one: make setup PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo 'Python cannot make a virtual environment: apt-get install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# Without Java or Maven this says so and is no error: the sandbox then uses Tansu.
+$(KAFKA)/complete: sandbox/kafka/pom.xml | .venv/installed
+	@$(RUN) -m sandbox.kafka fetch
+	@if [ -e $@ ]; then touch $@; fi
