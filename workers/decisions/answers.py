@@ -19,14 +19,15 @@ def repeated(booking: Booking, command: BookingCommand) -> tuple[Event, ...]:
 
 
 def refused(booking: Booking | None, command: BookingCommand, reason: Refusal) -> tuple[Event, ...]:
-    """Answer why not."""
+    """Answer why not; a booking of another room is told nothing about."""
+    status = None if booking is None or booking.room_id != command.room_id else booking.status
     return (
         CommandRefused(
             room_id=command.room_id,
             booking_id=command.booking_id,
             command=command.wire,
             reason=reason,
-            booking_status=None if booking is None else booking.status,
+            booking_status=status,
         ),
     )
 

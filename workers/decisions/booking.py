@@ -118,15 +118,14 @@ def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, 
         return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
     if booking.status is BookingStatus.EXPIRED:
         return refused(booking, command, Refusal.HOLD_EXPIRED)
-    if live(booking) and booking.guest_ids == command.guest_ids:
+    guest_ids = tuple(sorted(set(command.guest_ids)))
+    if live(booking) and guest_ids and booking.guest_ids == guest_ids:
         return repeated(booking, command)
     if booking.status not in (BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED):
         return refused(booking, command, Refusal.WRONG_STATUS)
-    if not command.guest_ids:
+    if not guest_ids:
         return refused(booking, command, Refusal.NO_GUESTS)
-    return (
-        GuestsAdded(room_id=booking.room_id, booking_id=booking.id, guest_ids=command.guest_ids),
-    )
+    return (GuestsAdded(room_id=booking.room_id, booking_id=booking.id, guest_ids=guest_ids),)
 
 
 def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, ...]:

@@ -53,6 +53,8 @@ def _overdue(state: State, command: Command, now: datetime) -> BookingExpired | 
     if not live(booking) or booking.hold_expires_at > now:
         return None
     assert isinstance(command, BookingCommand)
+    if booking.room_id != command.room_id:
+        return None
     return BookingExpired(room_id=booking.room_id, booking_id=booking.id)
 
 

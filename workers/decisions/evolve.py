@@ -15,6 +15,8 @@ from topics.events import (
     BookingRejected,
     BookingReserved,
     CheckoutOpened,
+    CommandRefused,
+    CommandRepeated,
     Event,
     GuestsAdded,
     InventoryChanged,
@@ -39,7 +41,14 @@ def evolve(state: State, event: Event) -> State:
     if isinstance(event, InventoryChanged):
         return State(state.booking, _changed(state.nights, event))
     assert isinstance(event, BookingEvent)
+    if isinstance(event, CommandRefused | CommandRepeated) or _of_another_room(state.booking, event):
+        return State(state.booking, {})
     return State(_booking_after(state.booking, event), _nights_after(state, event))
+
+
+def _of_another_room(booking: Booking | None, event: BookingEvent) -> bool:
+    """Tell whether the event names a booking that only another room's owner may change."""
+    return booking is not None and booking.room_id != event.room_id
 
 
 def _booking_after(booking: Booking | None, event: BookingEvent) -> Booking | None:
@@ -86,18 +95,14 @@ def _confirmed(booking: Booking, event: BookingConfirmed) -> dict[str, Any]:
 
 
 def _refund_requested(booking: Booking, event: RefundRequested) -> dict[str, Any]:
-    payment = Payment(
-        event.payment_intent, event.session_id, event.amount_minor, PaymentState.REFUND_REQUESTED
-    )
+    payment = Payment(event.payment_intent, event.session_id, event.amount_minor, PaymentState.REFUND_REQUESTED)
     return {"payments": (*_without(booking, event.payment_intent), payment)}
 
 
 def _refunded(booking: Booking, event: BookingRefunded) -> dict[str, Any]:
     payment = booking.payment(event.payment_intent)
     assert payment is not None
-    return {
-        "payments": (*_without(booking, event.payment_intent), replace(payment, state=PaymentState.REFUNDED))
-    }
+    return {"payments": (*_without(booking, event.payment_intent), replace(payment, state=PaymentState.REFUNDED))}
 
 
 def _without(booking: Booking, payment_intent: str) -> Iterable[Payment]:

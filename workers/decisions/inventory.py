@@ -20,14 +20,10 @@ def open_inventory(state: State, command: OpenInventory, now: datetime) -> tuple
         command.first_night, command.end_night, command.total_count, command.price_minor, surge_milli=1000
     )
     new = (
-        day
-        for day in ([] if reason else nights_of(command.first_night, command.end_night))
-        if day not in state.nights
+        day for day in ([] if reason else nights_of(command.first_night, command.end_night)) if day not in state.nights
     )
     opened = tuple(_opened(command, first, last) for first, last in _stretches(new))
-    return opened or (
-        InventoryUnchanged(room_id=command.room_id, command=command.wire, reason=reason),
-    )
+    return opened or (InventoryUnchanged(room_id=command.room_id, command=command.wire, reason=reason),)
 
 
 def _opened(command: OpenInventory, first: date, last: date) -> InventoryOpened:

@@ -102,14 +102,10 @@ def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event
 
 def _free_again(state: State, booking: Booking) -> bool:
     nights = [state.nights.get(day) for day in booking.nights()]
-    return all(
-        night is not None and not night.closed and night.free_count >= booking.rooms_count for night in nights
-    )
+    return all(night is not None and not night.closed and night.free_count >= booking.rooms_count for night in nights)
 
 
-def _confirmed(
-    booking: Booking, payment: ConfirmPayment | None = None, *, late: bool = False
-) -> BookingConfirmed:
+def _confirmed(booking: Booking, payment: ConfirmPayment | None = None, *, late: bool = False) -> BookingConfirmed:
     return BookingConfirmed(
         room_id=booking.room_id,
         booking_id=booking.id,
@@ -142,9 +138,7 @@ def decline(state: State, command: DeclinePayment, now: datetime) -> tuple[Event
         return refused(booking, command, Refusal.WRONG_STATUS)
     if booking.failure == command.failure:
         return repeated(booking, command)
-    return (
-        PaymentDeclined(room_id=booking.room_id, booking_id=booking.id, failure=command.failure),
-    )
+    return (PaymentDeclined(room_id=booking.room_id, booking_id=booking.id, failure=command.failure),)
 
 
 def close(state: State, command: ClosePayment, now: datetime) -> tuple[Event, ...]:
@@ -156,11 +150,7 @@ def close(state: State, command: ClosePayment, now: datetime) -> tuple[Event, ..
         return repeated(booking, command)
     if booking.session_id != command.session_id:
         return refused(booking, command, Refusal.STALE_SESSION)
-    return (
-        BookingCancelled(
-            room_id=booking.room_id, booking_id=booking.id, reason=CancelReason.PAYMENT_CLOSED
-        ),
-    )
+    return (BookingCancelled(room_id=booking.room_id, booking_id=booking.id, reason=CancelReason.PAYMENT_CLOSED),)
 
 
 def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[Event, ...]:

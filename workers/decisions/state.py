@@ -89,9 +89,7 @@ class State(msgspec.Struct, frozen=True):
     nights: Mapping[date, Night]
 
 
-LIVE = frozenset(
-    {BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING}
-)
+LIVE = frozenset({BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING})
 
 
 def live(booking: Booking) -> bool:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from topics.events import (
+    EVENTS,
     BookingCancelled,
     BookingConfirmed,
     BookingEvent,
@@ -13,6 +14,7 @@ from topics.events import (
     CheckoutOpened,
     CommandRefused,
     CommandRepeated,
+    Event,
     GuestsAdded,
     PaymentDeclined,
     PaymentRequested,
@@ -79,3 +81,42 @@ def drawing() -> str:
         lines += [f"    {before} --> {after}: {kind.wire.rpartition('.')[0]}" for before, after in moves.items()]
     lines += [f"    {end} --> [*]" for end in (S.REJECTED, S.CANCELLED, S.EXPIRED, S.CONFIRMED)]
     return "\n".join(lines)
+
+
+def states_page() -> str:
+    """Return `docs/states.md`: the drawing, every move, and what the events say that move nothing."""
+    moves = [
+        f"| `{event.wire}` | {before} | {after} | {_sentence(event)} |"
+        for event, row in MOVES.items()
+        for before, after in row.items()
+    ]
+    still = [f"- `{event.wire}`: {_sentence(event)}" for event in EVENTS if event in STILL]
+    return "\n".join(
+        [
+            "# The states of a booking",
+            "",
+            "Written by `python -m workers.decisions` from the table in `workers/decisions/states.py`; not by hand.",
+            "",
+            "```mermaid",
+            drawing(),
+            "```",
+            "",
+            "PENDING is never stored: it is an accepted request that its room's owner has not decided yet.",
+            "",
+            "| event | before | after | what happened |",
+            "|---|---|---|---|",
+            *moves,
+            "",
+            "An event that has no row under a status cannot happen to it: a reader of the log stops there.",
+            "",
+            "## Events that move nothing",
+            "",
+            *still,
+            "",
+        ]
+    )
+
+
+def _sentence(event: type[Event]) -> str:
+    """Return the first paragraph of the event's docstring, on one line."""
+    return " ".join((event.__doc__ or "").split("\n\n", maxsplit=1)[0].split())
