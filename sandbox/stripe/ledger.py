@@ -1,0 +1,339 @@
+"""The stand-in's books on disk: Stripe's objects, the money that moved, and what is still to do.
+
+SQLite in WAL mode: whatever was committed outlives a killed process. Money is counted in a table
+of its own to which rows are only added, so that it can be audited without trusting the objects.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Json = dict[str, Any]
+MoneyKind = Literal["capture", "refund", "refund_reversed"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS stripe_object (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS object_by_kind ON stripe_object (kind, sequence);
+CREATE INDEX IF NOT EXISTS object_by_payment
+    ON stripe_object (json_extract(body, '$.payment_intent'), kind);
+
+CREATE TABLE IF NOT EXISTS money (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    payment_intent TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('capture', 'refund', 'refund_reversed')),
+    amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
+    currency TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS money_by_payment ON money (payment_intent);
+
+CREATE TABLE IF NOT EXISTS timer (
+    task TEXT NOT NULL,
+    object_id TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (task, object_id)
+);
+CREATE INDEX IF NOT EXISTS timer_by_time ON timer (at);
+
+CREATE TABLE IF NOT EXISTS idempotency (
+    key TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    request TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    body TEXT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS delivery (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'held', 'withheld', 'delivered', 'given_up')),
+    due_at REAL NOT NULL,
+    first_at REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    last_answer TEXT
+);
+CREATE INDEX IF NOT EXISTS delivery_to_do ON delivery (state, due_at) WHERE state <> 'delivered';
+CREATE INDEX IF NOT EXISTS delivery_by_event ON delivery (event_id);
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedAnswer:
+    """What an idempotency key remembers."""
+
+    request: str
+    request_id: str
+    status: int
+    body: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One event on its way to the webhook endpoint; times are in real seconds since the epoch."""
+
+    id: int
+    event_id: str
+    event_type: str
+    due_at: float
+    first_at: float
+    attempts: int
+
+
+class Ledger:
+    """The open books. Every method is quick and synchronous: no change is ever half done."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(folder / "stripe.sqlite3", isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # A killed process loses nothing at NORMAL; only a power cut could, which is not our tests'.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_SCHEMA)
+        self._listeners: list[Callable[[], None]] = []
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def wakes(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every commit."""
+        self._listeners.append(listener)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make everything inside happen together or not at all."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+        for wake in self._listeners:
+            wake()
+
+    # Stripe's objects.
+
+    def put(self, stored: Json) -> None:
+        """Write an object, new or changed."""
+        self._db.execute(
+            "INSERT INTO stripe_object (id, kind, body) VALUES (?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+            (stored["id"], stored["object"], json.dumps(stored)),
+        )
+
+    def find(self, kind: str, object_id: str) -> Json | None:
+        """Read an object."""
+        row = self._db.execute("SELECT body FROM stripe_object WHERE id = ? AND kind = ?", (object_id, kind)).fetchone()
+        return None if row is None else _json(row[0])
+
+    def sequence_of(self, object_id: str) -> int | None:
+        """Tell where an object stands in the order of creation."""
+        row = self._db.execute("SELECT sequence FROM stripe_object WHERE id = ?", (object_id,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def page(
+        self, kind: str, conditions: list[tuple[str, Any]], *, limit: int, newest_first: bool = True
+    ) -> list[Json]:
+        """Read up to `limit` objects of a kind; conditions are SQL of ours with one value each."""
+        where = " AND ".join(["kind = ?", *(sql for sql, _ in conditions)])
+        order = "DESC" if newest_first else "ASC"
+        rows = self._db.execute(
+            f"SELECT body FROM stripe_object WHERE {where}"  # noqa: S608 - no part comes from a request.
+            f" ORDER BY sequence {order} LIMIT ?",
+            (kind, *(value for _, value in conditions), limit),
+        )
+        return [_json(row[0]) for row in rows]
+
+    # Money.
+
+    def move_money(self, kind: MoneyKind, payment: Json, amount_minor: int, at: float) -> None:
+        """Record that money came or went."""
+        self._db.execute(
+            "INSERT INTO money (at, payment_intent, kind, amount_minor, currency) VALUES (?, ?, ?, ?, ?)",
+            (int(at), payment["id"], kind, amount_minor, payment["currency"]),
+        )
+
+    def balance(self, payment_intent: str) -> tuple[int, int]:
+        """Count what was captured and what was refunded of a payment, in minor units."""
+        captured, refunded = self._db.execute(
+            "SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'capture'), 0),"
+            " coalesce(sum(CASE kind WHEN 'refund' THEN amount_minor"
+            " WHEN 'refund_reversed' THEN -amount_minor END), 0)"
+            " FROM money WHERE payment_intent = ?",
+            (payment_intent,),
+        ).fetchone()
+        return int(captured), int(refunded)
+
+    def balances(self) -> list[Json]:
+        """Count every payment's money; one row for each payment intent, in order of creation."""
+        rows = self._db.execute(
+            """
+            SELECT p.id, p.body, s.id, s.body,
+                coalesce(sum(m.amount_minor) FILTER (WHERE m.kind = 'capture'), 0),
+                coalesce(sum(CASE m.kind WHEN 'refund' THEN m.amount_minor
+                                         WHEN 'refund_reversed' THEN -m.amount_minor END), 0),
+                count(*) FILTER (WHERE m.kind = 'refund')
+            FROM stripe_object p
+            LEFT JOIN money m ON m.payment_intent = p.id
+            LEFT JOIN stripe_object s
+                ON json_extract(s.body, '$.payment_intent') = p.id AND s.kind = 'checkout.session'
+            WHERE p.kind = 'payment_intent'
+            GROUP BY p.sequence ORDER BY p.sequence
+            """
+        )
+        return [_balance(*row) for row in rows]
+
+    # What is to be done at some moment of the stand-in's clock.
+
+    def set_timer(self, task: str, object_id: str, at: float) -> None:
+        """Have a task done for an object at a time."""
+        self._db.execute("INSERT OR REPLACE INTO timer VALUES (?, ?, ?)", (task, object_id, at))
+
+    def drop_timer(self, task: str, object_id: str) -> None:
+        """Call a task off."""
+        self._db.execute("DELETE FROM timer WHERE task = ? AND object_id = ?", (task, object_id))
+
+    def due_timer(self, now: float) -> tuple[str, str] | None:
+        """Give the earliest task that is due, and its object."""
+        row = self._db.execute("SELECT task, object_id FROM timer WHERE at <= ? ORDER BY at LIMIT 1", (now,)).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def next_timer_at(self) -> float | None:
+        """Tell when the next task is due."""
+        (at,) = self._db.execute("SELECT min(at) FROM timer").fetchone()
+        return None if at is None else float(at)
+
+    # Idempotency keys.
+
+    def saved_answer(self, key: str, not_before: float) -> SavedAnswer | None:
+        """Read what a key remembers, unless it is older than `not_before`."""
+        row = self._db.execute(
+            "SELECT request, request_id, status, body FROM idempotency WHERE key = ? AND at >= ?",
+            (key, not_before),
+        ).fetchone()
+        if row is None:
+            return None
+        return SavedAnswer(request=row[0], request_id=row[1], status=row[2], body=row[3])
+
+    def save_answer(self, key: str, answer: SavedAnswer, at: float) -> None:
+        """Remember an answer under a key."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?, ?)",
+            (key, at, answer.request, answer.request_id, answer.status, answer.body),
+        )
+
+    # Webhooks on their way; their times are real ones.
+
+    def send(self, event: Json, *, state: str, at: float, first_at: float) -> None:
+        """Put an event on its way."""
+        self._db.execute(
+            "INSERT INTO delivery (event_id, event_type, state, due_at, first_at) VALUES (?, ?, ?, ?, ?)",
+            (event["id"], event["type"], state, at, first_at),
+        )
+
+    def due_deliveries(self, now: float, limit: int) -> list[Delivery]:
+        """List the deliveries to try now, the longest due first."""
+        rows = self._db.execute(
+            "SELECT id, event_id, event_type, due_at, first_at, attempts FROM delivery"
+            " WHERE state = 'pending' AND due_at <= ? ORDER BY due_at, id LIMIT ?",
+            (now, limit),
+        )
+        return [
+            Delivery(
+                id=row[0],
+                event_id=row[1],
+                event_type=row[2],
+                due_at=row[3],
+                first_at=row[4],
+                attempts=row[5],
+            )
+            for row in rows
+        ]
+
+    def next_delivery_at(self, after: float) -> float | None:
+        """Tell when a delivery that is not due yet will be."""
+        (at,) = self._db.execute(
+            "SELECT min(due_at) FROM delivery WHERE state = 'pending' AND due_at > ?", (after,)
+        ).fetchone()
+        return None if at is None else float(at)
+
+    def undelivered(self, event_id: str) -> int:
+        """Count the deliveries of an event that were not taken."""
+        (count,) = self._db.execute(
+            "SELECT count(*) FROM delivery WHERE event_id = ? AND state <> 'delivered'",
+            (event_id,),
+        ).fetchone()
+        return int(count)
+
+    def delivered(self, delivery: Delivery, answer: str, now: float) -> None:
+        """Record a delivery that was taken, and let go those that waited for a later one."""
+        self._db.execute(
+            "UPDATE delivery SET state = 'delivered', attempts = attempts + 1, last_answer = ? WHERE id = ?",
+            (answer, delivery.id),
+        )
+        self._db.execute(
+            "UPDATE delivery SET state = 'pending', due_at = ? WHERE state = 'held' AND id < ? AND event_id <> ?",
+            (now, delivery.id, delivery.event_id),
+        )
+
+    def not_delivered(self, delivery: Delivery, answer: str, again_at: float | None) -> None:
+        """Record a delivery that failed; `again_at` None gives it up."""
+        self._db.execute(
+            "UPDATE delivery SET state = iif(? IS NULL, 'given_up', state),"
+            " due_at = coalesce(?, due_at), attempts = attempts + 1, last_answer = ? WHERE id = ?",
+            (again_at, again_at, answer, delivery.id),
+        )
+
+    def release_held(self, now: float) -> None:
+        """Let go every delivery that waits for a later one."""
+        self._db.execute("UPDATE delivery SET state = 'pending', due_at = ? WHERE state = 'held'", (now,))
+
+    def deliveries(self) -> list[Json]:
+        """List every delivery with its state."""
+        cursor = self._db.execute(
+            "SELECT id, event_id, event_type, state, due_at, attempts, last_answer FROM delivery ORDER BY id"
+        )
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _json(text: str) -> Json:
+    stored: Json = json.loads(text)
+    return stored
+
+
+def _balance(  # noqa: PLR0917 - the columns of one row.
+    payment_id: str,
+    payment_body: str,
+    session_id: str | None,
+    session_body: str | None,
+    captured_minor: int,
+    refunded_minor: int,
+    refunds: int,
+) -> Json:
+    payment = _json(payment_body)
+    session = {} if session_body is None else _json(session_body)
+    return {
+        "payment_intent": payment_id,
+        "status": payment["status"],
+        "currency": payment["currency"],
+        "captured_minor": captured_minor,
+        "refunded_minor": refunded_minor,
+        "refunds": refunds,
+        "metadata": payment["metadata"],
+        "checkout_session": session_id,
+        "session_metadata": session.get("metadata", {}),
+        "client_reference_id": session.get("client_reference_id"),
+    }

@@ -1,0 +1,129 @@
+"""What every part of the stand-in works with: books, clock, faults, settings, and events."""
+
+import asyncio
+import secrets
+import string
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.stripe.clock import Clock
+from sandbox.stripe.faults import WEBHOOK_FAULTS, Fault, FaultPlan
+from sandbox.stripe.ledger import Json, Ledger
+from sandbox.stripe.refused import no_such
+
+API_VERSION = "2026-10-28.endive"
+"""The version of the API that the SDK this project pins was generated for."""
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the stand-in is set up.
+
+    `key` None takes any key that begins with `sk_test_` or `rk_test_`. Without a `webhook_url`
+    no event is delivered. `events` empty means every type is delivered. Delays of payments and
+    refunds follow the stand-in's clock, those of webhooks real time.
+    """
+
+    webhook_url: str | None = None
+    webhook_secret: str = "whsec_sandbox"  # noqa: S105 - a secret of nobody's.
+    key: str | None = None
+    events: frozenset[str] = frozenset()
+    public_url: str | None = None
+    late_payment_seconds: float = 5.0
+    late_refund_seconds: float = 5.0
+    webhook_timeout_seconds: float = 10.0
+    first_retry_seconds: float = 0.5
+    longest_retry_seconds: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """The API request behind a change; a guest at the payment page and a timer have none."""
+
+    request_id: str | None = None
+    idempotency_key: str | None = None
+
+
+NOBODY = Cause()
+
+
+@dataclass(kw_only=True)
+class Till:
+    """The stand-in's state, handed to every function that acts upon it."""
+
+    ledger: Ledger
+    settings: Settings
+    clock: Clock = field(default_factory=Clock)
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    url: str = ""
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by whoever wants the stand-in to end: a signal, or a background worker that met a bug."""
+
+    def now(self) -> int:
+        """Whole seconds since the epoch, as Stripe gives times."""
+        return int(self.clock.now())
+
+    def get(self, kind: str, object_id: str, *, param: str = "id") -> Json:
+        """Read an object; raises Refused (404) if there is none."""
+        found = self.ledger.find(kind, object_id)
+        if found is None:
+            raise no_such(kind, object_id, param=param)
+        return found
+
+    def tell(self, event_type: str, about: Json, cause: Cause = NOBODY) -> None:
+        """Record an event with a picture of the object as it is now, and put it on its way."""
+        wanted = self.settings.webhook_url is not None and (
+            not self.settings.events or event_type in self.settings.events
+        )
+        event: Json = {
+            "id": new_id("evt_"),
+            "object": "event",
+            "api_version": API_VERSION,
+            "created": self.now(),
+            "data": {"object": shown(about)},
+            "livemode": False,
+            "pending_webhooks": int(wanted),
+            "request": {"id": cause.request_id, "idempotency_key": cause.idempotency_key},
+            "type": event_type,
+        }
+        self.ledger.put(event)
+        if wanted:
+            self._send(event)
+
+    def _send(self, event: Json) -> None:
+        faults = self.faults.strike(event["type"], WEBHOOK_FAULTS)
+        now = time.time()
+        state, due_at = "pending", now
+        if Fault.WEBHOOK_NEVER in faults:
+            state = "withheld"
+        elif Fault.WEBHOOK_REORDER in faults:
+            state = "held"
+        if Fault.WEBHOOK_DELAY in faults:
+            due_at += faults[Fault.WEBHOOK_DELAY].seconds
+        for _ in range(2 if Fault.WEBHOOK_DUPLICATE in faults else 1):
+            self.ledger.send(event, state=state, at=due_at, first_at=now)
+
+
+def new_id(prefix: str, length: int = 24) -> str:
+    """Make an id as Stripe makes them: a prefix that names the kind, then letters and digits."""
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def shown(stored: Json) -> Json:
+    """Give an object as the API shows it: what begins with an underscore is ours alone."""
+    return {name: value for name, value in stored.items() if not name.startswith("_")}
+
+
+def nulls_of(sdk_type: Any) -> Json:
+    """Give null for every field that the SDK's type of an object says may be null.
+
+    A caller then finds every documented field, whether the stand-in fills it or not.
+    """
+    return {
+        name: None
+        for name, annotation in sdk_type.__annotations__.items()
+        if "Optional[" in str(annotation) or "NoneType" in str(annotation)
+    }
