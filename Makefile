@@ -3,7 +3,6 @@
 PYTHON ?= python3
 RUN    := .venv/bin/python
 KAFKA  := .cache/kafka/$(shell sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' sandbox/kafka/pom.xml)
-CODE   := ingress topics storage workers sandbox benchmarks tests
 
 SEED ?= 1
 FOR  ?= 60
@@ -32,7 +31,7 @@ lint: setup  ## Check style and format
 	@$(RUN) -m ruff format --check
 
 types: setup  ## Check the types
-	@$(RUN) -m mypy $(CODE)
+	@$(RUN) -m mypy
 
 contracts: setup  ## Check which package imports which
 	@.venv/bin/lint-imports

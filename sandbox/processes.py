@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Self
 
+from typing_extensions import override
+
 from sandbox.spawning import POLL_SECONDS, StartFailed, end, exit_status, spawn, status_in_words
 
 FAILED_WITHIN_SECONDS = 5.0
@@ -146,7 +148,7 @@ class Service:
 class Program(Service):
     """One of our own programs; each line that it writes goes to our stderr after its name."""
 
-    def __init__(  # noqa: PLR0913 - each is a word of its own at the call
+    def __init__(
         self,
         name: str,
         command: Sequence[str],
@@ -179,24 +181,30 @@ class Program(Service):
         if status != 0:
             raise StartFailed(f"{self.name} failed: {status_in_words(status)}")
 
+    @override
     def command(self) -> Sequence[str]:
         return self._command
 
+    @override
     def environment(self) -> Mapping[str, str]:
         # Its lines must come when they are written, not when a buffer is full.
         return {"PYTHONUNBUFFERED": "1", **self._environment, **self._first_start}
 
+    @override
     def output(self) -> IO[bytes] | int:
         return subprocess.PIPE
 
+    @override
     async def is_ready(self) -> bool:
         said = self._ready_line is None or self._said_ready
         return said and (self._probe is None or await self._probe())
 
+    @override
     async def stop(self) -> None:
         await super().stop()
         await self._no_more_lines()
 
+    @override
     async def kill(self) -> None:
         await super().kill()
         await self._no_more_lines()
@@ -282,9 +290,7 @@ class Supervisor:
         while True:
             status = await service.ended()
             # A process killed from outside after it was ready has not failed.
-            healthy = ready_at is not None and (
-                status == -signal.SIGKILL or clock() - ready_at > FAILED_WITHIN_SECONDS
-            )
+            healthy = ready_at is not None and (status == -signal.SIGKILL or clock() - ready_at > FAILED_WITHIN_SECONDS)
             failures = 0 if healthy else failures + 1
             pause_seconds = _pause_before_restart(failures)
             when = f"in {pause_seconds:.1f} s" if pause_seconds else "now"

@@ -69,9 +69,7 @@ def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
     return in_child
 
 
-async def end(
-    process: subprocess.Popen[bytes], how: signal.Signals, deadline_seconds: float
-) -> int:
+async def end(process: subprocess.Popen[bytes], how: signal.Signals, deadline_seconds: float) -> int:
     """Send `how`, then SIGKILL at the deadline; the exit status of the process."""
     if process.poll() is None:
         process.send_signal(how)
@@ -92,7 +90,7 @@ async def exit_status(process: subprocess.Popen[bytes]) -> int:
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             await _until_gone(process.pid)
-    while process.poll() is None:  # noqa: ASYNC110 - only where there are no pidfds
+    while process.poll() is None:
         await asyncio.sleep(POLL_SECONDS)
     return process.returncode
 

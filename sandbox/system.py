@@ -98,11 +98,7 @@ class System:
     @property
     def worker_names(self) -> list[str]:
         """The workers of the plan, such as `reservations-1`."""
-        return [
-            f"{role}-{number}"
-            for role, count in self.plan.workers.items()
-            for number in range(1, count + 1)
-        ]
+        return [f"{role}-{number}" for role, count in self.plan.workers.items() for number in range(1, count + 1)]
 
     def pid(self, name: str) -> int:
         """The process id of a part: `kafka`, `postgres`, `stripe`, `ingress`, `payments-1`..."""
@@ -201,16 +197,12 @@ class System:
 
     def _programs(self) -> list[Program]:
         programs = [
-            self._program(
-                name, "workers", name.rpartition("-")[0], "--name", name, ready_line=READY_LINE
-            )
+            self._program(name, "workers", name.rpartition("-")[0], "--name", name, ready_line=READY_LINE)
             for name in self.worker_names
         ]
         if self.plan.ingress:
             port = str(self._ingress_port)
-            programs.append(
-                self._program("ingress", "ingress", "--port", port, probe=self._ingress_is_ready)
-            )
+            programs.append(self._program("ingress", "ingress", "--port", port, probe=self._ingress_is_ready))
         return programs
 
     def _stripe(self) -> Program:
@@ -276,7 +268,7 @@ class System:
                 aiohttp.ClientSession(timeout=timeout) as session,
                 session.get(f"{self.url}/health/ready") as answer,
             ):
-                return answer.status == 200  # noqa: PLR2004 - HTTP's OK
+                return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from typing_extensions import override
+
 from sandbox.kafka import jars
 from sandbox.kafka.probe import answers
 from sandbox.ports import free_port
@@ -26,9 +28,7 @@ class Kafka(Service):
     `with Kafka(folder) as kafka:` or `async with`, then `kafka.url`.
     """
 
-    def __init__(
-        self, folder: Path, port: int | None = None, extra_java_options: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, folder: Path, port: int | None = None, extra_java_options: Sequence[str] = ()) -> None:
         super().__init__("kafka")
         self.folder = folder.resolve()
         self.port = port or free_port()
@@ -40,6 +40,7 @@ class Kafka(Service):
         """What clients call the bootstrap server: `127.0.0.1:port`."""
         return f"127.0.0.1:{self.port}"
 
+    @override
     async def prepare(self) -> None:
         """Write the configuration; format the folder when it is new; fetch the jars if need be."""
         await asyncio.to_thread(jars.fetch)
@@ -50,20 +51,25 @@ class Kafka(Service):
             command = self._java(SHORT_LIVED, *tool, "--config", str(self._configuration))
             await run(command, {}, self._log)
 
+    @override
     def command(self) -> Sequence[str]:
         options = (*HEAP, *self._extra_java_options)
         return self._java(options, "kafka.Kafka", str(self._configuration))
 
+    @override
     def environment(self) -> Mapping[str, str]:
         return {"LC_ALL": "C.UTF-8"}
 
+    @override
     def output(self) -> IO[bytes] | int:
         return self._log.open("ab")
 
+    @override
     async def is_ready(self) -> bool:
         """Whether the broker answers as the cluster's leader, not merely listens."""
         return await answers(self.port)
 
+    @override
     def last_words(self) -> str:
         return tail(self._log)
 

@@ -15,9 +15,7 @@ async def answers(port: int) -> bool:
     except OSError:
         return False  # Asking the client instead would log an error for every attempt.
     writer.close()
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=f"127.0.0.1:{port}", request_timeout_ms=ANSWER_WITHIN_MS
-    )
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}", request_timeout_ms=ANSWER_WITHIN_MS)
     try:
         await admin.start()
         cluster = await admin.describe_cluster()

@@ -17,13 +17,14 @@ from typing import IO
 import psutil
 import psycopg
 from psycopg import sql
+from typing_extensions import override
 
 from sandbox.ports import free_port
 from sandbox.processes import Service
 from sandbox.spawning import POLL_SECONDS, run, tail
 
 USER = "innkeeper"
-PASSWORD = "innkeeper"
+PASSWORD = "innkeeper"  # noqa: S105 - of a sandbox on this machine
 DATABASE = "innkeeper"
 # Whom the server runs as when we are root, which it refuses to be.
 UNPRIVILEGED = "nobody"
@@ -73,6 +74,7 @@ class Postgres(Service):
         """The URL of a database of this server."""
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
+    @override
     async def prepare(self) -> None:
         """Make the data folder when it is new."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +89,12 @@ class Postgres(Service):
         # Only a whole one gets the name, so that an interrupted start leaves no half of one.
         fresh.rename(self._cluster)
 
+    @override
     async def start(self, *, patient: bool = False) -> None:
         await super().start(patient=patient)
         await self.create_database(DATABASE)
 
+    @override
     async def kill(self) -> None:
         """SIGKILL the server with all its sessions, as a loss of power would."""
         family = self._family()
@@ -98,18 +102,21 @@ class Postgres(Service):
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        while any(_alive(process) for process in family):  # noqa: ASYNC110 - not ours to wait for
+        while any(_alive(process) for process in family):
             await asyncio.sleep(POLL_SECONDS)
 
+    @override
     def command(self) -> Sequence[str]:
         settings = {**SETTINGS, "listen_addresses": "127.0.0.1", "port": str(self.port)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         server = [str(_program("postgres")), "-D", str(self._cluster), *options]
         return _as_user(server, dies_by=self.death_signal)
 
+    @override
     def output(self) -> IO[bytes] | int:
         return self._log.open("ab")
 
+    @override
     async def is_ready(self) -> bool:
         try:
             connection = await psycopg.AsyncConnection.connect(self.url_of("postgres"))
@@ -118,20 +125,17 @@ class Postgres(Service):
         await connection.close()
         return True
 
+    @override
     def last_words(self) -> str:
         return tail(self._log)
 
     async def create_database(self, name: str, template: str = "template1") -> str:
         """Create a database unless it exists; its URL. A template must have no sessions."""
         async with await self._administer() as connection:
-            found = await connection.execute(
-                "SELECT 1 FROM pg_database WHERE datname = %s", (name,)
-            )
+            found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if await found.fetchone() is None:
                 create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-                await connection.execute(
-                    create.format(sql.Identifier(name), sql.Identifier(template))
-                )
+                await connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
         return self.url_of(name)
 
     async def drop_database(self, name: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from typing_extensions import override
+
 from sandbox.kafka.probe import answers
 from sandbox.ports import free_port
 from sandbox.processes import Service
@@ -28,6 +30,7 @@ class Tansu(Service):
         """What clients call the bootstrap server: `127.0.0.1:port`."""
         return f"127.0.0.1:{self.port}"
 
+    @override
     async def prepare(self) -> None:
         """Make the folder of its log; its program may have lost its mode on the way here."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -35,20 +38,25 @@ class Tansu(Service):
         if not os.access(program, os.X_OK):
             program.chmod(0o755)
 
+    @override
     def command(self) -> Sequence[str]:
         listener = f"tcp://{self.url}"
         addresses = ["--listener-url", listener, "--advertised-listener-url", listener]
         return [str(_program()), "broker", *addresses, "--storage-engine", "memory://tansu/"]
 
+    @override
     def environment(self) -> Mapping[str, str]:
         return {"RUST_LOG": "error", "NO_COLOR": "1"}
 
+    @override
     def output(self) -> IO[bytes] | int:
         return self._log.open("ab")
 
+    @override
     async def is_ready(self) -> bool:
         return await answers(self.port)
 
+    @override
     def last_words(self) -> str:
         return tail(self._log)
 

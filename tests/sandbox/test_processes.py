@@ -1,0 +1,144 @@
+"""No process is left behind, and one that ends is started again."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sandbox.processes import Program, Supervisor
+from sandbox.spawning import StartFailed
+from tests.support.waiting import wait_until
+
+WAITS = "import signal\nprint('ready', flush=True)\nsignal.pause()"
+IGNORES_SIGTERM = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{WAITS}"
+FAILS = "print('ready', flush=True)\nraise SystemExit(70)"
+STARTS_ANOTHER_AND_WAITS = f"""
+import asyncio, sys
+from sandbox.processes import Program, Supervisor
+
+async def main():
+    program = Program("child", [sys.executable, "-c", {WAITS!r}], {{}}, ready_line="ready")
+    await Supervisor(print).start(program)
+    print(program.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def a_program(script: str, **environment: str) -> Program:
+    return Program("worker", [sys.executable, "-c", script], environment, ready_line="ready")
+
+
+async def test_a_program_that_is_killed_from_outside_starts_again_at_once() -> None:
+    said: list[str] = []
+    supervisor = Supervisor(said.append)
+    program = a_program(WAITS)
+    await supervisor.start(program)
+    try:
+        killed = program.pid
+
+        os.kill(killed, signal.SIGKILL)
+
+        await wait_until(lambda: program.running and program.pid != killed)
+        assert said == ["worker ended (SIGKILL); starts again now"]
+    finally:
+        await supervisor.stop("worker")
+
+
+async def test_a_program_that_keeps_failing_is_left_alone_for_longer_and_longer() -> None:
+    said: list[str] = []
+    supervisor = Supervisor(said.append)
+    await supervisor.start(a_program(FAILS))
+    try:
+        await wait_until(lambda: len(said) >= 4)
+    finally:
+        await supervisor.stop("worker")
+
+    waits = [line.partition("starts again ")[2] for line in said[:4]]
+    assert waits == ["now", "in 0.5 s", "in 1.0 s", "in 2.0 s"]
+
+
+async def test_a_part_that_was_killed_through_the_supervisor_stays_down_until_started() -> None:
+    said: list[str] = []
+    supervisor = Supervisor(said.append)
+    program = a_program(WAITS)
+    await supervisor.start(program)
+
+    await supervisor.kill("worker")
+    with pytest.raises(RuntimeError, match="worker is not running"):
+        os.kill(program.pid, signal.SIGKILL)
+    await supervisor.start(program)
+
+    assert program.running
+    await supervisor.stop("worker")
+    assert said == []
+
+
+async def test_a_program_that_ends_before_it_is_ready_fails_the_start() -> None:
+    with pytest.raises(StartFailed, match="worker ended with 3 before it was ready"):
+        await a_program("raise SystemExit(3)").start()
+
+
+async def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline() -> None:
+    program = a_program(IGNORES_SIGTERM)
+    program.stop_within_seconds = 0.2
+    await program.start()
+
+    await program.stop()
+
+    assert await program.ended() == -signal.SIGKILL
+
+
+async def test_a_frozen_program_hears_that_it_shall_stop() -> None:
+    program = a_program(WAITS)
+    await program.start()
+    os.kill(program.pid, signal.SIGSTOP)
+
+    await program.stop()
+
+    assert await program.ended() == -signal.SIGTERM
+
+
+async def test_a_fault_for_the_first_start_is_not_met_again() -> None:
+    program = Program(
+        "worker",
+        [sys.executable, "-c", f"import os\nif 'FAULT' in os.environ: os._exit(1)\n{WAITS}"],
+        {},
+        first_start={"FAULT": "yes"},
+        ready_line="ready",
+    )
+    with pytest.raises(StartFailed):
+        await program.start()
+
+    await program.start()
+
+    await program.stop()
+
+
+async def test_each_line_is_shown_after_the_name_of_its_program(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    program = a_program("import sys\nprint('one')\nprint('two', file=sys.stderr)\nprint('half', end='')")
+
+    await program.finish()
+
+    shown = capsys.readouterr().err.splitlines()
+    assert shown == ["worker         | one", "worker         | two", "worker         | half"]
+
+
+async def test_nothing_outlives_a_supervisor_that_is_killed() -> None:
+    supervisor = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STARTS_ANOTHER_AND_WAITS, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert supervisor.stdout is not None
+    child = psutil.Process(int(await supervisor.stdout.readline()))
+
+    supervisor.kill()
+    await supervisor.wait()
+
+    await wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
