@@ -55,8 +55,8 @@ def _booking_after(booking: Booking | None, event: BookingEvent) -> Booking | No
     if isinstance(event, BookingReserved | BookingRejected):
         moved(BookingStatus.PENDING if booking is None else booking.status, event)
         return _made(event)
-    if booking is None:
-        return None
+    if booking is None or isinstance(event, CommandRefused | CommandRepeated):
+        return booking
     fields = _FIELDS.get(type(event))
     changes = {} if fields is None else fields(booking, event)
     return replace(booking, status=moved(booking.status, event), version=booking.version + 1, **changes)

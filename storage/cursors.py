@@ -1,0 +1,218 @@
+"""How far each consumer has come: cursor rows, the fence they are, and the outcomes that wait to be published."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from psycopg import AsyncConnection
+
+from topics.envelope import Outgoing
+
+_PACK = msgspec.msgpack.Encoder()
+_UNPACK = msgspec.msgpack.Decoder(list[tuple[str, bytes, bytes, list[tuple[str, bytes]], int | None, int | None]])
+
+
+@dataclass(frozen=True, slots=True)
+class CursorKey:
+    """Which consumer, in which life of which partition."""
+
+    consumer: str
+    topic: str
+    partition: int
+    incarnation: int
+
+
+@dataclass(slots=True)
+class Cursor:
+    """One row of `log_cursor`. Offsets are -1 before the first record.
+
+    `applied`: the last offset whose effects are committed. `published`: the last whose outcome the broker has for sure.
+    `sequence`: of the last event written (reservations) or applied (everyone else). `last_time`: the log's time (UTC).
+    `last_hash`: of the bytes at `applied`, to tell when the log was replaced under the cursor.
+    """
+
+    key: CursorKey
+    applied: int
+    published: int
+    sequence: int
+    last_time: datetime | None
+    last_hash: bytes | None
+
+
+async def incarnation(connection: AsyncConnection, topic: str, broker_id: str) -> int:
+    """Return the number of the topic's present life; a topic with another broker id than last time is a new one."""
+    async with connection.transaction():
+        await connection.execute("select pg_advisory_xact_lock(hashtext('innkeeper.incarnation'))")
+        found = await connection.execute(
+            "select id, broker_id from topic_incarnation where topic = %s order by id desc limit 1", (topic,)
+        )
+        row = await found.fetchone()
+        if row is not None and row[1] == broker_id:
+            return int(row[0])
+        made = await connection.execute(
+            "insert into topic_incarnation (topic, broker_id) values (%s, %s) returning id", (topic, broker_id)
+        )
+        new = await made.fetchone()
+        assert new is not None
+        return int(new[0])
+
+
+async def create(connection: AsyncConnection, key: CursorKey, log_start: int) -> None:
+    """Make the cursor's row if there is none: at the log's start, with the sequence of the topic's last life."""
+    await connection.execute(
+        """
+        insert into log_cursor (consumer, topic, partition, incarnation, applied, published, sequence, last_time)
+        select %(consumer)s, %(topic)s, %(partition)s, %(incarnation)s, %(at)s, %(at)s,
+               coalesce(max(sequence), 0), max(last_time)
+        from log_cursor
+        where consumer = %(consumer)s and topic = %(topic)s and partition = %(partition)s
+        on conflict do nothing
+        """,
+        {
+            "consumer": key.consumer,
+            "topic": key.topic,
+            "partition": key.partition,
+            "incarnation": key.incarnation,
+            "at": log_start - 1,
+        },
+    )
+
+
+_LOCK = """
+    select consumer, topic, partition, incarnation, applied, published, sequence, last_time, last_hash
+    from log_cursor
+    where (consumer, topic, partition, incarnation) in
+          (select * from unnest(%s::text[], %s::text[], %s::int[], %s::bigint[]))
+    order by consumer, topic, partition
+    for update
+"""
+
+
+async def lock(connection: AsyncConnection, keys: Iterable[CursorKey]) -> dict[CursorKey, Cursor]:
+    """Lock the rows in one order for all writers; whoever holds them is their partitions' only writer.
+
+    Raises:
+        KeyError: a row is missing; `create` makes it when a partition is assigned.
+    """
+    wanted = list(keys)
+    rows = await connection.execute(_LOCK, _columns(wanted))
+    found = {(cursor := _cursor(row)).key: cursor async for row in rows}
+    for key in wanted:
+        if key not in found:
+            raise KeyError(key)
+    return found
+
+
+_SAVE = """
+    update log_cursor as c
+    set applied = n.applied, published = n.published, sequence = n.sequence,
+        last_time = n.last_time, last_hash = n.last_hash
+    from unnest(%s::text[], %s::text[], %s::int[], %s::bigint[],
+                %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::bytea[])
+         as n (consumer, topic, partition, incarnation, applied, published, sequence, last_time, last_hash)
+    where c.consumer = n.consumer and c.topic = n.topic and c.partition = n.partition
+      and c.incarnation = n.incarnation
+"""
+
+_PRUNE = """
+    delete from outcome as o
+    using unnest(%s::text[], %s::text[], %s::int[], %s::bigint[], %s::bigint[])
+          as n (consumer, topic, partition, incarnation, published)
+    where o.consumer = n.consumer and o.topic = n.topic and o.partition = n.partition
+      and o.incarnation = n.incarnation and o.last_offset <= n.published
+"""
+
+
+async def save(connection: AsyncConnection, cursors: Sequence[Cursor]) -> None:
+    """Write where the cursors stand now, and forget the outcomes that the broker has."""
+    keys = _columns([cursor.key for cursor in cursors])
+    published = [cursor.published for cursor in cursors]
+    await connection.execute(
+        _SAVE,
+        (
+            *keys,
+            [cursor.applied for cursor in cursors],
+            published,
+            [cursor.sequence for cursor in cursors],
+            [cursor.last_time for cursor in cursors],
+            [cursor.last_hash for cursor in cursors],
+        ),
+    )
+    await connection.execute(_PRUNE, (*keys, published))
+
+
+async def keep_outcome(
+    connection: AsyncConnection, key: CursorKey, last_offset: int, records: Sequence[Outgoing]
+) -> None:
+    """Store the exact records that a run led to, until the broker has them."""
+    await connection.execute(
+        "insert into outcome (consumer, topic, partition, incarnation, last_offset, records)"
+        " values (%s, %s, %s, %s, %s, %b)",
+        (key.consumer, key.topic, key.partition, key.incarnation, last_offset, _PACK.encode(records)),
+    )
+
+
+async def unpublished(connection: AsyncConnection, key: CursorKey) -> list[Outgoing]:
+    """Return the stored records that the broker may not have, in order; those of the topic's earlier lives first."""
+    rows = await connection.execute(
+        """
+        select o.records from outcome o
+        join log_cursor c using (consumer, topic, partition, incarnation)
+        where o.consumer = %s and o.topic = %s and o.partition = %s and o.incarnation <= %s
+          and o.last_offset > c.published
+        order by o.incarnation, o.last_offset
+        """,
+        (key.consumer, key.topic, key.partition, key.incarnation),
+    )
+    return [Outgoing(*fields) async for (packed,) in rows for fields in _UNPACK.decode(packed)]
+
+
+async def mark_published(connection: AsyncConnection, key: CursorKey, through: int) -> None:
+    """Note that the broker has everything up to `through`, and all of the topic's earlier lives."""
+    parameters = (key.consumer, key.topic, key.partition, key.incarnation, key.incarnation, through)
+    await connection.execute(
+        """
+        update log_cursor set published = applied
+        where consumer = %s and topic = %s and partition = %s
+          and (incarnation < %s or (incarnation = %s and applied = %s)) and published < applied
+        """,
+        parameters,
+    )
+    await connection.execute(
+        """
+        delete from outcome where consumer = %s and topic = %s and partition = %s
+          and (incarnation < %s or (incarnation = %s and last_offset <= %s))
+        """,
+        parameters,
+    )
+
+
+async def bury(connection: AsyncConnection, key: CursorKey, offset: int, reason: str) -> int:
+    """Count a dead letter and return how many this consumer buried in this partition within the last hour."""
+    await connection.execute(
+        'insert into dead_letter (consumer, topic, partition, incarnation, "offset", reason)'
+        " values (%s, %s, %s, %s, %s, %s)",
+        (key.consumer, key.topic, key.partition, key.incarnation, offset, reason),
+    )
+    found = await connection.execute(
+        "select count(*) from dead_letter where consumer = %s and topic = %s and partition = %s"
+        " and created_at > now() - interval '1 hour'",
+        (key.consumer, key.topic, key.partition),
+    )
+    row = await found.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _columns(keys: Sequence[CursorKey]) -> tuple[list[str], list[str], list[int], list[int]]:
+    return (
+        [key.consumer for key in keys],
+        [key.topic for key in keys],
+        [key.partition for key in keys],
+        [key.incarnation for key in keys],
+    )
+
+
+def _cursor(row: tuple[str, str, int, int, int, int, int, datetime | None, bytes | None]) -> Cursor:
+    return Cursor(CursorKey(*row[:4]), *row[4:])

@@ -1,0 +1,85 @@
+"""Starts one worker of a role: `python -m workers reservations`."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import faust
+import typer
+import uvloop
+
+from storage.settings import DatabaseSettings
+from topics.settings import KafkaSettings
+from workers.agent import build_app
+from workers.role import Role
+
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="A stable name, unique among the workers of the role: the broker then waits for this one to come back"
+        " instead of handing its partitions on."
+    ),
+]
+cli = typer.Typer(
+    help="Workers: they read the log, decide, and keep the ledger. Several of a role may run at once, anywhere.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@cli.command()
+def reservations(name: Name = None) -> None:
+    """Decide every command about a room, one at a time, and keep bookings and inventory."""
+    from workers.reservations import build
+
+    _run(build, name)
+
+
+@cli.command()
+def payments(name: Name = None) -> None:
+    """Open and close Checkout Sessions, turn Stripe's webhooks into commands, refund what must go back."""
+    from workers.payments import build
+
+    _run(build, name)
+
+
+@cli.command()
+def projections(name: Name = None) -> None:
+    """Keep the read models: booking timelines and hotels' lowest prices."""
+    from workers.projections import build
+
+    _run(build, name)
+
+
+@cli.command()
+def expiry(name: Name = None) -> None:
+    """Send ExpireHold for every hold whose time is over; one of several does it, the others stand by."""
+    from workers.expiry import run
+
+    _configure_logging()
+    uvloop.run(run(KafkaSettings(), DatabaseSettings(), name=name or "expiry"))
+
+
+def _run(build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | None) -> None:
+    """Run a role's agent until SIGTERM or Ctrl-C."""
+    _configure_logging()
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    kafka, database = KafkaSettings(), DatabaseSettings()
+    app = build_app(build(kafka, database), kafka, database, name)
+    worker = faust.Worker(app, loglevel="WARNING", override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.execute_from_commandline()
+
+
+def _configure_logging() -> None:
+    """Log to stderr; Faust and the Kafka client only when something is wrong."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for library in ("faust", "mode", "aiokafka"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,123 @@
+"""The one Faust adapter: a role's consumers become an agent that never loses or skips a record.
+
+Reads the role's topics in runs and hands them to `workers.runs`, which commits and publishes; only then is a run
+acknowledged. Nothing leaves the agent's body by accident: what cannot be carried out ends the process with status 70,
+and a supervisor starts it again.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterable
+from typing import Any, Final, cast
+
+import faust
+from faust.types import TP
+
+from storage.settings import DatabaseSettings
+from topics.settings import KafkaSettings
+from workers.log_source import Place
+from workers.role import Role, Stopped
+from workers.runs import Runs
+from workers.transport import RunConsumer, RunTransport
+
+log = logging.getLogger(__name__)
+
+#: The exit status that asks a supervisor to start the worker again.
+EXIT_FAILED: Final = 70
+#: How many runs may wait; all of them are taken at once, so a wait makes batches larger and load regulates itself.
+RUNS_WAITING: Final = 32
+_WITHIN_SECONDS: Final = 0.002
+_SETTLE_SECONDS: Final = 1.0
+
+
+def build_app(
+    role: Role, kafka: KafkaSettings, database: DatabaseSettings, name: str | None = None
+) -> faust.App:
+    """Return the Faust app of a worker. `name`, unique and stable, makes its membership static."""
+    runs = Runs(role, kafka, database, client_id=name or f"innkeeper-{role.name}")
+    app = faust.App(
+        kafka.group(role.name),
+        broker=[f"kafka://{address}" for address in kafka.kafka_url.split(",")],
+        value_serializer="raw",
+        key_serializer="raw",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_wait_empty=True,
+        stream_buffer_maxsize=RUNS_WAITING,
+        broker_commit_interval=0.5,
+        broker_session_timeout=10,
+        broker_heartbeat_interval=3,
+        broker_rebalance_timeout=30,
+        broker_max_poll_records=2000,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=name or "",
+        producer_acks=-1,
+        web_enabled=False,
+        autodiscover=False,
+    )
+    app.transport = RunTransport(app.conf.broker_consumer, app)
+    app.take_over = runs.take_over
+    names = [kafka.topic(topic) for topic in role.topics]
+    _agent(app, app.topic(*names, value_type=bytes, key_type=bytes), runs)
+    _tasks(app, role, runs)
+    return app
+
+
+def _agent(app: faust.App, channel: Any, runs: Runs) -> None:
+    @app.agent(channel)
+    async def process(stream: Any) -> None:
+        taken = cast("Any", stream).noack()
+        try:
+            async for events in taken.noack_take(2 * RUNS_WAITING, within=_WITHIN_SECONDS):
+                seeks = await runs.carry_out(event.value for event in events)
+                for event in events:
+                    await taken.ack(event)
+                await _seek(app, seeks)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not leave the body
+            stop_hard(error)
+
+
+async def _seek(app: faust.App, seeks: dict[Place, int]) -> None:
+    if seeks:
+        consumer = cast("RunConsumer", app.consumer)
+        await consumer.start_at({TP(*place): offset for place, offset in seeks.items()})
+
+
+def _tasks(app: faust.App, role: Role, runs: Runs) -> None:
+    ready = asyncio.Event()
+
+    @app.on_partitions_assigned.connect
+    async def assigned(app: faust.App, assigned: Iterable[TP], **_: Any) -> None:
+        log.info("worker ready: %s owns %d partitions", role.name, len(set(assigned)))
+        ready.set()
+
+    @app.task
+    async def settle(app: faust.App) -> None:
+        while True:
+            await asyncio.sleep(_SETTLE_SECONDS)
+            try:
+                await runs.settle()
+            except Exception as error:  # noqa: BLE001 - as in the agent
+                stop_hard(error)
+
+    background = role.background
+    if background is not None:
+
+        @app.task
+        async def beside(app: faust.App) -> None:
+            try:
+                await background()
+            except Exception as error:  # noqa: BLE001 - as in the agent
+                stop_hard(error)
+
+
+def stop_hard(error: Exception) -> None:
+    """End this process at once, so that nothing that failed can count as done."""
+    if isinstance(error, Stopped):
+        log.critical("stopped: %s", error)
+    else:
+        log.critical("failed", exc_info=error)
+    logging.shutdown()
+    os._exit(EXIT_FAILED)

@@ -1,0 +1,57 @@
+"""Publishes what the ledger has committed, in order, for as long as it takes."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from aiokafka.errors import KafkaError
+
+from topics.envelope import Outgoing
+from topics.producer import Producer, open_producer
+from topics.settings import KafkaSettings
+from workers.patience import Patience
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Owns the producer and makes it anew when a send fails, so that nothing newer can overtake what failed."""
+
+    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._stack = AsyncExitStack()
+        self._producer: Producer | None = None
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        """Return when the broker has acknowledged every record; all of them again after any failure."""
+        if not records:
+            return
+        patience = Patience("the broker does not take what was committed")
+        while True:
+            try:
+                producer = self._producer or await self._open()
+                await producer.send_all(records)
+            except (KafkaError, OSError, asyncio.TimeoutError) as error:
+                await self.close()
+                await patience.wait(error)
+            else:
+                patience.over()
+                return
+
+    async def close(self) -> None:
+        """Let the producer go; what it had not sent is published again by whoever needs it."""
+        self._producer = None
+        stack, self._stack = self._stack, AsyncExitStack()
+        try:
+            async with asyncio.timeout(5):
+                await stack.aclose()
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("closing the producer: %r", error)
+
+    async def _open(self) -> Producer:
+        self._producer = await self._stack.enter_async_context(
+            open_producer(self._settings, client_id=self._client_id)
+        )
+        return self._producer

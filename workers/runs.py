@@ -1,0 +1,495 @@
+"""Carries out runs of the log: fence, transaction, outcome, publication. Knows PostgreSQL and Kafka, not Faust.
+
+Reads `log_cursor` and what the role reads; writes what the role writes, `outcome` and `log_cursor` in one transaction;
+then publishes. On failure: a broken dependency gets patience; data that PostgreSQL refuses is found by deciding one
+record at a time and goes to the dead letters; anything else is raised, and the process ends.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+import psycopg
+from aiokafka.errors import KafkaError
+from psycopg import AsyncConnection
+
+from storage import cursors
+from storage.cursors import Cursor, CursorKey
+from storage.settings import DatabaseSettings
+from topics.catalogue import BOOKING_EVENTS, DEAD_LETTERS, Topic
+from topics.envelope import Outgoing, Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
+from topics.failpoints import failpoint
+from topics.settings import KafkaSettings
+from workers.database import connect
+from workers.log_source import Bounds, LogSource, Place
+from workers.patience import Patience
+from workers.publisher import Publisher
+from workers.role import Consumer, Received, Record, Role, Run, Stopped, Unreadable
+
+log = logging.getLogger(__name__)
+
+#: How many dead letters a consumer may bury in a partition within an hour before it stops instead.
+MOST_DEAD_LETTERS_AN_HOUR: Final = 10
+#: How long a gap in the events' sequence may stay open.
+MOST_GAP_SECONDS: Final = 60.0
+#: How often a run may begin beyond the cursor before that is an error.
+MOST_HOLES: Final = 5
+
+_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, KafkaError, OSError)
+_BROKEN_DATA = (psycopg.DataError, psycopg.IntegrityError, OverflowError)
+
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+
+
+@dataclass(slots=True)
+class Gap:
+    """Events that are missing from the sequence: since when, from which offset on, and up to which sequence."""
+
+    since: float
+    offset: int
+    highest: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """What this process knows of one cursor: `acked` is its `applied` when last left, with everything published."""
+
+    acked: int
+    position: int
+    gap: Gap | None = None
+    marked: bool = True
+
+
+class Moved(Exception):
+    """A cursor does not stand where this process left it: somebody else wrote, or an own commit went unheard."""
+
+
+class Hole(Exception):
+    """A run begins beyond the cursor; the partition must be read again from `seek`."""
+
+    def __init__(self, place: Place, seek: int) -> None:
+        super().__init__(f"{place.topic}[{place.partition}] must be read again from {seek}")
+        self.place = place
+        self.seek = seek
+
+
+class Runs:
+    """The role's work on whatever partitions this process owns at the moment."""
+
+    def __init__(self, role: Role, kafka: KafkaSettings, database: DatabaseSettings, client_id: str) -> None:
+        self._role = role
+        self._kafka = kafka
+        self._database = database
+        self._publisher = Publisher(kafka, client_id)
+        self._source = LogSource(kafka, client_id)
+        self._topics: Mapping[str, Topic] = {kafka.topic(topic): topic for topic in role.topics}
+        self._incarnations: dict[str, int] = {}
+        self._progress: dict[CursorKey, Progress] = {}
+        self._holes = 0
+        self._connection: AsyncConnection | None = None
+        self._lock = asyncio.Lock()
+        self.last_batch_at = time.monotonic()
+
+    # What the agent calls.
+
+    async def take_over(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Make partitions ours: publish what was left unpublished and return the offset to read next, for each.
+
+        Raises:
+            Stopped: the log was cut or replaced under a cursor.
+        """
+        wanted = [place for place in places if place.topic in self._topics]
+        async with self._lock:
+            self._incarnations.clear()
+            return await self._patiently(lambda connection: self._take_over(connection, wanted))
+
+    async def carry_out(self, batches: Iterable[Sequence[Record]]) -> dict[Place, int]:
+        """Carry out records and return the partitions that must be read again, with the offset to seek to."""
+        seeks: dict[Place, int] = {}
+        waiting = _merged(batches)
+        async with self._lock:
+            while waiting:
+                try:
+                    await self._carry_out(waiting)
+                except Hole as hole:
+                    self._count_hole(hole)
+                    del waiting[hole.place]
+                    seeks[hole.place] = hole.seek
+                except (*_BROKEN_DATA, Unreadable) as error:
+                    await self._one_at_a_time(waiting, error)
+                    break
+                else:
+                    break
+        self.last_batch_at = time.monotonic()
+        return seeks
+
+    async def settle(self) -> None:
+        """Note in the ledger what the broker has; called when idle. Stops the role when a gap stays open."""
+        for key, progress in self._progress.items():
+            if progress.gap is not None and time.monotonic() - progress.gap.since > MOST_GAP_SECONDS:
+                raise Stopped(
+                    f"{key.consumer}: events are missing in {key.topic}[{key.partition}] before offset"
+                    f" {progress.gap.offset}, for more than {MOST_GAP_SECONDS:.0f} s"
+                )
+        if all(progress.marked for progress in self._progress.values()):
+            return
+        async with self._lock:
+            await self._patiently(self._mark)
+
+    async def close(self) -> None:
+        """Let everything go."""
+        await self._publisher.close()
+        await self._source.close()
+        if self._connection is not None:
+            await self._connection.close()
+
+    # One transaction.
+
+    async def _carry_out(self, waiting: Mapping[Place, Sequence[Record]]) -> None:
+        """Decide, commit and publish; when a cursor moved behind our back, take its partition over first."""
+        await self._publish(
+            await self._at_the_cursor(list(waiting), lambda connection: self._transaction(connection, waiting))
+        )
+
+    async def _at_the_cursor(self, places: Sequence[Place], work: Work[list[Outgoing]]) -> list[Outgoing]:
+        while True:
+            try:
+                return await self._patiently(work)
+            except Moved:
+                await self._patiently(lambda connection: self._take_over(connection, places))
+
+    async def _transaction(
+        self, connection: AsyncConnection, waiting: Mapping[Place, Sequence[Record]]
+    ) -> list[Outgoing]:
+        try:
+            return await self._commit(connection, waiting)
+        except BaseException:
+            self._forget()
+            raise
+
+    async def _commit(
+        self, connection: AsyncConnection, waiting: Mapping[Place, Sequence[Record]]
+    ) -> list[Outgoing]:
+        outgoing: list[Outgoing] = []
+        progress: dict[CursorKey, Progress] = {}
+        async with connection.transaction():
+            locked = await cursors.lock(connection, self._keys(waiting))
+            for key, cursor in locked.items():
+                if key not in self._progress or self._progress[key].acked != cursor.applied:
+                    raise Moved
+            for consumer in self._role.consumers:
+                runs = []
+                for key, cursor in locked.items():
+                    if key.consumer == consumer.name:
+                        run, progress[key] = self._run(cursor, waiting[Place(key.topic, key.partition)])
+                        runs.append(run)
+                outgoing += await self._handle(connection, consumer, runs)
+            await cursors.save(connection, list(locked.values()))
+            failpoint(f"{self._role.name}.in_batch")
+        failpoint(f"{self._role.name}.after_commit")
+        for key, cursor in locked.items():
+            progress[key].acked = cursor.applied
+        self._progress.update(progress)
+        return outgoing
+
+    async def _handle(
+        self, connection: AsyncConnection, consumer: Consumer, runs: Sequence[Run]
+    ) -> list[Outgoing]:
+        """Let the consumer work and keep what its runs lead to."""
+        fresh = [run for run in runs if run.received]
+        if not fresh:
+            return []
+        outgoing: list[Outgoing] = []
+        for run, records in zip(fresh, await consumer.handle(connection, fresh), strict=True):
+            if records:
+                await cursors.keep_outcome(connection, run.cursor.key, run.cursor.applied, records)
+                outgoing += records
+        return outgoing
+
+    def _run(self, cursor: Cursor, records: Sequence[Record]) -> tuple[Run, Progress]:
+        """Return the records that are new to the cursor, which is moved past them, and how far we have read.
+
+        Raises:
+            Hole: they begin too late.
+        """
+        known = self._progress[cursor.key]
+        topic = self._topics[cursor.key.topic]
+        run = Run(topic, cursor.key.partition, cursor)
+        progress = Progress(known.acked, known.position, known.gap, marked=False)
+        cursor.published = cursor.applied
+        fresh = [record for record in records if record.offset > progress.position]
+        if fresh:
+            if fresh[0].offset != progress.position + 1:
+                raise Hole(Place(cursor.key.topic, cursor.key.partition), progress.position + 1)
+            self._read(run, progress, fresh)
+            progress.position = fresh[-1].offset
+            if progress.gap is None:
+                cursor.applied = progress.position
+                cursor.last_hash = fingerprint(fresh[-1])
+        return run, progress
+
+    def _read(self, run: Run, progress: Progress, records: Sequence[Record]) -> None:
+        cursor = run.cursor
+        for record in records:
+            at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+            if cursor.last_time is None or at > cursor.last_time:
+                cursor.last_time = at
+            received = read(run.topic, record, cursor.last_time)
+            if run.topic is not BOOKING_EVENTS or _in_sequence(cursor, progress, received):
+                run.received.append(received)
+
+    # When it does not go smoothly.
+
+    async def _one_at_a_time(self, waiting: Mapping[Place, Sequence[Record]], error: Exception) -> None:
+        """Find the record that cannot be carried out, bury it, and carry out the others."""
+        if isinstance(error, psycopg.errors.CheckViolation):
+            raise error
+        log.warning("a batch cannot be carried out (%s); deciding it one record at a time", error)
+        for place, records in waiting.items():
+            for record in records:
+                await self._carry_out_or_bury(place, record)
+
+    async def _carry_out_or_bury(self, place: Place, record: Record) -> None:
+        try:
+            await self._carry_out({place: [record]})
+        except psycopg.errors.CheckViolation:
+            raise
+        except (*_BROKEN_DATA, Unreadable) as broken:
+            if self._topics[place.topic] is BOOKING_EVENTS:
+                raise Stopped(_cannot_be_applied(record, broken)) from broken
+            reason = str(broken).strip().partition("\n")[0]
+            await self._publish(
+                await self._at_the_cursor([place], lambda connection: self._bury(connection, record, reason))
+            )
+
+    async def _bury(self, connection: AsyncConnection, record: Record, reason: str) -> list[Outgoing]:
+        """Send a record to the dead letters and move past it.
+
+        Raises:
+            Stopped: too many within an hour; something is wrong with more than a record.
+        """
+        place = Place(record.topic, record.partition)
+        outgoing = []
+        async with connection.transaction():
+            locked = await cursors.lock(connection, self._keys([place]))
+            for key, cursor in locked.items():
+                if cursor.applied != record.offset - 1:
+                    raise Moved
+                buried = await cursors.bury(connection, key, record.offset, reason)
+                if buried > MOST_DEAD_LETTERS_AN_HOUR:
+                    raise Stopped(
+                        f"{key.consumer}: {buried} dead letters from {key.topic}[{key.partition}] within an hour;"
+                        f" the last at offset {record.offset}: {reason}"
+                    )
+                letter = dead_letter(self._kafka.topic(DEAD_LETTERS), key.consumer, record, reason)
+                cursor.published, cursor.applied = cursor.applied, record.offset
+                cursor.last_hash = fingerprint(record)
+                await cursors.keep_outcome(connection, key, record.offset, [letter])
+                outgoing.append(letter)
+            await cursors.save(connection, list(locked.values()))
+        for key in locked:
+            self._progress[key] = Progress(record.offset, record.offset, marked=False)
+        log.error("dead letter: %s[%d]@%d: %s", record.topic, record.partition, record.offset, reason)
+        return outgoing
+
+    def _count_hole(self, hole: Hole) -> None:
+        self._holes += 1
+        log.warning("%s", hole)
+        if self._holes > MOST_HOLES:
+            raise Stopped(f"{hole}, {self._holes} times in a row: the log has a hole")
+
+    async def _publish(self, outgoing: Sequence[Outgoing]) -> None:
+        try:
+            await self._publisher.publish(outgoing)
+        except BaseException:
+            self._progress.clear()
+            raise
+        failpoint(f"{self._role.name}.after_publish")
+        self._holes = 0
+        if self._role.committed is not None:
+            self._role.committed()
+
+    async def _patiently(self, work: Work[T]) -> T:
+        """Do the work on the connection; when the database or the broker is away, wait and do it again."""
+        patience = Patience(f"{self._role.name} waits for the database or the broker")
+        while True:
+            try:
+                if self._connection is None:
+                    self._connection = await connect(self._database, f"innkeeper {self._role.name}")
+                result = await work(self._connection)
+            except _TROUBLE as error:
+                await self._drop_connection()
+                await patience.wait(error)
+            else:
+                patience.over()
+                return result
+
+    async def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    # Taking partitions over.
+
+    async def _take_over(self, connection: AsyncConnection, places: Sequence[Place]) -> dict[Place, int]:
+        await self._learn_incarnations(connection)
+        bounds = await self._source.bounds(places)
+        keys = self._keys(places)
+        self._forget()
+        unpublished: list[Outgoing] = []
+        async with connection.transaction():
+            async with connection.pipeline():
+                for key in keys:
+                    await cursors.create(connection, key, bounds[Place(key.topic, key.partition)].start)
+            locked = await cursors.lock(connection, keys)
+            for key in locked:
+                unpublished += await cursors.unpublished(connection, key)
+        await self._check_log(bounds, locked.values())
+        await self._publisher.publish(unpublished)
+        if unpublished:
+            log.info("published %d records that were left behind", len(unpublished))
+        async with connection.transaction(), connection.pipeline():
+            for key, cursor in locked.items():
+                await cursors.mark_published(connection, key, cursor.applied)
+        self._progress |= {key: Progress(cursor.applied, cursor.applied) for key, cursor in locked.items()}
+        return {
+            place: min(c.applied for k, c in locked.items() if (k.topic, k.partition) == place) + 1
+            for place in places
+        }
+
+    def _forget(self) -> None:
+        for consumer in self._role.consumers:
+            consumer.forget()
+
+    async def _learn_incarnations(self, connection: AsyncConnection) -> None:
+        missing = [topic for topic in self._topics if topic not in self._incarnations]
+        if missing:
+            for topic, broker_id in (await self._source.topic_ids(missing)).items():
+                self._incarnations[topic] = await cursors.incarnation(connection, topic, broker_id)
+
+    async def _check_log(self, bounds: Mapping[Place, Bounds], locked: Iterable[Cursor]) -> None:
+        """Refuse a log that was cut or replaced under a cursor."""
+        compare: dict[Place, Cursor] = {}
+        for cursor in locked:
+            key = cursor.key
+            start, end = bounds[Place(key.topic, key.partition)]
+            if start > cursor.applied + 1 or end < cursor.applied + 1:
+                raise Stopped(_not_this_log(cursor, f"the log now goes from {start} to {end - 1}"))
+            if cursor.last_hash is not None and start <= cursor.applied:
+                compare[Place(key.topic, key.partition)] = cursor
+        found = await self._source.records({place: cursor.applied for place, cursor in compare.items()})
+        for place, record in found.items():
+            if fingerprint(record) != compare[place].last_hash:
+                raise Stopped(_not_this_log(compare[place], "another record stands there now"))
+
+    async def _mark(self, connection: AsyncConnection) -> None:
+        pending = {key: progress for key, progress in self._progress.items() if not progress.marked}
+        async with connection.transaction():
+            for key, progress in pending.items():
+                await cursors.mark_published(connection, key, progress.acked)
+        for progress in pending.values():
+            progress.marked = True
+
+    def _keys(self, places: Iterable[Place]) -> list[CursorKey]:
+        return [
+            CursorKey(consumer.name, place.topic, place.partition, self._incarnations[place.topic])
+            for place in places
+            for consumer in self._role.consumers
+            if self._topics[place.topic] in consumer.topics
+        ]
+
+
+def read(topic: Topic, record: Record, at: datetime) -> Received:
+    """Read one record of the topic.
+
+    Raises:
+        Unreadable: it cannot be understood.
+        Stopped: it is an event, or of a version that this worker does not know.
+    """
+    if not topic.messages:
+        return Received(None, None, record, at)
+    try:
+        envelope = decode_envelope(record.headers)
+        message = decode_value(envelope.type, record.value)
+    except UnknownVersion as error:
+        raise Stopped(f"{_where(record)}: {error} is newer than this worker; upgrade it first") from error
+    except (Undecodable, UnknownType) as error:
+        if topic is BOOKING_EVENTS:
+            raise Stopped(_cannot_be_applied(record, error)) from error
+        raise Unreadable(record, f"{type(error).__name__}: {error}") from error
+    if not isinstance(message, topic.messages):
+        raise Unreadable(record, f"{envelope.type} does not belong on {topic.name}")
+    return Received(envelope, message, record, at)
+
+
+def fingerprint(record: Record) -> bytes:
+    """Return 16 bytes that tell this record from any other."""
+    digest = hashlib.blake2b(record.key or b"", digest_size=16)
+    digest.update(record.value or b"")
+    for name, value in record.headers:
+        digest.update(name.encode() + value)
+    return digest.digest()
+
+
+def dead_letter(topic: str, consumer: str, record: Record, reason: str) -> Outgoing:
+    """Return the same bytes and key for the dead letters, with where they came from and why."""
+    headers = [
+        *((name, value) for name, value in record.headers if not name.startswith("dl_")),
+        ("dl_consumer", consumer.encode()),
+        ("dl_topic", record.topic.encode()),
+        ("dl_partition", b"%d" % record.partition),
+        ("dl_offset", b"%d" % record.offset),
+        ("dl_reason", reason.encode()),
+    ]
+    return Outgoing(topic, record.key or b"", record.value or b"", headers)
+
+
+def _in_sequence(cursor: Cursor, progress: Progress, received: Received) -> bool:
+    """Tell whether this event is the next one; a double is dropped, and one from behind a gap waits for it to close."""
+    sequence = received.envelope.sequence if received.envelope is not None else None
+    if sequence is None:
+        raise Stopped(f"{_where(received.record)}: an event without a sequence")
+    gap = progress.gap
+    if sequence > cursor.sequence + 1:
+        if gap is None:
+            progress.gap = Gap(time.monotonic(), received.record.offset, sequence)
+        else:
+            progress.gap = Gap(gap.since, gap.offset, max(gap.highest, sequence))
+        return False
+    if sequence <= cursor.sequence:
+        return False
+    cursor.sequence = sequence
+    if gap is not None and sequence >= gap.highest:
+        progress.gap = None
+    return True
+
+
+def _merged(batches: Iterable[Sequence[Record]]) -> dict[Place, Sequence[Record]]:
+    merged: dict[Place, list[Record]] = {}
+    for records in batches:
+        merged.setdefault(Place(records[0].topic, records[0].partition), []).extend(records)
+    return dict(merged)
+
+
+def _where(record: Record) -> str:
+    return f"{record.topic}[{record.partition}]@{record.offset}"
+
+
+def _cannot_be_applied(record: Record, error: Exception) -> str:
+    return f"{_where(record)}: an event cannot be applied ({error}); an operator must decide"
+
+
+def _not_this_log(cursor: Cursor, found: str) -> str:
+    key = cursor.key
+    return (
+        f"{key.consumer} has applied {key.topic}[{key.partition}] up to offset {cursor.applied}, but {found}:"
+        " the log was cut or replaced under the cursor. If this is the log to go on with, start a new incarnation:"
+        f" python -m storage new-incarnation {key.topic}"
+    )
