@@ -21,6 +21,7 @@ from topics.events import (
     GuestsAdded,
     InventoryChanged,
     InventoryOpened,
+    InventoryUnchanged,
     PaymentDeclined,
     PaymentRequested,
     RefundRequested,
@@ -40,8 +41,10 @@ def evolve(state: State, event: Event) -> State:
         return State(state.booking, _opened(event))
     if isinstance(event, InventoryChanged):
         return State(state.booking, _changed(state.nights, event))
+    if isinstance(event, InventoryUnchanged | CommandRefused | CommandRepeated):
+        return State(state.booking, {})
     assert isinstance(event, BookingEvent)
-    if isinstance(event, CommandRefused | CommandRepeated) or _of_another_room(state.booking, event):
+    if _of_another_room(state.booking, event):
         return State(state.booking, {})
     return State(_booking_after(state.booking, event), _nights_after(state, event))
 

@@ -1,0 +1,108 @@
+"""Given, when, then: a story about rooms and bookings, told in events and commands to the pure core alone.
+
+    given(OPENED, RESERVED).when(CANCEL, at=NOON).then(CANCELLED)
+
+What is given has happened; `when` decides one command and lets its events happen; `then` names all of them exactly.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, date, datetime
+from typing import NamedTuple, Self
+from uuid import UUID
+
+from topics.commands import BookingCommand, Command
+from topics.events import BookingEvent, Event
+from topics.values import BookingStatus
+from workers.decisions import Booking, Night, State, decide, evolve
+
+#: When a story begins, unless it says otherwise; the log's time.
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class Told(NamedTuple):
+    """One thing that happened in a story: why, what, and the status of the booking before and after it."""
+
+    command: Command
+    event: Event
+    before: BookingStatus | None
+    after: BookingStatus | None
+
+
+_listeners: ContextVar[tuple[list[Told], ...]] = ContextVar("_listeners", default=())
+
+
+@contextmanager
+def listening() -> Iterator[list[Told]]:
+    """Collect all that stories tell meanwhile."""
+    heard: list[Told] = []
+    token = _listeners.set((*_listeners.get(), heard))
+    try:
+        yield heard
+    finally:
+        _listeners.reset(token)
+
+
+class Story:
+    """Rooms, nights and bookings as the log made them so far."""
+
+    def __init__(self) -> None:
+        self.bookings: dict[UUID, Booking] = {}
+        self.nights: dict[int, dict[date, Night]] = {}
+        self.now = NOON
+        self.answer: tuple[Event, ...] = ()
+
+    def when(self, command: Command, at: datetime | None = None) -> Self:
+        """Decide the command at the log's time `at` (None: the time has not moved); its events happen."""
+        self.now = at or self.now
+        self.answer = decide(self.state(command), command, self.now)
+        for event in self.answer:
+            before = self._status(event)
+            self.happen(event)
+            for heard in _listeners.get():
+                heard.append(Told(command, event, before, self._status(event)))
+        return self
+
+    def then(self, *events: Event) -> Self:
+        """Exactly this happened, in this order."""
+        assert self.answer == events
+        return self
+
+    def with_night(self, room_id: int, night: date, **values: object) -> Self:
+        """And the night has these values now (`reserved_count=1`)."""
+        return self._has(self.nights[room_id][night], values)
+
+    def with_booking(self, booking_id: UUID, **values: object) -> Self:
+        """And the booking has these values now (`status=BookingStatus.EXPIRED`)."""
+        return self._has(self.bookings[booking_id], values)
+
+    def _has(self, record: object, values: dict[str, object]) -> Self:
+        assert {name: getattr(record, name) for name in values} == values
+        return self
+
+    def state(self, command: Command) -> State:
+        """Return what the ledger shows for a command: the booking of that id, and the nights of the command's room."""
+        booking = self.bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
+        return State(booking, dict(self.nights.get(command.room_id, {})))
+
+    def happen(self, event: Event) -> None:
+        """Apply one event to what the ledger shows."""
+        nights = self.nights.setdefault(event.room_id, {})
+        booking = self.bookings.get(event.booking_id) if isinstance(event, BookingEvent) else None
+        after = evolve(State(booking, dict(nights)), event)
+        nights.update(after.nights)
+        if after.booking is not None:
+            self.bookings[after.booking.id] = after.booking
+
+    def _status(self, event: Event) -> BookingStatus | None:
+        booking = self.bookings.get(event.booking_id) if isinstance(event, BookingEvent) else None
+        return None if booking is None else booking.status
+
+
+def given(*events: Event) -> Story:
+    """Begin a story with what has happened already."""
+    story = Story()
+    for event in events:
+        story.happen(event)
+    return story
