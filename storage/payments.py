@@ -1,0 +1,356 @@
+"""What payments owes Stripe: the rows of `checkout_session` and `refund`, written by the payments workers alone.
+
+A row carries the obligation. `next_attempt_at` says when something is owed; whoever claims the row moves that time
+ahead (its lease), so that no transaction is open while Stripe is called, and clears it when all that was owed is
+done. A worker that dies in between leaves a lease that runs out. Every later write names the lease, or moves a state
+towards its end only, so that two workers that hold one row after each other undo nothing of one another's.
+
+Nothing here commits: the consumer writes in its fenced transaction, the caller on connections that commit on their own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+OPENING: Final = ("creating", "open", "failed")
+ENDING: Final = ("closing", "complete", "expired")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionOwed:
+    """A Checkout Session that must be opened, with the exact parameters of the call."""
+
+    booking_id: UUID
+    attempt: int
+    room_id: int
+    params: dict[str, Any]
+    idempotency_key: str
+    expires_at: datetime
+    causation: str
+    correlation: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionsToClose:
+    """The booking's sessions below `before_attempt` (None: all of them) must not be paid any more."""
+
+    booking_id: UUID
+    before_attempt: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundOwed:
+    """A payment that must go back, with the exact parameters of the call; `amount_minor` in minor units."""
+
+    payment_intent: str
+    booking_id: UUID
+    room_id: int
+    params: dict[str, Any]
+    idempotency_key: str
+    amount_minor: int
+    currency: str
+    reason: str
+    causation: str
+    correlation: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionEnded:
+    """Stripe's word that a session can no longer be paid, because it was completed or because it expired."""
+
+    booking_id: UUID
+    attempt: int
+    session_id: str
+    status: Literal["complete", "expired"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundMoved:
+    """Stripe's word on what became of a refund."""
+
+    payment_intent: str
+    refund_id: str
+    status: Literal["pending", "succeeded", "failed"]
+    failure: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueSession:
+    """A claimed row of `checkout_session`; `lease` is the time until which it is the claimant's."""
+
+    booking_id: UUID
+    attempt: int
+    room_id: int
+    status: str
+    params: dict[str, Any]
+    idempotency_key: str
+    session_id: str | None
+    causation: str
+    correlation: str
+    failures: int
+    created_at: datetime
+    lease: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueRefund:
+    """A claimed row of `refund`; `lease` is the time until which it is the claimant's."""
+
+    payment_intent: str
+    booking_id: UUID
+    room_id: int
+    status: str
+    params: dict[str, Any]
+    idempotency_key: str
+    amount_minor: int
+    refund_id: str | None
+    causation: str
+    correlation: str
+    failures: int
+    lease: datetime
+
+
+# What the log asks for.
+
+
+async def owe_session(connection: psycopg.AsyncConnection, owed: SessionOwed) -> None:
+    """Note that a session must be opened, due at once; a row that is there already stays as it is."""
+    await connection.execute(
+        "insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key, expires_at,"
+        " causation, correlation, next_attempt_at) values (%s, %s, %s, 'creating', %s, %s, %s, %s, %s, now())"
+        " on conflict (booking_id, attempt) do nothing",
+        (
+            owed.booking_id,
+            owed.attempt,
+            owed.room_id,
+            Jsonb(owed.params),
+            owed.idempotency_key,
+            owed.expires_at,
+            owed.causation,
+            owed.correlation,
+        ),
+    )
+
+
+async def close_sessions(connection: psycopg.AsyncConnection, ending: SessionsToClose) -> None:
+    """Note that a booking's sessions, open or on their way, must be expired, due at once."""
+    await connection.execute(
+        "update checkout_session set status = 'closing', next_attempt_at = now(), failures = 0, updated_at = now()"
+        " where booking_id = %s and status in ('creating', 'open') and (%s::integer is null or attempt < %s)",
+        (ending.booking_id, ending.before_attempt, ending.before_attempt),
+    )
+
+
+async def owe_refund(connection: psycopg.AsyncConnection, owed: RefundOwed) -> None:
+    """Note that a payment must go back, due at once; a row that is there already stays as it is."""
+    await connection.execute(
+        "insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor,"
+        " currency, reason, causation, correlation, next_attempt_at)"
+        " values (%s, %s, %s, 'creating', %s, %s, %s, %s, %s, %s, %s, now()) on conflict (payment_intent) do nothing",
+        (
+            owed.payment_intent,
+            owed.booking_id,
+            owed.room_id,
+            Jsonb(owed.params),
+            owed.idempotency_key,
+            owed.amount_minor,
+            owed.currency,
+            owed.reason,
+            owed.causation,
+            owed.correlation,
+        ),
+    )
+
+
+# What Stripe tells.
+
+
+async def note(connection: psycopg.AsyncConnection, news: SessionEnded | RefundMoved, *, settled: bool) -> None:
+    """Note what Stripe told, as far as it moves a row towards its end. `settled`: nothing more is owed for the row."""
+    if isinstance(news, SessionEnded):
+        await _session_ended(connection, news, settled=settled)
+    else:
+        await _refund_moved(connection, news, settled=settled)
+
+
+async def _session_ended(connection: psycopg.AsyncConnection, news: SessionEnded, *, settled: bool) -> None:
+    """Complete wins: a session that was paid never counts as expired."""
+    await connection.execute(
+        "update checkout_session set status = %(status)s, session_id = %(session_id)s, updated_at = now(),"
+        " next_attempt_at = case when %(settled)s then null else next_attempt_at end"
+        " where booking_id = %(booking_id)s and attempt = %(attempt)s"
+        " and coalesce(session_id, %(session_id)s) = %(session_id)s"
+        " and (status in ('creating', 'open', 'closing') or %(status)s = 'complete')",
+        {
+            "booking_id": news.booking_id,
+            "attempt": news.attempt,
+            "session_id": news.session_id,
+            "status": news.status,
+            "settled": settled,
+        },
+    )
+
+
+async def _refund_moved(connection: psycopg.AsyncConnection, news: RefundMoved, *, settled: bool) -> None:
+    """A refund that succeeded can still fail; one that failed stays failed."""
+    await connection.execute(
+        "update refund set status = %(status)s, refund_id = %(refund_id)s, updated_at = now(),"
+        " last_error = coalesce(%(failure)s, last_error),"
+        " next_attempt_at = case when %(settled)s then null else next_attempt_at end"
+        " where payment_intent = %(payment_intent)s and coalesce(refund_id, %(refund_id)s) = %(refund_id)s"
+        " and status = any(case %(status)s when 'pending' then array['creating']"
+        " when 'succeeded' then array['creating', 'pending'] else array['creating', 'pending', 'succeeded'] end)",
+        {
+            "payment_intent": news.payment_intent,
+            "refund_id": news.refund_id,
+            "status": news.status,
+            "failure": news.failure,
+            "settled": settled,
+        },
+    )
+
+
+# What the caller does.
+
+
+async def claim_sessions(
+    connection: psycopg.AsyncConnection, statuses: Sequence[str], *, limit: int, lease_seconds: float
+) -> list[DueSession]:
+    """Take at most `limit` due rows in one of `statuses` that nobody else is taking, the longest due first."""
+    cursor = connection.cursor(row_factory=class_row(DueSession))
+    await cursor.execute(
+        "with due as (select booking_id, attempt from checkout_session"
+        " where next_attempt_at <= now() and status = any(%s)"
+        " order by next_attempt_at limit %s for update skip locked)"
+        " update checkout_session s set next_attempt_at = now() + make_interval(secs => %s) from due"
+        " where s.booking_id = due.booking_id and s.attempt = due.attempt"
+        " returning s.booking_id, s.attempt, s.room_id, s.status, s.params, s.idempotency_key, s.session_id,"
+        " s.causation, s.correlation, s.failures::integer, s.created_at, s.next_attempt_at as lease",
+        (list(statuses), limit, lease_seconds),
+    )
+    return await cursor.fetchall()
+
+
+async def claim_refunds(connection: psycopg.AsyncConnection, *, limit: int, lease_seconds: float) -> list[DueRefund]:
+    """Take at most `limit` due refunds that nobody else is taking, the longest due first."""
+    cursor = connection.cursor(row_factory=class_row(DueRefund))
+    await cursor.execute(
+        "with due as (select payment_intent from refund where next_attempt_at <= now()"
+        " order by next_attempt_at limit %s for update skip locked)"
+        " update refund r set next_attempt_at = now() + make_interval(secs => %s) from due"
+        " where r.payment_intent = due.payment_intent"
+        " returning r.payment_intent, r.booking_id, r.room_id, r.status, r.params, r.idempotency_key, r.amount_minor,"
+        " r.refund_id, r.causation, r.correlation, r.failures::integer, r.next_attempt_at as lease",
+        (limit, lease_seconds),
+    )
+    return await cursor.fetchall()
+
+
+async def session_opened(
+    connection: psycopg.AsyncConnection, due: DueSession, *, session_id: str, url: str | None
+) -> str | None:
+    """Note the session that Stripe opened under the row's key; what has ended meanwhile stays ended.
+
+    Returns:
+        The row's status now; None when the row has another session or key, and this session is nobody's.
+    """
+    cursor = await connection.execute(
+        "update checkout_session set session_id = %s, url = %s, updated_at = now(),"
+        " status = case status when 'creating' then 'open' else status end"
+        " where booking_id = %s and attempt = %s and idempotency_key = %s and coalesce(session_id, %s) = %s"
+        " returning status",
+        (session_id, url, due.booking_id, due.attempt, due.idempotency_key, session_id, session_id),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else str(row[0])
+
+
+async def session_refused(connection: psycopg.AsyncConnection, due: DueSession, reason: str) -> str | None:
+    """Note that Stripe will never open this session, or knows of none to close.
+
+    Returns:
+        `failed` where the room's owner must be told, `expired` where the session was to be closed anyway; None when
+        the row is somebody else's by now.
+    """
+    cursor = await connection.execute(
+        "update checkout_session set status = case status when 'creating' then 'failed' else 'expired' end,"
+        " last_error = %s, updated_at = now()"
+        " where booking_id = %s and attempt = %s and status = %s and next_attempt_at = %s returning status",
+        (reason, due.booking_id, due.attempt, due.status, due.lease),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else str(row[0])
+
+
+async def refund_refused(connection: psycopg.AsyncConnection, due: DueRefund, reason: str) -> None:
+    """Note that Stripe will not carry out this refund."""
+    await connection.execute(
+        "update refund set status = 'failed', last_error = %s, updated_at = now()"
+        " where payment_intent = %s and status = %s and next_attempt_at = %s",
+        (reason, due.payment_intent, due.status, due.lease),
+    )
+
+
+async def renew_session(connection: psycopg.AsyncConnection, due: DueSession, owed: SessionOwed) -> None:
+    """Fix the call anew under another key, after it is sure that the old one opened nothing."""
+    await connection.execute(
+        "update checkout_session set params = %s, idempotency_key = %s, expires_at = %s, updated_at = now()"
+        " where booking_id = %s and attempt = %s and status = 'creating' and idempotency_key = %s"
+        " and next_attempt_at = %s",
+        (
+            Jsonb(owed.params),
+            owed.idempotency_key,
+            owed.expires_at,
+            due.booking_id,
+            due.attempt,
+            due.idempotency_key,
+            due.lease,
+        ),
+    )
+
+
+async def renew_refund(connection: psycopg.AsyncConnection, due: DueRefund, idempotency_key: str) -> None:
+    """Give the call another key, after it is sure that the old one refunded nothing."""
+    await connection.execute(
+        "update refund set idempotency_key = %s, updated_at = now()"
+        " where payment_intent = %s and status = 'creating' and idempotency_key = %s and next_attempt_at = %s",
+        (idempotency_key, due.payment_intent, due.idempotency_key, due.lease),
+    )
+
+
+async def try_again(
+    connection: psycopg.AsyncConnection, due: DueSession | DueRefund, *, error: str, delay_seconds: float
+) -> None:
+    """Note a failure and when the row is due again; a row that is somebody else's by now stays as it is."""
+    await connection.execute(
+        f"update {_table(due)} set failures = failures + 1, last_error = %s, updated_at = now(),"  # noqa: S608
+        f" next_attempt_at = now() + make_interval(secs => %s) where {_key(due)} and next_attempt_at = %s",
+        (error, delay_seconds, *_identity(due), due.lease),
+    )
+
+
+async def settled(connection: psycopg.AsyncConnection, due: DueSession | DueRefund) -> None:
+    """Note that all that was owed is done; a row of which something new is asked meanwhile stays due."""
+    await connection.execute(
+        f"update {_table(due)} set next_attempt_at = null, failures = 0, updated_at = now()"  # noqa: S608
+        f" where {_key(due)} and next_attempt_at = %s",
+        (*_identity(due), due.lease),
+    )
+
+
+def _table(due: DueSession | DueRefund) -> str:
+    return "checkout_session" if isinstance(due, DueSession) else "refund"
+
+
+def _key(due: DueSession | DueRefund) -> str:
+    return "booking_id = %s and attempt = %s" if isinstance(due, DueSession) else "payment_intent = %s"
+
+
+def _identity(due: DueSession | DueRefund) -> tuple[UUID | int | str, ...]:
+    return (due.booking_id, due.attempt) if isinstance(due, DueSession) else (due.payment_intent,)

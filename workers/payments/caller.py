@@ -1,0 +1,150 @@
+"""Payments' second step: finds the rows that owe Stripe a call and works on many of them at once, off the log.
+
+Reads and writes `checkout_session` and `refund`; writes commands to `booking.commands`. One row's way is in `steps`;
+here is which rows are taken when. Any number of callers may run: a claim skips the rows of others. A row that fails
+comes again later and holds up nobody. The reconciliation of lost webhooks has its place beside this loop and does not
+exist yet.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from storage import payments
+from storage.payments import ENDING, OPENING
+from storage.settings import DatabaseSettings
+from topics.catalogue import BOOKING_COMMANDS
+from topics.settings import KafkaSettings
+from workers.patience import Patience
+from workers.payments.gateway import open_gateway
+from workers.payments.settings import PaymentSettings
+from workers.payments.steps import LEASE_SECONDS, Due, Steps
+from workers.publisher import Publisher
+
+POLL_SECONDS: Final = 1.0
+GRACE_SECONDS: Final = 5.0
+SLOTS: Final = 32
+"""Rows worked on at once."""
+ENDING_SLOTS: Final = 24
+"""Refunds and closings come first, and leave some room for guests who want to pay."""
+CONNECTIONS: Final = 4
+
+Ledger = AsyncConnectionPool[psycopg.AsyncConnection]
+
+log = logging.getLogger(__name__)
+
+
+class Caller:
+    """Works off the due rows until it is cancelled."""
+
+    def __init__(self, kafka: KafkaSettings, database: DatabaseSettings, settings: PaymentSettings) -> None:
+        self._kafka = kafka
+        self._database = database
+        self._settings = settings
+        self._woken = asyncio.Event()
+        self._ending: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        """Look for due rows now instead of at the next poll."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Work until cancelled; then calls under way are given some seconds to end."""
+        publisher = Publisher(self._kafka, "innkeeper-payments-caller")
+        async with open_gateway(self._settings) as gateway, _ledger(self._database) as ledger:
+            steps = Steps(
+                gateway,
+                ledger,
+                publisher,
+                commands_topic=self._kafka.topic(BOOKING_COMMANDS),
+                live=self._settings.live,
+            )
+            try:
+                await self._work(ledger, steps)
+            finally:
+                await _finish(self._ending | self._opening)
+                await publisher.close()
+
+    async def _work(self, ledger: Ledger, steps: Steps) -> None:
+        patience = Patience("the calls that are owed cannot be read from the ledger")
+        while True:
+            self._woken.clear()
+            try:
+                started = await self._start_due(ledger, steps)
+            except psycopg.Error as error:
+                await patience.wait(error)
+                continue
+            patience.over()
+            if not started:
+                await _either(self._woken, POLL_SECONDS)
+
+    async def _start_due(self, ledger: Ledger, steps: Steps) -> int:
+        """Claim what is due as far as slots are free, what ends first; return how many rows that were."""
+        async with ledger.connection() as connection:
+            started = 0
+            if limit := self._free(ENDING_SLOTS - len(self._ending)):
+                refunds = await payments.claim_refunds(connection, limit=limit, lease_seconds=LEASE_SECONDS)
+                started += self._start(steps, refunds, self._ending)
+            if limit := self._free(ENDING_SLOTS - len(self._ending)):
+                ending = await payments.claim_sessions(connection, ENDING, limit=limit, lease_seconds=LEASE_SECONDS)
+                started += self._start(steps, ending, self._ending)
+            if limit := self._free(SLOTS):
+                opening = await payments.claim_sessions(connection, OPENING, limit=limit, lease_seconds=LEASE_SECONDS)
+                started += self._start(steps, opening, self._opening)
+            return started
+
+    def _free(self, most: int) -> int:
+        return min(most, SLOTS - len(self._ending) - len(self._opening))
+
+    def _start(self, steps: Steps, rows: Sequence[Due], slots: set[asyncio.Task[None]]) -> int:
+        for due in rows:
+            task = asyncio.create_task(steps.take(due))
+            slots.add(task)
+            task.add_done_callback(lambda ended: self._left(slots, ended))
+        return len(rows)
+
+    def _left(self, slots: set[asyncio.Task[None]], ended: asyncio.Task[None]) -> None:
+        if not self._free(ENDING_SLOTS - len(self._ending)) or not self._free(SLOTS):
+            self.wake()  # Rows may be waiting for this slot.
+        slots.discard(ended)
+
+
+def _ledger(database: DatabaseSettings) -> Ledger:
+    """Return a few connections that commit by themselves and are made anew after a database was away."""
+    return AsyncConnectionPool(
+        database.conninfo(),
+        kwargs={
+            "autocommit": True,
+            "application_name": "innkeeper-payments-caller",
+            "options": f"-c lock_timeout={database.lock_timeout_ms}",
+        },
+        min_size=1,
+        max_size=CONNECTIONS,
+        timeout=5,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+    )
+
+
+async def _either(woken: asyncio.Event, seconds: float) -> None:
+    """Wait until woken, at most so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await woken.wait()
+    except TimeoutError:
+        return
+
+
+async def _finish(tasks: set[asyncio.Task[None]]) -> None:
+    """Let calls under way end; what does not is cancelled and due again when its lease ends."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

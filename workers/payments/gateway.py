@@ -1,0 +1,155 @@
+"""Stripe as the caller sees it: every call paced, every refusal one of a few kinds.
+
+What repeats safely is settled here. A call that opens a session or refunds a payment carries the idempotency key of its
+row. Stripe replays under that key whatever it answered first, for a day, a 5xx too: so after a 5xx we look whether the
+work was done, and if it was not, the key is spent and the row gets another. A refusal because the deadline is too near
+is Stripe's own word that the key opened nothing: had it done so, it would have answered with that session.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+
+import stripe
+from aiolimiter import AsyncLimiter
+from stripe._base_address import BaseAddresses
+from stripe.params import RefundCreateParams
+from stripe.params.checkout import SessionCreateParams
+
+from workers.payments.objects import Ours, Refund, Session, read
+from workers.payments.settings import STRIPE_VERSION, PaymentSettings
+
+TIMEOUT_SECONDS: Final = 8.0
+_RETRIES: Final = 2
+_CLOCKS_DIFFER_BY: Final = timedelta(minutes=10)
+
+
+class Refused(Exception):
+    """Stripe says no, and will say so again: repeating the call is of no use."""
+
+
+class KeySpent(Exception):
+    """The idempotency key leads nowhere any more, and it is sure that nothing was done under it."""
+
+
+class Gateway:
+    """The calls that payments makes. Besides `Refused` and `KeySpent` they raise `stripe.StripeError`: try again."""
+
+    def __init__(self, client: stripe.StripeClient) -> None:
+        self._sessions = client.v1.checkout.sessions
+        self._refunds = client.v1.refunds
+
+    async def open_session(self, ours: Ours, params: Mapping[str, Any], *, key: str, since: datetime) -> Session:
+        """Open a session, or return the one that this key opened; `since` is when it was first asked for."""
+        try:
+            created = await self._sessions.create_async(
+                cast(SessionCreateParams, dict(params)), {"idempotency_key": key}
+            )
+        except stripe.InvalidRequestError as error:
+            if error.param == "expires_at":
+                raise KeySpent(_reason(error)) from error
+            raise Refused(_reason(error)) from error
+        except stripe.StripeError as error:
+            if not _spoils_the_key(error):
+                raise
+            found = await self._find_session(ours, since)
+            if found is None:
+                raise KeySpent(_reason(error)) from error
+            return found
+        return read(created, Session)
+
+    async def expire_session(self, session_id: str) -> Session:
+        """Expire a session and return it; where it cannot be expired any more, return it as it is."""
+        try:
+            return read(await self._sessions.expire_async(session_id), Session)
+        except stripe.InvalidRequestError:
+            return await self.retrieve_session(session_id)
+
+    async def retrieve_session(self, session_id: str) -> Session:
+        """Return a session as it is now."""
+        try:
+            return read(await self._sessions.retrieve_async(session_id), Session)
+        except stripe.InvalidRequestError as error:
+            raise Refused(_reason(error)) from error
+
+    async def refund(self, ours: Ours, params: Mapping[str, Any], *, key: str) -> Refund:
+        """Refund a payment, or return the refund that it had already."""
+        try:
+            created = await self._refunds.create_async(cast(RefundCreateParams, dict(params)), {"idempotency_key": key})
+        except (stripe.InvalidRequestError, stripe.CardError) as error:
+            found = await self._find_refund(ours, params["payment_intent"])
+            if found is None:
+                raise Refused(_reason(error)) from error
+            return found
+        except stripe.StripeError as error:
+            if not _spoils_the_key(error):
+                raise
+            found = await self._find_refund(ours, params["payment_intent"])
+            if found is None:
+                raise KeySpent(_reason(error)) from error
+            return found
+        return read(created, Refund)
+
+    async def _find_session(self, ours: Ours, since: datetime) -> Session | None:
+        """Look for a session of this attempt that is not over; Stripe cannot be asked by metadata."""
+        earliest = int((since - _CLOCKS_DIFFER_BY).timestamp())
+        listed = await self._sessions.list_async({"created": {"gte": earliest}, "limit": 100})
+        async for found in listed.auto_paging_iter():
+            session = read(found, Session)
+            if session.ours() == ours and session.status != "expired":
+                return session
+        return None
+
+    async def _find_refund(self, ours: Ours, payment_intent: str) -> Refund | None:
+        """Look for a refund of this payment that we asked for and that did not fail."""
+        listed = await self._refunds.list_async({"payment_intent": payment_intent, "limit": 100})
+        async for found in listed.auto_paging_iter():
+            refund = read(found, Refund)
+            if refund.ours() == ours and refund.status not in {"failed", "canceled"}:
+                return refund
+        return None
+
+
+@asynccontextmanager
+async def open_gateway(settings: PaymentSettings) -> AsyncIterator[Gateway]:
+    """Open the way to Stripe for the lifetime of a process."""
+    stripe.enable_telemetry = False
+    http = _PacedClient(settings.calls_per_second)
+    addresses: BaseAddresses = {} if settings.stripe_api_url is None else {"api": settings.stripe_api_url}
+    client = stripe.StripeClient(
+        settings.stripe_api_key.get_secret_value(),
+        stripe_version=STRIPE_VERSION,
+        base_addresses=addresses,
+        http_client=http,
+        max_network_retries=_RETRIES,
+    )
+    try:
+        yield Gateway(client)
+    finally:
+        await http.close_async()  # type: ignore[no-untyped-call]
+
+
+class _PacedClient(stripe.HTTPXClient):
+    """Counts every request, the library's own repetitions too."""
+
+    def __init__(self, calls_per_second: int) -> None:
+        super().__init__(timeout=TIMEOUT_SECONDS)
+        self._pace = AsyncLimiter(calls_per_second, time_period=1)
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        async with self._pace:
+            return await super().request_async(method, url, headers, post_data)
+
+
+def _spoils_the_key(error: stripe.StripeError) -> bool:
+    """Tell whether Stripe will answer this again under the same key: a saved 5xx, or parameters that differ."""
+    if isinstance(error, stripe.IdempotencyError):
+        return True
+    return isinstance(error, stripe.APIError) and (error.http_status or 0) >= 500
+
+
+def _reason(error: stripe.StripeError) -> str:
+    return f"{type(error).__name__}: {error.user_message or error}"

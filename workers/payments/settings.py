@@ -1,0 +1,69 @@
+"""How to reach Stripe and where guests return to, read from the environment."""
+
+from typing import Final, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+STRIPE_VERSION: Final = "2026-10-28.endive"
+"""The version of Stripe's API that this code was written for; the account's own default is never used."""
+
+_DEVELOPMENT_KEY: Final = "sk_test_innkeeper_development"
+_DEVELOPMENT_FRONTEND: Final = "http://127.0.0.1:8080"
+_LIVE: Final = ("sk_live_", "rk_live_")
+_LIVE_CALLS_PER_SECOND: Final = 100
+_TEST_CALLS_PER_SECOND: Final = 25
+
+
+class PaymentSettings(BaseSettings):
+    """Payments' settings. The payments worker alone holds the API key."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    environment: Literal["development", "production"] = Field(
+        default="development", description="In production, development defaults refuse to start."
+    )
+    stripe_api_key: SecretStr = Field(
+        default=SecretStr(_DEVELOPMENT_KEY),
+        description="Stripe's secret or restricted key; it needs Checkout Sessions and refunds.",
+    )
+    stripe_api_url: str | None = Field(
+        default=None, description="Another address than Stripe's own: the local stand-in."
+    )
+    frontend_url: str = Field(
+        default=_DEVELOPMENT_FRONTEND, description="Where guests return to from Stripe's payment page."
+    )
+    stripe_calls_per_second: int | None = Field(
+        default=None,
+        ge=1,
+        description="Calls of this worker to Stripe; without it 100 with a live key and 25 with a test key.",
+    )
+
+    @field_validator("stripe_api_url")
+    @classmethod
+    def _empty_is_none(cls, url: str | None) -> str | None:
+        return url or None
+
+    @model_validator(mode="after")
+    def _no_development_in_production(self) -> Self:
+        if self.environment != "production":
+            return self
+        if not self.live:
+            raise ValueError("STRIPE_API_KEY: production needs a live key")
+        if not self.frontend_url.startswith("https://"):
+            raise ValueError("FRONTEND_URL: production needs the https address that guests see")
+        if self.stripe_api_url is not None:
+            raise ValueError("STRIPE_API_URL: production speaks with Stripe itself")
+        return self
+
+    @property
+    def live(self) -> bool:
+        """Whether the key moves real money."""
+        return self.stripe_api_key.get_secret_value().startswith(_LIVE)
+
+    @property
+    def calls_per_second(self) -> int:
+        """How many calls a second this worker makes at most."""
+        if self.stripe_calls_per_second is not None:
+            return self.stripe_calls_per_second
+        return _LIVE_CALLS_PER_SECOND if self.live else _TEST_CALLS_PER_SECOND

@@ -1,0 +1,267 @@
+"""One row that owes Stripe a call, from its claim to its end.
+
+Reads and writes `checkout_session` and `refund`; writes commands to `booking.commands`. No transaction is open during
+a call. A crash between any two of these steps repeats safely, because the row stays due until the last:
+
+    claim (lease) -> call -> record -> produce, acknowledged -> settle
+
+What fails is tried again with backoff. Refund policies and a circuit breaker have their place here and do not exist
+yet.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+import psycopg
+import stripe
+from aiokafka.errors import KafkaError
+from psycopg_pool import AsyncConnectionPool
+
+from storage import payments
+from storage.payments import DueRefund, DueSession
+from topics.commands import BookingCommand, DeclinePayment, RecordRefund, RecordSession
+from topics.envelope import command_record
+from topics.failpoints import failpoint
+from workers.payments.consumer import SOURCE
+from workers.payments.gateway import Gateway, KeySpent, Refused
+from workers.payments.objects import Ours, Refund, Session, command_id
+from workers.payments.obligations import renewed_refund_key, renewed_session
+from workers.payments.webhooks import NotUnderstood, meaning_of_refund, meaning_of_session
+from workers.publisher import Publisher
+
+WORK_SECONDS: Final = 25.0
+LEASE_SECONDS: Final = 30.0
+"""Longer than the work, so that a row is given up before somebody else claims it."""
+LONGEST_PAUSE_SECONDS: Final = 60.0
+
+Due = DueSession | DueRefund
+Commands = Sequence[tuple[str, BookingCommand]]
+
+_FORESEEN: Final = (
+    stripe.StripeError,
+    NotUnderstood,
+    msgspec.ValidationError,
+    psycopg.Error,
+    KafkaError,
+    OSError,  # Timeouts too.
+)
+_OUR_KEY_IS_WRONG: Final = (stripe.AuthenticationError, stripe.PermissionError)
+
+log = logging.getLogger(__name__)
+
+
+class Steps:
+    """What happens to a claimed row. `live`: our key moves real money."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        ledger: AsyncConnectionPool[psycopg.AsyncConnection],
+        publisher: Publisher,
+        *,
+        commands_topic: str,
+        live: bool,
+    ) -> None:
+        self._gateway = gateway
+        self._ledger = ledger
+        self._publisher = publisher
+        self._publishing = asyncio.Lock()
+        self._commands_topic = commands_topic
+        self._live = live
+
+    async def take(self, due: Due) -> None:
+        """Do what the row owes, or note why that failed and when it is due again. Only raises when cancelled."""
+        try:
+            async with asyncio.timeout(WORK_SECONDS):
+                await self._carry_out(due)
+        except Exception as error:  # noqa: BLE001 - a bug met by one row must not stop its neighbours; it is told.
+            _tell(due, error)
+            await self._postpone(due, error)
+
+    async def _carry_out(self, due: Due) -> None:
+        failpoint("payments.before_call")
+        answer = await self._call(due)
+        failpoint("payments.after_call")
+        commands = await self._record(due, answer)
+        failpoint("payments.after_record")
+        await self._produce(due, commands)
+        failpoint("payments.after_produce")
+        async with self._ledger.connection() as connection:
+            await payments.settled(connection, due)
+
+    async def _call(self, due: Due) -> Session | Refund | Refused | None:
+        """Return Stripe's answer; None where it was recorded already and only telling of it was left."""
+        try:
+            match due:
+                case DueSession(status="creating"):
+                    return await self._open(due)
+                case DueSession(status="closing"):
+                    return await self._close(due)
+                case DueSession(status="complete", session_id=str() as session_id):
+                    return await self._gateway.retrieve_session(session_id)
+                case DueRefund(status="creating"):
+                    return await self._gateway.refund(_ours(due), due.params, key=due.idempotency_key)
+                case _:
+                    return None
+        except Refused as refused:
+            return refused
+
+    async def _open(self, due: DueSession) -> Session:
+        return await self._gateway.open_session(_ours(due), due.params, key=due.idempotency_key, since=due.created_at)
+
+    async def _close(self, due: DueSession) -> Session:
+        """Expire the session. One whose id was never recorded is asked for under its key, which opens it if need be."""
+        session_id = due.session_id
+        if session_id is None:
+            try:
+                session_id = (await self._open(due)).id
+            except KeySpent as error:
+                raise Refused(f"never opened: {error}") from error
+        session = await self._gateway.expire_session(session_id)
+        if session.status == "open":
+            raise NotUnderstood(f"{session.id} can neither be expired nor is it over")
+        return session
+
+    async def _record(self, due: Due, answer: Session | Refund | Refused | None) -> Commands:
+        """Write the answer into the row, as far as the row still waits for it; return what follows for the room."""
+        async with self._ledger.connection() as connection:
+            match due, answer:
+                case _, None:
+                    return left_to_tell(due)
+                case DueSession(), Session(status="open") as session:
+                    return await _record_opened(connection, due, session)
+                case DueSession(), Session() as session:
+                    return await self._record_ended(connection, session)
+                case DueSession(), Refused() as refused:
+                    return await _record_refused(connection, due, refused)
+                case DueRefund(), Refund() as refund:
+                    return await _record_refund(connection, due, refund)
+                case DueRefund(), Refused() as refused:
+                    log.error("payment %s is NOT refunded: %s", due.payment_intent, refused)
+                    await payments.refund_refused(connection, due, str(refused))
+        return ()
+
+    async def _record_ended(self, connection: psycopg.AsyncConnection, session: Session) -> Commands:
+        meaning = meaning_of_session(session, live=self._live)
+        if not meaning.news:
+            raise NotUnderstood(meaning.says)
+        log.log(meaning.level, "%s", meaning.says)
+        for news in meaning.news:
+            await payments.note(connection, news, settled=False)
+        # Of a session that expired the room need not hear: it was closed because the room had done with it.
+        return meaning.commands if session.status == "complete" else ()
+
+    async def _produce(self, due: Due, commands: Commands) -> None:
+        records = [
+            command_record(
+                self._commands_topic,
+                command,
+                id=name,
+                source=SOURCE,
+                time=datetime.now(UTC),
+                causation=due.causation,
+                correlation=due.correlation,
+            )
+            for name, command in commands
+        ]
+        async with self._publishing:
+            await self._publisher.publish(records)
+
+    async def _postpone(self, due: Due, error: Exception) -> None:
+        """Note the failure and when to try again; a spent key is replaced first."""
+        reason = f"{type(error).__name__}: {error}"
+        try:
+            async with asyncio.timeout(LEASE_SECONDS - WORK_SECONDS), self._ledger.connection() as connection:
+                if isinstance(error, KeySpent):
+                    await _renew(connection, due)
+                await payments.try_again(connection, due, error=reason, delay_seconds=pause_seconds(due.failures))
+        except (psycopg.Error, TimeoutError) as trouble:
+            log.warning("%s: the failure is not noted (%r); it is due again when its lease ends", _name(due), trouble)
+
+
+def left_to_tell(due: Due) -> Commands:
+    """Return what the room's owner must hear of a row whose answer is recorded; pure."""
+    match due:
+        case DueSession(status="open", session_id=str() as session_id):
+            opened = RecordSession(
+                room_id=due.room_id, booking_id=due.booking_id, attempt=due.attempt, session_id=session_id
+            )
+            return ((command_id(session_id, "opened"), opened),)
+        case DueSession(status="failed"):
+            declined = DeclinePayment(room_id=due.room_id, booking_id=due.booking_id, failure="session_refused")
+            return ((command_id(f"{due.booking_id}:{due.attempt}", "session_refused"), declined),)
+        case DueRefund(status="succeeded", refund_id=str() as refund_id):
+            refunded = RecordRefund(
+                room_id=due.room_id,
+                booking_id=due.booking_id,
+                payment_intent=due.payment_intent,
+                refund_id=refund_id,
+                amount_minor=due.amount_minor,
+            )
+            return ((command_id(refund_id, "succeeded"), refunded),)
+        case _:
+            return ()
+
+
+def pause_seconds(failures: int) -> float:
+    """Return how long to wait after one more failure than `failures`: twice as long each time, never all at once."""
+    return min(LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret.
+
+
+async def _record_opened(connection: psycopg.AsyncConnection, due: DueSession, session: Session) -> Commands:
+    status = await payments.session_opened(connection, due, session_id=session.id, url=session.url)
+    if status is None:
+        log.error("%s was opened for %s, which has another session by now", session.id, _name(due))
+        return ()
+    # A session that must be closed meanwhile, or was paid already, is none to tell of.
+    return left_to_tell(replace(due, status=status, session_id=session.id)) if status == "open" else ()
+
+
+async def _record_refused(connection: psycopg.AsyncConnection, due: DueSession, refused: Refused) -> Commands:
+    log.error("%s: Stripe refuses: %s", _name(due), refused)
+    status = await payments.session_refused(connection, due, str(refused))
+    return () if status is None else left_to_tell(replace(due, status=status))
+
+
+async def _record_refund(connection: psycopg.AsyncConnection, due: DueRefund, refund: Refund) -> Commands:
+    meaning = meaning_of_refund(msgspec.structs.replace(refund, metadata=_ours(due).metadata()))
+    log.log(meaning.level, "%s", meaning.says)
+    for news in meaning.news:
+        await payments.note(connection, news, settled=False)
+    return meaning.commands
+
+
+async def _renew(connection: psycopg.AsyncConnection, due: Due) -> None:
+    now = datetime.now(UTC)
+    if isinstance(due, DueSession):
+        await payments.renew_session(connection, due, renewed_session(due, now))
+    else:
+        await payments.renew_refund(connection, due, renewed_refund_key(due, now))
+
+
+def _tell(due: Due, error: Exception) -> None:
+    if isinstance(error, _OUR_KEY_IS_WRONG):
+        log.error("%s: Stripe does not take our key: %s", _name(due), error)
+    elif isinstance(error, KeySpent):
+        log.warning("%s: its call is fixed anew: %s", _name(due), error)
+    elif isinstance(error, _FORESEEN):
+        log.warning("%s: tried again later, after %d failures: %r", _name(due), due.failures, error)
+    else:
+        log.critical("%s: unforeseen, a bug", _name(due), exc_info=error)
+
+
+def _ours(due: Due) -> Ours:
+    attempt = due.attempt if isinstance(due, DueSession) else 0
+    return Ours(due.booking_id, due.room_id, attempt)
+
+
+def _name(due: Due) -> str:
+    if isinstance(due, DueSession):
+        return f"session of booking {due.booking_id}, attempt {due.attempt} ({due.status})"
+    return f"refund of {due.payment_intent}, booking {due.booking_id} ({due.status})"
