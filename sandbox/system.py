@@ -26,7 +26,7 @@ from sandbox.spawning import StartFailed
 from sandbox.tansu import Tansu
 
 STRIPE_KEY = "sk_test_sandbox"
-WEBHOOK_SECRET = "whsec_sandbox"  # noqa: S105 - known only to the stand-in that signs with it
+WEBHOOK_SECRET = "whsec_of_the_sandbox_alone"  # noqa: S105 - known only to the stand-in that signs with it
 READY_LINE = "worker ready"
 ONE_OF_EACH: Mapping[str, int] = {"reservations": 1, "payments": 1, "expiry": 1, "projections": 1}
 

