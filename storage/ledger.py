@@ -80,17 +80,13 @@ async def nights(connection: AsyncConnection, wanted: Iterable[tuple[int, date]]
     """Return the open nights among the wanted (room, night)s."""
     pairs = list(wanted)
     found = await connection.execute(_NIGHTS, ([room for room, _ in pairs], [day for _, day in pairs]))
-    return await found.fetchall()  # type: ignore[return-value]
+    return await found.fetchall()
 
 
-async def add_bookings(
-    connection: AsyncConnection, rows: Sequence[BookingRow], times: Sequence[datetime]
-) -> None:
+async def add_bookings(connection: AsyncConnection, rows: Sequence[BookingRow], times: Sequence[datetime]) -> None:
     """Insert new bookings, each made at the log's time beside it."""
     columns = {**BOOKING_COLUMNS, "created_at": "timestamptz", "updated_at": "timestamptz"}
-    await _copy(
-        connection, "booking", columns, ((*row, time, time) for row, time in zip(rows, times, strict=True))
-    )
+    await _copy(connection, "booking", columns, ((*row, time, time) for row, time in zip(rows, times, strict=True)))
 
 
 async def add_nights(connection: AsyncConnection, rows: Sequence[NightRow]) -> None:
@@ -118,9 +114,7 @@ _CHANGE_BOOKINGS = """
 )
 
 
-async def change_bookings(
-    connection: AsyncConnection, rows: Sequence[BookingRow], times: Sequence[datetime]
-) -> None:
+async def change_bookings(connection: AsyncConnection, rows: Sequence[BookingRow], times: Sequence[datetime]) -> None:
     """Write the present state of bookings that exist, each changed at the log's time beside it."""
     positions = [list(BOOKING_COLUMNS).index(name) for name in ("id", *_CHANGING)]
     columns = [[row[position] for row in rows] for position in positions]

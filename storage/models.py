@@ -1,12 +1,12 @@
 """The schema's truth: every table, with what it is for. Migrations are made from here.
 
-`inventory`, `booking` and what hangs on them are written by the owner of the room's partition alone, and have no foreign
-keys to the describing tables (hotel, room, app_user): the ledger can be rebuilt from the log without them.
+`inventory`, `booking` and what hangs on them are written by the owner of the room's partition alone, and have no
+foreign keys to the describing tables (hotel, room, app_user): the ledger can be rebuilt from the log without them.
 Money is integers in minor units; surge is in thousandths; times are UTC; dates are hotel-local.
 """
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -33,7 +33,7 @@ from topics.values import BookingStatus
 class Table(DeclarativeBase):
     """What all tables share: how Python types are stored."""
 
-    type_annotation_map = {
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
         str: Text,
         int: BigInteger,
         bytes: LargeBinary,
@@ -291,9 +291,7 @@ class CheckoutSession(Table):
     __table_args__ = (
         Index("checkout_session_session", "session_id", unique=True),
         Index("checkout_session_due", "next_attempt_at", postgresql_where=text("next_attempt_at is not null")),
-        CheckConstraint(
-            "status in ('creating', 'open', 'closing', 'complete', 'expired', 'failed')", name="status"
-        ),
+        CheckConstraint("status in ('creating', 'open', 'closing', 'complete', 'expired', 'failed')", name="status"),
     )
 
     booking_id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -160,7 +160,7 @@ def command_record(
     correlation: str | None = None,
     traceparent: str | None = None,
 ) -> Outgoing:
-    """Return the record of a command, keyed by its room; its subject is the booking, or the room where there is none."""
+    """Return the record of a command, keyed by its room; its subject is the booking, or else the room."""
     booking_id: UUID | None = getattr(command, "booking_id", None)
     room_id: int = command.room_id  # type: ignore[attr-defined]
     envelope = Envelope(

@@ -74,9 +74,7 @@ def _run(build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | N
 
 def _configure_logging() -> None:
     """Log to stderr; Faust and the Kafka client only when something is wrong."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for library in ("faust", "mode", "aiokafka"):
         logging.getLogger(library).setLevel(logging.WARNING)
 

@@ -8,7 +8,7 @@ and a supervisor starts it again.
 import asyncio
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, cast
 
 import faust
@@ -31,9 +31,7 @@ _WITHIN_SECONDS: Final = 0.002
 _SETTLE_SECONDS: Final = 1.0
 
 
-def build_app(
-    role: Role, kafka: KafkaSettings, database: DatabaseSettings, name: str | None = None
-) -> faust.App:
+def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name: str | None = None) -> faust.App:
     """Return the Faust app of a worker. `name`, unique and stable, makes its membership static."""
     runs = Runs(role, kafka, database, client_id=name or f"innkeeper-{role.name}")
     app = faust.App(
@@ -57,8 +55,7 @@ def build_app(
         web_enabled=False,
         autodiscover=False,
     )
-    app.transport = RunTransport(app.conf.broker_consumer, app)
-    app.take_over = runs.take_over
+    app.transport = RunTransport(app.conf.broker_consumer, app, runs.take_over)
     names = [kafka.topic(topic) for topic in role.topics]
     _agent(app, app.topic(*names, value_type=bytes, key_type=bytes), runs)
     _tasks(app, role, runs)
@@ -86,31 +83,28 @@ async def _seek(app: faust.App, seeks: dict[Place, int]) -> None:
 
 
 def _tasks(app: faust.App, role: Role, runs: Runs) -> None:
-    ready = asyncio.Event()
-
-    @app.on_partitions_assigned.connect
-    async def assigned(app: faust.App, assigned: Iterable[TP], **_: Any) -> None:
+    async def assigned(_: faust.App, assigned: Iterable[TP], **__: Any) -> None:
         log.info("worker ready: %s owns %d partitions", role.name, len(set(assigned)))
-        ready.set()
 
-    @app.task
-    async def settle(app: faust.App) -> None:
+    async def settle() -> None:
         while True:
             await asyncio.sleep(_SETTLE_SECONDS)
-            try:
-                await runs.settle()
-            except Exception as error:  # noqa: BLE001 - as in the agent
-                stop_hard(error)
+            await _guarded(runs.settle)
 
-    background = role.background
-    if background is not None:
+    async def background() -> None:
+        if role.background is not None:
+            await _guarded(role.background)
 
-        @app.task
-        async def beside(app: faust.App) -> None:
-            try:
-                await background()
-            except Exception as error:  # noqa: BLE001 - as in the agent
-                stop_hard(error)
+    app.on_partitions_assigned.connect(cast("Any", assigned))
+    app.task(settle)
+    app.task(background)
+
+
+async def _guarded(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except Exception as error:  # noqa: BLE001 - as in the agent
+        stop_hard(error)
 
 
 def stop_hard(error: Exception) -> None:

@@ -33,7 +33,7 @@ class Publisher:
             try:
                 producer = self._producer or await self._open()
                 await producer.send_all(records)
-            except (KafkaError, OSError, asyncio.TimeoutError) as error:
+            except (TimeoutError, KafkaError, OSError) as error:
                 await self.close()
                 await patience.wait(error)
             else:
@@ -51,7 +51,5 @@ class Publisher:
             log.warning("closing the producer: %r", error)
 
     async def _open(self) -> Producer:
-        self._producer = await self._stack.enter_async_context(
-            open_producer(self._settings, client_id=self._client_id)
-        )
+        self._producer = await self._stack.enter_async_context(open_producer(self._settings, client_id=self._client_id))
         return self._producer

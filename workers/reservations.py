@@ -1,4 +1,4 @@
-"""Decides every command about a room: the middle of a booking's way, between `booking.commands` and `booking.events`.
+"""Decides every command about a room: the middle of a booking's way, from command to event.
 
 Reads the bookings and nights that a batch names; writes bookings, guests and inventory; publishes one or more events for
 each command. On failure nothing of the batch stands, and the adapter decides what happens next.
@@ -31,7 +31,7 @@ MOST_NIGHTS_KEPT = 100_000
 NightKey = tuple[int, date]
 
 
-def build(kafka: KafkaSettings, database: DatabaseSettings) -> Role:
+def build(kafka: KafkaSettings, _: DatabaseSettings) -> Role:
     """Return the role."""
     return Role("reservations", (Reservations(kafka),))
 
@@ -58,8 +58,7 @@ class Reservations:
         commands = [self._command(run, received) for run in runs for received in run.received]
         await batch.load(connection, commands)
         outgoing = [
-            [record for received in run.received for record in self._decide(batch, run, received)]
-            for run in runs
+            [record for received in run.received for record in self._decide(batch, run, received)] for run in runs
         ]
         await batch.write(connection)
         if len(self._kept) > MOST_NIGHTS_KEPT:
@@ -83,14 +82,13 @@ class Reservations:
 
     def _decide(self, batch: "Batch", run: Run, received: Received) -> Iterable[Outgoing]:
         command, envelope = received.message, received.envelope
-        assert isinstance(command, Command) and envelope is not None
+        assert isinstance(command, Command)
+        assert envelope is not None
         for index, event in enumerate(batch.decide(command, received.time)):
             run.cursor.sequence += 1
             yield self._record(run, received, envelope, event, index)
 
-    def _record(
-        self, run: Run, received: Received, cause: Envelope, event: Event, index: int
-    ) -> Outgoing:
+    def _record(self, run: Run, received: Received, cause: Envelope, event: Event, index: int) -> Outgoing:
         sequence = run.cursor.sequence
         again = f":again:{sequence}" if isinstance(event, CommandRepeated) else f":{index}"
         subject = str(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}"
@@ -154,8 +152,8 @@ class Batch:
 
     async def write(self, connection: AsyncConnection) -> None:
         """Write everything that changed, in a few statements."""
-        new = [(self._bookings[id], time) for id, time in self._new.items()]
-        changed = [(self._bookings[id], time) for id, time in self._changed.items()]
+        new = [(self._bookings[key], time) for key, time in self._new.items()]
+        changed = [(self._bookings[key], time) for key, time in self._changed.items()]
         if new:
             await ledger.add_bookings(connection, [_row(booking) for booking, _ in new], [at for _, at in new])
         if self._opened:

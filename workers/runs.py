@@ -174,9 +174,7 @@ class Runs:
             self._forget()
             raise
 
-    async def _commit(
-        self, connection: AsyncConnection, waiting: Mapping[Place, Sequence[Record]]
-    ) -> list[Outgoing]:
+    async def _commit(self, connection: AsyncConnection, waiting: Mapping[Place, Sequence[Record]]) -> list[Outgoing]:
         outgoing: list[Outgoing] = []
         progress: dict[CursorKey, Progress] = {}
         async with connection.transaction():
@@ -199,9 +197,7 @@ class Runs:
         self._progress.update(progress)
         return outgoing
 
-    async def _handle(
-        self, connection: AsyncConnection, consumer: Consumer, runs: Sequence[Run]
-    ) -> list[Outgoing]:
+    async def _handle(self, connection: AsyncConnection, consumer: Consumer, runs: Sequence[Run]) -> list[Outgoing]:
         """Let the consumer work and keep what its runs lead to."""
         fresh = [run for run in runs if run.received]
         if not fresh:
@@ -360,8 +356,7 @@ class Runs:
                 await cursors.mark_published(connection, key, cursor.applied)
         self._progress |= {key: Progress(cursor.applied, cursor.applied) for key, cursor in locked.items()}
         return {
-            place: min(c.applied for k, c in locked.items() if (k.topic, k.partition) == place) + 1
-            for place in places
+            place: min(c.applied for k, c in locked.items() if (k.topic, k.partition) == place) + 1 for place in places
         }
 
     def _forget(self) -> None:

@@ -7,11 +7,11 @@ nothing. Its commit to Kafka stays, as a hint; where a partition is read from is
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import aiokafka
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ConsumerMessage
+from faust.types import TP, AppT, ConsumerMessage
 
 from workers.log_source import Place
 
@@ -25,13 +25,15 @@ MOST_TAKE_OVER_SECONDS = 20.0
 TakeOver = Callable[[Iterable[Place]], Awaitable[dict[Place, int]]]
 
 
-class RunConsumer(driver.Consumer):  # type: ignore[misc]
+class RunConsumer(driver.Consumer):
     """Hands the agent runs: one message whose value is the list of records fetched from a partition."""
+
+    logger = driver.logger
 
     def _new_consumer_thread(self) -> "PromptConsumerThread":
         return PromptConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
         """Yield one message a run. The checks are Faust's own for each record, made once for each run."""
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
@@ -43,11 +45,11 @@ class RunConsumer(driver.Consumer):  # type: ignore[misc]
         for tp, run in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
-            if run and (active is None or tp in active or tp in self._buffered_partitions):
+            if run and (tp in (active or ()) or tp in self._buffered_partitions):
                 self._read_offset[tp] = run[-1].offset - 1
                 yield tp, self._as_message(tp, run)
 
-    def _as_message(self, tp: TP, run: list[Any]) -> ConsumerMessage:
+    def _as_message(self, tp: TP, run: Any) -> ConsumerMessage:
         last = run[-1]
         return ConsumerMessage(
             last.topic,
@@ -78,7 +80,7 @@ class RunConsumer(driver.Consumer):  # type: ignore[misc]
     async def perform_seek(self) -> None:
         """Start each partition where the ledger says, after its owner before us has been heard out."""
         await super().perform_seek()
-        take_over: TakeOver = self.app.take_over
+        take_over = cast("RunTransport", self.transport).take_over
         places = {Place(tp.topic, tp.partition): tp for tp in self.assignment()}
         if not places:
             return
@@ -105,16 +107,22 @@ class RunConsumer(driver.Consumer):  # type: ignore[misc]
         await super().on_partitions_revoked(revoked)
 
 
-class PromptConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class PromptConsumerThread(driver.AIOKafkaConsumerThread):
     """Asks the broker for records without Faust's hard-coded wait of 1.5 s."""
+
+    logger = driver.logger
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - it has no setting
         return consumer
 
 
-class RunTransport(driver.Transport):  # type: ignore[misc]
-    """The transport of every worker."""
+class RunTransport(driver.Transport):
+    """The transport of every worker; `take_over` is asked where to read whenever partitions become ours."""
 
     Consumer = RunConsumer
+
+    def __init__(self, url: Any, app: AppT, take_over: TakeOver) -> None:
+        super().__init__(url, app)
+        self.take_over = take_over

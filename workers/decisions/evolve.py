@@ -119,7 +119,7 @@ _FIELDS: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]]
     PaymentDeclined: lambda _, event: {"failure": event.failure},
     BookingConfirmed: _confirmed,
     BookingCancelled: lambda _, event: {"hold_expires_at": None, "cancel_reason": event.reason},
-    BookingExpired: lambda _, event: {"hold_expires_at": None},
+    BookingExpired: lambda *_: {"hold_expires_at": None},
     RefundRequested: _refund_requested,
     BookingRefunded: _refunded,
 }
@@ -163,7 +163,9 @@ def _taken(
 
 
 def _opened(event: InventoryOpened) -> dict[date, Night]:
-    night = Night(event.hotel_id, event.total_count, 0, 0, event.price_minor, 1000, False, event.currency)
+    night = Night(
+        event.hotel_id, event.total_count, 0, 0, event.price_minor, 1000, closed=False, currency=event.currency
+    )
     return dict.fromkeys(nights_of(event.first_night, event.end_night), night)
 
 

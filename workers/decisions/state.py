@@ -11,7 +11,7 @@ from topics.values import BookingStatus, CancelReason, Rejection, Terms, nights_
 
 
 class Night(msgspec.Struct, frozen=True):
-    """One night of a room: how many there are, how many are taken, and the price (minor units, surge in thousandths)."""
+    """One night of a room: how many there are and are taken, and the price (minor units, surge in thousandths)."""
 
     hotel_id: int
     total_count: int
