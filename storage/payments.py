@@ -281,7 +281,8 @@ async def session_refused(connection: psycopg.AsyncConnection, due: DueSession, 
     cursor = await connection.execute(
         "update checkout_session set status = case status when 'creating' then 'failed' else 'expired' end,"
         " last_error = %s, updated_at = now()"
-        " where booking_id = %s and attempt = %s and status = %s and next_attempt_at = %s returning status",
+        " where booking_id = %s and attempt = %s and status = %s and status in ('creating', 'closing')"
+        " and next_attempt_at = %s returning status",
         (reason, due.booking_id, due.attempt, due.status, due.lease),
     )
     row = await cursor.fetchone()

@@ -1,0 +1,47 @@
+"""The holds whose time is over, for the expiry timer, and the lead that only one timer has."""
+
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+BATCH: Final = 1000
+
+
+class DueHold(NamedTuple):
+    """A live booking whose hold is over by the database's clock; `deadline` is UTC."""
+
+    deadline: datetime
+    booking_id: UUID
+    room_id: int
+
+
+FIRST: Final = DueHold(datetime.min.replace(tzinfo=UTC), UUID(int=0), 0)
+"""Comes before every hold."""
+
+
+async def due_holds(connection: AsyncConnection, after: DueHold, *, margin_seconds: float) -> list[DueHold]:
+    """Return at most `BATCH` holds that were over `margin_seconds` ago, by deadline and booking, following `after`."""
+    found = await connection.execute(
+        "select hold_expires_at, id, room_id from booking"
+        # The index is on these two columns, of the rows that have a deadline.
+        " where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')"
+        " and hold_expires_at between %s and now() - make_interval(secs => %s)"
+        " and (hold_expires_at, id) > (%s, %s)"
+        " order by hold_expires_at, id limit %s",
+        (after.deadline, margin_seconds, after.deadline, after.booking_id, BATCH),
+    )
+    return [DueHold(*row) for row in await found.fetchall()]
+
+
+async def take_lead(connection: AsyncConnection, *, silent_seconds: float) -> bool:
+    """Take the timers' lead if nobody has it; this session keeps it until it ends.
+
+    The server ends the session when it is silent for `silent_seconds`, so that a frozen leader is followed by another.
+    """
+    await connection.execute("select set_config('idle_session_timeout', %s, false)", (f"{silent_seconds}s",))
+    found = await connection.execute("select pg_try_advisory_lock(hashtext('innkeeper.expiry'))")
+    row = await found.fetchone()
+    assert row is not None, "a function always returns"
+    return bool(row[0])

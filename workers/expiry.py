@@ -1,0 +1,120 @@
+"""The expiry timer: looks for holds whose time is over and asks the rooms' owners to end them.
+
+Reads `booking`; writes `ExpireHold` to `booking.commands`, and nothing else. Whether a hold is over is decided on the
+log, by the log's time: so a command too many does no harm, and one that came too early is sent again. Any number of
+timers may run; one leads, by an advisory lock of its session, and the others stand by. On trouble with database or
+broker it lets the lead go, waits and starts over.
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+from uuid import UUID, uuid5
+
+import psycopg
+from aiokafka.errors import KafkaError
+from psycopg import AsyncConnection
+
+from storage.holds import FIRST, DueHold, due_holds, take_lead
+from storage.settings import DatabaseSettings
+from topics.catalogue import BOOKING_COMMANDS
+from topics.commands import ExpireHold
+from topics.envelope import Outgoing, command_record
+from topics.producer import Producer, open_producer
+from topics.settings import KafkaSettings
+from workers.database import connect
+from workers.patience import Patience
+
+POLL_SECONDS: Final = 1.0
+SILENT_SECONDS: Final = 30
+MARGIN_SECONDS: Final = 0.5
+"""The log's clock may be behind the database's by this much before a command comes too early."""
+FIRST_PAUSE_SECONDS: Final = 5.0
+LONGEST_PAUSE_SECONDS: Final = 60.0
+MOST_AWAITED: Final = 10_000
+"""Holds asked for once and not ended yet; guests' own commands stand behind them in the log."""
+SOURCE: Final = "innkeeper/expiry"
+COMMAND_IDS: Final = UUID("0e0b9a4e-1a52-5f0e-8a49-3c1f6d1b52c7")
+"""The name space of the commands' ids: a booking and its deadline always give the same one."""
+
+log = logging.getLogger(__name__)
+
+
+async def run(kafka: KafkaSettings, database: DatabaseSettings, *, name: str) -> None:
+    """End holds whose time is over until cancelled; `name` tells this timer from others in logs and sessions."""
+    patience = Patience("the expiry timer waits for the database and the broker")
+    while True:
+        try:
+            await _serve(kafka, database, name, patience)
+        except (psycopg.Error, KafkaError, OSError) as error:
+            await patience.wait(error)
+
+
+async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, patience: Patience) -> None:
+    """Wait for the lead, then keep it until something breaks."""
+    who = f"innkeeper-expiry-{name}"
+    async with await connect(database, who) as connection, open_producer(kafka, client_id=who) as producer:
+        patience.over()
+        log.info("worker ready: expiry %s", name)
+        while not await take_lead(connection, silent_seconds=SILENT_SECONDS):
+            await asyncio.sleep(POLL_SECONDS)
+        log.info("expiry %s leads", name)
+        timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
+        while True:
+            seconds = await timer.sweep()
+            # After an outage a sweep may be long; the database is left some time to work off what it found.
+            await asyncio.sleep(max(POLL_SECONDS, 4 * seconds))
+
+
+class _Asked(NamedTuple):
+    """When a hold is asked for again, by the loop's clock in seconds, and after which pause."""
+
+    again_at: float
+    pause_seconds: float
+
+
+class Timer:
+    """Asks for each due hold to be ended, and again, ever more rarely, for as long as it is not."""
+
+    def __init__(self, connection: AsyncConnection, producer: Producer, commands_topic: str) -> None:
+        self._connection = connection
+        self._producer = producer
+        self._commands_topic = commands_topic
+        self._asked: dict[UUID, _Asked] = {}
+        self._awaited = 0
+
+    async def sweep(self) -> float:
+        """Go through all holds that are over; return the seconds that this took."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        still_due: dict[UUID, _Asked] = {}
+        last, sent, self._awaited = FIRST, 0, 0
+        while page := await due_holds(self._connection, last, margin_seconds=MARGIN_SECONDS):
+            chosen = [hold for hold in page if self._is_asked_now(hold, still_due, clock())]
+            await self._producer.send_all([self._command(hold) for hold in chosen])
+            last, sent = page[-1], sent + len(chosen)
+        # A hold that is not due any more was ended: it is forgotten here.
+        self._asked = still_due
+        if sent:
+            log.info("%d holds asked to be ended, of %d whose time is over", sent, len(still_due))
+        return clock() - began
+
+    def _is_asked_now(self, hold: DueHold, still_due: dict[UUID, _Asked], now: float) -> bool:
+        """Tell whether to ask for a hold now, and keep in `still_due` when it was asked for."""
+        asked = self._asked.get(hold.booking_id)
+        if asked is not None and now < asked.again_at:
+            still_due[hold.booking_id] = asked
+            self._awaited += asked.pause_seconds == FIRST_PAUSE_SECONDS
+            return False
+        if asked is None and self._awaited >= MOST_AWAITED:
+            return False
+        pause = FIRST_PAUSE_SECONDS if asked is None else min(2 * asked.pause_seconds, LONGEST_PAUSE_SECONDS)
+        still_due[hold.booking_id] = _Asked(now + pause, pause)
+        self._awaited += asked is None
+        return True
+
+    def _command(self, hold: DueHold) -> Outgoing:
+        name = uuid5(COMMAND_IDS, f"{hold.booking_id}:{hold.deadline.astimezone(UTC).isoformat()}")
+        expire = ExpireHold(room_id=hold.room_id, booking_id=hold.booking_id)
+        return command_record(self._commands_topic, expire, id=str(name), source=SOURCE, time=datetime.now(UTC))
