@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerClosed
 from aiokafka.structs import RecordMetadata
 
 from topics.envelope import Outgoing
@@ -29,6 +30,19 @@ class Producer:
         """Produce records in order, together, and return where they stand. Raises as `send`."""
         pending = [await self._enqueue(record) for record in records]
         return await asyncio.gather(*pending)
+
+    def abandon(self) -> None:
+        """Give up at once: what was not sent yet never will be, and everybody who waits gets an error.
+
+        What is on its way to the broker may still arrive. Nothing can be sent afterwards.
+        """
+        # aiokafka has no public word for this: an idempotent producer of its own would try again for ever.
+        waiting = self._client._message_accumulator  # noqa: SLF001
+        waiting.fail_all(ProducerClosed())
+        waiting._batches.clear()  # noqa: SLF001
+        sending = self._client._sender.sender_task  # noqa: SLF001
+        if sending is not None:
+            sending.cancel()
 
     async def _enqueue(self, record: Outgoing) -> asyncio.Future[RecordMetadata]:
         future: asyncio.Future[RecordMetadata] = await self._client.send(
@@ -61,8 +75,8 @@ async def open_producer(
         max_request_size=8 * 1024 * 1024,
         max_batch_size=256 * 1024,
     )
-    await client.start()
     try:
+        await client.start()
         yield Producer(client)
     finally:
         await client.stop()

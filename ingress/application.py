@@ -1,0 +1,112 @@
+"""Puts the ingress together: what it needs, for how long each part lives, and who answers which path."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from aiohttp import web
+
+from ingress.auth import Accounts
+from ingress.booking_ids import BookingIds
+from ingress.bookings import Bookings
+from ingress.broker import Broker
+from ingress.commands import Commands, IdempotencyKeys
+from ingress.database import Database
+from ingress.health import Health
+from ingress.hotels import Hotels, Rooms
+from ingress.passwords import Passwords
+from ingress.problems import answer_problems
+from ingress.settings import IngressSettings
+from ingress.tokens import Tokens
+from ingress.waiters import Waiters
+from ingress.webhooks import Webhooks
+from storage.settings import DatabaseSettings
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
+from topics.settings import KafkaSettings
+
+LARGEST_BODY_BYTES: Final = 64 * 1024
+
+DATABASE: Final = web.AppKey("DATABASE", Database)
+BROKER: Final = web.AppKey("BROKER", Broker)
+WAITERS: Final = web.AppKey("WAITERS", Waiters)
+TOKENS: Final = web.AppKey("TOKENS", Tokens)
+PASSWORDS: Final = web.AppKey("PASSWORDS", Passwords)
+BOOKING_IDS: Final = web.AppKey("BOOKING_IDS", BookingIds)
+
+
+def create_app(
+    settings: IngressSettings,
+    kafka: KafkaSettings,
+    database: DatabaseSettings,
+    *,
+    failed: Callable[[BaseException], None],
+) -> web.Application:
+    """Return the application; nothing is connected before it starts.
+
+    It starts without broker and database, and keeps looking for them. `failed` is told of what it cannot go on with.
+    """
+    app = web.Application(middlewares=[answer_problems], client_max_size=LARGEST_BODY_BYTES)
+    app[DATABASE] = Database(database, pool_size=settings.database_pool_size)
+    app[BROKER] = Broker(
+        kafka,
+        (BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS),
+        ack_seconds=settings.ack_seconds,
+        linger_ms=settings.linger_ms,
+    )
+    app[WAITERS] = Waiters(kafka, app[BROKER].topics_checked)
+    app[TOKENS] = Tokens(settings)
+    app[PASSWORDS] = Passwords(
+        rounds=settings.bcrypt_rounds, threads=settings.password_threads, queue=settings.password_queue
+    )
+    app[BOOKING_IDS] = _booking_ids(settings)
+    _route(app, settings, kafka)
+
+    async def lifetimes(app: web.Application) -> AsyncIterator[None]:
+        parts = [asyncio.create_task(part) for part in (app[BROKER].run(), app[WAITERS].run())]
+        for part in parts:
+            part.add_done_callback(lambda ended: _tell(ended, failed))
+        preparing = asyncio.create_task(app[PASSWORDS].prepare())
+        yield
+        for part in (*parts, preparing):
+            part.cancel()
+        await asyncio.gather(*parts, preparing, return_exceptions=True)
+        app[PASSWORDS].close()
+        await app[DATABASE].close()
+
+    app.cleanup_ctx.append(lifetimes)
+    app.on_shutdown.append(_let_nobody_wait)
+    return app
+
+
+def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings) -> None:
+    bookings = Bookings(
+        database=app[DATABASE],
+        tokens=app[TOKENS],
+        rooms=Rooms(app[DATABASE], seconds=settings.room_facts_seconds),
+        booking_ids=app[BOOKING_IDS],
+        keys=IdempotencyKeys(app[DATABASE]),
+        commands=Commands(kafka),
+        broker=app[BROKER],
+        waiters=app[WAITERS],
+        hold_seconds=settings.hold_seconds,
+    )
+    app.add_routes(bookings.routes())
+    app.add_routes(Accounts(app[DATABASE], app[PASSWORDS], app[TOKENS]).routes())
+    app.add_routes(Hotels(app[DATABASE]).routes())
+    app.add_routes(Webhooks(kafka, app[BROKER], settings.webhook_secrets).routes())
+    app.add_routes(Health(app[DATABASE], app[BROKER], app[WAITERS]).routes())
+
+
+def _booking_ids(settings: IngressSettings) -> BookingIds:
+    if settings.booking_id_key is not None:
+        return BookingIds(settings.booking_id_key.get_secret_value().encode())
+    return BookingIds.with_key_from(settings.jwt_secret_key.get_secret_value())
+
+
+async def _let_nobody_wait(app: web.Application) -> None:
+    app[WAITERS].release()
+
+
+def _tell(ended: asyncio.Task[None], failed: Callable[[BaseException], None]) -> None:
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        failed(error)

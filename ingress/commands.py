@@ -1,0 +1,137 @@
+"""Commands: how a request becomes one on the log, and how a repeated request becomes the same one again."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from ingress.database import Database
+from ingress.problems import Problem
+from storage import accounts
+from storage.accounts import Claim
+from topics.catalogue import BOOKING_COMMANDS
+from topics.commands import BookingCommand
+from topics.envelope import Outgoing, command_record
+from topics.settings import KafkaSettings
+
+SOURCE: Final = "innkeeper/ingress"
+LONGEST_WAIT_SECONDS: Final = 30
+_KEY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
+_WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """What a command is called, and the booking it is about."""
+
+    command_id: str
+    booking_id: UUID
+
+
+class Commands:
+    """Makes records of commands."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._topic = settings.topic(BOOKING_COMMANDS)
+
+    def record(self, command: BookingCommand, command_id: str, request: web.Request) -> Outgoing:
+        """Return the record of a command, with the trace that the request belongs to."""
+        return command_record(
+            self._topic,
+            command,
+            id=command_id,
+            source=SOURCE,
+            time=datetime.now(UTC),
+            traceparent=_traceparent(request),
+        )
+
+
+def new_command_id() -> str:
+    """Return an id that no other command has."""
+    return secrets.token_hex(16)
+
+
+def seconds_to_wait(request: web.Request) -> int:
+    """Return how long the request prefers to wait for its answer (RFC 7240), 0 when it does not."""
+    prefer = request.headers.getall("Prefer", None)
+    if prefer is None:
+        return 0
+    found = _WAIT.search(",".join(prefer))
+    return 0 if found is None else min(int(found[1]), LONGEST_WAIT_SECONDS)
+
+
+class IdempotencyKeys:
+    """Lets a repeated request be the same command again."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ids(
+        self,
+        request: web.Request,
+        user_id: int,
+        body: object,
+        fresh: Callable[[], Ids],
+        accept: Callable[[], Awaitable[None]],
+    ) -> Ids:
+        """Return the ids for this request: fresh ones, or those that its Idempotency-Key was given before.
+
+        A new request must be acceptable; a repeated one was, and is not judged again.
+
+        Raises:
+            Problem: 422 when the key is malformed or stands for another body; whatever `accept` raises.
+        """
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            await accept()
+            return fresh()
+        if not _KEY.fullmatch(key):
+            raise Problem(422, "Idempotency-Key must be 1 to 255 visible ASCII characters")
+        place = _Place(user_id=user_id, endpoint=f"{request.method} {request.path}", key=key)
+        body_hash = hashlib.sha256(msgspec.json.encode(body)).digest()
+        try:
+            await accept()
+        except Problem:
+            claim = await self._standing(place)
+            if claim is None:
+                raise
+        else:
+            claim = await self._claim(place, body_hash, fresh())
+        if claim.body_hash != body_hash:
+            raise Problem(422, "the Idempotency-Key was used for another request")
+        return Ids(claim.command_id, claim.booking_id)
+
+    async def _claim(self, place: "_Place", body_hash: bytes, ids: Ids) -> Claim:
+        # The key is committed before the command is sent. If the broker is away then, the key stays: the guest who
+        # tries again sends the very same command, and it can only be decided once.
+        claim = Claim(body_hash=body_hash, command_id=ids.command_id, booking_id=ids.booking_id)
+        async with self._database.writing() as connection:
+            return await accounts.claim_key(
+                connection, user_id=place.user_id, endpoint=place.endpoint, key=place.key, claim=claim
+            )
+
+    async def _standing(self, place: "_Place") -> Claim | None:
+        async with self._database.reading() as connection:
+            return await accounts.find_claim(connection, user_id=place.user_id, endpoint=place.endpoint, key=place.key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    user_id: int
+    endpoint: str
+    key: str
+
+
+def _traceparent(request: web.Request) -> str | None:
+    traceparent = request.headers.get("traceparent")
+    if traceparent is None or not _TRACEPARENT.fullmatch(traceparent):
+        return None
+    return traceparent

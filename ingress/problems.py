@@ -1,0 +1,117 @@
+"""Every answer that is not a success: `{"detail": ...}`, and for what is our fault nothing but a request id."""
+
+import itertools
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
+
+import msgspec
+from aiohttp import web
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from ingress.answers import answer
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID: Final = "X-Request-Id"
+_ACCEPTABLE_REQUEST_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
+_process: Final = secrets.token_hex(6)
+_count: Final = itertools.count(1)
+_DETAILS: Final = {
+    404: "not found",
+    405: "method not allowed",
+    413: "the body is larger than 64 KB",
+}
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Problem(Exception):  # noqa: N818 - it is an answer, not an error of ours
+    """A request that gets `{"detail": ...}`; `more` stands beside the detail."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        self.more = more or {}
+
+    def response(self) -> web.Response:
+        """Return the answer."""
+        return answer(self.status, {"detail": self.detail, **self.more}, self.headers)
+
+
+def unavailable(what: str, *, retry_after_seconds: int = 1) -> Problem:
+    """Return the problem of a part that is away: nothing was done, and the same request may be sent again."""
+    return Problem(
+        503,
+        f"{what} is away; nothing was done, try again",
+        headers={"Retry-After": str(retry_after_seconds)},
+    )
+
+
+async def decoded_body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
+    """Read the request's body.
+
+    Raises:
+        Problem: 400 when it is not JSON, 422 when it is not what the decoder wants.
+    """
+    return decoded(await request.read(), decoder)
+
+
+def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Read JSON. Raises as `decoded_body`."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Problem(422, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Problem(400, "the body is not JSON") from None
+
+
+@web.middleware
+async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give every answer its request id, and every failure its form."""
+    request_id = request.headers.get(REQUEST_ID)
+    if request_id is None or not _ACCEPTABLE_REQUEST_ID.fullmatch(request_id):
+        request_id = f"{_process}-{next(_count):x}"
+    try:
+        response = await handler(request)
+    except Problem as problem:
+        response = problem.response()
+    except web.HTTPException as refused:
+        response = _of_the_framework(refused)
+    except Exception as error:  # noqa: BLE001 - it is logged and told as our fault
+        response = _our_fault(error, request, request_id)
+    response.headers[REQUEST_ID] = request_id
+    return response
+
+
+def _of_the_framework(refused: web.HTTPException) -> web.Response:
+    detail = _DETAILS.get(refused.status, refused.reason.lower())
+    allow = refused.headers.get("Allow")
+    return Problem(refused.status, detail, headers={"Allow": allow} if allow else None).response()
+
+
+def _our_fault(error: Exception, request: web.Request, request_id: str) -> web.Response:
+    if _database_is_away(error):
+        log.warning("%s: the database is away: %s", request_id, error.__cause__ or error)
+        return unavailable("the database").response()
+    log.error("%s: %s %s failed", request_id, request.method, request.path, exc_info=error)
+    return Problem(500, "internal error", more={"request_id": request_id}).response()
+
+
+def _database_is_away(error: Exception) -> bool:
+    if isinstance(error, (OperationalError, InterfaceError, PoolTimeout)):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated

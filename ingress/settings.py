@@ -1,0 +1,89 @@
+"""How the ingress is set up, read from the environment; unsafe values refuse to start."""
+
+from typing import Final, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from storage.settings import DatabaseSettings
+
+SHORTEST_KEY_BYTES: Final = 32
+SHORTEST_WEBHOOK_SECRET_BYTES: Final = 16
+PRODUCTION_BCRYPT_ROUNDS: Final = 12
+
+
+class IngressSettings(BaseSettings):
+    """The ingress. The defaults are for development; as production they refuse to start."""
+
+    # A refused value is told by its name alone: it may be a secret.
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    environment: Literal["development", "production"] = Field(
+        default="development", description="`production` refuses development defaults."
+    )
+    jwt_secret_key: SecretStr = Field(
+        default=SecretStr("development only: a key that everybody can read"),
+        description="Signs access tokens (HS256); 32 bytes or more.",
+    )
+    booking_id_key: SecretStr | None = Field(
+        default=None,
+        description="Marks booking ids as issued here; 32 bytes or more. Without it, derived from JWT_SECRET_KEY.",
+    )
+    stripe_webhook_secret: SecretStr = Field(
+        default=SecretStr("whsec_development_only"),
+        description="Verifies Stripe's webhooks; two, separated by a comma, while it is being changed.",
+    )
+    frontend_url: str = Field(default="http://127.0.0.1:3000", description="Where a guest's browser is sent back to.")
+    hold_seconds: int = Field(default=900, ge=1, description="How long a booking is held unpaid.")
+    access_token_minutes: int = Field(default=30, ge=1, description="How long an access token is good for.")
+    jwt_issuer: str = Field(default="innkeeper", description="`iss` of access tokens.")
+    jwt_audience: str = Field(default="innkeeper", description="`aud` of access tokens.")
+    bcrypt_rounds: int = Field(default=12, ge=4, le=16, description="Cost of a password's hash, as a power of two.")
+    password_threads: int = Field(default=2, ge=1, description="How many passwords are hashed at once.")
+    password_queue: int = Field(default=32, ge=1, description="How many logins may wait for that before a 503.")
+    room_facts_seconds: float = Field(
+        default=5.0, gt=0, description="How long hotels and rooms are believed before they are read again."
+    )
+    ack_seconds: float = Field(
+        default=5.0, gt=0, description="How long the broker may take to acknowledge a command before a 503."
+    )
+    linger_ms: int = Field(default=1, ge=0, description="How long a command waits for others to share its batch.")
+    database_pool_size: int = Field(default=10, ge=1, description="Connections of one ingress process.")
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The secrets of which one must have signed a webhook."""
+        secrets = self.stripe_webhook_secret.get_secret_value().split(",")
+        return tuple(secret.strip() for secret in secrets if secret.strip())
+
+    @model_validator(mode="after")
+    def _keys_are_long_enough(self) -> Self:
+        for name, key in (("JWT_SECRET_KEY", self.jwt_secret_key), ("BOOKING_ID_KEY", self.booking_id_key)):
+            if key is not None and len(key.get_secret_value().encode()) < SHORTEST_KEY_BYTES:
+                raise ValueError(f"{name} is shorter than {SHORTEST_KEY_BYTES} bytes.")
+        if not self.webhook_secrets:
+            raise ValueError("STRIPE_WEBHOOK_SECRET is empty.")
+        return self
+
+    @model_validator(mode="after")
+    def _production_has_no_development_defaults(self) -> Self:
+        if self.environment != "production":
+            return self
+        for name in ("jwt_secret_key", "stripe_webhook_secret", "frontend_url"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                raise ValueError(f"{name.upper()} is not set: production needs one of its own.")
+        if any(len(secret.encode()) < SHORTEST_WEBHOOK_SECRET_BYTES for secret in self.webhook_secrets):
+            raise ValueError(f"STRIPE_WEBHOOK_SECRET is shorter than {SHORTEST_WEBHOOK_SECRET_BYTES} bytes.")
+        if self.bcrypt_rounds < PRODUCTION_BCRYPT_ROUNDS:
+            raise ValueError(f"BCRYPT_ROUNDS is below {PRODUCTION_BCRYPT_ROUNDS}.")
+        return self
+
+    def refuse_default_database(self, database: DatabaseSettings) -> None:
+        """Refuse the development database as production.
+
+        Raises:
+            ValueError: in production, DATABASE_URL is not set.
+        """
+        default = DatabaseSettings.model_fields["database_url"].default
+        if self.environment == "production" and database.database_url == default:
+            raise ValueError("DATABASE_URL is not set: production needs one of its own.")

@@ -1,0 +1,104 @@
+"""Access tokens: signed at login, verified at every request, remembered by their text once verified."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jwt
+from aiohttp import web
+
+from ingress.problems import Problem
+from ingress.settings import IngressSettings
+
+_REQUIRED: Final = ["exp", "iat", "sub", "type", "iss", "aud", "roles"]
+_REMEMBERED: Final = 10_000
+# Clocks of two machines differ a little; only `iat` profits, `exp` is judged to the second below.
+_CLOCK_SKEW_SECONDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `expires_at` is Unix time in seconds."""
+
+    user_id: int
+    roles: tuple[str, ...]
+    expires_at: float
+
+
+class Tokens:
+    """Issues access tokens and tells whose they are."""
+
+    def __init__(self, settings: IngressSettings) -> None:
+        self._key = settings.jwt_secret_key.get_secret_value()
+        self._issuer = settings.jwt_issuer
+        self._audience = settings.jwt_audience
+        self._lifetime_seconds = settings.access_token_minutes * 60
+        self._callers: OrderedDict[str, Caller] = OrderedDict()
+
+    def issue(self, user_id: int, roles: Sequence[str]) -> str:
+        """Return an access token of this user."""
+        now = int(time.time())
+        claims = {
+            "sub": str(user_id),
+            "roles": list(roles),
+            "type": "access",
+            "iss": self._issuer,
+            "aud": self._audience,
+            "iat": now,
+            "exp": now + self._lifetime_seconds,
+        }
+        return jwt.encode(claims, self._key, algorithm="HS256")
+
+    def caller(self, request: web.Request) -> Caller:
+        """Return whose token the request carries.
+
+        Raises:
+            Problem: 401 without a token of ours that is still good.
+        """
+        authorization = request.headers.get("Authorization", "")
+        caller = self._callers.get(authorization)
+        if caller is None:
+            caller = self._verify(authorization)
+        else:
+            self._callers.move_to_end(authorization)
+        if caller.expires_at <= time.time():
+            self._callers.pop(authorization, None)
+            raise _unauthorized("the token has expired")
+        return caller
+
+    def _verify(self, authorization: str) -> Caller:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise _unauthorized("a bearer token is needed")
+        try:
+            caller = _caller_of(self._claims(token))
+        except (jwt.InvalidTokenError, ValueError, TypeError) as error:
+            raise _unauthorized("invalid token") from error
+        self._callers[authorization] = caller
+        if len(self._callers) > _REMEMBERED:
+            self._callers.popitem(last=False)
+        return caller
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            self._key,
+            algorithms=["HS256"],
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=_CLOCK_SKEW_SECONDS,
+            options={"require": _REQUIRED},
+        )
+        return claims
+
+
+def _caller_of(claims: dict[str, Any]) -> Caller:
+    if claims["type"] != "access":
+        raise ValueError("not an access token")
+    return Caller(int(claims["sub"]), tuple(claims["roles"]), float(claims["exp"]))
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(401, detail, headers={"WWW-Authenticate": "Bearer"})

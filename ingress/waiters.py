@@ -1,0 +1,160 @@
+"""Waiting for an answer without polling: reads the end of `booking.events`, all partitions, without a group.
+
+Only a request that prefers to wait costs anything. While nobody waits nothing is fetched; the first to wait finds out
+where the log ends and reads from there, before its command is sent. If the broker fails meanwhile, those who wait get
+the 202 that they would have got anyway.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from topics.catalogue import BOOKING_EVENTS
+from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header
+from topics.message import Message
+from topics.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+_PAUSE_SECONDS: Final = 1.0
+# After the last answer the log is followed a little longer: the same guest often asks again at once.
+_FOLLOW_ON_SECONDS: Final = 1.0
+_FETCH_WAIT_MS: Final = 100
+_CAUSATION: Final = "ce_causationid"
+_CORRELATION: Final = "ce_correlationid"
+
+
+@dataclass(eq=False)
+class _Waiter:
+    answers: Collection[str]
+    event: asyncio.Future[Message | None]
+
+
+class Waiters:
+    """Hands events to the requests that wait for them; `run` reads the log."""
+
+    def __init__(self, settings: KafkaSettings, topics_checked: asyncio.Event) -> None:
+        self._settings = settings
+        self._topics_checked = topics_checked
+        self._by_id: defaultdict[tuple[str, bytes], list[_Waiter]] = defaultdict(list)
+        self._someone = asyncio.Event()
+        self._following = asyncio.Event()
+        self.ready = False
+
+    @contextmanager
+    def waiting(
+        self, command_id: str, answers: Iterable[type[Message]], *, through_others: bool = False
+    ) -> Iterator[asyncio.Future[Message | None]]:
+        """Yield what becomes the first of `answers` to this command; send the command inside the block.
+
+        `through_others`: the answer may follow from the command by way of other commands (it has the command's id as
+        its correlation, not as its causation). The answer is None when the process stops.
+        """
+        key = (_CORRELATION if through_others else _CAUSATION, command_id.encode())
+        waiter = _Waiter({kind.wire for kind in answers}, asyncio.get_running_loop().create_future())
+        self._by_id[key].append(waiter)
+        self._someone.set()
+        try:
+            yield waiter.event
+        finally:
+            self._by_id[key].remove(waiter)
+            if not self._by_id[key]:
+                del self._by_id[key]
+            if not self._by_id:
+                self._someone.clear()
+
+    async def following(self, within_seconds: float) -> None:
+        """Return when events from now on will be seen, or when that takes too long."""
+        if not self._following.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_seconds):
+                    await self._following.wait()
+
+    def release(self) -> None:
+        """Let nobody wait any longer: the process stops."""
+        for waiters in self._by_id.values():
+            for waiter in waiters:
+                if not waiter.event.done():
+                    waiter.event.set_result(None)
+
+    async def run(self) -> None:
+        """Read the log for as long as the process lives."""
+        await self._topics_checked.wait()
+        while True:
+            try:
+                await self._read()
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("the events cannot be read (%r); trying again in %.1f s", error, _PAUSE_SECONDS)
+            finally:
+                self.ready = False
+                self._following.clear()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_url,
+            client_id="innkeeper-ingress-waiters",
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            request_timeout_ms=10_000,
+        )
+        try:
+            await consumer.start()
+            topic = self._settings.topic(BOOKING_EVENTS)
+            partitions = [TopicPartition(topic, number) for number in range(self._settings.topic_partitions)]
+            consumer.assign(partitions)
+            await self._from_the_end(consumer)
+            self.ready = True
+            while True:
+                consumer.pause(*partitions)
+                await self._someone.wait()
+                consumer.resume(*partitions)
+                await self._from_the_end(consumer)
+                self._following.set()
+                await self._follow(consumer)
+                self._following.clear()
+        finally:
+            await consumer.stop()
+
+    async def _from_the_end(self, consumer: AIOKafkaConsumer) -> None:
+        if not await consumer.seek_to_end():
+            raise TimeoutError("the broker does not say where the events end")
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        clock = asyncio.get_running_loop().time
+        last_wanted = clock()
+        while self._by_id or clock() - last_wanted < _FOLLOW_ON_SECONDS:
+            batches = await consumer.getmany(timeout_ms=250)
+            if self._by_id:
+                last_wanted = clock()
+                for records in batches.values():
+                    self._hand_out(records)
+
+    def _hand_out(self, records: Sequence[Any]) -> None:
+        for record in records:
+            for name, value in record.headers:
+                if (name, value) in self._by_id:
+                    self._answer(self._by_id[name, value], record)
+
+    def _answer(self, waiters: Sequence[_Waiter], record: Any) -> None:
+        wire = (header(record.headers, "ce_type") or b"").decode(errors="replace")
+        interested = [waiter for waiter in waiters if wire in waiter.answers and not waiter.event.done()]
+        if not interested:
+            return
+        try:
+            event = decode_value(wire, record.value)
+        except (Undecodable, UnknownType, UnknownVersion) as error:
+            # The guest polls instead; the event itself is its readers' business.
+            log.warning("an event at %s:%s cannot be read: %s", record.partition, record.offset, error)
+            return
+        for waiter in interested:
+            waiter.event.set_result(event)

@@ -1,0 +1,97 @@
+"""Stripe's webhooks: verified over the raw bytes, put on `stripe.webhooks` as they came, and only then answered.
+
+What they mean is for payments to say. Until the broker has one Stripe gets no 2xx, and sends it again.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from stripe import SignatureVerificationError, WebhookSignature
+
+from ingress.answers import answer
+from ingress.broker import Broker
+from ingress.problems import Problem, decoded
+from topics.catalogue import STRIPE_WEBHOOKS
+from topics.envelope import Outgoing
+from topics.settings import KafkaSettings
+
+TOLERANCE_SECONDS: Final = 300
+_LONGEST_KEY: Final = 255
+
+
+class _Object(msgspec.Struct, frozen=True):
+    """What the webhook tells of; the fields that choose its partition."""
+
+    id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _Data(msgspec.Struct, frozen=True):
+    object: _Object
+
+
+class _StripeEvent(msgspec.Struct, frozen=True):
+    id: str
+    type: str
+    data: _Data
+
+
+_stripe_event: Final = msgspec.json.Decoder(_StripeEvent)
+
+
+class Webhooks:
+    """Takes what Stripe sends."""
+
+    def __init__(self, settings: KafkaSettings, broker: Broker, secrets: Sequence[str]) -> None:
+        self._topic = settings.topic(STRIPE_WEBHOOKS)
+        self._broker = broker
+        self._secrets = secrets
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what it answers."""
+        return [web.post("/webhooks/stripe", self.stripe)]
+
+    async def stripe(self, request: web.Request) -> web.Response:
+        """Take one webhook: 200 when the broker has it, 400 when Stripe did not sign it, 503 without a broker."""
+        body = await request.read()
+        verify(body, request.headers.get("Stripe-Signature"), self._secrets)
+        event = decoded(body, _stripe_event)
+        headers = [("content-type", b"application/json")]
+        await self._broker.send(Outgoing(self._topic, key_of(event), body, headers))
+        return answer(200, {"received": True})
+
+
+def verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
+    """Check that one of the secrets signed these bytes at most 300 s ago, and not more than 300 s ahead.
+
+    Raises:
+        Problem: 400, always the same, whatever is wrong.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise Problem(400, "the body is not UTF-8") from None
+    if signature is None or not any(_signed(text, signature, secret) for secret in secrets):
+        raise Problem(400, "invalid signature")
+
+
+def key_of(event: _StripeEvent) -> bytes:
+    """Return the room that the webhook is about, as far as it says; else what it tells of."""
+    told = event.data.object
+    room_id = (told.metadata or {}).get("room_id")
+    if isinstance(room_id, str) and room_id:
+        return room_id[:_LONGEST_KEY].encode()
+    return (told.id or event.id)[:_LONGEST_KEY].encode()
+
+
+def _signed(text: str, signature: str, secret: str) -> bool:
+    try:
+        WebhookSignature.verify_header(text, signature, secret, TOLERANCE_SECONDS)
+    except SignatureVerificationError:
+        return False
+    # The library refuses what is too old, but takes any time to come; it has read a number at `t` here.
+    signed_at = next(int(part[2:]) for part in signature.split(",") if part.startswith("t="))
+    return signed_at <= time.time() + TOLERANCE_SECONDS
