@@ -1,0 +1,250 @@
+"""What stands on the log stays readable: every message against its frozen wire file."""
+
+import json
+from datetime import date
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import jsonschema
+import msgspec
+import pytest
+
+from tests.contracts.check import WORDS, differences, frozen
+from topics import values
+from topics.catalogue import CATALOGUE
+from topics.envelope import (
+    MESSAGES,
+    Envelope,
+    Undecodable,
+    UnknownType,
+    UnknownVersion,
+    command_record,
+    decode_envelope,
+    decode_value,
+    encode_headers,
+    encode_value,
+)
+from topics.message import Message
+from topics.schemas import schema_of
+
+FROZEN = frozen()
+every_message = pytest.mark.parametrize("wire", sorted(MESSAGES))
+every_contract = pytest.mark.parametrize("wire", sorted(FROZEN))
+
+
+def test_every_message_has_a_frozen_wire_file() -> None:
+    assert sorted(set(MESSAGES) - set(FROZEN)) == []
+
+
+def test_every_message_travels_on_exactly_one_topic() -> None:
+    travelling = [kind.wire for topic in CATALOGUE for kind in topic.messages]
+
+    assert sorted(travelling) == sorted(MESSAGES)
+
+
+@every_contract
+def test_a_message_written_long_ago_is_still_read(wire: str) -> None:
+    contract = FROZEN[wire]
+
+    message = decode_value(wire, json.dumps(contract["value"]).encode())
+
+    assert decode_value(message.wire, encode_value(message)) == message
+
+
+@every_message
+def test_a_message_still_means_what_it_meant(wire: str) -> None:
+    assert list(differences(MESSAGES[wire], FROZEN[wire])) == []
+
+
+@every_message
+def test_every_field_is_in_the_frozen_file(wire: str) -> None:
+    required = {field.name for field in msgspec.structs.fields(MESSAGES[wire]) if field.required}
+
+    assert required <= set(FROZEN[wire]["value"])
+
+
+@every_message
+def test_the_frozen_file_is_valid_by_the_schema(wire: str) -> None:
+    schema = schema_of(MESSAGES[wire])
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+    jsonschema.validate(
+        FROZEN[wire]["value"],
+        schema,
+        cls=jsonschema.Draft202012Validator,
+        format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
+    )
+
+
+@every_message
+def test_the_schema_says_what_a_message_is_for(wire: str) -> None:
+    schema = schema_of(MESSAGES[wire])
+
+    assert schema["$id"] == f"urn:innkeeper:{wire}"
+    assert schema["description"].endswith(".")
+
+
+@every_contract
+def test_headers_written_long_ago_are_still_read(wire: str) -> None:
+    headers = [(name, value.encode()) for name, value in FROZEN[wire]["headers"].items()]
+
+    envelope = decode_envelope(headers)
+
+    assert envelope.type == wire
+    assert dict(encode_headers(envelope)) == dict(headers)
+
+
+@pytest.mark.parametrize("wire", [kind.wire for kind in CATALOGUE[0].messages])
+def test_a_command_is_written_as_its_frozen_file(wire: str) -> None:
+    contract = FROZEN[wire]
+    envelope = decode_envelope([(name, value.encode()) for name, value in contract["headers"].items()])
+    command = decode_value(wire, json.dumps(contract["value"]).encode())
+
+    record = command_record(
+        "booking.commands",
+        command,
+        id=envelope.id,
+        source=envelope.source,
+        time=envelope.time,
+        causation=envelope.causation,
+        correlation=envelope.correlation,
+        traceparent=envelope.traceparent,
+    )
+
+    assert record.key.decode() == contract["key"]
+    assert {name: value.decode() for name, value in record.headers} == contract["headers"]
+
+
+def test_no_word_that_was_ever_written_is_gone() -> None:
+    known = {
+        name: [word.value for word in kind]
+        for name, kind in vars(values).items()
+        if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum
+    }
+    for name, words in json.loads(WORDS.read_text()).items():
+        assert set(words) <= set(known.get(name, [])), f"{name} lost a word that may stand on the log"
+
+
+def test_every_word_is_frozen() -> None:
+    frozen_words = json.loads(WORDS.read_text())
+    for name, kind in vars(values).items():
+        if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum:
+            assert {word.value for word in kind} <= set(frozen_words.get(name, [])), f"add {name}'s new words"
+
+
+# The check has teeth: each of these is what somebody may do to a message in good faith.
+
+
+def changed(*fields: tuple[str, Any] | tuple[str, Any, Any]) -> type[Message]:
+    """Return a message as `booking.expired.v1` would be with these fields."""
+    kind = msgspec.defstruct("Changed", fields, bases=(Message,), frozen=True, kw_only=True)
+    assert issubclass(kind, Message)
+    return kind
+
+
+SAME = (("room_id", int), ("booking_id", UUID))
+CONTRACT = {"value": {"room_id": 412, "booking_id": "01931f3e-9c4a-8d27-b6e1-5f0c2a7d9e48"}}
+
+
+def test_an_unchanged_message_passes() -> None:
+    assert list(differences(changed(*SAME), CONTRACT)) == []
+
+
+def test_a_new_field_with_a_default_breaks_nothing() -> None:
+    grown = changed(*SAME, ("note", str | None, None))
+
+    assert list(differences(grown, CONTRACT)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        pytest.param(changed(("room_id", int)), "the field booking_id is gone", id="removed"),
+        pytest.param(changed(("room_id", int), ("booking", UUID)), "required field `booking`", id="renamed"),
+        pytest.param(
+            changed(("room_id", int), ("id", UUID | None, None)), "booking_id is gone", id="renamed, optional"
+        ),
+        pytest.param(changed(*SAME, ("night", date)), "required field `night`", id="required"),
+        pytest.param(changed(("room_id", str), ("booking_id", UUID)), "Expected `str`, got `int`", id="retyped"),
+        pytest.param(changed(("room_id", float), ("booking_id", UUID)), "something else: 412.0", id="widened"),
+        pytest.param(changed(("room_id", int), ("booking_id", date)), "Invalid RFC3339", id="another format"),
+    ],
+)
+def test_a_breaking_change_is_noticed(kind: type[Message], told: str) -> None:
+    found = list(differences(kind, CONTRACT))
+
+    assert any(told in difference for difference in found), found
+
+
+# What a reader does with what it cannot read.
+
+
+def test_a_newer_version_of_a_known_message_stops_its_reader() -> None:
+    with pytest.raises(UnknownVersion):
+        decode_value("booking.reserved.v2", b"{}")
+
+
+def test_a_message_of_an_unknown_type_is_told_apart_from_a_newer_version() -> None:
+    with pytest.raises(UnknownType):
+        decode_value("booking.teleported.v1", b"{}")
+
+
+@pytest.mark.parametrize("wire", ["", "booking", "booking.reserved", "booking.reserved.v", ".v1", "v1"])
+def test_half_a_name_is_no_version_of_anything(wire: str) -> None:
+    with pytest.raises((UnknownType, UnknownVersion)):
+        decode_value(wire, b"{}")
+
+
+@every_message
+def test_a_field_from_the_future_is_ignored(wire: str) -> None:
+    value = FROZEN[wire]["value"]
+
+    message = decode_value(wire, json.dumps({**value, "field_of_tomorrow": {"any": ["thing"]}}).encode())
+
+    assert message == decode_value(wire, json.dumps(value).encode())
+
+
+@every_message
+@pytest.mark.parametrize("value", [None, b"", b"not json", b"[]", b"{}", b"null", b'{"room_id": "412"}', b"\xff\xfe"])
+def test_bad_bytes_are_undecodable_whatever_they_are(wire: str, value: bytes | None) -> None:
+    with pytest.raises(Undecodable):
+        decode_value(wire, value)
+
+
+@pytest.mark.parametrize("missing", ["ce_id", "ce_type", "ce_source", "ce_subject", "ce_time"])
+def test_a_record_without_a_required_header_is_undecodable(missing: str) -> None:
+    headers = FROZEN["booking.expired.v1"]["headers"]
+
+    with pytest.raises(Undecodable, match=missing):
+        decode_envelope([(name, value.encode()) for name, value in headers.items() if name != missing])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ce_time", b"yesterday"), ("ce_sequence", b"one"), ("ce_id", b"\xff"), ("ce_subject", b"\xc3\x28")],
+)
+def test_a_malformed_header_is_undecodable(name: str, value: bytes) -> None:
+    headers = FROZEN["booking.expired.v1"]["headers"]
+
+    with pytest.raises(Undecodable, match="malformed"):
+        decode_envelope([*((each, text.encode()) for each, text in headers.items()), (name, value)])
+
+
+def test_an_envelope_without_extensions_has_no_headers_for_them() -> None:
+    envelope = decode_envelope(
+        [(name, value.encode()) for name, value in FROZEN["inventory.open.v1"]["headers"].items()]
+    )
+    bare = Envelope(
+        id=envelope.id, type=envelope.type, source=envelope.source, subject=envelope.subject, time=envelope.time
+    )
+
+    assert {name for name, _ in encode_headers(bare)} == {
+        "ce_specversion",
+        "content-type",
+        "ce_id",
+        "ce_type",
+        "ce_source",
+        "ce_subject",
+        "ce_time",
+    }

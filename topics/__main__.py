@@ -1,0 +1,296 @@
+"""`python -m topics`: the operator's tool for the topics of the house."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from contextlib import aclosing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+
+import psycopg
+import typer
+from aiokafka.errors import KafkaError
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from topics import admin, pages, reading, schemas
+from topics.catalogue import CATALOGUE
+from topics.lag import DatabaseAddress, Lag, lags
+from topics.settings import KafkaSettings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Lists, makes, checks and reads the topics that bookings travel on. "
+    "KAFKA_URL names the broker; docs/configuration.md has the other variables.",
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+T = TypeVar("T")
+
+_RETRY_SECONDS: Final = 0.5
+_SHOWN_BY_DEFAULT: Final = 10
+_STYLES: Final = {"time": "dim", "place": "cyan", "type": "bold green", "subject": "yellow", "field": "default"}
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+
+
+@app.command("list")
+def list_topics(as_json: Json = False) -> None:
+    """Show the catalogue: each topic's key, who writes and reads it, how long it is kept. Asks no broker."""
+    settings = KafkaSettings()
+    rows = [
+        {
+            "topic": settings.topic(topic),
+            "key": topic.key,
+            "written_by": topic.written_by,
+            "read_by": topic.read_by,
+            "retention_seconds": None if topic.retention is None else int(topic.retention.total_seconds()),
+            "partitions": settings.topic_partitions,
+            "messages": [kind.wire for kind in topic.messages],
+        }
+        for topic in CATALOGUE
+    ]
+    if as_json:
+        return _print_json(rows)
+    table = Table(Column("topic", no_wrap=True), "key", "written by", "read by", "kept", "partitions", box=SIMPLE)
+    for topic in CATALOGUE:
+        cells = (settings.topic(topic), topic.key, topic.written_by, topic.read_by, pages.retention_in_words(topic))
+        table.add_row(*cells, str(settings.topic_partitions))
+    return out.print(table)
+
+
+@app.command()
+def create(
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Wait so long for a broker that is not there yet.")
+    ] = 0.0,
+) -> None:
+    """Create the topics that are missing, as the catalogue says; then check them all.
+
+    May be repeated, and run by several at once. Exit status 1: the broker is away, refuses, or has a topic that no
+    process may start with.
+    """
+    settings = KafkaSettings()
+    created = _run(_create_patiently(settings, wait), settings)
+    for topic in CATALOGUE:
+        name = settings.topic(topic)
+        err.print(f"{'created' if name in created else 'there   '}  {name}")
+    mismatches = _run(admin.check(settings), settings)
+    _tell(mismatches)
+    if any(mismatch.fatal for mismatch in mismatches):
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Compare the broker's topics with the catalogue: partitions, replicas, retention, clock, and the rest.
+
+    Every difference is told with its mend. Exit status 1 if there is any.
+    """
+    settings = KafkaSettings()
+    mismatches = _run(admin.check(settings), settings)
+    if as_json:
+        _print_json(asdict(mismatch) for mismatch in mismatches)
+    else:
+        _tell(mismatches)
+    if mismatches:
+        raise typer.Exit(1)
+    err.print(f"All {len(CATALOGUE)} topics on {settings.kafka_url} are as the catalogue says.")
+
+
+@app.command()
+def tail(  # noqa: PLR0917 - typer passes options by name
+    topic: Annotated[str, typer.Argument(help="Its name in the catalogue, such as `booking.events`.")],
+    booking: Annotated[str | None, typer.Option(metavar="ID", help="Only records about this booking.")] = None,
+    room: Annotated[int | None, typer.Option(metavar="ID", help="Only records of this room.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Only this type; `*` stands for anything.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Begin then: `30s`, `10m`, `2h`, `1d` ago, or an ISO time.")
+    ] = None,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin at the first record.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="CloudEvents in structured mode, one a line.")] = False,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Show no more than so many records.")] = None,
+) -> None:
+    """Show what stands on a topic, one record a line: log time, partition@offset, type, subject, fields, #sequence.
+
+    Without --since or --from-beginning: the last ten records (or --limit), and with a filter all that match from the
+    first record on. Reading belongs to no consumer group and disturbs nobody.
+    """
+    settings = KafkaSettings()
+    wanted = reading.Wanted(booking=booking, room=room, type=kind)
+    start = None if since is None else _moment(since)
+    last = None
+    if start is None and not from_beginning and wanted.anything:
+        last = limit or _SHOWN_BY_DEFAULT
+    show = _show_json if as_json else _show_line
+    found = reading.read(settings, _name_of(topic, settings), wanted, since=start, last=last, follow=follow)
+    try:
+        _run(_show(found, limit, show), settings)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def lag(
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Exit status 1 when any partition is further behind.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how far each consumer is behind, in records: its cursor in PostgreSQL against the end of the log.
+
+    Consumers appear once they have taken a partition. DATABASE_URL names the database.
+    """
+    settings = KafkaSettings()
+    try:
+        found = _run(lags(settings, DatabaseAddress()), settings)
+    except psycopg.Error as error:
+        _fail(f"The cursors cannot be read (DATABASE_URL): {str(error).strip()}")
+    if as_json:
+        _print_json({**asdict(each), "last_time": each.last_time and each.last_time.isoformat()} for each in found)
+    else:
+        _lag_table(found, settings.topic_prefix)
+    if limit is not None and any(each.lag > limit for each in found):
+        _fail(f"More than {limit} records behind.")
+
+
+@app.command()
+def schema(
+    message: Annotated[
+        str | None, typer.Argument(metavar="[TYPE]", help="One wire name, such as `booking.reserved.v1`.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of every message, or of one, one a line."""
+    known = schemas.schemas()
+    if message is not None and message not in known:
+        raise typer.BadParameter(f"there is no message {message}")
+    _print_json(each for wire, each in known.items() if message in {None, wire})
+
+
+@app.command()
+def docs(
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit status 1 if a page is not what the code says.")
+    ] = False,
+) -> None:
+    """Write the pages of the documentation that come from the code. Works in a checkout only."""
+    outdated = []
+    for name, page in pages.PAGES.items():
+        path = pages.ROOT / name
+        content = page()
+        if path.exists() and path.read_text() == content:
+            continue
+        outdated.append(name)
+        if not check_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+            err.print(f"wrote {name}")
+    if check_only and outdated:
+        _fail(f"Not what the code says: {', '.join(outdated)}. Run python -m topics docs.")
+
+
+async def _create_patiently(settings: KafkaSettings, wait_seconds: float) -> list[str]:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + wait_seconds
+    told = False
+    while True:
+        try:
+            return await admin.create(settings)
+        except (KafkaError, TimeoutError):
+            if clock() >= deadline:
+                raise
+        if not told:
+            err.print(f"No broker at {settings.kafka_url} yet; waiting up to {wait_seconds:g} s.")
+            told = True
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _show(
+    found: AsyncGenerator[reading.Record, None], limit: int | None, show: Callable[[reading.Record], None]
+) -> None:
+    shown = 0
+    async with aclosing(found):
+        async for record in found:
+            show(record)
+            shown += 1
+            if shown == limit:
+                return
+
+
+def _show_json(record: reading.Record) -> None:
+    _print_json([reading.cloud_event(record)])
+
+
+def _show_line(record: reading.Record) -> None:
+    out.print(reading.line(record, lambda text, part: f"[{_STYLES[part]}]{escape(text)}[/]"))
+
+
+def _name_of(topic: str, settings: KafkaSettings) -> str:
+    names = [each.name for each in CATALOGUE]
+    if topic not in names:
+        raise typer.BadParameter(f"there is no topic {topic}; there are {', '.join(names)}")
+    return settings.topic_prefix + topic
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return reading.moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _lag_table(found: list[Lag], prefix: str) -> None:
+    if not found:
+        err.print("No consumer has taken a partition yet.")
+        return
+    names = Column("consumer", no_wrap=True), Column("topic", no_wrap=True)
+    table = Table(*names, "partition", "applied", "end", "lag", "at (log time)", box=SIMPLE)
+    for each in found:
+        when = "" if each.last_time is None else each.last_time.astimezone(UTC).isoformat(timespec="milliseconds")
+        cells = (each.consumer, each.topic.removeprefix(prefix), each.partition, each.applied, each.end, each.lag, when)
+        table.add_row(*map(str, cells), style="red" if each.lag else None)
+    out.print(table)
+
+
+def _tell(mismatches: Iterable[admin.Mismatch]) -> None:
+    for mismatch in mismatches:
+        err.print(f"[red]{escape(mismatch.sentence)}[/] {escape(mismatch.mend)}")
+
+
+def _print_json(objects: Iterable[Any]) -> None:
+    for each in objects:
+        sys.stdout.write(json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def _run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
+    # aiokafka logs every attempt as an error of its own; we tell the outcome.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        return asyncio.run(work)
+    except (admin.TopicsFailed, reading.NoSuchTopic) as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        raise  # Nobody reads us any more (`| head`); typer ends quietly.
+    except (KafkaError, TimeoutError, OSError) as error:
+        _fail(f"The broker at {settings.kafka_url} does not answer (KAFKA_URL): {error}")
+
+
+def _fail(sentence: str) -> NoReturn:
+    err.print(f"[red]{escape(sentence)}[/]")
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m topics")

@@ -1,0 +1,269 @@
+"""Reads a topic for a person: where to begin, what to show, and how a record looks in words and as a CloudEvent."""
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from heapq import merge
+from typing import Any, Final, TypeAlias
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from topics import admin
+from topics.envelope import Envelope, Undecodable, decode_envelope, format_time
+from topics.settings import KafkaSettings
+
+Record: TypeAlias = ConsumerRecord
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_FETCH_MS: Final = 500
+
+
+class NoSuchTopic(Exception):
+    """The broker does not have the topic."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which records a reader wants to see; None means any. `type` may have wildcards (`booking.re*`)."""
+
+    booking: str | None = None
+    room: int | None = None
+    type: str | None = None
+
+    @property
+    def anything(self) -> bool:
+        """Whether every record is wanted."""
+        return self == Wanted()
+
+    def has(self, record: Record) -> bool:
+        """Tell whether the record is wanted. Foreign bytes are about a booking when its id stands in them."""
+        return (
+            (self.booking is None or self.booking.encode() in (record.value or b""))
+            and (self.room is None or record.key == b"%d" % self.room)
+            and (self.type is None or fnmatchcase(cloud_event(record)["type"], self.type))
+        )
+
+
+async def read(
+    settings: KafkaSettings, name: str, wanted: Wanted, *, since: datetime | None, last: int | None, follow: bool
+) -> AsyncGenerator[Record, None]:
+    """Yield the wanted records of a topic: since a time, or the topic's `last`, or from the first on.
+
+    Those of one partition come in order. Ends at what is the end of the log now, unless it follows: then never.
+
+    Raises:
+        NoSuchTopic: there is no topic of this name on the broker.
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+    """
+    partitions = await partitions_of(settings, name)
+    if not partitions:
+        raise NoSuchTopic(f"The topic {name} does not exist. Create it: python -m topics create.")
+    async with open_reader(settings) as consumer:
+        await _begin(consumer, partitions, since, last)
+        ends = await consumer.end_offsets(partitions)
+        written = _until(consumer, ends)
+        if last is not None:
+            # Each partition gave so many; the topic's last are the youngest of them.
+            written = _again(sorted([record async for record in written], key=_timestamp)[-last:])
+        async for record in written:
+            if wanted.has(record):
+                yield record
+        if follow:
+            async for record in _from(consumer, ends):
+                if wanted.has(record):
+                    yield record
+
+
+@asynccontextmanager
+async def open_reader(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+    """Open a consumer that belongs to no group and so disturbs nobody.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+    """
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_url,
+        client_id="innkeeper-reader",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=admin.MAX_MESSAGE_BYTES,
+    )
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def partitions_of(settings: KafkaSettings, name: str) -> list[TopicPartition]:
+    """Return the partitions of a topic by its name on the broker; none when it does not exist."""
+    counts = await admin.partition_counts(settings, [name])
+    return [TopicPartition(name, number) for number in range(counts.get(name, 0))]
+
+
+async def _begin(
+    consumer: AIOKafkaConsumer, partitions: list[TopicPartition], since: datetime | None, last: int | None
+) -> None:
+    consumer.assign(partitions)
+    if since is not None:
+        milliseconds = int(since.timestamp() * 1000)
+        found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+        ends = await consumer.end_offsets(partitions)
+        starts = {each: ends[each] if at is None else at.offset for each, at in found.items()}
+    else:
+        starts = await consumer.beginning_offsets(partitions)
+        if last is not None:
+            ends = await consumer.end_offsets(partitions)
+            starts = {each: max(starts[each], ends[each] - last) for each in partitions}
+    for partition, offset in starts.items():
+        consumer.seek(partition, offset)
+
+
+async def end_offsets(settings: KafkaSettings, names: list[str]) -> dict[TopicPartition, tuple[int, int]]:
+    """Return for each partition of the topics its first offset and the one that the next record will get."""
+    async with open_reader(settings) as consumer:
+        partitions = [each for name in names for each in await partitions_of(settings, name)]
+        if not partitions:
+            return {}
+        starts, ends = await asyncio.gather(consumer.beginning_offsets(partitions), consumer.end_offsets(partitions))
+    return {each: (starts[each], ends[each]) for each in partitions}
+
+
+def cloud_event(record: Record) -> dict[str, Any]:
+    """Return the record as a CloudEvent in structured mode.
+
+    Where it stands on the log is in extensions of ours. A record without our envelope has `unreadable` as its type, or,
+    where it is a foreign event that names one (a webhook), that.
+    """
+    stands = {
+        "kafkatopic": record.topic,
+        "kafkapartition": record.partition,
+        "kafkaoffset": record.offset,
+        "kafkatime": _log_time(record).decode(),
+    }
+    if record.key is not None:
+        stands["partitionkey"] = record.key.decode(errors="replace")
+    try:
+        return {**_attributes(decode_envelope(record.headers)), **stands, **_content(record.value)}
+    except Undecodable:
+        return {**_foreign(record), **stands, **_content(record.value)}
+
+
+def line(record: Record, dress: Callable[[str, str], str] = lambda text, _: text) -> str:
+    """Return the record in words, on one line.
+
+    `dress` is given each part's text and what it is: `time`, `place`, `type`, `subject` or `field`.
+    """
+    event = cloud_event(record)
+    data = event.get("data")
+    fields = data if isinstance(data, Mapping) else {"data": data if data is not None else event.get("data_base64")}
+    parts = [
+        dress(_log_time(record).decode(), "time"),
+        dress(f"{record.partition}@{record.offset}", "place"),
+        dress(event["type"], "type"),
+        dress(event.get("subject", event.get("partitionkey", "-")), "subject"),
+        *(dress(f"{name}={_short(value)}", "field") for name, value in fields.items() if name != "booking_id"),
+    ]
+    if "sequence" in event:
+        parts.append(dress(f"#{event['sequence']}", "place"))
+    return "  ".join(parts)
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """Return the time that a person means by `30s`, `10m`, `2h`, `1d` (ago) or an ISO time (UTC unless it says).
+
+    Raises:
+        ValueError: it is neither.
+    """
+    ago = re.fullmatch(r"(\d+)([smhd])", text)
+    if ago:
+        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither like 30s, 10m, 2h or 1d nor an ISO time") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _timestamp(record: Record) -> int:
+    milliseconds: int = record.timestamp
+    return milliseconds
+
+
+async def _until(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Record]:
+    while any([await consumer.position(partition) < end for partition, end in ends.items()]):
+        for record in await _fetch(consumer):
+            if record.offset < ends[TopicPartition(record.topic, record.partition)]:
+                yield record
+
+
+async def _from(consumer: AIOKafkaConsumer, starts: Mapping[TopicPartition, int]) -> AsyncIterator[Record]:
+    for partition, offset in starts.items():
+        consumer.seek(partition, offset)
+    while True:
+        for record in await _fetch(consumer):
+            yield record
+
+
+async def _again(found: Iterable[Record]) -> AsyncIterator[Record]:
+    for record in found:
+        yield record
+
+
+async def _fetch(consumer: AIOKafkaConsumer) -> list[Record]:
+    runs = await consumer.getmany(timeout_ms=_FETCH_MS)
+    # They come one partition after the other; told by time they read as a story.
+    return list(merge(*runs.values(), key=_timestamp))
+
+
+def _log_time(record: Record) -> bytes:
+    return format_time(datetime.fromtimestamp(record.timestamp / 1000, UTC))
+
+
+def _attributes(envelope: Envelope) -> dict[str, Any]:
+    optional = {
+        "causationid": envelope.causation,
+        "correlationid": envelope.correlation,
+        "sequence": envelope.sequence,
+        "traceparent": envelope.traceparent,
+    }
+    return {
+        "specversion": "1.0",
+        "id": envelope.id,
+        "type": envelope.type,
+        "source": envelope.source,
+        "subject": envelope.subject,
+        "time": format_time(envelope.time).decode(),
+        **{name: value for name, value in optional.items() if value is not None},
+    }
+
+
+def _foreign(record: Record) -> dict[str, Any]:
+    content = _content(record.value).get("data")
+    named = content if isinstance(content, Mapping) else {}
+    return {
+        "specversion": "1.0",
+        "id": str(named.get("id") or f"{record.topic}/{record.partition}/{record.offset}"),
+        "type": str(named.get("type") or "unreadable"),
+        "source": record.topic,
+        "time": _log_time(record).decode(),
+    }
+
+
+def _content(value: bytes | None) -> dict[str, Any]:
+    if value is None:
+        return {}
+    try:
+        return {"datacontenttype": "application/json", "data": json.loads(value)}
+    except ValueError:
+        return {"datacontenttype": "application/octet-stream", "data_base64": base64.b64encode(value).decode()}
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:200]}..."

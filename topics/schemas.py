@@ -1,0 +1,54 @@
+"""The JSON Schema of every message, for those who read our topics without our code."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from topics.envelope import MESSAGES
+from topics.message import Message
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the schema of every message by its wire name."""
+    return {wire: schema_of(kind) for wire, kind in MESSAGES.items()}
+
+
+def schema_of(kind: type[Message]) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a message's data.
+
+    Fields that the schema does not name are allowed: a reader ignores what it does not know.
+    """
+    generated = msgspec.json.schema(kind)
+    words = {name: _described(schema) for name, schema in generated["$defs"].items()}
+    data = words.pop(kind.__name__)
+    return {"$schema": DIALECT, "$id": f"urn:innkeeper:{kind.wire}", **data} | ({"$defs": words} if words else {})
+
+
+def field_type(field: Mapping[str, Any], words: Mapping[str, Any]) -> str:
+    """Return in words what a field's schema allows; `words` are the schema's definitions."""
+    if "$ref" in field:
+        return _named_type(field["$ref"].rpartition("/")[2], words)
+    if "anyOf" in field:
+        return " or ".join(field_type(choice, words) for choice in field["anyOf"])
+    if field.get("type") == "array":
+        return f"array of {field_type(field['items'], words)}"
+    return str(field.get("format") or field["type"])
+
+
+def _named_type(name: str, words: Mapping[str, Any]) -> str:
+    definition = words[name]
+    if "enum" in definition:
+        return f"one of {', '.join(f'`{word}`' for word in definition['enum'])}"
+    fields = definition["properties"].items()
+    return f"object of {', '.join(f'`{inner}`: {field_type(schema, words)}' for inner, schema in fields)}"
+
+
+def _described(schema: Mapping[str, Any]) -> dict[str, Any]:
+    described = dict(schema)
+    if "description" in described:
+        described["description"] = inspect.cleandoc(described["description"])
+    return described
