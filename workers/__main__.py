@@ -69,6 +69,7 @@ def _run(build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | N
     kafka, database = KafkaSettings(), DatabaseSettings()
     app = build_app(build(kafka, database), kafka, database, name)
     worker = faust.Worker(app, loglevel="WARNING", override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None
     worker.execute_from_commandline()
 
 

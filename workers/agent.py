@@ -55,7 +55,7 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
         web_enabled=False,
         autodiscover=False,
     )
-    app.transport = RunTransport(app.conf.broker_consumer, app, runs.take_over)
+    app.transport = RunTransport(app.conf.broker_consumer, app, runs)
     names = [kafka.topic(topic) for topic in role.topics]
     _agent(app, app.topic(*names, value_type=bytes, key_type=bytes), runs)
     _tasks(app, role, runs)
@@ -95,7 +95,11 @@ def _tasks(app: faust.App, role: Role, runs: Runs) -> None:
         if role.background is not None:
             await _guarded(role.background)
 
+    async def closing(*_: Any, **__: Any) -> None:
+        await runs.close()
+
     app.on_partitions_assigned.connect(cast("Any", assigned))
+    app.on_before_shutdown.connect(cast("Any", closing))
     app.task(settle)
     app.task(background)
 

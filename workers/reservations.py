@@ -1,7 +1,7 @@
 """Decides every command about a room: the middle of a booking's way, from command to event.
 
-Reads the bookings and nights that a batch names; writes bookings, guests and inventory; publishes one or more events for
-each command. On failure nothing of the batch stands, and the adapter decides what happens next.
+Reads the bookings and nights that a batch names; writes bookings, guests and inventory; publishes the events of
+each command, one at least. On failure nothing of the batch stands, and the adapter decides what happens next.
 """
 
 from collections.abc import Iterable, Sequence

@@ -55,8 +55,15 @@ class Run:
 class Consumer(Protocol):
     """One name in `log_cursor`, and what it does with the log."""
 
-    name: str
-    topics: tuple[Topic, ...]
+    @property
+    def name(self) -> str:
+        """The cursor's name."""
+        ...
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """What it reads."""
+        ...
 
     async def handle(self, connection: AsyncConnection, runs: Sequence[Run]) -> Sequence[Sequence[Outgoing]]:
         """Read, decide and write inside the fenced transaction; return what to publish, for each run.

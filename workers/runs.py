@@ -143,8 +143,18 @@ class Runs:
         async with self._lock:
             await self._patiently(self._mark)
 
+    async def hand_over(self) -> None:
+        """Note what the broker has before somebody else goes on, who would otherwise publish it once more."""
+        async with self._lock:
+            if self._connection is not None:
+                try:
+                    await self._mark(self._connection)
+                except _TROUBLE as error:
+                    log.info("what was published last is published again by whoever goes on (%s)", error)
+
     async def close(self) -> None:
         """Let everything go."""
+        await self.hand_over()
         await self._publisher.close()
         await self._source.close()
         if self._connection is not None:
@@ -226,9 +236,10 @@ class Runs:
                 raise Hole(Place(cursor.key.topic, cursor.key.partition), progress.position + 1)
             self._read(run, progress, fresh)
             progress.position = fresh[-1].offset
-            if progress.gap is None:
-                cursor.applied = progress.position
-                cursor.last_hash = fingerprint(fresh[-1])
+            done = fresh if progress.gap is None else [r for r in fresh if r.offset < progress.gap.offset]
+            if done:
+                cursor.applied = done[-1].offset
+                cursor.last_hash = fingerprint(done[-1])
         return run, progress
 
     def _read(self, run: Run, progress: Progress, records: Sequence[Record]) -> None:

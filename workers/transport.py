@@ -6,8 +6,8 @@ nothing. Its commit to Kafka stays, as a hint; where a partition is read from is
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, cast
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Protocol, cast
 
 import aiokafka
 from faust.transport.drivers import aiokafka as driver
@@ -22,7 +22,17 @@ FETCH_WAIT_MS = 20
 #: How long a rebalance waits for the ledger; after that the agent finds the right place at its first batch.
 MOST_TAKE_OVER_SECONDS = 20.0
 
-TakeOver = Callable[[Iterable[Place]], Awaitable[dict[Place, int]]]
+
+class Ledger(Protocol):
+    """Who knows where partitions are to be read, and is told when they change hands."""
+
+    async def take_over(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Return the offset to read next, for each partition that became ours."""
+        ...
+
+    async def hand_over(self) -> None:
+        """Leave everything tidy for whoever goes on."""
+        ...
 
 
 class RunConsumer(driver.Consumer):
@@ -42,12 +52,16 @@ class RunConsumer(driver.Consumer):
         if not self.flow_active:
             await self.perform_seek()
             return
+        owned = cast("set[TP]", active)
         for tp, run in records.items():
-            if not self.flow_active or self.app.consumer_generation_id != generation:
+            if self._interrupted(generation):
                 return
-            if run and (tp in (active or ()) or tp in self._buffered_partitions):
+            if run and (tp in owned or tp in self._buffered_partitions):
                 self._read_offset[tp] = run[-1].offset - 1
                 yield tp, self._as_message(tp, run)
+
+    def _interrupted(self, generation: int) -> bool:
+        return not self.flow_active or self.app.consumer_generation_id != generation
 
     def _as_message(self, tp: TP, run: Any) -> ConsumerMessage:
         last = run[-1]
@@ -80,11 +94,11 @@ class RunConsumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Start each partition where the ledger says, after its owner before us has been heard out."""
         await super().perform_seek()
-        take_over = cast("RunTransport", self.transport).take_over
+        ledger = cast("RunTransport", self.transport).ledger
         places = {Place(tp.topic, tp.partition): tp for tp in self.assignment()}
         if not places:
             return
-        task = asyncio.ensure_future(take_over(list(places)))
+        task = asyncio.ensure_future(ledger.take_over(list(places)))
         try:
             offsets = await asyncio.wait_for(asyncio.shield(task), MOST_TAKE_OVER_SECONDS)
         except TimeoutError:
@@ -102,9 +116,10 @@ class RunConsumer(driver.Consumer):
                 self._committed_offset[tp] = offset
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Tell Kafka how far we came before somebody else goes on."""
+        """Tell Kafka and the ledger how far we came before somebody else goes on."""
         await self.commit()
         await super().on_partitions_revoked(revoked)
+        await cast("RunTransport", self.transport).ledger.hand_over()
 
 
 class PromptConsumerThread(driver.AIOKafkaConsumerThread):
@@ -119,10 +134,10 @@ class PromptConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class RunTransport(driver.Transport):
-    """The transport of every worker; `take_over` is asked where to read whenever partitions become ours."""
+    """The transport of every worker; `ledger` is asked where to read whenever partitions become ours."""
 
     Consumer = RunConsumer
 
-    def __init__(self, url: Any, app: AppT, take_over: TakeOver) -> None:
+    def __init__(self, url: Any, app: AppT, ledger: Ledger) -> None:
         super().__init__(url, app)
-        self.take_over = take_over
+        self.ledger = ledger
