@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from typing_extensions import override
 
-from sandbox.spawning import POLL_SECONDS, StartFailed, end, exit_status, spawn, status_in_words
+from sandbox.spawning import POLL_SECONDS, StartFailed, end, exit_status, spawn, status_in_words, tail
 
 FAILED_WITHIN_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 15.0
@@ -146,7 +147,7 @@ class Service:
 
 
 class Program(Service):
-    """One of our own programs; each line that it writes goes to our stderr after its name."""
+    """One of our own programs; each line that it writes goes to our stderr after its name, or to a log of its own."""
 
     def __init__(
         self,
@@ -157,10 +158,12 @@ class Program(Service):
         first_start: Mapping[str, str] | None = None,
         ready_line: str | None = None,
         probe: Callable[[], Awaitable[bool]] | None = None,
+        log: Path | None = None,
     ) -> None:
         """Make a program that is ready when a line contains `ready_line` and the probe agrees.
 
         `first_start` is added to the environment of the first start alone: a fault to be met once.
+        `log` is the file that gets its lines in place of stderr.
         """
         super().__init__(name)
         self._command = command
@@ -168,6 +171,7 @@ class Program(Service):
         self._first_start = dict(first_start or {})
         self._ready_line = None if ready_line is None else ready_line.encode()
         self._probe = probe
+        self._log = log
         self._said_ready = False
         self._lines: asyncio.Task[None] | None = None
 
@@ -179,7 +183,7 @@ class Program(Service):
         finally:
             await self.stop()
         if status != 0:
-            raise StartFailed(f"{self.name} failed: {status_in_words(status)}")
+            raise StartFailed(f"{self.name} failed: {status_in_words(status)}\n{self.last_words()}".rstrip())
 
     @override
     def command(self) -> Sequence[str]:
@@ -198,6 +202,10 @@ class Program(Service):
     async def is_ready(self) -> bool:
         said = self._ready_line is None or self._said_ready
         return said and (self._probe is None or await self._probe())
+
+    @override
+    def last_words(self) -> str:
+        return "" if self._log is None else tail(self._log)
 
     @override
     async def stop(self) -> None:
@@ -236,8 +244,12 @@ class Program(Service):
         for line in lines:
             if self._ready_line is not None and self._ready_line in line:
                 self._said_ready = True
-            sys.stderr.write(f"{self.name:<14} | {line.decode(errors='replace')}\n")
-        sys.stderr.flush()
+        if self._log is None:
+            sys.stderr.writelines(f"{self.name:<14} | {line.decode(errors='replace')}\n" for line in lines)
+            sys.stderr.flush()
+        else:
+            with self._log.open("ab") as log:
+                log.writelines(line + b"\n" for line in lines)
 
     async def _no_more_lines(self) -> None:
         if self._lines is not None:

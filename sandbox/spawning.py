@@ -21,7 +21,7 @@ PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
 
-class StartFailed(RuntimeError):  # noqa: N818 - it tells what happened
+class StartFailed(RuntimeError):
     """A process ended, or did not answer in time, before it was ready."""
 
 

@@ -28,6 +28,18 @@ from sandbox.tansu import Tansu
 STRIPE_KEY = "sk_test_sandbox"
 WEBHOOK_SECRET = "whsec_of_the_sandbox_alone"  # noqa: S105 - known only to the stand-in that signs with it
 READY_LINE = "worker ready"
+# What an endpoint of ours at the real Stripe subscribes to as well.
+WEBHOOKS_WANTED = (
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.async_payment_failed",
+    "checkout.session.expired",
+    "payment_intent.payment_failed",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.refunded",
+)
 ONE_OF_EACH: Mapping[str, int] = {"reservations": 1, "payments": 1, "expiry": 1, "projections": 1}
 
 
@@ -38,7 +50,9 @@ class Plan:
     `workers` says how many of each role; they are called `reservations-1` and so on.
     `environment` is added for every program of ours. `of_one` is added for the named ones, and
     `first_start` for the named ones' first start alone (a failpoint that is met once); a role's
-    name means each of its workers.
+    name means each of its workers. `own_servers` starts a broker and a database also where
+    KAFKA_URL and DATABASE_URL name others. `quiet` writes the programs' lines to files in
+    the folder `logs` in place of stderr.
     """
 
     folder: Path
@@ -48,12 +62,14 @@ class Plan:
     stripe: bool = True
     port: int | None = None
     partitions: int | None = None
+    own_servers: bool = False
+    quiet: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     of_one: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     first_start: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-class FolderInUse(RuntimeError):  # noqa: N818 - it tells what happened
+class FolderInUse(RuntimeError):
     """Another system runs on the same folder."""
 
 
@@ -67,7 +83,8 @@ class System:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.folder = plan.folder.resolve()
-        self.supervisor = Supervisor(say)
+        self.logs = self.folder / "logs"
+        self.supervisor = Supervisor(self._say)
         self.kafka: Kafka | Tansu | None = None
         self.postgres: Postgres | None = None
         self._parts: dict[str, Service] = {}
@@ -158,7 +175,7 @@ class System:
         await self.stop()
 
     def _take_folder(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,20 +186,21 @@ class System:
 
     def _choose_parts(self) -> None:
         folder = self.folder
-        if self.plan.broker == "tansu" and "KAFKA_URL" not in os.environ:
+        given: set[str] = set() if self.plan.own_servers else {"KAFKA_URL", "DATABASE_URL"} & os.environ.keys()
+        if self.plan.broker == "tansu" and "KAFKA_URL" not in given:
             # What the database knows of a log that is gone is of no use: both start anew.
             folder = self.folder / "tansu"
             shutil.rmtree(folder, ignore_errors=True)
             self.kafka = Tansu(folder)
-        elif "KAFKA_URL" not in os.environ:
+        elif "KAFKA_URL" not in given:
             self.kafka = Kafka(folder / "kafka")
-        if "DATABASE_URL" not in os.environ:
+        if "DATABASE_URL" not in given:
             self.postgres = Postgres(folder / "postgres")
         self._stripe_folder = folder / "stripe"
 
     async def _start(self, part: Service) -> None:
         self._parts[part.name] = part
-        say(f"starting {part.name}")
+        self._say(f"starting {part.name}")
         await self.supervisor.start(part)
 
     async def _start_broker(self) -> None:
@@ -214,6 +232,7 @@ class System:
             "--key": STRIPE_KEY,
         }
         words = [word for option in options.items() for word in option]
+        words += [word for event in WEBHOOKS_WANTED for word in ("--event", event)]
         return self._program("stripe", "sandbox.stripe", *words, probe=self._stripe_listens)
 
     def _program(
@@ -233,6 +252,7 @@ class System:
             first_start={**plan.first_start.get(role, {}), **plan.first_start.get(name, {})},
             ready_line=ready_line,
             probe=probe,
+            log=self.logs / f"{name}.log" if plan.quiet else None,
         )
 
     def environment(self) -> dict[str, str]:
@@ -260,6 +280,13 @@ class System:
             path.touch(mode=0o600)
             path.write_text(secrets.token_urlsafe(48))
         return path.read_text()
+
+    def _say(self, line: str) -> None:
+        if self.plan.quiet:
+            with (self.logs / "sandbox.log").open("a") as log:
+                log.write(f"{line}\n")
+        else:
+            say(line)
 
     async def _ingress_is_ready(self) -> bool:
         timeout = aiohttp.ClientTimeout(total=2)

@@ -39,20 +39,22 @@ def up(
         workers={**ONE_OF_EACH, "reservations": workers},
         port=port,
     )
-    raise typer.Exit(asyncio.run(in_foreground(System(plan), _tell_and_stay)))
+    raise typer.Exit(asyncio.run(in_foreground(System(plan), tell_and_stay)))
 
 
-async def _tell_and_stay(system: System) -> int:
+async def tell_and_stay(system: System) -> int:
+    """Print `ready URL` and stay up."""
     print(f"ready {system.url}", flush=True)
     await asyncio.Event().wait()
     return 0
 
 
-async def in_foreground(system: System, work: Callable[[System], Awaitable[int]]) -> int:
+async def in_foreground(system: System, work: Callable[[System], Awaitable[int]], *, interrupted: int = 0) -> int:
     """Start the system, do the work, stop all of it; the exit status.
 
-    Ctrl-C and SIGTERM end the start or the work, and count as success: staying up was all that was
-    left to do. A part that cannot start is told on stderr, and the status is 1.
+    Ctrl-C and SIGTERM end the start or the work, with the status `interrupted`: success, where
+    staying up was all that was left to do. A part that cannot start is told on stderr, and the
+    status is 1.
     """
 
     async def start_and_work() -> int:
@@ -65,7 +67,7 @@ async def in_foreground(system: System, work: Callable[[System], Awaitable[int]]
     try:
         return await working
     except asyncio.CancelledError:
-        return 0
+        return interrupted
     except (StartFailed, FolderInUse) as failure:
         say(str(failure))
         return 1
@@ -80,7 +82,7 @@ def possible_broker(wanted: Broker) -> Broker:
     Raises typer.Exit when it can run none, or no PostgreSQL.
     """
     if "DATABASE_URL" not in os.environ:
-        _give_up_for(postgres.available())
+        give_up_for(postgres.available())
     if "KAFKA_URL" in os.environ:
         return wanted
     if wanted is Broker.KAFKA:
@@ -89,11 +91,12 @@ def possible_broker(wanted: Broker) -> Broker:
             return Broker.KAFKA
         say(f"{reason} Tansu is used instead: it keeps everything in memory, and what is booked")
         say("now is gone at the end. It is for a first try, and outside all guarantees.")
-    _give_up_for(tansu.available())
+    give_up_for(tansu.available())
     return Broker.TANSU
 
 
-def _give_up_for(reason: str | None) -> None:
+def give_up_for(reason: str | None) -> None:
+    """End the program, telling the reason on stderr; do nothing when there is none. Raises typer.Exit."""
     if reason is not None:
         say(reason)
         raise typer.Exit(1)

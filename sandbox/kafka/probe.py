@@ -9,7 +9,11 @@ ANSWER_WITHIN_MS = 2000
 
 
 async def answers(port: int) -> bool:
-    """Whether the broker on this port tells of a cluster that has a broker."""
+    """Whether the broker on this port leads a cluster and can take consumer groups.
+
+    To ask for a group's coordinator makes a new broker create the topic that it keeps offsets in; so
+    the first worker does not have to wait, and complain, until that is done.
+    """
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
@@ -19,6 +23,7 @@ async def answers(port: int) -> bool:
     try:
         await admin.start()
         cluster = await admin.describe_cluster()
+        await admin.find_coordinator("sandbox")
         return bool(cluster["brokers"])
     except (KafkaError, OSError):
         return False
