@@ -114,9 +114,7 @@ def booking_id(row: TraceRow) -> UUID:
     return uuid5(_BOOKINGS, str(row.number))
 
 
-def _by_day(
-    rows: Sequence[TraceRow], numbering: dict[tuple[str, str], TraceRoom]
-) -> Iterator[tuple[date, Command]]:
+def _by_day(rows: Sequence[TraceRow], numbering: dict[tuple[str, str], TraceRoom]) -> Iterator[tuple[date, Command]]:
     """Yield the commands by day: cancellations of earlier bookings, bookings, their cancellations.
 
     Within each of the three the order is the file's: the sort keeps it.

@@ -28,6 +28,5 @@ async def totals(connection: psycopg.AsyncConnection[Any]) -> dict[str, int]:
     """
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_TOTALS)
-        row = await cursor.fetchone()
-    assert row is not None, "an aggregate always has a row"
+        (row,) = await cursor.fetchall()
     return dict(row)

@@ -179,10 +179,7 @@ def sell_by_hand(steps: Sequence[TraceStep], rooms: int) -> dict[str, int]:
         "reserved": counts["reserved"],
         "cancelled": counts["cancelled"],
         "kept": len(held),
-        "revenue_minor": sum(
-            nights_kept[booking] * (stay.agreed_nightly_minor or 0)
-            for booking, stay in held.items()
-        ),
+        "revenue_minor": sum(nights_kept[booking] * (stay.agreed_nightly_minor or 0) for booking, stay in held.items()),
         "fullest_night": max(taken.values()),
         "room_nights": sum(nights_kept.values()),
     }

@@ -1,0 +1,38 @@
+"""The read model of a booking's whole history: projections append its rows, `storage.reads` reads them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+
+class TimelineRow(NamedTuple):
+    """One event of a booking. `sequence` orders them, `time` is the log's (UTC), `event` its data as JSON text."""
+
+    booking_id: UUID
+    sequence: int
+    event_id: str
+    type: str
+    time: datetime
+    causation: str | None
+    event: str
+
+
+# A row that stands already is the same event: the log never changes what it said.
+_APPEND = """
+insert into booking_timeline (booking_id, sequence, event_id, type, time, causation, event)
+select booking_id, sequence, event_id, type, time, causation, event::jsonb
+from unnest(%s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::text[])
+    as appended (booking_id, sequence, event_id, type, time, causation, event)
+on conflict (booking_id, sequence) do nothing
+"""
+
+
+async def append(connection: AsyncConnection, rows: Sequence[TimelineRow]) -> None:
+    """Write rows in the caller's transaction, all in one statement; a row that is there already stays."""
+    if not rows:
+        return
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    await connection.execute(_APPEND, columns)
