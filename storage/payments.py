@@ -330,7 +330,7 @@ async def try_again(
 ) -> None:
     """Note a failure and when the row is due again; a row that is somebody else's by now stays as it is."""
     await connection.execute(
-        f"update {_table(due)} set failures = failures + 1, last_error = %s, updated_at = now(),"  # noqa: S608
+        f"update {_table(due)} set failures = failures + 1, last_error = %s, updated_at = now(),"  # noqa: S608 - names of ours
         f" next_attempt_at = now() + make_interval(secs => %s) where {_key(due)} and next_attempt_at = %s",
         (error, delay_seconds, *_identity(due), due.lease),
     )
@@ -339,7 +339,7 @@ async def try_again(
 async def settled(connection: psycopg.AsyncConnection, due: DueSession | DueRefund) -> None:
     """Note that all that was owed is done; a row of which something new is asked meanwhile stays due."""
     await connection.execute(
-        f"update {_table(due)} set next_attempt_at = null, failures = 0, updated_at = now()"  # noqa: S608
+        f"update {_table(due)} set next_attempt_at = null, failures = 0, updated_at = now()"  # noqa: S608 - names of ours
         f" where {_key(due)} and next_attempt_at = %s",
         (*_identity(due), due.lease),
     )

@@ -25,6 +25,7 @@ from topics.settings import KafkaSettings
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Lists, makes, checks and reads the topics that bookings travel on. "
@@ -60,10 +61,11 @@ def list_topics(as_json: Json = False) -> None:
     ]
     if as_json:
         return _print_json(rows)
-    table = Table(Column("topic", no_wrap=True), "key", "written by", "read by", "kept", "partitions", box=SIMPLE)
+    table = Table(Column("topic", no_wrap=True), "key", "written by", "read by", "kept", box=SIMPLE)
     for topic in CATALOGUE:
         cells = (settings.topic(topic), topic.key, topic.written_by, topic.read_by, pages.retention_in_words(topic))
-        table.add_row(*cells, str(settings.topic_partitions))
+        table.add_row(*cells)
+    table.caption = f"{settings.topic_partitions} partitions each"
     return out.print(table)
 
 

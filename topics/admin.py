@@ -28,7 +28,7 @@ _POLL_SECONDS: Final = 0.02
 _LAG_SECONDS: Final = 30.0
 
 
-class TopicsFailed(Exception):  # noqa: N818 - it tells what happened
+class TopicsFailed(Exception):
     """The broker refused a request about our topics, in its own words."""
 
 

@@ -43,7 +43,7 @@ class RunConsumer(driver.Consumer):
     def _new_consumer_thread(self) -> "PromptConsumerThread":
         return PromptConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - as Faust calls it
         """Yield one message a run. The checks are Faust's own for each record, made once for each run."""
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id

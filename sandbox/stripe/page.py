@@ -82,7 +82,7 @@ def _session_page(session: Json, refused: Refused | None = None) -> web.Response
 def _open(session: Json, refused: Refused | None) -> str:
     rows = "".join(
         f"<li><span>{escape(item['description'])}"
-        f"{' × ' + str(item['quantity']) if item['quantity'] > 1 else ''}</span>"  # noqa: RUF001
+        f"{' × ' + str(item['quantity']) if item['quantity'] > 1 else ''}</span>"  # noqa: RUF001 - a times sign
         f"<span>{escape(money(item['amount_total'], item['currency']))}</span></li>"
         for item in session["_line_items"]
     )

@@ -222,7 +222,7 @@ class TestTail:
         assert place["kafkatopic"] == kafka_settings.topic(BOOKING_COMMANDS)
         assert place["kafkaoffset"] == 0
 
-    def test_filters_combine(self, tool: Tool, kafka_settings: KafkaSettings) -> None:
+    def test_filters_can_be_combined(self, tool: Tool, kafka_settings: KafkaSettings) -> None:
         write(kafka_settings, commands(kafka_settings, *STORY))
 
         def types(*filters: str) -> list[tuple[str, str]]:

@@ -1,0 +1,273 @@
+"""The repository lints itself: what no other tool knows about this house."""
+
+import ast
+import re
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from topics import pages
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("topics", "storage", "workers", "ingress", "sandbox")
+LONGEST_FUNCTION_LINES = 60
+LARGEST_FILE_BYTES = 1024 * 1024
+# The real trace is the one large file.
+LARGE = {"tests/trace/hotel_bookings.csv.gz"}
+
+# Where packages and images come from is everybody's own affair; brackets keep this file from accusing itself.
+REGISTRIES = re.compile(
+    r"py[p]i[.]org|pythonhoste[d]|maven[.]or[g]|rep[o]1?[.]maven|docke[r][.]io|ghc[r][.]io|qua[y][.]io"
+)
+SOMEBODYS_FOLDER = re.compile(r"(?<![\w.$}])/(?:home|root|Users|work)/[\w.]+")
+VAGUE = {"manager", "utils", "util", "helper", "helpers", "common", "misc"}
+
+
+@cache
+def files() -> list[str]:
+    """Return the paths of what belongs to the repository, tracked or about to be."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    told = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [path for path in told.splitlines() if (ROOT / path).is_file()]
+
+
+@cache
+def text(path: str) -> str:
+    """Return a file's text; empty for one that is not text."""
+    content = (ROOT / path).read_bytes()
+    return "" if b"\0" in content else content.decode()
+
+
+@cache
+def tree(path: str) -> ast.Module:
+    """Return a module's syntax tree."""
+    return ast.parse(text(path), path)
+
+
+def modules(*rooms: str) -> list[str]:
+    """Return the Python files of the rooms, or all."""
+    return [path for path in files() if path.endswith(".py") and (not rooms or path.split("/")[0] in rooms)]
+
+
+def lines_with(pattern: re.Pattern[str], paths: list[str]) -> list[str]:
+    """Return, as `path:line: text`, where a pattern occurs."""
+    return [
+        f"{path}:{number}: {line.strip()}"
+        for path in paths
+        for number, line in enumerate(text(path).splitlines(), 1)
+        if pattern.search(line)
+    ]
+
+
+def functions(path: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield every function of a module."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def imports(path: str) -> set[str]:
+    """Return the names of the modules that a module imports."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_no_file_names_where_packages_come_from() -> None:
+    assert lines_with(REGISTRIES, files()) == []
+
+
+def test_no_file_names_a_folder_of_somebodys_machine() -> None:
+    assert lines_with(SOMEBODYS_FOLDER, files()) == []
+
+
+def test_every_module_says_its_place() -> None:
+    assert [path for path in modules() if not ast.get_docstring(tree(path))] == []
+
+
+def test_names_say_what_a_thing_is() -> None:
+    named = [(path, re.split(r"[/._]", path.lower())) for path in modules()]
+    for path in modules():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                words = re.findall(r"[A-Z]?[a-z]+", node.name)
+                named.append((f"{path}: {node.name}", [word.lower() for word in words]))
+
+    assert [place for place, words in named if VAGUE & set(words) and not place.startswith("tests/")] == []
+
+
+def test_a_function_fits_one_screen() -> None:
+    assert [
+        f"{path}: {function.name} has {function.end_lineno - function.lineno + 1} lines"
+        for path in modules(*ROOMS)
+        if "/migrations/" not in path
+        for function in functions(path)
+        if function.end_lineno is not None and function.end_lineno - function.lineno >= LONGEST_FUNCTION_LINES
+    ] == []
+
+
+def test_every_room_can_be_run() -> None:
+    assert [room for room in ROOMS if f"{room}/__main__.py" not in files()] == []
+
+
+def test_every_exemption_from_a_rule_says_why() -> None:
+    bare = re.compile(r"#\s*noqa(?::[A-Z0-9, ]+)?\s*$|type:\s*ignore(?!\[)")
+
+    assert lines_with(bare, modules()) == []
+
+
+def test_no_test_sleeps() -> None:
+    # One waits on a condition for all; the others are programs whose load and faults follow a timetable.
+    timed = {"tests/support/waiting.py", "tests/pipeline/clerk.py", "tests/pipeline/faults.py"}
+
+    assert [
+        f"{path}:{node.lineno}"
+        for path in modules("tests")
+        if path not in timed
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "sleep"
+    ] == []
+
+
+def test_the_names_of_tests_are_sentences() -> None:
+    assert [
+        f"{path}: {function.name}"
+        for path in modules("tests")
+        for function in functions(path)
+        if function.name.startswith("test_") and function.name.count("_") < 3
+    ] == []
+
+
+def test_the_core_knows_the_language_itself_and_nothing_that_waits_or_chances() -> None:
+    pure = {
+        "collections",
+        "dataclasses",
+        "datetime",
+        "enum",
+        "functools",
+        "itertools",
+        "math",
+        "msgspec",
+        "operator",
+        "typing",
+    }
+    shells = {"workers/decisions/__main__.py"}
+
+    strangers = {
+        f"{path}: {name}"
+        for path in modules("workers")
+        if path.startswith("workers/decisions/") and path not in shells
+        for name in imports(path)
+        if name.split(".")[0] not in pure | {"topics", "uuid"} and not name.startswith("workers.decisions")
+    }
+
+    assert strangers == set()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from datetime import datetime\nNOW = datetime.now()\n",
+        "import time\nNOW = time.time()\n",
+        "from uuid import uuid4\nNAME = uuid4()\n",
+        "import random\nCHANCE = random.random()\n",
+    ],
+)
+def test_the_clock_and_chance_are_banned_in_the_core_alone(line: str) -> None:
+    def banned(path: str) -> bool:
+        ruff = [sys.executable, "-m", "ruff", "check", "--select", "TID251", "--stdin-filename", path, "-"]
+        done = subprocess.run(ruff, cwd=ROOT, input=line, capture_output=True, text=True, check=False)
+        return "TID251" in done.stdout
+
+    assert banned("workers/decisions/sample.py")
+    assert not banned("ingress/sample.py")
+
+
+def test_the_lock_file_pins_every_package_by_its_content() -> None:
+    lock = text("requirements.lock")
+    entries = [entry for entry in re.split(r"\n(?=\S)", lock.strip()) if not entry.startswith("#")]
+
+    assert entries
+    assert [entry for entry in entries if not re.match(r"[\w.\[\],-]+==\S+", entry)] == []
+    assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_the_lock_file_names_no_address() -> None:
+    assert lines_with(re.compile(r"://|--index-url|--find-links|--extra"), ["requirements.lock"]) == []
+
+
+def test_every_setting_is_in_the_example_environment() -> None:
+    example = text(".env.example")
+    variables = {name.upper() for settings in pages.settings_classes() for name in settings.model_fields}
+
+    assert [name for name in sorted(variables) if f"\n#{name}=" not in example] == [], "run python -m topics docs"
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert [
+        f"{settings.__name__}.{name}"
+        for settings in pages.settings_classes()
+        for name, field in settings.model_fields.items()
+        if not (field.description or "").endswith(".")
+    ] == []
+
+
+def test_settings_are_where_the_documentation_finds_them() -> None:
+    # The tool reads one variable that is not its own; a test holds it to the original.
+    elsewhere = {"topics/lag.py"}
+    bases = {"BaseSettings"}
+
+    strays = [
+        f"{path}: {node.name}"
+        for path in modules(*ROOMS)
+        if not path.endswith("/settings.py") and path not in elsewhere
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef) and bases & {ast.unparse(base) for base in node.bases}
+    ]
+
+    assert strays == []
+
+
+def test_text_ends_in_one_newline_and_lines_in_none_of_the_invisible() -> None:
+    texts = [path for path in files() if text(path)]
+
+    assert [path for path in texts if not text(path).endswith("\n") or text(path).endswith("\n\n")] == []
+    assert [path for path in texts if "\r" in text(path)] == []
+    assert lines_with(re.compile(r"[ \t]+$"), texts) == []
+
+
+def test_no_large_file_slips_in() -> None:
+    large = {path for path in files() if (ROOT / path).stat().st_size > LARGEST_FILE_BYTES}
+
+    assert large <= LARGE
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    link = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)")
+    broken = [
+        f"{path}: {target}"
+        for path in files()
+        if path.endswith(".md")
+        for target in link.findall(text(path))
+        if not (ROOT / path).parent.joinpath(target).exists()
+    ]
+
+    assert broken == []
+
+
+def test_the_oldest_python_that_we_promise_is_the_one_the_tools_check() -> None:
+    project = text("pyproject.toml")
+
+    assert 'requires-python = ">=3.11"' in project
+    assert 'target-version = "py311"' in project
+    assert 'python_version = "3.11"' in project
+    assert sysconfig.get_python_version() >= "3.11"
