@@ -28,7 +28,7 @@ _LONGEST_PAUSE_SECONDS: Final = 5.0
 _START_SECONDS: Final = 15.0
 
 
-class WrongTopics(Exception):  # noqa: N818 - it tells what is wrong
+class WrongTopics(Exception):
     """The broker's topics are not those of the catalogue; nothing may be written to them."""
 
 
@@ -87,7 +87,7 @@ class Broker:
         """Keep a producer open for as long as the process lives.
 
         Raises:
-            WrongTopics: a topic is missing or has another number of partitions.
+            WrongTopics: a topic has another number of partitions, or something else that would lose records.
         """
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
@@ -96,14 +96,19 @@ class Broker:
                 await self._send_until_broken()
                 pause_seconds = _FIRST_PAUSE_SECONDS
             except (KafkaError, admin.TopicsFailed, OSError, TimeoutError) as error:
-                log.warning("the broker is away (%r); trying again in %.1f s", error, pause_seconds)
+                log.warning("no broker to write to (%r); trying again in %.1f s", error, pause_seconds)
                 await asyncio.sleep(pause_seconds)
                 pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
     async def _check_topics(self) -> None:
         if self.topics_checked.is_set():
             return
+        names = [self._settings.topic(topic) for topic in self._topics]
         async with asyncio.timeout(_START_SECONDS):
+            missing = set(names).difference(await admin.partition_counts(self._settings, names))
+            if missing:
+                # Whoever makes them may only come after us.
+                raise admin.TopicsFailed(f"No topic yet by the name of {', '.join(sorted(missing))}.")
             mismatches = await admin.check(self._settings, self._topics)
         for mismatch in mismatches:
             if mismatch.fatal:
@@ -115,10 +120,15 @@ class Broker:
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(_START_SECONDS):
                 producer = await stack.enter_async_context(
-                    open_producer(self._settings, client_id="innkeeper-ingress", linger_ms=self._linger_ms)
+                    open_producer(
+                        self._settings,
+                        client_id="innkeeper-ingress",
+                        linger_ms=self._linger_ms,
+                        request_timeout_seconds=self._ack_seconds,
+                    )
                 )
             # Whatever ends the producer: what it has not sent by then must not be sent later.
-            stack.callback(producer.abandon)
+            stack.push_async_callback(producer.abandon)
             self._broken.clear()
             self._producer = producer
             log.info("the broker takes commands")

@@ -29,7 +29,7 @@ T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Problem(Exception):  # noqa: N818 - it is an answer, not an error of ours
+class Problem(Exception):
     """A request that gets `{"detail": ...}`; `more` stands beside the detail."""
 
     def __init__(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerClosed
@@ -31,18 +32,28 @@ class Producer:
         pending = [await self._enqueue(record) for record in records]
         return await asyncio.gather(*pending)
 
-    def abandon(self) -> None:
-        """Give up at once: what was not sent yet never will be, and everybody who waits gets an error.
+    async def abandon(self) -> None:
+        """Give up: everybody who waits gets an error at once, and what was not sent yet never will be.
 
-        What is on its way to the broker may still arrive. Nothing can be sent afterwards.
+        Returns when nothing is on its way any more (within the request timeout); what was may have arrived. Nothing can
+        be sent afterwards. Without this an idempotent producer, and its end too, waits until there is a broker.
         """
-        # aiokafka has no public word for this: an idempotent producer of its own would try again for ever.
-        waiting = self._client._message_accumulator  # noqa: SLF001
-        waiting.fail_all(ProducerClosed())
+        # aiokafka has no public word for this: it is what its accumulator does when the sender fails, and in this
+        # order, so that neither a retry nor the end of the producer finds a batch that is already gone.
+        waiting, sender = self._client._message_accumulator, self._client._sender  # noqa: SLF001
+        waiting._exception = ProducerClosed()  # noqa: SLF001
+        for batch in (*_unsent(waiting), *waiting._pending_batches):  # noqa: SLF001
+            for acknowledgement, _ in batch._msg_futures:  # noqa: SLF001
+                if not acknowledgement.done():
+                    acknowledgement.set_exception(ProducerClosed())
+        if not sender.sender_task.done():
+            sender.sender_task.cancel()
+            await asyncio.wait([sender.sender_task])
+        waiting._pending_batches.update(_unsent(waiting))  # noqa: SLF001
         waiting._batches.clear()  # noqa: SLF001
-        sending = self._client._sender.sender_task  # noqa: SLF001
-        if sending is not None:
-            sending.cancel()
+        for batch in tuple(waiting._pending_batches):  # noqa: SLF001
+            batch.failure(ProducerClosed())
+            batch._drain_waiter.exception()  # noqa: SLF001
 
     async def _enqueue(self, record: Outgoing) -> asyncio.Future[RecordMetadata]:
         future: asyncio.Future[RecordMetadata] = await self._client.send(
@@ -54,6 +65,10 @@ class Producer:
             headers=record.headers,
         )
         return future
+
+
+def _unsent(accumulator: Any) -> list[Any]:
+    return [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
 
 
 @asynccontextmanager
