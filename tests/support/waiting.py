@@ -3,17 +3,36 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 POLL_SECONDS = 0.02
 
 
+Message = str | Callable[[], str]
+
+
+@overload
 async def wait_until(
-    condition: Callable[[], T | Awaitable[T]],
+    condition: Callable[[], Awaitable[T]],
+    timeout: float = ...,  # noqa: ASYNC109 - as below
+    message: Message = ...,
+) -> T: ...
+
+
+@overload
+async def wait_until(
+    condition: Callable[[], T],
+    timeout: float = ...,  # noqa: ASYNC109 - as below
+    message: Message = ...,
+) -> T: ...
+
+
+async def wait_until(
+    condition: Callable[[], Any],
     timeout: float = 10.0,  # noqa: ASYNC109 - callers read it as part of the sentence
-    message: str | Callable[[], str] = "",
-) -> T:
+    message: Message = "",
+) -> Any:
     """Ask again and again until the condition holds; return its (true) value.
 
     Args:
@@ -36,7 +55,7 @@ async def wait_until(
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _ask(condition: Callable[[], T | Awaitable[T]]) -> tuple[T | None, AssertionError | None]:
+async def _ask(condition: Callable[[], Any]) -> tuple[Any, AssertionError | None]:
     try:
         answer = condition()
         return (await answer if inspect.isawaitable(answer) else answer), None
