@@ -2,6 +2,7 @@
 
 import typer
 
+from sandbox.replay import replay
 from sandbox.up import up
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -16,6 +17,7 @@ def _about() -> None:
 
 
 app.command()(up)
+app.command()(replay)
 
 if __name__ == "__main__":
     app()
