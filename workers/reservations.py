@@ -173,16 +173,16 @@ class Batch:
     def _named(self, command: Command) -> Iterable[NightKey]:
         """Return the (room, night)s that deciding the command may look at."""
         room_id = command.room_id
-        if isinstance(command, ReserveStay):
-            nights = nights_of(command.check_in, command.check_out)
-        elif isinstance(command, OpenInventory | ChangeInventory):
+        booking = self._bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
+        if isinstance(command, OpenInventory | ChangeInventory):
             nights = nights_of(command.first_night, command.end_night)
-        else:
-            assert isinstance(command, BookingCommand)
-            booking = self._bookings.get(command.booking_id)
-            if booking is None or booking.room_id != room_id:
-                return []
+        elif booking is not None and booking.room_id == room_id:
+            # Also for a ReserveStay that comes again, with whatever dates: the hold it names may be over.
             nights = nights_of(booking.check_in, booking.check_out)
+        elif booking is None and isinstance(command, ReserveStay):
+            nights = nights_of(command.check_in, command.check_out)
+        else:
+            return []
         return [(room_id, day) for day in islice(nights, MOST_NIGHTS)]
 
     def _note(self, command: Command, event: Event, after: State, now: datetime) -> None:
