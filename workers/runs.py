@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,7 +41,14 @@ MOST_GAP_SECONDS: Final = 60.0
 #: How often a run may begin beyond the cursor before that is an error.
 MOST_HOLES: Final = 5
 
-_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError, KafkaError, OSError)
+_TROUBLE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    # What a writer hears that was frozen in the middle of a transaction: its session is gone.
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    KafkaError,
+    OSError,
+)
 _BROKEN_DATA = (psycopg.DataError, psycopg.IntegrityError, OverflowError)
 
 
@@ -92,7 +100,7 @@ class Runs:
         self._topics: Mapping[str, Topic] = {kafka.topic(topic): topic for topic in role.topics}
         self._incarnations: dict[str, int] = {}
         self._progress: dict[CursorKey, Progress] = {}
-        self._holes = 0
+        self._holes: Counter[Place] = Counter()
         self._connection: AsyncConnection | None = None
         self._lock = asyncio.Lock()
         self.last_batch_at = time.monotonic()
@@ -113,20 +121,25 @@ class Runs:
     async def carry_out(self, batches: Iterable[Sequence[Record]]) -> dict[Place, int]:
         """Carry out records and return the partitions that must be read again, with the offset to seek to."""
         seeks: dict[Place, int] = {}
-        waiting = _merged(batches)
+        work = [_merged(batches)]
         async with self._lock:
-            while waiting:
+            while work:
+                waiting = work.pop(0)
                 try:
                     await self._carry_out(waiting)
                 except Hole as hole:
                     self._count_hole(hole)
-                    del waiting[hole.place]
                     seeks[hole.place] = hole.seek
+                    work = _without(hole.place, [waiting, *work])
+                except psycopg.errors.CheckViolation:
+                    raise
                 except (*_BROKEN_DATA, Unreadable) as error:
-                    await self._one_at_a_time(waiting, error)
-                    break
-                else:
-                    break
+                    smaller = _split(waiting, error)
+                    if len(smaller) == 1:
+                        await self._give_up(waiting, error)
+                    else:
+                        log.warning("a batch cannot be carried out (%s); trying smaller ones", error)
+                        work = [*smaller, *work]
         self.last_batch_at = time.monotonic()
         return seeks
 
@@ -204,6 +217,8 @@ class Runs:
         failpoint(f"{self._role.name}.after_commit")
         for key, cursor in locked.items():
             progress[key].acked = cursor.applied
+            if progress[key].position > self._progress[key].position:
+                self._holes.pop(Place(key.topic, key.partition), None)
         self._progress.update(progress)
         return outgoing
 
@@ -254,27 +269,15 @@ class Runs:
 
     # When it does not go smoothly.
 
-    async def _one_at_a_time(self, waiting: Mapping[Place, Sequence[Record]], error: Exception) -> None:
-        """Find the record that cannot be carried out, bury it, and carry out the others."""
-        if isinstance(error, psycopg.errors.CheckViolation):
-            raise error
-        log.warning("a batch cannot be carried out (%s); deciding it one record at a time", error)
-        for place, records in waiting.items():
-            for record in records:
-                await self._carry_out_or_bury(place, record)
-
-    async def _carry_out_or_bury(self, place: Place, record: Record) -> None:
-        try:
-            await self._carry_out({place: [record]})
-        except psycopg.errors.CheckViolation:
-            raise
-        except (*_BROKEN_DATA, Unreadable) as broken:
-            if self._topics[place.topic] is BOOKING_EVENTS:
-                raise Stopped(_cannot_be_applied(record, broken)) from broken
-            reason = str(broken).strip().partition("\n")[0]
-            await self._publish(
-                await self._at_the_cursor([place], lambda connection: self._bury(connection, record, reason))
-            )
+    async def _give_up(self, waiting: Mapping[Place, Sequence[Record]], error: Exception) -> None:
+        """Bury the one record that is left of a batch."""
+        ((place, (record,)),) = waiting.items()
+        if self._topics[place.topic] is BOOKING_EVENTS:
+            raise Stopped(_cannot_be_applied(record, error)) from error
+        reason = str(error).strip().partition("\n")[0]
+        await self._publish(
+            await self._at_the_cursor([place], lambda connection: self._bury(connection, record, reason))
+        )
 
     async def _bury(self, connection: AsyncConnection, record: Record, reason: str) -> list[Outgoing]:
         """Send a record to the dead letters and move past it.
@@ -287,8 +290,11 @@ class Runs:
         async with connection.transaction():
             locked = await cursors.lock(connection, self._keys([place]))
             for key, cursor in locked.items():
-                if cursor.applied != record.offset - 1:
+                if key not in self._progress or self._progress[key].acked != cursor.applied:
                     raise Moved
+                if cursor.applied >= record.offset:
+                    # It is behind us already: the commit that buried it went unheard.
+                    continue
                 buried = await cursors.bury(connection, key, record.offset, reason)
                 if buried > MOST_DEAD_LETTERS_AN_HOUR:
                     raise Stopped(
@@ -301,16 +307,16 @@ class Runs:
                 await cursors.keep_outcome(connection, key, record.offset, [letter])
                 outgoing.append(letter)
             await cursors.save(connection, list(locked.values()))
-        for key in locked:
-            self._progress[key] = Progress(record.offset, record.offset, marked=False)
+        for key, cursor in locked.items():
+            self._progress[key] = Progress(cursor.applied, cursor.applied, marked=False)
         log.error("dead letter: %s[%d]@%d: %s", record.topic, record.partition, record.offset, reason)
         return outgoing
 
     def _count_hole(self, hole: Hole) -> None:
-        self._holes += 1
+        self._holes[hole.place] += 1
         log.warning("%s", hole)
-        if self._holes > MOST_HOLES:
-            raise Stopped(f"{hole}, {self._holes} times in a row: the log has a hole")
+        if self._holes[hole.place] > MOST_HOLES:
+            raise Stopped(f"{hole}, {self._holes[hole.place]} times in a row: the log has a hole")
 
     async def _publish(self, outgoing: Sequence[Outgoing]) -> None:
         try:
@@ -319,7 +325,6 @@ class Runs:
             self._progress.clear()
             raise
         failpoint(f"{self._role.name}.after_publish")
-        self._holes = 0
         if self._role.committed is not None:
             self._role.committed()
 
@@ -347,18 +352,19 @@ class Runs:
 
     async def _take_over(self, connection: AsyncConnection, places: Sequence[Place]) -> dict[Place, int]:
         await self._learn_incarnations(connection)
-        bounds = await self._source.bounds(places)
+        starts = await self._source.bounds(places)
         keys = self._keys(places)
         self._forget()
         unpublished: list[Outgoing] = []
         async with connection.transaction():
             async with connection.pipeline():
                 for key in keys:
-                    await cursors.create(connection, key, bounds[Place(key.topic, key.partition)].start)
+                    await cursors.create(connection, key, starts[Place(key.topic, key.partition)].start)
             locked = await cursors.lock(connection, keys)
             for key in locked:
                 unpublished += await cursors.unpublished(connection, key)
-        await self._check_log(bounds, locked.values())
+        # Asked for again: while we waited for the rows their last owner may have gone on, past the log's end of then.
+        await self._check_log(await self._source.bounds(places), locked.values())
         await self._publisher.publish(unpublished)
         if unpublished:
             log.info("published %d records that were left behind", len(unpublished))
@@ -482,6 +488,33 @@ def _merged(batches: Iterable[Sequence[Record]]) -> dict[Place, Sequence[Record]
     for records in batches:
         merged.setdefault(Place(records[0].topic, records[0].partition), []).extend(records)
     return dict(merged)
+
+
+def _split(waiting: Mapping[Place, Sequence[Record]], error: Exception) -> list[dict[Place, Sequence[Record]]]:
+    """Return smaller batches, in order, one of which fails; where the error names no record they are found by halving.
+
+    The same batch alone comes back when it is a single record.
+    """
+    if isinstance(error, Unreadable):
+        bad = error.record
+        place = Place(bad.topic, bad.partition)
+        before = [record for record in waiting[place] if record.offset < bad.offset]
+        after = [record for record in waiting[place] if record.offset > bad.offset]
+        parts: list[dict[Place, Sequence[Record]]] = [{**waiting, place: before}, {place: [bad]}, {place: after}]
+    elif len(waiting) > 1:
+        parts = [{place: records} for place, records in waiting.items()]
+    else:
+        ((place, records),) = waiting.items()
+        middle = len(records) // 2
+        parts = [{place: records[:middle]}, {place: records[middle:]}]
+    filled = ({place: records for place, records in part.items() if records} for part in parts)
+    return [part for part in filled if part]
+
+
+def _without(place: Place, work: Iterable[Mapping[Place, Sequence[Record]]]) -> list[dict[Place, Sequence[Record]]]:
+    """Return the batches without one partition."""
+    less = ({other: records for other, records in waiting.items() if other != place} for waiting in work)
+    return [waiting for waiting in less if waiting]
 
 
 def _where(record: Record) -> str:
