@@ -158,7 +158,7 @@ def _rooms_with_prices(hotel_id: int, first_night: date, end_night: date) -> Sel
         ~Inventory.closed,
     )
     # The same rounding as `topics.values.night_price_minor`: half-up in whole numbers.
-    night_price_minor = (Inventory.price_minor * Inventory.surge_milli + 500).op("/")(1000)
+    night_price_minor = (Inventory.price_minor * Inventory.surge_milli + 500) // 1000
     return (
         select(
             Room.id,

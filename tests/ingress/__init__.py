@@ -1,0 +1,1 @@
+"""Tests of the way in: HTTP against a real broker and a real database."""

@@ -1,0 +1,71 @@
+"""What the ingress's tests are handed: an ingress of their own, a hotel, and somebody who plays the rooms' owner."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from ingress.application import create_app
+from ingress.settings import IngressSettings
+from storage.settings import DatabaseSettings
+from tests.ingress.house import House, Owner, open_hotel, open_owner
+from tests.support.waiting import wait_until
+from topics.settings import KafkaSettings
+
+JWT_KEY = "a key that only tests know, of some length"
+WEBHOOK_SECRETS = "whsec_of_the_stand_in, whsec_of_tomorrow"
+
+
+def ingress_settings(**changes: Any) -> IngressSettings:
+    """Return settings for tests: quick hashes, short patience."""
+    values: dict[str, Any] = {
+        "jwt_secret_key": SecretStr(JWT_KEY),
+        "stripe_webhook_secret": SecretStr(WEBHOOK_SECRETS),
+        "bcrypt_rounds": 4,
+        "ack_seconds": 2.0,
+        "room_facts_seconds": 0.05,
+    }
+    return IngressSettings(_env_file=None, **(values | changes))
+
+
+@asynccontextmanager
+async def running(
+    settings: IngressSettings, kafka: KafkaSettings, database: DatabaseSettings, *, ready: bool = True
+) -> AsyncIterator[House]:
+    """Run an ingress for as long as the block lasts."""
+
+    def failed(error: BaseException) -> None:
+        raise error
+
+    app = create_app(settings, kafka, database, failed=failed)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+            house = House(session, app)
+            if ready:
+                await wait_until(house.is_ready, message="the ingress was never ready")
+            yield house
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def house(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[House]:
+    """An ingress that is ready, with a hotel (1) whose room (1) sleeps two."""
+    await open_hotel(database)
+    async with running(ingress_settings(), kafka_settings, database) as house:
+        yield house
+
+
+@pytest.fixture
+async def owner(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Owner]:
+    """Plays the owner of all rooms: reads commands, writes bookings and events."""
+    async with open_owner(kafka_settings, database) as owner:
+        yield owner

@@ -1,0 +1,203 @@
+"""How the ingress's tests speak: a guest's requests, and the owner of a room as far as HTTP needs one."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import aiohttp
+import psycopg
+from aiohttp import web
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from ingress.application import TOKENS
+from storage.settings import DatabaseSettings
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
+from topics.envelope import (
+    Envelope,
+    Outgoing,
+    decode_envelope,
+    decode_value,
+    encode_headers,
+    encode_value,
+)
+from topics.events import BookingEvent
+from topics.message import Message
+from topics.producer import Producer, open_producer
+from topics.settings import KafkaSettings
+
+TODAY = datetime.now(UTC).date()
+STAY = {
+    "hotel_id": 1,
+    "room_id": 1,
+    "check_in_date": str(TODAY + timedelta(days=10)),
+    "check_out_date": str(TODAY + timedelta(days=12)),
+}
+
+
+class Answered(NamedTuple):
+    """An answer that was read to its end; `body` is decoded JSON, None when there is none."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A record as it stands on the log."""
+
+    envelope: Envelope
+    message: Message
+    key: bytes
+    partition: int
+
+
+class House:
+    """An ingress, and how to ask it."""
+
+    def __init__(self, session: aiohttp.ClientSession, app: web.Application) -> None:
+        self.session = session
+        self.app = app
+
+    def token(self, user_id: int) -> dict[str, str]:
+        """Return the header of a user who has logged in."""
+        return {"Authorization": f"Bearer {self.app[TOKENS].issue(user_id, ['GUEST'])}"}
+
+    async def ask(self, method: str, path: str, *, user: int | None = None, **more: Any) -> Answered:
+        """Send one request, as a user if one is given."""
+        headers = dict(more.pop("headers", {}))
+        if user is not None:
+            headers |= self.token(user)
+        async with self.session.request(method, path, headers=headers, **more) as response:
+            is_json = response.content_type == "application/json"
+            return Answered(response.status, await response.json() if is_json else None, response.headers)
+
+    async def get(self, path: str, **more: Any) -> Answered:
+        """Ask for something."""
+        return await self.ask("GET", path, **more)
+
+    async def post(self, path: str, body: Any = None, **more: Any) -> Answered:
+        """Send something as JSON."""
+        return await self.ask("POST", path, **({} if body is None else {"json": body}), **more)
+
+    async def is_ready(self) -> bool:
+        """Whether the ingress says that it can take bookings."""
+        return (await self.get("/health/ready")).status == 200
+
+
+class Owner:
+    """Plays the owner of all rooms: reads what was commanded, and tells what it decided."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        consumer: AIOKafkaConsumer,
+        producer: Producer,
+        connection: psycopg.AsyncConnection,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._producer = producer
+        self.connection = connection
+        self._sequence = 0
+
+    async def next_command(self) -> Told:
+        """Return the next command that the log has."""
+        record = await self._consumer.getone()
+        envelope = decode_envelope(record.headers)
+        return Told(envelope, decode_value(envelope.type, record.value), record.key, record.partition)
+
+    async def tell(self, command: Told, event: BookingEvent) -> None:
+        """Publish an event that answers this command, to the partition of the command's number."""
+        self._sequence += 1
+        envelope = Envelope(
+            id=f"{command.envelope.id}:{self._sequence}",
+            type=event.wire,
+            source="innkeeper/reservations",
+            subject=str(event.booking_id),
+            time=datetime.now(UTC),
+            causation=command.envelope.id,
+            correlation=command.envelope.correlation,
+            sequence=self._sequence,
+        )
+        await self._producer.send(
+            Outgoing(
+                self._settings.topic(BOOKING_EVENTS),
+                command.key,
+                encode_value(event),
+                encode_headers(envelope),
+                command.partition,
+            )
+        )
+
+    async def write_booking(self, booking_id: UUID, user_id: int, status: str, **columns: Any) -> None:
+        """Write a booking as the ledger would have it."""
+        row = {
+            "id": booking_id,
+            "user_id": user_id,
+            "hotel_id": 1,
+            "room_id": 1,
+            "check_in": STAY["check_in_date"],
+            "check_out": STAY["check_out_date"],
+            "rooms_count": 1,
+            "status": status,
+            "terms": "prepaid",
+            "amount_minor": 24000,
+            "currency": "EUR",
+            "version": 1,
+            "created_at": datetime.now(UTC),
+            "updated_at": datetime.now(UTC),
+        } | columns
+        names, values = ", ".join(row), ", ".join(f"%({name})s" for name in row)
+        await self.connection.execute(f"insert into booking ({names}) values ({values})".encode(), row)
+
+    async def reserved(self, user_id: int, status: str = "RESERVED", **columns: Any) -> UUID:
+        """Write a booking of this user that nobody had to ask for; return its id."""
+        booking_id = uuid4()
+        await self.write_booking(booking_id, user_id, status, **columns)
+        return booking_id
+
+
+@asynccontextmanager
+async def open_owner(settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Owner]:
+    """Play the rooms' owner for as long as the block lasts."""
+    consumer = await open_reader(settings, BOOKING_COMMANDS)
+    try:
+        async with (
+            open_producer(settings, client_id="test-owner") as producer,
+            await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection,
+        ):
+            yield Owner(settings, consumer, producer, connection)
+    finally:
+        await consumer.stop()
+
+
+async def open_reader(settings: KafkaSettings, topic: Topic) -> AIOKafkaConsumer:
+    """Return a consumer at the beginning of a topic."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_url, auto_offset_reset="earliest", fetch_max_wait_ms=50
+    )
+    await consumer.start()
+    name = settings.topic(topic)
+    consumer.assign([TopicPartition(name, number) for number in range(settings.topic_partitions)])
+    await consumer.seek_to_beginning()
+    return consumer
+
+
+async def open_hotel(database: DatabaseSettings) -> None:
+    """Write users 1 and 2, hotel 1 with room 1 (two guests), and hotel 2, which is not active, with room 2."""
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        for statement in (
+            "insert into app_user (email, password_hash) values ('one@example.com', 'x'), ('two@example.com', 'x')",
+            """insert into hotel (name, city, currency, active)
+               values ('Inn', 'Bern', 'EUR', true), ('Closed', 'Bern', 'EUR', false)""",
+            """insert into room (hotel_id, type, base_price_minor, total_count, capacity)
+               values (1, 'double', 12000, 10, 2), (2, 'single', 8000, 10, 1)""",
+            """insert into inventory (room_id, date, hotel_id, total_count, price_minor, surge_milli, currency)
+               values (1, current_date + 10, 1, 10, 12000, 1500, 'EUR'),
+                      (1, current_date + 11, 1, 10, 11001, 1500, 'EUR')""",
+        ):
+            await connection.execute(statement.encode())

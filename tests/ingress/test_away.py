@@ -1,0 +1,94 @@
+"""The ingress while what it needs is away, and when it comes back."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from sandbox.kafka import Kafka
+from sandbox.ports import free_port
+from storage.settings import DatabaseSettings
+from tests.ingress.conftest import ingress_settings, running
+from tests.ingress.house import STAY, House, open_hotel, open_reader
+from tests.ingress.test_webhooks import BODY, _signature
+from tests.support.waiting import wait_until
+from topics import admin
+from topics.catalogue import BOOKING_COMMANDS
+from topics.settings import KafkaSettings
+
+
+async def _booked(house: House) -> str | None:
+    answered = await house.post("/v1/bookings/init", STAY, user=1)
+    return answered.body["id"] if answered.status == 202 else None
+
+
+@pytest.mark.timeout(120)
+async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, database: DatabaseSettings) -> None:
+    await open_hotel(database)
+    kafka = Kafka(tmp_path)
+    settings = KafkaSettings(_env_file=None, kafka_url=kafka.url, topic_partitions=2)
+    async with running(ingress_settings(ack_seconds=1.0), settings, database, ready=False) as house:
+        # Given an ingress that started before its broker
+        assert (await house.get("/health/live")).status == 200
+        not_ready = await house.get("/health/ready")
+        assert (not_ready.status, not_ready.body["detail"]) == (503, "not ready: broker, events")
+        early = await house.post("/v1/bookings/init", STAY, user=1)
+        assert (early.status, early.headers["Retry-After"]) == (503, "2")
+
+        await kafka.start()
+        try:
+            await admin.create(settings)
+            await wait_until(house.is_ready, 20, "not ready although the broker is there")
+            promised = [await _booked(house)]
+
+            # When the broker is killed under ten requests
+            asking = [asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1)) for _ in range(10)]
+            await kafka.kill()
+            under_way = await asyncio.gather(*asking)
+            promised += [answer.body["id"] for answer in under_way if answer.status == 202]
+            refused = [
+                await house.post("/v1/bookings/init", STAY, user=1, headers={"Idempotency-Key": "abc"}),
+                await house.ask("POST", "/webhooks/stripe", data=BODY, headers={"Stripe-Signature": _signature()}),
+            ]
+            assert {answer.status for answer in refused} == {503}
+            assert {answer.status for answer in under_way} <= {202, 503}
+
+            # Then it takes bookings again by itself, and the log has each that was promised and no later ghost
+            await kafka.start()
+            promised.append(await wait_until(lambda: _booked(house), 30, "no booking is taken again"))
+            told = await _all_commands(settings)
+            assert set(promised) <= set(told)
+            assert len(told) <= 1 + 10 + 1
+        finally:
+            await kafka.stop()
+
+
+async def _all_commands(settings: KafkaSettings) -> list[str]:
+    reader = await open_reader(settings, BOOKING_COMMANDS)
+    try:
+        ends = await reader.end_offsets(reader.assignment())
+        records = [await reader.getone() for _ in range(sum(ends.values()))]
+    finally:
+        await reader.stop()
+    return [dict(record.headers)["ce_subject"].decode() for record in records]
+
+
+async def test_without_a_database_it_says_so_and_invents_nothing(kafka_settings: KafkaSettings) -> None:
+    nowhere = f"postgresql://nobody:secret@127.0.0.1:{free_port()}/none"
+    database = DatabaseSettings(_env_file=None, database_url=SecretStr(nowhere))
+    async with running(ingress_settings(), kafka_settings, database, ready=False) as house:
+        assert (await house.get("/health/live")).status == 200
+        await wait_until(lambda: _only_the_database_is_missing(house))
+        for asked in (
+            house.post("/v1/bookings/init", STAY, user=1),
+            house.get("/v1/bookings/00000000-0000-8000-8000-000000000000/status", user=1),
+            house.post("/v1/auth/login", {"email": "a@example.com", "password": "password"}),
+        ):
+            answered = await asked
+            assert (answered.status, answered.headers["Retry-After"]) == (503, "1")
+            assert "secret" not in str(answered.body)
+
+
+async def _only_the_database_is_missing(house: House) -> bool:
+    return bool((await house.get("/health/ready")).body.get("detail") == "not ready: database")

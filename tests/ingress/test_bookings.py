@@ -1,0 +1,335 @@
+"""Bookings over HTTP, with somebody who plays the rooms' owner."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from tests.ingress.house import STAY, TODAY, House, Owner, Told
+from topics.commands import AddGuests, CancelBooking, RequestPayment, ReserveStay
+from topics.events import (
+    BookingCancelled,
+    BookingEvent,
+    BookingExpired,
+    BookingRejected,
+    BookingReserved,
+    CheckoutOpened,
+    CommandRefused,
+    GuestsAdded,
+    PaymentRequested,
+)
+from topics.values import BookingStatus, CancelReason, Refusal, Rejection
+
+WAIT = {"Prefer": "wait=5"}
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def _reserved(command: Told) -> BookingReserved:
+    wanted = command.message
+    assert isinstance(wanted, ReserveStay)
+    return BookingReserved(
+        room_id=wanted.room_id,
+        booking_id=wanted.booking_id,
+        user_id=wanted.user_id,
+        hotel_id=wanted.hotel_id,
+        check_in=wanted.check_in,
+        check_out=wanted.check_out,
+        rooms_count=wanted.rooms_count,
+        amount_minor=24000,
+        currency="EUR",
+        hold_expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+    )
+
+
+async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_decided(house: House, owner: Owner) -> None:
+    asked = await house.post("/v1/bookings/init", STAY, user=1, headers={"traceparent": TRACE, "X-Request-Id": "r1"})
+
+    assert asked.status == 202
+    booking_id = asked.body["id"]
+    assert asked.body == STAY | {"id": booking_id, "booking_status": "PENDING", "rooms_count": 1}
+    assert asked.headers["Location"] == f"/v1/bookings/{booking_id}/status"
+    assert (asked.headers["Retry-After"], asked.headers["X-Request-Id"]) == ("1", "r1")
+
+    command = await owner.next_command()
+    assert command.key == b"1"
+    assert command.message == ReserveStay(
+        room_id=1,
+        booking_id=UUID(booking_id),
+        user_id=1,
+        hotel_id=1,
+        check_in=TODAY + timedelta(days=10),
+        check_out=TODAY + timedelta(days=12),
+    )
+    assert (command.envelope.source, command.envelope.traceparent) == ("innkeeper/ingress", TRACE)
+
+    status = await house.get(f"/v1/bookings/{booking_id}/status", user=1)
+    assert (status.status, status.body) == (200, {"id": booking_id, "booking_status": "PENDING"})
+    shown = await house.get(f"/v1/bookings/{booking_id}", user=1)
+    assert (shown.status, shown.body) == (200, {"id": booking_id, "booking_status": "PENDING"})
+    for path in ("payments", "cancel"):
+        early = await house.post(f"/v1/bookings/{booking_id}/{path}", user=1)
+        assert (early.status, early.body["detail"]) == (409, "not decided yet, retry")
+        assert early.headers["Retry-After"] == "1"
+
+    await owner.write_booking(UUID(booking_id), 1, "REJECTED", rejection="sold_out", amount_minor=0)
+    refused = await house.get(f"/v1/bookings/{booking_id}/status", user=1)
+    assert refused.body == {"id": booking_id, "booking_status": "REJECTED", "reason": "sold_out"}
+
+
+async def test_a_booking_is_its_own_guests_alone(house: House, owner: Owner) -> None:
+    pending = (await house.post("/v1/bookings/init", STAY, user=1)).body["id"]
+    decided = await owner.reserved(1)
+    for booking_id in (pending, decided, uuid4()):
+        for method, path in (
+            ("GET", ""),
+            ("GET", "/status"),
+            ("POST", "/payments"),
+            ("POST", "/cancel"),
+            ("POST", "/addGuests"),
+        ):
+            body: dict[str, Any] = {"json": [1]} if path == "/addGuests" else {}
+            asked = await house.ask(method, f"/v1/bookings/{booking_id}{path}", user=2, **body)
+            assert (asked.status, asked.body) == (404, {"detail": "no such booking"})
+            assert (await house.ask(method, f"/v1/bookings/{booking_id}{path}", **body)).status == 401
+
+
+def _days(check_in: int, nights: int) -> dict[str, str]:
+    first = TODAY + timedelta(days=check_in)
+    return {"check_in_date": str(first), "check_out_date": str(first + timedelta(days=nights))}
+
+
+NONSENSE: list[tuple[dict[str, Any], int]] = [
+    (_days(10, 0), 422),
+    (_days(10, -1), 422),
+    (_days(10, 31), 422),
+    (_days(-2, 3), 422),
+    (_days(364, 5), 422),
+    ({"check_in_date": "2026-02-30"}, 422),
+    ({"rooms_count": 0}, 422),
+    ({"rooms_count": 11}, 422),
+    ({"rooms_count": "2"}, 422),
+    ({"room_id": 2**63}, 422),
+    ({"room_id": 99}, 404),
+    ({"room_id": 2}, 404),
+    ({"hotel_id": 2, "room_id": 2}, 409),
+    ({"status": "CONFIRMED"}, 422),
+    ({"amount": 1}, 422),
+    ({"user_id": 2}, 422),
+    ({"agreed_nightly_minor": 1}, 422),
+    ({"terms": "at_hotel"}, 422),
+    ({"hold_seconds": 10**6}, 422),
+]
+
+
+async def test_a_request_that_makes_no_sense_never_reaches_the_log(house: House, owner: Owner) -> None:
+    for changes, status in NONSENSE:
+        refused = await house.post("/v1/bookings/init", STAY | changes, user=1)
+        assert (refused.status, type(refused.body["detail"])) == (status, str), changes
+
+    accepted = await house.post("/v1/bookings/init", STAY, user=1)
+    assert (await owner.next_command()).envelope.subject == accepted.body["id"]
+
+
+async def test_bodies_are_json_and_no_larger_than_64_kb(house: House) -> None:
+    for body, status in (
+        (b"{", 400),
+        (b"\xff\xfe", 400),
+        (b"", 400),
+        (b"[]", 422),
+        (b'{"a": "' + b"x" * 64 * 1024 + b'"}', 413),
+    ):
+        refused = await house.ask("POST", "/v1/bookings/init", user=1, data=body)
+        assert (refused.status, list(refused.body)) == (status, ["detail"])
+
+
+async def test_unknown_paths_and_methods_are_told_in_the_same_form(house: House) -> None:
+    assert (await house.get("/v1/nothing")).body == {"detail": "not found"}
+    wrong = await house.get("/v1/bookings/init")
+    assert (wrong.status, wrong.body, wrong.headers["Allow"]) == (405, {"detail": "method not allowed"}, "POST")
+    assert (await house.get("/v1/bookings/1/status", user=1)).status == 404
+
+
+async def test_who_waits_gets_the_booking_itself(house: House, owner: Owner) -> None:
+    asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
+    command = await owner.next_command()
+    await owner.tell(command, _reserved(command))
+
+    answered = await asking
+    assert answered.status == 201
+    assert answered.headers["Preference-Applied"] == "wait=5"
+    assert answered.body["id"] == command.envelope.subject
+    assert (answered.body["booking_status"], answered.body["amount"]) == ("RESERVED", "240.00")
+    assert answered.body["hold_expires_at"] == "2030-01-01T00:00:00Z"
+
+
+async def test_who_waits_is_told_why_the_room_is_refused(house: House, owner: Owner) -> None:
+    asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
+    command = await owner.next_command()
+    wanted = command.message
+    assert isinstance(wanted, ReserveStay)
+    rejected = BookingRejected(
+        room_id=1,
+        booking_id=wanted.booking_id,
+        user_id=1,
+        hotel_id=1,
+        check_in=wanted.check_in,
+        check_out=wanted.check_out,
+        rooms_count=1,
+        reason=Rejection.SOLD_OUT,
+    )
+    await owner.tell(command, rejected)
+
+    answered = await asking
+    assert answered.status == 409
+    assert answered.body == {
+        "detail": "refused: sold out",
+        "reason": "sold_out",
+        "id": str(wanted.booking_id),
+        "booking_status": "REJECTED",
+    }
+
+
+async def test_who_waits_in_vain_gets_the_usual_answer(house: House, owner: Owner) -> None:
+    answered = await house.post("/v1/bookings/init", STAY, user=1, headers={"Prefer": "wait=1"})
+    assert (answered.status, answered.body["booking_status"]) == (202, "PENDING")
+    assert "Preference-Applied" not in answered.headers
+    assert (await owner.next_command()).envelope.subject == answered.body["id"]
+
+
+async def test_many_who_wait_at_once_each_get_their_own_answer(house: House, owner: Owner) -> None:
+    asking = [
+        asyncio.create_task(house.post("/v1/bookings/init", STAY, user=user, headers=WAIT)) for user in range(1, 31)
+    ]
+    for _ in asking:
+        command = await owner.next_command()
+        await owner.tell(command, _reserved(command))
+    answered = await asyncio.gather(*asking)
+    assert {answer.status for answer in answered} == {201}
+    assert len({answer.body["id"] for answer in answered}) == 30
+
+
+async def _guest_of(house: House, user: int) -> int:
+    guest_id = (await house.post("/v1/users/guests", {"name": "Bo", "age": 7}, user=user)).body["id"]
+    assert isinstance(guest_id, int)
+    return guest_id
+
+
+async def _waiting_for(house: House, owner: Owner, path: str, events: list[BookingEvent], body: Any = None) -> Any:
+    asking = asyncio.create_task(house.post(f"/v1/bookings/{path}", body, user=1, headers=WAIT))
+    command = await owner.next_command()
+    for event in events:
+        await owner.tell(command, event)
+    return command, await asking
+
+
+async def test_a_guest_is_added_paid_for_and_cancelled(house: House, owner: Owner) -> None:
+    booking_id, guest_id = await owner.reserved(1), await _guest_of(house, 1)
+    about: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
+
+    await owner.connection.execute(
+        b"insert into booking_guest (booking_id, guest_id) values (%s, %s)", (booking_id, guest_id)
+    )
+    added = GuestsAdded(**about, guest_ids=(guest_id,))
+    command, answered = await _waiting_for(house, owner, f"{booking_id}/addGuests", [added], [guest_id])
+    assert command.message == AddGuests(**about, user_id=1, guest_ids=(guest_id,))
+    assert answered.status == 200
+    assert answered.body["guests"] == [{"id": guest_id, "name": "Bo", "gender": None, "age": 7}]
+
+    await owner.connection.execute(b"update booking set status = 'PAYMENTS_PENDING'")
+    await owner.connection.execute(
+        b"insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key, url, "
+        b"expires_at, causation, correlation) values (%s, 1, 1, 'open', '{}', 'k', 'http://pay/1', now(), 'c', 'c')",
+        (booking_id,),
+    )
+    events: list[BookingEvent] = [
+        PaymentRequested(**about, attempt=1, amount_minor=24000, currency="EUR"),
+        CheckoutOpened(**about, attempt=1, session_id="cs_1"),
+    ]
+    command, answered = await _waiting_for(house, owner, f"{booking_id}/payments", events)
+    assert command.message == RequestPayment(**about, user_id=1)
+    assert answered.status == 200
+    assert answered.body == {
+        "id": str(booking_id),
+        "booking_status": "PAYMENTS_PENDING",
+        "session_url": "http://pay/1",
+    }
+    shown = await house.get(f"/v1/bookings/{booking_id}", user=1)
+    assert (shown.body["session_url"], shown.body["amount"], shown.body["timeline"]) == ("http://pay/1", "240.00", [])
+
+    cancelled = BookingCancelled(**about, reason=CancelReason.BY_GUEST)
+    command, answered = await _waiting_for(house, owner, f"{booking_id}/cancel", [cancelled])
+    assert command.message == CancelBooking(**about, user_id=1)
+    assert (answered.status, answered.body) == (204, None)
+    assert answered.headers["Preference-Applied"] == "wait=5"
+
+
+async def test_a_hold_that_ends_under_a_command_is_told_as_a_refusal(house: House, owner: Owner) -> None:
+    booking_id, guest_id = await owner.reserved(1), await _guest_of(house, 1)
+    about: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
+    events: list[BookingEvent] = [
+        BookingExpired(**about),
+        CommandRefused(
+            **about,
+            command=AddGuests.wire,
+            reason=Refusal.HOLD_EXPIRED,
+            booking_status=BookingStatus.EXPIRED,
+        ),
+    ]
+    _, answered = await _waiting_for(house, owner, f"{booking_id}/addGuests", events, [guest_id])
+    assert answered.status == 409
+    assert (answered.body["reason"], answered.body["booking_status"]) == ("hold_expired", "EXPIRED")
+
+
+async def test_guests_must_be_ones_own_named_once_and_find_a_bed(house: House, owner: Owner) -> None:
+    booking_id = await owner.reserved(1)
+    mine = [await _guest_of(house, 1) for _ in range(3)]
+    others = await _guest_of(house, 2)
+    path = f"/v1/bookings/{booking_id}/addGuests"
+    for guests, status in (
+        ([others], 404),
+        ([999], 404),
+        (mine, 422),
+        ([mine[0], mine[0]], 422),
+        ([], 422),
+        ([0], 422),
+        ({"guest_ids": mine[:1]}, 422),
+    ):
+        assert (await house.post(path, guests, user=1)).status == status
+    assert (await house.post(path, mine[:2], user=1)).status == 202
+    assert isinstance((await owner.next_command()).message, AddGuests)
+
+
+async def test_a_request_without_a_body_takes_no_fields(house: House, owner: Owner) -> None:
+    booking_id = await owner.reserved(1)
+    assert (await house.post(f"/v1/bookings/{booking_id}/cancel", {"reason": "by_hotel"}, user=1)).status == 422
+    answered = await house.post(f"/v1/bookings/{booking_id}/cancel", {}, user=1)
+    assert (answered.status, answered.body) == (202, {"id": str(booking_id), "booking_status": "RESERVED"})
+
+
+async def test_a_booking_tells_its_history(house: House, owner: Owner) -> None:
+    booking_id = await owner.reserved(1, "PAYMENTS_PENDING", failure="card_declined")
+    await owner.connection.execute(
+        b"insert into booking_timeline (booking_id, sequence, event_id, type, time, event) "
+        b"values (%s, 7, 'e', 'booking.reserved.v1', '2030-01-01T00:00:00Z', %s)",
+        (booking_id, json.dumps({"room_id": 1})),
+    )
+    shown = (await house.get(f"/v1/bookings/{booking_id}", user=1)).body
+    assert shown["timeline"] == [
+        {"sequence": 7, "type": "booking.reserved.v1", "time": "2030-01-01T00:00:00Z", "event": {"room_id": 1}}
+    ]
+    assert (shown["booking_status"], shown["reason"], "session_url" in shown) == (
+        "PAYMENTS_PENDING",
+        "card_declined",
+        False,
+    )
+
+
+async def test_a_hotel_tells_its_rooms_and_their_prices(house: House) -> None:
+    told = await house.get("/v1/hotels/1/info")
+    assert (told.status, told.body["name"], told.body["currency"]) == (200, "Inn", "EUR")
+    assert [(room["id"], room["base_price"], room["price_from"]) for room in told.body["rooms"]] == [
+        (1, "120.00", "165.02")
+    ]
+    for hotel_id in ("2", "99", "9" * 19):
+        assert (await house.get(f"/v1/hotels/{hotel_id}/info")).status == 404

@@ -1,0 +1,112 @@
+"""`python -m ingress` as a process: how it starts, refuses to start, and stops."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from pydantic import ValidationError
+
+from ingress.settings import IngressSettings
+from tests.support.waiting import wait_until
+
+SAFE = {
+    "ENVIRONMENT": "production",
+    "JWT_SECRET_KEY": "a key that only tests know, of some length",
+    "STRIPE_WEBHOOK_SECRET": "whsec_of_the_stand_in",
+    "FRONTEND_URL": "https://inn.example",
+    "DATABASE_URL": "postgresql://somebody:something@127.0.0.1:1/innkeeper",
+}
+
+
+@asynccontextmanager
+async def _process(environment: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ingress", "--port", "0"),
+        env={**os.environ, **environment},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _said(process: asyncio.subprocess.Process, pattern: str) -> re.Match[str]:
+    assert process.stderr is not None
+    async with asyncio.timeout(20):
+        while line := (await process.stderr.readline()).decode():
+            if found := re.search(pattern, line):
+                return found
+    raise AssertionError(f"it never said {pattern}")
+
+
+async def test_it_serves_and_stops_cleanly_when_told_to(environment: dict[str, str]) -> None:
+    async with _process(environment) as process:
+        url = (await _said(process, r"listening at (\S+)"))[1]
+        async with aiohttp.ClientSession(url) as session:
+
+            async def ready() -> bool:
+                async with session.get("/health/ready") as response:
+                    return response.status == 200
+
+            await wait_until(ready, 20)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+
+
+async def test_topics_with_another_number_of_partitions_stop_it(environment: dict[str, str]) -> None:
+    async with _process(environment | {"TOPIC_PARTITIONS": "5"}) as process:
+        await _said(process, r"booking\.commands has 4 partitions, not 5")
+        async with asyncio.timeout(10):
+            assert await process.wait() == os.EX_CONFIG
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"JWT_SECRET_KEY": "short"}, "JWT_SECRET_KEY is shorter than 32 bytes"),
+        ({"BOOKING_ID_KEY": "short"}, "BOOKING_ID_KEY is shorter than 32 bytes"),
+        ({"STRIPE_WEBHOOK_SECRET": "whsec_1"}, "STRIPE_WEBHOOK_SECRET is shorter than 16 bytes"),
+        ({"STRIPE_WEBHOOK_SECRET": " , "}, "STRIPE_WEBHOOK_SECRET is empty"),
+        ({"JWT_SECRET_KEY": None}, "JWT_SECRET_KEY is not set"),
+        ({"STRIPE_WEBHOOK_SECRET": None}, "STRIPE_WEBHOOK_SECRET is not set"),
+        ({"FRONTEND_URL": None}, "FRONTEND_URL is not set"),
+        ({"BCRYPT_ROUNDS": "10"}, "BCRYPT_ROUNDS is below 12"),
+    ],
+)
+def test_unsafe_settings_refuse_to_start_as_production_without_telling_them(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None], sentence: str
+) -> None:
+    for name, value in (SAFE | changes).items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=sentence) as refused:
+        IngressSettings(_env_file=None)
+    told = str(refused.value)
+    assert not any(secret in told for secret in ("a key that only", "whsec_of", "whsec_1"))
+
+
+async def test_a_refused_start_is_told_in_one_sentence() -> None:
+    async with _process(SAFE | {"JWT_SECRET_KEY": "short"}) as process:
+        _, said = await process.communicate()
+        assert process.returncode == os.EX_CONFIG
+        assert said.decode() == "JWT_SECRET_KEY is shorter than 32 bytes.\n"
+
+
+def test_secrets_are_not_shown() -> None:
+    values: dict[str, Any] = {name.lower(): value for name, value in SAFE.items()}
+    settings = IngressSettings(_env_file=None, **values)
+    assert "a key that only" not in repr(settings)
+    assert "whsec_of" not in repr(settings)

@@ -1,0 +1,75 @@
+"""What the ingress knows by itself: ids, money, and the wishes in a request's headers."""
+
+import time
+from uuid import UUID
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingress.booking_ids import BookingIds
+from ingress.commands import seconds_to_wait
+from ingress.money import decimal
+
+users = st.integers(1, 2**63 - 1)
+
+
+@given(user=users, other=users)
+def test_an_id_is_recognised_as_its_users_by_every_process_with_the_key(user: int, other: int) -> None:
+    booking_id = BookingIds(b"key").issue(user)
+    assert BookingIds(b"key").was_issued_to(user, booking_id)
+    assert not BookingIds(b"other key").was_issued_to(user, booking_id)
+    assert BookingIds(b"key").was_issued_to(other, booking_id) == (user == other)
+
+
+@given(user=users, bit=st.integers(0, 127))
+def test_an_id_with_a_changed_bit_was_issued_to_nobody(user: int, bit: int) -> None:
+    ids = BookingIds(b"key")
+    assert not ids.was_issued_to(user, UUID(int=ids.issue(user).int ^ 1 << bit))
+
+
+def test_ids_are_uuids_of_version_8_in_the_order_of_time_and_never_twice() -> None:
+    ids = BookingIds(b"key")
+    before = time.time_ns() // 1_000_000
+    issued = [ids.issue(1) for _ in range(10_000)]
+    after = time.time_ns() // 1_000_000
+    assert len(set(issued)) == 10_000
+    assert {(booking_id.version, booking_id.variant) for booking_id in issued} == {(8, issued[0].variant)}
+    assert issued[0].variant == "specified in RFC 4122"
+    assert before <= issued[0].int >> 80 <= issued[-1].int >> 80 <= after
+
+
+@pytest.mark.parametrize(
+    ("amount_minor", "currency", "text"),
+    [
+        (12000, "EUR", "120.00"),
+        (5, "usd", "0.05"),
+        (-5, "USD", "-0.05"),
+        (12000, "JPY", "12000"),
+        (1234, "KWD", "1.234"),
+        (0, "EUR", "0.00"),
+    ],
+)
+def test_money_is_written_by_its_currencys_exponent(amount_minor: int, currency: str, text: str) -> None:
+    assert decimal(amount_minor, currency) == text
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        (None, 0),
+        ("wait=5", 5),
+        ("respond-async, wait=5", 5),
+        ("Wait = 7 ; x", 7),
+        ('wait="9"', 9),
+        ("wait=100", 30),
+        ("wait=0", 0),
+        ("wait=-1", 0),
+        ("await=5", 0),
+        ("wait", 0),
+    ],
+)
+def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seconds: int) -> None:
+    headers = {} if prefer is None else {"Prefer": prefer}
+    assert seconds_to_wait(make_mocked_request("GET", "/", headers=headers)) == seconds
