@@ -21,16 +21,20 @@ FIRST: Final = DueHold(datetime.min.replace(tzinfo=UTC), UUID(int=0), 0)
 """Comes before every hold."""
 
 
+# The index `booking_hold` is on (status, hold_expires_at), of the rows that have a deadline.
+_DUE_HOLDS: Final = """
+    select hold_expires_at, id, room_id from booking
+    where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')
+    and hold_expires_at between %s and now() - make_interval(secs => %s)
+    and (hold_expires_at, id) > (%s, %s)
+    order by hold_expires_at, id limit %s
+"""
+
+
 async def due_holds(connection: AsyncConnection, after: DueHold, *, margin_seconds: float) -> list[DueHold]:
     """Return at most `BATCH` holds that were over `margin_seconds` ago, by deadline and booking, following `after`."""
     found = await connection.execute(
-        "select hold_expires_at, id, room_id from booking"
-        # The index is on these two columns, of the rows that have a deadline.
-        " where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')"
-        " and hold_expires_at between %s and now() - make_interval(secs => %s)"
-        " and (hold_expires_at, id) > (%s, %s)"
-        " order by hold_expires_at, id limit %s",
-        (after.deadline, margin_seconds, after.deadline, after.booking_id, BATCH),
+        _DUE_HOLDS, (after.deadline, margin_seconds, after.deadline, after.booking_id, BATCH)
     )
     return [DueHold(*row) for row in await found.fetchall()]
 

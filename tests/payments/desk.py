@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from sandbox.stripe import Running
 from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
+from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Envelope, Outgoing, decode_envelope, decode_value
 from topics.events import BookingEvent, PaymentRequested, RefundRequested
@@ -118,15 +119,24 @@ class Desk:
         query = f"select * from {table} where %s::uuid is null or booking_id = %s order by {order}"
         return await (await self.ledger.execute(query, (booking_id, booking_id))).fetchall()
 
-    async def session_in(self, status: str, booking_id: UUID) -> dict[str, Any] | None:
-        """Return the booking's last session row if it has come to this status and nothing is owed for it."""
-        row = (await self.sessions(booking_id))[-1]
-        return row if (row["status"], row["next_attempt_at"]) == (status, None) else None
+    async def until_session(self, status: str, booking_id: UUID, seconds: float = 20) -> dict[str, Any]:
+        """Wait until the booking's last session has come to this status and nothing is owed for it; return its row."""
+        return await self._until(status, lambda: self.sessions(booking_id), seconds)
 
-    async def refund_in(self, status: str, booking_id: UUID) -> dict[str, Any] | None:
-        """Return the booking's refund row if it has come to this status and nothing is owed for it."""
-        (row,) = await self.refunds(booking_id)
-        return row if (row["status"], row["next_attempt_at"]) == (status, None) else None
+    async def until_refund(self, status: str, booking_id: UUID, seconds: float = 20) -> dict[str, Any]:
+        """Wait until the booking's refund has come to this status and nothing is owed for it; return its row."""
+        return await self._until(status, lambda: self.refunds(booking_id), seconds)
+
+    async def _until(
+        self, status: str, rows: Callable[[], Awaitable[list[dict[str, Any]]]], seconds: float
+    ) -> dict[str, Any]:
+        async def settled() -> bool:
+            row = (await rows())[-1]
+            assert (row["status"], row["next_attempt_at"]) == (status, None)
+            return True
+
+        await wait_until(settled, seconds)
+        return (await rows())[-1]
 
     # Stripe's side of it.
 

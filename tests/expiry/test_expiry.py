@@ -1,0 +1,235 @@
+"""The expiry timer on a real database and broker: every hold is ended, by whichever timer is there."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from storage.holds import _DUE_HOLDS, FIRST, due_holds
+from storage.settings import DatabaseSettings
+from tests.support.log import Log, open_log
+from tests.support.stack import Server, name_of
+from tests.support.waiting import wait_until
+from topics.catalogue import BOOKING_COMMANDS
+from topics.commands import ExpireHold
+from topics.envelope import decode_envelope, decode_value
+from topics.settings import KafkaSettings
+from workers import expiry
+
+Ledger = psycopg.AsyncConnection[Any]
+DUE = "now() - interval '1 minute'"
+"""A deadline that is over."""
+
+
+@pytest.fixture(autouse=True)
+def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests wait for the next sweep only for a moment."""
+    monkeypatch.setattr(expiry, "POLL_SECONDS", 0.05)
+
+
+@pytest.fixture
+async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
+    async with open_log(kafka_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def timer(log: Log, database: DatabaseSettings, name: str = "one") -> AsyncIterator[asyncio.Task[None]]:
+    """Let a timer run for as long as the block lasts."""
+    task = asyncio.create_task(expiry.run(log.settings, database, name=name))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        (end,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(end, asyncio.CancelledError), end
+
+
+async def hold(ledger: Ledger, first: int, last: int, deadline: str = DUE, status: str = "RESERVED") -> None:
+    """Give the bookings `first` to `last` a hold with this deadline."""
+    await ledger.execute(
+        "insert into booking (id, hotel_id, room_id, check_in, check_out, rooms_count, status, terms, amount_minor,"
+        " currency, hold_expires_at, version, created_at, updated_at)"
+        " select lpad(to_hex(n), 32, '0')::uuid, 1, n %% 50, '2027-05-01', '2027-05-02', 1, %s, 'prepaid', 1, 'EUR',"
+        f" {deadline}, 1, now(), now() from generate_series(%s::integer, %s) n",
+        (status, first, last),
+    )
+
+
+async def end(ledger: Ledger, bookings: list[UUID]) -> None:
+    """End holds as the rooms' owners do."""
+    await ledger.execute(
+        "update booking set status = 'EXPIRED', hold_expires_at = null where id = any(%s)", (bookings,)
+    )
+
+
+async def asked(log: Log) -> list[tuple[str, ExpireHold]]:
+    """Return every ExpireHold on the log, with its id."""
+    found = []
+    for records in (await log.read(BOOKING_COMMANDS)).values():
+        for record in records:
+            envelope = decode_envelope(record.headers)
+            command = decode_value(envelope.type, record.value)
+            assert isinstance(command, ExpireHold)
+            found.append((envelope.id, command))
+    return found
+
+
+def bookings(commands: list[tuple[str, ExpireHold]]) -> Counter[int]:
+    return Counter(command.booking_id.int for _, command in commands)
+
+
+async def test_every_unpaid_hold_that_is_over_is_ended_and_nothing_else(
+    log: Log, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    for number, status in enumerate(["RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"], start=1):
+        await hold(ledger, number, number, status=status)
+    for number, status in enumerate(["CONFIRMED", "CANCELLED", "EXPIRED"], start=11):
+        await hold(ledger, number, number, status=status)
+    await hold(ledger, 21, 21, deadline="now() + interval '1 minute'")
+    await hold(ledger, 22, 22, deadline="null")
+
+    async with timer(log, database):
+        await wait_until(lambda: asked(log))
+
+    commands = await asked(log)
+    assert bookings(commands) == {1: 1, 2: 1, 3: 1}
+    assert {command.room_id for _, command in commands} == {1, 2, 3}
+
+
+async def test_a_hold_is_ended_soon_after_its_time_is_over(
+    log: Log, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    await hold(ledger, 1, 1, deadline="now() + interval '1 second'")
+
+    async with timer(log, database):
+        await wait_until(lambda: asked(log), 5)
+
+    found = await ledger.execute("select now() - hold_expires_at > interval '0' from booking")
+    assert await found.fetchone() == (True,)
+
+
+async def test_two_timers_ask_for_each_hold_once(log: Log, database: DatabaseSettings, ledger: Ledger) -> None:
+    await hold(ledger, 1, 2_500)
+
+    async with timer(log, database), timer(log, database, "two"):
+        await wait_until(lambda: _asked_for(log, 2_500))
+
+    assert set(bookings(await asked(log)).values()) == {1}
+
+
+async def _asked_for(log: Log, count: int) -> bool:
+    return len(bookings(await asked(log))) == count
+
+
+async def test_the_timer_that_stands_by_takes_over(
+    log: Log, database: DatabaseSettings, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with timer(log, database):
+        await wait_until(lambda: "expiry one leads" in caplog.text)
+        async with timer(log, database, "two"):
+            await wait_until(lambda: "worker ready: expiry two" in caplog.text)
+            assert "expiry two leads" not in caplog.text
+            # As if the first were killed: its session ends without a word.
+            await ledger.execute(
+                "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"
+            )
+            await hold(ledger, 1, 1)
+
+            await wait_until(lambda: asked(log))
+
+
+async def test_a_hold_is_asked_for_again_while_it_is_not_ended_and_ever_more_rarely(
+    log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(expiry, "LONGEST_PAUSE_SECONDS", 0.4)
+    await hold(ledger, 1, 1)
+
+    async with timer(log, database):
+        await wait_until(lambda: _asked_times(log, 3))
+
+    # It is the same command every time.
+    assert len({id for id, _ in await asked(log)}) == 1
+
+
+async def _asked_times(log: Log, times: int) -> bool:
+    return len(await asked(log)) >= times
+
+
+async def test_ten_thousand_holds_that_ended_during_an_outage_are_ended_in_bounded_time(
+    log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "MOST_AWAITED", 3_000)
+    await hold(ledger, 1, 10_000, deadline="now() - n * interval '0.3 second'")
+
+    async with timer(log, database):
+        await wait_until(lambda: _end_what_is_asked(log, ledger), 30)
+
+    counts = bookings(await asked(log))
+    assert len(counts) == 10_000
+    assert max(counts.values()) <= 2
+
+
+async def _end_what_is_asked(log: Log, ledger: Ledger) -> bool:
+    await end(ledger, [command.booking_id for _, command in await asked(log)])
+    found = await ledger.execute("select count(*) from booking where status = 'RESERVED'")
+    return await found.fetchone() == (0,)
+
+
+async def test_holds_of_a_room_whose_owner_is_away_do_not_keep_others_waiting(
+    log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "MOST_AWAITED", 10)
+    monkeypatch.setattr(expiry, "FIRST_PAUSE_SECONDS", 0.1)
+    await hold(ledger, 1, 10, deadline="now() - interval '1 hour'")
+    await hold(ledger, 11, 15)
+
+    async with timer(log, database):
+        await wait_until(lambda: _asked_for(log, 15))
+
+
+async def test_a_timer_outlives_its_database(
+    log: Log, database: DatabaseSettings, postgres: Server, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    await hold(ledger, 1, 1)
+    name = name_of(database.conninfo())
+    async with (
+        await psycopg.AsyncConnection.connect(postgres.url, autocommit=True) as server,
+        timer(log, database) as task,
+    ):
+        await wait_until(lambda: _asked_for(log, 1))
+        await hold(ledger, 2, 2)
+        await server.execute(f"alter database {name} allow_connections false")
+        await server.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+        await wait_until(lambda: "waits for the database and the broker" in caplog.text)
+        await server.execute(f"alter database {name} allow_connections true")
+
+        await wait_until(lambda: _asked_for(log, 2))
+        assert not task.done()
+
+
+async def test_due_holds_are_found_by_their_index(ledger: Ledger) -> None:
+    await hold(ledger, 1, 5_000, deadline="now() + n * interval '1 second'")
+    await hold(ledger, 5_001, 20_000, deadline="null", status="CONFIRMED")
+    await hold(ledger, 20_001, 20_010)
+    await ledger.execute("analyze booking")
+
+    found = await ledger.execute(f"explain {_DUE_HOLDS}", (FIRST.deadline, 0.5, FIRST.deadline, FIRST.booking_id, 1000))
+    plan = "\n".join(row[0] for row in await found.fetchall())
+
+    assert "booking_hold" in plan, plan
+    assert "Seq Scan" not in plan, plan
+    assert len(await due_holds(ledger, FIRST, margin_seconds=0.5)) == 10
