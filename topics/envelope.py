@@ -103,7 +103,7 @@ def decode_envelope(headers: Sequence[tuple[str, bytes]]) -> Envelope:
             type=found["ce_type"].decode(),
             source=found["ce_source"].decode(),
             subject=found["ce_subject"].decode(),
-            time=datetime.fromisoformat(found["ce_time"].decode()),
+            time=_time(found["ce_time"]),
             causation=_text(found.get("ce_causationid")),
             correlation=_text(found.get("ce_correlationid")),
             sequence=None if sequence is None else int(sequence),
@@ -174,6 +174,13 @@ def command_record(
         traceparent=traceparent,
     )
     return Outgoing(topic, b"%d" % room_id, encode_value(command), encode_headers(envelope))
+
+
+def _time(value: bytes) -> datetime:
+    time = datetime.fromisoformat(value.decode())
+    if time.tzinfo is None:
+        raise ValueError(f"ce_time {value!r} says no time zone")
+    return time
 
 
 def _text(value: bytes | None) -> str | None:

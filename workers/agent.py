@@ -8,7 +8,9 @@ and a supervisor starts it again.
 import asyncio
 import logging
 import os
+import tempfile
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any, Final, cast
 
 import faust
@@ -54,6 +56,8 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
         producer_acks=-1,
         web_enabled=False,
         autodiscover=False,
+        # Faust makes this folder for tables, of which there are none.
+        datadir=Path(tempfile.gettempdir()) / "innkeeper-faust",
     )
     app.transport = RunTransport(app.conf.broker_consumer, app, runs)
     names = [kafka.topic(topic) for topic in role.topics]

@@ -18,7 +18,7 @@ from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.commands import BookingCommand, ChangeInventory, Command, OpenInventory, ReserveStay
 from topics.envelope import Envelope, Outgoing, encode_headers, encode_value
-from topics.events import BookingEvent, CommandRepeated, Event, GuestsAdded, InventoryOpened
+from topics.events import BookingEvent, Event, GuestsAdded, InventoryOpened
 from topics.settings import KafkaSettings
 from topics.values import MOST_NIGHTS, BookingStatus, CancelReason, Rejection, Terms, nights_of
 from workers.decisions import Booking, Night, Payment, State, decide, evolve
@@ -84,20 +84,19 @@ class Reservations:
         command, envelope = received.message, received.envelope
         assert isinstance(command, Command)
         assert envelope is not None
-        for index, event in enumerate(batch.decide(command, received.time)):
+        for event in batch.decide(command, received.time):
             run.cursor.sequence += 1
-            yield self._record(run, received, envelope, event, index)
+            yield self._record(run, received, envelope, event)
 
-    def _record(self, run: Run, received: Received, cause: Envelope, event: Event, index: int) -> Outgoing:
+    def _record(self, run: Run, received: Received, cause: Envelope, event: Event) -> Outgoing:
+        """Return the event's record; the sequence in its id tells it from what the command led to when sent before."""
         sequence = run.cursor.sequence
-        again = f":again:{sequence}" if isinstance(event, CommandRepeated) else f":{index}"
-        subject = str(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}"
         headers = encode_headers(
             Envelope(
-                id=cause.id + again,
+                id=f"{cause.id}:{sequence}",
                 type=event.wire,
                 source=SOURCE,
-                subject=subject,
+                subject=str(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}",
                 time=received.time,
                 causation=cause.id,
                 correlation=cause.correlation or cause.id,

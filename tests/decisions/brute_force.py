@@ -170,7 +170,7 @@ class Clerk:
         status, guests = standing(sheet), sorted(set(command.guest_ids))
         if status == "EXPIRED":
             self._refuse("hold_expired")
-        elif guests and status in {"GUESTS_ADDED", "PAYMENTS_PENDING"} and sheet["guests"] == guests:
+        elif guests and sheet["guests"] == guests:
             self._stands(sheet)
         elif status not in {"RESERVED", "GUESTS_ADDED"}:
             self._refuse("wrong_status")
@@ -233,6 +233,8 @@ class Clerk:
             self._sell(sheet, command, late=status == "EXPIRED")
             return
         sheet["money"][command.payment_intent] = [command.session_id, command.amount_minor, "refund_requested"]
+        if no == "wrong_amount" and status == "PAYMENTS_PENDING" and sheet["session"] == command.session_id:
+            sheet |= {"session": None, "trouble": no}
         self._return_money(command, no)
 
     def _still_free(self, sheet: Fact) -> bool:

@@ -64,7 +64,7 @@ def rejection(state: State, command: ReserveStay) -> Rejection | None:
         if night is None:
             return Rejection.NIGHT_NOT_OPEN
         nights.append(night)
-    if nights[0].hotel_id != command.hotel_id:
+    if any(night.hotel_id != command.hotel_id for night in nights):
         return Rejection.ROOM_OF_ANOTHER_HOTEL
     if any(night.closed for night in nights):
         return Rejection.NIGHT_CLOSED
@@ -119,7 +119,7 @@ def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, 
     if booking.status is BookingStatus.EXPIRED:
         return refused(booking, command, Refusal.HOLD_EXPIRED)
     guest_ids = tuple(sorted(set(command.guest_ids)))
-    if live(booking) and guest_ids and booking.guest_ids == guest_ids:
+    if guest_ids and booking.guest_ids == guest_ids:
         return repeated(booking, command)
     if booking.status not in (BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED):
         return refused(booking, command, Refusal.WRONG_STATUS)

@@ -99,7 +99,11 @@ def _confirmed(booking: Booking, event: BookingConfirmed) -> dict[str, Any]:
 
 def _refund_requested(booking: Booking, event: RefundRequested) -> dict[str, Any]:
     payment = Payment(event.payment_intent, event.session_id, event.amount_minor, PaymentState.REFUND_REQUESTED)
-    return {"payments": (*_without(booking, event.payment_intent), payment)}
+    changes: dict[str, Any] = {"payments": (*_without(booking, event.payment_intent), payment)}
+    if live(booking) and booking.session_id == event.session_id:
+        # The session is spent and paid for nothing: the guest may ask for another one.
+        changes |= {"session_id": None, "failure": event.reason.value}
+    return changes
 
 
 def _refunded(booking: Booking, event: BookingRefunded) -> dict[str, Any]:

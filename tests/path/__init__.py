@@ -1,0 +1,1 @@
+"""Tests of the whole path: HTTP in, log, ledger, Stripe, and HTTP out; every part a process of its own."""

@@ -1,0 +1,171 @@
+"""Money that comes twice, late, in the wrong order, or for nothing: a room or the money back, never both or neither."""
+
+from typing import Any
+
+import pytest
+
+from tests.path.guest import GOOD_CARD, Guest, House, Room
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+COMPLETED = "checkout.session.completed"
+
+
+async def faults(house: House, *rules: dict[str, Any]) -> None:
+    await house.stripe("POST", "/_sandbox/faults", json=list(rules))
+
+
+async def waiting_for_payment(house: House, guest: Guest, room: Room) -> tuple[str, str]:
+    booking = await guest.booked(room)
+    return booking, await guest.checkout(booking)
+
+
+async def expired_with_a_page(house: House, hasty: str, *, total: int = 1) -> tuple[Guest, Room, str]:
+    """A booking whose payment was made within its hold, while the news of it comes after the hold ended."""
+    guest, room = await house.guest(hasty), await house.room(total=total)
+    booking, page = await waiting_for_payment(house, guest, room)
+    await faults(house, {"match": COMPLETED, "fault": "webhook_delay", "seconds": 8})
+    assert await guest.pay(page) == 303
+    await guest.becomes(booking, "EXPIRED", seconds=30)
+    return guest, room, booking
+
+
+async def test_a_webhook_delivered_twice_confirms_once(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+    await faults(house, {"match": COMPLETED, "fault": "webhook_duplicate"})
+
+    await guest.pay(page)
+
+    await guest.becomes(booking, "CONFIRMED")
+    again = "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = %s"
+    await house.eventually(again, booking, "booking.command_repeated.v1")
+    await house.eventually(again, booking, "booking.confirmed.v1")
+    assert await house.money(booking) == (24_000, 0)
+
+
+async def test_a_decline_that_arrives_after_the_payment_undoes_nothing(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+    await faults(house, {"match": "payment_intent.payment_failed", "fault": "webhook_reorder"})
+    await guest.pay(page, "4000000000000002")
+
+    await guest.pay(page, GOOD_CARD)
+
+    await guest.becomes(booking, "CONFIRMED")
+    await house.eventually(
+        "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = %s",
+        booking,
+        "booking.command_refused.v1",
+    )
+    assert await guest.status(booking) == "CONFIRMED"
+
+
+async def test_a_payment_that_arrives_before_its_session_is_recorded_confirms(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking = await guest.booked(room)
+    added = await guest.ask("POST", "/v1/users/guests", json={"name": "Ana"})
+    await guest.ask("POST", f"/v1/bookings/{booking}/addGuests", json=[added.body["id"]])
+    # Stripe makes the session, but its answer is lost, so that the guest can pay before we know of it.
+    await faults(house, {"match": "POST /v1/checkout/sessions", "fault": "answer_lost", "times": 3})
+    await guest.ask("POST", f"/v1/bookings/{booking}/payments", wait=False)
+    session = await session_of(house, booking)
+
+    await house.stripe("POST", f"/_sandbox/sessions/{session}/pay", json={"card": GOOD_CARD})
+
+    await guest.becomes(booking, "CONFIRMED")
+    assert await house.money(booking) == (24_000, 0)
+
+
+async def session_of(house: House, booking: str) -> str:
+    """Return the id of the booking's session as Stripe has it."""
+    from tests.support.waiting import wait_until
+
+    async def found() -> str | None:
+        headers = {"Authorization": f"Bearer {house.system.environment()['STRIPE_API_KEY']}"}
+        url = f"{house.system.stripe_url}/v1/checkout/sessions"
+        async with house.session.get(url, headers=headers) as response:
+            sessions = (await response.json())["data"]
+        return next((session["id"] for session in sessions if session["client_reference_id"] == booking), None)
+
+    return str(await wait_until(found, 20, "Stripe has a session"))
+
+
+async def test_a_payment_after_the_hold_ended_has_the_room_if_it_is_still_free(house: House, hasty: str) -> None:
+    guest, _, booking = await expired_with_a_page(house, hasty)
+
+    await guest.becomes(booking, "CONFIRMED", seconds=40)
+
+    assert await house.money(booking) == (24_000, 0)
+
+
+async def test_a_payment_after_the_hold_ended_goes_back_if_the_room_is_gone(house: House, hasty: str) -> None:
+    guest, room, booking = await expired_with_a_page(house, hasty)
+    other = await house.guest()
+    assert (await other.book(room)).status == 201
+
+    await house.eventually(
+        "select count(*) = 1 as so from refund where booking_id = %s and status = 'succeeded'", booking, seconds=40
+    )
+    assert await guest.status(booking) == "EXPIRED"
+    assert await house.money(booking) == (24_000, 24_000)
+
+
+async def test_when_a_hold_ends_its_page_takes_no_more_money(house: House, hasty: str) -> None:
+    guest, room = await house.guest(hasty), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+
+    await guest.becomes(booking, "EXPIRED", seconds=30)
+
+    await house.eventually(
+        "select count(*) = 1 as so from checkout_session where booking_id = %s and status = 'expired'", booking
+    )
+    assert await guest.pay(page) != 303
+    assert await house.money(booking) == (0, 0)
+
+
+async def test_a_cancelled_confirmed_booking_is_refunded_once(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+    await guest.pay(page)
+    await guest.becomes(booking, "CONFIRMED")
+
+    for _ in range(3):
+        assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
+
+    told = "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = 'booking.refunded.v1'"
+    await house.eventually(told, booking)
+    assert await guest.status(booking) == "CANCELLED"
+    assert await house.money(booking) == (24_000, 24_000)
+    assert await house.rows(
+        "select sum(booked_count + reserved_count) n from inventory where room_id = %s", room.id
+    ) == [{"n": 0}]
+
+
+async def test_a_payment_of_a_booking_that_was_cancelled_meanwhile_goes_back(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+    await faults(house, {"match": COMPLETED, "fault": "webhook_delay", "seconds": 2})
+    await guest.pay(page)
+
+    assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
+
+    await house.eventually(
+        "select count(*) = 1 as so from refund where booking_id = %s and status = 'succeeded'", booking
+    )
+    assert await guest.status(booking) == "CANCELLED"
+    assert await house.money(booking) == (24_000, 24_000)
+
+
+async def test_stripes_trouble_delays_a_payment_and_loses_nothing(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking = await guest.booked(room)
+    await faults(
+        house, {"match": "POST /v1/checkout/sessions", "fault": "status", "status": 500, "saved": False, "times": 4}
+    )
+
+    page = await guest.checkout(booking)
+
+    await guest.pay(page)
+    await guest.becomes(booking, "CONFIRMED")
+    assert await house.money(booking) == (24_000, 0)
