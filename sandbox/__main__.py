@@ -2,6 +2,7 @@
 
 import typer
 
+from sandbox.demo import demo
 from sandbox.replay import replay
 from sandbox.up import up
 
@@ -16,6 +17,7 @@ def _about() -> None:
     """
 
 
+app.command()(demo)
 app.command()(up)
 app.command()(replay)
 

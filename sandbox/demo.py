@@ -1,0 +1,126 @@
+"""Shows one booking's whole way: starts everything, books and pays as a guest would, and tells each hop."""
+
+import asyncio
+import random
+import secrets
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, Final
+from uuid import UUID
+
+import aiohttp
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.markup import escape
+
+from sandbox.guest import Guest, Unexpected
+from sandbox.hops import Hops, LogWatch, watching
+from sandbox.seed import HOTELS, NotOpened, SeededRoom, seed
+from sandbox.system import Plan, System
+from sandbox.up import Broker, in_foreground, possible_broker
+from storage.settings import DatabaseSettings
+from topics.settings import KafkaSettings
+
+CARD: Final = "4242424242424242"
+_NIGHTS: Final = 2
+_BOOKED_WITHIN_SECONDS: Final = 60.0
+
+
+def demo(
+    *,
+    port: Annotated[int | None, typer.Option(help="Where the ingress answers; without it, at a free port.")] = None,
+    data: Annotated[Path, typer.Option(help="The folder of all data.")] = Path(".sandbox/demo"),
+    leave: Annotated[bool, typer.Option("--exit", help="End after the booking instead of staying up.")] = False,
+) -> None:
+    """Start everything, book a room as a guest would over HTTP, and tell each hop.
+
+    Then everything stays up to be tried, until Ctrl-C. Exit status 0 only if the booking was confirmed.
+    """
+    console = Console()
+    plan = Plan(folder=data, broker=possible_broker(Broker.KAFKA).value, port=port, quiet=True)
+    console.print("Starting the broker, PostgreSQL, a stand-in for Stripe, the workers and the ingress ...")
+    console.print(f"[dim]their logs are in {escape(str(data / 'logs'))}[/]", highlight=False)
+    show = partial(_show, console=console, began=monotonic(), leave=leave)
+    raise typer.Exit(asyncio.run(in_foreground(System(plan), show)))
+
+
+async def _show(system: System, *, console: Console, began: float, leave: bool) -> int:
+    kafka = KafkaSettings(kafka_url=system.kafka_url)
+    database = DatabaseSettings(database_url=SecretStr(system.database_url))
+    console.print(f"All parts answer after {monotonic() - began:.1f} s.")
+    try:
+        async with asyncio.timeout(_BOOKED_WITHIN_SECONDS):
+            rooms = await seed(kafka, database)
+            console.print(f"{len(HOTELS)} hotels with {len(rooms)} rooms are described, a year of nights is on sale.")
+            booking_id = await _book(system, kafka, rooms[0], Hops(console))
+    except (Unexpected, NotOpened, aiohttp.ClientError) as failure:
+        console.print(f"\n[bold red]Not confirmed:[/] {escape(str(failure))}")
+        return 1
+    except TimeoutError:
+        console.print(f"\n[bold red]Not confirmed[/] within {_BOOKED_WITHIN_SECONDS:.0f} s; see {system.logs}")
+        return 1
+    console.print("\n[bold green]Confirmed.[/]")
+    if not leave:
+        _tell_where(system, console, rooms[0], booking_id)
+        await asyncio.Event().wait()
+    return 0
+
+
+async def _book(system: System, kafka: KafkaSettings, room: SeededRoom, hops: Hops) -> UUID:
+    """Be a guest from the account to the confirmed booking; the booking's id."""
+    async with aiohttp.ClientSession() as http, watching(kafka, hops) as watch:
+        guest = Guest(http, system.url, hops)
+        hops.chapter("Before booking")
+        hops.begin()
+        await guest.sign_up_and_log_in(f"guest-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(12))
+        guest_id = await guest.save_guest("Grace Guest")
+        await guest.look_at(room.hotel_id)
+        hops.chapter(f"Booking: {room.type} at {room.hotel_name}, {_NIGHTS} nights")
+        hops.begin()
+        return await _book_and_pay(guest, watch, hops, room, guest_id)
+
+
+async def _book_and_pay(guest: Guest, watch: LogWatch, hops: Hops, room: SeededRoom, guest_id: int) -> UUID:
+    booking_id = await guest.book(_stay(room), known=watch.follow)
+    await guest.poll_until(booking_id, "RESERVED")
+    await watch.until("booking.reserved.v1")
+    hops.chapter("Who will stay")
+    await guest.add_guest(booking_id, guest_id)
+    hops.chapter("Paying")
+    page_url = await guest.ask_for_payment(booking_id)
+    await guest.pay(page_url, CARD)
+    await guest.poll_until(booking_id, "CONFIRMED")
+    await watch.until("booking.confirmed.v1")
+    await guest.read_history(booking_id, "booking.confirmed.v1")
+    return booking_id
+
+
+def _stay(room: SeededRoom) -> dict[str, object]:
+    # Some nights of the coming year, so that the demo can be repeated for a long time before one is sold out.
+    check_in = datetime.now(UTC).date() + timedelta(days=random.randint(7, 350))
+    return {
+        "hotel_id": room.hotel_id,
+        "room_id": room.id,
+        "check_in_date": check_in.isoformat(),
+        "check_out_date": (check_in + timedelta(days=_NIGHTS)).isoformat(),
+        "rooms_count": 1,
+    }
+
+
+def _tell_where(system: System, console: Console, room: SeededRoom, booking_id: UUID) -> None:
+    """Print what there is to try while everything is up."""
+    tail = f"-m topics tail booking.events --booking {booking_id}"
+    places = {
+        "The API": system.url,
+        "Try": f"curl -s {system.url}/v1/hotels/{room.hotel_id}/info",
+        "The log": f"KAFKA_URL={system.kafka_url} .venv/bin/python {tail}",
+        "The ledger": system.database_url,
+        "Stripe's stand-in": system.stripe_url,
+        "Logs": str(system.logs),
+    }
+    console.print("\n[bold]Everything stays up until Ctrl-C.[/]")
+    for name, place in places.items():
+        console.print(f"{name:<18} {escape(place)}", highlight=False, soft_wrap=True)

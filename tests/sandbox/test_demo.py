@@ -1,0 +1,83 @@
+"""`sandbox demo` shows one booking's whole way on the real system, and says honestly how it ended."""
+
+import asyncio
+import io
+import os
+import re
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from aiohttp import web
+from rich.console import Console
+
+from sandbox.guest import Guest, Unexpected
+from sandbox.hops import Hops
+from sandbox.kafka import available
+
+NO_KAFKA = available()
+#: What a newcomer reads, in this order: over HTTP, on the log, decided, paid, confirmed.
+TOLD = (
+    r"POST /v1/auth/signup: 201",
+    r"POST /v1/users/guests: 201",
+    r"GET /v1/hotels/\d+/info: 200",
+    r"booking\.commands, partition \d+, offset \d+: booking\.reserve\.v1",
+    r"booking\.events, partition \d+, offset \d+: booking\.reserved\.v1",
+    r"The status is RESERVED",
+    r"booking\.guests_added\.v1",
+    r"booking\.payment_requested\.v1",
+    r"booking\.checkout_opened\.v1",
+    r"POST the page's form: 303",
+    r"stripe\.webhooks, partition \d+, offset \d+: checkout\.session\.completed",
+    r"booking\.confirm_payment\.v1",
+    r"booking\.events, partition \d+, offset \d+: booking\.confirmed\.v1",
+    r"The status is CONFIRMED",
+    r"reserved, guests added, payment requested, checkout opened, confirmed",
+)
+
+
+@pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or "")
+async def test_a_newcomer_sees_a_room_booked_paid_and_confirmed(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in {"KAFKA_URL", "DATABASE_URL"}}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sandbox", "demo", "--exit", "--data", str(tmp_path / "demo")),
+        env=environment,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    told, log = (each.decode() for each in await process.communicate())
+
+    assert process.returncode == 0, told + log
+    places = [found.start() if (found := re.search(pattern, told)) else None for pattern in TOLD]
+    assert None not in places, told
+    assert places == sorted(place for place in places if place is not None), told
+    assert re.search(r"POST /v1/bookings/init: 202 Accepted, /v1/bookings/[0-9a-f-]{36}/status", told)
+
+
+async def told_rejected(_: web.Request) -> web.Response:
+    return web.json_response({"booking_status": "REJECTED", "reason": "sold_out"})
+
+
+@pytest.fixture
+async def url_of_a_full_house() -> AsyncIterator[str]:
+    """Where every booking is refused."""
+    app = web.Application()
+    app.router.add_get("/v1/bookings/{id}/status", told_rejected)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    yield f"http://{host}:{port}"
+    await runner.cleanup()
+
+
+async def test_a_guest_who_is_refused_does_not_wait_for_a_room(url_of_a_full_house: str) -> None:
+    async with aiohttp.ClientSession() as http:
+        guest = Guest(http, url_of_a_full_house, Hops(Console(file=io.StringIO())))
+
+        with pytest.raises(Unexpected, match="sold_out"):
+            await guest.poll_until(uuid4(), "CONFIRMED")

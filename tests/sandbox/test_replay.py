@@ -1,0 +1,110 @@
+"""The real trace goes through Kafka, PostgreSQL and the workers with exact totals, also while workers are killed."""
+
+import asyncio
+import csv
+import gzip
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.kafka import available
+from sandbox.trace import read_trace
+from tests.trace.test_trace import TRACE, sell_by_hand
+
+NO_KAFKA = available()
+pytestmark = pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or "")
+
+WHOLE_TRACE_ONLY_WHEN_ASKED = pytest.mark.skipif(
+    "INNKEEPER_WHOLE_TRACE" not in os.environ, reason="takes a minute: INNKEEPER_WHOLE_TRACE=1 runs it"
+)
+EVERY_TYPE_HAS_1000_ROOMS = {
+    "refused_no_night": 715,
+    "refused_negative_rate": 1,
+    "sold_out": 0,
+    "reserved": 118_674,
+    "cancelled": 44_189,
+    "kept": 74_485,
+    "revenue_minor": 25_996_324_21,
+    "fullest_night": 217,
+    "room_nights": 255_030,
+}
+EVERY_TYPE_HAS_100_ROOMS = {
+    "refused_no_night": 715,
+    "refused_negative_rate": 1,
+    "sold_out": 16_566,
+    "reserved": 102_108,
+    "cancelled": 37_921,
+    "kept": 64_187,
+    "revenue_minor": 22_586_015_71,
+    "fullest_night": 100,
+    "room_nights": 219_666,
+}
+
+
+async def replay(file: Path, *options: str) -> dict[str, Any]:
+    """Replay as an operator does and return the line that it ends with."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sandbox", "replay", str(file), *options, stdout=PIPE, stderr=PIPE
+    )
+    told, log = (each.decode() for each in await process.communicate())
+    assert process.returncode == 0, told + log
+    outcome: dict[str, Any] = json.loads(told)
+    return outcome
+
+
+def first_rows(count: int, folder: Path) -> Path:
+    """Write the beginning of the trace to a file of its own."""
+    with gzip.open(TRACE, "rt", encoding="utf-8", newline="") as lines:
+        rows = list(islice(csv.reader(lines), count + 1))
+    file = folder / "some.csv"
+    with file.open("w", encoding="utf-8", newline="") as some:
+        csv.writer(some).writerows(rows)
+    return file
+
+
+async def test_a_few_thousand_guests_get_what_selling_by_hand_gives(tmp_path: Path) -> None:
+    file = first_rows(3000, tmp_path)
+    expected = sell_by_hand(read_trace(file, rooms=8), 8)
+
+    outcome = await replay(file, "--rooms", "8", "--workers", "2")
+
+    assert expected["sold_out"] > 100
+    assert outcome == {
+        "rooms": 8,
+        "workers": 2,
+        "kills": 0,
+        **expected,
+        "seconds": outcome["seconds"],
+        "audit": "ok",
+    }
+
+
+@pytest.mark.trace
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("rooms", "options", "expected"),
+    [
+        pytest.param(100, ("--kill-every", "3"), EVERY_TYPE_HAS_100_ROOMS, id="100 rooms, under kills"),
+        pytest.param(
+            1000,
+            ("--workers", "3"),
+            EVERY_TYPE_HAS_1000_ROOMS,
+            id="1000 rooms, three workers",
+            marks=WHOLE_TRACE_ONLY_WHEN_ASKED,
+        ),
+    ],
+)
+async def test_119390_real_guests_get_the_known_totals(
+    rooms: int, options: tuple[str, ...], expected: dict[str, int]
+) -> None:
+    outcome = await replay(TRACE, "--rooms", str(rooms), *options)
+
+    assert {key: outcome[key] for key in expected} == expected
+    assert outcome["audit"] == "ok"
+    assert ("--kill-every" in options) == (outcome["kills"] > 0)
