@@ -16,7 +16,7 @@ its effect stands already; a read model takes up only what it does not have.
 - Stop every worker that reads {topic} before, and start them after: running workers learn of it only then."""
 
 
-class NoLifeYet(Exception):  # noqa: N818 - it tells what happened
+class NoLifeYet(Exception):
     """No worker has read this topic yet, so there is no cursor to leave."""
 
 

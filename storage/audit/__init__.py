@@ -44,7 +44,7 @@ async def audit(
         aiokafka.errors.KafkaError: the broker cannot be reached.
         psycopg.Error: the database cannot be read.
     """
-    commands = {BOOKING_COMMANDS.name, kafka.topic(BOOKING_COMMANDS)}
+    commands = kafka.topic(BOOKING_COMMANDS)
     report = Report()
     ledger = await read_ledger(database, commands, report, holds=holds)
     story = Story(report)

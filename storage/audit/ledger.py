@@ -1,6 +1,5 @@
 """What the tables say at one moment, and whether they agree among themselves."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -61,7 +60,7 @@ class Ledger:
 # The lives of a topic continue one sequence, so the highest of them is the last.
 _SEQUENCES = """
 select partition, max(sequence) from log_cursor
-where consumer = 'reservations' and topic = any(%s) group by partition
+where consumer = 'reservations' and topic = %s group by partition
 """
 
 _BOOKINGS = """
@@ -110,7 +109,7 @@ order by hold_expires_at
 """
 
 
-async def read_ledger(database: DatabaseSettings, commands: Collection[str], report: Report, *, holds: bool) -> Ledger:
+async def read_ledger(database: DatabaseSettings, commands: str, report: Report, *, holds: bool) -> Ledger:
     """Return the tables as they are at one moment, and report where they disagree among themselves."""
     async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
         await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
@@ -127,14 +126,14 @@ async def read_ledger(database: DatabaseSettings, commands: Collection[str], rep
     return ledger
 
 
-async def decided_sequences(database: DatabaseSettings, commands: Collection[str]) -> dict[int, int]:
+async def decided_sequences(database: DatabaseSettings, commands: str) -> dict[int, int]:
     """Return, by partition, the sequence of the last event that the ledger has decided by now."""
     async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
         return await _sequences(connection, commands)
 
 
-async def _sequences(connection: psycopg.AsyncConnection[Any], commands: Collection[str]) -> dict[int, int]:
-    cursor = await connection.execute(_SEQUENCES, [list(commands)])
+async def _sequences(connection: psycopg.AsyncConnection[Any], commands: str) -> dict[int, int]:
+    cursor = await connection.execute(_SEQUENCES, [commands])
     return {partition: sequence async for partition, sequence in cursor}
 
 

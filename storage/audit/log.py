@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 _PATIENT_FETCH_MS = 100
 
 
-class NoSuchTopic(Exception):  # noqa: N818 - it tells what happened
+class NoSuchTopic(Exception):
     """The broker has no topic of this name."""
 
 
@@ -44,7 +44,6 @@ async def read_log(
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
     consumer = AIOKafkaConsumer(
-        topic,
         bootstrap_servers=bootstrap_servers,
         client_id="innkeeper-audit",
         group_id=None,
@@ -69,9 +68,7 @@ async def _read(
     patience_seconds: float,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    partitions = sorted(consumer.assignment())
-    if not partitions:
-        raise NoSuchTopic(topic)
+    partitions = await _assigned(consumer, topic)
     next_offsets = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
     for partition, offset in next_offsets.items():
@@ -94,3 +91,16 @@ async def _read(
             heard_at = clock()
         if progress is not None:
             progress(read, max(to_read, read))
+
+
+async def _assigned(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """Give the consumer every partition of the topic, however many there are."""
+    if topic not in await consumer.topics():
+        raise NoSuchTopic(topic)
+    first = TopicPartition(topic, 0)
+    consumer.assign([first])
+    # The broker's answer about one partition brings with it which others there are.
+    await consumer.end_offsets([first])
+    partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
+    consumer.assign(partitions)
+    return partitions

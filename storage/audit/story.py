@@ -83,7 +83,7 @@ class Story:
         self.nights: dict[tuple[int, str], Night] = {}
         self.bookings: dict[str, Booking] = {}
         self._report = report
-        self._rooms: dict[int, int] = {}
+        self._partitions_of: dict[int, set[int]] = {}
         self._where: tuple[int, int, str] = (0, 0, "")
         self._time = 0
         self._tellers: dict[str, Callable[[_Event], None]] = {
@@ -115,15 +115,17 @@ class Story:
         try:
             event = _parse(value)
             self._time = _milliseconds(time) or 0
-            self._in_one_partition(event["room_id"], partition)
+            self._has_one_owner(event["room_id"], partition)
             tell(event)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             self._wrong("I6", f"it cannot be read ({error!r})")
 
-    def _in_one_partition(self, room_id: int, partition: int) -> None:
-        first = self._rooms.setdefault(room_id, partition)
-        if first != partition:
-            self._wrong("I6", f"room {room_id} belongs to partition {first}")
+    def _has_one_owner(self, room_id: int, partition: int) -> None:
+        partitions = self._partitions_of.setdefault(room_id, {partition})
+        if partition not in partitions:
+            partitions.add(partition)
+            told = " and ".join(str(number) for number in sorted(partitions))
+            self._wrong("I6", f"room {room_id} stands in partitions {told}: it has more than one owner")
 
     def _wrong(self, check: str, sentence: str) -> None:
         partition, sequence, kind = self._where

@@ -1,0 +1,203 @@
+"""What an operator sees who runs `python -m storage`."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from typer.testing import CliRunner
+
+from storage.__main__ import app
+from storage.cursors import incarnation
+from storage.settings import DatabaseSettings
+from tests.storage.hotel import FIRST, SmallHotel, change_ledger, publish, record, small_hotel, write_ledger
+from tests.support.stack import Server, url_of
+from topics.settings import KafkaSettings
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run of the tool that is over."""
+
+    status: int
+    out: str
+    err: str
+
+
+async def start(environment: Mapping[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "storage",
+        *arguments,
+        env={**os.environ, "COLUMNS": "100", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def end(process: asyncio.subprocess.Process) -> Ended:
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+async def run(environment: Mapping[str, str], *arguments: str) -> Ended:
+    return await end(await start(environment, *arguments))
+
+
+async def open_hotel(kafka: KafkaSettings, database: DatabaseSettings) -> SmallHotel:
+    hotel = small_hotel()
+    await write_ledger(kafka, database, hotel)
+    await publish(kafka, [record(kafka, told) for told in hotel.log])
+    return hotel
+
+
+# migrate
+
+
+async def test_migrating_waits_for_the_database_and_can_be_repeated(postgres: Server) -> None:
+    name = f"innkeeper_test_{uuid4().hex[:12]}"
+    environment = {"DATABASE_URL": url_of(postgres.url, name)}
+    with psycopg.connect(postgres.url, autocommit=True) as operator:
+        migrating = await start(environment, "migrate", "--wait", "60")
+        assert migrating.stderr is not None
+        assert b"Waiting up to 60 s for the database" in await migrating.stderr.readline()
+        operator.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        try:
+            first = await end(migrating)
+            again = await run(environment, "migrate")
+            with psycopg.connect(environment["DATABASE_URL"]) as connection:
+                tables = connection.execute("select count(*) from booking").fetchone()
+        finally:
+            operator.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+    assert (first.status, again.status) == (0, 0), first.err + again.err
+    assert tables == (0,)
+
+
+async def test_migrating_without_a_database_says_so(postgres: Server) -> None:
+    ended = await run({"DATABASE_URL": url_of(postgres.url, "nowhere")}, "migrate")
+
+    assert ended.status == 2
+    assert 'The database does not answer: connection failed: connection to server at "127.0.0.1"' in ended.err
+    assert 'database "nowhere" does not exist' in ended.err
+
+
+# audit
+
+
+async def test_an_audit_that_holds_ends_well(
+    environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = await open_hotel(kafka_settings, database)
+
+    plain = await run(environment, "audit", "--holds")
+    machine = await run(environment, "audit", "--json")
+
+    assert (plain.status, plain.out) == (0, ""), plain.err
+    assert f"The audit holds ({len(hotel.log)} events, 10 bookings, 12 nights)." in plain.err
+    assert machine.status == 0, machine.err
+    (line,) = machine.out.splitlines()
+    assert json.loads(line)["audit"] == "ok"
+
+
+async def test_an_audit_that_fails_names_each_problem_on_a_line(
+    environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    await open_hotel(kafka_settings, database)
+    await change_ledger(database, f"update inventory set booked_count = 1 where room_id = 1 and date = '{FIRST}'")
+
+    plain = await run(environment, "audit")
+    machine = await run(environment, "audit", "--json")
+
+    named = [
+        f"I2: room 1, night {FIRST}: inventory counts 1 booked and 0 reserved, bookings sum to 3 booked and 0 reserved",
+        f"I6: room 1, night {FIRST}: booked_count is 1 in the ledger and 3 by the log",
+    ]
+    assert (plain.status, plain.out.splitlines()) == (1, named), plain.err
+    assert "The audit failed: I2, I6" in plain.err
+    found = json.loads(machine.out)
+    assert machine.status == 1
+    assert (found["audit"], found["problems"]) == ("failed", named)
+    assert found["checks"] == {"I1": "ok", "I2": "failed", "I5": "ok", "I6": "failed"}
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "KAFKA_URL", "TOPIC_PREFIX"])
+async def test_an_audit_that_cannot_be_made_is_no_failed_audit(variable: str, environment: dict[str, str]) -> None:
+    nowhere = {
+        "DATABASE_URL": "postgresql://nobody:nothing@127.0.0.1:1/nowhere",
+        "KAFKA_URL": "127.0.0.1:1",
+        "TOPIC_PREFIX": "nowhere.",
+    }
+
+    ended = await run({**environment, variable: nowhere[variable]}, "audit", "--json")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert "The audit could not be made:" in ended.err
+
+
+# new-incarnation
+
+
+async def begin_life(database: DatabaseSettings, topic: str) -> int:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        return await incarnation(connection, topic, "the broker's id")
+
+
+async def test_a_new_incarnation_is_begun_only_when_the_operator_means_it(
+    environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    topic = kafka_settings.topic_prefix + "booking.commands"
+    before = await begin_life(database, topic)
+
+    asked = await run(environment, "new-incarnation", "booking.commands")
+    unchanged = await begin_life(database, topic)
+    done = await run(environment, "new-incarnation", "booking.commands", "--yes")
+    after = await begin_life(database, topic)
+
+    assert asked.status == 2
+    assert f"A new incarnation of {topic} makes every consumer of it leave its cursors" in asked.err
+    assert "Nothing was done: add --yes to do it." in asked.err
+    assert unchanged == before
+    assert done.status == 0, done.err
+    assert after > before
+    assert f"{topic} is in its life number {after} now." in done.err
+
+
+async def test_a_topic_that_nobody_has_read_has_no_incarnation_to_leave(
+    environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    known = kafka_settings.topic_prefix + "booking.events"
+    await begin_life(database, known)
+
+    ended = await run(environment, "new-incarnation", "booking.comands", "--yes")
+
+    assert ended.status == 1
+    assert "No worker has read a topic" in ended.err
+    assert f"Known: {known}." in ended.err
+
+
+# help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "explained"),
+    [
+        ((), "bring its schema up to date"),
+        (("migrate",), "Repeatable"),
+        (("audit",), "0 <= booked + reserved <= total"),
+        (("new-incarnation",), "Go on with a log that was cut or replaced under its cursors"),
+    ],
+)
+def test_help_explains_what_each_command_does(arguments: tuple[str, ...], explained: str) -> None:
+    ended = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "100"})
+
+    assert ended.exit_code == 0
+    assert explained in " ".join(ended.stdout.split())
