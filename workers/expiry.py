@@ -64,7 +64,7 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, pa
         while True:
             seconds = await timer.sweep()
             # After an outage a sweep may be long; the database is left some time to work off what it found.
-            await asyncio.sleep(max(POLL_SECONDS, 4 * seconds))
+            await asyncio.sleep(max(POLL_SECONDS, seconds))
 
 
 class _Asked(NamedTuple):

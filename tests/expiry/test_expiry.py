@@ -9,8 +9,9 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from aiokafka import AIOKafkaConsumer
 
-from storage.holds import _DUE_HOLDS, FIRST, due_holds
+from storage.holds import _DUE_HOLDS, FIRST, due_holds, take_lead
 from storage.settings import DatabaseSettings
 from tests.support.log import Log, open_log
 from tests.support.stack import Server, name_of
@@ -18,8 +19,10 @@ from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.commands import ExpireHold
 from topics.envelope import decode_envelope, decode_value
+from topics.reading import open_reader, partitions_of
 from topics.settings import KafkaSettings
 from workers import expiry
+from workers.database import connect
 
 Ledger = psycopg.AsyncConnection[Any]
 DUE = "now() - interval '1 minute'"
@@ -64,13 +67,6 @@ async def hold(ledger: Ledger, first: int, last: int, deadline: str = DUE, statu
         " select lpad(to_hex(n), 32, '0')::uuid, 1, n %% 50, '2027-05-01', '2027-05-02', 1, %s, 'prepaid', 1, 'EUR',"
         f" {deadline}, 1, now(), now() from generate_series(%s::integer, %s) n",
         (status, first, last),
-    )
-
-
-async def end(ledger: Ledger, bookings: list[UUID]) -> None:
-    """End holds as the rooms' owners do."""
-    await ledger.execute(
-        "update booking set status = 'EXPIRED', hold_expires_at = null where id = any(%s)", (bookings,)
     )
 
 
@@ -151,6 +147,14 @@ async def test_the_timer_that_stands_by_takes_over(
             await wait_until(lambda: asked(log))
 
 
+async def test_a_leader_that_is_frozen_loses_the_lead(database: DatabaseSettings) -> None:
+    async with await connect(database, "frozen") as frozen, await connect(database, "awake") as awake:
+        assert await take_lead(frozen, silent_seconds=0.5)
+        assert not await take_lead(awake, silent_seconds=30)
+
+        await wait_until(lambda: take_lead(awake, silent_seconds=30))
+
+
 async def test_a_hold_is_asked_for_again_while_it_is_not_ended_and_ever_more_rarely(
     log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,18 +179,35 @@ async def test_ten_thousand_holds_that_ended_during_an_outage_are_ended_in_bound
     monkeypatch.setattr(expiry, "MOST_AWAITED", 3_000)
     await hold(ledger, 1, 10_000, deadline="now() - n * interval '0.3 second'")
 
-    async with timer(log, database):
-        await wait_until(lambda: _end_what_is_asked(log, ledger), 30)
+    async with owner_of_all_rooms(log, ledger) as counts, timer(log, database):
+        await wait_until(lambda: len(counts) == 10_000, 30)
 
-    counts = bookings(await asked(log))
-    assert len(counts) == 10_000
     assert max(counts.values()) <= 2
 
 
-async def _end_what_is_asked(log: Log, ledger: Ledger) -> bool:
-    await end(ledger, [command.booking_id for _, command in await asked(log)])
-    found = await ledger.execute("select count(*) from booking where status = 'RESERVED'")
-    return await found.fetchone() == (0,)
+@asynccontextmanager
+async def owner_of_all_rooms(log: Log, ledger: Ledger) -> AsyncIterator[Counter[UUID]]:
+    """End what is asked for as it is asked for; yield how often each booking was."""
+    counts: Counter[UUID] = Counter()
+
+    async def work(consumer: AIOKafkaConsumer) -> None:
+        while True:
+            fetched = await consumer.getmany(timeout_ms=100)
+            ended = [
+                UUID(decode_envelope(record.headers).subject) for records in fetched.values() for record in records
+            ]
+            counts.update(ended)
+            await ledger.execute(
+                "update booking set status = 'EXPIRED', hold_expires_at = null where id = any(%s)", (ended,)
+            )
+
+    async with open_reader(log.settings) as consumer:
+        consumer.assign(await partitions_of(log.settings, log.settings.topic(BOOKING_COMMANDS)))
+        await consumer.seek_to_beginning()
+        task = asyncio.create_task(work(consumer))
+        yield counts
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def test_holds_of_a_room_whose_owner_is_away_do_not_keep_others_waiting(

@@ -8,10 +8,18 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.payments.desk import ROOM, Desk, payment_requested, refund_requested
+from tests.support.stack import Server
 from topics.commands import ClosePayment, ConfirmPayment, DeclinePayment
 from topics.events import BookingCancelled, BookingConfirmed, BookingExpired
+from topics.settings import KafkaSettings
 from topics.values import CancelReason
 from workers.role import Unreadable
+
+
+@pytest.fixture
+def kafka_settings(kafka: Server) -> KafkaSettings:
+    """The consumer is called directly here: no topics are needed."""
+    return KafkaSettings(_env_file=None, kafka_url=kafka.url)
 
 
 def session_webhook(booking_id: UUID, type: str, *, attempt: int = 1, **changes: Any) -> bytes:
