@@ -37,9 +37,10 @@ async def hasty(house: House) -> AsyncIterator[str]:
     """Start a second ingress, whose holds end after a few seconds; return its address."""
     port = free_port()
     environment = {**os.environ, **house.system.environment(), "HOLD_SECONDS": str(SHORT_HOLD_SECONDS)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ingress", "--port", str(port), env=environment, stderr=asyncio.subprocess.DEVNULL
-    )
+    with (house.system.logs / "hasty.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ingress", "--port", str(port), env=environment, stderr=log
+        )
     url = f"http://127.0.0.1:{port}"
 
     async def ready() -> bool:

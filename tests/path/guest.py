@@ -177,7 +177,7 @@ class House:
     async def stripe(self, method: str, path: str, json: Any = None) -> Any:
         """Speak to the stand-in's own interface."""
         async with self.session.request(method, self.system.stripe_url + path, json=json) as response:
-            return await response.json()
+            return await response.json() if response.content_type == "application/json" else None
 
     async def money(self, booking_id: str) -> tuple[int, int]:
         """Return what was captured and what went back for the booking, in minor units, as the stand-in counts it."""

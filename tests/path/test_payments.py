@@ -15,16 +15,21 @@ async def faults(house: House, *rules: dict[str, Any]) -> None:
     await house.stripe("POST", "/_sandbox/faults", json=list(rules))
 
 
+async def release(house: House) -> None:
+    """Let the webhooks go that were held back."""
+    await house.stripe("DELETE", "/_sandbox/faults")
+
+
 async def waiting_for_payment(house: House, guest: Guest, room: Room) -> tuple[str, str]:
     booking = await guest.booked(room)
     return booking, await guest.checkout(booking)
 
 
 async def expired_with_a_page(house: House, hasty: str, *, total: int = 1) -> tuple[Guest, Room, str]:
-    """A booking whose payment was made within its hold, while the news of it comes after the hold ended."""
+    """A booking whose payment was made within its hold, while the news of it is held back until `release`."""
     guest, room = await house.guest(hasty), await house.room(total=total)
     booking, page = await waiting_for_payment(house, guest, room)
-    await faults(house, {"match": COMPLETED, "fault": "webhook_delay", "seconds": 8})
+    await faults(house, {"match": COMPLETED, "fault": "webhook_reorder"})
     assert await guest.pay(page) == 303
     await guest.becomes(booking, "EXPIRED", seconds=30)
     return guest, room, booking
@@ -94,6 +99,8 @@ async def session_of(house: House, booking: str) -> str:
 async def test_a_payment_after_the_hold_ended_has_the_room_if_it_is_still_free(house: House, hasty: str) -> None:
     guest, _, booking = await expired_with_a_page(house, hasty)
 
+    await release(house)
+
     await guest.becomes(booking, "CONFIRMED", seconds=40)
 
     assert await house.money(booking) == (24_000, 0)
@@ -103,6 +110,8 @@ async def test_a_payment_after_the_hold_ended_goes_back_if_the_room_is_gone(hous
     guest, room, booking = await expired_with_a_page(house, hasty)
     other = await house.guest()
     assert (await other.book(room)).status == 201
+
+    await release(house)
 
     await house.eventually(
         "select count(*) = 1 as so from refund where booking_id = %s and status = 'succeeded'", booking, seconds=40
@@ -145,10 +154,11 @@ async def test_a_cancelled_confirmed_booking_is_refunded_once(house: House) -> N
 async def test_a_payment_of_a_booking_that_was_cancelled_meanwhile_goes_back(house: House) -> None:
     guest, room = await house.guest(), await house.room()
     booking, page = await waiting_for_payment(house, guest, room)
-    await faults(house, {"match": COMPLETED, "fault": "webhook_delay", "seconds": 2})
+    await faults(house, {"match": COMPLETED, "fault": "webhook_reorder"})
     await guest.pay(page)
 
     assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
+    await release(house)
 
     await house.eventually(
         "select count(*) = 1 as so from refund where booking_id = %s and status = 'succeeded'", booking
