@@ -1,6 +1,7 @@
 """`python -m benchmarks.row_locks`: runs the baseline until it is told to stop."""
 
 import asyncio
+import gc
 import signal
 from typing import Annotated
 
@@ -28,6 +29,8 @@ async def _serve(port: int) -> None:
     app = create_app(IngressSettings(), DatabaseSettings())
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
+    gc.collect()
+    gc.freeze()
     try:
         await web.TCPSite(runner, "127.0.0.1", port, backlog=_BACKLOG).start()
         print(READY_LINE, flush=True)

@@ -11,8 +11,9 @@ from aiohttp import web
 from benchmarks.row_locks.sessions import Sessions, StatementFailed
 from ingress.acceptance import InitBooking, accept_stay, earliest_check_in
 from ingress.answers import answer
+from ingress.bodies import decoded_body
 from ingress.booking_ids import BookingIds
-from ingress.problems import Problem, decoded_body
+from ingress.problems import Problem
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -22,7 +23,7 @@ FIRST_NIGHT = earliest_check_in() + timedelta(days=30)
 
 
 @pytest.fixture
-async def service(database: DatabaseSettings) -> AsyncIterator[TestClient]:
+async def service(database: DatabaseSettings) -> AsyncIterator[TestClient[Any, Any]]:
     async with TestClient(TestServer(create_app(SETTINGS, database))) as client:
         client.session.headers["Authorization"] = f"Bearer {Tokens(SETTINGS).issue(1, ['GUEST'])}"
         yield client
@@ -38,7 +39,7 @@ async def open_nights(database: DatabaseSettings, nights: int, total: int) -> No
             )
 
 
-async def ask(service: TestClient, check_in: date, nights: int) -> int:
+async def ask(service: TestClient[Any, Any], check_in: date, nights: int) -> int:
     body = {
         "hotel_id": 1,
         "room_id": ROOM,
@@ -59,7 +60,9 @@ async def taken(database: DatabaseSettings) -> list[tuple[int, int]]:
         return await found.fetchall()
 
 
-async def test_the_baseline_sells_a_room_exactly_its_stock(service: TestClient, database: DatabaseSettings) -> None:
+async def test_the_baseline_sells_a_room_exactly_its_stock(
+    service: TestClient[Any, Any], database: DatabaseSettings
+) -> None:
     await open_nights(database, nights=1, total=20)
 
     answers = Counter(await asyncio.gather(*(ask(service, FIRST_NIGHT, 1) for _ in range(60))))
@@ -68,7 +71,9 @@ async def test_the_baseline_sells_a_room_exactly_its_stock(service: TestClient, 
     assert await taken(database) == [(20, 20)]
 
 
-async def test_a_stay_that_finds_one_night_taken_takes_none(service: TestClient, database: DatabaseSettings) -> None:
+async def test_a_stay_that_finds_one_night_taken_takes_none(
+    service: TestClient[Any, Any], database: DatabaseSettings
+) -> None:
     await open_nights(database, nights=4, total=10)
 
     overlapping = [ask(service, FIRST_NIGHT + timedelta(days=number % 2), 3) for number in range(40)]
@@ -81,7 +86,7 @@ async def test_a_stay_that_finds_one_night_taken_takes_none(service: TestClient,
     assert [booked for _, booked in nights][1:3] == [10, 10]
 
 
-async def test_nobody_books_without_a_token(service: TestClient, database: DatabaseSettings) -> None:
+async def test_nobody_books_without_a_token(service: TestClient[Any, Any], database: DatabaseSettings) -> None:
     await open_nights(database, nights=1, total=1)
     del service.session.headers["Authorization"]
 

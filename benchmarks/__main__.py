@@ -1,0 +1,75 @@
+"""`python -m benchmarks`: measures, on this machine, what the design promises."""
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Annotated, Final
+
+import typer
+import uvloop
+
+from benchmarks import against_row_locks, latency, load, page
+from benchmarks.extent import Extent
+from benchmarks.lines import Line, as_json
+from benchmarks.stage import BenchmarkFailed, say
+from sandbox import kafka, postgres
+from sandbox.spawning import StartFailed
+
+BENCHMARKS: Final[Mapping[str, Callable[[Extent], AsyncIterator[Line]]]] = {
+    "hot": against_row_locks.hot,
+    "spread": against_row_locks.spread,
+    "latency": latency.latency,
+    "kill": latency.kill,
+    "memory": against_row_locks.memory,
+}
+_QUICK: Final = Extent(seconds=1.0, runs=1, kills=1)
+
+
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help=f"Which: {', '.join(BENCHMARKS)}; all unless named.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="The length of one run.")] = Extent().seconds,
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Once and for a second: tells that it works, no more.")
+    ] = False,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the figures to docs/performance.md.")] = False,
+) -> None:
+    """Measure the system beside the row-lock baseline: JSON lines on stdout, what goes on on stderr.
+
+    Every benchmark starts a broker, a database, a worker and an ingress of its own and stops them. Nothing else should
+    run meanwhile. The load comes from wrk, which must be installed.
+    """
+    wanted = names or list(BENCHMARKS)
+    unknown = [name for name in wanted if name not in BENCHMARKS]
+    if unknown:
+        raise typer.BadParameter(f"no benchmark is called {', '.join(unknown)}: {', '.join(BENCHMARKS)}")
+    if write_docs and (quick or set(wanted) != set(BENCHMARKS)):
+        raise typer.BadParameter("--write-docs needs the whole of it: no names, no --quick")
+    for reason in (load.missing(), kafka.available(), postgres.available()):
+        if reason is not None:
+            say(reason)
+            raise typer.Exit(1)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    lines = uvloop.run(_measure(wanted, _QUICK if quick else Extent(seconds=seconds)))
+    if write_docs:
+        page.write(lines)
+
+
+async def _measure(names: list[str], extent: Extent) -> list[Line]:
+    lines: list[Line] = []
+    for name in names:
+        say(f"{name}: starting a system of its own")
+        try:
+            async for line in BENCHMARKS[name](extent):
+                print(as_json(line), flush=True)
+                lines.append(line)
+        except (BenchmarkFailed, StartFailed) as failure:
+            say(f"{name}: {failure}")
+            raise typer.Exit(1) from None
+    return lines
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,71 @@
+"""`python -m benchmarks.empty_worker`: the workers' own Faust agent, reading the same log, with nothing to do.
+
+What it costs is what Faust, its Kafka client and our transport cost a worker.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import faust
+import uvloop
+from psycopg import AsyncConnection
+
+from storage.settings import DatabaseSettings
+from topics.catalogue import BOOKING_COMMANDS, Topic
+from topics.envelope import Outgoing
+from topics.settings import KafkaSettings
+from workers import agent
+from workers.__main__ import _collect_garbage_seldom, _configure_logging
+from workers.role import Role, Run
+
+
+class _Reader:
+    """A consumer of the commands whose work is never asked for."""
+
+    name = "nothing"
+    topics: tuple[Topic, ...] = (BOOKING_COMMANDS,)
+
+    def forget(self) -> None:
+        """Know nothing, as before."""
+
+    async def handle(self, _: AsyncConnection, runs: Sequence[Run]) -> list[list[Outgoing]]:
+        """Decide nothing."""
+        return [[] for _ in runs]
+
+
+class _NoWork:
+    """Stands in the place of `workers.runs.Runs`: takes every batch as done."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    async def take_over(self, _: Iterable[Any]) -> dict[Any, int]:
+        return {}
+
+    async def carry_out(self, batches: Iterable[Any]) -> dict[Any, int]:
+        for _ in batches:
+            pass
+        return {}
+
+    async def settle(self) -> None: ...
+
+    async def hand_over(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def main() -> None:
+    """Run until told to stop."""
+    _configure_logging()
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    # The agent is the one that is measured; what it hands its records to is all that differs.
+    setattr(agent, "Runs", _NoWork)  # noqa: B010 - the types forbid it, rightly: nobody else may
+    app = agent.build_app(Role("nothing", (_Reader(),)), KafkaSettings(), DatabaseSettings())
+    worker = faust.Worker(app, loglevel="WARNING", override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None
+    _collect_garbage_seldom()
+    worker.execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()

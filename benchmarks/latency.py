@@ -1,0 +1,65 @@
+"""`latency` and `kill`: how long a consumer waits for a command's event, on quiet days and when a worker dies."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Final
+
+from benchmarks.extent import Extent
+from benchmarks.flow import flow
+from benchmarks.lines import Figure, Line, percentile
+from benchmarks.stage import WORKER, Rooms, Stage, say, stage
+
+#: Commands a second, with the most that p50 and p99 should be, in ms.
+RATES: Final = {200: (12.0, 30.0), 1000: (25.0, None)}
+MOST_WAIT_SECONDS: Final = 3.0
+_COMMANDS_UNDER_KILLS_PER_S: Final = 100
+_CALM_SECONDS: Final = 2.0
+_POLL_SECONDS: Final = 0.02
+
+
+async def latency(extent: Extent) -> AsyncIterator[Line]:
+    """Yield the median and the 99th percentile at each rate."""
+    rooms = Rooms.on_sale(count=200, nights=30)
+    async with stage(rooms, ingress=False) as ours:
+        for per_s, (most_p50, most_p99) in RATES.items():
+            async with flow(ours.kafka, rooms) as commands:
+                await commands.go_on(per_s, extent.warm_up_seconds)
+                await commands.until_all_are_seen()
+                commands.waits.clear()
+                await commands.go_on(per_s, extent.seconds)
+                await commands.until_all_are_seen()
+            waits = [wait * 1000 for wait in commands.waits]
+            for name, share, target in (("p50", 0.5, most_p50), ("p99", 0.99, most_p99)):
+                value = round(percentile(waits, share), 1)
+                yield Figure(benchmark=f"latency.{per_s}_per_s.{name}", value=value, unit="ms", target=target)
+
+
+async def kill(extent: Extent) -> AsyncIterator[Line]:
+    """Yield the longest that any booking waited while a worker with a name was killed -9 and started again."""
+    rooms = Rooms.on_sale(count=200, nights=30)
+    async with stage(rooms, ingress=False) as ours, flow(ours.kafka, rooms) as commands:
+        sending = asyncio.create_task(commands.go_on(_COMMANDS_UNDER_KILLS_PER_S))
+        for number in range(1, extent.kills + 1):
+            await asyncio.sleep(_CALM_SECONDS)
+            await _kill(ours)
+            say(f"kill: {number} of {extent.kills}; longest wait until now {max(commands.waits):.2f} s")
+        await asyncio.sleep(_CALM_SECONDS)
+        sending.cancel()
+        await asyncio.wait([sending])
+        await commands.until_all_are_seen()
+        longest = round(max(commands.waits), 2)
+    yield Figure(benchmark="kill.longest_wait", value=longest, unit="s", target=MOST_WAIT_SECONDS)
+
+
+async def _kill(ours: Stage) -> None:
+    """Kill the worker from outside, as a lack of memory would; return when its replacement decides."""
+    pid = ours.system.pid(WORKER)
+    os.kill(pid, signal.SIGKILL)
+    worker = ours.system.supervisor[WORKER]
+    while not (worker.running and worker.pid != pid):
+        await asyncio.sleep(_POLL_SECONDS)
+    before = await ours.decided()
+    while await ours.decided() == before:
+        await asyncio.sleep(_POLL_SECONDS)

@@ -1,0 +1,80 @@
+"""What a benchmark tells: one JSON object a line, and whether its targets are met."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Closed loop against the row locks: medians of the runs. Rates are decided bookings a second."""
+
+    benchmark: str
+    clients: int
+    ours_per_s: int
+    row_locks_per_s: int
+    ratio: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One measured value. A target is the most that it should be; None where it only explains another."""
+
+    benchmark: str
+    value: float
+    unit: str
+    target: float | None = None
+
+
+Line: TypeAlias = Comparison | Figure
+
+LEAST_RATIO: Final = {"hot": 4.0, "spread": 1.8}
+MOST_P99_MS: Final = 25.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goal:
+    """A target beside what was measured."""
+
+    what: str
+    measured: float
+    unit: str
+    target: float
+    kind: Literal["least", "most"]
+
+    @property
+    def met(self) -> bool:
+        """Whether the target was reached."""
+        return self.measured >= self.target if self.kind == "least" else self.measured <= self.target
+
+    @property
+    def verdict(self) -> str:
+        """`met`, or by how much it was missed."""
+        return "met" if self.met else f"missed by {abs(self.measured - self.target) / self.target:.0%}"
+
+
+def as_json(line: Line) -> str:
+    """Return the line as it is printed."""
+    told: dict[str, Any] = asdict(line)
+    return json.dumps(told)
+
+
+def goals(line: Line) -> list[Goal]:
+    """Return the targets that a line is about."""
+    if isinstance(line, Figure):
+        if line.target is None:
+            return []
+        return [Goal(what=line.benchmark, measured=line.value, unit=line.unit, target=line.target, kind="most")]
+    name = line.benchmark
+    return [
+        Goal(what=f"{name}: ratio", measured=line.ratio, unit="x", target=LEAST_RATIO[name], kind="least"),
+        Goal(what=f"{name}: p99 of the 202", measured=line.p99_ms, unit="ms", target=MOST_P99_MS, kind="most"),
+    ]
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the value below which `share` (0 to 1) of the values lie, the nearest that was measured."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(share * len(ordered)))]

@@ -1,0 +1,92 @@
+"""Writes what was measured into docs/performance.md, between the words that people wrote."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from benchmarks.lines import Comparison, Figure, Goal, Line, goals
+from sandbox.kafka import jars
+from sandbox.postgres.server import _program
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "performance.md"
+BEGINS: Final = "<!-- Figures: written by `python -m benchmarks --write-docs`. -->"
+ENDS: Final = "<!-- End of the figures. -->"
+
+
+def write(lines: Sequence[Line]) -> None:
+    """Replace the figures on the page; raises ValueError when their place is not marked."""
+    text = PAGE.read_text()
+    before, begins, rest = text.partition(BEGINS)
+    _, ends, after = rest.partition(ENDS)
+    if not begins or not ends:
+        raise ValueError(f"{PAGE} does not mark where the figures go")
+    figures = "\n".join(_figures(lines))
+    PAGE.write_text(f"{before}{BEGINS}\n\n{figures}\n\n{ENDS}{after}")
+
+
+def _figures(lines: Sequence[Line]) -> Iterator[str]:
+    yield from _circumstances()
+    yield ""
+    yield from _comparisons([line for line in lines if isinstance(line, Comparison)])
+    yield ""
+    yield from _targets([goal for line in lines for goal in goals(line)])
+    yield ""
+    yield from _explanations([line for line in lines if isinstance(line, Figure) and line.target is None])
+
+
+def _circumstances() -> Iterator[str]:
+    memory_gb = psutil.virtual_memory().total / 1e9
+    yield f"Measured on {datetime.now(UTC):%Y-%m-%d} by `make bench ARGS=--write-docs`, everything on one machine:"
+    yield ""
+    yield f"- {os.cpu_count()} cores ({_processor()}), {memory_gb:.0f} GB of memory, {platform.system()}"
+    yield f"- Python {platform.python_version()}, {_postgres_version()}, Apache Kafka {jars.version()}, {_wrk()}"
+
+
+def _comparisons(lines: Sequence[Comparison]) -> Iterator[str]:
+    yield "| 64 clients | ours, decided/s | row locks, decided/s | ratio | p50 of our 202 | p99 of our 202 |"
+    yield "|---|---|---|---|---|---|"
+    for line in lines:
+        rates = f"{line.ours_per_s:,} | {line.row_locks_per_s:,} | {line.ratio:.2f}"
+        yield f"| `{line.benchmark}` | {rates} | {line.p50_ms:.1f} ms | {line.p99_ms:.1f} ms |"
+
+
+def _targets(found: Sequence[Goal]) -> Iterator[str]:
+    yield "| target | wanted | measured | |"
+    yield "|---|---|---|---|"
+    for goal in found:
+        wanted = f"at {goal.kind} {goal.target:g} {goal.unit}"
+        yield f"| {goal.what} | {wanted} | {goal.measured:g} {goal.unit} | {goal.verdict} |"
+
+
+def _explanations(lines: Sequence[Figure]) -> Iterator[str]:
+    yield "Where the time goes:"
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    for line in lines:
+        yield f"| `{line.benchmark}` | {line.value:g} {line.unit} |"
+
+
+def _processor() -> str:
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _postgres_version() -> str:
+    told = subprocess.run([_program("postgres"), "--version"], capture_output=True, text=True, check=True)
+    return told.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
+
+
+def _wrk() -> str:
+    # It ends with a failure after telling.
+    told = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout
+    return " ".join(told.split()[:2])

@@ -1,0 +1,196 @@
+"""The system that a benchmark runs on: broker, database and workers of its own, with rooms on sale.
+
+Each benchmark has a fresh one, in a folder on the disk of the checkout: a commit must cost what it costs.
+"""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+from uuid import uuid4
+
+import psycopg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import SecretStr
+
+from ingress.acceptance import earliest_check_in
+from ingress.settings import IngressSettings
+from ingress.tokens import Tokens
+from sandbox.system import Plan, System
+from topics.catalogue import BOOKING_COMMANDS
+from topics.commands import OpenInventory
+from topics.envelope import command_record
+from topics.producer import open_producer
+from topics.settings import KafkaSettings
+from workers.decisions.inventory import MOST_ROOMS
+
+WORKER: Final = "reservations-1"
+SOURCE: Final = "innkeeper/benchmarks"
+HOTEL: Final = 1
+USER: Final = 1
+#: More than a run asks for, so that every request sells; the most that a room can have.
+STOCK: Final = MOST_ROOMS
+_FOLDER: Final = Path(".sandbox")
+_PATIENCE_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.005
+
+
+class BenchmarkFailed(Exception):
+    """What was measured is not what was meant to be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rooms:
+    """Which rooms are on sale, all of one hotel, numbered from 1: their nights from a day on."""
+
+    count: int
+    nights: int
+    first_night: date
+
+    @classmethod
+    def on_sale(cls, count: int, nights: int) -> "Rooms":
+        """Return rooms on sale from a day on that is good for booking."""
+        return cls(count=count, nights=nights, first_night=earliest_check_in() + timedelta(days=30))
+
+
+class Stage:
+    """A running system, and what a benchmark asks of its log and its ledger."""
+
+    def __init__(self, system: System, ledger: psycopg.AsyncConnection[Any], reader: AIOKafkaConsumer) -> None:
+        self.system = system
+        self.ledger = ledger
+        self.kafka = kafka_of(system)
+        self._reader = reader
+        self._topic = self.kafka.topic(BOOKING_COMMANDS)
+
+    async def put_on_sale(self, rooms: Rooms) -> None:
+        """Describe the hotel and its rooms, and open their nights by commands on the log."""
+        await self.ledger.execute("insert into hotel (name, city, currency, active) values ('', '', 'EUR', true)")
+        await self.ledger.execute(
+            "insert into room (hotel_id, type, base_price_minor, total_count, capacity)"
+            " select %s, '', 10000, %s, 2 from generate_series(1, %s)",
+            (HOTEL, STOCK, rooms.count),
+        )
+        commands = [
+            OpenInventory(
+                room_id=room_id,
+                hotel_id=HOTEL,
+                first_night=rooms.first_night,
+                end_night=rooms.first_night + timedelta(days=rooms.nights),
+                total_count=STOCK,
+                price_minor=10_000,
+                currency="EUR",
+            )
+            for room_id in range(1, rooms.count + 1)
+        ]
+        async with open_producer(self.kafka, client_id="innkeeper-benchmarks") as producer:
+            await producer.send_all(
+                command_record(self._topic, command, id=uuid4().hex, source=SOURCE, time=datetime.now(UTC))
+                for command in commands
+            )
+        await self.until_decided()
+
+    async def until_decided(self) -> float:
+        """Wait until every command on the log is decided; when (monotonic) the last decision was seen.
+
+        Raises:
+            BenchmarkFailed: nothing moves any more.
+        """
+        seen, seen_at = -1, monotonic()
+        while True:
+            decided = await self.decided()
+            if decided != seen:
+                seen, seen_at = decided, monotonic()
+            if decided == await self.written():
+                return seen_at
+            if monotonic() - seen_at > _PATIENCE_SECONDS:
+                raise BenchmarkFailed(f"nothing was decided for {_PATIENCE_SECONDS:.0f} s; {decided} commands are")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def decided(self) -> int:
+        """Return how many commands are decided: the ledger's cursors, as offsets begin at 0."""
+        return int(
+            await self.number(
+                "select coalesce(sum(applied + 1), 0) from log_cursor where consumer = 'reservations' and topic = %s",
+                self._topic,
+            )
+        )
+
+    async def written(self) -> int:
+        """Return how many commands stand on the log."""
+        partitions = [TopicPartition(self._topic, number) for number in range(self.kafka.topic_partitions)]
+        ends = await self._reader.end_offsets(partitions)
+        return sum(ends.values())
+
+    async def number(self, query: str, *parameters: object) -> int:
+        """Return the one number that a query answers with."""
+        return await number(self.ledger, query, *parameters)
+
+
+async def number(connection: psycopg.AsyncConnection[Any], query: str, *parameters: object) -> int:
+    """Return the one number that a query answers with."""
+    row = await (await connection.execute(query.encode(), parameters)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@asynccontextmanager
+async def stage(rooms: Rooms, *, ingress: bool) -> AsyncIterator[Stage]:
+    """Start a system with one reservations worker, put the rooms on sale, and stop all of it afterwards.
+
+    The folder with its logs is kept when something fails.
+    """
+    _FOLDER.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=_FOLDER))
+    plan = Plan(
+        folder=folder,
+        workers={"reservations": 1},
+        ingress=ingress,
+        stripe=False,
+        own_servers=True,
+        quiet=True,
+    )
+    try:
+        async with System(plan) as system, _open(system) as opened:
+            await opened.put_on_sale(rooms)
+            yield opened
+    except BaseException:
+        say(f"the logs are kept in {folder / 'logs'}")
+        raise
+    shutil.rmtree(folder)
+
+
+@asynccontextmanager
+async def _open(system: System) -> AsyncIterator[Stage]:
+    reader = AIOKafkaConsumer(bootstrap_servers=system.kafka_url, client_id="innkeeper-benchmarks")
+    async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as ledger:
+        try:
+            await reader.start()
+            yield Stage(system, ledger, reader)
+        finally:
+            await reader.stop()
+
+
+def kafka_of(system: System) -> KafkaSettings:
+    """Return how the system's log is reached."""
+    return KafkaSettings(_env_file=None, kafka_url=system.kafka_url)
+
+
+def token_of(system: System) -> str:
+    """Return an access token that the system's ingress, and the baseline with its key, believe."""
+    secret = SecretStr(system.environment()["JWT_SECRET_KEY"])
+    settings = IngressSettings(_env_file=None, jwt_secret_key=secret, access_token_minutes=24 * 60)
+    return Tokens(settings).issue(USER, ["GUEST"])
+
+
+def say(line: str) -> None:
+    """Tell what goes on, on stderr."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
