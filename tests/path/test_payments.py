@@ -26,10 +26,20 @@ async def waiting_for_payment(house: House, guest: Guest, room: Room) -> tuple[s
 
 
 async def expired_with_a_page(house: House, hasty: str, *, total: int = 1) -> tuple[Guest, Room, str]:
-    """A booking whose payment was made within its hold, while the news of it is held back until `release`."""
+    """A booking that was paid within its hold, while nothing tells us of it until `release`."""
     guest, room = await house.guest(hasty), await house.room(total=total)
     booking, page = await waiting_for_payment(house, guest, room)
-    await faults(house, {"match": COMPLETED, "fault": "webhook_reorder"})
+    await faults(
+        house,
+        {"match": COMPLETED, "fault": "webhook_reorder"},
+        {
+            "match": "POST /v1/checkout/sessions/*/expire",
+            "fault": "status",
+            "status": 503,
+            "saved": False,
+            "times": None,
+        },
+    )
     assert await guest.pay(page) == 303
     await guest.becomes(booking, "EXPIRED", seconds=30)
     return guest, room, booking
