@@ -63,8 +63,8 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, pa
         timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
         while True:
             seconds = await timer.sweep()
-            # After an outage a sweep may be long; the database is left some time to work off what it found.
-            await asyncio.sleep(max(POLL_SECONDS, seconds))
+            # After an outage a sweep may be long; the rooms' owners are left some time to work off what it found.
+            await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
 
 
 class _Asked(NamedTuple):
