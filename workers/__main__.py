@@ -1,11 +1,13 @@
 """Starts one worker of a role: `python -m workers reservations`."""
 
 import asyncio
+import contextlib
 import gc
 import logging
+import signal
 import sys
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 import faust
 import typer
@@ -60,7 +62,16 @@ def expiry(name: Name = None) -> None:
     from workers.expiry import run
 
     _configure_logging()
-    uvloop.run(run(KafkaSettings(), DatabaseSettings(), name=name or "expiry"))
+    uvloop.run(_until_terminated(run(KafkaSettings(), DatabaseSettings(), name=name or "expiry")))
+
+
+async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
+    """Run until SIGTERM or Ctrl-C, and let the work tidy up."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 def _run(build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | None) -> None:
@@ -85,7 +96,7 @@ def _collect_garbage_seldom() -> None:
 def _configure_logging() -> None:
     """Log to stderr; Faust and the Kafka client only when something is wrong."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for library in ("faust", "mode", "aiokafka"):
+    for library in ("faust", "mode", "aiokafka", "httpx", "stripe"):
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
