@@ -20,7 +20,7 @@ class Partition:
         self.last = 0
         self.heard: dict[int, int] = {}
         self.missing: set[int] = set()
-        self.waiting: list[tuple[int, Any]] = []
+        self.waiting: list[tuple[int, str, str, bytes]] = []
 
 
 class Retelling:
@@ -58,29 +58,32 @@ class Retelling:
         ledger_sequence = self._ledger_sequences.get(partition, 0)
         for record in records:
             self.events += 1
-            sequence = self._next_sequence(partition, known, record)
+            headers = dict(record.headers)
+            sequence = self._next_sequence(partition, known, record, headers)
             if sequence is None:
                 continue
+            kind = headers.get("ce_type", b"").decode(errors="replace")
+            time = headers.get("ce_time", b"").decode(errors="replace")
             if sequence > ledger_sequence:
-                known.waiting.append((sequence, record))
+                known.waiting.append((sequence, kind, time, record.value))
             else:
-                self._tell(partition, sequence, record)
+                self._story.tell(partition, sequence, kind, time, record.value)
 
     def tell_the_rest(self) -> None:
         """Tell the events that the ledger had not decided yet when it was read."""
         for partition, known in self._partitions.items():
-            for sequence, record in known.waiting:
-                self._tell(partition, sequence, record)
+            for event in known.waiting:
+                self._story.tell(partition, *event)
             known.waiting.clear()
 
-    def _next_sequence(self, partition: int, known: Partition, record: Any) -> int | None:
+    def _next_sequence(self, partition: int, known: Partition, record: Any, headers: Mapping[str, bytes]) -> int | None:
         """Return the event's sequence, or None when it is a double or has none."""
-        header = _header(record, "ce_sequence")
+        header = headers.get("ce_sequence", b"")
         if not header.isdigit():
             self._disordered(partition, record, "a record without a sequence")
             return None
         sequence = int(header)
-        fingerprint = hash((_header(record, "ce_id"), _header(record, "ce_type"), record.value))
+        fingerprint = hash((headers.get("ce_id"), headers.get("ce_type"), record.value))
         if known.heard.setdefault(sequence, fingerprint) != fingerprint:
             self._disordered(partition, record, f"sequence {sequence} is there twice, as different events")
         if sequence == known.last + 1:
@@ -103,15 +106,3 @@ class Retelling:
 
     def _disordered(self, partition: int, record: Any, sentence: str) -> None:
         self._report.add("I6", f"partition {partition}, offset {record.offset}: {sentence}")
-
-    def _tell(self, partition: int, sequence: int, record: Any) -> None:
-        kind = _header(record, "ce_type").decode(errors="replace")
-        time = _header(record, "ce_time").decode(errors="replace")
-        self._story.tell(partition, sequence, kind, time, record.value)
-
-
-def _header(record: Any, name: str) -> bytes:
-    for key, value in record.headers:
-        if key == name:
-            return bytes(value)
-    return b""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -373,11 +374,10 @@ def _or(new: Any, old: Any) -> Any:
     return old if new is None else new
 
 
-def _days(first: str, end: str) -> Iterator[str]:
-    day, stop = date.fromisoformat(first), date.fromisoformat(end)
-    while day < stop:
-        yield day.isoformat()
-        day += timedelta(days=1)
+@lru_cache(maxsize=10_000)
+def _days(first: str, end: str) -> tuple[str, ...]:
+    start = date.fromisoformat(first)
+    return tuple((start + timedelta(days=n)).isoformat() for n in range((date.fromisoformat(end) - start).days))
 
 
 def _milliseconds(time: str | None) -> int | None:
