@@ -8,18 +8,21 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 _encode: Final = msgspec.json.Encoder().encode
-_JSON: Final = {
-    "Content-Type": "application/json",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Server": "innkeeper",
-}
+_JSON: Final = CIMultiDict(
+    {
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Server": "innkeeper",
+    }
+)
+_EMPTY: Final = CIMultiDict({"Server": "innkeeper"})
 
 
 def answer(status: int, body: object, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return an answer with this body as JSON."""
-    # A CIMultiDict is taken as it is; any other mapping would be copied into one.
-    all_headers = CIMultiDict(_JSON)
+    # A copy of a CIMultiDict is cheap, and an answer takes one as it is.
+    all_headers = _JSON.copy()
     if headers is not None:
         all_headers.update(headers)
     return web.Response(body=_encode(body), status=status, headers=all_headers)
@@ -27,7 +30,7 @@ def answer(status: int, body: object, headers: Mapping[str, str] | None = None) 
 
 def no_content(headers: Mapping[str, str] | None = None) -> web.Response:
     """Return an answer without a body."""
-    all_headers = CIMultiDict({"Server": "innkeeper"})
+    all_headers = _EMPTY.copy()
     if headers is not None:
         all_headers.update(headers)
     return web.Response(status=204, headers=all_headers)

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from ingress.auth import Accounts
+from ingress.bodies import LARGEST_BODY_BYTES
 from ingress.booking_ids import BookingIds
 from ingress.bookings import Bookings
 from ingress.broker import Broker
@@ -23,8 +24,6 @@ from ingress.webhooks import Webhooks
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
 from topics.settings import KafkaSettings
-
-LARGEST_BODY_BYTES: Final = 64 * 1024
 
 DATABASE: Final = web.AppKey("DATABASE", Database)
 BROKER: Final = web.AppKey("BROKER", Broker)

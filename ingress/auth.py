@@ -6,9 +6,10 @@ import msgspec
 from aiohttp import web
 
 from ingress.answers import answer
+from ingress.bodies import decoded_body
 from ingress.database import Database
 from ingress.passwords import Passwords, refuse_unhashable
-from ingress.problems import Problem, decoded_body
+from ingress.problems import Problem
 from ingress.tokens import Tokens
 from storage import accounts
 

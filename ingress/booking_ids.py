@@ -28,7 +28,8 @@ class BookingIds:
     """Issues ids and recognises them. `key` is secret and the same for every ingress process."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        # Copying it is cheaper than starting from the key each time.
+        self._keyed = hmac.new(key, digestmod="sha256")
         self._count = itertools.count(secrets.randbits(34))
 
     @classmethod
@@ -51,5 +52,6 @@ class BookingIds:
         return hmac.compare_digest(given.to_bytes(5, "big"), self._hash(open_part, user_id).to_bytes(5, "big"))
 
     def _hash(self, open_part: int, user_id: int) -> int:
-        message = open_part.to_bytes(16, "big") + user_id.to_bytes(8, "big")
-        return int.from_bytes(hmac.digest(self._key, message, "sha256")[:5], "big")
+        keyed = self._keyed.copy()
+        keyed.update(open_part.to_bytes(16, "big") + user_id.to_bytes(8, "big"))
+        return int.from_bytes(keyed.digest()[:5], "big")

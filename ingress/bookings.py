@@ -24,13 +24,14 @@ from ingress.acceptance import (
     earliest_check_in,
 )
 from ingress.answers import answer, no_content
+from ingress.bodies import decoded, decoded_body, read
 from ingress.booking_ids import BookingIds
 from ingress.broker import Broker
 from ingress.commands import Commands, IdempotencyKeys, Ids, new_command_id, seconds_to_wait
 from ingress.database import Database
 from ingress.hotels import Rooms
 from ingress.money import decimal
-from ingress.problems import Problem, decoded, decoded_body
+from ingress.problems import Problem
 from ingress.tokens import Caller, Tokens
 from ingress.waiters import Waiters
 from storage import accounts, reads
@@ -143,7 +144,7 @@ class Bookings:
         )
         event = await self._sent(request, command, ids.command_id)
         if event is None:
-            return _accepted(ids.booking_id, _Pending(id=ids.booking_id, **msgspec.structs.asdict(wanted)))
+            return _accepted(ids.command_id, _pending_stay(ids.booking_id, wanted))
         return await self._decided_stay(event, ids.booking_id, caller, request)
 
     async def add_guests(self, request: web.Request) -> web.Response:
@@ -169,7 +170,7 @@ class Bookings:
         )
         event = await self._sent(request, command, ids.command_id)
         if event is None:
-            return _accepted(booking.id, _status_in_words(booking))
+            return _accepted(str(booking.id), _status_in_words(booking))
         _raise_if_refused(event)
         return await self._booking_now(booking.id, caller, 200, request)
 
@@ -180,7 +181,7 @@ class Bookings:
         command = RequestPayment(room_id=booking.room_id, booking_id=booking.id, user_id=caller.user_id)
         event = await self._sent(request, command, command_id)
         if event is None:
-            return _accepted(booking.id, _status_in_words(booking))
+            return _accepted(str(booking.id), _status_in_words(booking))
         _raise_if_refused(event)
         async with self._database.reading() as connection:
             now = await reads.own_booking(connection, booking.id, caller.user_id) or booking
@@ -194,7 +195,7 @@ class Bookings:
         command = CancelBooking(room_id=booking.room_id, booking_id=booking.id, user_id=caller.user_id)
         event = await self._sent(request, command, command_id)
         if event is None:
-            return _accepted(booking.id, _status_in_words(booking))
+            return _accepted(str(booking.id), _status_in_words(booking))
         _raise_if_refused(event)
         return no_content(_applied(request))
 
@@ -274,7 +275,7 @@ class Bookings:
 
     async def _about(self, request: web.Request, caller: Caller) -> tuple[BookingRow, str]:
         """Return the booking that a request without a body is about, and the id of its command."""
-        body = await request.read()
+        body = await read(request)
         if body:
             decoded(body, _no_body)
         booking = await self._own(request, caller)
@@ -308,6 +309,17 @@ class _Pending(msgspec.Struct, frozen=True, kw_only=True):
     rooms_count: int
 
 
+def _pending_stay(booking_id: UUID, wanted: InitBooking) -> _Pending:
+    return _Pending(
+        id=booking_id,
+        hotel_id=wanted.hotel_id,
+        room_id=wanted.room_id,
+        check_in_date=wanted.check_in_date,
+        check_out_date=wanted.check_out_date,
+        rooms_count=wanted.rooms_count,
+    )
+
+
 async def _nothing_to_accept() -> None:
     """Whether it may be done is for the room's owner to say."""
 
@@ -323,7 +335,7 @@ def _booking_id(request: web.Request) -> UUID:
         raise Problem(404, "no such booking") from None
 
 
-def _accepted(booking_id: UUID, body: object) -> web.Response:
+def _accepted(booking_id: str, body: object) -> web.Response:
     return answer(202, body, {"Location": f"/v1/bookings/{booking_id}/status", "Retry-After": "1"})
 
 

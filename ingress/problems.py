@@ -5,9 +5,8 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeVar
+from typing import Final
 
-import msgspec
 from aiohttp import web
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,7 +24,6 @@ _DETAILS: Final = {
     405: "method not allowed",
     413: "the body is larger than 64 KB",
 }
-T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -58,25 +56,6 @@ def unavailable(what: str, *, retry_after_seconds: int = 1) -> Problem:
         f"{what} is away; nothing was done, try again",
         headers={"Retry-After": str(retry_after_seconds)},
     )
-
-
-async def decoded_body(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
-    """Read the request's body.
-
-    Raises:
-        Problem: 400 when it is not JSON, 422 when it is not what the decoder wants.
-    """
-    return decoded(await request.read(), decoder)
-
-
-def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Read JSON. Raises as `decoded_body`."""
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise Problem(422, str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Problem(400, "the body is not JSON") from None
 
 
 @web.middleware

@@ -12,8 +12,9 @@ from aiohttp import web
 from stripe import SignatureVerificationError, WebhookSignature
 
 from ingress.answers import answer
+from ingress.bodies import decoded, read
 from ingress.broker import Broker
-from ingress.problems import Problem, decoded
+from ingress.problems import Problem
 from topics.catalogue import STRIPE_WEBHOOKS
 from topics.envelope import Outgoing
 from topics.settings import KafkaSettings
@@ -56,7 +57,7 @@ class Webhooks:
 
     async def stripe(self, request: web.Request) -> web.Response:
         """Take one webhook: 200 when the broker has it, 400 when Stripe did not sign it, 503 without a broker."""
-        body = await request.read()
+        body = await read(request)
         verify(body, request.headers.get("Stripe-Signature"), self._secrets)
         event = decoded(body, _stripe_event)
         headers = [("content-type", b"application/json")]

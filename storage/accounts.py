@@ -55,7 +55,7 @@ class Claim:
 
 async def email_is_known(connection: AsyncConnection, email: str) -> bool:
     """Whether an account has this e-mail address, in whatever case."""
-    found = await connection.execute(select(AppUser.id).where(func.lower(AppUser.email) == email.lower()))
+    found = await connection.execute(select(AppUser.id).where(func.lower(AppUser.email) == func.lower(email)))
     return found.first() is not None
 
 
@@ -84,7 +84,9 @@ async def find_login(connection: AsyncConnection, email: str) -> Login | None:
     """Return what a login with this e-mail address is compared with, or None when nobody has it."""
     row = (
         await connection.execute(
-            select(AppUser.id, AppUser.password_hash, AppUser.roles).where(func.lower(AppUser.email) == email.lower())
+            select(AppUser.id, AppUser.password_hash, AppUser.roles).where(
+                func.lower(AppUser.email) == func.lower(email)
+            )
         )
     ).first()
     return None if row is None else Login(user_id=row.id, password_hash=row.password_hash, roles=row.roles)
