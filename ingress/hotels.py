@@ -44,14 +44,11 @@ class Rooms:
         return self._facts[room_id]
 
     async def _read(self) -> None:
-        if self._reading is None:
+        # One that is done may be of no use to us; and to wait for it would let nobody else run.
+        if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read_wanted())
-            self._reading.add_done_callback(self._done_reading)
         # The reading is everybody's: one request that goes away must not end it.
         await asyncio.shield(self._reading)
-
-    def _done_reading(self, _: asyncio.Task[None]) -> None:
-        self._reading = None
 
     async def _read_wanted(self) -> None:
         fresh = time.monotonic() < self._good_until
