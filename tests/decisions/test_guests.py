@@ -52,6 +52,10 @@ def test_the_same_guests_once_payment_was_asked_for_change_nothing() -> None:
     given(*WAITING).when(ADD_GUESTS).then(repeated(ADD_GUESTS, BookingStatus.PAYMENTS_PENDING))
 
 
+def test_the_same_guests_once_the_stay_is_paid_change_nothing() -> None:
+    given(*BOUGHT).when(ADD_GUESTS).then(repeated(ADD_GUESTS, BookingStatus.CONFIRMED))
+
+
 def test_nobody_is_not_a_guest() -> None:
     nobody = but(ADD_GUESTS, guest_ids=())
     given(*HELD).when(nobody).then(refused(nobody, Refusal.NO_GUESTS, BookingStatus.RESERVED))

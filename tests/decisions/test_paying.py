@@ -292,6 +292,13 @@ def test_a_wrong_amount_buys_nothing_and_the_right_one_still_does() -> None:
     story.when(wrong).then(repeated(wrong, BookingStatus.CONFIRMED))
 
 
+def test_after_a_wrong_amount_the_spent_session_is_followed_by_another() -> None:
+    wrong = but(PAY, amount_minor=1)
+    story = given(*PAYABLE).when(wrong).then(but(SENT_BACK, amount_minor=1, reason=RefundReason.WRONG_AMOUNT))
+    story.with_booking(ADAS, session_id=None, failure=RefundReason.WRONG_AMOUNT.value)
+    story.when(REQUEST_PAYMENT).then(but(ASKED, attempt=2))
+
+
 def test_money_for_a_booking_that_is_not_there_goes_back() -> None:
     given(OPENED).when(PAY).then(but(SENT_BACK, reason=RefundReason.UNKNOWN_BOOKING))
 
