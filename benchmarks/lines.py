@@ -1,6 +1,7 @@
 """What a benchmark tells: one JSON object a line, and whether its targets are met."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -75,6 +76,6 @@ def goals(line: Line) -> list[Goal]:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Return the value below which `share` (0 to 1) of the values lie, the nearest that was measured."""
+    """Return the smallest of the values that at least `share` (0 to 1) of them do not exceed."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, round(share * len(ordered)))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -3,14 +3,14 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import psutil
 
-from benchmarks.lines import Comparison, Figure, Goal, Line, goals
+from benchmarks.lines import LEAST_RATIO, Comparison, Figure, Line, goals
 from sandbox.kafka import jars
 from sandbox.postgres.server import _program
 
@@ -35,9 +35,9 @@ def _figures(lines: Sequence[Line]) -> Iterator[str]:
     yield ""
     yield from _comparisons([line for line in lines if isinstance(line, Comparison)])
     yield ""
-    yield from _targets([goal for line in lines for goal in goals(line)])
+    yield from _targets(lines)
     yield ""
-    yield from _explanations([line for line in lines if isinstance(line, Figure) and line.target is None])
+    yield from _costs([line for line in lines if isinstance(line, Figure)])
 
 
 def _circumstances() -> Iterator[str]:
@@ -56,21 +56,38 @@ def _comparisons(lines: Sequence[Comparison]) -> Iterator[str]:
         yield f"| `{line.benchmark}` | {rates} | {line.p50_ms:.1f} ms | {line.p99_ms:.1f} ms |"
 
 
-def _targets(found: Sequence[Goal]) -> Iterator[str]:
+def _targets(lines: Sequence[Line]) -> Iterator[str]:
     yield "| target | wanted | measured | |"
     yield "|---|---|---|---|"
-    for goal in found:
-        wanted = f"at {goal.kind} {goal.target:g} {goal.unit}"
-        yield f"| {goal.what} | {wanted} | {goal.measured:g} {goal.unit} | {goal.verdict} |"
-
-
-def _explanations(lines: Sequence[Figure]) -> Iterator[str]:
-    yield "Where the time goes:"
-    yield ""
-    yield "| | |"
-    yield "|---|---|"
     for line in lines:
-        yield f"| `{line.benchmark}` | {line.value:g} {line.unit} |"
+        for goal in goals(line):
+            wanted = f"at {goal.kind} {goal.target:g} {goal.unit}"
+            yield f"| {goal.what} | {wanted} | {goal.measured:g} {goal.unit} | {goal.verdict} |"
+        if isinstance(line, Figure) and line.target is None and ".cpu." not in line.benchmark:
+            yield f"| {line.benchmark} | | {line.value:g} {line.unit} | |"
+
+
+def _costs(lines: Sequence[Figure]) -> Iterator[str]:
+    yield "Where the CPU goes, in us for one booking, with its share:"
+    yield ""
+    for side, told in (("cpu", "ours"), ("row_locks.cpu", "row locks")):
+        for name in LEAST_RATIO:
+            start = f"{name}.{side}."
+            parts = {
+                line.benchmark.removeprefix(start): line.value for line in lines if line.benchmark.startswith(start)
+            }
+            if parts:
+                yield f"- `{name}`, {told}: {_shares(parts)}"
+
+
+def _shares(parts: Mapping[str, float]) -> str:
+    total = sum(value for part, value in parts.items() if "." not in part)
+    words = []
+    for part, value in parts.items():
+        inside, _, of_it = part.partition(".")
+        name = f"of {inside} at most {of_it}" if of_it else part
+        words.append(f"{name} {value:.0f} ({value / total:.0%})")
+    return f"{', '.join(words)}; together {total:.0f}"
 
 
 def _processor() -> str:

@@ -49,7 +49,7 @@ class _RowLocks:
         self._booking_ids = BookingIds.with_key_from(settings.jwt_secret_key.get_secret_value())
         self._hold_seconds = b"%d" % settings.hold_seconds
 
-    async def init(self, request: web.Request) -> web.Response:
+    async def init(self, request: web.Request) -> web.StreamResponse:
         """Book: 201 with the amount, 409 when a night is not free."""
         try:
             caller = self._tokens.caller(request)

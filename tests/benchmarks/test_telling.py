@@ -1,0 +1,78 @@
+"""What the benchmarks print and write: lines for programs, a page for people."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import page
+from benchmarks.lines import Comparison, Figure, Line, as_json, goals, percentile
+from benchmarks.load import Bodies
+from benchmarks.stage import Rooms
+
+SLOW = Comparison(
+    benchmark="hot", clients=64, ours_per_s=3000, row_locks_per_s=1500, ratio=2.0, p50_ms=10.0, p99_ms=20.0
+)
+LINES: list[Line] = [
+    SLOW,
+    Figure(benchmark="hot.cpu.worker", value=150.0, unit="us/booking"),
+    Figure(benchmark="hot.cpu.kafka", value=50.0, unit="us/booking"),
+    Figure(benchmark="hot.cpu.worker.faust", value=30.0, unit="us/booking"),
+    Figure(benchmark="kill.longest_wait", value=2.0, unit="s", target=3.0),
+]
+
+
+def test_a_comparison_and_a_figure_have_the_keys_that_programs_read() -> None:
+    comparison, figure = (json.loads(as_json(line)) for line in (SLOW, LINES[-1]))
+
+    assert list(comparison) == [
+        "benchmark",
+        "clients",
+        "ours_per_s",
+        "row_locks_per_s",
+        "ratio",
+        "p50_ms",
+        "p99_ms",
+    ]
+    assert list(figure) == ["benchmark", "value", "unit", "target"]
+
+
+def test_a_missed_target_tells_by_how_much() -> None:
+    assert [goal.verdict for goal in goals(SLOW)] == ["missed by 50%", "met"]
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    assert percentile([float(value) for value in range(100, 0, -1)], 0.99) == 99.0
+    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+
+
+def test_the_page_keeps_its_words_and_gets_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "performance.md"
+    file.write_text(f"Before.\n\n{page.BEGINS}\n\nold figures\n\n{page.ENDS}\n\nAfter.\n")
+    monkeypatch.setattr(page, "PAGE", file)
+    monkeypatch.setattr(page, "_circumstances", lambda: iter(["On a machine."]))
+
+    page.write(LINES)
+
+    text = file.read_text()
+    assert text.startswith("Before.\n")
+    assert text.endswith("After.\n")
+    assert "old figures" not in text
+    assert "| `hot` | 3,000 | 1,500 | 2.00 | 10.0 ms | 20.0 ms |" in text
+    assert "| hot: ratio | at least 4 x | 2 x | missed by 50% |" in text
+    assert "worker 150 (75%), kafka 50 (25%), of worker at most faust 30 (15%); together 200" in text
+
+
+def test_the_page_that_we_have_marks_where_its_figures_go() -> None:
+    text = page.PAGE.read_text()
+
+    assert text.count(page.BEGINS) == text.count(page.ENDS) == 1
+
+
+def test_each_hot_run_asks_for_one_night_that_no_run_before_it_sold(tmp_path: Path) -> None:
+    bodies = Bodies(tmp_path, Rooms.on_sale(count=1, nights=30), one_night=True)
+
+    asked = [bodies.for_next_run().read_text().splitlines() for _ in range(3)]
+
+    assert [len(run) for run in asked] == [1, 1, 1]
+    assert len({run[0] for run in asked}) == 3
