@@ -1,6 +1,7 @@
 """Shows one booking's whole way: starts everything, books and pays as a guest would, and tells each hop."""
 
 import asyncio
+import contextlib
 import random
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from sandbox.guest import Guest, Unexpected
 from sandbox.hops import Hops, LogWatch, watching
 from sandbox.seed import HOTELS, NotOpened, SeededRoom, seed
 from sandbox.system import Plan, System
-from sandbox.up import Broker, in_foreground, possible_broker
+from sandbox.up import INTERRUPTED, Broker, in_foreground, possible_broker
 from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings
 
@@ -44,11 +45,11 @@ def demo(
     console.print("Starting the broker, PostgreSQL, a stand-in for Stripe, the workers and the ingress ...")
     console.print(f"[dim]their logs are in {escape(str(data / 'logs'))}[/]", highlight=False)
     show = partial(_show, console=console, began=monotonic(), leave=leave)
-    raise typer.Exit(asyncio.run(in_foreground(System(plan), show)))
+    raise typer.Exit(asyncio.run(in_foreground(System(plan), show, interrupted=INTERRUPTED)))
 
 
 async def _show(system: System, *, console: Console, began: float, leave: bool) -> int:
-    kafka = KafkaSettings(kafka_url=system.kafka_url)
+    kafka = KafkaSettings(kafka_url=system.kafka_url, kafka_idempotent=system.idempotent)
     database = DatabaseSettings(database_url=SecretStr(system.database_url))
     console.print(f"All parts answer after {monotonic() - began:.1f} s.")
     try:
@@ -65,7 +66,7 @@ async def _show(system: System, *, console: Console, began: float, leave: bool) 
     console.print("\n[bold green]Confirmed.[/]")
     if not leave:
         _tell_where(system, console, rooms[0], booking_id)
-        await asyncio.Event().wait()
+        await _until_interrupted()
     return 0
 
 
@@ -108,6 +109,12 @@ def _stay(room: SeededRoom) -> dict[str, object]:
         "check_out_date": (check_in + timedelta(days=_NIGHTS)).isoformat(),
         "rooms_count": 1,
     }
+
+
+async def _until_interrupted() -> None:
+    """Wait for Ctrl-C or SIGTERM, which is how a demo that has shown everything is meant to end."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
 
 
 def _tell_where(system: System, console: Console, room: SeededRoom, booking_id: UUID) -> None:

@@ -26,7 +26,7 @@ from sandbox.kills import Killer
 from sandbox.system import Plan, System, say
 from sandbox.trace import TraceStep, command_id, read_trace
 from sandbox.trace_totals import totals
-from sandbox.up import give_up_for, in_foreground
+from sandbox.up import INTERRUPTED, give_up_for, in_foreground
 from storage.audit import audit
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS
@@ -35,7 +35,6 @@ from topics.producer import open_producer
 from topics.settings import KafkaSettings
 
 SOURCE: Final = "innkeeper/trace"
-INTERRUPTED: Final = 130
 _SENT_TOGETHER: Final = 4000
 _LINGER_MS: Final = 5
 _POLL_SECONDS: Final = 0.05

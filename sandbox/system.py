@@ -108,6 +108,11 @@ class System:
         return os.environ["KAFKA_URL"] if self.kafka is None else self.kafka.url
 
     @property
+    def idempotent(self) -> bool:
+        """Whether the broker takes an idempotent producer."""
+        return not isinstance(self.kafka, Tansu)
+
+    @property
     def database_url(self) -> str:
         """The database, ours or that of `DATABASE_URL`."""
         return os.environ["DATABASE_URL"] if self.postgres is None else self.postgres.url
@@ -257,13 +262,12 @@ class System:
 
     def environment(self) -> dict[str, str]:
         """What every program of ours finds in its environment; for programs of a test too."""
-        idempotent = not isinstance(self.kafka, Tansu)
         partitions = self.plan.partitions
         return {
             "ENVIRONMENT": "development",
             "DATABASE_URL": self.database_url,
             "KAFKA_URL": self.kafka_url,
-            "KAFKA_IDEMPOTENT": str(idempotent).lower(),
+            "KAFKA_IDEMPOTENT": str(self.idempotent).lower(),
             **({} if partitions is None else {"TOPIC_PARTITIONS": str(partitions)}),
             "STRIPE_API_KEY": STRIPE_KEY,
             "STRIPE_API_URL": self.stripe_url,

@@ -14,6 +14,9 @@ from sandbox import kafka, postgres, tansu
 from sandbox.spawning import StartFailed
 from sandbox.system import ONE_OF_EACH, FolderInUse, Plan, System, say
 
+#: The exit status of a program that was interrupted before it had done its work.
+INTERRUPTED = 130
+
 
 class Broker(StrEnum):
     """What carries the log."""
