@@ -6,12 +6,14 @@ import json
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+
+from tests.pipeline.log import command_headers
 
 FIRST_NIGHT: Final = date(2030, 3, 1)
 NIGHTS: Final = 10
@@ -136,16 +138,7 @@ class Clerk:
 
     async def _write(self, id: str, wire: str, fields: dict[str, Any]) -> None:
         """Produce a command until the broker acknowledges it; a try that failed may stand on the log all the same."""
-        headers = [
-            ("ce_specversion", b"1.0"),
-            ("content-type", b"application/json"),
-            ("ce_id", id.encode()),
-            ("ce_type", wire.encode()),
-            ("ce_source", b"tests/clerk"),
-            ("ce_subject", str(fields.get("booking_id", f"room/{fields['room_id']}")).encode()),
-            ("ce_time", datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()),
-            ("ce_correlationid", id.encode()),
-        ]
+        headers = command_headers(id, wire, fields)
         await self._produce(str(fields["room_id"]).encode(), json.dumps(fields).encode(), headers)
         self.acknowledged[id] += 1
 

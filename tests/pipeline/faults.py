@@ -1,7 +1,7 @@
 """Faults: what can be done to a running system, and when, as a seed says.
 
-The names are those of the design's table: F1 ingress, F2 reservations, F3 payments, F5 projections, F6 workers that
-come, go and freeze, F7 broker, F8 database.
+The names are those of the design's table: F1 ingress, F2 reservations, F3 payments, F4 expiry, F5 projections,
+F6 workers that come, go and freeze, F7 broker, F8 database.
 """
 
 import asyncio
@@ -34,33 +34,91 @@ class Fault:
     at_seconds: float
     kind: str
     part: str
+    family: str = ""
     seconds: float = 0.0
     failpoint: str | None = None
 
     def __str__(self) -> str:
         lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
         where = f" at {self.failpoint}" if self.failpoint else ""
-        return f"{self.at_seconds:5.1f} s: {self.kind} {self.part}{where}{lasting}"
+        return f"{self.at_seconds:5.1f} s {self.family}: {self.kind} {self.part}{where}{lasting}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Menu:
-    """A kind of fault: what may be harmed, and at which failpoints."""
+class Dish:
+    """A kind of fault, under its name in the design's table: what may be harmed, for how long, at which failpoints."""
 
+    family: str
     kind: str
     parts: Sequence[str]
     seconds: tuple[float, float] = (0.0, 0.0)
     failpoints: Sequence[str] = ()
 
-    def choose(self, chance: random.Random, at_seconds: float) -> Fault:
+    def serve(self, chance: random.Random, at_seconds: float) -> Fault:
         """Return one fault of this kind."""
         return Fault(
             at_seconds=at_seconds,
+            family=self.family,
             kind=self.kind,
             part=chance.choice(self.parts),
             seconds=round(chance.uniform(*self.seconds), 2),
             failpoint=f"{chance.choice(self.failpoints)}:{chance.randint(1, 5)}" if self.failpoints else None,
         )
+
+
+OWNERS: Final = ("reservations-1", "reservations-2")
+MENU: Final = (
+    Dish(family="F1", kind="failpoint", parts=["ingress"], failpoints=["ingress.before_produce", "ingress.after_ack"]),
+    Dish(family="F1", kind="kill", parts=["ingress"]),
+    Dish(
+        family="F2",
+        kind="failpoint",
+        parts=OWNERS,
+        failpoints=["reservations.in_batch", "reservations.after_commit", "reservations.after_publish"],
+    ),
+    Dish(family="F2", kind="kill", parts=OWNERS),
+    Dish(
+        family="F3",
+        kind="failpoint",
+        parts=["payments-1"],
+        failpoints=["payments.before_call", "payments.after_call", "payments.after_record", "payments.after_produce"],
+    ),
+    Dish(family="F4", kind="kill", parts=["expiry-1"]),
+    Dish(family="F5", kind="kill", parts=["projections-1"]),
+    Dish(family="F6", kind="freeze", parts=OWNERS, seconds=FREEZE_SECONDS),
+    Dish(family="F6", kind="leave", parts=OWNERS),
+    Dish(family="F7", kind="away", parts=["kafka"], seconds=(0.0, 4.0)),
+    Dish(family="F8", kind="sessions", parts=["postgres"]),
+    Dish(family="F8", kind="restart", parts=["postgres"], seconds=(0.0, 2.0)),
+    Dish(family="F8", kind="away", parts=["postgres"], seconds=(0.0, 2.0)),
+)
+#: How long after a fault of a family the next fault comes, at least: broker and database need a moment.
+_PAUSE_SECONDS: Final = {"F7": 5.0, "F8": 2.5}
+_FIRST_AT_SECONDS: Final = 1.5
+_QUIET_END_SECONDS: Final = 1.0
+
+
+def schedule(seed: int, seconds: float) -> list[Fault]:
+    """Return the faults of a run: one of each family in any order, again and again while there is time."""
+    chance = random.Random(seed)
+    faults: list[Fault] = []
+    at_seconds = _FIRST_AT_SECONDS
+    while at_seconds < seconds - _QUIET_END_SECONDS:
+        for dish in _one_of_each(chance):
+            fault = dish.serve(chance, round(at_seconds, 2))
+            if at_seconds + fault.seconds < seconds - _QUIET_END_SECONDS:
+                faults.append(fault)
+                at_seconds += _PAUSE_SECONDS.get(dish.family, 1.0) + chance.uniform(0.0, 1.5)
+        at_seconds += 0.5
+    return faults
+
+
+def _one_of_each(chance: random.Random) -> list[Dish]:
+    """Return a dish of each family in any order; the long freeze first, so that the others fall into it."""
+    families = sorted({dish.family for dish in MENU})
+    dishes = [chance.choice([dish for dish in MENU if dish.family == family]) for family in families]
+    chance.shuffle(dishes)
+    return sorted(dishes, key=lambda dish: dish.kind != "freeze")
 
 
 async def harm(system: System, fault: Fault) -> None:

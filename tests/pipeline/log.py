@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -15,6 +16,7 @@ class Entry(NamedTuple):
 
     partition: int
     offset: int
+    timestamp_ms: int
     key: bytes
     value: bytes
     headers: dict[str, bytes]
@@ -46,6 +48,20 @@ class Entry(NamedTuple):
         return found
 
 
+def command_headers(id: str, wire: str, fields: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+    """Return the headers of a command, written out by hand."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("content-type", b"application/json"),
+        ("ce_id", id.encode()),
+        ("ce_type", wire.encode()),
+        ("ce_source", b"tests/pipeline"),
+        ("ce_subject", str(fields.get("booking_id", f"room/{fields['room_id']}")).encode()),
+        ("ce_time", datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()),
+        ("ce_correlationid", id.encode()),
+    ]
+
+
 async def ends(kafka_url: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
     """Return the offset after the last record of every partition of the topics."""
     consumer = AIOKafkaConsumer(*topics, bootstrap_servers=kafka_url, group_id=None)
@@ -74,7 +90,8 @@ async def read(kafka_url: str, topic: str) -> list[Entry]:
             while await _behind(consumer, until):
                 for records in (await consumer.getmany(timeout_ms=500)).values():
                     entries += [
-                        Entry(r.partition, r.offset, r.key or b"", r.value or b"", dict(r.headers)) for r in records
+                        Entry(r.partition, r.offset, r.timestamp, r.key or b"", r.value or b"", dict(r.headers))
+                        for r in records
                     ]
         return sorted(entries, key=lambda entry: (entry.partition, entry.offset))
     finally:

@@ -1,4 +1,4 @@
-"""What must be true of log and ledger after a direct load, worked out by hand: SQL and a consumer of its own.
+"""What must be true of log, ledger and money after a load, worked out by hand: SQL and a consumer of its own.
 
 It shares nothing with the workers: names of topics and tables, and the shape of messages, are written out here.
 """
@@ -15,7 +15,9 @@ from tests.pipeline.log import Entry
 COMMANDS: Final = "booking.commands"
 EVENTS: Final = "booking.events"
 LETTERS: Final = "dead.letters"
-#: What ends a booking's life, or makes it safe; one of these states is final once holds are ended.
+#: What answers a request for a stay, once.
+DECISIONS: Final = frozenset({"booking.reserved.v1", "booking.rejected.v1"})
+#: While a booking is in one of these it keeps rooms from others, and will end.
 HOLDING: Final = ("RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING")
 
 _MISCOUNTED: Final = """
@@ -79,6 +81,44 @@ async def oversold(database_url: str) -> list[str]:
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         rows = await connection.execute(_OVERSOLD, (list(HOLDING),))
         return [f"room {room} on {night}: {taken} of {total}" async for room, night, taken, total in rows]
+
+
+async def owed(database_url: str) -> list[str]:
+    """Return what the ledger says is still to be done: holds that live, and calls to Stripe."""
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        holds = await connection.execute("select count(*) from booking where status = any(%s)", (list(HOLDING),))
+        sessions = await connection.execute("select count(*) from checkout_session where next_attempt_at is not null")
+        refunds = await connection.execute("select count(*) from refund where next_attempt_at is not null")
+        counts = {"holds": holds, "sessions": sessions, "refunds": refunds}
+        return [f"{count} {what}" for what, rows in counts.items() for (count,) in await rows.fetchall() if count]
+
+
+async def unpaid_for(database_url: str, payments: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the bookings whose net money at Stripe is not their amount if CONFIRMED, else nothing."""
+    net: Counter[str] = Counter()
+    for payment in payments:
+        net[payment["metadata"].get("booking_id", "?")] += payment["captured_minor"] - payment["refunded_minor"]
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        rows = await connection.execute("select id::text, status, amount_minor from booking")
+        due = {id: amount if status == "CONFIRMED" else 0 async for id, status, amount in rows}
+    return [
+        f"{id}: {net[id]} at Stripe, {due.get(id)} due" for id in net.keys() | due.keys() if net[id] != due.get(id, 0)
+    ]
+
+
+def longest_wait_seconds(commands: Iterable[Entry], told: Mapping[int, Sequence[Entry]]) -> float:
+    """Return the longest time between a request for a stay and its decision, both as the broker's clock has them."""
+    asked: dict[str, int] = {}
+    for command in commands:
+        if command.type == "booking.reserve.v1":
+            asked.setdefault(command.id, command.timestamp_ms)
+    waits = [
+        event.timestamp_ms - asked[event.causation]
+        for events in told.values()
+        for event in events
+        if event.type in DECISIONS and event.causation in asked
+    ]
+    return max(waits, default=0) / 1000
 
 
 async def statuses(database_url: str) -> dict[str, str]:
@@ -147,10 +187,7 @@ def _in_order(commands: Iterable[str], causes: Sequence[str]) -> bool:
 def sold_again(told: Mapping[int, Sequence[Entry]]) -> list[str]:
     """Return the bookings that were decided more than once."""
     decisions = Counter(
-        event.body["booking_id"]
-        for events in told.values()
-        for event in events
-        if event.type in {"booking.reserved.v1", "booking.rejected.v1"}
+        event.body["booking_id"] for events in told.values() for event in events if event.type in DECISIONS
     )
     return [f"{booking} was decided {count} times" for booking, count in decisions.items() if count > 1]
 

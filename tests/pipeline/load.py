@@ -1,0 +1,332 @@
+"""Seeded guests who speak HTTP, and the list of what they were promised.
+
+A 2xx, or a refusal with the booking's id, is a promise. A cut connection or a 5xx promises nothing, unless the request
+is repeated with its Idempotency-Key until it is answered.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+
+GOOD_CARD: Final = "4242424242424242"
+BAD_CARD: Final = "4000000000000002"
+_PASSWORD: Final = "a password that nobody guesses 71"
+_FINAL: Final = frozenset({"REJECTED", "CONFIRMED", "CANCELLED", "EXPIRED"})
+#: Where a status may not go back to what comes before it. A late payment confirms what had expired.
+_ORDER: Final = (
+    "PENDING",
+    "RESERVED",
+    "GUESTS_ADDED",
+    "PAYMENTS_PENDING",
+    "EXPIRED",
+    "CONFIRMED",
+    "CANCELLED",
+    "REJECTED",
+)
+_REQUEST_SECONDS: Final = 15.0
+_LATE: Final = timedelta(days=5)
+_NIGHTS: Final = 10
+
+
+class Room(NamedTuple):
+    """A room type on sale, and how likely a guest is to want it."""
+
+    hotel_id: int
+    id: int
+    weight: float
+
+
+class Account(NamedTuple):
+    """Somebody who is logged in, with the guests that the account saved."""
+
+    token: str
+    guests: Sequence[int]
+
+
+class Reply(NamedTuple):
+    """An answer."""
+
+    status: int
+    body: dict[str, Any]
+
+
+@dataclass
+class Promises:
+    """What guests were told; the system is held to it."""
+
+    bookings: dict[str, float] = field(default_factory=dict)
+    keys: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    seen: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    paid: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    surprises: list[str] = field(default_factory=list)
+
+    def booked(self, booking_id: str, key: str | None) -> None:
+        """Note that a guest was told of a booking, maybe under an Idempotency-Key."""
+        self.bookings.setdefault(booking_id, time.time())
+        if key is not None:
+            self.keys[key].add(booking_id)
+
+    def saw(self, booking_id: str, status: str) -> None:
+        """Note a status that a guest was shown."""
+        if self.seen[booking_id][-1:] != [status]:
+            self.seen[booking_id].append(status)
+
+    def gone_back(self) -> list[str]:
+        """Return the bookings of which one guest saw a status go back."""
+        return [
+            f"{booking_id}: {' -> '.join(seen)}"
+            for booking_id, seen in self.seen.items()
+            if seen != sorted(seen, key=_ORDER.index)
+        ]
+
+    def broken_keys(self) -> list[str]:
+        """Return the Idempotency-Keys that stood for more than one booking."""
+        return [f"{key}: {', '.join(sorted(ids))}" for key, ids in self.keys.items() if len(ids) > 1]
+
+
+class Town:
+    """Everybody who may book: accounts, rooms, and where the system answers."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, stripe_url: str, rooms: Sequence[Room]) -> None:
+        self.http = http
+        self.url = url
+        self.stripe_url = stripe_url
+        self.rooms = rooms
+        self.accounts: list[Account] = []
+        self.promises = Promises()
+        self.first_day = self.today() + _LATE
+
+    @staticmethod
+    def today() -> date:
+        """Return the first night that may be on sale."""
+        return datetime.now(UTC).date()
+
+    async def settle(self, count: int) -> None:
+        """Sign people up."""
+        for number in range(count):
+            who = {"email": f"guest{number}-{time.time_ns()}@example.org", "password": _PASSWORD}
+            await self._post("/v1/auth/signup", who)
+            token = (await self._post("/v1/auth/login", who))["access_token"]
+            guests = [(await self._post("/v1/users/guests", {"name": name}, token))["id"] for name in ("Ana", "Bo")]
+            self.accounts.append(Account(token, guests))
+
+    async def live(self, seed: int, seconds: float, per_second: float, patience_seconds: float) -> None:
+        """Let guests come for so long, and wait until each has ended its story."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        stories: set[asyncio.Task[None]] = set()
+        number = 0
+        while (now := clock() - began) < seconds:
+            while number < now * per_second:
+                guest = Guest(
+                    self, random.Random(f"{seed}:{number}"), f"{seed}-{number}", began + seconds + patience_seconds
+                )
+                stories.add(asyncio.create_task(guest.story()))
+                number += 1
+            await asyncio.sleep(0.05)
+        for story in stories:
+            await story
+
+    async def _post(self, path: str, body: Mapping[str, Any], token: str | None = None) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with self.http.post(self.url + path, json=body, headers=headers) as response:
+            response.raise_for_status()
+            found: dict[str, Any] = await response.json()
+            return found
+
+
+class Guest:
+    """One guest with one booking in mind; gives up at `until` (the loop's time)."""
+
+    def __init__(self, town: Town, chance: random.Random, name: str, until: float) -> None:
+        self._town = town
+        self._chance = chance
+        self._name = name
+        self._until = until
+        self._account = chance.choice(town.accounts)
+        self._clock = asyncio.get_running_loop().time
+
+    async def story(self) -> None:
+        """Book, and then do one of the things that guests do."""
+        booking = await self._book()
+        if booking is None or await self._until_status(booking, {"RESERVED", *_FINAL}) != "RESERVED":
+            return
+        what = self._chance.random()
+        if what < 0.2:
+            return
+        if what < 0.35:
+            await self._command(booking, "cancel")
+            return
+        if not await self._name_guests(booking):
+            return
+        paid = await self._pay(booking, late=what > 0.95)
+        if paid and await self._until_status(booking, _FINAL) == "CONFIRMED" and what < 0.45:
+            await self._command(booking, "cancel")
+        await self._until_status(booking, _FINAL, look=3)
+
+    async def is_confirmed(self) -> bool:
+        """Book something that there is plenty of, pay, and tell whether the booking was confirmed in time."""
+        wish = {**self._wish(), "hotel_id": self._town.rooms[-1].hotel_id, "room_id": self._town.rooms[-1].id}
+        key = f"book-{self._name}"
+        reply = await self._ask("POST", "/v1/bookings/init", wish, key=key)
+        booking = None if reply is None else self._promised(reply, key)
+        if booking is None or await self._until_status(booking, {"RESERVED", *_FINAL}) != "RESERVED":
+            return False
+        if not await self._name_guests(booking) or not await self._pay(booking, late=False):
+            return False
+        return await self._until_status(booking, _FINAL) == "CONFIRMED"
+
+    async def _book(self) -> str | None:
+        """Ask for a stay until there is an answer; without a key there is one try."""
+        body = self._wish()
+        key = f"book-{self._name}" if self._chance.random() < 0.75 else None
+        reply = await self._ask("POST", "/v1/bookings/init", body, key=key, wait=self._chance.random() < 0.3)
+        if reply is None:
+            return None
+        booking = self._promised(reply, key)
+        if booking is not None and key is not None and self._chance.random() < 0.2:
+            again = await self._ask("POST", "/v1/bookings/init", body, key=key, wait=self._chance.random() < 0.3)
+            if again is not None:
+                self._promised(again, key)
+        return booking
+
+    def _promised(self, reply: Reply, key: str | None) -> str | None:
+        booking, status = reply.body.get("id"), reply.body.get("booking_status")
+        if reply.status not in {201, 202, 409} or booking is None or status is None:
+            self._town.promises.surprises.append(f"init: {reply.status} {reply.body}")
+            return None
+        self._town.promises.booked(booking, key)
+        if reply.status != 202:  # A 202 is about the request: it says PENDING also the second time.
+            self._town.promises.saw(booking, status)
+        return str(booking)
+
+    def _wish(self) -> dict[str, Any]:
+        town, chance = self._town, self._chance
+        (room,) = chance.choices(town.rooms, [room.weight for room in town.rooms])
+        first = chance.randrange(_NIGHTS - 1)
+        check_in = town.first_day + timedelta(days=first)
+        nights = chance.randint(1, min(3, _NIGHTS - first))
+        return {
+            "hotel_id": room.hotel_id,
+            "room_id": room.id,
+            "check_in_date": check_in.isoformat(),
+            "check_out_date": (check_in + timedelta(days=nights)).isoformat(),
+            "rooms_count": chance.choice([1, 1, 1, 2]),
+        }
+
+    async def _name_guests(self, booking: str) -> bool:
+        guests = list(self._account.guests[: self._chance.randint(1, 2)])
+        reply = await self._command(booking, "addGuests", guests)
+        return reply is not None and reply.status in {200, 202}
+
+    async def _pay(self, booking: str, *, late: bool) -> bool:
+        """Pay on the hosted page; a late guest opens it in time and pays when the hold has ended."""
+        if await self._command(booking, "payments") is None:
+            return False
+        session = await self._session(booking)
+        if session is None:
+            return False
+        if late:
+            await self._until_status(booking, _FINAL)
+        if self._chance.random() < 0.1:
+            await self._card(session, BAD_CARD)
+        paid = await self._card(session, GOOD_CARD)
+        if paid:
+            self._town.promises.paid[booking] += 1
+        return paid
+
+    async def _session(self, booking: str) -> str | None:
+        pause = 0.5
+        while self._clock() < self._until:
+            reply = await self._ask("GET", f"/v1/bookings/{booking}")
+            if reply is None or reply.status != 200 or reply.body["booking_status"] in _FINAL:
+                return None
+            if url := reply.body.get("session_url"):
+                return str(url).rpartition("/")[2]
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 3.0)
+        return None
+
+    async def _card(self, session: str, card: str) -> bool:
+        address = f"{self._town.stripe_url}/_sandbox/sessions/{session}/pay"
+        async with self._town.http.post(address, json={"card": card}) as response:
+            return response.status == 200
+
+    async def _command(self, booking: str, what: str, body: Any = None) -> Reply | None:
+        """Ask for something about the booking, patiently: with a key it is the same request each time."""
+        path = f"/v1/bookings/{booking}/{what}"
+        key = f"{what}-{self._name}"
+        while True:
+            reply = await self._ask("POST", path, body, key=key, wait=self._chance.random() < 0.3)
+            if reply is None or reply.body.get("reason") != "pending":
+                break
+            await asyncio.sleep(0.5)
+        if reply is not None and reply.status not in {200, 202, 204, 409}:
+            self._town.promises.surprises.append(f"{what}: {reply.status} {reply.body}")
+        return reply
+
+    async def _until_status(self, booking: str, wanted: set[str] | frozenset[str], look: int = 1000) -> str | None:
+        """Look at the booking until it has one of these statuses; return it."""
+        pause = 0.3
+        for _ in range(look):
+            reply = await self._ask("GET", f"/v1/bookings/{booking}/status")
+            if reply is None:
+                return None
+            if reply.status != 200:
+                self._town.promises.surprises.append(f"status of {booking}: {reply.status} {reply.body}")
+                return None
+            status = str(reply.body["booking_status"])
+            self._town.promises.saw(booking, status)
+            if status in wanted:
+                return status
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 3.0)
+        return None
+
+    async def _ask(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None, wait: bool = False
+    ) -> Reply | None:
+        """Return the answer; None when there was none. What can be repeated is, until there is one."""
+        headers = {"Authorization": f"Bearer {self._account.token}"}
+        if wait:
+            headers["Prefer"] = "wait=5"
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        pause = 0.2
+        while self._clock() < self._until:
+            # Some guests hang up before they are answered.
+            hangs_up = key is not None and self._chance.random() < 0.05
+            seconds = self._chance.uniform(0.001, 0.05) if hangs_up else _REQUEST_SECONDS
+            reply = await self._try(method, path, body, headers, seconds)
+            if reply is not None:
+                return reply
+            if key is None and method != "GET":
+                return None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+        return None
+
+    async def _try(self, method: str, path: str, body: Any, headers: Mapping[str, str], seconds: float) -> Reply | None:
+        answers = self._town.promises.answers
+        try:
+            async with self._town.http.request(
+                method,
+                self._town.url + path,
+                json=body,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+            ) as response:
+                found = await response.json() if response.content_type.endswith("json") else {}
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            answers["none"] += 1
+            return None
+        answers[str(response.status)] += 1
+        return None if response.status >= 500 else Reply(response.status, found)
