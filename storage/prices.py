@@ -11,7 +11,7 @@ from topics.values import nights_of
 PriceEvent = InventoryOpened | InventoryChanged
 
 
-class NightNotOpened(Exception):  # noqa: N818 - it tells what happened
+class NightNotOpened(Exception):
     """An event changes a night that no event before it opened: the log is not whole."""
 
 

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 from storage.cursors import Cursor, CursorKey
 from storage.prices import NightNotOpened
 from storage.settings import DatabaseSettings
+from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope, encode_headers, encode_value
 from topics.events import (
@@ -289,7 +290,7 @@ async def test_two_workers_that_change_one_hotel_at_once_both_count(
     ):
         await consumer.handle(first, [run_of(consumer, 1, of_first)])
         waiting = asyncio.create_task(consumer.handle(second, [run_of(consumer, 2, of_second)]))
-        await until_somebody_waits(database)
+        await wait_until(lambda: somebody_waits(database), message="the second worker waits for the first")
         await first.commit()
         await waiting
 
@@ -309,11 +310,9 @@ async def test_workers_of_different_hotels_do_not_wait_for_each_other(database: 
     assert await min_prices(database) == {(10, night(0)): 9_000, (20, night(0)): 5_000}
 
 
-async def until_somebody_waits(database: DatabaseSettings) -> None:
-    deadline = asyncio.get_running_loop().time() + 10
-    query = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-    while await rows(database, query) == [(0,)]:
-        assert asyncio.get_running_loop().time() < deadline, "nobody waits for the hotel"
+async def somebody_waits(database: DatabaseSettings) -> bool:
+    query = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    return bool(await rows(database, query))
 
 
 # Any log, in any batches.
