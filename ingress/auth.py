@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from aiohttp import web
 
-from ingress.answers import answer
+from ingress.answers import Answer, answer
 from ingress.bodies import decoded_body
 from ingress.database import Database
 from ingress.passwords import Passwords, refuse_unhashable
@@ -63,7 +63,7 @@ class Accounts:
             web.post("/v1/users/guests", self.save_guest),
         ]
 
-    async def sign_up(self, request: web.Request) -> web.Response:
+    async def sign_up(self, request: web.Request) -> Answer:
         """Make an account: 201, or 400 when the e-mail address has one."""
         wanted = await decoded_body(request, _signup)
         refuse_unhashable(wanted.password)
@@ -80,7 +80,7 @@ class Accounts:
             raise _already_registered()
         return answer(201, account)
 
-    async def log_in(self, request: web.Request) -> web.Response:
+    async def log_in(self, request: web.Request) -> Answer:
         """Give an access token; 401, after the same time, for an unknown e-mail and for a wrong password."""
         given = await decoded_body(request, _login)
         refuse_unhashable(given.password)
@@ -92,7 +92,7 @@ class Accounts:
         token = self._tokens.issue(login.user_id, login.roles)
         return answer(200, {"access_token": token, "token_type": "bearer"})
 
-    async def save_guest(self, request: web.Request) -> web.Response:
+    async def save_guest(self, request: web.Request) -> Answer:
         """Save somebody whom the account may name as staying: 201."""
         caller = self._tokens.caller(request)
         wanted = await decoded_body(request, _new_guest)

@@ -23,7 +23,7 @@ from ingress.acceptance import (
     accept_stay,
     earliest_check_in,
 )
-from ingress.answers import answer, no_content
+from ingress.answers import Answer, answer, no_content
 from ingress.bodies import decoded, decoded_body, read
 from ingress.booking_ids import BookingIds
 from ingress.broker import Broker
@@ -121,7 +121,7 @@ class Bookings:
 
     # Requests that become commands.
 
-    async def init(self, request: web.Request) -> web.Response:
+    async def init(self, request: web.Request) -> Answer:
         """Ask for a stay: 202 PENDING; who waits gets 201 with the booking, or 409 with the reason."""
         caller = self._tokens.caller(request)
         wanted = await decoded_body(request, _init)
@@ -147,7 +147,7 @@ class Bookings:
             return _accepted(ids.command_id, _pending_stay(ids.booking_id, wanted))
         return await self._decided_stay(event, ids.booking_id, caller, request)
 
-    async def add_guests(self, request: web.Request) -> web.Response:
+    async def add_guests(self, request: web.Request) -> Answer:
         """Name who will stay: 202; who waits gets 200 with the booking, or 409 with the reason."""
         caller = self._tokens.caller(request)
         guest_ids = await decoded_body(request, _guest_ids)
@@ -174,7 +174,7 @@ class Bookings:
         _raise_if_refused(event)
         return await self._booking_now(booking.id, caller, 200, request)
 
-    async def pay(self, request: web.Request) -> web.Response:
+    async def pay(self, request: web.Request) -> Answer:
         """Ask to pay: 202; who waits gets 200 with where to pay, or 409 with the reason."""
         caller = self._tokens.caller(request)
         booking, command_id = await self._about(request, caller)
@@ -188,7 +188,7 @@ class Bookings:
             url = await reads.open_session_url(connection, booking.id)
         return answer(200, _status_in_words(now) | {"session_url": url}, _applied(request))
 
-    async def cancel(self, request: web.Request) -> web.Response:
+    async def cancel(self, request: web.Request) -> Answer:
         """Give the booking up: 202; who waits gets 204, or 409 with the reason."""
         caller = self._tokens.caller(request)
         booking, command_id = await self._about(request, caller)
@@ -201,7 +201,7 @@ class Bookings:
 
     # Requests that read.
 
-    async def status(self, request: web.Request) -> web.Response:
+    async def status(self, request: web.Request) -> Answer:
         """Tell where a booking stands: PENDING until the ledger knows it."""
         caller = self._tokens.caller(request)
         booking_id = _booking_id(request)
@@ -212,7 +212,7 @@ class Bookings:
             return answer(200, _pending_in_words(booking_id))
         return answer(200, _words(booking_id, row.status, row.rejection, row.failure, row.cancel_reason))
 
-    async def show(self, request: web.Request) -> web.Response:
+    async def show(self, request: web.Request) -> Answer:
         """Tell all about a booking, its history, and where it can be paid."""
         caller = self._tokens.caller(request)
         booking_id = _booking_id(request)
@@ -254,16 +254,14 @@ class Bookings:
             except TimeoutError:
                 return None
 
-    async def _decided_stay(
-        self, event: Message, booking_id: UUID, caller: Caller, request: web.Request
-    ) -> web.Response:
+    async def _decided_stay(self, event: Message, booking_id: UUID, caller: Caller, request: web.Request) -> Answer:
         _raise_if_refused(event)
         if isinstance(event, BookingReserved):
             return answer(201, _reserved_in_words(event), _applied(request))
         # The command was decided before; what became of the booking is in the ledger.
         return await self._booking_now(booking_id, caller, 201, request)
 
-    async def _booking_now(self, booking_id: UUID, caller: Caller, status: int, request: web.Request) -> web.Response:
+    async def _booking_now(self, booking_id: UUID, caller: Caller, status: int, request: web.Request) -> Answer:
         async with self._database.reading() as connection:
             booking = await reads.own_booking(connection, booking_id, caller.user_id)
             if booking is None:
@@ -335,7 +333,7 @@ def _booking_id(request: web.Request) -> UUID:
         raise Problem(404, "no such booking") from None
 
 
-def _accepted(booking_id: str, body: object) -> web.Response:
+def _accepted(booking_id: str, body: object) -> Answer:
     return answer(202, body, {"Location": f"/v1/bookings/{booking_id}/status", "Retry-After": "1"})
 
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingress.answers import answer
+from ingress.answers import Answer, answer
 from ingress.broker import Broker
 from ingress.database import Database
 from ingress.waiters import Waiters
@@ -27,11 +27,11 @@ class Health:
         """Return what it answers."""
         return [web.get("/health/live", self.live), web.get("/health/ready", self.ready)]
 
-    async def live(self, _: web.Request) -> web.Response:
+    async def live(self, _: web.Request) -> Answer:
         """Say that the process answers, whatever else is away."""
         return answer(200, {"status": "live"})
 
-    async def ready(self, _: web.Request) -> web.Response:
+    async def ready(self, _: web.Request) -> Answer:
         """Say whether bookings can be taken, and if not, what is missing."""
         parts = {
             "database": await self._database_answers(),

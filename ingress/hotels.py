@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from ingress.acceptance import earliest_check_in
-from ingress.answers import answer
+from ingress.answers import Answer, answer
 from ingress.database import Database
 from ingress.money import decimal
 from ingress.problems import Problem
@@ -77,7 +77,7 @@ class Hotels:
         """Return what it answers."""
         return [web.get(r"/v1/hotels/{hotel_id:\d{1,19}}/info", self.info)]
 
-    async def info(self, request: web.Request) -> web.Response:
+    async def info(self, request: web.Request) -> Answer:
         """Tell an active hotel with its rooms and what they cost."""
         hotel_id = int(request.match_info["hotel_id"])
         hotel = await self._offer(hotel_id) if hotel_id <= LARGEST_ID else None

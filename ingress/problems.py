@@ -11,7 +11,7 @@ from aiohttp import web
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ingress.answers import answer
+from ingress.answers import Answer, answer
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Problem(Exception):
         self.headers = headers
         self.more = more or {}
 
-    def response(self) -> web.Response:
+    def response(self) -> Answer:
         """Return the answer."""
         return answer(self.status, {"detail": self.detail, **self.more}, self.headers)
 
@@ -76,13 +76,13 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     return response
 
 
-def _of_the_framework(refused: web.HTTPException) -> web.Response:
+def _of_the_framework(refused: web.HTTPException) -> Answer:
     detail = _DETAILS.get(refused.status, refused.reason.lower())
     allow = refused.headers.get("Allow")
     return Problem(refused.status, detail, headers={"Allow": allow} if allow else None).response()
 
 
-def _our_fault(error: Exception, request: web.Request, request_id: str) -> web.Response:
+def _our_fault(error: Exception, request: web.Request, request_id: str) -> Answer:
     if _database_is_away(error):
         log.warning("%s: the database is away: %s", request_id, error.__cause__ or error)
         return unavailable("the database").response()

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from stripe import SignatureVerificationError, WebhookSignature
 
-from ingress.answers import answer
+from ingress.answers import Answer, answer
 from ingress.bodies import decoded, read
 from ingress.broker import Broker
 from ingress.problems import Problem
@@ -55,7 +55,7 @@ class Webhooks:
         """Return what it answers."""
         return [web.post("/webhooks/stripe", self.stripe)]
 
-    async def stripe(self, request: web.Request) -> web.Response:
+    async def stripe(self, request: web.Request) -> Answer:
         """Take one webhook: 200 when the broker has it, 400 when Stripe did not sign it, 503 without a broker."""
         body = await read(request)
         verify(body, request.headers.get("Stripe-Signature"), self._secrets)

@@ -11,9 +11,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from ingress.settings import IngressSettings
+from ingress.tokens import Tokens
+from storage.settings import DatabaseSettings
+from tests.ingress.house import STAY, Owner, open_hotel
 from tests.support.waiting import wait_until
 
 SAFE = {
@@ -49,7 +52,12 @@ async def _said(process: asyncio.subprocess.Process, pattern: str) -> re.Match[s
     raise AssertionError(f"it never said {pattern}")
 
 
-async def test_it_serves_and_stops_cleanly_when_told_to(environment: dict[str, str]) -> None:
+async def test_told_to_stop_it_answers_who_still_waits_and_ends_cleanly(
+    environment: dict[str, str], database: DatabaseSettings, owner: Owner
+) -> None:
+    await open_hotel(database)
+    tokens = Tokens(IngressSettings(_env_file=None, jwt_secret_key=SecretStr(environment["JWT_SECRET_KEY"])))
+    headers = {"Authorization": f"Bearer {tokens.issue(1, ['GUEST'])}", "Prefer": "wait=30"}
     async with _process(environment) as process:
         url = (await _said(process, r"listening at (\S+)"))[1]
         async with aiohttp.ClientSession(url) as session:
@@ -59,9 +67,12 @@ async def test_it_serves_and_stops_cleanly_when_told_to(environment: dict[str, s
                     return response.status == 200
 
             await wait_until(ready, 20)
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
-            assert await process.wait() == 0
+            waiting = asyncio.create_task(session.post("/v1/bookings/init", json=STAY, headers=headers))
+            await owner.next_command()
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(10):
+                assert (await waiting).status == 202
+                assert await process.wait() == 0
 
 
 async def test_topics_with_another_number_of_partitions_stop_it(environment: dict[str, str]) -> None:

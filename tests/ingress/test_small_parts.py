@@ -1,16 +1,20 @@
 """What the ingress knows by itself: ids, money, and the wishes in a request's headers."""
 
+import asyncio
 import time
 from uuid import UUID
 
 import pytest
-from aiohttp.test_utils import make_mocked_request
+from aiohttp import web
+from aiohttp.test_utils import TestServer, make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingress.answers import answer
 from ingress.booking_ids import BookingIds
 from ingress.commands import seconds_to_wait
 from ingress.money import decimal
+from ingress.problems import answer_problems
 
 users = st.integers(1, 2**63 - 1)
 
@@ -73,3 +77,35 @@ def test_money_is_written_by_its_currencys_exponent(amount_minor: int, currency:
 def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seconds: int) -> None:
     headers = {} if prefer is None else {"Prefer": prefer}
     assert seconds_to_wait(make_mocked_request("GET", "/", headers=headers)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("request_head", "wanted", "unwanted"),
+    [
+        (b"GET /health/live HTTP/1.1\r\nHost: x", [b"HTTP/1.1 200 OK", b'{"status":"live"}'], [b"Connection:"]),
+        (b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close", [b"Connection: close"], [b"keep-alive"]),
+        (b"GET /health/live HTTP/1.0", [b"Connection: close"], [b"keep-alive"]),
+        (b"GET /health/live HTTP/1.0\r\nConnection: keep-alive", [b"Connection: keep-alive"], [b"close"]),
+        (b"HEAD /health/live HTTP/1.1\r\nHost: x", [b"Content-Length: 17", b"\r\n\r\n"], [b"live"]),
+        (b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\tb", [b"X-Request-Id: "], [b"a\tb"]),
+    ],
+)
+async def test_answers_are_written_as_the_protocol_wants_them(
+    request_head: bytes, wanted: list[bytes], unwanted: list[bytes]
+) -> None:
+    app = web.Application(middlewares=[answer_problems])
+    app.add_routes([web.get("/health/live", _live)])
+    async with TestServer(app) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        # The second request tells where the first one's answer ends.
+        writer.write(request_head + b"\r\n\r\n" + b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        written = await reader.read()
+        writer.close()
+    first, _, second = written.partition(b"HTTP/1.1 404 Not Found")
+    assert all(part in first for part in wanted), first
+    assert not any(part in first for part in unwanted), first
+    assert bool(second) == (b"Connection: close" not in first)
+
+
+async def _live(_: web.Request) -> web.StreamResponse:
+    return answer(200, {"status": "live"})
