@@ -18,7 +18,7 @@ class NightNotOpened(Exception):
 _OPEN = """
 insert into room_price (room_id, date, hotel_id, price_minor, surge_milli, closed, currency)
 select %(room_id)s, night, %(hotel_id)s, %(price_minor)s, 1000, false, %(currency)s
-from unnest(%(nights)s::date[]) as night
+from unnest(%(nights)b::date[]) as night
 on conflict (room_id, date) do update
 set hotel_id = excluded.hotel_id, price_minor = excluded.price_minor, surge_milli = excluded.surge_milli,
     closed = excluded.closed, currency = excluded.currency
@@ -29,7 +29,7 @@ update room_price
 set price_minor = coalesce(%(price_minor)s, price_minor),
     surge_milli = coalesce(%(surge_milli)s, surge_milli),
     closed = coalesce(%(closed)s, closed)
-where room_id = %(room_id)s and date = any(%(nights)s::date[])
+where room_id = %(room_id)s and date = any(%(nights)b::date[])
 """
 
 # One hotel's rooms lie in several partitions, and so with several workers. Each writes its own rooms'
@@ -37,14 +37,14 @@ where room_id = %(room_id)s and date = any(%(nights)s::date[])
 _TAKE_TURNS = """
 select pg_advisory_xact_lock(key)
 from (select distinct hashtextextended('hotel_min_price', hotel_id) as key
-      from room_price join unnest(%s::bigint[], %s::date[]) as touched (room_id, date) using (room_id, date)
+      from room_price join unnest(%b::bigint[], %b::date[]) as touched (room_id, date) using (room_id, date)
       order by key) as hotels
 """
 
 _REFRESH = """
 with touched as (
     select distinct hotel_id, date
-    from room_price join unnest(%s::bigint[], %s::date[]) as changed (room_id, date) using (room_id, date)
+    from room_price join unnest(%b::bigint[], %b::date[]) as changed (room_id, date) using (room_id, date)
 ), cheapest as (
     select distinct on (hotel_id, date) hotel_id, date, currency,
            (price_minor * surge_milli + 500) / 1000 as min_price_minor
