@@ -5,7 +5,7 @@ from typing import Any
 _DOCUMENTED_ERROR_CODES = "https://docs.stripe.com/error-codes#"
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a mishap.
+class Refused(Exception):
     """Ends a request with an error object: `{"error": {"type", "code", "message", "param"}}`.
 
     `saved` says whether an idempotency key remembers the error. Stripe does not remember what
