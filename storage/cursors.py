@@ -83,7 +83,7 @@ _LOCK = """
     select consumer, topic, partition, incarnation, applied, published, sequence, last_time, last_hash
     from log_cursor
     where (consumer, topic, partition, incarnation) in
-          (select * from unnest(%s::text[], %s::text[], %s::int[], %s::bigint[]))
+          (select * from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[]))
     order by consumer, topic, partition
     for update
 """
@@ -108,8 +108,8 @@ _SAVE = """
     update log_cursor as c
     set applied = n.applied, published = n.published, sequence = n.sequence,
         last_time = n.last_time, last_hash = n.last_hash
-    from unnest(%s::text[], %s::text[], %s::int[], %s::bigint[],
-                %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::bytea[])
+    from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[],
+                %b::bigint[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[])
          as n (consumer, topic, partition, incarnation, applied, published, sequence, last_time, last_hash)
     where c.consumer = n.consumer and c.topic = n.topic and c.partition = n.partition
       and c.incarnation = n.incarnation
@@ -117,7 +117,7 @@ _SAVE = """
 
 _PRUNE = """
     delete from outcome as o
-    using unnest(%s::text[], %s::text[], %s::int[], %s::bigint[], %s::bigint[])
+    using unnest(%b::text[], %b::text[], %b::int[], %b::bigint[], %b::bigint[])
           as n (consumer, topic, partition, incarnation, published)
     where o.consumer = n.consumer and o.topic = n.topic and o.partition = n.partition
       and o.incarnation = n.incarnation and o.last_offset <= n.published
