@@ -15,8 +15,9 @@ import uvloop
 
 from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings
-from workers.agent import build_app
-from workers.role import Role
+from workers.agent import build_app, stop_hard
+from workers.log_source import wait_for_topics
+from workers.role import Role, Stopped
 
 Name = Annotated[
     str | None,
@@ -77,9 +78,15 @@ async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
 def _run(build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | None) -> None:
     """Run a role's agent until SIGTERM or Ctrl-C."""
     _configure_logging()
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     kafka, database = KafkaSettings(), DatabaseSettings()
-    app = build_app(build(kafka, database), kafka, database, name)
+    role = build(kafka, database)
+    try:
+        # Faust itself gives up when there is no broker at its start.
+        asyncio.run(wait_for_topics(kafka, role.topics))
+    except Stopped as error:
+        stop_hard(error)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    app = build_app(role, kafka, database, name)
     worker = faust.Worker(app, loglevel="WARNING", override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None
     _collect_garbage_seldom()

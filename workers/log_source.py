@@ -5,10 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
+from topics import admin
 from topics.admin import topic_ids
+from topics.catalogue import Topic
 from topics.settings import KafkaSettings
-from workers.role import Record
+from workers.patience import Patience
+from workers.role import Record, Stopped
 
 _ANSWER_SECONDS = 10
 
@@ -25,6 +29,30 @@ class Bounds(NamedTuple):
 
     start: int
     end: int
+
+
+async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic]) -> None:
+    """Return when the broker answers and has the topics: whoever starts before them waits.
+
+    Raises:
+        Stopped: a topic is not as the catalogue has it, in a way that would lose records.
+    """
+    names = [settings.topic(topic) for topic in topics]
+    patience = Patience("the worker waits for the broker and its topics")
+    while True:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                missing = set(names).difference(await admin.partition_counts(settings, names))
+                mismatches = [] if missing else await admin.check(settings, topics)
+        except (KafkaError, OSError) as error:
+            await patience.wait(error)
+            continue
+        if fatal := [str(mismatch) for mismatch in mismatches if mismatch.fatal]:
+            raise Stopped(" ".join(fatal))
+        if not missing:
+            patience.over()
+            return
+        await patience.wait(LookupError(f"no topic yet by the name of {', '.join(sorted(missing))}"))
 
 
 class LogSource:
