@@ -149,12 +149,14 @@ async def harm(system: System, fault: Fault) -> None:
 
 
 async def harm_all(system: System, faults: Iterable[Fault]) -> None:
-    """Carry out a schedule, counted from now; faults may overlap."""
+    """Carry out a schedule, counted from now; faults may overlap, but a server comes back before it goes again."""
     began = asyncio.get_running_loop().time()
+    servers = {name: asyncio.Lock() for name in ("kafka", "postgres")}
 
     async def one(fault: Fault) -> None:
         await asyncio.sleep(began + fault.at_seconds - asyncio.get_running_loop().time())
-        await harm(system, fault)
+        async with servers.get(fault.part, contextlib.nullcontext()):
+            await harm(system, fault)
 
     async with asyncio.TaskGroup() as together:
         for fault in faults:
