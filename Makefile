@@ -7,10 +7,12 @@ KAFKA  := .cache/kafka/$(shell sed -n 's|.*<kafka.version>\(.*\)</kafka.version>
 SEED ?= 1
 FOR  ?= 60
 ARGS ?=
+# Tests mostly wait for servers: somewhat more processes than cores keep them busy.
+PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up test lint types contracts docs docs-check chaos bench check
+.PHONY: help setup demo up test test-trace lint types contracts docs docs-check chaos bench check
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,7 +26,10 @@ up: setup  ## Start everything and stay up (ARGS="--port 8080 --data DIR")
 	@$(RUN) -m sandbox up $(ARGS)
 
 test: setup  ## Run the tests, on a real Kafka and a real PostgreSQL
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest --numprocesses $(PROCESSES) $(ARGS)
+
+test-trace: setup  ## Replay the whole real trace: under kills, and with three workers
+	@$(RUN) -m pytest -m trace $(ARGS)
 
 lint: setup  ## Check style and format
 	@$(RUN) -m ruff check

@@ -6,7 +6,7 @@ import pytest
 
 from tests.path.guest import GOOD_CARD, Guest, House, Room
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("path")]
 
 COMPLETED = "checkout.session.completed"
 

@@ -20,9 +20,6 @@ from tests.trace.test_trace import TRACE, sell_by_hand
 NO_KAFKA = available()
 pytestmark = pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or "")
 
-WHOLE_TRACE_ONLY_WHEN_ASKED = pytest.mark.skipif(
-    "INNKEEPER_WHOLE_TRACE" not in os.environ, reason="takes a minute: INNKEEPER_WHOLE_TRACE=1 runs it"
-)
 EVERY_TYPE_HAS_1000_ROOMS = {
     "refused_no_night": 715,
     "refused_negative_rate": 1,
@@ -91,13 +88,7 @@ async def test_a_few_thousand_guests_get_what_selling_by_hand_gives(tmp_path: Pa
     ("rooms", "options", "expected"),
     [
         pytest.param(100, ("--kill-every", "3"), EVERY_TYPE_HAS_100_ROOMS, id="100 rooms, under kills"),
-        pytest.param(
-            1000,
-            ("--workers", "3"),
-            EVERY_TYPE_HAS_1000_ROOMS,
-            id="1000 rooms, three workers",
-            marks=WHOLE_TRACE_ONLY_WHEN_ASKED,
-        ),
+        pytest.param(1000, ("--workers", "3"), EVERY_TYPE_HAS_1000_ROOMS, id="1000 rooms, three workers"),
     ],
 )
 async def test_119390_real_guests_get_the_known_totals(
