@@ -4,7 +4,6 @@ import asyncio
 import csv
 import gzip
 import json
-import os
 import sys
 from asyncio.subprocess import PIPE
 from itertools import islice
