@@ -96,8 +96,8 @@ async def lock(connection: AsyncConnection, keys: Iterable[CursorKey]) -> dict[C
         KeyError: a row is missing; `create` makes it when a partition is assigned.
     """
     wanted = list(keys)
-    rows = await connection.execute(_LOCK, _columns(wanted))
-    found = {(cursor := _cursor(row)).key: cursor async for row in rows}
+    rows = await (await connection.execute(_LOCK, _columns(wanted))).fetchall()
+    found = {(cursor := _cursor(row)).key: cursor for row in rows}
     for key in wanted:
         if key not in found:
             raise KeyError(key)
@@ -124,33 +124,40 @@ _PRUNE = """
 """
 
 
-async def save(connection: AsyncConnection, cursors: Sequence[Cursor]) -> None:
-    """Write where the cursors stand now, and forget the outcomes that the broker has."""
+_KEEP = """
+    insert into outcome (consumer, topic, partition, incarnation, last_offset, records)
+    select * from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[], %b::bigint[], %b::bytea[])
+"""
+
+
+async def save(
+    connection: AsyncConnection, cursors: Sequence[Cursor], outcomes: Sequence[tuple[Cursor, Sequence[Outgoing]]]
+) -> None:
+    """Write where the cursors stand now, forget the outcomes that the broker has, and keep the new ones.
+
+    `outcomes` are the exact records that each cursor's run led to; they are kept until the broker has them.
+    """
     keys = _columns([cursor.key for cursor in cursors])
     published = [cursor.published for cursor in cursors]
-    await connection.execute(
-        _SAVE,
-        (
-            *keys,
-            [cursor.applied for cursor in cursors],
-            published,
-            [cursor.sequence for cursor in cursors],
-            [cursor.last_time for cursor in cursors],
-            [cursor.last_hash for cursor in cursors],
-        ),
-    )
-    await connection.execute(_PRUNE, (*keys, published))
-
-
-async def keep_outcome(
-    connection: AsyncConnection, key: CursorKey, last_offset: int, records: Sequence[Outgoing]
-) -> None:
-    """Store the exact records that a run led to, until the broker has them."""
-    await connection.execute(
-        "insert into outcome (consumer, topic, partition, incarnation, last_offset, records)"
-        " values (%s, %s, %s, %s, %s, %b)",
-        (key.consumer, key.topic, key.partition, key.incarnation, last_offset, _PACK.encode(records)),
-    )
+    async with connection.pipeline():
+        await connection.execute(
+            _SAVE,
+            (
+                *keys,
+                [cursor.applied for cursor in cursors],
+                published,
+                [cursor.sequence for cursor in cursors],
+                [cursor.last_time for cursor in cursors],
+                [cursor.last_hash for cursor in cursors],
+            ),
+        )
+        await connection.execute(_PRUNE, (*keys, published))
+        if outcomes:
+            led = [cursor for cursor, _ in outcomes]
+            packed = [_PACK.encode(records) for _, records in outcomes]
+            await connection.execute(
+                _KEEP, (*_columns([cursor.key for cursor in led]), [cursor.applied for cursor in led], packed)
+            )
 
 
 async def unpublished(connection: AsyncConnection, key: CursorKey) -> list[Outgoing]:

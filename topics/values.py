@@ -1,8 +1,8 @@
 """The words both sides of the log agree on: states of a booking, terms, and why a request is refused."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 
 class BookingStatus(StrEnum):
@@ -88,10 +88,13 @@ class RefundReason(StrEnum):
     UNKNOWN_BOOKING = "unknown_booking"
 
 
-def nights_of(check_in: date, check_out: date) -> Iterator[date]:
-    """Yield every night of [check_in, check_out); the check-out day is not a night."""
-    for offset in range((check_out - check_in).days):
-        yield check_in + timedelta(days=offset)
+@lru_cache(maxsize=10_000)
+def nights_of(check_in: date, check_out: date) -> tuple[date, ...]:
+    """Return every night of [check_in, check_out); the check-out day is not a night.
+
+    Remembered, for the same stays come again and again; callers see to it that a stay is not absurdly long.
+    """
+    return tuple(check_in + timedelta(days=offset) for offset in range((check_out - check_in).days))
 
 
 def night_price_minor(price_minor: int, surge_milli: int) -> int:

@@ -14,6 +14,7 @@ async def connect(settings: DatabaseSettings, name: str) -> AsyncConnection:
         connect_timeout=5,
         tcp_user_timeout=10_000,
         keepalives_idle=5,
-        options=f"-c lock_timeout={settings.lock_timeout_ms}"
+        # Statements are prepared once, maybe while the tables are empty: they must never settle for reading all rows.
+        options=f"-c enable_seqscan=off -c lock_timeout={settings.lock_timeout_ms}"
         f" -c idle_in_transaction_session_timeout={settings.idle_in_transaction_timeout_ms}",
     )

@@ -5,8 +5,8 @@ each command, one at least. On failure nothing of the batch stands, and the adap
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
-from itertools import islice
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -164,25 +164,23 @@ class Batch:
                 )
             if self._guests:
                 await ledger.name_guests(connection, self._guests)
-            if counted := self._counted - self._opened:
+            if counted := self._counted - self._opened - self._managed:
                 await ledger.count_nights(connection, self._night_rows(counted))
             if managed := self._managed - self._opened:
                 await ledger.change_nights(connection, self._night_rows(managed))
 
-    def _named(self, command: Command) -> Iterable[NightKey]:
+    def _named(self, command: Command) -> Sequence[NightKey]:
         """Return the (room, night)s that deciding the command may look at."""
         room_id = command.room_id
         booking = self._bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
         if isinstance(command, OpenInventory | ChangeInventory):
-            nights = nights_of(command.first_night, command.end_night)
-        elif booking is not None and booking.room_id == room_id:
+            return _keys(room_id, command.first_night, command.end_night)
+        if booking is not None and booking.room_id == room_id:
             # Also for a ReserveStay that comes again, with whatever dates: the hold it names may be over.
-            nights = nights_of(booking.check_in, booking.check_out)
-        elif booking is None and isinstance(command, ReserveStay):
-            nights = nights_of(command.check_in, command.check_out)
-        else:
-            return []
-        return [(room_id, day) for day in islice(nights, MOST_NIGHTS)]
+            return _keys(room_id, booking.check_in, booking.check_out)
+        if booking is None and isinstance(command, ReserveStay):
+            return _keys(room_id, command.check_in, command.check_out)
+        return ()
 
     def _note(self, command: Command, event: Event, after: State, now: datetime) -> None:
         """Remember what the event changed."""
@@ -251,3 +249,11 @@ def _booking(row: ledger.BookingRow) -> Booking:
             "guest_ids": tuple(fields["guest_ids"]),
         }
     )
+
+
+@lru_cache(maxsize=10_000)
+def _keys(room_id: int, first: date, end: date) -> tuple[NightKey, ...]:
+    """Return the (room, night)s of [first, end), but no more than anything is decided about."""
+    if (end - first).days > MOST_NIGHTS:
+        end = first + timedelta(days=MOST_NIGHTS)
+    return tuple((room_id, day) for day in nights_of(first, end))

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: How many dead letters a consumer may bury in a partition within an hour before it stops instead.
 MOST_DEAD_LETTERS_AN_HOUR: Final = 10
+#: How much of the reason a dead letter carries, in characters.
+LONGEST_REASON: Final = 500
 #: How long a gap in the events' sequence may stay open.
 MOST_GAP_SECONDS: Final = 60.0
 #: How often a run may begin beyond the cursor before that is an error.
@@ -54,6 +56,7 @@ _BROKEN_DATA = (psycopg.DataError, psycopg.IntegrityError, OverflowError)
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
+Outcome = tuple[Cursor, Sequence[Outgoing]]
 
 
 @dataclass(slots=True)
@@ -116,6 +119,7 @@ class Runs:
         wanted = [place for place in places if place.topic in self._topics]
         async with self._lock:
             self._incarnations.clear()
+            self._progress.clear()
             return await self._patiently(lambda connection: self._take_over(connection, wanted))
 
     async def carry_out(self, batches: Iterable[Sequence[Record]]) -> dict[Place, int]:
@@ -164,6 +168,8 @@ class Runs:
                     await self._mark(self._connection)
                 except _TROUBLE as error:
                     log.info("what was published last is published again by whoever goes on (%s)", error)
+            # A gap is for whoever goes on to wait for; and if that is us, we begin at the cursor again.
+            self._progress.clear()
 
     async def close(self) -> None:
         """Let everything go."""
@@ -198,7 +204,7 @@ class Runs:
             raise
 
     async def _commit(self, connection: AsyncConnection, waiting: Mapping[Place, Sequence[Record]]) -> list[Outgoing]:
-        outgoing: list[Outgoing] = []
+        outcomes: list[Outcome] = []
         progress: dict[CursorKey, Progress] = {}
         async with connection.transaction():
             locked = await cursors.lock(connection, self._keys(waiting))
@@ -211,8 +217,8 @@ class Runs:
                     if key.consumer == consumer.name:
                         run, progress[key] = self._run(cursor, waiting[Place(key.topic, key.partition)])
                         runs.append(run)
-                outgoing += await self._handle(connection, consumer, runs)
-            await cursors.save(connection, list(locked.values()))
+                outcomes += await self._handle(connection, consumer, runs)
+            await cursors.save(connection, list(locked.values()), outcomes)
             failpoint(f"{self._role.name}.in_batch")
         failpoint(f"{self._role.name}.after_commit")
         for key, cursor in locked.items():
@@ -220,35 +226,31 @@ class Runs:
             if progress[key].position > self._progress[key].position:
                 self._holes.pop(Place(key.topic, key.partition), None)
         self._progress.update(progress)
-        return outgoing
+        return [record for _, records in outcomes for record in records]
 
-    async def _handle(self, connection: AsyncConnection, consumer: Consumer, runs: Sequence[Run]) -> list[Outgoing]:
-        """Let the consumer work and keep what its runs lead to."""
+    async def _handle(self, connection: AsyncConnection, consumer: Consumer, runs: Sequence[Run]) -> list[Outcome]:
+        """Let the consumer work; return what each run leads to."""
         fresh = [run for run in runs if run.received]
         if not fresh:
             return []
-        outgoing: list[Outgoing] = []
-        for run, records in zip(fresh, await consumer.handle(connection, fresh), strict=True):
-            if records:
-                await cursors.keep_outcome(connection, run.cursor.key, run.cursor.applied, records)
-                outgoing += records
-        return outgoing
+        led_to = await consumer.handle(connection, fresh)
+        return [(run.cursor, records) for run, records in zip(fresh, led_to, strict=True) if records]
 
     def _run(self, cursor: Cursor, records: Sequence[Record]) -> tuple[Run, Progress]:
         """Return the records that are new to the cursor, which is moved past them, and how far we have read.
 
         Raises:
-            Hole: they begin too late.
+            Hole: they begin too late, or some are missing between them.
         """
         known = self._progress[cursor.key]
         topic = self._topics[cursor.key.topic]
         run = Run(topic, cursor.key.partition, cursor)
         progress = Progress(known.acked, known.position, known.gap, marked=False)
         cursor.published = cursor.applied
-        fresh = [record for record in records if record.offset > progress.position]
+        fresh = _following(progress.position, records)
+        if fresh is None:
+            raise Hole(Place(cursor.key.topic, cursor.key.partition), progress.position + 1)
         if fresh:
-            if fresh[0].offset != progress.position + 1:
-                raise Hole(Place(cursor.key.topic, cursor.key.partition), progress.position + 1)
             self._read(run, progress, fresh)
             progress.position = fresh[-1].offset
             done = fresh if progress.gap is None else [r for r in fresh if r.offset < progress.gap.offset]
@@ -274,7 +276,7 @@ class Runs:
         ((place, (record,)),) = waiting.items()
         if self._topics[place.topic] is BOOKING_EVENTS:
             raise Stopped(_cannot_be_applied(record, error)) from error
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0].replace("\0", "\\0")[:LONGEST_REASON]
         await self._publish(
             await self._at_the_cursor([place], lambda connection: self._bury(connection, record, reason))
         )
@@ -286,7 +288,7 @@ class Runs:
             Stopped: too many within an hour; something is wrong with more than a record.
         """
         place = Place(record.topic, record.partition)
-        outgoing = []
+        outcomes: list[Outcome] = []
         async with connection.transaction():
             locked = await cursors.lock(connection, self._keys([place]))
             for key, cursor in locked.items():
@@ -304,13 +306,12 @@ class Runs:
                 letter = dead_letter(self._kafka.topic(DEAD_LETTERS), key.consumer, record, reason)
                 cursor.published, cursor.applied = cursor.applied, record.offset
                 cursor.last_hash = fingerprint(record)
-                await cursors.keep_outcome(connection, key, record.offset, [letter])
-                outgoing.append(letter)
-            await cursors.save(connection, list(locked.values()))
+                outcomes.append((cursor, [letter]))
+            await cursors.save(connection, list(locked.values()), outcomes)
         for key, cursor in locked.items():
             self._progress[key] = Progress(cursor.applied, cursor.applied, marked=False)
         log.error("dead letter: %s[%d]@%d: %s", record.topic, record.partition, record.offset, reason)
-        return outgoing
+        return [letter for _, letters in outcomes for letter in letters]
 
     def _count_hole(self, hole: Hole) -> None:
         self._holes[hole.place] += 1
@@ -446,7 +447,7 @@ def fingerprint(record: Record) -> bytes:
     digest = hashlib.blake2b(record.key or b"", digest_size=16)
     digest.update(record.value or b"")
     for name, value in record.headers:
-        digest.update(name.encode() + value)
+        digest.update(name.encode() + (value or b""))
     return digest.digest()
 
 
@@ -481,6 +482,21 @@ def _in_sequence(cursor: Cursor, progress: Progress, received: Received) -> bool
     if gap is not None and sequence >= gap.highest:
         progress.gap = None
     return True
+
+
+def _following(position: int, records: Sequence[Record]) -> list[Record] | None:
+    """Return the records beyond `position`, each of them once; None when one is missing.
+
+    Several runs of a partition may come together, and any of them may have been read before, or got lost on the way.
+    """
+    fresh: list[Record] = []
+    for record in records:
+        if record.offset == position + 1:
+            fresh.append(record)
+            position += 1
+        elif record.offset > position:
+            return None
+    return fresh
 
 
 def _merged(batches: Iterable[Sequence[Record]]) -> dict[Place, Sequence[Record]]:

@@ -14,6 +14,7 @@ from topics.events import (
     RefundRequested,
 )
 from topics.values import (
+    MOST_NIGHTS,
     BookingStatus,
     RefundReason,
     Refusal,
@@ -58,6 +59,8 @@ def rejection(state: State, command: ReserveStay) -> Rejection | None:
         return Rejection.NO_ROOMS
     if command.agreed_nightly_minor is not None and command.agreed_nightly_minor < 0:
         return Rejection.NEGATIVE_RATE
+    if (command.check_out - command.check_in).days > MOST_NIGHTS:
+        return Rejection.NIGHT_NOT_OPEN
     nights = []
     for day in nights_of(command.check_in, command.check_out):
         night = state.nights.get(day)

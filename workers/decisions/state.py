@@ -71,7 +71,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
 
     def nights(self) -> tuple[date, ...]:
         """Return the nights of the stay."""
-        return tuple(nights_of(self.check_in, self.check_out))
+        return nights_of(self.check_in, self.check_out)
 
     def payment(self, payment_intent: str) -> Payment | None:
         """Return the money of this payment intent, if it arrived."""
