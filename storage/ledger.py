@@ -148,16 +148,17 @@ async def count_nights(connection: AsyncConnection, rows: Sequence[NightRow]) ->
 
 _CHANGE_NIGHTS = """
     update inventory as i
-    set total_count = n.total, price_minor = n.price, surge_milli = n.surge, closed = n.closed
-    from unnest(%b::int8[], %b::date[], %b::int4[], %b::int8[], %b::int4[], %b::bool[])
-         as n (room_id, date, total, price, surge, closed)
+    set total_count = n.total, booked_count = n.booked, reserved_count = n.reserved,
+        price_minor = n.price, surge_milli = n.surge, closed = n.closed
+    from unnest(%b::int8[], %b::date[], %b::int4[], %b::int4[], %b::int4[], %b::int8[], %b::int4[], %b::bool[])
+         as n (room_id, date, total, booked, reserved, price, surge, closed)
     where i.room_id = n.room_id and i.date = n.date
 """
 
 
 async def change_nights(connection: AsyncConnection, rows: Sequence[NightRow]) -> None:
-    """Write what a manager changed: total, price, surge and closing."""
-    columns = [[row[position] for row in rows] for position in (0, 1, 3, 6, 7, 8)]
+    """Write what a manager changed, with the counts: written apart, total and counts would be at odds in between."""
+    columns = [[row[position] for row in rows] for position in (0, 1, 3, 4, 5, 6, 7, 8)]
     await connection.execute(_CHANGE_NIGHTS, columns)
 
 

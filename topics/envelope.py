@@ -99,15 +99,15 @@ def decode_envelope(headers: Sequence[tuple[str, bytes]]) -> Envelope:
     try:
         sequence = found.get("ce_sequence")
         return Envelope(
-            id=found["ce_id"].decode(),
+            id=_text(found["ce_id"]),
             type=found["ce_type"].decode(),
             source=found["ce_source"].decode(),
             subject=found["ce_subject"].decode(),
             time=_time(found["ce_time"]),
-            causation=_text(found.get("ce_causationid")),
-            correlation=_text(found.get("ce_correlationid")),
+            causation=_text_or_none(found.get("ce_causationid")),
+            correlation=_text_or_none(found.get("ce_correlationid")),
             sequence=None if sequence is None else int(sequence),
-            traceparent=_text(found.get("ce_traceparent")),
+            traceparent=_text_or_none(found.get("ce_traceparent")),
         )
     except KeyError as error:
         raise Undecodable(f"header {error} is missing") from error
@@ -130,6 +130,9 @@ def decode_value(wire: str, value: bytes | None) -> Message:
         raise UnknownType(wire)
     if value is None:
         raise Undecodable(f"{wire} without data")
+    if b"\\u0000" in value:
+        # As in the headers.
+        raise Undecodable(f"{wire}: the data has a zero character")
     try:
         return decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -185,5 +188,12 @@ def _time(value: bytes) -> datetime:
     return time
 
 
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode()
+def _text(value: bytes) -> str:
+    """Read what readers keep in tables: PostgreSQL has no zero character, and nobody may bury an event that has one."""
+    if b"\0" in value:
+        raise ValueError(f"{value!r} has a zero character")
+    return value.decode()
+
+
+def _text_or_none(value: bytes | None) -> str | None:
+    return None if value is None else _text(value)

@@ -1,0 +1,150 @@
+"""Ways in which an auditor found that a command could be lost, decided twice, or stop its partition for good."""
+
+from collections.abc import AsyncIterator
+from datetime import date
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from storage.settings import DatabaseSettings
+from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.workers.test_runs import ROOM, Witness, event, nights_on_sale, record, retyped, rows, stay
+from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
+from topics.commands import CancelBooking, ChangeInventory, RecordRefund
+from topics.settings import KafkaSettings
+from workers import reservations
+from workers import runs as runs_module
+from workers.role import Role
+
+TAKEN_NIGHTS = "select distinct total_count, reserved_count from inventory where reserved_count > 0"
+
+
+@pytest.fixture
+async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
+    async with open_log(kafka_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def role(log: Log, database: DatabaseSettings) -> Role:
+    return reservations.build(log.settings, database)
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        yield connection
+
+
+def rooms_from_now_on(total_count: int) -> ChangeInventory:
+    return ChangeInventory(
+        room_id=ROOM, first_night=date(2027, 5, 1), end_night=date(2027, 5, 11), total_count=total_count
+    )
+
+
+async def test_rooms_that_a_manager_adds_can_be_booked_in_the_same_batch(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    await log.send(nights_on_sale(rooms=1))
+    async with open_runs(role, log, database) as runs:
+        await carry_out_all(runs, role, log)
+        await log.send(rooms_from_now_on(3), stay(), stay(), stay())
+        await carry_out_all(runs, role, log)
+
+    assert await rows(ledger, TAKEN_NIGHTS) == [(3, 3)]
+
+
+async def test_rooms_that_a_guest_gives_back_can_be_taken_off_sale_in_the_same_batch(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    given_up = stay()
+    await log.send(nights_on_sale(rooms=2), stay(), given_up)
+    async with open_runs(role, log, database) as runs:
+        await carry_out_all(runs, role, log)
+        await log.send(CancelBooking(room_id=ROOM, booking_id=given_up.booking_id, user_id=1), rooms_from_now_on(1))
+        await carry_out_all(runs, role, log)
+
+    assert await rows(ledger, TAKEN_NIGHTS) == [(1, 1)]
+
+
+async def test_a_header_without_a_value_harms_nobody(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    bare: Any = ("trace", None)
+    good, spoilt = record(log, nights_on_sale()), record(log, stay())
+    await log.write(
+        good._replace(headers=[*good.headers, bare]),
+        spoilt._replace(headers=[*spoilt.headers, bare], value=b"{"),
+        record(log, stay()),
+    )
+
+    async with open_runs(role, log, database) as runs:
+        await carry_out_all(runs, role, log)
+
+    [letters] = (await log.read(DEAD_LETTERS)).values()
+    assert ("trace", None) in letters[0].headers
+    assert await rows(ledger, "select status, count(*) from booking group by 1") == [("RESERVED", 1)]
+
+
+@pytest.mark.parametrize("where", ["the type", "the id", "the correlation", "what is told on"])
+async def test_a_zero_character_is_buried_where_it_comes_in(
+    log: Log, role: Role, database: DatabaseSettings, where: str
+) -> None:
+    good = record(log, stay())
+    refund = RecordRefund(room_id=ROOM, booking_id=uuid4(), payment_intent="pi_1", refund_id="re_\0", amount_minor=1)
+    spoilt = {
+        "the type": retyped(good, "booking.\0stroke_the_cat.v1"),
+        "the id": good._replace(headers=[(n, b"a\0b" if n == "ce_id" else v) for n, v in good.headers]),
+        "the correlation": good._replace(
+            headers=[(n, b"a\0b" if n == "ce_correlationid" else v) for n, v in good.headers]
+        ),
+        "what is told on": record(log, refund),
+    }[where]
+    await log.write(record(log, nights_on_sale()), spoilt, record(log, stay()))
+
+    async with open_runs(role, log, database) as runs:
+        await carry_out_all(runs, role, log)
+
+    [letters] = (await log.read(DEAD_LETTERS)).values()
+    assert [letter.value for letter in letters] == [spoilt.value]
+    assert [type(told).__name__ for _, told in await log.events()] == ["InventoryOpened", "BookingReserved"]
+
+
+async def test_a_run_that_got_lost_between_two_others_is_read_again(
+    log: Log, role: Role, database: DatabaseSettings
+) -> None:
+    await log.send(nights_on_sale(), stay(), stay(), stay())
+    [(place, records)] = (await log.read(BOOKING_COMMANDS)).items()
+
+    async with open_runs(role, log, database) as runs:
+        assert await runs.carry_out([records[:1], records[3:]]) == {place: 0}
+        assert await runs.carry_out([records]) == {}
+
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3, 4]
+
+
+async def test_records_that_are_read_twice_in_one_batch_are_decided_once(
+    log: Log, role: Role, database: DatabaseSettings
+) -> None:
+    await log.send(nights_on_sale(), stay(), stay())
+    [(_, records)] = (await log.read(BOOKING_COMMANDS)).items()
+
+    async with open_runs(role, log, database) as runs:
+        assert await runs.carry_out([records[:2], records]) == {}
+
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
+
+
+async def test_a_gap_in_a_partition_that_somebody_else_reads_now_stops_nobody(
+    log: Log, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = Role("witness", (Witness(),))
+    await log.write(event(log, 1), event(log, 3))
+
+    async with open_runs(role, log, database) as runs:
+        await carry_out_all(runs, role, log)
+        await runs.hand_over()
+        monkeypatch.setattr(runs_module, "MOST_GAP_SECONDS", 0)
+        await runs.settle()
