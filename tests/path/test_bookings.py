@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 from topics.commands import ReserveStay
 from topics.values import Terms
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("path")]
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def test_a_guest_books_pays_and_has_the_room(house: House) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.path.guest import GOOD_CARD, Guest, House, Room
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("path")]
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 COMPLETED = "checkout.session.completed"
 
