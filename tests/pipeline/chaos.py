@@ -36,7 +36,7 @@ from tests.support.waiting import wait_until
 
 WORKERS: Final = {"reservations": len(OWNERS), "payments": 1, "expiry": 1, "projections": 1}
 GUESTS_A_SECOND: Final = 10.0
-HOLD_SECONDS: Final = 20
+HOLD_SECONDS: Final = 15
 ACCOUNTS: Final = 12
 NIGHTS: Final = 30
 #: How many rooms there are of each type, and how much guests want them: one that is hot, two scarce, the rest plenty.

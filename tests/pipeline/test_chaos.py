@@ -9,7 +9,7 @@ from sandbox import kafka
 from tests.pipeline import chaos
 from tests.pipeline.faults import schedule
 
-SEED = 1
+SEED = 3
 SECONDS = 25.0
 
 
