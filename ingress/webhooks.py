@@ -75,7 +75,8 @@ def verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
         text = body.decode()
     except UnicodeDecodeError:
         raise Problem(400, "the body is not UTF-8") from None
-    if signature is None or not any(_signed(text, signature, secret) for secret in secrets):
+    # The library compares signatures as text, which only ASCII can be compared as.
+    if signature is None or not signature.isascii() or not any(_signed(text, signature, each) for each in secrets):
         raise Problem(400, "invalid signature")
 
 
