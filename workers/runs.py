@@ -23,7 +23,7 @@ from storage import cursors
 from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_EVENTS, DEAD_LETTERS, Topic
-from topics.envelope import Outgoing, Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
+from topics.envelope import Envelope, Outgoing, Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
 from topics.failpoints import failpoint
 from topics.settings import KafkaSettings
 from workers.database import connect
@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 MOST_DEAD_LETTERS_AN_HOUR: Final = 10
 #: How much of the reason a dead letter carries, in characters.
 LONGEST_REASON: Final = 500
+#: The largest command that is decided: far more than any of ours, and what it leads to can always be published.
+LARGEST_COMMAND_BYTES: Final = 2**20
+#: The largest record that its dead letter carries whole, with our headers, below what a producer of ours sends.
+LARGEST_LETTER_BYTES: Final = 7 * 2**20
 #: How long a gap in the events' sequence may stay open.
 MOST_GAP_SECONDS: Final = 60.0
 #: How often a run may begin beyond the cursor before that is an error.
@@ -439,7 +443,15 @@ def read(topic: Topic, record: Record, at: datetime) -> Received:
         raise Unreadable(record, f"{type(error).__name__}: {error}") from error
     if not isinstance(message, topic.messages):
         raise Unreadable(record, f"{envelope.type} does not belong on {topic.name}")
+    if topic is not BOOKING_EVENTS and _told_on_bytes(record, envelope) > LARGEST_COMMAND_BYTES:
+        raise Unreadable(record, f"larger than {LARGEST_COMMAND_BYTES} bytes")
     return Received(envelope, message, record, at)
+
+
+def _told_on_bytes(record: Record, envelope: Envelope) -> int:
+    """Return how much of a command may come up in its events, some of it three times."""
+    names = len(envelope.id) + len(envelope.correlation or "") + len(envelope.traceparent or "")
+    return names + len(record.value or b"")
 
 
 def fingerprint(record: Record) -> bytes:
@@ -452,16 +464,23 @@ def fingerprint(record: Record) -> bytes:
 
 
 def dead_letter(topic: str, consumer: str, record: Record, reason: str) -> Outgoing:
-    """Return the same bytes and key for the dead letters, with where they came from and why."""
-    headers = [
-        *((name, value) for name, value in record.headers if not name.startswith("dl_")),
+    """Return the same bytes and key for the dead letters, with where they came from and why.
+
+    What is too large to be sent stays on the log it came from; the letter tells how many bytes that are.
+    """
+    key, value = record.key or b"", record.value or b""
+    headers = [(name, text) for name, text in record.headers if not name.startswith("dl_")]
+    size_bytes = len(key) + len(value) + sum(len(name) + len(text or b"") for name, text in headers)
+    if size_bytes > LARGEST_LETTER_BYTES:
+        key, value, headers = b"", b"", [("dl_left_behind", b"%d" % size_bytes)]
+    headers += [
         ("dl_consumer", consumer.encode()),
         ("dl_topic", record.topic.encode()),
         ("dl_partition", b"%d" % record.partition),
         ("dl_offset", b"%d" % record.offset),
         ("dl_reason", reason.encode()),
     ]
-    return Outgoing(topic, record.key or b"", record.value or b"", headers)
+    return Outgoing(topic, key, value, headers)
 
 
 def _in_sequence(cursor: Cursor, progress: Progress, received: Received) -> bool:

@@ -1,5 +1,6 @@
 """Ways in which an auditor found that a command could be lost, decided twice, or stop its partition for good."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import date
 from typing import Any
@@ -7,12 +8,14 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from storage.settings import DatabaseSettings
 from tests.support.log import Log, carry_out_all, open_log, open_runs
 from tests.workers.test_runs import ROOM, Witness, event, nights_on_sale, record, retyped, rows, stay
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
-from topics.commands import CancelBooking, ChangeInventory, RecordRefund
+from topics.commands import AddGuests, CancelBooking, ChangeInventory, RecordRefund
+from topics.envelope import Outgoing
 from topics.settings import KafkaSettings
 from workers import reservations
 from workers import runs as runs_module
@@ -110,6 +113,37 @@ async def test_a_zero_character_is_buried_where_it_comes_in(
     [letters] = (await log.read(DEAD_LETTERS)).values()
     assert [letter.value for letter in letters] == [spoilt.value]
     assert [type(told).__name__ for _, told in await log.events()] == ["InventoryOpened", "BookingReserved"]
+
+
+@pytest.mark.parametrize("megabytes", [3, 8.5])
+async def test_poison_of_any_size_is_buried_and_the_next_guest_is_served(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any], megabytes: float
+) -> None:
+    first = stay()
+    await log.send(nights_on_sale(), first)
+    # It reads like a command, and what it leads to could be too large to be published.
+    guest_ids = tuple(range(10_000_000, 10_000_000 + int(megabytes * 2**20 / 9)))
+    named = AddGuests(room_id=ROOM, booking_id=first.booking_id, user_id=1, guest_ids=guest_ids)
+    await write_large(log, record(log, named))
+    await log.send(stay())
+
+    async with open_runs(role, log, database) as runs, asyncio.timeout(30):
+        await carry_out_all(runs, role, log)
+
+    [[letter]] = (await log.read(DEAD_LETTERS)).values()
+    assert dict(letter.headers)["dl_offset"] == b"2"
+    assert ("dl_left_behind" in dict(letter.headers)) == (megabytes > 8)
+    assert await rows(ledger, "select status, count(*) from booking group by 1") == [("RESERVED", 2)]
+
+
+async def write_large(log: Log, large: Outgoing) -> None:
+    """Write what our own producer would refuse."""
+    client = AIOKafkaProducer(bootstrap_servers=log.settings.kafka_url, max_request_size=10 * 2**20)
+    await client.start()
+    try:
+        await client.send_and_wait(large.topic, large.value, large.key, headers=large.headers)
+    finally:
+        await client.stop()
 
 
 async def test_a_run_that_got_lost_between_two_others_is_read_again(
