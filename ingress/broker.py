@@ -14,7 +14,7 @@ from typing import Final
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
-from ingress.problems import unavailable
+from ingress.problems import unanswered, unavailable
 from topics import admin
 from topics.catalogue import Topic
 from topics.envelope import Outgoing
@@ -84,7 +84,7 @@ class Broker:
             if self._producer is producer:
                 log.warning("the broker did not take a record: %r", error)
                 self._broken.set()
-            raise unavailable("the broker", retry_after_seconds=2) from error
+            raise unanswered("the broker", retry_after_seconds=2) from error
         finally:
             del self._unacknowledged[number]
         failpoint("ingress.after_ack")

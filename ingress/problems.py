@@ -58,6 +58,15 @@ def unavailable(what: str, *, retry_after_seconds: int = 1) -> Problem:
     )
 
 
+def unanswered(what: str, *, retry_after_seconds: int = 1) -> Problem:
+    """Return the problem of a part that did not answer: the request may have arrived all the same."""
+    return Problem(
+        503,
+        f"{what} did not answer in time; try again, with the same Idempotency-Key lest it be done twice",
+        headers={"Retry-After": str(retry_after_seconds)},
+    )
+
+
 @web.middleware
 async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give every answer its request id, and every failure its form."""

@@ -11,9 +11,7 @@ class KafkaSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
 
-    kafka_url: str = Field(
-        default="127.0.0.1:9092", description="Bootstrap servers, host:port separated by commas."
-    )
+    kafka_url: str = Field(default="127.0.0.1:9092", description="Bootstrap servers, host:port separated by commas.")
     topic_prefix: str = Field(
         default="", description="Put before every topic and consumer group; several systems can share a broker."
     )

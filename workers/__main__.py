@@ -15,9 +15,10 @@ import uvloop
 
 from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings
-from workers.agent import build_app, stop_hard
+from workers.agent import build_app
 from workers.log_source import wait_for_topics
 from workers.role import Role, Stopped
+from workers.stopping import stop_hard
 
 Name = Annotated[
     str | None,

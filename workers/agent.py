@@ -7,7 +7,6 @@ and a supervisor starts it again.
 
 import asyncio
 import logging
-import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -19,14 +18,13 @@ from faust.types import TP
 from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings
 from workers.log_source import Place
-from workers.role import Role, Stopped
+from workers.role import Role
 from workers.runs import Runs
+from workers.stopping import stop_hard
 from workers.transport import RunConsumer, RunTransport
 
 log = logging.getLogger(__name__)
 
-#: The exit status that asks a supervisor to start the worker again.
-EXIT_FAILED: Final = 70
 #: How many runs may wait; all of them are taken at once, so a wait makes batches larger and load regulates itself.
 RUNS_WAITING: Final = 32
 _WITHIN_SECONDS: Final = 0.002
@@ -114,13 +112,3 @@ async def _guarded(work: Callable[[], Awaitable[None]]) -> None:
         await work()
     except Exception as error:  # noqa: BLE001 - as in the agent
         stop_hard(error)
-
-
-def stop_hard(error: Exception) -> None:
-    """End this process at once, so that nothing that failed can count as done."""
-    if isinstance(error, Stopped):
-        log.critical("stopped: %s", error)
-    else:
-        log.critical("failed", exc_info=error)
-    logging.shutdown()
-    os._exit(EXIT_FAILED)

@@ -42,10 +42,13 @@ class Publisher:
 
     async def close(self) -> None:
         """Let the producer go; what it had not sent is published again by whoever needs it."""
-        self._producer = None
+        producer, self._producer = self._producer, None
         stack, self._stack = self._stack, AsyncExitStack()
         try:
             async with asyncio.timeout(5):
+                if producer is not None:
+                    # What waits in it must not come out late, behind what is published next.
+                    await producer.abandon()
                 await stack.aclose()
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("closing the producer: %r", error)

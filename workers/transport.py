@@ -14,6 +14,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 
 from workers.log_source import Place
+from workers.stopping import stop_hard
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class RunConsumer(driver.Consumer):
         if not places:
             return
         task = asyncio.ensure_future(ledger.take_over(list(places)))
+        task.add_done_callback(_stop_if_failed)
         try:
             offsets = await asyncio.wait_for(asyncio.shield(task), MOST_TAKE_OVER_SECONDS)
         except TimeoutError:
@@ -131,6 +133,13 @@ class PromptConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - it has no setting
         return consumer
+
+
+def _stop_if_failed(task: asyncio.Task[dict[Place, int]]) -> None:
+    """End the process when a log cannot be taken over; Faust would only give up with a status of its own."""
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, Exception):
+        stop_hard(error)
 
 
 class RunTransport(driver.Transport):
