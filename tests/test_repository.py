@@ -127,7 +127,9 @@ def test_every_exemption_from_a_rule_says_why() -> None:
 
 def test_no_test_sleeps() -> None:
     # One waits on a condition for all; the others are programs whose load and faults follow a timetable.
-    timed = {"tests/support/waiting.py", "tests/pipeline/clerk.py", "tests/pipeline/faults.py"}
+    timed = {"tests/support/waiting.py"} | {
+        f"tests/pipeline/{name}.py" for name in ("chaos", "clerk", "faults", "load")
+    }
 
     assert [
         f"{path}:{node.lineno}"

@@ -40,20 +40,20 @@ class Producer:
         """
         # aiokafka has no public word for this: it is what its accumulator does when the sender fails, and in this
         # order, so that neither a retry nor the end of the producer finds a batch that is already gone.
-        waiting, sender = self._client._message_accumulator, self._client._sender  # noqa: SLF001
-        waiting._exception = ProducerClosed()  # noqa: SLF001
-        for batch in (*_unsent(waiting), *waiting._pending_batches):  # noqa: SLF001
-            for acknowledgement, _ in batch._msg_futures:  # noqa: SLF001
+        waiting, sender = self._client._message_accumulator, self._client._sender
+        waiting._exception = ProducerClosed()
+        for batch in (*_unsent(waiting), *waiting._pending_batches):
+            for acknowledgement, _ in batch._msg_futures:
                 if not acknowledgement.done():
                     acknowledgement.set_exception(ProducerClosed())
         if not sender.sender_task.done():
             sender.sender_task.cancel()
             await asyncio.wait([sender.sender_task])
-        waiting._pending_batches.update(_unsent(waiting))  # noqa: SLF001
-        waiting._batches.clear()  # noqa: SLF001
-        for batch in tuple(waiting._pending_batches):  # noqa: SLF001
+        waiting._pending_batches.update(_unsent(waiting))
+        waiting._batches.clear()
+        for batch in tuple(waiting._pending_batches):
             batch.failure(ProducerClosed())
-            batch._drain_waiter.exception()  # noqa: SLF001
+            batch._drain_waiter.exception()
 
     async def _enqueue(self, record: Outgoing) -> asyncio.Future[RecordMetadata]:
         future: asyncio.Future[RecordMetadata] = await self._client.send(
@@ -68,7 +68,7 @@ class Producer:
 
 
 def _unsent(accumulator: Any) -> list[Any]:
-    return [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    return [batch for batches in accumulator._batches.values() for batch in batches]
 
 
 @asynccontextmanager
