@@ -10,7 +10,7 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -131,6 +131,10 @@ class Runs:
         seeks: dict[Place, int] = {}
         work = [_merged(batches)]
         async with self._lock:
+            if again := self._read_before(work[0]):
+                # Read twice, or from a log that was made anew under the same name: the broker knows which.
+                seeks |= await self._look_again(again)
+                work = _without(again, work)
             while work:
                 waiting = work.pop(0)
                 try:
@@ -138,7 +142,7 @@ class Runs:
                 except Hole as hole:
                     self._count_hole(hole)
                     seeks[hole.place] = hole.seek
-                    work = _without(hole.place, [waiting, *work])
+                    work = _without([hole.place], [waiting, *work])
                 except psycopg.errors.CheckViolation:
                     raise
                 except (*_BROKEN_DATA, Unreadable) as error:
@@ -150,6 +154,20 @@ class Runs:
                         work = [*smaller, *work]
         self.last_batch_at = time.monotonic()
         return seeks
+
+    def _read_before(self, waiting: Mapping[Place, Sequence[Record]]) -> list[Place]:
+        """Return the partitions in which nothing is new to any consumer, which hardly ever happens."""
+        positions: dict[Place, int] = {}
+        for key, progress in self._progress.items():
+            place = Place(key.topic, key.partition)
+            positions[place] = min(progress.position, positions.get(place, progress.position))
+        return [place for place, records in waiting.items() if records[-1].offset <= positions.get(place, -1)]
+
+    async def _look_again(self, places: Sequence[Place]) -> dict[Place, int]:
+        """Ask broker and ledger anew where these partitions stand; return the offset to read next, for each."""
+        await self._patiently(self._mark)
+        self._incarnations.clear()
+        return await self._patiently(lambda connection: self._take_over(connection, places))
 
     async def settle(self) -> None:
         """Note in the ledger what the broker has; called when idle. Stops the role when a gap stays open."""
@@ -546,9 +564,11 @@ def _split(waiting: Mapping[Place, Sequence[Record]], error: Exception) -> list[
     return [part for part in filled if part]
 
 
-def _without(place: Place, work: Iterable[Mapping[Place, Sequence[Record]]]) -> list[dict[Place, Sequence[Record]]]:
-    """Return the batches without one partition."""
-    less = ({other: records for other, records in waiting.items() if other != place} for waiting in work)
+def _without(
+    places: Container[Place], work: Iterable[Mapping[Place, Sequence[Record]]]
+) -> list[dict[Place, Sequence[Record]]]:
+    """Return the batches without some partitions."""
+    less = ({place: records for place, records in waiting.items() if place not in places} for waiting in work)
     return [waiting for waiting in less if waiting]
 
 

@@ -310,6 +310,25 @@ async def test_a_topic_made_anew_is_read_from_its_start_and_the_sequence_goes_on
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
 
 
+async def test_a_topic_made_anew_under_a_running_worker_loses_nothing(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    from topics import admin
+
+    await log.send(nights_on_sale(), stay())
+    async with open_runs(role, log, database) as runs:
+        await carry_out_all(runs, role, log)
+        await admin.delete(log.settings, [BOOKING_COMMANDS])
+        await admin.create(log.settings)
+        [place] = await log.send(stay())
+
+        assert await carry_out_all(runs, role, log) == {place: 0}
+        await carry_out_all(runs, role, log)
+
+    assert await rows(ledger, "select count(*) from booking") == [(2,)]
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
+
+
 class Witness:
     """A consumer of events that only remembers them."""
 
