@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import aclosing
@@ -137,10 +139,9 @@ def tail(  # noqa: PLR0917 - typer passes options by name
         last = limit or _SHOWN_BY_DEFAULT
     show = _show_json if as_json else _show_line
     found = reading.read(settings, _name_of(topic, settings), wanted, since=start, last=last, follow=follow)
-    try:
-        _run(_show(found, limit, show), settings)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    # A cancellation can get lost in the Kafka client. There is nothing to tidy up: a reader belongs to no group.
+    signal.signal(signal.SIGINT, _leave)
+    _run(_show(found, limit, show), settings)
 
 
 @app.command()
@@ -274,6 +275,12 @@ def _print_json(objects: Iterable[Any]) -> None:
     for each in objects:
         sys.stdout.write(json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n")
     sys.stdout.flush()
+
+
+def _leave(*_: object) -> None:
+    """End at once, as a program ends on Ctrl-C."""
+    sys.stdout.flush()
+    os._exit(130)
 
 
 def _run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
