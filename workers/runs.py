@@ -6,12 +6,10 @@ record at a time and goes to the dead letters; anything else is raised, and the 
 """
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -23,14 +21,15 @@ from storage import cursors
 from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_EVENTS, DEAD_LETTERS, Topic
-from topics.envelope import Envelope, Outgoing, Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
+from topics.envelope import Outgoing
 from topics.failpoints import failpoint
 from topics.settings import KafkaSettings
 from workers.database import connect
 from workers.log_source import Bounds, LogSource, Place
 from workers.patience import Patience
 from workers.publisher import Publisher
-from workers.role import Consumer, Received, Record, Role, Run, Stopped, Unreadable
+from workers.reading import Progress, cannot_be_applied, dead_letter, fingerprint, following, in_sequence, read
+from workers.role import Consumer, Record, Role, Run, Stopped, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +37,6 @@ log = logging.getLogger(__name__)
 MOST_DEAD_LETTERS_AN_HOUR: Final = 10
 #: How much of the reason a dead letter carries, in characters.
 LONGEST_REASON: Final = 500
-#: The largest command that is decided: far more than any of ours, and what it leads to can always be published.
-LARGEST_COMMAND_BYTES: Final = 2**20
-#: The largest record that its dead letter carries whole, with our headers, below what a producer of ours sends.
-LARGEST_LETTER_BYTES: Final = 7 * 2**20
 #: How long a gap in the events' sequence may stay open.
 MOST_GAP_SECONDS: Final = 60.0
 #: How often a run may begin beyond the cursor before that is an error.
@@ -61,25 +56,6 @@ _BROKEN_DATA = (psycopg.DataError, psycopg.IntegrityError, OverflowError)
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 Outcome = tuple[Cursor, Sequence[Outgoing]]
-
-
-@dataclass(slots=True)
-class Gap:
-    """Events that are missing from the sequence: since when, from which offset on, and up to which sequence."""
-
-    since: float
-    offset: int
-    highest: int
-
-
-@dataclass(slots=True)
-class Progress:
-    """What this process knows of one cursor: `acked` is its `applied` when last left, with everything published."""
-
-    acked: int
-    position: int
-    gap: Gap | None = None
-    marked: bool = True
 
 
 class Moved(Exception):
@@ -269,7 +245,7 @@ class Runs:
         run = Run(topic, cursor.key.partition, cursor)
         progress = Progress(known.acked, known.position, known.gap, marked=False)
         cursor.published = cursor.applied
-        fresh = _following(progress.position, records)
+        fresh = following(progress.position, records)
         if fresh is None:
             raise Hole(Place(cursor.key.topic, cursor.key.partition), progress.position + 1)
         if fresh:
@@ -288,7 +264,7 @@ class Runs:
             if cursor.last_time is None or at > cursor.last_time:
                 cursor.last_time = at
             received = read(run.topic, record, cursor.last_time)
-            if run.topic is not BOOKING_EVENTS or _in_sequence(cursor, progress, received):
+            if run.topic is not BOOKING_EVENTS or in_sequence(cursor, progress, received):
                 run.received.append(received)
 
     # When it does not go smoothly.
@@ -297,7 +273,7 @@ class Runs:
         """Bury the one record that is left of a batch."""
         ((place, (record,)),) = waiting.items()
         if self._topics[place.topic] is BOOKING_EVENTS:
-            raise Stopped(_cannot_be_applied(record, error)) from error
+            raise Stopped(cannot_be_applied(record, error)) from error
         reason = str(error).strip().partition("\n")[0].replace("\0", "\\0")[:LONGEST_REASON]
         await self._publish(
             await self._at_the_cursor([place], lambda connection: self._bury(connection, record, reason))
@@ -441,101 +417,6 @@ class Runs:
         ]
 
 
-def read(topic: Topic, record: Record, at: datetime) -> Received:
-    """Read one record of the topic.
-
-    Raises:
-        Unreadable: it cannot be understood.
-        Stopped: it is an event, or of a version that this worker does not know.
-    """
-    if not topic.messages:
-        return Received(None, None, record, at)
-    try:
-        envelope = decode_envelope(record.headers)
-        message = decode_value(envelope.type, record.value)
-    except UnknownVersion as error:
-        raise Stopped(f"{_where(record)}: {error} is newer than this worker; upgrade it first") from error
-    except (Undecodable, UnknownType) as error:
-        if topic is BOOKING_EVENTS:
-            raise Stopped(_cannot_be_applied(record, error)) from error
-        raise Unreadable(record, f"{type(error).__name__}: {error}") from error
-    if not isinstance(message, topic.messages):
-        raise Unreadable(record, f"{envelope.type} does not belong on {topic.name}")
-    if topic is not BOOKING_EVENTS and _told_on_bytes(record, envelope) > LARGEST_COMMAND_BYTES:
-        raise Unreadable(record, f"larger than {LARGEST_COMMAND_BYTES} bytes")
-    return Received(envelope, message, record, at)
-
-
-def _told_on_bytes(record: Record, envelope: Envelope) -> int:
-    """Return how much of a command may come up in its events, some of it three times."""
-    names = len(envelope.id) + len(envelope.correlation or "") + len(envelope.traceparent or "")
-    return names + len(record.value or b"")
-
-
-def fingerprint(record: Record) -> bytes:
-    """Return 16 bytes that tell this record from any other."""
-    digest = hashlib.blake2b(record.key or b"", digest_size=16)
-    digest.update(record.value or b"")
-    for name, value in record.headers:
-        digest.update(name.encode() + (value or b""))
-    return digest.digest()
-
-
-def dead_letter(topic: str, consumer: str, record: Record, reason: str) -> Outgoing:
-    """Return the same bytes and key for the dead letters, with where they came from and why.
-
-    What is too large to be sent stays on the log it came from; the letter tells how many bytes that are.
-    """
-    key, value = record.key or b"", record.value or b""
-    headers = [(name, text) for name, text in record.headers if not name.startswith("dl_")]
-    size_bytes = len(key) + len(value) + sum(len(name) + len(text or b"") for name, text in headers)
-    if size_bytes > LARGEST_LETTER_BYTES:
-        key, value, headers = b"", b"", [("dl_left_behind", b"%d" % size_bytes)]
-    headers += [
-        ("dl_consumer", consumer.encode()),
-        ("dl_topic", record.topic.encode()),
-        ("dl_partition", b"%d" % record.partition),
-        ("dl_offset", b"%d" % record.offset),
-        ("dl_reason", reason.encode()),
-    ]
-    return Outgoing(topic, key, value, headers)
-
-
-def _in_sequence(cursor: Cursor, progress: Progress, received: Received) -> bool:
-    """Tell whether this event is the next one; a double is dropped, and one from behind a gap waits for it to close."""
-    sequence = received.envelope.sequence if received.envelope is not None else None
-    if sequence is None:
-        raise Stopped(f"{_where(received.record)}: an event without a sequence")
-    gap = progress.gap
-    if sequence > cursor.sequence + 1:
-        if gap is None:
-            progress.gap = Gap(time.monotonic(), received.record.offset, sequence)
-        else:
-            progress.gap = Gap(gap.since, gap.offset, max(gap.highest, sequence))
-        return False
-    if sequence <= cursor.sequence:
-        return False
-    cursor.sequence = sequence
-    if gap is not None and sequence >= gap.highest:
-        progress.gap = None
-    return True
-
-
-def _following(position: int, records: Sequence[Record]) -> list[Record] | None:
-    """Return the records beyond `position`, each of them once; None when one is missing.
-
-    Several runs of a partition may come together, and any of them may have been read before, or got lost on the way.
-    """
-    fresh: list[Record] = []
-    for record in records:
-        if record.offset == position + 1:
-            fresh.append(record)
-            position += 1
-        elif record.offset > position:
-            return None
-    return fresh
-
-
 def _merged(batches: Iterable[Sequence[Record]]) -> dict[Place, Sequence[Record]]:
     merged: dict[Place, list[Record]] = {}
     for records in batches:
@@ -570,14 +451,6 @@ def _without(
     """Return the batches without some partitions."""
     less = ({place: records for place, records in waiting.items() if place not in places} for waiting in work)
     return [waiting for waiting in less if waiting]
-
-
-def _where(record: Record) -> str:
-    return f"{record.topic}[{record.partition}]@{record.offset}"
-
-
-def _cannot_be_applied(record: Record, error: Exception) -> str:
-    return f"{_where(record)}: an event cannot be applied ({error}); an operator must decide"
 
 
 def _not_this_log(cursor: Cursor, found: str) -> str:
