@@ -229,7 +229,7 @@ def _row(booking: Booking) -> ledger.BookingRow:
         booking.hold_expires_at,
         booking.payment_attempt,
         booking.session_id,
-        ledger.as_json(msgspec.to_builtins(booking.payments)) if booking.payments else None,
+        ledger.as_json(msgspec.to_builtins(booking.payments)),
         booking.failure,
         None if booking.cancel_reason is None else booking.cancel_reason.value,
         booking.version,

@@ -86,7 +86,6 @@ class Runs:
         self._holes: Counter[Place] = Counter()
         self._connection: AsyncConnection | None = None
         self._lock = asyncio.Lock()
-        self.last_batch_at = time.monotonic()
 
     # What the agent calls.
 
@@ -128,7 +127,6 @@ class Runs:
                     else:
                         log.warning("a batch cannot be carried out (%s); trying smaller ones", error)
                         work = [*smaller, *work]
-        self.last_batch_at = time.monotonic()
         return seeks
 
     def _read_before(self, waiting: Mapping[Place, Sequence[Record]]) -> list[Place]:

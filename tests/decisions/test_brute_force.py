@@ -526,9 +526,7 @@ MUTATIONS: dict[str, Patch] = {
     "lets a total fall below what is sold": put(
         "inventory", "_night_refusal", lambda right: lambda night, command: None
     ),
-    "lets strangers in": put(
-        "booking", "not_theirs", lambda right: lambda booking, room_id, user_id: right(booking, room_id, None)
-    ),
+    "lets strangers in": put("booking", "not_theirs", lambda right: lambda booking, user_id: right(booking, None)),
     "opens a second session while the first is open": put(
         "payment", "_attempt_ended", lambda right: lambda booking: True
     ),

@@ -19,22 +19,21 @@ def repeated(booking: Booking, command: BookingCommand) -> tuple[Event, ...]:
 
 
 def refused(booking: Booking | None, command: BookingCommand, reason: Refusal) -> tuple[Event, ...]:
-    """Answer why not; a booking of another room is told nothing about."""
-    status = None if booking is None or booking.room_id != command.room_id else booking.status
+    """Answer why not."""
     return (
         CommandRefused(
             room_id=command.room_id,
             booking_id=command.booking_id,
             command=command.wire,
             reason=reason,
-            booking_status=status,
+            booking_status=None if booking is None else booking.status,
         ),
     )
 
 
-def not_theirs(booking: Booking | None, room_id: int, user_id: int | None) -> Refusal | None:
+def not_theirs(booking: Booking | None, user_id: int | None) -> Refusal | None:
     """Tell why this user may not touch the booking; `user_id` None is a trusted writer."""
-    if booking is None or booking.room_id != room_id:
+    if booking is None:
         return Refusal.BOOKING_NOT_FOUND
     if user_id is not None and booking.user_id != user_id:
         return Refusal.NOT_YOUR_BOOKING

@@ -31,8 +31,6 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     """Hold the stay if every night of it is on sale and free; a booking that exists already stays as it is."""
     booking = state.booking
     if booking is not None:
-        if booking.room_id != command.room_id:
-            return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
         return repeated(booking, command)
     reason = rejection(state, command)
     if reason is not None:
@@ -116,7 +114,7 @@ def _rejected(command: ReserveStay, reason: Rejection) -> BookingRejected:
 def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, ...]:
     """Name who stays, as often as the guest likes until payment is asked for."""
     booking = state.booking
-    reason = not_theirs(booking, command.room_id, command.user_id)
+    reason = not_theirs(booking, command.user_id)
     if booking is None or reason is not None:
         return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
     if booking.status is BookingStatus.EXPIRED:
@@ -134,7 +132,7 @@ def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, 
 def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, ...]:
     """End the booking: its nights go back on sale, and money that was kept goes back in full."""
     booking = state.booking
-    reason = not_theirs(booking, command.room_id, command.user_id)
+    reason = not_theirs(booking, command.user_id)
     if booking is None or reason is not None:
         return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
     if booking.status is BookingStatus.CANCELLED:
@@ -168,7 +166,7 @@ def _refund_of_kept(booking: Booking) -> tuple[Event, ...]:
 def expire(state: State, command: ExpireHold, now: datetime) -> tuple[Event, ...]:
     """End a hold whose deadline the log has passed; one that came too early leaves nothing behind."""
     booking = state.booking
-    if booking is None or booking.room_id != command.room_id:
+    if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
     if not live(booking):
         return repeated(booking, command)

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from topics.commands import (
     AddGuests,
-    BookingCommand,
     CancelBooking,
     ChangeInventory,
     ClosePayment,
@@ -25,6 +24,8 @@ from topics.commands import (
     ReserveStay,
 )
 from topics.events import BookingExpired, Event
+from topics.values import Refusal
+from workers.decisions.answers import refused
 from workers.decisions.booking import add_guests, cancel, expire, reserve
 from workers.decisions.evolve import evolve
 from workers.decisions.inventory import change_inventory, open_inventory
@@ -36,8 +37,12 @@ def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
     """Return what happens because of the command, in order; `now` is the log's time (UTC).
 
     A command that names a booking whose hold is over expires it first, and is then decided as one about an expired
-    booking.
+    booking. A booking of another room is somebody else's to decide, and to this room there is none.
     """
+    if _is_of_another_room(state, command):
+        if isinstance(command, ReserveStay):
+            return refused(None, command, Refusal.BOOKING_NOT_FOUND)
+        state = State(None, state.nights)
     expired = _overdue(state, command, now)
     if expired is None:
         return _RULES[type(command)](state, command, now)
@@ -46,14 +51,15 @@ def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
     return (expired, *_RULES[type(command)](after, command, now))
 
 
+def _is_of_another_room(state: State, command: Command) -> bool:
+    return state.booking is not None and state.booking.room_id != command.room_id
+
+
 def _overdue(state: State, command: Command, now: datetime) -> BookingExpired | None:
     booking = state.booking
     if booking is None or booking.hold_expires_at is None or isinstance(command, ExpireHold):
         return None
     if not live(booking) or booking.hold_expires_at > now:
-        return None
-    assert isinstance(command, BookingCommand)
-    if booking.room_id != command.room_id:
         return None
     return BookingExpired(room_id=booking.room_id, booking_id=booking.id)
 

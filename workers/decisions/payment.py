@@ -28,7 +28,7 @@ from workers.decisions.state import Booking, PaymentState, State, live
 def request_payment(state: State, command: RequestPayment, now: datetime) -> tuple[Event, ...]:
     """Ask for a Checkout Session; one that is open or on its way is used again. Nothing owed confirms at once."""
     booking = state.booking
-    reason = not_theirs(booking, command.room_id, command.user_id)
+    reason = not_theirs(booking, command.user_id)
     if booking is None or reason is not None:
         return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
     if booking.status is BookingStatus.EXPIRED:
@@ -62,7 +62,7 @@ def _attempt_ended(booking: Booking) -> bool:
 def record_session(state: State, command: RecordSession, now: datetime) -> tuple[Event, ...]:
     """Note the session that guests can pay in."""
     booking = state.booking
-    if booking is None or booking.room_id != command.room_id:
+    if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
     if booking.session_id == command.session_id:
         return repeated(booking, command)
@@ -83,7 +83,7 @@ def record_session(state: State, command: RecordSession, now: datetime) -> tuple
 def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event, ...]:
     """Money arrived: it buys the room, also after the hold ended if the nights are free, or it goes back in full."""
     booking = state.booking
-    if booking is None or booking.room_id != command.room_id:
+    if booking is None:
         return (_sent_back(command, RefundReason.UNKNOWN_BOOKING),)
     if booking.payment(command.payment_intent) is not None:
         return repeated(booking, command)
@@ -132,7 +132,7 @@ def _sent_back(command: ConfirmPayment, reason: RefundReason) -> RefundRequested
 def decline(state: State, command: DeclinePayment, now: datetime) -> tuple[Event, ...]:
     """Show why a payment failed; the booking may be paid again until its hold ends."""
     booking = state.booking
-    if booking is None or booking.room_id != command.room_id:
+    if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
     if booking.status is not BookingStatus.PAYMENTS_PENDING:
         return refused(booking, command, Refusal.WRONG_STATUS)
@@ -144,7 +144,7 @@ def decline(state: State, command: DeclinePayment, now: datetime) -> tuple[Event
 def close(state: State, command: ClosePayment, now: datetime) -> tuple[Event, ...]:
     """A session closed without payment ends the booking that waits for it, and nothing else."""
     booking = state.booking
-    if booking is None or booking.room_id != command.room_id:
+    if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
     if booking.status is not BookingStatus.PAYMENTS_PENDING:
         return repeated(booking, command)
@@ -156,7 +156,7 @@ def close(state: State, command: ClosePayment, now: datetime) -> tuple[Event, ..
 def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[Event, ...]:
     """Note that money went back."""
     booking = state.booking
-    if booking is None or booking.room_id != command.room_id:
+    if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
     payment = booking.payment(command.payment_intent)
     if payment is None or payment.state is PaymentState.KEPT:
