@@ -5,7 +5,7 @@ foreign keys to the describing tables (hotel, room, app_user): the ledger can be
 Money is integers in minor units; surge is in thousandths; times are UTC; dates are hotel-local.
 """
 
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -15,12 +15,14 @@ from sqlalchemy import (
     CheckConstraint,
     Date,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
     Integer,
     LargeBinary,
     Text,
+    Time,
     func,
     text,
 )
@@ -39,6 +41,8 @@ class Table(DeclarativeBase):
         bytes: LargeBinary,
         datetime: DateTime(timezone=True),
         date: Date,
+        time: Time(),
+        float: Double,
         list[str]: ARRAY(Text),
         dict[str, Any]: JSONB,
     }
@@ -47,6 +51,11 @@ class Table(DeclarativeBase):
 def created() -> Mapped[datetime]:
     """Return a column that holds when its row was made."""
     return mapped_column(server_default=func.now())
+
+
+def counted() -> Mapped[int]:
+    """Return a column that counts a row's changes: what an `ETag` is made of."""
+    return mapped_column(Integer, server_default=text("1"))
 
 
 # Describing data: ordinary transactions of the ingress.
@@ -68,6 +77,25 @@ class AppUser(Table):
     date_of_birth: Mapped[date | None]
     gender: Mapped[str | None]
     roles: Mapped[list[str]] = mapped_column(server_default=text("'{GUEST}'"))
+    version: Mapped[int] = counted()
+    created_at: Mapped[datetime] = created()
+
+
+class RefreshToken(Table):
+    """One token of a family that began with a login. A used one stays, so that its second use is noticed.
+
+    Only hashes are kept. `salt` is set with `used_at`: with it the same next token is made again for a lost answer.
+    A family that is revoked is deleted.
+    """
+
+    __tablename__ = "refresh_token"
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    family: Mapped[UUID] = mapped_column(index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("app_user.id"), index=True)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    salt: Mapped[bytes | None]
     created_at: Mapped[datetime] = created()
 
 
@@ -89,9 +117,15 @@ class Guest(Table):
 
 
 class Hotel(Table):
-    """A hotel as it describes itself. Its prices are in one currency."""
+    """A hotel as it describes itself. Its prices are in one currency, its nights in its own time zone (IANA)."""
 
     __tablename__ = "hotel"
+    __table_args__ = (
+        CheckConstraint("stars between 1 and 5", name="stars"),
+        CheckConstraint("latitude between -90 and 90", name="latitude"),
+        CheckConstraint("longitude between -180 and 180", name="longitude"),
+        Index("hotel_updated", "updated_at"),
+    )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     owner_id: Mapped[int | None] = mapped_column(ForeignKey("app_user.id"), index=True)
@@ -104,14 +138,26 @@ class Hotel(Table):
     contact_phone: Mapped[str | None]
     contact_email: Mapped[str | None]
     contact_address: Mapped[str | None]
+    stars: Mapped[int | None] = mapped_column(Integer)
+    latitude: Mapped[float | None]
+    longitude: Mapped[float | None]
+    time_zone: Mapped[str] = mapped_column(server_default=text("'UTC'"))
+    check_in_time: Mapped[time] = mapped_column(server_default=text("'15:00'"))
+    check_out_time: Mapped[time] = mapped_column(server_default=text("'11:00'"))
+    version: Mapped[int] = counted()
+    deleted_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = created()
 
 
 class Room(Table):
-    """A room type of a hotel, as described; what is on sale is in `inventory`."""
+    """A room type of a hotel, as described; what is on sale is in `inventory`.
+
+    `opening`: its first nights are being put on sale, and nobody sees it before they are.
+    """
 
     __tablename__ = "room"
+    __table_args__ = (Index("room_updated", "updated_at"),)
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     hotel_id: Mapped[int] = mapped_column(ForeignKey("hotel.id"), index=True)
@@ -121,6 +167,9 @@ class Room(Table):
     capacity: Mapped[int] = mapped_column(Integer)
     photos: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     amenities: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    opening: Mapped[bool] = mapped_column(server_default=text("false"))
+    version: Mapped[int] = counted()
+    deleted_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = created()
 
@@ -178,7 +227,7 @@ class Booking(Table):
             ),
             name="status",
         ),
-        Index("booking_user", "user_id"),
+        Index("booking_user", "user_id", "created_at", "id"),
         Index("booking_room_stay", "room_id", "check_in"),
         Index(
             "booking_hold",
@@ -358,19 +407,31 @@ class BookingTimeline(Table):
     event: Mapped[dict[str, Any]]
 
 
-class RoomPrice(Table):
-    """What one night of a room costs as the events tell it; `hotel_min_price` is taken from here."""
+class RoomNight(Table):
+    """One night of a room as the events tell it: its price, and how many of the rooms are taken (held or booked).
 
-    __tablename__ = "room_price"
-    __table_args__ = (Index("room_price_hotel", "hotel_id", "date"),)
+    `partition` and `position` (the event's sequence) say which event changed it last: whoever keeps a copy asks for
+    what is beyond the position it has seen of each partition.
+    """
+
+    __tablename__ = "room_night"
+    __table_args__ = (
+        Index("room_night_hotel", "hotel_id", "date"),
+        Index("room_night_position", "partition", "position"),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
 
     room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     night: Mapped[date] = mapped_column("date", primary_key=True)
     hotel_id: Mapped[int]
+    total_count: Mapped[int] = mapped_column(Integer)
+    taken_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     price_minor: Mapped[int]
     surge_milli: Mapped[int] = mapped_column(Integer)
     closed: Mapped[bool]
     currency: Mapped[str]
+    partition: Mapped[int] = mapped_column(Integer)
+    position: Mapped[int]
 
 
 class HotelMinPrice(Table):
@@ -381,4 +442,36 @@ class HotelMinPrice(Table):
     hotel_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     night: Mapped[date] = mapped_column("date", primary_key=True)
     min_price_minor: Mapped[int]
+    currency: Mapped[str]
+
+
+class ReportedStay(Table):
+    """A confirmed booking that `daily_report` counts; gone when it is cancelled."""
+
+    __tablename__ = "reported_stay"
+
+    booking_id: Mapped[UUID] = mapped_column(primary_key=True)
+    hotel_id: Mapped[int]
+    check_in: Mapped[date]
+    check_out: Mapped[date]
+    rooms_count: Mapped[int] = mapped_column(Integer)
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+
+
+class DailyReport(Table):
+    """What a hotel sold for one night, confirmed bookings only.
+
+    `arrivals` and `staying` count bookings (that begin with this night, that have this night), `nights` rooms. A
+    booking's amount is spread evenly over its nights, the remainder over the first of them.
+    """
+
+    __tablename__ = "daily_report"
+
+    hotel_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    night: Mapped[date] = mapped_column("date", primary_key=True)
+    arrivals: Mapped[int] = mapped_column(Integer)
+    staying: Mapped[int] = mapped_column(Integer)
+    nights: Mapped[int] = mapped_column(Integer)
+    revenue_minor: Mapped[int]
     currency: Mapped[str]
