@@ -17,7 +17,7 @@ from ingress.problems import Problem
 from storage import accounts
 from storage.accounts import Claim
 from topics.catalogue import BOOKING_COMMANDS
-from topics.commands import BookingCommand
+from topics.commands import Command
 from topics.envelope import Outgoing, command_record
 from topics.settings import KafkaSettings
 
@@ -42,7 +42,7 @@ class Commands:
     def __init__(self, settings: KafkaSettings) -> None:
         self._topic = settings.topic(BOOKING_COMMANDS)
 
-    def record(self, command: BookingCommand, command_id: str, request: web.Request) -> Outgoing:
+    def record(self, command: Command, command_id: str, request: web.Request) -> Outgoing:
         """Return the record of a command, with the trace that the request belongs to."""
         return command_record(
             self._topic,
