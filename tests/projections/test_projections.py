@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from storage.cursors import Cursor, CursorKey
-from storage.prices import NightNotOpened
+from storage.room_nights import NightNotOpened
 from storage.settings import DatabaseSettings
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_EVENTS

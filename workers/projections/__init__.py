@@ -1,0 +1,19 @@
+"""The projections role: turns `booking.events` into the rows that the ingress reads.
+
+Reads `booking.events`, and of the ledger what an event leaves out because the booking has it; writes the read models of
+its consumers, and publishes nothing. Each consumer's cursor moves in the transaction of its rows, so a failure leaves
+neither, and the run comes again. A rebuild (rows and cursor removed, the whole log read again) gives the same rows.
+
+The consumers' order is the order in which every worker takes its locks: it is the same in all of them.
+"""
+
+from storage.settings import DatabaseSettings
+from topics.settings import KafkaSettings
+from workers.projections.room_nights import RoomNights
+from workers.projections.timeline import BookingTimeline
+from workers.role import Role
+
+
+def build(kafka: KafkaSettings, database: DatabaseSettings) -> Role:  # noqa: ARG001 - every role is built like this
+    """Return the role; it needs nothing of its own beyond what the adapter hands it."""
+    return Role(name="projections", consumers=(BookingTimeline(), RoomNights()))
