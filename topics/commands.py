@@ -36,7 +36,10 @@ class OpenInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ChangeInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Change price, surge, closing or total of the open nights of [first_night, end_night); None keeps a value."""
+    """Change price, surge, closing or total of the open nights of [first_night, end_night); None keeps a value.
+
+    `all_or_none`: when one open night refuses the total, none is changed.
+    """
 
     wire: ClassVar[str] = "inventory.change.v1"
     first_night: date
@@ -45,6 +48,7 @@ class ChangeInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
     surge_milli: Int32 | None = None
     closed: bool | None = None
     total_count: Int32 | None = None
+    all_or_none: bool = False
 
 
 class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):

@@ -13,6 +13,7 @@ import pytest
 from tests.contracts.check import WORDS, differences, frozen
 from topics import values
 from topics.catalogue import CATALOGUE
+from topics.commands import ChangeInventory
 from topics.envelope import (
     MESSAGES,
     Envelope,
@@ -114,6 +115,19 @@ def test_a_command_is_written_as_its_frozen_file(wire: str) -> None:
 
     assert record.key.decode() == contract["key"]
     assert {name: value.decode() for name, value in record.headers} == contract["headers"]
+
+
+def test_a_change_from_before_there_was_all_or_none_is_a_change_of_what_can_be_changed() -> None:
+    long_ago = json.dumps(FROZEN["inventory.change.v1"]["value"]).encode()
+    change = decode_value("inventory.change.v1", long_ago)
+    assert isinstance(change, ChangeInventory)
+    assert not change.all_or_none
+    assert json.loads(encode_value(change)) == FROZEN["inventory.change.v1"]["value"]
+
+    all_or_none = encode_value(msgspec.structs.replace(change, all_or_none=True))
+
+    assert json.loads(all_or_none) == FROZEN["inventory.change.v1"]["value"] | {"all_or_none": True}
+    assert decode_value("inventory.change.v1", all_or_none) == msgspec.structs.replace(change, all_or_none=True)
 
 
 def test_no_word_that_was_ever_written_is_gone() -> None:

@@ -345,7 +345,10 @@ class Clerk:
         return told or [_unchanged(command, no)]
 
     def change_nights(self, command: Any) -> list[Fact]:
-        """Change night after night, except those that are not there or are sold beyond the new total."""
+        """Change night after night, except those that are not there or are sold beyond the new total.
+
+        Who wants all or none gets none as soon as one is sold beyond it.
+        """
         no = _out_of_range(command, command.total_count, command.price_minor, command.surge_milli)
         if no is not None:
             return [_unchanged(command, no)]
@@ -361,8 +364,11 @@ class Clerk:
                 refused.append({"night": day, "reason": "total_below_sold"})
             else:
                 done.append(day)
-                night |= {name: value for name, value in said.items() if value is not None}
             day += ONE_DAY
+        if command.all_or_none and "total_below_sold" in [night["reason"] for night in refused]:
+            done = []
+        for day in done:
+            self.shelf[command.room_id, day] |= {name: value for name, value in said.items() if value is not None}
         return [
             {
                 "wire": "inventory.changed.v1",

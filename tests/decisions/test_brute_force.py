@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.decisions.brute_force import Clerk, standing
+from tests.decisions.words import but
 from tests.support.story import Story, Told, listening
 from topics.commands import (
     AddGuests,
@@ -144,6 +145,19 @@ class Hotel(RuleBasedStateMachine):
     def change_nights(self, room_id: int, first: date, nights: int, value: tuple[str, Any]) -> None:
         end = first + timedelta(days=nights)
         self.send(ChangeInventory(room_id=room_id, first_night=first, end_night=end, **dict([value])))
+
+    @rule(room_id=rooms, first=days, total_count=st.sampled_from((0, 1, 2)), closed=st.sampled_from((None, None, True)))
+    def change_all_nights_or_none(self, room_id: int, first: date, total_count: int, closed: bool | None) -> None:
+        self.send(
+            ChangeInventory(
+                room_id=room_id,
+                first_night=first,
+                end_night=DAYS[-1],
+                total_count=total_count,
+                closed=closed,
+                all_or_none=True,
+            )
+        )
 
     @rule(
         room_id=rooms,
@@ -525,6 +539,14 @@ MUTATIONS: dict[str, Patch] = {
     "takes the same money twice": put_on(Booking, "payment", lambda booking, payment_intent: None),
     "lets a total fall below what is sold": put(
         "inventory", "_night_refusal", lambda right: lambda night, command: None
+    ),
+    "changes some where it should be all or none": put(
+        "inventory", "_changing", lambda right: lambda command, refused: right(but(command, all_or_none=False), refused)
+    ),
+    "lets a night that is not open keep all others from changing": put(
+        "inventory",
+        "_changing",
+        lambda right: lambda command, refused: () if command.all_or_none and refused else right(command, refused),
     ),
     "lets strangers in": put("booking", "not_theirs", lambda right: lambda booking, user_id: right(booking, None)),
     "opens a second session while the first is open": put(

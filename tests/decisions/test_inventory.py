@@ -7,7 +7,9 @@ import pytest
 from tests.decisions.words import (
     ANOTHER_ROOM,
     BEN_RESERVED,
+    BEN_RESERVES,
     BOUGHT,
+    CALLED_OFF,
     CHANGE,
     CHANGED,
     HELD,
@@ -18,11 +20,12 @@ from tests.decisions.words import (
     ROOM,
     but,
     march,
+    rejected,
 )
 from tests.support.story import given
 from topics.commands import ChangeInventory, OpenInventory
 from topics.events import InventoryUnchanged, RefusedNight
-from topics.values import MOST_NIGHTS, InventoryRefusal, NightRefusal
+from topics.values import MOST_NIGHTS, InventoryRefusal, NightRefusal, Rejection
 from workers.decisions.inventory import MOST_PRICE_MINOR, MOST_ROOMS, MOST_SURGE_MILLI
 
 
@@ -173,6 +176,53 @@ def test_the_total_may_go_down_to_exactly_what_is_sold() -> None:
         ROOM, march(10), total_count=1, free_count=0
     )
     given(OPENED).when(but(CHANGE, total_count=0)).then(but(CHANGED, total_count=0))
+
+
+def test_all_or_none_leaves_every_night_alone_when_one_is_sold_beyond_the_new_total() -> None:
+    """One room is booked and one is reserved on the 10th and 11th; the 12th is free."""
+    one = but(CHANGE, end_night=march(13), total_count=1, closed=True, all_or_none=True)
+    story = given(*BOUGHT, BEN_RESERVED)
+    before = dict(story.nights[ROOM])
+    story.when(one).then(
+        but(
+            CHANGED,
+            nights=(),
+            total_count=1,
+            closed=True,
+            refused=refusing(NightRefusal.TOTAL_BELOW_SOLD, 10, 11),
+        )
+    )
+    assert story.nights[ROOM] == before
+
+
+def test_all_or_none_changes_all_when_none_is_sold_beyond_the_new_total() -> None:
+    one = but(CHANGE, end_night=march(13), total_count=1, all_or_none=True)
+    given(*BOUGHT).when(one).then(but(CHANGED, nights=(march(10), march(11), march(12)), total_count=1)).with_night(
+        ROOM, march(12), total_count=1
+    )
+
+
+def test_a_night_that_is_not_on_sale_keeps_none_of_the_others_from_changing() -> None:
+    command = but(CHANGE, first_night=march(8), end_night=march(11), total_count=0, all_or_none=True)
+    given(OPENED).when(command).then(
+        but(CHANGED, nights=(march(10),), total_count=0, refused=refusing(NightRefusal.NOT_OPEN, 8, 9))
+    ).with_night(ROOM, march(10), total_count=0)
+    given(*HELD).when(command).then(
+        but(
+            CHANGED,
+            nights=(),
+            total_count=0,
+            refused=(*refusing(NightRefusal.NOT_OPEN, 8, 9), *refusing(NightRefusal.TOTAL_BELOW_SOLD, 10)),
+        )
+    ).with_night(ROOM, march(10), total_count=2)
+
+
+def test_a_room_is_taken_off_sale_whole_or_not_at_all() -> None:
+    """What deleting a room asks for."""
+    off_sale = but(CHANGE, end_night=march(15), total_count=0, closed=True, all_or_none=True)
+    given(*CALLED_OFF).when(off_sale).then(
+        but(CHANGED, nights=tuple(march(day) for day in range(10, 15)), total_count=0, closed=True)
+    ).when(BEN_RESERVES).then(rejected(BEN_RESERVES, Rejection.NIGHT_CLOSED))
 
 
 def test_nights_that_are_not_on_sale_are_not_changed() -> None:

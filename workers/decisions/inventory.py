@@ -1,6 +1,6 @@
 """What a manager decides about nights: opening them, and their price, surge, closing and total."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 
 from topics.commands import ChangeInventory, OpenInventory
@@ -53,7 +53,11 @@ def _stretches(days: Iterable[date]) -> Iterator[tuple[date, date]]:
 
 
 def change_inventory(state: State, command: ChangeInventory, now: datetime) -> tuple[Event, ...]:
-    """Change the nights of the range; one that is not open, or would be oversold, keeps its values and says why."""
+    """Change the nights of the range; one that is not open, or would be oversold, keeps its values and says why.
+
+    With `all_or_none`, one that would be oversold keeps all the others from changing too. One that is not open does
+    not: it has nothing that could change.
+    """
     reason = _refusal(
         command.first_night,
         command.end_night,
@@ -63,17 +67,15 @@ def change_inventory(state: State, command: ChangeInventory, now: datetime) -> t
     )
     if reason is not None:
         return (InventoryUnchanged(room_id=command.room_id, command=command.wire, reason=reason),)
-    changed, refused = [], []
-    for day in nights_of(command.first_night, command.end_night):
-        night_reason = _night_refusal(state.nights.get(day), command)
-        if night_reason is None:
-            changed.append(day)
-        else:
-            refused.append(RefusedNight(night=day, reason=night_reason))
+    refused = [
+        RefusedNight(night=day, reason=night_reason)
+        for day in nights_of(command.first_night, command.end_night)
+        if (night_reason := _night_refusal(state.nights.get(day), command)) is not None
+    ]
     return (
         InventoryChanged(
             room_id=command.room_id,
-            nights=tuple(changed),
+            nights=_changing(command, refused),
             price_minor=command.price_minor,
             surge_milli=command.surge_milli,
             closed=command.closed,
@@ -81,6 +83,13 @@ def change_inventory(state: State, command: ChangeInventory, now: datetime) -> t
             refused=tuple(refused),
         ),
     )
+
+
+def _changing(command: ChangeInventory, refused: Sequence[RefusedNight]) -> tuple[date, ...]:
+    if command.all_or_none and any(night.reason is not NightRefusal.NOT_OPEN for night in refused):
+        return ()
+    kept = {night.night for night in refused}
+    return tuple(day for day in nights_of(command.first_night, command.end_night) if day not in kept)
 
 
 def _night_refusal(night: Night | None, command: ChangeInventory) -> NightRefusal | None:
