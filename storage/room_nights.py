@@ -1,54 +1,305 @@
-"""The read model of the lowest price of a hotel's nights, from what the events say each room costs."""
+"""The read model of every night of every room: what it costs, how many rooms are taken, and each hotel's lowest price.
 
-from collections.abc import Iterable, Sequence
+What a batch of events does to a night is added up first, and written once. A room's nights are written by the worker
+that owns its partition alone; a hotel's lowest prices by whoever changed one of its rooms, in turns.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from topics.events import InventoryChanged, InventoryOpened
+from topics.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingEvent,
+    BookingExpired,
+    BookingReserved,
+    Event,
+    InventoryChanged,
+    InventoryOpened,
+)
 from topics.values import nights_of
-
-PriceEvent = InventoryOpened | InventoryChanged
 
 
 class NightNotOpened(Exception):
     """An event changes a night that no event before it opened: the log is not whole."""
 
 
-_OPEN = """
-insert into room_price (room_id, date, hotel_id, price_minor, surge_milli, closed, currency)
-select %(room_id)s, night, %(hotel_id)s, %(price_minor)s, 1000, false, %(currency)s
-from unnest(%(nights)b::date[]) as night
+class StayNotInLedger(Exception):
+    """An event ends or renews a stay that the ledger does not have: log and ledger do not belong together."""
+
+
+class Told(NamedTuple):
+    """One event with its place: the partition of the log, and its sequence there."""
+
+    event: Event
+    partition: int
+    position: int
+
+
+class _Stay(NamedTuple):
+    room_id: int
+    check_in: date
+    check_out: date
+    rooms_count: int
+
+
+async def apply(connection: AsyncConnection, told: Iterable[Told]) -> None:
+    """Bring the nights up to date with events, in their order, in the caller's transaction (read committed).
+
+    Raises:
+        NightNotOpened: an event changes a night that is unknown.
+        StayNotInLedger: a stay is given back that the ledger does not have.
+    """
+    telling = [one for one in told if type(one.event) in _APPLIED]
+    stays = await _stays(connection, telling)
+    changes: dict[_Key, _Change] = {}
+    for one in telling:
+        _APPLIED[type(one.event)](changes, one, stays)
+    if not changes:
+        return
+    await _open(connection, {key: change for key, change in changes.items() if change.opened is not None})
+    before = {key: change for key, change in changes.items() if change.opened is None}
+    await _change(connection, {key: change for key, change in before.items() if change.by_a_manager})
+    await _count(connection, {key: change for key, change in before.items() if not change.by_a_manager})
+    await _refresh_prices(connection, sorted(key for key, change in changes.items() if change.of_a_price))
+
+
+# What a batch does to each night.
+
+_Key = tuple[int, date]
+
+
+@dataclass(slots=True)
+class _Change:
+    """What happens to one night, None where nothing does. What is opened replaces whatever was there."""
+
+    partition: int
+    position: int
+    opened: InventoryOpened | None = None
+    taken: int = 0
+    total_count: int | None = None
+    price_minor: int | None = None
+    surge_milli: int | None = None
+    closed: bool | None = None
+
+    @property
+    def of_a_price(self) -> bool:
+        return self.price_minor is not None or self.surge_milli is not None or self.closed is not None
+
+    @property
+    def by_a_manager(self) -> bool:
+        return self.of_a_price or self.total_count is not None
+
+
+_Changes = dict[_Key, _Change]
+_Stays = Mapping[UUID, _Stay]
+
+
+def _opened(changes: _Changes, told: Told, _: _Stays) -> None:
+    event: Any = told.event
+    for night in nights_of(event.first_night, event.end_night):
+        changes[event.room_id, night] = _Change(
+            told.partition,
+            told.position,
+            opened=event,
+            total_count=event.total_count,
+            price_minor=event.price_minor,
+            surge_milli=1000,
+            closed=False,
+        )
+
+
+def _changed(changes: _Changes, told: Told, _: _Stays) -> None:
+    event: Any = told.event
+    for night in event.nights:
+        change = _of(changes, (event.room_id, night), told)
+        for name in ("total_count", "price_minor", "surge_milli", "closed"):
+            value = getattr(event, name)
+            if value is not None:
+                setattr(change, name, value)
+
+
+def _reserved(changes: _Changes, told: Told, _: _Stays) -> None:
+    event: Any = told.event
+    _take(changes, told, _Stay(event.room_id, event.check_in, event.check_out, event.rooms_count), 1)
+
+
+def _given_back(changes: _Changes, told: Told, stays: _Stays) -> None:
+    event: Any = told.event
+    _take(changes, told, stays[event.booking_id], -1)
+
+
+def _confirmed(changes: _Changes, told: Told, stays: _Stays) -> None:
+    event: Any = told.event
+    # In time, the stay was taken when it was reserved. Late, it was given back when its hold ended.
+    if event.late:
+        _take(changes, told, stays[event.booking_id], 1)
+
+
+def _take(changes: _Changes, told: Told, stay: _Stay, sign: int) -> None:
+    for night in nights_of(stay.check_in, stay.check_out):
+        _of(changes, (stay.room_id, night), told).taken += sign * stay.rooms_count
+
+
+def _of(changes: _Changes, key: _Key, told: Told) -> _Change:
+    change = changes.get(key)
+    if change is None:
+        change = changes[key] = _Change(told.partition, told.position)
+    change.position = told.position
+    return change
+
+
+_APPLIED: Final[Mapping[type[Event], Callable[[_Changes, Told, _Stays], None]]] = {
+    InventoryOpened: _opened,
+    InventoryChanged: _changed,
+    BookingReserved: _reserved,
+    BookingCancelled: _given_back,
+    BookingExpired: _given_back,
+    BookingConfirmed: _confirmed,
+}
+
+
+async def _stays(connection: AsyncConnection, told: Iterable[Told]) -> _Stays:
+    """Return the stays that events name by their booking alone.
+
+    They are the ledger's: they never change, and are committed before any event about them is published.
+    """
+    wanted = {one.event.booking_id for one in told if isinstance(one.event, BookingEvent) and _needs_stay(one.event)}
+    if not wanted:
+        return {}
+    rows = await connection.execute(
+        "select id, room_id, check_in, check_out, rooms_count from booking where id = any(%b)", (list(wanted),)
+    )
+    found = {id: _Stay(*fields) async for id, *fields in rows}
+    if unknown := wanted - found.keys():
+        raise StayNotInLedger(f"not in the ledger: {', '.join(map(str, sorted(unknown)))}")
+    return found
+
+
+def _needs_stay(event: BookingEvent) -> bool:
+    return isinstance(event, BookingCancelled | BookingExpired) or (isinstance(event, BookingConfirmed) and event.late)
+
+
+# What is written. Arrays go over in binary form (%b): as text they cost the worker several times as much.
+
+# A night that is there already is told once more, by a rebuild: it begins anew.
+_OPEN: Final = """
+insert into room_night (room_id, date, partition, position, hotel_id, currency,
+                        total_count, taken_count, price_minor, surge_milli, closed)
+select * from unnest(%b::bigint[], %b::date[], %b::int[], %b::bigint[], %b::bigint[], %b::text[],
+                     %b::int[], %b::int[], %b::bigint[], %b::int[], %b::bool[])
 on conflict (room_id, date) do update
-set hotel_id = excluded.hotel_id, price_minor = excluded.price_minor, surge_milli = excluded.surge_milli,
-    closed = excluded.closed, currency = excluded.currency
+set partition = excluded.partition, position = excluded.position, hotel_id = excluded.hotel_id,
+    currency = excluded.currency, total_count = excluded.total_count, taken_count = excluded.taken_count,
+    price_minor = excluded.price_minor, surge_milli = excluded.surge_milli, closed = excluded.closed
 """
 
-_CHANGE = """
-update room_price
-set price_minor = coalesce(%(price_minor)s, price_minor),
-    surge_milli = coalesce(%(surge_milli)s, surge_milli),
-    closed = coalesce(%(closed)s, closed)
-where room_id = %(room_id)s and date = any(%(nights)b::date[])
+_CHANGE: Final = """
+update room_night as night
+set partition = new.partition, position = new.position, taken_count = night.taken_count + new.taken,
+    total_count = coalesce(new.total_count, night.total_count),
+    price_minor = coalesce(new.price_minor, night.price_minor),
+    surge_milli = coalesce(new.surge_milli, night.surge_milli),
+    closed = coalesce(new.closed, night.closed)
+from unnest(%b::bigint[], %b::date[], %b::int[], %b::bigint[], %b::int[],
+            %b::int[], %b::bigint[], %b::int[], %b::bool[])
+     as new (room_id, date, partition, position, taken, total_count, price_minor, surge_milli, closed)
+where night.room_id = new.room_id and night.date = new.date
 """
+
+_COUNT: Final = """
+update room_night as night
+set partition = new.partition, position = new.position, taken_count = night.taken_count + new.taken
+from unnest(%b::bigint[], %b::date[], %b::int[], %b::bigint[], %b::int[])
+     as new (room_id, date, partition, position, taken)
+where night.room_id = new.room_id and night.date = new.date
+"""
+
+
+async def _open(connection: AsyncConnection, changes: _Changes) -> None:
+    if not changes:
+        return
+    opened = [change.opened for change in changes.values() if change.opened is not None]
+    await connection.execute(
+        _OPEN,
+        (
+            *_places(changes),
+            [event.hotel_id for event in opened],
+            [event.currency for event in opened],
+            *_columns(changes.values(), "total_count", "taken", "price_minor", "surge_milli", "closed"),
+        ),
+    )
+
+
+async def _change(connection: AsyncConnection, changes: _Changes) -> None:
+    values = _columns(changes.values(), "taken", "total_count", "price_minor", "surge_milli", "closed")
+    await _update(connection, _CHANGE, changes, values)
+
+
+async def _count(connection: AsyncConnection, changes: _Changes) -> None:
+    await _update(connection, _COUNT, changes, _columns(changes.values(), "taken"))
+
+
+async def _update(
+    connection: AsyncConnection, statement: str, changes: _Changes, values: Sequence[list[object]]
+) -> None:
+    if not changes:
+        return
+    updated = await connection.execute(statement.encode(), (*_places(changes), *values))
+    if updated.rowcount != len(changes):
+        raise NightNotOpened(await _first_unknown(connection, changes))
+
+
+async def _first_unknown(connection: AsyncConnection, changes: _Changes) -> str:
+    room_ids, nights, *_ = _places(changes)
+    found = await connection.execute(
+        "select room_id, date from unnest(%b::bigint[], %b::date[]) as told (room_id, date)"
+        " where not exists (select from room_night as n where n.room_id = told.room_id and n.date = told.date)"
+        " order by room_id, date",
+        (room_ids, nights),
+    )
+    unknown = await found.fetchall()
+    room_id, night = unknown[0]
+    return f"{len(unknown)} of {len(changes)} nights were never opened; the first is {night} of room {room_id}"
+
+
+def _places(changes: _Changes) -> tuple[list[int], list[date], list[int], list[int]]:
+    return (
+        [room_id for room_id, _ in changes],
+        [night for _, night in changes],
+        [change.partition for change in changes.values()],
+        [change.position for change in changes.values()],
+    )
+
+
+def _columns(changes: Collection[_Change], *names: str) -> list[list[object]]:
+    return [[getattr(change, name) for change in changes] for name in names]
+
+
+# The lowest price of each hotel's nights.
 
 # One hotel's rooms lie in several partitions, and so with several workers. Each writes its own rooms'
 # prices without waiting; then they take turns, so that the second sees what the first has committed.
-_TAKE_TURNS = """
+_TAKE_TURNS: Final = """
 select pg_advisory_xact_lock(key)
 from (select distinct hashtextextended('hotel_min_price', hotel_id) as key
-      from room_price join unnest(%b::bigint[], %b::date[]) as touched (room_id, date) using (room_id, date)
+      from room_night join unnest(%b::bigint[], %b::date[]) as touched (room_id, date) using (room_id, date)
       order by key) as hotels
 """
 
-_REFRESH = """
+_REFRESH: Final = """
 with touched as (
     select distinct hotel_id, date
-    from room_price join unnest(%b::bigint[], %b::date[]) as changed (room_id, date) using (room_id, date)
+    from room_night join unnest(%b::bigint[], %b::date[]) as changed (room_id, date) using (room_id, date)
 ), cheapest as (
     select distinct on (hotel_id, date) hotel_id, date, currency,
            (price_minor * surge_milli + 500) / 1000 as min_price_minor
-    from touched join room_price using (hotel_id, date)
+    from touched join room_night using (hotel_id, date)
     where not closed
     order by hotel_id, date, min_price_minor, room_id
 ), nothing_open as (
@@ -66,56 +317,8 @@ where (hotel_min_price.min_price_minor, hotel_min_price.currency)
 """
 
 
-async def apply(connection: AsyncConnection, events: Sequence[PriceEvent]) -> None:
-    """Bring prices up to date with `events`, in their order, in the caller's transaction (read committed).
-
-    Raises:
-        NightNotOpened: an event changes a night that is unknown.
-    """
-    for event in events:
-        if isinstance(event, InventoryOpened):
-            await _open(connection, event)
-        else:
-            await _change(connection, event)
-    touched = sorted({(event.room_id, night) for event in events for night in _nights(event)})
-    if touched:
-        columns = [[room_id for room_id, _ in touched], [night for _, night in touched]]
+async def _refresh_prices(connection: AsyncConnection, nights: Sequence[_Key]) -> None:
+    if nights:
+        columns = ([room_id for room_id, _ in nights], [night for _, night in nights])
         await connection.execute(_TAKE_TURNS, columns)
         await connection.execute(_REFRESH, columns)
-
-
-async def _open(connection: AsyncConnection, event: InventoryOpened) -> None:
-    await connection.execute(
-        _OPEN,
-        {
-            "room_id": event.room_id,
-            "hotel_id": event.hotel_id,
-            "price_minor": event.price_minor,
-            "currency": event.currency,
-            "nights": list(_nights(event)),
-        },
-    )
-
-
-async def _change(connection: AsyncConnection, event: InventoryChanged) -> None:
-    nights = set(event.nights)
-    changed = await connection.execute(
-        _CHANGE,
-        {
-            "room_id": event.room_id,
-            "price_minor": event.price_minor,
-            "surge_milli": event.surge_milli,
-            "closed": event.closed,
-            "nights": list(nights),
-        },
-    )
-    if changed.rowcount != len(nights):
-        raise NightNotOpened(
-            f"room {event.room_id}: {len(nights)} nights change, {changed.rowcount} of them were opened before"
-        )
-
-
-def _nights(event: PriceEvent) -> Iterable[date]:
-    if isinstance(event, InventoryOpened):
-        return nights_of(event.first_night, event.end_night)
-    return event.nights

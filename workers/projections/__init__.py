@@ -9,6 +9,7 @@ The consumers' order is the order in which every worker takes its locks: it is t
 
 from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings
+from workers.projections.daily_report import DailyReport
 from workers.projections.room_nights import RoomNights
 from workers.projections.timeline import BookingTimeline
 from workers.role import Role
@@ -16,4 +17,4 @@ from workers.role import Role
 
 def build(kafka: KafkaSettings, database: DatabaseSettings) -> Role:  # noqa: ARG001 - every role is built like this
     """Return the role; it needs nothing of its own beyond what the adapter hands it."""
-    return Role(name="projections", consumers=(BookingTimeline(), RoomNights()))
+    return Role(name="projections", consumers=(BookingTimeline(), RoomNights(), DailyReport()))
