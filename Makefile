@@ -63,7 +63,7 @@ check: lint types contracts docs-check test  ## Everything that must be green
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo 'Python cannot make a virtual environment: apt-get install python3-venv' >&2; exit 1; }
 	@$(PYTHON) -m venv .venv
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
 # Without Java or Maven this says so and is no error: the sandbox then uses Tansu.

@@ -20,7 +20,7 @@ import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr
 
-from ingress.acceptance import earliest_check_in
+from ingress.acceptance import today_at
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from sandbox.system import Plan, System
@@ -57,7 +57,7 @@ class Rooms:
     @classmethod
     def on_sale(cls, count: int, nights: int) -> "Rooms":
         """Return rooms on sale from a day on that is good for booking."""
-        return cls(count=count, nights=nights, first_night=earliest_check_in() + timedelta(days=30))
+        return cls(count=count, nights=nights, first_night=today_at("UTC") + timedelta(days=30))
 
 
 class Stage:

@@ -5,25 +5,55 @@ request. Ours are known to be complete when they are made, so they write their f
 """
 
 import time
+import zlib
 from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
+from pydantic import BaseModel
 
-_encode: Final = msgspec.json.Encoder().encode
+NO_STORE: Final = "no-store"
+_JSON: Final = "application/json"
+#: Below this a body is not worth the client's and our time.
+_WORTH_COMPRESSING_BYTES: Final = 1024
+#: zlib's own word for gzip's header and checksum.
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+
+
+def _of_a_model(value: Any) -> msgspec.Raw:
+    """Show a model's fields; one that was never set is left out."""
+    if isinstance(value, BaseModel):
+        return msgspec.Raw(value.__pydantic_serializer__.to_json(value, exclude_unset=True))
+    raise TypeError(f"an answer cannot show a {type(value).__name__}")
+
+
+encode: Final = msgspec.json.Encoder(enc_hook=_of_a_model).encode
 
 
 class Answer(web.StreamResponse):
-    """A whole answer. Names and values of `headers` are ours alone: they are written as they are."""
+    """A whole answer. Names and values of `headers` are ours alone: they are written as they are.
 
-    def __init__(self, status: int, body: bytes | None, headers: Mapping[str, str] | None) -> None:
+    `keep` is its `Cache-Control`: private data is never stored.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+        *,
+        media: str = _JSON,
+        keep: str = NO_STORE,
+    ) -> None:
         super().__init__(status=status, headers=headers)
         self._whole_body = body
+        self._media = media
+        self._keep = keep
         self._stays_open = False
 
     @property
@@ -37,6 +67,8 @@ class Answer(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         self._stays_open = request.keep_alive
+        if self._whole_body is not None and len(self._whole_body) >= _WORTH_COMPRESSING_BYTES:
+            self._compress(request)
         transport.write(self._head(request) + (b"" if request.method == "HEAD" else self._whole_body or b""))
         await request.writer.drain()
         return None
@@ -44,9 +76,18 @@ class Answer(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: the end was written with the beginning."""
 
+    def _compress(self, request: web.BaseRequest) -> None:
+        assert self._whole_body is not None
+        self.headers.add("Vary", "Accept-Encoding")
+        if "gzip" in request.headers.get("Accept-Encoding", "").lower():
+            packing = zlib.compressobj(level=5, wbits=_GZIP_WINDOW)
+            self._whole_body = packing.compress(self._whole_body) + packing.flush()
+            self.headers["Content-Encoding"] = "gzip"
+
     def _head(self, request: web.BaseRequest) -> bytes:
-        start = _start_of(self.status, has_body=self._whole_body is not None)
-        length = "" if self._whole_body is None else f"Content-Length: {len(self._whole_body)}\r\n"
+        body = self._whole_body
+        start = _start_of(self.status, None if body is None else self._media, self._keep)
+        length = "" if body is None else f"Content-Length: {len(body)}\r\n"
         named = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
         if self._stays_open:
             connection = "" if request.version == HttpVersion11 else "Connection: keep-alive\r\n"
@@ -55,9 +96,9 @@ class Answer(web.StreamResponse):
         return f"{start}{length}Date: {_date(int(time.time()))}\r\n{named}{connection}\r\n".encode("latin-1")
 
 
-def answer(status: int, body: object, headers: Mapping[str, str] | None = None) -> Answer:
-    """Return an answer with this body as JSON."""
-    return Answer(status, _encode(body), headers)
+def answer(status: int, body: object, headers: Mapping[str, str] | None = None, *, keep: str = NO_STORE) -> Answer:
+    """Return an answer with this body (models, rows, or what is made of them) as JSON."""
+    return Answer(status, encode(body), headers, keep=keep)
 
 
 def no_content(headers: Mapping[str, str] | None = None) -> Answer:
@@ -66,9 +107,9 @@ def no_content(headers: Mapping[str, str] | None = None) -> Answer:
 
 
 @lru_cache
-def _start_of(status: int, *, has_body: bool) -> str:
-    content = "Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n" if has_body else ""
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{content}Cache-Control: no-store\r\nServer: innkeeper\r\n"
+def _start_of(status: int, media: str | None, keep: str) -> str:
+    content = "" if media is None else f"Content-Type: {media}\r\nX-Content-Type-Options: nosniff\r\n"
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{content}Cache-Control: {keep}\r\nServer: innkeeper\r\n"
 
 
 @lru_cache(1)

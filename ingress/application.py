@@ -15,6 +15,8 @@ from ingress.commands import Commands, IdempotencyKeys
 from ingress.database import Database
 from ingress.health import Health
 from ingress.hotels import Hotels, Rooms
+from ingress.operations import mounted
+from ingress.owners import Owners
 from ingress.passwords import Passwords
 from ingress.problems import answer_problems
 from ingress.settings import IngressSettings
@@ -30,6 +32,7 @@ BROKER: Final = web.AppKey("BROKER", Broker)
 WAITERS: Final = web.AppKey("WAITERS", Waiters)
 TOKENS: Final = web.AppKey("TOKENS", Tokens)
 PASSWORDS: Final = web.AppKey("PASSWORDS", Passwords)
+AREAS: Final[web.AppKey[list[object]]] = web.AppKey("AREAS")
 BOOKING_IDS: Final = web.AppKey("BOOKING_IDS", BookingIds)
 
 
@@ -78,22 +81,24 @@ def create_app(
 
 
 def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings) -> None:
+    owners = Owners(Commands(kafka), app[BROKER], app[WAITERS])
     bookings = Bookings(
         database=app[DATABASE],
-        tokens=app[TOKENS],
         rooms=Rooms(app[DATABASE], seconds=settings.room_facts_seconds),
         booking_ids=app[BOOKING_IDS],
         keys=IdempotencyKeys(app[DATABASE]),
-        commands=Commands(kafka),
-        broker=app[BROKER],
-        waiters=app[WAITERS],
+        owners=owners,
         hold_seconds=settings.hold_seconds,
     )
-    app.add_routes(bookings.routes())
-    app.add_routes(Accounts(app[DATABASE], app[PASSWORDS], app[TOKENS]).routes())
-    app.add_routes(Hotels(app[DATABASE]).routes())
-    app.add_routes(Webhooks(kafka, app[BROKER], settings.webhook_secrets).routes())
-    app.add_routes(Health(app[DATABASE], app[BROKER], app[WAITERS]).routes())
+    areas: list[object] = [
+        Accounts(app[DATABASE], app[PASSWORDS], app[TOKENS]),
+        Hotels(app[DATABASE]),
+        bookings,
+        Webhooks(kafka, app[BROKER], settings.webhook_secrets),
+        Health(app[DATABASE], app[BROKER], app[WAITERS]),
+    ]
+    app[AREAS] = areas
+    app.add_routes(mounted(areas, app[TOKENS], limits=None))
 
 
 def _booking_ids(settings: IngressSettings) -> BookingIds:

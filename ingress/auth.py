@@ -1,50 +1,71 @@
 """Accounts: who somebody is. Signing up, logging in, and the guests that an account saves."""
 
-from typing import Annotated, Final, Literal
+from datetime import date
+from typing import Annotated, Final
 
-import msgspec
-from aiohttp import web
+from pydantic import Field, StringConstraints
 
 from ingress.answers import Answer, answer
-from ingress.bodies import decoded_body
 from ingress.database import Database
+from ingress.models import Body, Email, Gender, Line, NoQuery, Problems, Shown
+from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.passwords import Passwords, refuse_unhashable
 from ingress.problems import Problem
 from ingress.tokens import Tokens
 from storage import accounts
 
-# Nothing that PostgreSQL could not store or a terminal would obey.
-_LINE: Final = r"^[^\x00-\x1f\x7f]+$"
-Email = Annotated[str, msgspec.Meta(pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f]+$", max_length=254)]
-Name = Annotated[str, msgspec.Meta(pattern=_LINE, max_length=200)]
+_PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - an example
 
 
-class Signup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/auth/signup`."""
+class Signup(Body):
+    """An account that is asked for."""
 
     email: Email
-    password: Annotated[str, msgspec.Meta(min_length=8)]
-    name: Name | None = None
+    password: Annotated[str, StringConstraints(min_length=8)]
+    name: Line | None = None
 
 
-class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/auth/login`."""
+class Login(Body):
+    """Who somebody says to be."""
 
-    email: Annotated[str, msgspec.Meta(pattern=_LINE, max_length=254)]
+    email: Annotated[str, StringConstraints(max_length=254)]
     password: str
 
 
-class NewGuest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/users/guests`."""
+class NewGuest(Body):
+    """Somebody whom the account may name as staying."""
 
-    name: Name
-    gender: Literal["MALE", "FEMALE"] | None = None
-    age: Annotated[int, msgspec.Meta(ge=0, le=150)] | None = None
+    name: Line
+    gender: Gender | None = None
+    age: Annotated[int, Field(ge=0, le=150)] | None = None
 
 
-_signup: Final = msgspec.json.Decoder(Signup)
-_login: Final = msgspec.json.Decoder(Login)
-_new_guest: Final = msgspec.json.Decoder(NewGuest)
+class AccountShown(Shown):
+    """An account as its owner sees it."""
+
+    id: int
+    email: str
+    name: str | None
+    date_of_birth: date | None
+    gender: Gender | None
+    roles: list[str]
+
+
+class AccessToken(Shown):
+    """What a login gives: a JWT for the `Authorization` header."""
+
+    access_token: str
+    token_type: str
+
+
+class SavedGuest(Shown):
+    """Somebody whom the account may name as staying."""
+
+    id: int
+    user_id: int
+    name: str
+    gender: Gender | None
+    age: int | None
 
 
 class Accounts:
@@ -55,17 +76,16 @@ class Accounts:
         self._passwords = passwords
         self._tokens = tokens
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return what it answers."""
-        return [
-            web.post("/v1/auth/signup", self.sign_up),
-            web.post("/v1/auth/login", self.log_in),
-            web.post("/v1/users/guests", self.save_guest),
-        ]
-
-    async def sign_up(self, request: web.Request) -> Answer:
-        """Make an account: 201, or 400 when the e-mail address has one."""
-        wanted = await decoded_body(request, _signup)
+    @operation(
+        "POST /auth/signup",
+        access=Access.ANYBODY,
+        summary="Make an account",
+        answers={201: AccountShown, 400: Reply(Problems, "The e-mail address has an account.")},
+        example=Example(status=201, body={"email": "grace@example.com", "password": _PASSWORD, "name": "Grace"}),
+    )
+    async def sign_up(self, asked: Asked[Signup, NoQuery]) -> Answer:
+        """Make an account; an e-mail address has one, in whatever letters."""
+        wanted = asked.body
         refuse_unhashable(wanted.password)
         async with self._database.reading() as connection:
             known = await accounts.email_is_known(connection, wanted.email)
@@ -78,11 +98,18 @@ class Accounts:
             )
         if account is None:
             raise _already_registered()
-        return answer(201, account)
+        return answer(201, AccountShown.model_validate(account))
 
-    async def log_in(self, request: web.Request) -> Answer:
+    @operation(
+        "POST /auth/login",
+        access=Access.ANYBODY,
+        summary="Log in",
+        answers={200: AccessToken, 401: Reply(Problems, "Unknown e-mail address or wrong password.")},
+        example=Example(body={"email": "guest@example.com", "password": _PASSWORD}),
+    )
+    async def log_in(self, asked: Asked[Login, NoQuery]) -> Answer:
         """Give an access token; 401, after the same time, for an unknown e-mail and for a wrong password."""
-        given = await decoded_body(request, _login)
+        given = asked.body
         refuse_unhashable(given.password)
         async with self._database.reading() as connection:
             login = await accounts.find_login(connection, given.email)
@@ -90,17 +117,23 @@ class Accounts:
         if login is None or not same:
             raise Problem(401, "invalid e-mail or password", headers={"WWW-Authenticate": "Bearer"})
         token = self._tokens.issue(login.user_id, login.roles)
-        return answer(200, {"access_token": token, "token_type": "bearer"})
+        return answer(200, AccessToken(access_token=token, token_type="bearer"))  # noqa: S106 - the scheme's name
 
-    async def save_guest(self, request: web.Request) -> Answer:
-        """Save somebody whom the account may name as staying: 201."""
-        caller = self._tokens.caller(request)
-        wanted = await decoded_body(request, _new_guest)
+    @operation(
+        "POST /users/guests",
+        access=Access.USER,
+        summary="Save a guest",
+        answers={201: SavedGuest},
+        example=Example(status=201, body={"name": "Ada", "gender": "FEMALE", "age": 36}),
+    )
+    async def save_guest(self, asked: Asked[NewGuest, NoQuery]) -> Answer:
+        """Save somebody whom the account may name as staying."""
+        wanted = asked.body
         async with self._database.writing() as connection:
             guest = await accounts.add_guest(
-                connection, user_id=caller.user_id, name=wanted.name, gender=wanted.gender, age=wanted.age
+                connection, user_id=asked.caller.user_id, name=wanted.name, gender=wanted.gender, age=wanted.age
             )
-        return answer(201, guest)
+        return answer(201, SavedGuest.model_validate(guest))
 
 
 def _already_registered() -> Problem:

@@ -4,82 +4,116 @@ A command is answered 202 as soon as the broker has it. A request that prefers t
 comes in time.
 """
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date
-from typing import Annotated, Final
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 from uuid import UUID
 
-import msgspec
-from aiohttp import web
+from pydantic import ConfigDict, Field, RootModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.acceptance import (
-    Id,
-    InitBooking,
-    accept_guests,
-    accept_room,
-    accept_stay,
-    earliest_check_in,
-)
+from ingress.acceptance import InitBooking, accept_guests, accept_room, accept_stay, today_at
 from ingress.answers import Answer, answer, no_content
-from ingress.bodies import decoded, decoded_body, read
 from ingress.booking_ids import BookingIds
-from ingress.broker import Broker
-from ingress.commands import Commands, IdempotencyKeys, Ids, new_command_id, seconds_to_wait
+from ingress.commands import IdempotencyKeys, Ids, new_command_id
 from ingress.database import Database
 from ingress.hotels import Rooms
+from ingress.models import Gender, Id, MoneyOut, NoBody, NoQuery, RefusedBooking, Shown
 from ingress.money import decimal
+from ingress.operations import Access, Asked, Example, Reply, operation
+from ingress.owners import Owners
 from ingress.problems import Problem
-from ingress.tokens import Caller, Tokens
-from ingress.waiters import Waiters
+from ingress.tokens import Caller
 from storage import accounts, reads
 from storage.reads import BookingRow
 from topics.commands import AddGuests, BookingCommand, CancelBooking, RequestPayment, ReserveStay
-from topics.events import (
-    BookingCancelled,
-    BookingConfirmed,
-    BookingRejected,
-    BookingReserved,
-    CheckoutOpened,
-    CommandRefused,
-    CommandRepeated,
-    GuestsAdded,
-    PaymentDeclined,
-)
+from topics.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
 from topics.message import Message
 from topics.values import BookingStatus, Terms
 
-_FOLLOW_WITHIN_SECONDS: Final = 2.0
-_BOOKING: Final = r"/v1/bookings/{booking_id:[0-9a-fA-F-]{36}}"
-_init: Final = msgspec.json.Decoder(InitBooking)
-_guest_ids: Final = msgspec.json.Decoder(Annotated[list[Id], msgspec.Meta(min_length=1, max_length=200)])
-
-
-class _NoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a request that needs none; `{}` and `null` are fine too."""
-
-
-_no_body: Final = msgspec.json.Decoder(_NoBody | None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """Which events answer a command. `through_others`: by way of what payments does about it."""
-
-    events: tuple[type[Message], ...]
-    through_others: bool = False
-
-
-_ANSWERS: Final[dict[type[BookingCommand], _Answers]] = {
-    ReserveStay: _Answers((BookingReserved, BookingRejected, CommandRefused, CommandRepeated)),
-    AddGuests: _Answers((GuestsAdded, CommandRefused, CommandRepeated)),
-    RequestPayment: _Answers(
-        (CheckoutOpened, PaymentDeclined, BookingConfirmed, CommandRefused, CommandRepeated), through_others=True
-    ),
-    CancelBooking: _Answers((BookingCancelled, CommandRefused, CommandRepeated)),
+_BOOKING: Final = {"booking_id": "01980000-0000-8000-8000-000000000000"}
+_ACCEPTED_HEADERS: Final = {
+    "Location": "Where to ask how the booking stands.",
+    "Retry-After": "In how many seconds to ask.",
 }
+_WAITED_HEADERS: Final = {"Preference-Applied": "How long the request may have waited for this."}
+_ABOUT_IT: Final = {"booking_id": "$request.path.booking_id"}
+_ABOUT_THE_NEW_ONE: Final = {"booking_id": "$response.body#/id"}
+ShownType = TypeVar("ShownType", bound=Shown)
+_ITS_STEPS: Final = ("add_guests", "pay", "cancel", "status", "show")
+
+
+class GuestIds(RootModel[Annotated[list[Id], Field(min_length=1, max_length=200)]]):
+    """The ids of the saved guests who will stay: a bare list."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, strict=True)
+
+
+class PendingStay(Shown):
+    """A stay that was asked for and is not decided yet."""
+
+    id: UUID
+    booking_status: BookingStatus = BookingStatus.PENDING
+    hotel_id: int
+    room_id: int
+    check_in_date: date
+    check_out_date: date
+    rooms_count: int
+
+
+class BookingState(Shown):
+    """Where a booking stands, and why if it was refused, declined or cancelled."""
+
+    id: UUID
+    booking_status: BookingStatus
+    reason: str | None = None
+
+
+class Checkout(BookingState):
+    """Where the booking can be paid: Stripe's page, as long as it is open."""
+
+    session_url: str | None
+
+
+class StayingGuest(Shown):
+    """Somebody who stays."""
+
+    id: int
+    name: str
+    gender: Gender | None
+    age: int | None
+
+
+class BookingShown(BookingState):
+    """A booking as its guest sees it. `amount` is what the decision says, in major units."""
+
+    hotel_id: int
+    room_id: int
+    check_in_date: date
+    check_out_date: date
+    rooms_count: int
+    amount: MoneyOut
+    currency: str
+    hold_expires_at: datetime | None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    guests: list[StayingGuest]
+    session_url: str | None = None
+
+
+class TimelineEntry(Shown):
+    """One event of a booking's history."""
+
+    sequence: int
+    type: str
+    time: datetime
+    event: dict[str, Any]
+
+
+class BookingWithHistory(BookingShown):
+    """A booking with all that happened to it, from the log."""
+
+    timeline: list[TimelineEntry]
 
 
 class Bookings:
@@ -89,45 +123,51 @@ class Bookings:
         self,
         *,
         database: Database,
-        tokens: Tokens,
         rooms: Rooms,
         booking_ids: BookingIds,
         keys: IdempotencyKeys,
-        commands: Commands,
-        broker: Broker,
-        waiters: Waiters,
+        owners: Owners,
         hold_seconds: int,
     ) -> None:
         self._database = database
-        self._tokens = tokens
         self._rooms = rooms
         self._booking_ids = booking_ids
         self._keys = keys
-        self._commands = commands
-        self._broker = broker
-        self._waiters = waiters
+        self._owners = owners
         self._hold_seconds = hold_seconds
-
-    def routes(self) -> list[web.RouteDef]:
-        """Return what it answers."""
-        return [
-            web.post("/v1/bookings/init", self.init),
-            web.post(_BOOKING + "/addGuests", self.add_guests),
-            web.post(_BOOKING + "/payments", self.pay),
-            web.post(_BOOKING + "/cancel", self.cancel),
-            web.get(_BOOKING + "/status", self.status),
-            web.get(_BOOKING, self.show),
-        ]
 
     # Requests that become commands.
 
-    async def init(self, request: web.Request) -> Answer:
-        """Ask for a stay: 202 PENDING; who waits gets 201 with the booking, or 409 with the reason."""
-        caller = self._tokens.caller(request)
-        wanted = await decoded_body(request, _init)
-        if "Idempotency-Key" in request.headers:
+    @operation(
+        "POST /bookings/init",
+        access=Access.USER,
+        summary="Ask for a stay",
+        answers={
+            201: Reply(BookingShown, "Reserved: the request waited for it.", _WAITED_HEADERS),
+            202: Reply(PendingStay, "Accepted; the room's owner decides.", _ACCEPTED_HEADERS),
+            409: Reply(RefusedBooking, "Refused: `reason` says why."),
+        },
+        example=Example(
+            status=202,
+            body={
+                "hotel_id": 1,
+                "room_id": 1,
+                "check_in_date": "2026-12-24",
+                "check_out_date": "2026-12-27",
+                "rooms_count": 1,
+            },
+        ),
+        links=dict.fromkeys(_ITS_STEPS, _ABOUT_THE_NEW_ONE),
+    )
+    async def init(self, asked: Asked[InitBooking, NoQuery]) -> Answer:
+        """Ask for a stay: 202 PENDING; who waits (`Prefer: wait=5`) gets 201 with the booking, or 409 with the reason.
+
+        With an `Idempotency-Key` the same request can be sent again, and stays one booking.
+        """
+        wanted, caller = asked.body, asked.caller
+        if "Idempotency-Key" in asked.request.headers:
             ids = await self._keys.ids(
-                request, caller.user_id, wanted, lambda: self._fresh_ids(caller), lambda: self._accept(wanted)
+                asked.request, caller.user_id, wanted, lambda: self._fresh_ids(caller), lambda: self._accept(wanted)
             )
         else:
             await self._accept(wanted)
@@ -142,16 +182,27 @@ class Bookings:
             rooms_count=wanted.rooms_count,
             hold_seconds=self._hold_seconds,
         )
-        event = await self._sent(request, command, ids.command_id)
+        event = await self._sent(asked, command, ids.command_id)
         if event is None:
-            return _accepted(ids.command_id, _pending_stay(ids.booking_id, wanted))
-        return await self._decided_stay(event, ids.booking_id, caller, request)
+            return _accepted(asked, ids.command_id, _pending_stay(ids.booking_id, wanted))
+        return await self._decided_stay(event, ids.booking_id, asked)
 
-    async def add_guests(self, request: web.Request) -> Answer:
-        """Name who will stay: 202; who waits gets 200 with the booking, or 409 with the reason."""
-        caller = self._tokens.caller(request)
-        guest_ids = await decoded_body(request, _guest_ids)
-        booking = await self._own(request, caller)
+    @operation(
+        "POST /bookings/{booking_id}/addGuests",
+        access=Access.USER,
+        summary="Name who will stay",
+        answers={
+            200: Reply(BookingShown, "Named: the request waited for it.", _WAITED_HEADERS),
+            202: Reply(BookingState, "Accepted; the room's owner decides.", _ACCEPTED_HEADERS),
+            409: Reply(RefusedBooking, "Refused: `reason` says why."),
+        },
+        example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}, body=[1]),
+        links=dict.fromkeys(("pay", "cancel", "status"), _ABOUT_IT),
+    )
+    async def add_guests(self, asked: Asked[GuestIds, NoQuery]) -> Answer:
+        """Name who will stay, from the account's saved guests; replaces those named before."""
+        caller, guest_ids = asked.caller, asked.body.root
+        booking = await self._own(asked)
         facts = await self._rooms.facts(booking.room_id)
 
         async def accept() -> None:
@@ -161,155 +212,161 @@ class Bookings:
             if foreign:
                 raise Problem(404, f"no such guest: {', '.join(map(str, foreign))}")
 
-        ids = await self._keys.ids(request, caller.user_id, guest_ids, _ids_about(booking), accept)
+        ids = await self._keys.ids(asked.request, caller.user_id, asked.body, _ids_about(booking), accept)
         command = AddGuests(
             room_id=booking.room_id,
             booking_id=booking.id,
             user_id=caller.user_id,
             guest_ids=tuple(guest_ids),
         )
-        event = await self._sent(request, command, ids.command_id)
+        event = await self._sent(asked, command, ids.command_id)
         if event is None:
-            return _accepted(str(booking.id), _status_in_words(booking))
+            return _accepted(asked, str(booking.id), _state(booking))
         _raise_if_refused(event)
-        return await self._booking_now(booking.id, caller, 200, request)
+        return await self._booking_now(booking.id, 200, asked)
 
-    async def pay(self, request: web.Request) -> Answer:
-        """Ask to pay: 202; who waits gets 200 with where to pay, or 409 with the reason."""
-        caller = self._tokens.caller(request)
-        booking, command_id = await self._about(request, caller)
-        command = RequestPayment(room_id=booking.room_id, booking_id=booking.id, user_id=caller.user_id)
-        event = await self._sent(request, command, command_id)
+    @operation(
+        "POST /bookings/{booking_id}/payments",
+        access=Access.USER,
+        summary="Ask to pay",
+        answers={
+            200: Reply(Checkout, "Where to pay: the request waited for it.", _WAITED_HEADERS),
+            202: Reply(BookingState, "Accepted; `GET` the booking for its `session_url`.", _ACCEPTED_HEADERS),
+            409: Reply(RefusedBooking, "Refused: `reason` says why."),
+        },
+        example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}),
+        links=dict.fromkeys(("cancel", "status"), _ABOUT_IT),
+    )
+    async def pay(self, asked: Asked[NoBody, NoQuery]) -> Answer:
+        """Ask for a page to pay at; a declined card leaves the booking payable until its hold ends."""
+        booking, command_id = await self._about(asked)
+        command = RequestPayment(room_id=booking.room_id, booking_id=booking.id, user_id=asked.caller.user_id)
+        event = await self._sent(asked, command, command_id)
         if event is None:
-            return _accepted(str(booking.id), _status_in_words(booking))
+            return _accepted(asked, str(booking.id), _state(booking))
         _raise_if_refused(event)
         async with self._database.reading() as connection:
-            now = await reads.own_booking(connection, booking.id, caller.user_id) or booking
+            now = await reads.own_booking(connection, booking.id, asked.caller.user_id) or booking
             url = await reads.open_session_url(connection, booking.id)
-        return answer(200, _status_in_words(now) | {"session_url": url}, _applied(request))
+        return answer(200, Checkout(**_state_fields(now), session_url=url), _applied(asked))
 
-    async def cancel(self, request: web.Request) -> Answer:
-        """Give the booking up: 202; who waits gets 204, or 409 with the reason."""
-        caller = self._tokens.caller(request)
-        booking, command_id = await self._about(request, caller)
-        command = CancelBooking(room_id=booking.room_id, booking_id=booking.id, user_id=caller.user_id)
-        event = await self._sent(request, command, command_id)
+    @operation(
+        "POST /bookings/{booking_id}/cancel",
+        access=Access.USER,
+        summary="Cancel a booking",
+        answers={
+            202: Reply(BookingState, "Accepted; the room's owner decides.", _ACCEPTED_HEADERS),
+            204: Reply(None, "Cancelled: the request waited for it.", _WAITED_HEADERS),
+            409: Reply(RefusedBooking, "Refused: `reason` says why."),
+        },
+        example=Example(path=_BOOKING, status=202),
+        links=dict.fromkeys(("status", "show"), _ABOUT_IT),
+    )
+    async def cancel(self, asked: Asked[NoBody, NoQuery]) -> Answer:
+        """Give the booking up: its nights go back on sale, and what was paid is refunded."""
+        booking, command_id = await self._about(asked)
+        command = CancelBooking(room_id=booking.room_id, booking_id=booking.id, user_id=asked.caller.user_id)
+        event = await self._sent(asked, command, command_id)
         if event is None:
-            return _accepted(str(booking.id), _status_in_words(booking))
+            return _accepted(asked, str(booking.id), _state(booking))
         _raise_if_refused(event)
-        return no_content(_applied(request))
+        return no_content(_applied(asked))
 
     # Requests that read.
 
-    async def status(self, request: web.Request) -> Answer:
-        """Tell where a booking stands: PENDING until the ledger knows it."""
-        caller = self._tokens.caller(request)
-        booking_id = _booking_id(request)
+    @operation(
+        "GET /bookings/{booking_id}/status",
+        access=Access.USER,
+        summary="Ask how a booking stands",
+        answers={200: BookingState},
+        example=Example(path=_BOOKING),
+    )
+    async def status(self, asked: Asked[NoBody, NoQuery]) -> Answer:
+        """Tell where a booking stands: PENDING until it is decided."""
+        booking_id = asked.path["booking_id"]
         async with self._database.reading() as connection:
-            row = await reads.booking_status(connection, booking_id, caller.user_id)
+            row = await reads.booking_status(connection, booking_id, asked.caller.user_id)
         if row is None:
-            self._must_be_pending(booking_id, caller)
-            return answer(200, _pending_in_words(booking_id))
-        return answer(200, _words(booking_id, row.status, row.rejection, row.failure, row.cancel_reason))
+            self._must_be_pending(asked)
+            return answer(200, _pending(booking_id))
+        status, rejection, failure, cancel_reason = row
+        return answer(200, BookingState(**_told(booking_id, status, rejection, failure, cancel_reason)))
 
-    async def show(self, request: web.Request) -> Answer:
+    @operation(
+        "GET /bookings/{booking_id}",
+        access=Access.USER,
+        summary="Read a booking",
+        answers={200: Reply(BookingWithHistory, "A booking that is not decided yet has `id` and `booking_status`.")},
+        example=Example(path=_BOOKING),
+    )
+    async def show(self, asked: Asked[NoBody, NoQuery]) -> Answer:
         """Tell all about a booking, its history, and where it can be paid."""
-        caller = self._tokens.caller(request)
-        booking_id = _booking_id(request)
+        booking_id = asked.path["booking_id"]
         async with self._database.reading() as connection:
-            booking = await reads.own_booking(connection, booking_id, caller.user_id)
+            booking = await reads.own_booking(connection, booking_id, asked.caller.user_id)
             if booking is None:
-                self._must_be_pending(booking_id, caller)
-                return answer(200, _pending_in_words(booking_id))
-            words = await _all_about(connection, booking)
-            words["timeline"] = await reads.timeline_of(connection, booking_id)
-        return answer(200, words)
+                self._must_be_pending(asked)
+                return answer(200, _pending(booking_id))
+            fields = await _all_about(connection, booking)
+            timeline = await reads.timeline_of(connection, booking_id)
+        return answer(200, BookingWithHistory(**fields, timeline=_shown(TimelineEntry, timeline)))
 
     # What they share.
 
     async def _accept(self, wanted: InitBooking) -> None:
-        accept_stay(wanted, earliest_check_in())
-        accept_room(wanted, await self._rooms.facts(wanted.room_id))
+        facts = accept_room(wanted, await self._rooms.facts(wanted.room_id))
+        accept_stay(wanted.check_in_date, wanted.check_out_date, today_at(facts.time_zone))
 
     def _fresh_ids(self, caller: Caller) -> Ids:
         booking_id = self._booking_ids.issue(caller.user_id)
         # A booking is reserved by one command only; so its id can be the command's too.
         return Ids(str(booking_id), booking_id)
 
-    async def _sent(self, request: web.Request, command: BookingCommand, command_id: str) -> Message | None:
-        """Send the command; return its answer if the request waits and it comes in time."""
-        record = self._commands.record(command, command_id, request)
-        wait_seconds = seconds_to_wait(request)
-        if not wait_seconds:
-            await self._broker.send(record)
-            return None
-        deadline = asyncio.get_running_loop().time() + wait_seconds
-        answers = _ANSWERS[type(command)]
-        with self._waiters.waiting(command_id, answers.events, through_others=answers.through_others) as event:
-            await self._waiters.following(min(wait_seconds, _FOLLOW_WITHIN_SECONDS))
-            await self._broker.send(record)
-            try:
-                async with asyncio.timeout_at(deadline):
-                    return await event
-            except TimeoutError:
-                return None
+    async def _sent(self, asked: Asked[Any, NoQuery], command: BookingCommand, command_id: str) -> Message | None:
+        return await self._owners.ask(command, command_id, asked.request, wait_seconds=asked.wait_seconds)
 
-    async def _decided_stay(self, event: Message, booking_id: UUID, caller: Caller, request: web.Request) -> Answer:
+    async def _decided_stay(self, event: Message, booking_id: UUID, asked: Asked[InitBooking, NoQuery]) -> Answer:
         _raise_if_refused(event)
         if isinstance(event, BookingReserved):
-            return answer(201, _reserved_in_words(event), _applied(request))
+            return answer(201, _reserved(event), _applied(asked))
         # The command was decided before; what became of the booking is in the ledger.
-        return await self._booking_now(booking_id, caller, 201, request)
+        return await self._booking_now(booking_id, 201, asked)
 
-    async def _booking_now(self, booking_id: UUID, caller: Caller, status: int, request: web.Request) -> Answer:
+    async def _booking_now(self, booking_id: UUID, status: int, asked: Asked[Any, NoQuery]) -> Answer:
         async with self._database.reading() as connection:
-            booking = await reads.own_booking(connection, booking_id, caller.user_id)
+            booking = await reads.own_booking(connection, booking_id, asked.caller.user_id)
             if booking is None:
                 # Events are published after their transaction: what one told of is there.
                 raise LookupError(f"booking {booking_id} was decided and is not in the ledger")
             if booking.status == BookingStatus.REJECTED:
                 raise _refused(booking.rejection or "", id=booking_id, booking_status=booking.status)
-            return answer(status, await _all_about(connection, booking), _applied(request))
+            return answer(status, BookingShown(**await _all_about(connection, booking)), _applied(asked))
 
-    async def _about(self, request: web.Request, caller: Caller) -> tuple[BookingRow, str]:
+    async def _about(self, asked: Asked[NoBody, NoQuery]) -> tuple[BookingRow, str]:
         """Return the booking that a request without a body is about, and the id of its command."""
-        body = await read(request)
-        if body:
-            decoded(body, _no_body)
-        booking = await self._own(request, caller)
-        ids = await self._keys.ids(request, caller.user_id, None, _ids_about(booking), _nothing_to_accept)
+        booking = await self._own(asked)
+        user_id = asked.caller.user_id
+        ids = await self._keys.ids(asked.request, user_id, None, _ids_about(booking), _nothing_to_accept)
         return booking, ids.command_id
 
-    async def _own(self, request: web.Request, caller: Caller) -> BookingRow:
+    async def _own(self, asked: Asked[Any, NoQuery]) -> BookingRow:
         """Return the caller's booking, whose room is the key of everything that is said about it."""
-        booking_id = _booking_id(request)
         async with self._database.reading() as connection:
-            booking = await reads.own_booking(connection, booking_id, caller.user_id)
+            booking = await reads.own_booking(connection, asked.path["booking_id"], asked.caller.user_id)
         if booking is None:
-            self._must_be_pending(booking_id, caller)
+            self._must_be_pending(asked)
             raise Problem(409, "not decided yet, retry", headers={"Retry-After": "1"}, more={"reason": "pending"})
         return booking
 
-    def _must_be_pending(self, booking_id: UUID, caller: Caller) -> None:
-        if not self._booking_ids.was_issued_to(caller.user_id, booking_id):
+    def _must_be_pending(self, asked: Asked[Any, NoQuery]) -> None:
+        if not self._booking_ids.was_issued_to(asked.caller.user_id, asked.path["booking_id"]):
             raise Problem(404, "no such booking")
 
 
-class _Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """The 202 of a stay that was asked for."""
-
-    id: UUID
-    booking_status: BookingStatus = BookingStatus.PENDING
-    hotel_id: int
-    room_id: int
-    check_in_date: date
-    check_out_date: date
-    rooms_count: int
-
-
-def _pending_stay(booking_id: UUID, wanted: InitBooking) -> _Pending:
-    return _Pending(
+def _pending_stay(booking_id: UUID, wanted: InitBooking) -> PendingStay:
+    return PendingStay(
         id=booking_id,
+        booking_status=BookingStatus.PENDING,
         hotel_id=wanted.hotel_id,
         room_id=wanted.room_id,
         check_in_date=wanted.check_in_date,
@@ -326,19 +383,12 @@ def _ids_about(booking: BookingRow) -> Callable[[], Ids]:
     return lambda: Ids(new_command_id(), booking.id)
 
 
-def _booking_id(request: web.Request) -> UUID:
-    try:
-        return UUID(request.match_info["booking_id"])
-    except ValueError:
-        raise Problem(404, "no such booking") from None
+def _accepted(asked: Asked[Any, NoQuery], booking_id: str, body: Shown) -> Answer:
+    return answer(202, body, {"Location": asked.link(f"/bookings/{booking_id}/status"), "Retry-After": "1"})
 
 
-def _accepted(booking_id: str, body: object) -> Answer:
-    return answer(202, body, {"Location": f"/v1/bookings/{booking_id}/status", "Retry-After": "1"})
-
-
-def _applied(request: web.Request) -> dict[str, str]:
-    return {"Preference-Applied": f"wait={seconds_to_wait(request)}"}
+def _applied(asked: Asked[Any, NoQuery]) -> dict[str, str]:
+    return {"Preference-Applied": f"wait={asked.wait_seconds}"}
 
 
 def _raise_if_refused(event: Message) -> None:
@@ -355,47 +405,51 @@ def _refused(reason: str, **more: object) -> Problem:
     return Problem(409, f"refused: {reason.replace('_', ' ')}", more={"reason": str(reason), **more})
 
 
-def _pending_in_words(booking_id: UUID) -> dict[str, object]:
-    return {"id": booking_id, "booking_status": BookingStatus.PENDING}
+def _pending(booking_id: UUID) -> BookingState:
+    return BookingState(id=booking_id, booking_status=BookingStatus.PENDING)
 
 
-def _status_in_words(booking: BookingRow) -> dict[str, object]:
-    return _words(booking.id, booking.status, booking.rejection, booking.failure, booking.cancel_reason)
+def _state(booking: BookingRow) -> BookingState:
+    return BookingState(**_state_fields(booking))
 
 
-def _words(
+def _state_fields(booking: BookingRow) -> dict[str, Any]:
+    return _told(booking.id, booking.status, booking.rejection, booking.failure, booking.cancel_reason)
+
+
+def _told(
     booking_id: UUID, status: str, rejection: str | None, failure: str | None, cancel_reason: str | None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     reasons = {
         BookingStatus.REJECTED: rejection,
         BookingStatus.PAYMENTS_PENDING: failure,
         BookingStatus.CANCELLED: cancel_reason,
     }
     reason = reasons.get(BookingStatus(status))
-    words: dict[str, object] = {"id": booking_id, "booking_status": status}
-    return words if reason is None else words | {"reason": reason}
+    fields: dict[str, Any] = {"id": booking_id, "booking_status": BookingStatus(status)}
+    return fields if reason is None else fields | {"reason": reason}
 
 
-def _reserved_in_words(event: BookingReserved) -> dict[str, object]:
+def _reserved(event: BookingReserved) -> BookingShown:
     at_once = event.terms is Terms.AT_HOTEL
-    return {
-        "id": event.booking_id,
-        "booking_status": BookingStatus.CONFIRMED if at_once else BookingStatus.RESERVED,
-        "hotel_id": event.hotel_id,
-        "room_id": event.room_id,
-        "check_in_date": event.check_in,
-        "check_out_date": event.check_out,
-        "rooms_count": event.rooms_count,
-        "amount": decimal(event.amount_minor, event.currency),
-        "currency": event.currency,
-        "hold_expires_at": event.hold_expires_at,
-        "guests": [],
-    }
+    return BookingShown(
+        id=event.booking_id,
+        booking_status=BookingStatus.CONFIRMED if at_once else BookingStatus.RESERVED,
+        hotel_id=event.hotel_id,
+        room_id=event.room_id,
+        check_in_date=event.check_in,
+        check_out_date=event.check_out,
+        rooms_count=event.rooms_count,
+        amount=decimal(event.amount_minor, event.currency),
+        currency=event.currency,
+        hold_expires_at=event.hold_expires_at,
+        guests=[],
+    )
 
 
-async def _all_about(connection: AsyncConnection, booking: BookingRow) -> dict[str, object]:
-    """Return a booking as its owner sees it, but for its history."""
-    words = _status_in_words(booking) | {
+async def _all_about(connection: AsyncConnection, booking: BookingRow) -> dict[str, Any]:
+    """Return the fields of a booking as its guest sees it, but for its history."""
+    fields = _state_fields(booking) | {
         "hotel_id": booking.hotel_id,
         "room_id": booking.room_id,
         "check_in_date": booking.check_in,
@@ -406,7 +460,11 @@ async def _all_about(connection: AsyncConnection, booking: BookingRow) -> dict[s
         "hold_expires_at": booking.hold_expires_at,
         "created_at": booking.created_at,
         "updated_at": booking.updated_at,
-        "guests": await reads.guests_of(connection, booking.id),
+        "guests": _shown(StayingGuest, await reads.guests_of(connection, booking.id)),
     }
     url = await reads.open_session_url(connection, booking.id)
-    return words if url is None else words | {"session_url": url}
+    return fields if url is None else fields | {"session_url": url}
+
+
+def _shown(model: type[ShownType], rows: Iterable[object]) -> list[ShownType]:
+    return [model.model_validate(row) for row in rows]

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-import msgspec
 from aiohttp import web
+from pydantic import BaseModel
+from pydantic_core import to_json
 
 from ingress.database import Database
 from ingress.problems import Problem
@@ -78,7 +79,7 @@ class IdempotencyKeys:
         self,
         request: web.Request,
         user_id: int,
-        body: object,
+        body: BaseModel | None,
         fresh: Callable[[], Ids],
         accept: Callable[[], Awaitable[None]],
     ) -> Ids:
@@ -96,7 +97,7 @@ class IdempotencyKeys:
         if not _KEY.fullmatch(key):
             raise Problem(422, "Idempotency-Key must be 1 to 255 visible ASCII characters")
         place = _Place(user_id=user_id, endpoint=f"{request.method} {request.path}", key=key)
-        body_hash = hashlib.sha256(msgspec.json.encode(body)).digest()
+        body_hash = hashlib.sha256(b"null" if body is None else to_json(body)).digest()
         try:
             await accept()
         except Problem:

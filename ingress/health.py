@@ -3,16 +3,35 @@
 import asyncio
 from typing import Final
 
-from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingress.answers import Answer, answer
 from ingress.broker import Broker
 from ingress.database import Database
+from ingress.models import NoBody, NoQuery, Problems, Shown
+from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.waiters import Waiters
 
 _DATABASE_SECONDS: Final = 2.0
+
+
+class Live(Shown):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(Live):
+    """Bookings can be taken; `parts` are `ready` or `not ready`, by name."""
+
+    parts: dict[str, str]
+
+
+class NotReady(Problems):
+    """Something is missing; `parts` says what."""
+
+    parts: dict[str, str]
 
 
 class Health:
@@ -23,15 +42,29 @@ class Health:
         self._broker = broker
         self._waiters = waiters
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return what it answers."""
-        return [web.get("/health/live", self.live), web.get("/health/ready", self.ready)]
-
-    async def live(self, _: web.Request) -> Answer:
+    @operation(
+        "GET /health/live",
+        access=Access.ANYBODY,
+        summary="Does the process live?",
+        answers={200: Live},
+        example=Example(),
+        limited=False,
+        service=True,
+    )
+    async def live(self, asked: Asked[NoBody, NoQuery]) -> Answer:  # noqa: ARG002 - every operation is called like this
         """Say that the process answers, whatever else is away."""
-        return answer(200, {"status": "live"})
+        return answer(200, Live(status="live"))
 
-    async def ready(self, _: web.Request) -> Answer:
+    @operation(
+        "GET /health/ready",
+        access=Access.ANYBODY,
+        summary="Can bookings be taken?",
+        answers={200: Ready, 503: Reply(NotReady, "Something is missing.", {"Retry-After": "In how many seconds."})},
+        example=Example(),
+        limited=False,
+        service=True,
+    )
+    async def ready(self, asked: Asked[NoBody, NoQuery]) -> Answer:  # noqa: ARG002 - every operation is called like this
         """Say whether bookings can be taken, and if not, what is missing."""
         parts = {
             "database": await self._database_answers(),
@@ -41,8 +74,9 @@ class Health:
         told = {name: "ready" if ready else "not ready" for name, ready in parts.items()}
         missing = [name for name, ready in parts.items() if not ready]
         if missing:
-            return answer(503, {"detail": f"not ready: {', '.join(missing)}", "parts": told}, {"Retry-After": "1"})
-        return answer(200, {"status": "ready", "parts": told})
+            body = NotReady(detail=f"not ready: {', '.join(missing)}", parts=told)
+            return answer(503, body, {"Retry-After": "1"})
+        return answer(200, Ready(status="ready", parts=told))
 
     async def _database_answers(self) -> bool:
         try:

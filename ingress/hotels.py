@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from aiohttp import web
-
-from ingress.acceptance import earliest_check_in
+from ingress.acceptance import today_at
 from ingress.answers import Answer, answer
 from ingress.database import Database
+from ingress.models import MoneyOut, NoBody, NoQuery, Shown
 from ingress.money import decimal
+from ingress.operations import Access, Asked, Example, operation
 from ingress.problems import Problem
 from storage import reads
 from storage.reads import HotelOffer, RoomFacts, RoomOffer
 
 PRICES_AHEAD: Final = timedelta(days=90)
-LARGEST_ID: Final = 2**63 - 1
 _MOST_ROOMS_REMEMBERED: Final = 10_000
 
 
@@ -67,26 +66,62 @@ class Rooms:
         self._good_until = time.monotonic() + self._seconds
 
 
+class RoomShown(Shown):
+    """A room type of a hotel; `price_from` is its cheapest night within three months."""
+
+    id: int
+    type: str
+    capacity: int
+    total_count: int
+    base_price: MoneyOut
+    price_from: MoneyOut | None
+    photos: list[str]
+    amenities: list[str]
+
+
+class Contact(Shown):
+    """How to reach a hotel."""
+
+    phone: str | None
+    email: str | None
+    address: str | None
+
+
+class HotelShown(Shown):
+    """A hotel with its rooms."""
+
+    id: int
+    name: str
+    city: str
+    currency: str
+    photos: list[str]
+    amenities: list[str]
+    contact: Contact
+    rooms: list[RoomShown]
+
+
 class Hotels:
     """Answers what everybody may know about a hotel."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return what it answers."""
-        return [web.get(r"/v1/hotels/{hotel_id:\d{1,19}}/info", self.info)]
-
-    async def info(self, request: web.Request) -> Answer:
+    @operation(
+        "GET /hotels/{hotel_id}/info",
+        access=Access.ANYBODY,
+        summary="Read a hotel",
+        answers={200: HotelShown},
+        example=Example(path={"hotel_id": 1}),
+    )
+    async def info(self, asked: Asked[NoBody, NoQuery]) -> Answer:
         """Tell an active hotel with its rooms and what they cost."""
-        hotel_id = int(request.match_info["hotel_id"])
-        hotel = await self._offer(hotel_id) if hotel_id <= LARGEST_ID else None
+        hotel = await self._offer(asked.path["hotel_id"])
         if hotel is None:
             raise Problem(404, "no such hotel")
-        return answer(200, _hotel_in_words(hotel))
+        return answer(200, HotelShown.model_validate(_hotel_in_words(hotel)))
 
     async def _offer(self, hotel_id: int) -> HotelOffer | None:
-        first_night = earliest_check_in()
+        first_night = today_at("UTC")
         async with self._database.reading() as connection:
             return await reads.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
 

@@ -1,4 +1,4 @@
-"""Asks the owner of a room for something: a command onto the log, and the event that answers it, if one waits for it."""
+"""Asks the owner of a room: a command onto the log, and the event that answers it, if somebody waits for it."""
 
 import asyncio
 from dataclasses import dataclass

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-from aiohttp import web
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from stripe import SignatureVerificationError, WebhookSignature
 
 from ingress.answers import Answer, answer
 from ingress.bodies import decoded, read
 from ingress.broker import Broker
+from ingress.models import NoBody, NoQuery, Problems, Shown
+from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.problems import Problem
 from topics.catalogue import STRIPE_WEBHOOKS
 from topics.envelope import Outgoing
@@ -23,24 +24,36 @@ TOLERANCE_SECONDS: Final = 300
 _LONGEST_KEY: Final = 255
 
 
-class _Object(msgspec.Struct, frozen=True):
+class _Told(BaseModel):
+    """What we read of what Stripe sends, which has much else."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Object(_Told):
     """What the webhook tells of; the fields that choose its partition."""
 
     id: str | None = None
     metadata: dict[str, Any] | None = None
 
 
-class _Data(msgspec.Struct, frozen=True):
+class _Data(_Told):
     object: _Object
 
 
-class _StripeEvent(msgspec.Struct, frozen=True):
+class _StripeEvent(_Told):
     id: str
     type: str
     data: _Data
 
 
-_stripe_event: Final = msgspec.json.Decoder(_StripeEvent)
+class Received(Shown):
+    """The webhook is on the log."""
+
+    received: bool
+
+
+_stripe_event: Final = TypeAdapter(_StripeEvent)
 
 
 class Webhooks:
@@ -51,18 +64,27 @@ class Webhooks:
         self._broker = broker
         self._secrets = secrets
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return what it answers."""
-        return [web.post("/webhooks/stripe", self.stripe)]
-
-    async def stripe(self, request: web.Request) -> Answer:
-        """Take one webhook: 200 when the broker has it, 400 when Stripe did not sign it, 503 without a broker."""
-        body = await read(request)
-        verify(body, request.headers.get("Stripe-Signature"), self._secrets)
+    @operation(
+        "POST /webhooks/stripe",
+        access=Access.SIGNED,
+        summary="Take a webhook of Stripe's",
+        answers={200: Received, 400: Reply(Problems, "Stripe did not sign this, or it is no JSON.")},
+        example=Example(
+            headers={"Stripe-Signature": "t=1766000000,v1=signature"},
+            body={"id": "evt_1", "type": "charge.updated", "data": {"object": {"id": "ch_1"}}},
+        ),
+        limited=False,
+        service=True,
+        raw_body=True,
+    )
+    async def stripe(self, asked: Asked[NoBody, NoQuery]) -> Answer:
+        """Take one webhook, verified over its raw bytes: 200 when the broker has it, 503 without a broker."""
+        body = await read(asked.request)
+        verify(body, asked.request.headers.get("Stripe-Signature"), self._secrets)
         event = decoded(body, _stripe_event)
         headers = [("content-type", b"application/json")]
         await self._broker.send(Outgoing(self._topic, key_of(event), body, headers))
-        return answer(200, {"received": True})
+        return answer(200, Received(received=True))
 
 
 def verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:

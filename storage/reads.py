@@ -34,6 +34,7 @@ class RoomFacts:
     hotel_id: int
     capacity: int
     hotel_active: bool
+    time_zone: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,14 +112,16 @@ class TimelineEntry:
 async def room_facts(connection: AsyncConnection, room_ids: Collection[int]) -> dict[int, RoomFacts]:
     """Return the facts of those of the rooms that exist."""
     rows = await connection.execute(
-        select(Room.id, Room.hotel_id, Room.capacity, Hotel.active)
+        select(Room.id.label("room_id"), Room.hotel_id, Room.capacity, Hotel.active.label("hotel_active"), Hotel.time_zone)
         .join(Hotel, Hotel.id == Room.hotel_id)
-        .where(Room.id == any_(cast(list(room_ids), ARRAY(BigInteger))))
+        .where(
+            Room.id == any_(cast(list(room_ids), ARRAY(BigInteger))),
+            ~Room.opening,
+            Room.deleted_at.is_(None),
+            Hotel.deleted_at.is_(None),
+        )
     )
-    return {
-        row.id: RoomFacts(room_id=row.id, hotel_id=row.hotel_id, capacity=row.capacity, hotel_active=row.active)
-        for row in rows
-    }
+    return {row["room_id"]: RoomFacts(**row) for row in rows.mappings()}
 
 
 async def hotel_offer(

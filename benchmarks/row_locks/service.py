@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import psycopg
 from aiohttp import web
+from pydantic import TypeAdapter
 
 from benchmarks.row_locks.sessions import Sessions, StatementFailed
-from ingress.acceptance import InitBooking, accept_stay, earliest_check_in
+from ingress.acceptance import InitBooking, accept_stay, today_at
 from ingress.answers import answer
-from ingress.bodies import decoded_body
+from ingress.bodies import decoded, read
 from ingress.booking_ids import BookingIds
 from ingress.problems import Problem
 from ingress.settings import IngressSettings
@@ -22,7 +22,7 @@ SESSIONS: Final = 10
 FUNCTION: Final = (Path(__file__).parent / "book.sql").read_text()
 _CALL: Final = "select book($1, $2, $3, $4, $5, $6, $7, $8)"
 _SOLD_OUT: Final = "BK001"
-_init: Final = msgspec.json.Decoder(InitBooking)
+_init: Final = TypeAdapter(InitBooking)
 
 
 def create_app(settings: IngressSettings, database: DatabaseSettings) -> web.Application:
@@ -53,8 +53,8 @@ class _RowLocks:
         """Book: 201 with the amount, 409 when a night is not free."""
         try:
             caller = self._tokens.caller(request)
-            wanted = await decoded_body(request, _init)
-            accept_stay(wanted, earliest_check_in())
+            wanted = decoded(await read(request), _init)
+            accept_stay(wanted.check_in_date, wanted.check_out_date, today_at("UTC"))
         except Problem as problem:
             return problem.response()
         booking_id = self._booking_ids.issue(caller.user_id)

@@ -12,14 +12,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
 from benchmarks.row_locks.service import create_app
-from ingress.acceptance import earliest_check_in
+from ingress.acceptance import today_at
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
 
 SETTINGS = IngressSettings(_env_file=None, jwt_secret_key=SecretStr("a key that only this test knows, of some length"))
 ROOM = 7
-FIRST_NIGHT = earliest_check_in() + timedelta(days=30)
+FIRST_NIGHT = today_at("UTC") + timedelta(days=30)
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ async def test_an_account_that_cannot_be_made_is_refused(house: House) -> None:
         {"id": 7},
     ):
         refused = await house.post("/v1/auth/signup", ANNA | changes)
-        assert (refused.status, list(refused.body)) == (422, ["detail"]), changes
+        assert (refused.status, type(refused.body["detail"])) == (422, str), changes
 
 
 def _claims(**changes: Any) -> dict[str, Any]:

@@ -104,7 +104,7 @@ NONSENSE: list[tuple[dict[str, Any], int]] = [
     (_days(10, -1), 422),
     (_days(10, 31), 422),
     (_days(-2, 3), 422),
-    (_days(364, 5), 422),
+    (_days(366, 1), 422),
     ({"check_in_date": "2026-02-30"}, 422),
     ({"rooms_count": 0}, 422),
     ({"rooms_count": 11}, 422),
@@ -139,8 +139,9 @@ async def test_bodies_are_json_and_no_larger_than_64_kb(house: House) -> None:
         (b"[]", 422),
         (b'{"a": "' + b"x" * 64 * 1024 + b'"}', 413),
     ):
-        refused = await house.ask("POST", "/v1/bookings/init", user=1, data=body)
-        assert (refused.status, list(refused.body)) == (status, ["detail"])
+        as_json = {"Content-Type": "application/json"}
+        refused = await house.ask("POST", "/v1/bookings/init", user=1, data=body, headers=as_json)
+        assert (refused.status, type(refused.body["detail"])) == (status, str)
 
 
 async def test_unknown_paths_and_methods_are_told_in_the_same_form(house: House) -> None:

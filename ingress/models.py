@@ -1,0 +1,110 @@
+"""The words of the HTTP interface that many operations share: bodies, queries, what is shown, and their fields."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+LARGEST_ID: Final = 2**63 - 1
+#: No control characters, which PostgreSQL could not store or a terminal would obey, and not only blanks.
+_LINE: Final = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$"
+_EMAIL: Final = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\.[^@\s\x00-\x1f\x7f-\x9f]+$"
+
+Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+Line = Annotated[str, StringConstraints(pattern=_LINE, max_length=200)]
+Email = Annotated[str, StringConstraints(pattern=_EMAIL, max_length=254)]
+#: A web address that is shown and never fetched.
+HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$", max_length=2000)]
+Gender = Literal["MALE", "FEMALE"]
+#: An amount in major units, as `120.00`; how many digits it may have depends on the currency.
+MoneyIn = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=3, allow_inf_nan=False)]
+#: An amount in major units with all the digits of its currency.
+MoneyOut = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d{1,3})?$")]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+def _storable(day: date) -> date:
+    if not 1970 <= day.year <= 2200:
+        raise ValueError("must be between 1970 and 2200")
+    return day
+
+
+Day = Annotated[date, AfterValidator(_storable)]
+T = TypeVar("T")
+
+
+def _split(given: object) -> object:
+    return given.split(",") if isinstance(given, str) else given
+
+
+#: A query's parameter that may be given several times, or once with commas.
+Several = Annotated[list[T], BeforeValidator(_split, json_schema_input_type=list[T])]
+
+
+class Body(BaseModel):
+    """What a request brings. Unknown fields are refused, and no text passes for a number."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Changes(Body):
+    """A merge patch (RFC 7396): what is left out stays as it is, null clears what may be empty."""
+
+    def changed(self) -> dict[str, Any]:
+        """Return the fields that were sent."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class NoBody(Body):
+    """The body of a request that needs none; `{}` is fine too."""
+
+
+class Query(BaseModel):
+    """What stands behind the question mark. Unknown parameters are refused."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+
+class NoQuery(Query):
+    """Nothing stands there."""
+
+
+class Shown(BaseModel):
+    """What an answer shows; made from rows by `model_validate`."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, from_attributes=True)
+
+
+class Problems(Shown):
+    """Every answer that is not a success."""
+
+    detail: str
+    reason: str | None = None
+    request_id: str | None = None
+
+
+class FieldProblem(Shown):
+    """One field of a request, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class InvalidRequest(Problems):
+    """A request that is not what the operation takes."""
+
+    errors: list[FieldProblem] | None = None
+
+
+class RefusedBooking(Problems):
+    """What the rules refuse, with where the booking stands."""
+
+    id: UUID | None = None
+    booking_status: str | None = None
+
+
+def left_out() -> Any:
+    """Return the default of a field of `Changes` that may be left out, but not null."""
+    return Field(default_factory=lambda: None)

@@ -1,0 +1,348 @@
+"""The table of operations: each is a method with its path, who may call it, what it takes and answers, and an example.
+
+Routes, checks, the OpenAPI document and the tests that go through all operations are made from this table. Every
+operation stands under each mount: `/v1`, and without a version for clients of old, who are told what to use instead.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from enum import Enum
+from functools import cached_property
+from typing import Any, Final, Generic, Protocol, TypeVar, get_args, get_type_hints
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import TypeAdapter
+
+from ingress.bodies import decoded, decoded_query, must_be_json, read
+from ingress.commands import seconds_to_wait
+from ingress.models import LARGEST_ID, NoBody, NoQuery
+from ingress.problems import Problem
+from ingress.tokens import Caller, Tokens
+
+BodyType = TypeVar("BodyType")
+QueryType = TypeVar("QueryType")
+Method = TypeVar("Method", bound=Callable[..., Awaitable[web.StreamResponse]])
+
+MANAGER: Final = "HOTEL_MANAGER"
+_PLACEHOLDERS: Final = {
+    "booking_id": "[0-9a-fA-F-]{36}",
+    "hotel_id": r"\d{1,19}",
+    "room_id": r"\d{1,19}",
+    "guest_id": r"\d{1,19}",
+}
+
+
+class Access(Enum):
+    """Who may call an operation. Whose things they may touch is part of every query: the others' do not exist."""
+
+    ANYBODY = "anybody"
+    USER = "whoever is logged in"
+    MANAGER = "hotel managers"
+    SIGNED = "whoever signs the request"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mount:
+    """A prefix under which all operations stand. `links` is the prefix of the addresses in its answers.
+
+    `wait_seconds`: how long a command waits for its decision when the request does not say. `replaced` gives an
+    operation another method's place: what a version of the interface does differently.
+    """
+
+    prefix: str
+    links: str
+    wait_seconds: int = 0
+    deprecated: bool = False
+    replaced: Mapping[str, "Operation"] = field(default_factory=dict)
+
+
+V1: Final = Mount(prefix="/v1", links="/v1")
+V2: Final = Mount(prefix="/v2", links="/v2")
+UNVERSIONED: Final = Mount(prefix="", links="/v1", wait_seconds=10, deprecated=True)
+#: What has no version: it stands at its bare path alone.
+SERVICE: Final = Mount(prefix="", links="")
+MOUNTS: Final = (V1, V2, UNVERSIONED)
+
+_DEPRECATED_SINCE: Final = datetime(2026, 11, 22, tzinfo=UTC)
+_SUNSET: Final = datetime(2027, 5, 22, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """One request that is answered with `status`. Ids and dates stand for those of whoever tries it."""
+
+    status: int = 200
+    path: Mapping[str, object] = field(default_factory=dict)
+    query: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one status answers: a model, and what else the documentation should say of it."""
+
+    model: Any = None
+    description: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    other_media: Mapping[str, str] = field(default_factory=dict)
+
+
+class Asked(Generic[BodyType, QueryType]):
+    """One request of an operation, checked and decoded."""
+
+    __slots__ = ("_caller", "body", "mount", "path", "query", "request")
+
+    def __init__(
+        self,
+        request: web.Request,
+        *,
+        mount: Mount,
+        caller: Caller | None,
+        path: Mapping[str, Any],
+        query: QueryType,
+        body: BodyType,
+    ) -> None:
+        self.request = request
+        self.mount = mount
+        self._caller = caller
+        self.path = path
+        self.query = query
+        self.body = body
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks; every operation but those for anybody has one."""
+        assert self._caller is not None
+        return self._caller
+
+    @property
+    def wait_seconds(self) -> int:
+        """How long the request wants to wait for a decision, 0 when it does not."""
+        return seconds_to_wait(self.request) or self.mount.wait_seconds
+
+    def link(self, path: str) -> str:
+        """Return the address of a path under the mount that was asked."""
+        return self.mount.links + path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One row of the table. `call` takes the area's object and what was asked."""
+
+    id: str
+    method: str
+    path: str
+    access: Access
+    tag: str
+    summary: str
+    description: str
+    answers: Mapping[int, Reply]
+    example: Example
+    limited: bool
+    service: bool
+    raw_body: bool
+    body: Any
+    query: Any
+    links: Mapping[str, Mapping[str, str]]
+    call: Callable[[Any, Any], Awaitable[web.StreamResponse]]
+
+    @cached_property
+    def placeholders(self) -> tuple[str, ...]:
+        """The names in the path."""
+        return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
+
+    @cached_property
+    def takes_body(self) -> bool:
+        """Whether requests bring something that must be JSON."""
+        return not self.raw_body and self.body is not NoBody
+
+    def route(self, mount: Mount) -> str:
+        """Return the path as aiohttp's router wants it."""
+        path = mount.prefix + self.path
+        for name in self.placeholders:
+            path = path.replace(f"{{{name}}}", f"{{{name}:{_PLACEHOLDERS[name]}}}")
+        return path
+
+    def mounts(self) -> Sequence[Mount]:
+        """Return where it stands."""
+        return (SERVICE,) if self.service else MOUNTS
+
+
+def operation(
+    route: str,
+    *,
+    access: Access,
+    summary: str,
+    answers: Mapping[int, Any],
+    example: Example,
+    limited: bool = True,
+    service: bool = False,
+    raw_body: bool = False,
+    links: Mapping[str, Mapping[str, str]] | None = None,
+) -> Callable[[Method], Method]:
+    """Make a method an operation. Its one argument says with `Asked[Body, Query]` what it takes.
+
+    `route` is method and path, such as `GET /hotels/{hotel_id}/info`. `answers` are models (None: no body, `list[...]`:
+    a bare array, or a `Reply`), by status; failures that any operation may answer are added. `limited` false: requests
+    are not counted. `service`: it has no version. `raw_body`: the method reads the body itself. `links` names
+    operations that go on with what was answered: operation id -> its parameters, as OpenAPI's runtime expressions.
+    """
+    method, _, path = route.partition(" ")
+
+    def made(function: Method) -> Method:
+        body, query = _taken(function)
+        row = Operation(
+            id=function.__name__,
+            method=method,
+            path=path,
+            access=access,
+            tag=path.split("/")[1],
+            summary=summary,
+            description=(function.__doc__ or "").strip(),
+            answers={status: _reply(told) for status, told in answers.items()},
+            example=example,
+            limited=limited,
+            service=service,
+            raw_body=raw_body,
+            body=body,
+            query=query,
+            links=links or {},
+            call=function,
+        )
+        function.__operation__ = row  # type: ignore[attr-defined]
+        return function
+
+    return made
+
+
+def _taken(function: Any) -> tuple[Any, Any]:
+    asked = get_type_hints(function)["asked"]
+    body, query = get_args(asked)
+    return body, query
+
+
+def _reply(told: Any) -> Reply:
+    return told if isinstance(told, Reply) else Reply(model=told)
+
+
+class Limits(Protocol):
+    """Counts requests."""
+
+    async def check(self, request: web.Request, caller: Caller | None) -> Mapping[str, str]:
+        """Count a request; return the headers that tell what is left. Raises `Problem` 429."""
+        ...
+
+
+def operations_of(area: object) -> Iterator[tuple[object, Operation]]:
+    """Yield an area's operations, each with the area, in the order of its source."""
+    for name in vars(type(area)):
+        row = getattr(getattr(type(area), name), "__operation__", None)
+        if isinstance(row, Operation):
+            yield area, row
+
+
+def mounted(areas: Sequence[object], tokens: Tokens, limits: Limits | None) -> Iterator[web.RouteDef]:
+    """Yield the routes of all operations under all mounts; `limits` None counts nothing."""
+    for area in areas:
+        for owner, row in operations_of(area):
+            for mount in row.mounts():
+                served = mount.replaced.get(row.id, row)
+                handler = _Handler(owner, served, mount, tokens, limits if row.limited else None)
+                yield web.route(row.method, row.route(mount), handler.handle)
+
+
+class _Handler:
+    """Answers the requests of one operation under one mount."""
+
+    def __init__(self, area: object, row: Operation, mount: Mount, tokens: Tokens, limits: Limits | None) -> None:
+        self._area = area
+        self._row = row
+        self._mount = mount
+        self._tokens = tokens
+        self._limits = limits
+        self._call = row.call
+        self._is_open = row.access in (Access.ANYBODY, Access.SIGNED)
+        self._no_body = NoBody()
+        self._no_query = NoQuery()
+        self._reads_body = not row.raw_body and row.method not in ("GET", "HEAD", "DELETE")
+        self._body: TypeAdapter[Any] = TypeAdapter(row.body)
+        self._query: TypeAdapter[Any] = TypeAdapter(row.query)
+        self.handle = self._deprecated if mount.deprecated else self._answer
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if self._limits is None:
+            return await self._call(self._area, await self._asked(request, self._caller(request)))
+        return await self._counted(self._limits, request)
+
+    async def _counted(self, limits: Limits, request: web.Request) -> web.StreamResponse:
+        """Count the request before anything else is done with it; who has no good token counts by address."""
+        refused, caller = None, None
+        try:
+            caller = self._caller(request)
+        except Problem as problem:
+            refused = problem
+        left = await limits.check(request, caller)
+        try:
+            if refused is not None:
+                raise refused
+            response = await self._call(self._area, await self._asked(request, caller))
+        except Problem as problem:
+            response = problem.response()
+        response.headers.update(left)
+        return response
+
+    async def _deprecated(self, request: web.Request) -> web.StreamResponse:
+        """Answer as the successor does, and say where that is."""
+        try:
+            response = await self._answer(request)
+        except Problem as problem:
+            response = problem.response()
+        response.headers["Deprecation"] = f"@{int(_DEPRECATED_SINCE.timestamp())}"
+        response.headers["Sunset"] = format_datetime(_SUNSET, usegmt=True)
+        response.headers.add("Link", f'<{self._mount.links}{request.rel_url.raw_path}>; rel="successor-version"')
+        return response
+
+    def _caller(self, request: web.Request) -> Caller | None:
+        if self._is_open:
+            return None
+        caller = self._tokens.caller(request)
+        if self._row.access is Access.MANAGER and MANAGER not in caller.roles:
+            raise Problem(403, "hotel managers only")
+        return caller
+
+    async def _asked(self, request: web.Request, caller: Caller | None) -> Asked[Any, Any]:
+        row = self._row
+        path = _identified(request.match_info) if row.placeholders else request.match_info
+        query: Any = self._no_query
+        if row.query is not NoQuery or request.query_string:
+            query = decoded_query(request.query, self._query)
+        body: Any = self._no_body
+        if self._reads_body:
+            raw = await read(request)
+            if raw or row.takes_body:
+                must_be_json(request)
+                body = decoded(raw, self._body)
+        return Asked(request, mount=self._mount, caller=caller, path=path, query=query, body=body)
+
+
+def _identified(found: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the path's ids; one that nothing can have is as good as unknown."""
+    return {name: _booking_id(text) if name == "booking_id" else _number(text) for name, text in found.items()}
+
+
+def _booking_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Problem(404, "no such booking") from None
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= LARGEST_ID:
+        raise Problem(404, "not found")
+    return number
