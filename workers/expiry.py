@@ -2,14 +2,14 @@
 
 Reads `booking`; writes `ExpireHold` to `booking.commands`, and nothing else. Whether a hold is over is decided on the
 log, by the log's time: so a command too many does no harm, and one that came too early is sent again. Any number of
-timers may run; one leads, by an advisory lock of its session, and the others stand by. On trouble with database or
-broker it lets the lead go, waits and starts over.
+timers may run; one leads, by an advisory lock of its session, and the others stand by. The leader also keeps the
+horizon. On trouble with database or broker it lets the lead go, waits and starts over.
 """
 
 import asyncio
 import logging
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID, uuid5
 
 import psycopg
@@ -23,7 +23,9 @@ from topics.commands import ExpireHold
 from topics.envelope import Outgoing, command_record
 from topics.producer import Producer, open_producer
 from topics.settings import KafkaSettings
+from workers.asking import Asking
 from workers.database import connect
+from workers.horizon import Horizon
 from workers.patience import Patience
 
 POLL_SECONDS: Final = 1.0
@@ -61,17 +63,12 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, pa
             await asyncio.sleep(POLL_SECONDS)
         log.info("expiry %s leads", name)
         timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
+        horizon = Horizon(connection, producer, kafka.topic(BOOKING_COMMANDS))
         while True:
             seconds = await timer.sweep()
+            await horizon.keep()
             # After an outage a sweep may be long; the rooms' owners are left some time to work off what it found.
             await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
-
-
-class _Asked(NamedTuple):
-    """When a hold is asked for again, by the loop's clock in seconds, and after which pause."""
-
-    again_at: float
-    pause_seconds: float
 
 
 class Timer:
@@ -81,38 +78,25 @@ class Timer:
         self._connection = connection
         self._producer = producer
         self._commands_topic = commands_topic
-        self._asked: dict[UUID, _Asked] = {}
-        self._awaited = 0
+        self._asking: Asking[UUID] = Asking(
+            first_pause_seconds=FIRST_PAUSE_SECONDS,
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
+            most_awaited=MOST_AWAITED,
+        )
 
     async def sweep(self) -> float:
         """Go through all holds that are over; return the seconds that this took."""
         clock = asyncio.get_running_loop().time
         began = clock()
-        still_due: dict[UUID, _Asked] = {}
-        last, sent, self._awaited = FIRST, 0, 0
-        while page := await due_holds(self._connection, last, margin_seconds=MARGIN_SECONDS):
-            chosen = [hold for hold in page if self._is_asked_now(hold, still_due, clock())]
-            await self._producer.send_all([self._command(hold) for hold in chosen])
-            last, sent = page[-1], sent + len(chosen)
-        # A hold that is not due any more was ended: it is forgotten here.
-        self._asked = still_due
+        last, sent = FIRST, 0
+        with self._asking.sweep():
+            while page := await due_holds(self._connection, last, margin_seconds=MARGIN_SECONDS):
+                chosen = [hold for hold in page if self._asking.is_asked_now(hold.booking_id, clock())]
+                await self._producer.send_all([self._command(hold) for hold in chosen])
+                last, sent = page[-1], sent + len(chosen)
         if sent:
-            log.info("%d holds asked to be ended, of %d whose time is over", sent, len(still_due))
+            log.info("%d holds asked to be ended, of %d whose time is over", sent, len(self._asking))
         return clock() - began
-
-    def _is_asked_now(self, hold: DueHold, still_due: dict[UUID, _Asked], now: float) -> bool:
-        """Tell whether to ask for a hold now, and keep in `still_due` when it was asked for."""
-        asked = self._asked.get(hold.booking_id)
-        if asked is not None and now < asked.again_at:
-            still_due[hold.booking_id] = asked
-            self._awaited += asked.pause_seconds == FIRST_PAUSE_SECONDS
-            return False
-        if asked is None and self._awaited >= MOST_AWAITED:
-            return False
-        pause = FIRST_PAUSE_SECONDS if asked is None else min(2 * asked.pause_seconds, LONGEST_PAUSE_SECONDS)
-        still_due[hold.booking_id] = _Asked(now + pause, pause)
-        self._awaited += asked is None
-        return True
 
     def _command(self, hold: DueHold) -> Outgoing:
         name = uuid5(COMMAND_IDS, f"{hold.booking_id}:{hold.deadline.astimezone(UTC).isoformat()}")

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -13,50 +12,19 @@ from aiokafka import AIOKafkaConsumer
 
 from storage.holds import _DUE_HOLDS, FIRST, due_holds, take_lead
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, open_log
+from tests.expiry.timers import Ledger, timer
+from tests.support.log import Log
 from tests.support.stack import Server, name_of
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.commands import ExpireHold
 from topics.envelope import decode_envelope, decode_value
 from topics.reading import open_reader, partitions_of
-from topics.settings import KafkaSettings
 from workers import expiry
 from workers.database import connect
 
-Ledger = psycopg.AsyncConnection[Any]
 DUE = "now() - interval '1 minute'"
 """A deadline that is over."""
-
-
-@pytest.fixture(autouse=True)
-def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tests wait for the next sweep only for a moment."""
-    monkeypatch.setattr(expiry, "POLL_SECONDS", 0.05)
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
-    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        yield connection
-
-
-@asynccontextmanager
-async def timer(log: Log, database: DatabaseSettings, name: str = "one") -> AsyncIterator[asyncio.Task[None]]:
-    """Let a timer run for as long as the block lasts."""
-    task = asyncio.create_task(expiry.run(log.settings, database, name=name))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        (end,) = await asyncio.gather(task, return_exceptions=True)
-        assert isinstance(end, asyncio.CancelledError), end
 
 
 async def hold(ledger: Ledger, first: int, last: int, deadline: str = DUE, status: str = "RESERVED") -> None:

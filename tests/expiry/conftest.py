@@ -1,0 +1,30 @@
+"""What the expiry role's tests are handed: a log, a ledger, and a timer that looks again at once."""
+
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from storage.settings import DatabaseSettings
+from tests.expiry.timers import Ledger
+from tests.support.log import Log, open_log
+from topics.settings import KafkaSettings
+from workers import expiry
+
+
+@pytest.fixture(autouse=True)
+def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests wait for the next sweep only for a moment."""
+    monkeypatch.setattr(expiry, "POLL_SECONDS", 0.05)
+
+
+@pytest.fixture
+async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
+    async with open_log(kafka_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        yield connection
