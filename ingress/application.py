@@ -9,6 +9,7 @@ from aiohttp import web
 from ingress.auth import Accounts
 from ingress.bodies import LARGEST_BODY_BYTES
 from ingress.booking_ids import BookingIds
+from ingress.booking_lists import BookingLists
 from ingress.bookings import Bookings
 from ingress.broker import Broker
 from ingress.commands import Commands, IdempotencyKeys
@@ -16,9 +17,11 @@ from ingress.database import Database
 from ingress.health import Health
 from ingress.hotels import Hotels, Rooms
 from ingress.operations import mounted
+from ingress.origins import allowing
 from ingress.owners import Owners
 from ingress.passwords import Passwords
 from ingress.problems import answer_problems
+from ingress.reports import Reports
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from ingress.waiters import Waiters
@@ -47,7 +50,10 @@ def create_app(
 
     It starts without broker and database, and keeps looking for them. `failed` is told of what it cannot go on with.
     """
-    app = web.Application(middlewares=[answer_problems], client_max_size=LARGEST_BODY_BYTES)
+    middlewares = [answer_problems]
+    if settings.allowed_origins:
+        middlewares.insert(0, allowing(settings.allowed_origins))
+    app = web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY_BYTES)
     app[DATABASE] = Database(database, pool_size=settings.database_pool_size)
     app[BROKER] = Broker(
         kafka,
@@ -94,6 +100,8 @@ def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings
         Accounts(app[DATABASE], app[PASSWORDS], app[TOKENS]),
         Hotels(app[DATABASE]),
         bookings,
+        BookingLists(app[DATABASE]),
+        Reports(app[DATABASE]),
         Webhooks(kafka, app[BROKER], settings.webhook_secrets),
         Health(app[DATABASE], app[BROKER], app[WAITERS]),
     ]

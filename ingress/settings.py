@@ -1,6 +1,9 @@
 """How the ingress is set up, read from the environment; unsafe values refuse to start."""
 
-from typing import Final, Literal, Self
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final, Literal, Self, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -10,6 +13,9 @@ from storage.settings import DatabaseSettings
 SHORTEST_KEY_BYTES: Final = 32
 SHORTEST_WEBHOOK_SECRET_BYTES: Final = 16
 PRODUCTION_BCRYPT_ROUNDS: Final = 12
+_ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.ASCII)
+MOST_REQUESTS: Final = 1_000_000
+Network: TypeAlias = IPv4Network | IPv6Network
 
 
 class IngressSettings(BaseSettings):
@@ -49,12 +55,53 @@ class IngressSettings(BaseSettings):
     )
     linger_ms: int = Field(default=1, ge=0, description="How long a command waits for others to share its batch.")
     database_pool_size: int = Field(default=10, ge=1, description="Connections of one ingress process.")
+    rate_limits: bool = Field(default=True, description="Whether requests are counted and refused when too many.")
+    user_requests_per_minute: int = Field(
+        default=100, ge=1, le=MOST_REQUESTS, description="Of one user, from wherever."
+    )
+    address_requests_per_minute: int = Field(
+        default=1000, ge=1, le=MOST_REQUESTS, description="Of one address, without a user."
+    )
+    burst: int = Field(default=20, ge=1, description="How many of these requests may come at once.")
+    login_delays: bool = Field(default=True, description="Whether who guesses passwords has to pause.")
+    cors_origins: str = Field(
+        default="", description="Origins, such as https://app.example.com, separated by commas, whose pages may ask us."
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Networks of our proxies, separated by commas; only they are believed about for whom they ask.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis, as redis://:password@host:port/0, where several ingress processes count together.",
+    )
+    body_seconds: float = Field(default=10.0, gt=0, description="How long a request's body may take to arrive.")
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
         """The secrets of which one must have signed a webhook."""
         secrets = self.stripe_webhook_secret.get_secret_value().split(",")
         return tuple(secret.strip() for secret in secrets if secret.strip())
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins whose pages may ask us from a browser."""
+        return frozenset(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
+
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """The networks of our proxies."""
+        return tuple(ip_network(network.strip()) for network in self.trusted_proxies.split(",") if network.strip())
+
+    @model_validator(mode="after")
+    def _addresses_can_be_read(self) -> Self:
+        try:
+            _ = self.trusted_networks
+        except ValueError:
+            raise ValueError("TRUSTED_PROXIES is not a list of networks such as 10.0.0.0/8,fd00::/8.") from None
+        if self.redis_url is not None and not _is_redis(self.redis_url.get_secret_value()):
+            raise ValueError("REDIS_URL is not the address of a Redis.")
+        return self
 
     @model_validator(mode="after")
     def _keys_are_long_enough(self) -> Self:
@@ -63,6 +110,13 @@ class IngressSettings(BaseSettings):
                 raise ValueError(f"{name} is shorter than {SHORTEST_KEY_BYTES} bytes.")
         if not self.webhook_secrets:
             raise ValueError("STRIPE_WEBHOOK_SECRET is empty.")
+        return self
+
+    @model_validator(mode="after")
+    def _origins_are_explicit(self) -> Self:
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError("CORS_ORIGINS has something that is no origin, such as https://app.example.com.")
         return self
 
     @model_validator(mode="after")
@@ -87,3 +141,12 @@ class IngressSettings(BaseSettings):
         default = DatabaseSettings.model_fields["database_url"].default
         if self.environment == "production" and database.database_url == default:
             raise ValueError("DATABASE_URL is not set: production needs one of its own.")
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Reading the port tells whether it is a number.
+        return parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
