@@ -290,7 +290,7 @@ class Bookings:
             self._must_be_pending(asked)
             return answer(200, _pending(booking_id))
         status, rejection, failure, cancel_reason = row
-        return answer(200, BookingState(**_told(booking_id, status, rejection, failure, cancel_reason)))
+        return answer(200, BookingState(**told_state(booking_id, status, rejection, failure, cancel_reason)))
 
     @operation(
         "GET /bookings/{booking_id}",
@@ -414,12 +414,13 @@ def _state(booking: BookingRow) -> BookingState:
 
 
 def _state_fields(booking: BookingRow) -> dict[str, Any]:
-    return _told(booking.id, booking.status, booking.rejection, booking.failure, booking.cancel_reason)
+    return told_state(booking.id, booking.status, booking.rejection, booking.failure, booking.cancel_reason)
 
 
-def _told(
+def told_state(
     booking_id: UUID, status: str, rejection: str | None, failure: str | None, cancel_reason: str | None
 ) -> dict[str, Any]:
+    """Return the fields of a `BookingState`."""
     reasons = {
         BookingStatus.REJECTED: rejection,
         BookingStatus.PAYMENTS_PENDING: failure,

@@ -13,6 +13,8 @@ from ingress.bodies import refused_field
 from ingress.models import Query
 
 LARGEST_PAGE: Final = 100
+#: The headers of a page, as they are documented.
+NEXT_PAGE: Final = {"Link": 'The next page, as `<...>; rel="next"`; none after the last.'}
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
 #: Where a page begins, as the page before it said; opaque to clients.
 PageCursor = Annotated[str, Field(max_length=500)]

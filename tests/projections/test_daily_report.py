@@ -3,8 +3,8 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,21 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
-from storage.cursors import Cursor, CursorKey
 from storage.daily_report import BookingNotInLedger
 from storage.settings import DatabaseSettings
+from tests.projections.log import FIRST, HOTEL_OF, Log, cut, night, on_the_log, rows, run_of
 from tests.support.waiting import wait_until
-from topics.catalogue import BOOKING_EVENTS
 from topics.events import BookingCancelled, BookingConfirmed, BookingEvent, BookingExpired, GuestsAdded
 from topics.values import CancelReason, nights_of
 from workers.projections.daily_report import DailyReport
-from workers.role import Received, Run
 
-FIRST = date(2027, 2, 26)
-T0 = datetime(2026, 11, 1, 12, tzinfo=UTC)
-PARTITIONS = 2
-
-# Night -> arrivals, staying, nights, revenue_minor.
+# Hotel and night -> arrivals, staying, nights, revenue_minor.
 Report = dict[tuple[int, date], tuple[int, int, int, int]]
 
 
@@ -53,23 +47,6 @@ class Stay:
         return BookingCancelled(room_id=self.room_id, booking_id=self.id, reason=CancelReason.BY_GUEST)
 
 
-@dataclass
-class LogRecord:
-    """A record as the Kafka client hands it over; what it says was decoded before."""
-
-    partition: int
-    topic: str = BOOKING_EVENTS.name
-    offset: int = 0
-    timestamp: int = 0
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Sequence[tuple[str, bytes]] = field(default_factory=list)
-
-
-def night(days: int) -> date:
-    return FIRST + timedelta(days=days)
-
-
 async def write_ledger(database: DatabaseSettings, *stays: Stay) -> None:
     """Write bookings as their rooms' owners did before they told of them."""
     row = "id, hotel_id, room_id, check_in, check_out, rooms_count, amount_minor, currency"
@@ -82,35 +59,30 @@ async def write_ledger(database: DatabaseSettings, *stays: Stay) -> None:
         )
 
 
-def runs_of(events: Iterable[BookingEvent]) -> list[Run]:
-    """Return events as the adapter hands them over: a run for each partition."""
-    runs = {}
-    for event in events:
-        partition = event.room_id % PARTITIONS
-        key = CursorKey(DailyReport.name, BOOKING_EVENTS.name, partition, 1)
-        run = runs.setdefault(partition, Run(BOOKING_EVENTS, partition, Cursor(key, -1, -1, 0, None, None)))
-        run.received.append(Received(None, event, LogRecord(partition), T0))
-    return list(runs.values())
+async def count(connection: AsyncConnection, log: Log) -> None:
+    """Hand the consumer a batch."""
+    consumer = DailyReport()
+    runs = [run_of(consumer, partition, received) for partition, received in log.items()]
+    assert all(not outgoing for outgoing in await consumer.handle(connection, runs))
 
 
-async def apply(database: DatabaseSettings, *batches: Iterable[BookingEvent]) -> None:
+async def apply(database: DatabaseSettings, *batches: Sequence[BookingEvent]) -> None:
     """Hand the consumer these batches, each in a transaction of its own."""
+    await apply_log(database, [on_the_log(batch) for batch in batches])
+
+
+async def apply_log(database: DatabaseSettings, batches: Iterable[Log]) -> None:
     async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         for batch in batches:
             async with connection.transaction():
-                assert all(not outgoing for outgoing in await DailyReport().handle(connection, runs_of(batch)))
+                await count(connection, batch)
 
 
 async def report(database: DatabaseSettings) -> Report:
     found = await rows(
         database, "select hotel_id, date, arrivals, staying, nights, revenue_minor from daily_report order by 1, 2"
     )
-    return {(hotel_id, day): tuple(counts) for hotel_id, day, *counts in found}  # type: ignore[misc]
-
-
-async def rows(database: DatabaseSettings, query: str) -> list[tuple[Any, ...]]:
-    async with await AsyncConnection.connect(database.conninfo()) as connection:
-        return await (await connection.execute(query)).fetchall()
+    return {(hotel_id, day): tuple(counts) for hotel_id, day, *counts in found}
 
 
 async def everything(database: DatabaseSettings) -> list[list[tuple[Any, ...]]]:
@@ -223,7 +195,7 @@ async def test_hundreds_of_bookings_are_a_few_statements(database: DatabaseSetti
             return await execute(query, *values)
 
         connection.execute = counted  # type: ignore[method-assign, assignment]
-        await DailyReport().handle(connection, runs_of([stay.confirmed() for stay in stays]))
+        await count(connection, on_the_log([stay.confirmed() for stay in stays]))
 
     assert len(statements) <= 2
 
@@ -268,11 +240,11 @@ async def at_once(
         await AsyncConnection.connect(database.conninfo()) as one,
         await AsyncConnection.connect(database.conninfo()) as other,
     ):
-        await DailyReport().handle(one, runs_of(first))
-        waiting = asyncio.create_task(DailyReport().handle(other, runs_of(second)))
+        await count(one, on_the_log(first))
+        waiting = asyncio.create_task(count(other, on_the_log(second)))
         await wait_until(lambda: somebody_waits(database), message="the second worker waits for the first")
         await one.execute("set local lock_timeout = '5s'")
-        await DailyReport().handle(one, runs_of(then))
+        await count(one, on_the_log(then))
         await one.commit()
         await waiting
 
@@ -296,7 +268,7 @@ def logs(draw: st.DrawFn) -> tuple[list[Stay], list[BookingEvent]]:
         stay = Stay(
             id=UUID(int=number),
             room_id=room,
-            hotel_id=10 if room < 4 else 20,
+            hotel_id=HOTEL_OF[room],
             check_in=night(first),
             check_out=night(draw(st.integers(first + 1, 7))),
             rooms_count=draw(st.integers(1, 3)),
@@ -309,15 +281,6 @@ def logs(draw: st.DrawFn) -> tuple[list[Stay], list[BookingEvent]]:
     while lives := [life for life in lives if life]:
         events.append(draw(st.sampled_from(lives)).pop(0))
     return stays, events
-
-
-def cut(events: Sequence[BookingEvent], sizes: Sequence[int]) -> list[Sequence[BookingEvent]]:
-    batches, turn = [], 0
-    while events:
-        size = sizes[turn % len(sizes)]
-        batches.append(events[:size])
-        events, turn = events[size:], turn + 1
-    return batches
 
 
 def by_hand(stays: Sequence[Stay], events: Sequence[BookingEvent]) -> Report:
@@ -351,11 +314,11 @@ async def test_a_rebuild_gives_the_same_rows_however_the_log_comes_in_batches(
     stays, events = log
     await forget(database, "daily_report, reported_stay, booking")
     await write_ledger(database, *stays)
-    await apply(database, *cut(events, sizes))
+    await apply_log(database, cut(on_the_log(events), sizes))
     first = await everything(database)
 
     assert await report(database) == by_hand(stays, events)
 
     await forget(database)
-    await apply(database, *cut(events, again))
+    await apply_log(database, cut(on_the_log(events), again))
     assert await everything(database) == first
