@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from ingress.auth import Accounts
 from ingress.bodies import LARGEST_BODY_BYTES
@@ -50,7 +51,7 @@ def create_app(
 
     It starts without broker and database, and keeps looking for them. `failed` is told of what it cannot go on with.
     """
-    middlewares = [answer_problems]
+    middlewares: list[Middleware] = [answer_problems]
     if settings.allowed_origins:
         middlewares.insert(0, allowing(settings.allowed_origins))
     app = web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY_BYTES)

@@ -1,9 +1,10 @@
 """Cross-origin requests: pages of the origins that are named may ask us from a browser, with their cookies."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from ingress.answers import Answer
 
@@ -14,15 +15,13 @@ _READ: Final = (
     "RateLimit, RateLimit-Policy, Retry-After, Sunset, X-Request-Id"
 )
 _KEEP_SECONDS: Final = 600
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, _Handler], Awaitable[web.StreamResponse]]
 
 
 def allowing(origins: Collection[str]) -> Middleware:
     """Return the middleware that lets pages of these origins in; all other pages are told nothing."""
 
     @web.middleware
-    async def allow(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def allow(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = request.headers.get("Origin", "")
         if origin not in origins:
             response = await handler(request)
