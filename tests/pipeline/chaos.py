@@ -50,7 +50,7 @@ READERS: Final = {
     "reservations": ["booking.commands"],
     "payments": ["booking.events", "stripe.webhooks"],
     "booking_timeline": ["booking.events"],
-    "hotel_min_price": ["booking.events"],
+    "room_nights": ["booking.events"],
 }
 
 
@@ -270,7 +270,9 @@ async def open_rooms(system: System) -> list[Room]:
         await _open_nights(system, rooms)
 
         async def on_sale() -> bool:
-            count = await connection.execute("select count(*) from inventory")
+            # The horizon opens many more, later than anybody here asks for.
+            until = Town.today() + timedelta(days=NIGHTS)
+            count = await connection.execute("select count(*) from inventory where date < %s", (until,))
             return await count.fetchall() == [(len(rooms) * NIGHTS,)]
 
         await wait_until(on_sale, 60.0, "the rooms are on sale")
