@@ -98,12 +98,13 @@ def _moves(stay: BookingReserved, status: str) -> list[tuple[Event, str]]:
     def confirmed(*, late: bool) -> Event:
         return BookingConfirmed(room_id=room, booking_id=booking, amount_minor=1, currency="EUR", late=late)
 
-    return {
+    moves: dict[str, list[tuple[Event, str]]] = {
         "held": [(cancelled, "over"), (expired, "expired"), (confirmed(late=False), "booked")],
         "expired": [(confirmed(late=True), "booked")],
         "booked": [(cancelled, "over")],
         "over": [(GuestsAdded(room_id=room, booking_id=booking, guest_ids=(1, 2)), "over")],
-    }[status]
+    }
+    return moves[status]
 
 
 def _of_no_night(room: int) -> st.SearchStrategy[BookingEvent]:
@@ -140,7 +141,7 @@ def by_hand(events: Sequence[Event]) -> Nights:
         for night in _nights_of(event, stays):
             row = nights.setdefault((event.room_id, night), {"taken": 0, "surge": 1000, "closed": False})
             row |= {"partition": partition, "position": positions[partition]}
-            _TOLD.get(type(event), _keep)(row, event, stays)
+            _TOLD[type(event)](row, event, stays)
     return nights
 
 
@@ -176,10 +177,6 @@ def _take(row: dict[str, Any], event: Any, stays: dict[UUID, BookingReserved]) -
 
 def _give_back(row: dict[str, Any], event: Any, stays: dict[UUID, BookingReserved]) -> None:
     row["taken"] -= stays[event.booking_id].rooms_count
-
-
-def _keep(*_: Any) -> None:
-    pass
 
 
 _TOLD: dict[type[Event], Callable[..., None]] = {
