@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import random
 import secrets
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -17,9 +18,11 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 
-from sandbox.guest import Guest, Unexpected
+from sandbox.client import Unexpected
+from sandbox.guest import Guest
 from sandbox.hops import Hops, LogWatch, watching
-from sandbox.seed import HOTELS, NotOpened, SeededRoom, seed
+from sandbox.host import Host
+from sandbox.seed import HOTELS, OWNER_EMAIL, OWNER_PASSWORD, NotOpened, SeededRoom, seed
 from sandbox.system import Plan, System
 from sandbox.up import INTERRUPTED, Broker, in_foreground, possible_broker
 from storage.settings import DatabaseSettings
@@ -78,14 +81,24 @@ async def _book(system: System, kafka: KafkaSettings, room: SeededRoom, hops: Ho
         hops.begin()
         await guest.sign_up_and_log_in(f"guest-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(12))
         guest_id = await guest.save_guest("Grace Guest")
+        # Some nights of the coming year, so that the demo can be repeated for a long time before one is sold out.
+        check_in = datetime.now(UTC).date() + timedelta(days=random.randint(7, 350))
+        stay = _stay(room, check_in)
+        await guest.search(room.city, stay)
         await guest.look_at(room.hotel_id)
         hops.chapter(f"Booking: {room.type} at {room.hotel_name}, {_NIGHTS} nights")
         hops.begin()
-        return await _book_and_pay(guest, watch, hops, room, guest_id)
+        booking_id = await _book_and_pay(guest, watch, hops, stay, guest_id)
+        hops.chapter(f"The other side: the host of {room.hotel_name}")
+        host = Host(http, system.url, hops)
+        await host.log_in(OWNER_EMAIL, OWNER_PASSWORD)
+        await host.read_report(room.hotel_id, check_in, check_in + timedelta(days=_NIGHTS - 1))
+        await host.set_surge(room.id, check_in + timedelta(days=_NIGHTS), "1.25")
+        return booking_id
 
 
-async def _book_and_pay(guest: Guest, watch: LogWatch, hops: Hops, room: SeededRoom, guest_id: int) -> UUID:
-    booking_id = await guest.book(_stay(room), known=watch.follow)
+async def _book_and_pay(guest: Guest, watch: LogWatch, hops: Hops, stay: Mapping[str, object], guest_id: int) -> UUID:
+    booking_id = await guest.book(stay, known=watch.follow)
     await guest.poll_until(booking_id, "RESERVED")
     await watch.until("booking.reserved.v1")
     hops.chapter("Who will stay")
@@ -99,9 +112,7 @@ async def _book_and_pay(guest: Guest, watch: LogWatch, hops: Hops, room: SeededR
     return booking_id
 
 
-def _stay(room: SeededRoom) -> dict[str, object]:
-    # Some nights of the coming year, so that the demo can be repeated for a long time before one is sold out.
-    check_in = datetime.now(UTC).date() + timedelta(days=random.randint(7, 350))
+def _stay(room: SeededRoom, check_in: date) -> dict[str, object]:
     return {
         "hotel_id": room.hotel_id,
         "room_id": room.id,
@@ -121,7 +132,8 @@ def _tell_where(system: System, console: Console, room: SeededRoom, booking_id: 
     """Print what there is to try while everything is up."""
     tail = f"-m topics tail booking.events --booking {booking_id}"
     places = {
-        "The API": system.url,
+        "The API": f"{system.url}/docs",
+        "A host's login": f"{OWNER_EMAIL}, {OWNER_PASSWORD!r}",
         "Try": f"curl -s {system.url}/v1/hotels/{room.hotel_id}/info",
         "The log": f"KAFKA_URL={system.kafka_url} .venv/bin/python {tail}",
         "The ledger": system.database_url,

@@ -1,62 +1,40 @@
 """A guest with a browser: asks the ingress over HTTP, and pays on Stripe's hosted page."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlencode
 from uuid import UUID
 
-import aiohttp
-
-from sandbox.hops import Hops
+from sandbox.client import Client, Unexpected, phrase
 
 _POLL_SECONDS: Final = 0.1
-_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ENDED: Final = frozenset({"REJECTED", "CANCELLED", "EXPIRED"})
 
 
-class Unexpected(RuntimeError):
-    """An answer that a guest cannot go on with."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What came back over HTTP; `body` is decoded JSON, or the page's text."""
-
-    request: str
-    status: int
-    body: Any
-    headers: Mapping[str, str]
-
-    def __str__(self) -> str:
-        return f"{_ID.sub('{id}', self.request)}: {_phrase(self.status)}"
-
-
-class Guest:
+class Guest(Client):
     """Somebody who books. Each method is what a click would send."""
-
-    def __init__(self, http: aiohttp.ClientSession, url: str, hops: Hops) -> None:
-        self._http = http
-        self._url = url
-        self._hops = hops
-        self._headers: dict[str, str] = {}
 
     async def sign_up_and_log_in(self, email: str, password: str) -> None:
         """Make an account and use its token from now on."""
         account = {"email": email, "password": password}
         made = await self._ask("POST", "/v1/auth/signup", {**account, "name": "Grace Guest"}, expect=201)
         self._hops.tell(f"{email} has an account", str(made))
-        login = await self._ask("POST", "/v1/auth/login", account)
-        self._headers["Authorization"] = f"Bearer {login.body['access_token']}"
-        self._hops.tell("logged in", str(login))
+        await self.log_in(email, password)
 
     async def save_guest(self, name: str) -> int:
         """Save who will stay; the guest's id."""
         saved = await self._ask("POST", "/v1/users/guests", {"name": name, "age": 37}, expect=201)
         self._hops.tell(f"{name} is saved as a guest", str(saved))
         return int(saved.body["id"])
+
+    async def search(self, city: str, stay: Mapping[str, object]) -> None:
+        """Look for hotels of a city that are free for the whole stay."""
+        dates = {name: str(stay[name]) for name in ("check_in_date", "check_out_date")}
+        found = await self._ask("GET", f"/v1/hotels/search?{urlencode({'city': city, **dates})}")
+        hits = [f"{hit['name']}, {hit['min_price']} {hit['currency']} a night" for hit in found.body]
+        self._hops.tell(f"Free in {city} from {dates['check_in_date']}: {'; '.join(hits)}", str(found))
 
     async def look_at(self, hotel_id: int) -> None:
         """Look at a hotel and its prices."""
@@ -89,11 +67,11 @@ class Guest:
     async def pay(self, page_url: str, card: str) -> None:
         """Open Stripe's page and send its form, as a browser would."""
         async with self._http.get(page_url) as page:
-            self._hops.tell("The browser shows Stripe's page", f"GET the page: {_phrase(page.status)}")
+            self._hops.tell("The browser shows Stripe's page", f"GET the page: {phrase(page.status)}")
         async with self._http.post(page_url, data={"card": card}, allow_redirects=False) as paid:
             if paid.status != HTTPStatus.SEE_OTHER:
                 raise Unexpected(f"the page answered {paid.status} to the card {card}")
-            where = f"POST the page's form: {_phrase(paid.status)}, {paid.headers['Location']}"
+            where = f"POST the page's form: {phrase(paid.status)}, {paid.headers['Location']}"
             self._hops.tell(f"Paid with the card {card}; Stripe sends the browser back to us", where)
 
     async def poll_until(self, booking_id: UUID, status: str) -> None:
@@ -123,18 +101,3 @@ class Guest:
                 break
             await asyncio.sleep(_POLL_SECONDS)
         self._hops.tell(f"Its history, from the log: {', '.join(history)}", str(told))
-
-    async def _ask(
-        self, method: str, path: str, body: object = None, *, expect: int = 200, wait: bool = False
-    ) -> Answer:
-        headers = self._headers | ({"Prefer": "wait=5"} if wait else {})
-        async with self._http.request(method, self._url + path, json=body, headers=headers) as response:
-            text = await response.text()
-            if response.status != expect:
-                raise Unexpected(f"{method} {path} was answered {response.status}: {text}")
-            request = f"{method} {path}"
-            return Answer(request=request, status=response.status, body=await response.json(), headers=response.headers)
-
-
-def _phrase(status: int) -> str:
-    return f"{status} {HTTPStatus(status).phrase}"

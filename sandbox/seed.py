@@ -24,6 +24,7 @@ SOURCE: Final = "innkeeper/seed"
 NIGHTS: Final = timedelta(days=365)
 OPEN_WITHIN_SECONDS: Final = 30.0
 OWNER_EMAIL: Final = "owner@example.com"
+OWNER_PASSWORD: Final = "two inns and a lighthouse"  # noqa: S105 - of the sandbox alone, for all to try
 _POLL_SECONDS: Final = 0.05
 
 
@@ -35,6 +36,7 @@ class RoomToSeed:
     price_minor: int
     total_count: int
     capacity: int
+    amenities: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,11 @@ class HotelToSeed:
     name: str
     city: str
     currency: str
+    time_zone: str
+    stars: int
+    latitude: float
+    longitude: float
+    amenities: Sequence[str]
     rooms: Sequence[RoomToSeed]
 
 
@@ -54,6 +61,7 @@ class SeededRoom:
     id: int
     hotel_id: int
     hotel_name: str
+    city: str
     type: str
     price_minor: int
     currency: str
@@ -65,18 +73,30 @@ HOTELS: Final[Sequence[HotelToSeed]] = (
         name="The Lighthouse",
         city="Lisbon",
         currency="EUR",
+        time_zone="Europe/Lisbon",
+        stars=4,
+        latitude=38.6979,
+        longitude=-9.4215,
+        amenities=("breakfast", "sea view", "wifi"),
         rooms=(
-            RoomToSeed(type="double with sea view", price_minor=12_900, total_count=40, capacity=2),
-            RoomToSeed(type="family room", price_minor=18_500, total_count=15, capacity=4),
+            RoomToSeed(
+                type="double with sea view", price_minor=12_900, total_count=40, capacity=2, amenities=("balcony",)
+            ),
+            RoomToSeed(type="family room", price_minor=18_500, total_count=15, capacity=4, amenities=("kitchen",)),
         ),
     ),
     HotelToSeed(
         name="Old Mill Inn",
         city="Bergen",
         currency="NOK",
+        time_zone="Europe/Oslo",
+        stars=3,
+        latitude=60.3913,
+        longitude=5.3221,
+        amenities=("breakfast", "sauna", "wifi"),
         rooms=(
-            RoomToSeed(type="single", price_minor=99_000, total_count=25, capacity=1),
-            RoomToSeed(type="double", price_minor=149_000, total_count=30, capacity=2),
+            RoomToSeed(type="single", price_minor=99_000, total_count=25, capacity=1, amenities=()),
+            RoomToSeed(type="double", price_minor=149_000, total_count=30, capacity=2, amenities=("desk",)),
         ),
     ),
 )
@@ -116,9 +136,9 @@ def _describe(database: DatabaseSettings) -> Sequence[SeededRoom]:
 def _owner(session: Session) -> AppUser:
     owner = session.scalar(select(AppUser).where(func.lower(AppUser.email) == OWNER_EMAIL))
     if owner is None:
-        # Nobody knows this password: the owner never logs in here.
-        password_hash = bcrypt.hashpw(secrets.token_bytes(24), bcrypt.gensalt(4)).decode()
-        owner = AppUser(email=OWNER_EMAIL, password_hash=password_hash, name="Ada Owner", roles=["HOTEL_MANAGER"])
+        password_hash = bcrypt.hashpw(OWNER_PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+        roles = ["GUEST", "HOTEL_MANAGER"]
+        owner = AppUser(email=OWNER_EMAIL, password_hash=password_hash, name="Ada Owner", roles=roles)
         session.add(owner)
         session.flush()
     return owner
@@ -128,7 +148,18 @@ def _hotel(session: Session, owner: AppUser, wanted: HotelToSeed) -> Hotel:
     ours = select(Hotel).where(Hotel.owner_id == owner.id, Hotel.name == wanted.name)
     hotel = session.scalar(ours)
     if hotel is None:
-        hotel = Hotel(owner_id=owner.id, name=wanted.name, city=wanted.city, currency=wanted.currency, active=True)
+        hotel = Hotel(
+            owner_id=owner.id,
+            name=wanted.name,
+            city=wanted.city,
+            currency=wanted.currency,
+            time_zone=wanted.time_zone,
+            stars=wanted.stars,
+            latitude=wanted.latitude,
+            longitude=wanted.longitude,
+            amenities=list(wanted.amenities),
+            active=True,
+        )
         session.add(hotel)
         session.flush()
         session.add_all(_room(hotel, room) for room in wanted.rooms)
@@ -142,6 +173,7 @@ def _room(hotel: Hotel, wanted: RoomToSeed) -> Room:
         base_price_minor=wanted.price_minor,
         total_count=wanted.total_count,
         capacity=wanted.capacity,
+        amenities=list(wanted.amenities),
     )
 
 
@@ -151,6 +183,7 @@ def _rooms(session: Session, hotel: Hotel) -> Sequence[SeededRoom]:
             id=room.id,
             hotel_id=hotel.id,
             hotel_name=hotel.name,
+            city=hotel.city,
             type=room.type,
             price_minor=room.base_price_minor,
             currency=hotel.currency,

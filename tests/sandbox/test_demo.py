@@ -15,7 +15,8 @@ import pytest
 from aiohttp import web
 from rich.console import Console
 
-from sandbox.guest import Guest, Unexpected
+from sandbox.client import Unexpected
+from sandbox.guest import Guest
 from sandbox.hops import Hops
 from sandbox.kafka import available
 
@@ -23,12 +24,15 @@ NO_KAFKA = available()
 TOLD_OVER_HTTP = (
     r"POST /v1/auth/signup: 201",
     r"POST /v1/users/guests: 201",
+    r"Free in Lisbon from [0-9-]{10}: The Lighthouse, 129.00 EUR a night",
     r"GET /v1/hotels/\d+/info: 200",
     r"POST /v1/bookings/init: 202 Accepted, /v1/bookings/[0-9a-f-]{36}/status",
     r"The status is RESERVED",
     r"POST the page's form: 303",
     r"The status is CONFIRMED",
     r"reserved, guests added, payment requested, checkout opened, confirmed",
+    r"Sold from [0-9-]{10} to [0-9-]{10}: 1 bookings, 258.00 EUR",
+    r"The night of [0-9-]{10} costs 129.00 x 1.25 from now on",
 )
 TOLD_ON_THE_LOG = {
     "booking.commands": [

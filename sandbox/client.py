@@ -1,0 +1,62 @@
+"""Somebody at a browser: asks the ingress over HTTP, and tells what came back."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import aiohttp
+
+from sandbox.hops import Hops
+
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Unexpected(RuntimeError):
+    """An answer that a guest cannot go on with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back over HTTP; `body` is decoded JSON, or the page's text."""
+
+    request: str
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"{_ID.sub('{id}', self.request)}: {phrase(self.status)}"
+
+
+class Client:
+    """An account and its token."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, hops: Hops) -> None:
+        self._http = http
+        self._url = url
+        self._hops = hops
+        self._headers: dict[str, str] = {}
+
+    async def log_in(self, email: str, password: str) -> None:
+        """Use the account's token from now on."""
+        login = await self._ask("POST", "/v1/auth/login", {"email": email, "password": password})
+        self._headers["Authorization"] = f"Bearer {login.body['access_token']}"
+        self._hops.tell(f"{email} is logged in", str(login))
+
+    async def _ask(
+        self, method: str, path: str, body: object = None, *, expect: int = 200, wait: bool = False
+    ) -> Answer:
+        headers = self._headers | ({"Prefer": "wait=5"} if wait else {})
+        async with self._http.request(method, self._url + path, json=body, headers=headers) as response:
+            text = await response.text()
+            if response.status != expect:
+                raise Unexpected(f"{method} {path} was answered {response.status}: {text}")
+            request = f"{method} {path}"
+            return Answer(request=request, status=response.status, body=await response.json(), headers=response.headers)
+
+
+def phrase(status: int) -> str:
+    """Return a status with its name."""
+    return f"{status} {HTTPStatus(status).phrase}"
