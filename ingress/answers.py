@@ -25,14 +25,20 @@ _WORTH_COMPRESSING_BYTES: Final = 1024
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
+def encode(body: object) -> bytes:
+    """Return JSON. A model's field that was never set is left out."""
+    if isinstance(body, BaseModel):
+        return body.__pydantic_serializer__.to_json(body, exclude_unset=True)
+    return _encode(body)
+
+
 def _of_a_model(value: Any) -> msgspec.Raw:
-    """Show a model's fields; one that was never set is left out."""
     if isinstance(value, BaseModel):
-        return msgspec.Raw(value.__pydantic_serializer__.to_json(value, exclude_unset=True))
+        return msgspec.Raw(encode(value))
     raise TypeError(f"an answer cannot show a {type(value).__name__}")
 
 
-encode: Final = msgspec.json.Encoder(enc_hook=_of_a_model).encode
+_encode: Final = msgspec.json.Encoder(enc_hook=_of_a_model).encode
 
 
 class Answer(web.StreamResponse):
