@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ingress.acceptance import InitBooking, accept_guests, accept_room, accept_stay, today_at
 from ingress.answers import Answer, answer, no_content
 from ingress.booking_ids import BookingIds
-from ingress.commands import IdempotencyKeys, Ids, new_command_id
+from ingress.commands import IDEMPOTENCY_KEY, PREFER, IdempotencyKeys, Ids, new_command_id
 from ingress.database import Database
 from ingress.hotels import Rooms
-from ingress.models import Gender, Id, MoneyOut, NoBody, NoQuery, RefusedBooking, Shown
+from ingress.models import Gender, Id, MoneyOut, NoBody, NoQuery, Problems, RefusedBooking, Shown
 from ingress.money import decimal
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.owners import Owners
@@ -37,6 +37,7 @@ _ACCEPTED_HEADERS: Final = {
     "Retry-After": "In how many seconds to ask.",
 }
 _WAITED_HEADERS: Final = {"Preference-Applied": "How long the request may have waited for this."}
+_STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
 _ABOUT_IT: Final = {"booking_id": "$request.path.booking_id"}
 _ABOUT_THE_NEW_ONE: Final = {"booking_id": "$response.body#/id"}
 ShownType = TypeVar("ShownType", bound=Shown)
@@ -145,6 +146,7 @@ class Bookings:
         answers={
             201: Reply(BookingShown, "Reserved: the request waited for it.", _WAITED_HEADERS),
             202: Reply(PendingStay, "Accepted; the room's owner decides.", _ACCEPTED_HEADERS),
+            404: Reply(Problems, "The hotel has no such room."),
             409: Reply(RefusedBooking, "Refused: `reason` says why."),
         },
         example=Example(
@@ -157,6 +159,7 @@ class Bookings:
                 "rooms_count": 1,
             },
         ),
+        headers=_STEERING,
         links=dict.fromkeys(_ITS_STEPS, _ABOUT_THE_NEW_ONE),
     )
     async def init(self, asked: Asked[InitBooking, NoQuery]) -> Answer:
@@ -197,6 +200,7 @@ class Bookings:
             409: Reply(RefusedBooking, "Refused: `reason` says why."),
         },
         example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}, body=[1]),
+        headers=_STEERING,
         links=dict.fromkeys(("pay", "cancel", "status"), _ABOUT_IT),
     )
     async def add_guests(self, asked: Asked[GuestIds, NoQuery]) -> Answer:
@@ -235,6 +239,7 @@ class Bookings:
             409: Reply(RefusedBooking, "Refused: `reason` says why."),
         },
         example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}),
+        headers=_STEERING,
         links=dict.fromkeys(("cancel", "status"), _ABOUT_IT),
     )
     async def pay(self, asked: Asked[NoBody, NoQuery]) -> Answer:
@@ -260,6 +265,7 @@ class Bookings:
             409: Reply(RefusedBooking, "Refused: `reason` says why."),
         },
         example=Example(path=_BOOKING, status=202),
+        headers=_STEERING,
         links=dict.fromkeys(("status", "show"), _ABOUT_IT),
     )
     async def cancel(self, asked: Asked[NoBody, NoQuery]) -> Answer:

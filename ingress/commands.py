@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ingress.database import Database
+from ingress.models import RequestHeader
 from ingress.problems import Problem
 from storage import accounts
 from storage.accounts import Claim
@@ -24,6 +25,17 @@ from topics.settings import KafkaSettings
 
 SOURCE: Final = "innkeeper/ingress"
 LONGEST_WAIT_SECONDS: Final = 30
+PREFER: Final = RequestHeader(
+    name="Prefer",
+    description="`wait=5` waits so many seconds for the decision (RFC 7240), 30 at most; then 202 all the same.",
+    example="wait=5",
+)
+IDEMPOTENCY_KEY: Final = RequestHeader(
+    name="Idempotency-Key",
+    description="The same key with the same body is the same request, sent however often; with another body: 422.",
+    example="4a1c2d9e-first-try",
+    pattern="^[!-~]{1,255}$",
+)
 _KEY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)

@@ -1,5 +1,6 @@
 """The words of the HTTP interface that many operations share: bodies, queries, what is shown, and their fields."""
 
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
@@ -40,7 +41,17 @@ def _split(given: object) -> object:
 
 
 #: A query's parameter that may be given several times, or once with commas.
-Several = Annotated[list[T], BeforeValidator(_split, json_schema_input_type=list[T])]
+Several = Annotated[list[T], BeforeValidator(_split)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestHeader:
+    """A header that an operation reads, as it is documented; what it means stands where it is read."""
+
+    name: str
+    description: str
+    example: str
+    pattern: str | None = None
 
 
 class Body(BaseModel):

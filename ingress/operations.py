@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from ingress.bodies import decoded, decoded_query, must_be_json, read
 from ingress.commands import seconds_to_wait
-from ingress.models import LARGEST_ID, NoBody, NoQuery
+from ingress.models import LARGEST_ID, NoBody, NoQuery, RequestHeader
 from ingress.problems import Problem
 from ingress.tokens import Caller, Tokens
 
@@ -147,6 +147,7 @@ class Operation:
     raw_body: bool
     body: Any
     query: Any
+    headers: Sequence[RequestHeader]
     links: Mapping[str, Mapping[str, str]]
     call: Callable[[Any, Any], Awaitable[web.StreamResponse]]
 
@@ -154,6 +155,11 @@ class Operation:
     def placeholders(self) -> tuple[str, ...]:
         """The names in the path."""
         return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
+
+    @cached_property
+    def reads_body(self) -> bool:
+        """Whether what requests bring as their body is read at all."""
+        return self.method not in ("GET", "HEAD", "DELETE")
 
     @cached_property
     def takes_body(self) -> bool:
@@ -182,14 +188,16 @@ def operation(
     limited: bool = True,
     service: bool = False,
     raw_body: bool = False,
+    headers: Sequence[RequestHeader] = (),
     links: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Callable[[Method], Method]:
     """Make a method an operation. Its one argument says with `Asked[Body, Query]` what it takes.
 
     `route` is method and path, such as `GET /hotels/{hotel_id}/info`. `answers` are models (None: no body, `list[...]`:
     a bare array, or a `Reply`), by status; failures that any operation may answer are added. `limited` false: requests
-    are not counted. `service`: it has no version. `raw_body`: the method reads the body itself. `links` names
-    operations that go on with what was answered: operation id -> its parameters, as OpenAPI's runtime expressions.
+    are not counted. `service`: it has no version. `raw_body`: the method reads the body itself. `headers` are those
+    that the method reads. `links` names operations that go on with what was answered: operation id -> its parameters,
+    as OpenAPI's runtime expressions.
     """
     method, _, path = route.partition(" ")
 
@@ -210,6 +218,7 @@ def operation(
             raw_body=raw_body,
             body=body,
             query=query,
+            headers=headers,
             links=links or {},
             call=function,
         )
@@ -268,7 +277,7 @@ class _Handler:
         self._is_open = row.access in (Access.ANYBODY, Access.SIGNED)
         self._no_body = NoBody()
         self._no_query = NoQuery()
-        self._reads_body = not row.raw_body and row.method not in ("GET", "HEAD", "DELETE")
+        self._reads_body = not row.raw_body and row.reads_body
         self._body: TypeAdapter[Any] = TypeAdapter(row.body)
         self._query: TypeAdapter[Any] = TypeAdapter(row.query)
         self.handle = self._deprecated if mount.deprecated else self._answer

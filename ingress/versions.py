@@ -5,10 +5,16 @@ from typing import Final
 
 from aiohttp import web
 
+from ingress.models import RequestHeader
 from ingress.problems import Problem
 
 #: What an operation that shows a version says of its answer's headers.
 ETAG_HEADER: Final = {"ETag": "The version that `If-Match` may insist on."}
+IF_MATCH: Final = RequestHeader(
+    name="If-Match",
+    description="The `ETag` that was read: the change is made to that version or, 412, not at all.",
+    example='"v1"',
+)
 _OURS: Final = re.compile(r'"v(\d{1,9})"', re.ASCII)
 
 

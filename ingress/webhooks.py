@@ -13,7 +13,7 @@ from stripe import SignatureVerificationError, WebhookSignature
 from ingress.answers import Answer, answer
 from ingress.bodies import decoded, read
 from ingress.broker import Broker
-from ingress.models import NoBody, NoQuery, Problems, Shown
+from ingress.models import NoBody, NoQuery, Problems, RequestHeader, Shown
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.problems import Problem
 from topics.catalogue import STRIPE_WEBHOOKS
@@ -22,6 +22,11 @@ from topics.settings import KafkaSettings
 
 TOLERANCE_SECONDS: Final = 300
 _LONGEST_KEY: Final = 255
+_SIGNATURE: Final = RequestHeader(
+    name="Stripe-Signature",
+    description="The time, and what Stripe made of the raw bytes with the secret that it shares with us.",
+    example="t=1766000000,v1=signature",
+)
 
 
 class _Told(BaseModel):
@@ -76,6 +81,7 @@ class Webhooks:
         limited=False,
         service=True,
         raw_body=True,
+        headers=(_SIGNATURE,),
     )
     async def stripe(self, asked: Asked[NoBody, NoQuery]) -> Answer:
         """Take one webhook, verified over its raw bytes: 200 when the broker has it, 503 without a broker."""
