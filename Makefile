@@ -12,7 +12,7 @@ PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up test test-trace lint types contracts docs docs-check chaos bench check
+.PHONY: help setup demo up test test-trace lint types contracts docs docs-check chaos bench audit check
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -54,6 +54,9 @@ chaos: setup  ## Break things under load, then audit (SEED=1 FOR=60)
 
 bench: setup  ## Measure against the row-lock baseline, in JSON lines
 	@$(RUN) -m benchmarks $(ARGS)
+
+audit: setup  ## Look the locked packages up among the known vulnerabilities
+	@$(RUN) -m tests.advisories
 
 check: lint types contracts docs-check test  ## Everything that must be green
 
