@@ -98,7 +98,7 @@ class Reports:
                 raise Problem(404, "no such hotel")
             first, last = _days(asked.query, today_at(hotel.time_zone))
             report = _report(hotel, await reports.sold_nights(connection, hotel.id, first, last))
-        if _prefers_csv(asked.request):
+        if prefers_csv(asked.request):
             return _as_csv(report)
         return answer(200, report, {hdrs.VARY: hdrs.ACCEPT})
 
@@ -166,7 +166,7 @@ def _as_csv(report: Report) -> Answer:
     return Answer(200, lines.getvalue().encode(), headers, media=f"{_CSV}; charset=utf-8")
 
 
-def _prefers_csv(request: web.Request) -> bool:
+def prefers_csv(request: web.Request) -> bool:
     """Tell whether CSV is asked for by more, or as much and more plainly, than JSON (RFC 9110, 12.5.1)."""
     accepted = [each for header in request.headers.getall(hdrs.ACCEPT, ()) for each in header.split(",")]
     return _preference(accepted, _CSV) > _preference(accepted, _JSON)

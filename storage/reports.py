@@ -118,12 +118,12 @@ async def sold_nights(connection: AsyncConnection, hotel_id: int, first: date, l
         .group_by(RoomNight.night)
         .subquery()
     )
-    numbers = [column for column in (*sold.c, *there.c) if column.name != "date"]
+    numbers = [column for column in (*sold.c, *there.c) if column.key != "night"]
     rows = await connection.execute(
         select(
-            func.coalesce(sold.c.date, there.c.date).label("night"),
+            func.coalesce(sold.c.night, there.c.night).label("night"),
             *(func.coalesce(number, 0).label(number.name) for number in numbers),
-        ).select_from(sold.join(there, sold.c.date == there.c.date, full=True))
+        ).select_from(sold.join(there, sold.c.night == there.c.night, full=True))
     )
     found = {row["night"]: SoldNight(**row) for row in rows.mappings()}
     days = (first + timedelta(days=number) for number in range((last - first).days + 1))

@@ -66,6 +66,10 @@ class House:
         """Return the header of a user who has logged in."""
         return {"Authorization": f"Bearer {self.app[TOKENS].issue(user_id, ['GUEST'])}"}
 
+    def manager_token(self, user_id: int) -> dict[str, str]:
+        """Return the header of a hotel manager who has logged in."""
+        return {"Authorization": f"Bearer {self.app[TOKENS].issue(user_id, ['GUEST', 'HOTEL_MANAGER'])}"}
+
     async def ask(self, method: str, path: str, *, user: int | None = None, **more: Any) -> Answered:
         """Send one request, as a user if one is given."""
         headers = dict(more.pop("headers", {}))

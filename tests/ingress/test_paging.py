@@ -1,0 +1,65 @@
+"""Cursors: whatever a client makes of them, they are read as what they were or refused."""
+
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingress.paging import Cursors, first_page, link_to_next
+from ingress.problems import Problem
+
+ARRIVALS = Cursors(tuple[date, UUID])
+
+
+@given(place=st.tuples(st.dates(), st.uuids()))
+def test_a_page_begins_where_the_one_before_it_said(place: tuple[date, UUID]) -> None:
+    assert ARRIVALS.read(ARRIVALS.write(place)) == place
+
+
+def test_the_first_page_begins_nowhere_in_particular() -> None:
+    assert ARRIVALS.read(None) is None
+
+
+@given(cursor=st.text())
+def test_what_no_list_gave_is_refused(cursor: str) -> None:
+    with pytest.raises(Problem) as refused:
+        ARRIVALS.read(cursor)
+    assert refused.value.status == 422
+    assert refused.value.more == {"errors": [{"field": "cursor", "message": "is not one that this list gave"}]}
+
+
+@pytest.mark.parametrize("place", [(1, 2), ("2027-01-01", "no uuid"), ("2027-01-01",), {}, "2027-01-01", None])
+def test_the_cursor_of_another_list_is_refused(place: Any) -> None:
+    with pytest.raises(Problem, match="cursor"):
+        ARRIVALS.read(Cursors(msgspec.Raw).write(msgspec.Raw(msgspec.json.encode(place))))
+
+
+def test_a_page_that_is_followed_by_another_names_its_last_row() -> None:
+    assert first_page([1, 2, 3], 2) == ([1, 2], 2)
+    assert first_page([1, 2], 2) == ([1, 2], None)
+    assert first_page([], 2) == ([], None)
+
+
+def test_the_next_page_is_asked_for_as_this_one_was() -> None:
+    request = make_mocked_request("GET", "/v1/users/myBookings?status=CONFIRMED&status=EXPIRED&cursor=old&limit=5")
+
+    assert link_to_next(request, 7, str) == {
+        "Link": '</v1/users/myBookings?status=CONFIRMED&status=EXPIRED&cursor=7&limit=5>; rel="next"'
+    }
+    assert link_to_next(request, None, str) == {}
+
+
+def test_no_query_ends_the_link_or_the_header_early() -> None:
+    request = make_mocked_request("GET", '/v1/users/myBookings?a=%3E%3B%0D%0AX:1&b=">;')
+
+    link = link_to_next(request, 7, str)["Link"]
+
+    assert link.startswith("</v1/users/myBookings?a=%3E")
+    assert link.count(">") == 1
+    assert "\r" not in link
+    assert "\n" not in link
