@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from ingress.application import create_app
 from ingress.broker import WrongTopics
+from ingress.connections import Runner
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings
@@ -62,7 +63,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop, os.EX_OK)
     app = create_app(settings, kafka, database, failed=failed)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_SECONDS)
+    runner = Runner(app, drain_seconds=_DRAIN_SECONDS)
     await runner.setup()
     # What has been loaded by now stays; the collector need not walk through it again and again.
     gc.collect()

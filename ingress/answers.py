@@ -21,6 +21,8 @@ NO_STORE: Final = "no-store"
 _JSON: Final = "application/json"
 #: Below this a body is not worth the client's and our time.
 _WORTH_COMPRESSING_BYTES: Final = 1024
+#: Nobody waits for the rest of a body that is too slow or too large, so nothing can follow it.
+_LAST: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
 #: zlib's own word for gzip's header and checksum.
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
@@ -72,7 +74,7 @@ class Answer(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        self._stays_open = request.keep_alive
+        self._stays_open = request.keep_alive and self.status not in _LAST
         if self._whole_body is not None and len(self._whole_body) >= _WORTH_COMPRESSING_BYTES:
             self._compress(request)
         transport.write(self._head(request) + (b"" if request.method == "HEAD" else self._whole_body or b""))

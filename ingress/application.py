@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from ingress.auth import Accounts
-from ingress.bodies import LARGEST_BODY_BYTES
+from ingress.bodies import BODY_SECONDS, LARGEST_BODY_BYTES
 from ingress.booking_ids import BookingIds
 from ingress.booking_lists import BookingLists
 from ingress.bookings import Bookings
@@ -68,6 +68,7 @@ def create_app(
         rounds=settings.bcrypt_rounds, threads=settings.password_threads, queue=settings.password_queue
     )
     app[BOOKING_IDS] = _booking_ids(settings)
+    app[BODY_SECONDS] = settings.body_seconds
     _route(app, settings, kafka)
 
     async def lifetimes(app: web.Application) -> AsyncIterator[None]:

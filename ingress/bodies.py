@@ -1,5 +1,6 @@
 """What requests bring: bodies, read whole, at most 64 KB, and queries; decoded as what the operation takes."""
 
+import asyncio
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
@@ -9,6 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from ingress.problems import Problem
 
 LARGEST_BODY_BYTES: Final = 64 * 1024
+#: How long a body may take to arrive.
+BODY_SECONDS: Final = web.AppKey("BODY_SECONDS", float)
 _MOST_ERRORS: Final = 10
 _JSON_TYPES: Final = ("application/json", "application/merge-patch+json")
 T = TypeVar("T")
@@ -19,6 +22,7 @@ async def read(request: web.Request) -> bytes:
 
     Raises:
         aiohttp.web.HTTPRequestEntityTooLarge: it is larger than 64 KB.
+        Problem: 400 when it ends before its end, 408 when it takes too long.
     """
     content = request.content
     if content.is_eof():
@@ -27,7 +31,14 @@ async def read(request: web.Request) -> bytes:
         if len(body) > LARGEST_BODY_BYTES:
             raise web.HTTPRequestEntityTooLarge(LARGEST_BODY_BYTES)
         return body
-    return await request.read()
+    seconds = request.app[BODY_SECONDS]
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except TimeoutError:
+        raise Problem(408, f"the body did not arrive within {seconds:g} s") from None
+    except (ConnectionError, web.RequestPayloadError):
+        raise Problem(400, "the body was cut off") from None
 
 
 def must_be_json(request: web.Request) -> None:

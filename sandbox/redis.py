@@ -16,7 +16,7 @@ PASSWORD = "of-the-sandbox-alone"  # noqa: S105 - of a sandbox on this machine
 
 
 class Redis(Service):
-    """A server on 127.0.0.1 that keeps its port, and forgets the rest, when it is stopped or killed and started again."""
+    """A server that keeps its port, and forgets all else, when it is stopped or killed and started again."""
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         super().__init__("redis")

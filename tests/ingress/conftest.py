@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from ingress.application import create_app
+from ingress.connections import Runner
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
 from tests.ingress.house import House, Owner, open_hotel, open_owner
@@ -28,6 +29,8 @@ def ingress_settings(**changes: Any) -> IngressSettings:
         "bcrypt_rounds": 4,
         "ack_seconds": 2.0,
         "room_facts_seconds": 0.05,
+        # One user asks more than one person would; tests of the limits switch them on.
+        "rate_limits": False,
     }
     return IngressSettings(_env_file=None, **(values | changes))
 
@@ -42,7 +45,7 @@ async def running(
         raise error
 
     app = create_app(settings, kafka, database, failed=failed)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = Runner(app, drain_seconds=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
