@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from ingress.addresses import Addresses
 from ingress.auth import Accounts
 from ingress.bodies import BODY_SECONDS, LARGEST_BODY_BYTES
 from ingress.booking_ids import BookingIds
@@ -17,6 +18,8 @@ from ingress.commands import Commands, IdempotencyKeys
 from ingress.database import Database
 from ingress.health import Health
 from ingress.hotels import Hotels, Rooms
+from ingress.limits import Limits
+from ingress.login_delays import LoginDelays
 from ingress.operations import mounted
 from ingress.origins import allowing
 from ingress.owners import Owners
@@ -31,6 +34,9 @@ from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
 from topics.settings import KafkaSettings
 
+if TYPE_CHECKING:
+    from ingress.redis_link import RedisLink
+
 DATABASE: Final = web.AppKey("DATABASE", Database)
 BROKER: Final = web.AppKey("BROKER", Broker)
 WAITERS: Final = web.AppKey("WAITERS", Waiters)
@@ -38,6 +44,8 @@ TOKENS: Final = web.AppKey("TOKENS", Tokens)
 PASSWORDS: Final = web.AppKey("PASSWORDS", Passwords)
 AREAS: Final[web.AppKey[list[object]]] = web.AppKey("AREAS")
 BOOKING_IDS: Final = web.AppKey("BOOKING_IDS", BookingIds)
+ADDRESSES: Final = web.AppKey("ADDRESSES", Addresses)
+LOGIN_DELAYS: Final = web.AppKey("LOGIN_DELAYS", LoginDelays)
 
 
 def create_app(
@@ -69,10 +77,17 @@ def create_app(
     )
     app[BOOKING_IDS] = _booking_ids(settings)
     app[BODY_SECONDS] = settings.body_seconds
-    _route(app, settings, kafka)
+    app[ADDRESSES] = Addresses(settings.trusted_networks)
+    redis = _redis(settings)
+    app[LOGIN_DELAYS] = LoginDelays(settings, redis)
+    limits = Limits(settings, app[ADDRESSES], redis) if settings.rate_limits else None
+    _route(app, settings, kafka, limits)
 
     async def lifetimes(app: web.Application) -> AsyncIterator[None]:
-        parts = [asyncio.create_task(part) for part in (app[BROKER].run(), app[WAITERS].run())]
+        running = [app[BROKER].run(), app[WAITERS].run()]
+        if redis is not None:
+            running.append(redis.run())
+        parts = [asyncio.create_task(part) for part in running]
         for part in parts:
             part.add_done_callback(lambda ended: _tell(ended, failed))
         preparing = asyncio.create_task(app[PASSWORDS].prepare())
@@ -88,7 +103,7 @@ def create_app(
     return app
 
 
-def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings) -> None:
+def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings, limits: Limits | None) -> None:
     owners = Owners(Commands(kafka), app[BROKER], app[WAITERS])
     bookings = Bookings(
         database=app[DATABASE],
@@ -108,7 +123,16 @@ def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings
         Health(app[DATABASE], app[BROKER], app[WAITERS]),
     ]
     app[AREAS] = areas
-    app.add_routes(mounted(areas, app[TOKENS], limits=None))
+    app.add_routes(mounted(areas, app[TOKENS], limits))
+
+
+def _redis(settings: IngressSettings) -> "RedisLink | None":
+    if settings.redis_url is None:
+        return None
+    # Its client takes 7 MB, which who needs no Redis does not spend.
+    from ingress.redis_link import RedisLink  # noqa: PLC0415
+
+    return RedisLink(settings.redis_url.get_secret_value())
 
 
 def _booking_ids(settings: IngressSettings) -> BookingIds:

@@ -291,13 +291,14 @@ class _Handler:
         """Count the request before anything else is done with it; who has no good token counts by address."""
         refused, caller = None, None
         try:
-            caller = self._caller(request)
+            caller = self._known(request)
         except Problem as problem:
             refused = problem
         left = await limits.check(request, caller)
         try:
             if refused is not None:
                 raise refused
+            self._must_be_allowed(caller)
             response = await self._call(self._area, await self._asked(request, caller))
         except Problem as problem:
             response = problem.response()
@@ -316,12 +317,16 @@ class _Handler:
         return response
 
     def _caller(self, request: web.Request) -> Caller | None:
-        if self._is_open:
-            return None
-        caller = self._tokens.caller(request)
-        if self._row.access is Access.MANAGER and MANAGER not in caller.roles:
-            raise Problem(403, "hotel managers only")
+        caller = self._known(request)
+        self._must_be_allowed(caller)
         return caller
+
+    def _known(self, request: web.Request) -> Caller | None:
+        return None if self._is_open else self._tokens.caller(request)
+
+    def _must_be_allowed(self, caller: Caller | None) -> None:
+        if self._row.access is Access.MANAGER and (caller is None or MANAGER not in caller.roles):
+            raise Problem(403, "hotel managers only")
 
     async def _asked(self, request: web.Request, caller: Caller | None) -> Asked[Any, Any]:
         row = self._row
