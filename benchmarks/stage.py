@@ -29,7 +29,7 @@ from topics.commands import OpenInventory
 from topics.envelope import command_record
 from topics.producer import open_producer
 from topics.settings import KafkaSettings
-from workers.decisions.inventory import MOST_ROOMS
+from topics.values import MOST_ROOMS
 
 WORKER: Final = "reservations-1"
 SOURCE: Final = "innkeeper/benchmarks"

@@ -1,17 +1,19 @@
 """The words of the HTTP interface that many operations share: bodies, queries, what is shown, and their fields."""
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 LARGEST_ID: Final = 2**63 - 1
 #: No control characters, which PostgreSQL could not store or a terminal would obey, and not only blanks.
 _LINE: Final = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$"
 _EMAIL: Final = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\.[^@\s\x00-\x1f\x7f-\x9f]+$"
+_PLAIN_NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
 
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Line = Annotated[str, StringConstraints(pattern=_LINE, max_length=200)]
@@ -19,8 +21,33 @@ Email = Annotated[str, StringConstraints(pattern=_EMAIL, max_length=254)]
 #: A web address that is shown and never fetched.
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$", max_length=2000)]
 Gender = Literal["MALE", "FEMALE"]
+
+
+def _plain(given: object) -> object:
+    """Return a number or a plain string as the decimal that it says; a float as the shortest that it can mean."""
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return Decimal(str(given))
+    if isinstance(given, str) and _PLAIN_NUMBER.fullmatch(given):
+        return Decimal(given)
+    raise ValueError("must be a plain number, such as 120.5")
+
+
+#: A number of at most 12 digits and three after the point, as a JSON number or a string.
+PlainDecimal = Annotated[
+    Decimal,
+    Field(ge=0, max_digits=15, decimal_places=3, allow_inf_nan=False),
+    BeforeValidator(_plain),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 999_999_999_999},
+                {"type": "string", "pattern": r"^\d{1,12}(\.\d{1,3})?$"},
+            ]
+        }
+    ),
+]
 #: An amount in major units, as `120.00`; how many digits it may have depends on the currency.
-MoneyIn = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=3, allow_inf_nan=False)]
+MoneyIn = PlainDecimal
 #: An amount in major units with all the digits of its currency.
 MoneyOut = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d{1,3})?$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]

@@ -25,8 +25,15 @@ from tests.decisions.words import (
 from tests.support.story import given
 from topics.commands import ChangeInventory, OpenInventory
 from topics.events import InventoryUnchanged, RefusedNight
-from topics.values import MOST_NIGHTS, InventoryRefusal, NightRefusal, Rejection
-from workers.decisions.inventory import MOST_PRICE_MINOR, MOST_ROOMS, MOST_SURGE_MILLI
+from topics.values import (
+    MOST_NIGHTS,
+    MOST_PRICE_MINOR,
+    MOST_ROOMS,
+    MOST_SURGE_MILLI,
+    InventoryRefusal,
+    NightRefusal,
+    Rejection,
+)
 
 
 def unchanged(command: OpenInventory | ChangeInventory, reason: InventoryRefusal | None) -> InventoryUnchanged:

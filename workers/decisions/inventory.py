@@ -5,13 +5,16 @@ from datetime import date, datetime, timedelta
 
 from topics.commands import ChangeInventory, OpenInventory
 from topics.events import Event, InventoryChanged, InventoryOpened, InventoryUnchanged, RefusedNight
-from topics.values import MOST_NIGHTS, InventoryRefusal, NightRefusal, nights_of
+from topics.values import (
+    MOST_NIGHTS,
+    MOST_PRICE_MINOR,
+    MOST_ROOMS,
+    MOST_SURGE_MILLI,
+    InventoryRefusal,
+    NightRefusal,
+    nights_of,
+)
 from workers.decisions.state import Night, State
-
-#: The largest values a manager can set; a booking's amount then always fits 64 bits.
-MOST_ROOMS = 100_000
-MOST_PRICE_MINOR = 10**9
-MOST_SURGE_MILLI = 10_000
 
 
 def open_inventory(state: State, command: OpenInventory, now: datetime) -> tuple[Event, ...]:
