@@ -212,9 +212,8 @@ async def test_bookings_of_all_rooms_come_by_arrival_page_by_page(house: House, 
     arrivals = []
     for number in range(7):
         check_in = FIRST + timedelta(days=number // 2)
-        room_id = 1 if number % 3 else 3
-        dates = {"check_in": check_in, "check_out": check_in + timedelta(days=1)}
-        arrivals.append((check_in, await desk.reserved(GUEST, room_id=room_id, **dates)))
+        booking_id = await stay(desk, number // 2, number // 2 + 1, room_id=1 if number % 3 else 3)
+        arrivals.append((check_in, booking_id))
 
     pages = await all_pages(house, f"{OF_HOTEL}?limit=3", house.manager_token(MANAGER))
 
