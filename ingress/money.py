@@ -43,7 +43,7 @@ KnownCurrency = Annotated[Currency, AfterValidator(_known)]
 
 def decimal(amount_minor: int, currency: str) -> str:
     """Return an amount in major units, such as `120.00` for 12000 EUR and `12000` for 12000 JPY."""
-    digits = _digits(currency)
+    digits = digits_of(currency)
     major, minor = divmod(abs(amount_minor), 10**digits)
     return f"{'-' if amount_minor < 0 else ''}{major}" + (f".{minor:0{digits}}" if digits else "")
 
@@ -54,7 +54,7 @@ def price_minor(field: str, price: Decimal, currency: str) -> int:
     Raises:
         Problem: 422 naming the field, for a price that has more digits than the currency, is nothing, or too much.
     """
-    digits = _digits(currency)
+    digits = digits_of(currency)
     exact = price.scaleb(digits)
     if exact != exact.to_integral_value():
         raise refused_field(field, f"{currency} has {digits or 'no'} digits after the point")
@@ -63,6 +63,6 @@ def price_minor(field: str, price: Decimal, currency: str) -> int:
     return int(exact)
 
 
-def _digits(currency: str) -> int:
+def digits_of(currency: str) -> int:
     """Return how many digits come after the point; two for what the list does not know."""
     return CURRENCIES.get(currency.upper(), 2)
