@@ -46,7 +46,7 @@ _encode: Final = msgspec.json.Encoder(enc_hook=_of_a_model).encode
 class Answer(web.StreamResponse):
     """A whole answer. Names and values of `headers` are ours alone: they are written as they are.
 
-    `keep` is its `Cache-Control`: private data is never stored.
+    `keep` is its `Cache-Control`: private data is never stored. `packed` is the body with gzip, if that is known.
     """
 
     def __init__(
@@ -57,11 +57,13 @@ class Answer(web.StreamResponse):
         *,
         media: str = _JSON,
         keep: str = NO_STORE,
+        packed: bytes | None = None,
     ) -> None:
         super().__init__(status=status, headers=headers)
         self._whole_body = body
         self._media = media
         self._keep = keep
+        self._packed = packed
         self._stays_open = False
 
     @property
@@ -88,8 +90,7 @@ class Answer(web.StreamResponse):
         assert self._whole_body is not None
         self.headers.add("Vary", "Accept-Encoding")
         if "gzip" in request.headers.get("Accept-Encoding", "").lower():
-            packing = zlib.compressobj(level=5, wbits=_GZIP_WINDOW)
-            self._whole_body = packing.compress(self._whole_body) + packing.flush()
+            self._whole_body = self._packed or gzipped(self._whole_body, level=5)
             self.headers["Content-Encoding"] = "gzip"
 
     def _head(self, request: web.BaseRequest) -> bytes:
@@ -107,6 +108,12 @@ class Answer(web.StreamResponse):
 def answer(status: int, body: object, headers: Mapping[str, str] | None = None, *, keep: str = NO_STORE) -> Answer:
     """Return an answer with this body (models, rows, or what is made of them) as JSON."""
     return Answer(status, encode(body), headers, keep=keep)
+
+
+def gzipped(body: bytes, *, level: int) -> bytes:
+    """Return the body as `Content-Encoding: gzip` has it."""
+    packing = zlib.compressobj(level=level, wbits=_GZIP_WINDOW)
+    return packing.compress(body) + packing.flush()
 
 
 def no_content(headers: Mapping[str, str] | None = None) -> Answer:

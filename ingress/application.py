@@ -20,9 +20,10 @@ from ingress.health import Health
 from ingress.hotels import Hotels, Rooms
 from ingress.limits import Limits
 from ingress.login_delays import LoginDelays
-from ingress.operations import mounted
+from ingress.operations import mounted, operations_of
 from ingress.origins import allowing
 from ingress.owners import Owners
+from ingress.pages import Pages
 from ingress.passwords import Passwords
 from ingress.problems import answer_problems
 from ingress.reports import Reports
@@ -124,6 +125,7 @@ def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings
     ]
     app[AREAS] = areas
     app.add_routes(mounted(areas, app[TOKENS], limits))
+    app.add_routes(Pages([row for area in areas for _, row in operations_of(area)]).routes())
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":
