@@ -1,0 +1,124 @@
+"""The copy that searches are answered from: loaded whole, then told what is new. Imported only where it is loaded."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ingress.acceptance import HORIZON, MOST_NIGHTS
+from ingress.search.finding import find
+from ingress.search.nights import Nights
+from ingress.search.places import Places
+from ingress.search.words import Found, HotelSearch, InOrder, StartedAnew, earliest_today, latest_today
+from storage import search_reads
+from storage.search_reads import RoomTypeFacts, Seen
+
+#: A change bears the time when its transaction began, and is seen when that ends: at most so much later.
+_OVERLAP: Final = timedelta(seconds=10)
+_FACTS_AT_ONCE: Final = 1000
+#: The nights of so many rooms are some megabytes, and keep the event loop busy for some milliseconds.
+_ROOMS_AT_ONCE: Final = 250
+#: With less than this left the copy should be made anew, which takes seconds.
+_ENOUGH_DAYS: Final = 7
+
+
+class Copy:
+    """What searches need of hotels, rooms and nights, as it was at some moment not long ago."""
+
+    def __init__(self, topic: str) -> None:
+        """Make an empty copy; `topic` is the name of the events on the broker."""
+        self._topic = topic
+        self._nights = Nights(earliest_today())
+        self._places = Places(self._nights)
+        self._seen: Mapping[int, Seen] = {}
+        self._facts_as_of = datetime(1970, 1, 1, tzinfo=UTC)
+
+    def find(self, wanted: HotelSearch, after: InOrder | None) -> Found:
+        """Return a page of hits; `after` is the last hit of the page before, if one is given."""
+        return find(self._places.of(wanted.city), self._nights, wanted, after)
+
+    @property
+    def covers_today(self) -> bool:
+        """Whether every stay that can be asked for today lies within the nights that are kept."""
+        return self._days_left() >= 0
+
+    @property
+    def nearly_over(self) -> bool:
+        """Whether it is time to make a new copy."""
+        return self._days_left() < _ENOUGH_DAYS
+
+    def _days_left(self) -> int:
+        # The last stay begins the day before the horizon, and its last night ends on the day after.
+        return (self._nights.end - latest_today() - HORIZON).days - MOST_NIGHTS
+
+    async def load(self, connection: AsyncConnection) -> None:
+        """Copy everything as it is at one moment, in a transaction of its own."""
+        await search_reads.begin_whole(connection)
+        self._seen = await search_reads.progress(connection, self._topic)
+        self._facts_as_of = (await search_reads.news(connection, self._facts_as_of)).time
+        last = 0
+        while hotels := await search_reads.hotels_after(connection, last, _FACTS_AT_ONCE):
+            self._places.tell_hotels(hotels)
+            last = hotels[-1].id
+        last = 0
+        while rooms := await search_reads.rooms_after(connection, last, _FACTS_AT_ONCE):
+            await self._tell_rooms(connection, rooms)
+            last = rooms[-1].id
+
+    async def refresh(self, connection: AsyncConnection) -> None:
+        """Take over all that was committed before this call.
+
+        Raises:
+            StartedAnew: it is no continuation of what was copied.
+        """
+        await self._refresh_nights(connection)
+        since = self._facts_as_of - _OVERLAP
+        news = await search_reads.news(connection, since)
+        if news.of_hotels:
+            self._places.tell_hotels(await search_reads.hotels_changed_since(connection, since))
+        if news.of_rooms:
+            await self._tell_rooms(connection, await search_reads.rooms_changed_since(connection, since))
+        self._facts_as_of = news.time
+
+    async def _refresh_nights(self, connection: AsyncConnection) -> None:
+        now = await search_reads.progress(connection, self._topic)
+        if not _continues(self._seen, now):
+            raise StartedAnew
+        moved = {
+            partition: self._seen[partition].sequence if partition in self._seen else 0
+            for partition in now
+            if now[partition] != self._seen.get(partition)
+        }
+        if moved:
+            # In a partition changes are committed in the order of their positions: nothing before is missing.
+            packed = await search_reads.nights_beyond(connection, moved, self._nights.first, self._nights.end)
+            self._nights.tell(packed)
+        self._seen = now
+
+    async def _tell_rooms(self, connection: AsyncConnection, rooms: Sequence[RoomTypeFacts]) -> None:
+        """Take rooms over, those that are new with their nights."""
+        new = [room.id for room in rooms if room.id not in self._nights]
+        for ids in _parts(new, _ROOMS_AT_ONCE):
+            packed = await search_reads.nights_of_rooms(connection, ids, self._nights.first, self._nights.end)
+            self._nights.add(ids)
+            self._nights.tell(packed)
+        self._places.tell_rooms(rooms)
+
+
+def _continues(before: Mapping[int, Seen], now: Mapping[int, Seen]) -> bool:
+    """Tell whether every partition stands where it stood or further on, in the same life of its topic.
+
+    Who rebuilds the nights removes the cursors with the rows, and a topic that is made anew begins another life. A
+    rebuild that has come past where we stood before anybody looked has written the same rows as we have.
+    """
+    return all(
+        partition in now
+        and (now[partition].incarnation, now[partition].broker_id) == (seen.incarnation, seen.broker_id)
+        and now[partition].sequence >= seen.sequence
+        for partition, seen in before.items()
+    )
+
+
+def _parts(ids: Sequence[int], size: int) -> Iterable[Sequence[int]]:
+    return (ids[begin : begin + size] for begin in range(0, len(ids), size))

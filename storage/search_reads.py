@@ -1,0 +1,173 @@
+"""What the ingress's copy for searching is made of and kept fresh from: nights as the projection has them, and facts.
+
+Nights come packed, one row a room, so that a million of them cost the reader next to nothing: three byte strings of
+big-endian numbers with one entry a night. Money is integers in minor units.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import date, datetime
+from typing import Final, NamedTuple
+
+from sqlalchemy import TextClause, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.models import Hotel, LogCursor, Room, TopicIncarnation
+
+#: The projection that the nights come from.
+CONSUMER: Final = "room_nights"
+
+
+class Seen(NamedTuple):
+    """How far the nights of one partition have come: the sequence of the last event, in one life of the topic."""
+
+    incarnation: int
+    broker_id: str
+    sequence: int
+
+
+class PackedNights(NamedTuple):
+    """Nights of one room: days from the first one asked for (int32), rooms free (int32), prices with surge (int64)."""
+
+    room_id: int
+    days: bytes
+    free: bytes
+    prices_minor: bytes
+
+
+class HotelFacts(NamedTuple):
+    """A hotel as it describes itself. `listed`: guests may find it."""
+
+    id: int
+    listed: bool
+    name: str
+    city: str
+    currency: str
+    photos: list[str]
+    amenities: list[str]
+    stars: int | None
+    latitude: float | None
+    longitude: float | None
+    time_zone: str
+
+
+class RoomTypeFacts(NamedTuple):
+    """A room type of a hotel. `listed`: guests may find it."""
+
+    id: int
+    hotel_id: int
+    listed: bool
+    type: str
+    capacity: int
+
+
+async def begin_whole(connection: AsyncConnection) -> None:
+    """Make the transaction that begins here see everything as it is at one moment; nobody can empty the nights."""
+    await connection.execute(text("set transaction isolation level repeatable read, read only"))
+    await connection.execute(text("lock table room_night in access share mode"))
+
+
+class News(NamedTuple):
+    """What time it is by the database's clock, and whether hotels or rooms were changed since the time asked about."""
+
+    time: datetime
+    of_hotels: bool
+    of_rooms: bool
+
+
+async def news(connection: AsyncConnection, since: datetime) -> News:
+    """Return whether anything was described anew after `since`."""
+    hotels = select(Hotel.id).where(Hotel.updated_at > since).exists()
+    rooms = select(Room.id).where(Room.updated_at > since).exists()
+    return News(*(await connection.execute(select(func.clock_timestamp(), hotels, rooms))).one())
+
+
+async def progress(connection: AsyncConnection, topic: str) -> dict[int, Seen]:
+    """Return how far the nights have come, by partition; `topic` is the events' name on the broker."""
+    rows = await connection.execute(
+        select(LogCursor.partition, LogCursor.incarnation, TopicIncarnation.broker_id, LogCursor.sequence)
+        .distinct(LogCursor.partition)
+        .join(TopicIncarnation, TopicIncarnation.id == LogCursor.incarnation)
+        .where(LogCursor.consumer == CONSUMER, LogCursor.topic == topic)
+        .order_by(LogCursor.partition, LogCursor.incarnation.desc())
+    )
+    return {row.partition: Seen(row.incarnation, row.broker_id, row.sequence) for row in rows}
+
+
+# The price is rounded as `topics.values.night_price_minor` does: half-up in whole numbers. Closed is not free.
+_PACKED: Final = """
+    select room_id,
+           string_agg(int4send(date - :first), ''),
+           string_agg(int4send(case when closed then 0 else greatest(total_count - taken_count, 0) end), ''),
+           string_agg(int8send((price_minor * surge_milli + 500) / 1000), '')
+    from room_night
+    where date >= :first and date < :end and {}
+    group by room_id
+"""
+
+
+async def nights_of_rooms(
+    connection: AsyncConnection, room_ids: Collection[int], first: date, end: date
+) -> list[PackedNights]:
+    """Return the nights of these rooms within [first, end)."""
+    return await _packed(connection, text(_PACKED.format("room_id = any(:rooms)")), first, end, rooms=list(room_ids))
+
+
+async def nights_beyond(
+    connection: AsyncConnection, sequences: Mapping[int, int], first: date, end: date
+) -> list[PackedNights]:
+    """Return the nights within [first, end) that an event changed beyond these sequences, by partition."""
+    # Each partition is named by itself, so that the planner knows how little lies beyond.
+    beyond = " or ".join(f"(partition = :p{number} and position > :s{number})" for number in range(len(sequences)))
+    places = {
+        name: value
+        for number, (partition, sequence) in enumerate(sequences.items())
+        for name, value in ((f"p{number}", partition), (f"s{number}", sequence))
+    }
+    return await _packed(connection, text(_PACKED.format(f"({beyond})")), first, end, **places)
+
+
+async def _packed(
+    connection: AsyncConnection, query: TextClause, first: date, end: date, **parameters: object
+) -> list[PackedNights]:
+    rows = await connection.execute(query, {"first": first, "end": end, **parameters})
+    return [PackedNights(*row) for row in rows]
+
+
+async def hotels_after(connection: AsyncConnection, hotel_id: int, limit: int) -> list[HotelFacts]:
+    """Return the next hotels by id."""
+    rows = await connection.execute(_HOTELS.where(Hotel.id > hotel_id).order_by(Hotel.id).limit(limit))
+    return [HotelFacts(*row) for row in rows]
+
+
+async def hotels_changed_since(connection: AsyncConnection, time: datetime) -> list[HotelFacts]:
+    """Return the hotels that were changed after a time of the database's clock."""
+    rows = await connection.execute(_HOTELS.where(Hotel.updated_at > time))
+    return [HotelFacts(*row) for row in rows]
+
+
+async def rooms_after(connection: AsyncConnection, room_id: int, limit: int) -> list[RoomTypeFacts]:
+    """Return the next rooms by id."""
+    rows = await connection.execute(_ROOMS.where(Room.id > room_id).order_by(Room.id).limit(limit))
+    return [RoomTypeFacts(*row) for row in rows]
+
+
+async def rooms_changed_since(connection: AsyncConnection, time: datetime) -> list[RoomTypeFacts]:
+    """Return the rooms that were changed after a time of the database's clock."""
+    rows = await connection.execute(_ROOMS.where(Room.updated_at > time))
+    return [RoomTypeFacts(*row) for row in rows]
+
+
+_HOTELS: Final = select(
+    Hotel.id,
+    Hotel.active & Hotel.deleted_at.is_(None),
+    Hotel.name,
+    Hotel.city,
+    Hotel.currency,
+    Hotel.photos,
+    Hotel.amenities,
+    Hotel.stars,
+    Hotel.latitude,
+    Hotel.longitude,
+    Hotel.time_zone,
+)
+_ROOMS: Final = select(Room.id, Room.hotel_id, ~Room.opening & Room.deleted_at.is_(None), Room.type, Room.capacity)
