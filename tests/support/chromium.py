@@ -1,0 +1,138 @@
+"""A browser without a window, by its DevTools protocol: what a page asks for, complains of, and looks like."""
+
+import asyncio
+import base64
+import itertools
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from tests.support.waiting import wait_until
+
+CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_START_SECONDS: Final = 30
+#: Whatever of these a browser says, a person would see in red in its console.
+_COMPLAINTS: Final = ("error", "warning")
+
+
+class Page:
+    """One open tab; `requested` are the addresses that it asked for, `complaints` what its console said in anger."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.requested: list[str] = []
+        self.complaints: list[str] = []
+        self._socket = socket
+        self._session_id: str | None = None
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+
+    async def open(self, url: str) -> None:
+        """Go there."""
+        target = await self._call("Target.createTarget", url="about:blank")
+        attached = await self._call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self._session_id = attached["sessionId"]
+        for domain in ("Network", "Runtime", "Log", "Page"):
+            await self._call(f"{domain}.enable")
+        await self._call("Page.navigate", url=url)
+
+    async def evaluate(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression in the page."""
+        told = await self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in told, told
+        return told["result"].get("value")
+
+    async def shows(self, expression: str, seconds: float = 30) -> None:
+        """Wait until a JavaScript expression is true in the page."""
+
+        async def true() -> bool:
+            return bool(await self.evaluate(expression))
+
+        await wait_until(true, seconds, lambda: f"{expression}; the console says {self.complaints}")
+
+    async def screenshot(self) -> bytes:
+        """Return what the tab shows, as PNG."""
+        told = await self._call("Page.captureScreenshot", format="png")
+        return base64.b64decode(told["data"])
+
+    async def listen(self) -> None:
+        """Take what the browser says, until it is cancelled."""
+        async for message in self._socket:
+            told = message.json()
+            if "id" in told:
+                self._answers.pop(told["id"]).set_result(told)
+            else:
+                self._hear(told["method"], told.get("params", {}))
+
+    def _hear(self, event: str, told: dict[str, Any]) -> None:
+        if event == "Network.requestWillBeSent":
+            self.requested.append(told["request"]["url"])
+        elif event == "Runtime.exceptionThrown":
+            self.complaints.append(str(told["exceptionDetails"]))
+        elif event == "Log.entryAdded" and told["entry"]["level"] in _COMPLAINTS:
+            self.complaints.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+        elif event == "Runtime.consoleAPICalled" and told["type"] in (*_COMPLAINTS, "assert"):
+            self.complaints.append(str([value.get("value", value.get("description")) for value in told["args"]]))
+
+    async def _call(self, method: str, **parameters: Any) -> Any:
+        number = next(self._numbers)
+        self._answers[number] = asyncio.get_running_loop().create_future()
+        request = {"id": number, "method": method, "params": parameters}
+        if self._session_id is not None:
+            request["sessionId"] = self._session_id
+        await self._socket.send_json(request)
+        async with asyncio.timeout(_START_SECONDS):
+            answer = await self._answers[number]
+        assert "error" not in answer, f"{method}: {answer}"
+        return answer["result"]
+
+
+@asynccontextmanager
+async def open_page(folder: Path) -> AsyncIterator[Page]:
+    """Start a browser with a profile in this folder, and hand out a tab."""
+    assert CHROMIUM is not None
+    browser = await asyncio.create_subprocess_exec(
+        CHROMIUM,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--window-size=1280,900",
+        "--disable-background-networking",
+        "--remote-debugging-port=0",
+        f"--user-data-dir={folder}",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert browser.stderr is not None
+    reading = None
+    try:
+        address = await _address(browser.stderr)
+        # Nobody reads on: what it says later goes into a pipe that must not fill.
+        reading = asyncio.create_task(browser.stderr.read())
+        async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
+            page = Page(socket)
+            listening = asyncio.create_task(page.listen())
+            try:
+                yield page
+            finally:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
+    finally:
+        if browser.returncode is None:
+            browser.kill()
+        await browser.wait()
+        if reading is not None:
+            await reading
+
+
+async def _address(stderr: asyncio.StreamReader) -> str:
+    async with asyncio.timeout(_START_SECONDS):
+        while line := await stderr.readline():
+            before, found, address = line.decode().partition("DevTools listening on ")
+            if found and not before:
+                return address.strip()
+    raise AssertionError("the browser ended before it listened")
