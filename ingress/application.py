@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from ingress.addresses import Addresses
-from ingress.auth import Accounts
+from ingress.auth import Auth
 from ingress.bodies import BODY_SECONDS, LARGEST_BODY_BYTES
 from ingress.booking_ids import BookingIds
 from ingress.booking_lists import BookingLists
@@ -26,9 +26,11 @@ from ingress.owners import Owners
 from ingress.pages import Pages
 from ingress.passwords import Passwords
 from ingress.problems import answer_problems
+from ingress.refresh import RefreshTokens
 from ingress.reports import Reports
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
+from ingress.users import Users
 from ingress.waiters import Waiters
 from ingress.webhooks import Webhooks
 from storage.settings import DatabaseSettings
@@ -114,8 +116,17 @@ def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings
         owners=owners,
         hold_seconds=settings.hold_seconds,
     )
+    auth = Auth(
+        database=app[DATABASE],
+        passwords=app[PASSWORDS],
+        tokens=app[TOKENS],
+        refresh_tokens=RefreshTokens(app[DATABASE], settings),
+        delays=app[LOGIN_DELAYS],
+        addresses=app[ADDRESSES],
+    )
     areas: list[object] = [
-        Accounts(app[DATABASE], app[PASSWORDS], app[TOKENS]),
+        auth,
+        Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
         Hotels(app[DATABASE]),
         bookings,
         BookingLists(app[DATABASE]),

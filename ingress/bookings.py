@@ -24,7 +24,7 @@ from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.owners import Owners
 from ingress.problems import Problem
 from ingress.tokens import Caller
-from storage import accounts, reads
+from storage import guests, reads
 from storage.reads import BookingRow
 from topics.commands import AddGuests, BookingCommand, CancelBooking, RequestPayment, ReserveStay
 from topics.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
@@ -212,7 +212,7 @@ class Bookings:
         async def accept() -> None:
             accept_guests(guest_ids, facts, booking.rooms_count)
             async with self._database.reading() as connection:
-                foreign = await accounts.guests_of_others(connection, caller.user_id, guest_ids)
+                foreign = await guests.guests_of_others(connection, caller.user_id, guest_ids)
             if foreign:
                 raise Problem(404, f"no such guest: {', '.join(map(str, foreign))}")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ingress.bodies import refused_field
 from ingress.models import Query
@@ -31,13 +31,13 @@ class Paged(Query):
 
 
 class Cursors(Generic[T]):
-    """Writes and reads the cursors of one list. `place` is what its rows are ordered by: a tuple type for msgspec.
+    """Writes and reads the cursors of one list. `place` is what its rows are ordered by: a type for pydantic.
 
     A cursor is not signed: whatever a client makes of it, it only says from where on the caller's own list is read.
     """
 
     def __init__(self, place: type[T]) -> None:
-        self._decoder = msgspec.json.Decoder(place)
+        self._place = TypeAdapter(place)
 
     def write(self, place: T) -> str:
         """Return a place in the list as a cursor."""
@@ -52,8 +52,9 @@ class Cursors(Generic[T]):
         if cursor is None:
             return None
         try:
-            return self._decoder.decode(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
-        except (msgspec.DecodeError, binascii.Error, ValueError):
+            decoded = urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4))
+            return self._place.validate_json(decoded, strict=True)
+        except (ValidationError, binascii.Error, ValueError):
             raise refused_field("cursor", "is not one that this list gave") from None
 
 

@@ -42,11 +42,16 @@ class IngressSettings(BaseSettings):
     frontend_url: str = Field(default="http://127.0.0.1:3000", description="Where a guest's browser is sent back to.")
     hold_seconds: int = Field(default=900, ge=1, description="How long a booking is held unpaid.")
     access_token_minutes: int = Field(default=30, ge=1, description="How long an access token is good for.")
+    refresh_token_days: int = Field(default=7, ge=1, le=365, description="How long a login lasts that nobody uses.")
+    refresh_grace_seconds: int = Field(
+        default=10, ge=0, le=60, description="How long a refresh token may come again, because the answer got lost."
+    )
+    host_signup: bool = Field(default=True, description="Whether anybody may become a host (`POST /users/host`).")
     jwt_issuer: str = Field(default="innkeeper", description="`iss` of access tokens.")
     jwt_audience: str = Field(default="innkeeper", description="`aud` of access tokens.")
     bcrypt_rounds: int = Field(default=12, ge=4, le=16, description="Cost of a password's hash, as a power of two.")
     password_threads: int = Field(default=2, ge=1, description="How many passwords are hashed at once.")
-    password_queue: int = Field(default=32, ge=1, description="How many logins may wait for that before a 503.")
+    password_queue: int = Field(default=64, ge=1, description="How many logins may wait for that before a 503.")
     room_facts_seconds: float = Field(
         default=5.0, gt=0, description="How long hotels and rooms are believed before they are read again."
     )

@@ -1,20 +1,31 @@
-"""What the ingress writes in ordinary transactions: accounts, saved guests, and the keys of repeated requests."""
+"""What the ingress writes in ordinary transactions: accounts, and the keys of repeated requests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.models import AppUser, Guest, IdempotencyKey
+from storage.models import AppUser, IdempotencyKey
+
+_SHOWN: Final = (
+    AppUser.id,
+    AppUser.email,
+    AppUser.name,
+    AppUser.date_of_birth,
+    AppUser.gender,
+    AppUser.roles,
+    AppUser.version,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:
-    """An account as its owner sees it."""
+    """An account as its owner sees it. `version` counts its changes."""
 
     id: int
     email: str
@@ -22,6 +33,7 @@ class Account:
     date_of_birth: date | None
     gender: str | None
     roles: list[str]
+    version: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,18 +42,6 @@ class Login:
 
     user_id: int
     password_hash: str
-    roles: list[str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SavedGuest:
-    """A person whom an account may name as staying."""
-
-    id: int
-    user_id: int
-    name: str
-    gender: str | None
-    age: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,57 +63,59 @@ async def add_account(
     connection: AsyncConnection, *, email: str, password_hash: str, name: str | None
 ) -> Account | None:
     """Insert an account and return it; None when the e-mail address is taken, also by a request at the same time."""
-    row = (
-        (
-            await connection.execute(
-                insert_or(AppUser)
-                .values(email=email, password_hash=password_hash, name=name)
-                .on_conflict_do_nothing()
-                .returning(
-                    AppUser.id, AppUser.email, AppUser.name, AppUser.date_of_birth, AppUser.gender, AppUser.roles
-                )
-            )
-        )
-        .mappings()
-        .first()
+    rows = await connection.execute(
+        insert_or(AppUser)
+        .values(email=email, password_hash=password_hash, name=name)
+        .on_conflict_do_nothing()
+        .returning(*_SHOWN)
     )
+    row = rows.mappings().first()
     return None if row is None else Account(**row)
 
 
 async def find_login(connection: AsyncConnection, email: str) -> Login | None:
     """Return what a login with this e-mail address is compared with, or None when nobody has it."""
-    row = (
-        await connection.execute(
-            select(AppUser.id, AppUser.password_hash, AppUser.roles).where(
-                func.lower(AppUser.email) == func.lower(email)
-            )
-        )
-    ).first()
-    return None if row is None else Login(user_id=row.id, password_hash=row.password_hash, roles=row.roles)
-
-
-async def add_guest(
-    connection: AsyncConnection, *, user_id: int, name: str, gender: str | None, age: int | None
-) -> SavedGuest:
-    """Insert a guest of this account and return it."""
-    row = (
-        (
-            await connection.execute(
-                insert(Guest)
-                .values(user_id=user_id, name=name, gender=gender, age=age)
-                .returning(Guest.id, Guest.user_id, Guest.name, Guest.gender, Guest.age)
-            )
-        )
-        .mappings()
-        .one()
+    rows = await connection.execute(
+        select(AppUser.id, AppUser.password_hash).where(func.lower(AppUser.email) == func.lower(email))
     )
-    return SavedGuest(**row)
+    row = rows.first()
+    return None if row is None else Login(user_id=row.id, password_hash=row.password_hash)
 
 
-async def guests_of_others(connection: AsyncConnection, user_id: int, guest_ids: Sequence[int]) -> list[int]:
-    """Return those of the ids that are no guests of this account, smallest first."""
-    own = await connection.execute(select(Guest.id).where(Guest.user_id == user_id, Guest.id.in_(guest_ids)))
-    return sorted(set(guest_ids).difference(own.scalars()))
+async def account(connection: AsyncConnection, user_id: int) -> Account | None:
+    """Return an account, None when it is gone."""
+    rows = await connection.execute(select(*_SHOWN).where(AppUser.id == user_id))
+    row = rows.mappings().first()
+    return None if row is None else Account(**row)
+
+
+async def change_account(
+    connection: AsyncConnection, user_id: int, changes: Mapping[str, Any], *, version: int | None
+) -> Account | None:
+    """Set these columns of an account and return it; None when it is gone, or `version` is given and not its own."""
+    its = [AppUser.id == user_id] if version is None else [AppUser.id == user_id, AppUser.version == version]
+    rows = await connection.execute(
+        update(AppUser).where(*its).values(**changes, version=AppUser.version + 1).returning(*_SHOWN)
+    )
+    row = rows.mappings().first()
+    return None if row is None else Account(**row)
+
+
+async def add_role(connection: AsyncConnection, user_id: int, role: str) -> bool:
+    """Give an account a role; False when it has it already, or is gone."""
+    rows = await connection.execute(
+        update(AppUser)
+        .where(AppUser.id == user_id, ~AppUser.roles.contains([role]))
+        .values(roles=func.array_append(AppUser.roles, role), version=AppUser.version + 1)
+        .returning(AppUser.id)
+    )
+    return rows.first() is not None
+
+
+async def lock(connection: AsyncConnection, user_id: int) -> list[str] | None:
+    """Hold an account until the transaction's end and return its roles as they stand; None when it is gone."""
+    rows = await connection.execute(select(AppUser.roles).where(AppUser.id == user_id).with_for_update(key_share=True))
+    return rows.scalar()
 
 
 async def claim_key(connection: AsyncConnection, *, user_id: int, endpoint: str, key: str, claim: Claim) -> Claim:

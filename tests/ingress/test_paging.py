@@ -1,14 +1,14 @@
 """Cursors: whatever a client makes of them, they are read as what they were or refused."""
 
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from ingress.paging import Cursors, first_page, link_to_next
 from ingress.problems import Problem
@@ -36,7 +36,15 @@ def test_what_no_list_gave_is_refused(cursor: str) -> None:
 @pytest.mark.parametrize("place", [(1, 2), ("2027-01-01", "no uuid"), ("2027-01-01",), {}, "2027-01-01", None])
 def test_the_cursor_of_another_list_is_refused(place: Any) -> None:
     with pytest.raises(Problem, match="cursor"):
-        ARRIVALS.read(Cursors(msgspec.Raw).write(msgspec.Raw(msgspec.json.encode(place))))
+        ARRIVALS.read(Cursors(object).write(place))
+
+
+def test_a_place_beyond_what_the_list_can_have_is_refused() -> None:
+    numbers = Cursors(tuple[Annotated[int, Field(ge=0, le=7)], UUID])
+    assert numbers.read(numbers.write((7, UUID(int=0)))) == (7, UUID(int=0))
+    for number in (-1, 8, 10**30):
+        with pytest.raises(Problem, match="cursor"):
+            numbers.read(numbers.write((number, UUID(int=0))))
 
 
 def test_a_page_that_is_followed_by_another_names_its_last_row() -> None:

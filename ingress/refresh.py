@@ -1,0 +1,144 @@
+"""Refresh tokens: what a login lives on, for a week from one use to the next; the browser keeps them in a cookie.
+
+A token is random (or as good as), kept by its hash, and good for one use, which makes the next one of its family. The
+second use of a token is a thief's, or the first one was: then the whole family is revoked, and everybody logs in again.
+Unless it comes within the grace of ten seconds: an answer got lost, or two windows of a browser asked at once. Then it
+gets the newest token of the family, made again from the old one, so that a family is one line whoever asks how often.
+
+If by then others have used the next token too, the line is followed to its end, five steps at most. Who was slow gets
+what the browser has already, never an older one, which would count as theft a little later. It gives a thief nothing:
+within the grace he would have got the same without those uses, and he and the owner then hold one and the same token.
+Whoever of them uses it second is found out. A line that cannot be followed is revoked: else a thief could hide in it.
+"""
+
+import base64
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ingress.database import Database
+from ingress.settings import IngressSettings
+from storage import accounts, refresh_tokens
+from storage.refresh_tokens import KeptToken, Line
+
+log = logging.getLogger(__name__)
+
+_TOKEN_BYTES: Final = 32
+_TOKEN: Final = re.compile(r"[\w-]{43}", re.ASCII)
+# Nobody's windows are that busy within the grace.
+_MOST_STEPS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Who is logged in, with which roles as they stand, and the token that goes on with it."""
+
+    user_id: int
+    roles: Sequence[str]
+    refresh_token: str
+
+
+class RefreshTokens:
+    """Begins, goes on with, and ends what logins live on.
+
+    The next token is a keyed hash of the old one, which nobody keeps, and of random bytes, which are kept: neither the
+    database nor the key alone is enough to make one.
+    """
+
+    def __init__(self, database: Database, settings: IngressSettings) -> None:
+        self._database = database
+        secret = settings.jwt_secret_key.get_secret_value()
+        self._key = hmac.digest(secret.encode(), b"innkeeper refresh tokens", "sha256")
+        self._grace_seconds = settings.refresh_grace_seconds
+        self.lifetime = timedelta(days=settings.refresh_token_days)
+
+    async def begin(self, user_id: int) -> Session | None:
+        """Begin a family; None when the account is gone."""
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        line = Line(user_id=user_id, family=uuid4())
+        async with self._database.writing() as connection:
+            roles = await accounts.lock(connection, user_id)
+            if roles is None:
+                return None
+            await refresh_tokens.forget_expired(connection, user_id)
+            await refresh_tokens.add(connection, _hash(token), line, self.lifetime)
+        return Session(user_id, roles, token)
+
+    async def go_on(self, token: str) -> Session | None:
+        """Take a token for the next one; None when it is unknown, too old, revoked, or was used before."""
+        if not _TOKEN.fullmatch(token):
+            return None
+        async with self._database.writing() as connection:
+            line = await refresh_tokens.line_of(connection, _hash(token))
+            roles = None if line is None else await accounts.lock(connection, line.user_id)
+            if line is None or roles is None:
+                return None
+            await refresh_tokens.forget_expired(connection, line.user_id)
+            kept = await refresh_tokens.find(connection, _hash(token))
+            following = None if kept is None else await self._following(connection, token, kept, line)
+        return None if following is None else Session(line.user_id, roles, following)
+
+    async def end(self, token: str) -> None:
+        """Revoke the family of a token, whatever that is good for."""
+        if not _TOKEN.fullmatch(token):
+            return
+        async with self._database.writing() as connection:
+            line = await refresh_tokens.line_of(connection, _hash(token))
+            if line is not None:
+                await accounts.lock(connection, line.user_id)
+                await refresh_tokens.revoke_family(connection, line.family)
+
+    async def end_all(self, user_id: int) -> None:
+        """Revoke all families of a user."""
+        async with self._database.writing() as connection:
+            await accounts.lock(connection, user_id)
+            await refresh_tokens.revoke_all(connection, user_id)
+
+    async def _following(self, connection: AsyncConnection, token: str, kept: KeptToken, line: Line) -> str | None:
+        if kept.used_seconds_ago is None:
+            return await self._used_now(connection, token, line)
+        if kept.used_seconds_ago <= self._grace_seconds:
+            newest = await self._newest(connection, token, kept)
+            if newest is not None:
+                return newest
+        await refresh_tokens.revoke_family(connection, line.family)
+        log.warning("user %d: a refresh token was used twice; its login %s is revoked", line.user_id, line.family)
+        return None
+
+    async def _used_now(self, connection: AsyncConnection, token: str, line: Line) -> str:
+        salt = secrets.token_bytes(_TOKEN_BYTES)
+        following = self._successor(token, salt)
+        await refresh_tokens.mark_used(connection, _hash(token), salt)
+        await refresh_tokens.add(connection, _hash(following), line, self.lifetime)
+        return following
+
+    async def _newest(self, connection: AsyncConnection, token: str, kept: KeptToken) -> str | None:
+        """Follow used tokens to the one that is not; None for too long a line, or a broken one (there is a new key)."""
+        for _ in range(_MOST_STEPS):
+            assert kept.salt is not None
+            token = self._successor(token, kept.salt)
+            found = await refresh_tokens.find(connection, _hash(token))
+            if found is None:
+                return None
+            if found.salt is None:
+                return token
+            kept = found
+        return None
+
+    def _successor(self, token: str, salt: bytes) -> str:
+        made = hmac.digest(self._key, salt + token.encode(), "sha256")
+        return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+
+
+def _hash(token: str) -> bytes:
+    """Return what is kept of a token. It has 256 bits of chance: a quick hash without a salt hides it well enough."""
+    return hashlib.sha256(token.encode()).digest()

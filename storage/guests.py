@@ -1,0 +1,107 @@
+"""The people whom an account may name as staying. The account is part of every query: the others' do not exist."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.models import AppUser, Booking, BookingGuest, Guest
+from topics.values import BookingStatus
+
+_COLUMNS: Final = (Guest.id, Guest.user_id, Guest.name, Guest.gender, Guest.age)
+_STANDING: Final = (
+    BookingStatus.RESERVED,
+    BookingStatus.GUESTS_ADDED,
+    BookingStatus.PAYMENTS_PENDING,
+    BookingStatus.CONFIRMED,
+)
+# A payment that arrives after the hold can bring an expired booking back; none takes this long.
+_REVIVABLE_FOR: Final = timedelta(days=1)
+# Where on earth a day ends last, it does so 12 hours after UTC's.
+_LAST_TIME_ZONE: Final = timedelta(hours=12)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedGuest:
+    """A person whom an account may name as staying."""
+
+    id: int
+    user_id: int
+    name: str
+    gender: str | None
+    age: int | None
+
+
+async def add_guest(
+    connection: AsyncConnection, *, user_id: int, name: str, gender: str | None, age: int | None
+) -> SavedGuest | None:
+    """Insert a guest of this account and return it; None when the account is gone."""
+    values = {"name": name, "gender": gender, "age": age}
+    account = select(AppUser.id, *(literal(value, Guest.__table__.c[column].type) for column, value in values.items()))
+    rows = await connection.execute(
+        insert(Guest).from_select(["user_id", *values], account.where(AppUser.id == user_id)).returning(*_COLUMNS)
+    )
+    row = rows.mappings().first()
+    return None if row is None else SavedGuest(**row)
+
+
+async def own_guests(connection: AsyncConnection, user_id: int, *, after: int, limit: int) -> list[SavedGuest]:
+    """Return at most `limit` of the account's guests whose ids are above `after`, smallest first."""
+    rows = await connection.execute(
+        select(*_COLUMNS).where(Guest.user_id == user_id, Guest.id > after).order_by(Guest.id).limit(limit)
+    )
+    return [SavedGuest(**row) for row in rows.mappings()]
+
+
+async def own_guest(connection: AsyncConnection, user_id: int, guest_id: int) -> SavedGuest | None:
+    """Return the account's guest, or None."""
+    rows = await connection.execute(select(*_COLUMNS).where(_its(user_id, guest_id)))
+    row = rows.mappings().first()
+    return None if row is None else SavedGuest(**row)
+
+
+async def change_guest(
+    connection: AsyncConnection, user_id: int, guest_id: int, changes: Mapping[str, Any]
+) -> SavedGuest | None:
+    """Set these columns of the account's guest and return it; None when there is none."""
+    if not changes:
+        return await own_guest(connection, user_id, guest_id)
+    rows = await connection.execute(update(Guest).where(_its(user_id, guest_id)).values(**changes).returning(*_COLUMNS))
+    row = rows.mappings().first()
+    return None if row is None else SavedGuest(**row)
+
+
+async def delete_guest(connection: AsyncConnection, user_id: int, guest_id: int) -> bool:
+    """Delete the account's guest; False when there is none, or a booking that is not over names it."""
+    named = (
+        select(BookingGuest.guest_id)
+        .join(Booking, Booking.id == BookingGuest.booking_id)
+        .where(Booking.user_id == user_id, BookingGuest.guest_id == guest_id, _is_not_over())
+    )
+    rows = await connection.execute(delete(Guest).where(_its(user_id, guest_id), ~named.exists()).returning(Guest.id))
+    return rows.first() is not None
+
+
+async def guests_of_others(connection: AsyncConnection, user_id: int, guest_ids: Sequence[int]) -> list[int]:
+    """Return those of the ids that are no guests of this account, smallest first."""
+    own = await connection.execute(select(Guest.id).where(Guest.user_id == user_id, Guest.id.in_(guest_ids)))
+    return sorted(set(guest_ids).difference(own.scalars()))
+
+
+def _its(user_id: int, guest_id: int) -> ColumnElement[bool]:
+    return and_(Guest.id == guest_id, Guest.user_id == user_id)
+
+
+def _is_not_over() -> ColumnElement[bool]:
+    """Whether somebody stays, will stay, or may still have paid in time."""
+    earliest_day_on_earth = func.date(func.timezone("UTC", func.now()) - _LAST_TIME_ZONE)
+    return and_(
+        Booking.check_out >= earliest_day_on_earth,
+        or_(
+            Booking.status.in_(_STANDING),
+            and_(Booking.status == BookingStatus.EXPIRED, Booking.updated_at > func.now() - _REVIVABLE_FOR),
+        ),
+    )
