@@ -10,11 +10,12 @@ from pydantic import Field
 
 from ingress.models import Body, Day, Id
 from ingress.problems import Problem
+from storage.horizon import HORIZON_NIGHTS
 from storage.reads import RoomFacts
 
 MOST_NIGHTS: Final = 30
 MOST_ROOMS: Final = 10
-HORIZON: Final = timedelta(days=365)
+HORIZON: Final = timedelta(days=HORIZON_NIGHTS)
 
 RoomsCount = Annotated[int, Field(ge=1, le=MOST_ROOMS)]
 

@@ -1,0 +1,262 @@
+"""What a manager keeps: hotels and rooms as they are described, and a room's nights as the ledger has them.
+
+The owner is part of how a hotel or a room is found: somebody else's looks exactly like one that does not exist. Whoever
+changes a row locks it first and compares its version then; each change counts the version up. Money is integers in
+minor units; a surge is in thousandths.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Any
+
+from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.models import Hotel, Inventory, Room
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HotelRow:
+    """A hotel as its owner sees it."""
+
+    id: int
+    owner_id: int
+    name: str
+    city: str
+    currency: str
+    active: bool
+    photos: list[str]
+    amenities: list[str]
+    contact_phone: str | None
+    contact_email: str | None
+    contact_address: str | None
+    stars: int | None
+    latitude: float | None
+    longitude: float | None
+    time_zone: str
+    check_in_time: time
+    check_out_time: time
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoomRow:
+    """A room as its owner sees it, with what its hotel says about money and days."""
+
+    id: int
+    hotel_id: int
+    type: str
+    base_price_minor: int
+    total_count: int
+    capacity: int
+    photos: list[str]
+    amenities: list[str]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    currency: str
+    time_zone: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NightRow:
+    """One night of a room that is on sale. The price is the one before the surge."""
+
+    night: date
+    total_count: int
+    booked_count: int
+    reserved_count: int
+    price_minor: int
+    surge_milli: int
+    closed: bool
+    currency: str
+
+
+_HOTEL = [getattr(Hotel, name) for name in HotelRow.__dataclass_fields__]
+_ROOM = [getattr(Hotel if name in {"currency", "time_zone"} else Room, name) for name in RoomRow.__dataclass_fields__]
+_NIGHT = [getattr(Inventory, name).label(name) for name in NightRow.__dataclass_fields__]
+
+
+async def hotels_of(connection: AsyncConnection, owner_id: int, *, limit: int, after: int) -> list[HotelRow]:
+    """Return the owner's hotels by id, those following `after`, and one more than `limit` if there are more."""
+    rows = await connection.execute(
+        select(*_HOTEL)
+        .where(Hotel.owner_id == owner_id, Hotel.deleted_at.is_(None), Hotel.id > after)
+        .order_by(Hotel.id)
+        .limit(limit + 1)
+    )
+    return [HotelRow(**row) for row in rows.mappings()]
+
+
+async def own_hotel(
+    connection: AsyncConnection, hotel_id: int, owner_id: int, *, lock: bool = False
+) -> HotelRow | None:
+    """Return the owner's hotel, or None when this owner has none by that id; `lock` keeps others from changing it."""
+    wanted = select(*_HOTEL).where(Hotel.id == hotel_id, Hotel.owner_id == owner_id, Hotel.deleted_at.is_(None))
+    row = (await connection.execute(_locking(wanted, Hotel) if lock else wanted)).mappings().first()
+    return None if row is None else HotelRow(**row)
+
+
+async def add_hotel(connection: AsyncConnection, owner_id: int, fields: Mapping[str, Any]) -> HotelRow:
+    """Insert a hotel, which is not active yet, and return it."""
+    rows = await connection.execute(insert(Hotel).values(owner_id=owner_id, **fields).returning(*_HOTEL))
+    return HotelRow(**rows.mappings().one())
+
+
+async def change_hotel(connection: AsyncConnection, hotel_id: int, fields: Mapping[str, Any]) -> HotelRow:
+    """Write fields of a hotel that the caller has locked, and return it."""
+    rows = await connection.execute(
+        update(Hotel)
+        .values(**fields, version=Hotel.version + 1, updated_at=func.now())
+        .where(Hotel.id == hotel_id)
+        .returning(*_HOTEL)
+    )
+    return HotelRow(**rows.mappings().one())
+
+
+async def ever_had_rooms(connection: AsyncConnection, hotel_id: int) -> bool:
+    """Tell whether a room was ever made: its nights, and what was sold of them, are in the hotel's currency."""
+    return (await connection.execute(select(Room.id).where(Room.hotel_id == hotel_id).limit(1))).first() is not None
+
+
+async def has_room(connection: AsyncConnection, hotel_id: int) -> bool:
+    """Tell whether there is a room that was put on sale."""
+    found = await connection.execute(
+        select(Room.id).where(Room.hotel_id == hotel_id, ~Room.opening, Room.deleted_at.is_(None)).limit(1)
+    )
+    return found.first() is not None
+
+
+async def has_bookings_to_come(connection: AsyncConnection, hotel_id: int, today: date) -> bool:
+    """Tell whether anything is booked or held of the hotel's nights from `today` on."""
+    found = await connection.execute(
+        select(Inventory.night)
+        .join(Room, Room.id == Inventory.room_id)
+        .where(
+            Room.hotel_id == hotel_id,
+            Inventory.night >= today,
+            Inventory.booked_count + Inventory.reserved_count > 0,
+        )
+        .limit(1)
+    )
+    return found.first() is not None
+
+
+async def delete_hotel(connection: AsyncConnection, hotel_id: int) -> None:
+    """Let a hotel be gone, with its rooms. The rows stay, for what was sold."""
+    for table, its in ((Room, Room.hotel_id == hotel_id), (Hotel, Hotel.id == hotel_id)):
+        await connection.execute(
+            update(table).values(deleted_at=func.now(), updated_at=func.now()).where(its, table.deleted_at.is_(None))
+        )
+
+
+async def rooms_of(connection: AsyncConnection, hotel_id: int, *, limit: int, after: int) -> list[RoomRow]:
+    """Return a hotel's rooms by id, those following `after`, and one more than `limit` if there are more."""
+    rows = await connection.execute(
+        _rooms().where(Room.hotel_id == hotel_id, ~Room.opening, Room.id > after).order_by(Room.id).limit(limit + 1)
+    )
+    return [RoomRow(**row) for row in rows.mappings()]
+
+
+async def rooms_to_close(connection: AsyncConnection, hotel_id: int) -> list[RoomRow]:
+    """Return all rooms of a hotel, also those that are being put on sale."""
+    rows = await connection.execute(_rooms().where(Room.hotel_id == hotel_id).order_by(Room.id))
+    return [RoomRow(**row) for row in rows.mappings()]
+
+
+async def own_room(
+    connection: AsyncConnection, room_id: int, owner_id: int, *, hotel_id: int | None = None, lock: bool = False
+) -> RoomRow | None:
+    """Return the owner's room, or None when this owner (this hotel, if it is named) has none by that id."""
+    wanted = _rooms().where(Room.id == room_id, Hotel.owner_id == owner_id, ~Room.opening)
+    if hotel_id is not None:
+        wanted = wanted.where(Room.hotel_id == hotel_id)
+    row = (await connection.execute(_locking(wanted, Room) if lock else wanted)).mappings().first()
+    return None if row is None else RoomRow(**row)
+
+
+async def begin_room(connection: AsyncConnection, hotel_id: int, fields: Mapping[str, Any]) -> RoomRow:
+    """Describe a room that nobody sees before `finish_room`; the caller has locked the hotel.
+
+    One of the same type that was begun and not finished is taken up again.
+    """
+    begun = await connection.execute(
+        update(Room)
+        .values(**fields, version=Room.version + 1, updated_at=func.now())
+        .where(
+            Room.id
+            == select(func.min(Room.id))
+            .where(Room.hotel_id == hotel_id, Room.type == fields["type"], Room.opening, Room.deleted_at.is_(None))
+            .scalar_subquery()
+        )
+        .returning(Room.id)
+    )
+    room_id = begun.scalar()
+    if room_id is None:
+        made = await connection.execute(
+            insert(Room).values(hotel_id=hotel_id, opening=True, **fields).returning(Room.id)
+        )
+        room_id = made.scalar_one()
+    return await described_room(connection, room_id)
+
+
+async def finish_room(connection: AsyncConnection, room_id: int) -> RoomRow:
+    """Let a room be seen: its nights are on sale."""
+    await connection.execute(
+        update(Room).values(opening=False, updated_at=func.now()).where(Room.id == room_id, Room.opening)
+    )
+    return await described_room(connection, room_id)
+
+
+async def change_room(connection: AsyncConnection, room_id: int, fields: Mapping[str, Any]) -> RoomRow:
+    """Write fields of a room that the caller has locked, and return it."""
+    await connection.execute(
+        update(Room).values(**fields, version=Room.version + 1, updated_at=func.now()).where(Room.id == room_id)
+    )
+    return await described_room(connection, room_id)
+
+
+async def delete_room(connection: AsyncConnection, room_id: int) -> None:
+    """Let a room be gone. The row stays, for what was sold."""
+    await connection.execute(
+        update(Room).values(deleted_at=func.now(), updated_at=func.now()).where(Room.id == room_id)
+    )
+
+
+async def described_room(connection: AsyncConnection, room_id: int) -> RoomRow:
+    """Return a room whoever owns it and whether it is seen or not."""
+    rows = await connection.execute(select(*_ROOM).join(Hotel, Hotel.id == Room.hotel_id).where(Room.id == room_id))
+    return RoomRow(**rows.mappings().one())
+
+
+async def last_open_night(connection: AsyncConnection, room_id: int) -> date | None:
+    """Return the last night of a room that is on sale, or None."""
+    found = await connection.execute(select(func.max(Inventory.night)).where(Inventory.room_id == room_id))
+    night: date | None = found.scalar()
+    return night
+
+
+async def nights_of_room(connection: AsyncConnection, room_id: int, first: date, last: date) -> list[NightRow]:
+    """Return the nights from `first` to `last`, both included, that are or were on sale."""
+    rows = await connection.execute(
+        select(*_NIGHT)
+        .where(Inventory.room_id == room_id, Inventory.night.between(first, last))
+        .order_by(Inventory.night)
+    )
+    return [NightRow(**row) for row in rows.mappings()]
+
+
+def _rooms() -> Select[Any]:
+    return (
+        select(*_ROOM)
+        .join(Hotel, Hotel.id == Room.hotel_id)
+        .where(Room.deleted_at.is_(None), Hotel.deleted_at.is_(None))
+    )
+
+
+def _locking(wanted: Select[Any], table: type[Hotel | Room]) -> Select[Any]:
+    # Rows that only refer to this one can still be written.
+    return wanted.with_for_update(of=table, key_share=True)
