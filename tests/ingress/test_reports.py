@@ -229,7 +229,7 @@ async def test_a_spreadsheet_gets_the_days(house: House, desk: Owner) -> None:
         ("text/csv ; header=present ; q=0.9, application/json;q=0.8", True),
     ],
 )
-def test_a_client_gets_what_it_likes_best(accept: str, is_csv: bool) -> None:  # noqa: FBT001
+def test_a_client_gets_what_it_likes_best(accept: str, *, is_csv: bool) -> None:
     assert prefers_csv(make_mocked_request("GET", REPORT, {"Accept": accept})) is is_csv
 
 
