@@ -149,12 +149,12 @@ class _Own:
     def succeeded(self, keys: _Keys) -> None:
         """Forget the account's failures, and of the address's this attempt."""
         self._failures.forget(keys.account)
-        self._give_back(_ADDRESS, keys.address)
+        self._give_back(keys.address)
 
     def withdrawn(self, keys: _Keys) -> None:
         """Forget this attempt."""
-        self._give_back(_ACCOUNT, keys.account)
-        self._give_back(_ADDRESS, keys.address)
+        self._give_back(keys.account)
+        self._give_back(keys.address)
 
     def _known(self, key: str, now: int) -> _Failures:
         found = self._failures.get(key)
@@ -167,15 +167,14 @@ class _Own:
         paused = _Failures(failures.times, now + rule.pause_us(failures.times), forgotten_at)
         self._failures.put(key, paused, now)
 
-    def _give_back(self, rule: _Rule, key: str) -> None:
+    def _give_back(self, key: str) -> None:
         now = self._clock_us()
         failures = self._known(key, now)
         if failures.times <= 1:
             self._failures.forget(key)
-            return
-        times = failures.times - 1
-        allowed_at = failures.allowed_at_us if times >= rule.free else now
-        self._failures.put(key, failures._replace(times=times, allowed_at_us=allowed_at), now)
+        else:
+            # The pause was this attempt's own: while there is one nobody else begins.
+            self._failures.put(key, failures._replace(times=failures.times - 1, allowed_at_us=now), now)
 
 
 # What `_Own` does, by the clock that all processes share. KEYS[1] is the account's, KEYS[2] the address's; the
@@ -194,13 +193,13 @@ local function pause(i, key, times)
         redis.call('PEXPIRE', key, forgotten_ms)
     end
 end
-local function give_back(i, key)
+local function give_back(key)
     local times = tonumber(redis.call('HGET', key, 'times') or 0) - 1
     if times <= 0 then
         redis.call('DEL', key)
     else
         redis.call('HSET', key, 'times', times)
-        if times < free[i] then redis.call('HDEL', key, 'allowed_at') end
+        redis.call('HDEL', key, 'allowed_at')
     end
 end
 """
@@ -222,5 +221,5 @@ for i, key in ipairs(KEYS) do
 end
 return 0
 """)
-_SUCCEEDED: Final = Script(f"{_TOGETHER} redis.call('DEL', KEYS[1]) give_back(2, KEYS[2]) return 0")
-_WITHDRAWN: Final = Script(f"{_TOGETHER} give_back(1, KEYS[1]) give_back(2, KEYS[2]) return 0")
+_SUCCEEDED: Final = Script(f"{_TOGETHER} redis.call('DEL', KEYS[1]) give_back(KEYS[2]) return 0")
+_WITHDRAWN: Final = Script(f"{_TOGETHER} give_back(KEYS[1]) give_back(KEYS[2]) return 0")

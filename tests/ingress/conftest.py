@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,6 +13,8 @@ from pydantic import SecretStr
 from ingress.application import create_app
 from ingress.connections import Runner
 from ingress.settings import IngressSettings
+from sandbox import redis
+from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.house import House, Owner, open_hotel, open_owner
 from tests.support.waiting import wait_until
@@ -72,3 +75,24 @@ async def owner(kafka_settings: KafkaSettings, database: DatabaseSettings) -> As
     """Plays the owner of all rooms: reads commands, writes bookings and events."""
     async with open_owner(kafka_settings, database) as owner:
         yield owner
+
+
+@pytest.fixture
+async def redis_server(tmp_path: Path) -> AsyncIterator[redis.Redis]:
+    """A Redis of this test's own, with a password."""
+    if (reason := redis.available()) is not None:
+        pytest.skip(reason)
+    async with redis.Redis(tmp_path / "redis") as server:
+        yield server
+
+
+@asynccontextmanager
+async def running_alone(**changes: Any) -> AsyncIterator[House]:
+    """Run an ingress that has neither broker nor database: for what it does before it needs them."""
+    nowhere = free_port()
+    kafka = KafkaSettings(_env_file=None, kafka_url=f"127.0.0.1:{nowhere}")
+    database = DatabaseSettings(
+        _env_file=None, database_url=SecretStr(f"postgresql://nobody:nothing@127.0.0.1:{nowhere}/nothing")
+    )
+    async with running(ingress_settings(**changes), kafka, database, ready=False) as house:
+        yield house

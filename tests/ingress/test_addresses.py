@@ -1,0 +1,126 @@
+"""By which address a client counts: its own, or the one that a proxy of ours tells of, never one that it made up."""
+
+import time
+from collections.abc import Mapping
+from functools import cache
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from ingress.addresses import Addresses
+from ingress.settings import IngressSettings
+
+PROXY = "10.0.0.1"
+CLIENT = "192.0.2.7"
+OURS = "10.0.0.0/8, fd00::/8"
+
+
+@cache
+def behind(trusted: str) -> Addresses:
+    """Return the addresses as they are told when these proxies are trusted."""
+    return Addresses(IngressSettings(_env_file=None, trusted_proxies=trusted).trusted_networks)
+
+
+def counted(peer: str, *headers: tuple[str, str], trusted: str = OURS) -> str:
+    """Return by which address a request of this peer counts."""
+    request = make_mocked_request("GET", "/", headers=CIMultiDict(headers))
+    return behind(trusted).of(request.clone(remote=peer))
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        (CLIENT, CLIENT),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::ffff:192.0.2.7", CLIENT),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_a_client_counts_by_its_address_and_in_ipv6_by_its_network(peer: str, address: str) -> None:
+    assert counted(peer) == address
+
+
+FORGED = ("Forwarded", "for=198.51.100.1"), ("X-Forwarded-For", "198.51.100.1")
+
+
+@pytest.mark.parametrize("header", FORGED)
+def test_what_a_stranger_says_of_its_address_is_not_believed(header: tuple[str, str]) -> None:
+    assert counted(CLIENT, header) == CLIENT
+    assert counted(PROXY, header, trusted="") == PROXY
+
+
+@pytest.mark.parametrize(
+    ("headers", "address"),
+    [
+        ([("Forwarded", "for=192.0.2.7")], CLIENT),
+        ([("Forwarded", 'For="192.0.2.7:4711";proto=https;by=10.0.0.1')], CLIENT),
+        ([("Forwarded", "proto=https;for=192.0.2.7:4711")], CLIENT),
+        ([("Forwarded", 'for="[2001:db8::1]:4711"')], "2001:db8::/64"),
+        ([("Forwarded", 'for="[2001:db8::1]"')], "2001:db8::/64"),
+        ([("Forwarded", 'for="[2001:db8::1]:_port"')], "2001:db8::/64"),
+        # What the client wrote stands left of what our proxies did, the last of which we are asked by.
+        ([("Forwarded", "for=198.51.100.1, for=192.0.2.7")], CLIENT),
+        ([("Forwarded", "for=198.51.100.1"), ("Forwarded", "for=192.0.2.7")], CLIENT),
+        ([("Forwarded", 'for=192.0.2.7, for=10.1.2.3, for="[fd00::1]"')], CLIENT),
+        ([("X-Forwarded-For", CLIENT)], CLIENT),
+        ([("X-Forwarded-For", "192.0.2.7:4711")], CLIENT),
+        ([("X-Forwarded-For", "2001:db8::1")], "2001:db8::/64"),
+        ([("X-Forwarded-For", "[2001:db8::1]:80")], "2001:db8::/64"),
+        ([("X-Forwarded-For", "nonsense, 198.51.100.1,192.0.2.7 , 10.1.2.3")], CLIENT),
+        ([("X-Forwarded-For", "198.51.100.1"), ("X-Forwarded-For", CLIENT)], CLIENT),
+        ([("Forwarded", "for=192.0.2.7"), ("X-Forwarded-For", CLIENT)], CLIENT),
+    ],
+)
+def test_a_proxy_of_ours_tells_for_whom_it_asks(headers: list[tuple[str, str]], address: str) -> None:
+    assert counted(PROXY, *headers) == address
+    assert counted("::ffff:10.0.0.1", *headers) == address
+
+
+UNREADABLE: Mapping[str, list[tuple[str, str]]] = {
+    "nothing": [],
+    "empty": [("Forwarded", "")],
+    "no address": [("Forwarded", "for=unknown")],
+    "a hidden one": [("Forwarded", "for=_hidden")],
+    "no client in the last element": [("Forwarded", "for=198.51.100.1, proto=https")],
+    "an unended quote": [("Forwarded", 'for="198.51.100.1')],
+    "a quote that swallows what the proxy wrote": [("Forwarded", 'for=198.51.100.1;x=", for="192.0.2.7:80"')],
+    "what the proxy wrote cut off": [("Forwarded", "for=198.51.100.1, =")],
+    "too large a number": [("Forwarded", "for=192.0.2.700")],
+    "an unreadable one before a proxy": [("X-Forwarded-For", "192.0.2.7, nonsense, 10.1.2.3")],
+    "only proxies": [("X-Forwarded-For", "10.1.2.3, 10.1.2.4")],
+    "a name": [("X-Forwarded-For", "client.example")],
+    "a port alone": [("X-Forwarded-For", ":80")],
+    # A proxy that writes one of the two passes on the other as it came from the client.
+    "two that contradict each other": [("Forwarded", "for=198.51.100.1"), ("X-Forwarded-For", CLIENT)],
+    "two of which one is unreadable": [("Forwarded", "for=unknown"), ("X-Forwarded-For", CLIENT)],
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_proxy_that_does_not_tell_clearly_is_the_client(name: str) -> None:
+    assert counted(PROXY, *UNREADABLE[name]) == PROXY
+
+
+@given(
+    made_up=st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=60),
+    quoted=st.booleans(),
+)
+@settings(deadline=None)
+def test_whatever_a_client_makes_up_it_counts_by_its_address_or_its_proxys(made_up: str, *, quoted: bool) -> None:
+    written = '"192.0.2.7:4711"' if quoted else CLIENT
+    assert counted(PROXY, ("Forwarded", f"{made_up}, for={written}")) in {CLIENT, PROXY}
+    assert counted(PROXY, ("X-Forwarded-For", f"{made_up}, {CLIENT}")) == CLIENT
+
+
+def test_the_longest_header_that_can_come_is_read_at_once() -> None:
+    began = time.process_time()
+    for hostile in ('for="' + "\\" * 8000, "for=" + "a" * 8000, " \t" * 4000, "for=1.1.1.1," * 600, '"' * 8000):
+        for _ in range(10):
+            assert counted(PROXY, ("Forwarded", hostile)) in {PROXY, "1.1.1.1"}
+    assert time.process_time() - began < 2

@@ -1,0 +1,327 @@
+"""How often one may ask: buckets of tokens by themselves, over HTTP, and shared through a real Redis."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis as Client
+
+from ingress.limits import Buckets, Policy
+from ingress.recent import MOST_KEYS, Recent
+from ingress.redis_link import PATIENCE_SECONDS, RedisLink
+from ingress.settings import IngressSettings
+from sandbox.redis import PASSWORD, Redis
+from tests.ingress.conftest import running_alone
+from tests.ingress.house import Answered, House
+from tests.support.waiting import wait_until
+
+BURST = 20
+USER = Policy("user", 100, BURST)
+A_TOKEN_US = 600_000
+HOTEL = "/v1/hotels/1/info"
+PROFILE = "/v1/users/guests"
+
+
+class Clock:
+    """A clock that only a test moves on, in microseconds."""
+
+    def __init__(self) -> None:
+        self.now_us = 1_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+def test_a_user_may_ask_twenty_times_at_once_and_then_as_tokens_come_back() -> None:
+    clock = Clock()
+    buckets = Buckets(USER, clock_us=clock)
+    at_once = [buckets.take(7) for _ in range(BURST + 1)]
+    assert [verdict.remaining for verdict in at_once] == [*reversed(range(BURST)), 0]
+    assert [verdict.allowed for verdict in at_once] == [True] * BURST + [False]
+    assert (at_once[-1].limit, at_once[-1].retry_after_seconds, at_once[-1].reset_seconds) == (100, 1, 12)
+
+    clock.now_us += A_TOKEN_US - 1
+    assert not buckets.take(7).allowed
+    clock.now_us += 1
+    assert buckets.take(7).allowed
+    assert not buckets.take(7).allowed
+
+    clock.now_us += BURST * A_TOKEN_US
+    assert buckets.take(7).remaining == BURST - 1
+
+
+def test_one_users_requests_are_none_of_anothers() -> None:
+    buckets = Buckets(USER, clock_us=Clock())
+    assert not [buckets.take(7) for _ in range(BURST + 1)][-1].allowed
+    assert buckets.take(8).remaining == BURST - 1
+
+
+@given(
+    per_minute=st.integers(1, 2000),
+    burst=st.integers(1, 30),
+    pauses_us=st.lists(st.one_of(st.just(0), st.integers(0, 3_000_000)), max_size=60),
+)
+@settings(deadline=None)
+def test_a_bucket_is_what_counting_tokens_one_by_one_would_make_it(
+    per_minute: int, burst: int, pauses_us: Sequence[int]
+) -> None:
+    clock = Clock()
+    policy = Policy("user", per_minute, burst)
+    buckets = Buckets(policy, clock_us=clock)
+    # How much there is in the bucket, where a token is as much as the microseconds that it takes to come back.
+    filled = policy.whole_us
+    for pause_us in pauses_us:
+        clock.now_us += pause_us
+        filled = min(filled + pause_us, policy.whole_us)
+        verdict = buckets.take("anybody")
+        assert verdict.allowed == (filled >= policy.token_us)
+        if verdict.allowed:
+            filled -= policy.token_us
+            assert verdict.remaining == filled // policy.token_us
+        else:
+            assert (verdict.retry_after_seconds - 1) * 1_000_000 < policy.token_us - filled
+            assert verdict.retry_after_seconds * 1_000_000 >= policy.token_us - filled
+
+
+def test_a_client_is_told_where_it_stands_as_the_draft_has_it() -> None:
+    clock = Clock()
+    buckets = Buckets(USER, clock_us=clock)
+    for _ in range(3):
+        verdict = buckets.take(7)
+    assert verdict.headers() == {"RateLimit-Policy": '"user";q=100;w=60', "RateLimit": '"user";r=17;t=2'}
+    while verdict.allowed:
+        verdict = buckets.take(7)
+    assert verdict.headers() == {
+        "RateLimit-Policy": '"user";q=100;w=60',
+        "RateLimit": '"user";r=0;t=12',
+        "Retry-After": "1",
+    }
+
+
+def test_a_million_addresses_take_no_more_memory_than_a_hundred_thousand() -> None:
+    recent: Recent[int, int] = Recent(1000)
+    for key in range(1_000_000):
+        recent.put(key, key, now=1)
+    assert len(recent) <= MOST_KEYS
+    assert recent.get(999_999) == 999_999
+    assert recent.get(0) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=40))
+@settings(deadline=None)
+def test_what_was_put_lately_is_remembered_and_what_was_not_goes(steps: Sequence[tuple[int, int]]) -> None:
+    recent: Recent[int, int] = Recent(100)
+    put_at: dict[int, int] = {}
+    now = 0
+    for key, pause in steps:
+        now += pause
+        recent.put(key, now, now)
+        put_at[key] = now
+        for known, at in put_at.items():
+            assert recent.get(known) == at or now - at >= 100
+            assert recent.get(known) is None or now - at < 300
+
+
+# Over HTTP.
+
+
+async def _asked(house: House, times: int, path: str = HOTEL, **more: Any) -> list[Answered]:
+    return [await house.get(path, **more) for _ in range(times)]
+
+
+def _refused(answers: Sequence[Answered]) -> list[bool]:
+    return [answered.status == 429 for answered in answers]
+
+
+async def test_a_user_who_asks_too_much_is_refused_and_told_when_to_come_back() -> None:
+    async with running_alone(rate_limits=True) as house:
+        answers = [await house.post(PROFILE, {}, user=7) for _ in range(BURST + 1)]
+        assert _refused(answers) == [False] * BURST + [True]
+        assert answers[0].status == 422
+        assert answers[0].headers["RateLimit"] == f'"user";r={BURST - 1};t=1'
+        last = answers[-1]
+        assert last.body == {"detail": "too many requests, try again in 1 s"}
+        assert (last.headers["Retry-After"], last.headers["RateLimit-Policy"]) == ("1", '"user";q=100;w=60')
+        assert last.headers["RateLimit"].startswith('"user";r=0;t=1')
+        assert (await house.post(PROFILE, {}, user=8)).status == 422
+
+
+async def test_a_user_is_the_same_from_everywhere_and_behind_every_mount() -> None:
+    async with running_alone(rate_limits=True, trusted_proxies="127.0.0.1") as house:
+        for number in range(BURST):
+            path = PROFILE if number % 2 else PROFILE.removeprefix("/v1")
+            await house.post(path, {}, user=7, headers={"X-Forwarded-For": f"192.0.2.{number}"})
+        elsewhere = await house.post(PROFILE, {}, user=7, headers={"X-Forwarded-For": "198.51.100.1"})
+        assert elsewhere.status == 429
+
+
+async def test_who_has_no_token_or_a_forged_one_counts_by_address() -> None:
+    forged = {"Authorization": f"Bearer {'x' * 40}"}
+    async with running_alone(rate_limits=True, address_requests_per_minute=60, trusted_proxies="127.0.0.1") as house:
+        answers = [await house.post(PROFILE, {}, headers=forged) for _ in range(BURST // 2)]
+        assert {answered.status for answered in answers} == {401}
+        assert answers[-1].headers["RateLimit-Policy"] == '"address";q=60;w=60'
+        answers = await _asked(house, BURST // 2 + 1)
+        assert _refused(answers) == [False] * (BURST // 2) + [True]
+        assert (await house.post(PROFILE, {}, headers=forged)).status == 429
+        # Whoever asks from another address, and whoever is known, goes on.
+        assert (await house.get(HOTEL, headers={"X-Forwarded-For": "192.0.2.7"})).status != 429
+        assert (await house.post(PROFILE, {}, user=7)).status == 422
+
+
+async def test_stripe_and_those_who_watch_are_never_refused() -> None:
+    async with running_alone(rate_limits=True, address_requests_per_minute=1, burst=1) as house:
+        await house.get(HOTEL)
+        assert (await house.get(HOTEL)).status == 429
+        for _ in range(3):
+            assert (await house.get("/health/live")).status == 200
+            assert (await house.post("/webhooks/stripe", {})).status == 400
+
+
+async def test_limits_can_be_switched_off() -> None:
+    async with running_alone(rate_limits=False, address_requests_per_minute=1, burst=1) as house:
+        answers = await _asked(house, 3)
+        assert not any(_refused(answers))
+        assert "RateLimit" not in answers[0].headers
+
+
+# Shared through Redis.
+
+
+@asynccontextmanager
+async def linked(url: str) -> AsyncIterator[RedisLink]:
+    """A process's link to Redis, found."""
+    link = RedisLink(url)
+    running = asyncio.create_task(link.run())
+    try:
+        await wait_until(lambda: link.ready, message="Redis was not found")
+        yield link
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_two_processes_count_together(redis_server: Redis) -> None:
+    async with linked(redis_server.url) as one, linked(redis_server.url) as other:
+        ours, theirs = Buckets(USER, one), Buckets(USER, other)
+        verdicts = [await buckets.check(7) for _ in range(BURST // 2) for buckets in (ours, theirs)]
+        assert all(verdict.allowed for verdict in verdicts)
+        assert verdicts[0].remaining == BURST - 1
+        refused = [await buckets.check(7) for buckets in (ours, theirs)]
+        assert [verdict.allowed for verdict in refused] == [False, False]
+        assert (refused[0].retry_after_seconds, refused[0].remaining) == (1, 0)
+        assert (await theirs.check(8)).remaining == BURST - 1
+
+
+async def test_fifty_at_once_are_no_more_than_the_burst(redis_server: Redis) -> None:
+    async with linked(redis_server.url) as one, linked(redis_server.url) as other:
+        buckets = [Buckets(USER, one), Buckets(USER, other)]
+        verdicts = await asyncio.gather(*(buckets[number % 2].check(7) for number in range(50)))
+        assert sum(verdict.allowed for verdict in verdicts) == BURST
+
+
+async def test_what_redis_remembers_goes_by_itself(redis_server: Redis) -> None:
+    async with linked(redis_server.url) as link, Client.from_url(redis_server.url) as client:
+        await Buckets(USER, link).check(7)
+        (key,) = await client.keys("*")
+        assert key == b"innkeeper:user:7"
+        assert 0 < await client.pttl(key) <= A_TOKEN_US / 1000
+
+
+async def test_two_ingresses_are_one_limit(redis_server: Redis) -> None:
+    shared: dict[str, Any] = {"rate_limits": True, "redis_url": redis_server.url}
+    async with running_alone(**shared) as one, running_alone(**shared) as other:
+        client = Client.from_url(redis_server.url)
+
+        async def counted() -> bool:
+            await asyncio.gather(*(house.post(PROFILE, {}, user=9) for house in (one, other)))
+            return len(await client.client_list()) >= 3
+
+        await wait_until(counted, message="an ingress never found Redis")
+        await client.aclose()
+        for number in range(BURST):
+            await (one, other)[number % 2].post(PROFILE, {}, user=7)
+        assert [(await house.post(PROFILE, {}, user=7)).status for house in (one, other)] == [429, 429]
+
+
+async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ingress")
+    async with linked(redis_server.url) as link:
+        buckets = Buckets(USER, link)
+        for _ in range(BURST):
+            await buckets.check(7)
+        assert not (await buckets.check(7)).allowed
+
+        await redis_server.kill()
+        assert [(await buckets.check(7)).remaining for _ in range(3)] == [19, 18, 17]
+        assert not link.ready
+        await redis_server.start()
+        await wait_until(lambda: link.ready, message="Redis was not found again")
+        # It was started anew and knows nothing, not even our script.
+        assert (await buckets.check(7)).remaining == BURST - 1
+
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) == 1, told
+    assert "Redis is away" in told[0]
+    assert PASSWORD not in caplog.text
+
+
+async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobodys(redis_server: Redis) -> None:
+    clock = asyncio.get_running_loop().time
+    async with linked(redis_server.url) as link:
+        buckets = Buckets(USER, link)
+        await buckets.check("first")
+        os.kill(redis_server.pid, signal.SIGSTOP)
+        try:
+            began = clock()
+            verdicts = await asyncio.gather(*(buckets.check(f"guest {number}") for number in range(10)))
+            assert clock() - began < 10 * PATIENCE_SECONDS
+            assert {verdict.remaining for verdict in verdicts} == {BURST - 1}
+            began = clock()
+            await buckets.check("first")
+            assert clock() - began < PATIENCE_SECONDS
+        finally:
+            os.kill(redis_server.pid, signal.SIGCONT)
+        await wait_until(lambda: link.ready, message="Redis was not found again")
+        for left in (18, 17, 16):
+            assert (await buckets.check("first")).remaining in {left, BURST - 1}
+            assert (await buckets.check("nobody")).remaining == left + 1
+
+
+async def test_a_wrong_password_is_an_outage_whose_reason_is_told_without_it(
+    redis_server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = RedisLink(redis_server.url.replace(PASSWORD, "not-the-password"))
+    running = asyncio.create_task(link.run())
+    await wait_until(lambda: "AuthenticationError" in caplog.text)
+    assert (await Buckets(USER, link).check(7)).remaining == BURST - 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert "not-the-password" not in caplog.text
+    assert "not-the-password" not in repr(link._redis)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trusted_proxies": "10.0.0.0/8, nonsense"},
+        {"trusted_proxies": "10.0.0.1/8"},
+        {"redis_url": "redis://:secret@host:port/0"},
+        {"redis_url": "http://:secret@host"},
+        {"user_requests_per_minute": 0},
+        {"burst": 0},
+    ],
+)
+def test_settings_that_mean_nothing_refuse_to_start(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"TRUSTED_PROXIES|REDIS_URL|_per_minute|burst") as refused:
+        IngressSettings(_env_file=None, **changes)
+    assert "secret" not in str(refused.value)

@@ -1,0 +1,185 @@
+"""Clients that are slow, silent, cut off, or speak no HTTP: none holds a connection for ever or fills the log."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import web
+
+from ingress import connections
+from ingress.answers import Answer, answer
+from ingress.bodies import BODY_SECONDS, read
+from ingress.connections import Runner
+from ingress.problems import answer_problems
+from tests.ingress.conftest import running_alone
+from tests.support.waiting import wait_until
+
+IDLE_SECONDS = 1.0
+PATIENCE_SECONDS = 10.0
+HEAD = b"POST /length HTTP/1.1\r\nHost: inn\r\n"
+
+
+@dataclass
+class Server:
+    """A small server on connections of our kind."""
+
+    port: int
+    runner: Runner
+
+    def connections(self) -> int:
+        """Return how many clients it still cares for."""
+        assert self.runner.server is not None
+        return len(self.runner.server.connections)
+
+    def has_begun(self) -> bool:
+        """Whether it has the head of a request."""
+        assert self.runner.server is not None
+        return self.runner.server.requests_count > 0
+
+    async def tell(self, *sent: bytes, then_every_tenth: bytes = b"") -> bytes:
+        """Send something, then maybe a byte or so every tenth of a second; return all that came until the end."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        for part in sent:
+            writer.write(part)
+            await writer.drain()
+        dripping = asyncio.create_task(_drip(writer, then_every_tenth))
+        came = b""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while part := await reader.read(10_000):
+                    came += part
+        except ConnectionResetError:
+            """Closed while we were still sending: that is one way to end."""
+        finally:
+            dripping.cancel()
+            writer.close()
+        return came
+
+
+async def _drip(writer: asyncio.StreamWriter, drop: bytes) -> None:
+    while drop:
+        await asyncio.sleep(0.1)
+        writer.write(drop)
+
+
+async def _length(request: web.Request) -> Answer:
+    return answer(200, len(await read(request)))
+
+
+async def _long(_: web.Request) -> Answer:
+    return answer(200, "x" * 1_000_000)
+
+
+@pytest.fixture
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    """A server that loses its patience soon."""
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", IDLE_SECONDS)
+    monkeypatch.setattr(connections, "LINGERING_SECONDS", 0.3)
+    async with serving(IDLE_SECONDS) as server:
+        yield server
+
+
+@asynccontextmanager
+async def serving(idle_seconds: float) -> AsyncIterator[Server]:
+    """Serve for as long as the block lasts."""
+    app = web.Application(middlewares=[answer_problems], client_max_size=64 * 1024)
+    app[BODY_SECONDS] = 0.5
+    app.add_routes([web.post("/length", _length), web.get("/long", _long)])
+    runner = Runner(app, drain_seconds=1.0, idle_seconds=idle_seconds)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield Server(runner.addresses[0][1], runner)
+    finally:
+        await runner.cleanup()
+
+
+def told(answered: bytes) -> tuple[int, str]:
+    """Return the status and the detail of an answer that says that it is the last."""
+    head, _, body = answered.partition(b"\r\n\r\n")
+    assert b"\r\nConnection: close" in head, answered
+    return int(head.split()[1]), json.loads(body)["detail"]
+
+
+async def test_a_body_that_comes_a_byte_at_a_time_is_not_waited_for(server: Server) -> None:
+    answered = await server.tell(HEAD + b"Content-Length: 60000\r\n\r\n", then_every_tenth=b"x")
+    assert told(answered) == (408, "the body did not arrive within 0.5 s")
+
+
+async def test_the_ingress_itself_waits_no_longer_for_a_body() -> None:
+    async with running_alone(body_seconds=0.3) as house:
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield b'{"email": '
+            await asyncio.Event().wait()
+
+        answered = await house.ask("POST", "/v1/auth/login", data=slow(), headers={"Content-Type": "application/json"})
+        assert (answered.status, answered.body) == (408, {"detail": "the body did not arrive within 0.3 s"})
+
+
+async def test_a_head_that_comes_a_byte_at_a_time_ends_with_its_connection(server: Server) -> None:
+    assert await server.tell(HEAD + b"X-Slow: ", then_every_tenth=b"x") == b""
+
+
+async def test_who_says_nothing_is_not_kept(server: Server) -> None:
+    assert await server.tell() == b""
+
+
+async def test_who_was_answered_may_ask_again_but_not_for_ever(server: Server) -> None:
+    answered = await server.tell(HEAD + b"Content-Length: 2\r\n\r\nab", HEAD + b"Content-Length: 1\r\n\r\na" + HEAD)
+    assert answered.count(b"HTTP/1.1 200 OK") == 2
+
+
+async def test_who_does_not_read_what_it_asked_for_is_let_go(server: Server) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"GET /long HTTP/1.1\r\nHost: inn\r\n\r\n" * 20)
+    await wait_until(server.has_begun, message="it never connected")
+    await wait_until(lambda: server.connections() == 0, PATIENCE_SECONDS, "it still is connected")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "detail"),
+    [
+        (b"hello\r\n\r\n", "this is not HTTP"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "this is not HTTP"),
+        (b"GET / HTTP/1.1\r\nHost: inn\r\nno colon\r\n\r\n", "this is not HTTP"),
+        (HEAD + b"Content-Length: many\r\n\r\n", "this is not HTTP"),
+        (HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "this is not HTTP"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "this is not HTTP"),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: inn\r\n\r\n", "a line of the head is too long"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", "a line of the head is too long"),
+    ],
+)
+async def test_what_is_not_http_is_answered_like_other_mistakes_and_not_worth_a_log_line(
+    server: Server, caplog: pytest.LogCaptureFixture, sent: bytes, detail: str
+) -> None:
+    assert told(await server.tell(sent)) == (400, detail)
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_fault_of_ours(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HEAD + b"Content-Length: 100\r\n\r\nabc")
+    await wait_until(server.has_begun, message="it never connected")
+    writer.close()
+    await wait_until(lambda: server.connections() == 0)
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+async def test_a_body_without_end_is_refused_at_64_kb_and_its_connection_closed(server: Server) -> None:
+    answered = await server.tell(HEAD + b"Content-Length: 99999999\r\n\r\n", b"x" * 70_000, then_every_tenth=b"x" * 100)
+    assert told(answered) == (413, "the body is larger than 64 KB")
+
+
+async def test_a_packed_body_is_taken_as_it_comes(server: Server) -> None:
+    packed = b"\x1f\x8b not really"
+    head = HEAD + b"Content-Encoding: gzip\r\nConnection: close\r\n" + f"Content-Length: {len(packed)}\r\n\r\n".encode()
+    assert (await server.tell(head + packed)).endswith(b"\r\n\r\n13")
