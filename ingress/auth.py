@@ -14,7 +14,7 @@ from ingress.addresses import Addresses
 from ingress.answers import Answer, answer, no_content
 from ingress.database import Database
 from ingress.login_delays import LoginDelays
-from ingress.models import Body, Email, Gender, Line, NoBody, NoQuery, Problems, Shown
+from ingress.models import Body, Email, Gender, Line, NoBody, NoQuery, Problems, RequestHeader, Shown
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.passwords import Passwords, refuse_unhashable
 from ingress.problems import Problem
@@ -23,11 +23,17 @@ from ingress.tokens import Tokens
 from storage import accounts
 
 _COOKIE: Final = "refreshToken"
+_REFRESH_TOKEN: Final = RequestHeader(
+    name=_COOKIE,
+    description="The refresh token, which a login sets; good for seven days and one use.",
+    example="Yk8yVJ0qf1C7mB4nXo3hT6sDw9uRzE5aLgKpQiNcHtM",
+    is_cookie=True,
+)
 _PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - an example
 _SET_COOKIE: Final = {"Set-Cookie": "`refreshToken`, for this version's `/auth` alone."}
 _UNUSABLE: Final = "The cookie is missing, too old, or was used before."
 _CROSS_SITE: Final = "A page of another site asks."
-_WITH_COOKIE: Final = {"Cookie": f"{_COOKIE}=Yk8yVJ0qf1C7mB4nXo3hT6sDw9uRzE5aLgKpQiNcHtM"}
+_WITH_COOKIE: Final = {"Cookie": f"{_COOKIE}={_REFRESH_TOKEN.example}"}
 
 
 class Signup(Body):
@@ -155,6 +161,7 @@ class Auth:
             403: Reply(Problems, _CROSS_SITE),
         },
         example=Example(headers=_WITH_COOKIE),
+        headers=(_REFRESH_TOKEN,),
     )
     async def refresh(self, asked: Asked[NoBody, NoQuery]) -> Answer:
         """Take the cookie for an access token, with the account's roles as they stand, and the next cookie.
@@ -174,6 +181,7 @@ class Auth:
         summary="Log out",
         answers={204: Reply(headers=_SET_COOKIE), 403: Reply(Problems, _CROSS_SITE)},
         example=Example(status=204, headers=_WITH_COOKIE),
+        headers=(_REFRESH_TOKEN,),
     )
     async def log_out(self, asked: Asked[NoBody, NoQuery]) -> Answer:
         """End the login that the cookie belongs to, if there is one. Its last access token ends by itself."""

@@ -73,12 +73,13 @@ Several = Annotated[list[T], BeforeValidator(_split)]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestHeader:
-    """A header that an operation reads, as it is documented; what it means stands where it is read."""
+    """A header or a cookie that an operation reads, as it is documented; it stands where it is read."""
 
     name: str
     description: str
     example: str
     pattern: str | None = None
+    is_cookie: bool = False
 
 
 class Body(BaseModel):

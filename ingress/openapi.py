@@ -43,13 +43,11 @@ _TAGS: Final = {
     "health": "For those who watch the process",
 }
 _BEARER: Final = "bearerAuth"
-_SECURITY_SCHEMES: Final[Json] = {
-    _BEARER: {
-        "type": "http",
-        "scheme": "bearer",
-        "bearerFormat": "JWT",
-        "description": "The `access_token` of a login, good for half an hour.",
-    },
+_TOKEN: Final[Json] = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "The `access_token` of a login, good for half an hour.",
 }
 _PLACEHOLDERS: Final[Mapping[str, Json]] = {"booking_id": {"type": "string", "format": "uuid"}}
 _AN_ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": LARGEST_ID}
@@ -142,7 +140,7 @@ def document(rows: Sequence[Operation]) -> Json:
             "schemas": schemas.components,
             "responses": {failure.name: _failure(failure, schemas) for failure in _FAILURES.values()},
             "headers": _HEADERS,
-            "securitySchemes": _SECURITY_SCHEMES,
+            "securitySchemes": _security_schemes(rows),
         },
     }
 
@@ -186,7 +184,18 @@ def _described(row: Operation, schemas: "_Schemas") -> Json:
 
 
 def _security(row: Operation) -> list[Json]:
-    return [{_BEARER: []}] if row.access in (Access.USER, Access.MANAGER) else []
+    if row.access in (Access.USER, Access.MANAGER):
+        return [{_BEARER: []}]
+    cookies = [{header.name: []} for header in row.headers if header.is_cookie]
+    return cookies if HTTPStatus.UNAUTHORIZED in row.answers or not cookies else [*cookies, {}]
+
+
+def _security_schemes(rows: Sequence[Operation]) -> Json:
+    cookies = {header for row in rows for header in row.headers if header.is_cookie}
+    return {_BEARER: _TOKEN} | {
+        cookie.name: {"type": "apiKey", "in": "cookie", "name": cookie.name, "description": cookie.description}
+        for cookie in sorted(cookies, key=lambda cookie: cookie.name)
+    }
 
 
 def _path_parameters(row: Operation) -> Iterator[Json]:
@@ -197,6 +206,8 @@ def _path_parameters(row: Operation) -> Iterator[Json]:
 
 def _header_parameters(row: Operation) -> Iterator[Json]:
     for header in row.headers:
+        if header.is_cookie:
+            continue
         parameter = {
             "name": header.name,
             "in": "header",
@@ -212,8 +223,11 @@ def _header_schema(header: RequestHeader) -> Json:
 
 
 def _with_example(parameter: Json, examples: Mapping[str, object]) -> Json:
-    name = parameter["name"]
-    return parameter | {"example": examples[name]} if name in examples else parameter
+    if parameter["name"] not in examples:
+        return parameter
+    example = examples[parameter["name"]]
+    several = parameter["schema"].get("type") == "array" and not isinstance(example, list)
+    return parameter | {"example": [example] if several else example}
 
 
 def _request_body(row: Operation, schemas: "_Schemas") -> Json:

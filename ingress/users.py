@@ -13,7 +13,7 @@ from ingress.operations import MANAGER, Access, Asked, Example, Reply, operation
 from ingress.paging import NEXT_PAGE, Cursors, Paged, first_page, link_to_next
 from ingress.problems import Problem
 from ingress.tokens import Tokens
-from ingress.versions import ETAG_HEADER, changed_meanwhile, etag, expected_version
+from ingress.versions import ETAG_HEADER, IF_MATCH, changed_meanwhile, etag, expected_version
 from storage import accounts, guests
 
 _FIRST_BIRTH: Final = date(1900, 1, 1)
@@ -97,8 +97,9 @@ class Users:
         "PATCH /users/profile",
         access=Access.USER,
         summary="Change the profile",
-        answers={200: Reply(AccountShown, headers=ETAG_HEADER), 412: Reply(Problems, "Changed meanwhile.")},
+        answers={200: Reply(AccountShown, headers=ETAG_HEADER)},
         example=Example(body={"name": "Grace Hopper", "date_of_birth": "1906-12-09", "gender": "FEMALE"}),
+        headers=(IF_MATCH,),
     )
     async def change_profile(self, asked: Asked[ProfileChanges, NoQuery]) -> Answer:
         """Change what is sent, leave the rest; with `If-Match` only if the profile is still as it was read."""
