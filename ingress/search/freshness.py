@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingress.database import Database
 from ingress.problems import unavailable
-from ingress.search.words import StartedAnew
+from ingress.search.words import Found, HotelSearch, InOrder, StartedAnew
 
 if TYPE_CHECKING:
     from ingress.search.copy import Copy
@@ -44,6 +44,13 @@ class Freshness:
 
     async def run(self) -> None:
         """Load the copy, and again whenever it cannot be refreshed any longer, for as long as the process lives."""
+        try:
+            await self._keep_loaded()
+        finally:
+            if self._refreshing is not None:
+                self._refreshing.cancel()
+
+    async def _keep_loaded(self) -> None:
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
             await self._wanted.wait()
@@ -54,6 +61,10 @@ class Freshness:
                 log.warning("searches wait for the database (%s); next try in %.1f s", _short(error), pause_seconds)
                 await asyncio.sleep(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    async def find(self, wanted: HotelSearch, after: InOrder | None) -> Found:
+        """Return a page of hits from the copy. Raises as `copy`."""
+        return (await self.copy()).find(wanted, after)
 
     async def copy(self) -> "Copy":
         """Return the copy with all that was committed until `FRESH_SECONDS` ago.

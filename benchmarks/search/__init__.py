@@ -1,0 +1,1 @@
+"""Search beside the same question as one SQL query over the ledger's inventory."""

@@ -1,0 +1,136 @@
+"""The same search as one SQL query over hotels, rooms and the ledger's inventory: what ours is compared with.
+
+Written as anybody would write it who wants it quick: only the conditions that a search has, and an index for each of
+them. psycopg prepares it by itself after a few calls.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Row, text
+
+from ingress.database import Database
+from ingress.money import CURRENCIES
+from ingress.search.words import EARTH_RADIUS_M, Found, Hit, HotelSearch, InOrder
+from storage.search_reads import HotelFacts
+
+#: The one index that the schema does not have for it.
+INDEX: Final = "create index if not exists hotel_city_written_alike on hotel (lower(trim(city)))"
+
+_QUERY: Final = """
+    with offers as (
+        select h.id as hotel_id, r.id as room_id, r.type as room_type, stay.per_room_minor, stay.free
+        from hotel h
+        join room r on r.hotel_id = h.id
+        cross join lateral (
+            select count(*) as nights, sum((price_minor * surge_milli + 500) / 1000)::bigint as per_room_minor,
+                   min(total_count - booked_count - reserved_count) as free
+            from inventory i
+            where i.room_id = r.id and i.date >= :check_in and i.date < :check_out and not i.closed
+        ) as stay
+        where h.active and h.deleted_at is null and not r.opening and r.deleted_at is null
+          and :check_in >= (now() at time zone h.time_zone)::date
+          and :check_in < (now() at time zone h.time_zone)::date + 365
+          and {of_hotels_and_rooms}
+          and stay.nights = :nights and stay.free >= :rooms_count
+    ), cheapest as (
+        select distinct on (hotel_id) * from offers order by hotel_id, per_room_minor, room_id
+    ), hits as (
+        select h.id, h.name, h.city, h.currency, h.photos, h.amenities, h.stars, h.latitude, h.longitude, h.time_zone,
+               room_id, room_type, free, per_room_minor * :rooms_count as total_minor,
+               (2 * per_room_minor + :nights) / (2 * :nights) as average_minor,
+               (2 * per_room_minor + :nights) / (2 * :nights)
+               * case when h.currency = any(:whole) then 1000 when h.currency = any(:milli) then 1 else 10 end
+               as price_milli,
+               {distance_m} as distance_m
+        from cheapest join hotel h on h.id = hotel_id
+    ), sorted as (
+        select *, {key} as key from hits
+    )
+    select * from sorted where {of_hits} order by key, id limit :limit offset :offset
+"""
+_DISTANCE_M: Final = f"""
+    round(2 * {EARTH_RADIUS_M} * asin(sqrt(least(1, sin(radians(h.latitude - :latitude) / 2) ^ 2
+    + cos(radians(:latitude)) * cos(radians(h.latitude)) * sin(radians(h.longitude - :longitude) / 2) ^ 2))))::bigint
+"""
+_KEYS: Final = {"price": "price_milli", "stars": "-coalesce(stars, 0)", "distance": "distance_m"}
+#: What a search may ask for, and the condition that this makes.
+_OF_HOTELS_AND_ROOMS: Final = {
+    "city": "lower(trim(h.city)) = lower(trim(:city))",
+    "guests": "r.capacity * :rooms_count >= :guests",
+    "amenities": "array(select lower(trim(a)) from unnest(h.amenities) a) @> :amenities",
+    "stars": "h.stars >= :stars",
+    "currency": "upper(h.currency) = :currency",
+    "near": f"{_DISTANCE_M} <= :km * 1000",
+}
+_OF_HITS: Final = {
+    "min_price": "price_milli >= :min_price * 1000",
+    "max_price": "price_milli <= :max_price * 1000",
+    "cursor": "(key, id) > (:after_key, :after_id)",
+}
+
+
+class Reference:
+    """Finds hotels by asking the database, a query a search."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, wanted: HotelSearch, after: InOrder | None) -> Found:
+        """Return a page of hits; `after` is the last hit of the page before, if one is given."""
+        asked = {name for name in (*_OF_HOTELS_AND_ROOMS, *_OF_HITS) if getattr(wanted, name) not in (None, [])}
+        query = _QUERY.format(
+            of_hotels_and_rooms=_all(_OF_HOTELS_AND_ROOMS, asked),
+            of_hits=_all(_OF_HITS, asked),
+            distance_m=_DISTANCE_M if wanted.near else "null::bigint",
+            key=_KEYS[wanted.sort],
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(text(query), _parameters(wanted, after))).all()
+        return Found([_hit(row) for row in rows[: wanted.limit]], more=len(rows) > wanted.limit)
+
+
+def _all(conditions: Mapping[str, str], asked: set[str]) -> str:
+    return " and ".join([condition for name, condition in conditions.items() if name in asked] or ["true"])
+
+
+def _parameters(wanted: HotelSearch, after: InOrder | None) -> dict[str, Any]:
+    return {
+        **dict(wanted),
+        "check_in": wanted.check_in_date,
+        "check_out": wanted.check_out_date,
+        "nights": wanted.nights,
+        "amenities": [amenity.strip().lower() for amenity in wanted.amenities],
+        "whole": [code for code, digits in CURRENCIES.items() if digits == 0],
+        "milli": [code for code, digits in CURRENCIES.items() if digits == 3],
+        **(wanted.near._asdict() if wanted.near else {}),
+        **({"after_key": after.key, "after_id": after.hotel_id} if after else {}),
+        "limit": wanted.limit + 1,
+        "offset": ((wanted.page or 1) - 1) * wanted.limit,
+    }
+
+
+def _hit(row: Row[Any]) -> Hit:
+    hotel = HotelFacts(
+        id=row.id,
+        listed=True,
+        name=row.name,
+        city=row.city,
+        currency=row.currency,
+        photos=row.photos,
+        amenities=row.amenities,
+        stars=row.stars,
+        latitude=row.latitude,
+        longitude=row.longitude,
+        time_zone=row.time_zone,
+    )
+    return Hit(
+        hotel=hotel,
+        room_id=row.room_id,
+        room_type=row.room_type,
+        average_minor=row.average_minor,
+        total_minor=row.total_minor,
+        rooms_left=row.free,
+        distance_m=row.distance_m,
+        key=row.key,
+    )
