@@ -186,7 +186,7 @@ def _described(row: Operation, schemas: "_Schemas") -> Json:
 def _security(row: Operation) -> list[Json]:
     if row.access in (Access.USER, Access.MANAGER):
         return [{_BEARER: []}]
-    cookies = [{header.name: []} for header in row.headers if header.is_cookie]
+    cookies: list[Json] = [{header.name: []} for header in row.headers if header.is_cookie]
     return cookies if HTTPStatus.UNAUTHORIZED in row.answers or not cookies else [*cookies, {}]
 
 
