@@ -10,8 +10,8 @@ import uvloop
 
 from benchmarks import against_row_locks, latency, load, page
 from benchmarks.extent import Extent
-from benchmarks.lines import Line, as_json
-from benchmarks.stage import BenchmarkFailed, say
+from benchmarks.lines import Line, Without, as_json
+from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, say
 from sandbox import kafka, postgres
 from sandbox.spawning import StartFailed
 
@@ -58,7 +58,8 @@ def main(
 
 
 async def _measure(names: list[str], extent: Extent) -> list[Line]:
-    lines: list[Line] = []
+    lines: list[Line] = [Without(switched_off=list(SWITCHED_OFF))]
+    print(as_json(lines[0]), flush=True)
     for name in names:
         say(f"{name}: starting a system of its own")
         try:

@@ -10,7 +10,7 @@ from typing import Final
 
 import psutil
 
-from benchmarks.lines import LEAST_RATIO, Comparison, Figure, Line, goals
+from benchmarks.lines import LEAST_RATIO, Comparison, Figure, Line, Without, goals
 from sandbox.kafka import jars
 from sandbox.postgres.server import _program
 
@@ -32,6 +32,7 @@ def write(lines: Sequence[Line]) -> None:
 
 def _figures(lines: Sequence[Line]) -> Iterator[str]:
     yield from _circumstances()
+    yield from _without(lines)
     yield ""
     yield from _comparisons([line for line in lines if isinstance(line, Comparison)])
     yield ""
@@ -46,6 +47,12 @@ def _circumstances() -> Iterator[str]:
     yield ""
     yield f"- {os.cpu_count()} cores ({_processor()}), {memory_gb:.0f} GB of memory, {platform.system()}"
     yield f"- Python {platform.python_version()}, {_postgres_version()}, Apache Kafka {jars.version()}, {_wrk()}"
+
+
+def _without(lines: Sequence[Line]) -> Iterator[str]:
+    for line in lines:
+        if isinstance(line, Without):
+            yield f"- without {', '.join(line.switched_off)}"
 
 
 def _comparisons(lines: Sequence[Comparison]) -> Iterator[str]:

@@ -37,6 +37,8 @@ HOTEL: Final = 1
 USER: Final = 1
 #: More than a run asks for, so that every request sells; the most that a room can have.
 STOCK: Final = MOST_ROOMS
+#: What benchmarks do without, because all their load is one user's: told with the figures, and how it is switched off.
+SWITCHED_OFF: Final = {"rate limits": ("RATE_LIMITS", "false")}
 _FOLDER: Final = Path(".sandbox")
 _PATIENCE_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.005
@@ -156,6 +158,7 @@ async def stage(rooms: Rooms, *, ingress: bool) -> AsyncIterator[Stage]:
         stripe=False,
         own_servers=True,
         quiet=True,
+        environment=dict(SWITCHED_OFF.values()),
     )
     try:
         async with System(plan) as system, _open(system) as opened:

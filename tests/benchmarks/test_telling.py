@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page
-from benchmarks.lines import Comparison, Figure, Line, as_json, goals, percentile
+from benchmarks.lines import Comparison, Figure, Line, Without, as_json, goals, percentile
 from benchmarks.load import Bodies
 from benchmarks.stage import Rooms
 
@@ -14,6 +14,7 @@ SLOW = Comparison(
     benchmark="hot", clients=64, ours_per_s=3000, row_locks_per_s=1500, ratio=2.0, p50_ms=10.0, p99_ms=20.0
 )
 LINES: list[Line] = [
+    Without(switched_off=["rate limits"]),
     SLOW,
     Figure(benchmark="hot.cpu.worker", value=150.0, unit="us/booking"),
     Figure(benchmark="hot.cpu.kafka", value=50.0, unit="us/booking"),
@@ -37,6 +38,11 @@ def test_a_comparison_and_a_figure_have_the_keys_that_programs_read() -> None:
     assert list(figure) == ["benchmark", "value", "unit", "target"]
 
 
+def test_what_was_switched_off_is_told_with_the_figures() -> None:
+    assert json.loads(as_json(LINES[0])) == {"switched_off": ["rate limits"]}
+    assert goals(LINES[0]) == []
+
+
 def test_a_missed_target_tells_by_how_much() -> None:
     assert [goal.verdict for goal in goals(SLOW)] == ["missed by 50%", "met"]
 
@@ -58,6 +64,7 @@ def test_the_page_keeps_its_words_and_gets_its_figures(tmp_path: Path, monkeypat
     assert text.startswith("Before.\n")
     assert text.endswith("After.\n")
     assert "old figures" not in text
+    assert "On a machine.\n- without rate limits\n" in text
     assert "| `hot` | 3,000 | 1,500 | 2.00 | 10.0 ms | 20.0 ms |" in text
     assert "| hot: ratio | at least 4 x | 2 x | missed by 50% |" in text
     assert "worker 150 (75%), kafka 50 (25%), of worker at most faust 30 (15%); together 200" in text

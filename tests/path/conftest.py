@@ -27,7 +27,14 @@ def _no_process_is_left_behind() -> None:
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """Start everything once."""
-    plan = Plan(folder=tmp_path_factory.mktemp("system"), partitions=4, own_servers=True, quiet=True)
+    plan = Plan(
+        folder=tmp_path_factory.mktemp("system"),
+        partitions=4,
+        own_servers=True,
+        quiet=True,
+        # One user asks what a thousand would.
+        environment={"RATE_LIMITS": "false"},
+    )
     async with System(plan) as system, open_house(system) as opened:
         yield opened
 
