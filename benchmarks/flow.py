@@ -114,7 +114,7 @@ class Flow:
 async def flow(kafka: KafkaSettings, rooms: Rooms) -> AsyncIterator[Flow]:
     """Open a flow that sees every event from now on."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka.kafka_url, client_id="innkeeper-benchmarks", fetch_max_wait_ms=_FETCH_WAIT_MS
+        **kafka.client_options(), client_id="innkeeper-benchmarks", fetch_max_wait_ms=_FETCH_WAIT_MS
     )
     async with open_producer(kafka, client_id="innkeeper-benchmarks") as producer:
         try:

@@ -172,7 +172,7 @@ async def stage(rooms: Rooms, *, ingress: bool) -> AsyncIterator[Stage]:
 
 @asynccontextmanager
 async def _open(system: System) -> AsyncIterator[Stage]:
-    reader = AIOKafkaConsumer(bootstrap_servers=system.kafka_url, client_id="innkeeper-benchmarks")
+    reader = AIOKafkaConsumer(**kafka_of(system).client_options(), client_id="innkeeper-benchmarks")
     async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as ledger:
         try:
             await reader.start()

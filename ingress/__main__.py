@@ -1,4 +1,4 @@
-"""`python -m ingress`: runs one ingress process until it is told to stop."""
+"""`python -m ingress`: runs one ingress process until it is told to stop; `grant` gives an account a role."""
 
 import asyncio
 import gc
@@ -11,22 +11,26 @@ from typing import Annotated
 import typer
 import uvloop
 from aiohttp import web
-from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
 
 from ingress.application import create_app
 from ingress.broker import WrongTopics
 from ingress.connections import Runner
+from ingress.grants import GrantedRole, NoSuchAccount, grant
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
-from topics.settings import KafkaSettings
+from topics.settings import KafkaSettings, refused_in_words
 
 log = logging.getLogger("ingress")
 
 _DRAIN_SECONDS = 10.0
 _BACKLOG = 1024
+cli = typer.Typer(add_completion=False)
 
 
+@cli.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8080,
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     name: Annotated[str, typer.Option(help="How this process calls itself in its log.")] = "ingress",
@@ -36,11 +40,38 @@ def main(
     Starts without broker and database and looks for them until they are there (/health/ready tells). SIGTERM and Ctrl-C
     let what was begun come to its end. Settings come from the environment: .env.example lists them.
     """
+    if context.invoked_subcommand is not None:
+        return
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s")
     # The client's own complaints about a broker that is away say nothing that ours do not.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     settings, kafka, database = _settings()
     raise typer.Exit(uvloop.run(_serve(settings, kafka, database, host, port)))
+
+
+@cli.command("grant")
+def grant_command(
+    email: Annotated[str, typer.Argument(help="The account's e-mail address, in whatever letters.")],
+    role: Annotated[GrantedRole, typer.Argument(help="The role.")],
+) -> None:
+    """Give an account a role, and end. It counts from the account's next login or refresh on.
+
+    Exit status: 0 the account has the role; 67 nobody has signed up with this address; 69 the database is away.
+    """
+    with refused_in_words():
+        database = DatabaseSettings()
+    try:
+        is_new = uvloop.run(grant(database, email, role))
+    except NoSuchAccount:
+        sys.stderr.write(f"Nobody has signed up as {email}.\n")
+        raise typer.Exit(os.EX_NOUSER) from None
+    except OperationalError as error:
+        sys.stderr.write(f"The database is away: {error.orig}\n")
+        raise typer.Exit(os.EX_UNAVAILABLE) from None
+    if is_new:
+        print(f"{email} is {role} from the next login or refresh on.")
+    else:
+        print(f"{email} is {role} already.")
 
 
 async def _serve(
@@ -80,15 +111,10 @@ async def _serve(
 
 def _settings() -> tuple[IngressSettings, KafkaSettings, DatabaseSettings]:
     """Read the settings; what is wrong with them is said in plain sentences, without a value in them."""
-    try:
+    with refused_in_words():
         settings, kafka, database = IngressSettings(), KafkaSettings(), DatabaseSettings()
+    try:
         settings.refuse_default_database(database)
-    except ValidationError as error:
-        for problem in error.errors(include_input=False, include_url=False):
-            name = " ".join(str(part).upper() for part in problem["loc"])
-            sentence = problem["msg"].removeprefix("Value error, ")
-            sys.stderr.write(f"{name}: {sentence}\n" if name else f"{sentence}\n")
-        raise typer.Exit(os.EX_CONFIG) from None
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(os.EX_CONFIG) from None
@@ -96,4 +122,4 @@ def _settings() -> tuple[IngressSettings, KafkaSettings, DatabaseSettings]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    cli(prog_name="python -m ingress")

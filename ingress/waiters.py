@@ -99,7 +99,7 @@ class Waiters:
 
     async def _read(self) -> None:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_url,
+            **self._settings.client_options(),
             client_id="innkeeper-ingress-waiters",
             group_id=None,
             enable_auto_commit=False,

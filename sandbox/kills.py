@@ -75,7 +75,7 @@ class Killer:
 
     async def _members(self) -> Sequence[tuple[str, str, str, bytes, bytes]]:
         """Return the group's members once no rebalance is under way: before, nobody owns anything."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka.kafka_url)
+        admin = AIOKafkaAdminClient(**self._kafka.client_options())
         await admin.start()
         try:
             while True:

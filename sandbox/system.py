@@ -18,12 +18,13 @@ from typing import Literal, Self
 
 import aiohttp
 
-from sandbox.kafka import Kafka
+from sandbox.kafka import Kafka, SecuredKafka
 from sandbox.ports import free_port
 from sandbox.postgres import Postgres
 from sandbox.processes import Program, Service, Supervisor
 from sandbox.spawning import StartFailed
 from sandbox.tansu import Tansu
+from topics.catalogue import Party
 
 STRIPE_KEY = "sk_test_sandbox"
 WEBHOOK_SECRET = "whsec_of_the_sandbox_alone"  # noqa: S105 - known only to the stand-in that signs with it
@@ -47,7 +48,8 @@ ONE_OF_EACH: Mapping[str, int] = {"reservations": 1, "payments": 1, "expiry": 1,
 class Plan:
     """Which parts a system has.
 
-    `workers` says how many of each role; they are called `reservations-1` and so on.
+    `workers` says how many of each role; they are called `reservations-1` and so on. A `secured`
+    broker asks everybody for a name and a password, and lets each role do its own work alone.
     `environment` is added for every program of ours. `of_one` is added for the named ones, and
     `first_start` for the named ones' first start alone (a failpoint that is met once); a role's
     name means each of its workers. `own_servers` starts a broker and a database also where
@@ -56,7 +58,7 @@ class Plan:
     """
 
     folder: Path
-    broker: Literal["kafka", "tansu"] = "kafka"
+    broker: Literal["kafka", "secured", "tansu"] = "kafka"
     workers: Mapping[str, int] = field(default_factory=lambda: ONE_OF_EACH)
     ingress: bool = True
     stripe: bool = True
@@ -198,7 +200,7 @@ class System:
             shutil.rmtree(folder, ignore_errors=True)
             self.kafka = Tansu(folder)
         elif "KAFKA_URL" not in given:
-            self.kafka = Kafka(folder / "kafka")
+            self.kafka = SecuredKafka(folder / "secured") if self.plan.broker == "secured" else Kafka(folder / "kafka")
         if "DATABASE_URL" not in given:
             self.postgres = Postgres(folder / "postgres")
         self._stripe_folder = folder / "stripe"
@@ -253,20 +255,23 @@ class System:
         return Program(
             name,
             [sys.executable, "-m", module, *arguments],
-            {**self.environment(), **plan.of_one.get(role, {}), **plan.of_one.get(name, {})},
+            {**self.environment(_principal(role or name)), **plan.of_one.get(role, {}), **plan.of_one.get(name, {})},
             first_start={**plan.first_start.get(role, {}), **plan.first_start.get(name, {})},
             ready_line=ready_line,
             probe=probe,
             log=self.logs / f"{name}.log" if plan.quiet else None,
         )
 
-    def environment(self) -> dict[str, str]:
-        """What every program of ours finds in its environment; for programs of a test too."""
+    def environment(self, principal: str | None = None) -> dict[str, str]:
+        """What a program of ours finds in its environment; for programs of a test too.
+
+        `principal` is who it is for a broker that asks for names, and each role is somebody else there.
+        """
         partitions = self.plan.partitions
         return {
             "ENVIRONMENT": "development",
             "DATABASE_URL": self.database_url,
-            "KAFKA_URL": self.kafka_url,
+            **self._way_in(principal),
             "KAFKA_IDEMPOTENT": str(self.idempotent).lower(),
             **({} if partitions is None else {"TOPIC_PARTITIONS": str(partitions)}),
             "STRIPE_API_KEY": STRIPE_KEY,
@@ -276,6 +281,10 @@ class System:
             "FRONTEND_URL": self.url,
             **self.plan.environment,
         }
+
+    def _way_in(self, principal: str | None) -> Mapping[str, str]:
+        # How a broker of somebody's own is entered stands in the environment already.
+        return {"KAFKA_URL": self.kafka_url} if self.kafka is None else self.kafka.variables(principal)
 
     def _jwt_secret(self) -> str:
         """A secret that is as old as the folder, so that a restart logs nobody out."""
@@ -310,6 +319,13 @@ class System:
             return False
         writer.close()
         return True
+
+
+def _principal(program: str) -> str | None:
+    """Return who a program is for a broker that asks; the operators' tool alone has another name than its user."""
+    if program == "topics":
+        return Party.OPERATORS
+    return program if program in set(Party) else None
 
 
 def say(line: str) -> None:

@@ -16,7 +16,7 @@ from storage import incarnations
 from storage.audit import NoSuchTopic, Report, audit
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
-from topics.settings import KafkaSettings
+from topics.settings import KafkaSettings, refused_in_words
 
 FAILED: Final = 1
 IMPOSSIBLE: Final = 2
@@ -88,7 +88,8 @@ def new_incarnation_command(
     A worker that finds another log than it left stops and names this command. Stop every worker that reads the topic
     before, start them after.
     """
-    name = KafkaSettings().topic_prefix + topic.removeprefix(KafkaSettings().topic_prefix)
+    prefix = _kafka().topic_prefix
+    name = prefix + topic.removeprefix(prefix)
     says.print(incarnations.EXPLANATION.format(topic=name), markup=False)
     if not yes:
         says.print("Nothing was done: add --yes to do it.")
@@ -99,6 +100,11 @@ def new_incarnation_command(
         says.print(str(error).strip(), markup=False)
         raise typer.Exit(FAILED) from error
     says.print(f"{name} is in its life number {number} now. Start the workers.", markup=False)
+
+
+def _kafka() -> KafkaSettings:
+    with refused_in_words():
+        return KafkaSettings()
 
 
 def _wait_for(settings: DatabaseSettings, seconds: float) -> None:
@@ -126,7 +132,7 @@ def _audited(*, holds: bool) -> Report:
         task = bar.add_task("", total=None)
         return asyncio.run(
             audit(
-                KafkaSettings(),
+                _kafka(),
                 DatabaseSettings(),
                 holds=holds,
                 progress=lambda read, to_read: bar.update(task, completed=read, total=to_read),

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from topics import admin, pages, reading, schemas
+from topics import acls, admin, pages, reading, schemas
 from topics.catalogue import CATALOGUE
 from topics.lag import DatabaseAddress, Lag, lags
-from topics.settings import KafkaSettings
+from topics.settings import KafkaSettings, refused_in_words
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,13 +48,13 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for 
 @app.command("list")
 def list_topics(as_json: Json = False) -> None:
     """Show the catalogue: each topic's key, who writes and reads it, how long it is kept. Asks no broker."""
-    settings = KafkaSettings()
+    settings = _settings()
     rows = [
         {
             "topic": settings.topic(topic),
             "key": topic.key,
-            "written_by": topic.written_by,
-            "read_by": topic.read_by,
+            "written_by": ", ".join(topic.written_by),
+            "read_by": ", ".join(topic.read_by),
             "retention_seconds": None if topic.retention is None else int(topic.retention.total_seconds()),
             "partitions": settings.topic_partitions,
             "messages": [kind.wire for kind in topic.messages],
@@ -64,9 +64,9 @@ def list_topics(as_json: Json = False) -> None:
     if as_json:
         return _print_json(rows)
     table = Table(Column("topic", no_wrap=True), "key", "written by", "read by", "kept", box=SIMPLE)
-    for topic in CATALOGUE:
-        cells = (settings.topic(topic), topic.key, topic.written_by, topic.read_by, pages.retention_in_words(topic))
-        table.add_row(*cells)
+    for topic, row in zip(CATALOGUE, rows, strict=True):
+        cells = (str(row[name]) for name in ("topic", "key", "written_by", "read_by"))
+        table.add_row(*cells, pages.retention_in_words(topic))
     table.caption = f"{settings.topic_partitions} partitions each"
     return out.print(table)
 
@@ -82,7 +82,7 @@ def create(
     May be repeated, and run by several at once. Exit status 1: the broker is away, refuses, or has a topic that no
     process may start with.
     """
-    settings = KafkaSettings()
+    settings = _settings()
     created = _run(_create_patiently(settings, wait), settings)
     for topic in CATALOGUE:
         name = settings.topic(topic)
@@ -99,7 +99,7 @@ def check(as_json: Json = False) -> None:
 
     Every difference is told with its mend. Exit status 1 if there is any.
     """
-    settings = KafkaSettings()
+    settings = _settings()
     mismatches = _run(admin.check(settings), settings)
     if as_json:
         _print_json(asdict(mismatch) for mismatch in mismatches)
@@ -108,6 +108,25 @@ def check(as_json: Json = False) -> None:
     if mismatches:
         raise typer.Exit(1)
     err.print(f"All {len(CATALOGUE)} topics on {settings.kafka_url} are as the catalogue says.")
+
+
+@app.command("acls")
+def print_acls(
+    principal: Annotated[
+        str, typer.Option(metavar="NAME", help="What the broker calls a role; `{role}` stands for it.")
+    ] = "User:{role}",
+    as_json: Json = False,
+) -> None:
+    """Print what each role may do at a broker that asks for names, as arguments of `kafka-acls.sh`, one call a line.
+
+    They follow from the catalogue: who is not named as a topic's writer cannot write to it. Asks no broker.
+    """
+    for grant in acls.grants(_settings()):
+        who = principal.replace("{role}", grant.role)
+        if as_json:
+            _print_json([{"principal": who, **asdict(grant)}])
+        else:
+            print(grant.arguments(who))
 
 
 @app.command()
@@ -131,7 +150,7 @@ def tail(  # noqa: PLR0917 - typer passes options by name
     Without --since or --from-beginning: the last ten records (or --limit), and with a filter all that match from the
     first record on. Reading belongs to no consumer group and disturbs nobody.
     """
-    settings = KafkaSettings()
+    settings = _settings()
     wanted = reading.Wanted(booking=booking, room=room, type=kind)
     start = None if since is None else _moment(since)
     last = None
@@ -155,7 +174,7 @@ def lag(
 
     Consumers appear once they have taken a partition. DATABASE_URL names the database.
     """
-    settings = KafkaSettings()
+    settings = _settings()
     try:
         found = _run(lags(settings, DatabaseAddress()), settings)
     except psycopg.Error as error:
@@ -201,6 +220,11 @@ def docs(
             err.print(f"wrote {name}")
     if check_only and outdated:
         _fail(f"Not what the code says: {', '.join(outdated)}. Run python -m topics docs.")
+
+
+def _settings() -> KafkaSettings:
+    with refused_in_words():
+        return KafkaSettings()
 
 
 async def _create_patiently(settings: KafkaSettings, wait_seconds: float) -> list[str]:

@@ -11,7 +11,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.protocol.admin import CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.api import Request
 
@@ -26,6 +33,7 @@ _ANY_DISTANCE_MS: Final = 2**63 - 1
 _TOPIC_RESOURCE: Final = 2
 _POLL_SECONDS: Final = 0.02
 _LAG_SECONDS: Final = 30.0
+_REFUSAL_MS: Final = 5_000
 
 
 class TopicsFailed(Exception):
@@ -147,11 +155,13 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator["Admin"]:
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
-    client = AIOKafkaClient(
-        bootstrap_servers=settings.kafka_url, client_id="innkeeper-admin", request_timeout_ms=15_000
-    )
+    client = AIOKafkaClient(**settings.client_options(), client_id="innkeeper-admin", request_timeout_ms=15_000)
     try:
-        await client.bootstrap()
+        try:
+            await client.bootstrap()
+        except KafkaConnectionError:
+            reason = await _refusal(settings)
+            raise KafkaConnectionError(f"no way in at {settings.kafka_url}: {reason}") from None
         yield Admin(client, settings)
     finally:
         await client.close()
@@ -246,6 +256,19 @@ class Admin:
         if node is None:
             raise KafkaError("The broker tells of no cluster yet.")
         return await self._client.send(node, request)
+
+
+async def _refusal(settings: KafkaSettings) -> str:
+    """Ask the first broker once more why it does not let us in: the client only logs that."""
+    options = settings.client_options()
+    host, port, _ = collect_hosts(options.pop("bootstrap_servers"), randomize=False)[0]
+    protocol = f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
+    try:
+        connection = await create_conn(host, port, request_timeout_ms=_REFUSAL_MS, **options)
+    except (KafkaError, OSError) as error:
+        return f"{error} ({protocol})"
+    connection.close()
+    return f"it answers and hangs up ({protocol})"
 
 
 def _is_unknown(error: int) -> bool:

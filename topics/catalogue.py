@@ -2,11 +2,35 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Final
 
 from topics.commands import COMMANDS
 from topics.events import EVENTS
 from topics.message import Message
+
+
+class Party(StrEnum):
+    """Who writes and reads topics. A broker that asks for names knows each of ours by this one."""
+
+    INGRESS = "ingress"
+    RESERVATIONS = "reservations"
+    PAYMENTS = "payments"
+    EXPIRY = "expiry"
+    PROJECTIONS = "projections"
+    OPERATORS = "operators"
+    NOTIFICATIONS = "notifications"
+    ANALYTICS = "analytics"
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a part of this house, and not somebody who reads what we tell the world."""
+        return self not in {Party.NOTIFICATIONS, Party.ANALYTICS}
+
+    @property
+    def in_a_group(self) -> bool:
+        """Whether its processes share partitions among them, as workers do; others read all and belong to no group."""
+        return self not in {Party.INGRESS, Party.OPERATORS}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,8 +39,8 @@ class Topic:
 
     name: str
     key: str
-    written_by: str
-    read_by: str
+    written_by: tuple[Party, ...]
+    read_by: tuple[Party, ...]
     retention: timedelta | None
     messages: tuple[type[Message], ...] = ()
 
@@ -24,31 +48,32 @@ class Topic:
 BOOKING_COMMANDS: Final = Topic(
     name="booking.commands",
     key="room_id",
-    written_by="ingress, payments, expiry",
-    read_by="reservations",
+    written_by=(Party.INGRESS, Party.PAYMENTS, Party.EXPIRY),
+    read_by=(Party.RESERVATIONS,),
     retention=timedelta(days=7),
     messages=COMMANDS,
 )
 BOOKING_EVENTS: Final = Topic(
     name="booking.events",
     key="room_id",
-    written_by="reservations",
-    read_by="payments, projections, notifications, ingress (waiters), analytics",
+    written_by=(Party.RESERVATIONS,),
+    read_by=(Party.PAYMENTS, Party.PROJECTIONS, Party.NOTIFICATIONS, Party.INGRESS, Party.ANALYTICS),
     retention=None,
     messages=EVENTS,
 )
 STRIPE_WEBHOOKS: Final = Topic(
     name="stripe.webhooks",
     key="room_id from the object's metadata, else the object's id",
-    written_by="ingress",
-    read_by="payments",
+    written_by=(Party.INGRESS,),
+    read_by=(Party.PAYMENTS,),
     retention=timedelta(days=30),
 )
 DEAD_LETTERS: Final = Topic(
     name="dead.letters",
     key="as the origin",
-    written_by="every worker",
-    read_by="operators",
+    # Who reads events alone buries nothing: an event is never skipped.
+    written_by=(Party.RESERVATIONS, Party.PAYMENTS),
+    read_by=(Party.OPERATORS,),
     retention=timedelta(days=30),
 )
 

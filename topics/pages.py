@@ -98,7 +98,7 @@ def example_of(kind: type[Message]) -> dict[str, Any]:
 
 def _topics_table() -> str:
     rows = (
-        (f"`{topic.name}`", topic.key, topic.written_by, topic.read_by, retention_in_words(topic))
+        (f"`{topic.name}`", topic.key, ", ".join(topic.written_by), ", ".join(topic.read_by), retention_in_words(topic))
         for topic in CATALOGUE
     )
     return _table(("topic", "key", "written by", "read by", "kept"), rows)

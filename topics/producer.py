@@ -81,7 +81,7 @@ async def open_producer(
 ) -> AsyncIterator[Producer]:
     """Open a producer for the lifetime of a process; leaving sends what is still waiting."""
     client = AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_url,
+        **settings.client_options(),
         client_id=client_id,
         acks="all",
         enable_idempotence=settings.kafka_idempotent,

@@ -87,7 +87,7 @@ async def open_reader(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_url,
+        **settings.client_options(),
         client_id="innkeeper-reader",
         enable_auto_commit=False,
         auto_offset_reset="earliest",

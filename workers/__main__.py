@@ -14,7 +14,7 @@ import typer
 import uvloop
 
 from storage.settings import DatabaseSettings
-from topics.settings import KafkaSettings
+from topics.settings import KafkaSettings, refused_in_words
 from workers.agent import build_app
 from workers.log_source import wait_for_topics
 from workers.role import Role, Stopped
@@ -64,7 +64,7 @@ def expiry(name: Name = None) -> None:
     from workers.expiry import run
 
     _configure_logging()
-    uvloop.run(_until_terminated(run(KafkaSettings(), DatabaseSettings(), name=name or "expiry")))
+    uvloop.run(_until_terminated(run(*_settings(), name=name or "expiry")))
 
 
 async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
@@ -79,7 +79,7 @@ async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
 def _run(build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | None) -> None:
     """Run a role's agent until SIGTERM or Ctrl-C."""
     _configure_logging()
-    kafka, database = KafkaSettings(), DatabaseSettings()
+    kafka, database = _settings()
     role = build(kafka, database)
     try:
         # Faust itself gives up when there is no broker at its start.
@@ -92,6 +92,11 @@ def _run(build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | N
     worker.spinner = None
     _collect_garbage_seldom()
     worker.execute_from_commandline()
+
+
+def _settings() -> tuple[KafkaSettings, DatabaseSettings]:
+    with refused_in_words():
+        return KafkaSettings(), DatabaseSettings()
 
 
 def _collect_garbage_seldom() -> None:

@@ -8,12 +8,13 @@ and a supervisor starts it again.
 import asyncio
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
 import faust
 from faust.types import TP
+from faust.types.auth import CredentialsT
 
 from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings
@@ -37,6 +38,7 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
     app = faust.App(
         kafka.group(role.name),
         broker=[f"kafka://{address}" for address in kafka.kafka_url.split(",")],
+        broker_credentials=_credentials(kafka.client_options()),
         value_serializer="raw",
         key_serializer="raw",
         topic_allow_declare=False,
@@ -63,6 +65,19 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
     _agent(app, app.topic(*names, value_type=bytes, key_type=bytes), runs)
     _tasks(app, role, runs)
     return app
+
+
+def _credentials(options: Mapping[str, Any]) -> CredentialsT | None:
+    """Return in Faust's words how the Kafka client gets in."""
+    trust = options.get("ssl_context")
+    if "sasl_mechanism" not in options:
+        return None if trust is None else faust.SSLCredentials(trust)
+    return faust.SASLCredentials(
+        username=options["sasl_plain_username"],
+        password=options["sasl_plain_password"],
+        mechanism=options["sasl_mechanism"],
+        ssl_context=trust,
+    )
 
 
 def _agent(app: faust.App, channel: Any, runs: Runs) -> None:

@@ -44,7 +44,7 @@ async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic]) -> N
             async with asyncio.timeout(_ANSWER_SECONDS):
                 missing = set(names).difference(await admin.partition_counts(settings, names))
                 mismatches = [] if missing else await admin.check(settings, topics)
-        except (KafkaError, OSError) as error:
+        except (KafkaError, admin.TopicsFailed, OSError) as error:
             await patience.wait(error)
             continue
         if fatal := [str(mismatch) for mismatch in mismatches if mismatch.fatal]:
@@ -103,7 +103,7 @@ class LogSource:
     async def _open(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._settings.kafka_url,
+                **self._settings.client_options(),
                 client_id=self._client_id,
                 group_id=None,
                 enable_auto_commit=False,

@@ -1,6 +1,10 @@
-"""Apache Kafka for the sandbox and the tests: `with Kafka(folder) as kafka: ... kafka.url`."""
+"""Apache Kafka for the sandbox and the tests: `with Kafka(folder) as kafka: ... kafka.url`.
+
+`SecuredKafka` is the same broker for those who come with a name, and lets each do what the catalogue says.
+"""
 
 from sandbox.kafka.broker import Kafka
 from sandbox.kafka.jars import available
+from sandbox.kafka.secured import SecuredKafka
 
-__all__ = ["Kafka", "available"]
+__all__ = ["Kafka", "SecuredKafka", "available"]

@@ -9,7 +9,7 @@ from typing import IO
 from typing_extensions import override
 
 from sandbox.kafka import jars
-from sandbox.kafka.probe import answers
+from sandbox.kafka.probe import NO_NAME, answers
 from sandbox.ports import free_port
 from sandbox.processes import Service
 from sandbox.spawning import run, tail
@@ -32,7 +32,7 @@ class Kafka(Service):
         super().__init__("kafka")
         self.folder = folder.resolve()
         self.port = port or free_port()
-        self._controller_port = free_port()
+        self.controller_port = free_port()
         self._extra_java_options = extra_java_options
 
     @property
@@ -40,15 +40,20 @@ class Kafka(Service):
         """What clients call the bootstrap server: `127.0.0.1:port`."""
         return f"127.0.0.1:{self.port}"
 
+    def variables(self, principal: str | None = None) -> Mapping[str, str]:  # noqa: ARG002 - nobody is asked who they are
+        """The variables that bring a process here, as this principal where the broker asks for one."""
+        return {"KAFKA_URL": self.url, **NO_NAME}
+
     @override
     async def prepare(self) -> None:
         """Write the configuration; format the folder when it is new; fetch the jars if need be."""
         await asyncio.to_thread(jars.fetch)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._configuration.touch(mode=0o600)
         self._configuration.write_text(self._properties())
         if not (self.folder / "log" / "meta.properties").exists():
             tool = ("kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID)
-            command = self._java((), *tool, "--config", str(self._configuration))
+            command = self._java((), *tool, "--config", str(self._configuration), *self.accounts())
             await run(command, {}, self._log)
 
     @override
@@ -67,11 +72,23 @@ class Kafka(Service):
     @override
     async def is_ready(self) -> bool:
         """Whether the broker answers as the cluster's leader, not merely listens."""
-        return await answers(self.port)
+        return await answers(self.variables())
 
     @override
     def last_words(self) -> str:
         return tail(self._log)
+
+    def accounts(self) -> Sequence[str]:
+        """What the tool that formats a new folder is told of who may come in: nothing, everybody may."""
+        return ()
+
+    def listeners(self) -> Mapping[str, object]:
+        """The settings that say where the broker listens, and to whom."""
+        return {
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"PLAINTEXT://{self.url},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.url}",
+        }
 
     @property
     def _configuration(self) -> Path:
@@ -100,10 +117,8 @@ class Kafka(Service):
         settings = {
             "process.roles": "broker,controller",
             "node.id": 1,
-            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
-            "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://{self.url},CONTROLLER://127.0.0.1:{self._controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.url}",
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            **self.listeners(),
             "log.dirs": self.folder / "log",
             **SETTINGS,
         }

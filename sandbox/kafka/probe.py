@@ -1,25 +1,45 @@
 """Asks a broker on 127.0.0.1 whether it answers."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from topics.settings import KafkaSettings
+
 ANSWER_WITHIN_MS = 2000
+#: The variables of a client that needs no name; empty ones take back what somebody has set for another broker.
+NO_NAME: Final[Mapping[str, str]] = {
+    "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
+    "KAFKA_USERNAME": "",
+    "KAFKA_PASSWORD": "",
+    "KAFKA_CA_FILE": "",
+    "KAFKA_CERTIFICATE_FILE": "",
+    "KAFKA_KEY_FILE": "",
+}
 
 
-async def answers(port: int) -> bool:
-    """Whether the broker on this port leads a cluster and can take consumer groups.
+def as_client(variables: Mapping[str, str]) -> KafkaSettings:
+    """Return the settings of a process that finds these variables, and nothing else, in its environment."""
+    return KafkaSettings(_env_file=None, **{name.lower(): value for name, value in variables.items()})  # type: ignore[arg-type]
+
+
+async def answers(variables: Mapping[str, str]) -> bool:
+    """Whether the broker that a client with these variables reaches leads a cluster and can take consumer groups.
 
     To ask for a group's coordinator makes a new broker create the topic that it keeps offsets in; so
     the first worker does not have to wait, and complain, until that is done.
     """
+    host, _, port = variables["KAFKA_URL"].rpartition(":")
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, writer = await asyncio.open_connection(host, int(port))
     except OSError:
         return False  # Asking the client instead would log an error for every attempt.
     writer.close()
-    admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}", request_timeout_ms=ANSWER_WITHIN_MS)
+    kafka = as_client(variables)
+    admin = AIOKafkaAdminClient(**kafka.client_options(), request_timeout_ms=ANSWER_WITHIN_MS)
     try:
         await admin.start()
         cluster = await admin.describe_cluster()

@@ -8,7 +8,7 @@ from typing import IO
 
 from typing_extensions import override
 
-from sandbox.kafka.probe import answers
+from sandbox.kafka.probe import NO_NAME, answers
 from sandbox.ports import free_port
 from sandbox.processes import Service
 from sandbox.spawning import tail
@@ -29,6 +29,10 @@ class Tansu(Service):
     def url(self) -> str:
         """What clients call the bootstrap server: `127.0.0.1:port`."""
         return f"127.0.0.1:{self.port}"
+
+    def variables(self, principal: str | None = None) -> Mapping[str, str]:  # noqa: ARG002 - nobody is asked who they are
+        """The variables that bring a process here."""
+        return {"KAFKA_URL": self.url, **NO_NAME}
 
     @override
     async def prepare(self) -> None:
@@ -54,7 +58,7 @@ class Tansu(Service):
 
     @override
     async def is_ready(self) -> bool:
-        return await answers(self.port)
+        return await answers(self.variables())
 
     @override
     def last_words(self) -> str:

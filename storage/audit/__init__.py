@@ -50,7 +50,7 @@ async def audit(
     story = Story(report)
     retelling = Retelling(report, story, ledger.sequences)
     await read_log(
-        kafka.kafka_url,
+        kafka,
         kafka.topic(BOOKING_EVENTS),
         retelling,
         ledger.sequences,

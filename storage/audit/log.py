@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from topics.settings import KafkaSettings
+
 _PATIENT_FETCH_MS = 100
 
 
@@ -27,7 +29,7 @@ class Listener(Protocol):
 
 
 async def read_log(
-    bootstrap_servers: str,
+    kafka: KafkaSettings,
     topic: str,
     listener: Listener,
     wanted: Mapping[int, int],
@@ -44,7 +46,7 @@ async def read_log(
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers,
+        **kafka.client_options(),
         client_id="innkeeper-audit",
         group_id=None,
         enable_auto_commit=False,
