@@ -1,0 +1,145 @@
+"""How tests speak for a manager, and owners of rooms who really decide: with the core and the ledger of the worker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import date
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+
+from storage.settings import DatabaseSettings
+from tests.ingress.house import Answered, House, open_reader
+from tests.support.log import all_places, open_log, open_runs
+from tests.support.waiting import wait_until
+from topics.catalogue import BOOKING_COMMANDS
+from topics.commands import CancelBooking, Command, ReserveStay
+from topics.settings import KafkaSettings
+from topics.values import CancelReason, Terms
+from workers import reservations
+
+HOTEL = {
+    "name": "The Lighthouse",
+    "city": "Lisbon",
+    "photos": ["https://images.example/1.jpg"],
+    "amenities": ["wifi", "sea view"],
+    "contact_info": {"phone": "+351 21", "email": "stay@lighthouse.example", "address": "Rua do Farol 1"},
+    "stars": 4,
+    "latitude": 38.71,
+    "longitude": -9.14,
+    "time_zone": "UTC",
+    "currency": "EUR",
+    "check_in_time": "14:30",
+    "check_out_time": "10:00",
+}
+ROOM = {
+    "type": "double",
+    "base_price": "120.00",
+    "photos": ["https://images.example/double.jpg"],
+    "amenities": ["bath"],
+    "total_count": 5,
+    "capacity": 2,
+}
+
+
+class Manager:
+    """An account that has hotels. The test's users are 1 and 2."""
+
+    def __init__(self, house: House, user_id: int = 1) -> None:
+        self._house = house
+        self.user_id = user_id
+
+    async def ask(self, method: str, path: str, body: Any = None, *, if_match: str | None = None) -> Answered:
+        """Send one request to what managers have."""
+        headers = self._house.manager_token(self.user_id)
+        if if_match is not None:
+            headers["If-Match"] = if_match
+        more: dict[str, Any] = {} if body is None else {"json": body}
+        return await self._house.ask(method, f"/v1/admin{path}", headers=headers, **more)
+
+    async def hotel(self, **changes: Any) -> int:
+        """Add a hotel; return its id."""
+        answer = await self.ask("POST", "/hotels", HOTEL | changes)
+        assert answer.status == 201, answer
+        return int(answer.body["id"])
+
+    async def room(self, hotel_id: int, **changes: Any) -> int:
+        """Add a room; return its id."""
+        answer = await self.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM | changes)
+        assert answer.status == 201, answer
+        return int(answer.body["id"])
+
+
+class Ledger:
+    """What the owners of the rooms did, and stays that came to them from elsewhere."""
+
+    def __init__(self, connection: psycopg.AsyncConnection, send: Any) -> None:
+        self.connection = connection
+        self._send = send
+
+    async def rows(self, query: str, *parameters: object) -> Sequence[tuple[Any, ...]]:
+        """Read."""
+        return await (await self.connection.execute(query.encode(), parameters)).fetchall()
+
+    async def sold(self, room_id: int, first: date, end: date, rooms: int = 1) -> UUID:
+        """Sell rooms for the nights of [first, end), as a trusted writer."""
+        ((hotel_id,),) = await self.rows("select hotel_id from room where id = %s", room_id)
+        booking_id = uuid4()
+        await self._decide(
+            ReserveStay(
+                room_id=room_id,
+                booking_id=booking_id,
+                hotel_id=hotel_id,
+                check_in=first,
+                check_out=end,
+                rooms_count=rooms,
+                terms=Terms.AT_HOTEL,
+            ),
+            booking_id,
+            "CONFIRMED",
+        )
+        return booking_id
+
+    async def cancelled(self, room_id: int, booking_id: UUID) -> None:
+        """Cancel a stay, as a trusted writer."""
+        command = CancelBooking(room_id=room_id, booking_id=booking_id, reason=CancelReason.BY_HOTEL)
+        await self._decide(command, booking_id, "CANCELLED")
+
+    async def _decide(self, command: Command, booking_id: UUID, status: str) -> None:
+        await self._send(command)
+
+        async def decided() -> bool:
+            return await self.rows("select status from booking where id = %s", booking_id) == [(status,)]
+
+        await wait_until(decided)
+
+
+@asynccontextmanager
+async def deciding(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Ledger]:
+    """Let the owners of all rooms decide for as long as the block lasts."""
+    role = reservations.build(kafka, database)
+    consumer = await open_reader(kafka, BOOKING_COMMANDS)
+    try:
+        async with (
+            open_log(kafka) as log,
+            open_runs(role, log, database) as runs,
+            await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection,
+        ):
+            await runs.take_over(all_places(role, kafka))
+
+            async def decide() -> None:
+                while True:
+                    fetched = await consumer.getmany(timeout_ms=200)
+                    if fetched:
+                        await runs.carry_out(list(fetched.values()))
+
+            task = asyncio.create_task(decide())
+            try:
+                yield Ledger(connection, log.send)
+            finally:
+                task.cancel()
+                (end,) = await asyncio.gather(task, return_exceptions=True)
+                assert isinstance(end, asyncio.CancelledError), end
+    finally:
+        await consumer.stop()
