@@ -32,7 +32,7 @@ TOLD_OVER_HTTP = (
     r"The status is CONFIRMED",
     r"reserved, guests added, payment requested, checkout opened, confirmed",
     r"Sold from [0-9-]{10} to [0-9-]{10}: 1 bookings, 258.00 EUR",
-    r"The night of [0-9-]{10} costs 129.00 x 1.25 from now on",
+    r"The night of [0-9-]{10} costs 129.00 x 1.250 from now on",
 )
 TOLD_ON_THE_LOG = {
     "booking.commands": [
