@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import all_, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -105,7 +105,7 @@ async def add_role(connection: AsyncConnection, user_id: int, role: str) -> bool
     """Give an account a role; False when it has it already, or is gone."""
     rows = await connection.execute(
         update(AppUser)
-        .where(AppUser.id == user_id, ~AppUser.roles.contains([role]))
+        .where(AppUser.id == user_id, literal(role) != all_(AppUser.roles))
         .values(roles=func.array_append(AppUser.roles, role), version=AppUser.version + 1)
         .returning(AppUser.id)
     )

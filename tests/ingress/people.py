@@ -1,0 +1,63 @@
+"""People with accounts, as the ingress's tests meet them: logged in, with the cookie that a browser would keep."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http.cookies import Morsel, SimpleCookie
+from typing import Any
+
+import psycopg
+
+from storage.settings import DatabaseSettings
+from tests.ingress.house import Answered, House
+
+ANNA: dict[str, Any] = {"email": "Anna@example.com", "password": "correct horse", "name": "Anna"}
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What an answer left with the client: an access token, and the refresh token out of the cookie."""
+
+    access_token: str
+    refresh_token: str
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header that says who asks."""
+        return {"Authorization": f"Bearer {self.access_token}"}
+
+
+def cookie(answered: Answered) -> Morsel[str]:
+    """Return the cookie that an answer sets."""
+    return SimpleCookie(answered.headers["Set-Cookie"])["refreshToken"]
+
+
+def visit(answered: Answered) -> Visit:
+    """Return what a login or refresh that succeeded gave."""
+    assert answered.status == 200, answered
+    return Visit(answered.body["access_token"], cookie(answered).value)
+
+
+async def sign_up(house: House, **changes: Any) -> int:
+    """Make an account, Anna's if nothing else is said; return its id."""
+    signed_up = await house.post("/v1/auth/signup", ANNA | changes)
+    assert signed_up.status == 201, signed_up
+    return int(signed_up.body["id"])
+
+
+async def log_in(house: House, path: str = "/v1/auth/login", **changes: str) -> Visit:
+    """Log in, as Anna if nothing else is said."""
+    given = {name: ANNA[name] for name in ("email", "password")} | changes
+    return visit(await house.post(path, given))
+
+
+async def refresh(house: House, refresh_token: str, path: str = "/v1/auth/refresh", **headers: str) -> Answered:
+    """Send the cookie to where it is taken for the next one."""
+    return await house.post(path, headers={"Cookie": f"refreshToken={refresh_token}", **headers})
+
+
+@asynccontextmanager
+async def opened(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection]:
+    """Look into the database, or change what the ingress would not, a statement at a time."""
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        yield connection

@@ -1,0 +1,300 @@
+"""Staying logged in: a cookie is good for one use, a copied one ends the login, a lost answer does not."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import jwt
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from ingress.database import Database
+from ingress.refresh import RefreshTokens
+from storage import accounts, refresh_tokens
+from storage.settings import DatabaseSettings
+from tests.ingress.conftest import JWT_KEY, ingress_settings, running
+from tests.ingress.house import House
+from tests.ingress.people import Visit, cookie, log_in, opened, refresh, sign_up, visit
+from tests.support.waiting import wait_until
+from topics.settings import KafkaSettings
+
+WEEK_SECONDS = 7 * 24 * 3600
+
+
+@pytest.fixture
+async def sql(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection]:
+    """The database."""
+    async with opened(database) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def anna(house: House) -> Visit:
+    """Anna, who has just logged in."""
+    await sign_up(house)
+    return await log_in(house)
+
+
+async def pass_time(sql: psycopg.AsyncConnection, seconds: int) -> None:
+    """Let all that the table tells of have happened so much earlier."""
+    await sql.execute(
+        """update refresh_token
+           set used_at = used_at - %(by)s, expires_at = expires_at - %(by)s, created_at = created_at - %(by)s""",
+        {"by": timedelta(seconds=seconds)},
+    )
+
+
+async def kept(sql: psycopg.AsyncConnection) -> tuple[int, int, int]:
+    """Return how many families are kept, how many tokens, and how many of these are still to be used."""
+    rows = await sql.execute(
+        "select count(distinct family), count(*), count(*) filter (where used_at is null) from refresh_token"
+    )
+    counts: tuple[int, int, int] | None = await rows.fetchone()
+    assert counts is not None
+    return counts
+
+
+@pytest.mark.parametrize("mount", ["/v1", "/v2", ""])
+async def test_the_cookie_goes_to_our_own_pages_browsers_and_nowhere_else(house: House, mount: str) -> None:
+    await sign_up(house)
+    given = {"email": "anna@example.com", "password": "correct horse"}
+    logged_in = await house.post(f"{mount}/auth/login", given)
+    token = cookie(logged_in).value
+    flags = "HttpOnly; Secure; SameSite=Strict"
+    wanted = f"refreshToken={token}; Path={mount}/auth; {flags}; Max-Age={WEEK_SECONDS}"
+    assert logged_in.headers.getall("Set-Cookie") == [wanted]
+    assert (len(token), logged_in.headers["Cache-Control"]) == (43, "no-store")
+
+    refreshed = await refresh(house, token, f"{mount}/auth/refresh")
+    wanted = f"refreshToken={visit(refreshed).refresh_token}; Path={mount}/auth; {flags}; Max-Age={WEEK_SECONDS}"
+    assert refreshed.headers.getall("Set-Cookie") == [wanted]
+    assert refreshed.headers["Cache-Control"] == "no-store"
+
+    refused = await refresh(house, "A" * 43, f"{mount}/auth/refresh")
+    assert (refused.status, refused.body) == (401, {"detail": "log in again"})
+    assert refused.headers.getall("Set-Cookie") == [f"refreshToken=; Path={mount}/auth; {flags}; Max-Age=0"]
+
+
+async def test_each_refresh_gives_a_new_cookie_and_an_access_token_that_works(house: House, anna: Visit) -> None:
+    seen = {anna.refresh_token}
+    now = anna
+    for number in range(1, 4):
+        now = visit(await refresh(house, now.refresh_token))
+        seen.add(now.refresh_token)
+        assert len(seen) == number + 1
+        assert (await house.get("/v1/users/profile", headers=now.bearer)).body["name"] == "Anna"
+
+
+async def test_a_refresh_gives_the_roles_as_they_stand(house: House, anna: Visit, sql: psycopg.AsyncConnection) -> None:
+    await sql.execute("update app_user set roles = '{GUEST,HOTEL_MANAGER}' where name = 'Anna'")
+    now = visit(await refresh(house, anna.refresh_token))
+    claims = jwt.decode(now.access_token, JWT_KEY, algorithms=["HS256"], audience="innkeeper")
+    assert claims["roles"] == ["GUEST", "HOTEL_MANAGER"]
+
+
+async def test_a_refresh_token_opens_no_door_by_itself(house: House, anna: Visit) -> None:
+    for path in ("/v1/users/profile", "/v1/users/guests"):
+        headers = {"Authorization": f"Bearer {anna.refresh_token}", "Cookie": f"refreshToken={anna.refresh_token}"}
+        assert (await house.get(path, headers=headers)).status == 401
+    assert (await house.post("/v1/auth/refresh", headers=anna.bearer)).status == 401
+    assert (await refresh(house, anna.access_token)).status == 401
+
+
+async def test_only_hashes_of_tokens_are_kept(house: House, anna: Visit, sql: psycopg.AsyncConnection) -> None:
+    now = visit(await refresh(house, anna.refresh_token))
+    rows = await (await sql.execute("select token_hash, refresh_token::text from refresh_token")).fetchall()
+    tokens = [anna.refresh_token, now.refresh_token]
+    assert {bytes(row[0]) for row in rows} == {hashlib.sha256(token.encode()).digest() for token in tokens}
+    assert not any(token in row[1] or token.encode().hex() in row[1] for token in tokens for row in rows)
+
+
+async def test_who_lost_the_answer_gets_it_again(house: House, anna: Visit, sql: psycopg.AsyncConnection) -> None:
+    first = visit(await refresh(house, anna.refresh_token))
+    await pass_time(sql, 9)
+    again = visit(await refresh(house, anna.refresh_token))
+    assert again.refresh_token == first.refresh_token
+    assert (await house.get("/v1/users/profile", headers=again.bearer)).status == 200
+    visit(await refresh(house, again.refresh_token))
+
+
+async def test_fifty_windows_that_refresh_at_once_stay_one_line(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection
+) -> None:
+    answers = await asyncio.gather(*(refresh(house, anna.refresh_token) for _ in range(50)))
+    assert len({visit(answered).refresh_token for answered in answers}) == 1
+    assert await kept(sql) == (1, 2, 1)
+    visit(await refresh(house, visit(answers[0]).refresh_token))
+
+
+async def test_a_window_that_was_slow_gets_the_cookie_that_the_others_have(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection
+) -> None:
+    now = anna
+    for _ in range(4):
+        now = visit(await refresh(house, now.refresh_token))
+    slow = visit(await refresh(house, anna.refresh_token))
+    assert slow.refresh_token == now.refresh_token
+    assert await kept(sql) == (1, 5, 1)
+
+
+async def test_a_token_that_was_copied_ends_the_login_for_all_who_have_it(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = await log_in(house)
+    now = visit(await refresh(house, anna.refresh_token))
+    await pass_time(sql, 11)
+
+    with caplog.at_level(logging.WARNING, "ingress.refresh"):
+        copied = await refresh(house, anna.refresh_token)
+    assert (copied.status, cookie(copied)["max-age"]) == (401, "0")
+    assert (await refresh(house, now.refresh_token)).status == 401
+
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert "used twice" in told
+    assert not any(secret in told for secret in (anna.refresh_token, now.refresh_token, "nna@example"))
+    visit(await refresh(house, elsewhere.refresh_token))
+
+
+async def test_a_thief_who_hurries_on_within_the_grace_is_found_out_all_the_same(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection
+) -> None:
+    thief = anna
+    for _ in range(6):
+        thief = visit(await refresh(house, thief.refresh_token))
+    assert (await refresh(house, anna.refresh_token)).status == 401
+    assert (await refresh(house, thief.refresh_token)).status == 401
+    assert await kept(sql) == (0, 0, 0)
+
+
+async def test_a_thief_within_the_grace_shares_the_line_and_is_found_out_at_the_next_use(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection
+) -> None:
+    owner = visit(await refresh(house, anna.refresh_token))
+    thief = visit(await refresh(house, anna.refresh_token))
+    await pass_time(sql, 1800)
+    thief = visit(await refresh(house, thief.refresh_token))
+    await pass_time(sql, 60)
+    assert (await refresh(house, owner.refresh_token)).status == 401
+    assert (await refresh(house, thief.refresh_token)).status == 401
+
+
+async def test_a_login_that_nobody_used_for_a_week_is_over(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection
+) -> None:
+    await pass_time(sql, WEEK_SECONDS - 60)
+    now = visit(await refresh(house, anna.refresh_token))
+    await pass_time(sql, WEEK_SECONDS - 60)
+    now = visit(await refresh(house, now.refresh_token))
+    await pass_time(sql, WEEK_SECONDS + 1)
+    assert (await refresh(house, now.refresh_token)).status == 401
+
+
+async def test_tokens_that_are_too_old_are_not_kept(house: House, anna: Visit, sql: psycopg.AsyncConnection) -> None:
+    await refresh(house, anna.refresh_token)
+    await pass_time(sql, WEEK_SECONDS + 1)
+    assert await kept(sql) == (1, 2, 1)
+    now = await log_in(house)
+    assert await kept(sql) == (1, 1, 1)
+
+    now = visit(await refresh(house, now.refresh_token))
+    await sql.execute("update refresh_token set expires_at = now() where used_at is not null")
+    visit(await refresh(house, now.refresh_token))
+    assert await kept(sql) == (1, 2, 1)
+
+
+async def test_a_new_signing_key_ends_no_login_that_is_not_about_to_be_refreshed(
+    house: House, anna: Visit, kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    elsewhere = await log_in(house)
+    await refresh(house, elsewhere.refresh_token)
+    settings = ingress_settings(jwt_secret_key=SecretStr("tomorrow's key that only tests know, as long"))
+    async with running(settings, kafka_settings, database) as tomorrow:
+        visit(await refresh(tomorrow, anna.refresh_token))
+        # What was given for this one cannot be made again: it might as well be a thief's.
+        assert (await refresh(tomorrow, elsewhere.refresh_token)).status == 401
+
+
+@pytest.mark.parametrize("token", ["", "A" * 43, "A" * 42, "A" * 4000, "ä" * 43, '"', "a.b.c", "%00", "A" * 42 + "="])
+async def test_a_cookie_that_was_never_given_is_refused_and_logs_nobody_out(house: House, token: str) -> None:
+    refused = await refresh(house, token)
+    assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+    left = await house.post("/v1/auth/logout", headers={"Cookie": f"refreshToken={token}"})
+    assert left.status == 204
+
+
+async def test_without_a_cookie_nobody_is_logged_in(house: House) -> None:
+    assert (await house.post("/v1/auth/refresh")).status == 401
+    left = await house.post("/v1/auth/logout")
+    assert (left.status, left.body, cookie(left)["max-age"]) == (204, None, "0")
+
+
+@pytest.mark.parametrize("uses", [0, 1])
+async def test_logging_out_ends_this_login_whichever_of_its_cookies_says_so(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection, uses: int
+) -> None:
+    elsewhere = await log_in(house)
+    now = anna
+    for _ in range(uses):
+        now = visit(await refresh(house, now.refresh_token))
+    left = await house.post("/v1/auth/logout", headers={"Cookie": f"refreshToken={anna.refresh_token}"})
+    assert (left.status, left.body) == (204, None)
+    assert left.headers["Set-Cookie"] == "refreshToken=; Path=/v1/auth; HttpOnly; Secure; SameSite=Strict; Max-Age=0"
+    assert (await refresh(house, now.refresh_token)).status == 401
+    assert await kept(sql) == (1, 1, 1)
+    visit(await refresh(house, elsewhere.refresh_token))
+
+
+async def test_logging_out_everywhere_ends_all_logins_of_ones_own(house: House, anna: Visit) -> None:
+    elsewhere = await log_in(house)
+    await sign_up(house, email="bo@example.com", name="Bo")
+    bo = await log_in(house, email="bo@example.com")
+    left = await house.post("/v1/auth/logout-all", headers=anna.bearer)
+    assert (left.status, cookie(left)["max-age"]) == (204, "0")
+    for gone in (anna, elsewhere):
+        assert (await refresh(house, gone.refresh_token)).status == 401
+    visit(await refresh(house, bo.refresh_token))
+    assert (await house.post("/v1/auth/logout-all")).status == 401
+
+
+async def test_a_page_of_another_site_neither_refreshes_nor_logs_out(house: House, anna: Visit) -> None:
+    foreign = {"Cookie": f"refreshToken={anna.refresh_token}", "Sec-Fetch-Site": "cross-site"}
+    for path in ("/v1/auth/refresh", "/v1/auth/logout"):
+        refused = await house.post(path, headers=foreign)
+        assert (refused.status, refused.body) == (403, {"detail": "not from another site"})
+        assert "Set-Cookie" not in refused.headers
+    visit(await refresh(house, anna.refresh_token, **{"Sec-Fetch-Site": "same-origin"}))
+
+
+@pytest.mark.parametrize("where", ["here", "everywhere"])
+async def test_a_login_that_ends_keeps_nothing_of_what_was_just_being_added(
+    database: DatabaseSettings, sql: psycopg.AsyncConnection, where: str
+) -> None:
+    # Given Anna, whose token is being taken for the next one, which is not committed yet,
+    await sql.execute("insert into app_user (email, password_hash) values ('anna@example.com', 'x')")
+    ledger = Database(database, pool_size=2)
+    logins = RefreshTokens(ledger, ingress_settings())
+    begun = await logins.begin(1)
+    assert begun is not None
+    old = hashlib.sha256(begun.refresh_token.encode()).digest()
+    async with ledger.writing() as connection:
+        await accounts.lock(connection, 1)
+        line = await refresh_tokens.line_of(connection, old)
+        assert line is not None
+        await refresh_tokens.mark_used(connection, old, b"salt")
+        await refresh_tokens.add(connection, b"new", line, logins.lifetime)
+        # when she logs out,
+        leaving = asyncio.create_task(logins.end(begun.refresh_token) if where == "here" else logins.end_all(1))
+        await wait_until(lambda: _somebody_waits(sql), message="nobody waited for the account")
+
+    # then that waits, and nothing is left.
+    await leaving
+    assert await kept(sql) == (0, 0, 0)
+    await ledger.close()
+
+
+async def _somebody_waits(sql: psycopg.AsyncConnection) -> bool:
+    waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    return await (await sql.execute(waiting)).fetchone() is not None
