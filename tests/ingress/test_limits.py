@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis as Client
 
+from ingress import redis_link
 from ingress.limits import Buckets, Policy
 from ingress.recent import MOST_KEYS, Recent
 from ingress.redis_link import PATIENCE_SECONDS, RedisLink
@@ -252,10 +253,20 @@ async def test_two_ingresses_are_one_limit(redis_server: Redis) -> None:
 
 
 async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
-    redis_server: Redis, caplog: pytest.LogCaptureFixture
+    redis_server: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "ingress")
+    monkeypatch.setattr(redis_link, "_LOOK_AGAIN_SECONDS", 0.05)
+    looks = 0
     async with linked(redis_server.url) as link:
+        find = link._find
+
+        async def counted() -> None:
+            nonlocal looks
+            looks += 1
+            await find()
+
+        monkeypatch.setattr(link, "_find", counted)
         buckets = Buckets(USER, link)
         for _ in range(BURST):
             await buckets.check(7)
@@ -264,6 +275,7 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
         await redis_server.kill()
         assert [(await buckets.check(7)).remaining for _ in range(3)] == [19, 18, 17]
         assert not link.ready
+        await wait_until(lambda: looks > 3, message="it does not look for Redis")
         await redis_server.start()
         await wait_until(lambda: link.ready, message="Redis was not found again")
         # It was started anew and knows nothing, not even our script.
