@@ -142,8 +142,7 @@ def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings
 def _redis(settings: IngressSettings) -> "RedisLink | None":
     if settings.redis_url is None:
         return None
-    # Its client takes 7 MB, which who needs no Redis does not spend.
-    from ingress.redis_link import RedisLink  # noqa: PLC0415
+    from ingress.redis_link import RedisLink  # noqa: PLC0415 - its client takes 7 MB: not for who has no Redis
 
     return RedisLink(settings.redis_url.get_secret_value())
 

@@ -46,7 +46,7 @@ class Server:
         for part in sent:
             writer.write(part)
             await writer.drain()
-        dripping = asyncio.create_task(_drip(writer, then_every_tenth))
+        dripping = _Dripping(writer, then_every_tenth)
         came = b""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -55,15 +55,26 @@ class Server:
         except ConnectionResetError:
             """Closed while we were still sending: that is one way to end."""
         finally:
-            dripping.cancel()
+            dripping.end()
             writer.close()
         return came
 
 
-async def _drip(writer: asyncio.StreamWriter, drop: bytes) -> None:
-    while drop:
-        await asyncio.sleep(0.1)
-        writer.write(drop)
+class _Dripping:
+    """Writes the same few bytes every tenth of a second."""
+
+    def __init__(self, writer: asyncio.StreamWriter, drop: bytes) -> None:
+        self._writer = writer
+        self._drop = drop
+        self._next = asyncio.get_running_loop().call_later(0.1, self._write)
+
+    def _write(self) -> None:
+        self._writer.write(self._drop)
+        self._next = asyncio.get_running_loop().call_later(0.1, self._write)
+
+    def end(self) -> None:
+        """Write no more."""
+        self._next.cancel()
 
 
 async def _length(request: web.Request) -> Answer:
