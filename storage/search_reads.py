@@ -85,11 +85,11 @@ async def progress(connection: AsyncConnection, topic: str) -> dict[int, Seen]:
     """Return how far the nights have come, by partition; `topic` is the events' name on the broker."""
     rows = await connection.execute(
         select(LogCursor.partition, LogCursor.incarnation, TopicIncarnation.broker_id, LogCursor.sequence)
-        .distinct(LogCursor.partition)
         .join(TopicIncarnation, TopicIncarnation.id == LogCursor.incarnation)
         .where(LogCursor.consumer == CONSUMER, LogCursor.topic == topic)
-        .order_by(LogCursor.partition, LogCursor.incarnation.desc())
+        .order_by(LogCursor.incarnation)
     )
+    # Of several lives of the topic the last one counts.
     return {row.partition: Seen(row.incarnation, row.broker_id, row.sequence) for row in rows}
 
 

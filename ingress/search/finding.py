@@ -28,7 +28,7 @@ def find(place: Place, nights: Nights, wanted: HotelSearch, after: InOrder | Non
         inside = distances_m <= wanted.near.km * 1000
         chosen, distances_m = chosen[inside], distances_m[inside]
     if not len(chosen):
-        return Found((), more=False)
+        return Found([], more=False)
     return _Offers(place, nights, wanted, chosen, distances_m).page(after)
 
 

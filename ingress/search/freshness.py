@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingress.database import Database
-from ingress.problems import unavailable
+from ingress.problems import Problem
 from ingress.search.words import Found, HotelSearch, InOrder, StartedAnew
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Freshness:
         while (copy := await self._present()) is not None and self._as_of < needed:
             await self._refresh(copy)
         if copy is None:
-            raise unavailable("the search", retry_after_seconds=2)
+            raise Problem(503, "the hotels are still being read; try again", headers={"Retry-After": "2"})
         return copy
 
     async def _present(self) -> "Copy | None":

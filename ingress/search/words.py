@@ -1,6 +1,5 @@
 """What a search asks for, and what it finds, whoever looks for it."""
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -91,7 +90,7 @@ class Hit(NamedTuple):
 class Found(NamedTuple):
     """One page of hits in order, and whether there are more."""
 
-    hits: Sequence[Hit]
+    hits: list[Hit]
     more: bool
 
 

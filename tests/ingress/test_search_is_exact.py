@@ -1,0 +1,91 @@
+"""Any search finds what one SQL query over hotels, rooms and the ledger's inventory finds, whatever happened before."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+
+from benchmarks.search.reference import Reference
+from ingress.database import Database
+from ingress.search import freshness
+from ingress.search.freshness import Freshness
+from ingress.search.words import Found, HotelSearch, InOrder
+from storage.settings import DatabaseSettings
+from tests.ingress.market import TOPIC, open_market
+
+HOTELS = 25
+ROUNDS = 5
+SEARCHES = 40
+
+
+@pytest.fixture
+async def pool(database: DatabaseSettings) -> AsyncIterator[Database]:
+    """An ingress's connections."""
+    pool = Database(database, pool_size=2)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def ours(pool: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Freshness]:
+    """A copy that each search finds as fresh as the database."""
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
+    ours = Freshness(pool, TOPIC)
+    keeping = asyncio.create_task(ours.run())
+    yield ours
+    keeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeping
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_search_finds_what_the_ledger_has(
+    seed: int, ours: Freshness, pool: Database, database: DatabaseSettings
+) -> None:
+    reference = Reference(pool)
+    found = 0
+    async with open_market(database, seed, hotels=HOTELS) as market:
+        for _ in range(ROUNDS):
+            await market.happen(120)
+            await market.describe_anew()
+            for _ in range(SEARCHES):
+                wanted = market.search()
+                hits = await ours.find(wanted, None)
+                assert hits == await reference.find(wanted, None), wanted
+                found += len(hits.hits)
+    assert found > ROUNDS * SEARCHES / 3, "searches should find something"
+
+
+@pytest.mark.parametrize("seed", range(3, 5))
+async def test_pages_and_cursors_lead_to_every_hit_once(
+    seed: int, ours: Freshness, pool: Database, database: DatabaseSettings
+) -> None:
+    async with open_market(database, seed, hotels=HOTELS) as market:
+        await market.happen(500)
+        for _ in range(SEARCHES):
+            wanted = market.search()
+            whole = (await ours.find(wanted.model_copy(update={"limit": 100}), None)).hits
+            for finder in (ours, Reference(pool)):
+                assert await by_pages(finder, wanted) == whole
+                assert await by_cursors(finder, wanted) == whole
+
+
+async def by_pages(finder: Freshness | Reference, wanted: HotelSearch) -> list[object]:
+    hits: list[object] = []
+    found, page = Found([], more=True), 0
+    while found.more:
+        page += 1
+        found = await finder.find(wanted.model_copy(update={"page": page}), None)
+        hits += found.hits
+    return hits
+
+
+async def by_cursors(finder: Freshness | Reference, wanted: HotelSearch) -> list[object]:
+    wanted = wanted.model_copy(update={"cursor": "any"})
+    found = await finder.find(wanted.model_copy(update={"cursor": None}), None)
+    hits: list[object] = list(found.hits)
+    while found.more:
+        found = await finder.find(wanted, InOrder(found.hits[-1].key, found.hits[-1].hotel.id))
+        hits += found.hits
+    return hits
