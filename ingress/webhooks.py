@@ -76,7 +76,7 @@ class Webhooks:
         answers={200: Received, 400: Reply(Problems, "Stripe did not sign this, or it is no JSON.")},
         example=Example(
             headers={"Stripe-Signature": "t=1766000000,v1=signature"},
-            body={"id": "evt_1", "type": "charge.updated", "data": {"object": {"id": "ch_1"}}},
+            body={"id": "evt_1", "type": "charge.updated", "livemode": False, "data": {"object": {"id": "ch_1"}}},
         ),
         limited=False,
         service=True,
