@@ -8,6 +8,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from ingress.addresses import Addresses
+from ingress.admin_hotels import AdminHotels
+from ingress.admin_inventory import AdminInventory
+from ingress.admin_rooms import AdminRooms
 from ingress.auth import Auth
 from ingress.bodies import BODY_SECONDS, LARGEST_BODY_BYTES
 from ingress.booking_ids import BookingIds
@@ -20,6 +23,7 @@ from ingress.health import Health
 from ingress.hotels import Hotels, Rooms
 from ingress.limits import Limits
 from ingress.login_delays import LoginDelays
+from ingress.nights import Nights
 from ingress.operations import mounted, operations_of
 from ingress.origins import allowing
 from ingress.owners import Owners
@@ -28,6 +32,8 @@ from ingress.passwords import Passwords
 from ingress.problems import answer_problems
 from ingress.refresh import RefreshTokens
 from ingress.reports import Reports
+from ingress.search.freshness import Freshness
+from ingress.search.operation import Search
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from ingress.users import Users
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
 
 DATABASE: Final = web.AppKey("DATABASE", Database)
 BROKER: Final = web.AppKey("BROKER", Broker)
+FRESHNESS: Final = web.AppKey("FRESHNESS", Freshness)
 WAITERS: Final = web.AppKey("WAITERS", Waiters)
 TOKENS: Final = web.AppKey("TOKENS", Tokens)
 PASSWORDS: Final = web.AppKey("PASSWORDS", Passwords)
@@ -78,6 +85,7 @@ def create_app(
     app[PASSWORDS] = Passwords(
         rounds=settings.bcrypt_rounds, threads=settings.password_threads, queue=settings.password_queue
     )
+    app[FRESHNESS] = Freshness(app[DATABASE], kafka.topic(BOOKING_EVENTS))
     app[BOOKING_IDS] = _booking_ids(settings)
     app[BODY_SECONDS] = settings.body_seconds
     app[ADDRESSES] = Addresses(settings.trusted_networks)
@@ -87,7 +95,7 @@ def create_app(
     _route(app, settings, kafka, limits)
 
     async def lifetimes(app: web.Application) -> AsyncIterator[None]:
-        running = [app[BROKER].run(), app[WAITERS].run()]
+        running = [app[BROKER].run(), app[WAITERS].run(), app[FRESHNESS].run()]
         if redis is not None:
             running.append(redis.run())
         parts = [asyncio.create_task(part) for part in running]
@@ -124,13 +132,18 @@ def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings
         delays=app[LOGIN_DELAYS],
         addresses=app[ADDRESSES],
     )
+    nights = Nights(owners)
     areas: list[object] = [
         auth,
         Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
         Hotels(app[DATABASE]),
+        Search(app[FRESHNESS]),
         bookings,
         BookingLists(app[DATABASE]),
         Reports(app[DATABASE]),
+        AdminHotels(app[DATABASE], nights),
+        AdminRooms(app[DATABASE], nights),
+        AdminInventory(app[DATABASE], nights),
         Webhooks(kafka, app[BROKER], settings.webhook_secrets),
         Health(app[DATABASE], app[BROKER], app[WAITERS]),
     ]

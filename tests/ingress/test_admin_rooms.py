@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from ingress import nights
@@ -140,16 +141,20 @@ async def test_a_room_whose_owner_is_away_is_seen_by_nobody_and_the_same_request
 
     assert (cut_off.status, cut_off.body["reason"]) == (503, "not_decided_yet")
     assert int(cut_off.headers["Retry-After"]) > 0
+    async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
+        found = await connection.execute("select id from room where hotel_id = %s", (hotel_id,))
+        ((room_id,),) = await found.fetchall()
     assert (await manager.ask("GET", f"/hotels/{hotel_id}/rooms")).body == []
+    assert (await manager.ask("GET", f"/hotels/{hotel_id}/rooms/{room_id}")).status == 404
+    assert (await manager.ask("GET", f"/inventory/rooms/{room_id}")).status == 404
     assert (await manager.ask("PATCH", f"/hotels/{hotel_id}/activate")).status == 409
 
     async with deciding(kafka_settings, database) as ledger:
         again = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM)
 
         assert again.status == 201
-        assert await ledger.rows("select id, opening from room where hotel_id = %s", hotel_id) == [
-            (again.body["id"], False)
-        ]
+        assert again.body["id"] == room_id
+        assert await ledger.rows("select id, opening from room where hotel_id = %s", hotel_id) == [(room_id, False)]
         assert await totals(ledger, again.body["id"]) == [(5, 365)]
 
 
