@@ -112,7 +112,13 @@ class TimelineEntry:
 async def room_facts(connection: AsyncConnection, room_ids: Collection[int]) -> dict[int, RoomFacts]:
     """Return the facts of those of the rooms that exist."""
     rows = await connection.execute(
-        select(Room.id.label("room_id"), Room.hotel_id, Room.capacity, Hotel.active.label("hotel_active"), Hotel.time_zone)
+        select(
+            Room.id.label("room_id"),
+            Room.hotel_id,
+            Room.capacity,
+            Hotel.active.label("hotel_active"),
+            Hotel.time_zone,
+        )
         .join(Hotel, Hotel.id == Room.hotel_id)
         .where(
             Room.id == any_(cast(list(room_ids), ARRAY(BigInteger))),

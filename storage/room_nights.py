@@ -64,8 +64,8 @@ async def apply(connection: AsyncConnection, told: Iterable[Told]) -> None:
         return
     await _open(connection, {key: change for key, change in changes.items() if change.opened is not None})
     before = {key: change for key, change in changes.items() if change.opened is None}
-    await _change(connection, {key: change for key, change in before.items() if change.by_a_manager})
-    await _count(connection, {key: change for key, change in before.items() if not change.by_a_manager})
+    await _change(connection, {key: change for key, change in before.items() if change.by_the_hotel})
+    await _count(connection, {key: change for key, change in before.items() if not change.by_the_hotel})
     await _refresh_prices(connection, sorted(key for key, change in changes.items() if change.of_a_price))
 
 
@@ -92,7 +92,7 @@ class _Change:
         return self.price_minor is not None or self.surge_milli is not None or self.closed is not None
 
     @property
-    def by_a_manager(self) -> bool:
+    def by_the_hotel(self) -> bool:
         return self.of_a_price or self.total_count is not None
 
 
