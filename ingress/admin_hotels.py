@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Annotated, Any, Final, Self
 from zoneinfo import available_timezones
 
-import msgspec
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ingress.acceptance import today_at
@@ -52,7 +51,7 @@ _EXAMPLE: Final = {
     "check_out_time": "11:00",
 }
 #: A place in a list by id.
-cursors_by_id: Final = Cursors(tuple[Annotated[int, msgspec.Meta(ge=0, le=LARGEST_ID)]])
+cursors_by_id: Final = Cursors(tuple[Annotated[int, Field(ge=0, le=LARGEST_ID)]])
 
 
 @lru_cache(1)
