@@ -127,12 +127,13 @@ def _wait_for(settings: DatabaseSettings, seconds: float) -> None:
 
 
 def _audited(*, holds: bool) -> Report:
+    kafka = _kafka()
     bar = Progress(TextColumn("reading events"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=says)
     with bar:
         task = bar.add_task("", total=None)
         return asyncio.run(
             audit(
-                _kafka(),
+                kafka,
                 DatabaseSettings(),
                 holds=holds,
                 progress=lambda read, to_read: bar.update(task, completed=read, total=to_read),

@@ -21,6 +21,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.api import Request
+from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from topics.catalogue import CATALOGUE, Topic
 from topics.metadata import DescribeTopicsRequest
@@ -37,7 +38,7 @@ _REFUSAL_MS: Final = 5_000
 
 
 class TopicsFailed(Exception):
-    """The broker refused a request about our topics, in its own words."""
+    """The broker refused a request about our topics or groups, in its own words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +114,15 @@ async def partition_counts(settings: KafkaSettings, names: Collection[str]) -> d
     """Return the number of partitions of each topic that exists. Raises as `topic_ids`."""
     async with open_admin(settings) as admin:
         return {name: state.partitions for name, state in (await admin.describe(names)).items()}
+
+
+async def check_group(settings: KafkaSettings, group: str) -> None:
+    """Return when the broker knows who coordinates the consumer group, and lets us speak with it. Raises as `create`.
+
+    A client that joins a group it has no right to waits for ever without a word.
+    """
+    async with open_admin(settings) as admin:
+        await admin.check_group(group)
 
 
 async def delete(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE) -> None:
@@ -241,6 +251,11 @@ class Admin:
             _raise_for(error, name, message)
             found[name] = {key: value for key, value, *_ in entries if value is not None}
         return found
+
+    async def check_group(self, group: str) -> None:
+        """Ask who coordinates the consumer group. Raises TopicsFailed: nobody yet, or we may not know."""
+        response = await self._ask(FindCoordinatorRequest(group, 0))
+        _raise_for(response.error_code, group, None)
 
     async def _leaderless(self, names: Collection[str]) -> set[str]:
         response = await self._ask(DescribeTopicsRequest(names))

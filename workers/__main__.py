@@ -60,7 +60,7 @@ def projections(name: Name = None) -> None:
 
 @cli.command()
 def expiry(name: Name = None) -> None:
-    """Send ExpireHold for every hold whose time is over; one of several does it, the others stand by."""
+    """End holds whose time is over, and keep a year of nights on sale; one of several does it, the others stand by."""
     from workers.expiry import run
 
     _configure_logging()
@@ -83,7 +83,7 @@ def _run(build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | N
     role = build(kafka, database)
     try:
         # Faust itself gives up when there is no broker at its start.
-        asyncio.run(wait_for_topics(kafka, role.topics))
+        asyncio.run(wait_for_topics(kafka, role.topics, kafka.group(role.name)))
     except Stopped as error:
         stop_hard(error)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())

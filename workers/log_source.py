@@ -31,8 +31,8 @@ class Bounds(NamedTuple):
     end: int
 
 
-async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic]) -> None:
-    """Return when the broker answers and has the topics: whoever starts before them waits.
+async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic], group: str) -> None:
+    """Return when the broker answers, has the topics, and lets us into the group: whoever starts before them waits.
 
     Raises:
         Stopped: a topic is not as the catalogue has it, in a way that would lose records.
@@ -44,6 +44,7 @@ async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic]) -> N
             async with asyncio.timeout(_ANSWER_SECONDS):
                 missing = set(names).difference(await admin.partition_counts(settings, names))
                 mismatches = [] if missing else await admin.check(settings, topics)
+                await admin.check_group(settings, group)
         except (KafkaError, admin.TopicsFailed, OSError) as error:
             await patience.wait(error)
             continue

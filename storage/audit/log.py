@@ -54,8 +54,8 @@ async def read_log(
         fetch_max_wait_ms=_PATIENT_FETCH_MS,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         await _read(consumer, topic, listener, wanted, patience_seconds=patience_seconds, progress=progress)
     finally:
         await consumer.stop()

@@ -1,0 +1,85 @@
+"""The rights of the roles follow from the catalogue, and the catalogue from what the code does."""
+
+import json
+import shlex
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner
+
+from storage.settings import DatabaseSettings
+from topics.__main__ import app
+from topics.acls import grants
+from topics.catalogue import BOOKING_EVENTS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS, Party
+from topics.settings import KafkaSettings
+from workers import payments, projections, reservations
+from workers.role import Role
+
+OURS = [party for party in Party if party.ours]
+
+
+def rights(role: str, settings: KafkaSettings | None = None) -> dict[tuple[str, str], set[str]]:
+    """What a role may do, by kind and name of the resource."""
+    found = grants(settings or KafkaSettings(_env_file=None))
+    return {(grant.resource, grant.name): set(grant.operations) for grant in found if grant.role == role}
+
+
+def test_the_ingress_alone_may_write_webhooks() -> None:
+    assert STRIPE_WEBHOOKS.written_by == (Party.INGRESS,)
+    assert [role for role in OURS if "Write" in rights(role).get(("topic", "stripe.webhooks"), set())] == ["ingress"]
+
+
+def test_each_role_has_the_rights_of_its_work_and_no_others() -> None:
+    assert rights("reservations") == {
+        ("topic", "booking.commands"): {"Read", "DescribeConfigs"},
+        ("topic", "booking.events"): {"Write", "DescribeConfigs"},
+        ("topic", "dead.letters"): {"Write", "DescribeConfigs"},
+        ("group", "innkeeper-reservations"): {"Read"},
+    }
+    assert rights("expiry") == {("topic", "booking.commands"): {"Write", "DescribeConfigs"}}
+
+
+def test_operators_make_and_read_every_topic_and_write_to_none() -> None:
+    assert rights("operators") == {("topic", topic.name): {"Create", "Read", "DescribeConfigs"} for topic in CATALOGUE}
+
+
+def test_who_is_no_part_of_this_house_gets_its_rights_from_somebody_else() -> None:
+    assert {grant.role for grant in grants(KafkaSettings(_env_file=None))} == set(OURS)
+    assert Party.ANALYTICS in BOOKING_EVENTS.read_by
+
+
+def test_systems_that_share_a_broker_do_not_share_their_rights() -> None:
+    blue = KafkaSettings(_env_file=None, topic_prefix="blue.")
+
+    assert all(name.startswith("blue.") for role in OURS for _, name in rights(role, blue))
+
+
+@pytest.mark.parametrize("build", [reservations.build, payments.build, projections.build])
+def test_the_catalogue_says_what_a_worker_reads(build: Callable[[KafkaSettings, DatabaseSettings], Role]) -> None:
+    role = build(KafkaSettings(_env_file=None), DatabaseSettings(_env_file=None))
+
+    assert set(role.topics) == {topic for topic in CATALOGUE if Party(role.name) in topic.read_by}
+    # An event is never buried; whoever reads anything else buries what it cannot read.
+    assert (Party(role.name) in DEAD_LETTERS.written_by) == any(topic is not BOOKING_EVENTS for topic in role.topics)
+
+
+def test_a_person_gets_the_arguments_of_kafkas_own_tool() -> None:
+    told = CliRunner().invoke(app, ["acls"]).stdout.splitlines()
+
+    expected = (
+        "--add --allow-principal User:ingress --operation Write --operation DescribeConfigs --topic stripe.webhooks"
+    )
+    assert expected in told
+    assert all(shlex.split(line)[0] == "--add" for line in told)
+
+
+def test_a_program_gets_an_object_a_line_with_the_brokers_own_names_of_the_roles() -> None:
+    told = CliRunner().invoke(app, ["acls", "--json", "--principal", "User:CN={role},O=Inn"]).stdout.splitlines()
+
+    assert json.loads(told[0]) == {
+        "principal": "User:CN=ingress,O=Inn",
+        "role": "ingress",
+        "resource": "topic",
+        "name": "booking.commands",
+        "operations": ["Write", "DescribeConfigs"],
+    }
