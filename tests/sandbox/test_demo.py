@@ -4,9 +4,11 @@ import asyncio
 import io
 import os
 import re
+import signal
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,8 +21,10 @@ from sandbox.client import Unexpected
 from sandbox.guest import Guest
 from sandbox.hops import Hops
 from sandbox.kafka import available
+from sandbox.ports import free_port
 
 NO_KAFKA = available()
+README = (Path(__file__).parents[2] / "README.md").read_text()
 TOLD_OVER_HTTP = (
     r"POST /v1/auth/signup: 201",
     r"POST /v1/users/guests: 201",
@@ -33,6 +37,13 @@ TOLD_OVER_HTTP = (
     r"reserved, guests added, payment requested, checkout opened, confirmed",
     r"Sold from [0-9-]{10} to [0-9-]{10}: 1 bookings, 258.00 EUR",
     r"The night of [0-9-]{10} costs 129.00 x 1.250 from now on",
+)
+TOLD_TO_CURL = (
+    r'"email":"grace@example.com"',
+    r'"name":"The Lighthouse"',
+    r'"booking_status":"GUESTS_ADDED".*"guests":\[\{"id":\d+,"name":"Grace"',
+    r'"booking_status":"PAYMENTS_PENDING","session_url":"http',
+    r'"booking_status":"PAYMENTS_PENDING"\}.*"booking_status":"CANCELLED"',
 )
 TOLD_ON_THE_LOG = {
     "booking.commands": [
@@ -54,20 +65,53 @@ TOLD_ON_THE_LOG = {
 
 
 @pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or "")
-async def test_a_newcomer_sees_a_room_booked_paid_and_confirmed(tmp_path: Path) -> None:
+async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of_the_readme(tmp_path: Path) -> None:
+    port = free_port()
+    async with demo(tmp_path, port) as process:
+        told = await _until_it_stays_up(process)
+        assert [pattern for pattern in TOLD_OVER_HTTP if not re.search(pattern, told)] == [], told
+        hops = re.findall(r"([\w.]+), partition \d+, offset \d+: ([\w.]+)", told)
+        assert {name: [kind for topic, kind in hops if topic == name] for name in TOLD_ON_THE_LOG} == TOLD_ON_THE_LOG
+
+        [lines] = re.findall(r"```sh\n(.+?)```", README, re.DOTALL)
+        assert (lines.count("\n"), lines.count("127.0.0.1:8080")) == (10, 1)
+        shell = await asyncio.create_subprocess_exec(
+            *("bash", "-euo", "pipefail", "-c", lines.replace("127.0.0.1:8080", f"127.0.0.1:{port}")),
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        answers, complaints = (each.decode() for each in await shell.communicate())
+    assert (shell.returncode, complaints) == (0, ""), answers + complaints
+    assert [pattern for pattern in TOLD_TO_CURL if not re.search(pattern, answers)] == [], answers
+    assert process.returncode == 0
+
+
+@asynccontextmanager
+async def demo(folder: Path, port: int) -> AsyncIterator[Process]:
+    """Run the demo until the end of the block, and end it as Ctrl-C would."""
     environment = {name: value for name, value in os.environ.items() if name not in {"KAFKA_URL", "DATABASE_URL"}}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sandbox", "demo", "--exit", "--data", str(tmp_path / "demo")),
-        env=environment,
+        *(sys.executable, "-m", "sandbox", "demo", "--port", str(port), "--data", str(folder / "demo")),
+        env=environment | {"PYTHONUNBUFFERED": "1"},
         stdout=PIPE,
-        stderr=PIPE,
     )
-    told, log = (each.decode() for each in await process.communicate())
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        await process.wait()
 
-    assert process.returncode == 0, told + log
-    assert [pattern for pattern in TOLD_OVER_HTTP if not re.search(pattern, told)] == [], told
-    hops = re.findall(r"([\w.]+), partition \d+, offset \d+: ([\w.]+)", told)
-    assert {name: [kind for topic, kind in hops if topic == name] for name in TOLD_ON_THE_LOG} == TOLD_ON_THE_LOG, told
+
+async def _until_it_stays_up(process: Process) -> str:
+    """Return what the demo tells until all is there to be tried."""
+    assert process.stdout is not None
+    told = ""
+    while "Everything stays up" not in told:
+        line = await process.stdout.readline()
+        assert line, f"the demo ended: {told}"
+        told += line.decode()
+    return told
 
 
 async def told_rejected(_: web.Request) -> web.Response:
