@@ -1,8 +1,10 @@
 """The ingress's connections to PostgreSQL: many short reads, few short writes."""
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Any, Final
 
+import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from storage.settings import DatabaseSettings
@@ -23,7 +25,11 @@ class Database:
             # A connection that died while nobody used it is replaced instead of failing a request.
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "innkeeper-ingress"},
+            connect_args={
+                "connect_timeout": _CONNECT_SECONDS,
+                "application_name": "innkeeper-ingress",
+                "async_creator_fn": _connect,
+            },
         )
         # Each statement by itself: no round trips to begin and end what changes nothing.
         self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -39,3 +45,13 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+
+async def _connect(*arguments: Any, **named: Any) -> psycopg.AsyncConnection[Any]:
+    """Open a connection. Who gives up waiting for it leaves none half open: the server keeps those for a minute."""
+    opening = asyncio.ensure_future(psycopg.AsyncConnection.connect(*arguments, **named))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await (await opening).close()
+        raise

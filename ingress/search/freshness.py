@@ -4,7 +4,9 @@ import asyncio
 import importlib
 import logging
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: What was committed so long ago is found by every search.
 FRESH_SECONDS: Final = 0.05
+#: A process that has just started has better things to do than to load the copy, unless somebody searches.
+START_SECONDS: Final = 1.0
 #: How long a search waits for a copy that is being loaded.
 LOAD_SECONDS: Final = 3.0
 _FIRST_PAUSE_SECONDS: Final = 0.2
@@ -39,12 +43,14 @@ class Freshness:
         self._as_of = 0.0
         self._loaded = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._wanted.set()
         self._refreshing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Load the copy, and again whenever it cannot be refreshed any longer, for as long as the process lives."""
         try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), START_SECONDS)
+            self._wanted.set()
             await self._keep_loaded()
         finally:
             if self._refreshing is not None:
@@ -73,7 +79,7 @@ class Freshness:
             Problem: 503, it is still being loaded.
             sqlalchemy.exc.SQLAlchemyError: the database is away.
         """
-        needed = _now() - FRESH_SECONDS
+        needed = time.monotonic() - FRESH_SECONDS
         while (copy := await self._present()) is not None and self._as_of < needed:
             await self._refresh(copy)
         if copy is None:
@@ -87,6 +93,7 @@ class Freshness:
             if not self._copy.covers_today:
                 self._drop()
         if self._copy is None:
+            self._wanted.set()
             try:
                 async with asyncio.timeout(LOAD_SECONDS):
                     await self._loaded.wait()
@@ -97,15 +104,14 @@ class Freshness:
     def _drop(self) -> None:
         self._copy = None
         self._loaded.clear()
-        self._wanted.set()
 
     async def _load(self) -> None:
-        began = _now()
+        began = time.monotonic()
         make: Callable[[str], Copy] = (await asyncio.to_thread(_module_of_copies)).Copy
         copy = make(self._topic)
         async with self._database.writing() as connection:
             await copy.load(connection)
-        log.info("searches are answered from a copy that was loaded in %.1f s", _now() - began)
+        log.info("searches are answered from a copy that was loaded in %.1f s", time.monotonic() - began)
         self._copy, self._as_of = copy, began
         self._wanted.clear()
         self._loaded.set()
@@ -114,10 +120,12 @@ class Freshness:
         """Wait for a refresh that all share: one request that goes away must not end it."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._read(copy))
+            # Nobody may be left to hear of a failure.
+            self._refreshing.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(self._refreshing)
 
     async def _read(self, copy: "Copy") -> None:
-        began = _now()
+        began = time.monotonic()
         try:
             async with self._database.reading() as connection:
                 await copy.refresh(connection)
@@ -135,10 +143,6 @@ def _module_of_copies() -> Any:
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
     return importlib.import_module("ingress.search.copy")
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _short(error: Exception) -> str:

@@ -50,6 +50,15 @@ class Search:
                 "sort": "price",
             }
         ),
+        links={
+            "info": {"hotel_id": "$response.body#/0/id"},
+            "init": {
+                "hotel_id": "$response.body#/0/id",
+                "room_id": "$response.body#/0/room_id",
+                "check_in_date": "$request.query.check_in_date",
+                "check_out_date": "$request.query.check_out_date",
+            },
+        },
     )
     async def search(self, asked: Asked[NoBody, HotelSearch]) -> Answer:
         """Find active hotels with a room type that is free in every night of a stay.

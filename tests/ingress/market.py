@@ -41,6 +41,45 @@ NIGHTS: Final = 30
 HORIZON: Final = (360, 372)
 
 
+class Projection:
+    """Tells events to the read model of nights, as the worker does: with its cursor, in one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._sequences = [0] * PARTITIONS
+
+    async def begin(self) -> None:
+        """Begin a life of the log."""
+        await self._connection.execute(
+            "insert into topic_incarnation (topic, broker_id) values (%s, 'the broker')", (TOPIC,)
+        )
+
+    async def tell(self, events: Sequence[Event]) -> None:
+        """Apply events in their order."""
+        told = []
+        for event in events:
+            partition = event.room_id % PARTITIONS
+            self._sequences[partition] += 1
+            told.append(Told(event, partition, self._sequences[partition]))
+        async with self._connection.transaction():
+            await room_nights.apply(self._connection, told)
+            for partition, sequence in enumerate(self._sequences):
+                await self._connection.execute(
+                    """
+                    insert into log_cursor (consumer, topic, partition, incarnation, sequence)
+                    values ('room_nights', %s, %s, (select max(id) from topic_incarnation), %s)
+                    on conflict (consumer, topic, partition, incarnation) do update set sequence = excluded.sequence
+                    """,
+                    (TOPIC, partition, sequence),
+                )
+
+    async def empty(self) -> None:
+        """Throw everything away, as who rebuilds the read model does; the log is told from its start."""
+        await self._connection.execute("truncate room_night, hotel_min_price")
+        await self._connection.execute("delete from log_cursor where consumer = 'room_nights'")
+        self._sequences = [0] * PARTITIONS
+
+
 class Market:
     """Hotels 1 to `hotels`, with one to three room types each."""
 
@@ -52,13 +91,14 @@ class Market:
         self.hotel_of: dict[int, int] = {}
         self._story = Story()
         self._hotels = hotels
-        self._sequences = [0] * PARTITIONS
+        self._projection = Projection(connection)
         self._bookings: list[UUID] = []
 
     # What hotels say of themselves.
 
     async def describe(self) -> None:
         """Write hotels and rooms as somebody describes them; some are not to be found."""
+        await self._projection.begin()
         chance = self.chance
         for hotel_id in range(1, self._hotels + 1):
             self.currency_of[hotel_id] = chance.choice(CURRENCIES)
@@ -126,26 +166,7 @@ class Market:
             self._story.when(command, at=self._story.now + timedelta(minutes=1))
             events += self._story.answer
         await self._keep({event.room_id for event in events})
-        await self.tell(events)
-
-    async def tell(self, events: Sequence[Event]) -> None:
-        """Apply events to the projection and move its cursor, in one transaction."""
-        told = []
-        for event in events:
-            partition = event.room_id % PARTITIONS
-            self._sequences[partition] += 1
-            told.append(Told(event, partition, self._sequences[partition]))
-        async with self.connection.transaction():
-            await room_nights.apply(self.connection, told)
-            for partition, sequence in enumerate(self._sequences):
-                await self.connection.execute(
-                    """
-                    insert into log_cursor (consumer, topic, partition, incarnation, sequence)
-                    values ('room_nights', %s, %s, 1, %s)
-                    on conflict (consumer, topic, partition, incarnation) do update set sequence = excluded.sequence
-                    """,
-                    (TOPIC, partition, sequence),
-                )
+        await self._projection.tell(events)
 
     def _command(self) -> Command:
         chance = self.chance
@@ -302,7 +323,6 @@ class Market:
 async def open_market(database: DatabaseSettings, seed: int, hotels: int) -> AsyncIterator[Market]:
     """Open a market whose hotels are described and have something on sale."""
     async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        await connection.execute("insert into topic_incarnation (topic, broker_id) values (%s, 'the broker')", (TOPIC,))
         market = Market(connection, seed, hotels)
         await market.describe()
         await market.open()

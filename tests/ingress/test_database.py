@@ -1,0 +1,36 @@
+"""The ingress's connections to PostgreSQL."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import psutil
+
+from ingress.database import Database
+from storage.settings import DatabaseSettings
+
+
+async def test_a_connection_that_nobody_waits_for_any_longer_is_not_left_half_open(database: DatabaseSettings) -> None:
+    pool = Database(database, pool_size=10)
+    open_before = sockets_to(database)
+    given_up: list[BaseException | None] = []
+
+    async def read() -> None:
+        async with pool.reading():
+            pass
+
+    for turns in range(20):
+        reading = asyncio.create_task(read())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reading.cancel()
+        # Kept, with all that they were about, as by somebody who goes on to tell of them.
+        given_up += await asyncio.gather(reading, return_exceptions=True)
+    await pool.close()
+
+    assert any(isinstance(error, asyncio.CancelledError) for error in given_up)
+    assert sockets_to(database) == open_before
+
+
+def sockets_to(database: DatabaseSettings) -> int:
+    port = urlsplit(database.conninfo()).port
+    return sum(bool(one.raddr) and one.raddr.port == port for one in psutil.Process().net_connections("tcp"))

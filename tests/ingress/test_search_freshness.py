@@ -1,0 +1,253 @@
+"""The copy that searches are answered from: as fresh as promised, shared, and made anew when it must be."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from ingress.database import Database
+from ingress.search import copy as copies
+from ingress.search import freshness
+from ingress.search.copy import Copy
+from ingress.search.freshness import Freshness
+from ingress.search.words import HotelSearch, earliest_today
+from storage.settings import DatabaseSettings
+from tests.ingress.market import TOPIC
+from tests.ingress.town import Town, day, open_town
+from tests.support.waiting import wait_until
+
+SEARCH = HotelSearch(city="Porto", check_in_date=day(0), check_out_date=day(2))
+
+
+@pytest.fixture
+async def town(database: DatabaseSettings) -> AsyncIterator[Town]:
+    """A town with a hotel (1) that has a room (1)."""
+    async with open_town(database) as town:
+        await town.rooms(await town.hotel(), 10_000)
+        yield town
+
+
+@pytest.fixture
+async def pool(database: DatabaseSettings) -> AsyncIterator[Database]:
+    """An ingress's connections."""
+    pool = Database(database, pool_size=3)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def ours(town: Town, pool: Database) -> AsyncIterator[Freshness]:
+    """A copy of the town, kept as in an ingress."""
+    async with keeping(pool) as ours:
+        yield ours
+
+
+@asynccontextmanager
+async def keeping(pool: Database) -> AsyncIterator[Freshness]:
+    ours = Freshness(pool, TOPIC)
+    running = asyncio.create_task(ours.run())
+    try:
+        yield ours
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def rooms_left(ours: Freshness) -> int | None:
+    """Return how many rooms a search shows, None when it finds no hotel."""
+    hits = (await ours.find(SEARCH, None)).hits
+    return hits[0].rooms_left if hits else None
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], int]:
+    """Count how often the copy is loaded or refreshed from now on."""
+    method = getattr(Copy, name)
+    calls = []
+
+    async def call(self: Copy, connection: Any) -> None:
+        calls.append(name)
+        await method(self, connection)
+
+    monkeypatch.setattr(Copy, name, call)
+    return lambda: len(calls)
+
+
+async def test_what_is_committed_is_soon_seen_by_every_search(ours: Freshness, town: Town) -> None:
+    assert await rooms_left(ours) == 3
+
+    for left in (2, 1, 0):
+        await town.sell(1)
+        async with asyncio.timeout(5):
+            await wait_until(lambda left=left: _is(ours, left or None))  # type: ignore[misc]
+
+
+async def _is(ours: Freshness, left: int | None) -> bool:
+    return await rooms_left(ours) == left
+
+
+async def test_a_search_sees_what_was_committed_as_long_ago_as_promised(
+    ours: Freshness, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
+    for left in (2, 1):
+        await town.sell(1)
+        assert await rooms_left(ours) == left
+
+
+async def test_searches_at_the_same_time_share_a_refresh_and_one_soon_after_needs_none(
+    ours: Freshness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rooms_left(ours)
+    refreshed = counted(monkeypatch, "refresh")
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
+    searches = [asyncio.create_task(rooms_left(ours)) for _ in range(50)]
+    assert await asyncio.gather(*searches) == [3] * 50
+    # Those that came while one was under way, which may have read before they came, share the next.
+    assert 1 <= refreshed() <= 2
+
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 60.0)
+    before = refreshed()
+    assert await rooms_left(ours) == 3
+    assert refreshed() == before
+
+
+async def test_a_search_that_is_given_up_ends_no_refresh_that_others_wait_for(
+    ours: Freshness, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rooms_left(ours)
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
+    await town.sell(1)
+    impatient, patient = asyncio.create_task(rooms_left(ours)), asyncio.create_task(rooms_left(ours))
+    await asyncio.sleep(0)
+    impatient.cancel()
+
+    assert await patient == 2
+
+
+async def test_a_refresh_that_fails_is_told_to_who_waits_and_made_up_for_by_the_next(
+    ours: Freshness, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
+    await rooms_left(ours)
+    await town.sell(1)
+    await town.describe("hotel", 1, name="Old Mill")
+    with monkeypatch.context() as broken:
+
+        async def fails(*_: Any) -> Any:
+            raise OperationalError("select", {}, Exception("the server is gone"))
+
+        broken.setattr("storage.search_reads.news", fails)
+        with pytest.raises(OperationalError):
+            await rooms_left(ours)
+
+    (hit,) = (await ours.find(SEARCH, None)).hits
+    assert (hit.rooms_left, hit.hotel.name) == (2, "Old Mill")
+
+
+async def test_a_room_that_is_described_after_its_nights_were_opened_is_found_with_them(
+    ours: Freshness, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
+    await rooms_left(ours)
+    hotel = await town.hotel()
+    room = await town.rooms(hotel, 5_000)
+    # As a copy sees it that was loaded in between.
+    nights = (await ours.copy())._nights
+    assert room in nights
+    del nights._rows[room]
+    await town.describe("room", room, type="suite")
+
+    hits = (await ours.find(SEARCH, None)).hits
+
+    assert [(hit.hotel.id, hit.room_type, hit.average_minor) for hit in hits] == [
+        (hotel, "suite", 5_000),
+        (1, "double", 10_000),
+    ]
+
+
+async def test_a_hotel_that_moves_to_another_city_is_found_there_alone(
+    ours: Freshness, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
+    in_bern = SEARCH.model_copy(update={"city": "Bern"})
+    assert (await ours.find(in_bern, None)).hits == []
+    await town.describe("hotel", 1, city="Bern")
+
+    assert (await ours.find(SEARCH, None)).hits == []
+    assert len((await ours.find(in_bern, None)).hits) == 1
+
+
+# When the copy must be made anew.
+
+
+async def test_a_read_model_that_is_rebuilt_is_copied_anew(
+    ours: Freshness, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
+    await town.sell(1)
+    assert await rooms_left(ours) == 2
+    loaded = counted(monkeypatch, "load")
+
+    await town.projection.empty()
+    assert await rooms_left(ours) is None
+    await town.open(1, 9_000, total=7)
+
+    assert await rooms_left(ours) == 7
+    assert loaded() >= 1
+
+
+async def test_another_life_of_the_log_is_copied_anew(
+    ours: Freshness, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
+    assert await rooms_left(ours) == 3
+    loaded = counted(monkeypatch, "load")
+
+    await town.projection.begin()
+    await town.sell(1)
+
+    assert await rooms_left(ours) == 2
+    assert loaded() == 1
+
+
+async def test_a_copy_whose_days_run_out_serves_until_the_next_is_there(
+    town: Town, pool: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = counted(monkeypatch, "load")
+    async with keeping(pool) as ours:
+        with monkeypatch.context() as weeks_ago:
+            weeks_ago.setattr(copies, "earliest_today", lambda: earliest_today() - timedelta(days=20))
+            old = await ours.copy()
+        assert old.nearly_over
+        assert old.covers_today
+        assert await rooms_left(ours) == 3
+
+        async def is_replaced() -> bool:
+            return await ours.copy() is not old
+
+        await wait_until(is_replaced)
+        assert await rooms_left(ours) == 3
+        assert loaded() == 2
+
+
+async def test_a_copy_whose_days_have_run_out_serves_no_longer(
+    town: Town, pool: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with keeping(pool) as ours:
+        with monkeypatch.context() as a_month_ago:
+            a_month_ago.setattr(copies, "earliest_today", lambda: earliest_today() - timedelta(days=30))
+            module = freshness._module_of_copies()
+            old = module.Copy(TOPIC)
+            async with pool.writing() as connection:
+                await old.load(connection)
+        ours._copy = old
+        ours._loaded.set()
+
+        last = SEARCH.model_copy(update={"check_in_date": day(330), "check_out_date": day(360)})
+        assert (await ours.find(last, None)).hits == []
+        assert await ours.copy() is not old

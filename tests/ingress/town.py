@@ -1,0 +1,108 @@
+"""A town with hotels of which every detail is known, on sale through the real projection."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from storage.settings import DatabaseSettings
+from tests.ingress.house import TODAY
+from tests.ingress.market import Projection
+from topics.events import BookingReserved, InventoryChanged, InventoryOpened
+
+#: Nights are numbered from this day on, which is neither past nor far away for any hotel.
+FIRST: Final = TODAY + timedelta(days=30)
+
+
+def day(number: int) -> date:
+    """Return the day of a night."""
+    return FIRST + timedelta(days=number)
+
+
+class Town:
+    """Hotels and rooms, and the events that open and change their nights."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+        self.projection = Projection(connection)
+        self._hotel_of: dict[int, int] = {}
+        self._stays = 0
+
+    async def hotel(self, **facts: Any) -> int:
+        """Describe a hotel; return its id."""
+        told = {"name": "Mill", "city": "Porto", "currency": "EUR", "active": True} | facts
+        return await self._insert("hotel", told)
+
+    async def room(self, hotel_id: int, **facts: Any) -> int:
+        """Describe a room type without any nights; return its id."""
+        told = {"hotel_id": hotel_id, "type": "double", "base_price_minor": 1, "total_count": 1, "capacity": 2} | facts
+        room_id = await self._insert("room", told)
+        self._hotel_of[room_id] = hotel_id
+        return room_id
+
+    async def rooms(self, hotel_id: int, price_minor: int, nights: int = 10, total: int = 3, **facts: Any) -> int:
+        """Describe a room type whose first nights are on sale; return its id."""
+        room_id = await self.room(hotel_id, **facts)
+        await self.open(room_id, price_minor, nights=nights, total=total)
+        return room_id
+
+    async def open(self, room_id: int, price_minor: int, *, first: int = 0, nights: int = 10, total: int = 3) -> None:
+        """Put nights on sale."""
+        await self.projection.tell(
+            [
+                InventoryOpened(
+                    room_id=room_id,
+                    hotel_id=self._hotel_of[room_id],
+                    first_night=day(first),
+                    end_night=day(first + nights),
+                    total_count=total,
+                    price_minor=price_minor,
+                    currency="EUR",
+                )
+            ]
+        )
+
+    async def change(self, room_id: int, *nights: int, **values: Any) -> None:
+        """Change nights as a manager does."""
+        changed = InventoryChanged(room_id=room_id, nights=tuple(day(night) for night in nights), **values)
+        await self.projection.tell([changed])
+
+    async def sell(self, room_id: int, first: int = 0, nights: int = 1, rooms_count: int = 1) -> None:
+        """Let somebody reserve a stay."""
+        self._stays += 1
+        reserved = BookingReserved(
+            room_id=room_id,
+            booking_id=UUID(int=self._stays),
+            hotel_id=self._hotel_of[room_id],
+            check_in=day(first),
+            check_out=day(first + nights),
+            rooms_count=rooms_count,
+            amount_minor=1,
+            currency="EUR",
+        )
+        await self.projection.tell([reserved])
+
+    async def describe(self, table: str, id: int, **facts: Any) -> None:
+        """Describe a hotel or a room anew."""
+        assignments = ", ".join(f"{name} = %s" for name in facts)
+        statement = f"update {table} set {assignments}, updated_at = now() where id = %s"
+        await self.connection.execute(statement.encode(), [*facts.values(), id])
+
+    async def _insert(self, table: str, row: dict[str, Any]) -> int:
+        names, places = ", ".join(row), ", ".join(["%s"] * len(row))
+        statement = f"insert into {table} ({names}) values ({places}) returning id"
+        made = await (await self.connection.execute(statement.encode(), list(row.values()))).fetchone()
+        assert made is not None
+        return int(made[0])
+
+
+@asynccontextmanager
+async def open_town(database: DatabaseSettings) -> AsyncIterator[Town]:
+    """Open a town without hotels."""
+    async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        town = Town(connection)
+        await town.projection.begin()
+        yield town
