@@ -10,6 +10,7 @@ import typer
 
 from sandbox.kafka import jars
 from sandbox.kafka.broker import Kafka, archive_classes
+from sandbox.kafka.secured import SecuredKafka
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -33,9 +34,12 @@ def fetch() -> None:
 def up(
     data: Annotated[Path, typer.Option(help="The folder that holds the broker's data.")],
     port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,
+    secured: Annotated[
+        bool, typer.Option("--secured", help="Ask everybody for a name; each role's variables are in DATA/clients.")
+    ] = False,
 ) -> None:
     """Run one broker until Ctrl-C; prints its address when it answers."""
-    asyncio.run(_run(Kafka(data, port)))
+    asyncio.run(_run(SecuredKafka(data, port) if secured else Kafka(data, port)))
 
 
 async def _run(kafka: Kafka) -> None:

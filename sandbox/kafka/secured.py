@@ -5,6 +5,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Final, Literal
 
 from aiokafka.client import AIOKafkaClient
@@ -51,7 +52,8 @@ _ANY_HOST: Final = "*"
 class SecuredKafka(Kafka):
     """A broker at which each role of ours is somebody, with a password and a certificate of its own.
 
-    `url` speaks SASL_SSL; further ports speak SASL_PLAINTEXT, and SSL to whoever shows a certificate.
+    `url` speaks SASL_SSL; further ports speak SASL_PLAINTEXT, and SSL to whoever shows a certificate. The variables of
+    each role are also in a file of `clients`, such as `operators.env`.
     """
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
@@ -90,6 +92,8 @@ class SecuredKafka(Kafka):
         self.folder.mkdir(parents=True, exist_ok=True)
         await self._certificates.make(*ACCOUNTS)
         self._passwords = _passwords(self.folder / "passwords.json")
+        for name in ACCOUNTS:
+            self._write_down(name)
         await super().prepare()
 
     @override
@@ -132,6 +136,13 @@ class SecuredKafka(Kafka):
             for mechanism in MECHANISMS[1:]:
                 settings[f"listener.name.{listener}.{mechanism.lower()}.sasl.jaas.config"] = f"{_SCRAM} required;"
         return settings
+
+    def _write_down(self, name: str) -> None:
+        path = self.folder / "clients" / f"{name}.env"
+        path.parent.mkdir(exist_ok=True)
+        path.touch(mode=0o600)
+        known = {variable: value for variable, value in self.variables(name).items() if value}
+        path.write_text("".join(f"{variable}={quote(value)}\n" for variable, value in known.items()))
 
     def _plain_accounts(self) -> str:
         known = " ".join(f'user_{name}="{password}"' for name, password in self._passwords.items())

@@ -202,6 +202,12 @@ async def test_every_way_in_that_can_be_set_leads_in(house: Secured, way: Way) -
     assert await admin.check(house.kafka_as("operators", **house.broker.variables("operators", way))) == []
 
 
+async def test_what_is_written_down_for_a_role_brings_it_in(house: Secured) -> None:
+    written = KafkaSettings(_env_file=house.broker.folder / "clients" / "operators.env", topic_partitions=2)
+
+    assert await admin.check(written) == []
+
+
 async def test_a_wrong_password_is_told_as_such_and_nowhere_shown(
     house: Secured, caplog: pytest.LogCaptureFixture
 ) -> None:
