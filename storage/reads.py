@@ -6,11 +6,11 @@ Money is integers in minor units; times are UTC.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Row, Select, and_, any_, cast, func, select
+from sqlalchemy import ARRAY, BigInteger, Row, Select, and_, any_, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import (
@@ -23,7 +23,7 @@ from storage.models import (
     Inventory,
     Room,
 )
-from topics.values import BookingStatus
+from topics.values import BookingStatus, night_price_minor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,23 @@ class HotelOffer:
     contact_phone: str | None
     contact_email: str | None
     contact_address: str | None
+    stars: int | None
+    latitude: float | None
+    longitude: float | None
+    time_zone: str
+    check_in_time: time
+    check_out_time: time
     rooms: list[RoomOffer]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NightOffer:
+    """A night of a room that was put on sale. `free_count` is 0 while it is closed; the price has its surge."""
+
+    room_id: int
+    night: date
+    price_minor: int
+    free_count: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +163,13 @@ async def hotel_offer(
                     Hotel.contact_phone,
                     Hotel.contact_email,
                     Hotel.contact_address,
-                ).where(Hotel.id == hotel_id, Hotel.active)
+                    Hotel.stars,
+                    Hotel.latitude,
+                    Hotel.longitude,
+                    Hotel.time_zone,
+                    Hotel.check_in_time,
+                    Hotel.check_out_time,
+                ).where(Hotel.id == hotel_id, Hotel.active, Hotel.deleted_at.is_(None))
             )
         )
         .mappings()
@@ -180,10 +202,35 @@ def _rooms_with_prices(hotel_id: int, first_night: date, end_night: date) -> Sel
             Room.amenities,
         )
         .outerjoin(Inventory, on_sale)
-        .where(Room.hotel_id == hotel_id)
+        .where(Room.hotel_id == hotel_id, ~Room.opening, Room.deleted_at.is_(None))
         .group_by(Room.id)
         .order_by(Room.id)
     )
+
+
+async def nights_on_offer(
+    connection: AsyncConnection, hotel_id: int, first_night: date, end_night: date
+) -> list[NightOffer]:
+    """Return the nights of [first_night, end_night) of a hotel's rooms, by room and date."""
+    free_count = Inventory.total_count - Inventory.booked_count - Inventory.reserved_count
+    rows = await connection.execute(
+        select(
+            Inventory.room_id,
+            Inventory.night,
+            Inventory.price_minor,
+            Inventory.surge_milli,
+            case((Inventory.closed, 0), else_=free_count),
+        )
+        .join(Room, Room.id == Inventory.room_id)
+        .where(Room.hotel_id == hotel_id, Inventory.night >= first_night, Inventory.night < end_night)
+        .order_by(Inventory.room_id, Inventory.night)
+    )
+    return [
+        NightOffer(
+            room_id=room_id, night=night, price_minor=night_price_minor(price_minor, surge_milli), free_count=free_count
+        )
+        for room_id, night, price_minor, surge_milli, free_count in rows
+    ]
 
 
 async def own_booking(connection: AsyncConnection, booking_id: UUID, user_id: int) -> BookingRow | None:

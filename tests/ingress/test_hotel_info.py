@@ -1,0 +1,132 @@
+"""What everybody may know of a hotel: its rooms, and what a stay in each of them costs."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from ingress.acceptance import today_at
+from sandbox.ports import free_port
+from storage.settings import DatabaseSettings
+from tests.ingress.conftest import ingress_settings, running
+from tests.ingress.house import TODAY, House
+from topics.settings import KafkaSettings
+
+FIRST = TODAY + timedelta(days=30)
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection]:
+    """The ledger, with a hotel that has two room types, of which the second is being opened."""
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as ledger:
+        await ledger.execute(
+            "insert into hotel (name, city, currency, active, stars, latitude, longitude, time_zone, check_in_time)"
+            " values ('Mill', 'Porto', 'EUR', true, 4, 41.15, -8.61, 'Asia/Tokyo', '16:30')"
+        )
+        await ledger.execute(
+            "insert into room (hotel_id, type, base_price_minor, total_count, capacity, opening)"
+            " values (1, 'double', 9000, 5, 2, false), (1, 'suite', 1, 1, 1, true)"
+        )
+        yield ledger
+
+
+@pytest.fixture
+async def house(ledger: psycopg.AsyncConnection, database: DatabaseSettings) -> AsyncIterator[House]:
+    """An ingress without a broker: a hotel is read without one."""
+    kafka = KafkaSettings(_env_file=None, kafka_url=f"127.0.0.1:{free_port()}")
+    async with running(ingress_settings(), kafka, database, ready=False) as house:
+        yield house
+
+
+async def on_sale(ledger: psycopg.AsyncConnection, night: int, price_minor: int = 10_000, **values: Any) -> None:
+    told = {"surge_milli": 1000, "booked_count": 0, "reserved_count": 0, "closed": False} | values
+    await ledger.execute(
+        "insert into inventory (room_id, date, hotel_id, total_count, price_minor, currency, surge_milli, booked_count,"
+        " reserved_count, closed) values (1, %s, 1, 5, %s, 'EUR', %s, %s, %s, %s)",
+        (FIRST + timedelta(days=night), price_minor, *told.values()),
+    )
+
+
+async def stay(house: House, nights: int = 2, **query: Any) -> dict[str, Any]:
+    """Return what the hotel tells of its one room for a stay."""
+    dates = {"check_in_date": str(FIRST), "check_out_date": str(FIRST + timedelta(days=nights))}
+    told = await house.get("/v1/hotels/1/info", params=dates | query)
+    assert told.status == 200, told
+    (room,) = told.body["rooms"]
+    return {name: room[name] for name in ("nights", "available", "total")}
+
+
+async def test_a_hotel_tells_where_and_what_it_is(house: House) -> None:
+    told = (await house.get("/v1/hotels/1/info")).body
+
+    (room,) = told.pop("rooms")
+    assert told == {
+        "id": 1,
+        "name": "Mill",
+        "city": "Porto",
+        "currency": "EUR",
+        "photos": [],
+        "amenities": [],
+        "contact": {"phone": None, "email": None, "address": None},
+        "stars": 4,
+        "latitude": 41.15,
+        "longitude": -8.61,
+        "time_zone": "Asia/Tokyo",
+        "check_in_time": "16:30",
+        "check_out_time": "11:00",
+    }
+    assert room["type"] == "double"
+    assert not {"nights", "available", "total"} & room.keys()
+
+
+async def test_a_stay_costs_the_sum_of_its_nights_with_surge(house: House, ledger: psycopg.AsyncConnection) -> None:
+    await on_sale(ledger, 0, 9_999, surge_milli=1_500, booked_count=1)
+    await on_sale(ledger, 1, 10_000, booked_count=1, reserved_count=2)
+    await on_sale(ledger, 2)
+
+    assert await stay(house, rooms_count=2) == {
+        "nights": [
+            {"date": str(FIRST), "price": "149.99", "available": 4},
+            {"date": str(FIRST + timedelta(days=1)), "price": "100.00", "available": 2},
+        ],
+        "available": 2,
+        "total": "499.98",
+    }
+    assert (await stay(house, rooms_count=3))["total"] is None
+
+
+async def test_a_stay_with_a_night_that_is_closed_or_not_on_sale_cannot_be_had(
+    house: House, ledger: psycopg.AsyncConnection
+) -> None:
+    await on_sale(ledger, 0)
+    missing = await stay(house)
+    assert (len(missing["nights"]), missing["available"], missing["total"]) == (1, 0, None)
+
+    await on_sale(ledger, 1, closed=True)
+    closed = await stay(house)
+    assert [night["available"] for night in closed["nights"]] == [5, 0]
+    assert (closed["available"], closed["total"]) == (0, None)
+
+
+async def test_whether_a_stay_is_past_is_told_by_the_hotels_own_clock(house: House) -> None:
+    today = today_at("Asia/Tokyo")
+
+    def dates(first: int, end: int) -> dict[str, str]:
+        return {
+            "check_in_date": str(today + timedelta(days=first)),
+            "check_out_date": str(today + timedelta(days=end)),
+        }
+
+    assert (await house.get("/v1/hotels/1/info", params=dates(0, 1))).status == 200
+    for asked, detail in (
+        (dates(-1, 1), "check_in_date is in the past"),
+        (dates(365, 366), "a stay must begin within 365 days from now"),
+        (dates(1, 1), "check_out_date must be after check_in_date"),
+        (dates(1, 32), "a stay is at most 30 nights"),
+        ({"check_in_date": str(today)}, "check_out_date: is needed with check_in_date"),
+        ({"check_out_date": str(today)}, "check_in_date: is needed with check_out_date"),
+    ):
+        told = await house.get("/v1/hotels/1/info", params=asked)
+        assert (told.status, told.body["detail"]) == (422, detail)
