@@ -79,8 +79,8 @@ class NightShown(Shown):
 class RoomShown(Shown):
     """A room type of a hotel; `price_from` is its cheapest night within three months.
 
-    Only for a stay that was asked about: its nights that are on sale, how many rooms are `available` in all of them, and
-    the `total` of what was asked for, as a booking would cost now; null when it cannot be booked.
+    Only for a stay that was asked about: its nights that are on sale, how many rooms are `available` in all of them,
+    and the `total` of what was asked for, as a booking would cost now; null when it cannot be booked.
     """
 
     id: int
