@@ -4,6 +4,7 @@ aiohttp's own response builds and checks each header of each answer, which takes
 request. Ours are known to be complete when they are made, so they write their few bytes themselves.
 """
 
+import re
 import time
 import zlib
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ _JSON: Final = "application/json"
 _WORTH_COMPRESSING_BYTES: Final = 1024
 #: Nobody waits for the rest of a body that is too slow or too large, so nothing can follow it.
 _LAST: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
+#: Named, and not to say that it is not wanted (RFC 9110, 12.5.3).
+_TAKES_GZIP: Final = re.compile(r"(?:^|,)\s*(?:x-)?gzip\s*(?:$|,|;(?!\s*q=0(?:\.0*)?\s*(?:,|$)))", re.IGNORECASE)
 #: zlib's own word for gzip's header and checksum.
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
@@ -89,7 +92,7 @@ class Answer(web.StreamResponse):
     def _compress(self, request: web.BaseRequest) -> None:
         assert self._whole_body is not None
         self.headers.add("Vary", "Accept-Encoding")
-        if "gzip" in request.headers.get("Accept-Encoding", "").lower():
+        if _TAKES_GZIP.search(request.headers.get("Accept-Encoding", "")):
             self._whole_body = self._packed or gzipped(self._whole_body, level=5)
             self.headers["Content-Encoding"] = "gzip"
 

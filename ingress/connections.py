@@ -7,13 +7,14 @@ not HTTP is answered in the form of every other mistake.
 import socket
 import sys
 from asyncio import BaseTransport
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from typing_extensions import override
 
-from ingress.problems import Problem
+from ingress.problems import Problem, of_the_framework
 
 #: How long a connection may be without the head of a next request. Longer than proxies keep theirs (60 s is usual), so
 #: that none sends on one that is just being closed.
@@ -22,6 +23,7 @@ IDLE_SECONDS: Final = 75.0
 LINGERING_SECONDS: Final = 2.0
 #: How long a client may take nothing at all of what it asked for.
 UNREAD_SECONDS: Final = 30.0
+_Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Runner(web.AppRunner):
@@ -41,7 +43,19 @@ class Runner(web.AppRunner):
     @override
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+        return _Server(_in_our_form(made.request_handler), request_factory=made.request_factory, **self._kwargs)
+
+
+def _in_our_form(handler: _Handler) -> _Handler:
+    """Answer also what is refused before any middleware is asked, such as an `Expect` of something unknown."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as refused:
+            return of_the_framework(refused)
+
+    return handle
 
 
 class _Server(web.Server):

@@ -13,6 +13,7 @@ LARGEST_ID: Final = 2**63 - 1
 #: No control characters, which PostgreSQL could not store or a terminal would obey, and not only blanks.
 _LINE: Final = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$"
 _EMAIL: Final = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\.[^@\s\x00-\x1f\x7f-\x9f]+$"
+_PLAIN_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _PLAIN_NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
 
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
@@ -53,13 +54,22 @@ MoneyOut = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d{1,3})?$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
+def _written_plainly(given: object) -> object:
+    """Return a day that is written as one; a query would also take a moment, or seconds since 1970, for a day."""
+    if not isinstance(given, str):
+        return given
+    if not _PLAIN_DAY.fullmatch(given):
+        raise ValueError("must be a day, such as 2026-12-24")
+    return date.fromisoformat(given)
+
+
 def _storable(day: date) -> date:
     if not 1970 <= day.year <= 2200:
         raise ValueError("must be between 1970 and 2200")
     return day
 
 
-Day = Annotated[date, AfterValidator(_storable)]
+Day = Annotated[date, BeforeValidator(_written_plainly), AfterValidator(_storable)]
 T = TypeVar("T")
 
 

@@ -29,9 +29,9 @@ Method = TypeVar("Method", bound=Callable[..., Awaitable[web.StreamResponse]])
 MANAGER: Final = "HOTEL_MANAGER"
 _PLACEHOLDERS: Final = {
     "booking_id": "[0-9a-fA-F-]{36}",
-    "hotel_id": r"\d{1,19}",
-    "room_id": r"\d{1,19}",
-    "guest_id": r"\d{1,19}",
+    "hotel_id": "[0-9]{1,19}",
+    "room_id": "[0-9]{1,19}",
+    "guest_id": "[0-9]{1,19}",
 }
 
 

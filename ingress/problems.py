@@ -78,14 +78,15 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except Problem as problem:
         response = problem.response()
     except web.HTTPException as refused:
-        response = _of_the_framework(refused)
+        response = of_the_framework(refused)
     except Exception as error:  # noqa: BLE001 - it is logged and told as our fault
         response = _our_fault(error, request, request_id)
     response.headers[REQUEST_ID] = request_id
     return response
 
 
-def _of_the_framework(refused: web.HTTPException) -> Answer:
+def of_the_framework(refused: web.HTTPException) -> Answer:
+    """Return the answer to a request that the framework refuses."""
     detail = _DETAILS.get(refused.status, refused.reason.lower())
     allow = refused.headers.get("Allow")
     return Problem(refused.status, detail, headers={"Allow": allow} if allow else None).response()
