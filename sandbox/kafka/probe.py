@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from typing_extensions import override
 
 from topics.settings import KafkaSettings
 
@@ -21,9 +23,20 @@ NO_NAME: Final[Mapping[str, str]] = {
 }
 
 
+class _AsTold(KafkaSettings):
+    """Settings that come from nowhere but their arguments."""
+
+    @override
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
 def as_client(variables: Mapping[str, str]) -> KafkaSettings:
     """Return the settings of a process that finds these variables, and nothing else, in its environment."""
-    return KafkaSettings(_env_file=None, **{name.lower(): value for name, value in variables.items()})  # type: ignore[arg-type]
+    return _AsTold(**{name.lower(): value for name, value in variables.items()})  # type: ignore[arg-type]
 
 
 async def answers(variables: Mapping[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,8 +85,10 @@ class SecuredKafka(Kafka):
     async def start(self, *, patient: bool = False) -> None:
         """Start the broker, and let it know who may do what."""
         await super().start(patient=patient)
-        operator = as_client(self.variables(BROKER))
-        await _allow(operator, grants(operator))
+        # Whoever comes finds the same prefix in the environment as we do.
+        prefix = {"TOPIC_PREFIX": os.environ.get("TOPIC_PREFIX", "")}
+        administrator = as_client({**self.variables(BROKER), **prefix})
+        await _allow(administrator, grants(administrator))
 
     @override
     async def prepare(self) -> None:
