@@ -50,6 +50,18 @@ _EXAMPLE: Final = {
     "check_in_time": "15:00",
     "check_out_time": "11:00",
 }
+_ITS_STEPS: Final = (
+    "read_hotel",
+    "replace_hotel",
+    "change_hotel",
+    "add_room",
+    "list_rooms",
+    "activate_hotel",
+    "deactivate_hotel",
+    "hotel_bookings",
+    "report",
+    "delete_hotel",
+)
 #: A place in a list by id.
 cursors_by_id: Final = Cursors(tuple[Annotated[int, Field(ge=0, le=LARGEST_ID)]])
 
@@ -184,7 +196,7 @@ class AdminHotels:
         summary="Add a hotel",
         answers={201: Reply(ManagedHotel, "Not active yet.", {"Location": "The hotel.", **ETAG_HEADER})},
         example=Example(status=201, body=_EXAMPLE),
-        links={"read_hotel": {"hotel_id": "$response.body#/id"}, "add_room": {"hotel_id": "$response.body#/id"}},
+        links={name: {"hotel_id": "$response.body#/id"} for name in _ITS_STEPS},
     )
     async def add_hotel(self, asked: Asked[HotelWanted, NoQuery]) -> Answer:
         """Describe a hotel. Nobody else sees it before it has a room and is activated."""

@@ -41,6 +41,7 @@ Capacity = Annotated[int, Field(ge=1, le=MOST_GUESTS, description="How many gues
 
 _HOTEL: Final = {"hotel_id": 1}
 _ROOM: Final = {"hotel_id": 1, "room_id": 1}
+_THE_NEW_ONE: Final = {"hotel_id": "$response.body#/hotel_id", "room_id": "$response.body#/id"}
 _EXAMPLE: Final = {
     "type": "double",
     "base_price": "120.00",
@@ -102,7 +103,9 @@ class AdminRooms:
         summary="Add a room type and put it on sale",
         answers={201: Reply(ManagedRoom, "On sale for a year.", {"Location": "The room.", **ETAG_HEADER})},
         example=Example(status=201, path=_HOTEL, body=_EXAMPLE),
-        links={"read_room": {"hotel_id": "$response.body#/hotel_id", "room_id": "$response.body#/id"}},
+        links=dict.fromkeys(("read_room", "replace_room", "change_room", "delete_room"), _THE_NEW_ONE)
+        | {name: {"room_id": "$response.body#/id"} for name in ("read_nights", "change_nights")}
+        | {name: {"hotel_id": "$response.body#/hotel_id"} for name in ("activate_hotel", "info")},
     )
     async def add_room(self, asked: Asked[RoomWanted, NoQuery]) -> Answer:
         """Describe a room type and put its nights on sale for 365 days.

@@ -258,10 +258,16 @@ def _response(row: Operation, status: int, reply: Reply, schemas: "_Schemas") ->
             media: {"schema": {"type": "string", "description": about}} for media, about in reply.other_media.items()
         }
     if row.links and status < HTTPStatus.MULTIPLE_CHOICES:
-        told["links"] = {
-            target: {"operationId": target, "parameters": dict(parameters)} for target, parameters in row.links.items()
-        }
+        told["links"] = {target: _link(schemas.rows[target], given) for target, given in row.links.items()}
     return told
+
+
+def _link(target: Operation, given: Mapping[str, str]) -> Json:
+    """Say how to go on with `target`: what its path does not name is for its body."""
+    parameters = {name: value for name, value in given.items() if name in target.placeholders}
+    body = {name: value for name, value in given.items() if name not in target.placeholders}
+    link: Json = {"operationId": target.id, "parameters": parameters, "requestBody": body}
+    return {name: value for name, value in link.items() if value}
 
 
 def _own_header(name: str, description: str) -> Json:
@@ -293,6 +299,7 @@ class _Schemas:
     """The JSON Schemas of all that operations take and answer; models are components, and stand there once."""
 
     def __init__(self, rows: Sequence[Operation]) -> None:
+        self.rows = {row.id: row for row in rows}
         taken: dict[object, Any] = {("body", row.id): row.body for row in rows if row.takes_body}
         taken |= {("query", row.id): row.query for row in rows if _has_query(row)}
         shown: dict[object, Any] = {

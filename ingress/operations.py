@@ -196,8 +196,8 @@ def operation(
     `route` is method and path, such as `GET /hotels/{hotel_id}/info`. `answers` are models (None: no body, `list[...]`:
     a bare array, or a `Reply`), by status; failures that any operation may answer are added. `limited` false: requests
     are not counted. `service`: it has no version. `raw_body`: the method reads the body itself. `headers` are those
-    that the method reads. `links` names operations that go on with what was answered: operation id -> its parameters,
-    as OpenAPI's runtime expressions.
+    that the method reads. `links` names operations that go on with what was answered: operation id -> what their path
+    and their body take of it, as OpenAPI's runtime expressions.
     """
     method, _, path = route.partition(" ")
 

@@ -108,12 +108,14 @@ def test_a_change_that_shows_a_version_can_insist_on_one(row: Operation) -> None
 
 
 @each_operation
-def test_links_lead_to_operations_and_fill_their_paths(row: Operation) -> None:
+def test_links_lead_to_operations_and_fill_their_paths(row: Operation, told: dict[str, Any]) -> None:
     known = {each.id: each for each in rows()}
-    for target, parameters in row.links.items():
-        assert set(parameters) == set(known[target].placeholders)
-        for expression in parameters.values():
-            assert re.fullmatch(r"\$request\.path\.\w+|\$response\.body#(/\w+)+", expression)
+    for target, given in row.links.items():
+        assert set(known[target].placeholders) <= set(given)
+        fields = set(given) - set(known[target].placeholders)
+        assert not fields or fields <= set(known[target].body.model_fields)
+        for expression in given.values():
+            assert re.fullmatch(r"\$request\.(path|query)\.\w+|\$response\.body#(/\w+)+", expression)
 
 
 def test_no_answer_shows_a_password_or_what_guards_it(told: dict[str, Any]) -> None:

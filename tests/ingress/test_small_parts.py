@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import date
 from uuid import UUID
 
 import pytest
@@ -9,10 +10,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from ingress.answers import answer
 from ingress.booking_ids import BookingIds
 from ingress.commands import seconds_to_wait
+from ingress.models import Day
 from ingress.money import decimal
 from ingress.problems import answer_problems
 
@@ -105,6 +108,14 @@ async def test_answers_are_written_as_the_protocol_wants_them(
     assert all(part in first for part in wanted), first
     assert not any(part in first for part in unwanted), first
     assert bool(second) == (b"Connection: close" not in first)
+
+
+@pytest.mark.parametrize("text", ["0", "1795392000", "20261224", "2026-12-24T00:00:00", "2026-02-30", "1969-12-31", ""])
+def test_a_day_is_written_as_a_day_and_no_number_passes_for_one(text: str) -> None:
+    day: TypeAdapter[date] = TypeAdapter(Day)
+    assert day.validate_python("2026-12-24") == date(2026, 12, 24)
+    with pytest.raises(ValidationError):
+        day.validate_python(text)
 
 
 async def _live(_: web.Request) -> web.StreamResponse:
