@@ -1,5 +1,6 @@
 """What a search asks for, and what it finds, whoever looks for it."""
 
+import re
 from datetime import date
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -12,8 +13,6 @@ from storage.search_reads import HotelFacts
 
 MOST_PAGES: Final = 10_000
 EARTH_RADIUS_M: Final = 6_371_008.8
-#: Half the way round the earth: everywhere.
-FARTHEST_KM: Final = 20_040
 
 
 class StartedAnew(Exception):
@@ -23,40 +22,51 @@ class StartedAnew(Exception):
 class Near(NamedTuple):
     """A circle on the map, in degrees and kilometres."""
 
-    latitude: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
-    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
-    km: Annotated[float, Field(gt=0, le=FARTHEST_KM, allow_inf_nan=False)]
+    latitude: float
+    longitude: float
+    km: float
+
+
+_DECIMALS: Final = r"(\.\d{1,9})?"
+_LATITUDE: Final = rf"-?(90|[1-8]?\d{_DECIMALS})"
+_LONGITUDE: Final = rf"-?(180|(1[0-7]|[1-9])?\d{_DECIMALS})"
+_KM: Final = rf"(0\.\d{{0,8}}[1-9]|[1-9]\d{{0,3}}{_DECIMALS}|1\d{{4}}{_DECIMALS})"
+_NEAR: Final = f"^{_LATITUDE},{_LONGITUDE},{_KM}$"
 
 
 def _near(given: object) -> object:
-    parts = given.split(",") if isinstance(given, str) else ()
-    if len(parts) != 3:
-        raise ValueError("must be latitude,longitude,kilometres")
-    return tuple(parts)
+    if not isinstance(given, str) or not re.match(_NEAR, given, re.ASCII):
+        raise ValueError("must be latitude,longitude,kilometres, such as 38.72,-9.14,5")
+    return given.split(",")
 
 
-_NUMBER: Final = r"-?\d{1,5}(\.\d{1,9})?"
-_NearText = Annotated[str, Field(pattern=f"^{_NUMBER},{_NUMBER},{_NUMBER}$")]
+_NearText = Annotated[str, Field(pattern=_NEAR)]
 
 
 class HotelSearch(Query):
     """Which hotels, for which stay. Prices are of one night, in major units of the hotel's currency."""
 
-    city: Line | None = None
+    city: Line | None = Field(default=None, description="The whole name, in any case; not needed beside near.")
     check_in_date: Day
     check_out_date: Day
     rooms_count: RoomsCount = 1
-    guests: Annotated[int, Field(ge=1, le=1000)] | None = None
-    min_price: MoneyIn | None = None
-    max_price: MoneyIn | None = None
-    amenities: Annotated[Several[Line], Field(max_length=20)] = Field(default_factory=list)
-    stars: Annotated[int, Field(ge=1, le=5)] | None = None
-    near: Annotated[Near, BeforeValidator(_near, json_schema_input_type=_NearText)] | None = None
-    currency: Currency | None = None
+    guests: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="How many have to fit into the rooms."
+    )
+    min_price: MoneyIn | None = Field(default=None, description="Of a night, in major units.")
+    max_price: MoneyIn | None = Field(default=None, description="Of a night, in major units.")
+    amenities: Annotated[Several[Line], Field(max_length=20)] = Field(
+        default_factory=list, description="All of them must be there."
+    )
+    stars: Annotated[int, Field(ge=1, le=5)] | None = Field(default=None, description="At least so many.")
+    near: Annotated[Near, BeforeValidator(_near, json_schema_input_type=_NearText)] | None = Field(
+        default=None, description="Latitude, longitude and kilometres around, such as 38.72,-9.14,5."
+    )
+    currency: Currency | None = Field(default=None, description="Only hotels with prices in this one.")
     sort: Literal["price", "stars", "distance"] = "price"
     limit: Limit = 20
-    page: Annotated[int, Field(ge=1, le=MOST_PAGES)] | None = None
-    cursor: PageCursor | None = None
+    page: Annotated[int, Field(ge=1, le=MOST_PAGES)] | None = Field(default=None, description="Counted from 1.")
+    cursor: PageCursor | None = Field(default=None, description="As the page before named it; not beside page.")
 
     @property
     def nights(self) -> int:
