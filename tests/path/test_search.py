@@ -13,17 +13,27 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def hits(house: House, room: Room) -> list[dict[str, Any]]:
-    """Return what a search for two nights shows of the room."""
+    """Return what a search for two nights shows in the room's city."""
     first = datetime.now(UTC).date() + timedelta(days=10)
-    query = {
-        "city": "Porto",
-        "check_in_date": str(first),
-        "check_out_date": str(first + timedelta(days=2)),
-        "limit": 100,
-    }
+    query = {"city": city(room), "check_in_date": str(first), "check_out_date": str(first + timedelta(days=2))}
     async with house.session.get(f"{house.system.url}/v1/hotels/search", params=query) as response:
         assert response.status == 200, await response.text()
-        return [hit for hit in await response.json() if hit["room_id"] == room.id]
+        found: list[dict[str, Any]] = await response.json()
+        return found
+
+
+async def room_on_sale(house: House, total: int = 10) -> Room:
+    """Put a room on sale whose hotel is alone in its city."""
+    room = await house.room(total)
+    async with await house.ledger() as ledger:
+        await ledger.execute(
+            "update hotel set city = %s, updated_at = now() where id = %s", (city(room), room.hotel_id)
+        )
+    return room
+
+
+def city(room: Room) -> str:
+    return f"Village {room.hotel_id}"
 
 
 async def shows(house: House, room: Room, **values: Any) -> None:
