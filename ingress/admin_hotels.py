@@ -26,7 +26,7 @@ from ingress.models import (
     left_out,
 )
 from ingress.money import KnownCurrency
-from ingress.nights import Nights, NightsRefused
+from ingress.nights import TRIES, Nights, NightsRefused, put_back_on_sale
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.paging import NEXT_PAGE, Cursors, Paged, first_page, link_to_next
 from ingress.problems import Problem
@@ -300,6 +300,14 @@ class AdminHotels:
 
         A booking that comes in between leaves the hotel deactivated and some of its rooms closed.
         """
+        for _ in range(TRIES):
+            await self._taken_off_sale(asked)
+            if await self._is_deleted(asked):
+                return no_content()
+        raise put_back_on_sale()
+
+    async def _taken_off_sale(self, asked: Asked[NoBody, NoQuery]) -> None:
+        """Deactivate the hotel and close all nights to come of all its rooms."""
         hotel_id = asked.path["hotel_id"]
         async with self._database.writing() as connection:
             hotel = _found(await hotels.own_hotel(connection, hotel_id, asked.caller.user_id, lock=True))
@@ -316,9 +324,19 @@ class AdminHotels:
         for closed in await asyncio.gather(*closing, return_exceptions=True):
             if closed is not None:
                 raise closed
+
+    async def _is_deleted(self, asked: Asked[NoBody, NoQuery]) -> bool:
+        """Delete the hotel, unless something of it was put on sale since it was taken off."""
+        hotel_id = asked.path["hotel_id"]
         async with self._database.writing() as connection:
+            hotel = _found(await hotels.own_hotel(connection, hotel_id, asked.caller.user_id, lock=True))
+            # Whoever puts nights on sale looks for the room once more afterwards, and waits for this lock: either we
+            # see the nights, or they see that the room is gone.
+            rooms = await hotels.rooms_to_close(connection, hotel_id, lock=True)
+            if await hotels.is_on_sale(connection, [room.id for room in rooms], today_at(hotel.time_zone)):
+                return False
             await hotels.delete_hotel(connection, hotel_id)
-        return no_content()
+        return True
 
     async def _changed(self, asked: Asked[Any, NoQuery], sent: Mapping[str, Any]) -> Answer:
         fields = _fields(sent)

@@ -122,8 +122,14 @@ class AdminInventory:
         if not event.nights:
             raise nights_refused("none of the nights could be changed", event.refused)
         reasons = {night.night: str(night.reason) for night in event.refused}
-        async with self._database.reading() as connection:
+        async with self._database.writing() as connection:
+            is_there = await hotels.own_room(connection, room.id, asked.caller.user_id, lock=True) is not None
+            last_night = await hotels.last_open_night(connection, room.id)
             nights = await hotels.nights_of_room(connection, room.id, first, last)
+        if not is_there:
+            # It was deleted before the change was decided, which may have put it back on sale.
+            await self._nights.take_off_sale(room, last_night, asked.request)
+            raise _no_such_room()
         return answer(
             200, [ChangedNight(**_shown(room.id, night), refused=reasons.get(night.night)) for night in nights]
         )
@@ -131,8 +137,12 @@ class AdminInventory:
     async def _own(self, connection: AsyncConnection, asked: Asked[Any, NightsQuery]) -> RoomRow:
         room = await hotels.own_room(connection, asked.path["room_id"], asked.caller.user_id)
         if room is None:
-            raise Problem(404, "no such room")
+            raise _no_such_room()
         return room
+
+
+def _no_such_room() -> Problem:
+    return Problem(404, "no such room")
 
 
 async def _days(connection: AsyncConnection, room: RoomRow, first: date, last: date | None) -> tuple[date, date]:

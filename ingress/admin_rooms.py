@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ingress.acceptance import today_at
 from ingress.admin_hotels import Amenities, Photos, cursors_by_id
 from ingress.answers import Answer, answer, no_content
 from ingress.database import Database
@@ -25,7 +26,7 @@ from ingress.models import (
     left_out,
 )
 from ingress.money import decimal, price_minor
-from ingress.nights import Nights, NightsRefused
+from ingress.nights import TRIES, Nights, NightsRefused, put_back_on_sale
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.paging import NEXT_PAGE, Paged, first_page, link_to_next
 from ingress.problems import Problem
@@ -121,9 +122,13 @@ class AdminRooms:
         if not await self._nights.open_all(room, asked.request):
             await self._make_as_described(room, asked)
         async with self._database.writing() as connection:
-            room = await hotels.finish_room(connection, room.id)
-        location = asked.link(f"/admin/hotels/{room.hotel_id}/rooms/{room.id}")
-        return answer(201, _shown(room), {"Location": location, **etag(room.version)})
+            finished = await hotels.finish_room(connection, room.id)
+            last_night = await hotels.last_open_night(connection, room.id)
+        if finished is None:
+            await self._nights.take_off_sale(room, last_night, asked.request)
+            raise Problem(404, "no such hotel")
+        location = asked.link(f"/admin/hotels/{finished.hotel_id}/rooms/{finished.id}")
+        return answer(201, _shown(finished), {"Location": location, **etag(finished.version)})
 
     @operation(
         "GET /admin/hotels/{hotel_id}/rooms",
@@ -198,13 +203,17 @@ class AdminRooms:
     )
     async def delete_room(self, asked: Asked[NoBody, NoQuery]) -> Answer:
         """Take all nights to come off sale and let the room be gone; refused when anything of them is sold or held."""
-        async with self._database.reading() as connection:
-            room = await _own(connection, asked)
-            last_night = await hotels.last_open_night(connection, room.id)
-        await self._nights.take_off_sale(room, last_night, asked.request)
-        async with self._database.writing() as connection:
-            await hotels.delete_room(connection, room.id)
-        return no_content()
+        for _ in range(TRIES):
+            async with self._database.reading() as connection:
+                room = await _own(connection, asked)
+                last_night = await hotels.last_open_night(connection, room.id)
+            await self._nights.take_off_sale(room, last_night, asked.request)
+            async with self._database.writing() as connection:
+                room = await _own(connection, asked, lock=True)
+                if not await hotels.is_on_sale(connection, [room.id], today_at(room.time_zone)):
+                    await hotels.delete_room(connection, room.id)
+                    return no_content()
+        raise put_back_on_sale()
 
     async def _changed(self, asked: Asked[Any, NoQuery], sent: Mapping[str, Any]) -> Answer:
         """Write what was sent; a total goes to the room's owner first."""

@@ -19,6 +19,8 @@ from topics.values import MOST_NIGHTS, NightRefusal
 
 _WAIT_SECONDS: Final = 10.0
 _MOST_NAMED: Final = 5
+#: How often what is to be deleted is taken off sale before somebody who puts it back each time wins.
+TRIES: Final = 3
 _ONE_DAY: Final = timedelta(days=1)
 # A field may be called what its type is called.
 _Date: TypeAlias = date
@@ -134,6 +136,11 @@ class Nights:
             reason = event.reason
             raise Problem(422, f"refused: {reason.replace('_', ' ')}", more={"reason": str(reason)})
         return event
+
+
+def put_back_on_sale() -> Problem:
+    """Return the problem of who deletes what somebody else puts on sale at the same time."""
+    return Problem(409, "somebody put nights of it on sale meanwhile", more={"reason": "changed_meanwhile"})
 
 
 def nights_refused(detail: str, refused: Sequence[RefusedNight]) -> Problem:

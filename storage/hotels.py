@@ -5,7 +5,7 @@ changes a row locks it first and compares its version then; each change counts t
 minor units; a surge is in thousandths.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any
@@ -145,12 +145,21 @@ async def has_bookings_to_come(connection: AsyncConnection, hotel_id: int, today
     return found.first() is not None
 
 
+async def is_on_sale(connection: AsyncConnection, room_ids: Collection[int], today: date) -> bool:
+    """Tell whether any night of these rooms from `today` on is not closed."""
+    found = await connection.execute(
+        select(Inventory.night)
+        .where(Inventory.room_id.in_(room_ids), Inventory.night >= today, ~Inventory.closed)
+        .limit(1)
+    )
+    return found.first() is not None
+
+
 async def delete_hotel(connection: AsyncConnection, hotel_id: int) -> None:
     """Let a hotel be gone, with its rooms. The rows stay, for what was sold."""
-    for table, its in ((Room, Room.hotel_id == hotel_id), (Hotel, Hotel.id == hotel_id)):
-        await connection.execute(
-            update(table).values(deleted_at=func.now(), updated_at=func.now()).where(its, table.deleted_at.is_(None))
-        )
+    gone = {"deleted_at": func.now(), "updated_at": func.now()}
+    await connection.execute(update(Room).values(**gone).where(Room.hotel_id == hotel_id, Room.deleted_at.is_(None)))
+    await connection.execute(update(Hotel).values(**gone, active=False).where(Hotel.id == hotel_id))
 
 
 async def rooms_of(connection: AsyncConnection, hotel_id: int, *, limit: int, after: int) -> list[RoomRow]:
@@ -161,9 +170,10 @@ async def rooms_of(connection: AsyncConnection, hotel_id: int, *, limit: int, af
     return [RoomRow(**row) for row in rows.mappings()]
 
 
-async def rooms_to_close(connection: AsyncConnection, hotel_id: int) -> list[RoomRow]:
+async def rooms_to_close(connection: AsyncConnection, hotel_id: int, *, lock: bool = False) -> list[RoomRow]:
     """Return all rooms of a hotel, also those that are being put on sale."""
-    rows = await connection.execute(_rooms().where(Room.hotel_id == hotel_id).order_by(Room.id))
+    wanted = _rooms().where(Room.hotel_id == hotel_id).order_by(Room.id)
+    rows = await connection.execute(_locking(wanted, Room) if lock else wanted)
     return [RoomRow(**row) for row in rows.mappings()]
 
 
@@ -203,12 +213,15 @@ async def begin_room(connection: AsyncConnection, hotel_id: int, fields: Mapping
     return await described_room(connection, room_id)
 
 
-async def finish_room(connection: AsyncConnection, room_id: int) -> RoomRow:
-    """Let a room be seen: its nights are on sale."""
-    await connection.execute(
-        update(Room).values(opening=False, updated_at=func.now()).where(Room.id == room_id, Room.opening)
+async def finish_room(connection: AsyncConnection, room_id: int) -> RoomRow | None:
+    """Let a room be seen: its nights are on sale. None when it was deleted, with its hotel, meanwhile."""
+    finished = await connection.execute(
+        update(Room)
+        .values(opening=False, updated_at=func.now())
+        .where(Room.id == room_id, Room.deleted_at.is_(None))
+        .returning(Room.id)
     )
-    return await described_room(connection, room_id)
+    return None if finished.scalar() is None else await described_room(connection, room_id)
 
 
 async def change_room(connection: AsyncConnection, room_id: int, fields: Mapping[str, Any]) -> RoomRow:

@@ -1,8 +1,9 @@
 """Requests that no well-meaning client sends, and moments that no careful manager chooses."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeAlias
 
 import psycopg
 import pytest
@@ -10,11 +11,20 @@ from aiohttp.test_utils import make_mocked_request
 
 from ingress.answers import Answer
 from ingress.money import CURRENCIES
+from ingress.nights import Nights
 from storage.settings import DatabaseSettings
-from tests.ingress.house import House
-from tests.ingress.managers import HOTEL, Manager
+from tests.ingress.house import TODAY, House
+from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
+from topics.settings import KafkaSettings
 
+Moment: TypeAlias = Callable[[], Awaitable[None]] | None
 INFO = ("/v1/hotels/{}/info", "/hotels/{}/info")
+
+
+@pytest.fixture
+async def ledger(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Ledger]:
+    async with deciding(kafka_settings, database) as ledger:
+        yield ledger
 
 
 @pytest.fixture
@@ -99,3 +109,89 @@ async def test_guests_see_no_room_that_is_gone_or_not_there_yet_and_no_hotel_tha
 
     await tables.execute(b"update hotel set deleted_at = now() where id = 1")
     assert (await house.get("/v1/hotels/1/info")).status == 404
+
+
+# Moments that no careful manager chooses.
+
+
+async def open_nights(ledger: Ledger, room_id: int) -> int:
+    """Return how many nights of a room could be sold."""
+    ((count,),) = await ledger.rows("select count(*) from inventory where room_id = %s and not closed", room_id)
+    return int(count)
+
+
+def just(monkeypatch: pytest.MonkeyPatch, name: str, *, before: Moment = None, after: Moment = None) -> None:
+    """Let something happen once, just before or after the rooms' owners are asked for something."""
+    ask = getattr(Nights, name)
+    moments = {"before": before, "after": after}
+
+    async def asked(*arguments: Any, **named: Any) -> Any:
+        if (moment := moments.pop("before", None)) is not None:
+            await moment()
+        answer = await ask(*arguments, **named)
+        if (moment := moments.pop("after", None)) is not None:
+            await moment()
+        return answer
+
+    monkeypatch.setattr(Nights, name, asked)
+
+
+@pytest.mark.parametrize("what", ["hotel", "room"])
+async def test_what_is_put_back_on_sale_while_it_is_deleted_is_taken_off_again(
+    manager: Manager, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    hotel_id = await manager.hotel()
+    room_id = await manager.room(hotel_id)
+    gone = f"/hotels/{hotel_id}" if what == "hotel" else f"/hotels/{hotel_id}/rooms/{room_id}"
+    statuses = []
+
+    async def put_back() -> None:
+        days = f"start_date={TODAY + timedelta(days=5)}&end_date={TODAY + timedelta(days=9)}"
+        nights = await manager.ask("PATCH", f"/inventory/rooms/{room_id}?{days}", {"closed": False, "total_count": 3})
+        activated = await manager.ask("PATCH", f"/hotels/{hotel_id}/activate")
+        statuses.extend([nights.status, activated.status])
+
+    just(monkeypatch, "take_off_sale", after=put_back)
+    deleted = await manager.ask("DELETE", gone)
+
+    assert (statuses, deleted.status) == ([200, 204], 204)
+    assert await open_nights(ledger, room_id) == 0
+    ((is_active,),) = await ledger.rows("select active from hotel where id = %s", hotel_id)
+    assert is_active is (what == "room")
+
+
+async def test_a_change_that_comes_too_late_puts_nothing_of_a_deleted_room_on_sale(
+    manager: Manager, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hotel_id = await manager.hotel()
+    room_id = await manager.room(hotel_id)
+    statuses = []
+
+    async def delete() -> None:
+        statuses.append((await manager.ask("DELETE", f"/hotels/{hotel_id}/rooms/{room_id}")).status)
+
+    just(monkeypatch, "change", before=delete)
+    days = f"start_date={TODAY + timedelta(days=5)}"
+    changed = await manager.ask("PATCH", f"/inventory/rooms/{room_id}?{days}", {"closed": False, "total_count": 3})
+
+    assert (statuses, changed.status) == ([204], 404)
+    assert await open_nights(ledger, room_id) == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_room_that_is_added_while_its_hotel_is_deleted_is_not_on_sale(
+    manager: Manager, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    hotel_id = await manager.hotel()
+    await manager.room(hotel_id)
+    statuses = []
+
+    async def delete() -> None:
+        statuses.append((await manager.ask("DELETE", f"/hotels/{hotel_id}")).status)
+
+    just(monkeypatch, "open_all", **{moment: delete})
+    added = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM | {"type": "single"})
+
+    assert (statuses, added.status) == ([204], 404)
+    for (room_id,) in await ledger.rows("select id from room where hotel_id = %s", hotel_id):
+        assert await open_nights(ledger, room_id) == 0
