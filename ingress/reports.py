@@ -181,4 +181,5 @@ def _preference(accepted: Sequence[str], media: str) -> tuple[float, int]:
         if names.get(name, -1) > plainness:
             found = _QUALITY.search(each)
             plainness, quality = names[name], float(found[1]) if found else 1.0
-    return quality, plainness
+    # What is not wanted at all is not wanted however plainly it is said.
+    return quality, plainness if quality else -1

@@ -220,6 +220,7 @@ async def test_a_spreadsheet_gets_the_days(house: House, desk: Owner) -> None:
         ("application/json, text/csv", False),
         ("text/csv;q=0.5, application/json", False),
         ("text/csv;q=0, */*", False),
+        ("text/csv;q=0", False),
         ("image/png", False),
         ("", False),
         ("text/csv;q=nonsense;;,,;", True),
