@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from ingress.operations import Access, Operation
 from tests.api.document import Document
+from tests.api.needs import Needs
 from tests.api.world import Person, Request, World
 from tests.ingress.table import rows
 
@@ -26,11 +27,16 @@ async def document(world: World) -> Document:
     return Document((await world.ask(Person(), Request(method="GET", path="/openapi.json"))).body)
 
 
+@pytest.fixture(scope="module")
+def needs(world: World) -> Needs:
+    return Needs(world)
+
+
 @each_operation
 async def test_an_operations_example_is_answered_as_the_document_says(
-    world: World, document: Document, row: Operation
+    world: World, needs: Needs, document: Document, row: Operation
 ) -> None:
-    prepared = await world.prepared(row)
+    prepared = await needs.meet(row)
 
     answer = await world.ask(prepared.owner, prepared.request)
 
@@ -117,17 +123,17 @@ def refusal(row: Operation, who: Who) -> int | None:
 
 
 @each_operation
-async def test_the_table_says_who_may_do_what_with_whose_things(world: World, row: Operation) -> None:
+async def test_the_table_says_who_may_do_what_with_whose_things(world: World, needs: Needs, row: Operation) -> None:
     expected = {who.__name__: refusal(row, who) or row.example.status for who in EVERYBODY}
     refused = [who for who in EVERYBODY if refusal(row, who)]
-    prepared = await world.prepared(row)
+    prepared = await needs.meet(row)
 
     answered = {who.__name__: await status(world, who(world), prepared.request) for who in refused}
     # Nothing was wrong with the request but who sent it, and nothing came of it.
     assert await status(world, prepared.owner, prepared.request) == row.example.status
     for who in EVERYBODY:
         if who not in refused:
-            answered[who.__name__] = await status(world, who(world), (await world.prepared(row)).request)
+            answered[who.__name__] = await status(world, who(world), (await needs.meet(row)).request)
 
     assert answered == expected
 
@@ -137,8 +143,10 @@ async def status(world: World, person: Person, request: Request) -> int:
 
 
 @pytest.mark.parametrize("row", [row for row in rows() if not row.service], ids=lambda row: row.id)
-async def test_without_a_version_an_operation_waits_and_names_its_successor(world: World, row: Operation) -> None:
-    prepared = await world.prepared(row)
+async def test_without_a_version_an_operation_waits_and_names_its_successor(
+    world: World, needs: Needs, row: Operation
+) -> None:
+    prepared = await needs.meet(row)
     path = prepared.request.path.removeprefix("/v1")
     headers = {name: value for name, value in prepared.request.headers.items() if name != "Prefer"}
 

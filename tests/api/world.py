@@ -1,22 +1,17 @@
-"""People who speak HTTP to a whole system, and for each operation a request like its example, about real things."""
+"""People who speak HTTP to a whole system."""
 
-import hashlib
-import hmac
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import aiohttp
 from multidict import CIMultiDictProxy
 
-from ingress.openapi import path_of
-from ingress.operations import Access, Operation
-from sandbox.system import WEBHOOK_SECRET, System
+from sandbox.system import System
 from tests.ingress.table import rows
 
 PASSWORD = "an estuary of 41 quiet herons"
@@ -57,12 +52,11 @@ class Person:
         return replace(self, token=token)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A request like an operation's example that is answered like it, once, when its owner sends it."""
+class Room(NamedTuple):
+    """A room type of a hotel."""
 
-    request: Request
-    owner: Person
+    hotel_id: int
+    room_id: int
 
 
 class World:
@@ -76,7 +70,6 @@ class World:
     def __init__(self, system: System, session: aiohttp.ClientSession) -> None:
         self.system = system
         self.session = session
-        self._needs = _Needs(self)
 
     async def settle(self) -> None:
         """Let everybody sign up."""
@@ -132,145 +125,43 @@ class World:
         person = await self.sign_up()
         return person.holding((await self.done(person, "POST", "/v1/users/host"))["access_token"])
 
-    async def prepared(self, row: Operation) -> Prepared:
-        """Return a request like the operation's example, about things that were just made for it or suit it."""
-        return await self._needs.meet(row)
+    async def new_room(self, host: Person, **described: object) -> Room:
+        """Describe a hotel like the examples', not active yet, and put a room on sale in it."""
+        hotel = await self.done(host, "POST", "/v1/admin/hotels", _example("add_hotel"))
+        wanted = {**_example("add_room"), **described}
+        room = await self.done(host, "POST", f"/v1/admin/hotels/{hotel['id']}/rooms", wanted)
+        return Room(hotel_id=hotel["id"], room_id=room["id"])
+
+    async def room_on_sale(self, host: Person, **described: object) -> Room:
+        """Return a room of an active hotel."""
+        room = await self.new_room(host, **described)
+        await self.done(host, "PATCH", f"/v1/admin/hotels/{room.hotel_id}/activate")
+        return room
+
+    async def saved_guest(self, person: Person) -> int:
+        """Save somebody who may stay."""
+        return int((await self.done(person, "POST", "/v1/users/guests", {"name": "Ada", "age": 36}))["id"])
+
+    async def booked(self, person: Person, room: Room, *, first: int = 30, nights: int = 3) -> str:
+        """Hold a stay that begins `first` days from now; return the booking's id."""
+        return str((await self.done(person, "POST", "/v1/bookings/init", stay(room, first, nights)))["id"])
 
 
-@dataclass
-class _Found:
-    """What stands in the place of the example's ids and dates, and who owns it."""
-
-    values: dict[str, object]
-    owner: Person | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    body: Callable[[Any], Any] = lambda body: body
+def _example(operation_id: str) -> dict[str, Any]:
+    body = OPERATIONS[operation_id].example.body
+    assert isinstance(body, dict)
+    return body
 
 
-class _Needs:
-    """What each operation needs to be there before its example can be answered as it says."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._room: dict[str, object] | None = None
-        special: dict[str, Callable[[], Awaitable[_Found]]] = {
-            "sign_up": self._fresh_address,
-            "log_in": self._login,
-            "refresh": self._cookie,
-            "log_out": self._cookie,
-            "log_out_everywhere": self._account,
-            "become_host": self._account,
-            "add_guests": self._held,
-            "pay": self._with_guests,
-            "cancel": self._held,
-            "activate_hotel": self._hotel_with_room,
-            "deactivate_hotel": self._hotel_with_room,
-            "delete_hotel": self._hotel_with_room,
-            "delete_room": self._hotel_with_room,
-            "stripe": self._signature,
-        }
-        self._special = special
-        assert special.keys() <= OPERATIONS.keys()
-
-    async def meet(self, row: Operation) -> Prepared:
-        found = await self._special.get(row.id, lambda: self._usual(row))()
-        values = _days() | found.values
-        example = row.example
-        body = found.body(_filled(example.body, values))
-        headers = {name: value for name, value in example.headers.items() if name not in ("Cookie", "Stripe-Signature")}
-        if row.raw_body:
-            headers |= _signed(body)
-        path = {name: values[name] for name in example.path}
-        request = Request(
-            method=row.method,
-            path=path_of(row).format(**path),
-            query=_filled(dict(example.query), values),
-            headers=headers | found.headers,
-            body=body,
-        )
-        return Prepared(request=request, owner=found.owner or self._owner(row))
-
-    def _owner(self, row: Operation) -> Person:
-        return self._world.host if row.access is Access.MANAGER else self._world.guest
-
-    async def _usual(self, row: Operation) -> _Found:
-        """A room that is on sale, and for the rest something new."""
-        values = dict(await self._room_on_sale())
-        if "guest_id" in row.placeholders:
-            values["guest_id"] = await self._saved_guest()
-        if "booking_id" in row.placeholders:
-            values["booking_id"] = await self._booking()
-        return _Found(values)
-
-    async def _fresh_address(self) -> _Found:
-        return _Found({"email": f"{uuid4().hex}@example.org"})
-
-    async def _login(self) -> _Found:
-        return _Found({"email": self._world.guest.email, "password": PASSWORD})
-
-    async def _cookie(self) -> _Found:
-        person = await self._world.sign_up()
-        return _Found({}, person, {"Cookie": f"refreshToken={person.refresh_token}"})
-
-    async def _account(self) -> _Found:
-        return _Found({}, await self._world.sign_up())
-
-    async def _held(self) -> _Found:
-        guest_id = await self._saved_guest()
-        return _Found({"booking_id": await self._booking()}, body=lambda body: body and [guest_id])
-
-    async def _with_guests(self) -> _Found:
-        booking_id, guest_id = await self._booking(), await self._saved_guest()
-        await self._world.done(self._world.guest, "POST", f"/v1/bookings/{booking_id}/addGuests", [guest_id])
-        return _Found({"booking_id": booking_id})
-
-    async def _hotel_with_room(self) -> _Found:
-        return _Found(await self._new_room())
-
-    async def _signature(self) -> _Found:
-        return _Found({})
-
-    async def _room_on_sale(self) -> Mapping[str, object]:
-        if self._room is None:
-            self._room = await self._new_room()
-            await self._world.done(self._world.host, "PATCH", f"/v1/admin/hotels/{self._room['hotel_id']}/activate")
-        return self._room
-
-    async def _new_room(self) -> dict[str, object]:
-        host = self._world.host
-        hotel = await self._world.done(host, "POST", "/v1/admin/hotels", OPERATIONS["add_hotel"].example.body)
-        path = f"/v1/admin/hotels/{hotel['id']}/rooms"
-        room = await self._world.done(host, "POST", path, OPERATIONS["add_room"].example.body)
-        return {"hotel_id": hotel["id"], "room_id": room["id"]}
-
-    async def _saved_guest(self) -> int:
-        made = await self._world.done(self._world.guest, "POST", "/v1/users/guests", {"name": "Ada", "age": 36})
-        return int(made["id"])
-
-    async def _booking(self) -> str:
-        """A stay that is held for the guest, who has not paid yet."""
-        stay = _filled(OPERATIONS["init"].example.body, _days() | dict(await self._room_on_sale()))
-        return str((await self._world.done(self._world.guest, "POST", "/v1/bookings/init", stay))["id"])
-
-
-def _filled(value: Any, values: Mapping[str, object]) -> Any:
-    """Return an example's fields with those that exist in their place."""
-    if isinstance(value, dict):
-        return {name: values.get(name, _filled(each, values)) for name, each in value.items()}
-    return value
-
-
-def _days() -> dict[str, object]:
-    first = datetime.now(UTC).date() + timedelta(days=uuid4().int % 200 + 30)
-    days = {"check_in_date": 0, "check_out_date": 3, "start_date": 0, "end_date": 2, "from_date": 0, "to_date": 30}
-    return {name: str(first + timedelta(days=more)) for name, more in days.items()}
-
-
-def _signed(body: Any) -> dict[str, str]:
-    """Return the header with which Stripe signs."""
-    now = int(time.time())
-    signature = hmac.new(WEBHOOK_SECRET.encode(), f"{now}.{json.dumps(body)}".encode(), hashlib.sha256).hexdigest()
-    return {"Stripe-Signature": f"t={now},v1={signature}"}
+def stay(room: Room, first: int = 30, nights: int = 3) -> dict[str, object]:
+    """Return the body of a request for a stay that begins `first` days from now."""
+    check_in = datetime.now(UTC).date() + timedelta(days=first)
+    return {
+        "hotel_id": room.hotel_id,
+        "room_id": room.room_id,
+        "check_in_date": str(check_in),
+        "check_out_date": str(check_in + timedelta(days=nights)),
+    }
 
 
 @asynccontextmanager

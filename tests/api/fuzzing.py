@@ -1,0 +1,149 @@
+"""What schemathesis cannot know of our rules: loaded by it, in a process of its own (`schemathesis.toml`).
+
+A request that is meant to be good gets ids that exist, days that make sense, and a way to pay; one that is meant to be
+bad is left as it is.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+import requests
+import schemathesis
+from schemathesis import Case, GenerationMode, HookContext, Response
+
+_KNOWN: Final[Mapping[str, Any]] = json.loads(os.environ["INNKEEPER_KNOWN"])
+_URL: Final = os.environ["INNKEEPER_URL"]
+_AUTHORIZATION: Final = {"Authorization": f"Bearer {os.environ['INNKEEPER_TOKEN']}"}
+_CONFIRMED_WITHIN_SECONDS: Final = 20
+_TODAY: Final = datetime.now(UTC).date()
+_bookings: Final[list[str]] = [_KNOWN["booking_id"]]
+#: Bookings that are as far as an operation wants them: with guests to be paid for, paid to be cancelled.
+_ready: Final[dict[str, list[str]]] = {"pay": [], "cancel": []}
+_CARD: Final = "4242424242424242"
+_NIGHTS: Final = {"change_nights": {"start_date": "", "end_date": ""}}
+_AT_LEAST: Final = {"change_nights": {"closed": False}}
+_COMMANDS: Final = frozenset({"init", "add_guests", "pay", "cancel"})
+#: These would take what is known away from all others.
+_TAKES_AWAY: Final = frozenset({"delete_guest", "delete_room", "delete_hotel", "deactivate_hotel"})
+
+
+def _day(after: int) -> Callable[[Any], str]:
+    return lambda given: str(_TODAY + timedelta(days=after + len(str(given)) % 5))
+
+
+_SENSIBLE: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "hotel_id": lambda given: _KNOWN["hotel_id"],
+    "room_id": lambda given: _KNOWN["room_id"],
+    "check_in_date": _day(20),
+    "check_out_date": _day(30),
+    "start_date": _day(20),
+    "end_date": _day(30),
+    "from_date": _day(20),
+    "to_date": _day(30),
+    "date_of_birth": lambda given: given and "1970-01-01",
+    "time_zone": lambda given: "Europe/Lisbon",
+    "currency": lambda given: given and "EUR",
+    "password": lambda given: "an estuary of 41 quiet herons",
+    "base_price": lambda given: "120.00",
+    "price": lambda given: given and "99.50",
+    "min_price": lambda given: "1.50",
+    "max_price": lambda given: "2000",
+    "surge_factor": lambda given: given and "1.25",
+    "near": lambda given: "38.71,-9.14,50",
+}
+
+
+@schemathesis.hook
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
+    """Make a good request one that our rules can accept; its edges stay in the phase that tries those."""
+    if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
+        return
+    phase, operation_id = case.meta.phase.name.value, case.operation.definition.raw["operationId"]
+    if phase == "coverage":
+        return
+    if isinstance(case.body, dict):
+        case.body = _sensible_body(case.body) | _AT_LEAST.get(operation_id, {})
+    elif isinstance(case.body, list):
+        case.body = [_KNOWN["guest_id"]]
+    if case.query is not None:
+        case.query = _sensible_query({**case.query, **_NIGHTS.get(operation_id, {})}, operation_id)
+    if case.path_parameters and phase != "stateful" and operation_id not in _TAKES_AWAY:
+        case.path_parameters.update({name: _KNOWN[name] for name in case.path_parameters if name in _KNOWN})
+    if case.path_parameters and case.path_parameters.get("booking_id", _bookings[-1]) not in _bookings:
+        # A story that does not begin with a booking goes on with one of a story before.
+        case.path_parameters["booking_id"] = (_ready.get(operation_id) or _bookings)[-1]
+    if operation_id in _COMMANDS:
+        case.headers.update(_steering(case.headers, waits=phase == "stateful"))
+
+
+@schemathesis.hook
+def after_call(context: HookContext, case: Case[Any], response: Response) -> None:
+    """Remember what was booked; pay, as a guest does who is shown a page to pay at, and wait until that is known."""
+    operation_id = case.operation.definition.raw["operationId"]
+    if operation_id == "init" and response.status_code == requests.codes.created:
+        _bookings.append(response.json()["id"])
+    if operation_id == "add_guests" and response.status_code == requests.codes.ok:
+        _ready["pay"].append(response.json()["id"])
+    if operation_id == "pay" and response.status_code == requests.codes.ok:
+        _pay(response.json())
+
+
+def _pay(told: Mapping[str, Any]) -> None:
+    if told["session_url"] is None:
+        return
+    paid = requests.post(told["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=10)
+    if paid.status_code == requests.codes.see_other:
+        _wait_until_confirmed(told["id"])
+
+
+def _wait_until_confirmed(booking_id: str) -> None:
+    deadline = time.monotonic() + _CONFIRMED_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        told = requests.get(f"{_URL}/v1/bookings/{booking_id}/status", headers=_AUTHORIZATION, timeout=10)
+        if told.json()["booking_status"] == "CONFIRMED":
+            _ready["cancel"].append(booking_id)
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"booking {booking_id} was paid and is not confirmed")
+
+
+def _steering(headers: Mapping[str, str], *, waits: bool) -> dict[str, str]:
+    """Let a command wait for its decision, so that the next one finds it; use each key once."""
+    steering = {"Prefer": "wait=5"} if waits or "Prefer" in headers else {}
+    return steering | ({"Idempotency-Key": uuid4().hex} if "Idempotency-Key" in headers else {})
+
+
+def _sensible_query(query: dict[str, Any], operation_id: str) -> dict[str, Any]:
+    _make_sense(query)
+    # A cursor is whatever a list gave, a page what comes after the first.
+    query = {name: value for name, value in query.items() if name not in {"cursor", "page"}}
+    if operation_id == "search":
+        return query | {"city": "Lisbon", "sort": "price"}
+    for first, last in (("start_date", "end_date"), ("check_in_date", "check_out_date")):
+        if {first, last} & query.keys():
+            query |= {first: _day(20)(""), last: _day(30)("")}
+    return query
+
+
+def _sensible_body(body: dict[str, Any]) -> dict[str, Any]:
+    body = {name: _without_point(value) for name, value in body.items()}
+    _make_sense(body)
+    # The days of nights stand in the query.
+    body = {name: value for name, value in body.items() if name not in ("start_date", "end_date")}
+    if "latitude" in body or "longitude" in body:
+        body |= {"latitude": 38.71, "longitude": -9.14}
+    return body
+
+
+def _make_sense(fields: dict[str, Any]) -> None:
+    fields.update({name: make(fields[name]) for name, make in _SENSIBLE.items() if name in fields})
+
+
+def _without_point(value: Any) -> Any:
+    """Write a whole number as JSON libraries do; JSON Schema's integers may have a point and a zero, ours may not."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
