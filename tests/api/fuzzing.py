@@ -62,16 +62,15 @@ _SENSIBLE: Final[Mapping[str, Callable[[Any], Any]]] = {
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
     """Make a good request one that our rules can accept; its edges stay in the phase that tries those."""
-    operation_id = case.operation.definition.raw["operationId"]
-    if operation_id in _TAKES_AWAY:
-        _spare_what_is_known(case)
-    if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
+    if case.meta is None:
         return
-    phase = case.meta.phase.name.value
-    if phase == "coverage":
+    phase, operation_id = case.meta.phase.name.value, case.operation.definition.raw["operationId"]
+    if operation_id in _TAKES_AWAY and phase != "stateful":
+        _spare_what_is_known(case)
+    if case.meta.generation.mode is not GenerationMode.POSITIVE or phase == "coverage":
         return
     if isinstance(case.body, dict):
-        case.body = _sensible_body(case.body) | _AT_LEAST.get(operation_id, {})
+        case.body = _sensible_body(case.body, keeping_ids=phase == "stateful") | _AT_LEAST.get(operation_id, {})
     elif isinstance(case.body, list):
         case.body = [_KNOWN["guest_id"]]
     if case.query is not None:
@@ -141,14 +140,15 @@ def _sensible_query(query: dict[str, Any], operation_id: str) -> dict[str, Any]:
     return query
 
 
-def _sensible_body(body: dict[str, Any]) -> dict[str, Any]:
+def _sensible_body(body: dict[str, Any], *, keeping_ids: bool) -> dict[str, Any]:
     body = {name: _without_point(value) for name, value in body.items()}
+    # In a story ids come from the answer before.
+    ids = {name: body[name] for name in ("hotel_id", "room_id") if keeping_ids and name in body}
     _make_sense(body)
     # The days of nights stand in the query.
-    body = {name: value for name, value in body.items() if name not in ("start_date", "end_date")}
-    if "latitude" in body or "longitude" in body:
-        body |= {"latitude": 38.71, "longitude": -9.14}
-    return body
+    body = {name: value for name, value in body.items() if name not in {"start_date", "end_date"}}
+    place = {"latitude": 38.71, "longitude": -9.14} if {"latitude", "longitude"} & body.keys() else {}
+    return body | place | ids
 
 
 def _make_sense(fields: dict[str, Any]) -> None:
