@@ -86,9 +86,18 @@ async def put_load(url: str, *, token: str, bodies: Path, seconds: float) -> Loa
     Raises:
         BenchmarkFailed: a request was refused or got no answer.
     """
-    options = [f"-c{CLIENTS}", f"-t{THREADS}", f"-d{max(1, round(seconds))}s", f"-s{_SCRIPT}"]
+    return await run_wrk(url, _SCRIPT, token, str(bodies), seconds=seconds)
+
+
+async def run_wrk(url: str, script: Path, *arguments: str, seconds: float) -> Load:
+    """Run wrk with a script that tells at its end what it did, for whole seconds.
+
+    Raises:
+        BenchmarkFailed: a request was refused or got no answer.
+    """
+    options = [f"-c{CLIENTS}", f"-t{THREADS}", f"-d{max(1, round(seconds))}s", f"-s{script}"]
     began = monotonic()
-    process = await asyncio.create_subprocess_exec("wrk", *options, url, "--", token, str(bodies), stdout=PIPE)
+    process = await asyncio.create_subprocess_exec("wrk", *options, url, "--", *arguments, stdout=PIPE)
     try:
         output, _ = await process.communicate()
     finally:

@@ -10,28 +10,38 @@ from typing import Final
 
 import psutil
 
-from benchmarks.lines import LEAST_RATIO, Comparison, Figure, Line, Without, goals
+from benchmarks.lines import LEAST_RATIO, Comparison, Figure, Line, SearchComparison, Without, goals
 from sandbox.kafka import jars
 from sandbox.postgres.server import _program
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGINS: Final = "<!-- Figures: written by `python -m benchmarks --write-docs`. -->"
 ENDS: Final = "<!-- End of the figures. -->"
+SEARCH_BEGINS: Final = "<!-- Figures of search: written by `python -m benchmarks.search --write-docs`. -->"
+SEARCH_ENDS: Final = "<!-- End of the figures of search. -->"
 
 
 def write(lines: Sequence[Line]) -> None:
     """Replace the figures on the page; raises ValueError when their place is not marked."""
+    _put(BEGINS, _figures(lines), ENDS)
+
+
+def write_search(lines: Sequence[Line]) -> None:
+    """Replace the figures of search on the page; raises ValueError when their place is not marked."""
+    _put(SEARCH_BEGINS, _search_figures(lines), SEARCH_ENDS)
+
+
+def _put(begin: str, figures: Iterator[str], end: str) -> None:
     text = PAGE.read_text()
-    before, begins, rest = text.partition(BEGINS)
-    _, ends, after = rest.partition(ENDS)
+    before, begins, rest = text.partition(begin)
+    _, ends, after = rest.partition(end)
     if not begins or not ends:
         raise ValueError(f"{PAGE} does not mark where the figures go")
-    figures = "\n".join(_figures(lines))
-    PAGE.write_text(f"{before}{BEGINS}\n\n{figures}\n\n{ENDS}{after}")
+    PAGE.write_text("\n".join([f"{before}{begin}", "", *figures, "", f"{end}{after}"]))
 
 
 def _figures(lines: Sequence[Line]) -> Iterator[str]:
-    yield from _circumstances()
+    yield from _circumstances("make bench ARGS=--write-docs")
     yield from _without(lines)
     yield ""
     yield from _comparisons([line for line in lines if isinstance(line, Comparison)])
@@ -41,9 +51,36 @@ def _figures(lines: Sequence[Line]) -> Iterator[str]:
     yield from _costs([line for line in lines if isinstance(line, Figure)])
 
 
-def _circumstances() -> Iterator[str]:
+def _search_figures(lines: Sequence[Line]) -> Iterator[str]:
+    yield from _circumstances("make bench-search ARGS=--write-docs")
+    yield from _without(lines)
+    yield ""
+    yield "| 64 clients | searches/s | p50 | p99 |"
+    yield "|---|---|---|---|"
+    for line in lines:
+        if isinstance(line, SearchComparison):
+            yield f"| ours | {line.ours_per_s:,} | {line.p50_ms:.1f} ms | {line.p99_ms:.1f} ms |"
+            yield f"| one SQL query | {line.sql_per_s:,} | {line.sql_p50_ms:.1f} ms | {line.sql_p99_ms:.1f} ms |"
+    yield ""
+    yield from _targets(lines)
+    yield ""
+    yield "Where the CPU goes, in us for one search, with its share:"
+    yield ""
+    for side, told in (("cpu", "ours"), ("sql.cpu", "one SQL query")):
+        yield f"- {told}: {_shares(_parts(lines, f'search.{side}.'))}"
+
+
+def _parts(lines: Sequence[Line], start: str) -> dict[str, float]:
+    return {
+        line.benchmark.removeprefix(start): line.value
+        for line in lines
+        if isinstance(line, Figure) and line.benchmark.startswith(start)
+    }
+
+
+def _circumstances(command: str) -> Iterator[str]:
     memory_gb = psutil.virtual_memory().total / 1e9
-    yield f"Measured on {datetime.now(UTC):%Y-%m-%d} by `make bench ARGS=--write-docs`, everything on one machine:"
+    yield f"Measured on {datetime.now(UTC):%Y-%m-%d} by `{command}`, everything on one machine:"
     yield ""
     yield f"- {os.cpu_count()} cores ({_processor()}), {memory_gb:.0f} GB of memory, {platform.system()}"
     yield f"- Python {platform.python_version()}, {_postgres_version()}, Apache Kafka {jars.version()}, {_wrk()}"
@@ -79,11 +116,7 @@ def _costs(lines: Sequence[Figure]) -> Iterator[str]:
     yield ""
     for side, told in (("cpu", "ours"), ("row_locks.cpu", "row locks")):
         for name in LEAST_RATIO:
-            start = f"{name}.{side}."
-            parts = {
-                line.benchmark.removeprefix(start): line.value for line in lines if line.benchmark.startswith(start)
-            }
-            if parts:
+            if parts := _parts(lines, f"{name}.{side}."):
                 yield f"- `{name}`, {told}: {_shares(parts)}"
 
 

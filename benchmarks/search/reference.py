@@ -4,10 +4,10 @@ Written as anybody would write it who wants it quick: only the conditions that a
 them. psycopg prepares it by itself after a few calls.
 """
 
-from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, TextClause, text
 
 from ingress.database import Database
 from ingress.money import CURRENCIES
@@ -49,25 +49,28 @@ _QUERY: Final = """
     )
     select * from sorted where {of_hits} order by key, id limit :limit offset :offset
 """
+_WHOLE: Final = [code for code, digits in CURRENCIES.items() if digits == 0]
+_MILLI: Final = [code for code, digits in CURRENCIES.items() if digits == 3]
 _DISTANCE_M: Final = f"""
     round(2 * {EARTH_RADIUS_M} * asin(sqrt(least(1, sin(radians(h.latitude - :latitude) / 2) ^ 2
     + cos(radians(:latitude)) * cos(radians(h.latitude)) * sin(radians(h.longitude - :longitude) / 2) ^ 2))))::bigint
 """
 _KEYS: Final = {"price": "price_milli", "stars": "-coalesce(stars, 0)", "distance": "distance_m"}
-#: What a search may ask for, and the condition that this makes.
-_OF_HOTELS_AND_ROOMS: Final = {
-    "city": "lower(trim(h.city)) = lower(trim(:city))",
-    "guests": "r.capacity * :rooms_count >= :guests",
-    "amenities": "array(select lower(trim(a)) from unnest(h.amenities) a) @> :amenities",
-    "stars": "h.stars >= :stars",
-    "currency": "upper(h.currency) = :currency",
-    "near": f"{_DISTANCE_M} <= :km * 1000",
-}
-_OF_HITS: Final = {
-    "min_price": "price_milli >= :min_price * 1000",
-    "max_price": "price_milli <= :max_price * 1000",
-    "cursor": "(key, id) > (:after_key, :after_id)",
-}
+#: What every search may ask for; null where it does not. One statement for nearly all is prepared once.
+_WISHES: Final = """
+    (cast(:guests as int) is null or r.capacity * :rooms_count >= :guests)
+    and (cast(:stars as int) is null or h.stars >= :stars)
+    and (cast(:currency as text) is null or upper(h.currency) = :currency)
+    and (cast(:amenities as text[]) is null
+         or array(select lower(trim(a)) from unnest(h.amenities) as a) @> cast(:amenities as text[]))
+"""
+_PRICES: Final = """
+    (cast(:min_price as numeric) is null or price_milli >= :min_price * 1000)
+    and (cast(:max_price as numeric) is null or price_milli <= :max_price * 1000)
+"""
+_CITY: Final = "lower(trim(h.city)) = lower(trim(:city))"
+_NEAR: Final = f"{_DISTANCE_M} <= :km * 1000"
+_AFTER: Final = "(key, id) > (:after_key, :after_id)"
 
 
 class Reference:
@@ -78,35 +81,45 @@ class Reference:
 
     async def find(self, wanted: HotelSearch, after: InOrder | None) -> Found:
         """Return a page of hits; `after` is the last hit of the page before, if one is given."""
-        asked = {name for name in (*_OF_HOTELS_AND_ROOMS, *_OF_HITS) if getattr(wanted, name) not in (None, [])}
-        query = _QUERY.format(
-            of_hotels_and_rooms=_all(_OF_HOTELS_AND_ROOMS, asked),
-            of_hits=_all(_OF_HITS, asked),
-            distance_m=_DISTANCE_M if wanted.near else "null::bigint",
-            key=_KEYS[wanted.sort],
+        query = _query(
+            wanted.sort, by_city=wanted.city is not None, near=wanted.near is not None, after=after is not None
         )
         async with self._database.reading() as connection:
-            rows = (await connection.execute(text(query), _parameters(wanted, after))).all()
+            rows = (await connection.execute(query, _parameters(wanted, after))).all()
         return Found([_hit(row) for row in rows[: wanted.limit]], more=len(rows) > wanted.limit)
 
 
-def _all(conditions: Mapping[str, str], asked: set[str]) -> str:
-    return " and ".join([condition for name, condition in conditions.items() if name in asked] or ["true"])
+@cache
+def _query(sort: str, *, by_city: bool, near: bool, after: bool) -> TextClause:
+    return text(
+        _QUERY.format(
+            of_hotels_and_rooms=" and ".join([_WISHES, *[_CITY] * by_city, *[_NEAR] * near]),
+            of_hits=" and ".join([_PRICES, *[_AFTER] * after]),
+            distance_m=_DISTANCE_M if near else "null::bigint",
+            key=_KEYS[sort],
+        )
+    )
 
 
 def _parameters(wanted: HotelSearch, after: InOrder | None) -> dict[str, Any]:
     return {
-        **dict(wanted),
+        "city": wanted.city,
         "check_in": wanted.check_in_date,
         "check_out": wanted.check_out_date,
         "nights": wanted.nights,
-        "amenities": [amenity.strip().lower() for amenity in wanted.amenities],
-        "whole": [code for code, digits in CURRENCIES.items() if digits == 0],
-        "milli": [code for code, digits in CURRENCIES.items() if digits == 3],
-        **(wanted.near._asdict() if wanted.near else {}),
-        **({"after_key": after.key, "after_id": after.hotel_id} if after else {}),
+        "rooms_count": wanted.rooms_count,
+        "guests": wanted.guests,
+        "stars": wanted.stars,
+        "currency": wanted.currency,
+        "amenities": [amenity.strip().lower() for amenity in wanted.amenities] or None,
+        "min_price": wanted.min_price,
+        "max_price": wanted.max_price,
+        "whole": _WHOLE,
+        "milli": _MILLI,
         "limit": wanted.limit + 1,
         "offset": ((wanted.page or 1) - 1) * wanted.limit,
+        **(wanted.near._asdict() if wanted.near else {}),
+        **({"after_key": after.key, "after_id": after.hotel_id} if after else {}),
     }
 
 

@@ -1,7 +1,7 @@
 """The copy that searches are answered from: loaded whole, then told what is new. Imported only where it is loaded."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,8 +17,11 @@ from storage.search_reads import RoomTypeFacts, Seen
 #: A change bears the time when its transaction began, and is seen when that ends: at most so much later.
 _OVERLAP: Final = timedelta(seconds=10)
 _FACTS_AT_ONCE: Final = 1000
-#: The nights of so many rooms are some megabytes, and keep the event loop busy for some milliseconds.
-_ROOMS_AT_ONCE: Final = 250
+#: The nights of so many rooms, or in so many pages, or of so many events of each partition: a megabyte or so, which
+#: keeps the event loop busy for some milliseconds.
+_ROOMS_AT_ONCE: Final = 100
+_PAGES_AT_ONCE: Final = 512
+_EVENTS_AT_ONCE: Final = 5000
 #: With less than this left the copy should be made anew, which takes seconds.
 _ENOUGH_DAYS: Final = 7
 
@@ -52,6 +55,10 @@ class Copy:
         # The last stay begins the day before the horizon, and its last night ends on the day after.
         return (self._nights.end - latest_today() - HORIZON).days - MOST_NIGHTS
 
+    @property
+    def _window(self) -> tuple[date, date]:
+        return self._nights.first, self._nights.end
+
     async def load(self, connection: AsyncConnection) -> None:
         """Copy everything as it is at one moment, in a transaction of its own."""
         await search_reads.begin_whole(connection)
@@ -61,10 +68,15 @@ class Copy:
         while hotels := await search_reads.hotels_after(connection, last, _FACTS_AT_ONCE):
             self._places.tell_hotels(hotels)
             last = hotels[-1].id
-        last = 0
-        while rooms := await search_reads.rooms_after(connection, last, _FACTS_AT_ONCE):
-            await self._tell_rooms(connection, rooms)
-            last = rooms[-1].id
+        rooms: list[RoomTypeFacts] = []
+        while more := await search_reads.rooms_after(connection, rooms[-1].id if rooms else 0, _FACTS_AT_ONCE):
+            rooms += more
+        self._nights.add(self._places.in_neighbourhood(rooms))
+        self._places.tell_rooms(rooms)
+        for page in range(0, await search_reads.pages_of_nights(connection), _PAGES_AT_ONCE):
+            self._nights.tell(
+                await search_reads.nights_of_pages(connection, page, page + _PAGES_AT_ONCE, *self._window)
+            )
 
     async def refresh(self, connection: AsyncConnection) -> None:
         """Take over all that was committed before this call.
@@ -85,22 +97,16 @@ class Copy:
         now = await search_reads.progress(connection, self._topic)
         if not _continues(self._seen, now):
             raise StartedAnew
-        moved = {
-            partition: self._seen[partition].sequence if partition in self._seen else 0
-            for partition in now
-            if now[partition] != self._seen.get(partition)
-        }
-        if moved:
-            # In a partition changes are committed in the order of their positions: nothing before is missing.
-            packed = await search_reads.nights_beyond(connection, moved, self._nights.first, self._nights.end)
-            self._nights.tell(packed)
+        # In a partition changes are committed in the order of their positions: nothing before is missing.
+        for sequences in _steps(self._seen, now):
+            self._nights.tell(await search_reads.nights_between(connection, sequences, *self._window))
         self._seen = now
 
     async def _tell_rooms(self, connection: AsyncConnection, rooms: Sequence[RoomTypeFacts]) -> None:
         """Take rooms over, those that are new with their nights."""
         new = [room.id for room in rooms if room.id not in self._nights]
         for ids in _parts(new, _ROOMS_AT_ONCE):
-            packed = await search_reads.nights_of_rooms(connection, ids, self._nights.first, self._nights.end)
+            packed = await search_reads.nights_of_rooms(connection, ids, *self._window)
             self._nights.add(ids)
             self._nights.tell(packed)
         self._places.tell_rooms(rooms)
@@ -118,6 +124,17 @@ def _continues(before: Mapping[int, Seen], now: Mapping[int, Seen]) -> bool:
         and now[partition].sequence >= seen.sequence
         for partition, seen in before.items()
     )
+
+
+def _steps(before: Mapping[int, Seen], now: Mapping[int, Seen]) -> Iterator[dict[int, tuple[int, int]]]:
+    """Yield the way from one place to the other, in steps: by partition, beyond which sequence and up to which."""
+    moved = {
+        partition: (before[partition].sequence if partition in before else 0, seen.sequence)
+        for partition, seen in now.items()
+    }
+    while moved := {partition: (begin, end) for partition, (begin, end) in moved.items() if begin < end}:
+        yield {partition: (begin, min(begin + _EVENTS_AT_ONCE, end)) for partition, (begin, end) in moved.items()}
+        moved = {partition: (begin + _EVENTS_AT_ONCE, end) for partition, (begin, end) in moved.items()}
 
 
 def _parts(ids: Sequence[int], size: int) -> Iterable[Sequence[int]]:

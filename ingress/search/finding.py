@@ -47,7 +47,7 @@ def _chosen(place: Place, wanted: HotelSearch) -> _Indices:
         todays = (today_at(hotel.time_zone) for hotel in place.hotels)
         open_days = (today <= wanted.check_in_date < today + HORIZON for today in todays)
         fit &= np.fromiter(open_days, np.bool, len(place.hotels))
-    return np.flatnonzero(fit)
+    return fit.nonzero()[0]
 
 
 def _distances_m(place: Place, chosen: _Indices, near: Near) -> _Ints:
@@ -72,11 +72,11 @@ class _Offers:
         self._wanted = wanted
         self._chosen = chosen
         self._distances_m = distances_m
-        counts = place.counts[chosen]
-        self._ends = np.cumsum(counts)
-        self._begins = self._ends - counts
-        self._rooms = np.repeat(place.begins[chosen] - self._begins, counts) + np.arange(self._ends[-1])
-        self._free, prices_minor = nights.stay(place.rows[self._rooms], wanted.check_in_date, wanted.check_out_date)
+        self._counts = place.counts[chosen]
+        ends = self._counts.cumsum()
+        self._begins = ends - self._counts
+        self._rooms = (place.begins[chosen] - self._begins).repeat(self._counts) + np.arange(ends[-1])
+        self._free, prices_minor = nights.stay(place.columns[self._rooms], wanted.check_in_date, wanted.check_out_date)
         fit = self._free >= wanted.rooms_count
         if wanted.guests is not None:
             fit &= place.capacities[self._rooms] * wanted.rooms_count >= wanted.guests
@@ -90,12 +90,12 @@ class _Offers:
 
     def page(self, after: InOrder | None) -> Found:
         """Return the hits of the wanted page, or those after a hit."""
-        kept = np.flatnonzero(self._kept(after))
+        kept = self._kept(after).nonzero()[0]
         # Hotels with the same key stay in the order of their ids.
-        order = kept[np.argsort(self._keys[kept], kind="stable")]
+        order = kept[self._keys[kept].argsort(kind="stable")]
         begin = 0 if self._wanted.page is None else (self._wanted.page - 1) * self._wanted.limit
         end = begin + self._wanted.limit
-        return Found([self._hit(number) for number in order[begin:end].tolist()], more=len(order) > end)
+        return Found(self._hits(order[begin:end]), more=len(order) > end)
 
     def _sorted_by(self) -> _Ints:
         if self._wanted.sort == "stars":
@@ -116,18 +116,30 @@ class _Offers:
             kept &= (keys > after.key) | ((keys == after.key) & (ids > after.hotel_id))
         return kept
 
-    def _hit(self, number: int) -> Hit:
-        """Return the hit of a chosen hotel: of rooms that cost the same, the one with the lowest id."""
-        begin, end = self._begins[number], self._ends[number]
-        cheapest = begin + self._per_room_minor[begin:end].argmin()
-        room = self._place.rooms[self._rooms[cheapest]]
-        return Hit(
-            hotel=self._place.hotels[self._chosen[number]],
-            room_id=room.id,
-            room_type=room.type,
-            average_minor=int(self._averages_minor[number]),
-            total_minor=int(self._cheapest_minor[number]) * self._wanted.rooms_count,
-            rooms_left=int(self._free[cheapest]),
-            distance_m=None if self._distances_m is None else int(self._distances_m[number]),
-            key=int(self._keys[number]),
-        )
+    def _hits(self, numbers: _Indices) -> list[Hit]:
+        """Return the hits of chosen hotels: of rooms that cost the same, those with the lowest ids."""
+        cheapest = (self._per_room_minor == self._cheapest_minor.repeat(self._counts)).nonzero()[0]
+        rooms = cheapest[cheapest.searchsorted(self._begins[numbers])]
+        distances_m = [None] * len(numbers) if self._distances_m is None else self._distances_m[numbers].tolist()
+        return [
+            Hit(
+                hotel=self._place.hotels[hotel],
+                room_id=(room := self._place.rooms[place]).id,
+                room_type=room.type,
+                average_minor=average_minor,
+                total_minor=per_room_minor * self._wanted.rooms_count,
+                rooms_left=rooms_left,
+                distance_m=distance_m,
+                key=key,
+            )
+            for hotel, place, average_minor, per_room_minor, rooms_left, distance_m, key in zip(
+                self._chosen[numbers].tolist(),
+                self._rooms[rooms].tolist(),
+                self._averages_minor[numbers].tolist(),
+                self._cheapest_minor[numbers].tolist(),
+                self._free[rooms].tolist(),
+                distances_m,
+                self._keys[numbers].tolist(),
+                strict=True,
+            )
+        ]

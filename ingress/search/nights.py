@@ -12,52 +12,60 @@ from storage.search_reads import PackedNights
 #: How many days are kept: what can be searched for from any place on earth, and three weeks more, so that the same
 #: tables serve for three weeks.
 DAYS: Final = 420
-_FIRST_ROOMS: Final = 64
 
 
 class Nights:
-    """The nights of [first, end), a row a room, with rooms free (int32) and prices in minor units (int64).
+    """The nights of [first, end), a row a day, a column a room: rooms free (int32) and prices in minor units (int64).
 
-    A night that was not opened, or is closed, has nothing free.
+    A night that was not opened, or is closed, has nothing free. Rooms that are looked at together should be added
+    together: the numbers of a day lie beside each other then.
     """
 
     def __init__(self, first: date) -> None:
         self.first = first
         self.end = first + timedelta(days=DAYS)
-        self._rows: dict[int, int] = {}
-        self._free = np.zeros((_FIRST_ROOMS, DAYS), np.int32)
-        self._prices_minor = np.zeros((_FIRST_ROOMS, DAYS), np.int64)
+        self._columns: dict[int, int] = {}
+        # The rooms' ids in their order, and the column of each.
+        self._ids = np.empty(0, np.int64)
+        self._columns_by_id = np.empty(0, np.intp)
+        self._free = np.zeros((DAYS, 0), np.int32)
+        self._prices_minor = np.zeros((DAYS, 0), np.int64)
 
     def __contains__(self, room_id: int) -> bool:
-        return room_id in self._rows
+        return room_id in self._columns
 
     def add(self, room_ids: Iterable[int]) -> None:
         """Make place for rooms."""
         for room_id in room_ids:
-            self._rows.setdefault(room_id, len(self._rows))
-        if len(self._rows) > len(self._free):
-            more = max(len(self._rows), 2 * len(self._free)) - len(self._free)
-            self._free = np.concatenate((self._free, np.zeros((more, DAYS), np.int32)))
-            self._prices_minor = np.concatenate((self._prices_minor, np.zeros((more, DAYS), np.int64)))
+            self._columns.setdefault(room_id, len(self._columns))
+        self._ids = np.array(sorted(self._columns), np.int64)
+        self._columns_by_id = self.columns(self._ids.tolist())
+        count = len(self._columns)
+        if count > self._free.shape[1]:
+            # With some more, so that not every new room moves all of them.
+            more = ((0, 0), (0, count + count // 8 + 8 - self._free.shape[1]))
+            self._free, self._prices_minor = np.pad(self._free, more), np.pad(self._prices_minor, more)
 
-    def tell(self, packed: Iterable[PackedNights]) -> None:
+    def tell(self, packed: PackedNights) -> None:
         """Take over the nights of rooms that have a place; others are of nobody's interest."""
-        for room_id, days, free, prices_minor in packed:
-            row = self._rows.get(room_id)
-            if row is not None:
-                where = np.frombuffer(days, ">i4")
-                self._free[row, where] = np.frombuffer(free, ">i4")
-                self._prices_minor[row, where] = np.frombuffer(prices_minor, ">i8")
+        room_ids = np.frombuffer(packed.room_ids, ">i8")
+        if not len(room_ids) or not len(self._ids):
+            return
+        where = np.minimum(self._ids.searchsorted(room_ids), len(self._ids) - 1)
+        known = self._ids[where] == room_ids
+        columns, days = self._columns_by_id[where[known]], np.frombuffer(packed.days, ">i4")[known]
+        self._free[days, columns] = np.frombuffer(packed.free, ">i4")[known]
+        self._prices_minor[days, columns] = np.frombuffer(packed.prices_minor, ">i8")[known]
 
-    def rows(self, room_ids: Collection[int]) -> NDArray[np.intp]:
-        """Return the rows of rooms."""
-        return np.fromiter((self._rows[room_id] for room_id in room_ids), np.intp, len(room_ids))
+    def columns(self, room_ids: Collection[int]) -> NDArray[np.intp]:
+        """Return the columns of rooms."""
+        return np.fromiter((self._columns[room_id] for room_id in room_ids), np.intp, len(room_ids))
 
     def stay(
-        self, rows: NDArray[np.intp], check_in: date, check_out: date
+        self, columns: NDArray[np.intp], check_in: date, check_out: date
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return for each of the rows how many rooms are free in all nights, and what one costs altogether."""
+        """Return for each of the columns how many rooms are free in all nights, and what one costs altogether."""
         begin, end = (check_in - self.first).days, (check_out - self.first).days
-        free = self._free[:, begin:end].take(rows, axis=0)
-        prices = self._prices_minor[:, begin:end].take(rows, axis=0)
-        return free.min(axis=1), prices.sum(axis=1)
+        free = self._free[begin:end].take(columns, axis=1)
+        prices_minor = self._prices_minor[begin:end].take(columns, axis=1)
+        return free.min(axis=0), prices_minor.sum(axis=0)

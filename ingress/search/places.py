@@ -21,7 +21,7 @@ _EVERYWHERE: Final = ""
 class Place:
     """Hotels by id, and their rooms by hotel and id; a hotel without rooms is none.
 
-    `begins` and `counts` say where each hotel's rooms are, `rows` where their nights are. `stars` 0 and coordinates
+    `begins` and `counts` say where each hotel's rooms are, `columns` where their nights are. `stars` 0 and coordinates
     (radians) that are not a number are unknown. `scales`: thousandths of a major unit in one minor unit.
     """
 
@@ -29,7 +29,7 @@ class Place:
     rooms: Sequence[RoomTypeFacts]
     begins: NDArray[np.intp]
     counts: NDArray[np.intp]
-    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
     capacities: NDArray[np.int64]
     ids: NDArray[np.int64]
     stars: NDArray[np.int64]
@@ -62,6 +62,12 @@ class Places:
                 self._hotels[hotel.id] = hotel
                 self._hotels_in[written_alike(hotel.city)].add(hotel.id)
                 self._forget_place_of(hotel)
+
+    def in_neighbourhood(self, rooms: Sequence[RoomTypeFacts]) -> list[int]:
+        """Return the ids of rooms, those of a city and a hotel beside each other."""
+        hotels = self._hotels
+        cities = {room.hotel_id: written_alike(hotels[room.hotel_id].city) for room in rooms if room.hotel_id in hotels}
+        return [room.id for room in sorted(rooms, key=lambda room: (cities.get(room.hotel_id, ""), room.hotel_id))]
 
     def tell_rooms(self, rooms: Iterable[RoomTypeFacts]) -> None:
         """Take over what is said of rooms whose nights are known."""
@@ -100,7 +106,7 @@ class Places:
             rooms=rooms,
             begins=np.array([0, *accumulate(counts)][: len(counts)], np.intp),
             counts=np.array(counts, np.intp),
-            rows=self._nights.rows([room.id for room in rooms]),
+            columns=self._nights.columns([room.id for room in rooms]),
             capacities=np.array([room.capacity for room in rooms], np.int64),
             ids=np.array([hotel.id for hotel in hotels], np.int64),
             stars=np.array([hotel.stars or 0 for hotel in hotels], np.int64),

@@ -56,7 +56,7 @@ def test_the_page_keeps_its_words_and_gets_its_figures(tmp_path: Path, monkeypat
     file = tmp_path / "performance.md"
     file.write_text(f"Before.\n\n{page.BEGINS}\n\nold figures\n\n{page.ENDS}\n\nAfter.\n")
     monkeypatch.setattr(page, "PAGE", file)
-    monkeypatch.setattr(page, "_circumstances", lambda: iter(["On a machine."]))
+    monkeypatch.setattr(page, "_circumstances", lambda command: iter(["On a machine."]))
 
     page.write(LINES)
 

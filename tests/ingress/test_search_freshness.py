@@ -159,7 +159,7 @@ async def test_a_room_that_is_described_after_its_nights_were_opened_is_found_wi
     # As a copy sees it that was loaded in between.
     nights = (await ours.copy())._nights
     assert room in nights
-    del nights._rows[room]
+    del nights._columns[room]
     await town.describe("room", room, type="suite")
 
     hits = (await ours.find(SEARCH, None)).hits
