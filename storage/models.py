@@ -410,14 +410,12 @@ class BookingTimeline(Table):
 class RoomNight(Table):
     """One night of a room as the events tell it: its price, and how many of the rooms are taken (held or booked).
 
-    `partition` and `position` (the event's sequence) say which event changed it last: whoever keeps a copy asks for
-    what is beyond the position it has seen of each partition.
+    What stays taken changes all the time: no index is on it, so that it is written in place.
     """
 
     __tablename__ = "room_night"
     __table_args__ = (
         Index("room_night_hotel", "hotel_id", "date"),
-        Index("room_night_position", "partition", "position"),
         {"postgresql_with": {"fillfactor": "70"}},
     )
 
@@ -430,8 +428,22 @@ class RoomNight(Table):
     surge_milli: Mapped[int] = mapped_column(Integer)
     closed: Mapped[bool]
     currency: Mapped[str]
-    partition: Mapped[int] = mapped_column(Integer)
-    position: Mapped[int]
+
+
+class RoomNightChange(Table):
+    """An event that changed nights of a room, all of them in [first_night, end_night).
+
+    `position` is the event's sequence in its partition: whoever keeps a copy of the nights reads again what changed
+    beyond the position that it has seen of each partition.
+    """
+
+    __tablename__ = "room_night_change"
+
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    room_id: Mapped[int]
+    first_night: Mapped[date]
+    end_night: Mapped[date]
 
 
 class HotelMinPrice(Table):

@@ -6,7 +6,7 @@ that owns its partition alone; a hotel's lowest prices by whoever changed one of
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -34,7 +34,7 @@ class StayNotInLedger(Exception):
 
 
 class Told(NamedTuple):
-    """One event with its place: the partition of the log, and its sequence there."""
+    """One event with its place: the partition of the log, and its sequence there, which is its position."""
 
     event: Event
     partition: int
@@ -57,16 +57,33 @@ async def apply(connection: AsyncConnection, told: Iterable[Told]) -> None:
     """
     telling = [one for one in told if type(one.event) in _APPLIED]
     stays = await _stays(connection, telling)
-    changes: dict[_Key, _Change] = {}
-    for one in telling:
-        _APPLIED[type(one.event)](changes, one, stays)
+    changes: _Changes = {}
+    touched: list[_Touched] = []
+    for event, partition, position in telling:
+        nights = _APPLIED[type(event)](changes, event, stays)
+        if nights:
+            touched.append(_Touched(partition, position, event.room_id, min(nights), max(nights) + _ONE_DAY))
     if not changes:
         return
+    await connection.execute(_TOUCH, [list(column) for column in zip(*touched, strict=True)])
     await _open(connection, {key: change for key, change in changes.items() if change.opened is not None})
     before = {key: change for key, change in changes.items() if change.opened is None}
     await _change(connection, {key: change for key, change in before.items() if change.by_the_hotel})
     await _count(connection, {key: change for key, change in before.items() if not change.by_the_hotel})
     await _refresh_prices(connection, sorted(key for key, change in changes.items() if change.of_a_price))
+
+
+_ONE_DAY: Final = timedelta(days=1)
+
+
+class _Touched(NamedTuple):
+    """Which nights an event changes; not all of the range need be changed."""
+
+    partition: int
+    position: int
+    room_id: int
+    first_night: date
+    end_night: date
 
 
 # What a batch does to each night.
@@ -78,8 +95,6 @@ _Key = tuple[int, date]
 class _Change:
     """What happens to one night, None where nothing does. What is opened replaces whatever was there."""
 
-    partition: int
-    position: int
     opened: InventoryOpened | None = None
     taken: int = 0
     total_count: int | None = None
@@ -100,61 +115,62 @@ _Changes = dict[_Key, _Change]
 _Stays = Mapping[UUID, _Stay]
 
 
-def _opened(changes: _Changes, told: Told, _: _Stays) -> None:
-    event: Any = told.event
-    for night in nights_of(event.first_night, event.end_night):
+def _opened(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+    nights = nights_of(event.first_night, event.end_night)
+    for night in nights:
         changes[event.room_id, night] = _Change(
-            told.partition,
-            told.position,
             opened=event,
             total_count=event.total_count,
             price_minor=event.price_minor,
             surge_milli=1000,
             closed=False,
         )
+    return nights
 
 
-def _changed(changes: _Changes, told: Told, _: _Stays) -> None:
-    event: Any = told.event
+def _changed(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+    values = {
+        name: value
+        for name in ("total_count", "price_minor", "surge_milli", "closed")
+        if (value := getattr(event, name)) is not None
+    }
     for night in event.nights:
-        change = _of(changes, (event.room_id, night), told)
-        for name in ("total_count", "price_minor", "surge_milli", "closed"):
-            value = getattr(event, name)
-            if value is not None:
-                setattr(change, name, value)
+        change = _of(changes, (event.room_id, night))
+        for name, value in values.items():
+            setattr(change, name, value)
+    nights: Sequence[date] = event.nights
+    return nights
 
 
-def _reserved(changes: _Changes, told: Told, _: _Stays) -> None:
-    event: Any = told.event
-    _take(changes, told, _Stay(event.room_id, event.check_in, event.check_out, event.rooms_count), 1)
+def _reserved(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+    return _take(changes, _Stay(event.room_id, event.check_in, event.check_out, event.rooms_count), 1)
 
 
-def _given_back(changes: _Changes, told: Told, stays: _Stays) -> None:
-    event: Any = told.event
-    _take(changes, told, stays[event.booking_id], -1)
+def _given_back(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
+    return _take(changes, stays[event.booking_id], -1)
 
 
-def _confirmed(changes: _Changes, told: Told, stays: _Stays) -> None:
-    event: Any = told.event
+def _confirmed(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
     # In time, the stay was taken when it was reserved. Late, it was given back when its hold ended.
-    if event.late:
-        _take(changes, told, stays[event.booking_id], 1)
+    return _take(changes, stays[event.booking_id], 1) if event.late else ()
 
 
-def _take(changes: _Changes, told: Told, stay: _Stay, sign: int) -> None:
-    for night in nights_of(stay.check_in, stay.check_out):
-        _of(changes, (stay.room_id, night), told).taken += sign * stay.rooms_count
+def _take(changes: _Changes, stay: _Stay, sign: int) -> Sequence[date]:
+    nights = nights_of(stay.check_in, stay.check_out)
+    for night in nights:
+        _of(changes, (stay.room_id, night)).taken += sign * stay.rooms_count
+    return nights
 
 
-def _of(changes: _Changes, key: _Key, told: Told) -> _Change:
+def _of(changes: _Changes, key: _Key) -> _Change:
     change = changes.get(key)
     if change is None:
-        change = changes[key] = _Change(told.partition, told.position)
-    change.position = told.position
+        change = changes[key] = _Change()
     return change
 
 
-_APPLIED: Final[Mapping[type[Event], Callable[[_Changes, Told, _Stays], None]]] = {
+#: What each event does to nights; returns which.
+_APPLIED: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[date]]]] = {
     InventoryOpened: _opened,
     InventoryChanged: _changed,
     BookingReserved: _reserved,
@@ -187,36 +203,39 @@ def _needs_stay(event: BookingEvent) -> bool:
 
 # What is written. Arrays go over in binary form (%b): as text they cost the worker several times as much.
 
-# A night that is there already is told once more, by a rebuild: it begins anew.
+# What stands there already is told once more, by a rebuild that left the rows: a night then begins anew.
+_TOUCH: Final = """
+insert into room_night_change (partition, position, room_id, first_night, end_night)
+select * from unnest(%b::int[], %b::bigint[], %b::bigint[], %b::date[], %b::date[])
+on conflict do nothing
+"""
+
 _OPEN: Final = """
-insert into room_night (room_id, date, partition, position, hotel_id, currency,
-                        total_count, taken_count, price_minor, surge_milli, closed)
-select * from unnest(%b::bigint[], %b::date[], %b::int[], %b::bigint[], %b::bigint[], %b::text[],
+insert into room_night (room_id, date, hotel_id, currency, total_count, taken_count, price_minor, surge_milli, closed)
+select * from unnest(%b::bigint[], %b::date[], %b::bigint[], %b::text[],
                      %b::int[], %b::int[], %b::bigint[], %b::int[], %b::bool[])
 on conflict (room_id, date) do update
-set partition = excluded.partition, position = excluded.position, hotel_id = excluded.hotel_id,
-    currency = excluded.currency, total_count = excluded.total_count, taken_count = excluded.taken_count,
-    price_minor = excluded.price_minor, surge_milli = excluded.surge_milli, closed = excluded.closed
+set hotel_id = excluded.hotel_id, currency = excluded.currency, total_count = excluded.total_count,
+    taken_count = excluded.taken_count, price_minor = excluded.price_minor, surge_milli = excluded.surge_milli,
+    closed = excluded.closed
 """
 
 _CHANGE: Final = """
 update room_night as night
-set partition = new.partition, position = new.position, taken_count = night.taken_count + new.taken,
+set taken_count = night.taken_count + new.taken,
     total_count = coalesce(new.total_count, night.total_count),
     price_minor = coalesce(new.price_minor, night.price_minor),
     surge_milli = coalesce(new.surge_milli, night.surge_milli),
     closed = coalesce(new.closed, night.closed)
-from unnest(%b::bigint[], %b::date[], %b::int[], %b::bigint[], %b::int[],
-            %b::int[], %b::bigint[], %b::int[], %b::bool[])
-     as new (room_id, date, partition, position, taken, total_count, price_minor, surge_milli, closed)
+from unnest(%b::bigint[], %b::date[], %b::int[], %b::int[], %b::bigint[], %b::int[], %b::bool[])
+     as new (room_id, date, taken, total_count, price_minor, surge_milli, closed)
 where night.room_id = new.room_id and night.date = new.date
 """
 
 _COUNT: Final = """
 update room_night as night
-set partition = new.partition, position = new.position, taken_count = night.taken_count + new.taken
-from unnest(%b::bigint[], %b::date[], %b::int[], %b::bigint[], %b::int[])
-     as new (room_id, date, partition, position, taken)
+set taken_count = night.taken_count + new.taken
+from unnest(%b::bigint[], %b::date[], %b::int[]) as new (room_id, date, taken)
 where night.room_id = new.room_id and night.date = new.date
 """
 
@@ -256,7 +275,7 @@ async def _update(
 
 
 async def _first_unknown(connection: AsyncConnection, changes: _Changes) -> str:
-    room_ids, nights, *_ = _places(changes)
+    room_ids, nights = _places(changes)
     found = await connection.execute(
         "select room_id, date from unnest(%b::bigint[], %b::date[]) as told (room_id, date)"
         " where not exists (select from room_night as n where n.room_id = told.room_id and n.date = told.date)"
@@ -268,13 +287,9 @@ async def _first_unknown(connection: AsyncConnection, changes: _Changes) -> str:
     return f"{len(unknown)} of {len(changes)} nights were never opened; the first is {night} of room {room_id}"
 
 
-def _places(changes: _Changes) -> tuple[list[int], list[date], list[int], list[int]]:
-    return (
-        [room_id for room_id, _ in changes],
-        [night for _, night in changes],
-        [change.partition for change in changes.values()],
-        [change.position for change in changes.values()],
-    )
+def _places(keys: Iterable[_Key]) -> tuple[list[int], list[date]]:
+    keys = list(keys)
+    return [room_id for room_id, _ in keys], [night for _, night in keys]
 
 
 def _columns(changes: Collection[_Change], *names: str) -> list[list[object]]:
@@ -319,6 +334,6 @@ where (hotel_min_price.min_price_minor, hotel_min_price.currency)
 
 async def _refresh_prices(connection: AsyncConnection, nights: Sequence[_Key]) -> None:
     if nights:
-        columns = ([room_id for room_id, _ in nights], [night for _, night in nights])
+        columns = _places(nights)
         await connection.execute(_TAKE_TURNS, columns)
         await connection.execute(_REFRESH, columns)

@@ -98,15 +98,21 @@ async def progress(connection: AsyncConnection, topic: str) -> dict[int, Seen]:
 
 # The price is rounded as `topics.values.night_price_minor` does: half-up in whole numbers. Closed is not free.
 _PACKED: Final = """
-    select string_agg(int8send(room_id), ''),
-           string_agg(int4send(date - :first), ''),
+    select string_agg(int8send(n.room_id), ''),
+           string_agg(int4send(n.date - :first), ''),
            string_agg(int4send(case when closed then 0 else greatest(total_count - taken_count, 0) end), ''),
            string_agg(int8send((price_minor * surge_milli + 500) / 1000), '')
-    from room_night
-    where date >= :first and date < :end and {}
+    from room_night n {}
 """
-_OF_ROOMS: Final = text(_PACKED.format("room_id = any(:rooms)"))
-_OF_PAGES: Final = text(_PACKED.format("ctid >= cast(:from_page as tid) and ctid < cast(:to_page as tid)"))
+_WITHIN: Final = "n.date >= :first and n.date < :end"
+_OF_ROOMS: Final = text(_PACKED.format(f"where {_WITHIN} and room_id = any(:rooms)"))
+_OF_PAGES: Final = text(
+    _PACKED.format(f"where {_WITHIN} and n.ctid >= cast(:from_page as tid) and n.ctid < cast(:to_page as tid)")
+)
+_CHANGED: Final = (
+    "join room_night_change c on n.room_id = c.room_id and n.date >= c.first_night and n.date < c.end_night"
+    f" where {_WITHIN} and ("
+)
 
 
 async def nights_of_rooms(
@@ -134,22 +140,22 @@ async def nights_of_pages(
     return await _packed(connection, _OF_PAGES, first, end, from_page=f"({from_page},0)", to_page=f"({to_page},0)")
 
 
-async def nights_between(
-    connection: AsyncConnection, sequences: Mapping[int, tuple[int, int]], first: date, end: date
+async def nights_changed(
+    connection: AsyncConnection, positions: Mapping[int, tuple[int, int]], first: date, end: date
 ) -> PackedNights:
-    """Return the nights within [first, end) that were last changed beyond one sequence and up to another.
+    """Return the nights within [first, end) that events changed beyond one position and up to another.
 
-    `sequences` are these two, by partition.
+    `positions` are these two, by partition. Some nights may come twice.
     """
     # Each partition is named by itself, so that the planner knows how little it is.
-    numbered = list(enumerate(sequences.items()))
-    between = " or ".join(f"(partition = :p{n} and position > :s{n} and position <= :e{n})" for n, _ in numbered)
+    numbered = list(enumerate(positions.items()))
+    between = " or ".join(f"c.partition = :p{n} and position > :s{n} and position <= :e{n}" for n, _ in numbered)
     places = {
         name: value
         for n, (partition, (beyond, up_to)) in numbered
         for name, value in ((f"p{n}", partition), (f"s{n}", beyond), (f"e{n}", up_to))
     }
-    return await _packed(connection, text(_PACKED.format(f"({between})")), first, end, **places)
+    return await _packed(connection, text(_PACKED.format(f"{_CHANGED}{between})")), first, end, **places)
 
 
 async def _packed(

@@ -75,9 +75,8 @@ left join sold on sold.room_id = room.id and sold.date = night
 """
 #: As if the projection had told it all before the first event of its log.
 _ROOM_NIGHTS: Final = """
-insert into room_night (room_id, date, hotel_id, total_count, taken_count, price_minor, surge_milli, closed, currency,
-                        partition, position)
-select room_id, date, hotel_id, total_count, booked_count, price_minor, surge_milli, closed, currency, 0, 0
+insert into room_night (room_id, date, hotel_id, total_count, taken_count, price_minor, surge_milli, closed, currency)
+select room_id, date, hotel_id, total_count, booked_count, price_minor, surge_milli, closed, currency
 from inventory
 """
 

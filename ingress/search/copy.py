@@ -98,8 +98,8 @@ class Copy:
         if not _continues(self._seen, now):
             raise StartedAnew
         # In a partition changes are committed in the order of their positions: nothing before is missing.
-        for sequences in _steps(self._seen, now):
-            self._nights.tell(await search_reads.nights_between(connection, sequences, *self._window))
+        for positions in _steps(self._seen, now):
+            self._nights.tell(await search_reads.nights_changed(connection, positions, *self._window))
         self._seen = now
 
     async def _tell_rooms(self, connection: AsyncConnection, rooms: Sequence[RoomTypeFacts]) -> None:

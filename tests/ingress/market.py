@@ -75,7 +75,7 @@ class Projection:
 
     async def empty(self) -> None:
         """Throw everything away, as who rebuilds the read model does; the log is told from its start."""
-        await self._connection.execute("truncate room_night, hotel_min_price")
+        await self._connection.execute("truncate room_night, room_night_change, hotel_min_price")
         await self._connection.execute("delete from log_cursor where consumer = 'room_nights'")
         self._sequences = [0] * PARTITIONS
 

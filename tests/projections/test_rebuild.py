@@ -1,7 +1,7 @@
 """Read models are the same however the log comes in batches, and when they are made anew, beside old rows or not."""
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from topics.values import CancelReason, Refusal, Rejection, nights_of
 TABLES = {
     "booking_timeline": "booking_id, sequence",
     "room_night": "room_id, date",
+    "room_night_change": "partition, position",
     "hotel_min_price": "hotel_id, date",
 }
 _SOME_SIZES = st.lists(st.integers(1, 6), min_size=1, max_size=5)
@@ -129,8 +130,10 @@ def _of_no_night(room: int) -> st.SearchStrategy[BookingEvent]:
 Nights = dict[tuple[int, date], dict[str, Any]]
 
 
-def by_hand(events: Sequence[Event]) -> Nights:
+def by_hand(events: Sequence[Event]) -> tuple[Nights, list[tuple[Any, ...]]]:
+    """Return the nights, and which of them each event changed."""
     nights: Nights = {}
+    changes: list[tuple[Any, ...]] = []
     stays: dict[UUID, BookingReserved] = {}
     positions = [0] * PARTITIONS
     for event in events:
@@ -138,11 +141,14 @@ def by_hand(events: Sequence[Event]) -> Nights:
         positions[partition] += 1
         if isinstance(event, BookingReserved):
             stays[event.booking_id] = event
-        for night in _nights_of(event, stays):
+        touched = _nights_of(event, stays)
+        for night in touched:
             row = nights.setdefault((event.room_id, night), {"taken": 0, "surge": 1000, "closed": False})
-            row |= {"partition": partition, "position": positions[partition]}
             _TOLD[type(event)](row, event, stays)
-    return nights
+        if touched:
+            end = max(touched) + timedelta(days=1)
+            changes.append((partition, positions[partition], event.room_id, min(touched), end))
+    return nights, sorted(changes)
 
 
 def _nights_of(event: Event, stays: dict[UUID, BookingReserved]) -> Sequence[date]:
@@ -207,14 +213,15 @@ async def test_a_rebuild_gives_the_same_rows_however_the_log_comes_in_batches(
     log = on_the_log(events)
     await apply(database, cut(log, sizes))
     first = await everything(database)
-    timeline, nights, lowest = first
+    timeline, nights, changes, lowest = first
 
     assert len(timeline) == sum(isinstance(event, BookingEvent) for event in events)
-    expected = by_hand(events)
-    assert {(row[0], row[1]): row[3:8] + row[9:] for row in nights} == {
-        key: tuple(row[name] for name in ("total", "taken", "price", "surge", "closed", "partition", "position"))
+    expected, expected_changes = by_hand(events)
+    assert {(row[0], row[1]): row[3:8] for row in nights} == {
+        key: tuple(row[name] for name in ("total", "taken", "price", "surge", "closed"))
         for key, row in expected.items()
     }
+    assert changes == expected_changes
     assert {(hotel_id, day): price for hotel_id, day, price, _ in lowest} == lowest_by_hand(expected)
 
     await forget(database, *TABLES)

@@ -120,20 +120,20 @@ async def test_a_refused_stay_and_named_guests_take_nothing(database: DatabaseSe
     assert await taken(database) == {}
 
 
-async def test_a_night_says_which_event_changed_it_last(database: DatabaseSettings) -> None:
+async def test_each_event_that_changes_nights_leaves_its_place_and_which_nights(database: DatabaseSettings) -> None:
     # Room 1 is in partition 1, room 2 in partition 2.
+    stay = reserved(1, 1, 0, 2)
     await apply(
         database,
-        in_one_batch(
-            [opened(1, 0, 3, 9_000), changed(1, [1, 2], closed=True), reserved(1, 1, 0, 1), opened(2, 0, 1, 1)]
-        ),
+        in_one_batch([opened(1, 0, 3, 9_000), changed(1, [1], closed=True), stay, confirmed(stay), opened(2, 0, 1, 1)]),
     )
+    await apply(database, in_one_batch([opened(2, 1, 2, 1)]))
 
-    assert await rows(database, "select room_id, date, partition, position from room_night order by 1, 2") == [
-        (1, night(0), 1, 3),
-        (1, night(1), 1, 2),
-        (1, night(2), 1, 2),
-        (2, night(0), 2, 1),
+    assert await rows(database, "select * from room_night_change order by partition, position") == [
+        (1, 1, 1, night(0), night(3)),
+        (1, 2, 1, night(1), night(2)),
+        (1, 3, 1, night(0), night(2)),
+        (2, 1, 2, night(0), night(1)),
     ]
 
 

@@ -44,13 +44,18 @@ def upgrade() -> None:
     sa.Column('surge_milli', sa.Integer(), nullable=False),
     sa.Column('closed', sa.Boolean(), nullable=False),
     sa.Column('currency', sa.Text(), nullable=False),
-    sa.Column('partition', sa.Integer(), nullable=False),
-    sa.Column('position', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('room_id', 'date'),
     postgresql_with={'fillfactor': '70'}
     )
     op.create_index('room_night_hotel', 'room_night', ['hotel_id', 'date'], unique=False)
-    op.create_index('room_night_position', 'room_night', ['partition', 'position'], unique=False)
+    op.create_table('room_night_change',
+    sa.Column('partition', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('position', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('room_id', sa.BigInteger(), nullable=False),
+    sa.Column('first_night', sa.Date(), nullable=False),
+    sa.Column('end_night', sa.Date(), nullable=False),
+    sa.PrimaryKeyConstraint('partition', 'position')
+    )
     op.create_table('refresh_token',
     sa.Column('token_hash', sa.LargeBinary(), nullable=False),
     sa.Column('family', sa.Uuid(), nullable=False),
@@ -122,7 +127,7 @@ def downgrade() -> None:
     op.drop_index(op.f('ix_refresh_token_user_id'), table_name='refresh_token')
     op.drop_index(op.f('ix_refresh_token_family'), table_name='refresh_token')
     op.drop_table('refresh_token')
-    op.drop_index('room_night_position', table_name='room_night')
+    op.drop_table('room_night_change')
     op.drop_index('room_night_hotel', table_name='room_night')
     op.drop_table('room_night')
     op.drop_table('reported_stay')
