@@ -4,9 +4,9 @@ A request that is meant to be good gets ids that exist, days that make sense, an
 bad is left as it is.
 """
 
+import asyncio
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -16,10 +16,11 @@ import requests
 import schemathesis
 from schemathesis import Case, GenerationMode, HookContext, Response
 
+from tests.support.waiting import wait_until
+
 _KNOWN: Final[Mapping[str, Any]] = json.loads(os.environ["INNKEEPER_KNOWN"])
 _URL: Final = os.environ["INNKEEPER_URL"]
 _AUTHORIZATION: Final = {"Authorization": f"Bearer {os.environ['INNKEEPER_TOKEN']}"}
-_CONFIRMED_WITHIN_SECONDS: Final = 20
 _TODAY: Final = datetime.now(UTC).date()
 _bookings: Final[list[str]] = [_KNOWN["booking_id"]]
 #: Bookings that are as far as an operation wants them: with guests to be paid for, paid to be cancelled.
@@ -101,18 +102,16 @@ def _pay(told: Mapping[str, Any]) -> None:
         return
     paid = requests.post(told["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=10)
     if paid.status_code == requests.codes.see_other:
-        _wait_until_confirmed(told["id"])
+        confirmed = wait_until(
+            lambda: _is_confirmed(told["id"]), 20, f"booking {told['id']}, which is paid, is confirmed"
+        )
+        asyncio.run(confirmed)
+        _ready["cancel"].append(told["id"])
 
 
-def _wait_until_confirmed(booking_id: str) -> None:
-    deadline = time.monotonic() + _CONFIRMED_WITHIN_SECONDS
-    while time.monotonic() < deadline:
-        told = requests.get(f"{_URL}/v1/bookings/{booking_id}/status", headers=_AUTHORIZATION, timeout=10)
-        if told.json()["booking_status"] == "CONFIRMED":
-            _ready["cancel"].append(booking_id)
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"booking {booking_id} was paid and is not confirmed")
+def _is_confirmed(booking_id: str) -> bool:
+    told = requests.get(f"{_URL}/v1/bookings/{booking_id}/status", headers=_AUTHORIZATION, timeout=10)
+    return bool(told.json()["booking_status"] == "CONFIRMED")
 
 
 def _spare_what_is_known(case: Case[Any]) -> None:

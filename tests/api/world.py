@@ -1,6 +1,10 @@
 """People who speak HTTP to a whole system."""
 
+import asyncio
 import json
+import os
+import re
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -145,6 +149,19 @@ class World:
     async def booked(self, person: Person, room: Room, *, first: int = 30, nights: int = 3) -> str:
         """Hold a stay that begins `first` days from now; return the booking's id."""
         return str((await self.done(person, "POST", "/v1/bookings/init", stay(room, first, nights)))["id"])
+
+    async def unharmed(self) -> None:
+        """Check that no part stopped, nothing was buried, nobody was surprised, and the audit finds nothing."""
+        for log in self.system.logs.glob("*.log"):
+            assert not re.search("ended|dead letter|CRITICAL|Traceback", log.read_text()), log
+        audit = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "storage", "audit", "--json"),
+            env=os.environ | self.system.environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        found = (await audit.communicate())[0].decode()
+        assert audit.returncode == 0, found
 
 
 def _example(operation_id: str) -> dict[str, Any]:
