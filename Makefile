@@ -12,10 +12,10 @@ PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up test test-trace test-api lint types contracts docs docs-check chaos bench audit check
+.PHONY: help setup demo up test test-trace test-api lint types contracts docs docs-check chaos bench bench-search audit check
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: .venv/installed $(KAFKA)/complete  ## Make .venv and fetch Kafka's jars, unless that is done
 
@@ -57,6 +57,9 @@ chaos: setup  ## Break things under load, then audit (SEED=1 FOR=60)
 
 bench: setup  ## Measure against the row-lock baseline, in JSON lines
 	@$(RUN) -m benchmarks $(ARGS)
+
+bench-search: setup  ## Measure search among 10,000 hotels beside one SQL query, in JSON lines
+	@$(RUN) -m benchmarks.search $(ARGS)
 
 audit: setup  ## Look the locked packages up among the known vulnerabilities
 	@$(RUN) -m tests.advisories

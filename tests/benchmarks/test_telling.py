@@ -6,13 +6,31 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page
-from benchmarks.lines import Comparison, Figure, Line, Without, as_json, goals, percentile
+from benchmarks.lines import Comparison, Figure, Line, SearchComparison, Without, as_json, goals, percentile
 from benchmarks.load import Bodies
 from benchmarks.stage import Rooms
 
 SLOW = Comparison(
     benchmark="hot", clients=64, ours_per_s=3000, row_locks_per_s=1500, ratio=2.0, p50_ms=10.0, p99_ms=20.0
 )
+SEARCH_LINES: list[Line] = [
+    Without(switched_off=["rate limits"]),
+    SearchComparison(
+        benchmark="search",
+        clients=64,
+        ours_per_s=2000,
+        sql_per_s=200,
+        ratio=10.0,
+        p50_ms=20.0,
+        p99_ms=60.0,
+        sql_p50_ms=300.0,
+        sql_p99_ms=500.0,
+    ),
+    Figure(benchmark="search.cpu.ingress", value=300.0, unit="us/search"),
+    Figure(benchmark="search.cpu.wrk", value=100.0, unit="us/search"),
+    Figure(benchmark="search.sql.cpu.service", value=900.0, unit="us/search"),
+    Figure(benchmark="search.visible_ms.p99", value=90.0, unit="ms", target=200.0),
+]
 LINES: list[Line] = [
     Without(switched_off=["rate limits"]),
     SLOW,
@@ -70,10 +88,32 @@ def test_the_page_keeps_its_words_and_gets_its_figures(tmp_path: Path, monkeypat
     assert "worker 150 (75%), kafka 50 (25%), of worker at most faust 30 (15%); together 200" in text
 
 
+def test_the_figures_of_search_have_a_place_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "performance.md"
+    file.write_text(f"{page.BEGINS}\nothers\n{page.ENDS}\n{page.SEARCH_BEGINS}\nold\n{page.SEARCH_ENDS}\nAfter.\n")
+    monkeypatch.setattr(page, "PAGE", file)
+    monkeypatch.setattr(page, "_circumstances", lambda command: iter([f"By `{command}`."]))
+
+    page.write_search(SEARCH_LINES)
+
+    text = file.read_text()
+    assert "others" in text
+    assert "old" not in text
+    assert text.endswith("After.\n")
+    assert "By `make bench-search ARGS=--write-docs`.\n- without rate limits\n" in text
+    assert "| ours | 2,000 | 20.0 ms | 60.0 ms |\n| one SQL query | 200 | 300.0 ms | 500.0 ms |" in text
+    assert "| search: ratio | at least 5 x | 10 x | met |" in text
+    assert "| search: p99 | at most 50 ms | 60 ms | missed by 20% |" in text
+    assert "| search.visible_ms.p99 | at most 200 ms | 90 ms | met |" in text
+    assert "- ours: ingress 300 (75%), wrk 100 (25%); together 400" in text
+    assert "- one SQL query: service 900 (100%); together 900" in text
+
+
 def test_the_page_that_we_have_marks_where_its_figures_go() -> None:
     text = page.PAGE.read_text()
 
-    assert text.count(page.BEGINS) == text.count(page.ENDS) == 1
+    for mark in (page.BEGINS, page.ENDS, page.SEARCH_BEGINS, page.SEARCH_ENDS):
+        assert text.count(mark) == 1
 
 
 def test_each_hot_run_asks_for_one_night_that_no_run_before_it_sold(tmp_path: Path) -> None:

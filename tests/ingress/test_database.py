@@ -21,7 +21,7 @@ async def test_a_connection_that_nobody_waits_for_any_longer_is_not_left_half_op
     for turns in range(20):
         reading = asyncio.create_task(read())
         for _ in range(turns):
-            await asyncio.sleep(0)
+            await asyncio.wait([reading], timeout=0)
         reading.cancel()
         # Kept, with all that they were about, as by somebody who goes on to tell of them.
         given_up += await asyncio.gather(reading, return_exceptions=True)

@@ -123,7 +123,7 @@ async def test_a_search_that_is_given_up_ends_no_refresh_that_others_wait_for(
     monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
     await town.sell(1)
     impatient, patient = asyncio.create_task(rooms_left(ours)), asyncio.create_task(rooms_left(ours))
-    await asyncio.sleep(0)
+    await asyncio.wait([impatient], timeout=0)
     impatient.cancel()
 
     assert await patient == 2
