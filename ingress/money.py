@@ -45,8 +45,9 @@ KnownCurrency = Annotated[Currency, AfterValidator(_known)]
 def decimal(amount_minor: int, currency: str) -> str:
     """Return an amount in major units, such as `120.00` for 12000 EUR and `12000` for 12000 JPY."""
     digits = digits_of(currency)
-    major, minor = divmod(abs(amount_minor), 10**digits)
-    return f"{'-' if amount_minor < 0 else ''}{major}" + (f".{minor:0{digits}}" if digits else "")
+    sign = "-" if amount_minor < 0 else ""
+    text = str(abs(amount_minor)).zfill(digits + 1)
+    return f"{sign}{text[:-digits]}.{text[-digits:]}" if digits else f"{sign}{text}"
 
 
 def price_minor(field: str, price: Decimal, currency: str) -> int:
