@@ -20,6 +20,7 @@ from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header
 from topics.message import Message
 from topics.settings import KafkaSettings
+from topics.starting import started
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Waiters:
             request_timeout_ms=10_000,
         )
         try:
-            await consumer.start()
+            await started(consumer.start())
             topic = self._settings.topic(BOOKING_EVENTS)
             partitions = [TopicPartition(topic, number) for number in range(self._settings.topic_partitions)]
             consumer.assign(partitions)

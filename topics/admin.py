@@ -26,6 +26,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from topics.catalogue import CATALOGUE, Topic
 from topics.metadata import DescribeTopicsRequest
 from topics.settings import KafkaSettings
+from topics.starting import started
 
 # A little above the largest request that our producer sends.
 MAX_MESSAGE_BYTES: Final = 9 * 1024 * 1024
@@ -168,7 +169,7 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator["Admin"]:
     client = AIOKafkaClient(**settings.client_options(), client_id="innkeeper-admin", request_timeout_ms=15_000)
     try:
         try:
-            await client.bootstrap()
+            await started(client.bootstrap())
         except KafkaConnectionError:
             reason = await _refusal(settings)
             raise KafkaConnectionError(f"no way in at {settings.kafka_url}: {reason}") from None

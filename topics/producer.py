@@ -11,6 +11,7 @@ from aiokafka.structs import RecordMetadata
 
 from topics.envelope import Outgoing
 from topics.settings import KafkaSettings
+from topics.starting import started
 
 
 class Producer:
@@ -91,7 +92,7 @@ async def open_producer(
         max_batch_size=256 * 1024,
     )
     try:
-        await client.start()
+        await started(client.start())
         yield Producer(client)
     finally:
         await client.stop()

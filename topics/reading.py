@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from topics import admin
 from topics.envelope import Envelope, Undecodable, decode_envelope, format_time
 from topics.settings import KafkaSettings
+from topics.starting import started
 
 Record: TypeAlias = ConsumerRecord
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -94,7 +95,7 @@ async def open_reader(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer
         max_partition_fetch_bytes=admin.MAX_MESSAGE_BYTES,
     )
     try:
-        await consumer.start()
+        await started(consumer.start())
         yield consumer
     finally:
         await consumer.stop()

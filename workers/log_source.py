@@ -11,6 +11,7 @@ from topics import admin
 from topics.admin import topic_ids
 from topics.catalogue import Topic
 from topics.settings import KafkaSettings
+from topics.starting import started
 from workers.patience import Patience
 from workers.role import Record, Stopped
 
@@ -111,6 +112,6 @@ class LogSource:
                 fetch_max_wait_ms=20,
                 max_partition_fetch_bytes=64 * 1024,
             )
-            await consumer.start()
+            await started(consumer.start())
             self._consumer = consumer
         return self._consumer
