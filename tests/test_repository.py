@@ -194,7 +194,7 @@ def test_the_clock_and_chance_are_banned_in_the_core_alone(line: str) -> None:
     assert not banned("ingress/sample.py")
 
 
-LOCKS = ("requirements.lock", "requirements-runtime.lock")
+LOCKS = ["requirements.lock", "requirements-runtime.lock"]
 
 
 def _entries(lock: str) -> list[str]:
