@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Final, NamedTuple
 
-from sqlalchemy import TextClause, func, select, text
+from sqlalchemy import TextClause, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.models import Hotel, LogCursor, Room, TopicIncarnation
+from storage.models import Hotel, Room
 
 #: The projection that the nights come from.
 CONSUMER: Final = "room_nights"
@@ -70,30 +70,37 @@ async def begin_whole(connection: AsyncConnection) -> None:
 
 
 class News(NamedTuple):
-    """What time it is by the database's clock, and whether hotels or rooms were changed since the time asked about."""
+    """What was changed since the time asked about, and how far the nights have come, by partition.
+
+    `time` is what the database's clock says now.
+    """
 
     time: datetime
     of_hotels: bool
     of_rooms: bool
+    nights: dict[int, Seen]
 
 
-async def news(connection: AsyncConnection, since: datetime) -> News:
-    """Return whether anything was described anew after `since`."""
-    hotels = select(Hotel.id).where(Hotel.updated_at > since).exists()
-    rooms = select(Room.id).where(Room.updated_at > since).exists()
-    return News(*(await connection.execute(select(func.clock_timestamp(), hotels, rooms))).one())
-
-
-async def progress(connection: AsyncConnection, topic: str) -> dict[int, Seen]:
-    """Return how far the nights have come, by partition; `topic` is the events' name on the broker."""
-    rows = await connection.execute(
-        select(LogCursor.partition, LogCursor.incarnation, TopicIncarnation.broker_id, LogCursor.sequence)
-        .join(TopicIncarnation, TopicIncarnation.id == LogCursor.incarnation)
-        .where(LogCursor.consumer == CONSUMER, LogCursor.topic == topic)
-        .order_by(LogCursor.incarnation)
-    )
+async def news(connection: AsyncConnection, topic: str, since: datetime) -> News:
+    """Return what is new since a time, all of it in one answer; `topic` is the events' name on the broker."""
+    rows = (await connection.execute(_NEWS, {"consumer": CONSUMER, "topic": topic, "since": since})).all()
     # Of several lives of the topic the last one counts.
-    return {row.partition: Seen(row.incarnation, row.broker_id, row.sequence) for row in rows}
+    nights = {
+        row.partition: Seen(row.incarnation, row.broker_id, row.sequence) for row in rows if row.partition is not None
+    }
+    return News(rows[0].time, rows[0].of_hotels, rows[0].of_rooms, nights)
+
+
+_NEWS: Final = text("""
+    select time, of_hotels, of_rooms, partition, incarnation, broker_id, sequence
+    from (select clock_timestamp() as time,
+                 exists (select from hotel where updated_at > :since) as of_hotels,
+                 exists (select from room where updated_at > :since) as of_rooms) as described
+    left join (select partition, incarnation, broker_id, sequence
+               from log_cursor join topic_incarnation on id = incarnation
+               where consumer = :consumer and log_cursor.topic = :topic) as cursors on true
+    order by incarnation
+""")
 
 
 # The price is rounded as `topics.values.night_price_minor` does: half-up in whole numbers. Closed is not free.

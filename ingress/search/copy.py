@@ -62,8 +62,8 @@ class Copy:
     async def load(self, connection: AsyncConnection) -> None:
         """Copy everything as it is at one moment, in a transaction of its own."""
         await search_reads.begin_whole(connection)
-        self._seen = await search_reads.progress(connection, self._topic)
-        self._facts_as_of = (await search_reads.news(connection, self._facts_as_of)).time
+        news = await search_reads.news(connection, self._topic, self._facts_as_of)
+        self._seen, self._facts_as_of = news.nights, news.time
         last = 0
         while hotels := await search_reads.hotels_after(connection, last, _FACTS_AT_ONCE):
             self._places.tell_hotels(hotels)
@@ -84,17 +84,16 @@ class Copy:
         Raises:
             StartedAnew: it is no continuation of what was copied.
         """
-        await self._refresh_nights(connection)
         since = self._facts_as_of - _OVERLAP
-        news = await search_reads.news(connection, since)
+        news = await search_reads.news(connection, self._topic, since)
+        await self._refresh_nights(connection, news.nights)
         if news.of_hotels:
             self._places.tell_hotels(await search_reads.hotels_changed_since(connection, since))
         if news.of_rooms:
             await self._tell_rooms(connection, await search_reads.rooms_changed_since(connection, since))
         self._facts_as_of = news.time
 
-    async def _refresh_nights(self, connection: AsyncConnection) -> None:
-        now = await search_reads.progress(connection, self._topic)
+    async def _refresh_nights(self, connection: AsyncConnection, now: Mapping[int, Seen]) -> None:
         if not _continues(self._seen, now):
             raise StartedAnew
         # In a partition changes are committed in the order of their positions: nothing before is missing.

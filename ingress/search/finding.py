@@ -121,18 +121,19 @@ class _Offers:
         cheapest = (self._per_room_minor == self._cheapest_minor.repeat(self._counts)).nonzero()[0]
         rooms = cheapest[cheapest.searchsorted(self._begins[numbers])]
         distances_m = [None] * len(numbers) if self._distances_m is None else self._distances_m[numbers].tolist()
+        hotels, described, rooms_count = self._place.hotels, self._place.rooms, self._wanted.rooms_count
         return [
             Hit(
-                hotel=self._place.hotels[hotel],
-                room_id=(room := self._place.rooms[place]).id,
-                room_type=room.type,
-                average_minor=average_minor,
-                total_minor=per_room_minor * self._wanted.rooms_count,
-                rooms_left=rooms_left,
-                distance_m=distance_m,
-                key=key,
+                hotels[hotel],
+                described[room].id,
+                described[room].type,
+                average_minor,
+                per_room_minor * rooms_count,
+                rooms_left,
+                distance_m,
+                key,
             )
-            for hotel, place, average_minor, per_room_minor, rooms_left, distance_m, key in zip(
+            for hotel, room, average_minor, per_room_minor, rooms_left, distance_m, key in zip(
                 self._chosen[numbers].tolist(),
                 self._rooms[rooms].tolist(),
                 self._averages_minor[numbers].tolist(),
