@@ -95,7 +95,7 @@ async def run_wrk(url: str, script: Path, *arguments: str, seconds: float) -> Lo
     Raises:
         BenchmarkFailed: a request was refused or got no answer.
     """
-    options = [f"-c{CLIENTS}", f"-t{THREADS}", f"-d{max(1, round(seconds))}s", f"-s{script}"]
+    options = [f"-c{CLIENTS}", f"-t{THREADS}", f"-d{max(1, round(seconds))}s", f"-s{script}", "--timeout", "10s"]
     began = monotonic()
     process = await asyncio.create_subprocess_exec("wrk", *options, url, "--", *arguments, stdout=PIPE)
     try:

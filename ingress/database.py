@@ -1,7 +1,7 @@
 """The ingress's connections to PostgreSQL: many short reads, few short writes."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final
 
 import psycopg
@@ -53,5 +53,6 @@ async def _connect(*arguments: Any, **named: Any) -> psycopg.AsyncConnection[Any
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
-        await (await opening).close()
+        with suppress(psycopg.Error):
+            await (await opening).close()
         raise
