@@ -12,7 +12,7 @@ PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up test test-trace test-api lint types contracts docs docs-check chaos bench bench-search audit check
+.PHONY: help setup demo up test test-system test-trace test-api lint types contracts docs docs-check chaos bench bench-search audit check
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,6 +30,9 @@ test: setup  ## Run the tests, on a real Kafka and a real PostgreSQL
 
 test-trace: setup  ## Replay the whole real trace: under kills, and with three workers
 	@$(RUN) -m pytest -m trace $(ARGS)
+
+test-system: setup  ## Try whole systems: all operations, stories, kills, storms, a secured broker
+	@$(RUN) -m pytest -m system --numprocesses $(PROCESSES) $(ARGS)
 
 test-api: setup  ## Try the whole OpenAPI document on a whole system, with requests that nobody thought of
 	@$(RUN) -m pytest -m api $(ARGS)

@@ -14,7 +14,7 @@ from tests.api.needs import Needs
 from tests.api.world import Person, Request, World
 from tests.ingress.table import rows
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 each_operation = pytest.mark.parametrize("row", rows(), ids=lambda row: row.id)
 
 

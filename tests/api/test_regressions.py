@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from tests.api.world import PASSWORD, Answer, Person, Request, World
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
 FIRST = datetime.now(UTC).date() + timedelta(days=60)
 

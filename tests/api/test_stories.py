@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 from topics.catalogue import CATALOGUE
 from topics.settings import KafkaSettings
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
 CARD = "4242424242424242"
 FRIDAY = next(day for n in range(30, 37) if (day := datetime.now(UTC).date() + timedelta(days=n)).weekday() == 4)

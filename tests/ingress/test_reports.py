@@ -46,8 +46,8 @@ async def on_sale(
     await desk.connection.execute(
         """
         insert into room_night (room_id, date, hotel_id, total_count, taken_count, price_minor, surge_milli, closed,
-                                currency, partition, position)
-        select %s, date, %s, %s, %s, 10000, 1000, %s, 'EUR', 0, 1
+                                currency)
+        select %s, date, %s, %s, %s, 10000, 1000, %s, 'EUR'
         from generate_series(%s::date, %s::date - 1, interval '1 day') as date
         """,
         (room_id, hotel, total, taken, closed, night(first), night(end)),

@@ -32,6 +32,7 @@ SCHEDULE = (
 )
 
 
+@pytest.mark.system
 @pytest.mark.timeout(240)
 @pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
 async def test_every_command_is_decided_once_whatever_happens_to_the_workers(

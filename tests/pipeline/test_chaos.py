@@ -23,6 +23,7 @@ def test_a_short_storm_brings_every_kind_of_fault() -> None:
 
 
 @pytest.mark.timeout(420)
+@pytest.mark.system
 @pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
 async def test_no_guest_is_forgotten_and_no_room_sold_twice_in_a_storm(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -11,7 +11,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from sandbox.kafka import Kafka, available
 
 NO_KAFKA = available()
-pytestmark = pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or "")
+pytestmark = [pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or ""), pytest.mark.system]
 
 TOPIC = "bookings"
 

@@ -17,7 +17,7 @@ from sandbox.kafka import available
 from tests.support.waiting import wait_until
 
 NO_KAFKA = available()
-pytestmark = pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or "")
+pytestmark = [pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or ""), pytest.mark.system]
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = """

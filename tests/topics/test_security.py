@@ -37,6 +37,7 @@ from workers.log_source import wait_for_topics
 
 CANNOT = available() or can_make_certificates()
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(CANNOT is not None, reason=CANNOT or ""),
 ]
