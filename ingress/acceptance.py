@@ -6,9 +6,10 @@ from functools import lru_cache
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
+import msgspec
 from pydantic import Field
 
-from ingress.models import Body, Day, Id
+from ingress.models import LARGEST_ID, Body, BodyDay, Id
 from ingress.problems import Problem
 from storage.horizon import HORIZON_NIGHTS
 from storage.reads import RoomFacts
@@ -25,9 +26,24 @@ class InitBooking(Body):
 
     hotel_id: Id
     room_id: Id
-    check_in_date: Day
-    check_out_date: Day
+    check_in_date: BodyDay
+    check_out_date: BodyDay
     rooms_count: RoomsCount = 1
+
+
+class QuickInitBooking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`InitBooking` again, for the most frequent of all requests: decoded in a tenth of the time."""
+
+    hotel_id: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
+    room_id: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
+    check_in_date: date
+    check_out_date: date
+    rooms_count: Annotated[int, msgspec.Meta(ge=1, le=MOST_ROOMS)] = 1
+
+    def __post_init__(self) -> None:
+        """Leave years that no model takes to the model."""
+        if not 1970 <= self.check_in_date.year <= self.check_out_date.year <= 2200:
+            raise ValueError("not between 1970 and 2200")
 
 
 def today_at(time_zone: str) -> date:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from aiohttp import web
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -91,7 +92,7 @@ class IdempotencyKeys:
         self,
         request: web.Request,
         user_id: int,
-        body: BaseModel | None,
+        body: BaseModel | msgspec.Struct | None,
         fresh: Callable[[], Ids],
         accept: Callable[[], Awaitable[None]],
     ) -> Ids:
@@ -109,7 +110,7 @@ class IdempotencyKeys:
         if not _KEY.fullmatch(key):
             raise Problem(422, "Idempotency-Key must be 1 to 255 visible ASCII characters")
         place = _Place(user_id=user_id, endpoint=f"{request.method} {request.path}", key=key)
-        body_hash = hashlib.sha256(b"null" if body is None else to_json(body)).digest()
+        body_hash = hashlib.sha256(_written(body)).digest()
         try:
             await accept()
         except Problem:
@@ -141,6 +142,11 @@ class _Place:
     user_id: int
     endpoint: str
     key: str
+
+
+def _written(body: BaseModel | msgspec.Struct | None) -> bytes:
+    """Return a body as it is compared with a later one: the same whichever way it was decoded."""
+    return to_json(body) if isinstance(body, BaseModel) else msgspec.json.encode(body)
 
 
 def _traceparent(request: web.Request) -> str | None:

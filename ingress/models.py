@@ -71,6 +71,8 @@ def _storable(day: date) -> date:
 
 
 Day = Annotated[date, BeforeValidator(_written_plainly), AfterValidator(_storable)]
+#: The same in a body, whose types are strict by themselves: checked without a step in Python.
+BodyDay = Annotated[date, Field(ge=date(1970, 1, 1), le=date(2200, 12, 31))]
 T = TypeVar("T")
 
 
