@@ -1,0 +1,50 @@
+"""A stay that is asked for means the same whichever way it is decoded."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from ingress.acceptance import InitBooking, QuickInitBooking
+
+STAY: dict[str, Any] = {
+    "hotel_id": 1,
+    "room_id": 2,
+    "check_in_date": "2027-02-28",
+    "check_out_date": "2027-03-02",
+    "rooms_count": 3,
+}
+CHANGES: list[dict[str, Any]] = [
+    *({}, {"rooms_count": 1}, {"rooms_count": 10}, {"hotel_id": 2**63 - 1}, {"check_out_date": "2200-12-31"}),
+    *({"rooms_count": wrong} for wrong in (0, 11, -1, "1", True, None, 1.5)),
+    *({"hotel_id": wrong} for wrong in (0, 2**63, "1", None)),
+    *({"check_in_date": wrong} for wrong in ("2027-02-29", "2027-02-28T00:00:00", 1, "", None, "1969-12-31")),
+    *({"check_out_date": wrong} for wrong in ("2201-01-01", "20270302", "2027-03-02Z")),
+    {"amount": 1},
+]
+_model, _quick = TypeAdapter(InitBooking), msgspec.json.Decoder(QuickInitBooking)
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_what_is_decoded_quickly_is_what_the_model_says(changes: dict[str, Any]) -> None:
+    body = json.dumps(STAY | changes).encode()
+    try:
+        quick = _quick.decode(body)
+    except msgspec.DecodeError:
+        quick = None
+    try:
+        model = _model.validate_json(body)
+    except ValidationError:
+        model = None
+
+    if model is None:
+        assert quick is None
+    elif quick is not None:
+        assert {name: getattr(quick, name) for name in STAY} == model.model_dump()
+
+
+def test_both_ways_have_the_same_fields_and_a_plain_stay_is_decoded_quickly() -> None:
+    assert QuickInitBooking.__struct_fields__ == tuple(InitBooking.model_fields)
+    assert _quick.decode(json.dumps(STAY).encode()).rooms_count == 3
