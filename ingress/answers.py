@@ -32,14 +32,12 @@ _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 def encode(body: object) -> bytes:
     """Return JSON. A model's field that was never set is left out."""
-    if isinstance(body, BaseModel):
-        return body.__pydantic_serializer__.to_json(body, exclude_unset=True)
     return _encode(body)
 
 
 def _of_a_model(value: Any) -> msgspec.Raw:
     if isinstance(value, BaseModel):
-        return msgspec.Raw(encode(value))
+        return msgspec.Raw(value.__pydantic_serializer__.to_json(value, exclude_unset=True))
     raise TypeError(f"an answer cannot show a {type(value).__name__}")
 
 

@@ -28,6 +28,7 @@ from ingress.tokens import Caller
 from storage import guests, reads
 from storage.reads import BookingRow
 from topics.commands import AddGuests, BookingCommand, CancelBooking, RequestPayment, ReserveStay
+from topics.envelope import format_id
 from topics.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
 from topics.message import Message
 from topics.values import BookingStatus, Terms
@@ -340,7 +341,7 @@ class Bookings:
     def _fresh_ids(self, caller: Caller) -> Ids:
         booking_id = self._booking_ids.issue(caller.user_id)
         # A booking is reserved by one command only; so its id can be the command's too.
-        return Ids(str(booking_id), booking_id)
+        return Ids(format_id(booking_id), booking_id)
 
     async def _sent(self, asked: Asked[Any, NoQuery], command: BookingCommand, command_id: str) -> Message | None:
         return await self._owners.ask(command, command_id, asked.request, wait_seconds=asked.wait_seconds)

@@ -7,8 +7,8 @@ not HTTP is answered in the form of every other mistake.
 import socket
 import sys
 from asyncio import BaseTransport
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -23,7 +23,6 @@ IDLE_SECONDS: Final = 75.0
 LINGERING_SECONDS: Final = 2.0
 #: How long a client may take nothing at all of what it asked for.
 UNREAD_SECONDS: Final = 30.0
-_Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Runner(web.AppRunner):
@@ -43,19 +42,7 @@ class Runner(web.AppRunner):
     @override
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(_in_our_form(made.request_handler), request_factory=made.request_factory, **self._kwargs)
-
-
-def _in_our_form(handler: _Handler) -> _Handler:
-    """Answer also what is refused before any middleware is asked, such as an `Expect` of something unknown."""
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except web.HTTPException as refused:
-            return of_the_framework(refused)
-
-    return handle
+        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
 
 
 class _Server(web.Server):
@@ -68,12 +55,26 @@ class _Connection(web.RequestHandler):
     __slots__ = ()
 
     @override
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Do nothing when reading was not paused: whoever reads a body asks for this, and most bodies are small."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
+
+    @override
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
         connection = transport.get_extra_info("socket")
         # Other kernels have no such clock.
         if sys.platform == "linux" and connection.family in {socket.AF_INET, socket.AF_INET6}:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNREAD_SECONDS * 1000))
+
+    @override
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """Answer in our form also what is refused before any middleware, such as an `Expect` of something unknown."""
+        ours = of_the_framework(resp) if isinstance(resp, web.HTTPException) else resp
+        return super().finish_response(request, ours, start_time)
 
     @override
     def handle_error(

@@ -281,6 +281,7 @@ class _Handler:
         self._tokens = tokens
         self._limits = limits
         self._call = row.call
+        self._managers_only = row.access is Access.MANAGER
         self._is_open = row.access in (Access.ANYBODY, Access.SIGNED)
         self._no_body = NoBody()
         self._no_query = NoQuery()
@@ -295,7 +296,9 @@ class _Handler:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self._limits is None:
-            return await self._call(self._area, await self._asked(request, self._caller(request)))
+            caller = self._known(request)
+            self._must_be_allowed(caller)
+            return await self._call(self._area, await self._asked(request, caller))
         return await self._counted(self._limits, request)
 
     async def _counted(self, limits: Limits, request: web.Request) -> web.StreamResponse:
@@ -327,16 +330,11 @@ class _Handler:
         response.headers.add("Link", f'<{self._mount.links}{request.rel_url.raw_path}>; rel="successor-version"')
         return response
 
-    def _caller(self, request: web.Request) -> Caller | None:
-        caller = self._known(request)
-        self._must_be_allowed(caller)
-        return caller
-
     def _known(self, request: web.Request) -> Caller | None:
         return None if self._is_open else self._tokens.caller(request)
 
     def _must_be_allowed(self, caller: Caller | None) -> None:
-        if self._row.access is Access.MANAGER and (caller is None or MANAGER not in caller.roles):
+        if self._managers_only and (caller is None or MANAGER not in caller.roles):
             raise Problem(403, "hotel managers only")
 
     async def _asked(self, request: web.Request, caller: Caller | None) -> Asked[Any, Any]:

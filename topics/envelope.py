@@ -147,6 +147,11 @@ def header(headers: Sequence[tuple[str, bytes]], name: str) -> bytes | None:
     return None
 
 
+def format_id(id: UUID) -> str:
+    """Return `str(id)`, in a third of the time."""
+    return _ENCODER.encode(id)[1:-1].decode()
+
+
 def format_time(time: datetime) -> bytes:
     """Return a UTC time in RFC 3339 with milliseconds."""
     # Every record has one. msgspec writes `"2030-01-01T00:00:00.123456Z"`, and sooner than isoformat does.
@@ -172,7 +177,7 @@ def command_record(
         id=id,
         type=command.wire,
         source=source,
-        subject=f"room/{room_id}" if booking_id is None else str(booking_id),
+        subject=f"room/{room_id}" if booking_id is None else format_id(booking_id),
         time=time,
         causation=causation,
         correlation=correlation or id,

@@ -17,7 +17,7 @@ from storage import ledger
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.commands import BookingCommand, ChangeInventory, Command, OpenInventory, ReserveStay
-from topics.envelope import Envelope, Outgoing, encode_headers, encode_value
+from topics.envelope import Envelope, Outgoing, encode_headers, encode_value, format_id
 from topics.events import BookingEvent, Event, GuestsAdded, InventoryOpened
 from topics.settings import KafkaSettings
 from topics.values import MOST_NIGHTS, BookingStatus, CancelReason, Rejection, Terms, nights_of
@@ -96,7 +96,7 @@ class Reservations:
                 id=f"{cause.id}:{sequence}",
                 type=event.wire,
                 source=SOURCE,
-                subject=str(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}",
+                subject=format_id(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}",
                 time=received.time,
                 causation=cause.id,
                 correlation=cause.correlation or cause.id,
