@@ -330,6 +330,49 @@ class DeadLetter(Table):
     created_at: Mapped[datetime] = created()
 
 
+# Operators: what they did, and what they want.
+
+
+class OperatorAction(Table):
+    """Something that an operator did to the system. `target` is what it was done to, in words of the command."""
+
+    __tablename__ = "operator_action"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    at: Mapped[datetime] = created()
+    who: Mapped[str]
+    action: Mapped[str]
+    target: Mapped[str]
+    details: Mapped[dict[str, Any]]
+
+
+class DeadLetterEnd(Table):
+    """What became of a record of `dead.letters`; `done_at` None: begun, and cut off before it was known to be done."""
+
+    __tablename__ = "dead_letter_end"
+    __table_args__ = (CheckConstraint("ended in ('replayed', 'discarded')", name="ended"),)
+
+    topic_id: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    offset: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    ended: Mapped[str]
+    who: Mapped[str]
+    began_at: Mapped[datetime] = created()
+    done_at: Mapped[datetime | None]
+    note: Mapped[str | None]
+
+
+class PausedRole(Table):
+    """A role whose processes are to stand still until an operator says otherwise."""
+
+    __tablename__ = "paused_role"
+
+    role: Mapped[str] = mapped_column(primary_key=True)
+    who: Mapped[str]
+    at: Mapped[datetime] = created()
+    reason: Mapped[str | None]
+
+
 # Money: what payments owes Stripe, one row a call, with its exact parameters.
 
 
