@@ -1,0 +1,39 @@
+"""Who operates the system, and what they did to it: the one writer of `operator_action`."""
+
+import getpass
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+#: The option of every command that changes something.
+By: TypeAlias = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who does this, for the record; else the login name.")
+]
+
+
+def who(by: str | None = None) -> str:
+    """Return who does this: the name given, or else the login name."""
+    if by is not None and by.strip():
+        return by.strip()
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container may run as a user that nobody gave a name.
+        return f"uid {os.getuid()}"
+
+
+async def record(
+    connection: AsyncConnection, *, who: str, action: str, target: str, details: Mapping[str, Any] | None = None
+) -> None:
+    """Write down what an operator does, in the caller's transaction.
+
+    `action` is the command's words (`dead-letters replay`), `target` what it is done to, `details` JSON.
+    """
+    await connection.execute(
+        "insert into operator_action (who, action, target, details) values (%s, %s, %s, %s)",
+        (who, action, target, Jsonb(dict(details or {}))),
+    )
