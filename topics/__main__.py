@@ -1,29 +1,26 @@
 """`python -m topics`: the operator's tool for the topics of the house."""
 
 import asyncio
-import json
-import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from datetime import UTC
+from typing import Annotated, Final
 
-import psycopg
 import typer
 from aiokafka.errors import KafkaError
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from topics import acls, admin, pages, reading, schemas
 from topics.catalogue import CATALOGUE
+from topics.console import Json, err, fail, kafka_settings, moment, name_of, out, print_json, run
 from topics.lag import DatabaseAddress, Lag, lags
-from topics.settings import KafkaSettings, refused_in_words
+from topics.settings import KafkaSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,22 +30,16 @@ app = typer.Typer(
     help="Lists, makes, checks and reads the topics that bookings travel on. "
     "KAFKA_URL names the broker; docs/configuration.md has the other variables.",
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-T = TypeVar("T")
 
 _RETRY_SECONDS: Final = 0.5
 _SHOWN_BY_DEFAULT: Final = 10
 _STYLES: Final = {"time": "dim", "place": "cyan", "type": "bold green", "subject": "yellow", "field": "default"}
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
-
 
 @app.command("list")
 def list_topics(as_json: Json = False) -> None:
     """Show the catalogue: each topic's key, who writes and reads it, how long it is kept. Asks no broker."""
-    settings = _settings()
+    settings = kafka_settings()
     rows = [
         {
             "topic": settings.topic(topic),
@@ -62,7 +53,7 @@ def list_topics(as_json: Json = False) -> None:
         for topic in CATALOGUE
     ]
     if as_json:
-        return _print_json(rows)
+        return print_json(rows)
     table = Table(Column("topic", no_wrap=True), "key", "written by", "read by", "kept", box=SIMPLE)
     for topic, row in zip(CATALOGUE, rows, strict=True):
         cells = (str(row[name]) for name in ("topic", "key", "written_by", "read_by"))
@@ -79,15 +70,15 @@ def create(
 ) -> None:
     """Create the topics that are missing, as the catalogue says; then check them all.
 
-    May be repeated, and run by several at once. Exit status 1: the broker is away, refuses, or has a topic that no
-    process may start with.
+    May be repeated, and run by several at once. Exit status 1: the broker refuses, or has a topic that no process may
+    start with; 2: it is away.
     """
-    settings = _settings()
-    created = _run(_create_patiently(settings, wait), settings)
+    settings = kafka_settings()
+    created = run(_create_patiently(settings, wait), settings)
     for topic in CATALOGUE:
         name = settings.topic(topic)
         err.print(f"{'created' if name in created else 'there   '}  {name}")
-    mismatches = _run(admin.check(settings), settings)
+    mismatches = run(admin.check(settings), settings)
     _tell(mismatches)
     if any(mismatch.fatal for mismatch in mismatches):
         raise typer.Exit(1)
@@ -99,10 +90,10 @@ def check(as_json: Json = False) -> None:
 
     Every difference is told with its mend. Exit status 1 if there is any.
     """
-    settings = _settings()
-    mismatches = _run(admin.check(settings), settings)
+    settings = kafka_settings()
+    mismatches = run(admin.check(settings), settings)
     if as_json:
-        _print_json(asdict(mismatch) for mismatch in mismatches)
+        print_json(asdict(mismatch) for mismatch in mismatches)
     else:
         _tell(mismatches)
     if mismatches:
@@ -121,10 +112,10 @@ def print_acls(
 
     They follow from the catalogue: who is not named as a topic's writer cannot write to it. Asks no broker.
     """
-    for grant in acls.grants(_settings()):
+    for grant in acls.grants(kafka_settings()):
         who = principal.replace("{role}", grant.role)
         if as_json:
-            _print_json([{"principal": who, **asdict(grant)}])
+            print_json([{"principal": who, **asdict(grant)}])
         else:
             print(grant.arguments(who))
 
@@ -150,17 +141,17 @@ def tail(  # noqa: PLR0917 - typer passes options by name
     Without --since or --from-beginning: the last ten records (or --limit), and with a filter all that match from the
     first record on. Reading belongs to no consumer group and disturbs nobody.
     """
-    settings = _settings()
+    settings = kafka_settings()
     wanted = reading.Wanted(booking=booking, room=room, type=kind)
-    start = None if since is None else _moment(since)
+    start = None if since is None else moment(since)
     last = None
     if start is None and not from_beginning and wanted.anything:
         last = limit or _SHOWN_BY_DEFAULT
     show = _show_json if as_json else _show_line
-    found = reading.read(settings, _name_of(topic, settings), wanted, since=start, last=last, follow=follow)
+    found = reading.read(settings, name_of(topic, settings), wanted, since=start, last=last, follow=follow)
     # A cancellation can get lost in the Kafka client. There is nothing to tidy up: a reader belongs to no group.
     signal.signal(signal.SIGINT, _leave)
-    _run(_show(found, limit, show), settings)
+    run(_show(found, limit, show), settings)
 
 
 @app.command()
@@ -174,17 +165,14 @@ def lag(
 
     Consumers appear once they have taken a partition. DATABASE_URL names the database.
     """
-    settings = _settings()
-    try:
-        found = _run(lags(settings, DatabaseAddress()), settings)
-    except psycopg.Error as error:
-        _fail(f"The cursors cannot be read (DATABASE_URL): {str(error).strip()}")
+    settings = kafka_settings()
+    found = run(lags(settings, DatabaseAddress()), settings)
     if as_json:
-        _print_json({**asdict(each), "last_time": each.last_time and each.last_time.isoformat()} for each in found)
+        print_json({**asdict(each), "last_time": each.last_time and each.last_time.isoformat()} for each in found)
     else:
         _lag_table(found, settings.topic_prefix)
     if limit is not None and any(each.lag > limit for each in found):
-        _fail(f"More than {limit} records behind.")
+        fail(f"More than {limit} records behind.")
 
 
 @app.command()
@@ -197,7 +185,7 @@ def schema(
     known = schemas.schemas()
     if message is not None and message not in known:
         raise typer.BadParameter(f"there is no message {message}")
-    _print_json(each for wire, each in known.items() if message in {None, wire})
+    print_json(each for wire, each in known.items() if message in {None, wire})
 
 
 @app.command()
@@ -219,12 +207,7 @@ def docs(
             path.write_text(content)
             err.print(f"wrote {name}")
     if check_only and outdated:
-        _fail(f"Not what the code says: {', '.join(outdated)}. Run python -m topics docs.")
-
-
-def _settings() -> KafkaSettings:
-    with refused_in_words():
-        return KafkaSettings()
+        fail(f"Not what the code says: {', '.join(outdated)}. Run python -m topics docs.")
 
 
 async def _create_patiently(settings: KafkaSettings, wait_seconds: float) -> list[str]:
@@ -256,25 +239,11 @@ async def _show(
 
 
 def _show_json(record: reading.Record) -> None:
-    _print_json([reading.cloud_event(record)])
+    print_json([reading.cloud_event(record)])
 
 
 def _show_line(record: reading.Record) -> None:
     out.print(reading.line(record, lambda text, part: f"[{_STYLES[part]}]{escape(text)}[/]"))
-
-
-def _name_of(topic: str, settings: KafkaSettings) -> str:
-    names = [each.name for each in CATALOGUE]
-    if topic not in names:
-        raise typer.BadParameter(f"there is no topic {topic}; there are {', '.join(names)}")
-    return settings.topic_prefix + topic
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return reading.moment(text, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def _lag_table(found: list[Lag], prefix: str) -> None:
@@ -295,34 +264,10 @@ def _tell(mismatches: Iterable[admin.Mismatch]) -> None:
         err.print(f"[red]{escape(mismatch.sentence)}[/] {escape(mismatch.mend)}")
 
 
-def _print_json(objects: Iterable[Any]) -> None:
-    for each in objects:
-        sys.stdout.write(json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
-
-
 def _leave(*_: object) -> None:
     """End at once, as a program ends on Ctrl-C."""
     sys.stdout.flush()
     os._exit(130)
-
-
-def _run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
-    # aiokafka logs every attempt as an error of its own; we tell the outcome.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    try:
-        return asyncio.run(work)
-    except (admin.TopicsFailed, reading.NoSuchTopic) as error:
-        _fail(str(error))
-    except BrokenPipeError:
-        raise  # Nobody reads us any more (`| head`); typer ends quietly.
-    except (KafkaError, TimeoutError, OSError) as error:
-        _fail(f"The broker at {settings.kafka_url} does not answer (KAFKA_URL): {error}")
-
-
-def _fail(sentence: str) -> NoReturn:
-    err.print(f"[red]{escape(sentence)}[/]")
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

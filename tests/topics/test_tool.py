@@ -158,7 +158,7 @@ class TestCreateAndCheck:
         for command in (["create"], ["check"], ["tail", "booking.events"]):
             result = tool(*command, KAFKA_URL=address)
 
-            assert result.exit_code == 1
+            assert result.exit_code == 2
             assert f"The broker at {address} does not answer (KAFKA_URL)" in result.stderr
             assert "Traceback" not in result.stderr
 
@@ -386,8 +386,8 @@ class TestLag:
     def test_a_database_that_is_away_is_told_in_one_sentence(self, tool: Tool) -> None:
         result = tool("lag", DATABASE_URL=f"postgresql://innkeeper:secret@127.0.0.1:{free_port()}/innkeeper")
 
-        assert result.exit_code == 1
-        assert "The cursors cannot be read (DATABASE_URL)" in result.stderr
+        assert result.exit_code == 2
+        assert "The database cannot be used (DATABASE_URL)" in result.stderr
         assert "secret" not in result.stderr
         assert "Traceback" not in result.stderr
 

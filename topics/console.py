@@ -1,0 +1,84 @@
+"""What the operator's commands share: tables on stdout, notes on stderr, one sentence in place of a traceback.
+
+Exit status: 0 fine, 1 something is wrong or refused, 2 it could not be done: nobody answers, or bad usage.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Coroutine, Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, NoReturn, TypeAlias, TypeVar
+
+import psycopg
+import typer
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.markup import escape
+
+from topics import admin, reading
+from topics.catalogue import CATALOGUE
+from topics.settings import KafkaSettings, refused_in_words
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+T = TypeVar("T")
+
+#: Exit status: it could not be done.
+COULD_NOT: Final = 2
+
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")]
+
+
+def kafka_settings() -> KafkaSettings:
+    """Return where the broker is; ends the process, in words, where the environment is refused."""
+    with refused_in_words():
+        return KafkaSettings()
+
+
+def run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
+    """Run to the end; a broker or a database that is away ends the command with one sentence."""
+    # aiokafka logs every attempt as an error of its own; we tell the outcome.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        return asyncio.run(work)
+    except (admin.TopicsFailed, reading.NoSuchTopic) as error:
+        fail(str(error))
+    except psycopg.Error as error:
+        fail(f"The database cannot be used (DATABASE_URL): {str(error).strip()}", COULD_NOT)
+    except BrokenPipeError:
+        raise  # Nobody reads us any more (`| head`); typer ends quietly.
+    except (KafkaError, TimeoutError, OSError) as error:
+        fail(f"The broker at {settings.kafka_url} does not answer (KAFKA_URL): {error}", COULD_NOT)
+
+
+def fail(sentence: str, status: int = 1) -> NoReturn:
+    """End the command with a sentence."""
+    err.print(f"[red]{escape(sentence)}[/]")
+    raise typer.Exit(status)
+
+
+def print_json(objects: Iterable[Any]) -> None:
+    """Print objects for programs, one a line."""
+    for each in objects:
+        sys.stdout.write(json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def name_of(topic: str, settings: KafkaSettings) -> str:
+    """Return the name on the broker of a topic of the catalogue; raises BadParameter."""
+    names = [each.name for each in CATALOGUE]
+    if topic not in names:
+        raise typer.BadParameter(f"there is no topic {topic}; there are {', '.join(names)}")
+    return settings.topic_prefix + topic
+
+
+def moment(text: str) -> datetime:
+    """Return the time that a person means, see `reading.moment`; raises BadParameter."""
+    try:
+        return reading.moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
