@@ -1,9 +1,12 @@
 """The read model of what a hotel sold for each night: projections count its bookings, `storage.reports` reads it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from psycopg import AsyncConnection
+
+from storage.heard import Heard
+from topics.events import BookingCancelled, BookingConfirmed
 
 
 class BookingNotInLedger(Exception):
@@ -51,6 +54,23 @@ delete from daily_report
 using unnest(%b::bigint[], %b::date[]) as empty (hotel_id, date)
 where (daily_report.hotel_id, daily_report.date) = (empty.hotel_id, empty.date)
 """
+
+
+async def fold(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
+    """Count what the events confirm and cancel, in the caller's transaction; raises as `count`.
+
+    Of a booking that they confirm and cancel, the end is what counts.
+    """
+    counts = {
+        event.booking_id: isinstance(event, BookingConfirmed)
+        for event in (one.event for one in heard)
+        if isinstance(event, BookingConfirmed | BookingCancelled)
+    }
+    await count(
+        connection,
+        confirmed=[booking_id for booking_id, is_confirmed in counts.items() if is_confirmed],
+        cancelled=[booking_id for booking_id, is_confirmed in counts.items() if not is_confirmed],
+    )
 
 
 async def count(connection: AsyncConnection, *, confirmed: Collection[UUID], cancelled: Collection[UUID]) -> None:

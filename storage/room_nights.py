@@ -12,6 +12,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from storage.heard import Heard
 from topics.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -46,6 +47,11 @@ class _Stay(NamedTuple):
     check_in: date
     check_out: date
     rooms_count: int
+
+
+async def fold(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
+    """Apply events to the nights they name, as `apply` does; those of different partitions are of different rooms."""
+    await apply(connection, [Told(one.event, one.partition, one.sequence) for one in heard])
 
 
 async def apply(connection: AsyncConnection, told: Iterable[Told]) -> None:
@@ -299,10 +305,11 @@ def _columns(changes: Collection[_Change], *names: str) -> list[list[object]]:
 # The lowest price of each hotel's nights.
 
 # One hotel's rooms lie in several partitions, and so with several workers. Each writes its own rooms'
-# prices without waiting; then they take turns, so that the second sees what the first has committed.
+# prices without waiting; then they take turns, so that the second sees what the first has committed. Tables that are
+# being rebuilt are in a schema of their own, and hold up nobody.
 _TAKE_TURNS: Final = """
 select pg_advisory_xact_lock(key)
-from (select distinct hashtextextended('hotel_min_price', hotel_id) as key
+from (select distinct hashtextextended(current_schema() || '.hotel_min_price', hotel_id) as key
       from room_night join unnest(%b::bigint[], %b::date[]) as touched (room_id, date) using (room_id, date)
       order by key) as hotels
 """

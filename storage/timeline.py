@@ -7,6 +7,9 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from storage.heard import Heard
+from topics.events import BookingEvent
+
 
 class TimelineRow(NamedTuple):
     """One event of a booking. `sequence` orders them, `time` is the log's (UTC), `event` its data as JSON text."""
@@ -29,6 +32,24 @@ from unnest(%b::uuid[], %b::bigint[], %b::text[], %b::text[], %b::timestamptz[],
     as appended (booking_id, sequence, event_id, type, time, causation, event)
 on conflict (booking_id, sequence) do nothing
 """
+
+
+async def fold(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
+    """Append the events of bookings, in the caller's transaction; what happened to a room alone is no part of it."""
+    await append(connection, [_row(one, one.event) for one in heard if isinstance(one.event, BookingEvent)])
+
+
+def _row(heard: Heard, event: BookingEvent) -> TimelineRow:
+    envelope = heard.envelope
+    return TimelineRow(
+        booking_id=event.booking_id,
+        sequence=heard.sequence,
+        event_id=envelope.id,
+        type=envelope.type,
+        time=envelope.time,
+        causation=envelope.causation,
+        event=heard.value.decode(),
+    )
 
 
 async def append(connection: AsyncConnection, rows: Sequence[TimelineRow]) -> None:
