@@ -8,7 +8,7 @@ the 202 that they would have got anyway.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from topics.catalogue import BOOKING_EVENTS
-from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header
+from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header, wire_names
 from topics.message import Message
 from topics.settings import KafkaSettings
 from topics.starting import started
@@ -51,7 +51,7 @@ class Waiters:
 
     @contextmanager
     def waiting(
-        self, command_id: str, answers: Iterable[type[Message]], *, through_others: bool = False
+        self, command_id: str, answers: tuple[type[Message], ...], *, through_others: bool = False
     ) -> Iterator[asyncio.Future[Message | None]]:
         """Yield what becomes the first of `answers` to this command; send the command inside the block.
 
@@ -59,7 +59,7 @@ class Waiters:
         its correlation, not as its causation). The answer is None when the process stops.
         """
         key = (_CORRELATION if through_others else _CAUSATION, command_id.encode())
-        waiter = _Waiter({kind.wire for kind in answers}, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(wire_names(answers), asyncio.get_running_loop().create_future())
         self._by_id[key].append(waiter)
         self._someone.set()
         try:

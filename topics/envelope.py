@@ -7,7 +7,8 @@ command an event answers, or the event a command follows from) and `correlationi
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from topics.commands import COMMANDS
 from topics.events import EVENTS
 from topics.message import Message
+from topics.upcasting import OLDER, Older
 
 Headers = list[tuple[str, bytes]]
 
@@ -56,9 +58,30 @@ class Outgoing(NamedTuple):
     timestamp_ms: int | None = None
 
 
+class _Decoder(Protocol):
+    def decode(self, value: bytes, /) -> Message: ...
+
+
+class _Upcasting:
+    """Reads an older version as the one that replaced it."""
+
+    def __init__(self, older: Older) -> None:
+        self._decoder = msgspec.json.Decoder(older.kind)
+        self._upcast = older.upcast
+
+    def decode(self, value: bytes, /) -> Message:
+        return self._upcast(self._decoder.decode(value))
+
+
+#: What a reader meets, by the name on the wire.
 MESSAGES: Final[dict[str, type[Message]]] = {kind.wire: kind for kind in (*COMMANDS, *EVENTS)}
+#: What may stand on the log: those, and the versions that they have replaced.
+EVERY_VERSION: Final[dict[str, type[Message]]] = MESSAGES | {older.kind.wire: older.kind for older in OLDER}
 _FAMILIES: Final = {wire.rpartition(".v")[0] for wire in MESSAGES}
-_DECODERS: Final = {wire: msgspec.json.Decoder(kind) for wire, kind in MESSAGES.items()}
+_DECODERS: Final[dict[str, _Decoder]] = {
+    **{wire: msgspec.json.Decoder(kind) for wire, kind in MESSAGES.items()},
+    **{older.kind.wire: _Upcasting(older) for older in OLDER},
+}
 _ENCODER: Final = msgspec.json.Encoder()
 _CONSTANT_HEADERS: Final[Headers] = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
 
@@ -116,7 +139,7 @@ def decode_envelope(headers: Sequence[tuple[str, bytes]]) -> Envelope:
 
 
 def decode_value(wire: str, value: bytes | None) -> Message:
-    """Read a message's data by its wire name.
+    """Read a message's data by its wire name; an older version becomes the one that replaced it.
 
     Raises:
         UnknownVersion: the name is known, its version is not.
@@ -137,6 +160,12 @@ def decode_value(wire: str, value: bytes | None) -> Message:
         return decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Undecodable(f"{wire}: {error}") from error
+
+
+@lru_cache(maxsize=100)
+def wire_names(kinds: tuple[type[Message], ...]) -> frozenset[str]:
+    """Return the names under which these messages may stand on the log, in whatever version."""
+    return frozenset([kind.wire for kind in kinds] + [older.kind.wire for older in OLDER if older.now in kinds])
 
 
 def header(headers: Sequence[tuple[str, bytes]], name: str) -> bytes | None:

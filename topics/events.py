@@ -4,8 +4,9 @@ Ids only, no names or addresses. Money is integers in minor units of `currency`;
 hotel-local nights. Together they carry all that the ledger needs.
 """
 
-from datetime import date, datetime
-from typing import ClassVar
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from typing import ClassVar, Final
 from uuid import UUID
 
 import msgspec
@@ -20,7 +21,10 @@ from topics.values import (
     Refusal,
     Rejection,
     Terms,
+    nights_of,
 )
+
+_ONE_DAY: Final = timedelta(days=1)
 
 
 class Event(Message, frozen=True, kw_only=True):
@@ -54,16 +58,42 @@ class RefusedNight(msgspec.Struct, frozen=True, kw_only=True):
     reason: NightRefusal
 
 
-class InventoryChanged(Event, frozen=True, kw_only=True):
-    """A manager's change took effect on `nights`; those in `refused` keep their values. None means unchanged."""
+class NightRange(msgspec.Struct, frozen=True, kw_only=True):
+    """The nights of [first_night, end_night)."""
 
-    wire: ClassVar[str] = "inventory.changed.v1"
-    nights: tuple[date, ...]
+    first_night: date
+    end_night: date
+
+
+class InventoryChanged(Event, frozen=True, kw_only=True):
+    """A manager's change took effect on the nights of `ranges`; those in `refused` keep their values.
+
+    None means unchanged.
+    """
+
+    wire: ClassVar[str] = "inventory.changed.v2"
+    ranges: tuple[NightRange, ...]
     price_minor: int | None = None
     surge_milli: int | None = None
     closed: bool | None = None
     total_count: int | None = None
     refused: tuple[RefusedNight, ...] = ()
+
+    @property
+    def nights(self) -> tuple[date, ...]:
+        """Every night that changed."""
+        return tuple(night for each in self.ranges for night in nights_of(each.first_night, each.end_night))
+
+
+def night_ranges(nights: Iterable[date]) -> tuple[NightRange, ...]:
+    """Return the nights, which come in order, as ranges: as few as there can be."""
+    ranges: list[tuple[date, date]] = []
+    for night in nights:
+        if ranges and ranges[-1][1] == night:
+            ranges[-1] = (ranges[-1][0], night + _ONE_DAY)
+        else:
+            ranges.append((night, night + _ONE_DAY))
+    return tuple(NightRange(first_night=first, end_night=end) for first, end in ranges)
 
 
 class InventoryUnchanged(Event, frozen=True, kw_only=True):

@@ -6,15 +6,15 @@ from typing import Any, Final
 
 import msgspec
 
-from topics.envelope import MESSAGES
+from topics.envelope import EVERY_VERSION
 from topics.message import Message
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Return the schema of every message by its wire name."""
-    return {wire: schema_of(kind) for wire, kind in MESSAGES.items()}
+    """Return the schema of every version of every message by its wire name."""
+    return {wire: schema_of(kind) for wire, kind in EVERY_VERSION.items()}
 
 
 def schema_of(kind: type[Message]) -> dict[str, Any]:

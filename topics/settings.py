@@ -58,6 +58,13 @@ class KafkaSettings(BaseSettings):
         default=True, description="Idempotent producer. Off only for a broker that refuses it (Tansu)."
     )
 
+    inventory_changed_version: int = Field(
+        default=1,
+        ge=1,
+        le=2,
+        description="The version of `inventory.changed` that is written: 2 once every reader knows it.",
+    )
+
     def topic(self, topic: Topic) -> str:
         """Return the topic's name on this broker."""
         return self.topic_prefix + topic.name

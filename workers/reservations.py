@@ -20,6 +20,7 @@ from topics.commands import BookingCommand, ChangeInventory, Command, OpenInvent
 from topics.envelope import Envelope, Outgoing, encode_headers, encode_value, format_id
 from topics.events import BookingEvent, Event, GuestsAdded, InventoryOpened
 from topics.settings import KafkaSettings
+from topics.upcasting import written_as_older
 from topics.values import MOST_NIGHTS, BookingStatus, CancelReason, Rejection, Terms, nights_of
 from workers.decisions import Booking, Night, Payment, State, decide, evolve
 from workers.role import Received, Role, Run, Unreadable
@@ -46,6 +47,7 @@ class Reservations:
         self._events_topic = kafka.topic(BOOKING_EVENTS)
         self._partitions = kafka.topic_partitions
         self._partition_of: dict[bytes, int] = {}
+        self._written_as = written_as_older(kafka.inventory_changed_version)
         self._kept: dict[NightKey, Night | None] = {}
 
     def forget(self) -> None:
@@ -86,7 +88,8 @@ class Reservations:
         assert envelope is not None
         for event in batch.decide(command, received.time):
             run.cursor.sequence += 1
-            yield self._record(run, received, envelope, event)
+            older = self._written_as.get(type(event))
+            yield self._record(run, received, envelope, event if older is None else older(event))
 
     def _record(self, run: Run, received: Received, cause: Envelope, event: Event) -> Outgoing:
         """Return the event's record; the sequence in its id tells it from what the command led to when sent before."""

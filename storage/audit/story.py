@@ -1,6 +1,6 @@
 """Every night and booking as the events alone make them, with each event judged on its way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -89,7 +89,8 @@ class Story:
         self._time = 0
         self._tellers: dict[str, Callable[[_Event], None]] = {
             "inventory.opened.v1": self._opened,
-            "inventory.changed.v1": self._changed,
+            "inventory.changed.v1": self._changed_nights,
+            "inventory.changed.v2": self._changed_ranges,
             "inventory.unchanged.v1": self._unchanged,
             "booking.reserved.v1": self._reserved,
             "booking.rejected.v1": self._rejected,
@@ -143,8 +144,15 @@ class Story:
                 self.nights[key] = Night(event, day)
                 self._check_counts(self.nights[key])
 
-    def _changed(self, event: _Event) -> None:
-        for day in event["nights"]:
+    def _changed_nights(self, event: _Event) -> None:
+        self._changed(event, event["nights"])
+
+    def _changed_ranges(self, event: _Event) -> None:
+        for each in event["ranges"]:
+            self._changed(event, _days(each["first_night"], each["end_night"]))
+
+    def _changed(self, event: _Event, days: Iterable[str]) -> None:
+        for day in days:
             night = self.nights.get((event["room_id"], day))
             if night is None:
                 self._wrong("I6", f"room {event['room_id']}, night {day}: changed but never opened")

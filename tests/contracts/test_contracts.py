@@ -15,6 +15,7 @@ from topics import values
 from topics.catalogue import CATALOGUE
 from topics.commands import ChangeInventory
 from topics.envelope import (
+    EVERY_VERSION,
     MESSAGES,
     Envelope,
     Undecodable,
@@ -30,12 +31,12 @@ from topics.message import Message
 from topics.schemas import schema_of
 
 FROZEN = frozen()
-every_message = pytest.mark.parametrize("wire", sorted(MESSAGES))
+every_message = pytest.mark.parametrize("wire", sorted(EVERY_VERSION))
 every_contract = pytest.mark.parametrize("wire", sorted(FROZEN))
 
 
 def test_every_message_has_a_frozen_wire_file() -> None:
-    assert sorted(set(MESSAGES) - set(FROZEN)) == []
+    assert sorted(set(EVERY_VERSION) - set(FROZEN)) == []
 
 
 def test_every_message_travels_on_exactly_one_topic() -> None:
@@ -55,19 +56,19 @@ def test_a_message_written_long_ago_is_still_read(wire: str) -> None:
 
 @every_message
 def test_a_message_still_means_what_it_meant(wire: str) -> None:
-    assert list(differences(MESSAGES[wire], FROZEN[wire])) == []
+    assert list(differences(EVERY_VERSION[wire], FROZEN[wire])) == []
 
 
 @every_message
 def test_every_field_is_in_the_frozen_file(wire: str) -> None:
-    required = {field.name for field in msgspec.structs.fields(MESSAGES[wire]) if field.required}
+    required = {field.name for field in msgspec.structs.fields(EVERY_VERSION[wire]) if field.required}
 
     assert required <= set(FROZEN[wire]["value"])
 
 
 @every_message
 def test_the_frozen_file_is_valid_by_the_schema(wire: str) -> None:
-    schema = schema_of(MESSAGES[wire])
+    schema = schema_of(EVERY_VERSION[wire])
     jsonschema.Draft202012Validator.check_schema(schema)
 
     jsonschema.validate(
@@ -80,7 +81,7 @@ def test_the_frozen_file_is_valid_by_the_schema(wire: str) -> None:
 
 @every_message
 def test_the_schema_says_what_a_message_is_for(wire: str) -> None:
-    schema = schema_of(MESSAGES[wire])
+    schema = schema_of(EVERY_VERSION[wire])
 
     assert schema["$id"] == f"urn:innkeeper:{wire}"
     assert schema["description"].endswith(".")

@@ -369,11 +369,17 @@ class Clerk:
             done = []
         for day in done:
             self.shelf[command.room_id, day] |= {name: value for name, value in said.items() if value is not None}
+        ranges: list[Fact] = []
+        for day in done:
+            if ranges and ranges[-1]["end_night"] == day:
+                ranges[-1]["end_night"] = day + ONE_DAY
+            else:
+                ranges.append({"first_night": day, "end_night": day + ONE_DAY})
         return [
             {
-                "wire": "inventory.changed.v1",
+                "wire": "inventory.changed.v2",
                 "room_id": command.room_id,
-                "nights": tuple(done),
+                "ranges": tuple(ranges),
                 **said,
                 "refused": tuple(refused),
             }

@@ -20,6 +20,7 @@ from tests.decisions.words import (
     ROOM,
     but,
     march,
+    nights,
     rejected,
 )
 from tests.support.story import given
@@ -167,7 +168,7 @@ def test_the_total_never_goes_below_what_is_reserved_or_booked() -> None:
         .then(
             but(
                 CHANGED,
-                nights=(march(12),),
+                ranges=nights(12),
                 total_count=1,
                 price_minor=90_00,
                 refused=refusing(NightRefusal.TOTAL_BELOW_SOLD, 10, 11),
@@ -193,7 +194,7 @@ def test_all_or_none_leaves_every_night_alone_when_one_is_sold_beyond_the_new_to
     story.when(one).then(
         but(
             CHANGED,
-            nights=(),
+            ranges=(),
             total_count=1,
             closed=True,
             refused=refusing(NightRefusal.TOTAL_BELOW_SOLD, 10, 11),
@@ -204,7 +205,7 @@ def test_all_or_none_leaves_every_night_alone_when_one_is_sold_beyond_the_new_to
 
 def test_all_or_none_changes_all_when_none_is_sold_beyond_the_new_total() -> None:
     one = but(CHANGE, end_night=march(13), total_count=1, all_or_none=True)
-    given(*BOUGHT).when(one).then(but(CHANGED, nights=(march(10), march(11), march(12)), total_count=1)).with_night(
+    given(*BOUGHT).when(one).then(but(CHANGED, ranges=nights(10, 11, 12), total_count=1)).with_night(
         ROOM, march(12), total_count=1
     )
 
@@ -212,12 +213,12 @@ def test_all_or_none_changes_all_when_none_is_sold_beyond_the_new_total() -> Non
 def test_a_night_that_is_not_on_sale_keeps_none_of_the_others_from_changing() -> None:
     command = but(CHANGE, first_night=march(8), end_night=march(11), total_count=0, all_or_none=True)
     given(OPENED).when(command).then(
-        but(CHANGED, nights=(march(10),), total_count=0, refused=refusing(NightRefusal.NOT_OPEN, 8, 9))
+        but(CHANGED, ranges=nights(10), total_count=0, refused=refusing(NightRefusal.NOT_OPEN, 8, 9))
     ).with_night(ROOM, march(10), total_count=0)
     given(*HELD).when(command).then(
         but(
             CHANGED,
-            nights=(),
+            ranges=(),
             total_count=0,
             refused=(*refusing(NightRefusal.NOT_OPEN, 8, 9), *refusing(NightRefusal.TOTAL_BELOW_SOLD, 10)),
         )
@@ -228,7 +229,7 @@ def test_a_room_is_taken_off_sale_whole_or_not_at_all() -> None:
     """What deleting a room asks for."""
     off_sale = but(CHANGE, end_night=march(15), total_count=0, closed=True, all_or_none=True)
     given(*CALLED_OFF).when(off_sale).then(
-        but(CHANGED, nights=tuple(march(day) for day in range(10, 15)), total_count=0, closed=True)
+        but(CHANGED, ranges=nights(*range(10, 15)), total_count=0, closed=True)
     ).when(BEN_RESERVES).then(rejected(BEN_RESERVES, Rejection.NIGHT_CLOSED))
 
 
@@ -237,7 +238,7 @@ def test_nights_that_are_not_on_sale_are_not_changed() -> None:
     story = (
         given(OPENED)
         .when(command)
-        .then(but(CHANGED, nights=(march(10),), price_minor=90_00, refused=refusing(NightRefusal.NOT_OPEN, 8, 9)))
+        .then(but(CHANGED, ranges=nights(10), price_minor=90_00, refused=refusing(NightRefusal.NOT_OPEN, 8, 9)))
     )
     assert march(8) not in story.nights[ROOM]
 
@@ -248,7 +249,7 @@ def test_a_change_of_nothing_but_nights_that_are_not_on_sale_says_so() -> None:
         but(
             CHANGED,
             room_id=ANOTHER_ROOM,
-            nights=(),
+            ranges=(),
             closed=True,
             refused=refusing(NightRefusal.NOT_OPEN, 10, 11),
         )

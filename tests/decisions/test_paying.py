@@ -39,6 +39,7 @@ from tests.decisions.words import (
     WAITING,
     but,
     march,
+    nights,
     refused,
     rejected,
     repeated,
@@ -363,7 +364,7 @@ def test_late_money_of_a_group_goes_back_when_not_all_its_rooms_are_free() -> No
 
 
 def test_late_money_goes_back_when_a_night_was_closed() -> None:
-    given(*PAYABLE, EXPIRED, but(CHANGED, nights=(march(11),), closed=True)).when(PAY, at=LATER).then(
+    given(*PAYABLE, EXPIRED, but(CHANGED, ranges=nights(11), closed=True)).when(PAY, at=LATER).then(
         but(SENT_BACK, reason=RefundReason.NIGHTS_GONE)
     )
 

@@ -22,6 +22,7 @@ from tests.decisions.words import (
     ROOM,
     but,
     march,
+    nights,
     refused,
     rejected,
     repeated,
@@ -124,7 +125,7 @@ def test_a_room_is_reserved_at_its_own_hotel() -> None:
 
 
 def test_one_closed_night_closes_the_stay() -> None:
-    given(OPENED, but(CHANGED, nights=(march(11),), closed=True)).when(RESERVE).then(
+    given(OPENED, but(CHANGED, ranges=nights(11), closed=True)).when(RESERVE).then(
         rejected(RESERVE, Rejection.NIGHT_CLOSED)
     )
 
@@ -143,14 +144,14 @@ def test_a_request_wrong_in_many_ways_is_told_the_first(first: Rejection) -> Non
         agreed_nightly_minor=-1 if Rejection.NEGATIVE_RATE in wrongs else None,
         hotel_id=2 if Rejection.ROOM_OF_ANOTHER_HOTEL in wrongs else 1,
     )
-    nights = [
+    opened = [
         but(OPENED, end_night=march(12), total_count=0 if Rejection.SOLD_OUT in wrongs else 1),
         but(OPENED, first_night=march(13)),
     ]
     if Rejection.NIGHT_NOT_OPEN not in wrongs:
-        nights.append(but(OPENED, first_night=march(12), end_night=march(13)))
-    closed = [but(CHANGED, nights=(march(11),), closed=True)] if Rejection.NIGHT_CLOSED in wrongs else []
-    given(*nights, *closed).when(command).then(rejected(command, first))
+        opened.append(but(OPENED, first_night=march(12), end_night=march(13)))
+    closed = [but(CHANGED, ranges=nights(11), closed=True)] if Rejection.NIGHT_CLOSED in wrongs else []
+    given(*opened, *closed).when(command).then(rejected(command, first))
 
 
 def test_a_refused_request_stays_refused_when_rooms_come_free() -> None:
@@ -180,7 +181,7 @@ def test_a_booking_id_that_another_room_spent_is_no_booking_here() -> None:
 
 
 def test_the_amount_is_the_sum_of_the_nights_times_the_rooms() -> None:
-    given(OPENED, but(CHANGED, nights=(march(11),), price_minor=150_50)).when(but(RESERVE, rooms_count=2)).then(
+    given(OPENED, but(CHANGED, ranges=nights(11), price_minor=150_50)).when(but(RESERVE, rooms_count=2)).then(
         but(RESERVED, rooms_count=2, amount_minor=2 * (100_00 + 150_50))
     )
 

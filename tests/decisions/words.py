@@ -38,9 +38,11 @@ from topics.events import (
     GuestsAdded,
     InventoryChanged,
     InventoryOpened,
+    NightRange,
     PaymentDeclined,
     PaymentRequested,
     RefundRequested,
+    night_ranges,
 )
 from topics.message import Message
 from topics.values import BookingStatus, CancelReason, RefundReason, Refusal, Rejection
@@ -53,6 +55,11 @@ ADAS, BENS = UUID(int=1), UUID(int=2)
 DEADLINE = NOON + timedelta(minutes=15)
 MILLISECOND = timedelta(milliseconds=1)
 LATER = DEADLINE + timedelta(minutes=5)
+
+
+def nights(*days: int) -> tuple[NightRange, ...]:
+    """Return these nights of March as a change of them names them."""
+    return night_ranges(map(march, days))
 
 
 def but(message: AMessage, **changes: object) -> AMessage:
@@ -111,7 +118,7 @@ OPENED = InventoryOpened(
     price_minor=100_00,
     currency="EUR",
 )
-CHANGED = InventoryChanged(room_id=ROOM, nights=(march(10), march(11)))
+CHANGED = InventoryChanged(room_id=ROOM, ranges=nights(10, 11))
 RESERVED = BookingReserved(
     room_id=ROOM,
     booking_id=ADAS,

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY
 from tests.ingress.market import Projection
-from topics.events import BookingReserved, InventoryChanged, InventoryOpened
+from topics.events import BookingReserved, InventoryChanged, InventoryOpened, night_ranges
 
 #: Nights are numbered from this day on, which is neither past nor far away for any hotel.
 FIRST: Final = TODAY + timedelta(days=30)
@@ -67,7 +67,7 @@ class Town:
 
     async def change(self, room_id: int, *nights: int, **values: Any) -> None:
         """Change nights as a manager does."""
-        changed = InventoryChanged(room_id=room_id, nights=tuple(day(night) for night in nights), **values)
+        changed = InventoryChanged(room_id=room_id, ranges=night_ranges(map(day, nights)), **values)
         await self.projection.tell([changed])
 
     async def sell(self, room_id: int, first: int = 0, nights: int = 1, rooms_count: int = 1) -> None:

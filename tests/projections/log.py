@@ -13,7 +13,7 @@ from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope, encode_headers, encode_value
-from topics.events import BookingEvent, BookingReserved, Event, InventoryChanged, InventoryOpened
+from topics.events import BookingEvent, BookingReserved, Event, InventoryChanged, InventoryOpened, night_ranges
 from topics.settings import KafkaSettings
 from workers.projections import build
 from workers.role import Consumer, Received, Run
@@ -57,7 +57,7 @@ def opened(room_id: int, first: int, end: int, price_minor: int, total_count: in
 
 
 def changed(room_id: int, days: Sequence[int], **values: Any) -> InventoryChanged:
-    return InventoryChanged(room_id=room_id, nights=tuple(night(day) for day in days), **values)
+    return InventoryChanged(room_id=room_id, ranges=night_ranges(night(day) for day in days), **values)
 
 
 def reserved(number: int, room_id: int, first: int, end: int, rooms_count: int = 1, **terms: Any) -> BookingReserved:

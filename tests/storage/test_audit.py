@@ -59,6 +59,7 @@ from topics.events import (
     PaymentDeclined,
     PaymentRequested,
     RefundRequested,
+    night_ranges,
 )
 from topics.settings import KafkaSettings
 from topics.values import BookingStatus, CancelReason, RefundReason, Rejection, Terms
@@ -444,14 +445,14 @@ def rejected(booking_id: UUID) -> BookingRejected:
         # I1: a night is sold twice.
         (reserved(UNKNOWN, rooms_count=8), f"I1: *: {NIGHT}: 3 booked and 8 reserved of 10"),
         (
-            InventoryChanged(room_id=1, nights=(FIRST,), total_count=2),
+            InventoryChanged(room_id=1, ranges=night_ranges([FIRST]), total_count=2),
             f"I1: *: {NIGHT}: 3 booked and 0 reserved of 2",
         ),
         (reserved(UNKNOWN, first_day=300), "I1: *: room 1, night 2027-12-24: reserved but never opened"),
         # I6: inventory.
         (nights_on_sale(1, 5), f"I6: *: {NIGHT}: opened a second time"),
         (
-            InventoryChanged(room_id=1, nights=(FIRST - timedelta(days=1),), price_minor=1),
+            InventoryChanged(room_id=1, ranges=night_ranges([FIRST - timedelta(days=1)]), price_minor=1),
             "I6: *: room 1, night 2027-02-26: changed but never opened",
         ),
         # I6: how a booking begins.

@@ -1,10 +1,18 @@
 """What a manager decides about nights: opening them, and their price, surge, closing and total."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime
 
 from topics.commands import ChangeInventory, OpenInventory
-from topics.events import Event, InventoryChanged, InventoryOpened, InventoryUnchanged, RefusedNight
+from topics.events import (
+    Event,
+    InventoryChanged,
+    InventoryOpened,
+    InventoryUnchanged,
+    NightRange,
+    RefusedNight,
+    night_ranges,
+)
 from topics.values import (
     MOST_NIGHTS,
     MOST_PRICE_MINOR,
@@ -25,34 +33,20 @@ def open_inventory(state: State, command: OpenInventory, now: datetime) -> tuple
     new = (
         day for day in ([] if reason else nights_of(command.first_night, command.end_night)) if day not in state.nights
     )
-    opened = tuple(_opened(command, first, last) for first, last in _stretches(new))
+    opened = tuple(_opened(command, stretch) for stretch in night_ranges(new))
     return opened or (InventoryUnchanged(room_id=command.room_id, command=command.wire, reason=reason),)
 
 
-def _opened(command: OpenInventory, first: date, last: date) -> InventoryOpened:
+def _opened(command: OpenInventory, stretch: NightRange) -> InventoryOpened:
     return InventoryOpened(
         room_id=command.room_id,
         hotel_id=command.hotel_id,
-        first_night=first,
-        end_night=last + timedelta(days=1),
+        first_night=stretch.first_night,
+        end_night=stretch.end_night,
         total_count=command.total_count,
         price_minor=command.price_minor,
         currency=command.currency,
     )
-
-
-def _stretches(days: Iterable[date]) -> Iterator[tuple[date, date]]:
-    """Yield (first, last) of every run of consecutive days, which come in order."""
-    first = last = None
-    for day in days:
-        if first is None or last is None:
-            first = day
-        elif day != last + timedelta(days=1):
-            yield first, last
-            first = day
-        last = day
-    if first is not None and last is not None:
-        yield first, last
 
 
 def change_inventory(state: State, command: ChangeInventory, now: datetime) -> tuple[Event, ...]:
@@ -78,7 +72,7 @@ def change_inventory(state: State, command: ChangeInventory, now: datetime) -> t
     return (
         InventoryChanged(
             room_id=command.room_id,
-            nights=_changing(command, refused),
+            ranges=night_ranges(_changing(command, refused)),
             price_minor=command.price_minor,
             surge_milli=command.surge_milli,
             closed=command.closed,
