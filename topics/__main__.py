@@ -18,6 +18,7 @@ from rich.table import Column, Table
 
 from topics import acls, admin, pages, reading, schemas
 from topics.catalogue import CATALOGUE
+from topics.exporting.command import export
 from topics.console import Json, err, fail, kafka_settings, moment, name_of, out, print_json, run
 from topics.lag import DatabaseAddress, Lag, lags
 from topics.settings import KafkaSettings
@@ -173,6 +174,9 @@ def lag(
         _lag_table(found, settings.topic_prefix)
     if limit is not None and any(each.lag > limit for each in found):
         fail(f"More than {limit} records behind.")
+
+
+app.command()(export)
 
 
 @app.command()

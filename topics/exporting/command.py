@@ -1,0 +1,233 @@
+"""`python -m topics export`: which days are missing in a folder, and writing them."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, Final, NoReturn
+
+import typer
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from topics.catalogue import BOOKING_EVENTS
+from topics.exporting.columns import Unexportable
+from topics.exporting.days import EventDays, open_days
+from topics.exporting.files import Format, InUse, Unavailable, check_available, day_file, folder_of_ours
+from topics.reading import NoSuchTopic, moment
+from topics.settings import KafkaSettings, refused_in_words
+
+#: So long after midnight the broker's clock may still give a record the time of the day before.
+CLOCKS_DIFFER: Final = timedelta(minutes=5)
+_FOUND_WRONG: Final = 1
+_NOT_DONE: Final = 2
+_ONE_DAY: Final = timedelta(days=1)
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """One file that was written: the events of one day (UTC, by log time); `partial`: the day is not over."""
+
+    file: str
+    day: str
+    partial: bool
+    events: int
+    doubles: int
+    bytes: int
+
+
+def export(
+    topic: Annotated[str, typer.Argument(help="`booking.events`.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="The folder of the files.")],
+    format: Annotated[Format, typer.Option("--format", help="How the files look.")] = Format.PARQUET,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="From that day on: `7d` ago, or an ISO date. Else from the first event's."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="Days that are over by then; `now`: and the one that is not. Else all over."),
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file, for programs.")] = False,
+) -> None:
+    """Write the events as files of typed columns, one for each day (UTC) of the log; docs/analytics.md has the schema.
+
+    A day that has its file is left alone, so the same call goes on where the last one ended or was cut off. Each event
+    is there once, in the order of partition and offset; the same log gives the same bytes. Exit status 1: events are
+    missing on the log, or another export is at work; 2: it could not be done.
+    """
+    now = datetime.now(UTC)
+    if topic != BOOKING_EVENTS.name:
+        raise typer.BadParameter(f"{topic} cannot be exported, only {BOOKING_EVENTS.name}: it alone is the record")
+    first = None if since is None else _moment(since, now).date()
+    over = min(now, _moment(until, now)) if until not in {None, "now"} else now
+    # The last day that is over; clocks matter only for the newest.
+    last = min(over.date(), (now - CLOCKS_DIFFER).date()) - _ONE_DAY
+    with refused_in_words():
+        settings = KafkaSettings()
+    work = _Export(settings, out, format, first=first, last=last, today=until == "now")
+    signal.signal(signal.SIGINT, _leave)
+    _run(work, _tell_json if as_json else None)
+
+
+class _Export:
+    """One call: the days that are wanted, and what came of them."""
+
+    def __init__(
+        self, settings: KafkaSettings, folder: Path, format: Format, *, first: date | None, last: date, today: bool
+    ) -> None:
+        self.settings = settings
+        self.there = 0
+        self.files: list[Exported] = []
+        self.missing: dict[int, int] = {}
+        self._name = settings.topic(BOOKING_EVENTS)
+        self._folder = folder
+        self._format = format
+        self._first = first
+        self._last = last
+        self._today = today
+
+    async def run(self, tell: Callable[[Exported], None] | None) -> None:
+        """Write every file that is missing."""
+        check_available(self._format)
+        async with open_days(self.settings, self._name) as days:
+            oldest = await days.first()
+            if oldest is None:
+                return
+            first = oldest if self._first is None else max(self._first, oldest)
+            with folder_of_ours(self._folder):
+                for span in self._missing_spans(first):
+                    await self._write(days, span, tell)
+
+    def _missing_spans(self, first: date) -> Iterator[list[date]]:
+        """Yield runs of consecutive days that have no file."""
+        span: list[date] = []
+        for day in _days(first, self._last):
+            if self._path(day).exists():
+                self.there += 1
+                if span:
+                    yield span
+                span = []
+            else:
+                span.append(day)
+        if self._today:
+            span += _days(max(first, self._last + _ONE_DAY), datetime.now(UTC).date())
+        if span:
+            yield span
+
+    async def _write(self, days: EventDays, span: list[date], tell: Callable[[Exported], None] | None) -> None:
+        records = await days.begin(span[0], span[-1])
+        with _bar(records) as advance:
+            for day in span:
+                exported = await self._write_day(days, day, advance)
+                self.files.append(exported)
+                if tell is not None:
+                    tell(exported)
+        for partition, count in days.missing().items():
+            self.missing[partition] = self.missing.get(partition, 0) + count
+
+    async def _write_day(self, days: EventDays, day: date, advance: Callable[[int], None]) -> Exported:
+        partial = day > self._last
+        path = self._path(day, partial=partial)
+        events = doubles = 0
+        with day_file(path, self._format) as file:
+            async for run in days.day(day):
+                file.write(run.new)
+                events += len(run.new)
+                doubles += run.doubles
+                advance(len(run.new) + run.doubles)
+            if not partial:
+                # Before the whole file is there: who reads all files never finds an event in two.
+                self._path(day, partial=True).unlink(missing_ok=True)
+        size = path.stat().st_size
+        return Exported(
+            file=str(path), day=day.isoformat(), partial=partial, events=events, doubles=doubles, bytes=size
+        )
+
+    def _path(self, day: date, *, partial: bool = False) -> Path:
+        return self._folder / f"{self._name}-{day.isoformat()}{'.partial' if partial else ''}.{self._format}"
+
+
+def _run(work: _Export, tell: Callable[[Exported], None] | None) -> None:
+    # aiokafka logs every attempt as an error of its own; we tell the outcome.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    began = monotonic()
+    try:
+        asyncio.run(work.run(tell))
+    except (NoSuchTopic, Unavailable, Unexportable) as error:
+        _fail(str(error), _NOT_DONE)
+    except InUse as error:
+        _fail(str(error), _FOUND_WRONG)
+    except BrokenPipeError:
+        raise  # Nobody reads us any more (`| head`); typer ends quietly.
+    except (KafkaError, TimeoutError) as error:
+        _fail(f"The broker at {work.settings.kafka_url} does not answer (KAFKA_URL): {error}", _NOT_DONE)
+    except OSError as error:
+        _fail(f"The files cannot be written, or the broker at {work.settings.kafka_url} is away: {error}", _NOT_DONE)
+    _sum_up(work, monotonic() - began)
+
+
+def _sum_up(work: _Export, seconds: float) -> None:
+    events = sum(each.events for each in work.files)
+    doubles = sum(each.doubles for each in work.files)
+    megabytes = sum(each.bytes for each in work.files) / 1e6
+    err.print(
+        f"{len(work.files)} files written, {work.there} were there: {events:,} events ({doubles:,} published twice, "
+        f"left out) in {megabytes:.1f} MB, {seconds:.1f} s, {events / seconds:,.0f} events/s."
+    )
+    for partition, count in sorted(work.missing.items()):
+        err.print(f"[red]Partition {partition}: {count} sequences are not on the log. See python -m storage audit.[/]")
+    if work.missing:
+        raise typer.Exit(_FOUND_WRONG)
+
+
+@contextmanager
+def _bar(records: int) -> Iterator[Callable[[int], None]]:
+    """Show on stderr, where a person sees it, how many records are read."""
+    columns = (TextColumn("events read"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        task = bars.add_task("", total=records)
+        yield lambda count: bars.advance(task, count)
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    for number in range((last - first).days + 1):
+        yield first + timedelta(days=number)
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    try:
+        return moment(text, now).astimezone(UTC)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _tell_json(exported: Exported) -> None:
+    print(json.dumps(asdict(exported), separators=(",", ":")), flush=True)  # noqa: T201 - it is what was asked for
+
+
+def _leave(*_: object) -> None:
+    """End at once, as a program ends on Ctrl-C: a cancellation can get lost in the Kafka client.
+
+    A file that was being written has not got its name yet; the next export writes it anew.
+    """
+    err.show_cursor()
+    err.print("Cut off; the same call goes on.")
+    os._exit(130)
+
+
+def _fail(sentence: str, status: int) -> NoReturn:
+    err.print(f"[red]{escape(sentence)}[/]")
+    raise typer.Exit(status)
