@@ -16,10 +16,10 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Column, Table
 
-from topics import acls, admin, pages, reading, schemas
+from topics import acls, admin, dead_letters_tool, pages, reading, schemas
 from topics.catalogue import CATALOGUE
-from topics.exporting.command import export
 from topics.console import Json, err, fail, kafka_settings, moment, name_of, out, print_json, run
+from topics.exporting.command import export
 from topics.lag import DatabaseAddress, Lag, lags
 from topics.settings import KafkaSettings
 
@@ -31,6 +31,7 @@ app = typer.Typer(
     help="Lists, makes, checks and reads the topics that bookings travel on. "
     "KAFKA_URL names the broker; docs/configuration.md has the other variables.",
 )
+app.add_typer(dead_letters_tool.app, name="dead-letters")
 
 _RETRY_SECONDS: Final = 0.5
 _SHOWN_BY_DEFAULT: Final = 10

@@ -7,7 +7,8 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, NoReturn, TypeAlias, TypeVar
 
@@ -19,6 +20,7 @@ from rich.markup import escape
 
 from topics import admin, reading
 from topics.catalogue import CATALOGUE
+from topics.lag import DatabaseAddress
 from topics.settings import KafkaSettings, refused_in_words
 
 out = Console(highlight=False, soft_wrap=True)
@@ -53,6 +55,16 @@ def run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
         raise  # Nobody reads us any more (`| head`); typer ends quietly.
     except (KafkaError, TimeoutError, OSError) as error:
         fail(f"The broker at {settings.kafka_url} does not answer (KAFKA_URL): {error}", COULD_NOT)
+
+
+@asynccontextmanager
+async def ledger() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """Open a connection to the database, in autocommit. Raises psycopg.Error."""
+    address = DatabaseAddress().database_url.get_secret_value()
+    async with await psycopg.AsyncConnection.connect(
+        address, autocommit=True, connect_timeout=10, application_name="innkeeper operators"
+    ) as connection:
+        yield connection
 
 
 def fail(sentence: str, status: int = 1) -> NoReturn:
