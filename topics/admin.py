@@ -10,16 +10,24 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
     KafkaConnectionError,
     KafkaError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
 )
-from aiokafka.protocol.admin import CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest
+from aiokafka.protocol.admin import (
+    CreateTopicsRequest,
+    DeleteTopicsRequest,
+    DescribeConfigsRequest,
+    DescribeGroupsRequest,
+)
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
@@ -49,6 +57,14 @@ class TopicState:
     id: str
     partitions: int
     replication: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """The process that reads a partition: by which name the broker knows it, and from which address it comes."""
+
+    name: str
+    host: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -257,6 +273,28 @@ class Admin:
         """Ask who coordinates the consumer group. Raises TopicsFailed: nobody yet, or we may not know."""
         response = await self._ask(FindCoordinatorRequest(group, 0))
         _raise_for(response.error_code, group, None)
+
+    async def owners(self, group: str) -> dict[TopicPartition, Owner]:
+        """Return which member of a consumer group has which partition; none while they are being handed out.
+
+        Raises:
+            TopicsFailed: we may not know.
+        """
+        found = await self._ask(FindCoordinatorRequest(group, 0))
+        if for_code(found.error_code) is GroupCoordinatorNotAvailableError:
+            return {}  # No group was ever coordinated by this broker.
+        _raise_for(found.error_code, group, None)
+        # One group a request: the client cannot read more in one answer.
+        response = await self._client.send(found.coordinator_id, DescribeGroupsRequest([group]))
+        owners: dict[TopicPartition, Owner] = {}
+        for error, _, _, _, _, members in response.groups:
+            _raise_for(error, group, None)
+            for _, client_id, client_host, _, assignment in members:
+                owner = Owner(name=client_id, host=client_host.removeprefix("/"))
+                if assignment:
+                    partitions = ConsumerProtocolMemberAssignment.decode(assignment).partitions()
+                    owners |= dict.fromkeys(partitions, owner)
+        return owners
 
     async def _leaderless(self, names: Collection[str]) -> set[str]:
         response = await self._ask(DescribeTopicsRequest(names))

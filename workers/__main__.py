@@ -15,6 +15,7 @@ import uvloop
 
 from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings, refused_in_words
+from workers import holding
 from workers.agent import build_app
 from workers.log_source import wait_for_topics
 from workers.role import Role, Stopped
@@ -65,6 +66,9 @@ def expiry(name: Name = None) -> None:
 
     _configure_logging()
     uvloop.run(_until_terminated(run(*_settings(), name=name or "expiry")))
+
+
+holding.register(cli)
 
 
 async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:

@@ -7,8 +7,11 @@ and a supervisor starts it again.
 
 import asyncio
 import logging
+import os
+import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,6 +22,7 @@ from faust.types.auth import CredentialsT
 from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings
 from workers.log_source import Place
+from workers.pausing import Gate, watch
 from workers.role import Role
 from workers.runs import Runs
 from workers.stopping import stop_hard
@@ -35,6 +39,7 @@ _SETTLE_SECONDS: Final = 1.0
 def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name: str | None = None) -> faust.App:
     """Return the Faust app of a worker. `name`, unique and stable, makes its membership static."""
     runs = Runs(role, kafka, database, client_id=name or f"innkeeper-{role.name}")
+    gate = Gate()
     app = faust.App(
         kafka.group(role.name),
         broker=[f"kafka://{address}" for address in kafka.kafka_url.split(",")],
@@ -54,16 +59,18 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
         broker_max_poll_records=2000,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=name or "",
+        # As who the broker tells operators that this one owns its partitions.
+        broker_client_id=name or f"{role.name}-{socket.gethostname()}-{os.getpid()}",
         producer_acks=-1,
         web_enabled=False,
         autodiscover=False,
         # Faust makes this folder for tables, of which there are none.
         datadir=Path(tempfile.gettempdir()) / "innkeeper-faust",
     )
-    app.transport = RunTransport(app.conf.broker_consumer, app, runs)
+    app.transport = RunTransport(app.conf.broker_consumer, app, runs, gate)
     names = [kafka.topic(topic) for topic in role.topics]
-    _agent(app, app.topic(*names, value_type=bytes, key_type=bytes), runs)
-    _tasks(app, role, runs)
+    _agent(app, app.topic(*names, value_type=bytes, key_type=bytes), runs, gate)
+    _tasks(app, role, runs, gate, database)
     return app
 
 
@@ -80,13 +87,14 @@ def _credentials(options: Mapping[str, Any]) -> CredentialsT | None:
     )
 
 
-def _agent(app: faust.App, channel: Any, runs: Runs) -> None:
+def _agent(app: faust.App, channel: Any, runs: Runs, gate: Gate) -> None:
     @app.agent(channel)
     async def process(stream: Any) -> None:
         taken = cast("Any", stream).noack()
         try:
             async for events in taken.noack_take(2 * RUNS_WAITING, within=_WITHIN_SECONDS):
-                seeks = await runs.carry_out(event.value for event in events)
+                # What a pause holds back is read again after it.
+                seeks = {} if gate.holding else await runs.carry_out(event.value for event in events)
                 for event in events:
                     await taken.ack(event)
                 await _seek(app, seeks)
@@ -100,7 +108,7 @@ async def _seek(app: faust.App, seeks: dict[Place, int]) -> None:
         await consumer.start_at({TP(*place): offset for place, offset in seeks.items()})
 
 
-def _tasks(app: faust.App, role: Role, runs: Runs) -> None:
+def _tasks(app: faust.App, role: Role, runs: Runs, gate: Gate, database: DatabaseSettings) -> None:
     async def assigned(_: faust.App, assigned: Iterable[TP], **__: Any) -> None:
         log.info("worker ready: %s owns %d partitions", role.name, len(set(assigned)))
 
@@ -111,7 +119,10 @@ def _tasks(app: faust.App, role: Role, runs: Runs) -> None:
 
     async def background() -> None:
         if role.background is not None:
-            await _guarded(role.background)
+            await _guarded(partial(gate.run_while_open, role.background))
+
+    async def pauses() -> None:
+        await _guarded(partial(watch, database, role.name, gate))
 
     async def closing(*_: Any, **__: Any) -> None:
         await runs.close()
@@ -120,6 +131,7 @@ def _tasks(app: faust.App, role: Role, runs: Runs) -> None:
     app.on_before_shutdown.connect(cast("Any", closing))
     app.task(settle)
     app.task(background)
+    app.task(pauses)
 
 
 async def _guarded(work: Callable[[], Awaitable[None]]) -> None:

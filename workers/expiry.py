@@ -18,6 +18,7 @@ from psycopg import AsyncConnection
 
 from storage.holds import FIRST, DueHold, due_holds, take_lead
 from storage.settings import DatabaseSettings
+from topics import pauses
 from topics.catalogue import BOOKING_COMMANDS
 from topics.commands import ExpireHold
 from topics.envelope import Outgoing, command_record
@@ -28,6 +29,7 @@ from workers.database import connect
 from workers.horizon import Horizon
 from workers.patience import Patience
 
+ROLE: Final = "expiry"
 POLL_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 30
 MARGIN_SECONDS: Final = 0.5
@@ -65,10 +67,23 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, pa
         timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
         horizon = Horizon(connection, producer, kafka.topic(BOOKING_COMMANDS))
         while True:
+            await _until_not_paused(connection)
             seconds = await timer.sweep()
             await horizon.keep()
             # After an outage a sweep may be long; the rooms' owners are left some time to work off what it found.
             await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
+
+
+async def _until_not_paused(connection: AsyncConnection) -> None:
+    """Keep the lead, and wait for as long as an operator says so."""
+    told = False
+    while pause := await pauses.of(connection, ROLE):
+        if not told:
+            log.warning("%s", pause)
+            told = True
+        await asyncio.sleep(POLL_SECONDS / 2)
+    if told:
+        log.warning("%s goes on", ROLE)
 
 
 class Timer:

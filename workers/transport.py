@@ -7,13 +7,14 @@ nothing. Its commit to Kafka stays, as a hint; where a partition is read from is
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import aiokafka
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 
 from workers.log_source import Place
+from workers.pausing import Gate
 from workers.stopping import stop_hard
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,10 @@ log = logging.getLogger(__name__)
 FETCH_WAIT_MS = 20
 #: How long a rebalance waits for the ledger; after that the agent finds the right place at its first batch.
 MOST_TAKE_OVER_SECONDS = 20.0
+#: How long a paused worker waits until it looks again whether it may go on.
+REST_SECONDS: Final = 0.2
+#: Nobody writes to it. To ask the broker for no partition at all would mean all of them.
+NOBODYS: Final = TP("", 0)
 
 
 class Ledger(Protocol):
@@ -46,6 +51,10 @@ class RunConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - as Faust calls it
         """Yield one message a run. The checks are Faust's own for each record, made once for each run."""
+        gate = cast("RunTransport", self.transport).gate
+        if gate.shut or gate.holding:
+            await self._rest(gate)
+            return
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
@@ -60,6 +69,20 @@ class RunConsumer(driver.Consumer):
             if run and (tp in owned or tp in self._buffered_partitions):
                 self._read_offset[tp] = run[-1].offset - 1
                 yield tp, self._as_message(tp, run)
+
+    async def _rest(self, gate: Gate) -> None:
+        """Read nothing, but as often as a member of the group must; when the pause is over, begin at the cursors."""
+        if not self.flow_active:
+            await self.wait(cast("Any", self.can_resume_flow))
+        if self._get_active_partitions():
+            await self._getmany(active_partitions={NOBODYS}, timeout=REST_SECONDS)
+        else:
+            await self.sleep(REST_SECONDS)
+        if not self.flow_active:
+            await self.perform_seek()
+        elif gate.holding and not gate.shut and not self.unacked:
+            await self.perform_seek()
+            gate.holding = gate.shut
 
     def _interrupted(self, generation: int) -> bool:
         return not self.flow_active or self.app.consumer_generation_id != generation
@@ -90,7 +113,8 @@ class RunConsumer(driver.Consumer):
         highest: int = max(acked)
         acked.clear()
         self._acked_index[tp].clear()
-        return highest + 1
+        # What a pause made the agent drop is not done.
+        return None if cast("RunTransport", self.transport).gate.holding else highest + 1
 
     async def perform_seek(self) -> None:
         """Start each partition where the ledger says, after its owner before us has been heard out."""
@@ -143,10 +167,11 @@ def _stop_if_failed(task: asyncio.Task[dict[Place, int]]) -> None:
 
 
 class RunTransport(driver.Transport):
-    """The transport of every worker; `ledger` is asked where to read whenever partitions become ours."""
+    """The transport of every worker; `ledger` is asked where to read what becomes ours, and `gate` whether."""
 
     Consumer = RunConsumer
 
-    def __init__(self, url: Any, app: AppT, ledger: Ledger) -> None:
+    def __init__(self, url: Any, app: AppT, ledger: Ledger, gate: Gate) -> None:
         super().__init__(url, app)
         self.ledger = ledger
+        self.gate = gate

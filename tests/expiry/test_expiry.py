@@ -16,6 +16,7 @@ from tests.expiry.timers import Ledger, timer
 from tests.support.log import Log
 from tests.support.stack import Server, name_of
 from tests.support.waiting import wait_until
+from topics import pauses
 from topics.catalogue import BOOKING_COMMANDS
 from topics.commands import ExpireHold
 from topics.envelope import decode_envelope, decode_value
@@ -222,3 +223,19 @@ async def test_due_holds_are_found_by_their_index(ledger: Ledger) -> None:
     assert "booking_hold" in plan, plan
     assert "Seq Scan" not in plan, plan
     assert len(await due_holds(ledger, FIRST, margin_seconds=0.5)) == 10
+
+
+async def test_a_paused_timer_ends_nothing_keeps_the_lead_and_goes_on_when_it_may(
+    log: Log, database: DatabaseSettings, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    await pauses.begin(ledger, expiry.ROLE, who="anna", reason="the clocks change")
+    await hold(ledger, 1, 5)
+
+    async with timer(log, database):
+        await wait_until(lambda: "expiry is paused since" in caplog.text, 5)
+        assert "by anna: the clocks change" in caplog.text
+        assert await asked(log) == []
+        await pauses.end(ledger, expiry.ROLE, who="anna")
+        await wait_until(lambda: asked(log))
+
+    assert set(bookings(await asked(log))) == {1, 2, 3, 4, 5}

@@ -1,0 +1,200 @@
+"""An operator holds a role: real workers stand still within a second, keep what is theirs, and go on afterwards."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from sandbox.processes import Program
+from storage.settings import DatabaseSettings
+from tests.support.log import Log, open_log
+from tests.support.waiting import wait_until
+from tests.workers.test_runs import nights_on_sale, rows, stay
+from topics import admin
+from topics.pauses import Pause
+from workers.__main__ import cli
+from workers.pausing import Gate
+
+Tool = Callable[..., Result]
+Ledger = psycopg.AsyncConnection[Any]
+
+
+@pytest.fixture
+def tool(environment: dict[str, str]) -> Tool:
+    def run(*arguments: str, **variables: str) -> Result:
+        return CliRunner().invoke(cli, arguments, env={**environment, "COLUMNS": "200", **variables})
+
+    return run
+
+
+@pytest.fixture
+async def log(kafka_settings: Any) -> AsyncIterator[Log]:
+    async with open_log(kafka_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        yield connection
+
+
+class TestCommand:
+    """What an operator types."""
+
+    def test_without_a_yes_nothing_is_done_and_what_would_be_is_told(self, tool: Tool) -> None:
+        result = tool("pause", "reservations")
+
+        assert result.exit_code == 1
+        assert "bookings are still accepted, and none of them is decided" in result.stderr
+        assert "add --yes" in result.stderr
+        assert tool("paused").stdout == ""
+
+    def test_a_role_is_paused_once_and_resumed_once_and_both_are_on_record(
+        self, tool: Tool, database: DatabaseSettings
+    ) -> None:
+        assert tool("pause", "payments", "--reason", "Stripe is down", "--by", "anna", "--yes").exit_code == 0
+        again = tool("pause", "payments", "--by", "bob", "--yes")
+        assert again.exit_code == 0
+        assert "by anna: Stripe is down; nothing was changed." in again.stderr
+        assert "payments is paused since" in tool("paused").stdout
+        assert '"who":"anna"' in tool("paused", "--json").stdout.replace('": "', '":"')
+
+        assert "payments goes on." in tool("resume", "payments", "--by", "bob", "--yes").stderr
+        assert "payments was not paused." in tool("resume", "payments", "--yes").stderr
+
+        with psycopg.connect(database.conninfo()) as connection:
+            done = connection.execute("select who, action, target from operator_action order by id").fetchall()
+        assert done == [("anna", "pause", "payments"), ("bob", "resume", "payments")]
+
+    def test_a_role_that_does_not_exist_is_refused(self, tool: Tool) -> None:
+        assert tool("pause", "housekeeping", "--yes").exit_code == 2
+
+
+class TestGate:
+    """What runs beside the agent stands still too."""
+
+    async def test_work_beside_the_agent_is_cancelled_by_a_pause_and_begins_anew_after_it(self) -> None:
+        gate, begun, ended = Gate(), 0, 0
+        pause = Pause(role="payments", who="anna", at=datetime.now(UTC), reason=None)
+
+        async def work() -> None:
+            nonlocal begun, ended
+            begun += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended += 1
+
+        task = asyncio.create_task(gate.run_while_open(work))
+        assert gate.shut, "nothing begins before the ledger was asked"
+        gate.hear("payments", None)
+        await wait_until(lambda: (begun, ended) == (1, 0))
+        gate.hear("payments", pause)
+        await wait_until(lambda: (begun, ended) == (1, 1))
+        gate.hear("payments", None)
+        await wait_until(lambda: (begun, ended) == (2, 1))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert (begun, ended) == (2, 2)
+
+    async def test_work_that_fails_is_heard_of(self) -> None:
+        async def work() -> None:
+            raise ZeroDivisionError
+
+        gate = Gate()
+        gate.hear("payments", None)
+        with pytest.raises(ZeroDivisionError):
+            await gate.run_while_open(work)
+
+
+@asynccontextmanager
+async def workers(names: list[str], environment: dict[str, str], folder: Path) -> AsyncIterator[dict[str, Program]]:
+    """Run reservations workers of these names, each with a log of its own."""
+    programs = {
+        name: Program(
+            name,
+            [sys.executable, "-m", "workers", "reservations", "--name", name],
+            {**os.environ, **environment},
+            ready_line="worker ready",
+            log=folder / f"{name}.log",
+        )
+        for name in names
+    }
+    try:
+        await asyncio.gather(*(program.start() for program in programs.values()))
+        yield programs
+    finally:
+        await asyncio.gather(*(program.stop() for program in programs.values()))
+
+
+@pytest.mark.system
+async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where_it_stood(
+    tool: Tool, environment: dict[str, str], log: Log, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Given two workers in the middle of requests, a pause holds both, also after a restart, until it ends."""
+    settings = log.settings
+    rooms = range(1, 9)
+    await log.send(*(nights_on_sale(room, rooms=1000) for room in rooms))
+    names = ["one", "two"]
+
+    def said(words: str) -> list[str]:
+        return [name for name in names if words in (tmp_path / f"{name}.log").read_text()]
+
+    async def applied() -> int:
+        return int((await rows(ledger, "select coalesce(sum(applied + 1), 0) from log_cursor"))[0][0])
+
+    async def owners() -> dict[Any, str]:
+        async with admin.open_admin(settings) as opened:
+            found = await opened.owners(settings.group("reservations"))
+        return {place: owner.name for place, owner in found.items()}
+
+    async def all_are_owned() -> bool:
+        return len(await owners()) == settings.topic_partitions
+
+    sent = len(rooms)
+
+    async def ask_for(rounds: int) -> None:
+        nonlocal sent
+        sent += len(await log.send(*(stay(room) for _ in range(rounds) for room in rooms)))
+
+    async def all_are_decided() -> bool:
+        return await applied() == sent and len(await log.events()) == sent
+
+    async with workers(names, environment, tmp_path) as programs:
+        await wait_until(all_are_owned, 30)
+        before = await owners()
+        await ask_for(100)
+
+        paused = await asyncio.to_thread(tool, "pause", "reservations", "--yes")
+        assert paused.exit_code == 0
+        asked = asyncio.get_running_loop().time()
+        while len(said("reservations is paused")) < len(names):
+            await ask_for(5)
+        assert asyncio.get_running_loop().time() - asked < 1.0
+        await ask_for(25)
+
+        await programs["one"].stop()
+        stood = await applied()
+        (tmp_path / "one.log").unlink()
+        await programs["one"].start()
+        await wait_until(lambda: said("reservations is paused") == names, 10)
+        await wait_until(all_are_owned, 30)
+        assert await applied() == stood < sent
+        assert await owners() == before
+
+        resumed = await asyncio.to_thread(tool, "resume", "reservations", "--yes")
+        assert resumed.exit_code == 0
+        await wait_until(all_are_decided, 30)
+
+    events = await log.events()
+    assert len({envelope.causation for envelope, _ in events}) == len(events) == sent
+    assert [name for name in names if "must be read again" in (tmp_path / f"{name}.log").read_text()] == []

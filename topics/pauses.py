@@ -1,0 +1,59 @@
+"""Which roles of workers an operator holds: `paused_role`, read by the workers, the ingress and operators' tools."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from psycopg import AsyncConnection
+
+from topics import operators
+
+Connection: TypeAlias = AsyncConnection[Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """A role that stands still: since when (UTC), by whom, and why if they said."""
+
+    role: str
+    who: str
+    at: datetime
+    reason: str | None
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        return f"{self.role} is paused since {self.at.isoformat(timespec='seconds')} by {self.who}{why}"
+
+
+async def listed(connection: Connection) -> list[Pause]:
+    """Return every pause, by role. Raises psycopg.Error."""
+    found = await connection.execute("select role, who, at, reason from paused_role order by role")
+    return [Pause(role=role, who=who, at=at, reason=reason) for role, who, at, reason in await found.fetchall()]
+
+
+async def of(connection: Connection, role: str) -> Pause | None:
+    """Return the pause of a role, if it is paused. Raises psycopg.Error."""
+    found = await connection.execute("select role, who, at, reason from paused_role where role = %s", (role,))
+    row = await found.fetchone()
+    return None if row is None else Pause(role=row[0], who=row[1], at=row[2], reason=row[3])
+
+
+async def begin(connection: Connection, role: str, *, who: str, reason: str | None) -> bool:
+    """Pause a role, and write down who did it; False when it is paused already, which changes nothing."""
+    async with connection.transaction():
+        made = await connection.execute(
+            "insert into paused_role (role, who, reason) values (%s, %s, %s) on conflict do nothing",
+            (role, who, reason),
+        )
+        if made.rowcount:
+            await operators.record(connection, who=who, action="pause", target=role, details={"reason": reason})
+    return bool(made.rowcount)
+
+
+async def end(connection: Connection, role: str, *, who: str) -> bool:
+    """Let a role go on, and write down who did it; False when it was not paused."""
+    async with connection.transaction():
+        gone = await connection.execute("delete from paused_role where role = %s", (role,))
+        if gone.rowcount:
+            await operators.record(connection, who=who, action="resume", target=role)
+    return bool(gone.rowcount)
