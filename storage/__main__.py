@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from storage import incarnations
 from storage.audit import NoSuchTopic, Report, audit
 from storage.migrate import upgrade
+from storage.rebuilding import sweep
+from storage.rebuilding.command import rebuild_command
 from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings, refused_in_words
 
@@ -44,6 +46,7 @@ def migrate_command(
     """
     _wait_for(DatabaseSettings(), wait)
     upgrade()
+    asyncio.run(sweep(DatabaseSettings()))
     says.print("The schema is the newest.")
 
 
@@ -76,6 +79,9 @@ def audit_command(
         _print(report)
     if not report.ok:
         raise typer.Exit(FAILED)
+
+
+app.command("rebuild")(rebuild_command)
 
 
 @app.command("new-incarnation")
