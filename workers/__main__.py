@@ -17,6 +17,7 @@ from storage.settings import DatabaseSettings
 from topics.settings import KafkaSettings, refused_in_words
 from workers import holding
 from workers.agent import build_app
+from workers.explaining import explain_command
 from workers.log_source import wait_for_topics
 from workers.role import Role, Stopped
 from workers.stopping import stop_hard
@@ -69,6 +70,7 @@ def expiry(name: Name = None) -> None:
 
 
 holding.register(cli)
+cli.command("explain")(explain_command)
 
 
 async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,21 @@
+"""Explains one booking: its whole life, with the place of each record on the log, and what is awaited now.
+
+Reads the tables in one snapshot and a few hundred records of the log, however long that is; changes nothing. What the
+operator's command prints and what the ingress answers to operators is the same.
+"""
+
+from storage.explaining.explanation import NoSuchBooking, explain
+from storage.explaining.life import Awaited, Kind, Life, Place, Request, Stay, Step, StripeObject
+
+__all__ = [
+    "Awaited",
+    "Kind",
+    "Life",
+    "NoSuchBooking",
+    "Place",
+    "Request",
+    "Stay",
+    "Step",
+    "StripeObject",
+    "explain",
+]
