@@ -16,7 +16,7 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Column, Table
 
-from topics import acls, admin, dead_letters_tool, pages, reading, schemas
+from topics import acls, admin, asyncapi, dead_letters_tool, pages, reading, schemas
 from topics.catalogue import CATALOGUE
 from topics.console import Json, err, fail, kafka_settings, moment, name_of, out, print_json, run
 from topics.exporting.command import export
@@ -191,6 +191,12 @@ def schema(
     if message is not None and message not in known:
         raise typer.BadParameter(f"there is no message {message}")
     print_json(each for wire, each in known.items() if message in {None, wire})
+
+
+@app.command("asyncapi")
+def print_asyncapi() -> None:
+    """Print the AsyncAPI document of all topics and messages, as every ingress serves it at /asyncapi.json."""
+    print(asyncapi.PUBLISHED.read_text(), end="")
 
 
 @app.command()

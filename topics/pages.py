@@ -12,15 +12,21 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from topics import asyncapi
 from topics.catalogue import CATALOGUE, Topic
 from topics.commands import COMMANDS
-from topics.events import EVENTS
+from topics.envelope import EVERY_VERSION
+from topics.events import EVENTS, Event
 from topics.message import Message
+from topics.occasions import OCCASIONS
 from topics.schemas import field_type, schema_of
+from topics.upcasting import OLDER, Older
 
 ROOT: Final = Path(__file__).parents[1]
 CONTRACTS: Final = ROOT / "tests" / "contracts"
 GENERATED: Final = "<!-- Written by `python -m topics docs`; edit the code instead. -->"
+#: An event that more commands than these may lead to is an answer to any.
+_MOST_NAMED: Final = 3
 _ROOMS: Final = ("topics", "storage", "workers", "ingress", "sandbox")
 
 
@@ -67,8 +73,15 @@ def example_environment() -> str:
     return "\n".join(lines) + "\n"
 
 
+def asyncapi_document() -> str:
+    """Return topics/asyncapi.json: the AsyncAPI document, with the frozen wire files as its examples."""
+    examples = {wire: example_of(kind) for wire, kind in EVERY_VERSION.items()}
+    return json.dumps(asyncapi.document(examples), indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES: Final = {
     "docs/messages.md": messages_page,
+    "topics/asyncapi.json": asyncapi_document,
     "docs/configuration.md": configuration_page,
     ".env.example": example_environment,
 }
@@ -110,18 +123,49 @@ def retention_in_words(topic: Topic) -> str:
 
 
 def _message_section(kind: type[Message]) -> str:
-    example = example_of(kind)
     topic = next(topic for topic in CATALOGUE if kind in topic.messages)
-    return "\n\n".join(
-        [
-            f"### {kind.wire}",
-            inspect.cleandoc(kind.__doc__ or ""),
-            f"`{kind.__name__}` on `{topic.name}`; the key is the {topic.key}, here `{example['key']}`.",
-            _fields_table(kind),
-            f"Headers of an example:\n\n{_fenced(example['headers'])}",
-            f"Its value:\n\n{_fenced(example['value'])}",
-        ]
+    parts = [
+        f"### {kind.wire}",
+        inspect.cleandoc(kind.__doc__ or ""),
+        f"`{kind.__name__}` on `{topic.name}`; the key is the {topic.key}, here `{example_of(kind)['key']}`.",
+        *([_occasion(kind, topic)] if issubclass(kind, Event) else []),
+        *_version(kind),
+        *(part for older in OLDER if older.now is kind for part in _older_version(older)),
+    ]
+    return "\n\n".join(parts)
+
+
+def _occasion(kind: type[Event], topic: Topic) -> str:
+    occasion = OCCASIONS[kind]
+    commands = (
+        "any command about a booking"
+        if len(occasion.after) > _MOST_NAMED
+        else " or ".join(f"`{command.wire}`" for command in occasion.after)
     )
+    versions = ", ".join(f"`{each.wire}`" for each in asyncapi.versions(kind))
+    lines = [
+        f"- Sent by {' and '.join(topic.written_by)}, in answer to {commands}.",
+        f"- When: {occasion.when}",
+        f"- Versions on the log: {versions}.",
+    ]
+    return "\n".join(lines)
+
+
+def _version(kind: type[Message]) -> list[str]:
+    example = example_of(kind)
+    return [
+        _fields_table(kind),
+        f"Headers of an example:\n\n{_fenced(example['headers'])}",
+        f"Its value:\n\n{_fenced(example['value'])}",
+    ]
+
+
+def _older_version(older: Older) -> list[str]:
+    return [
+        f"#### {older.kind.wire}",
+        f"Replaced by `{older.now.wire}`: {older.difference}. All else means the same, and ours read it as that one.",
+        *_version(older.kind),
+    ]
 
 
 def _fields_table(kind: type[Message]) -> str:

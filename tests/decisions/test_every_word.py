@@ -11,6 +11,7 @@ from tests.decisions import test_cancelling, test_guests, test_holds, test_inven
 from tests.support.story import Told, listening
 from topics.commands import COMMANDS, Command
 from topics.events import EVENTS, Event, InventoryChanged
+from topics.occasions import OCCASIONS
 from topics.values import (
     BookingStatus,
     CancelReason,
@@ -34,6 +35,9 @@ WORDS = (
     *Terms,
     *BookingStatus,
 )
+
+#: An event that more commands than these may lead to is an answer to any.
+MOST_NAMED = 3
 
 
 @cache
@@ -75,6 +79,15 @@ def test_every_command_is_decided_in_a_story(command: type[Command]) -> None:
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.wire)
 def test_every_event_happens_in_a_story(event: type[Event]) -> None:
     assert event in {type(one.event) for one in told()}
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.wire)
+def test_an_event_answers_the_commands_that_the_documentation_names(event: type[Event]) -> None:
+    documented, heard = set(OCCASIONS[event].after), {type(one.command) for one in told() if type(one.event) is event}
+
+    assert heard <= documented
+    # What any command about a booking can lead to, not each of them does in a story.
+    assert heard == documented or len(documented) > MOST_NAMED
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,164 @@
+"""The AsyncAPI document: every topic, who writes and reads it, and every message in every version, for programs.
+
+Made from the catalogue and the message types by `python -m topics docs`, and kept beside this module, because its
+examples are the frozen wire files, which a process in production does not have.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from topics.catalogue import CATALOGUE, Topic
+from topics.commands import Command
+from topics.envelope import EVERY_VERSION
+from topics.message import Message
+from topics.occasions import OCCASIONS
+from topics.upcasting import OLDER
+
+#: The document as it is published: JSON.
+PUBLISHED: Final = Path(__file__).with_suffix(".json")
+
+_Json = dict[str, Any]
+
+
+def document(examples: Mapping[str, Mapping[str, Any]]) -> _Json:
+    """Return the AsyncAPI 3.0 document; `examples` has the headers, key and value of each message by its wire name."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Innkeeper's topics",
+            "version": "1",
+            "description": _ABOUT,
+            "license": {"name": "Apache 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {topic.name: _channel(topic) for topic in CATALOGUE},
+        "operations": dict(_operations()),
+        "components": {
+            "schemas": _schemas(),
+            "messages": {wire: _message(kind, examples[wire]) for wire, kind in EVERY_VERSION.items()},
+            "messageTraits": {"command": _trait(_headers()), "event": _trait(_headers(_OF_EVENTS))},
+        },
+    }
+
+
+def versions(kind: type[Message]) -> tuple[type[Message], ...]:
+    """Return the versions of a message that may stand on the log, the newest first."""
+    return (kind, *(older.kind for older in OLDER if older.now is kind))
+
+
+def _channel(topic: Topic) -> _Json:
+    wires = [each.wire for kind in topic.messages for each in versions(kind)]
+    milliseconds = -1 if topic.retention is None else int(topic.retention.total_seconds() * 1000)
+    return {
+        "address": topic.name,
+        "description": f"Keyed by {topic.key}. A system's TOPIC_PREFIX, if it has one, goes before the name.",
+        "messages": {wire: {"$ref": f"#/components/messages/{wire}"} for wire in wires},
+        "bindings": {
+            "kafka": {
+                "topic": topic.name,
+                "topicConfiguration": {"cleanup.policy": ["delete"], "retention.ms": milliseconds},
+                "bindingVersion": "0.5.0",
+            }
+        },
+    }
+
+
+def _operations() -> Iterator[tuple[str, _Json]]:
+    for topic in CATALOGUE:
+        for action, does, parties in (("send", "writes", topic.written_by), ("receive", "reads", topic.read_by)):
+            for party in parties:
+                yield (
+                    f"{party}.{does}.{topic.name}",
+                    {
+                        "action": action,
+                        "channel": {"$ref": f"#/channels/{topic.name}"},
+                        "title": f"{party} {does} {topic.name}",
+                    },
+                )
+
+
+def _message(kind: type[Message], example: Mapping[str, Any]) -> _Json:
+    about = inspect.cleandoc(kind.__doc__ or "")
+    older = next((older for older in OLDER if older.kind is kind), None)
+    trait = "command" if issubclass(kind, Command) else "event"
+    message: _Json = {
+        "name": kind.wire,
+        "title": kind.__name__,
+        "summary": about.partition("\n")[0],
+        "description": about,
+        "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
+        "examples": [{"name": kind.wire, "headers": dict(example["headers"]), "payload": example["value"]}],
+        "traits": [{"$ref": f"#/components/messageTraits/{trait}"}],
+    }
+    now = kind if older is None else older.now
+    occasion = OCCASIONS.get(now)  # type: ignore[call-overload]
+    if occasion is not None:
+        message["x-when"] = occasion.when
+        message["x-answers"] = [command.wire for command in occasion.after]
+    if older is not None:
+        message["tags"] = [{"name": "older version"}]
+        message["x-replaced-by"] = now.wire
+        message["description"] += f"\n\nReplaced by {now.wire}: {older.difference}."
+    return message
+
+
+def _schemas() -> _Json:
+    _, found = msgspec.json.schema_components(EVERY_VERSION.values(), ref_template="#/components/schemas/{name}")
+    for schema in found.values():
+        if "description" in schema:
+            schema["description"] = inspect.cleandoc(schema["description"])
+    return dict(sorted(found.items()))
+
+
+def _trait(headers: _Json) -> _Json:
+    return {
+        "headers": headers,
+        "correlationId": {"location": "$message.header#/ce_correlationid", "description": "The request behind it all."},
+        "bindings": {
+            "kafka": {
+                "key": {"type": "string", "pattern": "^-?[0-9]+$", "description": "The room's id, as text."},
+                "bindingVersion": "0.5.0",
+            }
+        },
+    }
+
+
+def _headers(more: Mapping[str, str] | None = None) -> _Json:
+    told = {**_HEADERS, **(more or {})}
+    properties: _Json = {name: {"type": "string", "description": about} for name, about in told.items()}
+    properties["ce_specversion"]["const"] = "1.0"
+    properties["content-type"]["const"] = "application/json"
+    properties["ce_time"]["format"] = "date-time"
+    return {"type": "object", "required": [*_REQUIRED, *(more or {})], "properties": properties}
+
+
+_ABOUT: Final = """\
+What travels on the log of a hotel-booking system: commands that ask something of the owner of a room, and the events \
+that tell what was decided. `booking.events` is the public record, kept for ever.
+
+Every record is a CloudEvents 1.0 event in Kafka's binary mode: attributes are headers, the value is the data as JSON. \
+Records of one room are in order. An event may stand on the log twice, with the same `ce_id` and `ce_sequence`: drop \
+the second. Fields that you do not know are to be ignored: a field with a default may be added at any time. Anything \
+else is a new version of the message with a new name; the older ones stay on the log."""
+
+_HEADERS: Final = {
+    "ce_specversion": "CloudEvents' version.",
+    "content-type": "Of the value.",
+    "ce_id": "Unique; a second record with the same id is the same message.",
+    "ce_type": "The message's name with its version.",
+    "ce_source": "Who wrote it.",
+    "ce_subject": "The booking's id, or else `room/` and the room's id.",
+    "ce_time": "When it was decided (events: by the log's clock) or sent; RFC 3339, UTC, milliseconds.",
+    "ce_correlationid": "The request that started it all.",
+    "ce_causationid": "The id of the command that an event answers, or of the event that a command follows from.",
+    "ce_traceparent": "W3C Trace Context, if the request was traced.",
+}
+_OF_EVENTS: Final = {
+    "ce_causationid": "The id of the command that it answers.",
+    "ce_sequence": "Counts a partition's events from 1, without a gap.",
+}
+_REQUIRED: Final = ("ce_specversion", "content-type", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time")
