@@ -1,4 +1,7 @@
-"""The pages for people: the OpenAPI document, and Swagger UI and Redoc that show it. All of it is served from here."""
+"""The pages for people: the OpenAPI document, and Swagger UI and Redoc that show it; the AsyncAPI document, and ours.
+
+All of it is served from here.
+"""
 
 import asyncio
 import hashlib
@@ -12,9 +15,11 @@ from typing import Final
 from aiohttp import web
 
 from ingress.answers import Answer, gzipped
+from ingress.events_page import events_page
 from ingress.openapi import document
 from ingress.operations import Operation
 from ingress.problems import Problem
+from topics import asyncapi
 
 _OURS: Final = Path(__file__).parent / "assets"
 #: The package has these for Django; we take its files alone, and never import it.
@@ -24,7 +29,7 @@ _THEIRS: Final = (
     "swagger-ui-dist/swagger-ui.css",
     "redoc/bundles/redoc.standalone.js",
 )
-_SCRIPTS_AND_STYLES: Final = ("docs.js", "redoc.js", "redoc.css")
+_SCRIPTS_AND_STYLES: Final = ("docs.js", "redoc.js", "redoc.css", "events.css")
 _PAGES: Final = ("docs", "redoc")
 #: Redoc shows its maker's logo from the maker's server.
 _LOGO: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
@@ -58,7 +63,7 @@ class _File:
 
 
 class Pages:
-    """Serves the OpenAPI document, the pages that show it, and what those need.
+    """Serves the OpenAPI and the AsyncAPI document, the pages that show them, and what those need.
 
     All is put together when the first of it is asked for: most processes never are.
     """
@@ -69,9 +74,8 @@ class Pages:
 
     def routes(self) -> Iterator[web.RouteDef]:
         """Yield the routes, which are no operations: what they serve is about those."""
-        yield web.get("/openapi.json", self._page)
-        for name in _PAGES:
-            yield web.get(f"/{name}", self._page)
+        for path in ("/openapi.json", "/asyncapi.json", "/events", *(f"/{name}" for name in _PAGES)):
+            yield web.get(path, self._page)
         yield web.get("/assets/{version:[0-9a-f]{16}}/{name:[a-z.-]+}", self._asset)
 
     async def _page(self, request: web.Request) -> Answer:
@@ -99,11 +103,14 @@ def _files(rows: Sequence[Operation]) -> Mapping[str, _File]:
     assets = {path.name: path.read_bytes() for path in _asset_paths()}
     assets = {name: content.replace(_LOGO, _NO_LOGO) for name, content in assets.items()}
     root = f"/assets/{_tag(*assets.values())}"
+    published = asyncapi.PUBLISHED.read_bytes()
     pages = {f"/{name}": _page(name, root) for name in _PAGES}
+    pages["/events"] = events_page(json.loads(published), f"{root}/events.css").encode()
     return (
         {f"{root}/{name}": _file(_MEDIA[name.rpartition(".")[2]], content) for name, content in assets.items()}
         | {path: _file(_MEDIA["html"], content) for path, content in pages.items()}
         | {"/openapi.json": _file(_MEDIA["json"], json.dumps(document(rows)).encode())}
+        | {"/asyncapi.json": _file(_MEDIA["json"], published)}
     )
 
 

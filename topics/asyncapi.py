@@ -14,6 +14,7 @@ import msgspec
 from topics.catalogue import CATALOGUE, Topic
 from topics.commands import Command
 from topics.envelope import EVERY_VERSION
+from topics.events import Event
 from topics.message import Message
 from topics.occasions import OCCASIONS
 from topics.upcasting import OLDER
@@ -95,8 +96,8 @@ def _message(kind: type[Message], example: Mapping[str, Any]) -> _Json:
         "traits": [{"$ref": f"#/components/messageTraits/{trait}"}],
     }
     now = kind if older is None else older.now
-    occasion = OCCASIONS.get(now)  # type: ignore[call-overload]
-    if occasion is not None:
+    if issubclass(now, Event):
+        occasion = OCCASIONS[now]
         message["x-when"] = occasion.when
         message["x-answers"] = [command.wire for command in occasion.after]
     if older is not None:

@@ -1,6 +1,7 @@
 """The pages for people: whole, from us alone, and without a complaint of the browser's."""
 
 import gzip
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,11 +11,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from ingress.events_page import events_page
 from ingress.openapi import document
 from ingress.pages import Pages
 from ingress.problems import answer_problems
 from tests.ingress.table import rows
 from tests.support.chromium import CHROMIUM, Page, open_page
+from topics import asyncapi
+from topics.envelope import EVERY_VERSION
 
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 
@@ -50,7 +54,7 @@ async def test_who_has_the_present_document_gets_it_no_second_time(site: aiohttp
         assert changed.status == 200
 
 
-@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+@pytest.mark.parametrize("page", ["/docs", "/redoc", "/events"])
 async def test_a_page_runs_no_script_but_ours_and_names_nothing_outside(site: aiohttp.ClientSession, page: str) -> None:
     async with site.get(page, headers={"Accept-Encoding": "identity"}) as response:
         policy, text = response.headers["Content-Security-Policy"], await response.text()
@@ -81,6 +85,48 @@ async def test_what_a_page_needs_is_kept_for_ever_and_comes_packed(site: aiohttp
 async def test_an_asset_of_another_version_is_not_there(site: aiohttp.ClientSession) -> None:
     async with site.get("/assets/0123456789abcdef/docs.js") as response:
         assert response.status == 404
+
+
+async def test_the_document_of_events_is_served_as_it_is_published(site: aiohttp.ClientSession) -> None:
+    async with site.get("/asyncapi.json", headers={"Accept-Encoding": "identity"}) as response:
+        assert response.content_type == "application/json"
+        assert await response.read() == asyncapi.PUBLISHED.read_bytes()
+
+
+async def test_the_page_of_events_has_every_message_in_every_version_and_no_script(site: aiohttp.ClientSession) -> None:
+    async with site.get("/events", headers={"Accept-Encoding": "identity"}) as response:
+        text = await response.text()
+
+    assert "<script" not in text
+    assert sorted(re.findall(r'<section id="([^"]+)"', text)) == sorted(EVERY_VERSION)
+    inside = set(re.findall(r'href="#([^"]+)"', text))
+    assert inside == set(re.findall(r' id="([^"]+)"', text)), "a link leads nowhere, or nobody leads there"
+
+
+def test_what_a_page_of_events_says_is_no_markup() -> None:
+    told = json.loads(asyncapi.PUBLISHED.read_text())
+    told["components"]["messages"]["booking.expired.v1"]["description"] = "<b>& `x<y`"
+    told["components"]["messages"]["booking.expired.v1"]["examples"][0]["payload"] = {"x": "</pre>"}
+
+    page = events_page(told, "/style.css")
+
+    assert "&lt;b&gt;&amp; <code>x&lt;y</code>" in page
+    assert "&lt;/pre&gt;" in page
+
+
+@in_a_browser
+async def test_a_browser_shows_every_event_and_asks_nobody_else(site: aiohttp.ClientSession, tmp_path: Path) -> None:
+    async with open_page(tmp_path / "profile") as tab:
+        await tab.open(f"{address_of(site)}/events#inventory.changed.v2")
+        await tab.shows(f"document.querySelectorAll('section').length === {len(EVERY_VERSION)}")
+        await tab.shows("getComputedStyle(document.body).display === 'grid'")
+        assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window"
+        await tab.evaluate("document.querySelector('section:target summary').click()")
+        await tab.shows("document.querySelector('section:target pre').checkVisibility()")
+        (tmp_path / "page.png").write_bytes(await tab.screenshot())
+
+        assert tab.complaints == []
+        assert hosts_of(tab) == {address_of(site)}
 
 
 @in_a_browser
