@@ -16,7 +16,7 @@ from ingress.versions import IF_MATCH
 from tests.ingress.table import app, rows
 
 #: What the application serves besides operations: the document, and what shows it.
-ASSETS = {"/openapi.json", "/docs", "/redoc", "/assets/{version}/{name}"}
+ASSETS = {"/openapi.json", "/docs", "/redoc", "/asyncapi.json", "/events", "/assets/{version}/{name}"}
 
 each_operation = pytest.mark.parametrize("row", rows(), ids=lambda row: row.id)
 
