@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import asdict
-from datetime import UTC
 from typing import Annotated, Final
 
 import typer
@@ -16,11 +15,11 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Column, Table
 
-from topics import acls, admin, asyncapi, dead_letters_tool, pages, reading, schemas
+from topics import acls, admin, asyncapi, dead_letters_tool, pages, reading, replaying_tool, schemas
 from topics.catalogue import CATALOGUE
 from topics.console import Json, err, fail, kafka_settings, moment, name_of, out, print_json, run
 from topics.exporting.command import export
-from topics.lag import DatabaseAddress, Lag, lags
+from topics.lagging import lag_command
 from topics.settings import KafkaSettings
 
 app = typer.Typer(
@@ -32,6 +31,7 @@ app = typer.Typer(
     "KAFKA_URL names the broker; docs/configuration.md has the other variables.",
 )
 app.add_typer(dead_letters_tool.app, name="dead-letters")
+app.command("replay")(replaying_tool.replay)
 
 _RETRY_SECONDS: Final = 0.5
 _SHOWN_BY_DEFAULT: Final = 10
@@ -156,25 +156,7 @@ def tail(  # noqa: PLR0917 - typer passes options by name
     run(_show(found, limit, show), settings)
 
 
-@app.command()
-def lag(
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Exit status 1 when any partition is further behind.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show how far each consumer is behind, in records: its cursor in PostgreSQL against the end of the log.
-
-    Consumers appear once they have taken a partition. DATABASE_URL names the database.
-    """
-    settings = kafka_settings()
-    found = run(lags(settings, DatabaseAddress()), settings)
-    if as_json:
-        print_json({**asdict(each), "last_time": each.last_time and each.last_time.isoformat()} for each in found)
-    else:
-        _lag_table(found, settings.topic_prefix)
-    if limit is not None and any(each.lag > limit for each in found):
-        fail(f"More than {limit} records behind.")
+app.command("lag")(lag_command)
 
 
 app.command()(export)
@@ -255,19 +237,6 @@ def _show_json(record: reading.Record) -> None:
 
 def _show_line(record: reading.Record) -> None:
     out.print(reading.line(record, lambda text, part: f"[{_STYLES[part]}]{escape(text)}[/]"))
-
-
-def _lag_table(found: list[Lag], prefix: str) -> None:
-    if not found:
-        err.print("No consumer has taken a partition yet.")
-        return
-    names = Column("consumer", no_wrap=True), Column("topic", no_wrap=True)
-    table = Table(*names, "partition", "applied", "end", "lag", "at (log time)", box=SIMPLE)
-    for each in found:
-        when = "" if each.last_time is None else each.last_time.astimezone(UTC).isoformat(timespec="milliseconds")
-        cells = (each.consumer, each.topic.removeprefix(prefix), each.partition, each.applied, each.end, each.lag, when)
-        table.add_row(*map(str, cells), style="red" if each.lag else None)
-    out.print(table)
 
 
 def _tell(mismatches: Iterable[admin.Mismatch]) -> None:

@@ -338,7 +338,7 @@ def _letter(record: Record, topic_id: str, end: End | None) -> DeadLetter:
         consumer=_text(added.get("dl_consumer")),
         reason=_text(added.get("dl_reason")) or "no reason is given: this was not buried by a worker of ours",
         type=_text(header(headers, "ce_type")) or _named(body, "type"),
-        booking=_booking(headers, body),
+        booking=booking_of(headers, record.value),
         key=record.key,
         value=record.value,
         headers=headers,
@@ -358,8 +358,9 @@ def _origin(added: Mapping[str, bytes]) -> Origin | None:
     return Origin(topic=topic, partition=partition, offset=offset)
 
 
-def _booking(headers: Sequence[tuple[str, bytes]], body: Mapping[str, Any]) -> UUID | None:
-    """Return the booking that a command's subject or data names, or the metadata of a webhook's object."""
+def booking_of(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> UUID | None:
+    """Return the booking that a record is about, if it says: by its subject, its data, or its webhook's metadata."""
+    body = _object(value)
     candidates = [_text(header(headers, "ce_subject")), _named(body, "booking_id")]
     told: Any = body
     for name in ("data", "object", "metadata"):

@@ -28,25 +28,29 @@ async def until_carried_out(
     offsets: Mapping[int, int],
     *,
     within_seconds: float,
+    published: bool = True,
 ) -> bool:
-    """Wait until the consumer has applied each partition's offset and published all that follows; tell whether it has.
+    """Wait until the consumer has applied each partition's offset; tell whether it has.
 
-    `topic` and `topic_id` are the broker's. The connection is in autocommit.
+    `published`: and the broker has all that followed from it. `topic` and `topic_id` are the broker's. The connection
+    is in autocommit.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + within_seconds
     while True:
-        if not await behind(connection, consumer, topic, topic_id, offsets):
+        stands = await carried_out(connection, consumer, topic, topic_id, published=published)
+        if all(stands.get(partition, -1) >= offset for partition, offset in offsets.items()):
             return True
         if clock() >= deadline:
             return False
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def behind(
-    connection: AsyncConnection[Any], consumer: str, topic: str, topic_id: str, offsets: Mapping[int, int]
+async def carried_out(
+    connection: AsyncConnection[Any], consumer: str, topic: str, topic_id: str, *, published: bool = True
 ) -> dict[int, int]:
-    """Return those of the offsets, by partition, that the consumer has not carried out yet."""
+    """Return the last offset that the consumer has carried out, for each partition that it has a cursor in."""
     rows = await (await connection.execute(_STANDS, (consumer, topic, topic_id))).fetchall()
-    carried_out = {partition: min(applied, published) for partition, applied, published in rows}
-    return {partition: offset for partition, offset in offsets.items() if carried_out.get(partition, -1) < offset}
+    return {
+        partition: min(applied, acknowledged) if published else applied for partition, applied, acknowledged in rows
+    }
