@@ -83,10 +83,17 @@ async def nights(connection: AsyncConnection, wanted: Iterable[tuple[int, date]]
     return await found.fetchall()
 
 
-async def add_bookings(connection: AsyncConnection, rows: Sequence[BookingRow], times: Sequence[datetime]) -> None:
-    """Insert new bookings, each made at the log's time beside it."""
+async def add_bookings(
+    connection: AsyncConnection,
+    rows: Sequence[BookingRow],
+    times: Sequence[datetime],
+    *,
+    updated: Sequence[datetime] | None = None,
+) -> None:
+    """Insert new bookings, each made at the log's time beside it, and last changed then unless `updated` says when."""
     columns = {**BOOKING_COLUMNS, "created_at": "timestamptz", "updated_at": "timestamptz"}
-    await _copy(connection, "booking", columns, ((*row, time, time) for row, time in zip(rows, times, strict=True)))
+    together = zip(rows, times, times if updated is None else updated, strict=True)
+    await _copy(connection, "booking", columns, ((*row, made, changed) for row, made, changed in together))
 
 
 async def add_nights(connection: AsyncConnection, rows: Sequence[NightRow]) -> None:

@@ -1,0 +1,92 @@
+"""The operator's command: `python -m storage restore --from-log`."""
+
+from dataclasses import asdict
+from typing import Annotated, Final, NoReturn
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from storage.settings import DatabaseSettings
+from topics import console, operators
+from topics.settings import KafkaSettings, refused_in_words
+from workers.decisions.states import IllegalMove
+from workers.payments.settings import PaymentSettings
+from workers.restoring.restore import Restored, plan, restore
+from workers.restoring.target import NotRestored
+from workers.role import Stopped
+
+_PLAN: Final = """\
+This would make bookings, inventory, read models, what is owed to Stripe and every cursor out of {records:,} records of
+{topic}, in one transaction, into the database of DATABASE_URL, which is migrated and empty.
+- Hotels, rooms, users and guests come from your backup, before or after: nothing here refers to them.
+- Commands without an event are decided by the reservations workers once they are started: nobody has heard of them.
+- Answers to repeated requests (Idempotency-Key) are not on the log: they come from the backup, as old as it is.
+- Stop every worker before, here and at the old database; start them after, and then run: python -m storage audit."""
+
+
+def restore_command(
+    *,
+    from_log: Annotated[bool, typer.Option("--from-log", help="Out of booking.events; there is no other way.")] = False,
+    yes: console.Yes = False,
+    by: operators.By = None,
+    as_json: console.Json = False,
+) -> None:
+    """Make the ledger anew out of booking.events, into an empty database.
+
+    For the day the database is lost. No booking is, whose event the broker has: bookings, inventory, holds, read
+    models and what is owed to Stripe are made again, and the workers go on behind the last command that was decided.
+    Refuses a database that is not empty, workers that are connected, and a log that lacks events.
+
+    Exit status: 0 restored; 1 refused; 2 broker or database do not answer.
+    """
+    if not from_log:
+        raise typer.BadParameter("say --from-log: the ledger is made out of booking.events")
+    kafka = console.kafka_settings()
+    with refused_in_words():
+        database, payments = DatabaseSettings(), PaymentSettings()
+    try:
+        if not yes:
+            _only_say(kafka, database)
+        restored = console.run(_with_a_bar(kafka, database, payments, operators.who(by)), kafka)
+    except (NotRestored, Stopped, IllegalMove) as error:
+        console.fail(str(error))
+    if as_json:
+        console.print_json([asdict(restored)])
+    else:
+        _tell(restored)
+
+
+def _only_say(kafka: KafkaSettings, database: DatabaseSettings) -> NoReturn:
+    records = console.run(plan(kafka, database), kafka)
+    topic = f"{kafka.topic_prefix}booking.events"
+    console.err.print(_PLAN.format(records=records, topic=topic), markup=False)
+    console.fail("Nothing was done: add --yes to do it.")
+
+
+async def _with_a_bar(
+    kafka: KafkaSettings, database: DatabaseSettings, payments: PaymentSettings, who: str
+) -> Restored:
+    columns = (TextColumn("reading events"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console.err) as bar:
+        task = bar.add_task("", total=None)
+        return await restore(
+            kafka,
+            database,
+            payments,
+            who=who,
+            progress=lambda read, to_read: bar.update(task, completed=read, total=to_read),
+        )
+
+
+def _tell(restored: Restored) -> None:
+    for note in restored.notes:
+        console.err.print(f"[yellow]{escape(note)}[/]")
+    console.out.print(
+        f"Restored from {restored.events:,} events: {restored.bookings:,} bookings, {restored.nights:,} nights,"
+        f" {restored.sessions:,} sessions and {restored.refunds:,} refunds."
+    )
+    console.out.print(
+        f"{restored.undecided:,} commands wait for the reservations workers, {restored.unpublished:,} events of theirs"
+        " to be published. Start the workers, then run: python -m storage audit"
+    )

@@ -1,0 +1,294 @@
+"""The restore: one transaction from an empty database to one that the workers go on from.
+
+Reads `booking.events` whole, and of `booking.commands` what the last events came from; writes the ledger, the read
+models, what is owed to Stripe and every cursor. On failure nothing of it stands.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from psycopg import AsyncConnection, sql
+
+from storage import cursors
+from storage.cursors import Cursor, CursorKey
+from storage.settings import DatabaseSettings
+from topics import admin, operators
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
+from topics.envelope import Outgoing
+from topics.reading import NoSuchTopic, open_reader, partitions_of
+from topics.settings import KafkaSettings
+from workers import projections
+from workers.decisions import Booking, Night
+from workers.decisions.states import IllegalMove
+from workers.payments.consumer import Payments
+from workers.payments.settings import PaymentSettings
+from workers.reading import fingerprint
+from workers.reservations import NightKey, Reservations
+from workers.restoring import going_on, hearing, money, target
+from workers.restoring.hearing import Partition, envelope_of
+from workers.restoring.retelling import Batch
+from workers.restoring.target import NotRestored
+from workers.role import Consumer, Received, Run, Stopped
+
+#: How many events are told before the read models are brought up to date with them.
+_TOLD_TOGETHER: Final = 20_000
+
+Progress = Callable[[int, int], None]
+Bounds = Mapping[TopicPartition, tuple[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """What was made: numbers of rows, and what an operator should know of.
+
+    `undecided` commands stand behind the last ones that have events; `unpublished` events were decided and never
+    published, and are left for the reservations workers to publish.
+    """
+
+    events: int
+    bookings: int
+    nights: int
+    sessions: int
+    refunds: int
+    undecided: int
+    unpublished: int
+    notes: tuple[str, ...]
+
+
+async def plan(kafka: KafkaSettings, database: DatabaseSettings) -> int:
+    """Return how many records there are to restore from, without restoring anything. Raises as `restore`."""
+    async with await target.connect(database) as connection:
+        await target.check(connection)
+    async with open_reader(kafka) as consumer:
+        return sum(end - start for start, end in (await _bounds(kafka, consumer, BOOKING_EVENTS)).values())
+
+
+async def restore(
+    kafka: KafkaSettings,
+    database: DatabaseSettings,
+    payments: PaymentSettings,
+    *,
+    who: str,
+    progress: Progress | None = None,
+) -> Restored:
+    """Make ledger, read models and cursors out of `booking.events`.
+
+    Args:
+        kafka: where the topics are.
+        database: a migrated database with nothing of the ledger in it.
+        payments: where guests return to, which is part of what Stripe is asked.
+        who: who does this, for the record.
+        progress: called with the records read and the records to read.
+
+    Raises:
+        NotRestored: the database or the log is not fit for it; nothing was written.
+        topics.reading.NoSuchTopic: there is no log to restore from.
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+        psycopg.Error: the database cannot be written.
+    """
+    async with await target.connect(database) as connection, open_reader(kafka) as consumer:
+        async with connection.transaction():
+            await target.keep_everybody_out(connection)
+            await target.check(connection)
+            restored = await _Restore(kafka, payments, connection, consumer).all(progress)
+            await operators.record(
+                connection,
+                who=who,
+                action="restore",
+                target=kafka.topic(BOOKING_EVENTS),
+                details={"events": restored.events, "bookings": restored.bookings},
+            )
+        # Statements of the workers must not be planned for the empty tables of before.
+        await connection.execute("analyze")
+    return restored
+
+
+class _Restore:
+    """One restore, inside its transaction."""
+
+    def __init__(
+        self, kafka: KafkaSettings, payments: PaymentSettings, connection: AsyncConnection, consumer: AIOKafkaConsumer
+    ) -> None:
+        self._kafka = kafka
+        self._connection = connection
+        self._consumer = consumer
+        self._frontend_url = payments.frontend_url
+        self._projections: Sequence[Consumer] = projections.build(kafka, DatabaseSettings()).consumers
+        self._payments: Consumer = Payments(kafka, payments)
+        self._owner = Reservations(kafka)
+        self._nights: dict[NightKey, Night] = {}
+        self._partitions: dict[int, Partition] = {}
+        self._incarnations: dict[Topic, int] = {}
+        self._notes: list[str] = []
+        self._undecided = 0
+        self._unpublished = 0
+
+    async def all(self, progress: Progress | None) -> Restored:
+        bounds = await _bounds(self._kafka, self._consumer, BOOKING_EVENTS)
+        await _bounds(self._kafka, self._consumer, BOOKING_COMMANDS)
+        self._partitions = {place.partition: Partition(place.partition) for place in bounds}
+        await self._begin_lives()
+        await money.make_room(self._connection)
+        await self._hear(bounds, progress)
+        for partition in self._partitions.values():
+            partition.check_whole()
+            await self._go_on(partition)
+        sessions, refunds = await money.write(self._connection, frontend_url=self._frontend_url)
+        return Restored(
+            events=sum(partition.sequence for partition in self._partitions.values()),
+            bookings=await self._count("booking"),
+            nights=await self._count("inventory"),
+            sessions=sessions,
+            refunds=refunds,
+            undecided=self._undecided,
+            unpublished=self._unpublished,
+            notes=tuple(self._notes),
+        )
+
+    # Events.
+
+    async def _hear(self, bounds: Bounds, progress: Progress | None) -> None:
+        to_read, heard = sum(end - start for start, end in bounds.values()), 0
+        waiting: list[Received] = []
+        async for found in hearing.events(self._consumer, bounds):
+            for number, records in found.items():
+                waiting += self._partitions[number].hear(records)
+                heard += len(records)
+            if len(waiting) >= _TOLD_TOGETHER:
+                await self._tell(waiting)
+                waiting = []
+            if progress is not None:
+                progress(heard, to_read)
+        await self._tell(waiting)
+
+    async def _tell(self, told: Sequence[Received]) -> None:
+        """Bring the ledger up to date with events, and then the read models."""
+        batch = Batch(self._nights)
+        await batch.load(self._connection, told)
+        about = []
+        for received in told:
+            try:
+                about.append((received, batch.tell(received)))
+            except (IllegalMove, KeyError, AssertionError) as error:
+                envelope = envelope_of(received)
+                raise NotRestored(
+                    f"{envelope.type} {envelope.id} cannot have happened after all that stands before it ({error!r})."
+                ) from error
+        await batch.write(self._connection)
+        await self._show(about)
+
+    async def _show(self, told: Sequence[tuple[Received, Booking | None]]) -> None:
+        """Bring the read models up to date, and put aside what is about money."""
+        runs: dict[int, Run] = {}
+        for received, _ in told:
+            number = received.record.partition
+            if number not in runs:
+                runs[number] = Run(BOOKING_EVENTS, number, _cursor("", "", number, 0))
+            runs[number].received.append(received)
+        for consumer in self._projections:
+            await consumer.handle(self._connection, list(runs.values()))
+        await money.keep(self._connection, told)
+
+    # Cursors.
+
+    async def _begin_lives(self) -> None:
+        topics = (BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS)
+        ids = await admin.topic_ids(self._kafka, [self._kafka.topic(topic) for topic in topics])
+        for topic in topics:
+            name = self._kafka.topic(topic)
+            if name not in ids:
+                raise NoSuchTopic(f"The topic {name} does not exist. Create it: python -m topics create.")
+            self._incarnations[topic] = await cursors.incarnation(self._connection, name, ids[name])
+
+    async def _go_on(self, partition: Partition) -> None:
+        """Tell the partition's last decision, and set every cursor of the partition."""
+        place = TopicPartition(self._kafka.topic(BOOKING_COMMANDS), partition.number)
+        commands = await going_on.find(self._consumer, place, partition)
+        cursor = self._new_cursor(Reservations.name, BOOKING_COMMANDS, partition.number)
+        cursor.applied = cursor.published = commands.start - 1
+        cursor.sequence = partition.sequence
+        missing: Sequence[Outgoing] = ()
+        if partition.deciding:
+            cursor.last_time = envelope_of(partition.deciding[0]).time
+            missing = await self._last_decision(partition, cursor, commands)
+        self._undecided += commands.end - cursor.applied - 1
+        self._unpublished += len(missing)
+        await self._save(cursor, commands.start, missing)
+        for consumer in (*self._projections, self._payments):
+            await self._save(self._read_to_the_end(consumer, partition), 0, ())
+        await self._begin_webhooks(partition.number)
+
+    async def _last_decision(
+        self, partition: Partition, cursor: Cursor, commands: going_on.Commands
+    ) -> Sequence[Outgoing]:
+        told = partition.deciding
+        missing = await going_on.decide_again(self._connection, self._owner, cursor, told, commands)
+        if missing is None:
+            await self._tell(told)
+            if commands.decided:
+                going_on.behind(cursor, commands.decided[-1])
+                self._notes.append(
+                    f"partition {partition.number}: its last command would be decided otherwise today;"
+                    " what stands on the log was taken."
+                )
+            return ()
+        batch = Batch({})
+        await batch.load(self._connection, told)
+        await self._show([(received, batch.booking(received)) for received in told])
+        if missing:
+            # Kept as an outcome that is not published: whoever takes the partition over publishes it first.
+            cursor.published = cursor.applied - 1
+        return missing
+
+    def _read_to_the_end(self, consumer: Consumer, partition: Partition) -> Cursor:
+        cursor = self._new_cursor(consumer.name, BOOKING_EVENTS, partition.number)
+        if partition.last is not None:
+            cursor.applied = cursor.published = partition.last.offset
+            cursor.last_hash = fingerprint(partition.last)
+        cursor.sequence, cursor.last_time = partition.sequence, partition.last_time
+        return cursor
+
+    async def _begin_webhooks(self, number: int) -> None:
+        """Let payments hear again whatever Stripe told: what took effect already has none a second time."""
+        place = TopicPartition(self._kafka.topic(STRIPE_WEBHOOKS), number)
+        start = (await self._consumer.beginning_offsets([place]))[place]
+        cursor = self._new_cursor(self._payments.name, STRIPE_WEBHOOKS, number)
+        await cursors.create(self._connection, cursor.key, start)
+
+    async def _save(self, cursor: Cursor, log_start: int, unpublished: Sequence[Outgoing]) -> None:
+        await cursors.create(self._connection, cursor.key, log_start)
+        await cursors.save(self._connection, [cursor], [(cursor, unpublished)] if unpublished else [])
+
+    def _new_cursor(self, consumer: str, topic: Topic, number: int) -> Cursor:
+        return _cursor(consumer, self._kafka.topic(topic), number, self._incarnations[topic])
+
+    async def _count(self, table: str) -> int:
+        found = await self._connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(table)))
+        return int((await found.fetchone() or (0,))[0])
+
+
+def _cursor(consumer: str, topic: str, number: int, incarnation: int) -> Cursor:
+    """Return a cursor before its first record."""
+    return Cursor(CursorKey(consumer, topic, number, incarnation), -1, -1, 0, None, None)
+
+
+async def _bounds(kafka: KafkaSettings, consumer: AIOKafkaConsumer, topic: Topic) -> Bounds:
+    """Return where each partition of a topic begins and ends now.
+
+    Raises:
+        NoSuchTopic: there is none of this name.
+        NotRestored: it has another number of partitions than we are told.
+    """
+    name = kafka.topic(topic)
+    places = await partitions_of(kafka, name)
+    if not places:
+        raise NoSuchTopic(f"The topic {name} does not exist: there is nothing to restore from.")
+    if len(places) != kafka.topic_partitions:
+        raise NotRestored(f"{name} has {len(places)} partitions: set TOPIC_PARTITIONS={len(places)}.")
+    starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    return {place: (starts[place], ends[place]) for place in places}
+
+
+__all__ = ["NotRestored", "Restored", "Stopped", "plan", "restore"]
