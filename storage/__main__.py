@@ -1,4 +1,4 @@
-"""The operator's tool for the database: `python -m storage migrate | audit | new-incarnation`."""
+"""The operator's tool for the database: `python -m storage migrate | audit | rebuild | restore | ...`."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from storage import incarnations
+from storage import handing_over, incarnations
 from storage.audit import NoSuchTopic, Report, audit
 from storage.migrate import upgrade
 from storage.rebuilding import sweep
@@ -82,6 +82,7 @@ def audit_command(
 
 
 app.command("rebuild")(rebuild_command)
+handing_over.register(app)
 
 
 @app.command("new-incarnation")
