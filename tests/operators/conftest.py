@@ -1,0 +1,67 @@
+"""A house that runs in the test itself: its log, its ledger, and the owner of its rooms at work."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from storage.settings import DatabaseSettings
+from tests.support.log import Log, carry_out_all, open_log, open_runs
+from topics.__main__ import app
+from topics.settings import KafkaSettings
+from workers.role import Role
+
+Ledger = psycopg.AsyncConnection[Any]
+
+
+class Operator:
+    """Somebody at a terminal."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    async def __call__(self, *arguments: str) -> Result:
+        """Run `python -m topics` with the arguments."""
+        return await asyncio.to_thread(
+            CliRunner().invoke, app, arguments, env={**self._environment, "COLUMNS": "200", "LOGNAME": "ines"}
+        )
+
+
+@pytest.fixture
+def operator(environment: dict[str, str]) -> Operator:
+    return Operator(environment)
+
+
+@pytest.fixture
+async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
+    async with open_log(kafka_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def at_work(role: Role, log: Log, database: DatabaseSettings) -> AsyncIterator[None]:
+    """Let the role carry out whatever comes, as long as the block lasts."""
+
+    async def work() -> None:
+        while True:
+            await carry_out_all(runs, role, log)
+            await runs.settle()
+
+    async with open_runs(role, log, database) as runs:
+        working = asyncio.ensure_future(work())
+        try:
+            yield
+        finally:
+            working.cancel()
+            await asyncio.wait([working])
+            assert working.cancelled(), working.exception()

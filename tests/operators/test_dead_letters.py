@@ -1,0 +1,339 @@
+"""Dead letters in an operator's hands: shown with their reason, replayed once, discarded with a note."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from typer.testing import Result
+
+from storage.settings import DatabaseSettings
+from tests.operators.conftest import Ledger, Operator, at_work
+from tests.support.log import Log, carry_out_all, open_runs
+from topics import dead_letters
+from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
+from topics.commands import OpenInventory, ReserveStay
+from topics.dead_letters import DeadLetter, Refused, State
+from topics.envelope import Outgoing, command_record
+from topics.producer import Producer
+from workers import reservations
+from workers.reading import dead_letter
+from workers.role import Role
+
+ROOM = 7
+BOOKING = UUID("01931f3e-9c4a-8d27-b6e1-5f0c2a7d9e48")
+POISON = b'{"room_id": '
+
+
+@pytest.fixture
+def role(log: Log, database: DatabaseSettings) -> Role:
+    return reservations.build(log.settings, database)
+
+
+def a_stay(log: Log, booking_id: UUID = BOOKING) -> Outgoing:
+    stay = ReserveStay(
+        room_id=ROOM,
+        booking_id=booking_id,
+        user_id=1,
+        hotel_id=1,
+        check_in=date(2027, 5, 1),
+        check_out=date(2027, 5, 3),
+    )
+    topic = log.settings.topic(BOOKING_COMMANDS)
+    return command_record(topic, stay, id=f"command-{booking_id}", source="test", time=datetime.now(UTC))
+
+
+def nights(log: Log) -> Outgoing:
+    opened = OpenInventory(
+        room_id=ROOM,
+        hotel_id=1,
+        first_night=date(2027, 5, 1),
+        end_night=date(2027, 5, 11),
+        total_count=3,
+        price_minor=10_000,
+        currency="EUR",
+    )
+    topic = log.settings.topic(BOOKING_COMMANDS)
+    return command_record(topic, opened, id="command-opened", source="test", time=datetime.now(UTC))
+
+
+async def bury(log: Log, role: Role, database: DatabaseSettings, *poison: Outgoing) -> None:
+    """Let the worker meet records that it cannot read."""
+    await log.write(*poison)
+    async with open_runs(role, log, database) as runs:
+        await carry_out_all(runs, role, log)
+
+
+async def bury_what_is_readable_by_now(log: Log, *records: Outgoing) -> None:
+    """Put letters there as a worker did that could not read yet what today's reads."""
+    topic = log.settings.topic(DEAD_LETTERS)
+    for number, record in enumerate(records):
+        stood = _Stood(record, partition=0, offset=10_000 + number)
+        await log.write(dead_letter(topic, "reservations", stood, "UnknownType: of a later release"))
+
+
+class _Stood:
+    """A record as the Kafka client hands it over."""
+
+    timestamp = 0
+
+    def __init__(self, record: Outgoing, *, partition: int, offset: int) -> None:
+        self.topic = record.topic
+        self.partition = partition
+        self.offset = offset
+        self.key: bytes | None = record.key
+        self.value: bytes | None = record.value
+        self.headers: Sequence[tuple[str, bytes]] = record.headers
+
+
+def objects(result: Result) -> list[Any]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+async def commands(log: Log) -> list[Any]:
+    return [record for records in (await log.read(BOOKING_COMMANDS)).values() for record in records]
+
+
+async def the_letter(log: Log, ledger: Ledger) -> DeadLetter:
+    (letter,) = await dead_letters.listed(log.settings, ledger)
+    return letter
+
+
+async def test_an_operator_sees_what_was_buried_where_it_came_from_and_why(
+    log: Log, role: Role, database: DatabaseSettings, operator: Operator
+) -> None:
+    await bury(log, role, database, nights(log), a_stay(log)._replace(value=POISON))
+    stood = (await commands(log))[1]
+
+    (told,) = objects(await operator("dead-letters", "list", "--json"))
+
+    assert told["origin"] == f"{stood.topic}[{stood.partition}]@{stood.offset}"
+    assert told["type"] == "booking.reserve.v1"
+    assert told["booking"] == str(BOOKING)
+    assert told["consumer"] == "reservations"
+    assert told["state"] == "open"
+    assert told["reason"].startswith("Undecodable: booking.reserve.v1")
+    table = await operator("dead-letters", "list")
+    assert told["id"] in table.stdout
+    assert str(BOOKING) in table.stdout
+    (shown,) = objects(await operator("dead-letters", "show", told["id"], "--json"))
+    assert shown["value"] == POISON.decode()
+    assert shown["key"] == str(ROOM)
+    assert ["ce_id", f"command-{BOOKING}"] in shown["headers"]
+    assert shown["before"] == f"{stood.topic}[{stood.partition}]@{stood.offset - 1}"
+    assert shown["after"] is None
+    assert POISON.decode() in (await operator("dead-letters", "show", told["id"])).stdout
+
+
+async def test_bytes_that_are_no_text_are_shown_in_hex(
+    log: Log, role: Role, database: DatabaseSettings, operator: Operator
+) -> None:
+    await bury(log, role, database, a_stay(log)._replace(value=b"\xff\x00", headers=[]))
+
+    (told,) = objects(await operator("dead-letters", "list", "--json"))
+    (shown,) = objects(await operator("dead-letters", "show", told["id"], "--json"))
+
+    assert shown["value"] == "hex ff00"
+    assert told["type"] is None
+    assert told["booking"] is None
+
+
+async def test_filters_leave_out_what_is_not_asked_for(log: Log, ledger: Ledger, operator: Operator) -> None:
+    await bury_what_is_readable_by_now(log, a_stay(log))
+    begun = datetime.now(UTC).isoformat()
+
+    assert objects(await operator("dead-letters", "list", "--json", "--topic", "stripe.webhooks")) == []
+    assert objects(await operator("dead-letters", "list", "--json", "--type", "booking.cancel.*")) == []
+    assert objects(await operator("dead-letters", "list", "--json", "--since", begun)) == []
+    assert len(objects(await operator("dead-letters", "list", "--json", "--topic", "booking.commands"))) == 1
+    await dead_letters.discard(ledger, await the_letter(log, ledger), who="ines", note="a test")
+    assert objects(await operator("dead-letters", "list", "--json", "--open")) == []
+    assert "No dead letters" in (await operator("dead-letters", "list", "--open")).stderr
+
+
+async def test_a_letter_that_can_be_read_by_now_is_replayed_once_and_takes_effect(
+    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, operator: Operator
+) -> None:
+    await bury(log, role, database, nights(log))
+    await bury_what_is_readable_by_now(log, a_stay(log))
+    id = (await the_letter(log, ledger)).id
+
+    would = await operator("dead-letters", "replay", id)
+    assert would.exit_code == 1
+    assert "Would send 1" in would.stderr
+    assert len(await commands(log)) == 1
+    async with at_work(role, log, database):
+        (told,) = objects(await operator("dead-letters", "replay", id, "--yes", "--json"))
+
+    assert told["read"]
+    sent = (await commands(log))[-1]
+    assert (sent.key, sent.value, list(sent.headers)) == (b"7", a_stay(log).value, a_stay_headers(log, sent))
+    assert told["stands_at"] == f"{sent.topic}[{sent.partition}]@{sent.offset}"
+    assert await rows(ledger, "select status from booking") == [("RESERVED",)]
+    again = await operator("dead-letters", "replay", id, "--yes")
+    assert again.exit_code == 1
+    assert f"{id} was replayed by ines" in again.stderr
+    assert len(await commands(log)) == 2
+    assert await rows(ledger, "select who, action, target from operator_action") == [
+        ("ines", "dead-letters replay", id)
+    ]
+    (listed,) = objects(await operator("dead-letters", "list", "--json"))
+    assert (listed["state"], listed["by"]) == ("replayed", "ines")
+
+
+def a_stay_headers(log: Log, sent: Any) -> list[tuple[str, bytes]]:
+    """Return what was buried, with the time at which this test wrote it."""
+    time = dict(sent.headers)["ce_time"]
+    return [(name, time if name == "ce_time" else value) for name, value in a_stay(log).headers]
+
+
+async def test_what_still_cannot_be_read_comes_back_and_the_rest_is_left_alone(
+    log: Log, role: Role, database: DatabaseSettings, operator: Operator
+) -> None:
+    await bury(log, role, database, *(a_stay(log, uuid4())._replace(value=POISON) for _ in range(3)))
+
+    async with at_work(role, log, database):
+        result = await operator("dead-letters", "replay", "--all", "--type", "booking.*", "--yes")
+
+    assert result.exit_code == 1
+    assert "came back as another dead letter: Undecodable" in result.stderr
+    assert "2 are left as they were" in result.stderr
+    told = objects(await operator("dead-letters", "list", "--json"))
+    assert [each["state"] for each in told] == ["replayed", "open", "open", "open"]
+
+
+async def test_two_operators_at_once_send_it_once(
+    log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bury_what_is_readable_by_now(log, a_stay(log))
+    letter = await the_letter(log, ledger)
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+    send = Producer.send
+
+    async def slowly(producer: Producer, record: Outgoing) -> Any:
+        arrived.set()
+        await go_on.wait()
+        return await send(producer, record)
+
+    monkeypatch.setattr(Producer, "send", slowly)
+    first = asyncio.ensure_future(
+        dead_letters.replay(log.settings, ledger, log.producer, letter, who="ines", again=True)
+    )
+    await arrived.wait()
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
+        for again in (False, True):
+            with pytest.raises(Refused, match="somebody else is ending it"):
+                await dead_letters.replay(log.settings, another, log.producer, letter, who="rui", again=again)
+        go_on.set()
+        await first
+        for again in (False, True):
+            with pytest.raises(Refused, match="was replayed by ines"):
+                await dead_letters.replay(log.settings, another, log.producer, letter, who="rui", again=again)
+        with pytest.raises(Refused, match="was replayed by ines"):
+            await dead_letters.discard(another, letter, who="rui", note="too late")
+
+    assert len(await commands(log)) == 1
+
+
+async def test_an_operator_who_was_cut_off_is_told_of_and_may_send_it_again(
+    log: Log, ledger: Ledger, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bury_what_is_readable_by_now(log, a_stay(log))
+    letter = await the_letter(log, ledger)
+
+    def power_cut(name: str) -> None:
+        if name == "dead_letters.after_send":
+            raise ConnectionAbortedError
+
+    monkeypatch.setattr(dead_letters, "failpoint", power_cut)
+    with pytest.raises(ConnectionAbortedError):
+        await dead_letters.replay(log.settings, ledger, log.producer, letter, who="ines")
+    monkeypatch.undo()
+
+    assert (await the_letter(log, ledger)).state is State.BEGUN
+    refused = await operator("dead-letters", "replay", letter.id, "--yes")
+    assert refused.exit_code == 1
+    assert f"{letter.id}: ines began to replay it" in refused.stderr
+    assert "--again" in refused.stderr
+    assert len(await commands(log)) == 1
+    again = await operator("dead-letters", "replay", letter.id, "--again", "--wait", "0", "--by", "rui", "--yes")
+    assert again.exit_code == 0, again.stderr
+    assert len(await commands(log)) == 2
+    ended = await the_letter(log, ledger)
+    assert (ended.state, ended.end and ended.end.who) == (State.REPLAYED, "rui")
+
+
+async def test_a_discarded_letter_stays_to_be_seen_with_its_note_and_cannot_be_replayed(
+    log: Log, ledger: Ledger, operator: Operator
+) -> None:
+    await bury_what_is_readable_by_now(log, a_stay(log))
+    id = (await the_letter(log, ledger)).id
+
+    assert (await operator("dead-letters", "discard", id, "--note", "a load test")).exit_code == 1
+    assert (await the_letter(log, ledger)).state is State.OPEN
+    assert (await operator("dead-letters", "discard", id, "--note", "a load test", "--yes")).exit_code == 0
+
+    (told,) = objects(await operator("dead-letters", "list", "--json"))
+    assert (told["state"], told["by"], told["note"]) == ("discarded", "ines", "a load test")
+    refused = await operator("dead-letters", "replay", id, "--yes")
+    assert refused.exit_code == 1
+    assert f"{id} was discarded by ines" in refused.stderr
+    assert await commands(log) == []
+    assert await rows(ledger, "select who, action, target, details ->> 'note' from operator_action") == [
+        ("ines", "dead-letters discard", id, "a load test")
+    ]
+
+
+async def test_a_letter_that_was_published_twice_is_one_letter(log: Log, ledger: Ledger, operator: Operator) -> None:
+    await bury_what_is_readable_by_now(log, a_stay(log))
+    ((buried,),) = (await log.read(DEAD_LETTERS)).values()
+    await log.write(Outgoing(buried.topic, buried.key, buried.value, list(buried.headers)))
+
+    letter = await the_letter(log, ledger)
+
+    assert letter.doubles == [letter.offset + 1]
+    refused = await operator("dead-letters", "replay", f"{letter.partition}@{letter.offset + 1}", "--yes")
+    assert f"says the same as {letter.id}" in refused.stderr
+
+
+async def test_what_was_too_large_to_travel_is_not_sent(log: Log, ledger: Ledger) -> None:
+    await bury_what_is_readable_by_now(log, a_stay(log))
+    letter = replace(await the_letter(log, ledger), left_behind_bytes=8_000_000)
+
+    with pytest.raises(Refused, match="too large"):
+        await dead_letters.replay(log.settings, ledger, log.producer, letter, who="ines")
+
+    assert (await the_letter(log, ledger)).state is State.OPEN
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("replay",), "name the letters"),
+        (("replay", "0@1", "--all"), "not both"),
+        (("replay", "0@1", "--type", "x"), "--all"),
+        (("discard", "0@1", "--note", " "), "say why"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(operator: Operator, arguments: tuple[str, ...], says: str) -> None:
+    result = await operator("dead-letters", *arguments)
+
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
+async def test_a_letter_that_is_not_there_is_told(operator: Operator) -> None:
+    result = await operator("dead-letters", "show", "0@99")
+
+    assert result.exit_code == 1
+    assert "There is no dead letter 0@99" in result.stderr
+
+
+async def rows(ledger: Ledger, query: str) -> list[tuple[Any, ...]]:
+    return await (await ledger.execute(query)).fetchall()
