@@ -90,15 +90,18 @@ class AdminInventory:
     async def read_nights(self, asked: Asked[NoBody, NightsQuery]) -> Answer:
         """Tell a room's nights: what is booked and held of them, and what they cost; 31 from today on if not said."""
         wanted = asked.query
-        async with self._database.reading() as connection:
+
+        async def nights(connection: AsyncConnection) -> list[ManagedNight]:
             room = await self._own(connection, asked)
             today = today_at(room.time_zone)
             if wanted.start_date is None and wanted.end_date is None:
                 first, last = today, today + _USUAL_DAYS
             else:
                 first, last = await _days(connection, room, wanted.start_date or today, wanted.end_date)
-            nights = await hotels.nights_of_room(connection, room.id, first, last)
-        return answer(200, [ManagedNight(**_shown(room.id, night)) for night in nights])
+            found = await hotels.nights_of_room(connection, room.id, first, last)
+            return [ManagedNight(**_shown(room.id, night)) for night in found]
+
+        return answer(200, await self._database.read(nights))
 
     @operation(
         "PATCH /admin/inventory/rooms/{room_id}",

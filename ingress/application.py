@@ -25,6 +25,7 @@ from ingress.limits import Limits
 from ingress.login_delays import LoginDelays
 from ingress.nights import Nights
 from ingress.operations import mounted, operations_of
+from ingress.ops import Ops
 from ingress.origins import allowing
 from ingress.owners import Owners
 from ingress.pages import Pages
@@ -92,10 +93,10 @@ def create_app(
     redis = _redis(settings)
     app[LOGIN_DELAYS] = LoginDelays(settings, redis)
     limits = Limits(settings, app[ADDRESSES], redis) if settings.rate_limits else None
-    _route(app, settings, kafka, limits)
+    _route(app, settings, kafka, database, limits)
 
     async def lifetimes(app: web.Application) -> AsyncIterator[None]:
-        running = [app[BROKER].run(), app[WAITERS].run(), app[FRESHNESS].run()]
+        running = [app[BROKER].run(), app[WAITERS].run(), app[FRESHNESS].run(), app[DATABASE].run()]
         if redis is not None:
             running.append(redis.run())
         parts = [asyncio.create_task(part) for part in running]
@@ -114,7 +115,13 @@ def create_app(
     return app
 
 
-def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings, limits: Limits | None) -> None:
+def _route(
+    app: web.Application,
+    settings: IngressSettings,
+    kafka: KafkaSettings,
+    database: DatabaseSettings,
+    limits: Limits | None,
+) -> None:
     owners = Owners(Commands(kafka), app[BROKER], app[WAITERS])
     bookings = Bookings(
         database=app[DATABASE],
@@ -144,6 +151,7 @@ def _route(app: web.Application, settings: IngressSettings, kafka: KafkaSettings
         AdminHotels(app[DATABASE], nights),
         AdminRooms(app[DATABASE], nights),
         AdminInventory(app[DATABASE], nights),
+        Ops(kafka, database),
         Webhooks(kafka, app[BROKER], settings.webhook_secrets),
         Health(app[DATABASE], app[BROKER], app[WAITERS]),
     ]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.answers import Answer, answer
 from ingress.bodies import refused_field
@@ -97,14 +98,15 @@ class BookingLists:
         """Tell the account's bookings that are decided, refused ones too."""
         wanted = asked.query
         before = _creations.read(wanted.cursor)
-        async with self._database.reading() as connection:
-            rows = await reports.bookings_of_user(
+        rows = await self._database.read(
+            lambda connection: reports.bookings_of_user(
                 connection,
                 asked.caller.user_id,
                 limit=wanted.limit,
                 before=None if before is None else ByCreation(_EPOCH + before[0] * _MICROSECOND, before[1]),
                 statuses=wanted.status,
             )
+        )
         page, last = first_page(rows, wanted.limit)
         shown = [OwnBooking(**_listed(booking), hotel_name=booking.hotel_name) for booking in page]
         return answer(200, shown, link_to_next(asked.request, last, _creation))
@@ -125,7 +127,8 @@ class BookingLists:
         if wanted.from_date and wanted.to_date and wanted.from_date > wanted.to_date:
             raise refused_field("from_date", "must not be after to_date")
         after = _arrivals.read(wanted.cursor)
-        async with self._database.reading() as connection:
+
+        async def listed(connection: AsyncConnection) -> tuple[list[HotelBooking], ListedBooking | None]:
             if await reports.managed_hotel(connection, hotel_id, asked.caller.user_id) is None:
                 raise Problem(404, "no such hotel")
             rows = await reports.bookings_of_hotel(
@@ -140,7 +143,10 @@ class BookingLists:
             )
             page, last = first_page(rows, wanted.limit)
             guests = await reports.guests_of_each(connection, [booking.id for booking in page])
-        return answer(200, _with_guests(page, guests), link_to_next(asked.request, last, _arrival))
+            return _with_guests(page, guests), last
+
+        shown, last = await self._database.read(listed)
+        return answer(200, shown, link_to_next(asked.request, last, _arrival))
 
 
 def _with_guests(page: Sequence[ListedBooking], guests: Sequence[reports.NamedGuest]) -> list[HotelBooking]:

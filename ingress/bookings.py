@@ -304,9 +304,8 @@ class Bookings:
     )
     async def status(self, asked: Asked[NoBody, NoQuery]) -> Answer:
         """Tell where a booking stands: PENDING until it is decided."""
-        booking_id = asked.path["booking_id"]
-        async with self._database.reading() as connection:
-            row = await reads.booking_status(connection, booking_id, asked.caller.user_id)
+        booking_id, user_id = asked.path["booking_id"], asked.caller.user_id
+        row = await self._database.read(lambda connection: reads.booking_status(connection, booking_id, user_id))
         if row is None:
             self._must_be_pending(asked)
             return answer(200, _pending(booking_id))
@@ -323,14 +322,20 @@ class Bookings:
     async def show(self, asked: Asked[NoBody, NoQuery]) -> Answer:
         """Tell all about a booking, its history, and where it can be paid."""
         booking_id = asked.path["booking_id"]
-        async with self._database.reading() as connection:
+
+        async def found(connection: AsyncConnection) -> BookingWithHistory | None:
             booking = await reads.own_booking(connection, booking_id, asked.caller.user_id)
             if booking is None:
-                self._must_be_pending(asked)
-                return answer(200, _pending(booking_id))
+                return None
             fields = await _all_about(connection, booking)
             timeline = await reads.timeline_of(connection, booking_id)
-        return answer(200, BookingWithHistory(**fields, timeline=_shown(TimelineEntry, timeline)))
+            return BookingWithHistory(**fields, timeline=_shown(TimelineEntry, timeline))
+
+        booking = await self._database.read(found)
+        if booking is None:
+            self._must_be_pending(asked)
+            return answer(200, _pending(booking_id))
+        return answer(200, booking)
 
     # What they share.
 

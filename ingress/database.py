@@ -2,37 +2,31 @@
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from storage.settings import DatabaseSettings
+from ingress.replicas import LeftOut, Replicas, Work
+from storage.settings import DatabaseSettings, sqlalchemy_url
 
 _CONNECT_SECONDS: Final = 3
 _POOL_SECONDS: Final = 3.0
+T = TypeVar("T")
 
 
 class Database:
     """A pool of connections; nothing is connected before the first is asked for."""
 
     def __init__(self, settings: DatabaseSettings, *, pool_size: int) -> None:
-        self._engine = create_async_engine(
-            settings.sqlalchemy_url(),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=_POOL_SECONDS,
-            # A connection that died while nobody used it is replaced instead of failing a request.
-            pool_pre_ping=True,
-            hide_parameters=True,
-            connect_args={
-                "connect_timeout": _CONNECT_SECONDS,
-                "application_name": "innkeeper-ingress",
-                "async_creator_fn": _connect,
-            },
-        )
+        self._engine = _engine(settings.conninfo(), pool_size)
         # Each statement by itself: no round trips to begin and end what changes nothing.
         self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._replicas = Replicas(
+            self._engine,
+            [_engine(address, pool_size) for address in settings.read_addresses],
+            limit_seconds=settings.database_read_lag_ms / 1000,
+        )
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Lend a connection for reading."""
@@ -42,9 +36,46 @@ class Database:
         """Lend a connection for one transaction, which is committed at the end of the block."""
         return self._engine.begin()
 
+    async def read(self, work: Work[T]) -> T:
+        """Carry out a read that changes nothing, on a replica where one is as new as the primary is now.
+
+        `work` begins anew on the primary when a replica fails.
+        """
+        with suppress(LeftOut):
+            return await self._replicas.read(work)
+        async with self.reading() as connection:
+            return await work(connection)
+
+    @property
+    def replicas(self) -> str | None:
+        """How many replicas are in use, in words; None when there are none."""
+        return self._replicas.in_words
+
+    async def run(self) -> None:
+        """Look after the replicas for as long as the process lives."""
+        await self._replicas.run()
+
     async def close(self) -> None:
         """Close every connection."""
+        await self._replicas.close()
         await self._engine.dispose()
+
+
+def _engine(address: str, pool_size: int) -> AsyncEngine:
+    return create_async_engine(
+        sqlalchemy_url(address),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=_POOL_SECONDS,
+        # A connection that died while nobody used it is replaced instead of failing a request.
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": _CONNECT_SECONDS,
+            "application_name": "innkeeper-ingress",
+            "async_creator_fn": _connect,
+        },
+    )
 
 
 async def _connect(*arguments: Any, **named: Any) -> psycopg.AsyncConnection[Any]:

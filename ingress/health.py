@@ -72,6 +72,8 @@ class Health:
             "events": self._waiters.ready,
         }
         told = {name: "ready" if ready else "not ready" for name, ready in parts.items()}
+        if (replicas := self._database.replicas) is not None:
+            told["replicas"] = replicas
         missing = [name for name, ready in parts.items() if not ready]
         if missing:
             body = NotReady(detail=f"not ready: {', '.join(missing)}", parts=told)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from ingress.acceptance import RoomsCount, accept_stay, today_at
 from ingress.answers import Answer, answer
 from ingress.bodies import refused_field
@@ -149,14 +151,17 @@ class Hotels:
         """Tell an active hotel with its rooms, and what a stay in each of them costs, as the ledger has it."""
         stay, hotel_id = asked.query, asked.path["hotel_id"]
         first_night = today_at("UTC")
-        async with self._database.reading() as connection:
+
+        async def shown(connection: AsyncConnection) -> HotelShown:
             hotel = await reads.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
             if hotel is None:
                 raise Problem(404, "no such hotel")
             nights = None
             if (dates := _dates(stay, hotel)) is not None:
                 nights = await reads.nights_on_offer(connection, hotel_id, *dates)
-        return answer(200, _hotel_shown(hotel, stay, nights))
+            return _hotel_shown(hotel, stay, nights)
+
+        return answer(200, await self._database.read(shown))
 
 
 def _dates(stay: Stay, hotel: HotelOffer) -> tuple[date, date] | None:

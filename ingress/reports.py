@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import hdrs, web
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.acceptance import today_at
 from ingress.answers import Answer, answer
@@ -92,12 +93,15 @@ class Reports:
     )
     async def report(self, asked: Asked[NoBody, ReportQuery]) -> Answer:
         """Tell bookings, revenue, occupancy and average daily rate of one's hotel, in all and day by day."""
-        async with self._database.reading() as connection:
+
+        async def made(connection: AsyncConnection) -> Report:
             hotel = await reports.managed_hotel(connection, asked.path["hotel_id"], asked.caller.user_id)
             if hotel is None:
                 raise Problem(404, "no such hotel")
             first, last = _days(asked.query, today_at(hotel.time_zone))
-            report = _report(hotel, await reports.sold_nights(connection, hotel.id, first, last))
+            return _report(hotel, await reports.sold_nights(connection, hotel.id, first, last))
+
+        report = await self._database.read(made)
         if prefers_csv(asked.request):
             return _as_csv(report)
         return answer(200, report, {hdrs.VARY: hdrs.ACCEPT})

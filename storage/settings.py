@@ -1,5 +1,7 @@
 """How to reach PostgreSQL, read from the environment."""
 
+from collections.abc import Sequence
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -13,6 +15,16 @@ class DatabaseSettings(BaseSettings):
         default=SecretStr("postgresql://innkeeper:innkeeper@127.0.0.1:5432/innkeeper"),
         description="PostgreSQL, as postgresql://user:password@host:port/name.",
     )
+    database_read_urls: SecretStr = Field(
+        default=SecretStr(""),
+        description="Replicas of the database that the ingress may read from, like `DATABASE_URL`, comma-separated.",
+    )
+    database_read_lag_ms: int = Field(
+        default=100,
+        ge=1,
+        description="How long a read waits for a replica to be as new as the primary; a slower one is left out until"
+        " it keeps up again.",
+    )
     lock_timeout_ms: int = Field(
         default=5000, ge=1, description="How long a writer waits for a lock before it tries again."
     )
@@ -24,6 +36,16 @@ class DatabaseSettings(BaseSettings):
         """Return the address for psycopg."""
         return self.database_url.get_secret_value()
 
+    @property
+    def read_addresses(self) -> Sequence[str]:
+        """The addresses of the replicas, for psycopg."""
+        return [url.strip() for url in self.database_read_urls.get_secret_value().split(",") if url.strip()]
+
     def sqlalchemy_url(self) -> str:
         """Return the address for SQLAlchemy with the psycopg driver."""
-        return "postgresql+psycopg://" + self.conninfo().partition("://")[2]
+        return sqlalchemy_url(self.conninfo())
+
+
+def sqlalchemy_url(address: str) -> str:
+    """Return an address of psycopg's as SQLAlchemy wants it."""
+    return "postgresql+psycopg://" + address.partition("://")[2]

