@@ -19,6 +19,7 @@ from ingress.connections import Runner
 from ingress.grants import GrantedRole, NoSuchAccount, grant
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
+from topics.operators import By, who
 from topics.settings import KafkaSettings, refused_in_words
 
 log = logging.getLogger("ingress")
@@ -53,6 +54,7 @@ def main(
 def grant_command(
     email: Annotated[str, typer.Argument(help="The account's e-mail address, in whatever letters.")],
     role: Annotated[GrantedRole, typer.Argument(help="The role.")],
+    by: By = None,
 ) -> None:
     """Give an account a role, and end. It counts from the account's next login or refresh on.
 
@@ -61,7 +63,7 @@ def grant_command(
     with refused_in_words():
         database = DatabaseSettings()
     try:
-        is_new = uvloop.run(grant(database, email, role))
+        is_new = uvloop.run(grant(database, email, role, by=who(by)))
     except NoSuchAccount:
         sys.stderr.write(f"Nobody has signed up as {email}.\n")
         raise typer.Exit(os.EX_NOUSER) from None

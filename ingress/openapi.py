@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from ingress.models import LARGEST_ID, InvalidRequest, NoQuery, Problems, RequestHeader
-from ingress.operations import SERVICE, V1, Access, Operation, Reply
+from ingress.operations import SERVICE, V1, Operation, Reply
 from ingress.versions import IF_MATCH
 
 Json = dict[str, Any]
@@ -39,6 +39,7 @@ _TAGS: Final = {
     "hotels": "Finding and reading hotels; needs no account",
     "bookings": "From asking for a stay to its end",
     "admin": "What hotel managers do with their own hotels",
+    "ops": "What operators read; the role is granted by the command line alone",
     "webhooks": "What Stripe sends",
     "health": "For those who watch the process",
 }
@@ -154,9 +155,9 @@ def failures_of(row: Operation) -> Iterator[int]:
     """Yield the statuses, besides its own, that an operation may answer."""
     if row.reads_body:
         yield from (400, 408, 413, 415)
-    if row.access in (Access.USER, Access.MANAGER):
+    if not row.access.is_open:
         yield 401
-    if row.access is Access.MANAGER:
+    if row.access.role is not None:
         yield 403
     if row.placeholders:
         yield 404
@@ -184,7 +185,7 @@ def _described(row: Operation, schemas: "_Schemas") -> Json:
 
 
 def _security(row: Operation) -> list[Json]:
-    if row.access in (Access.USER, Access.MANAGER):
+    if not row.access.is_open:
         return [{_BEARER: []}]
     cookies: list[Json] = [{header.name: []} for header in row.headers if header.is_cookie]
     return cookies if HTTPStatus.UNAUTHORIZED in row.answers or not cookies else [*cookies, {}]

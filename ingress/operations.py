@@ -29,6 +29,7 @@ QueryType = TypeVar("QueryType")
 Method = TypeVar("Method", bound=Callable[..., Awaitable[web.StreamResponse]])
 
 MANAGER: Final = "HOTEL_MANAGER"
+OPERATOR: Final = "OPERATOR"
 _PLACEHOLDERS: Final = {
     "booking_id": "[0-9a-fA-F-]{36}",
     "hotel_id": "[0-9]{1,19}",
@@ -43,7 +44,18 @@ class Access(Enum):
     ANYBODY = "anybody"
     USER = "whoever is logged in"
     MANAGER = "hotel managers"
+    OPERATOR = "operators"
     SIGNED = "whoever signs the request"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes no access token."""
+        return self in (Access.ANYBODY, Access.SIGNED)
+
+    @property
+    def role(self) -> str | None:
+        """Which role the caller must have; None: any account will do, or none is needed."""
+        return {Access.MANAGER: MANAGER, Access.OPERATOR: OPERATOR}.get(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -281,8 +293,9 @@ class _Handler:
         self._tokens = tokens
         self._limits = limits
         self._call = row.call
-        self._managers_only = row.access is Access.MANAGER
-        self._is_open = row.access in (Access.ANYBODY, Access.SIGNED)
+        self._role = row.access.role
+        self._refusal = f"{row.access.value} only"
+        self._is_open = row.access.is_open
         self._no_body = NoBody()
         self._no_query = NoQuery()
         self._reads_query = row.query is not NoQuery
@@ -334,8 +347,8 @@ class _Handler:
         return None if self._is_open else self._tokens.caller(request)
 
     def _must_be_allowed(self, caller: Caller | None) -> None:
-        if self._managers_only and (caller is None or MANAGER not in caller.roles):
-            raise Problem(403, "hotel managers only")
+        if self._role is not None and (caller is None or self._role not in caller.roles):
+            raise Problem(403, self._refusal)
 
     async def _asked(self, request: web.Request, caller: Caller | None) -> Asked[Any, Any]:
         path = _identified(request.match_info) if self._has_placeholders else request.match_info

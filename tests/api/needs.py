@@ -71,7 +71,9 @@ class Needs:
             headers=headers | _signed(body) if row.access is Access.SIGNED else headers,
             body=body,
         )
-        owner = self._world.host if row.access is Access.MANAGER else self._world.guest
+        owner = {Access.MANAGER: self._world.host, Access.OPERATOR: self._world.operator}.get(
+            row.access, self._world.guest
+        )
         return Prepared(request=request, owner=found.owner or owner)
 
     async def _the_usual(self, row: Operation) -> _Found:

@@ -63,6 +63,10 @@ def another_manager(world: World) -> Person:
     return world.rival
 
 
+def the_operator(world: World) -> Person:
+    return world.operator
+
+
 def an_expired_token(world: World) -> Person:
     return world.host.holding(_forged(world, world.host, exp=int(time.time()) - 1))
 
@@ -99,7 +103,9 @@ WITHOUT_A_GOOD_TOKEN = (
     a_token_signed_otherwise,
     a_token_signed_by_nobody,
 )
-EVERYBODY = (*WITHOUT_A_GOOD_TOKEN, the_guest, another_guest, the_manager, another_manager)
+EVERYBODY = (*WITHOUT_A_GOOD_TOKEN, the_guest, another_guest, the_manager, another_manager, the_operator)
+#: Who has the role that an operation asks for, its owner first.
+WITH_THE_ROLE = {Access.MANAGER: (the_manager, another_manager), Access.OPERATOR: (the_operator,)}
 Who = Callable[[World], Person]
 
 
@@ -112,9 +118,10 @@ def refusal(row: Operation, who: Who) -> int | None:
         return None
     if who in WITHOUT_A_GOOD_TOKEN:
         return 401
-    if row.access is Access.MANAGER and who in (the_guest, another_guest):
+    allowed = WITH_THE_ROLE.get(row.access, EVERYBODY)
+    if who not in allowed:
         return 403
-    owner = the_manager if row.access is Access.MANAGER else the_guest
+    owner = the_guest if allowed is EVERYBODY else allowed[0]
     return 404 if row.placeholders and who is not owner else None
 
 

@@ -14,8 +14,11 @@ from uuid import uuid4
 
 import aiohttp
 from multidict import CIMultiDictProxy
+from pydantic import SecretStr
 
+from ingress.grants import GrantedRole, grant
 from sandbox.system import System
+from storage.settings import DatabaseSettings
 from tests.ingress.table import rows
 
 PASSWORD = "an estuary of 41 quiet herons"
@@ -70,6 +73,7 @@ class World:
     stranger: Person
     host: Person
     rival: Person
+    operator: Person
 
     def __init__(self, system: System, session: aiohttp.ClientSession) -> None:
         self.system = system
@@ -79,6 +83,7 @@ class World:
         """Let everybody sign up."""
         self.guest, self.stranger = await self.sign_up(), await self.sign_up()
         self.host, self.rival = await self.sign_up_host(), await self.sign_up_host()
+        self.operator = await self.sign_up_operator()
 
     async def ask(self, person: Person, request: Request) -> Answer:
         """Send a request as this person."""
@@ -128,6 +133,13 @@ class World:
         """Make an account and become a host."""
         person = await self.sign_up()
         return person.holding((await self.done(person, "POST", "/v1/users/host"))["access_token"])
+
+    async def sign_up_operator(self) -> Person:
+        """Make an account that the command line makes an operator's."""
+        person = await self.sign_up()
+        database = DatabaseSettings(_env_file=None, database_url=SecretStr(self.system.database_url))
+        assert await grant(database, person.email, GrantedRole.OPERATOR, by="the tests")
+        return await self.log_in(person.email, PASSWORD, person.id)
 
     async def new_room(self, host: Person, **described: object) -> Room:
         """Describe a hotel like the examples', not active yet, and put a room on sale in it."""

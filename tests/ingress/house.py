@@ -64,11 +64,15 @@ class House:
 
     def token(self, user_id: int) -> dict[str, str]:
         """Return the header of a user who has logged in."""
-        return {"Authorization": f"Bearer {self.app[TOKENS].issue(user_id, ['GUEST'])}"}
+        return self.token_of(user_id, "GUEST")
 
     def manager_token(self, user_id: int) -> dict[str, str]:
         """Return the header of a hotel manager who has logged in."""
-        return {"Authorization": f"Bearer {self.app[TOKENS].issue(user_id, ['GUEST', 'HOTEL_MANAGER'])}"}
+        return self.token_of(user_id, "GUEST", "HOTEL_MANAGER")
+
+    def token_of(self, user_id: int, *roles: str) -> dict[str, str]:
+        """Return the header of a user with these roles who has logged in."""
+        return {"Authorization": f"Bearer {self.app[TOKENS].issue(user_id, roles)}"}
 
     async def ask(self, method: str, path: str, *, user: int | None = None, **more: Any) -> Answered:
         """Send one request, as a user if one is given."""

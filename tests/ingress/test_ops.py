@@ -1,0 +1,135 @@
+"""What operators read over HTTP, who may, and what happens while broker or database are away."""
+
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from typer.testing import CliRunner
+
+from ingress.__main__ import cli
+from storage.cursors import CursorKey, bury, create, incarnation
+from storage.settings import DatabaseSettings
+from tests.ingress.conftest import running_alone
+from tests.ingress.house import STAY, House
+from tests.ingress.people import opened
+from tests.support.log import open_log
+from topics import admin
+from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
+from topics.envelope import Outgoing
+from topics.settings import KafkaSettings
+from workers.log_source import Place
+from workers.reading import dead_letter
+
+ANYTHING = f"/v1/ops/bookings/{uuid4()}"
+PATHS = ("/v1/ops/lag", ANYTHING, "/v1/ops/dead-letters")
+
+
+def operator(house: House) -> dict[str, Any]:
+    return {"headers": house.token_of(9, "GUEST", "OPERATOR")}
+
+
+async def test_only_operators_are_told_and_they_are_no_hotel_managers(house: House) -> None:
+    for path in PATHS:
+        nobody = await house.get(path)
+        guest = await house.get(path, user=1)
+        manager = await house.get(path, headers=house.manager_token(1))
+
+        assert (nobody.status, guest.status, manager.status) == (401, 403, 403), path
+        assert manager.body == {"detail": "operators only"}
+
+    answered = await house.get("/v1/admin/hotels", **operator(house))
+    assert (answered.status, answered.body) == (403, {"detail": "hotel managers only"})
+
+
+async def test_an_accepted_booking_is_explained_before_anybody_decided_it(house: House) -> None:
+    accepted = await house.post("/v1/bookings/init", STAY, user=1)
+
+    explained = await house.get(f"/v1/ops/bookings/{accepted.body['id']}", **operator(house))
+
+    assert explained.status == 200, explained
+    life = explained.body
+    assert (life["booking_id"], life["status"], life["stay"]) == (accepted.body["id"], "PENDING", None)
+    assert (life["request"]["user_id"], life["request"]["source"]) == (1, "innkeeper/ingress")
+    assert [(step["kind"], step["what"]) for step in life["steps"]] == [
+        ("request", "booking id made"),
+        ("command", "booking.reserve.v1"),
+    ]
+    assert [(each["who"], each["behind"]) for each in life["awaited"]] == [("the reservations worker", 1)]
+
+
+async def test_a_booking_that_nobody_made_is_not_found(house: House) -> None:
+    answered = await house.get(ANYTHING, **operator(house))
+
+    assert (answered.status, answered.body) == (404, {"detail": "no such booking"})
+
+
+async def test_lag_counts_what_no_consumer_has_applied(
+    house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    name = kafka_settings.topic(BOOKING_COMMANDS)
+    async with opened(database) as sql:
+        life = await incarnation(sql, name, (await admin.topic_ids(kafka_settings, [name]))[name])
+        for partition in range(kafka_settings.topic_partitions):
+            await create(sql, CursorKey("reservations", name, partition, life), 0)
+    await house.post("/v1/bookings/init", STAY, user=1)
+
+    told = await house.get("/v1/ops/lag", **operator(house))
+
+    assert told.status == 200, told
+    mine = [row for row in told.body if (row["consumer"], row["topic"]) == ("reservations", name)]
+    assert len(mine) == kafka_settings.topic_partitions
+    assert sum(row["lag"] for row in mine) == 1
+
+
+async def test_dead_letters_are_listed_without_what_they_say(
+    house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    name = kafka_settings.topic(BOOKING_COMMANDS)
+    secret = "Ana Sousa, Rua do Ouro 1"
+    async with open_log(kafka_settings) as log, opened(database) as sql:
+        for reason in ("Undecodable: the first", "Undecodable: the second"):
+            await log.write(Outgoing(name, b"1", secret.encode(), [], 0))
+            record = (await log.read(BOOKING_COMMANDS))[Place(name, 0)][-1]
+            life = await incarnation(sql, name, "any")
+            await bury(sql, CursorKey("reservations", name, 0, life), record.offset, reason)
+            await log.write(dead_letter(kafka_settings.topic(DEAD_LETTERS), "reservations", record, reason))
+
+    told = await house.get("/v1/ops/dead-letters", **operator(house))
+    first = await house.get("/v1/ops/dead-letters?limit=1", **operator(house))
+
+    assert told.status == 200, told
+    assert [letter["reason"] for letter in told.body] == ["Undecodable: the second", "Undecodable: the first"]
+    assert [letter["origin"]["offset"] for letter in told.body] == [1, 0]
+    assert first.body == told.body[:1]
+    assert "Ana" not in str(told.body)
+
+
+async def test_while_the_broker_is_away_the_operator_is_told_to_come_again() -> None:
+    async with running_alone() as house:
+        for path in PATHS:
+            answered = await house.get(path, **operator(house))
+
+            assert (answered.status, answered.headers["Retry-After"]) == (503, "2"), path
+
+
+def test_the_command_line_makes_an_operator_and_writes_down_who_did(
+    environment: dict[str, str], database: DatabaseSettings
+) -> None:
+    with psycopg.connect(database.conninfo(), autocommit=True) as sql:
+        sql.execute("insert into app_user (email, password_hash) values ('anna@example.com', 'x')")
+        for _ in range(2):
+            done = CliRunner().invoke(cli, ["grant", "anna@example.com", "OPERATOR", "--by", "grace"], env=environment)
+            assert done.exit_code == 0, done.output
+        roles = sql.execute("select roles from app_user").fetchall()
+        actions = sql.execute("select who, action, target from operator_action").fetchall()
+
+    assert roles == [(["GUEST", "OPERATOR"],)]
+    assert actions == [("grace", "grant", "user 1 OPERATOR")]
+
+
+async def test_nobody_becomes_an_operator_over_http(house: House) -> None:
+    for body in ({"roles": ["OPERATOR"]}, {"role": "OPERATOR"}):
+        answered = await house.post("/v1/auth/signup", {"email": "b@example.com", "password": "correct horse"} | body)
+        assert answered.status == 422, answered
+    hosting = await house.post("/v1/users/host", user=1)
+    assert "OPERATOR" not in str(hosting.body)
