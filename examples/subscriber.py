@@ -1,0 +1,27 @@
+"""Prints every booking event from the first on: `python examples/subscriber.py`. Needs aiokafka, nothing of ours."""
+
+import asyncio
+import json
+import os
+
+from aiokafka import AIOKafkaConsumer
+
+BROKER = os.environ.get("KAFKA_URL", "127.0.0.1:9092")
+
+
+async def main() -> None:
+    """Read in a group of our own: started again, it goes on where it stood."""
+    events = AIOKafkaConsumer(
+        "booking.events", bootstrap_servers=BROKER, group_id="innkeeper-analytics", auto_offset_reset="earliest"
+    )
+    seen: dict[int, int] = {}
+    async with events:
+        async for record in events:
+            headers = {name: value.decode() for name, value in record.headers}
+            # An event may stand on the log twice; in a partition its sequence tells.
+            if int(headers["ce_sequence"]) > seen.get(record.partition, 0):
+                seen[record.partition] = int(headers["ce_sequence"])
+                print(headers["ce_time"], headers["ce_type"], json.loads(record.value), flush=True)
+
+
+asyncio.run(main())
