@@ -1,8 +1,5 @@
 """`python -m topics export`: which days are missing in a folder, and writing them."""
 
-import asyncio
-import json
-import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -11,28 +8,21 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import typer
-from aiokafka.errors import KafkaError
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from topics.catalogue import BOOKING_EVENTS
+from topics.console import COULD_NOT, Json, err, fail, kafka_settings, moment, print_json, run
 from topics.exporting.columns import Unexportable
 from topics.exporting.days import EventDays, open_days
 from topics.exporting.files import Format, InUse, Unavailable, check_available, day_file, folder_of_ours
-from topics.reading import NoSuchTopic, moment
-from topics.settings import KafkaSettings, refused_in_words
+from topics.settings import KafkaSettings
 
 #: So long after midnight the broker's clock may still give a record the time of the day before.
 CLOCKS_DIFFER: Final = timedelta(minutes=5)
-_FOUND_WRONG: Final = 1
-_NOT_DONE: Final = 2
 _ONE_DAY: Final = timedelta(days=1)
-
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +35,10 @@ class Exported:
     events: int
     doubles: int
     bytes: int
+
+
+class Unwritable(Exception):
+    """The files cannot be written."""
 
 
 def export(
@@ -60,7 +54,7 @@ def export(
         typer.Option(metavar="WHEN", help="Days that are over by then; `now`: and the one that is not. Else all over."),
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write the events as files of typed columns, one for each day (UTC) of the log; docs/analytics.md has the schema.
 
@@ -68,18 +62,20 @@ def export(
     is there once, in the order of partition and offset; the same log gives the same bytes. Exit status 1: events are
     missing on the log, or another export is at work; 2: it could not be done.
     """
-    now = datetime.now(UTC)
     if topic != BOOKING_EVENTS.name:
         raise typer.BadParameter(f"{topic} cannot be exported, only {BOOKING_EVENTS.name}: it alone is the record")
-    first = None if since is None else _moment(since, now).date()
-    over = min(now, _moment(until, now)) if until not in {None, "now"} else now
-    # The last day that is over; clocks matter only for the newest.
-    last = min(over.date(), (now - CLOCKS_DIFFER).date()) - _ONE_DAY
-    with refused_in_words():
-        settings = KafkaSettings()
-    work = _Export(settings, out, format, first=first, last=last, today=until == "now")
+    first = None if since is None else moment(since).astimezone(UTC).date()
+    work = _Export(kafka_settings(), out, format, first=first, last=_last_day(until), today=until == "now")
+    # A cancellation can get lost in the Kafka client.
     signal.signal(signal.SIGINT, _leave)
-    _run(work, _tell_json if as_json else None)
+    _carry_out(work, (lambda exported: print_json([asdict(exported)])) if as_json else None)
+
+
+def _last_day(until: str | None) -> date:
+    """Return the last day that is over."""
+    now = datetime.now(UTC)
+    over = now if until in {None, "now"} else moment(until or "").astimezone(UTC)
+    return min(over, now - CLOCKS_DIFFER).date() - _ONE_DAY
 
 
 class _Export:
@@ -99,35 +95,45 @@ class _Export:
         self._last = last
         self._today = today
 
-    async def run(self, tell: Callable[[Exported], None] | None) -> None:
-        """Write every file that is missing."""
+    async def write(self, tell: Callable[[Exported], None] | None) -> None:
+        """Write every file that is missing; `tell` is called for each.
+
+        Raises:
+            Unavailable, InUse, Unwritable, Unexportable: as they say.
+            NoSuchTopic, KafkaError: as `open_days` does.
+        """
         check_available(self._format)
         async with open_days(self.settings, self._name) as days:
             oldest = await days.first()
             if oldest is None:
                 return
             first = oldest if self._first is None else max(self._first, oldest)
-            with folder_of_ours(self._folder):
-                for span in self._missing_spans(first):
-                    await self._write(days, span, tell)
+            try:
+                with folder_of_ours(self._folder):
+                    for span in self._missing_spans(first):
+                        await self._write_span(days, span, tell)
+            except (TimeoutError, BrokenPipeError):
+                raise
+            except OSError as error:
+                raise Unwritable(f"{self._folder} cannot be written (--out): {error}") from error
 
     def _missing_spans(self, first: date) -> Iterator[list[date]]:
         """Yield runs of consecutive days that have no file."""
         span: list[date] = []
         for day in _days(first, self._last):
-            if self._path(day).exists():
-                self.there += 1
-                if span:
-                    yield span
-                span = []
-            else:
+            if not self._path(day).exists():
                 span.append(day)
+                continue
+            self.there += 1
+            if span:
+                yield span
+            span = []
         if self._today:
             span += _days(max(first, self._last + _ONE_DAY), datetime.now(UTC).date())
         if span:
             yield span
 
-    async def _write(self, days: EventDays, span: list[date], tell: Callable[[Exported], None] | None) -> None:
+    async def _write_span(self, days: EventDays, span: list[date], tell: Callable[[Exported], None] | None) -> None:
         records = await days.begin(span[0], span[-1])
         with _bar(records) as advance:
             for day in span:
@@ -160,23 +166,17 @@ class _Export:
         return self._folder / f"{self._name}-{day.isoformat()}{'.partial' if partial else ''}.{self._format}"
 
 
-def _run(work: _Export, tell: Callable[[Exported], None] | None) -> None:
-    # aiokafka logs every attempt as an error of its own; we tell the outcome.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+def _carry_out(work: _Export, tell: Callable[[Exported], None] | None) -> None:
     began = monotonic()
     try:
-        asyncio.run(work.run(tell))
-    except (NoSuchTopic, Unavailable, Unexportable) as error:
-        _fail(str(error), _NOT_DONE)
+        run(work.write(tell), work.settings)
     except InUse as error:
-        _fail(str(error), _FOUND_WRONG)
-    except BrokenPipeError:
-        raise  # Nobody reads us any more (`| head`); typer ends quietly.
-    except (KafkaError, TimeoutError) as error:
-        _fail(f"The broker at {work.settings.kafka_url} does not answer (KAFKA_URL): {error}", _NOT_DONE)
-    except OSError as error:
-        _fail(f"The files cannot be written, or the broker at {work.settings.kafka_url} is away: {error}", _NOT_DONE)
+        fail(str(error))
+    except (Unavailable, Unexportable, Unwritable) as error:
+        fail(str(error), COULD_NOT)
     _sum_up(work, monotonic() - began)
+    if work.missing:
+        fail("The log does not have every event. See python -m storage audit.")
 
 
 def _sum_up(work: _Export, seconds: float) -> None:
@@ -188,15 +188,13 @@ def _sum_up(work: _Export, seconds: float) -> None:
         f"left out) in {megabytes:.1f} MB, {seconds:.1f} s, {events / seconds:,.0f} events/s."
     )
     for partition, count in sorted(work.missing.items()):
-        err.print(f"[red]Partition {partition}: {count} sequences are not on the log. See python -m storage audit.[/]")
-    if work.missing:
-        raise typer.Exit(_FOUND_WRONG)
+        err.print(f"[red]Partition {partition}: {count} sequences are missing.[/]")
 
 
 @contextmanager
 def _bar(records: int) -> Iterator[Callable[[int], None]]:
     """Show on stderr, where a person sees it, how many records are read."""
-    columns = (TextColumn("events read"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("records read"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         task = bars.add_task("", total=records)
         yield lambda count: bars.advance(task, count)
@@ -207,27 +205,11 @@ def _days(first: date, last: date) -> Iterator[date]:
         yield first + timedelta(days=number)
 
 
-def _moment(text: str, now: datetime) -> datetime:
-    try:
-        return moment(text, now).astimezone(UTC)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _tell_json(exported: Exported) -> None:
-    print(json.dumps(asdict(exported), separators=(",", ":")), flush=True)  # noqa: T201 - it is what was asked for
-
-
 def _leave(*_: object) -> None:
-    """End at once, as a program ends on Ctrl-C: a cancellation can get lost in the Kafka client.
+    """End at once, as a program ends on Ctrl-C.
 
     A file that was being written has not got its name yet; the next export writes it anew.
     """
     err.show_cursor()
     err.print("Cut off; the same call goes on.")
     os._exit(130)
-
-
-def _fail(sentence: str, status: int) -> NoReturn:
-    err.print(f"[red]{escape(sentence)}[/]")
-    raise typer.Exit(status)

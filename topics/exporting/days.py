@@ -18,6 +18,8 @@ from topics.settings import KafkaSettings
 LONGEST_REPEAT: Final = 100_000
 _FETCHED_TOGETHER: Final = 5000
 _FETCH_MS: Final = 500
+_FETCH_BYTES: Final = 2**21
+_FETCH_WAIT_MS: Final = 20
 _PATIENCE_SECONDS: Final = 30.0
 
 
@@ -124,7 +126,7 @@ async def open_days(settings: KafkaSettings, name: str) -> AsyncIterator[EventDa
     partitions = await partitions_of(settings, name)
     if not partitions:
         raise NoSuchTopic(f"The topic {name} does not exist. Create it: python -m topics create.")
-    async with open_reader(settings) as consumer:
+    async with open_reader(settings, fetch_bytes=_FETCH_BYTES, fetch_wait_ms=_FETCH_WAIT_MS) as consumer:
         consumer.assign(partitions)
         starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         for each, end in ends.items():

@@ -51,8 +51,10 @@ def day_file(path: Path, format: Format) -> Iterator[Writer]:
     try:
         with temporary.open("wb") as sink:
             writer = _writer(format, sink)
-            yield writer
-            writer.close()
+            try:
+                yield writer
+            finally:
+                writer.close()
             sink.flush()
             os.fsync(sink.fileno())
         temporary.replace(path)

@@ -1,0 +1,32 @@
+-- How full was each night? Rooms sold, of the rooms there were, by hotel and night; the fullest first.
+with event as (
+    from read_parquet('export/*.parquet', union_by_name = true)
+), told as (
+    select room_id, sequence, total_count, {first_night, end_night} as nights
+    from event where type = 'inventory.opened'
+    union all
+    select room_id, sequence, total_count, unnest(ranges)
+    from event where type = 'inventory.changed' and total_count is not null
+), spread as (
+    select room_id, sequence, total_count,
+           unnest(range(nights.first_night, nights.end_night, interval 1 day))::date as night
+    from told
+), there as (
+    -- A room's events are all in one partition: what was told last holds.
+    select room_id, night, arg_max(total_count, sequence) as rooms from spread group by all
+), kept as (
+    from event as reserved
+    semi join (from event where type = 'booking.confirmed') as confirmed using (booking_id)
+    anti join (from event where type = 'booking.cancelled') as cancelled using (booking_id)
+    select room_id, unnest(range(check_in, check_out, interval 1 day))::date as night, rooms_count
+    where reserved.type = 'booking.reserved'
+), sold as (
+    select room_id, night, sum(rooms_count) as rooms from kept group by all
+)
+select hotel_id, night, coalesce(sum(sold.rooms), 0)::int as sold, sum(there.rooms)::int as there,
+       round(100.0 * coalesce(sum(sold.rooms), 0) / sum(there.rooms), 2) as percent
+from there
+join (select distinct room_id, hotel_id from event where type = 'inventory.opened') using (room_id)
+left join sold using (room_id, night)
+group by hotel_id, night
+order by percent desc, hotel_id, night

@@ -1,0 +1,1 @@
+"""What analysts do with the log: exports, and the questions that docs/analytics.md answers."""

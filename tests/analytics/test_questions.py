@@ -1,0 +1,115 @@
+"""Three questions of a hotel are answered from an export with the ledger's own figures; the page shows those."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from sandbox.kafka import available
+from sandbox.kills import Killer
+from sandbox.replay import _course, _decide_all, _record
+from sandbox.system import Plan, System
+from sandbox.trace import read_trace
+from storage.settings import DatabaseSettings
+from tests.analytics.conftest import Export
+from tests.analytics.questions import PAGE, QUESTIONS, Question, check_against, told
+from tests.sandbox.test_replay import first_rows
+from tests.support.log import carry_out_all, open_log, open_runs
+from tests.trace.test_trace import TRACE
+from topics.catalogue import BOOKING_COMMANDS
+from topics.commands import ChangeInventory
+from topics.exporting.columns import COLUMNS
+from topics.settings import KafkaSettings
+from workers.reservations import build
+
+NO_KAFKA = available()
+EVENTS_OF_THE_TRACE = 163_632
+
+
+def test_a_few_guests_are_counted_as_the_ledger_counts_them(
+    timed: KafkaSettings, database: DatabaseSettings, export: Export, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(book(timed, database, first_rows(150, folder.parent)))
+    assert export().exit_code == 0
+    monkeypatch.chdir(folder.parent)
+
+    answers = check_against(database)
+
+    _, lead_times = answers["lead_time"]
+    assert sum(row[1] for row in lead_times) > 100
+    _, nights = answers["occupancy"]
+    assert len({row[3] for row in nights}) > 1
+
+
+async def book(settings: KafkaSettings, database: DatabaseSettings, trace: Path) -> None:
+    """Have a worker decide the trace; then a manager takes rooms off sale, where no more are sold than that."""
+    steps = read_trace(trace, rooms=20)
+    last = steps[-1]
+    nights = [step.command for step in steps if hasattr(step.command, "first_night")]
+    fewer = ChangeInventory(
+        room_id=nights[0].room_id,
+        first_night=nights[0].first_night,
+        end_night=nights[0].end_night,
+        total_count=3,
+    )
+    role = build(settings, database)
+    async with open_log(settings) as log, open_runs(role, log, database) as runs:
+        topic = settings.topic(BOOKING_COMMANDS)
+        await log.write(*(_record(topic, step) for step in (*steps, last._replace(command=fewer))))
+        await carry_out_all(runs, role, log)
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
+def test_the_page_shows_what_the_example_asks(question: Question) -> None:
+    assert f"```sql\n{question.sql}```" in PAGE.read_text()
+
+
+def test_the_page_names_every_column() -> None:
+    page = PAGE.read_text()
+
+    for column in COLUMNS:
+        assert f"| `{column.name}` | {column.shape} |" in page
+
+
+@pytest.mark.trace
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or "")
+async def test_the_pages_figures_are_those_of_the_whole_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(
+        folder=tmp_path / "system",
+        workers={"reservations": 1},
+        ingress=False,
+        stripe=False,
+        own_servers=True,
+        quiet=True,
+        environment={"TOPIC_CREATE_TIME": "true"},
+    )
+    steps = read_trace(TRACE, rooms=1000)
+    monkeypatch.chdir(tmp_path)
+    async with System(plan) as system:
+        kafka = KafkaSettings(_env_file=None, kafka_url=system.kafka_url, topic_create_time=True)
+        database = DatabaseSettings(_env_file=None, database_url=SecretStr(system.database_url))
+        async with _course(kafka, database) as course:
+            await _decide_all(course, steps, Killer(system, kafka, course.ask, course.written), None)
+        summary = await export_all(system.kafka_url)
+        answers = check_against(database)
+
+    page = PAGE.read_text()
+    assert f" {EVENTS_OF_THE_TRACE:,} events (0 published twice, left out)" in summary
+    for question in QUESTIONS:
+        assert told(answers[question.name]) in page
+
+
+async def export_all(kafka_url: str) -> str:
+    command = (sys.executable, "-m", "topics", "export", "booking.events", "--out", "export")
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "KAFKA_URL": kafka_url, "PYTHONPATH": root}
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=PIPE)
+    _, summary = await process.communicate()
+    assert process.returncode == 0, summary
+    print(summary.decode())
+    return summary.decode()
