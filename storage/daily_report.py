@@ -1,12 +1,16 @@
 """The read model of what a hotel sold for each night: projections count its bookings, `storage.reports` reads it."""
 
 from collections.abc import Collection, Sequence
+from typing import Final
 from uuid import UUID
 
 from psycopg import AsyncConnection
 
 from storage.heard import Heard
-from topics.events import BookingCancelled, BookingConfirmed
+from topics.events import BookingCancelled, BookingConfirmed, Event
+
+#: The events that the report is made of.
+TAKES: Final[tuple[type[Event], ...]] = (BookingConfirmed, BookingCancelled)
 
 
 class BookingNotInLedger(Exception):

@@ -184,6 +184,8 @@ _APPLIED: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[
     BookingExpired: _given_back,
     BookingConfirmed: _confirmed,
 }
+#: The events that the nights are made of.
+TAKES: Final = tuple(_APPLIED)
 
 
 async def _stays(connection: AsyncConnection, told: Iterable[Told]) -> _Stays:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncConnection
 
 from storage.heard import Heard
-from topics.events import BookingEvent
+from topics.events import EVENTS, BookingEvent, Event
+
+#: The events that the timeline is made of.
+TAKES: Final[tuple[type[Event], ...]] = tuple(kind for kind in EVENTS if issubclass(kind, BookingEvent))
 
 
 class TimelineRow(NamedTuple):

@@ -7,11 +7,13 @@ own and in the end puts them in the place of those that serve, in one transactio
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
 import psycopg
 
+from storage.heard import Heard
 from storage.rebuilding.log import EventLog, NotWhole, open_log
 from storage.rebuilding.projections import PROJECTIONS, Projection
 from storage.rebuilding.shadow import Busy, Compared, Difference, NeverKept, Shadow, open_shadow, sweep
@@ -37,7 +39,7 @@ __all__ = [
 _FEW: Final = 1000
 #: How long guests who read the tables may be kept waiting at a time, and how often, before the swap is given up.
 _SWAP_PATIENCE_MS: Final = 1000
-_MOST_SWAPS: Final = 20
+_MOST_SWAPS: Final = 60
 _PAUSE_SECONDS: Final = 0.5
 
 
@@ -96,7 +98,7 @@ async def rebuild(
     """
     topic = kafka.topic(BOOKING_EVENTS)
     projection = PROJECTIONS[name]
-    async with open_shadow(database, projection, topic) as shadow, open_log(kafka, topic) as log:
+    async with open_shadow(database, projection, topic) as shadow, open_log(kafka, topic, projection.takes) as log:
         making = _Making(shadow, log, projection, progress)
         began = time.monotonic()
         await making.follow()
@@ -107,7 +109,7 @@ async def rebuild(
         held_seconds = await making.swap(who, tables) if swap else 0.0
     return Rebuilt(
         projection=name,
-        events=making.events,
+        events=log.events,
         seconds=seconds,
         tables=tables,
         swapped=swap,
@@ -119,7 +121,6 @@ class _Making:
     """One read model on its way from nothing to the place of the old one."""
 
     def __init__(self, shadow: Shadow, log: EventLog, projection: Projection, progress: Progress) -> None:
-        self.events = 0
         self._shadow = shadow
         self._log = log
         self._projection = projection
@@ -160,19 +161,29 @@ class _Making:
         await self._fold_until(sequences, together=True)
 
     async def _fold_until(self, sequences: dict[int, int], *, together: bool) -> None:
-        """Fold the events up to these sequences; `together` in the caller's transaction, else one by one of its own."""
+        """Fold the events up to these sequences; `together` in the caller's transaction, else in many."""
+        folding: asyncio.Task[None] | None = None
+        try:
+            async for heard in self._log.until(sequences):
+                # While the database works on these, the next are read.
+                if folding is not None:
+                    await folding
+                folding = asyncio.create_task(self._fold(heard, sequences, together=together))
+            if folding is not None:
+                await folding
+        finally:
+            if folding is not None and not folding.done():
+                folding.cancel()
+                await asyncio.wait([folding])
+
+    async def _fold(self, heard: list[Heard], sequences: dict[int, int], *, together: bool) -> None:
         connection = self._shadow.connection
-        async for heard in self._log.until(sequences):
-            if together:
-                await self._projection.fold(connection, heard)
-            else:
-                async with connection.transaction():
-                    await self._projection.fold(connection, heard)
-            self.events += len(heard)
-            self._progress(self.events, self.events + self._log.behind(sequences))
+        async with nullcontext() if together else connection.transaction():
+            await self._projection.fold(connection, heard)
+        self._progress(self._log.events, self._log.events + self._log.behind(sequences))
 
     async def _record(self, who: str, tables: tuple[Compared, ...]) -> None:
-        details = {"events": self.events, "different": {table.table: table.different for table in tables}}
+        details = {"events": self._log.events, "different": {table.table: table.different for table in tables}}
         await operators.record(
             self._shadow.connection, who=who, action="rebuild", target=self._projection.name, details=details
         )

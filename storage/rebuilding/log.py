@@ -9,7 +9,14 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from storage.heard import Heard
-from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value, header
+from topics.envelope import (
+    EVERY_VERSION,
+    Undecodable,
+    UnknownType,
+    UnknownVersion,
+    decode_envelope,
+    decode_value,
+)
 from topics.events import Event
 from topics.settings import KafkaSettings
 from topics.starting import started
@@ -28,9 +35,11 @@ class NotWhole(Exception):
 class EventLog:
     """Reads each event once, in the order of its partition, and remembers where it stands."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str) -> None:
-        """Begin at the beginning of the topic, by its name on the broker."""
+    def __init__(self, consumer: AIOKafkaConsumer, topic: str, takes: frozenset[str]) -> None:
+        """Begin at the beginning of the topic, by its name on the broker; `takes` names the events that are wanted."""
+        self.events = 0
         self._consumer = consumer
+        self._takes = takes
         self._topic = topic
         self._waiting: dict[int, deque[Any]] = {}
         self._at: dict[int, int] = {}
@@ -40,7 +49,7 @@ class EventLog:
         return sum(max(0, wanted - self._at.get(partition, 0)) for partition, wanted in sequences.items())
 
     async def until(self, sequences: Mapping[int, int]) -> AsyncIterator[list[Heard]]:
-        """Yield the events that are still missing up to these sequences, by partition, many at once.
+        """Yield the wanted events among those that are still missing up to these sequences, by partition; many at once.
 
         Raises:
             NotWhole: an event is not there.
@@ -49,8 +58,9 @@ class EventLog:
         clock = asyncio.get_running_loop().time
         found_at = clock()
         while missing := [number for number, wanted in sequences.items() if self._at.get(number, 0) < wanted]:
+            before = self.events
             heard = [one for number in missing for one in self._take(number, sequences[number])]
-            if heard:
+            if self.events > before:
                 found_at = clock()
                 yield heard
             else:
@@ -74,7 +84,8 @@ class EventLog:
         heard = []
         waiting = self._waiting.get(number)
         while waiting:
-            sequence = _sequence(waiting[0])
+            headers = dict(waiting[0].headers)
+            sequence = _sequence(waiting[0], headers)
             # The log of a topic that was made anew goes on where the one before ended.
             at = self._at.setdefault(number, sequence - 1)
             if at >= wanted:
@@ -83,7 +94,9 @@ class EventLog:
             # An event from behind a gap comes again when the gap is closed, as what was published twice does.
             if sequence == at + 1:
                 self._at[number] = sequence
-                heard.append(_heard(record, sequence))
+                self.events += 1
+                if _kind(record, headers) in self._takes:
+                    heard.append(_heard(record, sequence))
         return heard
 
     def _short(self, number: int, wanted: int) -> str:
@@ -94,8 +107,8 @@ class EventLog:
 
 
 @asynccontextmanager
-async def open_log(kafka: KafkaSettings, topic: str) -> AsyncIterator[EventLog]:
-    """Open the whole log; `topic` is its name on the broker.
+async def open_log(kafka: KafkaSettings, topic: str, takes: frozenset[str]) -> AsyncIterator[EventLog]:
+    """Open the whole log; `topic` is its name on the broker, `takes` the names of the events that are wanted.
 
     Raises:
         NotWhole: it has lost its beginning.
@@ -117,7 +130,7 @@ async def open_log(kafka: KafkaSettings, topic: str) -> AsyncIterator[EventLog]:
             if offset > 0:
                 raise NotWhole(f"{topic}[{partition.partition}] begins at offset {offset}: its beginning is gone")
             consumer.seek(partition, offset)
-        yield EventLog(consumer, topic)
+        yield EventLog(consumer, topic, takes)
     finally:
         await consumer.stop()
 
@@ -131,11 +144,18 @@ async def _numbers(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
     return set(consumer.partitions_for_topic(topic) or ())
 
 
-def _sequence(record: Any) -> int:
-    sequence = header(record.headers, "ce_sequence") or b""
+def _sequence(record: Any, headers: Mapping[str, bytes]) -> int:
+    sequence = headers.get("ce_sequence") or b""
     if not sequence.isdigit():
         raise NotWhole(f"{_where(record)}: an event without a sequence")
     return int(sequence)
+
+
+def _kind(record: Any, headers: Mapping[str, bytes]) -> str:
+    kind = (headers.get("ce_type") or b"").decode(errors="replace")
+    if kind not in EVERY_VERSION:
+        raise NotWhole(f"{_where(record)}: nobody knows an event {kind!r}")
+    return kind
 
 
 def _heard(record: Any, sequence: int) -> Heard:

@@ -9,16 +9,21 @@ from sqlalchemy import Table as SqlTable
 
 from storage import daily_report, models, room_nights, timeline
 from storage.heard import Heard
+from topics.envelope import wire_names
 
 Fold: TypeAlias = Callable[[AsyncConnection, Sequence[Heard]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Projection:
-    """`name` is its consumer's in `log_cursor`; `fold` writes into the tables that the search path finds first."""
+    """`name` is its consumer's in `log_cursor`; `fold` writes into the tables that the search path finds first.
+
+    `takes`: what events of these names make of the rows is all that there is in them.
+    """
 
     name: str
     tables: tuple[SqlTable, ...]
+    takes: frozenset[str]
     fold: Fold
 
     @property
@@ -38,10 +43,18 @@ def _tables(*of: type[models.Table]) -> tuple[SqlTable, ...]:
 PROJECTIONS: Final[Mapping[str, Projection]] = {
     each.name: each
     for each in (
-        Projection("booking_timeline", _tables(models.BookingTimeline), timeline.fold),
+        Projection("booking_timeline", _tables(models.BookingTimeline), wire_names(timeline.TAKES), timeline.fold),
         Projection(
-            "room_nights", _tables(models.RoomNight, models.RoomNightChange, models.HotelMinPrice), room_nights.fold
+            "room_nights",
+            _tables(models.RoomNight, models.RoomNightChange, models.HotelMinPrice),
+            wire_names(room_nights.TAKES),
+            room_nights.fold,
         ),
-        Projection("daily_report", _tables(models.ReportedStay, models.DailyReport), daily_report.fold),
+        Projection(
+            "daily_report",
+            _tables(models.ReportedStay, models.DailyReport),
+            wire_names(daily_report.TAKES),
+            daily_report.fold,
+        ),
     )
 }
