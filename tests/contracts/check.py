@@ -2,9 +2,13 @@
 
 Each file is one message as it was written once: `{"headers": ..., "key": ..., "value": ...}`. A file is never edited. A
 message that changes beyond a new field with a default gets a new version, a new file, and the old one stays readable.
+
+`published.json` has every version's schema as it was last published. `python -m tests.contracts.check` adds what is new
+to it, and refuses, with reasons, where something that was published would become another.
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +16,13 @@ from typing import Any
 import msgspec
 
 from topics.message import Message
+from topics.schemas import schemas
 
 HERE = Path(__file__).parent
 WORDS = HERE / "words.json"
+PUBLISHED = HERE / "published.json"
+
+Schema = Mapping[str, Any]
 
 
 def frozen() -> dict[str, dict[str, Any]]:
@@ -39,3 +47,93 @@ def differences(kind: type[Message], contract: Mapping[str, Any]) -> Iterator[st
 def _as_written(value: object) -> str:
     # As text, because 5, 5.0 and True are equal in Python and not on the wire.
     return json.dumps(msgspec.to_builtins(value), sort_keys=True)
+
+
+def published() -> dict[str, Schema]:
+    """Return the schema of every version of every message, as it was last published, by wire name."""
+    found: dict[str, Schema] = json.loads(PUBLISHED.read_text())
+    return found
+
+
+def present() -> dict[str, Schema]:
+    """Return the schemas as they would be published now: as JSON has them."""
+    found: dict[str, Schema] = json.loads(json.dumps(schemas()))
+    return found
+
+
+def breaks(before: Schema, after: Schema | None) -> Iterator[str]:
+    """Yield, in words, what a change of a published schema breaks; nothing if every reader of it goes on."""
+    if after is None:
+        yield "the message is gone, and stands on the log for ever"
+        return
+    if before["description"] != after["description"]:
+        yield f"it meant: {before['description']!r}, and is said to mean: {after['description']!r}"
+    yield from _breaks("", _whole(before, before), _whole(after, after))
+
+
+def _breaks(where: str, before: Schema, after: Schema) -> Iterator[str]:
+    if before.keys() >= {"properties"} <= after.keys():
+        yield from _broken_fields(where, before, after)
+    elif before.keys() >= {"enum"} <= after.keys():
+        for word in before["enum"]:
+            if word not in after["enum"]:
+                yield f"the word {word!r} of {where} is gone"
+    elif before.keys() >= {"items"} <= after.keys():
+        yield from _breaks(f"{where}[]", before["items"], after["items"])
+    elif before.keys() >= {"anyOf"} <= after.keys() and len(before["anyOf"]) == len(after["anyOf"]):
+        for one, other in zip(before["anyOf"], after["anyOf"], strict=True):
+            yield from _breaks(where, one, other)
+    elif (was := _bare(before)) != (now := _bare(after)):
+        yield f"the field {where} was {json.dumps(was)} and is {json.dumps(now)}"
+
+
+def _broken_fields(where: str, before: Schema, after: Schema) -> Iterator[str]:
+    for name, field in before["properties"].items():
+        path = f"{where}.{name}".lstrip(".")
+        if name not in after["properties"]:
+            yield f"the field {path} is gone"
+            continue
+        now = after["properties"][name]
+        yield from _breaks(path, field, now)
+        match name in before.get("required", ()), name in after.get("required", ()):
+            case True, False:
+                yield f"the field {path} was always there, and may now be left out"
+            case False, True:
+                yield f"the field {path} is required, and older records do not have it"
+            case False, False if field["default"] != now["default"]:
+                yield f"the field {path}, left out, meant {field['default']!r} and would mean {now['default']!r}"
+    for name in after.get("required", ()):
+        if name not in before["properties"]:
+            yield f"the new field {f'{where}.{name}'.lstrip('.')} is required, and older records do not have it"
+
+
+def _whole(part: Any, schema: Schema) -> Any:
+    """Return a part of a schema with what it refers to in its place."""
+    if isinstance(part, list):
+        return [_whole(each, schema) for each in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        meant = schema["$defs"][part["$ref"].rpartition("/")[2]]
+        return _whole({**meant, **{name: value for name, value in part.items() if name != "$ref"}}, schema)
+    return {name: _whole(value, schema) for name, value in part.items()}
+
+
+def _bare(field: Schema) -> Schema:
+    return {name: value for name, value in field.items() if name not in {"title", "description", "default"}}
+
+
+def main() -> int:
+    """Take up in published.json what is new, unless something is broken."""
+    now = present()
+    known = published() if PUBLISHED.exists() else {}
+    broken = [f"{wire}: {reason}" for wire, schema in known.items() for reason in breaks(schema, now.get(wire))]
+    for sentence in broken:
+        sys.stderr.write(f"{sentence}. Make it a new version, and keep this one.\n")
+    if not broken:
+        PUBLISHED.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,7 +10,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from tests.contracts.check import WORDS, differences, frozen
+from tests.contracts.check import WORDS, breaks, differences, frozen, present, published
 from topics import values
 from topics.catalogue import CATALOGUE
 from topics.commands import ChangeInventory
@@ -190,6 +190,140 @@ def test_a_breaking_change_is_noticed(kind: type[Message], told: str) -> None:
     found = list(differences(kind, CONTRACT))
 
     assert any(told in difference for difference in found), found
+
+
+# What was published stays what it is, also where the frozen file would not notice: for readers who are not ours.
+
+
+@pytest.mark.parametrize("wire", sorted(published()))
+def test_what_was_published_is_not_broken(wire: str) -> None:
+    assert list(breaks(published()[wire], present().get(wire))) == []
+
+
+def test_everything_that_is_published_is_recorded() -> None:
+    assert published() == present(), "take up what is new: python -m tests.contracts.check"
+
+
+class Reason(StrEnum):
+    """Why."""
+
+    NEWER = "newer"
+    OLDER = "older"
+
+
+class Cause(StrEnum):
+    """What for."""
+
+    NEWER = "newer"
+    OLDER = "older"
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A part."""
+
+    night: date
+
+
+def schema_with(*fields: tuple[str, Any] | tuple[str, Any, Any], meaning: str = "It happened.") -> dict[str, Any]:
+    """Return the schema of a message with these fields."""
+    names = {"__doc__": meaning, "wire": "something.happened.v1"}
+    kind = msgspec.defstruct("Happened", fields, bases=(Message,), namespace=names, frozen=True, kw_only=True)
+    assert issubclass(kind, Message)
+    return schema_of(kind)
+
+
+def with_words(name: str, *words: str) -> Any:
+    """Return an enum of this name, with these words."""
+    return StrEnum(name, {word.upper(): word for word in words})
+
+
+ANOTHER_PART: Any = msgspec.defstruct("Part", [("night", int)], kw_only=True)
+FIELDS = {
+    "room_id": ("room_id", int),
+    "late": ("late", bool, False),
+    "reason": ("reason", Reason),
+    "why": ("why", Cause | None, None),
+    "parts": ("parts", tuple[Part, ...]),
+}
+
+
+def happened(meaning: str = "It happened.", **changes: Any) -> dict[str, Any]:
+    """Return the schema of the message with some of its fields changed, gone (None) or new."""
+    fields = {name: field for name, field in (FIELDS | changes).items() if field is not None}
+    return schema_with(*fields.values(), meaning=meaning)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(happened(), id="unchanged"),
+        pytest.param(happened(note=("note", str | None, None)), id="a new field with a default"),
+        pytest.param(happened(reason=("reason", with_words("Reason", "newer", "older", "other"))), id="a new word"),
+    ],
+)
+def test_a_change_that_readers_do_not_notice_passes(after: dict[str, Any]) -> None:
+    assert list(breaks(happened(), after)) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        pytest.param(None, "the message is gone, and stands on the log for ever", id="message"),
+        pytest.param(happened(late=None), "the field late is gone", id="removed"),
+        pytest.param(
+            happened(room_id=("room_id", float)),
+            'the field room_id was {"type": "integer"} and is {"type": "number"}',
+            id="retyped",
+        ),
+        pytest.param(
+            happened(room_id=("room_id", int | None)),
+            'the field room_id was {"type": "integer"} and is {"anyOf": [{"type": "integer"}, {"type": "null"}]}',
+            id="may be null",
+        ),
+        pytest.param(
+            happened("It did not happen."),
+            "it meant: 'It happened.', and is said to mean: 'It did not happen.'",
+            id="meaning",
+        ),
+        pytest.param(
+            happened(late=("late", bool, True)),
+            "the field late, left out, meant False and would mean True",
+            id="meaning when left out",
+        ),
+        pytest.param(
+            happened(note=("note", str)),
+            "the new field note is required, and older records do not have it",
+            id="required",
+        ),
+        pytest.param(
+            happened(late=("late", bool)),
+            "the field late is required, and older records do not have it",
+            id="required now",
+        ),
+        pytest.param(
+            happened(room_id=("room_id", int, 0)),
+            "the field room_id was always there, and may now be left out",
+            id="optional now",
+        ),
+        pytest.param(
+            happened(reason=("reason", with_words("Reason", "newer", "elder"))),
+            "the word 'older' of reason is gone",
+            id="changed word",
+        ),
+        pytest.param(
+            happened(why=("why", with_words("Cause", "newer") | None, None)),
+            "the word 'older' of why is gone",
+            id="removed word",
+        ),
+        pytest.param(
+            happened(parts=("parts", tuple[ANOTHER_PART, ...])),
+            'the field parts[].night was {"type": "string", "format": "date"} and is {"type": "integer"}',
+            id="inside",
+        ),
+    ],
+)
+def test_a_change_of_what_was_published_is_refused_with_the_reason(after: dict[str, Any] | None, told: str) -> None:
+    assert list(breaks(happened(), after)) == [told]
 
 
 # What a reader does with what it cannot read.
