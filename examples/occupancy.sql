@@ -2,7 +2,7 @@
 with event as (
     from read_parquet('export/*.parquet', union_by_name = true)
 ), told as (
-    select room_id, sequence, total_count, {first_night, end_night} as nights
+    select room_id, sequence, total_count, {'first_night': first_night, 'end_night': end_night} as nights
     from event where type = 'inventory.opened'
     union all
     select room_id, sequence, total_count, unnest(ranges)

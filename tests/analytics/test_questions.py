@@ -21,7 +21,7 @@ from tests.sandbox.test_replay import first_rows
 from tests.support.log import carry_out_all, open_log, open_runs
 from tests.trace.test_trace import TRACE
 from topics.catalogue import BOOKING_COMMANDS
-from topics.commands import ChangeInventory
+from topics.commands import ChangeInventory, OpenInventory
 from topics.exporting.columns import COLUMNS
 from topics.settings import KafkaSettings
 from workers.reservations import build
@@ -49,7 +49,7 @@ async def book(settings: KafkaSettings, database: DatabaseSettings, trace: Path)
     """Have a worker decide the trace; then a manager takes rooms off sale, where no more are sold than that."""
     steps = read_trace(trace, rooms=20)
     last = steps[-1]
-    nights = [step.command for step in steps if hasattr(step.command, "first_night")]
+    nights = [step.command for step in steps if isinstance(step.command, OpenInventory)]
     fewer = ChangeInventory(
         room_id=nights[0].room_id,
         first_night=nights[0].first_night,
@@ -111,5 +111,4 @@ async def export_all(kafka_url: str) -> str:
     process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=PIPE)
     _, summary = await process.communicate()
     assert process.returncode == 0, summary
-    print(summary.decode())
     return summary.decode()

@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from topics.catalogue import BOOKING_EVENTS
 from topics.console import COULD_NOT, Json, err, fail, kafka_settings, moment, print_json, run
 from topics.exporting.columns import Unexportable
-from topics.exporting.days import EventDays, open_days
+from topics.exporting.days import EventDays, Run, open_days
 from topics.exporting.files import Format, InUse, Unavailable, check_available, day_file, folder_of_ours
 from topics.settings import KafkaSettings
 
@@ -33,7 +33,6 @@ class Exported:
     day: str
     partial: bool
     events: int
-    doubles: int
     bytes: int
 
 
@@ -58,9 +57,9 @@ def export(
 ) -> None:
     """Write the events as files of typed columns, one for each day (UTC) of the log; docs/analytics.md has the schema.
 
-    A day that has its file is left alone, so the same call goes on where the last one ended or was cut off. Each event
-    is there once, in the order of partition and offset; the same log gives the same bytes. Exit status 1: events are
-    missing on the log, or another export is at work; 2: it could not be done.
+    A day that has its file is left alone, so the same call goes on where the last one ended or was cut off; a day
+    without events has none. Each event is there once, in the order of partition and offset; the same log gives the same
+    bytes. Exit status 1: events are missing on the log, or another export is at work; 2: it could not be done.
     """
     if topic != BOOKING_EVENTS.name:
         raise typer.BadParameter(f"{topic} cannot be exported, only {BOOKING_EVENTS.name}: it alone is the record")
@@ -86,6 +85,7 @@ class _Export:
     ) -> None:
         self.settings = settings
         self.there = 0
+        self.doubles = 0
         self.files: list[Exported] = []
         self.missing: dict[int, int] = {}
         self._name = settings.topic(BOOKING_EVENTS)
@@ -137,30 +137,34 @@ class _Export:
         records = await days.begin(span[0], span[-1])
         with _bar(records) as advance:
             for day in span:
-                exported = await self._write_day(days, day, advance)
-                self.files.append(exported)
-                if tell is not None:
-                    tell(exported)
+                exported = await self._write_day(day, days.day(day), advance)
+                if exported is not None:
+                    self.files.append(exported)
+                    if tell is not None:
+                        tell(exported)
         for partition, count in days.missing().items():
             self.missing[partition] = self.missing.get(partition, 0) + count
 
-    async def _write_day(self, days: EventDays, day: date, advance: Callable[[int], None]) -> Exported:
+    async def _write_day(self, day: date, runs: AsyncIterator[Run], advance: Callable[[int], None]) -> Exported | None:
+        """Write one day's file; None: nothing happened that day, and there is none."""
         partial = day > self._last
         path = self._path(day, partial=partial)
-        events = doubles = 0
-        with day_file(path, self._format) as file:
-            async for run in days.day(day):
-                file.write(run.new)
+        events = 0
+        with ExitStack() as stack:
+            file = None
+            async for run in runs:
+                if run.new:
+                    file = file or stack.enter_context(day_file(path, self._format))
+                    file.write(run.new)
                 events += len(run.new)
-                doubles += run.doubles
+                self.doubles += run.doubles
                 advance(len(run.new) + run.doubles)
-            if not partial:
+            if file is not None and not partial:
                 # Before the whole file is there: who reads all files never finds an event in two.
                 self._path(day, partial=True).unlink(missing_ok=True)
-        size = path.stat().st_size
-        return Exported(
-            file=str(path), day=day.isoformat(), partial=partial, events=events, doubles=doubles, bytes=size
-        )
+        if file is None:
+            return None
+        return Exported(file=str(path), day=day.isoformat(), partial=partial, events=events, bytes=path.stat().st_size)
 
     def _path(self, day: date, *, partial: bool = False) -> Path:
         return self._folder / f"{self._name}-{day.isoformat()}{'.partial' if partial else ''}.{self._format}"
@@ -181,11 +185,11 @@ def _carry_out(work: _Export, tell: Callable[[Exported], None] | None) -> None:
 
 def _sum_up(work: _Export, seconds: float) -> None:
     events = sum(each.events for each in work.files)
-    doubles = sum(each.doubles for each in work.files)
     megabytes = sum(each.bytes for each in work.files) / 1e6
     err.print(
-        f"{len(work.files)} files written, {work.there} were there: {events:,} events ({doubles:,} published twice, "
-        f"left out) in {megabytes:.1f} MB, {seconds:.1f} s, {events / seconds:,.0f} events/s."
+        f"{len(work.files)} files written, {work.there} were there: {events:,} events "
+        f"({work.doubles:,} published twice, left out) "
+        f"in {megabytes:.1f} MB, {seconds:.1f} s, {events / seconds:,.0f} events/s."
     )
     for partition, count in sorted(work.missing.items()):
         err.print(f"[red]Partition {partition}: {count} sequences are missing.[/]")

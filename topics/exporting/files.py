@@ -113,13 +113,15 @@ class _Parquet:
             del self._rows[:_ROW_GROUP]
 
     def close(self) -> None:
-        # Always once, so that a day without events is a table without rows.
-        self._write(self._rows)
+        if self._rows:
+            self._write(self._rows)
         self._file.close()
 
     def _write(self, rows: list[list[Any]]) -> None:
-        values = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
-        columns = [self._arrow.array(column, field.type) for column, field in zip(values, self._schema, strict=True)]
+        columns = [
+            self._arrow.array(values, field.type)
+            for values, field in zip(zip(*rows, strict=True), self._schema, strict=True)
+        ]
         self._file.write_table(self._arrow.Table.from_arrays(columns, schema=self._schema))
 
 
