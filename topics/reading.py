@@ -22,6 +22,7 @@ from topics.starting import started
 Record: TypeAlias = ConsumerRecord
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _FETCH_MS: Final = 500
+_FIRST_RECORDS_SECONDS: Final = 30
 
 
 class NoSuchTopic(Exception):
@@ -81,8 +82,13 @@ async def read(
 
 
 @asynccontextmanager
-async def open_reader(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+async def open_reader(
+    settings: KafkaSettings, fetch_bytes: int = admin.MAX_MESSAGE_BYTES, fetch_wait_ms: int = 500
+) -> AsyncIterator[AIOKafkaConsumer]:
     """Open a consumer that belongs to no group and so disturbs nobody.
+
+    It asks for so much of a partition at once. Where nothing new is, the broker answers after so long: who goes to
+    and fro in the log is held up by that.
 
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
@@ -92,7 +98,8 @@ async def open_reader(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer
         client_id="innkeeper-reader",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        max_partition_fetch_bytes=admin.MAX_MESSAGE_BYTES,
+        max_partition_fetch_bytes=fetch_bytes,
+        fetch_max_wait_ms=fetch_wait_ms,
     )
     try:
         await started(consumer.start())
@@ -127,12 +134,44 @@ async def _begin(
 
 async def end_offsets(settings: KafkaSettings, names: list[str]) -> dict[TopicPartition, tuple[int, int]]:
     """Return for each partition of the topics its first offset and the one that the next record will get."""
+    counts = await admin.partition_counts(settings, names)
     async with open_reader(settings) as consumer:
-        partitions = [each for name in names for each in await partitions_of(settings, name)]
-        if not partitions:
-            return {}
-        starts, ends = await asyncio.gather(consumer.beginning_offsets(partitions), consumer.end_offsets(partitions))
+        return await bounds(consumer, counts)
+
+
+async def bounds(consumer: AIOKafkaConsumer, counts: Mapping[str, int]) -> dict[TopicPartition, tuple[int, int]]:
+    """As `end_offsets`, with a reader that is open; `counts` are the partitions of each topic."""
+    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+    if not partitions:
+        return {}
+    starts, ends = await asyncio.gather(consumer.beginning_offsets(partitions), consumer.end_offsets(partitions))
     return {each: (starts[each], ends[each]) for each in partitions}
+
+
+async def first_records(
+    consumer: AIOKafkaConsumer, wanted: Iterable[tuple[TopicPartition, int]]
+) -> dict[tuple[TopicPartition, int], Record]:
+    """Return for each place the first record that stands there or after it. It must not be the end of the log.
+
+    Raises:
+        TimeoutError: the broker does not give them.
+    """
+    found: dict[tuple[TopicPartition, int], Record] = {}
+    left = sorted(set(wanted))
+    async with asyncio.timeout(_FIRST_RECORDS_SECONDS):
+        while left:
+            # A reader stands at one place of a partition at a time.
+            now = dict(left)
+            left = [(partition, offset) for partition, offset in left if now[partition] != offset]
+            consumer.assign(list(now))
+            for partition, offset in now.items():
+                consumer.seek(partition, offset)
+            while now:
+                for partition, records in (await consumer.getmany(timeout_ms=_FETCH_MS)).items():
+                    if partition in now:
+                        found[partition, now.pop(partition)] = records[0]
+                        consumer.pause(partition)
+    return found
 
 
 def cloud_event(record: Record) -> dict[str, Any]:

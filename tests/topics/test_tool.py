@@ -12,19 +12,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
-from storage.settings import DatabaseSettings
 from topics import admin, pages
 from topics.__main__ import app
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS
 from topics.commands import AddGuests, Command, ExpireHold, ReserveStay
 from topics.envelope import Outgoing, command_record
-from topics.lag import DatabaseAddress
 from topics.producer import open_producer
 from topics.settings import KafkaSettings
 
@@ -312,90 +309,6 @@ class TestTail:
 
         assert result.exit_code == 1
         assert "nobody.booking.events does not exist" in result.stderr
-
-
-class TestLag:
-    """How far consumers are behind."""
-
-    def cursor(self, database: DatabaseSettings, settings: KafkaSettings, broker_id: str, applied: int) -> None:
-        name = settings.topic(BOOKING_COMMANDS)
-        with psycopg.connect(database.conninfo()) as connection:
-            found = connection.execute(
-                "insert into topic_incarnation (topic, broker_id) values (%s, %s) returning id", (name, broker_id)
-            ).fetchone()
-            assert found is not None
-            connection.execute(
-                "insert into log_cursor (consumer, topic, partition, incarnation, applied) "
-                "select 'reservations', %s, partition, %s, %s from generate_series(0, 3) partition",
-                (name, found[0], applied),
-            )
-
-    def broker_id(self, settings: KafkaSettings) -> str:
-        name = settings.topic(BOOKING_COMMANDS)
-        return asyncio.run(admin.topic_ids(settings, [name]))[name]
-
-    def five_commands_for_each_partition(self, settings: KafkaSettings) -> None:
-        [record] = commands(settings, reserve())
-        write(settings, [record._replace(partition=partition) for partition in range(4) for _ in range(5)])
-
-    def test_it_is_the_cursor_against_the_end_of_the_log(
-        self, tool: Tool, database: DatabaseSettings, kafka_settings: KafkaSettings
-    ) -> None:
-        self.five_commands_for_each_partition(kafka_settings)
-        self.cursor(database, kafka_settings, self.broker_id(kafka_settings), applied=2)
-
-        rows = lines(tool("lag", "--json"))
-
-        assert [(row["consumer"], row["partition"], row["applied"], row["end"], row["lag"]) for row in rows] == [
-            ("reservations", partition, 2, 5, 2) for partition in range(4)
-        ]
-        assert "reservations" in tool("lag").stdout
-
-    def test_the_cursor_of_an_earlier_topic_of_that_name_does_not_count(
-        self, tool: Tool, database: DatabaseSettings, kafka_settings: KafkaSettings
-    ) -> None:
-        self.five_commands_for_each_partition(kafka_settings)
-        self.cursor(database, kafka_settings, "another life", applied=1000)
-
-        assert [(row["applied"], row["lag"]) for row in lines(tool("lag", "--json"))] == [(-1, 5)] * 4
-
-    def test_the_newest_incarnation_counts(
-        self, tool: Tool, database: DatabaseSettings, kafka_settings: KafkaSettings
-    ) -> None:
-        self.five_commands_for_each_partition(kafka_settings)
-        self.cursor(database, kafka_settings, "another life", applied=1000)
-        self.cursor(database, kafka_settings, self.broker_id(kafka_settings), applied=4)
-
-        assert [(row["applied"], row["lag"]) for row in lines(tool("lag", "--json"))] == [(4, 0)] * 4
-
-    def test_a_limit_makes_it_an_alarm(
-        self, tool: Tool, database: DatabaseSettings, kafka_settings: KafkaSettings
-    ) -> None:
-        self.five_commands_for_each_partition(kafka_settings)
-        self.cursor(database, kafka_settings, self.broker_id(kafka_settings), applied=2)
-
-        assert tool("lag", "--limit", "2").exit_code == 0
-        assert tool("lag", "--limit", "1").exit_code == 1
-
-    def test_before_any_consumer_there_is_nothing_to_tell(self, tool: Tool) -> None:
-        result = tool("lag")
-
-        assert result.exit_code == 0
-        assert "No consumer has taken a partition yet" in result.stderr
-
-    def test_a_database_that_is_away_is_told_in_one_sentence(self, tool: Tool) -> None:
-        result = tool("lag", DATABASE_URL=f"postgresql://innkeeper:secret@127.0.0.1:{free_port()}/innkeeper")
-
-        assert result.exit_code == 2
-        assert "The database cannot be used (DATABASE_URL)" in result.stderr
-        assert "secret" not in result.stderr
-        assert "Traceback" not in result.stderr
-
-    def test_it_looks_where_everybody_else_does(self) -> None:
-        ours, theirs = (
-            kind.model_fields["database_url"].default.get_secret_value() for kind in (DatabaseAddress, DatabaseSettings)
-        )
-        assert ours == theirs
 
 
 class TestSchema:

@@ -1,0 +1,25 @@
+"""The consumers of this house: the names of their cursors, whose processes they are part of, and what they read."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Party, Topic
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Consumer:
+    """A name in `log_cursor`; the processes of `role` are one consumer group."""
+
+    name: str
+    role: Party
+    topics: tuple[Topic, ...]
+
+
+#: A test holds this to the workers themselves, which the language of the log must not import.
+CONSUMERS: Final = (
+    Consumer(name="reservations", role=Party.RESERVATIONS, topics=(BOOKING_COMMANDS,)),
+    Consumer(name="payments", role=Party.PAYMENTS, topics=(BOOKING_EVENTS, STRIPE_WEBHOOKS)),
+    Consumer(name="booking_timeline", role=Party.PROJECTIONS, topics=(BOOKING_EVENTS,)),
+    Consumer(name="room_nights", role=Party.PROJECTIONS, topics=(BOOKING_EVENTS,)),
+    Consumer(name="daily_report", role=Party.PROJECTIONS, topics=(BOOKING_EVENTS,)),
+)
