@@ -15,8 +15,9 @@ from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, Topic
 from topics.envelope import Outgoing
 from topics.settings import KafkaSettings
+from topics.telemetry import logs
 from workers import agent
-from workers.__main__ import _collect_garbage_seldom, _configure_logging
+from workers.__main__ import _collect_garbage_seldom
 from workers.role import Role, Run
 
 
@@ -56,7 +57,7 @@ class _NoWork:
 
 def main() -> None:
     """Run until told to stop."""
-    _configure_logging()
+    logs.configure("console", "empty", "empty")
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     # The agent is the one that is measured; what it hands its records to is all that differs.
     setattr(agent, "Runs", _NoWork)  # noqa: B010 - the types forbid it, rightly: nobody else may

@@ -19,8 +19,10 @@ from ingress.connections import Runner
 from ingress.grants import GrantedRole, NoSuchAccount, grant
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
+from topics import telemetry
 from topics.operators import By, who
 from topics.settings import KafkaSettings, refused_in_words
+from topics.telemetry.settings import TelemetrySettings
 
 log = logging.getLogger("ingress")
 
@@ -43,10 +45,11 @@ def main(
     """
     if context.invoked_subcommand is not None:
         return
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s")
+    settings, kafka, database = _settings()
+    with refused_in_words():
+        telemetry.start(TelemetrySettings(), "ingress", name)
     # The client's own complaints about a broker that is away say nothing that ours do not.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    settings, kafka, database = _settings()
     raise typer.Exit(uvloop.run(_serve(settings, kafka, database, host, port)))
 
 

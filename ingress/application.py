@@ -23,6 +23,7 @@ from ingress.health import Health
 from ingress.hotels import Hotels, Rooms
 from ingress.limits import Limits
 from ingress.login_delays import LoginDelays
+from ingress.measuring import measure_parts
 from ingress.nights import Nights
 from ingress.operations import mounted, operations_of
 from ingress.ops import Ops
@@ -110,6 +111,7 @@ def create_app(
         app[PASSWORDS].close()
         await app[DATABASE].close()
 
+    measure_parts(app[BROKER], app[WAITERS], app[FRESHNESS], app[DATABASE])
     app.cleanup_ctx.append(lifetimes)
     app.on_shutdown.append(_let_nobody_wait)
     return app

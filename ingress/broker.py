@@ -21,6 +21,7 @@ from topics.envelope import Outgoing
 from topics.failpoints import failpoint
 from topics.producer import Producer, open_producer
 from topics.settings import KafkaSettings
+from topics.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _START_SECONDS: Final = 15.0
 _MOST_KEYS: Final = 100_000
+ACKNOWLEDGED: Final = metrics.ACKNOWLEDGED_SECONDS.of()
 
 
 class WrongTopics(Exception):
@@ -86,7 +88,7 @@ class Broker:
                 self._broken.set()
             raise unanswered("the broker", retry_after_seconds=2) from error
         finally:
-            del self._unacknowledged[number]
+            ACKNOWLEDGED.observe(time.monotonic() - self._unacknowledged.pop(number))
         failpoint("ingress.after_ack")
 
     def _placed(self, record: Outgoing) -> Outgoing:

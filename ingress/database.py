@@ -2,11 +2,13 @@
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
+from sqlalchemy import QueuePool
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from ingress.measuring import measure_statements
 from ingress.replicas import LeftOut, Replicas, Work
 from storage.settings import DatabaseSettings, sqlalchemy_url
 
@@ -51,6 +53,12 @@ class Database:
         """How many replicas are in use, in words; None when there are none."""
         return self._replicas.in_words
 
+    @property
+    def used(self) -> tuple[int, int]:
+        """How many connections to the primary are lent, and how many may be."""
+        pool = cast("QueuePool", self._engine.pool)
+        return pool.checkedout(), pool.size()
+
     async def run(self) -> None:
         """Look after the replicas for as long as the process lives."""
         await self._replicas.run()
@@ -62,7 +70,7 @@ class Database:
 
 
 def _engine(address: str, pool_size: int) -> AsyncEngine:
-    return create_async_engine(
+    engine = create_async_engine(
         sqlalchemy_url(address),
         pool_size=pool_size,
         max_overflow=0,
@@ -76,6 +84,8 @@ def _engine(address: str, pool_size: int) -> AsyncEngine:
             "async_creator_fn": _connect,
         },
     )
+    measure_statements(engine.sync_engine)
+    return engine
 
 
 async def _connect(*arguments: Any, **named: Any) -> psycopg.AsyncConnection[Any]:

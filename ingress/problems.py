@@ -5,6 +5,7 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Final
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingress.answers import Answer, answer
+from ingress.measuring import count_answer
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ def unanswered(what: str, *, retry_after_seconds: int = 1) -> Problem:
 @web.middleware
 async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give every answer its request id, and every failure its form."""
+    began = perf_counter()
     request_id = request.headers.get(REQUEST_ID)
     if request_id is None or not _ACCEPTABLE_REQUEST_ID.fullmatch(request_id):
         request_id = f"{_process}-{next(_count):x}"
@@ -82,6 +85,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except Exception as error:  # noqa: BLE001 - it is logged and told as our fault
         response = _our_fault(error, request, request_id)
     response.headers[REQUEST_ID] = request_id
+    count_answer(request.match_info, response.status, perf_counter() - began)
     return response
 
 

@@ -71,6 +71,10 @@ class Waiters:
             if not self._by_id:
                 self._someone.clear()
 
+    def __len__(self) -> int:
+        """Return how many requests wait."""
+        return sum(len(waiters) for waiters in tuple(self._by_id.values()))
+
     async def following(self, within_seconds: float) -> None:
         """Return when events from now on will be seen, or when that takes too long."""
         if not self._following.is_set():

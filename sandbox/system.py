@@ -279,6 +279,7 @@ class System:
             "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "JWT_SECRET_KEY": self._jwt_secret(),
             "FRONTEND_URL": self.url,
+            "LOG_FORMAT": "console",
             **self.plan.environment,
         }
 

@@ -31,12 +31,28 @@ _DUE_HOLDS: Final = """
 """
 
 
+_COUNTED: Final = """
+    select count(*), count(*) filter (where over_seconds > %s), greatest(coalesce(max(over_seconds), 0), 0)
+    from (select extract(epoch from now() - hold_expires_at) as over_seconds from booking
+          where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING') and hold_expires_at is not null) as hold
+"""
+
+
 async def due_holds(connection: AsyncConnection, after: DueHold, *, margin_seconds: float) -> list[DueHold]:
     """Return at most `BATCH` holds that were over `margin_seconds` ago, by deadline and booking, following `after`."""
     found = await connection.execute(
         _DUE_HOLDS, (after.deadline, margin_seconds, after.deadline, after.booking_id, BATCH)
     )
     return [DueHold(*row) for row in await found.fetchall()]
+
+
+async def count_holds(connection: AsyncConnection, *, margin_seconds: float) -> tuple[int, int, float]:
+    """Return how many holds there are, how many were over `margin_seconds` ago, and for how many seconds the oldest."""
+    found = await connection.execute(_COUNTED, (margin_seconds,))
+    row = await found.fetchone()
+    assert row is not None, "counting always returns"
+    live, overdue, oldest_seconds = row
+    return live, overdue, float(oldest_seconds)
 
 
 async def take_lead(connection: AsyncConnection, *, silent_seconds: float) -> bool:

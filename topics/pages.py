@@ -20,6 +20,7 @@ from topics.events import EVENTS, Event
 from topics.message import Message
 from topics.occasions import OCCASIONS
 from topics.schemas import field_type, schema_of
+from topics.telemetry.metrics import METRICS
 from topics.upcasting import OLDER, Older
 
 ROOT: Final = Path(__file__).parents[1]
@@ -79,8 +80,26 @@ def asyncapi_document() -> str:
     return json.dumps(asyncapi.document(examples), indent=1, ensure_ascii=False) + "\n"
 
 
+def metrics_page() -> str:
+    """Return docs/metrics.md: every metric of every process."""
+    rows = (
+        (
+            f"`{metric.name}`",
+            metric.kind,
+            metric.unit,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            ", ".join(metric.told_by),
+            metric.help,
+        )
+        for metric in METRICS
+    )
+    table = _table(("metric", "kind", "unit", "labels", "told by", "meaning"), rows)
+    return f"# Metrics\n\n{GENERATED}\n\n{_METRICS_INTRODUCTION}\n\n{table}\n"
+
+
 PAGES: Final = {
     "docs/messages.md": messages_page,
+    "docs/metrics.md": metrics_page,
     "topics/asyncapi.json": asyncapi_document,
     "docs/configuration.md": configuration_page,
     ".env.example": example_environment,
@@ -232,6 +251,11 @@ dates are hotel-local nights, and `[check_in, check_out)` leaves the check-out n
 Readers ignore fields that they do not know, so a field with a default may be added at any time. Anything else is a new
 version: readers are upgraded before writers, and a reader that meets a version it does not know stops. The examples are
 the frozen files of `tests/contracts`. `python -m topics schema` prints the JSON Schema of every message."""
+
+_METRICS_INTRODUCTION: Final = """\
+Every process answers Prometheus at `/metrics` on a port of its own, `METRICS_PORT` at `METRICS_HOST`; without the
+setting it does not. Histograms have `_bucket`, `_sum` and `_count`. Each process also tells `process_*` (memory, CPU,
+files) and `python_gc_*`, as the client library names them."""
 
 _CONFIGURATION_INTRODUCTION: Final = """\
 Every process reads its settings from the environment, and from a file `.env` in the folder in which it is started; the

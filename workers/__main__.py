@@ -3,20 +3,18 @@
 import asyncio
 import contextlib
 import gc
-import logging
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-import faust
 import typer
 import uvloop
 
 from storage.settings import DatabaseSettings
+from topics import telemetry
 from topics.settings import KafkaSettings, refused_in_words
+from topics.telemetry.settings import TelemetrySettings
 from workers import holding
-from workers.agent import build_app
 from workers.explaining import explain_command
 from workers.log_source import wait_for_topics
 from workers.role import Role, Stopped
@@ -41,7 +39,7 @@ def reservations(name: Name = None) -> None:
     """Decide every command about a room, one at a time, and keep bookings and inventory."""
     from workers.reservations import build
 
-    _run(build, name)
+    _run("reservations", build, name)
 
 
 @cli.command()
@@ -49,7 +47,7 @@ def payments(name: Name = None) -> None:
     """Open and close Checkout Sessions, turn Stripe's webhooks into commands, refund what must go back."""
     from workers.payments import build
 
-    _run(build, name)
+    _run("payments", build, name)
 
 
 @cli.command()
@@ -57,7 +55,7 @@ def projections(name: Name = None) -> None:
     """Keep the read models: booking timelines and hotels' lowest prices."""
     from workers.projections import build
 
-    _run(build, name)
+    _run("projections", build, name)
 
 
 @cli.command()
@@ -65,7 +63,7 @@ def expiry(name: Name = None) -> None:
     """End holds whose time is over, and keep a year of nights on sale; one of several does it, the others stand by."""
     from workers.expiry import run
 
-    _configure_logging()
+    _be_seen("expiry", name)
     uvloop.run(_until_terminated(run(*_settings(), name=name or "expiry")))
 
 
@@ -82,9 +80,14 @@ async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
         await task
 
 
-def _run(build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | None) -> None:
+def _run(part: str, build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | None) -> None:
     """Run a role's agent until SIGTERM or Ctrl-C."""
-    _configure_logging()
+    # Who only asks something does not wait for Faust to be loaded.
+    import faust
+
+    from workers.agent import build_app
+
+    _be_seen(part, name)
     kafka, database = _settings()
     role = build(kafka, database)
     try:
@@ -112,11 +115,11 @@ def _collect_garbage_seldom() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _configure_logging() -> None:
-    """Log to stderr; Faust and the Kafka client only when something is wrong."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for library in ("faust", "mode", "aiokafka", "httpx", "stripe"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+def _be_seen(part: str, name: str | None) -> None:
+    """Log to stderr, and be measured and traced as far as the settings say."""
+    with refused_in_words():
+        settings = TelemetrySettings()
+    telemetry.start(settings, part, name or part)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ horizon. On trouble with database or broker it lets the lead go, waits and start
 import asyncio
 import logging
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NoReturn, Self
 from uuid import UUID, uuid5
 
 import psycopg
 from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection
 
-from storage.holds import FIRST, DueHold, due_holds, take_lead
+from storage.holds import FIRST, DueHold, count_holds, due_holds, take_lead
 from storage.settings import DatabaseSettings
 from topics import pauses
 from topics.catalogue import BOOKING_COMMANDS
@@ -24,6 +24,7 @@ from topics.commands import ExpireHold
 from topics.envelope import Outgoing, command_record
 from topics.producer import Producer, open_producer
 from topics.settings import KafkaSettings
+from topics.telemetry import metrics
 from workers.asking import Asking
 from workers.database import connect
 from workers.horizon import Horizon
@@ -31,6 +32,8 @@ from workers.patience import Patience
 
 ROLE: Final = "expiry"
 POLL_SECONDS: Final = 1.0
+COUNT_SECONDS: Final = 10.0
+"""How often the leader counts all holds, for those who watch."""
 SILENT_SECONDS: Final = 30
 MARGIN_SECONDS: Final = 0.5
 """The log's clock may be behind the database's by this much before a command comes too early."""
@@ -66,24 +69,62 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, pa
         log.info("expiry %s leads", name)
         timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
         horizon = Horizon(connection, producer, kafka.topic(BOOKING_COMMANDS))
-        while True:
-            await _until_not_paused(connection)
-            seconds = await timer.sweep()
-            await horizon.keep()
-            # After an outage a sweep may be long; the rooms' owners are left some time to work off what it found.
-            await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
+        with Census(connection) as census:
+            await _lead(connection, timer, horizon, census)
 
 
-async def _until_not_paused(connection: AsyncConnection) -> None:
+async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, census: "Census") -> NoReturn:
+    while True:
+        await _until_not_paused(connection, census)
+        await census.keep()
+        seconds = await timer.sweep()
+        await horizon.keep()
+        # After an outage a sweep may be long; the rooms' owners are left some time to work off what it found.
+        await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
+
+
+async def _until_not_paused(connection: AsyncConnection, census: "Census") -> None:
     """Keep the lead, and wait for as long as an operator says so."""
     told = False
     while pause := await pauses.of(connection, ROLE):
         if not told:
             log.warning("%s", pause)
             told = True
+        await census.keep()
         await asyncio.sleep(POLL_SECONDS / 2)
     if told:
         log.warning("%s goes on", ROLE)
+
+
+class Census:
+    """Counts all holds now and then, inside the block: only who leads tells of them.
+
+    Not beside the sweep but in turn with it: a leader that hangs must stay silent, and lose the lead.
+    """
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._next_at = 0.0
+
+    async def keep(self) -> None:
+        """Count, if it is time."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_at:
+            return
+        self._next_at = now + COUNT_SECONDS
+        live, overdue, oldest_seconds = await count_holds(self._connection, margin_seconds=MARGIN_SECONDS)
+        metrics.HOLDS.set(live, "live")
+        metrics.HOLDS.set(overdue, "overdue")
+        metrics.OLDEST_OVERDUE_SECONDS.set(oldest_seconds)
+
+    def __enter__(self) -> Self:
+        metrics.LEADS.set(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        metrics.LEADS.set(0)
+        metrics.HOLDS.clear()
+        metrics.OLDEST_OVERDUE_SECONDS.set(0)
 
 
 class Timer:
@@ -109,6 +150,7 @@ class Timer:
                 chosen = [hold for hold in page if self._asking.is_asked_now(hold.booking_id, clock())]
                 await self._producer.send_all([self._command(hold) for hold in chosen])
                 last, sent = page[-1], sent + len(chosen)
+        metrics.HOLDS_ASKED.add(sent)
         if sent:
             log.info("%d holds asked to be ended, of %d whose time is over", sent, len(self._asking))
         return clock() - began

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 
+from topics.telemetry import metrics
+
 log = logging.getLogger(__name__)
 
 
@@ -17,6 +19,8 @@ class Patience:
 
     async def wait(self, error: BaseException) -> None:
         """Log the failure and wait before the next try."""
+        if not self._failures:
+            metrics.TROUBLES.add(1)
         self._failures += 1
         log.warning(
             "%s (%s: %s); try %d in %.1f s",
@@ -33,5 +37,6 @@ class Patience:
         """Say that it works again, if it did not."""
         if self._failures:
             log.warning("works again after %d failures: %s", self._failures, self._trouble)
+            metrics.TROUBLES.add(-1)
             self._failures = 0
             self._next_seconds = 0.1

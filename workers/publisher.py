@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from topics.envelope import Outgoing
 from topics.producer import Producer, open_producer
 from topics.settings import KafkaSettings
+from topics.telemetry import metrics
 from workers.patience import Patience
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Publisher:
                 producer = self._producer or await self._open()
                 await producer.send_all(records)
             except (TimeoutError, KafkaError, OSError) as error:
+                metrics.PUBLISH_RETRIES.add()
                 await self.close()
                 await patience.wait(error)
             else:

@@ -30,6 +30,7 @@ from workers.patience import Patience
 from workers.publisher import Publisher
 from workers.reading import Progress, cannot_be_applied, dead_letter, fingerprint, following, in_sequence, read
 from workers.role import Consumer, Record, Role, Run, Stopped, Unreadable
+from workers.watching import Watch
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class Runs:
         self._holes: Counter[Place] = Counter()
         self._connection: AsyncConnection | None = None
         self._lock = asyncio.Lock()
+        self.watch = Watch(role, self._topics, lambda: self._progress)
 
     # What the agent calls.
 
@@ -179,9 +181,11 @@ class Runs:
 
     async def _carry_out(self, waiting: Mapping[Place, Sequence[Record]]) -> None:
         """Decide, commit and publish; when a cursor moved behind our back, take its partition over first."""
-        await self._publish(
-            await self._at_the_cursor(list(waiting), lambda connection: self._transaction(connection, waiting))
-        )
+        self.watch.begins()
+        outgoing = await self._at_the_cursor(list(waiting), lambda connection: self._transaction(connection, waiting))
+        self.watch.commits()
+        await self._publish(outgoing)
+        self.watch.published(waiting, outgoing)
 
     async def _at_the_cursor(self, places: Sequence[Place], work: Work[list[Outgoing]]) -> list[Outgoing]:
         while True:
@@ -306,6 +310,7 @@ class Runs:
             await cursors.save(connection, list(locked.values()), outcomes)
         for key, cursor in locked.items():
             self._progress[key] = Progress(cursor.applied, cursor.applied, marked=False)
+        self.watch.buried(cursor.key for cursor, _ in outcomes)
         log.error("dead letter: %s[%d]@%d: %s", record.topic, record.partition, record.offset, reason)
         return [letter for _, letters in outcomes for letter in letters]
 

@@ -141,6 +141,11 @@ class RunConsumer(driver.Consumer):
                 self._read_offset[tp] = offset - 1 if offset > 0 else None
                 self._committed_offset[tp] = offset
 
+    def end_of(self, tp: TP) -> int | None:
+        """Return the offset after the partition's last as the last fetch told it; None before the first."""
+        owned = tp in self._thread.assignment()
+        return cast("int | None", self._thread.highwater(tp)) if owned else None
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Tell Kafka and the ledger how far we came before somebody else goes on."""
         await self.commit()

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingress.database import Database
 from ingress.problems import Problem
 from ingress.search.words import Found, HotelSearch, InOrder, StartedAnew
+from topics.telemetry import metrics
 
 if TYPE_CHECKING:
     from ingress.search.copy import Copy
@@ -55,6 +56,11 @@ class Freshness:
         finally:
             if self._refreshing is not None:
                 self._refreshing.cancel()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether searches are answered at once."""
+        return self._loaded.is_set()
 
     async def _keep_loaded(self) -> None:
         pause_seconds = _FIRST_PAUSE_SECONDS
@@ -134,6 +140,7 @@ class Freshness:
             if self._copy is copy:
                 self._drop()
         else:
+            metrics.SEARCH_REFRESH_SECONDS.of().observe(time.monotonic() - began)
             if self._copy is copy:
                 self._as_of = began
 

@@ -19,6 +19,7 @@ from storage.payments import ENDING, OPENING
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS
 from topics.settings import KafkaSettings
+from topics.telemetry import metrics
 from workers.patience import Patience
 from workers.payments.gateway import open_gateway
 from workers.payments.settings import PaymentSettings
@@ -64,6 +65,7 @@ class Caller:
                 commands_topic=self._kafka.topic(BOOKING_COMMANDS),
                 live=self._settings.live,
             )
+            metrics.POOL.ask(lambda: _use_of(ledger))
             try:
                 await self._work(ledger, steps)
             finally:
@@ -129,6 +131,12 @@ def _ledger(database: DatabaseSettings) -> Ledger:
         check=AsyncConnectionPool.check_connection,
         open=False,
     )
+
+
+def _use_of(ledger: Ledger) -> list[tuple[metrics.Labels, float]]:
+    """Return how many connections are in use, and how many may be."""
+    stats = ledger.get_stats()
+    return [(("used",), stats.get("pool_size", 0) - stats.get("pool_available", 0)), (("most",), ledger.max_size)]
 
 
 async def _either(woken: asyncio.Event, seconds: float) -> None:

@@ -6,6 +6,7 @@ work was done, and if it was not, the key is spent and the row gets another. A r
 is Stripe's own word that the key opened nothing: had it done so, it would have answered with that session.
 """
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from stripe._base_address import BaseAddresses
 from stripe.params import RefundCreateParams
 from stripe.params.checkout import SessionCreateParams
 
+from topics.telemetry import metrics
 from workers.payments.objects import Ours, Refund, Session, read
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 
@@ -141,7 +143,22 @@ class _PacedClient(stripe.HTTPXClient):
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
         async with self._pace:
-            return await super().request_async(method, url, headers, post_data)
+            began, status = time.perf_counter(), 0
+            try:
+                answer = await super().request_async(method, url, headers, post_data)
+                status = answer[1]
+                return answer
+            finally:
+                _count(method, status, time.perf_counter() - began)
+
+
+def _count(method: str, status: int, seconds: float) -> None:
+    """Count one request to Stripe; status 0: there was no answer."""
+    metrics.STRIPE_SECONDS.of(method.upper(), f"{status // 100}xx" if status else "none").observe(seconds)
+    if 0 < status < 500:
+        metrics.STRIPE_FAILURES.set(0)
+    else:
+        metrics.STRIPE_FAILURES.add(1)
 
 
 def _spoils_the_key(error: stripe.StripeError) -> bool:

@@ -1,0 +1,53 @@
+"""What the ingress tells of itself: its answers, its statements, and how its parts stand; beside a request's way."""
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp.abc import AbstractMatchInfo
+from sqlalchemy import Engine, event
+
+from topics.telemetry import metrics
+from topics.telemetry.metrics import Series
+
+if TYPE_CHECKING:
+    from ingress.broker import Broker
+    from ingress.database import Database
+    from ingress.search.freshness import Freshness
+    from ingress.waiters import Waiters
+
+_QUERIES: Final = metrics.QUERY_SECONDS.of()
+_STATUS: Final = [str(status) for status in range(1000)]
+# By operation and status: a label is made once, not for each answer.
+_series: Final[dict[tuple[str, int], Series]] = {}
+
+
+def count_answer(match: AbstractMatchInfo, status: int, seconds: float) -> None:
+    """Count an answer and the time that it took. What no operation answers (pages, unknown paths) counts as `none`."""
+    row = getattr(getattr(match.handler, "__self__", None), "_row", None)
+    key = ("none" if row is None else row.id, status)
+    series = _series.get(key)
+    if series is None:
+        series = _series[key] = metrics.HTTP_SECONDS.of(key[0], f"{status // 100}xx")
+    series.observe(seconds)
+    metrics.HTTP_ANSWERS.add(1, _STATUS[status])
+
+
+def measure_statements(engine: Engine) -> None:
+    """Measure every statement that goes through this engine."""
+
+    def begins(*arguments: Any) -> None:
+        arguments[4]._innkeeper_began = time.perf_counter()  # noqa: SLF001 - ours, on SQLAlchemy's context
+
+    def ends(*arguments: Any) -> None:
+        _QUERIES.observe(time.perf_counter() - arguments[4]._innkeeper_began)  # noqa: SLF001 - as above
+
+    event.listen(engine, "before_cursor_execute", begins)
+    event.listen(engine, "after_cursor_execute", ends)
+
+
+def measure_parts(broker: "Broker", waiters: "Waiters", freshness: "Freshness", database: "Database") -> None:
+    """Ask the parts how they stand whenever somebody wants to know."""
+    metrics.READY.ask(lambda: [(("broker",), float(broker.ready)), (("events",), float(waiters.ready))])
+    metrics.WAITING_REQUESTS.ask(lambda: [((), len(waiters))])
+    metrics.SEARCH_LOADED.ask(lambda: [((), float(freshness.loaded))])
+    metrics.POOL.ask(lambda: zip((("used",), ("most",)), map(float, database.used), strict=True))

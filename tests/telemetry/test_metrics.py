@@ -1,0 +1,167 @@
+"""What Prometheus reads of a process: every metric once, and the numbers are those of what happened."""
+
+import re
+import socket
+import urllib.request
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import generate_latest
+
+from storage.settings import DatabaseSettings
+from tests.ingress.conftest import running_alone
+from tests.support.log import Log, carry_out_all, open_log, open_runs
+from topics import telemetry
+from topics.commands import OpenInventory, ReserveStay
+from topics.envelope import Envelope, encode_headers
+from topics.settings import KafkaSettings
+from topics.telemetry import metrics
+from topics.telemetry.metrics import METRICS, Counter, Histogram, Series
+from topics.telemetry.scraped import registry_of, serve
+from topics.telemetry.settings import TelemetrySettings
+from workers import reservations
+from workers.watching import _TYPE, asked_at_ms
+
+PARTS = ("ingress", "reservations", "payments", "projections", "expiry")
+ROOM = 7
+
+
+@pytest.fixture
+async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
+    async with open_log(kafka_settings) as opened:
+        yield opened
+
+
+def scraped(part: str) -> dict[str, float]:
+    """Return every sample that a process of this part tells, by name and labels as Prometheus writes them."""
+    lines = generate_latest(registry_of(part)).decode().splitlines()
+    samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in samples}
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: str(metric.name))
+def test_a_metric_is_named_once_as_operators_expect_names(metric: metrics.Metric) -> None:
+    assert [other.name for other in METRICS].count(metric.name) == 1
+    assert re.fullmatch(r"innkeeper_[a-z][a-z_]+", metric.name)
+    assert metric.name.endswith("_total") == isinstance(metric, Counter)
+    assert ("seconds" in metric.name) == (metric.unit == "seconds")
+    assert metric.help.endswith(".")
+    assert set(metric.told_by) <= set(PARTS)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_process_tells_its_own_metrics_and_no_others(part: str) -> None:
+    told = generate_latest(registry_of(part)).decode()
+    families = set(re.findall(r"^# TYPE (innkeeper_\w+) ", told, re.MULTILINE))
+    assert families == {metric.name for metric in METRICS if part in metric.told_by}
+    assert "process_resident_memory_bytes" in told
+
+
+def test_a_histogram_puts_each_value_below_the_bound_that_it_does_not_exceed() -> None:
+    histogram = Histogram("test_seconds", "Test.", unit="seconds", told_by=(), bounds=(1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 9.0):
+        histogram.of().observe(value)
+    histogram.of().observe(2.0, times=3)
+
+    assert histogram.of().counts == [2, 4, 1]
+    assert histogram.of().total == 18.0
+
+
+def test_series_begin_at_nought_so_that_the_first_increase_is_seen() -> None:
+    counter = Counter("test_total", "Test.", unit="", told_by=(), labels=("kind",))
+    counter.add(0, "one")
+    assert counter.values == {("one",): 0}
+    assert Series((1.0,)).counts == [0, 0]
+
+
+async def test_what_the_rooms_owner_decides_is_counted_by_its_outcome(log: Log, database: DatabaseSettings) -> None:
+    role = reservations.build(log.settings, database)
+    await log.send(nights(rooms=1), stay(), stay())
+
+    async with open_runs(role, log, database) as runs:
+        before = scraped("reservations")
+        runs.watch.ends_from(lambda _: 10)
+        await carry_out_all(runs, role, log)
+        after = scraped("reservations")
+        lags = {name: value for name, value in after.items() if name.startswith("innkeeper_lag_records")}
+
+    grown = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
+    assert grown['innkeeper_decisions_total{event="booking.reserved.v1"}'] == 1
+    assert grown['innkeeper_decisions_total{event="booking.rejected.v1"}'] == 1
+    assert grown['innkeeper_rejections_total{reason="sold_out"}'] == 1
+    assert grown["innkeeper_decision_seconds_count"] == 3
+    assert grown["innkeeper_batch_records_sum"] == 3
+    assert grown["innkeeper_transaction_seconds_count"] >= 1
+    assert sorted(lags.values()) == [7, 10, 10, 10], "ten records in each of four partitions, three of them applied"
+
+
+async def test_answers_of_the_ingress_are_counted_by_operation_and_class() -> None:
+    before = scraped("ingress")
+    async with running_alone() as house:
+        await house.get("/health/live")
+        await house.get("/v1/nowhere")
+        await house.get("/v1/users/guests")
+    after = scraped("ingress")
+
+    def grown(name: str) -> float:
+        return after.get(name, 0) - before.get(name, 0)
+
+    assert grown('innkeeper_http_request_seconds_count{answer="2xx",operation="live"}') == 1
+    assert grown('innkeeper_http_request_seconds_count{answer="4xx",operation="none"}') == 1
+    assert grown('innkeeper_http_answers_total{status="401"}') == 1
+    assert after['innkeeper_ready{dependency="broker"}'] == 0
+    assert after['innkeeper_pool_connections{state="most"}'] == 10
+
+
+def test_prometheus_reads_them_at_a_port_of_their_own() -> None:
+    server = serve("expiry", "127.0.0.1", 0)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:
+            told = answer.read().decode()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "innkeeper_expiry_leads 0.0" in told
+
+
+def test_a_port_that_somebody_has_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit):
+            telemetry.serve_metrics(TelemetrySettings(_env_file=None, metrics_port=port), "expiry")
+    assert f"METRICS_PORT={port}: Address already in use" in capsys.readouterr().err
+
+
+def test_a_booking_id_of_the_ingress_tells_when_it_was_asked_for() -> None:
+    asked = UUID(int=1_770_000_000_123 << 80 | 8 << 76 | 0b10 << 62)
+    for booking_id, told in ((asked, 1_770_000_000_123), (uuid4(), None)):
+        headers = encode_headers(
+            Envelope(id="a", type="booking.confirmed.v1", source="s", subject=str(booking_id), time=datetime.now(UTC))
+        )
+        assert headers[_TYPE] == ("ce_type", b"booking.confirmed.v1")
+        assert asked_at_ms(headers) == told
+
+
+def nights(*, rooms: int) -> OpenInventory:
+    return OpenInventory(
+        room_id=ROOM,
+        hotel_id=1,
+        first_night=date(2027, 5, 1),
+        end_night=date(2027, 5, 11),
+        total_count=rooms,
+        price_minor=10_000,
+        currency="EUR",
+    )
+
+
+def stay() -> ReserveStay:
+    return ReserveStay(
+        room_id=ROOM,
+        booking_id=uuid4(),
+        user_id=1,
+        hotel_id=1,
+        check_in=date(2027, 5, 1),
+        check_out=date(2027, 5, 3),
+    )

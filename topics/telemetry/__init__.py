@@ -1,0 +1,32 @@
+"""Seeing it run: metrics, logs and traces of every process, beside a booking's way and never in it."""
+
+import os
+import sys
+
+from topics.telemetry import metrics
+from topics.telemetry.settings import TelemetrySettings
+
+
+def start(settings: TelemetrySettings, part: str, name: str) -> None:
+    """Make this process seen, as far as it is wanted: `part` is what it does, `name` which of those it is.
+
+    Ends the process with a sentence when somebody else has the metrics' port.
+    """
+    from topics.telemetry import logs  # noqa: PLC0415 - structlog is only for processes that stay
+
+    logs.configure(settings.log_format, part, name)
+    metrics.INFO.set(1, part, name)
+    serve_metrics(settings, part)
+
+
+def serve_metrics(settings: TelemetrySettings, part: str) -> None:
+    """Answer Prometheus, if there is a port for it. Ends the process with a sentence when somebody else has it."""
+    if settings.metrics_port is None:
+        return
+    from topics.telemetry.scraped import serve  # noqa: PLC0415 - only for who is scraped
+
+    try:
+        serve(part, settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        sys.stderr.write(f"METRICS_PORT={settings.metrics_port}: {os.strerror(error.errno or 0)}.\n")
+        sys.exit(os.EX_CONFIG)
