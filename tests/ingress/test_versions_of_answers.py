@@ -1,0 +1,34 @@
+"""Who waits for a decision hears it in whatever version its worker writes, while workers are replaced one by one."""
+
+import asyncio
+from typing import Any, NamedTuple
+
+import pytest
+
+from ingress.waiters import Waiters
+from topics.envelope import encode_value
+from topics.events import InventoryChanged
+from topics.settings import KafkaSettings
+from topics.upcasting import written_as_older
+
+
+class Record(NamedTuple):
+    """A record of the log, as far as who waits looks at it."""
+
+    headers: list[tuple[str, bytes]]
+    value: bytes
+    partition: int = 0
+    offset: int = 0
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_manager_hears_of_a_change_in_either_version(version: int) -> None:
+    change = InventoryChanged(room_id=7, ranges=(), closed=True)
+    older: Any = written_as_older(version).get(InventoryChanged, lambda event: event)
+    waiters = Waiters(KafkaSettings(_env_file=None), asyncio.Event())
+    with waiters.waiting("the command", (InventoryChanged,)) as answer:
+        headers = [("ce_type", f"inventory.changed.v{version}".encode()), ("ce_causationid", b"the command")]
+
+        waiters._hand_out([Record(headers, encode_value(older(change)))])
+
+        assert await answer == change
