@@ -17,6 +17,7 @@ from topics.commands import AddGuests, BookingCommand, CancelBooking, OpenInvent
 from topics.envelope import Outgoing, command_record
 from topics.settings import KafkaSettings
 from workers import projections, reservations
+from workers.role import Role
 
 ROOM = 7
 FIRST = date(2027, 3, 1)
@@ -65,7 +66,7 @@ class Desk:
         async with await psycopg.AsyncConnection.connect(self.database.conninfo(), autocommit=True) as connection:
             await connection.execute(statement.encode(), parameters)
 
-    async def _work(self, role: reservations.Role) -> None:
+    async def _work(self, role: Role) -> None:
         async with open_runs(role, self.log, self.database) as runs:
             await carry_out_all(runs, role, self.log)
 
