@@ -16,6 +16,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection
 
 from topics import admin, operators, pauses
@@ -262,7 +263,11 @@ class _Sending:
     async def _send(self, chunk: list[Record], advance: Callable[[int], None], stop: asyncio.Event) -> str | None:
         if stop.is_set():
             return "interrupted"
-        placed = await self._producer.send_all(_as_it_was(record) for record in chunk)
+        try:
+            placed = await self._producer.send_all(_as_it_was(record) for record in chunk)
+        except KafkaError as error:
+            self._stuck = True
+            return f"the broker did not say that it has what came next ({error!r}); some of it may stand there"
         for record, place in zip(chunk, placed, strict=True):
             self.reached[record.partition] = record.offset
             self._stands[place.partition] = max(place.offset, self._stands.get(place.partition, -1))
