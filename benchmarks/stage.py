@@ -154,7 +154,7 @@ async def stage(rooms: Rooms, *, ingress: bool) -> AsyncIterator[Stage]:
     plan = Plan(
         folder=folder,
         workers={"reservations": 1},
-        ingress=ingress,
+        ingress=int(ingress),
         stripe=False,
         own_servers=True,
         quiet=True,

@@ -63,7 +63,7 @@ def replay(
     plan = Plan(
         folder=folder,
         workers={"reservations": workers},
-        ingress=False,
+        ingress=0,
         stripe=False,
         own_servers=True,
         environment={"TOPIC_CREATE_TIME": "true"},

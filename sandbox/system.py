@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -48,8 +49,9 @@ ONE_OF_EACH: Mapping[str, int] = {"reservations": 1, "payments": 1, "expiry": 1,
 class Plan:
     """Which parts a system has.
 
-    `workers` says how many of each role; they are called `reservations-1` and so on. A `secured`
-    broker asks everybody for a name and a password, and lets each role do its own work alone.
+    `workers` says how many of each role; they are called `reservations-1` and so on. `ingress` says
+    how many of those: the first is called just that, and has the `port`, the next is `ingress-2`. A
+    `secured` broker asks everybody for a name and a password, and lets each role do its own work alone.
     `environment` is added for every program of ours. `of_one` is added for the named ones, and
     `first_start` for the named ones' first start alone (a failpoint that is met once); a role's
     name means each of its workers. `own_servers` starts a broker and a database also where
@@ -60,7 +62,7 @@ class Plan:
     folder: Path
     broker: Literal["kafka", "secured", "tansu"] = "kafka"
     workers: Mapping[str, int] = field(default_factory=lambda: ONE_OF_EACH)
-    ingress: bool = True
+    ingress: int = 1
     stripe: bool = True
     port: int | None = None
     partitions: int | None = None
@@ -90,14 +92,19 @@ class System:
         self.kafka: Kafka | Tansu | None = None
         self.postgres: Postgres | None = None
         self._parts: dict[str, Service] = {}
-        self._ingress_port = plan.port or free_port()
+        self._ingress_ports = [plan.port or free_port(), *(free_port() for _ in range(1, plan.ingress))]
         self._stripe_port = free_port()
         self._lock: int | None = None
 
     @property
     def url(self) -> str:
-        """Where the ingress answers."""
-        return f"http://127.0.0.1:{self._ingress_port}"
+        """Where the (first) ingress answers."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """Where each ingress answers."""
+        return [f"http://127.0.0.1:{port}" for port in self._ingress_ports]
 
     @property
     def stripe_url(self) -> str:
@@ -124,6 +131,11 @@ class System:
         """The workers of the plan, such as `reservations-1`."""
         return [f"{role}-{number}" for role, count in self.plan.workers.items() for number in range(1, count + 1)]
 
+    @property
+    def ingress_names(self) -> list[str]:
+        """The ingress processes of the plan: `ingress`, `ingress-2`..."""
+        return ["ingress", *(f"ingress-{number}" for number in range(2, self.plan.ingress + 1))][: self.plan.ingress]
+
     def pid(self, name: str) -> int:
         """The process id of a part: `kafka`, `postgres`, `stripe`, `ingress`, `payments-1`..."""
         return self._parts[name].pid
@@ -147,7 +159,8 @@ class System:
     async def stop(self) -> None:
         """Stop every part, those first that send to others."""
         workers = [name for name in self.worker_names if name in self._parts]
-        for names in (["ingress"], workers, ["stripe"], ["kafka", "tansu", "postgres"]):
+        ingresses = [name for name in self.ingress_names if name in self._parts]
+        for names in (ingresses, workers, ["stripe"], ["kafka", "tansu", "postgres"]):
             await self.supervisor.stop(*(name for name in names if name in self._parts))
         if self._lock is not None:
             os.close(self._lock)
@@ -225,9 +238,8 @@ class System:
             self._program(name, "workers", name.rpartition("-")[0], "--name", name, ready_line=READY_LINE)
             for name in self.worker_names
         ]
-        if self.plan.ingress:
-            port = str(self._ingress_port)
-            programs.append(self._program("ingress", "ingress", "--port", port, probe=self._ingress_is_ready))
+        for name, port, url in zip(self.ingress_names, self._ingress_ports, self.urls, strict=False):
+            programs.append(self._program(name, "ingress", "--port", str(port), probe=partial(_is_ready, url)))
         return programs
 
     def _stripe(self) -> Program:
@@ -302,17 +314,6 @@ class System:
         else:
             say(line)
 
-    async def _ingress_is_ready(self) -> bool:
-        timeout = aiohttp.ClientTimeout(total=2)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(f"{self.url}/health/ready") as answer,
-            ):
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-
     async def _stripe_listens(self) -> bool:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", self._stripe_port)
@@ -320,6 +321,15 @@ class System:
             return False
         writer.close()
         return True
+
+
+async def _is_ready(url: str) -> bool:
+    timeout = aiohttp.ClientTimeout(total=2)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/health/ready") as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
 
 
 def _principal(program: str) -> str | None:

@@ -42,7 +42,7 @@ async def test_every_command_is_decided_once_whatever_happens_to_the_workers(
     plan = Plan(
         folder=tmp_path,
         workers={"reservations": 2},
-        ingress=False,
+        ingress=0,
         stripe=False,
         partitions=4,
         own_servers=True,

@@ -1,0 +1,125 @@
+"""nginx for the tests, configured as it is deployed: `async with Nginx(folder, urls) as proxy: proxy.url`."""
+
+import os
+import shutil
+import ssl
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import IO, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from typing_extensions import override
+
+from sandbox.ports import free_port
+from sandbox.processes import Service
+from sandbox.spawning import tail
+
+TEMPLATE: Final = Path(__file__).parent.parent / "deploy" / "nginx" / "innkeeper.conf.template"
+_MAIN: Final = """
+daemon off;
+pid $folder/nginx.pid;
+error_log $folder/nginx.log warn;
+user $user;
+worker_processes 1;
+events { worker_connections 1024; }
+http {
+    access_log off;
+    client_body_temp_path $folder/body;
+    proxy_temp_path $folder/proxy;
+    fastcgi_temp_path $folder/fastcgi;
+    uwsgi_temp_path $folder/uwsgi;
+    scgi_temp_path $folder/scgi;
+    include $folder/innkeeper.conf;
+}
+"""
+
+
+class Nginx(Service):
+    """A proxy in front of ingress processes, with a certificate that it signed itself."""
+
+    def __init__(self, folder: Path, urls: Sequence[str]) -> None:
+        super().__init__("nginx")
+        self.folder = folder.resolve()
+        self._urls = urls
+        self._port = free_port()
+        self._plain_port = free_port()
+
+    @property
+    def url(self) -> str:
+        """Where it answers by TLS."""
+        return f"https://127.0.0.1:{self._port}"
+
+    @property
+    def plain_url(self) -> str:
+        """Where it answers without, to say where to go."""
+        return f"http://127.0.0.1:{self._plain_port}"
+
+    def trust(self) -> ssl.SSLContext:
+        """Return what a client believes who knows its certificate."""
+        return ssl.create_default_context(cafile=self.folder / "tls.crt")
+
+    @override
+    async def prepare(self) -> None:
+        """Write the configuration and, the first time, a certificate."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "tls.crt").exists():
+            _certify(self.folder)
+        servers = [f"server {urlsplit(url).netloc} max_fails=1 fail_timeout=1s;" for url in self._urls]
+        values = {
+            "INGRESSES": " ".join(servers),
+            "HTTP_PORT": f"127.0.0.1:{self._plain_port}",
+            "HTTPS_PORT": f"127.0.0.1:{self._port}",
+            "TLS_FOLDER": str(self.folder),
+        }
+        # As envsubst does when it is told which names are meant: nginx's own variables stay.
+        (self.folder / "innkeeper.conf").write_text(Template(TEMPLATE.read_text()).safe_substitute(values))
+        user = "root" if os.geteuid() == 0 else "nobody"
+        (self.folder / "nginx.conf").write_text(Template(_MAIN).safe_substitute(folder=self.folder, user=user))
+
+    @override
+    def command(self) -> Sequence[str]:
+        return [_program(), "-c", str(self.folder / "nginx.conf"), "-e", str(self.folder / "nginx.log")]
+
+    @override
+    def output(self) -> IO[bytes] | int:
+        return (self.folder / "nginx.log").open("ab")
+
+    @override
+    async def is_ready(self) -> bool:
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{self.url}/health/live", ssl=self.trust()):
+                return True
+        except aiohttp.ClientError:
+            return False
+
+    @override
+    def last_words(self) -> str:
+        return tail(self.folder / "nginx.log")
+
+
+def available() -> str | None:
+    """Why nginx cannot run on this machine, in one sentence; None when it can."""
+    if shutil.which("nginx") is None and not Path("/usr/sbin/nginx").exists():
+        return "nginx is not installed: apt-get install nginx-light (Debian), brew install nginx (macOS)."
+    if shutil.which("openssl") is None:
+        return "openssl, which makes the certificate, is not installed."
+    return None
+
+
+def _program() -> str:
+    return shutil.which("nginx") or "/usr/sbin/nginx"
+
+
+def _certify(folder: Path) -> None:
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", "2", "-subj", "/CN=innkeeper.test", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")),
+        ],
+        check=True,
+        capture_output=True,
+    )
