@@ -10,6 +10,7 @@ from shlex import join
 from typing import Final, Literal
 
 from topics.catalogue import CATALOGUE, Party, Topic
+from topics.following import CARRIED_OUT_BY
 from topics.settings import KafkaSettings
 
 #: Everybody at least compares the topics with the catalogue.
@@ -40,14 +41,25 @@ def _grants_of(role: Party, settings: KafkaSettings) -> Iterator[Grant]:
     for topic in CATALOGUE:
         if operations := tuple(_operations(role, topic)):
             yield Grant(role=role, resource="topic", name=settings.topic(topic), operations=operations)
-    if role.in_a_group and any(role in topic.read_by for topic in CATALOGUE):
+    if role in {Party.OPERATORS, Party.INGRESS}:
+        # They tell who reads which partition.
+        for group in _in_groups():
+            yield Grant(role=role, resource="group", name=settings.group(group), operations=("Describe",))
+    if role in _in_groups():
         yield Grant(role=role, resource="group", name=settings.group(role), operations=("Read",))
+
+
+def _in_groups() -> list[Party]:
+    """Return the roles of ours whose processes share partitions."""
+    return [
+        role for role in Party if role.ours and role.in_a_group and any(role in topic.read_by for topic in CATALOGUE)
+    ]
 
 
 def _operations(role: Party, topic: Topic) -> Iterator[str]:
     if role is Party.OPERATORS:
-        # They make the topics and may look at everything, but what stands on the log is never written by hand.
-        yield from ("Create", "Read", _COMPARE)
+        # They make the topics and may look at everything; they write only to play again what stands there already.
+        yield from ("Create", "Read", *(["Write"] if topic.name in CARRIED_OUT_BY else []), _COMPARE)
         return
     if role in topic.read_by:
         yield "Read"

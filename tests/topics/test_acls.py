@@ -24,9 +24,10 @@ def rights(role: str, settings: KafkaSettings | None = None) -> dict[tuple[str, 
     return {(grant.resource, grant.name): set(grant.operations) for grant in found if grant.role == role}
 
 
-def test_the_ingress_alone_may_write_webhooks() -> None:
+def test_the_ingress_alone_may_write_webhooks_and_operators_play_them_again() -> None:
     assert STRIPE_WEBHOOKS.written_by == (Party.INGRESS,)
-    assert [role for role in OURS if "Write" in rights(role).get(("topic", "stripe.webhooks"), set())] == ["ingress"]
+    writers = [role for role in OURS if "Write" in rights(role).get(("topic", "stripe.webhooks"), set())]
+    assert writers == ["ingress", "operators"]
 
 
 def test_each_role_has_the_rights_of_its_work_and_no_others() -> None:
@@ -39,8 +40,14 @@ def test_each_role_has_the_rights_of_its_work_and_no_others() -> None:
     assert rights("expiry") == {("topic", "booking.commands"): {"Write", "DescribeConfigs"}}
 
 
-def test_operators_make_and_read_every_topic_and_write_to_none() -> None:
-    assert rights("operators") == {("topic", topic.name): {"Create", "Read", "DescribeConfigs"} for topic in CATALOGUE}
+def test_operators_make_and_read_every_topic_see_who_reads_and_write_what_is_played_again_alone() -> None:
+    groups = ("reservations", "payments", "projections")
+    everywhere = {"Create", "Read", "DescribeConfigs"}
+    again = {"booking.commands", "stripe.webhooks"}
+    assert rights("operators") == {
+        **{("topic", each.name): everywhere | ({"Write"} if each.name in again else set()) for each in CATALOGUE},
+        **{("group", f"innkeeper-{group}"): {"Describe"} for group in groups},
+    }
 
 
 def test_who_is_no_part_of_this_house_gets_its_rights_from_somebody_else() -> None:
