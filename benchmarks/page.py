@@ -12,7 +12,7 @@ import psutil
 
 from benchmarks.lines import LEAST_RATIO, Comparison, Figure, Line, SearchComparison, Without, goals
 from sandbox.kafka import jars
-from sandbox.postgres.server import _program
+from sandbox.postgres.server import program
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGINS: Final = "<!-- Figures: written by `python -m benchmarks --write-docs`. -->"
@@ -139,7 +139,7 @@ def _processor() -> str:
 
 
 def _postgres_version() -> str:
-    told = subprocess.run([_program("postgres"), "--version"], capture_output=True, text=True, check=True)
+    told = subprocess.run([program("postgres"), "--version"], capture_output=True, text=True, check=True)
     return told.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
 
 

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from tests.deploy.conftest import Deployed, deployed
+from tests.deploy.guests import Answer
 
 pytestmark = pytest.mark.system
 
@@ -55,7 +56,7 @@ async def test_plain_http_is_told_where_to_go(house: Deployed) -> None:
 async def test_a_process_that_stops_is_left_out_without_a_failed_request(house: Deployed) -> None:
     """The last test: it leaves no ingress to ask."""
     stopping = asyncio.create_task(house.system.stop_part("ingress-2"))
-    answers = []
+    answers: list[Answer] = []
     while not stopping.done() or len(answers) < 50:
         answers.append(await house.guests.ask("GET", "/health/live"))
     await stopping
