@@ -9,6 +9,10 @@ select strftime(reserved.check_in, '%Y-%m') as month,
 from event as reserved
 left join (select booking_id from event where type = 'booking.cancelled') as cancelled using (booking_id)
 where reserved.type = 'booking.reserved'
-  and reserved.booking_id not in (select booking_id from event where type = 'booking.expired')
+  and reserved.booking_id not in (
+      -- One that is paid late is confirmed after all.
+      select booking_id from event where type = 'booking.expired'
+      except select booking_id from event where type = 'booking.confirmed'
+  )
 group by month
 order by month

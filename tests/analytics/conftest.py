@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.support.stack import Server
 from topics import admin
 from topics.__main__ import app
 from topics.settings import KafkaSettings
@@ -14,10 +16,14 @@ Export = Callable[..., Result]
 
 
 @pytest.fixture
-async def timed(kafka_settings: KafkaSettings) -> AsyncIterator[KafkaSettings]:
-    """Topics that keep the time of each record."""
-    settings = kafka_settings.model_copy(
-        update={"topic_create_time": True, "topic_prefix": f"{kafka_settings.topic_prefix}timed."}
+async def timed(kafka: Server) -> AsyncIterator[KafkaSettings]:
+    """This test's own topics, which keep the time of each record."""
+    settings = KafkaSettings(
+        _env_file=None,
+        kafka_url=kafka.url,
+        topic_prefix=f"test-{uuid4().hex[:12]}.",
+        topic_partitions=4,
+        topic_create_time=True,
     )
     await admin.create(settings)
     yield settings

@@ -16,11 +16,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.analytics.conftest import Export
 from tests.analytics.questions import asked
 from tests.analytics.records import at, record, reserved, write
 from tests.support.waiting import wait_until
+from topics.__main__ import app
 from topics.envelope import Outgoing
 from topics.events import EVENTS, GuestsAdded, InventoryChanged, NightRange, RefusedNight
 from topics.exporting import days, files
@@ -128,21 +130,23 @@ class TestDays:
 class TestOnce:
     """No event twice, none lost."""
 
-    @pytest.mark.parametrize("since", ["2026-03-02", "2026-03-03", "2026-03-04"])
     def test_an_event_published_twice_counts_for_the_day_of_its_first_time_wherever_the_export_begins(
-        self, since: str, timed: KafkaSettings, export: Export, folder: Path
+        self, timed: KafkaSettings, export: Export, folder: Path
     ) -> None:
         # A worker died after publishing; its successor publishes all again the next day, and dies; and again.
         published = [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (4, 2)]
         put(timed, [record(timed, number, at(day)) for number, day in published])
 
-        result = export("--since", since, "--until", "2026-03-05", "--format", "jsonl", "--json")
+        for since, doubles in (("2026-03-02", 5), ("2026-03-03", 5), ("2026-03-04", 3)):
+            out = str(folder / since)
+            result = export("--since", since, "--until", "2026-03-05", "--format", "jsonl", "--json", "--out", out)
 
-        told = [json.loads(line) for line in result.stdout.splitlines()]
-        events = {"2026-03-02": 3, "2026-03-04": 1}
-        doubles = {"2026-03-02": 5, "2026-03-03": 5, "2026-03-04": 3}
-        assert {each["day"]: each["events"] for each in told} == {day: n for day, n in events.items() if day >= since}
-        assert f"({doubles[since]} published twice, left out)" in result.stderr
+            told = [json.loads(line) for line in result.stdout.splitlines()]
+            events = {"2026-03-02": 3, "2026-03-04": 1}
+            assert {each["day"]: each["events"] for each in told} == {
+                day: n for day, n in events.items() if day >= since
+            }
+            assert f"({doubles} published twice, left out)" in result.stderr
 
     def test_what_was_acknowledged_late_is_not_taken_for_a_double(
         self, timed: KafkaSettings, export: Export, folder: Path
@@ -189,24 +193,26 @@ class TestOnce:
 class TestResuming:
     """The same call goes on where the last one was cut off."""
 
-    @pytest.mark.parametrize("format", ["parquet", "csv", "jsonl"])
     def test_days_that_were_lost_come_back_with_the_same_bytes_and_the_others_are_left_alone(
-        self, format: str, timed: KafkaSettings, export: Export, folder: Path
+        self, timed: KafkaSettings, export: Export, folder: Path
     ) -> None:
         for partition in (1, 0):
             put_story(timed, partition)
-        assert export("--format", format, "--until", "2026-03-06").exit_code == 0
-        whole = contents(folder)
-        first, second, third = sorted(folder.iterdir())
-        second.unlink()
-        (folder / f".{second.name}.tmp").write_bytes(b"cut off")
-        untouched = first.stat().st_mtime_ns, third.stat().st_mtime_ns
+        for format in ("parquet", "csv", "jsonl"):
+            out = folder / format
+            options = ("--format", format, "--until", "2026-03-06", "--out", str(out))
+            assert export(*options).exit_code == 0
+            whole = contents(out)
+            first, second, third = sorted(out.iterdir())
+            second.unlink()
+            (out / f".{second.name}.tmp").write_bytes(b"cut off")
+            untouched = first.stat().st_mtime_ns, third.stat().st_mtime_ns
 
-        result = export("--format", format, "--until", "2026-03-06")
+            result = export(*options)
 
-        assert "1 files written, 2 were there: 2 events" in result.stderr
-        assert contents(folder) == whole
-        assert (first.stat().st_mtime_ns, third.stat().st_mtime_ns) == untouched
+            assert "1 files written, 2 were there: 2 events" in result.stderr
+            assert contents(out) == whole
+            assert (first.stat().st_mtime_ns, third.stat().st_mtime_ns) == untouched
 
     @pytest.mark.system
     async def test_killed_in_the_middle_it_leaves_whole_files_alone_and_the_next_call_writes_the_rest(
@@ -348,18 +354,22 @@ class TestRefusals:
         assert refused.exit_code == 2
         assert "pip install 'innkeeper[export]'" in refused.stderr
 
-    @pytest.mark.parametrize(
-        ("options", "sentence"),
-        [(("--since", "soon"), "neither like 30s"), (("--until", "then"), "neither like 30s")],
-    )
-    def test_a_time_that_is_none(self, options: tuple[str, ...], sentence: str, export: Export) -> None:
-        result = export(*options)
+    def test_a_time_that_is_none_and_a_topic_that_is_no_record(self, tmp_path: Path) -> None:
+        for topic, *options in (
+            ("booking.events", "--since", "soon"),
+            ("booking.events", "--until", "x"),
+            ("dead.letters",),
+        ):
+            result = CliRunner().invoke(
+                app, ["export", topic, "--out", str(tmp_path), *options], env={"COLUMNS": "200"}
+            )
 
-        assert result.exit_code == 2
-        assert sentence in result.stderr
+            assert result.exit_code == 2
+            assert "neither like 30s" in result.stderr or "cannot be exported" in result.stderr
 
-    def test_a_broker_that_is_away(self, export: Export) -> None:
-        result = export(KAFKA_URL="127.0.0.1:1")
+    def test_a_broker_that_is_away(self, tmp_path: Path) -> None:
+        environment = {"KAFKA_URL": "127.0.0.1:1"}
+        result = CliRunner().invoke(app, ["export", "booking.events", "--out", str(tmp_path)], env=environment)
 
         assert result.exit_code == 2
         assert "does not answer (KAFKA_URL)" in result.stderr
