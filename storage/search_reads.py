@@ -18,10 +18,14 @@ CONSUMER: Final = "room_nights"
 
 
 class Seen(NamedTuple):
-    """How far the nights of one partition have come: the sequence of the last event, in one life of the topic."""
+    """How far the nights of one partition have come: the sequence of the last event, in one life of the topic.
+
+    `table_id` is PostgreSQL's for the table of the nights: a rebuild puts another one in its place.
+    """
 
     incarnation: int
     broker_id: str
+    table_id: int
     sequence: int
 
 
@@ -86,14 +90,16 @@ async def news(connection: AsyncConnection, topic: str, since: datetime) -> News
     rows = (await connection.execute(_NEWS, {"consumer": CONSUMER, "topic": topic, "since": since})).all()
     # Of several lives of the topic the last one counts.
     nights = {
-        row.partition: Seen(row.incarnation, row.broker_id, row.sequence) for row in rows if row.partition is not None
+        row.partition: Seen(row.incarnation, row.broker_id, row.table_id, row.sequence)
+        for row in rows
+        if row.partition is not None
     }
     return News(rows[0].time, rows[0].of_hotels, rows[0].of_rooms, nights)
 
 
 _NEWS: Final = text("""
-    select time, of_hotels, of_rooms, partition, incarnation, broker_id, sequence
-    from (select clock_timestamp() as time,
+    select time, of_hotels, of_rooms, partition, incarnation, broker_id, table_id, sequence
+    from (select clock_timestamp() as time, cast(cast('room_night' as regclass) as bigint) as table_id,
                  exists (select from hotel where updated_at > :since) as of_hotels,
                  exists (select from room where updated_at > :since) as of_rooms) as described
     left join (select partition, incarnation, broker_id, sequence

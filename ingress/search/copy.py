@@ -112,14 +112,14 @@ class Copy:
 
 
 def _continues(before: Mapping[int, Seen], now: Mapping[int, Seen]) -> bool:
-    """Tell whether every partition stands where it stood or further on, in the same life of its topic.
+    """Tell whether every partition stands where it stood or further on, in the same table and life of its topic.
 
-    Who rebuilds the nights removes the cursors with the rows, and a topic that is made anew begins another life. A
-    rebuild that has come past where we stood before anybody looked has written the same rows as we have.
+    Who rebuilds the nights puts another table in the place of the one that we know, or removes the cursors with the
+    rows; and a topic that is made anew begins another life.
     """
     return all(
         partition in now
-        and (now[partition].incarnation, now[partition].broker_id) == (seen.incarnation, seen.broker_id)
+        and now[partition]._replace(sequence=seen.sequence) == seen
         and now[partition].sequence >= seen.sequence
         for partition, seen in before.items()
     )

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from storage.audit.comparison import compare
 from storage.audit.ledger import Ledger, decided_sequences, read_ledger
 from storage.audit.log import NoSuchTopic, read_log
+from storage.audit.mirror import Mirror
+from storage.audit.read_models import compare_read_models
 from storage.audit.report import CHECKS, Report
 from storage.audit.retelling import Retelling
 from storage.audit.story import Story
@@ -44,20 +46,21 @@ async def audit(
         aiokafka.errors.KafkaError: the broker cannot be reached.
         psycopg.Error: the database cannot be read.
     """
-    commands = kafka.topic(BOOKING_COMMANDS)
+    commands, events = kafka.topic(BOOKING_COMMANDS), kafka.topic(BOOKING_EVENTS)
     report = Report()
-    ledger = await read_ledger(database, commands, report, holds=holds)
-    story = Story(report)
-    retelling = Retelling(report, story, ledger.sequences)
+    ledger = await read_ledger(database, commands, events, report, holds=holds)
+    story, mirror = Story(report), Mirror(ledger.read_models.applied)
+    retelling = Retelling(report, story, mirror, ledger.sequences)
     await read_log(
         kafka,
-        kafka.topic(BOOKING_EVENTS),
+        events,
         retelling,
         ledger.sequences,
         patience_seconds=patience_seconds,
         progress=progress,
     )
     compare(story, ledger, report)
+    compare_read_models(mirror.rows(), ledger.read_models.tables, report)
     retelling.tell_the_rest()
     _compare_lengths(retelling, ledger, await decided_sequences(database, commands), report)
     report.counts = {

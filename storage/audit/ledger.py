@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import dict_row
 
+from storage.audit.read_models import ReadModels, hold, read_models
 from storage.audit.report import Report
 from storage.settings import DatabaseSettings
 
@@ -55,6 +56,7 @@ class Ledger:
     sequences: dict[int, int]
     bookings: dict[str, LedgerBooking]
     nights: dict[tuple[int, str], LedgerNight]
+    read_models: ReadModels
 
 
 # The lives of a topic continue one sequence, so the highest of them is the last.
@@ -109,15 +111,17 @@ order by hold_expires_at
 """
 
 
-async def read_ledger(database: DatabaseSettings, commands: str, report: Report, *, holds: bool) -> Ledger:
+async def read_ledger(database: DatabaseSettings, commands: str, events: str, report: Report, *, holds: bool) -> Ledger:
     """Return the tables as they are at one moment, and report where they disagree among themselves."""
     async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
         await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
         await connection.set_read_only(True)
+        await hold(connection)
         ledger = Ledger(
             sequences=await _sequences(connection, commands),
             bookings=await _bookings(connection),
             nights=await _nights(connection),
+            read_models=await read_models(connection, events),
         )
         await _report_sums(connection, report)
         await _report_oversold(connection, report)

@@ -9,6 +9,7 @@ CHECKS: Final = {
     "I2": "inventory counts equal the sum over bookings by status",
     "I5": "no hold ends early or is acted on after its deadline (with --holds: none is 10 s overdue)",
     "I6": "events: no gap in a partition's sequence, legal moves only, and the log equals the ledger",
+    "I7": "read models: every row is what the events make of it, as far as their projection has come",
 }
 
 _MOST_TOLD: Final = 100

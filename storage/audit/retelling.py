@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from storage.audit.mirror import Mirror, Record
 from storage.audit.report import Report
 from storage.audit.story import Story
 
@@ -24,16 +25,17 @@ class Partition:
 
 
 class Retelling:
-    """Hears the log and tells it to the story.
+    """Hears the log and tells it to the story and the mirror.
 
     Events beyond what the ledger had decided when it was read wait for `tell_the_rest`, so that until then nights and
     bookings are those of the ledger's moment.
     """
 
-    def __init__(self, report: Report, story: Story, ledger_sequences: Mapping[int, int]) -> None:
+    def __init__(self, report: Report, story: Story, mirror: Mirror, ledger_sequences: Mapping[int, int]) -> None:
         self.events = 0
         self._report = report
         self._story = story
+        self._mirror = mirror
         self._ledger_sequences = ledger_sequences
         self._partitions: dict[int, Partition] = {}
 
@@ -64,6 +66,7 @@ class Retelling:
                 continue
             kind = headers.get("ce_type", b"").decode(errors="replace")
             time = headers.get("ce_time", b"").decode(errors="replace")
+            self._mirror.hear(_record(partition, sequence, headers, record.value))
             if sequence > ledger_sequence:
                 known.waiting.append((sequence, kind, time, record.value))
             else:
@@ -106,3 +109,16 @@ class Retelling:
 
     def _disordered(self, partition: int, record: Any, sentence: str) -> None:
         self._report.add("I6", f"partition {partition}, offset {record.offset}: {sentence}")
+
+
+def _record(partition: int, sequence: int, headers: Mapping[str, bytes], value: bytes) -> Record:
+    told = {name: (content or b"").decode(errors="replace") for name, content in headers.items()}
+    return Record(
+        partition=partition,
+        sequence=sequence,
+        id=told.get("ce_id", ""),
+        kind=told.get("ce_type", ""),
+        time=told.get("ce_time", ""),
+        causation=told.get("ce_causationid"),
+        value=value,
+    )
