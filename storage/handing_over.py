@@ -18,6 +18,7 @@ _PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     _add(app, "restore", "workers.restoring", "Make the ledger anew out of booking.events, into an empty database.")
+    _add(app, "reconcile", "workers.reconciling", "Compare the money at Stripe with the bookings, one by one (I4).")
 
 
 def _add(app: typer.Typer, name: str, module: str, help: str) -> None:

@@ -79,6 +79,8 @@ async def keep(connection: AsyncConnection, told: Iterable[tuple[Received, Booki
 def _is_about_money(event: Message | None, booking: Booking | None) -> bool:
     if isinstance(event, BookingExpired | BookingCancelled | PaymentDeclined):
         return booking is not None and booking.payment_attempt > 0
+    if isinstance(event, BookingConfirmed):
+        return event.payment_intent is not None
     return isinstance(event, _ABOUT_MONEY)
 
 
