@@ -52,8 +52,10 @@ async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
 async def at_work(role: Role, log: Log, database: DatabaseSettings) -> AsyncIterator[None]:
     """Let the role carry out whatever comes, as long as the block lasts."""
 
+    over = asyncio.Event()
+
     async def work() -> None:
-        while True:
+        while not over.is_set():
             await carry_out_all(runs, role, log)
             await runs.settle()
 
@@ -62,6 +64,5 @@ async def at_work(role: Role, log: Log, database: DatabaseSettings) -> AsyncIter
         try:
             yield
         finally:
-            working.cancel()
-            await asyncio.wait([working])
-            assert working.cancelled(), working.exception()
+            over.set()
+            await working

@@ -1,0 +1,277 @@
+"""A stretch of the log played again: what is refused, what is counted, how far it came."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from storage.settings import DatabaseSettings
+from tests.operators.conftest import Ledger, Operator, at_work
+from tests.support.log import Log, carry_out_all, open_runs
+from topics import pauses, replaying
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
+from topics.commands import AddGuests, CancelBooking, ChangeInventory, OpenInventory, ReserveStay
+from topics.envelope import Outgoing
+from topics.replaying import Played, Refused, Stretch
+from workers import projections, reservations
+from workers.role import Role
+
+ROOM = 7
+LONG_AGO = datetime.now(UTC) - timedelta(days=1)
+FIRST, END = date(2027, 5, 1), date(2027, 5, 3)
+
+
+@pytest.fixture
+def role(log: Log, database: DatabaseSettings) -> Role:
+    return reservations.build(log.settings, database)
+
+
+def nights() -> OpenInventory:
+    return OpenInventory(
+        room_id=ROOM, hotel_id=1, first_night=FIRST, end_night=END, total_count=3, price_minor=10_000, currency="EUR"
+    )
+
+
+def stay(rooms_count: int = 1) -> ReserveStay:
+    return ReserveStay(
+        room_id=ROOM,
+        booking_id=uuid4(),
+        user_id=1,
+        hotel_id=1,
+        check_in=FIRST,
+        check_out=END,
+        rooms_count=rooms_count,
+    )
+
+
+async def carry_out(role: Role, log: Log, database: DatabaseSettings) -> None:
+    async with open_runs(role, log, database) as runs:
+        await carry_out_all(runs, role, log)
+        await runs.settle()
+
+
+async def play(
+    log: Log, ledger: Ledger, stretch: Stretch, *, stop: asyncio.Event | None = None, wait_seconds: float = 20
+) -> Played:
+    plan = await replaying.planned(log.settings, ledger, stretch)
+    return await replaying.play(
+        log.settings,
+        ledger,
+        log.producer,
+        plan,
+        who="ines",
+        wait_seconds=wait_seconds,
+        advance=lambda _: None,
+        stop=stop or asyncio.Event(),
+    )
+
+
+def all_of(topic: Topic, **options: Any) -> Stretch:
+    return Stretch(topic=topic, begin=LONG_AGO, **options)
+
+
+async def test_commands_whose_effect_stands_change_nothing_and_stand_there_twice_as_they_were(
+    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    reserved, rejected = stay(), stay(rooms_count=9)
+    await log.send(nights(), reserved, rejected)
+    await log.send(CancelBooking(room_id=ROOM, booking_id=reserved.booking_id))
+    await carry_out(role, log, database)
+    (before,) = (await log.read(BOOKING_COMMANDS)).values()
+    rows = await _ledger_rows(ledger)
+
+    async with at_work(role, log, database):
+        played = await play(log, ledger, all_of(BOOKING_COMMANDS))
+
+    assert (played.sent, played.effects.commands, played.effects.changed) == (4, 4, 0)
+    assert await _ledger_rows(ledger) == rows
+    (after,) = (await log.read(BOOKING_COMMANDS)).values()
+    assert [(r.key, r.value, r.headers) for r in after[4:]] == [(r.key, r.value, r.headers) for r in before]
+
+
+async def test_a_command_that_was_refused_then_and_is_carried_out_now_is_counted(
+    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    reserved = stay()
+    guests = AddGuests(room_id=ROOM, booking_id=reserved.booking_id, user_id=1, guest_ids=(1,))
+    await log.send(guests, nights(), reserved)
+    await carry_out(role, log, database)
+
+    async with at_work(role, log, database):
+        played = await play(log, ledger, all_of(BOOKING_COMMANDS))
+
+    assert (played.effects.changed, played.effects.events) == (1, {"booking.guests_added.v1": 1})
+
+
+async def test_what_was_not_carried_out_yet_is_left_out(
+    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    await log.send(nights())
+    with pytest.raises(Refused, match="reservations has not carried out any of it yet"):
+        await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    await carry_out(role, log, database)
+    await log.send(stay())
+
+    plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+
+    assert (plan.records, plan.not_yet) == (1, 1)
+
+
+async def test_dead_letters_are_left_out_as_too_many_would_stop_the_worker(
+    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    (place,) = await log.send(nights())
+    (good,) = (await log.read(BOOKING_COMMANDS)).values()
+    await log.write(replaying._as_it_was(good[0])._replace(value=b"{"))
+    await carry_out(role, log, database)
+
+    plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+
+    assert plan.records == 1
+    assert plan.buried == {place.partition: frozenset({1})}
+
+
+async def test_who_stops_it_is_told_how_far_it_came(
+    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "CHUNK", 2)
+    places = await log.send(nights(), stay(), stay(), stay())
+    await carry_out(role, log, database)
+    plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    stop = asyncio.Event()
+
+    async with at_work(role, log, database):
+        played = await replaying.play(
+            log.settings,
+            ledger,
+            log.producer,
+            plan,
+            who="ines",
+            wait_seconds=20,
+            advance=lambda _: stop.set(),
+            stop=stop,
+        )
+
+    assert (played.sent, played.why, played.reached) == (2, "interrupted", {places[0].partition: 1})
+    assert (played.effects.known, played.effects.changed) == (True, 0)
+    told = await ledger.execute("select action, details -> 'sent' from operator_action order by id")
+    assert await told.fetchall() == [("replay", None), ("replay ended", 2)]
+
+
+async def test_a_worker_that_is_down_is_not_sent_more_than_it_can_take(
+    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "CHUNK", 2)
+    await log.send(nights(), stay(), stay(), stay())
+    await carry_out(role, log, database)
+
+    played = await play(log, ledger, all_of(BOOKING_COMMANDS), wait_seconds=0.1)
+
+    assert played.sent == 2
+    assert played.why == "reservations has not carried it out within 0.1 s"
+    assert not played.effects.known
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("booking.events", "--from", "1d"), "Events are told once"),
+        (("dead.letters", "--from", "1d"), "dead-letters replay"),
+        (("booking.commands", "--from", "1d"), "Nothing stands on"),
+        (("booking.commands", "--from", "0", "--partition", "9"), "has no partition 9"),
+        (("booking.events", "--from", "1d", "--consumer", "room_nights"), "python -m storage rebuild room_nights"),
+        (("booking.events", "--from", "1d", "--consumer", "analytics"), "There is no consumer analytics"),
+        (("booking.events", "--from", "1d", "--consumer", "payments", "--to", "1h"), "have no meaning here"),
+        (("booking.commands", "--from", "1d", "--consumer", "payments"), "is sent again to everybody"),
+    ],
+)
+async def test_what_would_do_harm_or_nothing_is_refused(
+    operator: Operator, arguments: tuple[str, ...], says: str
+) -> None:
+    result = await operator("replay", *arguments)
+
+    assert result.exit_code == 1
+    assert says in result.stderr
+
+
+async def test_an_offset_needs_its_partition(operator: Operator) -> None:
+    result = await operator("replay", "booking.commands", "--from", "0")
+
+    assert result.exit_code == 2
+    assert "--partition" in result.stderr
+
+
+async def test_old_prices_come_back_only_where_somebody_means_it(
+    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    await log.send(nights(), ChangeInventory(room_id=ROOM, first_night=FIRST, end_night=END, price_minor=1))
+    await carry_out(role, log, database)
+
+    with pytest.raises(Refused, match=r"1 of them are inventory\.change\.v1"):
+        await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS, type="*"))
+    assert plan.records == 2
+
+
+# Events, to one consumer.
+
+
+async def told(log: Log, database: DatabaseSettings) -> Role:
+    """Let the projections read some events; return the role."""
+    await log.send(nights(), stay(), stay())
+    await carry_out(reservations.build(log.settings, database), log, database)
+    role = projections.build(log.settings, database)
+    await carry_out(role, log, database)
+    return role
+
+
+async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
+    log: Log, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    role = await told(log, database)
+    await ledger.execute("delete from booking_timeline where sequence = 3")
+    planned = await replaying.planned_move(log.settings, ledger, all_of(BOOKING_EVENTS), "booking_timeline")
+    assert planned.types == {"inventory.opened.v1": 1, "booking.reserved.v1": 2}
+    await replaying.move(ledger, planned, who="ines")
+    taken = "select sum(taken_count) from room_night"
+    before = await (await ledger.execute(taken)).fetchall()
+
+    await carry_out(role, log, database)
+
+    found = await ledger.execute("select sequence from booking_timeline order by sequence")
+    assert await found.fetchall() == [(2,), (3,)]
+    # The other consumers of the role read none of it twice.
+    assert await (await ledger.execute(taken)).fetchall() == before
+    looked_too_early = replace(planned, stands={partition: offset - 1 for partition, offset in planned.stands.items()})
+    with pytest.raises(Refused, match="has moved meanwhile"):
+        await replaying.move(ledger, looked_too_early, who="ines")
+
+
+async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(
+    log: Log, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    role = await told(log, database)
+    planned = await replaying.planned_move(log.settings, ledger, all_of(BOOKING_EVENTS), "daily_report")
+    async with open_runs(role, log, database):
+        with pytest.raises(Refused, match="projections runs"):
+            await replaying.move(ledger, planned, who="ines")
+        await pauses.begin(ledger, "projections", who="ines", reason=None)
+        await replaying.move(ledger, planned, who="ines")
+
+    cursor = await ledger.execute("select max(applied), max(sequence) from log_cursor where consumer = 'daily_report'")
+    assert await cursor.fetchall() == [(-1, 0)]
+
+
+async def test_what_a_consumer_has_not_read_yet_is_still_to_come(log: Log, ledger: Ledger) -> None:
+    await log.write(Outgoing(log.settings.topic(BOOKING_EVENTS), b"7", b"{}", []))
+
+    with pytest.raises(Refused, match="has not come that far"):
+        await replaying.planned_move(log.settings, ledger, all_of(BOOKING_EVENTS), "booking_timeline")
+
+
+async def _ledger_rows(ledger: Ledger) -> list[tuple[Any, ...]]:
+    bookings = await (await ledger.execute("select * from booking order by id")).fetchall()
+    return bookings + await (await ledger.execute("select * from inventory order by room_id, date")).fetchall()
