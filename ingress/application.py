@@ -38,12 +38,14 @@ from ingress.search.freshness import Freshness
 from ingress.search.operation import Search
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
+from ingress.tracing import traced
 from ingress.users import Users
 from ingress.waiters import Waiters
 from ingress.webhooks import Webhooks
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
 from topics.settings import KafkaSettings
+from topics.telemetry import traces
 
 if TYPE_CHECKING:
     from ingress.redis_link import RedisLink
@@ -74,6 +76,8 @@ def create_app(
     middlewares: list[Middleware] = [answer_problems]
     if settings.allowed_origins:
         middlewares.insert(0, allowing(settings.allowed_origins))
+    if traces.on():
+        middlewares.insert(0, traced)
     app = web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY_BYTES)
     app[DATABASE] = Database(database, pool_size=settings.database_pool_size)
     app[BROKER] = Broker(

@@ -23,6 +23,8 @@ from topics.catalogue import BOOKING_COMMANDS
 from topics.commands import Command
 from topics.envelope import Outgoing, command_record
 from topics.settings import KafkaSettings
+from topics.telemetry import traces
+from topics.telemetry.ids import about_record
 
 SOURCE: Final = "innkeeper/ingress"
 LONGEST_WAIT_SECONDS: Final = 30
@@ -39,7 +41,6 @@ IDEMPOTENCY_KEY: Final = RequestHeader(
 )
 _KEY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Commands:
 
     def record(self, command: Command, command_id: str, request: web.Request) -> Outgoing:
         """Return the record of a command, with the trace that the request belongs to."""
-        return command_record(
+        record = command_record(
             self._topic,
             command,
             id=command_id,
@@ -66,6 +67,8 @@ class Commands:
             time=datetime.now(UTC),
             traceparent=_traceparent(request),
         )
+        about_record(record.headers)
+        return record
 
 
 def new_command_id() -> str:
@@ -150,7 +153,5 @@ def _written(body: BaseModel | msgspec.Struct | None) -> bytes:
 
 
 def _traceparent(request: web.Request) -> str | None:
-    traceparent = request.headers.get("traceparent")
-    if traceparent is None or not _TRACEPARENT.fullmatch(traceparent):
-        return None
-    return traceparent
+    """Return the trace that the command belongs to: that of our own span, or else the client's."""
+    return traces.current() or traces.well_formed(request.headers.get(traces.TRACEPARENT))

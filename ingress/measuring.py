@@ -7,7 +7,7 @@ from aiohttp.abc import AbstractMatchInfo
 from sqlalchemy import Engine, event
 
 from topics.telemetry import metrics
-from topics.telemetry.metrics import Series
+from topics.telemetry.metrics import Labels, Series
 
 if TYPE_CHECKING:
     from ingress.broker import Broker
@@ -16,20 +16,22 @@ if TYPE_CHECKING:
     from ingress.waiters import Waiters
 
 _QUERIES: Final = metrics.QUERY_SECONDS.of()
-_STATUS: Final = [str(status) for status in range(1000)]
-# By operation and status: a label is made once, not for each answer.
-_series: Final[dict[tuple[str, int], Series]] = {}
+_answers: Final = metrics.HTTP_ANSWERS.values
+# Where an answer counts, by operation and status: labels are made once, not for each answer.
+_counted: Final[dict[tuple[str, int], tuple[Series, Labels]]] = {}
 
 
 def count_answer(match: AbstractMatchInfo, status: int, seconds: float) -> None:
     """Count an answer and the time that it took. What no operation answers (pages, unknown paths) counts as `none`."""
     row = getattr(getattr(match.handler, "__self__", None), "_row", None)
     key = ("none" if row is None else row.id, status)
-    series = _series.get(key)
-    if series is None:
-        series = _series[key] = metrics.HTTP_SECONDS.of(key[0], f"{status // 100}xx")
+    counted = _counted.get(key)
+    if counted is None:
+        metrics.HTTP_ANSWERS.add(0, str(status))
+        counted = _counted[key] = (metrics.HTTP_SECONDS.of(key[0], f"{status // 100}xx"), (str(status),))
+    series, labels = counted
     series.observe(seconds)
-    metrics.HTTP_ANSWERS.add(1, _STATUS[status])
+    _answers[labels] += 1
 
 
 def measure_statements(engine: Engine) -> None:

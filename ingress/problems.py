@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingress.answers import Answer, answer
 from ingress.measuring import count_answer
+from topics.telemetry.ids import about
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     request_id = request.headers.get(REQUEST_ID)
     if request_id is None or not _ACCEPTABLE_REQUEST_ID.fullmatch(request_id):
         request_id = f"{_process}-{next(_count):x}"
+    about(request_id=request_id)
     try:
         response = await handler(request)
     except Problem as problem:

@@ -19,6 +19,7 @@ from ingress.problems import Problem
 from topics.catalogue import STRIPE_WEBHOOKS
 from topics.envelope import Outgoing
 from topics.settings import KafkaSettings
+from topics.telemetry import traces
 
 TOLERANCE_SECONDS: Final = 300
 _LONGEST_KEY: Final = 255
@@ -88,8 +89,13 @@ class Webhooks:
         body = await read(asked.request)
         verify(body, asked.request.headers.get("Stripe-Signature"), self._secrets)
         event = decoded(body, _stripe_event)
-        headers = [("content-type", b"application/json")]
-        await self._broker.send(Outgoing(self._topic, key_of(event), body, headers))
+        # What we opened at Stripe names the trace of the payment, and its webhooks bring that back.
+        theirs = traces.well_formed((event.data.object.metadata or {}).get(traces.TRACEPARENT))
+        with traces.span("receive stripe.webhooks", kind="producer", parent=theirs):
+            headers = [("content-type", b"application/json")]
+            if trace := traces.current() or theirs:
+                headers.append((traces.TRACEPARENT, trace.encode()))
+            await self._broker.send(Outgoing(self._topic, key_of(event), body, headers))
         return answer(200, Received(received=True))
 
 

@@ -73,6 +73,7 @@ def environment(database: DatabaseSettings, kafka_settings: KafkaSettings) -> di
         "STRIPE_API_KEY": "sk_test_of_the_stand_in",
         "STRIPE_WEBHOOK_SECRET": "whsec_of_the_stand_in",
         "FRONTEND_URL": "http://127.0.0.1:3000",
+        "LOG_FORMAT": "console",
     }
 
 

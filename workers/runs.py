@@ -24,6 +24,7 @@ from topics.catalogue import BOOKING_EVENTS, DEAD_LETTERS, Topic
 from topics.envelope import Outgoing
 from topics.failpoints import failpoint
 from topics.settings import KafkaSettings
+from topics.telemetry.ids import ids_of
 from workers.database import connect
 from workers.log_source import Bounds, LogSource, Place
 from workers.patience import Patience
@@ -267,7 +268,7 @@ class Runs:
                 cursor.last_time = at
             received = read(run.topic, record, cursor.last_time)
             if run.topic is not BOOKING_EVENTS or in_sequence(cursor, progress, received):
-                run.received.append(received)
+                run.received.append(self.watch.traced(received) if self.watch.traces else received)
 
     # When it does not go smoothly.
 
@@ -311,7 +312,8 @@ class Runs:
         for key, cursor in locked.items():
             self._progress[key] = Progress(cursor.applied, cursor.applied, marked=False)
         self.watch.buried(cursor.key for cursor, _ in outcomes)
-        log.error("dead letter: %s[%d]@%d: %s", record.topic, record.partition, record.offset, reason)
+        ids = ids_of(record.headers)
+        log.error("dead letter: %s[%d]@%d: %s", record.topic, record.partition, record.offset, reason, extra=ids)
         return [letter for _, letters in outcomes for letter in letters]
 
     def _count_hole(self, hole: Hole) -> None:

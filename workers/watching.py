@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,11 +15,14 @@ from storage.cursors import CursorKey
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Headers, Outgoing, header
 from topics.events import EVENTS, BookingConfirmed, BookingRejected
-from topics.telemetry import metrics
+from topics.telemetry import metrics, traces
 from topics.telemetry.metrics import Histogram, Labels
 from workers.log_source import Place
 from workers.reading import Progress
-from workers.role import Record, Role
+from workers.role import Received, Record, Role
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 #: Which histogram tells how old a topic's records are when all that follows from them stands.
 _AGES: Final[Mapping[Topic, Histogram]] = {
@@ -31,6 +34,7 @@ _timestamp = attrgetter("timestamp")
 #: Where `encode_headers` puts an event's type; to search for it costs more than all else that is counted here.
 _TYPE: Final = 3
 _REJECTED: Final = BookingRejected.wire.encode()
+_REASON: Final = b'"reason":'
 _CONFIRMED: Final = BookingConfirmed.wire.encode()
 
 
@@ -59,6 +63,11 @@ class Watch:
         self._transactions = metrics.TRANSACTION_SECONDS.of()
         self._publishing = metrics.PUBLISH_SECONDS.of()
         self._began = self._committed = 0.0
+        self._name = role.name
+        self._topics = topics
+        self._began_ns = 0
+        self._spans: dict[tuple[str, int, int], Span] = {}
+        self.traces = traces.on()
         for name, topic in topics.items():
             for consumer in role.consumers:
                 if topic in consumer.topics:
@@ -75,6 +84,9 @@ class Watch:
     def begins(self) -> None:
         """A batch's transaction begins."""
         self._began = time.perf_counter()
+        if self.traces:
+            self._began_ns = time.time_ns()
+            self._spans.clear()
 
     def commits(self) -> None:
         """It is committed."""
@@ -99,6 +111,27 @@ class Watch:
         self._batches.observe(total)
         if self._decides:
             _count_decisions(outgoing, now_ms)
+        if self._spans:
+            traces.end_together(f"{self._name} batch", self._began_ns, tuple(self._spans.values()))
+            self._spans.clear()
+
+    def traced(self, received: Received) -> Received:
+        """Begin the span of a record whose trace is kept; what is decided about it is told as a part of that span.
+
+        What payments fixes from an event must be the same whoever reads it, so an event keeps the trace it has.
+        """
+        record, envelope = received.record, received.envelope
+        parent = header(record.headers, traces.TRACEPARENT) if envelope is None else envelope.traceparent
+        if isinstance(parent, bytes):
+            parent = parent.decode(errors="replace")
+        what = record.topic if envelope is None else envelope.type
+        span = None if parent is None else traces.begin(f"{self._name} {what}", parent, _attributes(received))
+        if span is None:
+            return received
+        self._spans[record.topic, record.partition, record.offset] = span
+        if envelope is None or self._topics[record.topic] is not BOOKING_COMMANDS:
+            return received
+        return received._replace(envelope=msgspec.structs.replace(envelope, traceparent=traces.traceparent_of(span)))
 
     def buried(self, cursors: Iterable[CursorKey]) -> None:
         """A record was buried by these."""
@@ -112,14 +145,30 @@ class Watch:
                 yield (key.consumer, key.topic, str(key.partition)), max(0, end - progress.acked - 1)
 
 
+def _attributes(received: Received) -> dict[str, str | int]:
+    record, envelope = received.record, received.envelope
+    place: dict[str, str | int] = {
+        "messaging.system": "kafka",
+        "messaging.destination.name": record.topic,
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.kafka.offset": record.offset,
+    }
+    return (
+        place
+        if envelope is None
+        else place | {"innkeeper.subject": envelope.subject, "messaging.message.id": envelope.id}
+    )
+
+
 def _count_decisions(outgoing: Sequence[Outgoing], now_ms: int) -> None:
     told = Counter([record.headers[_TYPE][1] for record in outgoing])
     for wire, times in told.items():
         metrics.DECISIONS.add(times, wire.decode())
     if _REJECTED in told:
-        for record in outgoing:
-            if record.headers[_TYPE][1] == _REJECTED:
-                metrics.REJECTIONS.add(1, _refusal.decode(record.value).reason)
+        # The rest of the object from its reason on: there are few of those, and each is read once.
+        rests = [r.value.partition(_REASON)[2] for r in outgoing if r.headers[_TYPE][1] == _REJECTED]
+        for rest, times in Counter(rests).items():
+            metrics.REJECTIONS.add(times, _refusal.decode(b"{" + _REASON + rest).reason)
     if _CONFIRMED in told:
         for record in outgoing:
             if record.headers[_TYPE][1] == _CONFIRMED and (asked_ms := asked_at_ms(record.headers)) is not None:

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from topics.telemetry import metrics
+from topics.telemetry import metrics, traces
 from topics.telemetry.settings import TelemetrySettings
 
 
@@ -17,6 +17,8 @@ def start(settings: TelemetrySettings, part: str, name: str) -> None:
     logs.configure(settings.log_format, part, name)
     metrics.INFO.set(1, part, name)
     serve_metrics(settings, part)
+    if settings.otel_exporter_otlp_endpoint is not None:
+        traces.start(settings.otel_exporter_otlp_endpoint, settings.otel_traces_sampler_arg, part, name)
 
 
 def serve_metrics(settings: TelemetrySettings, part: str) -> None:

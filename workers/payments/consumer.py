@@ -16,8 +16,10 @@ from storage import payments
 from storage.payments import RefundOwed, SessionOwed, SessionsToClose
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.commands import BookingCommand
-from topics.envelope import Outgoing, command_record
+from topics.envelope import Outgoing, command_record, header
 from topics.settings import KafkaSettings
+from topics.telemetry import traces
+from topics.telemetry.ids import ids_of
 from workers.payments.obligations import Obligation, owed
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 from workers.payments.webhooks import (
@@ -77,7 +79,7 @@ class Payments:
             meaning = meaning_of(event, live=self._settings.live)
         except NotUnderstood as error:
             raise Unreadable(received.record, str(error)) from error
-        log.log(meaning.level, "%s (webhook %s)", meaning.says, event.id)
+        log.log(meaning.level, "%s (webhook %s)", meaning.says, event.id, extra=ids_of(received.record.headers))
         return meaning
 
     def _tell_version(self, event: StripeEvent) -> None:
@@ -91,7 +93,14 @@ class Payments:
             )
 
     def _record(self, command_id: str, command: BookingCommand, received: Received) -> Outgoing:
-        return command_record(self._commands_topic, command, id=command_id, source=SOURCE, time=received.time)
+        return command_record(
+            self._commands_topic,
+            command,
+            id=command_id,
+            source=SOURCE,
+            time=received.time,
+            traceparent=traces.well_formed((header(received.record.headers, traces.TRACEPARENT) or b"").decode()),
+        )
 
 
 async def _owe(connection: AsyncConnection, obligation: Obligation) -> None:

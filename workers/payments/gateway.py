@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 import stripe
 from aiolimiter import AsyncLimiter
@@ -18,7 +19,7 @@ from stripe._base_address import BaseAddresses
 from stripe.params import RefundCreateParams
 from stripe.params.checkout import SessionCreateParams
 
-from topics.telemetry import metrics
+from topics.telemetry import metrics, traces
 from workers.payments.objects import Ours, Refund, Session, read
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 
@@ -144,10 +145,14 @@ class _PacedClient(stripe.HTTPXClient):
     ) -> tuple[bytes, int, Mapping[str, str]]:
         async with self._pace:
             began, status = time.perf_counter(), 0
+            path = urlsplit(url).path
             try:
-                answer = await super().request_async(method, url, headers, post_data)
-                status = answer[1]
-                return answer
+                with traces.span(f"Stripe {method.upper()}", kind="client", attributes={"url.path": path}) as span:
+                    answer = await super().request_async(method, url, headers, post_data)
+                    status = answer[1]
+                    if span is not None:
+                        span.set_attribute("http.response.status_code", status)
+                    return answer
             finally:
                 _count(method, status, time.perf_counter() - began)
 

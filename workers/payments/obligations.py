@@ -20,6 +20,7 @@ from topics.events import (
     PaymentRequested,
     RefundRequested,
 )
+from topics.telemetry.traces import TRACEPARENT
 from workers.payments.objects import Ours
 
 SESSION_TIME: Final = timedelta(minutes=35)
@@ -74,7 +75,7 @@ def _session(event: PaymentRequested, envelope: Envelope, time: datetime, fronte
         booking_id=event.booking_id,
         attempt=event.attempt,
         room_id=event.room_id,
-        params=_session_params(event, ours, expires_at, frontend_url),
+        params=_session_params(event, ours, expires_at, frontend_url, _trace(envelope)),
         idempotency_key=_session_key(ours),
         expires_at=expires_at,
         causation=envelope.id,
@@ -82,7 +83,9 @@ def _session(event: PaymentRequested, envelope: Envelope, time: datetime, fronte
     )
 
 
-def _session_params(event: PaymentRequested, ours: Ours, expires_at: datetime, frontend_url: str) -> dict[str, Any]:
+def _session_params(
+    event: PaymentRequested, ours: Ours, expires_at: datetime, frontend_url: str, trace: dict[str, str]
+) -> dict[str, Any]:
     page = f"{frontend_url.rstrip('/')}/bookings/{event.booking_id}"
     price = {
         "currency": event.currency.lower(),
@@ -95,8 +98,8 @@ def _session_params(event: PaymentRequested, ours: Ours, expires_at: datetime, f
         "allowed_payment_method_types": ["card"],
         "client_reference_id": str(event.booking_id),
         "line_items": [{"quantity": 1, "price_data": price}],
-        "metadata": ours.metadata(),
-        "payment_intent_data": {"metadata": ours.metadata()},
+        "metadata": ours.metadata() | trace,
+        "payment_intent_data": {"metadata": ours.metadata() | trace},
         "success_url": f"{page}?payment=success",
         "cancel_url": f"{page}?payment=cancelled",
         "expires_at": _epoch_seconds(expires_at),
@@ -112,7 +115,7 @@ def _refund(event: RefundRequested, envelope: Envelope) -> RefundOwed:
         params={
             "payment_intent": event.payment_intent,
             "amount": event.amount_minor,
-            "metadata": ours.metadata(),
+            "metadata": ours.metadata() | _trace(envelope),
         },
         idempotency_key=_refund_key(event.payment_intent),
         amount_minor=event.amount_minor,
@@ -121,6 +124,11 @@ def _refund(event: RefundRequested, envelope: Envelope) -> RefundOwed:
         causation=envelope.id,
         correlation=envelope.correlation or envelope.id,
     )
+
+
+def _trace(envelope: Envelope) -> dict[str, str]:
+    """Return the event's own trace, the same whoever reads it: repeated, a call has the same parameters."""
+    return {} if envelope.traceparent is None else {TRACEPARENT: envelope.traceparent}
 
 
 def _session_key(ours: Ours) -> str:

@@ -28,6 +28,8 @@ from storage.payments import DueRefund, DueSession
 from topics.commands import BookingCommand, DeclinePayment, RecordRefund, RecordSession
 from topics.envelope import command_record
 from topics.failpoints import failpoint
+from topics.telemetry import traces
+from topics.telemetry.ids import about
 from workers.payments.consumer import SOURCE
 from workers.payments.gateway import Gateway, KeySpent, Refused
 from workers.payments.objects import Ours, Refund, Session, command_id
@@ -77,9 +79,11 @@ class Steps:
 
     async def take(self, due: Due) -> None:
         """Do what the row owes, or note why that failed and when it is due again. Only raises when cancelled."""
+        about(booking_id=str(due.booking_id), correlation_id=due.correlation)
         try:
             async with asyncio.timeout(WORK_SECONDS):
-                await self._carry_out(due)
+                with traces.span(f"payments {due.status}", parent=_trace(due)):
+                    await self._carry_out(due)
         except Exception as error:  # noqa: BLE001 - a bug met by one row must not stop its neighbours; it is told.
             _tell(due, error)
             await self._postpone(due, error)
@@ -167,6 +171,7 @@ class Steps:
                 time=datetime.now(UTC),
                 causation=due.causation,
                 correlation=due.correlation,
+                traceparent=traces.current() or _trace(due),
             )
             for name, command in commands
         ]
@@ -254,6 +259,11 @@ def _tell(due: Due, error: Exception) -> None:
         log.warning("%s: tried again later, after %d failures: %r", _name(due), due.failures, error)
     else:
         log.critical("%s: unforeseen, a bug", _name(due), exc_info=error)
+
+
+def _trace(due: Due) -> str | None:
+    """Return the trace of the event that made us owe this."""
+    return traces.well_formed(due.params.get("metadata", {}).get(traces.TRACEPARENT))
 
 
 def _ours(due: Due) -> Ours:

@@ -1,0 +1,144 @@
+"""One booking through real processes, seen by who watches: one trace, lines with its ids, and metrics everywhere."""
+
+import json
+import re
+import secrets
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from sandbox.system import Plan, System
+from tests.path.guest import Guest, House, open_house
+from tests.support.waiting import wait_until
+from tests.telemetry.collector import Collector, Seen, open_collector
+from topics.telemetry.metrics import METRICS
+
+pytestmark = pytest.mark.system
+
+PARTS = {"ingress", "reservations", "payments", "projections", "expiry"}
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left_behind() -> None:
+    """The system's own supervisor starts processes again where they end, and ends them all."""
+
+
+async def test_one_booking_is_one_trace_from_the_request_to_stripes_webhook(tmp_path: Path) -> None:
+    async with open_collector() as collector:
+        plan = Plan(
+            folder=tmp_path,
+            partitions=4,
+            own_servers=True,
+            quiet=True,
+            environment={
+                "RATE_LIMITS": "false",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+                "OTEL_BSP_SCHEDULE_DELAY": "200",
+                "METRICS_PORT": "0",
+                "LOG_FORMAT": "json",
+            },
+        )
+        async with System(plan) as system, open_house(system) as house:
+            trace, booking = await booked_and_paid(house)
+            spans = await seen(collector, trace)
+            assert_it_is_one_way(spans)
+            assert_stripe_kept_nothing_but_ids(await house.stripe("GET", "/_sandbox/ledger"), booking, trace)
+            await assert_every_process_tells_its_metrics(house, system.logs)
+        assert_lines_name_the_booking(system.logs, booking, trace)
+
+
+async def booked_and_paid(house: House) -> tuple[str, str]:
+    """Book and pay as a client whose requests all belong to one trace; return the trace's and the booking's id."""
+    trace = secrets.token_hex(16)
+    headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
+    room, somebody = await house.room(), await house.guest()
+    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(60)) as session:
+        guest = Guest(session, somebody.url, somebody._token)
+        booking = await guest.booked(room)
+        page = await guest.checkout(booking)
+        # The browser that pays knows nothing of the trace.
+        assert await somebody.pay(page) == 303
+        await guest.becomes(booking, "CONFIRMED")
+    return trace, booking
+
+
+async def seen(collector: Collector, trace: str) -> list[Seen]:
+    """Return the trace once its end has arrived, from every process that had a part in it."""
+
+    def complete() -> list[Seen]:
+        spans = [span for span in collector.spans if span.trace == trace]
+        told = {(span.service.removeprefix("innkeeper-"), span.name) for span in spans}
+        assert ("reservations", "reservations booking.confirm_payment.v1") in told
+        assert ("payments", "payments booking.confirmed.v1") in told
+        assert ("projections", "projections booking.confirmed.v1") in told
+        assert any("Stripe POST" in name for _, name in told)
+        assert any(trace in span.links and span.name == "reservations batch" for span in collector.spans)
+        return spans
+
+    return await wait_until(complete, 30, lambda: f"of {sorted((s.service, s.name) for s in collector.spans)}")
+
+
+def assert_it_is_one_way(spans: list[Seen]) -> None:
+    """Each step hangs on the one that it follows from."""
+    by_id = {span.id: span for span in spans}
+
+    def way_to(name: str) -> list[str]:
+        span = next(span for span in spans if span.name == name)
+        way = [span.name]
+        while (above := by_id.get(span.parent)) is not None:
+            span = above
+            way.append(span.name)
+        return way[::-1]
+
+    pay = "POST /v1/bookings/{booking_id}/payments"
+    asked = [pay, "reservations booking.request_payment.v1"]
+    assert way_to("payments booking.payment_requested.v1") == [*asked, "payments booking.payment_requested.v1"]
+    assert way_to("Stripe POST") == [*asked, "payments creating", "Stripe POST"]
+    told = [*asked, "receive stripe.webhooks"]
+    assert way_to("payments stripe.webhooks") == [*told, "payments stripe.webhooks"]
+    assert way_to("payments booking.confirmed.v1") == [
+        *told,
+        "reservations booking.confirm_payment.v1",
+        "payments booking.confirmed.v1",
+    ]
+
+
+def assert_stripe_kept_nothing_but_ids(
+    ledger: dict[str, list[dict[str, dict[str, str]]]], booking: str, trace: str
+) -> None:
+    [paid] = [entry for entry in ledger["payment_intents"] if entry["metadata"].get("booking_id") == booking]
+    assert set(paid["metadata"]) == {"booking_id", "room_id", "attempt", "traceparent"}
+    assert paid["metadata"]["traceparent"].split("-")[1] == trace
+
+
+def written_in(logs: Path) -> list[str]:
+    return [log.read_text() for log in logs.glob("*.log")]
+
+
+async def assert_every_process_tells_its_metrics(house: House, logs: Path) -> None:
+    met = set()
+    for log in written_in(logs):
+        for url in re.findall(r"metrics at (http://[\d.:]+/metrics)", log)[-1:]:
+            async with house.session.get(url) as response:
+                told = await response.text()
+            [part] = re.findall(r'innkeeper_info\{name="[^"]+",part="(\w+)"\} 1.0', told)
+            met.add(part)
+            families = set(re.findall(r"^# TYPE (innkeeper_\w+) ", told, re.MULTILINE))
+            assert families == {metric.name for metric in METRICS if part in metric.told_by}
+            if part == "reservations":
+                assert 'innkeeper_decisions_total{event="booking.confirmed.v1"} 1.0' in told
+                assert "innkeeper_confirmation_seconds_count 1.0" in told
+                assert "innkeeper_lag_records{" in told
+            if part == "expiry":
+                assert 'innkeeper_holds{state="live"}' in told
+    assert met == PARTS
+
+
+def assert_lines_name_the_booking(logs: Path, booking: str, trace: str) -> None:
+    lines = [json.loads(line) for line in (logs / "payments-1.log").read_text().splitlines() if line.startswith("{")]
+    [webhook] = [line for line in lines if "is paid (webhook" in line["event"]]
+    assert booking in webhook["event"]
+    assert webhook["trace_id"] == trace
+    assert webhook["part"] == "payments"
+    assert webhook["level"] == "info"
