@@ -9,6 +9,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from topics import pauses
+
 Row = dict[str, Any]
 
 _MOST_LETTERS: Final = 20
@@ -110,7 +112,7 @@ async def tell(
                 )
                 for row in await rows(_CURSORS, list(topics))
             },
-            paused={row["role"]: row["who"] for row in await rows("select role, who from paused_role")},
+            paused={pause.role: pause.who for pause in await pauses.listed(connection)},
         )
         if since is None:
             return told
