@@ -15,6 +15,7 @@ from topics import telemetry
 from topics.settings import KafkaSettings, refused_in_words
 from topics.telemetry.settings import TelemetrySettings
 from workers import holding
+from workers.empty_ledger import check_ledger
 from workers.explaining import explain_command
 from workers.log_source import wait_for_topics
 from workers.role import Role, Stopped
@@ -93,6 +94,7 @@ def _run(part: str, build: Callable[[KafkaSettings, DatabaseSettings], Role], na
     try:
         # Faust itself gives up when there is no broker at its start.
         asyncio.run(wait_for_topics(kafka, role.topics, kafka.group(role.name)))
+        asyncio.run(check_ledger(kafka, database))
     except Stopped as error:
         stop_hard(error)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())

@@ -114,8 +114,8 @@ async def test_rows_that_were_lost_come_back(till: Till) -> None:
     await till.call()
     await till.work()
     tables = (
-        "select booking_id, status, session_id, case when status = 'open' then url end, next_attempt_at"
-        " from checkout_session order by 1",
+        # A page that is closed has no address at Stripe any more.
+        "select booking_id, status, session_id, case status when 'open' then url end from checkout_session order by 1",
         "select booking_id, payment_intent, status, refund_id, next_attempt_at from refund order by 1, 2",
     )
     before = [await till.rows(table) for table in tables]

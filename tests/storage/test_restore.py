@@ -46,9 +46,10 @@ from topics.events import RefundRequested
 from topics.settings import KafkaSettings
 from topics.values import Terms
 from workers import payments, projections, reservations
+from workers.empty_ledger import check_ledger
 from workers.payments.settings import PaymentSettings
 from workers.restoring import NotRestored, Restored, restore
-from workers.role import Role
+from workers.role import Role, Stopped
 from workers.runs import Runs
 
 PAYMENTS = PaymentSettings(_env_file=None, stripe_api_key=SecretStr("sk_test_nobody"))
@@ -361,3 +362,17 @@ async def test_a_worker_that_starts_meanwhile_waits_and_goes_on_behind_the_resto
     )
     assert len({envelope.id for envelope, _ in await log.events()}) == len(await log.events())
     await holds(log, new_database)
+
+
+async def test_a_worker_that_meets_an_empty_ledger_beside_a_full_log_does_not_begin(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    await check_ledger(log.settings, database)
+    await log.send(nights_on_sale(1), stay(PAID))
+    await work(log, database)
+
+    with pytest.raises(Stopped, match=r"The ledger is empty, and .*booking.events has 2 events"):
+        await check_ledger(log.settings, new_database)
+
+    await restored(log, new_database)
+    await check_ledger(log.settings, new_database)
