@@ -249,12 +249,13 @@ counts without a gap within a partition. Money is integers in minor units of `cu
 dates are hotel-local nights, and `[check_in, check_out)` leaves the check-out night free.
 
 Readers ignore fields that they do not know, so a field with a default may be added at any time. Anything else is a new
-version: readers are upgraded before writers, and a reader that meets a version it does not know stops. A version that was
-replaced stays on the log beside the newer one, in any order ([ADR 0014](adr/0014-replaced-versions-stay-readable.md)):
+version: readers are upgraded before writers, and a reader that meets a version it does not know stops. A version that
+was replaced stays on the log beside the newer one ([ADR 0014](adr/0014-replaced-versions-stay-readable.md)):
 `inventory.changed.v2` is written once `INVENTORY_CHANGED_VERSION` says so, until then `inventory.changed.v1`.
 
-The examples are the frozen files of `tests/contracts`. The same for programs: `python -m topics asyncapi` (AsyncAPI 3.0, at
-`/asyncapi.json` of every ingress, for people at `/events`), `python -m topics schema` (the JSON Schema of every message)."""
+The examples are the frozen files of `tests/contracts`. `python -m topics asyncapi` prints all this for programs
+(AsyncAPI 3.0; every ingress serves it at `/asyncapi.json`, and for people at `/events`), and `python -m topics schema`
+the JSON Schema of every message."""
 
 _METRICS_INTRODUCTION: Final = """\
 Every process answers Prometheus at `/metrics` on a port of its own, `METRICS_PORT` at `METRICS_HOST`; without the
