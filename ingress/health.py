@@ -23,7 +23,7 @@ class Live(Shown):
 
 
 class Ready(Live):
-    """Bookings can be taken; `parts` are `ready` or `not ready`, by name."""
+    """Bookings can be taken; `parts` are `ready` or `not ready`, and roles that an operator holds `paused`, by name."""
 
     parts: dict[str, str]
 
@@ -66,12 +66,11 @@ class Health:
     )
     async def ready(self, asked: Asked[NoBody, NoQuery]) -> Answer:  # noqa: ARG002 - every operation is called like this
         """Say whether bookings can be taken, and if not, what is missing."""
-        parts = {
-            "database": await self._database_answers(),
-            "broker": self._broker.ready,
-            "events": self._waiters.ready,
-        }
+        paused = await self._paused_roles()
+        parts = {"database": paused is not None, "broker": self._broker.ready, "events": self._waiters.ready}
         told = {name: "ready" if ready else "not ready" for name, ready in parts.items()}
+        # Bookings are taken all the same, and wait on the log: nobody gains from an ingress out of the balancer.
+        told |= dict.fromkeys(paused or (), "paused")
         if (replicas := self._database.replicas) is not None:
             told["replicas"] = replicas
         missing = [name for name, ready in parts.items() if not ready]
@@ -80,10 +79,11 @@ class Health:
             return answer(503, body, {"Retry-After": "1"})
         return answer(200, Ready(status="ready", parts=told))
 
-    async def _database_answers(self) -> bool:
+    async def _paused_roles(self) -> list[str] | None:
+        """Return the roles that an operator holds; None when the database does not answer."""
         try:
             async with asyncio.timeout(_DATABASE_SECONDS), self._database.reading() as connection:
-                await connection.execute(text("select 1"))
+                found = await connection.execute(text("select role from paused_role order by role"))
+                return list(found.scalars())
         except (SQLAlchemyError, OSError, TimeoutError):
-            return False
-        return True
+            return None

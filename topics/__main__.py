@@ -90,10 +90,11 @@ def create(
 def check(as_json: Json = False) -> None:
     """Compare the broker's topics with the catalogue: partitions, replicas, retention, clock, and the rest.
 
-    Every difference is told with its mend. Exit status 1 if there is any.
+    Topics of ours by their name that the catalogue does not know count, too. Every difference is told with its mend.
+    Exit status 1 if there is any.
     """
     settings = kafka_settings()
-    mismatches = run(admin.check(settings), settings)
+    mismatches = run(_everything_wrong(settings), settings)
     if as_json:
         print_json(asdict(mismatch) for mismatch in mismatches)
     else:
@@ -135,11 +136,13 @@ def tail(  # noqa: PLR0917 - typer passes options by name
     ] = None,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin at the first record.")] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    with_headers: Annotated[bool, typer.Option("--headers", help="Each record's headers, too, below it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="CloudEvents in structured mode, one a line.")] = False,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Show no more than so many records.")] = None,
 ) -> None:
     """Show what stands on a topic, one record a line: log time, partition@offset, type, subject, fields, #sequence.
 
+    A webhook is about a booking when the booking's id stands in it. Who follows waits for a broker that goes away.
     Without --since or --from-beginning: the last ten records (or --limit), and with a filter all that match from the
     first record on. Reading belongs to no consumer group and disturbs nobody.
     """
@@ -149,7 +152,7 @@ def tail(  # noqa: PLR0917 - typer passes options by name
     last = None
     if start is None and not from_beginning and wanted.anything:
         last = limit or _SHOWN_BY_DEFAULT
-    show = _show_json if as_json else _show_line
+    show = _show_json if as_json else _show_with_headers if with_headers else _show_line
     found = reading.read(settings, name_of(topic, settings), wanted, since=start, last=last, follow=follow)
     # A cancellation can get lost in the Kafka client. There is nothing to tidy up: a reader belongs to no group.
     signal.signal(signal.SIGINT, _leave)
@@ -203,6 +206,10 @@ def docs(
         fail(f"Not what the code says: {', '.join(outdated)}. Run python -m topics docs.")
 
 
+async def _everything_wrong(settings: KafkaSettings) -> list[admin.Mismatch]:
+    return [*await admin.check(settings), *await admin.unknown_topics(settings)]
+
+
 async def _create_patiently(settings: KafkaSettings, wait_seconds: float) -> list[str]:
     clock = asyncio.get_running_loop().time
     deadline = clock() + wait_seconds
@@ -237,6 +244,12 @@ def _show_json(record: reading.Record) -> None:
 
 def _show_line(record: reading.Record) -> None:
     out.print(reading.line(record, lambda text, part: f"[{_STYLES[part]}]{escape(text)}[/]"))
+
+
+def _show_with_headers(record: reading.Record) -> None:
+    _show_line(record)
+    for header in reading.headers(record):
+        out.print(f"    [dim]{escape(header)}[/]")
 
 
 def _tell(mismatches: Iterable[admin.Mismatch]) -> None:

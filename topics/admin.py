@@ -52,11 +52,15 @@ class TopicsFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TopicState:
-    """A topic as the broker has it. `id` is new each time a topic of this name is made."""
+    """A topic as the broker has it. `id` is new each time a topic of this name is made.
+
+    `replication` and `in_sync` are of the partition that has the fewest replicas, and the fewest that are up to date.
+    """
 
     id: str
     partitions: int
     replication: int
+    in_sync: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +117,31 @@ async def check(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE) 
             found.append(_missing(name))
             continue
         found += _shape_mismatches(settings, name, states[name])
-        found += _configuration_mismatches(name, topic_configuration(settings, topic), configurations[name])
+        found += _configuration_mismatches(settings, name, topic_configuration(settings, topic), configurations[name])
+        found += _unwritable(settings, name, states[name], configurations[name])
     return found
+
+
+async def unknown_topics(settings: KafkaSettings) -> list[Mismatch]:
+    """Return the topics that have our prefix, or without one the names of ours, and are not in the catalogue.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+    """
+    ours = {settings.topic(topic) for topic in CATALOGUE}
+    families = tuple({settings.topic_prefix or f"{topic.name.partition('.')[0]}." for topic in CATALOGUE})
+    async with open_admin(settings) as admin:
+        names = await admin.names()
+    return [
+        Mismatch(
+            topic=name,
+            sentence=f"The topic {name} is not in the catalogue.",
+            mend=f"If nobody needs it: {_tool(settings, 'kafka-topics')} --delete --topic {name}",
+            fatal=False,
+        )
+        for name in sorted(names)
+        if name.startswith(families) and name not in ours
+    ]
 
 
 async def topic_ids(settings: KafkaSettings, names: Collection[str]) -> dict[str, str]:
@@ -208,11 +235,18 @@ class Admin:
         for error, name, topic_id, _, partitions, *_ in response.topics if names else ():
             if not _is_unknown(error):
                 _raise_for(error, name, None)
-                replication = min((len(replicas) for _, _, _, _, replicas, *_ in partitions), default=0)
                 states[name] = TopicState(
-                    id=str(UUID(bytes=topic_id)), partitions=len(partitions), replication=replication
+                    id=str(UUID(bytes=topic_id)),
+                    partitions=len(partitions),
+                    replication=min((len(replicas) for _, _, _, _, replicas, *_ in partitions), default=0),
+                    in_sync=min((len(in_sync) for _, _, _, _, _, in_sync, *_ in partitions), default=0),
                 )
         return states
+
+    async def names(self) -> list[str]:
+        """Return the names of all topics that we may know of, without the broker's own."""
+        response = await self._ask(DescribeTopicsRequest(None))
+        return [name for _, name, _, internal, *_ in response.topics if not internal]
 
     async def until_led(self, names: Collection[str], within_seconds: float = _LAG_SECONDS) -> None:
         """Wait until every partition of the topics has a leader, so that the first record can be sent at once.
@@ -359,7 +393,10 @@ def _shape_mismatches(settings: KafkaSettings, name: str, state: TopicState) -> 
         yield Mismatch(
             topic=name,
             sentence=f"The topic {name} has {state.replication} replicas, not {settings.topic_replication}.",
-            mend="Add replicas with Kafka's kafka-reassign-partitions, or lower TOPIC_REPLICATION.",
+            mend=(
+                f"Set TOPIC_REPLICATION={state.replication}, or write more replicas for each partition into a file: "
+                f"{_tool(settings, 'kafka-reassign-partitions')} --execute --reassignment-json-file FILE"
+            ),
             fatal=False,
         )
 
@@ -368,7 +405,9 @@ def _shape_mismatches(settings: KafkaSettings, name: str, state: TopicState) -> 
 _FATAL: Final = frozenset({"cleanup.policy", "message.timestamp.type"})
 
 
-def _configuration_mismatches(name: str, wanted: Mapping[str, str], actual: Mapping[str, str]) -> Iterable[Mismatch]:
+def _configuration_mismatches(
+    settings: KafkaSettings, name: str, wanted: Mapping[str, str], actual: Mapping[str, str]
+) -> Iterable[Mismatch]:
     for key, value in wanted.items():
         # A broker that does not tell of a setting (the memory broker) cannot be judged by it.
         if key in actual and actual[key] != value:
@@ -376,8 +415,27 @@ def _configuration_mismatches(name: str, wanted: Mapping[str, str], actual: Mapp
                 topic=name,
                 sentence=f"The topic {name} has {key}={actual[key]}, not {value}.",
                 mend=(
-                    f"Set it with Kafka's kafka-configs --alter --entity-type topics --entity-name {name} "
-                    f"--add-config {key}={value}."
+                    f"Set it: {_tool(settings, 'kafka-configs')} --alter --entity-type topics --entity-name {name} "
+                    f"--add-config {key}={value}"
                 ),
                 fatal=key in _FATAL,
             )
+
+
+def _unwritable(settings: KafkaSettings, name: str, state: TopicState, actual: Mapping[str, str]) -> Iterable[Mismatch]:
+    needed = int(actual.get("min.insync.replicas", 1))
+    if state.in_sync < needed:
+        yield Mismatch(
+            topic=name,
+            sentence=f"A partition of {name} has {state.in_sync} replicas in sync and takes no records below {needed}.",
+            mend=(
+                "Start the brokers that are away; which they are: "
+                f"{_tool(settings, 'kafka-topics')} --describe --topic {name} --under-min-isr-partitions"
+            ),
+            fatal=False,
+        )
+
+
+def _tool(settings: KafkaSettings, name: str) -> str:
+    """Return how Kafka's own tool begins."""
+    return f"{name}.sh --bootstrap-server {settings.kafka_url}"

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from topics import admin, pauses
 from topics.admin import Owner
-from topics.catalogue import CATALOGUE, Party
+from topics.catalogue import Party
 from topics.consumers import CONSUMERS
 from topics.reading import Record, bounds, first_records, open_reader
 from topics.settings import KafkaSettings
@@ -132,7 +132,7 @@ async def lags(kafka: KafkaSettings, database: DatabaseAddress | Connection) -> 
         TopicsFailed: the broker does not let us ask about a group.
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
-    names = [kafka.topic(topic) for topic in CATALOGUE]
+    names = sorted({kafka.topic(topic) for each in CONSUMERS for topic in each.topics})
     async with admin.open_admin(kafka) as broker:
         states = await broker.describe(names)
         owners = {role: await broker.owners(kafka.group(role)) for role in {each.role for each in CONSUMERS}}

@@ -16,8 +16,9 @@ import psycopg
 import typer
 from aiokafka.errors import KafkaError
 from rich.box import SIMPLE
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -28,6 +29,8 @@ from topics.pauses import Pause
 from topics.settings import KafkaSettings
 
 _NOT_KNOWN: Final = "-"
+_WIDE: Final = 160
+_NUMBERS: Final = ("behind", "seconds", "rate/s", "caught up")
 _TROUBLE: Final = (KafkaError, psycopg.Error, OSError, TimeoutError)
 
 
@@ -68,8 +71,8 @@ def lag_command(  # noqa: PLR0917 - typer passes options by name
 ) -> None:
     """Show how far each consumer is behind: its cursor in PostgreSQL against the end of the log.
 
-    **behind** is in records, and in seconds since the first of them came; **caught up in** supposes that as much comes
-    in as during the last interval. A consumer that has never run is shown, too. With --json one line for each
+    **behind** is in records, **seconds** since the first of them came; **caught up** (in so many seconds) supposes that
+    it goes on as during the last interval. A consumer that has never run is shown, too. With --json one line for each
     partition; with --watch one for each look. DATABASE_URL names the database.
     """
     settings = kafka_settings()
@@ -81,7 +84,7 @@ def lag_command(  # noqa: PLR0917 - typer passes options by name
     if as_json:
         print_json(_plain(lag) for lag in found)
     else:
-        out.print(_tables(settings, found, partitions=partitions))
+        _print(_tables(settings, found, partitions=partitions))
         _tell(held)
     if sentence := shown.exceeded(found):
         fail(sentence)
@@ -108,7 +111,7 @@ async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, part
             else:
                 told = [Text(f"{pause}.") for pause in await _held()]
                 shown = Group(_tables(settings, found, partitions=partitions), *told, f"{now:%H:%M:%S} UTC")
-                out.print(shown) if live is None else live.update(shown, refresh=True)
+                _print(shown) if live is None else live.update(shown, refresh=True)
             if sentence := limit.exceeded(found):
                 fail(sentence)
 
@@ -130,6 +133,11 @@ async def _looks(settings: KafkaSettings, interval: float) -> AsyncIterator[list
 async def _held() -> list[Pause]:
     async with ledger() as connection:
         return await pauses.listed(connection)
+
+
+def _print(shown: Group) -> None:
+    # Who reads it from a pipe has as much room as it takes.
+    (out if out.is_terminal else Console(width=_WIDE, highlight=False)).print(shown)
 
 
 def _leave(*_: object) -> None:
@@ -158,7 +166,7 @@ def _tables(settings: KafkaSettings, found: Sequence[Lag], *, partitions: bool) 
 
 
 def _of_totals(found: Sequence[Total], prefix: str) -> Table:
-    table = Table(*_columns("consumer", "topic"), *_numbers(), "state", "read by", box=SIMPLE)
+    table = _table("consumer", "topic", *_NUMBERS, "state", "read by")
     for total in found:
         names = total.consumer, total.topic.removeprefix(prefix)
         table.add_row(*names, *_cells(total), _state(total), _readers(total), style=_style(total))
@@ -166,23 +174,19 @@ def _of_totals(found: Sequence[Total], prefix: str) -> Table:
 
 
 def _of_partitions(found: Sequence[Lag], prefix: str) -> Table:
-    place = Column("partition", justify="right"), Column("applied", justify="right"), Column("end", justify="right")
-    table = Table(*_columns("consumer", "topic"), *place, *_numbers(), "at (log time)", "read by", box=SIMPLE)
+    table = _table("consumer", "topic", "applied/end", *_NUMBERS, "read by")
     for lag in found:
-        names = lag.consumer, lag.topic.removeprefix(prefix), str(lag.partition), str(lag.applied), str(lag.end)
-        when = _NOT_KNOWN if lag.last_time is None else lag.last_time.astimezone(UTC).isoformat(timespec="milliseconds")
+        place = f"{lag.topic.removeprefix(prefix)}[{lag.partition}]"
         reader = "nobody" if lag.owner is None else f"{lag.owner} at {lag.host}"
-        table.add_row(*names, *_cells(lag), when, reader, style=_style(lag))
+        row = lag.consumer, place, f"{lag.applied}/{lag.end}", *_cells(lag), reader
+        table.add_row(*(escape(cell) for cell in row), style=_style(lag))
     return table
 
 
-def _columns(*names: str) -> list[Column]:
-    return [Column(name, no_wrap=True) for name in names]
-
-
-def _numbers() -> list[Column]:
-    names = "behind", "seconds", "applied/s", "caught up in"
-    return [Column(name, justify="right", no_wrap=True) for name in names]
+def _table(*names: str) -> Table:
+    # In a narrow window a name goes on below, rather than losing its end.
+    columns = [Column(name, overflow="fold", justify="right" if name in _NUMBERS else "left") for name in names]
+    return Table(*columns, box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False)
 
 
 def _cells(found: Lag | Total) -> tuple[str, str, str, str]:
@@ -193,7 +197,7 @@ def _cells(found: Lag | Total) -> tuple[str, str, str, str]:
 def _caught_up(found: Lag | Total) -> str:
     if found.rate is None:
         return _NOT_KNOWN
-    return "not at this rate" if found.caught_up_seconds is None else f"{found.caught_up_seconds:.1f} s"
+    return "never" if found.caught_up_seconds is None else f"{found.caught_up_seconds:.1f} s"
 
 
 def _state(total: Total) -> str:

@@ -104,17 +104,17 @@ class DescribeTopicsRequestV12(RequestStruct):
 
 
 class DescribeTopicsRequest(Request[DescribeTopicsRequestV12]):
-    """Asks about the named topics, without making them."""
+    """Asks about the named topics, or about all (None), without making them."""
 
     API_KEY = 3
 
-    def __init__(self, names: Collection[str]) -> None:
+    def __init__(self, names: Collection[str] | None) -> None:
         self._names = names
 
     def build(self, request_struct_class: type[DescribeTopicsRequestV12]) -> DescribeTopicsRequestV12:
         """Return the request in the version agreed upon with the broker."""
         return request_struct_class(
-            topics=[(NO_ID, name, {}) for name in self._names],
+            topics=None if self._names is None else [(NO_ID, name, {}) for name in self._names],
             allow_auto_topic_creation=False,
             include_topic_authorized_operations=False,
             tags={},

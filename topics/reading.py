@@ -3,9 +3,10 @@
 import asyncio
 import base64
 import json
+import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from heapq import merge
 from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from topics import admin
 from topics.envelope import Envelope, Undecodable, decode_envelope, format_time
@@ -23,6 +25,9 @@ Record: TypeAlias = ConsumerRecord
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _FETCH_MS: Final = 500
 _FIRST_RECORDS_SECONDS: Final = 30
+_AGAIN_SECONDS: Final = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class NoSuchTopic(Exception):
@@ -56,7 +61,8 @@ async def read(
 ) -> AsyncGenerator[Record, None]:
     """Yield the wanted records of a topic: since a time, or the topic's `last`, or from the first on.
 
-    Those of one partition come in order. Ends at what is the end of the log now, unless it follows: then never.
+    Those of one partition come in order. Ends at what is the end of the log now, unless it follows: then never, also
+    when the broker goes away for a while.
 
     Raises:
         NoSuchTopic: there is no topic of this name on the broker.
@@ -75,8 +81,9 @@ async def read(
         async for record in written:
             if wanted.has(record):
                 yield record
-        if follow:
-            async for record in _from(consumer, ends):
+    if follow:
+        async with aclosing(_following(settings, ends)) as coming:
+            async for record in coming:
                 if wanted.has(record):
                     yield record
 
@@ -214,6 +221,11 @@ def line(record: Record, dress: Callable[[str, str], str] = lambda text, _: text
     return "  ".join(parts)
 
 
+def headers(record: Record) -> list[str]:
+    """Return the record's headers in words, one a line; bytes that are no text are escaped."""
+    return [f"{name}: {(value or b'').decode(errors='backslashreplace')}" for name, value in record.headers]
+
+
 def moment(text: str, now: datetime) -> datetime:
     """Return the time that a person means by `30s`, `10m`, `2h`, `1d` (ago) or an ISO time (UTC unless it says).
 
@@ -242,12 +254,22 @@ async def _until(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int])
                 yield record
 
 
-async def _from(consumer: AIOKafkaConsumer, starts: Mapping[TopicPartition, int]) -> AsyncIterator[Record]:
-    for partition, offset in starts.items():
-        consumer.seek(partition, offset)
+async def _following(settings: KafkaSettings, starts: Mapping[TopicPartition, int]) -> AsyncGenerator[Record, None]:
+    """Yield what comes, each record once, for ever; a broker that goes away is waited for."""
+    positions = dict(starts)
     while True:
-        for record in await _fetch(consumer):
-            yield record
+        try:
+            async with open_reader(settings) as consumer:
+                consumer.assign(list(positions))
+                for partition, offset in positions.items():
+                    consumer.seek(partition, offset)
+                while True:
+                    for record in await _fetch(consumer):
+                        positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                        yield record
+        except (KafkaError, OSError) as error:
+            log.warning("The broker does not answer (%s); waiting for it.", type(error).__name__)
+            await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _again(found: Iterable[Record]) -> AsyncIterator[Record]:

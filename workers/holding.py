@@ -2,22 +2,18 @@
 
 # ruff: noqa: FBT002 - an option without a value is a bool, and typer passes it by name
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
-import psycopg
 import typer
 
-from storage.settings import DatabaseSettings
 from topics import pauses
-from topics.console import Json, Yes, err, fail, out
+from topics.console import Json, Yes, err, fail, kafka_settings, ledger, out, run
 from topics.operators import By, who
 from topics.pauses import Connection
-from topics.settings import refused_in_words
 
 T = TypeVar("T")
 
@@ -94,16 +90,8 @@ def register(cli: typer.Typer) -> None:
 
 
 def _asked(work: Callable[[Connection], Awaitable[T]]) -> T:
-    with refused_in_words():
-        database = DatabaseSettings()
-
     async def ask() -> T:
-        connection: psycopg.AsyncConnection[Any]
-        connection = await psycopg.AsyncConnection.connect(database.conninfo(), connect_timeout=10)
-        async with connection:
+        async with ledger() as connection:
             return await work(connection)
 
-    try:
-        return asyncio.run(ask())
-    except psycopg.Error as error:
-        fail(f"The database does not answer as it should (DATABASE_URL): {str(error).strip()}", status=2)
+    return run(ask(), kafka_settings())

@@ -7,9 +7,12 @@ from uuid import UUID
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from sandbox.ports import free_port
+from tests.support.waiting import wait_until
 from topics import admin
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, CATALOGUE, DEAD_LETTERS
 from topics.settings import KafkaSettings
@@ -93,6 +96,70 @@ async def test_another_retention_than_the_catalogues_is_told(kafka_settings: Kaf
     assert not mismatch.fatal
     assert "has retention.ms=604800000, not 86400000" in mismatch.sentence
     assert "--add-config retention.ms=86400000" in mismatch.mend
+
+
+@pytest.mark.parametrize(
+    ("setting", "broken", "fatal"),
+    [
+        ("retention.ms", "60000", False),
+        ("min.insync.replicas", "2", False),
+        ("message.timestamp.type", "CreateTime", True),
+        ("cleanup.policy", "compact", True),
+        ("unclean.leader.election.enable", "true", False),
+    ],
+)
+async def test_a_setting_that_somebody_changed_is_told_with_the_command_that_mends_it(
+    kafka_settings: KafkaSettings, setting: str, broken: str, *, fatal: bool
+) -> None:
+    name = kafka_settings.topic(BOOKING_EVENTS)
+    wanted = admin.topic_configuration(kafka_settings, BOOKING_EVENTS)
+    await configure(kafka_settings, name, {**wanted, setting: broken})
+
+    first, *others = await admin.check(kafka_settings)
+
+    assert first.fatal is fatal
+    assert first.sentence == f"The topic {name} has {setting}={broken}, not {wanted[setting]}."
+    assert first.mend == (
+        f"Set it: kafka-configs.sh --bootstrap-server {kafka_settings.kafka_url} --alter --entity-type topics "
+        f"--entity-name {name} --add-config {setting}={wanted[setting]}"
+    )
+    told = [f"A partition of {name} has 1 replicas in sync and takes no records below 2."]
+    assert [other.sentence for other in others] == (told if setting == "min.insync.replicas" else [])
+    await configure(kafka_settings, name, wanted)
+    assert await admin.check(kafka_settings) == []
+
+
+async def configure(settings: KafkaSettings, topic: str, values: dict[str, str]) -> None:
+    """Set a topic's settings; the broker tells the new ones when it has heard of them itself."""
+    client = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_url)
+    await client.start()
+    try:
+        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=values)])
+    finally:
+        await client.close()
+
+    async def heard() -> bool:
+        async with admin.open_admin(settings) as broker:
+            return values.items() <= (await broker.configurations([topic]))[topic].items()
+
+    await wait_until(heard)
+
+
+async def test_a_topic_of_ours_that_the_catalogue_does_not_know_is_told(kafka_settings: KafkaSettings) -> None:
+    assert await admin.unknown_topics(kafka_settings) == []
+    name = f"{kafka_settings.topic_prefix}booking.rumours"
+    async with admin.open_admin(kafka_settings) as broker:
+        await broker.create({name: {}})
+        try:
+            [mismatch] = await wait_until(lambda: admin.unknown_topics(kafka_settings))
+            without_prefix = await admin.unknown_topics(kafka_settings.model_copy(update={"topic_prefix": ""}))
+        finally:
+            await broker.delete([name])
+
+    assert not mismatch.fatal
+    assert mismatch.sentence == f"The topic {name} is not in the catalogue."
+    assert mismatch.mend.endswith(f"--bootstrap-server {kafka_settings.kafka_url} --delete --topic {name}")
+    assert name not in {each.topic for each in without_prefix}, "other systems may share the broker"
 
 
 async def test_a_producers_clock_where_the_brokers_is_needed_is_fatal(kafka_settings: KafkaSettings) -> None:

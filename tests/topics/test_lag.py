@@ -37,7 +37,7 @@ AT_ONCE = ("lag", "--interval", "0")
 @pytest.fixture
 def tool(environment: dict[str, str]) -> Tool:
     def run(*arguments: str, **variables: str) -> Result:
-        return CliRunner().invoke(app, arguments, env={**environment, "COLUMNS": "200", **variables})
+        return CliRunner().invoke(app, arguments, env={**environment, **variables})
 
     return run
 
@@ -87,7 +87,7 @@ def test_it_is_the_cursor_against_the_end_of_the_log(
     shown = tool(*AT_ONCE).stdout.splitlines()
     assert [line.split()[:3] for line in shown if "reservations" in line] == [
         ["reservations", "booking.commands", "8"],
-        *(["reservations", "booking.commands", str(partition)] for partition in range(4)),
+        *(["reservations", f"booking.commands[{partition}]", "2/5"] for partition in range(4)),
     ]
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from typer.testing import CliRunner, Result
 
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
-from topics import admin, pages
+from topics import admin, pages, reading
 from topics.__main__ import app
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS
 from topics.commands import AddGuests, Command, ExpireHold, ReserveStay
-from topics.envelope import Outgoing, command_record
+from topics.envelope import EVERY_VERSION, Outgoing, command_record
 from topics.producer import open_producer
 from topics.settings import KafkaSettings
 
@@ -270,6 +271,36 @@ class TestTail:
         assert len(lines(tool("tail", "stripe.webhooks", "--json", "--booking", str(BOOKING)))) == 1
         assert len(tool("tail", "stripe.webhooks").stdout.splitlines()) == 2
 
+    def test_a_person_may_read_the_headers_too(self, tool: Tool, kafka_settings: KafkaSettings) -> None:
+        [record] = commands(kafka_settings, reserve())
+        write(kafka_settings, [record._replace(headers=[*record.headers, ("odd", b"[red]\xff")])])
+
+        _, *headers = tool("tail", "booking.commands", "--headers").stdout.splitlines()
+
+        assert "    ce_id: command-0" in headers
+        assert "    ce_type: booking.reserve.v1" in headers
+        assert headers[-1] == "    odd: [red]\\xff"
+
+    @pytest.mark.system
+    async def test_following_waits_for_a_broker_that_goes_away_and_comes_back(self, tmp_path: Path) -> None:
+        async with Kafka(tmp_path) as kafka:
+            settings = KafkaSettings(_env_file=None, kafka_url=kafka.url, topic_partitions=2)
+            await admin.create(settings)
+            first, second = commands(settings, reserve(), ExpireHold(room_id=412, booking_id=BOOKING))
+            await asyncio.to_thread(write, settings, [first])
+            coming = reading.read(
+                settings, settings.topic(BOOKING_COMMANDS), reading.Wanted(), since=None, last=None, follow=True
+            )
+            async with aclosing(coming):
+                shown = [(await anext(coming)).offset]
+                waiting = asyncio.ensure_future(anext(coming))
+                await kafka.kill()
+                await kafka.start()
+                await asyncio.to_thread(write, settings, [second])
+                shown.append((await asyncio.wait_for(waiting, 60)).offset)
+
+        assert shown == [0, 1]
+
     async def test_following_shows_what_comes_until_ctrl_c(
         self, environment: dict[str, str], kafka_settings: KafkaSettings
     ) -> None:
@@ -317,7 +348,8 @@ class TestSchema:
     def test_one_line_for_each_message(self) -> None:
         found = lines(CliRunner().invoke(app, ["schema"]))
 
-        assert len(found) == sum(len(topic.messages) for topic in CATALOGUE)
+        assert {each["$id"] for each in found} == {f"urn:innkeeper:{wire}" for wire in EVERY_VERSION}
+        assert len(found) == len(EVERY_VERSION)
         [one] = lines(CliRunner().invoke(app, ["schema", "booking.reserved.v1"]))
         assert one["title"] == "BookingReserved"
         assert CliRunner().invoke(app, ["schema", "booking.reserved.v9"]).exit_code == 2
