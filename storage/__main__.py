@@ -1,19 +1,15 @@
 """The operator's tool for the database: `python -m storage migrate | audit | rebuild | restore | ...`."""
 
 import asyncio
-import json
-import sys
 import time
 from typing import Annotated, Final
 
 import psycopg
 import typer
-from aiokafka.errors import KafkaError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from storage import handing_over, incarnations
-from storage.audit import NoSuchTopic, Report, audit
+from storage.audit.command import audit_command
 from storage.migrate import upgrade
 from storage.rebuilding import sweep
 from storage.rebuilding.command import rebuild_command
@@ -50,37 +46,7 @@ def migrate_command(
     says.print("The schema is the newest.")
 
 
-@app.command("audit")
-def audit_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
-    holds: Annotated[
-        bool, typer.Option("--holds", help="Count a hold that is 10 s past its deadline as a problem, too.")
-    ] = False,
-) -> None:
-    """Recompute from the log and the tables that no room was sold twice and nothing is missing.
-
-    Reads all of booking.events and, at one moment, the ledger; changes nothing, and may run while the system works.
-
-    [bold]I1[/] every room and night: 0 <= booked + reserved <= total, after every event of the log.
-    [bold]I2[/] inventory counts equal the sum over bookings by status.
-    [bold]I5[/] no hold ends early, and nothing happens to a booking after its hold's deadline.
-    [bold]I6[/] no gap in a partition's events, legal moves only, and the log equals the ledger.
-
-    Exit status: 0 all holds; 1 something is wrong, each problem a line; 2 the audit could not be made.
-    """
-    try:
-        report = _audited(holds=holds)
-    except (psycopg.Error, KafkaError, NoSuchTopic, OSError) as error:
-        says.print(f"The audit could not be made: {type(error).__name__}: {str(error).strip()}", markup=False)
-        raise typer.Exit(IMPOSSIBLE) from error
-    if as_json:
-        print(json.dumps(report.as_json()))
-    else:
-        _print(report)
-    if not report.ok:
-        raise typer.Exit(FAILED)
-
-
+app.command("audit")(audit_command)
 app.command("rebuild")(rebuild_command)
 handing_over.register(app)
 
@@ -131,31 +97,6 @@ def _wait_for(settings: DatabaseSettings, seconds: float) -> None:
             time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
         else:
             return
-
-
-def _audited(*, holds: bool) -> Report:
-    kafka = _kafka()
-    bar = Progress(TextColumn("reading events"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=says)
-    with bar:
-        task = bar.add_task("", total=None)
-        return asyncio.run(
-            audit(
-                kafka,
-                DatabaseSettings(),
-                holds=holds,
-                progress=lambda read, to_read: bar.update(task, completed=read, total=to_read),
-            )
-        )
-
-
-def _print(report: Report) -> None:
-    for problem in report.problems():
-        print(problem)
-    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
-    failed = [check for check, state in report.as_json()["checks"].items() if state == "failed"]
-    verdict = f"The audit failed: {', '.join(failed)}" if failed else "The audit holds"
-    says.print(f"{verdict} ({counts}).", markup=False)
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -143,6 +144,25 @@ async def test_an_audit_that_cannot_be_made_is_no_failed_audit(variable: str, en
     assert "The audit could not be made:" in ended.err
 
 
+async def test_an_audit_is_made_again_and_again_until_the_operator_has_seen_enough(
+    environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = await open_hotel(kafka_settings, database)
+    watching = await start(environment, "audit", "--watch", "--every", "0.1")
+    assert watching.stderr is not None
+    holds = await watching.stderr.readline()
+    await change_ledger(database, f"update inventory set booked_count = 1 where room_id = 1 and date = '{FIRST}'")
+    while b"failed" not in (fails := await watching.stderr.readline()):
+        assert b"holds" in fails
+    watching.send_signal(signal.SIGINT)
+    ended = await end(watching)
+
+    assert f"The audit holds ({len(hotel.log)} events, 10 bookings, 12 nights)." in holds.decode()
+    assert b"The audit failed: I2, I6" in fails
+    assert f"I2: room 1, night {FIRST}" in ended.out
+    assert (ended.status, "Traceback" in ended.err) == (1, False), ended.err
+
+
 # new-incarnation
 
 
@@ -193,6 +213,7 @@ async def test_a_topic_that_nobody_has_read_has_no_incarnation_to_leave(
         ((), "bring its schema up to date"),
         (("migrate",), "Repeatable"),
         (("audit",), "0 <= booked + reserved <= total"),
+        (("rebuild",), "Make a read model anew from the log"),
         (("new-incarnation",), "Go on with a log that was cut or replaced under its cursors"),
     ],
 )
