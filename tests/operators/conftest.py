@@ -51,7 +51,6 @@ async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
 @asynccontextmanager
 async def at_work(role: Role, log: Log, database: DatabaseSettings) -> AsyncIterator[None]:
     """Let the role carry out whatever comes, as long as the block lasts."""
-
     over = asyncio.Event()
 
     async def work() -> None:
