@@ -2,10 +2,15 @@
 
 import asyncio
 import logging
+from weakref import WeakSet
 
 from topics.telemetry import metrics
 
 log = logging.getLogger(__name__)
+
+# Who is given up on while it waits is gone from here too.
+_troubled: "WeakSet[Patience]" = WeakSet()
+metrics.TROUBLES.ask(lambda: [((), len(_troubled))])
 
 
 class Patience:
@@ -19,8 +24,7 @@ class Patience:
 
     async def wait(self, error: BaseException) -> None:
         """Log the failure and wait before the next try."""
-        if not self._failures:
-            metrics.TROUBLES.add(1)
+        _troubled.add(self)
         self._failures += 1
         log.warning(
             "%s (%s: %s); try %d in %.1f s",
@@ -37,6 +41,6 @@ class Patience:
         """Say that it works again, if it did not."""
         if self._failures:
             log.warning("works again after %d failures: %s", self._failures, self._trouble)
-            metrics.TROUBLES.add(-1)
+            _troubled.discard(self)
             self._failures = 0
             self._next_seconds = 0.1

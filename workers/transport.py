@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final, Protocol, cast
 
 import aiokafka
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 
@@ -143,8 +144,11 @@ class RunConsumer(driver.Consumer):
 
     def end_of(self, tp: TP) -> int | None:
         """Return the offset after the partition's last as the last fetch told it; None before the first."""
-        owned = tp in self._thread.assignment()
-        return cast("int | None", self._thread.highwater(tp)) if owned else None
+        try:
+            return cast("int | None", self._thread.highwater(tp))
+        except (AssertionError, ConsumerNotStarted):
+            # It is not ours any more, or not yet: the client asserts that it is.
+            return None
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Tell Kafka and the ledger how far we came before somebody else goes on."""

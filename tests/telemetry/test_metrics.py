@@ -22,6 +22,7 @@ from topics.telemetry.metrics import METRICS, Counter, Histogram, Series
 from topics.telemetry.scraped import registry_of, serve
 from topics.telemetry.settings import TelemetrySettings
 from workers import reservations
+from workers.patience import Patience
 from workers.watching import _TYPE, asked_at_ms
 
 PARTS = ("ingress", "reservations", "payments", "projections", "expiry")
@@ -95,6 +96,20 @@ async def test_what_the_rooms_owner_decides_is_counted_by_its_outcome(log: Log, 
     assert grown["innkeeper_batch_records_sum"] == 3
     assert grown["innkeeper_transaction_seconds_count"] >= 1
     assert sorted(lags.values()) == [7, 10, 10, 10], "ten records in each of four partitions, three of them applied"
+
+
+async def test_a_broken_dependency_is_trouble_for_as_long_as_somebody_waits_for_it() -> None:
+    def told() -> float:
+        return scraped("expiry")["innkeeper_troubles"]
+
+    one, other = Patience("one"), Patience("other")
+    await one.wait(OSError("away"))
+    await other.wait(OSError("away"))
+    assert told() == 2
+    one.over()
+    assert told() == 1
+    del other
+    assert told() == 0
 
 
 async def test_answers_of_the_ingress_are_counted_by_operation_and_class() -> None:

@@ -20,6 +20,9 @@ Attributes = Mapping[str, str | int]
 TRACEPARENT: Final = "traceparent"
 _WELL_FORMED: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
+#: Last digits of a `traceparent` whose trace is kept: the lowest bit of its flags says so.
+_SAMPLED: Final = frozenset("13579bdf")
+
 _tracing: "Tracing | None" = None
 
 
@@ -67,7 +70,7 @@ def span(
 
 def begin(name: str, parent: str, attributes: Attributes) -> "Span | None":
     """Begin a span of somebody who consumes what was sent under `parent`; None when that is not kept anyway."""
-    if _tracing is None or not parent.endswith("1"):
+    if _tracing is None or parent[-1:] not in _SAMPLED:
         return None
     return _tracing.begin(name, parent, attributes)
 

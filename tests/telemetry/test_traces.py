@@ -1,0 +1,115 @@
+"""What becomes of a trace on the way through a room's owner and to Stripe."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from storage.payments import RefundOwed, SessionOwed
+from storage.settings import DatabaseSettings
+from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.telemetry.test_metrics import nights, stay
+from topics.catalogue import BOOKING_COMMANDS
+from topics.commands import Command
+from topics.envelope import Envelope, command_record
+from topics.events import PaymentRequested, RefundRequested
+from topics.settings import KafkaSettings
+from topics.telemetry import traces
+from topics.telemetry.spans import Tracing
+from topics.values import RefundReason
+from workers import reservations
+from workers.payments.obligations import owed
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+KEPT, NOT_KEPT = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """Trace this process for as long as the test lasts."""
+    exporter = InMemorySpanExporter()
+    tracing = Tracing(SimpleSpanProcessor(exporter), 1.0, "reservations", "reservations-1")
+    traces.use(tracing)
+    yield exporter
+    traces.use(None)
+    tracing.provider.shutdown()
+
+
+@pytest.fixture
+async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
+    async with open_log(kafka_settings) as opened:
+        yield opened
+
+
+async def decided(log: Log, database: DatabaseSettings, *asked: tuple[Command, str | None]) -> list[str | None]:
+    """Let a room's owner decide commands, each with its `traceparent`; return those of the events."""
+    topic = log.settings.topic(BOOKING_COMMANDS)
+    await log.write(
+        *(
+            command_record(topic, command, id=str(uuid4()), source="test", time=NOW, traceparent=trace)
+            for command, trace in asked
+        )
+    )
+    role = reservations.build(log.settings, database)
+    async with open_runs(role, log, database) as runs:
+        await carry_out_all(runs, role, log)
+    return [envelope.traceparent for envelope, _ in await log.events()]
+
+
+async def test_a_decision_is_told_as_a_part_of_its_own_span_and_linked_with_its_batch(
+    log: Log, database: DatabaseSettings, spans: InMemorySpanExporter
+) -> None:
+    _, told = await decided(log, database, (nights(rooms=1), None), (stay(), KEPT))
+
+    decision, batch = spans.get_finished_spans()
+    assert decision.name == "reservations booking.reserve.v1"
+    assert decision.parent is not None
+    assert f"{decision.parent.span_id:016x}" == SPAN
+    assert told == f"00-{TRACE}-{decision.context.span_id:016x}-01"
+    assert batch.name == "reservations batch"
+    assert batch.parent is None
+    assert [link.context for link in batch.links] == [decision.context]
+    assert [link.context for link in decision.links] == [batch.context]
+
+
+async def test_a_trace_that_is_not_kept_passes_through_and_costs_nothing(
+    log: Log, database: DatabaseSettings, spans: InMemorySpanExporter
+) -> None:
+    _, told = await decided(log, database, (nights(rooms=1), None), (stay(), NOT_KEPT))
+
+    assert told == NOT_KEPT
+    assert spans.get_finished_spans() == ()
+
+
+@pytest.mark.parametrize("trace", [KEPT, None])
+def test_stripe_is_given_the_events_own_trace_and_the_same_at_each_repetition(
+    trace: str | None, spans: InMemorySpanExporter
+) -> None:
+    booking = uuid4()
+    envelope = Envelope(id="e", type="t", source="s", subject=str(booking), time=NOW, traceparent=trace)
+    pay = PaymentRequested(room_id=1, booking_id=booking, attempt=1, amount_minor=100, currency="EUR")
+    refund = RefundRequested(
+        room_id=1,
+        booking_id=booking,
+        session_id="cs_1",
+        payment_intent="pi_1",
+        amount_minor=100,
+        currency="EUR",
+        reason=RefundReason.BOOKING_CANCELLED,
+    )
+
+    once, again = (owed(pay, envelope, NOW, frontend_url="http://127.0.0.1") for _ in range(2))
+    assert once == again
+    for obligation in (*once, *owed(refund, envelope, NOW, frontend_url="http://127.0.0.1")):
+        if isinstance(obligation, SessionOwed | RefundOwed):
+            assert obligation.params["metadata"].get("traceparent") == trace
+
+
+@pytest.mark.parametrize("told", ["", "00", "00-xyz-1-01", KEPT.upper(), f"{KEPT}-more", 7, None])
+def test_what_is_no_traceparent_is_none(told: object) -> None:
+    assert traces.well_formed(told) is None
+    assert traces.well_formed(KEPT) == KEPT
