@@ -92,13 +92,13 @@ async def test_the_pages_figures_are_those_of_the_whole_trace(tmp_path: Path, mo
         environment={"TOPIC_CREATE_TIME": "true"},
     )
     steps = read_trace(TRACE, rooms=1000)
-    monkeypatch.chdir(tmp_path)
     async with System(plan) as system:
         kafka = KafkaSettings(_env_file=None, kafka_url=system.kafka_url, topic_create_time=True)
         database = DatabaseSettings(_env_file=None, database_url=SecretStr(system.database_url))
         async with _course(kafka, database) as course:
             await _decide_all(course, steps, Killer(system, kafka, course.ask, course.written), None)
-        summary = await export_all(system.kafka_url)
+        summary = await export_all(system.kafka_url, tmp_path / "export")
+        monkeypatch.chdir(tmp_path)
         answers = check_against(database)
 
     page = PAGE.read_text()
@@ -108,11 +108,10 @@ async def test_the_pages_figures_are_those_of_the_whole_trace(tmp_path: Path, mo
         assert told(answers[question.name]) in page
 
 
-async def export_all(kafka_url: str) -> str:
-    command = (sys.executable, "-m", "topics", "export", "booking.events", "--out", "export")
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "KAFKA_URL": kafka_url, "PYTHONPATH": root}
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=PIPE)
+async def export_all(kafka_url: str, folder: Path) -> str:
+    """Export as an analyst does; return the line that it ends with."""
+    command = (sys.executable, "-m", "topics", "export", "booking.events", "--out", str(folder))
+    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, "KAFKA_URL": kafka_url}, stderr=PIPE)
     _, summary = await process.communicate()
     assert process.returncode == 0, summary
     return summary.decode()
