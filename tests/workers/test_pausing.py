@@ -18,7 +18,7 @@ from storage.settings import DatabaseSettings
 from tests.support.log import Log, open_log
 from tests.support.waiting import wait_until
 from tests.workers.test_runs import nights_on_sale, rows, stay
-from topics import admin
+from topics.lag import Lag, lags
 from topics.pauses import Pause
 from workers.__main__ import cli
 from workers.pausing import Gate
@@ -152,10 +152,11 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
     async def applied() -> int:
         return int((await rows(ledger, "select coalesce(sum(applied + 1), 0) from log_cursor"))[0][0])
 
-    async def owners() -> dict[Any, str]:
-        async with admin.open_admin(settings) as opened:
-            found = await opened.owners(settings.group("reservations"))
-        return {place: owner.name for place, owner in found.items()}
+    async def looked() -> list[Lag]:
+        return [lag for lag in await lags(settings, ledger) if lag.role == "reservations"]
+
+    async def owners() -> dict[int, str]:
+        return {lag.partition: lag.owner for lag in await looked() if lag.owner is not None}
 
     async def all_are_owned() -> bool:
         return len(await owners()) == settings.topic_partitions
@@ -190,6 +191,7 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
         await wait_until(all_are_owned, 30)
         assert await applied() == stood < sent
         assert await owners() == before
+        assert sum(lag.lag for lag in await looked() if lag.paused) == sent - stood
 
         resumed = await asyncio.to_thread(tool, "resume", "reservations", "--yes")
         assert resumed.exit_code == 0
