@@ -86,8 +86,8 @@ class EventLog:
         while waiting:
             headers = dict(waiting[0].headers)
             sequence = _sequence(waiting[0], headers)
-            # The log of a topic that was made anew goes on where the one before ended.
-            at = self._at.setdefault(number, sequence - 1)
+            # The log of a topic that was made anew goes on where the one before ended: then it never comes to 1.
+            at = self._at.get(number, 0)
             if at >= wanted:
                 break
             record = waiting.popleft()

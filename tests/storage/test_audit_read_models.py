@@ -1,11 +1,14 @@
 """The auditor makes every read model anew by its own means, and names each row that is another one."""
 
+import pytest
+
 from storage.audit import audit
 from storage.settings import DatabaseSettings
 from tests.projections.hotel import FIRST, open_busy_hotel
 from topics.settings import KafkaSettings
 
 
+@pytest.mark.system
 async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row_is_named(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
