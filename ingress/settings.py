@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from storage.settings import DatabaseSettings
+from topics.secret_files import SECRETS
 
 SHORTEST_KEY_BYTES: Final = 32
 SHORTEST_WEBHOOK_SECRET_BYTES: Final = 16
@@ -22,7 +23,9 @@ class IngressSettings(BaseSettings):
     """The ingress. The defaults are for development; as production they refuse to start."""
 
     # A refused value is told by its name alone: it may be a secret.
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     environment: Literal["development", "production"] = Field(
         default="development", description="`production` refuses development defaults."

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from topics.secret_files import SECRETS
+
 
 class DatabaseSettings(BaseSettings):
     """The database. Every process reads the same variables."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True)
 
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://innkeeper:innkeeper@127.0.0.1:5432/innkeeper"),

@@ -21,6 +21,7 @@ from topics.admin import Owner
 from topics.catalogue import Party
 from topics.consumers import CONSUMERS
 from topics.reading import Record, bounds, first_records, open_reader
+from topics.secret_files import SECRETS
 from topics.settings import KafkaSettings
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -31,7 +32,7 @@ _FETCH_BYTES: Final = 16 * 1024
 class DatabaseAddress(BaseSettings):
     """Where the cursors are; the same variable as everybody's."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True)
 
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://innkeeper:innkeeper@127.0.0.1:5432/innkeeper"),

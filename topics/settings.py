@@ -12,13 +12,16 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from topics.catalogue import Topic
+from topics.secret_files import SECRETS
 
 
 class KafkaSettings(BaseSettings):
     """The broker and our topics on it. Every process reads the same variables."""
 
     # A refused value is told by its name alone: it may be the password.
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     kafka_url: str = Field(default="127.0.0.1:9092", description="Bootstrap servers, host:port separated by commas.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(

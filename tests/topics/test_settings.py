@@ -221,3 +221,22 @@ def test_no_client_of_the_broker_is_made_without_the_settings() -> None:
 
 def _is_from_settings(keyword: ast.keyword) -> bool:
     return keyword.arg is None and ast.unparse(keyword.value).endswith(".client_options()")
+
+
+def test_a_secret_may_be_a_file_and_the_environment_goes_before_it(tmp_path: Path) -> None:
+    (tmp_path / "kafka_password").write_text("from a file\n")
+    (tmp_path / "kafka_username").write_text("file")
+    password = "repr(s.kafka_password.get_secret_value())"
+    show = f"from topics.settings import KafkaSettings as S; s = S(); print(s.kafka_username, {password})"
+    told = subprocess.run(
+        [sys.executable, "-c", show],
+        env={
+            "SECRETS_FOLDER": str(tmp_path),
+            "KAFKA_USERNAME": "environment",
+            "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "environment 'from a file'\n"

@@ -5,11 +5,13 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from topics.secret_files import SECRETS
+
 
 class TelemetrySettings(BaseSettings):
     """Metrics, logs and traces. Every process reads the same variables."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True)
 
     metrics_port: int | None = Field(
         default=None,

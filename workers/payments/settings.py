@@ -5,6 +5,8 @@ from typing import Final, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from topics.secret_files import SECRETS
+
 STRIPE_VERSION: Final = "2026-10-28.endive"
 """The version of Stripe's API that this code was written for; the account's own default is never used."""
 
@@ -18,7 +20,7 @@ _TEST_CALLS_PER_SECOND: Final = 25
 class PaymentSettings(BaseSettings):
     """Payments' settings. The payments worker alone holds the API key."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True)
 
     environment: Literal["development", "production"] = Field(
         default="development", description="In production, development defaults refuse to start."
