@@ -165,7 +165,7 @@ class World:
     async def unharmed(self) -> None:
         """Check that no part stopped, nothing was buried, nobody was surprised, and the audit finds nothing."""
         for log in self.system.logs.glob("*.log"):
-            assert not re.search("ended|dead letter|CRITICAL|Traceback", log.read_text()), log
+            assert not re.search("ended|dead letter|critical|Traceback", log.read_text()), log
         audit = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "storage", "audit", "--json"),
             env=os.environ | self.system.environment(),

@@ -101,6 +101,15 @@ def test_libraries_speak_in_the_same_form_and_only_when_something_is_wrong(capsy
     assert (json.loads(line)["event"], json.loads(line)["logger"]) == ("gone", "aiokafka.conn")
 
 
+def test_what_else_a_library_adds_to_its_line_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("json", "payments", "payments-1")
+    logging.getLogger("faust").error("bad", extra={"data": "a guest's name", "booking_id": "b-1"})
+
+    line = json.loads(capsys.readouterr().err)
+    assert "data" not in line
+    assert line["booking_id"] == "b-1"
+
+
 def test_the_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("console", "payments", "payments-1")
     logging.getLogger("workers").warning("the broker is away")

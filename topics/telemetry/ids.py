@@ -6,6 +6,8 @@ from typing import Any, Final
 
 Headers = Sequence[tuple[str, bytes]]
 
+#: All that a line has besides its sentence; what libraries add to theirs is left out.
+NAMES: Final = ("request_id", "booking_id", "command_id", "message_id", "correlation_id", "trace_id")
 #: Which headers of a message of ours a line tells, and as what.
 _TOLD: Final = {"ce_id": "message_id", "ce_correlationid": "correlation_id", "ce_causationid": "command_id"}
 

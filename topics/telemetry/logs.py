@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import structlog
 from structlog.typing import Processor
 
-from topics.telemetry.ids import bound
+from topics.telemetry.ids import NAMES, bound
 
 #: From where on libraries are heard.
 _LIBRARIES: Final[Mapping[str, int]] = {
@@ -31,7 +31,7 @@ def configure(format: Literal["json", "console"], part: str, name: str) -> None:
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
+        structlog.stdlib.ExtraAdder(NAMES),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _with_ids,
     ]
