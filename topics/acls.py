@@ -61,7 +61,8 @@ def _operations(role: Party, topic: Topic) -> Iterator[str]:
         # They make the topics and may look at everything; they write only to play again what stands there already.
         yield from ("Create", "Read", *(["Write"] if topic.name in CARRIED_OUT_BY else []), _COMPARE)
         return
-    if role in topic.read_by:
+    if role in topic.read_by or role is Party.INGRESS:
+        # The ingress shows operators what stands on the log, whatever its own work reads of it.
         yield "Read"
     if role in topic.written_by:
         yield "Write"

@@ -44,7 +44,7 @@ _PLAIN: Final = "org.apache.kafka.common.security.plain.PlainLoginModule"
 _SCRAM: Final = "org.apache.kafka.common.security.scram.ScramLoginModule"
 # Kafka's numbers for what its tools have names for.
 _RESOURCES: Final = {"topic": 2, "group": 3}
-_OPERATIONS: Final = {"Read": 3, "Write": 4, "Create": 5, "DescribeConfigs": 10}
+_OPERATIONS: Final = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10}
 _LITERAL: Final = 3
 _ALLOW: Final = 3
 _ANY_HOST: Final = "*"

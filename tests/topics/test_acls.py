@@ -40,6 +40,11 @@ def test_each_role_has_the_rights_of_its_work_and_no_others() -> None:
     assert rights("expiry") == {("topic", "booking.commands"): {"Write", "DescribeConfigs"}}
 
 
+def test_the_ingress_reads_what_it_shows_operators() -> None:
+    assert all("Read" in rights("ingress")["topic", topic.name] for topic in CATALOGUE)
+    assert "Write" not in rights("ingress")["topic", "dead.letters"]
+
+
 def test_operators_make_and_read_every_topic_see_who_reads_and_write_what_is_played_again_alone() -> None:
     groups = ("reservations", "payments", "projections")
     everywhere = {"Create", "Read", "DescribeConfigs"}
@@ -74,7 +79,8 @@ def test_a_person_gets_the_arguments_of_kafkas_own_tool() -> None:
     told = CliRunner().invoke(app, ["acls"]).stdout.splitlines()
 
     expected = (
-        "--add --allow-principal User:ingress --operation Write --operation DescribeConfigs --topic stripe.webhooks"
+        "--add --allow-principal User:ingress --operation Read --operation Write --operation DescribeConfigs"
+        " --topic stripe.webhooks"
     )
     assert expected in told
     assert all(shlex.split(line)[0] == "--add" for line in told)
@@ -88,5 +94,5 @@ def test_a_program_gets_an_object_a_line_with_the_brokers_own_names_of_the_roles
         "role": "ingress",
         "resource": "topic",
         "name": "booking.commands",
-        "operations": ["Write", "DescribeConfigs"],
+        "operations": ["Read", "Write", "DescribeConfigs"],
     }
