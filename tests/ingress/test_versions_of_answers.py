@@ -31,4 +31,5 @@ async def test_a_manager_hears_of_a_change_in_either_version(version: int) -> No
 
         waiters._hand_out([Record(headers, encode_value(older(change)))])
 
+        assert answer.done()
         assert await answer == change
