@@ -6,10 +6,13 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
-from topics.catalogue import BOOKING_COMMANDS, STRIPE_WEBHOOKS
+from topics.catalogue import BOOKING_EVENTS
+from topics.consumers import CONSUMERS
 
 #: Whose work it is to carry out what stands on a topic: the name of its cursor.
-CARRIED_OUT_BY: Final = {BOOKING_COMMANDS.name: "reservations", STRIPE_WEBHOOKS.name: "payments"}
+CARRIED_OUT_BY: Final = {
+    topic.name: consumer.name for consumer in CONSUMERS for topic in consumer.topics if topic is not BOOKING_EVENTS
+}
 
 _POLL_SECONDS: Final = 0.2
 

@@ -22,6 +22,7 @@ from psycopg import AsyncConnection
 from topics import admin, operators, pauses
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, DEAD_LETTERS, STRIPE_WEBHOOKS, Topic
 from topics.commands import ChangeInventory
+from topics.consumers import CONSUMERS
 from topics.dead_letters import booking_of
 from topics.envelope import Outgoing, header
 from topics.events import CommandRefused, CommandRepeated, InventoryUnchanged
@@ -108,31 +109,26 @@ class Played:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """A consumer of events: its role, and what reading events again does to it. `harm`: why it must not."""
+    """What reading events again does to a consumer. `harm`: why it must not."""
 
-    role: str
     says: str
     harm: str | None = None
 
 
-CONSUMERS: Final[Mapping[str, Reader]] = {
+READERS: Final[Mapping[str, Reader]] = {
     "booking_timeline": Reader(
-        role="projections",
         says="rows of booking_timeline that stand stay as they are; those that are missing are written again",
     ),
     "room_nights": Reader(
-        role="projections",
         says="",
         harm="it adds up what is taken, so that each stay would be taken once more. Rebuild it instead:"
         " python -m storage rebuild room_nights",
     ),
     "daily_report": Reader(
-        role="projections",
         says="a booking that is counted is not counted twice; until the end is reached again, one that was cancelled"
         " since counts",
     ),
     "payments": Reader(
-        role="payments",
         says="sessions and refunds that are noted stay as they are, and nothing is charged or sent back twice; those"
         " that are missing are owed again, and Stripe is called for them",
     ),
@@ -156,6 +152,11 @@ class Move:
     def records(self) -> int:
         """Return how many records it would read again."""
         return sum(self.types.values())
+
+    @property
+    def role(self) -> str:
+        """Return whose processes the consumer is part of."""
+        return next(each.role for each in CONSUMERS if each.name == self.consumer)
 
 
 # Commands and webhooks.
@@ -369,7 +370,7 @@ def _carried_out_by(topic: Topic) -> str:
     if topic is BOOKING_EVENTS:
         raise Refused(
             "Events are told once. To let one consumer of ours read them again: --consumer, with one of"
-            f" {', '.join(CONSUMERS)}."
+            f" {', '.join(READERS)}."
         )
     if topic is DEAD_LETTERS:
         raise Refused("Dead letters are replayed to where they came from: python -m topics dead-letters replay.")
@@ -398,9 +399,9 @@ async def planned_move(kafka: KafkaSettings, connection: AsyncConnection[Any], s
     """Return how a consumer's cursor would go back. Raises as `planned`."""
     if stretch.topic is not BOOKING_EVENTS:
         raise Refused(f"--consumer is for {BOOKING_EVENTS.name}; {stretch.topic.name} is sent again to everybody.")
-    reader = CONSUMERS.get(consumer)
+    reader = READERS.get(consumer)
     if reader is None:
-        raise Refused(f"There is no consumer {consumer} of events; there are {', '.join(CONSUMERS)}.")
+        raise Refused(f"There is no consumer {consumer} of events; there are {', '.join(READERS)}.")
     if reader.harm is not None:
         raise Refused(f"{consumer} cannot read events again: {reader.harm}.")
     if stretch.end is not None or stretch.type is not None:
@@ -432,10 +433,9 @@ async def move(connection: AsyncConnection[Any], planned: Move, *, who: str) -> 
     Raises:
         Refused: the role runs, or the cursor does not stand where it stood.
     """
-    role = planned.reader.role
     async with connection.transaction():
         await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
-        await _refuse_running(connection, role)
+        await _refuse_running(connection, planned.role)
         for partition, first in sorted(planned.first.items()):
             await _put_back(connection, planned, partition, first)
         details = {"consumer": planned.consumer, "from": planned.first, "stood_at": planned.stands}

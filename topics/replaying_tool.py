@@ -110,8 +110,8 @@ async def _move(
             return 1
         await replaying.move(connection, planned, who=who(by))
         _tell_move(planned, done=True, as_json=as_json)
-        paused = await pauses.of(connection, planned.reader.role)
-    then = f"python -m workers {'resume ' if paused else ''}{planned.reader.role}"
+        paused = await pauses.of(connection, planned.role)
+    then = f"python -m workers {'resume ' if paused else ''}{planned.role}"
     err.print(f"Done. {planned.consumer} reads them when its role goes on: {then}")
     return 0
 
