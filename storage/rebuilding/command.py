@@ -33,12 +33,13 @@ class What(StrEnum):
 
 def rebuild_command(
     projection: Annotated[What, typer.Argument(help="Which read model.", show_default=False)],
-    compare_only: Annotated[  # noqa: FBT002 - as Typer has it
+    *,
+    compare_only: Annotated[
         bool, typer.Option("--compare-only", help="Make it anew, tell how it differs, and throw it away.")
     ] = False,
-    yes: Yes = False,  # noqa: FBT002
+    yes: Yes = False,
     by: By = None,
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Make a read model anew from the log, beside the one that serves, and put it in its place.
 
