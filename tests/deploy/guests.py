@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import aiohttp
 
 from sandbox.seed import SeededRoom
+from tests.support.waiting import wait_until
 
+_PATIENCE_SECONDS = 60.0
 _TOGETHER = {"email": "grace@example.org", "password": "nine lanterns by the sea"}
 
 
@@ -59,20 +62,24 @@ class Guests:
             return Answer(response.status, told, response.headers)
 
     async def ask_until_answered(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Ask, and again after a 503 when it says; whatever else nobody should see is kept as a surprise."""
-        while True:
+        """Ask, and again after a 503 that says when; whatever else nobody should see is kept as a surprise."""
+
+        async def asked() -> Answer | None:
             try:
                 answer = await self.ask(method, path, body, **headers)
             except aiohttp.ClientError as error:
                 self.surprises.append(f"{method} {path}: {error!r}")
-                continue
+                return None
             self.statuses[answer.status] += 1
             if answer.status == 503 and "Retry-After" in answer.headers:
-                await asyncio.sleep(int(answer.headers["Retry-After"]) / 10)
-                continue
+                return None
             if not (200 <= answer.status < 300 or answer.status == 409):
                 self.surprises.append(f"{method} {path}: {answer.status} {answer.body}")
             return answer
+
+        answer = await wait_until(asked, _PATIENCE_SECONDS)
+        assert answer is not None
+        return answer
 
     def stay(self, number: int) -> dict[str, object]:
         """Return a stay of one night, spread over the rooms and the year."""
@@ -95,7 +102,9 @@ class Guests:
             if accepted.status != 202:
                 continue
             self.bookings.append(accepted.body["id"])
-            path = accepted.headers["Location"]
-            while (await self.ask_until_answered("GET", path)).body["booking_status"] == "PENDING":
-                await asyncio.sleep(0.05)
+            await wait_until(partial(self._is_decided, accepted.headers["Location"]), _PATIENCE_SECONDS)
             self.waits_seconds.append(time.monotonic() - began)
+
+    async def _is_decided(self, path: str) -> bool:
+        answer = await self.ask_until_answered("GET", path)
+        return bool(answer.body["booking_status"] != "PENDING")

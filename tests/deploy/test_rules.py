@@ -36,7 +36,7 @@ def expressions() -> list[str]:
 
 def known() -> dict[str, set[str]]:
     """Return every name that Prometheus will find, with its labels."""
-    found = {}
+    found: dict[str, set[str]] = {}
     for metric in METRICS:
         labels = set(metric.labels)
         if isinstance(metric, Histogram):
