@@ -78,7 +78,7 @@ class Guests:
             return answer
 
         answer = await wait_until(asked, _PATIENCE_SECONDS)
-        assert answer is not None
+        assert isinstance(answer, Answer)
         return answer
 
     def stay(self, number: int) -> dict[str, object]:
