@@ -155,9 +155,14 @@ class Batch:
     async def write(self, connection: AsyncConnection) -> None:
         """Write everything that changed, in a few statements."""
         new = [(self._bookings[key], time) for key, time in self._new.items()]
-        changed = [(self._bookings[key], time) for key, time in self._changed.items()]
+        changed = [(self._bookings[key], time) for key, time in self._changed.items() if key not in self._new]
         if new:
-            await ledger.add_bookings(connection, [_row(booking) for booking, _ in new], [at for _, at in new])
+            await ledger.add_bookings(
+                connection,
+                [_row(booking) for booking, _ in new],
+                [at for _, at in new],
+                updated=[self._changed[booking.id] for booking, _ in new],
+            )
         if self._opened:
             await ledger.add_nights(connection, self._night_rows(self._opened))
         async with connection.pipeline():
@@ -192,8 +197,7 @@ class Batch:
             id = booking.id
             if id not in self._bookings:
                 self._new[id] = now
-            elif id not in self._new:
-                self._changed[id] = now
+            self._changed[id] = now
             self._bookings[id] = booking
             if isinstance(event, GuestsAdded):
                 self._guests[id] = event.guest_ids

@@ -17,7 +17,7 @@ from storage.settings import DatabaseSettings
 from topics import admin, operators
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Outgoing
-from topics.reading import NoSuchTopic, open_reader, partitions_of
+from topics.reading import NoSuchTopic, partitions_of
 from topics.settings import KafkaSettings
 from workers import projections
 from workers.decisions import Booking, Night
@@ -34,6 +34,9 @@ from workers.role import Consumer, Received, Run, Stopped
 
 #: How many events are told before the read models are brought up to date with them.
 _TOLD_TOGETHER: Final = 20_000
+_EVENTS_FETCH_BYTES: Final = 2 * 2**20
+#: Of the commands only a few are asked for, all over the log.
+_COMMANDS_FETCH_BYTES: Final = 64 * 2**10
 
 Progress = Callable[[int, int], None]
 Bounds = Mapping[TopicPartition, tuple[int, int]]
@@ -61,7 +64,7 @@ async def plan(kafka: KafkaSettings, database: DatabaseSettings) -> int:
     """Return how many records there are to restore from, without restoring anything. Raises as `restore`."""
     async with await target.connect(database) as connection:
         await target.check(connection)
-    async with open_reader(kafka) as consumer:
+    async with hearing.open_consumer(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES) as consumer:
         return sum(end - start for start, end in (await _bounds(kafka, consumer, BOOKING_EVENTS)).values())
 
 
@@ -88,11 +91,15 @@ async def restore(
         aiokafka.errors.KafkaError: the broker cannot be reached.
         psycopg.Error: the database cannot be written.
     """
-    async with await target.connect(database) as connection, open_reader(kafka) as consumer:
+    async with (
+        await target.connect(database) as connection,
+        hearing.open_consumer(kafka, fetch_bytes=_EVENTS_FETCH_BYTES) as events,
+        hearing.open_consumer(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES) as commands,
+    ):
         async with connection.transaction():
             await target.keep_everybody_out(connection)
             await target.check(connection)
-            restored = await _Restore(kafka, payments, connection, consumer).all(progress)
+            restored = await _Restore(kafka, payments, connection, events, commands).all(progress)
             await operators.record(
                 connection,
                 who=who,
@@ -109,11 +116,17 @@ class _Restore:
     """One restore, inside its transaction."""
 
     def __init__(
-        self, kafka: KafkaSettings, payments: PaymentSettings, connection: AsyncConnection, consumer: AIOKafkaConsumer
+        self,
+        kafka: KafkaSettings,
+        payments: PaymentSettings,
+        connection: AsyncConnection,
+        events: AIOKafkaConsumer,
+        commands: AIOKafkaConsumer,
     ) -> None:
         self._kafka = kafka
         self._connection = connection
-        self._consumer = consumer
+        self._events = events
+        self._commands = commands
         self._frontend_url = payments.frontend_url
         self._projections: Sequence[Consumer] = projections.build(kafka, DatabaseSettings()).consumers
         self._payments: Consumer = Payments(kafka, payments)
@@ -126,8 +139,8 @@ class _Restore:
         self._unpublished = 0
 
     async def all(self, progress: Progress | None) -> Restored:
-        bounds = await _bounds(self._kafka, self._consumer, BOOKING_EVENTS)
-        await _bounds(self._kafka, self._consumer, BOOKING_COMMANDS)
+        bounds = await _bounds(self._kafka, self._events, BOOKING_EVENTS)
+        await _bounds(self._kafka, self._commands, BOOKING_COMMANDS)
         self._partitions = {place.partition: Partition(place.partition) for place in bounds}
         await self._begin_lives()
         await money.make_room(self._connection)
@@ -152,7 +165,7 @@ class _Restore:
     async def _hear(self, bounds: Bounds, progress: Progress | None) -> None:
         to_read, heard = sum(end - start for start, end in bounds.values()), 0
         waiting: list[Received] = []
-        async for found in hearing.events(self._consumer, bounds):
+        async for found in hearing.events(self._events, bounds):
             for number, records in found.items():
                 waiting += self._partitions[number].hear(records)
                 heard += len(records)
@@ -205,7 +218,7 @@ class _Restore:
     async def _go_on(self, partition: Partition) -> None:
         """Tell the partition's last decision, and set every cursor of the partition."""
         place = TopicPartition(self._kafka.topic(BOOKING_COMMANDS), partition.number)
-        commands = await going_on.find(self._consumer, place, partition)
+        commands = await going_on.find(self._commands, place, partition)
         cursor = self._new_cursor(Reservations.name, BOOKING_COMMANDS, partition.number)
         cursor.applied = cursor.published = commands.start - 1
         cursor.sequence = partition.sequence
@@ -253,7 +266,7 @@ class _Restore:
     async def _begin_webhooks(self, number: int) -> None:
         """Let payments hear again whatever Stripe told: what took effect already has none a second time."""
         place = TopicPartition(self._kafka.topic(STRIPE_WEBHOOKS), number)
-        start = (await self._consumer.beginning_offsets([place]))[place]
+        start = (await self._commands.beginning_offsets([place]))[place]
         cursor = self._new_cursor(self._payments.name, STRIPE_WEBHOOKS, number)
         await cursors.create(self._connection, cursor.key, start)
 
