@@ -1,0 +1,101 @@
+"""`python -m storage audit`: what an operator sees of an audit, once or again and again."""
+
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import psycopg
+import typer
+from aiokafka.errors import KafkaError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from storage.audit import NoSuchTopic, Report, audit
+from storage.settings import DatabaseSettings
+from topics import console
+from topics.console import Json
+
+_FAILED: Final = 1
+
+
+def audit_command(
+    *,
+    as_json: Json = False,
+    holds: Annotated[
+        bool, typer.Option("--holds", help="Count a hold that is 10 s past its deadline as a problem, too.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Audit again and again, a line each, until Ctrl-C.")] = False,
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", min=0, help="How long --watch waits after each audit.")
+    ] = 60.0,
+) -> None:
+    """Recompute from the log and the tables that no room was sold twice and nothing is missing.
+
+    Reads all of booking.events and, at one moment, the ledger; changes nothing, and may run while the system works.
+
+    [bold]I1[/] every room and night: 0 <= booked + reserved <= total, after every event of the log.
+    [bold]I2[/] inventory counts equal the sum over bookings by status.
+    [bold]I5[/] no hold ends early, and nothing happens to a booking after its hold's deadline.
+    [bold]I6[/] no gap in a partition's events, legal moves only, and the log equals the ledger.
+    [bold]I7[/] read models: every row is what the events make of it, as far as their projection has come.
+
+    Exit status: 0 all holds; 1 something is wrong, each problem a line; 2 the audit could not be made.
+    With --watch: the worst of all audits that were made, 1 before 2.
+    """
+    statuses: set[int] = set()
+    try:
+        while True:
+            statuses.add(_once(holds=holds, as_json=as_json, watched=watch))
+            if not watch:
+                break
+            time.sleep(every)
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+        console.err.print()
+    raise typer.Exit(_FAILED if _FAILED in statuses else max(statuses, default=console.COULD_NOT))
+
+
+def _once(*, holds: bool, as_json: bool, watched: bool) -> int:
+    """Audit, tell, and return the exit status."""
+    try:
+        report = _audited(holds=holds, silent=watched)
+    except (psycopg.Error, KafkaError, NoSuchTopic, OSError) as error:
+        reason = f"The audit could not be made: {type(error).__name__}: {str(error).strip()}"
+        console.err.print(f"{_when(watched=watched)}{reason}", markup=False)
+        return console.COULD_NOT
+    if as_json:
+        console.print_json([report.as_json()])
+    else:
+        _print(report, _when(watched=watched))
+    return 0 if report.ok else _FAILED
+
+
+def _audited(*, holds: bool, silent: bool) -> Report:
+    kafka = console.kafka_settings()
+    columns = TextColumn("reading events"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console.err, disable=silent) as bar:
+        task = bar.add_task("", total=None)
+        return asyncio.run(
+            audit(
+                kafka,
+                DatabaseSettings(),
+                holds=holds,
+                progress=lambda read, to_read: bar.update(task, completed=read, total=to_read),
+            )
+        )
+
+
+def _when(*, watched: bool) -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  " if watched else ""
+
+
+def _print(report: Report, when: str) -> None:
+    for problem in report.problems():
+        sys.stdout.write(f"{problem}\n")
+    sys.stdout.flush()
+    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
+    failed = [check for check, state in report.as_json()["checks"].items() if state == "failed"]
+    verdict = f"The audit failed: {', '.join(failed)}" if failed else "The audit holds"
+    console.err.print(f"{when}{verdict} ({counts}).", markup=False)
