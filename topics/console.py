@@ -23,7 +23,9 @@ from topics.catalogue import CATALOGUE
 from topics.lag import DatabaseAddress
 from topics.settings import KafkaSettings, refused_in_words
 
-out = Console(highlight=False, soft_wrap=True)
+#: Who reads a table from a pipe has as much room as it takes.
+_WIDE: Final = 200
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 T = TypeVar("T")

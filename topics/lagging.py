@@ -16,7 +16,7 @@ import psycopg
 import typer
 from aiokafka.errors import KafkaError
 from rich.box import SIMPLE
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Column, Table
@@ -29,7 +29,6 @@ from topics.pauses import Pause
 from topics.settings import KafkaSettings
 
 _NOT_KNOWN: Final = "-"
-_WIDE: Final = 160
 _NUMBERS: Final = ("behind", "seconds", "rate/s", "caught up")
 _TROUBLE: Final = (KafkaError, psycopg.Error, OSError, TimeoutError)
 
@@ -136,8 +135,7 @@ async def _held() -> list[Pause]:
 
 
 def _print(shown: Group) -> None:
-    # Who reads it from a pipe has as much room as it takes.
-    (out if out.is_terminal else Console(width=_WIDE, highlight=False)).print(shown)
+    out.print(shown)
 
 
 def _leave(*_: object) -> None:

@@ -264,5 +264,5 @@ files) and `python_gc_*`, as the client library names them."""
 
 _CONFIGURATION_INTRODUCTION: Final = """\
 Every process reads its settings from the environment, and from a file `.env` in the folder in which it is started; the
-environment goes first. `.env.example` lists the same variables. A setting may also be a file of its name, in small letters,
-in `/run/secrets` or the folder that `SECRETS_FOLDER` names: secrets of containers are found there."""
+environment goes first. `.env.example` lists the same variables. A setting may also be a file of its name, in small
+letters, in `/run/secrets` or the folder that `SECRETS_FOLDER` names: secrets of containers are found there."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]] | Sequence[tuple[str, bytes]]
 
 #: All that a line has besides its sentence; what libraries add to theirs is left out.
 NAMES: Final = ("request_id", "booking_id", "command_id", "message_id", "correlation_id", "trace_id")
@@ -35,7 +35,8 @@ def bound() -> Mapping[str, str]:
 
 def ids_of(headers: Headers) -> dict[str, Any]:
     """Return what a line tells of a message of ours: its ids, its booking, and the trace that it belongs to."""
-    found = {name: value.decode(errors="replace") for name, value in headers}
+    # A foreign header may have no value.
+    found = {name: value.decode(errors="replace") for name, value in headers if value is not None}
     told = {_TOLD[name]: value for name, value in found.items() if name in _TOLD}
     # An event's command is what caused it; a command's is itself.
     if "ce_sequence" not in found and "ce_id" in found:
