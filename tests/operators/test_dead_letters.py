@@ -25,6 +25,8 @@ from workers import reservations
 from workers.reading import dead_letter
 from workers.role import Role
 
+pytestmark = pytest.mark.system
+
 ROOM = 7
 BOOKING = UUID("01931f3e-9c4a-8d27-b6e1-5f0c2a7d9e48")
 POISON = b'{"room_id": '

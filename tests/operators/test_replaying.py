@@ -19,6 +19,8 @@ from topics.replaying import Played, Refused, Stretch
 from workers import projections, reservations
 from workers.role import Role
 
+pytestmark = pytest.mark.system
+
 ROOM = 7
 LONG_AGO = datetime.now(UTC) - timedelta(days=1)
 FIRST, END = date(2027, 5, 1), date(2027, 5, 3)

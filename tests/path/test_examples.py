@@ -16,6 +16,8 @@ import pytest
 from sandbox.kafka import available, jars
 from tests.path.guest import House
 
+pytestmark = pytest.mark.system
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NO_KAFKA = available()
 LONGEST_SECONDS = 60

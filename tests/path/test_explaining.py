@@ -11,7 +11,7 @@ import pytest
 
 from tests.path.guest import House
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="package")]
 
 
 async def explained(house: House, booking: str, *options: str) -> tuple[int, str, str]:

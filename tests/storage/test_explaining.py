@@ -19,6 +19,8 @@ from topics.settings import KafkaSettings
 from workers import projections, reservations
 from workers.role import Role
 
+pytestmark = pytest.mark.system
+
 ROOM = 7
 FIRST = date(2027, 3, 1)
 OPEN = OpenInventory(

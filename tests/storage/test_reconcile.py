@@ -20,7 +20,7 @@ from topics.values import Terms
 from workers.reconciling import Reconciled, reconcile
 from workers.restoring import restore
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")]
 
 
 @pytest.fixture

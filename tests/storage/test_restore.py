@@ -52,6 +52,8 @@ from workers.restoring import NotRestored, Restored, restore
 from workers.role import Role, Stopped
 from workers.runs import Runs
 
+pytestmark = pytest.mark.system
+
 PAYMENTS = PaymentSettings(_env_file=None, stripe_api_key=SecretStr("sk_test_nobody"))
 
 #: Every table that the log makes, by its key, with what need not be the same.

@@ -27,6 +27,8 @@ from topics.settings import KafkaSettings
 from workers.payments.settings import PaymentSettings
 from workers.restoring import restore
 
+pytestmark = pytest.mark.system
+
 MOST_SECONDS = 60.0
 NO_KAFKA = available()
 

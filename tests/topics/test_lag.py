@@ -29,6 +29,8 @@ from topics.settings import KafkaSettings
 from workers import projections, reservations
 from workers.payments.consumer import Payments
 
+pytestmark = pytest.mark.system
+
 Tool = Callable[..., Result]
 #: One look, and so no rates.
 AT_ONCE = ("lag", "--interval", "0")
