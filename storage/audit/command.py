@@ -46,7 +46,7 @@ def audit_command(
     statuses: set[int] = set()
     try:
         while True:
-            statuses.add(_once(holds=holds, as_json=as_json, watched=watch))
+            _once(statuses, holds=holds, as_json=as_json, watched=watch)
             if not watch:
                 break
             time.sleep(every)
@@ -57,19 +57,20 @@ def audit_command(
     raise typer.Exit(_FAILED if _FAILED in statuses else max(statuses, default=console.COULD_NOT))
 
 
-def _once(*, holds: bool, as_json: bool, watched: bool) -> int:
-    """Audit, tell, and return the exit status."""
+def _once(statuses: set[int], *, holds: bool, as_json: bool, watched: bool) -> None:
+    """Audit, note the exit status, and only then tell: what was told must count, also when Ctrl-C comes next."""
     try:
         report = _audited(holds=holds, silent=watched)
     except (psycopg.Error, KafkaError, NoSuchTopic, OSError) as error:
+        statuses.add(console.COULD_NOT)
         reason = f"The audit could not be made: {type(error).__name__}: {str(error).strip()}"
         console.err.print(f"{_when(watched=watched)}{reason}", markup=False)
-        return console.COULD_NOT
+        return
+    statuses.add(0 if report.ok else _FAILED)
     if as_json:
         console.print_json([report.as_json()])
     else:
         _print(report, _when(watched=watched))
-    return 0 if report.ok else _FAILED
 
 
 def _audited(*, holds: bool, silent: bool) -> Report:
