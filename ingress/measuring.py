@@ -17,21 +17,26 @@ if TYPE_CHECKING:
 
 _QUERIES: Final = metrics.QUERY_SECONDS.of()
 _answers: Final = metrics.HTTP_ANSWERS.values
-# Where an answer counts, by operation and status: labels are made once, not for each answer.
-_counted: Final[dict[tuple[str, int], tuple[Series, Labels]]] = {}
+# Where an answer counts, by handler and status: looked up once, not for each answer.
+_counted: Final[dict[tuple[object, int], tuple[Series, Labels]]] = {}
 
 
 def count_answer(match: AbstractMatchInfo, status: int, seconds: float) -> None:
     """Count an answer and the time that it took. What no operation answers (pages, unknown paths) counts as `none`."""
-    row = getattr(getattr(match.handler, "__self__", None), "_row", None)
-    key = ("none" if row is None else row.id, status)
-    counted = _counted.get(key)
-    if counted is None:
-        metrics.HTTP_ANSWERS.add(0, str(status))
-        counted = _counted[key] = (metrics.HTTP_SECONDS.of(key[0], f"{status // 100}xx"), (str(status),))
-    series, labels = counted
+    series, labels = _counted.get((match.handler, status)) or _place(match.handler, status)
     series.observe(seconds)
     _answers[labels] += 1
+
+
+def _place(handler: object, status: int) -> tuple[Series, Labels]:
+    row = getattr(getattr(handler, "__self__", None), "_row", None)
+    # Unknown paths are each answered by a handler of their own, and there are as many as somebody likes to ask for.
+    key = ("none" if row is None else handler, status)
+    if key not in _counted:
+        metrics.HTTP_ANSWERS.add(0, str(status))
+        operation = "none" if row is None else row.id
+        _counted[key] = (metrics.HTTP_SECONDS.of(operation, f"{status // 100}xx"), (str(status),))
+    return _counted[key]
 
 
 def measure_statements(engine: Engine) -> None:
