@@ -88,7 +88,9 @@ class Broker:
                 self._broken.set()
             raise unanswered("the broker", retry_after_seconds=2) from error
         finally:
-            ACKNOWLEDGED.observe(time.monotonic() - self._unacknowledged.pop(number))
+            sent_at = self._unacknowledged.pop(number)
+            if metrics.are_read:
+                ACKNOWLEDGED.observe(time.monotonic() - sent_at)
         failpoint("ingress.after_ack")
 
     def _placed(self, record: Outgoing) -> Outgoing:

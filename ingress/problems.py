@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingress.answers import Answer, answer
 from ingress.measuring import count_answer
+from topics.telemetry import metrics
 from topics.telemetry.ids import about
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def unanswered(what: str, *, retry_after_seconds: int = 1) -> Problem:
 @web.middleware
 async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give every answer its request id, and every failure its form."""
-    began = perf_counter()
+    began = perf_counter() if metrics.are_read else 0.0
     request_id = request.headers.get(REQUEST_ID)
     if request_id is None or not _ACCEPTABLE_REQUEST_ID.fullmatch(request_id):
         request_id = f"{_process}-{next(_count):x}"
@@ -87,7 +88,8 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except Exception as error:  # noqa: BLE001 - it is logged and told as our fault
         response = _our_fault(error, request, request_id)
     response.headers[REQUEST_ID] = request_id
-    count_answer(request.match_info, response.status, perf_counter() - began)
+    if metrics.are_read:
+        count_answer(request.match_info, response.status, perf_counter() - began)
     return response
 
 

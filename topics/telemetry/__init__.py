@@ -16,6 +16,7 @@ def start(settings: TelemetrySettings, part: str, name: str) -> None:
 
     logs.configure(settings.log_format, part, name)
     metrics.INFO.set(1, part, name)
+    metrics.are_read = settings.metrics_port is not None
     serve_metrics(settings, part)
     if settings.otel_exporter_otlp_endpoint is not None:
         traces.start(settings.otel_exporter_otlp_endpoint, settings.otel_traces_sampler_arg, part, name)

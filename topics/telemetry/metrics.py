@@ -31,6 +31,10 @@ _HUMAN: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.
 _RECORDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 
 
+#: Whether anybody can ask this process: what is counted for each request need not be, else.
+are_read = True
+
+
 class Metric:
     """What one number says. `told_by` are the processes that have it; `unit` is what is counted or measured."""
 
