@@ -1,13 +1,10 @@
 """A streaming replica of a server of ours: a copy that follows the primary's log and answers reads."""
 
-import os
-import shutil
 from pathlib import Path
 
 from typing_extensions import override
 
-from sandbox.postgres.server import PASSWORD, UNPRIVILEGED, USER, Postgres, as_user, program
-from sandbox.spawning import run
+from sandbox.postgres.server import PASSWORD, USER, Postgres, program
 
 
 class Replica(Postgres):
@@ -18,18 +15,8 @@ class Replica(Postgres):
         self._primary = primary
 
     @override
-    async def prepare(self) -> None:
-        """Copy the primary when the data folder is new."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self._cluster.exists():
-            return
-        fresh = self.folder / "new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            shutil.chown(fresh, UNPRIVILEGED)
+    def filling(self, folder: Path) -> list[str]:
+        """Copy the primary."""
         primary = f"host=127.0.0.1 port={self._primary.port} user={USER} password={PASSWORD}"
-        copy = [str(program("pg_basebackup")), f"--dbname={primary}", f"--pgdata={fresh}"]
-        options = ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]
-        await run(as_user([*copy, *options]), {"PGPASSFILE": "/dev/null"}, self._log)
-        fresh.rename(self._cluster)
+        copy = [str(program("pg_basebackup")), f"--dbname={primary}", f"--pgdata={folder}"]
+        return [*copy, "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]

@@ -85,9 +85,13 @@ class Postgres(Service):
         fresh.mkdir(mode=0o700)
         if os.geteuid() == 0:
             shutil.chown(fresh, UNPRIVILEGED)
-        await run(as_user(_initdb(fresh)), {"PGPASSFILE": "/dev/null"}, self._log)
+        await run(_as_user(self.filling(fresh)), {"PGPASSFILE": "/dev/null"}, self._log)
         # Only a whole one gets the name, so that an interrupted start leaves no half of one.
         fresh.rename(self._cluster)
+
+    def filling(self, folder: Path) -> list[str]:
+        """The program that fills a new data folder, with its arguments."""
+        return _initdb(folder)
 
     @override
     async def start(self, *, patient: bool = False) -> None:
@@ -110,7 +114,7 @@ class Postgres(Service):
         settings = {**SETTINGS, "listen_addresses": "127.0.0.1", "port": str(self.port)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         server = [str(program("postgres")), "-D", str(self._cluster), *options]
-        return as_user(server, dies_by=self.death_signal)
+        return _as_user(server, dies_by=self.death_signal)
 
     @override
     def output(self) -> IO[bytes] | int:
@@ -201,7 +205,7 @@ def program(name: str) -> Path:
     return Path(wheel.origin).parent / "pginstall18" / "bin" / name
 
 
-def as_user(command: list[str], dies_by: signal.Signals = signal.SIGKILL) -> list[str]:
+def _as_user(command: list[str], dies_by: signal.Signals = signal.SIGKILL) -> list[str]:
     """The command as an ordinary user would run it, even when we are root.
 
     That user keeps one privilege of root's, to pass every folder: ours may lie where nobody else

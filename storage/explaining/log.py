@@ -14,8 +14,8 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from topics.envelope import format_id, header
+from topics.reading import open_reader
 from topics.settings import KafkaSettings
-from topics.starting import started
 
 #: So much is fetched at once: some hundred records, for it is a few of them that are wanted.
 _CHUNK_BYTES: Final = 64 * 1024
@@ -168,21 +168,9 @@ async def open_booking_log(
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
-    consumer = AIOKafkaConsumer(
-        **settings.client_options(),
-        client_id="innkeeper-explain",
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=_CHUNK_BYTES,
-        fetch_max_wait_ms=_FETCH_MS,
-    )
-    try:
-        await started(consumer.start())
+    async with open_reader(settings, fetch_bytes=_CHUNK_BYTES, fetch_wait_ms=_FETCH_MS) as consumer:
         consumer.assign(partitions)
         consumer.pause(*partitions)
         log = BookingLog(consumer, partitions, booking_id)
         await log.measure()
         yield log
-    finally:
-        await consumer.stop()

@@ -1,7 +1,6 @@
 """Hears `booking.events` from its first record to its present end: every event once, in order, none missing."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,14 +8,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope
-from topics.settings import KafkaSettings
-from topics.starting import started
 from workers.reading import read, where
 from workers.restoring.target import NotRestored
 from workers.role import Received, Record
 
 _FETCH_MS: Final = 200
-_LONGEST_FETCH_MS: Final = 20
 _MOST_AT_ONCE: Final = 10_000
 
 
@@ -88,29 +84,6 @@ def decision(received: Received) -> tuple[str | None, datetime]:
     """Return what tells one decision from the next: the command, and the log's time at it."""
     envelope = envelope_of(received)
     return envelope.causation, envelope.time
-
-
-@asynccontextmanager
-async def open_consumer(kafka: KafkaSettings, *, fetch_bytes: int) -> AsyncIterator[AIOKafkaConsumer]:
-    """Open a consumer of no group that waits for nothing: what it asks for stands there already.
-
-    Raises:
-        aiokafka.errors.KafkaError: the broker cannot be reached.
-    """
-    consumer = AIOKafkaConsumer(
-        **kafka.client_options(),
-        client_id="innkeeper-restore",
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=_LONGEST_FETCH_MS,
-        max_partition_fetch_bytes=fetch_bytes,
-    )
-    try:
-        await started(consumer.start())
-        yield consumer
-    finally:
-        await consumer.stop()
 
 
 async def events(

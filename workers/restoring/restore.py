@@ -17,7 +17,7 @@ from storage.settings import DatabaseSettings
 from topics import admin, operators
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Outgoing
-from topics.reading import NoSuchTopic, partitions_of
+from topics.reading import NoSuchTopic, open_reader, partitions_of
 from topics.settings import KafkaSettings
 from workers import projections
 from workers.decisions import Booking, Night
@@ -34,6 +34,7 @@ from workers.role import Consumer, Received, Run, Stopped
 
 #: How many events are told before the read models are brought up to date with them.
 _TOLD_TOGETHER: Final = 20_000
+_LONGEST_FETCH_MS: Final = 20
 _EVENTS_FETCH_BYTES: Final = 2 * 2**20
 #: Of the commands only a few are asked for, all over the log.
 _COMMANDS_FETCH_BYTES: Final = 64 * 2**10
@@ -64,7 +65,7 @@ async def plan(kafka: KafkaSettings, database: DatabaseSettings) -> int:
     """Return how many records there are to restore from, without restoring anything. Raises as `restore`."""
     async with await target.connect(database) as connection:
         await target.check(connection)
-    async with hearing.open_consumer(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES) as consumer:
+    async with open_reader(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES, fetch_wait_ms=_LONGEST_FETCH_MS) as consumer:
         return sum(end - start for start, end in (await _bounds(kafka, consumer, BOOKING_EVENTS)).values())
 
 
@@ -93,8 +94,8 @@ async def restore(
     """
     async with (
         await target.connect(database) as connection,
-        hearing.open_consumer(kafka, fetch_bytes=_EVENTS_FETCH_BYTES) as events,
-        hearing.open_consumer(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES) as commands,
+        open_reader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_LONGEST_FETCH_MS) as events,
+        open_reader(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES, fetch_wait_ms=_LONGEST_FETCH_MS) as commands,
     ):
         async with connection.transaction():
             await target.keep_everybody_out(connection)
