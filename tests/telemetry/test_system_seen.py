@@ -64,10 +64,16 @@ async def booked_and_paid(house: House) -> tuple[str, str]:
 
 
 async def seen(collector: Collector, trace: str) -> list[Seen]:
-    """Return the trace once its end has arrived, from every process that had a part in it."""
+    """Return the trace once its end has arrived, from every process that had a part in it.
+
+    Each process sends what it saw when it likes, so a step can be here before the one that it follows from: nothing is
+    complete while a step hangs on one that is not here, but those that hang on the client's own request.
+    """
 
     def complete() -> list[Seen]:
         spans = [span for span in collector.spans if span.trace == trace]
+        missing = {span.parent for span in spans} - {span.id for span in spans}
+        assert len(missing) == 1, f"steps hang on {missing}"
         told = {(span.service.removeprefix("innkeeper-"), span.name) for span in spans}
         assert ("reservations", "reservations booking.confirm_payment.v1") in told
         assert ("payments", "payments booking.confirmed.v1") in told
