@@ -19,6 +19,7 @@ from topics.telemetry import logs
 from workers import agent
 from workers.__main__ import _collect_garbage_seldom
 from workers.role import Role, Run
+from workers.watching import Watch
 
 
 class _Reader:
@@ -38,7 +39,8 @@ class _Reader:
 class _NoWork:
     """Stands in the place of `workers.runs.Runs`: takes every batch as done."""
 
-    def __init__(self, *_: Any, **__: Any) -> None: ...
+    def __init__(self, role: Role, *_: Any, **__: Any) -> None:
+        self.watch = Watch(role, {}, dict)
 
     async def take_over(self, _: Iterable[Any]) -> dict[Any, int]:
         return {}
