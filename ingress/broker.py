@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import DefaultPartitioner
 
 from ingress.problems import unanswered, unavailable
 from topics import admin
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _START_SECONDS: Final = 15.0
-_MOST_KEYS: Final = 100_000
 ACKNOWLEDGED: Final = metrics.ACKNOWLEDGED_SECONDS.of()
 
 
@@ -56,10 +54,6 @@ class Broker:
         self._sent = 0
         # When each record was sent that is not acknowledged yet, oldest first.
         self._unacknowledged: dict[int, float] = {}
-        self._choose = DefaultPartitioner()
-        # All our topics have the same number of partitions; nothing is sent before that has been checked.
-        self._partitions = list(range(settings.topic_partitions))
-        self._partition_of: dict[bytes, int] = {}
         self.topics_checked = asyncio.Event()
 
     @property
@@ -81,7 +75,7 @@ class Broker:
         number = self._sent
         self._unacknowledged[number] = time.monotonic()
         try:
-            await producer.send(self._placed(record))
+            await producer.send(record)
         except KafkaError as error:
             if self._producer is producer:
                 log.warning("the broker did not take a record: %r", error)
@@ -92,16 +86,6 @@ class Broker:
             if metrics.are_read:
                 ACKNOWLEDGED.observe(time.monotonic() - sent_at)
         failpoint("ingress.after_ack")
-
-    def _placed(self, record: Outgoing) -> Outgoing:
-        """Return the record with its partition: for a key it is always the same, so it is worked out once."""
-        topic, key, value, headers, _, _ = record
-        partition = self._partition_of.get(key)
-        if partition is None:
-            if len(self._partition_of) >= _MOST_KEYS:
-                self._partition_of.clear()
-            partition = self._partition_of[key] = self._choose(key, self._partitions, self._partitions)
-        return Outgoing(topic, key, value, headers, partition)
 
     async def run(self) -> None:
         """Keep a producer open for as long as the process lives.

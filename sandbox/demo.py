@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import random
 import secrets
+import shlex
+import sys
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -31,6 +33,8 @@ from topics.settings import KafkaSettings
 CARD: Final = "4242424242424242"
 _NIGHTS: Final = 2
 _BOOKED_WITHIN_SECONDS: Final = 60.0
+#: What the operators' commands find in their environment.
+_REACHED_BY: Final = ("KAFKA_URL", "DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API_URL")
 
 
 def demo(
@@ -130,15 +134,15 @@ async def _until_interrupted() -> None:
 
 def _tell_where(system: System, console: Console, room: SeededRoom, booking_id: UUID) -> None:
     """Print what there is to try while everything is up."""
-    tail = f"-m topics tail booking.events --booking {booking_id}"
+    reached = {name: system.environment()[name] for name in _REACHED_BY}
+    ours = f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
     places = {
         "The API": f"{system.url}/docs",
         "A host's login": f"{OWNER_EMAIL}, {OWNER_PASSWORD!r}",
         "Try": f"curl -s {system.url}/v1/hotels/{room.hotel_id}/info",
-        "The log": f"KAFKA_URL={system.kafka_url} .venv/bin/python {tail}",
-        "The ledger": system.database_url,
-        "Stripe's stand-in": system.stripe_url,
         "Logs": str(system.logs),
+        "As an operator": f"export {ours} {' '.join(f'{name}={shlex.quote(reached[name])}' for name in reached)}",
+        "and then": f"python -m workers explain {booking_id}",
     }
     console.print("\n[bold]Everything stays up until Ctrl-C.[/]")
     for name, place in places.items():

@@ -71,11 +71,15 @@ async def test_an_analyst_subscribes_with_twenty_lines_of_python(house: House, t
 
 @pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or "")
-async def test_an_analyst_subscribes_with_kafkas_own_console_consumer(house: House, tmp_path: Path) -> None:
+@pytest.mark.parametrize("installed", [True, False], ids=["from the path", "from the fetched jars"])
+async def test_an_analyst_subscribes_with_kafkas_own_console_consumer(
+    house: House, tmp_path: Path, *, installed: bool
+) -> None:
     tool = tmp_path / "bin" / "kafka-console-consumer.sh"
-    tool.parent.mkdir()
-    tool.write_text(CONSOLE_CONSUMER)
-    tool.chmod(0o755)
+    if installed:
+        tool.parent.mkdir()
+        tool.write_text(CONSOLE_CONSUMER)
+        tool.chmod(0o755)
     booking = await (await house.guest()).booked(await house.room())
     assert shutil.which("java")
     async with running(house, tmp_path, EXAMPLES / "console.sh", path=str(tool.parent)) as consumer:

@@ -1,0 +1,130 @@
+"""Records of one partition go to the broker together, in order, and everybody is told where theirs stands."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.partitioner import murmur2
+
+from sandbox.kafka import Kafka
+from tests.support.log import Log, open_log
+from topics import admin
+from topics.catalogue import BOOKING_COMMANDS
+from topics.envelope import Outgoing
+from topics.producer import open_producer
+from topics.settings import KafkaSettings
+from workers.log_source import Place
+
+
+def record(settings: KafkaSettings, value: bytes, *, key: bytes = b"7", partition: int | None = None) -> Outgoing:
+    return Outgoing(settings.topic(BOOKING_COMMANDS), key, value, [("ce_id", value[:20])], partition)
+
+
+async def standing(log: Log) -> Mapping[tuple[int, int], bytes]:
+    found = await log.read(BOOKING_COMMANDS)
+    return {(place.partition, each.offset): each.value for place, records in found.items() for each in records}
+
+
+async def test_records_stand_where_it_was_said_and_in_their_order(kafka_settings: KafkaSettings) -> None:
+    # More than one batch takes, in every partition.
+    values = [b"%d " % number + bytes(2_000) for number in range(1_000)]
+    async with open_log(kafka_settings) as log:
+        told = await log.producer.send_all(
+            record(kafka_settings, value, partition=number % 4) for number, value in enumerate(values)
+        )
+        found = await standing(log)
+
+    assert [found[stands.partition, stands.offset] for stands in told] == values
+    assert all(stands.offset == number // 4 for number, stands in enumerate(told))
+
+
+async def test_records_that_come_while_a_batch_is_on_its_way_share_the_next(kafka_settings: KafkaSettings) -> None:
+    async with open_log(kafka_settings) as log:
+        told = await asyncio.gather(*[log.producer.send(record(kafka_settings, b"%d" % n)) for n in range(500)])
+        found = await standing(log)
+
+    assert [stands.offset for stands in told] == list(range(500))
+    assert [found[stands.partition, stands.offset] for stands in told] == [b"%d" % n for n in range(500)]
+
+
+async def test_a_key_goes_where_every_kafka_client_sends_it(kafka_settings: KafkaSettings) -> None:
+    async with open_log(kafka_settings) as log:
+        for key in (b"1", b"42", b"77777"):
+            alone = await log.producer.send(record(kafka_settings, b"alone", key=key))
+            [together] = await log.producer.send_all([record(kafka_settings, b"together", key=key)])
+
+            assert alone.partition == together.partition == (murmur2(key) & 0x7FFFFFFF) % 4
+
+
+async def test_who_no_longer_waits_takes_nobody_along(kafka_settings: KafkaSettings) -> None:
+    async with open_log(kafka_settings) as log:
+        impatient, patient = (asyncio.create_task(log.producer.send(record(kafka_settings, b"%d" % n))) for n in (0, 1))
+        asyncio.get_running_loop().call_soon(impatient.cancel)
+        stands = await patient
+
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+        # Nobody can know whether it was too late to stop the first.
+        assert (await standing(log))[stands.partition, stands.offset] == b"1"
+
+
+async def test_what_is_too_large_is_refused_and_the_next_is_not(kafka_settings: KafkaSettings) -> None:
+    async with open_log(kafka_settings) as log:
+        with pytest.raises(MessageSizeTooLargeError):
+            await log.producer.send(record(kafka_settings, bytes(admin.MAX_MESSAGE_BYTES + 1)))
+
+        stands = await log.producer.send(record(kafka_settings, b"small"))
+
+        assert await standing(log) == {(stands.partition, stands.offset): b"small"}
+
+
+async def test_an_unknown_topic_or_partition_is_told(kafka_settings: KafkaSettings) -> None:
+    async with open_producer(kafka_settings, client_id="test", request_timeout_seconds=1) as producer:
+        with pytest.raises((KafkaError, AssertionError)):
+            await producer.send(record(kafka_settings, b"there is no such partition", partition=99))
+
+
+async def test_leaving_sends_what_is_still_waiting(kafka_settings: KafkaSettings) -> None:
+    async with open_log(kafka_settings) as log:
+        async with open_producer(kafka_settings, client_id="test", linger_ms=200) as producer:
+            waiting = asyncio.create_task(producer.send(record(kafka_settings, b"the last")))
+            # It is on its way to its batch once it has been started.
+            await asyncio.wait([waiting], timeout=0.05)
+            assert not waiting.done()
+
+        stands = await waiting
+        assert await standing(log) == {(stands.partition, stands.offset): b"the last"}
+
+
+async def test_giving_up_tells_everybody_at_once_and_sends_nothing_later(tmp_path: Path) -> None:
+    kafka = Kafka(tmp_path)
+    settings = KafkaSettings(_env_file=None, kafka_url=kafka.url, topic_partitions=4)
+    await kafka.start()
+    try:
+        await admin.create(settings)
+        async with open_producer(settings, client_id="test", request_timeout_seconds=2) as producer:
+            first = await producer.send(record(settings, b"before"))
+            broker = psutil.Process(kafka.pid)
+            broker.suspend()
+            under_way = asyncio.create_task(producer.send(record(settings, b"on its way")))
+            await asyncio.wait([under_way], timeout=0.1)
+            behind = asyncio.create_task(producer.send(record(settings, b"behind it")))
+            await asyncio.wait([behind], timeout=0.1)
+
+            giving_up = asyncio.create_task(producer.abandon())
+            failed, _ = await asyncio.wait([under_way, behind], timeout=0.5)
+            assert [type(each.exception()) for each in failed] == [ProducerClosed] * 2
+            broker.resume()
+            await giving_up
+            with pytest.raises(ProducerClosed):
+                await producer.send(record(settings, b"afterwards"))
+        async with open_log(settings) as log:
+            [stood] = (await log.read(BOOKING_COMMANDS, [Place(first.topic, first.partition)])).values()
+    finally:
+        await kafka.stop()
+
+    assert [each.value for each in stood][:1] == [b"before"]
+    assert not {b"behind it", b"afterwards"}.intersection(each.value for each in stood)
