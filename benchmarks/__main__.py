@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 import uvloop
 
-from benchmarks import against_row_locks, latency, load, page
+from benchmarks import against_row_locks, latency, load, page, telemetry
 from benchmarks.extent import Extent
 from benchmarks.lines import Line, Without, as_json
 from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, say
@@ -21,6 +21,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Extent], AsyncIterator[Line]]]] = {
     "latency": latency.latency,
     "kill": latency.kill,
     "memory": against_row_locks.memory,
+    "telemetry": telemetry.telemetry,
 }
 _QUICK: Final = Extent(seconds=1.0, runs=1, kills=1)
 

@@ -22,7 +22,7 @@ _POLL_SECONDS: Final = 0.02
 async def latency(extent: Extent) -> AsyncIterator[Line]:
     """Yield the median and the 99th percentile at each rate."""
     rooms = Rooms.on_sale(count=200, nights=30)
-    async with stage(rooms, ingress=False) as ours:
+    async with stage(rooms, ingress=0) as ours:
         for per_s, (most_p50, most_p99) in RATES.items():
             async with flow(ours.kafka, rooms) as commands:
                 await commands.go_on(per_s, extent.warm_up_seconds)
@@ -39,7 +39,7 @@ async def latency(extent: Extent) -> AsyncIterator[Line]:
 async def kill(extent: Extent) -> AsyncIterator[Line]:
     """Yield the longest that any booking waited while a worker with a name was killed -9 and started again."""
     rooms = Rooms.on_sale(count=200, nights=30)
-    async with stage(rooms, ingress=False) as ours, flow(ours.kafka, rooms) as commands:
+    async with stage(rooms, ingress=0) as ours, flow(ours.kafka, rooms) as commands:
         sending = asyncio.create_task(commands.go_on(_COMMANDS_UNDER_KILLS_PER_S))
         for number in range(1, extent.kills + 1):
             await asyncio.sleep(_CALM_SECONDS)

@@ -7,7 +7,7 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -144,21 +144,24 @@ async def number(connection: psycopg.AsyncConnection[Any], query: str, *paramete
 
 
 @asynccontextmanager
-async def stage(rooms: Rooms, *, ingress: bool) -> AsyncIterator[Stage]:
-    """Start a system with one reservations worker, put the rooms on sale, and stop all of it afterwards.
+async def stage(
+    rooms: Rooms, *, ingress: int, workers: int = 1, of_one: Mapping[str, Mapping[str, str]] | None = None
+) -> AsyncIterator[Stage]:
+    """Start a system with reservations workers alone, put the rooms on sale, and stop all of it afterwards.
 
-    The folder with its logs is kept when something fails.
+    `of_one` is added to the environment of those that are named. The folder with its logs is kept when something fails.
     """
     _FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=_FOLDER))
     plan = Plan(
         folder=folder,
-        workers={"reservations": 1},
-        ingress=int(ingress),
+        workers={"reservations": workers},
+        ingress=ingress,
         stripe=False,
         own_servers=True,
         quiet=True,
         environment=dict(SWITCHED_OFF.values()),
+        of_one=of_one or {},
     )
     try:
         async with System(plan) as system, _open(system) as opened:

@@ -73,6 +73,7 @@ def create_app(
 
     It starts without broker and database, and keeps looking for them. `failed` is told of what it cannot go on with.
     """
+    # The innermost, so that it is handed the handler itself and can count by that.
     middlewares: list[Middleware] = [answer_problems]
     if settings.allowed_origins:
         middlewares.insert(0, allowing(settings.allowed_origins))

@@ -3,7 +3,6 @@
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp.abc import AbstractMatchInfo
 from sqlalchemy import Engine, event
 
 from topics.telemetry import metrics
@@ -21,9 +20,9 @@ _answers: Final = metrics.HTTP_ANSWERS.values
 _counted: Final[dict[tuple[object, int], tuple[Series, Labels]]] = {}
 
 
-def count_answer(match: AbstractMatchInfo, status: int, seconds: float) -> None:
+def count_answer(handler: object, status: int, seconds: float) -> None:
     """Count an answer and the time that it took. What no operation answers (pages, unknown paths) counts as `none`."""
-    series, labels = _counted.get((match.handler, status)) or _place(match.handler, status)
+    series, labels = _counted.get((handler, status)) or _place(handler, status)
     series.observe(seconds)
     _answers[labels] += 1
 

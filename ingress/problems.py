@@ -89,7 +89,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         response = _our_fault(error, request, request_id)
     response.headers[REQUEST_ID] = request_id
     if metrics.are_read:
-        count_answer(request.match_info, response.status, perf_counter() - began)
+        count_answer(handler, response.status, perf_counter() - began)
     return response
 
 

@@ -9,9 +9,9 @@ import pytest
 pytestmark = pytest.mark.system
 
 
-def test_the_hot_room_is_measured_with_all_that_it_costs() -> None:
+def test_the_hot_room_is_measured_with_all_that_it_costs_and_so_is_telemetry() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "hot", "--quick"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "benchmarks", "hot", "telemetry", "--quick"], capture_output=True, text=True, check=False
     )
 
     assert run.returncode == 0, run.stderr
@@ -20,4 +20,5 @@ def test_the_hot_room_is_measured_with_all_that_it_costs() -> None:
     }
     assert told["hot"]["ours_per_s"] > 0 < told["hot"]["row_locks_per_s"]
     parts = ("worker", "ingress", "kafka", "postgres", "wrk", "worker.faust")
+    assert told["telemetry.more_cpu"]["unit"] == "%"
     assert all(told[f"hot.cpu.{part}"]["value"] > 0 for part in parts)
