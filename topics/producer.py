@@ -149,7 +149,7 @@ class _Batch:
 
 
 class _Lane:
-    """The way to one partition: batches in order, one on its way at a time."""
+    """The way to one partition: batches in order, one on its way at a time; where one fails, so do those behind it."""
 
     def __init__(self, client: AIOKafkaProducer, topic: str, partition: int, linger_seconds: float) -> None:
         self.topic = topic
@@ -192,7 +192,9 @@ class _Lane:
         try:
             stands: Any = await (await self._client.send_batch(batch.builder, self.topic, partition=self.partition))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait raise it
-            batch.fail(error)
+            self.fail(error)
+            # When it is sent again, nothing that stood behind it may have overtaken it.
+            self._open.clear()
         else:
             batch.done(stands.offset)
 
@@ -223,5 +225,7 @@ async def open_producer(
         await started(client.start())
         yield producer
     finally:
-        await producer.finish()
-        await client.stop()
+        try:
+            await producer.finish()
+        finally:
+            await client.stop()

@@ -81,6 +81,19 @@ async def test_what_is_too_large_is_refused_and_the_next_is_not(kafka_settings: 
         assert await standing(log) == {(stands.partition, stands.offset): b"small"}
 
 
+async def test_nothing_overtakes_what_has_failed(kafka_settings: KafkaSettings) -> None:
+    values = [bytes(admin.MAX_MESSAGE_BYTES + 1), b"behind it", b"elsewhere"]
+    records = [record(kafka_settings, value, partition=number // 2) for number, value in enumerate(values)]
+    async with open_log(kafka_settings) as log:
+        with pytest.raises(MessageSizeTooLargeError):
+            await log.producer.send_all(records)
+        again = await log.producer.send_all(records[1:])
+
+        found = await standing(log)
+    assert found[again[0].partition, again[0].offset] == b"behind it"
+    assert sorted(found.values()) == [b"behind it", b"elsewhere", b"elsewhere"]
+
+
 async def test_an_unknown_topic_or_partition_is_told(kafka_settings: KafkaSettings) -> None:
     async with open_producer(kafka_settings, client_id="test", request_timeout_seconds=1) as producer:
         with pytest.raises((KafkaError, AssertionError)):
