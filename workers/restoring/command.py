@@ -20,7 +20,8 @@ from workers.role import Stopped
 _PLAN: Final = """\
 This would make bookings, inventory, read models, what is owed to Stripe and every cursor out of {records:,} records of
 {topic}, in one transaction, into the database of DATABASE_URL, which is migrated and empty.
-- Hotels, rooms, users and guests come from your backup, before or after: nothing here refers to them.
+- Hotels, rooms, users and guests come from your backup, and before this: their numbers go on behind all that the log
+  names, so that nobody who signs up gets the bookings of an account that the backup does not know.
 - Commands without an event are decided by the reservations workers once they are started: nobody has heard of them.
 - Answers to repeated requests (Idempotency-Key) are not on the log: they come from the backup, as old as it is.
 - Stop every worker before, here and at the old database; start them after, and then run: python -m storage audit."""

@@ -26,7 +26,7 @@ from workers.payments.consumer import Payments
 from workers.payments.settings import PaymentSettings
 from workers.reading import fingerprint
 from workers.reservations import NightKey, Reservations
-from workers.restoring import going_on, hearing, money, target
+from workers.restoring import going_on, hearing, money, numbering, target
 from workers.restoring.hearing import Partition, envelope_of
 from workers.restoring.retelling import Batch
 from workers.restoring.target import NotRestored
@@ -150,6 +150,7 @@ class _Restore:
             partition.check_whole()
             await self._go_on(partition)
         sessions, refunds = await money.write(self._connection, frontend_url=self._frontend_url)
+        await numbering.go_on_behind_the_log(self._connection)
         return Restored(
             events=sum(partition.sequence for partition in self._partitions.values()),
             bookings=await self._count("booking"),
