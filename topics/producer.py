@@ -6,15 +6,16 @@ fills. The client's own way of sending single records takes three times as long 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ProducerClosed
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from topics.envelope import Outgoing
 from topics.settings import KafkaSettings
@@ -39,6 +40,8 @@ class Producer:
         self._client = client
         self._linger_seconds = linger_seconds
         self._lanes: dict[tuple[str, int], _Lane] = {}
+        # By the number of the broker that leads the partition, as far as is known.
+        self._nodes: dict[int | None, _Node] = {}
         # For a key it is always the same partition, so it is worked out once.
         self._of_key: dict[tuple[str, bytes], _Lane] = {}
         self._choose = DefaultPartitioner()
@@ -49,23 +52,28 @@ class Producer:
         Raises:
             aiokafka.errors.KafkaError: the broker did not acknowledge it; it may or may not stand on the log.
         """
-        lane = self._of_key.get((record.topic, record.key)) if record.partition is None else None
-        lane = lane or await self._lane(record)
+        lane = self._known_lane(record) or await self._lane(record)
         batch, place = lane.put(record)
-        return Stands(lane.topic, lane.partition, await batch.acknowledged() + place)
+        return Stands(*lane.place, await batch.acknowledged() + place)
 
     async def send_all(self, records: Iterable[Outgoing]) -> Sequence[Stands]:
         """Produce records, those of a partition in order, and return where they stand. Raises as `send`."""
-        put = [(lane := await self._lane(record), *lane.put(record)) for record in records]
+        lanes = [(self._known_lane(record) or await self._lane(record), record) for record in records]
+        # From here to the waiting nothing may be awaited: a batch tells only those who wait by then.
+        put = [(lane.place, *lane.put(record)) for lane, record in lanes]
         batches = list(dict.fromkeys(batch for _, batch, _ in put))
         firsts = await asyncio.gather(*[batch.acknowledged() for batch in batches])
         first_of = dict(zip(batches, firsts, strict=True))
-        return [Stands(lane.topic, lane.partition, first_of[batch] + place) for lane, batch, place in put]
+        return [Stands(*place, first_of[batch] + number) for place, batch, number in put]
 
     async def finish(self) -> None:
         """Return when everything has been acknowledged or has failed."""
-        while sending := [lane.sending for lane in self._lanes.values() if lane.sending is not None]:
-            await asyncio.wait(sending)
+        while True:
+            sending: list[asyncio.Future[Any] | None] = [node.sending for node in self._nodes.values()]
+            sending += [lane.under_way for lane in self._lanes.values()]
+            if not (under_way := [each for each in sending if each is not None]):
+                return
+            await asyncio.wait(under_way)
 
     async def abandon(self) -> None:
         """Give up: everybody who waits gets an error at once, and what was not sent yet never will be.
@@ -88,24 +96,31 @@ class Producer:
             batch.failure(ProducerClosed())
             batch._drain_waiter.exception()
 
+    def _known_lane(self, record: Outgoing) -> "_Lane | None":
+        topic, key, _, _, partition, _ = record
+        return self._of_key.get((topic, key)) if partition is None else self._lanes.get((topic, partition))
+
     async def _lane(self, record: Outgoing) -> "_Lane":
         """Return the way to the record's partition, which its key chooses if nobody else did."""
         topic, key, _, _, partition, _ = record
         if partition is not None:
             return self._lane_to(topic, partition)
-        lane = self._of_key.get((topic, key))
-        if lane is None:
-            if len(self._of_key) >= _MOST_KEYS:
-                self._of_key.clear()
-            partitions = sorted(await self._client.partitions_for(topic))
-            lane = self._of_key[topic, key] = self._lane_to(topic, self._choose(key, partitions, partitions))
+        partitions = sorted(await self._client.partitions_for(topic))
+        lane = self._lane_to(topic, self._choose(key, partitions, partitions))
+        if len(self._of_key) >= _MOST_KEYS:
+            self._of_key.clear()
+        self._of_key[topic, key] = lane
         return lane
 
     def _lane_to(self, topic: str, partition: int) -> "_Lane":
-        lane = self._lanes.get((topic, partition))
-        if lane is None:
-            lane = self._lanes[topic, partition] = _Lane(self._client, topic, partition, self._linger_seconds)
-        return lane
+        place = topic, partition
+        if place not in self._lanes:
+            self._lanes[place] = _Lane(self._client, place, self._linger_seconds, self._queue)
+        return self._lanes[place]
+
+    def _queue(self, lane: "_Lane") -> None:
+        leader: int | None = self._client.client.cluster.leader_for_partition(TopicPartition(*lane.place))
+        self._nodes.setdefault(leader, _Node()).queue(lane)
 
 
 class _Batch:
@@ -151,15 +166,29 @@ class _Batch:
 class _Lane:
     """The way to one partition: batches in order, one on its way at a time; where one fails, so do those behind it."""
 
-    def __init__(self, client: AIOKafkaProducer, topic: str, partition: int, linger_seconds: float) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.sending: asyncio.Task[None] | None = None
+    def __init__(
+        self,
+        client: AIOKafkaProducer,
+        place: tuple[str, int],
+        linger_seconds: float,
+        queue: Callable[["_Lane"], None],
+    ) -> None:
+        """`queue` is told when there is something to send, and nothing on its way."""
+        self.place = place
+        self.under_way: asyncio.Future[RecordMetadata] | None = None
         self._client = client
         self._linger_seconds = linger_seconds
+        self._queue = queue
+        # From when it was queued until what then went was answered.
+        self._busy = False
         self._loop = asyncio.get_running_loop()
-        self._under_way: _Batch | None = None
+        self._sent: _Batch | None = None
         self._open: deque[_Batch] = deque()
+
+    @property
+    def leaves_at(self) -> float:
+        """When (by the loop's clock) what waits has waited long enough for others."""
+        return self._open[0].leaves_at if self._open else 0.0
 
     def put(self, record: Outgoing) -> tuple[_Batch, int]:
         """Add a record behind those before it; return its batch and its place there."""
@@ -168,35 +197,74 @@ class _Lane:
             # The first is always taken, however large it is: the broker says what is too large.
             batch.add(record)
             self._open.append(batch)
-            if self.sending is None:
-                self.sending = self._loop.create_task(self._send())
+            if not self._busy:
+                self._busy = True
+                self._queue(self)
         batch = self._open[-1]
         return batch, batch.count - 1
 
-    def fail(self, error: Exception) -> None:
-        """Let nobody wait any longer."""
-        for batch in self._open if self._under_way is None else (self._under_way, *self._open):
-            batch.fail(error)
-
-    async def _send(self) -> None:
-        while self._open:
-            if len(self._open) == 1 and (seconds := self._open[0].leaves_at - self._loop.time()) > 0:
-                await asyncio.sleep(seconds)
-            self._under_way = self._open.popleft()
-            await self._deliver(self._under_way)
-            self._under_way = None
-        self.sending = None
-
-    async def _deliver(self, batch: _Batch) -> None:
-        batch.builder.close()
+    async def submit(self) -> asyncio.Future[RecordMetadata] | None:
+        """Give the oldest batch to the client; return what it will say of it, None when it does not take it."""
+        if not self._open:
+            self._busy = False
+            return None
+        self._sent = self._open.popleft()
+        self._sent.builder.close()
         try:
-            stands: Any = await (await self._client.send_batch(batch.builder, self.topic, partition=self.partition))
+            topic, partition = self.place
+            self.under_way = await self._client.send_batch(self._sent.builder, topic, partition=partition)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait raise it
             self.fail(error)
-            # When it is sent again, nothing that stood behind it may have overtaken it.
-            self._open.clear()
+            self._sent, self._busy = None, False
+            return None
+        self.under_way.add_done_callback(self._settled)
+        return self.under_way
+
+    def fail(self, error: Exception) -> None:
+        """Let nobody wait any longer, and send nothing that waits: sent again it would stand behind what came later."""
+        for batch in self._open if self._sent is None else (self._sent, *self._open):
+            batch.fail(error)
+        self._open.clear()
+
+    def _settled(self, under_way: asyncio.Future[RecordMetadata]) -> None:
+        assert self._sent is not None
+        self.under_way = None
+        if under_way.cancelled():
+            self.fail(ProducerClosed())
+        elif (error := under_way.exception()) is None:
+            self._sent.done(under_way.result().offset)
         else:
-            batch.done(stands.offset)
+            self.fail(error if isinstance(error, Exception) else ProducerClosed())
+        self._sent = None
+        self._busy = bool(self._open)
+        if self._busy:
+            self._queue(self)
+
+
+class _Node:
+    """One broker, to which one request goes at a time, with a batch for each partition that has one."""
+
+    def __init__(self) -> None:
+        self.sending: asyncio.Task[None] | None = None
+        self._lanes: list[_Lane] = []
+
+    def queue(self, lane: _Lane) -> None:
+        """Let a lane's next batch go with the next request."""
+        self._lanes.append(lane)
+        if self.sending is None:
+            self.sending = asyncio.create_task(self._send())
+
+    async def _send(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._lanes:
+            if (seconds := self._lanes[0].leaves_at - loop.time()) > 0:
+                await asyncio.sleep(seconds)
+            lanes, self._lanes = self._lanes, []
+            sent = [future for lane in lanes if (future := await lane.submit()) is not None]
+            if sent:
+                # They are answered together, but for those that the client has to try again: nobody waits for them.
+                await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+        self.sending = None
 
 
 def _unsent(accumulator: Any) -> list[Any]:
