@@ -22,12 +22,14 @@ import pytest
 from sandbox.kafka import available
 from sandbox.postgres.server import program
 from sandbox.system import Plan, System
+from storage.models import Table
 from storage.settings import DatabaseSettings
 from tests.ingress.managers import HOTEL, ROOM
 from tests.path.guest import Answer, Guest, House, Room, open_house
 from tests.storage.test_tool import Ended, run
 from tests.support.waiting import wait_until
 from workers.restoring.numbering import go_on_behind_the_log
+from workers.restoring.target import FROM_THE_LOG
 
 NO_KAFKA = available()
 pytestmark = [
@@ -37,7 +39,17 @@ pytestmark = [
 ]
 
 #: What the log does not tell and a backup brings; `storage restore` makes all the rest.
-FROM_THE_BACKUP: Final = ("app_user", "refresh_token", "guest", "hotel", "room", "idempotency_key", "operator_action")
+FROM_THE_BACKUP: Final = (
+    "app_user",
+    "refresh_token",
+    "guest",
+    "hotel",
+    "room",
+    "idempotency_key",
+    "operator_action",
+    "dead_letter_end",
+    "paused_role",
+)
 REPEATED: Final = "booking.command_repeated.v1"
 #: Ana's stays in the quiet room, of two nights each, by how they stand when everything is lost.
 FIRST_NIGHTS: Final = {
@@ -104,6 +116,10 @@ async def test_numbers_go_on_behind_all_that_the_log_and_the_backup_name(databas
         room = "hotel_id, type, base_price_minor, total_count, capacity"
         assert await next_number("room", room, "3, 'double', 1, 1, 2") == 8
         assert await next_number("guest", "user_id, name", "5, 'Ana'") == 41
+
+
+def test_every_table_comes_from_the_log_or_from_the_backup() -> None:
+    assert sorted([*FROM_THE_LOG, *FROM_THE_BACKUP]) == sorted(Table.metadata.tables)
 
 
 # The hotel, and the bookings in it.
