@@ -1,6 +1,7 @@
 """Prints every booking event from the first on: `python examples/subscriber.py`. Needs aiokafka, nothing of ours."""
 
 import asyncio
+import contextlib
 import json
 import os
 
@@ -24,4 +25,5 @@ async def main() -> None:
                 print(headers["ce_time"], headers["ce_type"], json.loads(record.value), flush=True)
 
 
-asyncio.run(main())
+with contextlib.suppress(KeyboardInterrupt):
+    asyncio.run(main())

@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 def _about() -> None:
     """Run the whole system on this machine.
 
-    Servers named in KAFKA_URL and DATABASE_URL are used instead of our own.
+    `up` uses the servers named in KAFKA_URL and DATABASE_URL, if any, instead of its own.
     """
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import secrets
 import shlex
@@ -45,10 +46,14 @@ def demo(
 ) -> None:
     """Start everything, book a room as a guest would over HTTP, and tell each hop.
 
-    Then everything stays up to be tried, until Ctrl-C. Exit status 0 only if the booking was confirmed.
+    Then everything stays up to be tried, until Ctrl-C. Exit status 0 only if the booking was confirmed. It has servers
+    of its own, whatever KAFKA_URL and DATABASE_URL say.
     """
     console = Console()
-    plan = Plan(folder=data, broker=possible_broker(Broker.KAFKA).value, port=port, quiet=True)
+    # Whatever the shell's KAFKA_URL and DATABASE_URL name is somebody's: nothing is booked there for show.
+    broker = possible_broker(Broker.KAFKA, own_servers=True)
+    seen = {"METRICS_PORT": "0", **({"LOG_FORMAT": form} if (form := os.environ.get("LOG_FORMAT")) else {})}
+    plan = Plan(folder=data, broker=broker.value, port=port, quiet=True, own_servers=True, environment=seen)
     console.print("Starting the broker, PostgreSQL, a stand-in for Stripe, the workers and the ingress ...")
     console.print(f"[dim]their logs are in {escape(str(data / 'logs'))}[/]", highlight=False)
     show = partial(_show, console=console, began=monotonic(), leave=leave)
@@ -141,6 +146,7 @@ def _tell_where(system: System, console: Console, room: SeededRoom, booking_id: 
         "A host's login": f"{OWNER_EMAIL}, {OWNER_PASSWORD!r}",
         "Try": f"curl -s {system.url}/v1/hotels/{room.hotel_id}/info",
         "Logs": str(system.logs),
+        "Metrics": f"grep -h 'metrics at' {shlex.quote(str(system.logs))}/*.log",
         "As an operator": f"export {ours} {' '.join(f'{name}={shlex.quote(reached[name])}' for name in reached)}",
         "and then": f"python -m workers explain {booking_id}",
     }

@@ -79,14 +79,16 @@ async def in_foreground(system: System, work: Callable[[System], Awaitable[int]]
         await system.stop()
 
 
-def possible_broker(wanted: Broker) -> Broker:
+def possible_broker(wanted: Broker, *, own_servers: bool = False) -> Broker:
     """The broker that this machine can run, saying so when it is not the wanted one.
 
-    Raises typer.Exit when it can run none, or no PostgreSQL.
+    `own_servers` also where KAFKA_URL and DATABASE_URL name others. Raises typer.Exit when it can run none, or no
+    PostgreSQL.
     """
-    if "DATABASE_URL" not in os.environ:
+    given = set() if own_servers else os.environ.keys()
+    if "DATABASE_URL" not in given:
         give_up_for(postgres.available())
-    if "KAFKA_URL" in os.environ:
+    if "KAFKA_URL" in given:
         return wanted
     if wanted is Broker.KAFKA:
         reason = kafka.available()

@@ -23,6 +23,7 @@ from storage.models import (
     Inventory,
     Room,
 )
+from topics.events import CommandRepeated
 from topics.values import BookingStatus, night_price_minor
 
 
@@ -288,10 +289,13 @@ async def guests_of(connection: AsyncConnection, booking_id: UUID) -> list[Stayi
 
 
 async def timeline_of(connection: AsyncConnection, booking_id: UUID) -> list[TimelineEntry]:
-    """Return the booking's history in the order of the log, as far as the projection has come."""
+    """Return the booking's history in the order of the log, as far as the projection has come.
+
+    Without the answers to commands that came again: nothing happened then.
+    """
     rows = await connection.execute(
         select(BookingTimeline.sequence, BookingTimeline.type, BookingTimeline.time, BookingTimeline.event)
-        .where(BookingTimeline.booking_id == booking_id)
+        .where(BookingTimeline.booking_id == booking_id, BookingTimeline.type != CommandRepeated.wire)
         .order_by(BookingTimeline.sequence)
     )
     return [TimelineEntry(**row) for row in rows.mappings()]

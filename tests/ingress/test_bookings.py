@@ -312,8 +312,10 @@ async def test_a_booking_tells_its_history(house: House, owner: Owner) -> None:
     booking_id = await owner.reserved(1, "PAYMENTS_PENDING", failure="card_declined")
     await owner.connection.execute(
         b"insert into booking_timeline (booking_id, sequence, event_id, type, time, event) "
-        b"values (%s, 7, 'e', 'booking.reserved.v1', '2030-01-01T00:00:00Z', %s)",
-        (booking_id, json.dumps({"room_id": 1})),
+        b"values (%(id)s, 7, 'e', 'booking.reserved.v1', '2030-01-01T00:00:00Z', %(event)s),"
+        # What came again and changed nothing is no part of it.
+        b"(%(id)s, 8, 'f', 'booking.command_repeated.v1', '2030-01-01T00:00:01Z', %(event)s)",
+        {"id": booking_id, "event": json.dumps({"room_id": 1})},
     )
     shown = (await house.get(f"/v1/bookings/{booking_id}", user=1)).body
     assert shown["timeline"] == [

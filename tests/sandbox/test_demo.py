@@ -95,11 +95,11 @@ async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of
 
 @asynccontextmanager
 async def demo(folder: Path, port: int) -> AsyncIterator[Process]:
-    """Run the demo until the end of the block, and end it as Ctrl-C would."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"KAFKA_URL", "DATABASE_URL"}}
+    """Run the demo until the end of the block, in a shell that knows other servers, and end it as Ctrl-C would."""
+    elsewhere = {"KAFKA_URL": "127.0.0.1:1", "DATABASE_URL": "postgresql://somebody:s@127.0.0.1:1/else"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sandbox", "demo", "--port", str(port), "--data", str(folder / "demo")),
-        env=environment | {"PYTHONUNBUFFERED": "1"},
+        env=os.environ | elsewhere | {"PYTHONUNBUFFERED": "1"},
         stdout=PIPE,
     )
     try:
