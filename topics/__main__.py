@@ -8,19 +8,21 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Annotated, Final
+from uuid import UUID
 
 import typer
 from aiokafka.errors import KafkaError
-from rich.box import SIMPLE
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.text import Text
 
 from topics import acls, admin, asyncapi, dead_letters_tool, pages, reading, replaying_tool, schemas
+from topics.actions import actions_command
 from topics.catalogue import CATALOGUE
 from topics.console import Json, err, fail, kafka_settings, moment, name_of, out, print_json, run
 from topics.exporting.command import export
 from topics.lagging import lag_command
 from topics.settings import KafkaSettings
+from topics.tables import Field, Row, fitted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,6 +37,14 @@ app.command("replay")(replaying_tool.replay)
 
 _RETRY_SECONDS: Final = 0.5
 _SHOWN_BY_DEFAULT: Final = 10
+_INDENT: Final = "    "
+_CATALOGUE: Final = (
+    Field(name="topic"),
+    Field(name="key"),
+    Field(name="written by", yields=2, prose=True),
+    Field(name="read by", yields=1, prose=True),
+    Field(name="kept"),
+)
 _STYLES: Final = {"time": "dim", "place": "cyan", "type": "bold green", "subject": "yellow", "field": "default"}
 
 
@@ -56,12 +66,20 @@ def list_topics(as_json: Json = False) -> None:
     ]
     if as_json:
         return print_json(rows)
-    table = Table(Column("topic", no_wrap=True), "key", "written by", "read by", "kept", box=SIMPLE)
-    for topic, row in zip(CATALOGUE, rows, strict=True):
-        cells = (str(row[name]) for name in ("topic", "key", "written_by", "read_by"))
-        table.add_row(*cells, pages.retention_in_words(topic))
-    table.caption = f"{settings.topic_partitions} partitions each"
-    return out.print(table)
+    shown = [
+        Row(
+            cells=(
+                settings.topic(topic),
+                topic.key,
+                ", ".join(topic.written_by),
+                ", ".join(topic.read_by),
+                pages.retention_in_words(topic),
+            )
+        )
+        for topic in CATALOGUE
+    ]
+    out.print(fitted(_CATALOGUE, shown, out.width))
+    return out.print(f"{settings.topic_partitions} partitions each")
 
 
 @app.command()
@@ -91,17 +109,19 @@ def check(as_json: Json = False) -> None:
     """Compare the broker's topics with the catalogue: partitions, replicas, retention, clock, and the rest.
 
     Topics of ours by their name that the catalogue does not know count, too. Every difference is told with its mend.
-    Exit status 1 if there is any.
+    Exit status 1 if there is any. With --json one line for each difference, and where there is none one that says so.
     """
     settings = kafka_settings()
     mismatches = run(_everything_wrong(settings), settings)
     if as_json:
-        print_json(asdict(mismatch) for mismatch in mismatches)
+        fine = {"broker": settings.kafka_url, "topics": len(CATALOGUE), "differences": 0}
+        print_json((asdict(mismatch) for mismatch in mismatches) if mismatches else [fine])
     else:
         _tell(mismatches)
     if mismatches:
         raise typer.Exit(1)
-    err.print(f"All {len(CATALOGUE)} topics on {settings.kafka_url} are as the catalogue says.")
+    if not as_json:
+        err.print(f"All {len(CATALOGUE)} topics on {settings.kafka_url} are as the catalogue says.")
 
 
 @app.command("acls")
@@ -138,7 +158,12 @@ def tail(  # noqa: PLR0917 - typer passes options by name
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
     with_headers: Annotated[bool, typer.Option("--headers", help="Each record's headers, too, below it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="CloudEvents in structured mode, one a line.")] = False,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Show no more than so many records.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Show no more than so many; with --follow the last so many, then what comes."
+        ),
+    ] = None,
 ) -> None:
     """Show what stands on a topic, one record a line: log time, partition@offset, type, subject, fields, #sequence.
 
@@ -147,19 +172,28 @@ def tail(  # noqa: PLR0917 - typer passes options by name
     first record on. Reading belongs to no consumer group and disturbs nobody.
     """
     settings = kafka_settings()
-    wanted = reading.Wanted(booking=booking, room=room, type=kind)
+    if follow and limit is not None and from_beginning:
+        raise typer.BadParameter(
+            "with --follow it means the last so many: leave out --from-beginning", param_hint="--limit"
+        )
+    wanted = reading.Wanted(booking=None if booking is None else _booking_id(booking), room=room, type=kind)
     start = None if since is None else moment(since)
-    last = None
+    last = limit if follow else None
     if start is None and not from_beginning and wanted.anything:
         last = limit or _SHOWN_BY_DEFAULT
     show = _show_json if as_json else _show_with_headers if with_headers else _show_line
     found = reading.read(settings, name_of(topic, settings), wanted, since=start, last=last, follow=follow)
     # A cancellation can get lost in the Kafka client. There is nothing to tidy up: a reader belongs to no group.
     signal.signal(signal.SIGINT, _leave)
-    run(_show(found, limit, show), settings)
+    shown = run(_show(found, None if follow else limit, show), settings)
+    if not shown:
+        err.print(f"Nothing on {topic} matches." if not wanted.anything or start else f"Nothing stands on {topic}.")
 
 
 app.command("lag")(lag_command)
+
+
+app.command("actions")(actions_command)
 
 
 app.command()(export)
@@ -228,14 +262,24 @@ async def _create_patiently(settings: KafkaSettings, wait_seconds: float) -> lis
 
 async def _show(
     found: AsyncGenerator[reading.Record, None], limit: int | None, show: Callable[[reading.Record], None]
-) -> None:
+) -> int:
+    """Show the records, and return how many there were."""
     shown = 0
     async with aclosing(found):
         async for record in found:
             show(record)
             shown += 1
             if shown == limit:
-                return
+                break
+    return shown
+
+
+def _booking_id(text: str) -> str:
+    """Return the id as it stands on the log; raises BadParameter."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text} is no booking's id: that is a UUID", param_hint="--booking") from None
 
 
 def _show_json(record: reading.Record) -> None:
@@ -243,18 +287,29 @@ def _show_json(record: reading.Record) -> None:
 
 
 def _show_line(record: reading.Record) -> None:
-    out.print(reading.line(record, lambda text, part: f"[{_STYLES[part]}]{escape(text)}[/]"))
+    line = reading.line(record, lambda text, part: f"[{_STYLES[part]}]{escape(text)}[/]")
+    if not out.is_terminal:
+        return out.print(line)
+    # What a window has no room for goes on below, between two words: a terminal would break an id.
+    first, *rest = Text.from_markup(line).wrap(out, out.width - len(_INDENT))
+    return out.print(first, *(Text.assemble(_INDENT, each) for each in rest), sep="\n")
 
 
 def _show_with_headers(record: reading.Record) -> None:
     _show_line(record)
     for header in reading.headers(record):
-        out.print(f"    [dim]{escape(header)}[/]")
+        out.print(f"{_INDENT}[dim]{escape(header)}[/]")
 
 
 def _tell(mismatches: Iterable[admin.Mismatch]) -> None:
     for mismatch in mismatches:
-        err.print(f"[red]{escape(mismatch.sentence)}[/] {escape(mismatch.mend)}")
+        sentence, mend = f"[red]{escape(mismatch.sentence)}[/]", escape(mismatch.mend)
+        if err.is_terminal:
+            # A window breaks a sentence between words. What is to be copied from it has no line ends of ours.
+            err.print(sentence, soft_wrap=False)
+            err.print(mend)
+        else:
+            err.print(f"{sentence} {mend}")
 
 
 def _leave(*_: object) -> None:

@@ -34,7 +34,9 @@ T = TypeVar("T")
 COULD_NOT: Final = 2
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
-Yes: TypeAlias = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")]
+Yes: TypeAlias = Annotated[
+    bool, typer.Option("--yes", help="Do it. Without it: what would be done, and exit status 1.")
+]
 
 
 def kafka_settings() -> KafkaSettings:
@@ -75,11 +77,24 @@ def fail(sentence: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
+def refuse(sentence: str, *, as_json: bool = False) -> NoReturn:
+    """End the command with the reason why it is not done; for programs as `{"detail": ...}` on stdout."""
+    if not as_json:
+        fail(sentence)
+    print_json([{"detail": sentence}])
+    raise typer.Exit(1)
+
+
 def print_json(objects: Iterable[Any]) -> None:
     """Print objects for programs, one a line."""
     for each in objects:
         sys.stdout.write(json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n")
     sys.stdout.flush()
+
+
+def counted(count: int, noun: str) -> str:
+    """Return so many of something: `1 record`, `1,200 records`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def name_of(topic: str, settings: KafkaSettings) -> str:

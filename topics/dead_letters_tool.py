@@ -10,20 +10,42 @@ from typing import Annotated, Any, Final
 import psycopg
 import typer
 from aiokafka.errors import KafkaError
-from rich.box import SIMPLE
+from rich.console import RenderableType
 from rich.markup import escape
-from rich.table import Column, Table
 
 from topics import dead_letters
-from topics.console import Json, Yes, err, fail, kafka_settings, ledger, moment, name_of, out, print_json, run
+from topics.console import (
+    Json,
+    Yes,
+    err,
+    fail,
+    kafka_settings,
+    ledger,
+    moment,
+    name_of,
+    out,
+    print_json,
+    refuse,
+    run,
+)
 from topics.dead_letters import DeadLetter, Origin, Outcome, Refused, State
 from topics.operators import By, who
 from topics.producer import Producer, open_producer
 from topics.settings import KafkaSettings
+from topics.tables import Field, Row, fitted
 
 app = typer.Typer(no_args_is_help=True, help="What could not be understood: where it came from and why; play it again.")
 
 _STYLES: Final = {State.OPEN: "red", State.BEGUN: "bold red", State.REPLAYED: "green", State.DISCARDED: "dim"}
+_COLUMNS: Final = (
+    Field(name="id"),
+    Field(name="buried at", yields=1),
+    Field(name="from"),
+    Field(name="type", yields=3),
+    Field(name="booking", yields=4),
+    Field(name="reason", yields=5, prose=True),
+    Field(name="state", yields=2, prose=True),
+)
 _CLIENT: Final = "innkeeper-operators"
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[PARTITION@OFFSET]", help="As `list` shows them.")]
@@ -99,7 +121,8 @@ def show(
 
     async def find() -> tuple[DeadLetter, tuple[Origin | None, Origin | None]]:
         async with ledger() as connection:
-            (letter,) = _chosen(await dead_letters.listed(settings, connection), Selection(ids=[id], all=False))
+            listed = await dead_letters.listed(settings, connection)
+            (letter,) = _chosen(listed, Selection(ids=[id], all=False), as_json=as_json)
         around = (None, None) if letter.origin is None else await dead_letters.neighbours(settings, letter.origin)
         return letter, around
 
@@ -152,13 +175,15 @@ def replay(  # noqa: PLR0917 - typer passes options by name
 
     async def work() -> bool:
         async with ledger() as connection:
-            letters = _chosen(await dead_letters.listed(settings, connection), wanted, settings, again=again)
-            _refuse(refusal for letter in letters if (refusal := dead_letters.refusal(settings, letter, again=again)))
+            listed = await dead_letters.listed(settings, connection)
+            letters = _chosen(listed, wanted, settings, again=again, as_json=as_json)
+            refusals = [dead_letters.refusal(settings, letter, again=again) for letter in letters]
+            _refuse(filter(None, refusals), as_json=as_json)
             if not letters:
                 err.print("No dead letter is open that matches.")
                 return True
             if not yes:
-                return _would("send", letters, settings)
+                return _would("replay", letters, settings, as_json=as_json)
             async with open_producer(settings, client_id=_CLIENT) as producer:
                 replaying = _Replaying(settings, connection, producer, who(by), again=again, wait_seconds=wait)
                 return await replaying.all(letters, as_json=as_json)
@@ -178,6 +203,7 @@ def discard(  # noqa: PLR0917 - typer passes options by name
     since: Since = None,
     by: By = None,
     yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Note that nothing shall become of dead letters, with the reason. They stay to be seen, and cannot be replayed."""
     settings = kafka_settings()
@@ -187,23 +213,26 @@ def discard(  # noqa: PLR0917 - typer passes options by name
 
     async def work() -> bool:
         async with ledger() as connection:
-            letters = _chosen(await dead_letters.listed(settings, connection), wanted, settings)
+            letters = _chosen(await dead_letters.listed(settings, connection), wanted, settings, as_json=as_json)
             ended = [each for each in letters if each.end is not None]
-            _refuse(dead_letters.refusal(settings, each) or "" for each in ended)
+            _refuse((dead_letters.refusal(settings, each) or "" for each in ended), as_json=as_json)
             if not letters:
                 err.print("No dead letter is open that matches.")
                 return True
             if not yes:
-                return _would("discard", letters, settings)
+                return _would("discard", letters, settings, as_json=as_json)
             for letter in letters:
                 await dead_letters.discard(connection, letter, who=who(by), note=note.strip())
-                err.print(f"discarded  {letter.id}")
+                if as_json:
+                    print_json([{"id": letter.id, "discarded": True, "by": who(by), "note": note.strip()}])
+                else:
+                    err.print(f"discarded  {letter.id}")
             return True
 
     try:
         fine = run(work(), settings)
     except Refused as refused:
-        fail(str(refused))
+        refuse(str(refused), as_json=as_json)
     if not fine:
         raise typer.Exit(1)
 
@@ -241,7 +270,8 @@ class _Replaying:
                 else:
                     _tell(letter, stands_at, result, looked=self._wait_seconds > 0)
                 if isinstance(result, Outcome) and result.reason is not None and left:
-                    err.print(f"[red]Stopped: {left} are left as they were. Too many would stop the worker.[/]")
+                    rest = "1 is left as it was" if left == 1 else f"{left} are left as they were"
+                    err.print(f"[red]Stopped: {rest}. Too many would stop the worker.[/]")
                     return False
         return fine or self._wait_seconds == 0
 
@@ -305,7 +335,12 @@ def _selection(
 
 
 def _chosen(
-    letters: Iterable[DeadLetter], wanted: Selection, settings: KafkaSettings | None = None, *, again: bool = False
+    letters: Iterable[DeadLetter],
+    wanted: Selection,
+    settings: KafkaSettings | None = None,
+    *,
+    again: bool = False,
+    as_json: bool = False,
 ) -> list[DeadLetter]:
     """Return the letters that are meant; ends the command at an id that is none."""
     if wanted.all:
@@ -324,23 +359,27 @@ def _chosen(
     chosen: list[DeadLetter] = []
     for id in dict.fromkeys(wanted.ids):
         if id in doubles:
-            fail(f"{id} says the same as {doubles[id].id}, which was buried twice: use that one.")
+            told = f"{id} says the same as {doubles[id].id}, which was buried twice: use that one."
+            refuse(told, as_json=as_json)
         if id not in known:
-            fail(f"There is no dead letter {id}. python -m topics dead-letters list shows them.")
+            refuse(f"There is no dead letter {id}. python -m topics dead-letters list shows them.", as_json=as_json)
         chosen.append(known[id])
     return chosen
 
 
-def _refuse(reasons: Iterable[str]) -> None:
+def _refuse(reasons: Iterable[str], *, as_json: bool) -> None:
     """End the command when any letter may not be ended: nothing is done by half."""
     if told := list(reasons):
-        fail("\n".join([*told, "Nothing was done."]))
+        refuse("\n".join([*told, "Nothing was done."]), as_json=as_json)
 
 
-def _would(verb: str, letters: Sequence[DeadLetter], settings: KafkaSettings) -> bool:
-    out.print(_table(letters, settings))
-    where = " to the topics they came from" if verb == "send" else ""
-    err.print(f"Would {verb} {len(letters)}{where}. Say --yes to do it.")
+def _would(verb: str, letters: Sequence[DeadLetter], settings: KafkaSettings, *, as_json: bool) -> bool:
+    if as_json:
+        print_json({**as_object(letter, settings), "would": verb} for letter in letters)
+    else:
+        out.print(_table(letters, settings))
+    done = f"send {len(letters)} to the topics they came from" if verb == "replay" else f"discard {len(letters)}"
+    err.print(f"Would {done}. Say --yes to do it.")
     return False
 
 
@@ -364,14 +403,14 @@ def _as_result(letter: DeadLetter, stands_at: Origin | None, result: Outcome | s
     return {**told, "read": result.known and result.reason is None, "buried_again": result.reason}
 
 
-def _table(letters: Iterable[DeadLetter], settings: KafkaSettings) -> Table:
-    table = Table(Column("id", no_wrap=True), "buried at", "from", "type", "booking", "reason", "state", box=SIMPLE)
+def _table(letters: Iterable[DeadLetter], settings: KafkaSettings) -> RenderableType:
+    rows = []
     for letter in letters:
         origin = "?" if letter.origin is None else str(letter.origin).removeprefix(settings.topic_prefix)
         when = letter.at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
-        cells = (letter.id, when, origin, letter.type or "?", str(letter.booking or "?"), letter.reason)
-        table.add_row(*map(escape, cells), f"[{_STYLES[letter.state]}]{escape(_state_in_words(letter))}[/]")
-    return table
+        told = (letter.id, when, origin, letter.type or "?", str(letter.booking or "?"), letter.reason)
+        rows.append(Row(cells=(*told, _state_in_words(letter)), styles={len(told): _STYLES[letter.state]}))
+    return fitted(_COLUMNS, rows, out.width)
 
 
 def _state_in_words(letter: DeadLetter) -> str:

@@ -15,21 +15,27 @@ from typing import Annotated, Any, Final
 import psycopg
 import typer
 from aiokafka.errors import KafkaError
-from rich.box import SIMPLE
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Column, Table
 from rich.text import Text
 
 from topics import pauses
-from topics.console import Json, err, fail, kafka_settings, ledger, out, print_json, run
+from topics.console import Json, counted, err, fail, kafka_settings, ledger, out, print_json, run
 from topics.lag import DatabaseAddress, Lag, Total, lags, totals, with_rates
 from topics.pauses import Pause
 from topics.settings import KafkaSettings
+from topics.tables import NOT_KNOWN, Field, Row, fitted
 
-_NOT_KNOWN: Final = "-"
-_NUMBERS: Final = ("behind", "seconds", "rate/s", "caught up")
+_NUMBERS: Final = (
+    Field(name="behind", right=True),
+    Field(name="seconds", right=True),
+    Field(name="rate/s", right=True, yields=1),
+    Field(name="caught up", right=True, yields=2),
+)
+_NAMES: Final = (Field(name="consumer"), Field(name="topic"))
+_READ_BY: Final = Field(name="read by", yields=3, prose=True)
+_TOTALS: Final = (*_NAMES, *_NUMBERS, Field(name="state"), _READ_BY)
+_PARTITIONS: Final = (*_NAMES, Field(name="done/written"), *_NUMBERS, _READ_BY)
 _TROUBLE: Final = (KafkaError, psycopg.Error, OSError, TimeoutError)
 
 
@@ -45,7 +51,7 @@ class Limit:
         for lag in found:
             who = f"{lag.consumer} in {lag.topic}[{lag.partition}]"
             if self.records is not None and lag.lag > self.records:
-                return f"More than {self.records} records behind: {who}, by {lag.lag}."
+                return f"More than {counted(self.records, 'record')} behind: {who}, by {lag.lag}."
             if self.seconds is not None and lag.seconds > self.seconds:
                 return f"More than {self.seconds:g} s behind: {who}, by {lag.seconds:.1f} s."
         return None
@@ -70,9 +76,10 @@ def lag_command(  # noqa: PLR0917 - typer passes options by name
 ) -> None:
     """Show how far each consumer is behind: its cursor in PostgreSQL against the end of the log.
 
-    **behind** is in records, **seconds** since the first of them came; **caught up** (in so many seconds) supposes that
-    it goes on as during the last interval. A consumer that has never run is shown, too. With --json one line for each
-    partition; with --watch one for each look. DATABASE_URL names the database.
+    **behind** is in records, **seconds** since the first of them came; **done/written** are the records of a partition
+    that it is done with, of all that were written; **caught up** (in so many seconds) supposes that it goes on as
+    during the last interval. A consumer that has never run is shown, too. With --json one line for each partition; with
+    --watch one for each look. DATABASE_URL names the database.
     """
     settings = kafka_settings()
     shown = Limit(records=limit, seconds=limit_seconds)
@@ -163,38 +170,36 @@ def _tables(settings: KafkaSettings, found: Sequence[Lag], *, partitions: bool) 
     return Group(_of_totals(totals(found), prefix), *([_of_partitions(shown, prefix)] if shown else []))
 
 
-def _of_totals(found: Sequence[Total], prefix: str) -> Table:
-    table = _table("consumer", "topic", *_NUMBERS, "state", "read by")
-    for total in found:
-        names = total.consumer, total.topic.removeprefix(prefix)
-        table.add_row(*names, *_cells(total), _state(total), _readers(total), style=_style(total))
-    return table
+def _of_totals(found: Sequence[Total], prefix: str) -> RenderableType:
+    rows = [
+        Row(
+            cells=(total.consumer, total.topic.removeprefix(prefix), *_cells(total), _state(total), _readers(total)),
+            style=_style(total),
+        )
+        for total in found
+    ]
+    return fitted(_TOTALS, rows, out.width)
 
 
-def _of_partitions(found: Sequence[Lag], prefix: str) -> Table:
-    table = _table("consumer", "topic", "applied/end", *_NUMBERS, "read by")
+def _of_partitions(found: Sequence[Lag], prefix: str) -> RenderableType:
+    rows = []
     for lag in found:
         place = f"{lag.topic.removeprefix(prefix)}[{lag.partition}]"
         reader = "nobody" if lag.owner is None else f"{lag.owner} at {lag.host}"
-        row = lag.consumer, place, f"{lag.applied}/{lag.end}", *_cells(lag), reader
-        table.add_row(*(escape(cell) for cell in row), style=_style(lag))
-    return table
-
-
-def _table(*names: str) -> Table:
-    # In a narrow window a name goes on below, rather than losing its end.
-    columns = [Column(name, overflow="fold", justify="right" if name in _NUMBERS else "left") for name in names]
-    return Table(*columns, box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False)
+        # What was deleted before it was read does not count as waiting, nor does it here.
+        done = f"{lag.end - lag.lag}/{lag.end}"
+        rows.append(Row(cells=(lag.consumer, place, done, *_cells(lag), reader), style=_style(lag)))
+    return fitted(_PARTITIONS, rows, out.width)
 
 
 def _cells(found: Lag | Total) -> tuple[str, str, str, str]:
-    rate = _NOT_KNOWN if found.rate is None else f"{found.rate:.0f}"
+    rate = NOT_KNOWN if found.rate is None else f"{found.rate:.0f}"
     return str(found.lag), f"{found.seconds:.1f}", rate, _caught_up(found)
 
 
 def _caught_up(found: Lag | Total) -> str:
     if found.rate is None:
-        return _NOT_KNOWN
+        return NOT_KNOWN
     return "never" if found.caught_up_seconds is None else f"{found.caught_up_seconds:.1f} s"
 
 
@@ -210,8 +215,10 @@ def _readers(total: Total) -> str:
     if total.role is None:
         return "no role of ours"
     names = ", ".join(total.owners) or "nobody"
-    return names if total.unowned in {0, total.partitions} else f"{names}; {total.unowned} partitions by nobody"
+    return (
+        names if total.unowned in {0, total.partitions} else f"{names}; {counted(total.unowned, 'partition')} by nobody"
+    )
 
 
-def _style(found: Lag | Total) -> str | None:
-    return "yellow" if found.paused else "red" if found.lag else None
+def _style(found: Lag | Total) -> str:
+    return "yellow" if found.paused else "red" if found.lag else ""

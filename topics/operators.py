@@ -1,8 +1,10 @@
-"""Who operates the system, and what they did to it: the one writer of `operator_action`."""
+"""Who operates the system, and what they did to it: the one writer and reader of `operator_action`."""
 
 import getpass
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -13,6 +15,17 @@ from psycopg.types.json import Jsonb
 By: TypeAlias = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="Who does this, for the record; else the login name.")
 ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Action:
+    """Something that an operator did, as `record` was told of it; `at` by the database's clock."""
+
+    at: datetime
+    who: str
+    action: str
+    target: str
+    details: Mapping[str, Any]
 
 
 def who(by: str | None = None) -> str:
@@ -37,3 +50,16 @@ async def record(
         "insert into operator_action (who, action, target, details) values (%s, %s, %s, %s)",
         (who, action, target, Jsonb(dict(details or {}))),
     )
+
+
+async def listed(connection: AsyncConnection[Any], *, since: datetime | None = None) -> list[Action]:
+    """Return what was done, the newest first. Raises psycopg.Error."""
+    found = await connection.execute(
+        "select at, who, action, target, details from operator_action"
+        " where %(since)s::timestamptz is null or at >= %(since)s order by id desc",
+        {"since": since},
+    )
+    return [
+        Action(at=at, who=who, action=action, target=target, details=details)
+        for at, who, action, target, details in await found.fetchall()
+    ]

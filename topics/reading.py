@@ -5,6 +5,7 @@ import base64
 import json
 import logging
 import re
+from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Wanted:
 async def read(
     settings: KafkaSettings, name: str, wanted: Wanted, *, since: datetime | None, last: int | None, follow: bool
 ) -> AsyncGenerator[Record, None]:
-    """Yield the wanted records of a topic: since a time, or the topic's `last`, or from the first on.
+    """Yield the wanted records of a topic since a time, or from the first on; with `last` the youngest so many of them.
 
     Those of one partition come in order. Ends at what is the end of the log now, unless it follows: then never, also
     when the broker goes away for a while.
@@ -72,20 +73,16 @@ async def read(
     if not partitions:
         raise NoSuchTopic(f"The topic {name} does not exist. Create it: python -m topics create.")
     async with open_reader(settings) as consumer:
-        await _begin(consumer, partitions, since, last)
+        # Where every record is wanted, the last of each partition are all that need be read.
+        await _begin(consumer, partitions, since, last if wanted.anything else None)
         ends = await consumer.end_offsets(partitions)
-        written = _until(consumer, ends)
-        if last is not None:
-            # Each partition gave so many; the topic's last are the youngest of them.
-            written = _again(sorted([record async for record in written], key=_timestamp)[-last:])
-        async for record in written:
-            if wanted.has(record):
-                yield record
+        written = _wanted(_until(consumer, ends), wanted)
+        async for record in written if last is None else _last(written, last):
+            yield record
     if follow:
         async with aclosing(_following(settings, ends)) as coming:
-            async for record in coming:
-                if wanted.has(record):
-                    yield record
+            async for record in _wanted(coming, wanted):
+                yield record
 
 
 @asynccontextmanager
@@ -272,8 +269,18 @@ async def _following(settings: KafkaSettings, starts: Mapping[TopicPartition, in
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _again(found: Iterable[Record]) -> AsyncIterator[Record]:
-    for record in found:
+async def _wanted(found: AsyncIterator[Record], wanted: Wanted) -> AsyncIterator[Record]:
+    async for record in found:
+        if wanted.has(record):
+            yield record
+
+
+async def _last(found: AsyncIterator[Record], count: int) -> AsyncIterator[Record]:
+    """Yield the youngest: they are among the last of each partition."""
+    kept: defaultdict[int, deque[Record]] = defaultdict(lambda: deque(maxlen=count))
+    async for record in found:
+        kept[record.partition].append(record)
+    for record in sorted((each for records in kept.values() for each in records), key=_timestamp)[-count:]:
         yield record
 
 

@@ -1,13 +1,14 @@
 """Plays a stretch of the log again: to its topic (commands, webhooks), or to one consumer of ours (events).
 
 Commands and webhooks are sent once more as they stand, so that whoever carries them out meets the same ids: what has
-had its effect has none again. Events are never sent twice; a consumer's cursor goes back instead.
+had its effect has none again. Each id of the stretch is sent once, however often it stands there, or a stretch that was
+played again would double with each time. Events are never sent twice; a consumer's cursor goes back instead.
 """
 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,8 +63,9 @@ class Stretch:
 class Plan:
     """What would be played again. Times are the log's (UTC).
 
-    `not_yet`: records that were not carried out for the first time yet, and are left out. `buried`: offsets, by
-    partition, of dead letters, which are left out too.
+    `not_yet`: records that were not carried out for the first time yet, and are left out. `repeats`: records whose id
+    stands before them in the stretch, which are left out too. `buried`: offsets, by partition, of dead letters, and so
+    are they.
     """
 
     topic: Topic
@@ -75,6 +77,7 @@ class Plan:
     first_time: datetime
     last_time: datetime
     not_yet: int
+    repeats: int
     buried: Mapping[int, frozenset[int]]
 
     @property
@@ -179,20 +182,22 @@ async def planned(kafka: KafkaSettings, connection: AsyncConnection[Any], stretc
     if not ranges:
         raise Refused(f"{consumer} has not carried out any of it yet: it is still to come, and need not be sent again.")
     buried = await _buried(connection, consumer, name, topic_id)
-    types, first_time, last_time = await _look(kafka, name, ranges, stretch.type, buried)
-    if first_time is None or last_time is None:
-        raise Refused(f"Nothing on {name} matches, but what is a dead letter (python -m topics dead-letters list).")
-    _refuse_old_prices(stretch, types)
+    seen = await _look(kafka, name, ranges, stretch.type, buried)
+    if not seen.times:
+        raise Refused(_nothing(name, stretch.type, seen.others))
+    _refuse_old_prices(stretch, seen.types)
+    first_time, last_time = (datetime.fromtimestamp(each / 1000, UTC) for each in seen.times)
     return Plan(
         topic=stretch.topic,
         name=name,
         topic_id=topic_id,
         ranges=ranges,
         type=stretch.type,
-        types=types,
+        types=seen.types,
         first_time=first_time,
         last_time=last_time,
         not_yet=_count(asked) - _count(ranges),
+        repeats=seen.repeats,
         buried=buried,
     )
 
@@ -251,9 +256,10 @@ class _Sending:
         """Send chunk by chunk; return why that ended before the end."""
         plan = self._plan
         chunk: list[Record] = []
+        first = _Firsts()
         async with aclosing(_between(self._kafka, plan.name, plan.ranges)) as found:
             async for record in found:
-                if _is_meant(record, plan.type, plan.buried):
+                if _is_meant(record, plan.type, plan.buried) and first.is_new(record):
                     chunk.append(record)
                 if len(chunk) == CHUNK:
                     if (why := await self._send(chunk, advance, stop)) is not None:
@@ -541,21 +547,56 @@ async def _offsets(
     }
 
 
+@dataclass
+class _Seen:
+    """What stands in a stretch: what is meant by type, the first and last time of it, and how much is left out."""
+
+    types: Counter[str] = field(default_factory=Counter)
+    times: list[int] = field(default_factory=list)
+    repeats: int = 0
+    others: set[str] = field(default_factory=set)
+
+
 async def _look(
     kafka: KafkaSettings, name: str, ranges: Ranges, kind: str | None, buried: Mapping[int, frozenset[int]]
-) -> tuple[dict[str, int], datetime | None, datetime | None]:
-    """Count the records that are meant by type, and return the first and last of their times."""
-    types: Counter[str] = Counter()
-    times: list[int] = []
+) -> _Seen:
+    seen, first = _Seen(), _Firsts()
     async with aclosing(_between(kafka, name, ranges)) as found:
         async for record in found:
-            if _is_meant(record, kind, buried):
-                types[_type_of(record)] += 1
-                times = [min([record.timestamp, *times]), max([record.timestamp, *times])]
-    if not times:
-        return types, None, None
-    first, last = (datetime.fromtimestamp(each / 1000, UTC) for each in times)
-    return types, first, last
+            if not _is_meant(record, kind, buried):
+                if not _is_buried(record, buried):
+                    seen.others.add(_type_of(record))
+            elif first.is_new(record):
+                seen.types[_type_of(record)] += 1
+                seen.times = [min([record.timestamp, *seen.times]), max([record.timestamp, *seen.times])]
+            else:
+                seen.repeats += 1
+    return seen
+
+
+class _Firsts:
+    """Tells the first record of an id from those that say it again; all of an id stand in one partition."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[int, str]] = set()
+
+    def is_new(self, record: Record) -> bool:
+        """Tell whether no record of this id was asked about before, and remember it."""
+        id = record.partition, _id_of(record)
+        new = id not in self._seen
+        self._seen.add(id)
+        return new
+
+
+def _nothing(name: str, kind: str | None, others: Iterable[str]) -> str:
+    """Say why there is nothing to play again."""
+    if kind is None:
+        why = "Only dead letters stand there"
+    elif there := ", ".join(sorted(others)):
+        why = f"Nothing there is of the type {kind}. There are {there}"
+    else:
+        why = f"Nothing there is of the type {kind}"
+    return f"{why} (on {name}). Dead letters have a command of their own: python -m topics dead-letters list."
 
 
 async def _between(kafka: KafkaSettings, name: str, ranges: Ranges) -> AsyncGenerator[Record, None]:
@@ -606,9 +647,17 @@ async def _topic_id(kafka: KafkaSettings, name: str) -> str:
 
 
 def _is_meant(record: Record, kind: str | None, buried: Mapping[int, frozenset[int]]) -> bool:
-    if record.offset in buried.get(record.partition, frozenset()):
-        return False
-    return kind is None or fnmatchcase(_type_of(record), kind)
+    return not _is_buried(record, buried) and (kind is None or fnmatchcase(_type_of(record), kind))
+
+
+def _is_buried(record: Record, buried: Mapping[int, frozenset[int]]) -> bool:
+    return record.offset in buried.get(record.partition, frozenset())
+
+
+def _id_of(record: Record) -> str:
+    """Return the id by which whoever carries it out knows the record: a command's own, a webhook's from Stripe."""
+    named = header(record.headers, "ce_id")
+    return str(cloud_event(record)["id"]) if named is None else named.decode(errors="replace")
 
 
 def _type_of(record: Record) -> str:

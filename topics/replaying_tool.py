@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from topics import pauses, replaying
-from topics.catalogue import CATALOGUE
-from topics.console import Json, Yes, err, fail, kafka_settings, ledger, moment, name_of, print_json, run
+from topics.catalogue import CATALOGUE, STRIPE_WEBHOOKS
+from topics.console import Json, Yes, counted, err, kafka_settings, ledger, moment, name_of, print_json, refuse, run
 from topics.operators import By, who
 from topics.producer import open_producer
 from topics.replaying import Move, Plan, Played, Refused, Stretch
@@ -47,9 +47,10 @@ def replay(  # noqa: PLR0917 - typer passes options by name
 ) -> None:
     """Play a stretch of the log again, and tell what that changed.
 
-    Commands and webhooks are sent to their topic once more, with the same ids: what has had its effect has none again.
-    Dead letters among them, and what was not carried out yet, are left out. Events are read again by one consumer of
-    ours (--consumer), whose cursor goes back. Exit status 1: refused, or not carried out to the end.
+    Commands and webhooks are sent to their topic once more, each id once: what has had its effect has none again, and
+    leaves one event that says so. Dead letters among them, and what was not carried out yet, are left out. Events are
+    read again by one consumer of ours (--consumer), whose cursor goes back. Exit status 1: refused, or not carried out
+    to the end.
     """
     settings = kafka_settings()
     name_of(topic, settings)
@@ -67,7 +68,7 @@ def replay(  # noqa: PLR0917 - typer passes options by name
     try:
         status = run(work, settings)
     except Refused as refused:
-        fail(str(refused))
+        refuse(str(refused), as_json=as_json)
     if status:
         raise typer.Exit(status)
 
@@ -127,18 +128,27 @@ def _place(text: str, partition: int | None) -> int | datetime:
 def _would_send(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         return print_json([_as_object(plan)])
-    err.print(
-        escape(f"{plan.records} records of {plan.name}, from {_when(plan.first_time)} to {_when(plan.last_time)}:")
-    )
+    err.print(escape(f"{_records(plan)} of {plan.name}, from {_when(plan.first_time)} to {_when(plan.last_time)}:"))
     _tell_types(plan.types)
     for partition, (first, last) in sorted(plan.ranges.items()):
         err.print(escape(f"  partition {partition}: offsets {first} to {last - 1}"))
+    if plan.repeats:
+        err.print(f"{plan.repeats} more have the id of one before them, and are left out: each id is sent once.")
     if plan.not_yet:
         err.print(f"{plan.not_yet} more were not carried out for the first time yet, and are left out.")
     return err.print(
         "Would send them again. What has had its effect has none again; what was refused then may be carried out now."
-        " Say --yes to do it."
+        f" {_left_behind(plan)} Say --yes to do it."
     )
+
+
+def _left_behind(plan: Plan) -> str:
+    each = "Each command that a webhook leads to" if plan.topic is STRIPE_WEBHOOKS else "Each that changes nothing"
+    return f"{each} leaves one event that says it was repeated or refused, kept for ever."
+
+
+def _records(plan: Plan) -> str:
+    return counted(plan.records, "webhook" if plan.topic is STRIPE_WEBHOOKS else "record")
 
 
 def _tell_played(plan: Plan, played: Played, *, as_json: bool) -> None:
@@ -155,15 +165,29 @@ def _tell_played(plan: Plan, played: Played, *, as_json: bool) -> None:
             "events": dict(effects.events),
         }
         return print_json([told])
-    err.print(f"{played.sent} of {plan.records} sent again.")
+    err.print(f"{played.sent:,} of {_records(plan)} sent again.")
     if played.why is not None:
         err.print(f"[red]Ended early: {escape(played.why)}. Sent up to:[/]")
         for partition, offset in sorted(played.reached.items()):
             err.print(escape(f"  {plan.name}[{partition}]@{offset}"))
     if not effects.known:
         return err.print("[red]Not everything was carried out in time: what it changed is not known.[/]")
-    err.print(f"{effects.changed} of {effects.commands} commands changed something.")
+    err.print(_effects_in_words(plan, played))
     return _tell_types(effects.events)
+
+
+def _effects_in_words(plan: Plan, played: Played) -> str:
+    effects = played.effects
+    commands = counted(effects.commands, "command")
+    if plan.topic is STRIPE_WEBHOOKS:
+        led = f"The {counted(played.sent, 'webhook')} led to {commands} to the rooms' owner"
+        if not effects.commands:
+            return f"{led}: whatever they say was known, or is none of ours."
+    else:
+        led = f"These were {counted(played.sent, 'record')} of {commands}"
+    rest = effects.commands - effects.changed
+    changed = f"{led}: {effects.changed:,} changed something."
+    return f"{changed} {rest:,} changed nothing, and left an event that says so." if rest else changed
 
 
 def _tell_move(planned: Move, *, done: bool, as_json: bool) -> None:
@@ -180,7 +204,7 @@ def _tell_move(planned: Move, *, done: bool, as_json: bool) -> None:
         return print_json([told])
     if done:
         return None
-    err.print(escape(f"{planned.consumer} reads {planned.records} events of {planned.name} again:"))
+    err.print(escape(f"{planned.consumer} reads {counted(planned.records, 'event')} of {planned.name} again:"))
     _tell_types(planned.types)
     for partition, first in sorted(planned.first.items()):
         err.print(escape(f"  partition {partition}: from offset {first} on (it stands at {planned.stands[partition]})"))
@@ -201,6 +225,7 @@ def _as_object(plan: Plan) -> dict[str, Any]:
         "to": plan.last_time.isoformat(timespec="milliseconds"),
         "partitions": {partition: [first, last - 1] for partition, (first, last) in sorted(plan.ranges.items())},
         "not_yet": plan.not_yet,
+        "repeats": plan.repeats,
     }
 
 

@@ -14,7 +14,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from topics.catalogue import BOOKING_EVENTS
-from topics.console import COULD_NOT, Json, err, fail, kafka_settings, moment, print_json, run
+from topics.console import COULD_NOT, Json, counted, err, fail, kafka_settings, moment, print_json, run
 from topics.exporting.columns import Unexportable
 from topics.exporting.days import EventDays, Run, open_days
 from topics.exporting.files import Format, InUse, Unavailable, check_available, day_file, folder_of_ours
@@ -64,27 +64,37 @@ def export(
     if topic != BOOKING_EVENTS.name:
         raise typer.BadParameter(f"{topic} cannot be exported, only {BOOKING_EVENTS.name}: it alone is the record")
     first = None if since is None else moment(since).astimezone(UTC).date()
-    work = _Export(kafka_settings(), out, format, first=first, last=_last_day(until), today=until == "now")
+    last, every = _last_day(until)
+    work = _Export(kafka_settings(), out, format, first=first, last=last, today=until == "now", every=every)
     # A cancellation can get lost in the Kafka client.
     signal.signal(signal.SIGINT, _leave)
     _carry_out(work, (lambda exported: print_json([asdict(exported)])) if as_json else None)
 
 
-def _last_day(until: str | None) -> date:
-    """Return the last day that is over."""
-    now = datetime.now(UTC)
-    over = now if until in {None, "now"} else moment(until or "").astimezone(UTC)
-    return min(over, now - CLOCKS_DIFFER).date() - _ONE_DAY
+def _last_day(until: str | None) -> tuple[date, bool]:
+    """Return the last day that is over and meant, and whether every day that is over is meant."""
+    over = datetime.now(UTC) - CLOCKS_DIFFER
+    wanted = over if until in {None, "now"} else moment(until or "").astimezone(UTC)
+    return min(wanted, over).date() - _ONE_DAY, wanted >= over
 
 
 class _Export:
     """One call: the days that are wanted, and what came of them."""
 
     def __init__(
-        self, settings: KafkaSettings, folder: Path, format: Format, *, first: date | None, last: date, today: bool
+        self,
+        settings: KafkaSettings,
+        folder: Path,
+        format: Format,
+        *,
+        first: date | None,
+        last: date,
+        today: bool,
+        every: bool,
     ) -> None:
         self.settings = settings
         self.there = 0
+        self.not_over = 0
         self.doubles = 0
         self.files: list[Exported] = []
         self.missing: dict[int, int] = {}
@@ -94,6 +104,7 @@ class _Export:
         self._first = first
         self._last = last
         self._today = today
+        self._every = every
 
     async def write(self, tell: Callable[[Exported], None] | None) -> None:
         """Write every file that is missing; `tell` is called for each.
@@ -108,6 +119,8 @@ class _Export:
             if oldest is None:
                 return
             first = oldest if self._first is None else max(self._first, oldest)
+            if self._every and not self._today:
+                self.not_over = await days.records_since(max(first, self._last + _ONE_DAY))
             try:
                 with folder_of_ours(self._folder):
                     for span in self._missing_spans(first):
@@ -187,12 +200,18 @@ def _sum_up(work: _Export, seconds: float) -> None:
     events = sum(each.events for each in work.files)
     megabytes = sum(each.bytes for each in work.files) / 1e6
     err.print(
-        f"{len(work.files)} files written, {work.there} were there: {events:,} events "
+        f"{counted(len(work.files), 'file')} written, {work.there} {'was' if work.there == 1 else 'were'} there: "
+        f"{counted(events, 'event')} "
         f"({work.doubles:,} published twice, left out) "
         f"in {megabytes:.1f} MB, {seconds:.1f} s, {events / seconds:,.0f} events/s."
     )
+    if work.not_over:
+        err.print(
+            f"Left out, as their day is not over: {counted(work.not_over, 'record')}. --until now writes them, too."
+        )
     for partition, count in sorted(work.missing.items()):
-        err.print(f"[red]Partition {partition}: {count} sequences are missing.[/]")
+        missing = "1 sequence is" if count == 1 else f"{count} sequences are"
+        err.print(f"[red]Partition {partition}: {missing} missing.[/]")
 
 
 @contextmanager

@@ -84,6 +84,11 @@ class EventDays:
         oldest = min(at.timestamp for at in found.values() if at is not None)
         return datetime.fromtimestamp(oldest / 1000, UTC).date()
 
+    async def records_since(self, day: date) -> int:
+        """Return how many records there are of that day and of those after it."""
+        starts = await self._at(day)
+        return sum(self._bounds[each][1] - start for each, start in starts.items())
+
     async def begin(self, first: date, last: date) -> int:
         """Go to the first of some consecutive days; return how many records they have."""
         starts = await self._at(first)
