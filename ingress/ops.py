@@ -58,7 +58,10 @@ class StepPlace(Shown):
 
 
 class BookingStep(Shown):
-    """One thing that happened; `seconds` have passed since the one before, `place` is null off the log."""
+    """One thing that happened; `seconds` have passed since the one before, `place` is null off the log.
+
+    `sent_again`: its id stood on the log already, or it is an event that came of a command sent again.
+    """
 
     kind: Kind
     at: datetime
@@ -69,6 +72,7 @@ class BookingStep(Shown):
     source: str | None
     cause: str | None
     details: str
+    sent_again: bool
     seconds: float | None
 
 

@@ -53,7 +53,7 @@ def payments(name: Name = None) -> None:
 
 @cli.command()
 def projections(name: Name = None) -> None:
-    """Keep the read models: booking timelines and hotels' lowest prices."""
+    """Keep the read models: booking timelines, nights and hotels' lowest prices, daily reports."""
     from workers.projections import build
 
     _run("projections", build, name)

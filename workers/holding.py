@@ -2,18 +2,17 @@
 
 # ruff: noqa: FBT002 - an option without a value is a bool, and typer passes it by name
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from topics import pauses
-from topics.console import Json, Yes, err, fail, kafka_settings, ledger, out, run
+from topics.console import Json, Yes, err, fail, kafka_settings, ledger, out, print_json, run
 from topics.operators import By, who
-from topics.pauses import Connection
+from topics.pauses import Connection, Pause
 
 T = TypeVar("T")
 
@@ -44,42 +43,65 @@ def pause_command(
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; whoever looks is told.")] = None,
     by: By = None,
     yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Hold every process of a role: it finishes what it does and begins nothing new, within a second, until `resume`.
 
     The processes keep their partitions, and a restart changes nothing. What waits stays on the log, in order.
+
+    Exit status: 0 the role is paused; 1 only said what would be done; 2 the database cannot be used.
     """
-    err.print(f"Until `python -m workers resume {role}`: {_MEANWHILE[role]}.")
-    if not yes:
-        fail(_NOT_DONE)
 
-    async def begin(connection: Connection) -> str:
-        made = await pauses.begin(connection, role, who=who(by), reason=reason)
+    async def begin(connection: Connection) -> tuple[Pause | None, bool]:
+        changes = yes and await pauses.begin(connection, role, who=who(by), reason=reason)
         pause = await pauses.of(connection, role)
-        return f"{pause}." if made else f"{pause}; nothing was changed."
+        return pause, changes if yes else pause is None
 
-    err.print(_asked(begin), markup=False)
-
-
-def resume_command(role: RoleName, by: By = None, yes: Yes = False) -> None:
-    """Let every process of a role go on where it stood, within a second."""
-    err.print(f"All processes of {role} go on where they stood.")
+    pause, changes = _asked(begin)
+    _tell_json(role, pause, changes=changes, done=yes, as_json=as_json)
     if not yes:
+        would = f"{role} would stand still until `python -m workers resume {role}`: {_MEANWHILE[role]}"
+        err.print(f"{would if pause is None else f'{pause} already'}.", markup=False)
         fail(_NOT_DONE)
+    if not as_json:
+        err.print(f"{pause}." if changes else f"{pause}; nothing was changed.", markup=False)
 
-    async def end(connection: Connection) -> str:
-        return f"{role} goes on." if await pauses.end(connection, role, who=who(by)) else f"{role} was not paused."
 
-    err.print(_asked(end), markup=False)
+def resume_command(role: RoleName, by: By = None, yes: Yes = False, as_json: Json = False) -> None:
+    """Let every process of a role go on where it stood, within a second.
+
+    Exit status: 0 the role is not paused; 1 only said what would be done; 2 the database cannot be used.
+    """
+
+    async def end(connection: Connection) -> tuple[Pause | None, bool]:
+        before = await pauses.of(connection, role)
+        if not yes:
+            return before, before is not None
+        changes = await pauses.end(connection, role, who=who(by))
+        return None, changes
+
+    pause, changes = _asked(end)
+    _tell_json(role, pause, changes=changes, done=yes, as_json=as_json)
+    if not yes:
+        if pause is not None:
+            err.print(f"{pause}. All its processes would go on where they stood.", markup=False)
+        else:
+            err.print(f"{role} is not paused.", markup=False)
+        fail(_NOT_DONE)
+    if not as_json:
+        err.print(f"{role} goes on." if changes else f"{role} was not paused.", markup=False)
 
 
 def paused_command(as_json: Json = False) -> None:
     """Tell which roles are paused, since when, by whom and why."""
-    for pause in _asked(pauses.listed):
-        if as_json:
-            out.print(json.dumps({**asdict(pause), "at": pause.at.isoformat()}, ensure_ascii=False), markup=False)
-        else:
-            out.print(f"{pause}.", markup=False)
+    found = _asked(pauses.listed)
+    if as_json:
+        print_json(_plain(pause) for pause in found)
+        return
+    for pause in found:
+        out.print(f"{pause}.", markup=False)
+    if not found:
+        err.print("No role is paused.")
 
 
 def register(cli: typer.Typer) -> None:
@@ -87,6 +109,18 @@ def register(cli: typer.Typer) -> None:
     cli.command("pause")(pause_command)
     cli.command("resume")(resume_command)
     cli.command("paused")(paused_command)
+
+
+def _tell_json(role: Pausable, pause: Pause | None, *, changes: bool, done: bool, as_json: bool) -> None:
+    """Print how it is now; `changes`: whether that was changed or, where nothing was done, would be."""
+    if as_json:
+        print_json(
+            [{"role": role, "done": done, "changes": changes, "pause": None if pause is None else _plain(pause)}]
+        )
+
+
+def _plain(pause: Pause) -> dict[str, Any]:
+    return {**asdict(pause), "at": pause.at.isoformat()}
 
 
 def _asked(work: Callable[[Connection], Awaitable[T]]) -> T:

@@ -6,8 +6,10 @@ operator's command prints and what the ingress answers to operators is the same.
 
 from storage.explaining.explanation import NoSuchBooking, explain
 from storage.explaining.life import Awaited, Kind, Life, Place, Request, Stay, Step, StripeObject
+from storage.explaining.repeats import ANSWERS
 
 __all__ = [
+    "ANSWERS",
     "Awaited",
     "Kind",
     "Life",

@@ -110,7 +110,8 @@ def _of_stripe(told: Told) -> Iterator[Awaited]:
 
 def _owed(who: str, what: str, row: Row) -> Awaited:
     failures = row["failures"]
-    tried = f" (failed {failures} times, again at {row['next_attempt_at']:%H:%M:%S})" if failures else ""
+    often = "once" if failures == 1 else f"{failures} times"
+    tried = f" (failed {often}, again at {row['next_attempt_at']:%H:%M:%S})" if failures else ""
     return Awaited(who=who, what=what + tried, since=row["created_at"])
 
 

@@ -83,7 +83,7 @@ def _life(booking_id: UUID, told: Told, search: Search) -> Life:
     steps = steps_of(told, search, request)
     gone = [step for step in steps if step.kind is Kind.COMMAND and step.place is None]
     if gone:
-        search.notes.append(f"{len(gone)} commands are no longer on the log, which keeps them for 7 days")
+        search.notes.append(f"commands that are no longer on the log, which keeps them for 7 days: {len(gone)}")
     return Life(
         booking_id=booking_id,
         status=BookingStatus.PENDING if told.booking is None else told.booking["status"],

@@ -38,7 +38,8 @@ class Step:
 
     `what` is the wire name of a message of ours or Stripe's name of an event, `id` the record's own (Stripe's for a
     webhook). `cause` is the id of what it follows from, `source` who wrote it. `seconds` have passed since the step
-    before, None for the first. `details` are the message's fields that are worth a line.
+    before, None for the first. `details` are the message's fields that are worth a line. `sent_again`: the id of this
+    command or webhook stood on the log already, or it is an event that came of one sent again.
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class Step:
     source: str | None = None
     cause: str | None = None
     details: str = ""
+    sent_again: bool = False
     seconds: float | None = None
 
 
@@ -88,16 +90,6 @@ class Awaited:
     since: datetime | None = None
     until: datetime | None = None
     behind: int | None = None
-
-    def __str__(self) -> str:
-        parts = [f"{self.who}: {self.what}"]
-        if self.behind is not None:
-            parts.append(f"{self.behind} records behind")
-        if self.since is not None:
-            parts.append(f"since {self.since:%Y-%m-%d %H:%M:%S} UTC")
-        if self.until is not None:
-            parts.append(f"until {self.until:%Y-%m-%d %H:%M:%S} UTC")
-        return ", ".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from storage.explaining.life import Kind, Place, Request, Step
 from storage.explaining.log import time_of
+from storage.explaining.repeats import marked
 from storage.explaining.search import Search, enveloped
 from storage.explaining.told import Row, Told
 from topics.envelope import Envelope
@@ -18,7 +20,14 @@ _KNOWN: Final = frozenset({"room_id", "booking_id", "hotel_id", "user_id"})
 
 def steps_of(told: Told, search: Search, request: Request) -> tuple[Step, ...]:
     """Return the steps in the order in which they happened, each with the time since the one before it."""
-    return tuple(_timed([*_began(request), *_steps(told, search)]))
+    return tuple(_timed([*_began(request), *marked([*_steps(told, search)], _decided(told, search))]))
+
+
+def _decided(told: Told, search: Search) -> dict[str, datetime]:
+    """Return when each event was decided, by its id: that is its command's time, whichever of the same id it was."""
+    return {row["event_id"]: row["time"] for row in told.timeline} | {
+        envelope.id: envelope.time for envelope, _ in enveloped(search.log.found(search.events))
+    }
 
 
 def _began(request: Request) -> Iterator[Step]:

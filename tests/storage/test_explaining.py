@@ -136,6 +136,36 @@ async def test_events_that_stand_twice_on_the_log_are_told_once(desk: Desk, book
     assert all(step.place is not None for step in life.steps)
 
 
+async def test_what_an_operator_plays_again_is_marked_with_the_answers_to_it(desk: Desk, booking: UUID) -> None:
+    # Given a replay of everything, and a replay of the replay, which stand there as of one moment
+    [records] = (await desk.log.read(BOOKING_COMMANDS)).values()
+    again = [Outgoing(r.topic, r.key, r.value, list(r.headers), r.partition) for r in records]
+    await desk.log.write(*again, *again, *again)
+    await desk.decide()
+    await desk.project()
+
+    life = await desk.explained(booking)
+
+    first, repeats = ([step for step in life.steps if step.sent_again is is_again] for is_again in (False, True))
+    assert [step.what for step in first if step.kind is Kind.COMMAND] == COMMANDS
+    assert [step.what for step in first if step.kind is Kind.EVENT] == EVENTS
+    assert [step.what for step in repeats if step.kind is Kind.COMMAND] == COMMANDS * 3
+    answers = {step.what for step in repeats if step.kind is Kind.EVENT}
+    assert answers <= {"booking.command_repeated.v1", "booking.command_refused.v1"}
+    assert len(repeats) == 2 * 3 * len(COMMANDS)
+
+
+async def test_a_webhook_that_stripe_sent_again_is_marked(desk: Desk, booking: UUID) -> None:
+    partition = DefaultPartitioner()(b"%d" % ROOM, list(range(4)), list(range(4)))
+    body = f'{{"id": "evt_1", "type": "checkout.session.expired", "data": {{"object": {{"id": "{booking}"}}}}}}'
+    record = Outgoing(desk.log.settings.topic(STRIPE_WEBHOOKS), b"%d" % ROOM, body.encode(), [], partition)
+    await desk.log.write(record, record)
+
+    life = await desk.explained(booking)
+
+    assert [step.sent_again for step in life.steps if step.kind is Kind.WEBHOOK] == [False, True]
+
+
 async def test_commands_that_the_log_keeps_no_more_are_told_by_their_ids(desk: Desk, booking: UUID) -> None:
     await desk.project()
     settings = desk.log.settings
@@ -149,7 +179,7 @@ async def test_commands_that_the_log_keeps_no_more_are_told_by_their_ids(desk: D
     assert [(step.what, step.place) for step in gone] == [("a command", None)] * 3
     assert all(step.id for step in gone)
     assert told(life, Kind.EVENT) == EVENTS
-    assert life.notes == ("3 commands are no longer on the log, which keeps them for 7 days",)
+    assert life.notes == ("commands that are no longer on the log, which keeps them for 7 days: 3",)
 
 
 async def test_a_command_that_waits_names_its_worker_and_who_paused_it(desk: Desk, booking: UUID) -> None:

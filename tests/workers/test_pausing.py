@@ -1,6 +1,7 @@
 """An operator holds a role: real workers stand still within a second, keep what is theirs, and go on afterwards."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -56,7 +57,45 @@ class TestCommand:
         assert result.exit_code == 1
         assert "bookings are still accepted, and none of them is decided" in result.stderr
         assert "add --yes" in result.stderr
-        assert tool("paused").stdout == ""
+        none = tool("paused")
+        assert (none.stdout, none.stderr) == ("", "No role is paused.\n")
+
+    def test_who_would_let_a_role_go_on_is_told_what_that_would_do(self, tool: Tool) -> None:
+        idle = tool("resume", "payments")
+        assert (idle.exit_code, idle.stderr) == (1, "payments is not paused.\nNothing was done: add --yes to do it.\n")
+
+        assert tool("pause", "payments", "--by", "anna", "--yes").exit_code == 0
+        held = tool("resume", "payments")
+        assert held.exit_code == 1
+        assert "by anna. All its processes would go on where they stood." in held.stderr
+        assert "payments is paused since" in tool("paused").stdout
+        assert "already." in tool("pause", "payments").stderr
+
+    @pytest.mark.parametrize("command", ["pause", "resume"])
+    @pytest.mark.parametrize("options", [(), ("--yes",), ("--json",)])
+    def test_nothing_is_said_of_a_role_before_the_database_has_answered(
+        self, tool: Tool, command: str, options: tuple[str, ...]
+    ) -> None:
+        result = tool(command, "payments", *options, DATABASE_URL="postgresql://a:b@127.0.0.1:1/x")
+
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("The database cannot be used")
+
+    def test_programs_are_told_what_would_be_done_and_what_was(self, tool: Tool) -> None:
+        def told(*arguments: str) -> tuple[int, dict[str, Any]]:
+            result = tool(*arguments, "payments", "--by", "anna", "--json")
+            return result.exit_code, json.loads(result.stdout)
+
+        nothing = {"role": "payments", "done": False, "changes": True, "pause": None}
+        assert told("pause") == (1, nothing)
+        assert told("resume") == (1, {**nothing, "changes": False})
+        status, paused = told("pause", "--yes", "--reason", "Stripe is down")
+        assert (status, paused["done"], paused["changes"]) == (0, True, True)
+        assert (paused["pause"]["who"], paused["pause"]["reason"]) == ("anna", "Stripe is down")
+        assert told("pause", "--yes") == (0, {**paused, "changes": False})
+        assert json.loads(tool("paused", "--json").stdout) == paused["pause"]
+        assert told("resume", "--yes") == (0, {"role": "payments", "done": True, "changes": True, "pause": None})
+        assert told("resume", "--yes") == (0, {"role": "payments", "done": True, "changes": False, "pause": None})
 
     def test_a_role_is_paused_once_and_resumed_once_and_both_are_on_record(
         self, tool: Tool, database: DatabaseSettings
@@ -66,7 +105,7 @@ class TestCommand:
         assert again.exit_code == 0
         assert "by anna: Stripe is down; nothing was changed." in again.stderr
         assert "payments is paused since" in tool("paused").stdout
-        assert '"who":"anna"' in tool("paused", "--json").stdout.replace('": "', '":"')
+        assert '"who":"anna"' in tool("paused", "--json").stdout
 
         assert "payments goes on." in tool("resume", "payments", "--by", "bob", "--yes").stderr
         assert "payments was not paused." in tool("resume", "payments", "--yes").stderr
