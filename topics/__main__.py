@@ -40,9 +40,9 @@ _SHOWN_BY_DEFAULT: Final = 10
 _INDENT: Final = "    "
 _CATALOGUE: Final = (
     Field(name="topic"),
-    Field(name="key"),
-    Field(name="written by", yields=2, prose=True),
-    Field(name="read by", yields=1, prose=True),
+    Field(name="key", yields=3, prose=True),
+    Field(name="written by", yields=1, prose=True),
+    Field(name="read by", yields=2, prose=True),
     Field(name="kept"),
 )
 _STYLES: Final = {"time": "dim", "place": "cyan", "type": "bold green", "subject": "yellow", "field": "default"}

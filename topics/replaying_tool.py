@@ -133,9 +133,9 @@ def _would_send(plan: Plan, *, as_json: bool) -> None:
     for partition, (first, last) in sorted(plan.ranges.items()):
         err.print(escape(f"  partition {partition}: offsets {first} to {last - 1}"))
     if plan.repeats:
-        err.print(f"{plan.repeats} more have the id of one before them, and are left out: each id is sent once.")
+        err.print(f"Left out: {counted(plan.repeats, 'record')} with the id of one before, as each id is sent once.")
     if plan.not_yet:
-        err.print(f"{plan.not_yet} more were not carried out for the first time yet, and are left out.")
+        err.print(f"Left out: {counted(plan.not_yet, 'record')} that nobody has carried out for the first time yet.")
     return err.print(
         "Would send them again. What has had its effect has none again; what was refused then may be carried out now."
         f" {_left_behind(plan)} Say --yes to do it."

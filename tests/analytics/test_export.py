@@ -122,6 +122,22 @@ class TestDays:
         assert f"{now.date()}.partial.jsonl" not in names(folder)
         assert sequences(folder) == [(0, 1), (0, 2), (0, 3)]
 
+    def test_records_of_a_day_that_is_not_over_are_told_of_with_what_writes_them(
+        self, timed: KafkaSettings, export: Export, folder: Path
+    ) -> None:
+        now = datetime.now(UTC)
+        put(timed, [record(timed, number, now, partition=number % 2) for number in (1, 2, 3)])
+        tomorrow = str(now.date() + timedelta(days=1))
+        told = "Left out, as their day is not over: 3 records. --until now writes them, too."
+
+        for options in ((), ("--until", tomorrow), ("--since", "1d")):
+            assert told in export(*options).stderr, options
+        assert "Left out" not in export("--until", "2026-03-06").stderr
+        assert not any(folder.glob("*"))
+        with_today = export("--until", "now")
+        assert "1 file written, 0 were there: 3 events" in with_today.stderr
+        assert "Left out" not in with_today.stderr
+
     def test_a_log_without_events_gives_nothing(self, export: Export, folder: Path) -> None:
         assert export().exit_code == 0
         assert not folder.exists()
@@ -210,7 +226,7 @@ class TestResuming:
 
             result = export(*options)
 
-            assert "1 files written, 2 were there: 2 events" in result.stderr
+            assert "1 file written, 2 were there: 2 events" in result.stderr
             assert contents(out) == whole
             assert (first.stat().st_mtime_ns, third.stat().st_mtime_ns) == untouched
 

@@ -15,7 +15,7 @@ from typer.testing import Result
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
 from tests.support.log import Log, carry_out_all, open_runs
-from topics import dead_letters
+from topics import console, dead_letters
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.commands import OpenInventory, ReserveStay
 from topics.dead_letters import DeadLetter, Refused, State
@@ -131,6 +131,23 @@ async def test_an_operator_sees_what_was_buried_where_it_came_from_and_why(
     assert shown["before"] == f"{stood.topic}[{stood.partition}]@{stood.offset - 1}"
     assert shown["after"] is None
     assert POISON.decode() in (await operator("dead-letters", "show", told["id"])).stdout
+
+
+async def test_a_terminal_of_80_columns_shows_where_it_came_from_and_why_uncut(
+    log: Log, role: Role, database: DatabaseSettings, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bury(log, role, database, a_stay(log)._replace(value=POISON))
+    (told,) = objects(await operator("dead-letters", "list", "--json"))
+    monkeypatch.setattr(console.out, "width", 80)
+
+    shown = (await operator("dead-letters", "list")).stdout
+
+    assert max(map(len, shown.splitlines())) <= 80
+    row = shown.splitlines()[2].split()
+    assert (row[0], row[3], row[-1]) == (told["id"], told["origin"].removeprefix(log.settings.topic_prefix), "open")
+    words = shown.replace(";", " ").split()
+    assert {"booking.reserve.v1", str(BOOKING)} <= {*words}
+    assert told["reason"].split() == words[-len(told["reason"].split()) :]
 
 
 async def test_bytes_that_are_no_text_are_shown_in_hex(
@@ -277,7 +294,9 @@ async def test_a_discarded_letter_stays_to_be_seen_with_its_note_and_cannot_be_r
     await bury_what_is_readable_by_now(log, a_stay(log))
     id = (await the_letter(log, ledger)).id
 
-    assert (await operator("dead-letters", "discard", id, "--note", "a load test")).exit_code == 1
+    would = await operator("dead-letters", "discard", id, "--note", "a load test")
+    assert would.exit_code == 1
+    assert "Would discard 1." in would.stderr
     assert (await the_letter(log, ledger)).state is State.OPEN
     assert (await operator("dead-letters", "discard", id, "--note", "a load test", "--yes")).exit_code == 0
 
@@ -290,6 +309,34 @@ async def test_a_discarded_letter_stays_to_be_seen_with_its_note_and_cannot_be_r
     assert await rows(ledger, "select who, action, target, details ->> 'note' from operator_action") == [
         ("ines", "dead-letters discard", id, "a load test")
     ]
+
+
+async def test_a_program_reads_plans_ends_and_refusals_as_json(log: Log, ledger: Ledger, operator: Operator) -> None:
+    await bury_what_is_readable_by_now(log, a_stay(log))
+    id = (await the_letter(log, ledger)).id
+    discard = ("dead-letters", "discard", id, "--note", "a load test", "--json")
+
+    for verb, plan in (("replay", ("dead-letters", "replay", "--all", "--json")), ("discard", discard)):
+        would = await operator(*plan)
+        assert would.exit_code == 1
+        told = json.loads(would.stdout)
+        assert (told["id"], told["state"], told["would"]) == (id, "open", verb)
+    assert objects(await operator(*discard, "--yes")) == [
+        {"id": id, "discarded": True, "by": "ines", "note": "a load test"}
+    ]
+    for arguments, says in (
+        (discard, f"{id} was discarded by ines"),
+        (("dead-letters", "show", "0@99", "--json"), "no"),
+    ):
+        refused = await operator(*arguments)
+        assert refused.exit_code == 1
+        assert says in json.loads(refused.stdout)["detail"]
+
+
+async def test_the_help_says_what_a_plan_ends_with(operator: Operator) -> None:
+    for command in (("dead-letters", "replay"), ("dead-letters", "discard"), ("replay",)):
+        told = " ".join((await operator(*command, "--help")).stdout.replace("│", " ").split())
+        assert "Without it: what would be done, and exit status 1." in told, command
 
 
 async def test_a_letter_that_was_published_twice_is_one_letter(log: Log, ledger: Ledger, operator: Operator) -> None:

@@ -1,6 +1,9 @@
 """A stretch of the log played again: what is refused, what is counted, how far it came."""
 
 import asyncio
+import json
+import os
+import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,8 +14,8 @@ import pytest
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
 from tests.support.log import Log, carry_out_all, open_runs
-from topics import pauses, replaying
-from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
+from topics import admin, pauses, replaying
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.commands import AddGuests, CancelBooking, ChangeInventory, OpenInventory, ReserveStay
 from topics.envelope import Outgoing
 from topics.replaying import Played, Refused, Stretch
@@ -94,6 +97,91 @@ async def test_commands_whose_effect_stands_change_nothing_and_stand_there_twice
     assert [(r.key, r.value, r.headers) for r in after[4:]] == [(r.key, r.value, r.headers) for r in before]
 
 
+async def test_a_stretch_that_is_played_again_and_again_does_not_grow(  # noqa: PLR0917 - fixtures
+    log: Log,
+    role: Role,
+    database: DatabaseSettings,
+    ledger: Ledger,
+    operator: Operator,
+    environment: dict[str, str],
+) -> None:
+    await log.send(nights(), stay(), stay())
+    await carry_out(role, log, database)
+
+    for time in (1, 2, 3):
+        plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+        assert (plan.records, plan.repeats) == (3, 3 * (time - 1))
+        async with at_work(role, log, database):
+            played = await play(log, ledger, all_of(BOOKING_COMMANDS))
+        assert (played.sent, played.effects.commands) == (3, 3)
+        assert sum(map(len, (await log.read(BOOKING_COMMANDS)).values())) == 3 * (time + 1)
+    would = await operator("replay", "booking.commands", "--from", "1d")
+    assert "Left out: 9 records with the id of one before, as each id is sent once." in would.stderr
+    assert "leaves one event that says it was repeated or refused, kept for ever." in would.stderr
+    async with at_work(role, log, database):
+        told = await in_words(environment, "replay", "booking.commands", "--from", "1d", "--yes")
+    assert "3 of 3 records sent again." in told
+    assert "These were 3 records of 3 commands: 0 changed something. 3 changed nothing" in told
+
+
+async def in_words(environment: dict[str, str], *arguments: str) -> str:
+    """Run a command that listens to Ctrl-C, and so must be a process; return what it says."""
+    running = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "topics",
+        *arguments,
+        env={**os.environ, **environment},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await running.communicate()
+    return told.decode()
+
+
+async def test_a_webhook_that_stands_there_twice_is_sent_once(
+    log: Log, ledger: Ledger, database: DatabaseSettings, operator: Operator
+) -> None:
+    topic = log.settings.topic(STRIPE_WEBHOOKS)
+    first, second = (
+        b'{"id": "evt_%d", "type": "charge.updated", "data": {"object": {}}}' % number for number in (1, 2)
+    )
+    await log.write(*(Outgoing(topic, b"7", value, []) for value in (first, second, first)))
+    await read_by_payments(log, ledger, topic, applied=2)
+
+    would = await operator("replay", "stripe.webhooks", "--from", "1d")
+
+    assert "2 webhooks of" in would.stderr
+    assert "Left out: 1 record with the id of one before, as each id is sent once." in would.stderr
+    assert "Each command that a webhook leads to leaves one event" in would.stderr
+
+
+async def read_by_payments(log: Log, ledger: Ledger, topic: str, applied: int) -> None:
+    """Let the payments worker have read so far in every partition."""
+    incarnation = await ledger.execute(
+        "insert into topic_incarnation (topic, broker_id) values (%s, %s) returning id",
+        (topic, (await admin.topic_ids(log.settings, [topic]))[topic]),
+    )
+    (number,) = await incarnation.fetchone() or (0,)
+    await ledger.execute(
+        "insert into log_cursor (consumer, topic, partition, incarnation, applied, published)"
+        " select 'payments', %s, partition, %s, %s, %s from generate_series(0, 3) partition",
+        (topic, number, applied, applied),
+    )
+
+
+async def test_a_type_that_is_not_there_is_told_with_those_that_are(
+    log: Log, role: Role, database: DatabaseSettings, operator: Operator
+) -> None:
+    await log.send(nights(), stay())
+    await carry_out(role, log, database)
+
+    result = await operator("replay", "booking.commands", "--from", "1d", "--type", "booking.reserved.*", "--json")
+
+    assert result.exit_code == 1
+    detail = json.loads(result.stdout)["detail"]
+    assert "Nothing there is of the type booking.reserved.*. There are booking.reserve.v1, inventory.open.v1" in detail
+
+
 async def test_a_command_that_was_refused_then_and_is_carried_out_now_is_counted(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
 ) -> None:
@@ -109,7 +197,7 @@ async def test_a_command_that_was_refused_then_and_is_carried_out_now_is_counted
 
 
 async def test_what_was_not_carried_out_yet_is_left_out(
-    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
+    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, operator: Operator
 ) -> None:
     await log.send(nights())
     with pytest.raises(Refused, match="reservations has not carried out any of it yet"):
@@ -118,8 +206,10 @@ async def test_what_was_not_carried_out_yet_is_left_out(
     await log.send(stay())
 
     plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    would = await operator("replay", "booking.commands", "--from", "1d")
 
     assert (plan.records, plan.not_yet) == (1, 1)
+    assert "Left out: 1 record that nobody has carried out for the first time yet." in would.stderr
 
 
 async def test_dead_letters_are_left_out_as_too_many_would_stop_the_worker(
@@ -195,6 +285,10 @@ async def test_what_would_do_harm_or_nothing_is_refused(operator: Operator) -> N
 
         assert result.exit_code == 1, arguments
         assert says in result.stderr
+        for yes in ((), ("--yes",)):
+            told = await operator("replay", *arguments, *yes, "--json")
+            assert told.exit_code == 1
+            assert says in json.loads(told.stdout)["detail"]
     result = await operator("replay", "booking.commands", "--from", "0")
     assert result.exit_code == 2
     assert "--partition" in result.stderr

@@ -20,7 +20,7 @@ from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.support.waiting import wait_until
 from tests.topics.test_tool import commands, lines, reserve, write
-from topics import admin, pauses
+from topics import admin, console, pauses
 from topics.__main__ import app
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE
 from topics.consumers import CONSUMERS
@@ -89,8 +89,28 @@ def test_it_is_the_cursor_against_the_end_of_the_log(
     shown = tool(*AT_ONCE).stdout.splitlines()
     assert [line.split()[:3] for line in shown if "reservations" in line] == [
         ["reservations", "booking.commands", "8"],
-        *(["reservations", f"booking.commands[{partition}]", "2/5"] for partition in range(4)),
+        *(["reservations", f"booking.commands[{partition}]", "3/5"] for partition in range(4)),
     ]
+
+
+def test_a_terminal_of_80_columns_shows_every_name_in_one_piece(
+    tool: Tool, database: DatabaseSettings, kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    five_commands_for_each_partition(kafka_settings)
+    cursors(database, kafka_settings, broker_id(kafka_settings), applied=2)
+    monkeypatch.setattr(console.out, "width", 80)
+
+    result = tool("lag", "--interval", "0.1")
+
+    told = result.stdout.splitlines()
+    assert max(map(len, told)) <= 80
+    words = result.stdout.split()
+    assert {each.name for each in CONSUMERS} | {topic.name for each in CONSUMERS for topic in each.topics} <= {*words}
+    assert {f"booking.commands[{partition}]" for partition in range(4)} <= {*words}
+    assert words.count("3/5") == 4
+    # Nothing is lost: what has no room stands below its row.
+    assert told[2].startswith("reservations")
+    assert told[3] == "    caught up never; read by nobody"
 
 
 def test_it_counts_how_long_the_first_record_that_waits_has_waited(
@@ -136,7 +156,7 @@ def test_a_limit_makes_it_an_alarm(tool: Tool, database: DatabaseSettings, kafka
     assert tool(*AT_ONCE, "--limit", "2", "--limit-seconds", "60").exit_code == 0
     exceeded = tool(*AT_ONCE, "--limit", "1")
     assert exceeded.exit_code == 1
-    assert "More than 1 records behind: reservations in" in exceeded.stderr
+    assert "More than 1 record behind: reservations in" in exceeded.stderr
     late = tool(*AT_ONCE, "--limit-seconds", "0")
     assert late.exit_code == 1
     assert "More than 0 s behind: reservations in" in late.stderr

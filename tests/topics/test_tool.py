@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
-from topics import admin, pages, reading
+from topics import admin, console, pages, reading
 from topics.__main__ import app
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS
 from topics.commands import AddGuests, Command, ExpireHold, ReserveStay
@@ -104,6 +105,16 @@ class TestList:
         for topic in CATALOGUE:
             assert f"blue.{topic.name}" in result.stdout
 
+    def test_a_terminal_of_80_columns_breaks_no_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(console.out, "width", 80)
+
+        told = CliRunner().invoke(app, ["list"], env={"TOPIC_PREFIX": ""}).stdout
+
+        assert max(map(len, told.splitlines())) <= 80
+        words = {word.rstrip(",;") for word in told.split()}
+        for topic in CATALOGUE:
+            assert {topic.name, *topic.written_by, *topic.read_by} <= words
+
     def test_a_program_reads_one_object_a_line(self) -> None:
         rows = lines(CliRunner().invoke(app, ["list", "--json"]))
 
@@ -142,6 +153,13 @@ class TestCreateAndCheck:
 
         assert result.exit_code == 1
         assert "has 1 replicas, not 3" in result.stderr
+
+    def test_a_program_reads_one_line_when_all_is_as_it_should_be(
+        self, tool: Tool, kafka_settings: KafkaSettings
+    ) -> None:
+        assert lines(tool("check", "--json")) == [
+            {"broker": kafka_settings.kafka_url, "topics": len(CATALOGUE), "differences": 0}
+        ]
 
     def test_a_program_reads_mismatches_as_json(self, tool: Tool, kafka_settings: KafkaSettings) -> None:
         result = tool("check", "--json", TOPIC_PARTITIONS="5")
@@ -253,6 +271,52 @@ class TestTail:
         assert sorted(rooms("--since", "285s")) == list(range(30 - len(rooms("--since", "285s")), 30))
         assert rooms("--since", "2099-01-01") == []
 
+    async def test_who_follows_sees_the_last_that_match_and_then_what_comes(
+        self, environment: dict[str, str], timed: KafkaSettings
+    ) -> None:
+        *story, later = commands(timed, *STORY, ExpireHold(room_id=412, booking_id=BOOKING))
+        program = [sys.executable, "-m", "topics", "tail", "booking.commands", "--follow", "--limit", "1", "--json"]
+        async with open_producer(timed, client_id="test") as producer:
+            await producer.send_all(story)
+            with subprocess.Popen(
+                [*program, "--booking", str(BOOKING)], env={**os.environ, **environment}, stdout=subprocess.PIPE
+            ) as tail:
+                assert tail.stdout is not None
+                shown = [json.loads(await asyncio.to_thread(tail.stdout.readline))]
+                await producer.send(later)
+                shown.append(json.loads(await asyncio.to_thread(tail.stdout.readline)))
+                tail.send_signal(signal.SIGINT)
+                await asyncio.to_thread(tail.wait)
+
+        assert [event["type"] for event in shown] == ["booking.add_guests.v1", "booking.expire_hold.v1"]
+
+    def test_who_asks_for_what_is_not_there_is_told_so(self, tool: Tool, kafka_settings: KafkaSettings) -> None:
+        empty = tool("tail", "booking.commands")
+        assert (empty.exit_code, empty.stderr) == (0, "Nothing stands on booking.commands.\n")
+        write(kafka_settings, commands(kafka_settings, reserve()))
+
+        for wanted in (["--booking", str(ANOTHER)], ["--type", "booking.nothing.*"], ["--since", "2099-01-01"]):
+            result = tool("tail", "booking.commands", *wanted)
+
+            assert (result.exit_code, result.stderr) == (0, "Nothing on booking.commands matches.\n"), wanted
+            assert not result.stdout
+        assert len(lines(tool("tail", "booking.commands", "--json", "--booking", str(BOOKING).upper()))) == 1
+
+    def test_in_a_terminal_no_word_of_a_record_is_broken(
+        self, tool: Tool, kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(kafka_settings, commands(kafka_settings, reserve()))
+        piped = tool("tail", "booking.commands").stdout
+        monkeypatch.setattr(console.out, "width", 80)
+        monkeypatch.setattr(console.out, "_force_terminal", True)
+
+        shown = tool("tail", "booking.commands", NO_COLOR="1").stdout
+
+        told = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+        assert len(told.splitlines()) > 1
+        assert max(map(len, told.splitlines())) <= 80
+        assert told.split() == piped.split()
+
     def test_foreign_bytes_are_shown_as_what_they_are(self, tool: Tool, kafka_settings: KafkaSettings) -> None:
         name = kafka_settings.topic(STRIPE_WEBHOOKS)
         webhook = {"id": "evt_1", "type": "checkout.session.completed", "data": {"booking_id": str(BOOKING)}}
@@ -327,6 +391,8 @@ class TestTail:
         [
             (["tail", "booking.rumours"], "there is no topic booking.rumours"),
             (["tail", "booking.events", "--since", "yesterday"], "nor an ISO time"),
+            (["tail", "booking.events", "--booking", "foo"], "foo is no booking's id"),
+            (["tail", "booking.events", "-f", "--limit", "1", "--from-beginning"], "leave out --from-beginning"),
         ],
     )
     def test_a_wrong_question_is_answered_with_what_can_be_asked(self, arguments: Sequence[str], told: str) -> None:
@@ -384,7 +450,7 @@ class TestDocs:
         assert CliRunner().invoke(app, ["docs", "--check"]).exit_code == 0
 
 
-@pytest.mark.parametrize("command", ["list", "create", "check", "tail", "lag", "schema", "docs"])
+@pytest.mark.parametrize("command", ["list", "create", "check", "tail", "lag", "actions", "schema", "docs"])
 def test_every_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
 
