@@ -20,6 +20,7 @@ from ingress.grants import GrantedRole, NoSuchAccount, grant
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
 from topics import telemetry
+from topics.console import Json, print_json
 from topics.operators import By, who
 from topics.settings import KafkaSettings, refused_in_words
 from topics.telemetry.settings import TelemetrySettings
@@ -57,7 +58,9 @@ def main(
 def grant_command(
     email: Annotated[str, typer.Argument(help="The account's e-mail address, in whatever letters.")],
     role: Annotated[GrantedRole, typer.Argument(help="The role.")],
+    *,
     by: By = None,
+    as_json: Json = False,
 ) -> None:
     """Give an account a role, and end. It counts from the account's next login or refresh on.
 
@@ -73,7 +76,9 @@ def grant_command(
     except OperationalError as error:
         sys.stderr.write(f"The database is away: {error.orig}\n")
         raise typer.Exit(os.EX_UNAVAILABLE) from None
-    if is_new:
+    if as_json:
+        print_json([{"email": email, "role": role, "changed": is_new}])
+    elif is_new:
         print(f"{email} is {role} from the next login or refresh on.")
     else:
         print(f"{email} is {role} already.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import asdict
 from typing import Annotated, Final
 
 import psycopg
@@ -14,6 +15,7 @@ from storage.migrate import upgrade
 from storage.rebuilding import sweep
 from storage.rebuilding.command import rebuild_command
 from storage.settings import DatabaseSettings
+from topics.console import Json, Yes, print_json
 from topics.settings import KafkaSettings, refused_in_words
 
 FAILED: Final = 1
@@ -35,15 +37,25 @@ def migrate_command(
         float,
         typer.Option(metavar="SECONDS", min=0, help="How long to wait for a database that is not there yet."),
     ] = 0.0,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Bring the database to the newest schema.
 
     Repeatable, and safe to run from several processes at once: one migrates, the others wait and find nothing to do.
+
+    Exit status: 0 the schema is the newest; 2 the database does not answer.
     """
     _wait_for(DatabaseSettings(), wait)
-    upgrade()
+    migrated = upgrade()
     asyncio.run(sweep(DatabaseSettings()))
-    says.print("The schema is the newest.")
+    if as_json:
+        print_json([asdict(migrated)])
+    elif migrated.was == migrated.now:
+        says.print(f"The schema was the newest already, v{migrated.now}.")
+    else:
+        was = "nothing" if migrated.was is None else f"v{migrated.was}"
+        says.print(f"The schema was brought from {was} to v{migrated.now}, the newest.")
 
 
 app.command("audit")(audit_command)
@@ -54,24 +66,27 @@ handing_over.register(app)
 @app.command("new-incarnation")
 def new_incarnation_command(
     topic: Annotated[str, typer.Argument(help="The topic's name, such as booking.commands.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what it would do.")] = False,
+    *,
+    yes: Yes = False,
 ) -> None:
     """Go on with a log that was cut or replaced under its cursors.
 
     A worker that finds another log than it left stops and names this command. Stop every worker that reads the topic
     before, start them after.
+
+    Exit status: 0 done; 1 refused, or only said what would be done; 2 the database cannot be used.
     """
     prefix = _kafka().topic_prefix
     name = prefix + topic.removeprefix(prefix)
     says.print(incarnations.EXPLANATION.format(topic=name), markup=False)
     if not yes:
         says.print("Nothing was done: add --yes to do it.")
-        raise typer.Exit(IMPOSSIBLE)
+        raise typer.Exit(FAILED)
     try:
         number = incarnations.begin(DatabaseSettings(), name)
     except (incarnations.NoLifeYet, psycopg.Error) as error:
         says.print(str(error).strip(), markup=False)
-        raise typer.Exit(FAILED) from error
+        raise typer.Exit(FAILED if isinstance(error, incarnations.NoLifeYet) else IMPOSSIBLE) from error
     says.print(f"{name} is in its life number {number} now. Start the workers.", markup=False)
 
 

@@ -1,9 +1,18 @@
 """Brings a database to the newest schema."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Migrated:
+    """Which schema the database had (None: nothing) and which it has."""
+
+    was: str | None
+    now: str | None
 
 
 def migrations() -> Config:
@@ -13,6 +22,8 @@ def migrations() -> Config:
     return config
 
 
-def upgrade(revision: str = "head") -> None:
+def upgrade(revision: str = "head") -> Migrated:
     """Migrate the database of the settings; repeatable, and safe to run from several processes at once."""
-    command.upgrade(migrations(), revision)
+    config = migrations()
+    command.upgrade(config, revision)
+    return Migrated(was=config.attributes["was"], now=config.attributes["now"])

@@ -17,6 +17,9 @@ from topics import console
 from topics.console import Json
 
 _FAILED: Final = 1
+_INTERRUPTED: Final = 130
+#: What was found is not forgotten because the operator has seen enough.
+_WORST_FIRST: Final = (_FAILED, console.COULD_NOT, _INTERRUPTED, 0)
 
 
 def audit_command(
@@ -41,7 +44,7 @@ def audit_command(
     [bold]I7[/] read models: every row is what the events make of it, as far as their projection has come.
 
     Exit status: 0 all holds; 1 something is wrong, each problem a line; 2 the audit could not be made.
-    With --watch: the worst of all audits that were made, 1 before 2.
+    With --watch: the worst of all audits that were made, 1 before 2; 130 for Ctrl-C when all of them held.
     """
     statuses: set[int] = set()
     try:
@@ -54,7 +57,8 @@ def audit_command(
         if not watch:
             raise
         console.err.print()
-    raise typer.Exit(_FAILED if _FAILED in statuses else max(statuses, default=console.COULD_NOT))
+        statuses.add(_INTERRUPTED)
+    raise typer.Exit(next(status for status in _WORST_FIRST if status in statuses))
 
 
 def _once(statuses: set[int], *, holds: bool, as_json: bool, watched: bool) -> None:

@@ -49,18 +49,27 @@ def rebuild_command(
 
     Ctrl-C leaves nothing behind. What a killed rebuild left is removed by the next one, and by [bold]migrate[/].
 
-    Exit status: 0 done, and with --compare-only nothing differs; 1 something does, or refused; 2 it could not be done.
+    Exit status: 0 done, and with --compare-only nothing differs; 1 something does, or refused, or only said what would
+    be done; 2 it could not be done.
     """
     names = list(PROJECTIONS) if projection is What.ALL else [projection.value]
     if not (yes or compare_only):
-        for name in names:
-            tables = ", ".join(table.name for table in PROJECTIONS[name].tables)
-            console.err.print(f"{name} would be made anew from the whole log, and replace the tables {tables}.")
+        _only_say(names, as_json=as_json)
         console.fail("Nothing was done: add --yes to do it, or --compare-only to see what would be different.")
     kafka = console.kafka_settings()
     done = [_rebuilt(kafka, name, who(by), swap=not compare_only, as_json=as_json) for name in names]
     if compare_only and any(each.different for each in done):
         raise typer.Exit(1)
+
+
+def _only_say(names: list[str], *, as_json: bool) -> None:
+    plan = {name: [table.name for table in PROJECTIONS[name].tables] for name in names}
+    if as_json:
+        console.print_json({"done": False, "projection": name, "tables": tables} for name, tables in plan.items())
+        return
+    for name, tables in plan.items():
+        replaced = f"the table{'s' * (len(tables) > 1)} {', '.join(tables)}"
+        console.err.print(f"{name} would be made anew from the whole log, and replace {replaced}.")
 
 
 def _rebuilt(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_json: bool) -> Rebuilt:
@@ -127,6 +136,6 @@ def _pairs(key: dict[str, Any]) -> str:
 def _sentence(done: Rebuilt) -> str:
     rate = done.events / max(done.seconds, 0.001)
     made = f"{done.projection}: {done.events:,} events in {done.seconds:.1f} s ({rate:,.0f} a second)"
-    differs = f"{done.different:,} rows differ" if done.different else "no row differs"
+    differs = "1 row differs" if done.different == 1 else f"{done.different:,} rows differ"
     end = f"in place; the workers stood still for {done.held_seconds:.2f} s" if done.swapped else "thrown away again"
     return f"{made}, {differs}; {end}."

@@ -1,6 +1,7 @@
 """What an account says of itself and of who travels with it, and how somebody becomes a host."""
 
 import asyncio
+import json
 import os
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -315,6 +316,8 @@ def test_a_grant_says_what_came_of_it(environment: dict[str, str], database: Dat
     now, already = "is HOTEL_MANAGER from the next login or refresh on.", "is HOTEL_MANAGER already."
     assert grant("anna@example.com") == (0, f"anna@example.com {now}\n")
     assert grant("ANNA@example.com") == (0, f"ANNA@example.com {already}\n")
+    done = CliRunner().invoke(cli, ["grant", "anna@example.com", "OPERATOR", "--json"], env=environment)
+    assert json.loads(done.stdout) == {"email": "anna@example.com", "role": "OPERATOR", "changed": True}
     assert grant("nobody@example.com") == (os.EX_NOUSER, "Nobody has signed up as nobody@example.com.\n")
     status, said = grant("anna@example.com", DATABASE_URL="postgresql://a:secret@127.0.0.1:1/x")
     assert (status, said.startswith("The database is away: "), "secret" in said) == (os.EX_UNAVAILABLE, True, False)

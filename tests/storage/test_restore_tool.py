@@ -23,6 +23,7 @@ from tests.storage.test_tool import run
 from tests.support.log import open_log
 from tests.support.stack import Server, fresh_database
 from tests.trace.test_trace import TRACE
+from topics.catalogue import BOOKING_EVENTS
 from topics.settings import KafkaSettings
 from workers.payments.settings import PaymentSettings
 from workers.restoring import restore
@@ -52,12 +53,17 @@ async def test_an_operator_is_told_what_would_be_done_does_it_once_and_is_refuse
     there = environment | {"DATABASE_URL": new_database.conninfo()}
 
     asked = await run(there, "restore", "--from-log")
+    planned = await run(there, "restore", "--from-log", "--json")
     done = await run(there, "restore", "--from-log", "--yes", "--by", "Ana", "--json")
     again = await run(there, "restore", "--from-log", "--yes")
 
     assert (asked.status, done.status, again.status) == (1, 0, 1), asked.err + done.err + again.err
     assert "out of 2 records of" in asked.err
     assert "Nothing was done: add --yes" in asked.err
+    assert "which dead letters were replayed or discarded, which roles are paused, and who did what" in asked.err
+    topic = kafka_settings.topic(BOOKING_EVENTS)
+    assert (planned.status, json.loads(planned.out)) == (1, {"done": False, "topic": topic, "records": 2})
+    assert "dead letters" not in planned.err
     told = json.loads(done.out)
     assert (told["events"], told["bookings"], told["nights"], told["undecided"]) == (2, 1, 6, 0)
     assert "The database is not empty" in again.err

@@ -11,11 +11,13 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from typer.testing import CliRunner
 
 from storage.__main__ import app
 from storage.cursors import incarnation
+from storage.migrate import migrations
 from storage.settings import DatabaseSettings
 from tests.storage.hotel import FIRST, SmallHotel, change_ledger, publish, record, small_hotel, write_ledger
 from tests.support.stack import Server, url_of
@@ -74,6 +76,7 @@ async def test_migrating_waits_for_the_database_and_can_be_repeated(postgres: Se
         try:
             first = await end(migrating)
             again = await run(environment, "migrate")
+            machine = await run(environment, "migrate", "--json")
             with psycopg.connect(environment["DATABASE_URL"]) as connection:
                 tables = connection.execute("select count(*) from booking").fetchone()
         finally:
@@ -81,6 +84,10 @@ async def test_migrating_waits_for_the_database_and_can_be_repeated(postgres: Se
 
     assert (first.status, again.status) == (0, 0), first.err + again.err
     assert tables == (0,)
+    newest = ScriptDirectory.from_config(migrations()).get_current_head()
+    assert first.err.endswith(f"The schema was brought from nothing to v{newest}, the newest.\n")
+    assert again.err == f"The schema was the newest already, v{newest}.\n"
+    assert json.loads(machine.out) == {"was": newest, "now": newest}
 
 
 async def test_migrating_without_a_database_says_so(postgres: Server) -> None:
@@ -163,6 +170,36 @@ async def test_an_audit_is_made_again_and_again_until_the_operator_has_seen_enou
     assert (ended.status, "Traceback" in ended.err) == (1, False), ended.err
 
 
+async def test_who_has_seen_enough_of_audits_that_hold_ends_them_as_everything_else_that_is_watched(
+    environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    await open_hotel(kafka_settings, database)
+    watching = await start(environment, "audit", "--watch", "--every", "0.1")
+    assert watching.stderr is not None
+    assert b"holds" in await watching.stderr.readline()
+    watching.send_signal(signal.SIGINT)
+    ended = await end(watching)
+
+    assert (ended.status, "Traceback" in ended.err) == (130, False), ended.err
+
+
+# rebuild
+
+
+async def test_what_a_rebuild_would_do_is_told_to_people_and_to_programs(environment: dict[str, str]) -> None:
+    plain = await run(environment, "rebuild", "all")
+    machine = await run(environment, "rebuild", "all", "--json")
+
+    assert (plain.status, plain.out, machine.status) == (1, "", 1)
+    assert (
+        "booking_timeline would be made anew from the whole log, and replace the table booking_timeline." in plain.err
+    )
+    plans = [json.loads(line) for line in machine.out.splitlines()]
+    assert plans[0] == {"done": False, "projection": "booking_timeline", "tables": ["booking_timeline"]}
+    assert [plan["projection"] for plan in plans] == ["booking_timeline", "room_nights", "daily_report"]
+    assert "Nothing was done: add --yes" in machine.err
+
+
 # new-incarnation
 
 
@@ -182,7 +219,7 @@ async def test_a_new_incarnation_is_begun_only_when_the_operator_means_it(
     done = await run(environment, "new-incarnation", "booking.commands", "--yes")
     after = await begin_life(database, topic)
 
-    assert asked.status == 2
+    assert asked.status == 1
     assert f"A new incarnation of {topic} makes every consumer of it leave its cursors" in asked.err
     assert "Nothing was done: add --yes to do it." in asked.err
     assert unchanged == before
@@ -205,6 +242,13 @@ async def test_a_topic_that_nobody_has_read_has_no_incarnation_to_leave(
 
 
 # help
+
+
+@pytest.mark.parametrize("command", ["rebuild", "new-incarnation"])
+def test_help_says_what_comes_of_leaving_yes_out(command: str) -> None:
+    ended = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+
+    assert "Without it: what would be done, and exit status 1." in " ".join(ended.stdout.split())
 
 
 @pytest.mark.parametrize(

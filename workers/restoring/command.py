@@ -24,6 +24,8 @@ This would make bookings, inventory, read models, what is owed to Stripe and eve
   names, so that nobody who signs up gets the bookings of an account that the backup does not know.
 - Commands without an event are decided by the reservations workers once they are started: nobody has heard of them.
 - Answers to repeated requests (Idempotency-Key) are not on the log: they come from the backup, as old as it is.
+- Nor is what operators did: which dead letters were replayed or discarded, which roles are paused, and who did what.
+  Without the backup every dead letter counts as open again.
 - Stop every worker before, here and at the old database; start them after, and then run: python -m storage audit."""
 
 
@@ -40,7 +42,7 @@ def restore_command(
     models and what is owed to Stripe are made again, and the workers go on behind the last command that was decided.
     Refuses a database that is not empty, workers that are connected, and a log that lacks events.
 
-    Exit status: 0 restored; 1 refused; 2 broker or database do not answer.
+    Exit status: 0 restored; 1 refused, or only said what would be done; 2 broker or database do not answer.
     """
     if not from_log:
         raise typer.BadParameter("say --from-log: the ledger is made out of booking.events")
@@ -49,7 +51,7 @@ def restore_command(
         database, payments = DatabaseSettings(), PaymentSettings()
     try:
         if not yes:
-            _only_say(kafka, database)
+            _only_say(kafka, database, as_json=as_json)
         restored = console.run(_with_a_bar(kafka, database, payments, operators.who(by)), kafka)
     except (NotRestored, Stopped, IllegalMove) as error:
         console.fail(str(error))
@@ -59,10 +61,13 @@ def restore_command(
         _tell(restored)
 
 
-def _only_say(kafka: KafkaSettings, database: DatabaseSettings) -> NoReturn:
+def _only_say(kafka: KafkaSettings, database: DatabaseSettings, *, as_json: bool) -> NoReturn:
     records = console.run(plan(kafka, database), kafka)
     topic = f"{kafka.topic_prefix}booking.events"
-    console.err.print(_PLAN.format(records=records, topic=topic), markup=False)
+    if as_json:
+        console.print_json([{"done": False, "topic": topic, "records": records}])
+    else:
+        console.err.print(_PLAN.format(records=records, topic=topic), markup=False)
     console.fail("Nothing was done: add --yes to do it.")
 
 
