@@ -8,7 +8,7 @@ import typer
 
 from storage.explaining import Life, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
-from topics.console import COULD_NOT, Json, err, fail, kafka_settings, out, print_json, run
+from topics.console import COULD_NOT, Json, err, fail, kafka_settings, out, print_json, refuse, run
 from topics.settings import KafkaSettings, refused_in_words
 from workers.life_page import print_life
 
@@ -41,7 +41,7 @@ def explain_command(
     try:
         life = run(_within_patience(kafka, database, booking_id), kafka)
     except NoSuchBooking as error:
-        fail(str(error))
+        refuse(str(error), as_json=as_json)
     if as_json:
         print_json([life.as_json()])
     else:

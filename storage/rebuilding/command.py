@@ -90,7 +90,7 @@ def _rebuilt(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_j
         try:
             done = console.run(_until_terminated(work), kafka)
         except (Busy, InUse, NeverKept, NotWhole) as error:
-            console.fail(f"{name} was not rebuilt: {error}.")
+            console.refuse(f"{name} was not rebuilt: {error}.", as_json=as_json)
         except (asyncio.CancelledError, KeyboardInterrupt):
             console.fail(f"{name} was not rebuilt: it was interrupted, and nothing of it is left.", console.COULD_NOT)
     if as_json:
@@ -135,7 +135,7 @@ def _pairs(key: dict[str, Any]) -> str:
 
 def _sentence(done: Rebuilt) -> str:
     rate = done.events / max(done.seconds, 0.001)
-    made = f"{done.projection}: {done.events:,} events in {done.seconds:.1f} s ({rate:,.0f} a second)"
-    differs = "1 row differs" if done.different == 1 else f"{done.different:,} rows differ"
+    made = f"{done.projection}: {console.counted(done.events, 'event')} in {done.seconds:.1f} s ({rate:,.0f} a second)"
+    differs = {0: "no row differs", 1: "1 row differs"}.get(done.different, f"{done.different:,} rows differ")
     end = f"in place; the workers stood still for {done.held_seconds:.2f} s" if done.swapped else "thrown away again"
     return f"{made}, {differs}; {end}."

@@ -55,7 +55,7 @@ async def test_an_operator_is_told_what_would_be_done_does_it_once_and_is_refuse
     asked = await run(there, "restore", "--from-log")
     planned = await run(there, "restore", "--from-log", "--json")
     done = await run(there, "restore", "--from-log", "--yes", "--by", "Ana", "--json")
-    again = await run(there, "restore", "--from-log", "--yes")
+    again = await run(there, "restore", "--from-log", "--yes", "--json")
 
     assert (asked.status, done.status, again.status) == (1, 0, 1), asked.err + done.err + again.err
     assert "out of 2 records of" in asked.err
@@ -66,7 +66,7 @@ async def test_an_operator_is_told_what_would_be_done_does_it_once_and_is_refuse
     assert "dead letters" not in planned.err
     told = json.loads(done.out)
     assert (told["events"], told["bookings"], told["nights"], told["undecided"]) == (2, 1, 6, 0)
-    assert "The database is not empty" in again.err
+    assert json.loads(again.out)["detail"].startswith("The database is not empty")
     with psycopg.connect(new_database.conninfo()) as connection:
         assert connection.execute("select who, action from operator_action").fetchall() == [("Ana", "restore")]
 

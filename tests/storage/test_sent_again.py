@@ -104,6 +104,14 @@ def test_a_command_that_came_too_late_ends_the_hold_and_is_refused_in_one_decisi
     assert story.again() == ["add_guests", "command_refused"]
 
 
+def test_a_request_that_is_repeated_after_the_hold_ends_it_itself_and_that_is_no_part_of_the_first_decision() -> None:
+    story = Story().command("add_guests", "a", "guests_added", second=0)
+    story.command("add_guests", "a", "expired", "command_refused", second=900)
+
+    assert story.again() == ["add_guests", "expired", "command_refused"]
+    assert any("sent again once, which led to booking.expired.v1; last" in line for line in page(story.life()))
+
+
 def test_a_hold_that_is_ended_again_was_ended_once() -> None:
     story = Story().command("expire_hold", "a", "expired", second=0)
     story.command("expire_hold", "a", "command_repeated", second=0)

@@ -62,7 +62,7 @@ def reconcile_command(
         except StripeSays as error:
             console.fail(str(error), console.COULD_NOT)
         except NoSuchBooking as error:
-            console.fail(str(error))
+            console.refuse(str(error), as_json=as_json)
     if as_json:
         console.print_json(_json(told))
     else:
@@ -99,9 +99,11 @@ def _tell(told: Reconciled, *, is_mending: bool) -> None:
         done = "[green]mended[/]" if number in told.mended else "[red]differs[/]"
         console.out.print(f"{done}  {each.booking_id}  {escape(each.says)}; {escape(each.mend)}")
     broken = sum(1 for each in told.left if each.breaks_the_sum)
+    counted = console.counted
+    left = f"{counted(len(told.left), 'difference')} {'is' if len(told.left) == 1 else 'are'} left"
     console.err.print(
-        f"{told.bookings} bookings, {told.sessions} sessions and {told.refunds} refunds at Stripe:"
-        f" {len(told.left)} differences are left, of which {broken} are money in the wrong place."
+        f"{counted(told.bookings, 'booking')}, {counted(told.sessions, 'session')} and"
+        f" {counted(told.refunds, 'refund')} at Stripe: {left}, money in the wrong place: {broken}."
     )
     if not is_mending and any(each.row is not None for each in told.left):
         console.err.print("Add --yes to bring our rows up to what Stripe knows.")

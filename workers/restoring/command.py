@@ -54,7 +54,7 @@ def restore_command(
             _only_say(kafka, database, as_json=as_json)
         restored = console.run(_with_a_bar(kafka, database, payments, operators.who(by)), kafka)
     except (NotRestored, Stopped, IllegalMove) as error:
-        console.fail(str(error))
+        console.refuse(str(error), as_json=as_json)
     if as_json:
         console.print_json([asdict(restored)])
     else:
@@ -92,11 +92,13 @@ async def _with_a_bar(
 def _tell(restored: Restored) -> None:
     for note in restored.notes:
         console.err.print(f"[yellow]{escape(note)}[/]")
+    counted = console.counted
     console.out.print(
-        f"Restored from {restored.events:,} events: {restored.bookings:,} bookings, {restored.nights:,} nights,"
-        f" {restored.sessions:,} sessions and {restored.refunds:,} refunds."
+        f"Restored from {counted(restored.events, 'event')}: {counted(restored.bookings, 'booking')},"
+        f" {counted(restored.nights, 'night')}, {counted(restored.sessions, 'session')}"
+        f" and {counted(restored.refunds, 'refund')}."
     )
     console.out.print(
-        f"{restored.undecided:,} commands wait for the reservations workers, {restored.unpublished:,} events of theirs"
-        " to be published. Start the workers, then run: python -m storage audit"
+        f"To be decided by the reservations workers: {counted(restored.undecided, 'command')}; to be published by them:"
+        f" {counted(restored.unpublished, 'event')}. Start the workers, then run: python -m storage audit"
     )
