@@ -5,7 +5,7 @@ from datetime import datetime
 from textwrap import fill
 from typing import Final
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from storage.currencies import decimal
 from storage.explaining import ANSWERS, Awaited, Kind, Life, Step, StripeObject
@@ -48,7 +48,7 @@ def print_life(life: Life, out: Console, err: Console, *, everything: bool = Fal
     if life.stripe:
         page.table(_AT_STRIPE, list(map(_at_stripe, life.stripe)))
     out.print("[bold]Awaited now[/]")
-    for each in map(_awaited, life.awaited or ()):
+    for each in map(_awaited, life.awaited):
         page.say(each, indent="  ")
     if not life.awaited:
         page.say("nothing: final", indent="  ")
@@ -60,13 +60,14 @@ class _Page:
     """A page as wide as its terminal, on which no word is broken."""
 
     def __init__(self, out: Console) -> None:
+        if not out.is_terminal:
+            out.width = _ENDLESS
         self._out = out
-        self._width = out.width if out.is_terminal else _ENDLESS
 
     def say(self, text: str, *, indent: str = "") -> None:
         lines = fill(
             text,
-            self._width,
+            self._out.width,
             initial_indent=indent,
             subsequent_indent=indent + "  ",
             break_long_words=False,
@@ -75,8 +76,7 @@ class _Page:
         self._out.print(lines, markup=False, soft_wrap=True)
 
     def table(self, fields: Sequence[Field], rows: Sequence[Row]) -> None:
-        shown: RenderableType = fitted(fields, rows, self._width)
-        self._out.print(shown, width=self._width)
+        self._out.print(fitted(fields, rows, self._out.width))
 
 
 def _stay(life: Life) -> str:

@@ -76,9 +76,11 @@ class Story:
         )
 
 
-def page(life: Life, *, width: int = 200, everything: bool = False) -> list[str]:
-    """Return the lines that a terminal of this width shows."""
-    out = Console(file=StringIO(), width=width, force_terminal=True, color_system=None, highlight=False)
+def page(life: Life, *, width: int = 200, everything: bool = False, is_terminal: bool = True) -> list[str]:
+    """Return the lines that a terminal of this width shows, or that go into a pipe."""
+    out = Console(
+        file=StringIO(), width=width, force_terminal=is_terminal, color_system=None, highlight=False, soft_wrap=True
+    )
     print_life(life, out, out, everything=everything)
     assert isinstance(out.file, StringIO)
     return out.file.getvalue().splitlines()
@@ -185,6 +187,18 @@ def test_on_a_narrow_terminal_no_type_id_or_place_is_broken() -> None:
     [row] = [number for number, line in enumerate(lines) if "booking.request_payment.v1" in line]
     assert lines[row + 1].startswith("    place booking.commands[11]@1234000; details terms=prepaid")
     assert all("log time" not in line or "details" in line for line in page(life, width=240))
+
+
+def test_in_a_pipe_a_step_is_a_line_however_long() -> None:
+    story = Story().command("reserve", "a", "reserved", second=0)
+    story.steps = [
+        replace(step, details=" ".join(f"night_{number}=free" for number in range(60))) for step in story.steps
+    ]
+
+    [line] = [line for line in page(story.life(), is_terminal=False) if "booking.reserved.v1" in line]
+
+    assert "booking.events[11]@4321001" in line
+    assert "night_59=free" in line
 
 
 def test_money_is_in_the_currencys_units_and_one_of_a_thing_is_one() -> None:
