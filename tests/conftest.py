@@ -6,6 +6,8 @@ from uuid import uuid4
 import psutil
 import pytest
 from pydantic import SecretStr
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
@@ -15,7 +17,21 @@ from topics.settings import KafkaSettings
 
 pytest_plugins = ("pytester",)
 
+#: Folders whose tests share one whole system: all of a folder go to one process, as those of a file do elsewhere.
+ONE_SYSTEM = ("tests/path", "tests/api")
 _our_servers: set[int] = set()
+
+
+class _Scheduling(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        folder, _, _ = file.rpartition("/")
+        return folder if folder in ONE_SYSTEM else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
+    """Say which tests run in one process, where there are several."""
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

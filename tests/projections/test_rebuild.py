@@ -204,6 +204,7 @@ def lowest_by_hand(nights: Nights) -> dict[tuple[int, date], int]:
     return lowest
 
 
+@pytest.mark.system
 @given(events=logs(), sizes=_SOME_SIZES, again=_SOME_SIZES)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_a_rebuild_gives_the_same_rows_however_the_log_comes_in_batches(

@@ -64,6 +64,7 @@ TOLD_ON_THE_LOG = {
 }
 
 
+@pytest.mark.system
 @pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or "")
 async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of_the_readme(tmp_path: Path) -> None:
     port = free_port()

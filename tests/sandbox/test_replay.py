@@ -64,6 +64,7 @@ def first_rows(count: int, folder: Path) -> Path:
     return file
 
 
+@pytest.mark.system
 async def test_a_few_thousand_guests_get_what_selling_by_hand_gives(tmp_path: Path) -> None:
     file = first_rows(3000, tmp_path)
     expected = sell_by_hand(read_trace(file, rooms=8), 8)
