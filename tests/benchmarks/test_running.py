@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 
-def test_the_hot_room_is_measured_with_all_that_it_costs_and_so_is_telemetry() -> None:
+def test_the_hot_room_is_measured_with_all_that_it_costs() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "hot", "telemetry", "--quick"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "benchmarks", "hot", "--quick"], capture_output=True, text=True, check=False
     )
 
     assert run.returncode == 0, run.stderr
@@ -20,5 +20,4 @@ def test_the_hot_room_is_measured_with_all_that_it_costs_and_so_is_telemetry() -
     }
     assert told["hot"]["ours_per_s"] > 0 < told["hot"]["row_locks_per_s"]
     parts = ("worker", "ingress", "kafka", "postgres", "wrk", "worker.faust")
-    assert told["telemetry.more_cpu"]["unit"] == "%"
     assert all(told[f"hot.cpu.{part}"]["value"] > 0 for part in parts)
