@@ -10,7 +10,7 @@ import pytest
 from storage.audit import audit
 from tests.deploy.conftest import deployed
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 _GUESTS = 6
 #: A booking waits for its room's worker to come back, and then for its turn. (3 s in all where nothing else runs.)

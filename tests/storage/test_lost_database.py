@@ -35,7 +35,7 @@ NO_KAFKA = available()
 pytestmark = [
     pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or ""),
     pytest.mark.system,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
 ]
 
 #: What the log does not tell and a backup brings; `storage restore` makes all the rest.
