@@ -13,7 +13,7 @@ from tests.deploy.conftest import deployed
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 _GUESTS = 6
-#: A booking waits for its room's worker to come back, and then for its turn. (3 s in all where nothing else runs.)
+#: A booking waits for its room's worker to come back, and then for its turn.
 _ITS_TURN_SECONDS = 1.0
 
 
