@@ -12,11 +12,12 @@ from ingress.answers import Answer, answer
 from ingress.bodies import refused_field
 from ingress.database import Database
 from ingress.models import Body, Day, MoneyIn, MoneyOut, NoBody, PlainDecimal, Query, Shown
-from ingress.money import decimal, price_minor
+from ingress.money import price_minor
 from ingress.nights import Nights, NightsRefused, nights_refused
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.problems import Problem
 from storage import hotels
+from storage.currencies import decimal
 from storage.hotels import NightRow, RoomRow
 from topics.commands import ChangeInventory
 from topics.values import MOST_ROOMS, MOST_SURGE_MILLI

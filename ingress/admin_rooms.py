@@ -25,13 +25,14 @@ from ingress.models import (
     Shown,
     left_out,
 )
-from ingress.money import decimal, price_minor
+from ingress.money import price_minor
 from ingress.nights import TRIES, Nights, NightsRefused, put_back_on_sale
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.paging import NEXT_PAGE, Paged, first_page, link_to_next
 from ingress.problems import Problem
 from ingress.versions import ETAG_HEADER, IF_MATCH, changed_meanwhile, etag, expected_version
 from storage import hotels
+from storage.currencies import decimal
 from storage.hotels import RoomRow
 from topics.values import MOST_ROOMS
 

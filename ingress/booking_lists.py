@@ -14,11 +14,11 @@ from ingress.bodies import refused_field
 from ingress.bookings import BookingState, told_state
 from ingress.database import Database
 from ingress.models import Day, Id, MoneyOut, NoBody, Several, Shown
-from ingress.money import decimal
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.paging import NEXT_PAGE, Cursors, Paged, first_page, link_to_next
 from ingress.problems import Problem
 from storage import reports
+from storage.currencies import decimal
 from storage.reports import ByArrival, ByCreation, ListedBooking
 from topics.values import BookingStatus
 

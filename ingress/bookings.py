@@ -20,12 +20,12 @@ from ingress.commands import IDEMPOTENCY_KEY, PREFER, IdempotencyKeys, Ids, new_
 from ingress.database import Database
 from ingress.hotels import Rooms
 from ingress.models import Gender, Id, MoneyOut, NoBody, NoQuery, Problems, RefusedBooking, Shown
-from ingress.money import decimal
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.owners import Owners
 from ingress.problems import Problem
 from ingress.tokens import Caller
 from storage import guests, reads
+from storage.currencies import decimal
 from storage.reads import BookingRow
 from topics.commands import AddGuests, BookingCommand, CancelBooking, RequestPayment, ReserveStay
 from topics.envelope import format_id

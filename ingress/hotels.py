@@ -14,10 +14,10 @@ from ingress.answers import Answer, answer
 from ingress.bodies import refused_field
 from ingress.database import Database
 from ingress.models import Day, MoneyOut, NoBody, Query, Shown
-from ingress.money import decimal
 from ingress.operations import Access, Asked, Example, operation
 from ingress.problems import Problem
 from storage import reads
+from storage.currencies import decimal
 from storage.reads import HotelOffer, NightOffer, RoomFacts, RoomOffer
 
 PRICES_AHEAD: Final = timedelta(days=90)

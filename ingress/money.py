@@ -10,8 +10,6 @@ from ingress.models import Currency
 from storage.currencies import CURRENCIES, decimal, digits_of
 from topics.values import MOST_PRICE_MINOR
 
-__all__ = ["CURRENCIES", "KnownCurrency", "decimal", "digits_of", "price_minor"]
-
 
 def _known(code: str) -> str:
     if code not in CURRENCIES:

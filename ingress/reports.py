@@ -16,10 +16,10 @@ from ingress.answers import Answer, answer
 from ingress.bodies import refused_field
 from ingress.database import Database
 from ingress.models import Day, MoneyOut, NoBody, Query, Shown
-from ingress.money import decimal
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.problems import Problem
 from storage import reports
+from storage.currencies import decimal
 from storage.reports import ManagedHotel, SoldNight
 
 MOST_DAYS: Final = 366

@@ -155,7 +155,7 @@ class _Batch:
             if not waiter.done():
                 waiter.set_result(first_offset)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Tell everybody who waits that nobody knows whether it stands anywhere."""
         for waiter in self._waiters:
             if not waiter.done():
@@ -220,7 +220,7 @@ class _Lane:
         self.under_way.add_done_callback(self._settled)
         return self.under_way
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Let nobody wait any longer, and send nothing that waits: sent again it would stand behind what came later."""
         for batch in self._open if self._sent is None else (self._sent, *self._open):
             batch.fail(error)
@@ -234,7 +234,7 @@ class _Lane:
         elif (error := under_way.exception()) is None:
             self._sent.done(under_way.result().offset)
         else:
-            self.fail(error if isinstance(error, Exception) else ProducerClosed())
+            self.fail(error)
         self._sent = None
         self._busy = bool(self._open)
         if self._busy:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Row, TextClause, text
 
 from ingress.database import Database
-from ingress.money import CURRENCIES
 from ingress.search.words import EARTH_RADIUS_M, Found, Hit, HotelSearch, InOrder
+from storage.currencies import CURRENCIES
 from storage.search_reads import HotelFacts
 
 #: The one index that the schema does not have for it.

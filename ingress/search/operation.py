@@ -11,10 +11,10 @@ from ingress.acceptance import HORIZON, accept_stay
 from ingress.answers import Answer, answer
 from ingress.bodies import refused_field
 from ingress.models import NoBody
-from ingress.money import decimal
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.paging import NEXT_PAGE, Cursors, link_to_next
 from ingress.search.words import Found, Hit, HotelHit, HotelSearch, InOrder, earliest_today, latest_today
+from storage.currencies import decimal
 
 #: Whoever asks the same within a second may be answered from somewhere between us and them.
 _KEPT: Final = "public, max-age=1"

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingress.money import digits_of
 from ingress.search.nights import Nights
 from ingress.search.words import written_alike
+from storage.currencies import digits_of
 from storage.search_reads import HotelFacts, RoomTypeFacts
 
 _EVERYWHERE: Final = ""

@@ -10,8 +10,8 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from ingress.answers import Answer
-from ingress.money import CURRENCIES
 from ingress.nights import Nights
+from storage.currencies import CURRENCIES
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, House
 from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding

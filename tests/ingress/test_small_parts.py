@@ -16,8 +16,8 @@ from ingress.answers import answer
 from ingress.booking_ids import BookingIds
 from ingress.commands import seconds_to_wait
 from ingress.models import Day
-from ingress.money import decimal
 from ingress.problems import answer_problems
+from storage.currencies import decimal
 
 users = st.integers(1, 2**63 - 1)
 
