@@ -62,11 +62,11 @@ async def test_every_unpaid_hold_that_is_over_is_ended_and_nothing_else(
         await hold(ledger, number, number, status=status)
     for number, status in enumerate(["CONFIRMED", "CANCELLED", "EXPIRED"], start=11):
         await hold(ledger, number, number, status=status)
-    await hold(ledger, 21, 21, deadline="now() + interval '1 minute'")
+    await hold(ledger, 21, 21, deadline="now() + interval '1 hour'")
     await hold(ledger, 22, 22, deadline="null")
 
     async with timer(log, database):
-        await wait_until(lambda: asked(log))
+        await wait_until(lambda: _asked_for(log, 3))
 
     commands = await asked(log)
     assert bookings(commands) == {1: 1, 2: 1, 3: 1}
@@ -79,7 +79,7 @@ async def test_a_hold_is_ended_soon_after_its_time_is_over(
     await hold(ledger, 1, 1, deadline="now() + interval '1 second'")
 
     async with timer(log, database):
-        await wait_until(lambda: asked(log), 5)
+        await wait_until(lambda: asked(log))
 
     found = await ledger.execute("select now() - hold_expires_at > interval '0' from booking")
     assert await found.fetchone() == (True,)
@@ -118,8 +118,10 @@ async def test_the_timer_that_stands_by_takes_over(
 
 async def test_a_leader_that_is_frozen_loses_the_lead(database: DatabaseSettings) -> None:
     async with await connect(database, "frozen") as frozen, await connect(database, "awake") as awake:
-        assert await take_lead(frozen, silent_seconds=0.5)
+        assert await take_lead(frozen, silent_seconds=30)
         assert not await take_lead(awake, silent_seconds=30)
+        # From its last word on it has this long.
+        assert await take_lead(frozen, silent_seconds=0.5)
 
         await wait_until(lambda: take_lead(awake, silent_seconds=30))
 
@@ -149,9 +151,9 @@ async def test_ten_thousand_holds_that_ended_during_an_outage_are_ended_in_bound
     await hold(ledger, 1, 10_000, deadline="now() - n * interval '0.3 second'")
 
     async with owner_of_all_rooms(log, ledger) as counts, timer(log, database):
-        await wait_until(lambda: len(counts) == 10_000, 30)
+        await wait_until(lambda: len(counts) == 10_000)
 
-    assert max(counts.values()) <= 2
+    assert set(counts.values()) == {1}
 
 
 @asynccontextmanager
@@ -232,10 +234,10 @@ async def test_a_paused_timer_ends_nothing_keeps_the_lead_and_goes_on_when_it_ma
     await hold(ledger, 1, 5)
 
     async with timer(log, database):
-        await wait_until(lambda: "expiry is paused since" in caplog.text, 5)
+        await wait_until(lambda: "expiry is paused since" in caplog.text)
         assert "by anna: the clocks change" in caplog.text
         assert await asked(log) == []
         await pauses.end(ledger, expiry.ROLE, who="anna")
-        await wait_until(lambda: asked(log))
+        await wait_until(lambda: _asked_for(log, 5))
 
     assert set(bookings(await asked(log))) == {1, 2, 3, 4, 5}

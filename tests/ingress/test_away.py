@@ -39,7 +39,7 @@ async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, dat
         await kafka.start()
         try:
             await admin.create(settings)
-            await wait_until(house.is_ready, 20, "not ready although the broker is there")
+            await wait_until(house.is_ready, 60, "not ready although the broker is there")
             promised = [await _booked(house)]
 
             # When the broker is killed under ten requests
@@ -56,7 +56,7 @@ async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, dat
 
             # Then it takes bookings again by itself, and the log has each that was promised and no later ghost
             await kafka.start()
-            promised.append(await wait_until(lambda: _booked(house), 30, "no booking is taken again"))
+            promised.append(await wait_until(lambda: _booked(house), 60, "no booking is taken again"))
             told = await _all_commands(settings)
             assert set(promised) <= set(told)
             assert len(told) <= 1 + 10 + 1

@@ -66,7 +66,7 @@ async def test_told_to_stop_it_answers_who_still_waits_and_ends_cleanly(
                 async with session.get("/health/ready") as response:
                     return response.status == 200
 
-            await wait_until(ready, 20)
+            await wait_until(ready)
             waiting = asyncio.create_task(session.post("/v1/bookings/init", json=STAY, headers=headers))
             await owner.next_command()
             process.send_signal(signal.SIGTERM)

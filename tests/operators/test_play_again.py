@@ -230,7 +230,7 @@ async def test_poison_is_shown_and_replayed_and_comes_back(house: House) -> None
     async def letters() -> list[Any]:
         return (await command(house, "topics", "dead-letters", "list", "--json")).json
 
-    found = await wait_until(letters, 10)
+    found = await wait_until(letters)
     assert {letter["topic"] for letter in found} == {"booking.commands", "stripe.webhooks"}
     for letter in found:
         assert letter["reason"]

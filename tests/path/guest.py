@@ -55,7 +55,7 @@ class Guest:
         """Send one request; `wait` asks for the decision, `key` is its Idempotency-Key."""
         headers = {"Authorization": f"Bearer {self._token}"}
         if wait:
-            headers["Prefer"] = "wait=20"
+            headers["Prefer"] = "wait=30"
         if key is not None:
             headers["Idempotency-Key"] = key
         async with self.session.request(method, self.url + path, headers=headers, json=json) as response:
@@ -90,7 +90,7 @@ class Guest:
         """Return the booking's status."""
         return str((await self.ask("GET", f"/v1/bookings/{booking_id}/status")).body["booking_status"])
 
-    async def becomes(self, booking_id: str, status: str, seconds: float = 20) -> None:
+    async def becomes(self, booking_id: str, status: str, seconds: float = 60) -> None:
         """Wait until the booking has this status."""
 
         async def there() -> bool:
@@ -161,7 +161,7 @@ class House:
         async with await self.ledger() as ledger:
             return await (await ledger.execute(query, parameters)).fetchall()
 
-    async def eventually(self, query: str, *parameters: object, seconds: float = 30) -> None:
+    async def eventually(self, query: str, *parameters: object, seconds: float = 60) -> None:
         """Wait until the query's one value `so` is true."""
 
         async def so() -> bool:

@@ -146,7 +146,7 @@ class Stay:
             is_payable = bool(told.get("session_url")) == bool(self.page)
             return is_payable and [each["type"] for each in told["timeline"]][-1:] == [f"booking.{self.last}.v1"]
 
-        await wait_until(there, 30, lambda: f"{self.last} is told of {told}")
+        await wait_until(there, 60, lambda: f"{self.last} is told of {told}")
         return told
 
 
@@ -285,7 +285,7 @@ async def lose_everything(hotel: Hotel, leaving: Stay) -> Accepted:
     by_then = len(accepted.bookings)
     cancelling = await leaving.guest.ask("POST", f"/v1/bookings/{leaving.id}/cancel", wait=False)
     assert cancelling.status == 202, cancelling
-    await wait_until(lambda: len(accepted.bookings) >= by_then + 30, 30, "bookings are accepted that nobody decides")
+    await wait_until(lambda: len(accepted.bookings) >= by_then + 30, 60, "bookings are accepted that nobody decides")
     await hotel.system.supervisor.kill(*hotel.programs, "postgres")
     await asyncio.gather(*storm)
     shutil.rmtree(hotel.system.folder / "postgres")
@@ -356,7 +356,7 @@ async def assert_what_was_accepted_is_decided(hotel: Hotel, accepted: Accepted, 
         statuses = await asyncio.gather(*(guest.status(id) for guest, id in accepted.bookings))
         return "PENDING" not in statuses
 
-    await wait_until(decided, 30, "everything that was accepted is decided")
+    await wait_until(decided, 60, "everything that was accepted is decided")
     assert set(statuses) == {"RESERVED", "REJECTED"}
     # A booking may be there whose answer was lost with the ingress, at most one for each stream.
     assert BUSY_TOTAL - STREAMS <= statuses.count("RESERVED") <= BUSY_TOTAL
@@ -369,7 +369,7 @@ async def assert_the_guests_go_on(hotel: Hotel, stays: Mapping[str, Stay], befor
     house, ana = hotel.house, hotel.ana
     assert await ana.pay(stays["waiting"].page) == 303
     for name in ("waiting", "absent"):
-        await ana.becomes(stays[name].id, "CONFIRMED", seconds=40)
+        await ana.becomes(stays[name].id, "CONFIRMED")
         assert (before[name]["amount"], await house.money(stays[name].id)) == ("240.00", (24_000, 0)), name
     await ana.becomes(stays["leaving"].id, "CANCELLED")
     refunded = "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = 'booking.refunded.v1'"

@@ -82,7 +82,7 @@ async def seen(collector: Collector, trace: str) -> list[Seen]:
         assert any(trace in span.links and span.name == "reservations batch" for span in collector.spans)
         return spans
 
-    return await wait_until(complete, 30, lambda: f"of {sorted((s.service, s.name) for s in collector.spans)}")
+    return await wait_until(complete, 60, lambda: f"of {sorted((s.service, s.name) for s in collector.spans)}")
 
 
 def assert_it_is_one_way(spans: list[Seen]) -> None:

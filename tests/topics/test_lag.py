@@ -200,7 +200,7 @@ async def test_who_reads_a_partition_and_who_is_paused(
             return found if any(lag.owner for lag in found) else []
 
         assert consumer.assignment() is not None
-        found = await wait_until(looked, 20)
+        found = await wait_until(looked)
 
     assert {(lag.role, lag.owner, lag.host) for lag in found} == {
         ("reservations", None, None),

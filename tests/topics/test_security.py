@@ -234,7 +234,7 @@ async def test_who_comes_without_a_name_says_so_and_waits(house: Secured) -> Non
         house.program(None, "workers", "reservations") as worker,
     ):
         for process in (ingress, worker):
-            await wait_until(partial(process.says_again, told), 20, told)
+            await wait_until(partial(process.says_again, told), 60, told)
         ready, alive = await health(house, port, "ready"), await health(house, port, "live")
         running = ingress.running and worker.running
 
@@ -255,7 +255,7 @@ async def test_a_worker_without_its_rights_says_so_and_waits(
 
     waiting = asyncio.create_task(wait_for_topics(kafka, [BOOKING_EVENTS], kafka.group("projections")))
     try:
-        await wait_until(lambda: len(re.findall(reason, caplog.text)) > 1, 10, lambda: caplog.text)
+        await wait_until(lambda: len(re.findall(reason, caplog.text)) > 1, 60, lambda: caplog.text)
         assert not waiting.done()
     finally:
         waiting.cancel()

@@ -210,7 +210,7 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
         return await applied() == sent and len(await log.events()) == sent
 
     async with workers(names, environment, tmp_path) as programs:
-        await wait_until(all_are_owned, 30)
+        await wait_until(all_are_owned)
         before = await owners()
         await ask_for(100)
 
@@ -226,15 +226,15 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
         stood = await applied()
         (tmp_path / "one.log").unlink()
         await programs["one"].start()
-        await wait_until(lambda: said("reservations is paused") == names, 10)
-        await wait_until(all_are_owned, 30)
+        await wait_until(lambda: said("reservations is paused") == names)
+        await wait_until(all_are_owned)
         assert await applied() == stood < sent
         assert await owners() == before
         assert sum(lag.lag for lag in await looked() if lag.paused) == sent - stood
 
         resumed = await asyncio.to_thread(tool, "resume", "reservations", "--yes")
         assert resumed.exit_code == 0
-        await wait_until(all_are_decided, 30)
+        await wait_until(all_are_decided)
 
     events = await log.events()
     assert len({envelope.causation for envelope, _ in events}) == len(events) == sent
