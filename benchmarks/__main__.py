@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 import uvloop
 
-from benchmarks import against_row_locks, latency, load, page, telemetry
+from benchmarks import against_row_locks, latency, load, operating, page, telemetry
 from benchmarks.extent import Extent
 from benchmarks.lines import Line, Without, as_json
 from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, say
@@ -20,10 +20,13 @@ BENCHMARKS: Final[Mapping[str, Callable[[Extent], AsyncIterator[Line]]]] = {
     "spread": against_row_locks.spread,
     "latency": latency.latency,
     "kill": latency.kill,
+    "restart": latency.restart,
     "memory": against_row_locks.memory,
     "telemetry": telemetry.telemetry,
+    "explain": operating.explain,
+    "trace": operating.trace,
 }
-_QUICK: Final = Extent(seconds=1.0, runs=1, kills=1)
+_QUICK: Final = Extent(seconds=1.0, runs=1, kills=1, records=20_000, commands=5_000)
 
 
 def main(

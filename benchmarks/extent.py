@@ -5,11 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extent:
-    """The length of one run in seconds, how many runs give a median, how many kills a worst case."""
+    """The length of one run in seconds, how many runs give a median, how many kills, or restarts, a worst case.
+
+    `records` stand around the booking that is explained; of the trace the first `commands` are replayed, None for all.
+    """
 
     seconds: float = 8.0
     runs: int = 3
     kills: int = 6
+    records: int = 1_000_000
+    commands: int | None = None
 
     @property
     def warm_up_seconds(self) -> float:

@@ -1,20 +1,21 @@
-"""`latency` and `kill`: how long a consumer waits for a command's event, on quiet days and when a worker dies."""
+"""`latency`, `kill`, `restart`: how long a consumer waits for a command's event, on quiet days and while workers go."""
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import cycle
 from typing import Final
 
 from benchmarks.extent import Extent
 from benchmarks.flow import flow
 from benchmarks.lines import Figure, Line, percentile
-from benchmarks.stage import WORKER, Rooms, Stage, say, stage
+from benchmarks.stage import Rooms, Stage, say, stage
 
 #: Commands a second, with the most that p50 and p99 should be, in ms.
 RATES: Final = {200: (12.0, 30.0), 1000: (25.0, None)}
 MOST_WAIT_SECONDS: Final = 3.0
-_COMMANDS_UNDER_KILLS_PER_S: Final = 100
+_COMMANDS_PER_S: Final = 100
 _CALM_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.02
 
@@ -38,28 +39,45 @@ async def latency(extent: Extent) -> AsyncIterator[Line]:
 
 async def kill(extent: Extent) -> AsyncIterator[Line]:
     """Yield the longest that any booking waited while a worker with a name was killed -9 and started again."""
+    yield await _longest_wait("kill", extent, _kill, workers=1)
+
+
+async def restart(extent: Extent) -> AsyncIterator[Line]:
+    """Yield the longest that any booking waited while two workers in turn were asked to end and started again."""
+    yield await _longest_wait("restart", extent, _restart, workers=2)
+
+
+async def _longest_wait(
+    name: str, extent: Extent, disturb: Callable[[Stage, str], Awaitable[None]], *, workers: int
+) -> Figure:
     rooms = Rooms.on_sale(count=200, nights=30)
-    async with stage(rooms, ingress=0) as ours, flow(ours.kafka, rooms) as commands:
-        sending = asyncio.create_task(commands.go_on(_COMMANDS_UNDER_KILLS_PER_S))
-        for number in range(1, extent.kills + 1):
+    async with stage(rooms, ingress=0, workers=workers) as ours, flow(ours.kafka, rooms) as commands:
+        sending = asyncio.create_task(commands.go_on(_COMMANDS_PER_S))
+        for number, worker in zip(range(1, extent.kills + 1), cycle(ours.system.worker_names), strict=False):
             await asyncio.sleep(_CALM_SECONDS)
-            await _kill(ours)
-            say(f"kill: {number} of {extent.kills}; longest wait until now {max(commands.waits):.2f} s")
+            await disturb(ours, worker)
+            say(f"{name}: {number} of {extent.kills}; longest wait until now {max(commands.waits):.2f} s")
         await asyncio.sleep(_CALM_SECONDS)
         sending.cancel()
         await asyncio.wait([sending])
         await commands.until_all_are_seen()
         longest = round(max(commands.waits), 2)
-    yield Figure(benchmark="kill.longest_wait", value=longest, unit="s", target=MOST_WAIT_SECONDS)
+    return Figure(benchmark=f"{name}.longest_wait", value=longest, unit="s", target=MOST_WAIT_SECONDS)
 
 
-async def _kill(ours: Stage) -> None:
+async def _kill(ours: Stage, worker: str) -> None:
     """Kill the worker from outside, as a lack of memory would; return when its replacement decides."""
-    pid = ours.system.pid(WORKER)
+    pid = ours.system.pid(worker)
     os.kill(pid, signal.SIGKILL)
-    worker = ours.system.supervisor[WORKER]
-    while not (worker.running and worker.pid != pid):
+    service = ours.system.supervisor[worker]
+    while not (service.running and service.pid != pid):
         await asyncio.sleep(_POLL_SECONDS)
     before = await ours.decided()
     while await ours.decided() == before:
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _restart(ours: Stage, worker: str) -> None:
+    """Restart the worker as for a new version."""
+    await ours.system.stop_part(worker)
+    await ours.system.start_part(worker)

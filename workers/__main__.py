@@ -25,7 +25,7 @@ Name = Annotated[
     str | None,
     typer.Option(
         help="A stable name, unique among the workers of the role: the broker then waits for this one to come back"
-        " instead of handing its partitions on."
+        " after a crash instead of handing its partitions on."
     ),
 ]
 cli = typer.Typer(

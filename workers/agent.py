@@ -54,7 +54,8 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
         # A hint for tools, no more: the ledger's cursor says how far we came, and a hand-over commits at once.
         broker_commit_interval=5.0,
         broker_session_timeout=10,
-        broker_heartbeat_interval=3,
+        # At a heartbeat a worker hears that another came or went; nobody decides for a partition before it has.
+        broker_heartbeat_interval=0.5,
         broker_rebalance_timeout=30,
         broker_max_poll_records=2000,
         consumer_auto_offset_reset="earliest",

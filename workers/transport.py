@@ -158,14 +158,29 @@ class RunConsumer(driver.Consumer):
 
 
 class PromptConsumerThread(driver.AIOKafkaConsumerThread):
-    """Asks the broker for records without Faust's hard-coded wait of 1.5 s."""
+    """Asks the broker for records without Faust's hard-coded wait of 1.5 s, and leaves the group when others go on."""
 
     logger = driver.logger
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - it has no setting
+        # Faust says "" for no name, which to the broker is a name, and that of every worker without one.
+        consumer._group_instance_id = self.app.conf.consumer_group_instance_id or None  # noqa: SLF001 - as above
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        """Stop reading; what others of the role can go on with is theirs at once, with no wait for us to come back."""
+        consumer = self._consumer
+        if consumer is not None and _others_go_on(consumer):
+            consumer._coordinator._group_instance_id = None  # noqa: SLF001 - only a member without a name leaves
+        await super().on_thread_stop()
+
+
+def _others_go_on(consumer: aiokafka.AIOKafkaConsumer) -> bool:
+    """Return whether we own something, and somebody else of the role the rest."""
+    owned = len(consumer.assignment())
+    return 0 < owned < sum(len(consumer.partitions_for_topic(topic) or ()) for topic in consumer.subscription())
 
 
 def _stop_if_failed(task: asyncio.Task[dict[Place, int]]) -> None:

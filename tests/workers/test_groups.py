@@ -1,0 +1,102 @@
+"""Workers of one role share its partitions: who ends hands on what it has, and who is alone is waited for."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from sandbox.processes import Program
+from storage.settings import DatabaseSettings
+from tests.support.log import Log, open_log
+from tests.support.waiting import wait_until
+from tests.workers.test_pausing import workers
+from tests.workers.test_runs import nights_on_sale
+from topics.lag import DatabaseAddress, lags
+from topics.settings import KafkaSettings
+
+pytestmark = pytest.mark.system
+
+Owners = Callable[[], Awaitable[dict[int, str]]]
+
+
+@pytest.fixture
+async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
+    async with open_log(kafka_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def owners(log: Log, database: DatabaseSettings) -> Owners:
+    """Who reads each partition of the commands, as the broker tells now."""
+    address = DatabaseAddress(_env_file=None, database_url=database.database_url)
+
+    async def asked() -> dict[int, str]:
+        found = await lags(log.settings, address)
+        return {lag.partition: lag.owner for lag in found if lag.role == "reservations" and lag.owner is not None}
+
+    return asked
+
+
+async def test_workers_that_nobody_named_share_the_partitions(
+    environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "workers", "reservations"]
+    both = [
+        Program(name, command, os.environ | environment, ready_line="worker ready", log=tmp_path / name)
+        for name in ("one", "other")
+    ]
+
+    async def all_are_shared() -> bool:
+        owned = await owners()
+        return len(owned) == log.settings.topic_partitions and len(set(owned.values())) == len(both)
+
+    try:
+        await asyncio.gather(*(program.start() for program in both))
+        await wait_until(all_are_shared, 60)
+    finally:
+        await asyncio.gather(*(program.stop() for program in both))
+
+
+async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_at_once(
+    environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
+) -> None:
+    every = range(log.settings.topic_partitions)
+    rooms = range(1, 9)
+
+    async def all_are_decided() -> bool:
+        return len(await log.events()) == len(rooms)
+
+    async with workers(["one", "two"], environment, tmp_path) as programs:
+        await wait_until(lambda: _is_shared(owners, ["one", "two"], len(every)), 60)
+        before = await owners()
+
+        await programs["one"].stop()
+
+        # The broker would else wait for it as long as a session lasts.
+        assert "one" not in (await owners()).values()
+        await log.send(*(nights_on_sale(room) for room in rooms))
+        await wait_until(all_are_decided, 60)
+        assert await owners() == dict.fromkeys(every, "two")
+
+        await programs["one"].start()
+        await wait_until(lambda: _is_shared(owners, ["one", "two"], len(every)), 60)
+        assert await owners() == before
+
+
+async def test_a_worker_without_others_is_waited_for(
+    environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
+) -> None:
+    async with workers(["one"], environment, tmp_path) as programs:
+        await wait_until(lambda: _is_shared(owners, ["one"], log.settings.topic_partitions), 60)
+
+        await programs["one"].stop()
+
+        assert await owners() == dict.fromkeys(range(log.settings.topic_partitions), "one")
+
+
+async def _is_shared(owners: Owners, among: list[str], partitions: int) -> bool:
+    owned = await owners()
+    return len(owned) == partitions and set(owned.values()) == set(among)
