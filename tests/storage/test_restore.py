@@ -148,7 +148,7 @@ async def tables(database: DatabaseSettings) -> dict[str, list[tuple[Any, ...]]]
 
 
 async def restored(log: Log, database: DatabaseSettings) -> Restored:
-    return await restore(log.settings, database, PAYMENTS, who="a test")
+    return await restore(log.settings, database, PAYMENTS, who="a test", without_backup=True)
 
 
 async def holds(log: Log, database: DatabaseSettings) -> None:
@@ -358,7 +358,7 @@ async def test_a_worker_that_starts_meanwhile_waits_and_goes_on_behind_the_resto
         if not starting:
             starting.append(asyncio.create_task(work(log, new_database)))
 
-    await restore(log.settings, new_database, PAYMENTS, who="a test", progress=start)
+    await restore(log.settings, new_database, PAYMENTS, who="a test", without_backup=True, progress=start)
     await starting[0]
 
     assert await rows(new_database, "select * from inventory order by 1, 2") == await rows(

@@ -1,19 +1,24 @@
 """The operator's command: `python -m storage restore --from-log`."""
 
 import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Final, NoReturn
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from storage.settings import DatabaseSettings
 from topics import console, operators
 from topics.settings import KafkaSettings, refused_in_words
+from topics.tables import NOT_KNOWN, Field, Row, fitted
 from workers.decisions.states import IllegalMove
 from workers.payments.settings import PaymentSettings
-from workers.restoring.restore import Restored, plan, restore
+from workers.restoring.described import Described
+from workers.restoring.restore import Plan, Restored, plan, restore
 from workers.restoring.target import NotRestored
 from workers.role import Stopped
 
@@ -28,10 +33,21 @@ This would make bookings, inventory, read models, what is owed to Stripe and eve
   Without the backup every dead letter counts as open again.
 - Stop every worker before, here and at the old database; start them after, and then run: python -m storage audit."""
 
+_FIELDS: Final = (
+    Field(name="what the log names"),
+    Field(name="named", right=True),
+    Field(name="missing here", right=True),
+    Field(name="such as", prose=True),
+)
+
 
 def restore_command(
     *,
     from_log: Annotated[bool, typer.Option("--from-log", help="Out of booking.events; there is no other way.")] = False,
+    without_backup: Annotated[
+        bool,
+        typer.Option("--without-backup", help="Though nobody brought accounts, hotels or rooms back, and nobody will."),
+    ] = False,
     yes: console.Yes = False,
     by: operators.By = None,
     as_json: console.Json = False,
@@ -40,7 +56,8 @@ def restore_command(
 
     For the day the database is lost. No booking is, whose event the broker has: bookings, inventory, holds, read
     models and what is owed to Stripe are made again, and the workers go on behind the last command that was decided.
-    Refuses a database that is not empty, workers that are connected, and a log that lacks events.
+    Refuses a database that is not empty or has no backup loaded, workers that are connected, and a log that lacks
+    events. Tells which accounts, guests, hotels and rooms the log names and the backup does not know.
 
     Exit status: 0 restored; 1 refused, or only said what would be done; 2 broker or database do not answer.
     """
@@ -51,8 +68,10 @@ def restore_command(
         database, payments = DatabaseSettings(), PaymentSettings()
     try:
         if not yes:
-            _only_say(kafka, database, as_json=as_json)
-        restored = console.run(_with_a_bar(kafka, database, payments, operators.who(by)), kafka)
+            _only_say(kafka, database, without_backup=without_backup, as_json=as_json)
+        restored = console.run(
+            _restore(kafka, database, payments, who=operators.who(by), without_backup=without_backup), kafka
+        )
     except (NotRestored, Stopped, IllegalMove) as error:
         console.refuse(str(error), as_json=as_json)
     if as_json:
@@ -61,32 +80,38 @@ def restore_command(
         _tell(restored)
 
 
-def _only_say(kafka: KafkaSettings, database: DatabaseSettings, *, as_json: bool) -> NoReturn:
-    records = console.run(plan(kafka, database), kafka)
+def _only_say(kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool, as_json: bool) -> NoReturn:
+    planned = console.run(_plan(kafka, database, without_backup=without_backup), kafka)
     topic = f"{kafka.topic_prefix}booking.events"
     if as_json:
-        console.print_json([{"done": False, "topic": topic, "records": records}])
+        console.print_json([{"done": False, "topic": topic, **asdict(planned)}])
     else:
-        console.err.print(_PLAN.format(records=records, topic=topic), markup=False)
+        console.err.print(_PLAN.format(records=planned.records, topic=topic), markup=False)
+        _tell_described(planned.described, console.err)
     console.fail("Nothing was done: add --yes to do it.")
 
 
-async def _with_a_bar(
-    kafka: KafkaSettings, database: DatabaseSettings, payments: PaymentSettings, who: str
+async def _plan(kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool) -> Plan:
+    with _bar() as progress:
+        return await plan(kafka, database, without_backup=without_backup, progress=progress)
+
+
+async def _restore(
+    kafka: KafkaSettings, database: DatabaseSettings, payments: PaymentSettings, *, who: str, without_backup: bool
 ) -> Restored:
     # As in a worker: many short-lived values, and no cycles among them.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    with _bar() as progress:
+        return await restore(kafka, database, payments, who=who, without_backup=without_backup, progress=progress)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("reading events"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console.err) as bar:
         task = bar.add_task("", total=None)
-        return await restore(
-            kafka,
-            database,
-            payments,
-            who=who,
-            progress=lambda read, to_read: bar.update(task, completed=read, total=to_read),
-        )
+        yield lambda read, to_read: bar.update(task, completed=read, total=to_read)
 
 
 def _tell(restored: Restored) -> None:
@@ -102,3 +127,16 @@ def _tell(restored: Restored) -> None:
         f"To be decided by the reservations workers: {counted(restored.undecided, 'command')}; to be published by them:"
         f" {counted(restored.unpublished, 'event')}. Start the workers, then run: python -m storage audit"
     )
+    _tell_described(restored.described, console.out)
+
+
+def _tell_described(described: Sequence[Described], where: Console) -> None:
+    where.print(fitted(_FIELDS, [_row(each) for each in described], where.width))
+    if any(each.missing for each in described):
+        where.print("What is missing has bookings or nights, and nobody can ask for them: is there a newer backup?")
+
+
+def _row(each: Described) -> Row:
+    examples = [*map(str, each.examples), *(["..."] if each.missing > len(each.examples) else [])]
+    cells = (each.what, f"{each.named:,}", f"{each.missing:,}", ", ".join(examples) or NOT_KNOWN)
+    return Row(cells=cells, style="yellow" if each.missing else "")

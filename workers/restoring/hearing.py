@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope
 from workers.reading import read, where
+from workers.restoring.described import Named
 from workers.restoring.target import NotRestored
 from workers.role import Received, Record
 
@@ -20,15 +21,16 @@ class Partition:
     """How far one partition has been heard.
 
     `deciding`: the events of its last decision, held back until it is known whether there are more of them.
-    `last`: the last record heard, `last_time` the log's time at it (UTC).
+    `last`: the last record heard, `last_time` the log's time at it (UTC). What its events name is added to `named`.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, named: Named) -> None:
         self.number = number
         self.sequence = 0
         self.deciding: list[Received] = []
         self.last: Record | None = None
         self.last_time: datetime | None = None
+        self._named = named
         self._highest = 0
 
     def hear(self, records: Sequence[Record]) -> list[Received]:
@@ -71,6 +73,7 @@ class Partition:
             self._highest = max(self._highest, sequence)
             return None
         self.sequence = sequence
+        self._named.hear(received.message)
         return received
 
 

@@ -4,7 +4,7 @@ Reads `booking.events` whole, and of `booking.commands` what the last events cam
 models, what is owed to Stripe and every cursor. On failure nothing of it stands.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +27,7 @@ from workers.payments.settings import PaymentSettings
 from workers.reading import fingerprint
 from workers.reservations import NightKey, Reservations
 from workers.restoring import going_on, hearing, money, numbering, target
+from workers.restoring.described import Described, Named, check_backup
 from workers.restoring.hearing import Partition, envelope_of
 from workers.restoring.retelling import Batch
 from workers.restoring.target import NotRestored
@@ -48,7 +49,8 @@ class Restored:
     """What was made: numbers of rows, and what an operator should know of.
 
     `undecided` commands stand behind the last ones that have events; `unpublished` events were decided and never
-    published, and are left for the reservations workers to publish.
+    published, and are left for the reservations workers to publish. `described`: what the backup knows of all that the
+    log names.
     """
 
     events: int
@@ -58,15 +60,35 @@ class Restored:
     refunds: int
     undecided: int
     unpublished: int
+    described: tuple[Described, ...]
     notes: tuple[str, ...]
 
 
-async def plan(kafka: KafkaSettings, database: DatabaseSettings) -> int:
-    """Return how many records there are to restore from, without restoring anything. Raises as `restore`."""
-    async with await target.connect(database) as connection:
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What there is to restore from: so many records, and what the backup knows of all that they name."""
+
+    records: int
+    described: tuple[Described, ...]
+
+
+async def plan(
+    kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool = False, progress: Progress | None = None
+) -> Plan:
+    """Read what there is to restore from, without restoring anything. Takes and raises what `restore` does."""
+    async with (
+        await target.connect(database) as connection,
+        open_reader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_LONGEST_FETCH_MS) as events,
+    ):
         await target.check(connection)
-    async with open_reader(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES, fetch_wait_ms=_LONGEST_FETCH_MS) as consumer:
-        return sum(end - start for start, end in (await _bounds(kafka, consumer, BOOKING_EVENTS)).values())
+        bounds, named = await _bounds(kafka, events, BOOKING_EVENTS), Named()
+        await _check_backup(connection, bounds, without_backup=without_backup)
+        partitions = {place.partition: Partition(place.partition, named) for place in bounds}
+        async for _ in _heard(events, bounds, partitions, progress):
+            pass
+        for partition in partitions.values():
+            partition.check_whole()
+        return Plan(records=_records(bounds), described=await named.described(connection))
 
 
 async def restore(
@@ -75,6 +97,7 @@ async def restore(
     payments: PaymentSettings,
     *,
     who: str,
+    without_backup: bool = False,
     progress: Progress | None = None,
 ) -> Restored:
     """Make ledger, read models and cursors out of `booking.events`.
@@ -84,6 +107,7 @@ async def restore(
         database: a migrated database with nothing of the ledger in it.
         payments: where guests return to, which is part of what Stripe is asked.
         who: who does this, for the record.
+        without_backup: go on although nobody described accounts, hotels or rooms.
         progress: called with the records read and the records to read.
 
     Raises:
@@ -100,7 +124,9 @@ async def restore(
         async with connection.transaction():
             await target.keep_everybody_out(connection)
             await target.check(connection)
-            restored = await _Restore(kafka, payments, connection, events, commands).all(progress)
+            bounds = await _bounds(kafka, events, BOOKING_EVENTS)
+            await _check_backup(connection, bounds, without_backup=without_backup)
+            restored = await _Restore(kafka, payments, connection, events, commands).all(bounds, progress)
             await operators.record(
                 connection,
                 who=who,
@@ -135,14 +161,14 @@ class _Restore:
         self._nights: dict[NightKey, Night] = {}
         self._partitions: dict[int, Partition] = {}
         self._incarnations: dict[Topic, int] = {}
+        self._named = Named()
         self._notes: list[str] = []
         self._undecided = 0
         self._unpublished = 0
 
-    async def all(self, progress: Progress | None) -> Restored:
-        bounds = await _bounds(self._kafka, self._events, BOOKING_EVENTS)
+    async def all(self, bounds: Bounds, progress: Progress | None) -> Restored:
         await _bounds(self._kafka, self._commands, BOOKING_COMMANDS)
-        self._partitions = {place.partition: Partition(place.partition) for place in bounds}
+        self._partitions = {place.partition: Partition(place.partition, self._named) for place in bounds}
         await self._begin_lives()
         await money.make_room(self._connection)
         await self._hear(bounds, progress)
@@ -159,23 +185,19 @@ class _Restore:
             refunds=refunds,
             undecided=self._undecided,
             unpublished=self._unpublished,
+            described=await self._named.described(self._connection),
             notes=tuple(self._notes),
         )
 
     # Events.
 
     async def _hear(self, bounds: Bounds, progress: Progress | None) -> None:
-        to_read, heard = sum(end - start for start, end in bounds.values()), 0
         waiting: list[Received] = []
-        async for found in hearing.events(self._events, bounds):
-            for number, records in found.items():
-                waiting += self._partitions[number].hear(records)
-                heard += len(records)
+        async for told in _heard(self._events, bounds, self._partitions, progress):
+            waiting += told
             if len(waiting) >= _TOLD_TOGETHER:
                 await self._tell(waiting)
                 waiting = []
-            if progress is not None:
-                progress(heard, to_read)
         await self._tell(waiting)
 
     async def _tell(self, told: Sequence[Received]) -> None:
@@ -287,6 +309,27 @@ class _Restore:
 def _cursor(consumer: str, topic: str, number: int, incarnation: int) -> Cursor:
     """Return a cursor before its first record."""
     return Cursor(CursorKey(consumer, topic, number, incarnation), -1, -1, 0, None, None)
+
+
+async def _check_backup(connection: AsyncConnection, bounds: Bounds, *, without_backup: bool) -> None:
+    if _records(bounds) and not without_backup:
+        await check_backup(connection)
+
+
+async def _heard(
+    consumer: AIOKafkaConsumer, bounds: Bounds, partitions: Mapping[int, Partition], progress: Progress | None
+) -> AsyncIterator[list[Received]]:
+    """Yield the events whose decisions are told to their ends, as the log's records come."""
+    heard = 0
+    async for found in hearing.events(consumer, bounds):
+        yield [received for number, records in found.items() for received in partitions[number].hear(records)]
+        heard += sum(map(len, found.values()))
+        if progress is not None:
+            progress(heard, _records(bounds))
+
+
+def _records(bounds: Bounds) -> int:
+    return sum(end - start for start, end in bounds.values())
 
 
 async def _bounds(kafka: KafkaSettings, consumer: AIOKafkaConsumer, topic: Topic) -> Bounds:

@@ -58,7 +58,7 @@ async def check(connection: AsyncConnection) -> None:
     if workers := await _workers(connection):
         raise NotRestored(f"Workers are connected to this database: {', '.join(workers)}. Stop them first.")
     try:
-        filled = [table for table in FROM_THE_LOG if await _has_rows(connection, table)]
+        filled = [table for table in FROM_THE_LOG if await has_rows(connection, table)]
     except psycopg.errors.UndefinedTable as error:
         raise NotRestored(
             "The database does not have the newest schema. Bring it there: python -m storage migrate."
@@ -94,6 +94,7 @@ async def _workers(connection: AsyncConnection) -> list[str]:
     return [name for (name,) in await found.fetchall()]
 
 
-async def _has_rows(connection: AsyncConnection, table: str) -> bool:
+async def has_rows(connection: AsyncConnection, table: str) -> bool:
+    """Tell whether there is anything in a table."""
     found = await connection.execute(sql.SQL("select exists (select from {})").format(sql.Identifier(table)))
     return bool((await found.fetchone() or (False,))[0])
