@@ -20,8 +20,8 @@ import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr
 
-from ingress.acceptance import today_at
 from ingress.settings import IngressSettings
+from ingress.stays import today_at
 from ingress.tokens import Tokens
 from sandbox.system import Plan, System
 from topics.catalogue import BOOKING_COMMANDS

@@ -13,10 +13,10 @@ import uvloop
 from aiohttp import web
 from sqlalchemy.exc import OperationalError
 
+from ingress.accounts.grants import GrantedRole, NoSuchAccount, grant
 from ingress.application import create_app
-from ingress.broker import WrongTopics
-from ingress.connections import Runner
-from ingress.grants import GrantedRole, NoSuchAccount, grant
+from ingress.http.connections import Runner
+from ingress.log.broker import WrongTopics
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
 from topics import telemetry

@@ -7,48 +7,48 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from ingress.addresses import Addresses
-from ingress.admin_hotels import AdminHotels
-from ingress.admin_inventory import AdminInventory
-from ingress.admin_rooms import AdminRooms
-from ingress.auth import Auth
-from ingress.bodies import BODY_SECONDS, LARGEST_BODY_BYTES
-from ingress.booking_ids import BookingIds
-from ingress.booking_lists import BookingLists
-from ingress.bookings import Bookings
-from ingress.broker import Broker
-from ingress.commands import Commands, IdempotencyKeys
+from ingress.accounts.auth import Auth
+from ingress.accounts.passwords import Passwords
+from ingress.accounts.refresh import RefreshTokens
+from ingress.accounts.users import Users
+from ingress.admin.hotels import AdminHotels
+from ingress.admin.inventory import AdminInventory
+from ingress.admin.nights import Nights
+from ingress.admin.reports import Reports
+from ingress.admin.rooms import AdminRooms
+from ingress.bookings.ids import BookingIds
+from ingress.bookings.lists import BookingLists
+from ingress.bookings.rooms import Rooms
+from ingress.bookings.steps import Bookings
 from ingress.database import Database
-from ingress.health import Health
-from ingress.hotels import Hotels, Rooms
-from ingress.limits import Limits
-from ingress.login_delays import LoginDelays
-from ingress.measuring import measure_parts
-from ingress.nights import Nights
+from ingress.documents.pages import Pages
+from ingress.hotels.info import Hotels
+from ingress.hotels.search.freshness import Freshness
+from ingress.hotels.search.operation import Search
+from ingress.http.bodies import BODY_SECONDS, LARGEST_BODY_BYTES
+from ingress.http.origins import allowing
+from ingress.http.problems import answer_problems
+from ingress.http.tracing import traced
+from ingress.limits.addresses import Addresses
+from ingress.limits.buckets import Limits
+from ingress.limits.login_delays import LoginDelays
+from ingress.log.broker import Broker
+from ingress.log.commands import Commands, IdempotencyKeys
+from ingress.log.owners import Owners
+from ingress.log.waiters import Waiters
 from ingress.operations import mounted, operations_of
-from ingress.ops import Ops
-from ingress.origins import allowing
-from ingress.owners import Owners
-from ingress.pages import Pages
-from ingress.passwords import Passwords
-from ingress.problems import answer_problems
-from ingress.refresh import RefreshTokens
-from ingress.reports import Reports
-from ingress.search.freshness import Freshness
-from ingress.search.operation import Search
+from ingress.operators.health import Health
+from ingress.operators.ops import Ops
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
-from ingress.tracing import traced
-from ingress.users import Users
-from ingress.waiters import Waiters
 from ingress.webhooks import Webhooks
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
 from topics.settings import KafkaSettings
-from topics.telemetry import traces
+from topics.telemetry import metrics, traces
 
 if TYPE_CHECKING:
-    from ingress.redis_link import RedisLink
+    from ingress.limits.redis_link import RedisLink
 
 DATABASE: Final = web.AppKey("DATABASE", Database)
 BROKER: Final = web.AppKey("BROKER", Broker)
@@ -116,7 +116,7 @@ def create_app(
         app[PASSWORDS].close()
         await app[DATABASE].close()
 
-    measure_parts(app[BROKER], app[WAITERS], app[FRESHNESS], app[DATABASE])
+    _measure(app[BROKER], app[WAITERS], app[FRESHNESS], app[DATABASE])
     app.cleanup_ctx.append(lifetimes)
     app.on_shutdown.append(_let_nobody_wait)
     return app
@@ -170,7 +170,7 @@ def _route(
 def _redis(settings: IngressSettings) -> "RedisLink | None":
     if settings.redis_url is None:
         return None
-    from ingress.redis_link import RedisLink  # noqa: PLC0415 - its client takes 7 MB: not for who has no Redis
+    from ingress.limits.redis_link import RedisLink  # noqa: PLC0415 - its client takes 7 MB: not for who has no Redis
 
     return RedisLink(settings.redis_url.get_secret_value())
 
@@ -179,6 +179,14 @@ def _booking_ids(settings: IngressSettings) -> BookingIds:
     if settings.booking_id_key is not None:
         return BookingIds(settings.booking_id_key.get_secret_value().encode())
     return BookingIds.with_key_from(settings.jwt_secret_key.get_secret_value())
+
+
+def _measure(broker: Broker, waiters: Waiters, freshness: Freshness, database: Database) -> None:
+    """Ask the parts how they stand whenever somebody wants to know."""
+    metrics.READY.ask(lambda: [(("broker",), float(broker.ready)), (("events",), float(waiters.ready))])
+    metrics.WAITING_REQUESTS.ask(lambda: [((), len(waiters))])
+    metrics.SEARCH_LOADED.ask(lambda: [((), float(freshness.loaded))])
+    metrics.POOL.ask(lambda: zip((("used",), ("most",)), map(float, database.used), strict=True))
 
 
 async def _let_nobody_wait(app: web.Application) -> None:

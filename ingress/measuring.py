@@ -1,18 +1,12 @@
-"""What the ingress tells of itself: its answers, its statements, and how its parts stand; beside a request's way."""
+"""What the ingress tells of itself beside a request's way: how long its answers and its statements take."""
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import Engine, event
 
 from topics.telemetry import metrics
 from topics.telemetry.metrics import Labels, Series
-
-if TYPE_CHECKING:
-    from ingress.broker import Broker
-    from ingress.database import Database
-    from ingress.search.freshness import Freshness
-    from ingress.waiters import Waiters
 
 _QUERIES: Final = metrics.QUERY_SECONDS.of()
 _answers: Final = metrics.HTTP_ANSWERS.values
@@ -49,11 +43,3 @@ def measure_statements(engine: Engine) -> None:
 
     event.listen(engine, "before_cursor_execute", begins)
     event.listen(engine, "after_cursor_execute", ends)
-
-
-def measure_parts(broker: "Broker", waiters: "Waiters", freshness: "Freshness", database: "Database") -> None:
-    """Ask the parts how they stand whenever somebody wants to know."""
-    metrics.READY.ask(lambda: [(("broker",), float(broker.ready)), (("events",), float(waiters.ready))])
-    metrics.WAITING_REQUESTS.ask(lambda: [((), len(waiters))])
-    metrics.SEARCH_LOADED.ask(lambda: [((), float(freshness.loaded))])
-    metrics.POOL.ask(lambda: zip((("used",), ("most",)), map(float, database.used), strict=True))

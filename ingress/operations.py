@@ -18,10 +18,10 @@ import msgspec
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from ingress.bodies import decoded, decoded_query, must_be_json, read
-from ingress.commands import seconds_to_wait
-from ingress.models import LARGEST_ID, NoBody, NoQuery, RequestHeader
-from ingress.problems import Problem
+from ingress.http.bodies import decoded, decoded_query, must_be_json, read
+from ingress.http.models import LARGEST_ID, NoBody, NoQuery, RequestHeader
+from ingress.http.preferences import seconds_to_wait
+from ingress.http.problems import Problem
 from ingress.tokens import Caller, Tokens
 
 BodyType = TypeVar("BodyType")

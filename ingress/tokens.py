@@ -9,7 +9,7 @@ from typing import Any, Final
 import jwt
 from aiohttp import web
 
-from ingress.problems import Problem
+from ingress.http.problems import Problem
 from ingress.settings import IngressSettings
 
 _REQUIRED: Final = ["exp", "iat", "sub", "type", "iss", "aud", "roles"]

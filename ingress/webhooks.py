@@ -10,12 +10,12 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from stripe import SignatureVerificationError, WebhookSignature
 
-from ingress.answers import Answer, answer
-from ingress.bodies import decoded, read
-from ingress.broker import Broker
-from ingress.models import NoBody, NoQuery, Problems, RequestHeader, Shown
+from ingress.http.answers import Answer, answer
+from ingress.http.bodies import decoded, read
+from ingress.http.models import NoBody, NoQuery, Problems, RequestHeader, Shown
+from ingress.http.problems import Problem
+from ingress.log.broker import Broker
 from ingress.operations import Access, Asked, Example, Reply, operation
-from ingress.problems import Problem
 from topics.catalogue import STRIPE_WEBHOOKS
 from topics.envelope import Outgoing
 from topics.settings import KafkaSettings

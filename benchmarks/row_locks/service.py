@@ -9,12 +9,13 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from benchmarks.row_locks.sessions import Sessions, StatementFailed
-from ingress.acceptance import InitBooking, accept_stay, today_at
-from ingress.answers import answer
-from ingress.bodies import decoded, read
-from ingress.booking_ids import BookingIds
-from ingress.problems import Problem
+from ingress.bookings.acceptance import InitBooking
+from ingress.bookings.ids import BookingIds
+from ingress.http.answers import answer
+from ingress.http.bodies import decoded, read
+from ingress.http.problems import Problem
 from ingress.settings import IngressSettings
+from ingress.stays import accept_stay, today_at
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
 

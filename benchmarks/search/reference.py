@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Row, TextClause, text
 
 from ingress.database import Database
-from ingress.search.words import EARTH_RADIUS_M, Found, Hit, HotelSearch, InOrder
+from ingress.hotels.search.words import EARTH_RADIUS_M, Found, Hit, HotelSearch, InOrder
 from storage.currencies import CURRENCIES
 from storage.search_reads import HotelFacts
 

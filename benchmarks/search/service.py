@@ -13,11 +13,11 @@ import uvloop
 from aiohttp import web
 
 from benchmarks.search.reference import Reference
-from ingress.connections import Runner
 from ingress.database import Database
+from ingress.hotels.search.operation import Search
+from ingress.http.connections import Runner
+from ingress.http.problems import answer_problems
 from ingress.operations import mounted
-from ingress.problems import answer_problems
-from ingress.search.operation import Search
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings

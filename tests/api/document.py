@@ -5,7 +5,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from ingress.openapi import path_of
+from ingress.documents.openapi import path_of
 from ingress.operations import Operation
 from tests.api.world import Answer
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from ingress.openapi import path_of
+from ingress.documents.openapi import path_of
 from ingress.operations import Access, Operation
 from sandbox.system import WEBHOOK_SECRET
 from tests.api.world import OPERATIONS, PASSWORD, Person, Request, Room, World

@@ -16,7 +16,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from pydantic import SecretStr
 
-from ingress.grants import GrantedRole, grant
+from ingress.accounts.grants import GrantedRole, grant
 from sandbox.system import System
 from storage.settings import DatabaseSettings
 from tests.ingress.table import rows

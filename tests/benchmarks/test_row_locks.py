@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
 from benchmarks.row_locks.service import create_app
-from ingress.acceptance import today_at
 from ingress.settings import IngressSettings
+from ingress.stays import today_at
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
 

@@ -114,7 +114,7 @@ def test_what_stays_is_watched_and_comes_back(name: str) -> None:
         assert asked is not None
         if service["command"][0] == "ingress":
             assert asked.groups() == (service["command"][service["command"].index("--port") + 1], "/health/ready")
-            assert '"GET /health/ready"' in (ROOT / "ingress/health.py").read_text()
+            assert '"GET /health/ready"' in (ROOT / "ingress/operators/health.py").read_text()
         else:
             assert asked.groups() == (environment(name)["METRICS_PORT"], "/metrics")
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from ingress.application import create_app
-from ingress.connections import Runner
+from ingress.http.connections import Runner
 from ingress.settings import IngressSettings
 from sandbox import redis
 from sandbox.ports import free_port

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from ingress.search.words import HotelSearch, earliest_today
+from ingress.hotels.search.words import HotelSearch, earliest_today
 from storage import room_nights
 from storage.room_nights import Told
 from storage.settings import DatabaseSettings

@@ -12,9 +12,9 @@ import bcrypt
 import jwt
 import pytest
 
+from ingress.accounts.passwords import _weakness
 from ingress.application import PASSWORDS
-from ingress.passwords import _weakness
-from ingress.problems import Problem
+from ingress.http.problems import Problem
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import JWT_KEY, ingress_settings, running
 from tests.ingress.house import Answered, House

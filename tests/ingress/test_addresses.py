@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from ingress.addresses import Addresses
+from ingress.limits.addresses import Addresses
 from ingress.settings import IngressSettings
 
 PROXY = "10.0.0.1"

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingress import nights
+from ingress.admin import nights
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, House, Owner
 from tests.ingress.managers import ROOM, Ledger, Manager, deciding

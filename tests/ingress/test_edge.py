@@ -7,10 +7,10 @@ import pytest
 from aiohttp import ClientSession, web
 from pydantic import ValidationError
 
-from ingress.answers import Answer, answer
-from ingress.models import NoBody, NoQuery
+from ingress.http.answers import Answer, answer
+from ingress.http.models import NoBody, NoQuery
+from ingress.http.problems import answer_problems
 from ingress.operations import V1, Access, Asked, Example, Mount, mounted, operation, operations_of
-from ingress.problems import answer_problems
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from ingress.answers import Answer
-from ingress.nights import Nights
+from ingress.admin.nights import Nights
+from ingress.http.answers import Answer
 from storage.currencies import CURRENCIES
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, House

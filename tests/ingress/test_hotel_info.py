@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingress.acceptance import today_at
+from ingress.stays import today_at
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running

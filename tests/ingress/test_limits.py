@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis as Client
 
-from ingress import redis_link
-from ingress.limits import Buckets, Policy
-from ingress.recent import MOST_KEYS, Recent
-from ingress.redis_link import PATIENCE_SECONDS, RedisLink
+from ingress.limits import redis_link
+from ingress.limits.buckets import Buckets, Policy
+from ingress.limits.recent import MOST_KEYS, Recent
+from ingress.limits.redis_link import PATIENCE_SECONDS, RedisLink
 from ingress.settings import IngressSettings
 from sandbox.redis import PASSWORD, Redis
 from tests.ingress.conftest import running_alone

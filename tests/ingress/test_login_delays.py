@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis as Client
 
-from ingress.login_delays import LoginDelays
-from ingress.problems import Problem
-from ingress.redis_link import RedisLink
+from ingress.http.problems import Problem
+from ingress.limits.login_delays import LoginDelays
+from ingress.limits.redis_link import RedisLink
 from ingress.settings import IngressSettings
 from sandbox import redis
 from tests.ingress.test_limits import Clock, linked

@@ -9,10 +9,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from ingress.commands import IDEMPOTENCY_KEY, PREFER
-from ingress.openapi import document, path_of
+from ingress.documents.openapi import document, path_of
+from ingress.http.preferences import PREFER
+from ingress.http.versions import IF_MATCH
+from ingress.log.commands import IDEMPOTENCY_KEY
 from ingress.operations import Operation
-from ingress.versions import IF_MATCH
 from tests.ingress.table import app, rows
 
 #: What the application serves besides operations: the document, and what shows it.

@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from ingress.events_page import events_page
-from ingress.openapi import document
-from ingress.pages import Pages
-from ingress.problems import answer_problems
+from ingress.documents.events_page import events_page
+from ingress.documents.openapi import document
+from ingress.documents.pages import Pages
+from ingress.http.problems import answer_problems
 from tests.ingress.table import rows
 from tests.support.chromium import CHROMIUM, Page, open_page
 from topics import asyncapi

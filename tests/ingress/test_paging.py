@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from ingress.paging import Cursors, first_page, link_to_next
-from ingress.problems import Problem
+from ingress.http.paging import Cursors, first_page, link_to_next
+from ingress.http.problems import Problem
 
 ARRIVALS = Cursors(tuple[date, UUID])
 

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from ingress.accounts.refresh import RefreshTokens
 from ingress.database import Database
-from ingress.refresh import RefreshTokens
 from storage import accounts, refresh_tokens
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import JWT_KEY, ingress_settings, running
@@ -152,7 +152,7 @@ async def test_a_token_that_was_copied_ends_the_login_for_all_who_have_it(
     now = visit(await refresh(house, anna.refresh_token))
     await pass_time(sql, 11)
 
-    with caplog.at_level(logging.WARNING, "ingress.refresh"):
+    with caplog.at_level(logging.WARNING, "ingress.accounts.refresh"):
         copied = await refresh(house, anna.refresh_token)
     assert (copied.status, cookie(copied)["max-age"]) == (401, "0")
     assert (await refresh(house, now.refresh_token)).status == 401

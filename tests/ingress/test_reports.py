@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from ingress.reports import prefers_csv
+from ingress.admin.reports import prefers_csv
 from storage import daily_report
 from tests.ingress.house import Answered, House, Owner
 

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Generator
 
+from ingress.bookings.rooms import Rooms
 from ingress.database import Database
-from ingress.hotels import Rooms
 from storage.settings import DatabaseSettings
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ingress.search import freshness
-from ingress.search.words import HotelHit, earliest_today, latest_today
+from ingress.hotels.search import freshness
+from ingress.hotels.search.words import HotelHit, earliest_today, latest_today
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running, running_alone

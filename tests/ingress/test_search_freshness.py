@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from ingress.database import Database
-from ingress.search import copy as copies
-from ingress.search import freshness
-from ingress.search.copy import Copy
-from ingress.search.freshness import Freshness
-from ingress.search.words import HotelSearch, earliest_today
+from ingress.hotels.search import copy as copies
+from ingress.hotels.search import freshness
+from ingress.hotels.search.copy import Copy
+from ingress.hotels.search.freshness import Freshness
+from ingress.hotels.search.words import HotelSearch, earliest_today
 from storage.settings import DatabaseSettings
 from tests.ingress.market import TOPIC
 from tests.ingress.town import Town, day, open_town

@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.search.reference import Reference
 from ingress.database import Database
-from ingress.search import freshness
-from ingress.search.freshness import Freshness
-from ingress.search.words import Found, HotelSearch, InOrder
+from ingress.hotels.search import freshness
+from ingress.hotels.search.freshness import Freshness
+from ingress.hotels.search.words import Found, HotelSearch, InOrder
 from storage.settings import DatabaseSettings
 from tests.ingress.market import TOPIC, open_market
 

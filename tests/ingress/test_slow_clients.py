@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 
-from ingress import connections
-from ingress.answers import Answer, answer
-from ingress.bodies import BODY_SECONDS, read
-from ingress.connections import Runner
-from ingress.problems import answer_problems
+from ingress.http import connections
+from ingress.http.answers import Answer, answer
+from ingress.http.bodies import BODY_SECONDS, read
+from ingress.http.connections import Runner
+from ingress.http.problems import answer_problems
 from tests.ingress.conftest import running_alone
 from tests.support.waiting import wait_until
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from ingress.answers import answer
-from ingress.booking_ids import BookingIds
-from ingress.commands import seconds_to_wait
-from ingress.models import Day
-from ingress.problems import answer_problems
+from ingress.bookings.ids import BookingIds
+from ingress.http.answers import answer
+from ingress.http.models import Day
+from ingress.http.preferences import seconds_to_wait
+from ingress.http.problems import answer_problems
 from storage.currencies import decimal
 
 users = st.integers(1, 2**63 - 1)

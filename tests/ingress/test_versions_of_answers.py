@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ingress.waiters import Waiters
+from ingress.log.waiters import Waiters
 from topics.envelope import encode_value
 from topics.events import InventoryChanged
 from topics.settings import KafkaSettings

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from ingress.database import Database
-from ingress.search.copy import Copy
-from ingress.search.words import StartedAnew
+from ingress.hotels.search.copy import Copy
+from ingress.hotels.search.words import StartedAnew
 from storage.rebuilding import PROJECTIONS, Difference, NotWhole, Rebuilt, rebuild
 from storage.settings import DatabaseSettings
 from tests.projections.hotel import FIRST, BusyHotel, open_busy_hotel

@@ -47,14 +47,14 @@ def test_a_line_names_request_booking_command_and_trace(capsys: pytest.CaptureFi
     about(request_id="r-1")
     about_record(headers(booking))
 
-    logging.getLogger("ingress.broker").warning("the broker did not take %d records", 2)
+    logging.getLogger("ingress.log.broker").warning("the broker did not take %d records", 2)
 
     line = json.loads(capsys.readouterr().err)
     assert line.pop("timestamp").endswith("Z")
     assert line == {
         "event": "the broker did not take 2 records",
         "level": "warning",
-        "logger": "ingress.broker",
+        "logger": "ingress.log.broker",
         "request_id": "r-1",
         "booking_id": booking,
         "command_id": "c-1",

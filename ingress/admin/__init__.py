@@ -1,0 +1,1 @@
+"""What hosts see and change of their hotels: descriptions are rows, what is on sale goes through the log."""

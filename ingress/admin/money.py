@@ -1,0 +1,36 @@
+"""Money as people write it: minor units of the log become decimal strings and back, by the currency (ISO 4217)."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from ingress.http.bodies import refused_field
+from ingress.http.models import Currency
+from storage.currencies import CURRENCIES, decimal, digits_of
+from topics.values import MOST_PRICE_MINOR
+
+
+def _known(code: str) -> str:
+    if code not in CURRENCIES:
+        raise ValueError("is no currency of ISO 4217 that can be paid with here")
+    return code
+
+
+#: A currency that prices can be in.
+KnownCurrency = Annotated[Currency, AfterValidator(_known)]
+
+
+def price_minor(field: str, price: Decimal, currency: str) -> int:
+    """Return the price of a night in minor units.
+
+    Raises:
+        Problem: 422 naming the field, for a price that has more digits than the currency, is nothing, or too much.
+    """
+    digits = digits_of(currency)
+    exact = price.scaleb(digits)
+    if exact != exact.to_integral_value():
+        raise refused_field(field, f"{currency} has {digits or 'no'} digits after the point")
+    if not 1 <= exact <= MOST_PRICE_MINOR:
+        raise refused_field(field, f"must be from {decimal(1, currency)} to {decimal(MOST_PRICE_MINOR, currency)}")
+    return int(exact)

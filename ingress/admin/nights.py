@@ -1,0 +1,157 @@
+"""A manager's changes of nights: commands to the room's owner, always waited for, and its refusals in words."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Final, TypeAlias
+
+from aiohttp import web
+
+from ingress.http.models import Problems, Shown
+from ingress.http.problems import Problem
+from ingress.log.commands import new_command_id
+from ingress.log.owners import Owners
+from ingress.stays import HORIZON, today_at
+from storage.hotels import RoomRow
+from topics.commands import ChangeInventory, Command, OpenInventory
+from topics.events import InventoryChanged, InventoryOpened, InventoryUnchanged, RefusedNight
+from topics.message import Message
+from topics.values import MOST_NIGHTS, NightRefusal
+
+_WAIT_SECONDS: Final = 10.0
+_MOST_NAMED: Final = 5
+#: How often what is to be deleted is taken off sale before somebody who puts it back each time wins.
+TRIES: Final = 3
+_ONE_DAY: Final = timedelta(days=1)
+# A field may be called what its type is called.
+_Date: TypeAlias = date
+
+
+class NightRefused(Shown):
+    """One night that keeps its values, and why."""
+
+    date: _Date
+    reason: str
+
+
+class NightsRefused(Problems):
+    """A change that was not made: `refused` names the nights that keep it from being made."""
+
+    refused: list[NightRefused] | None = None
+
+
+class Nights:
+    """Asks rooms' owners for nights. Each request may be sent again until its answer is known."""
+
+    def __init__(self, owners: Owners) -> None:
+        self._owners = owners
+
+    async def open_all(self, room: RoomRow, request: web.Request) -> bool:
+        """Put a room's nights on sale from today to the horizon; tell whether all of them were new.
+
+        Raises:
+            Problem: 503, the room's owner did not answer in time.
+        """
+        first_night = today_at(room.time_zone)
+        command = OpenInventory(
+            room_id=room.id,
+            hotel_id=room.hotel_id,
+            first_night=first_night,
+            end_night=first_night + HORIZON,
+            total_count=room.total_count,
+            price_minor=room.base_price_minor,
+            currency=room.currency,
+        )
+        event = await self._ask(command, request)
+        if isinstance(event, InventoryOpened):
+            return (event.first_night, event.end_night) == (command.first_night, command.end_night)
+        return False
+
+    async def change(self, command: ChangeInventory, request: web.Request) -> InventoryChanged:
+        """Change nights; which of them keep their values is in the event.
+
+        Raises:
+            Problem: 503, the room's owner did not answer in time.
+        """
+        event = await self._ask(command, request)
+        if not isinstance(event, InventoryChanged):
+            raise TypeError(f"a change of nights was answered by {event}")
+        return event
+
+    async def change_all_to_come(
+        self,
+        room: RoomRow,
+        last_night: date | None,
+        request: web.Request,
+        *,
+        total_count: int,
+        price_minor: int | None = None,
+        closed: bool | None = None,
+        if_sold: str = "more than that is sold",
+    ) -> InventoryChanged:
+        """Change all nights from today on that are on sale (`last_night` is the last of them), or none.
+
+        Raises:
+            Problem: 409 saying `if_sold` and naming the nights of which more is sold than `total_count`; 503 as
+                `change`.
+        """
+        first_night = today_at(room.time_zone)
+        # The day may change, and with it the horizon, before the command is decided.
+        end_night = max(last_night or first_night, first_night + HORIZON) + _ONE_DAY
+        event = await self.change(
+            ChangeInventory(
+                room_id=room.id,
+                first_night=first_night,
+                end_night=min(end_night, first_night + timedelta(days=MOST_NIGHTS)),
+                price_minor=price_minor,
+                closed=closed,
+                total_count=total_count,
+                all_or_none=True,
+            ),
+            request,
+        )
+        if sold := [night for night in event.refused if night.reason is not NightRefusal.NOT_OPEN]:
+            raise nights_refused(if_sold, sold)
+        return event
+
+    async def take_off_sale(self, room: RoomRow, last_night: date | None, request: web.Request) -> None:
+        """Close all nights from today on, so that nothing of them can be sold or changed any more.
+
+        Raises:
+            Problem: 409 naming the nights of which something is sold or held; 503 as `change`.
+        """
+        await self.change_all_to_come(
+            room, last_night, request, total_count=0, closed=True, if_sold="it has bookings to come"
+        )
+
+    async def _ask(self, command: Command, request: web.Request) -> Message:
+        event = await self._owners.ask(command, new_command_id(), request, wait_seconds=_WAIT_SECONDS)
+        if event is None:
+            raise Problem(
+                503,
+                "the room's owner has not answered yet; send the same request again, it goes on where this one stopped",
+                headers={"Retry-After": "2"},
+                more={"reason": "not_decided_yet"},
+            )
+        if isinstance(event, InventoryUnchanged) and event.reason is not None:
+            reason = event.reason
+            raise Problem(422, f"refused: {reason.replace('_', ' ')}", more={"reason": str(reason)})
+        return event
+
+
+def put_back_on_sale() -> Problem:
+    """Return the problem of who deletes what somebody else puts on sale at the same time."""
+    return Problem(409, "somebody put nights of it on sale meanwhile", more={"reason": "changed_meanwhile"})
+
+
+def nights_refused(detail: str, refused: Sequence[RefusedNight]) -> Problem:
+    """Return the problem of a change that these nights keep from being made, the first few of them in words."""
+    named = ", ".join(str(night.night) for night in refused[:_MOST_NAMED])
+    more = f" and {len(refused) - _MOST_NAMED} more nights" if len(refused) > _MOST_NAMED else ""
+    return Problem(
+        409,
+        f"{detail}: {named}{more}",
+        more={
+            "reason": str(refused[0].reason),
+            "refused": [{"date": night.night, "reason": str(night.reason)} for night in refused],
+        },
+    )

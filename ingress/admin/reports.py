@@ -1,0 +1,189 @@
+"""What a hotel sold, night by night: read from the read model that the projections keep, as JSON or CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Final, TypeAlias
+
+from aiohttp import hdrs, web
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ingress.database import Database
+from ingress.http.answers import Answer, answer
+from ingress.http.bodies import refused_field
+from ingress.http.models import Day, MoneyOut, NoBody, Query, Shown
+from ingress.http.problems import Problem
+from ingress.operations import Access, Asked, Example, Reply, operation
+from ingress.stays import today_at
+from storage import reports
+from storage.currencies import decimal
+from storage.reports import ManagedHotel, SoldNight
+
+MOST_DAYS: Final = 366
+_USUAL_DAYS: Final = 30
+_CSV: Final = "text/csv"
+_JSON: Final = "application/json"
+_QUALITY: Final = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
+# A field may be called what its type is called.
+_Date: TypeAlias = date
+
+
+class ReportQuery(Query):
+    """Which days, both included: at most 366; the last 30 days at the hotel if nothing is said."""
+
+    start_date: Day | None = None
+    end_date: Day | None = None
+
+
+class ReportedDay(Shown):
+    """One night. `bookings` have it, `arrivals` begin with it, `nights` of `rooms` were sold, in rooms."""
+
+    date: _Date
+    arrivals: int
+    bookings: int
+    nights: int
+    revenue: MoneyOut
+    rooms: int
+    occupancy: float | None
+    average_daily_rate: MoneyOut | None
+
+
+class Report(Shown):
+    """What confirmed bookings brought: their nights in these days, with each night's share of the amount.
+
+    `occupancy` is the share of the rooms for sale that were sold, `average_daily_rate` what a room brought a night.
+    Both are null when there is nothing to divide by, as is `average_booking_value`.
+    """
+
+    hotel_id: int
+    start_date: _Date
+    end_date: _Date
+    currency: str
+    total_bookings: int = Field(description="Bookings with at least one night in these days.")
+    total_revenue: MoneyOut
+    average_booking_value: MoneyOut | None
+    total_nights: int = Field(description="Nights sold, each as often as it was rooms.")
+    occupancy: float | None = Field(description="From 0 to 1, with four digits.")
+    average_daily_rate: MoneyOut | None
+    by_day: list[ReportedDay]
+
+
+class Reports:
+    """Answers what a hotel sold."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @operation(
+        "GET /admin/hotels/{hotel_id}/reports",
+        access=Access.MANAGER,
+        summary="Report what a hotel sold",
+        answers={
+            200: Reply(
+                Report,
+                "The report; as CSV its days alone, a line each after a line of names.",
+                {"Vary": "`Accept` says whether it is JSON or CSV.", "Content-Disposition": "CSV: a file's name."},
+                {_CSV: "The days: " + ", ".join((*ReportedDay.model_fields, "currency"))},
+            )
+        },
+        example=Example(path={"hotel_id": 1}, query={"start_date": "2026-12-01", "end_date": "2026-12-31"}),
+    )
+    async def report(self, asked: Asked[NoBody, ReportQuery]) -> Answer:
+        """Tell bookings, revenue, occupancy and average daily rate of one's hotel, in all and day by day."""
+
+        async def made(connection: AsyncConnection) -> Report:
+            hotel = await reports.managed_hotel(connection, asked.path["hotel_id"], asked.caller.user_id)
+            if hotel is None:
+                raise Problem(404, "no such hotel")
+            first, last = _days(asked.query, today_at(hotel.time_zone))
+            return _report(hotel, await reports.sold_nights(connection, hotel.id, first, last))
+
+        report = await self._database.read(made)
+        if prefers_csv(asked.request):
+            return _as_csv(report)
+        return answer(200, report, {hdrs.VARY: hdrs.ACCEPT})
+
+
+def _days(wanted: ReportQuery, today: date) -> tuple[date, date]:
+    last = wanted.end_date or today
+    first = wanted.start_date or last - timedelta(days=_USUAL_DAYS - 1)
+    if first > last:
+        raise refused_field("start_date", f"must not be after end_date, which is {last}")
+    if (last - first).days >= MOST_DAYS:
+        raise refused_field("start_date", f"a report is about {MOST_DAYS} days at most")
+    return first, last
+
+
+def _report(hotel: ManagedHotel, days: Sequence[SoldNight]) -> Report:
+    bookings = days[0].staying + sum(day.arrivals for day in days[1:])
+    nights, revenue_minor = sum(day.nights for day in days), sum(day.revenue_minor for day in days)
+    return Report(
+        hotel_id=hotel.id,
+        start_date=days[0].night,
+        end_date=days[-1].night,
+        currency=hotel.currency,
+        total_bookings=bookings,
+        total_revenue=decimal(revenue_minor, hotel.currency),
+        average_booking_value=_average(revenue_minor, bookings, hotel.currency),
+        total_nights=nights,
+        occupancy=_share(nights, sum(day.rooms for day in days)),
+        average_daily_rate=_average(revenue_minor, nights, hotel.currency),
+        by_day=[_reported(day, hotel.currency) for day in days],
+    )
+
+
+def _reported(day: SoldNight, currency: str) -> ReportedDay:
+    return ReportedDay(
+        date=day.night,
+        arrivals=day.arrivals,
+        bookings=day.staying,
+        nights=day.nights,
+        revenue=decimal(day.revenue_minor, currency),
+        rooms=day.rooms,
+        occupancy=_share(day.nights, day.rooms),
+        average_daily_rate=_average(day.revenue_minor, day.nights, currency),
+    )
+
+
+def _average(amount_minor: int, count: int, currency: str) -> str | None:
+    return decimal(_half_up(amount_minor, count), currency) if count else None
+
+
+def _share(part: int, whole: int) -> float | None:
+    return _half_up(part * 10_000, whole) / 10_000 if whole else None
+
+
+def _half_up(amount: int, count: int) -> int:
+    return (2 * amount + count) // (2 * count)
+
+
+def _as_csv(report: Report) -> Answer:
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, (*ReportedDay.model_fields, "currency"))
+    writer.writeheader()
+    writer.writerows({**day.model_dump(), "currency": report.currency} for day in report.by_day)
+    name = f"hotel-{report.hotel_id}-{report.start_date}-{report.end_date}.csv"
+    headers: dict[str, str] = {hdrs.VARY: hdrs.ACCEPT, hdrs.CONTENT_DISPOSITION: f'attachment; filename="{name}"'}
+    return Answer(200, lines.getvalue().encode(), headers, media=f"{_CSV}; charset=utf-8")
+
+
+def prefers_csv(request: web.Request) -> bool:
+    """Tell whether CSV is asked for by more, or as much and more plainly, than JSON (RFC 9110, 12.5.1)."""
+    accepted = [each for header in request.headers.getall(hdrs.ACCEPT, ()) for each in header.split(",")]
+    return _preference(accepted, _CSV) > _preference(accepted, _JSON)
+
+
+def _preference(accepted: Sequence[str], media: str) -> tuple[float, int]:
+    """Return how much a medium is wanted, by the range that names it most plainly, and how plainly that is."""
+    names = {media: 2, media.partition("/")[0] + "/*": 1, "*/*": 0}
+    plainness, quality = -1, 0.0
+    for each in accepted:
+        name = each.partition(";")[0].strip().lower()
+        if names.get(name, -1) > plainness:
+            found = _QUALITY.search(each)
+            plainness, quality = names[name], float(found[1]) if found else 1.0
+    # What is not wanted at all is not wanted however plainly it is said.
+    return quality, plainness if quality else -1

@@ -1,0 +1,58 @@
+"""What the acceptance of a booking has to know of rooms, remembered for a few seconds."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from ingress.database import Database
+from storage import reads
+from storage.reads import RoomFacts
+
+_MOST_ROOMS_REMEMBERED: Final = 10_000
+
+
+class Rooms:
+    """Remembers the facts of rooms for a few seconds, so that a booking's acceptance costs no query.
+
+    Rooms that were asked for are read again together, in one query, by whichever request comes first; the others wait
+    for it.
+    """
+
+    def __init__(self, database: Database, *, seconds: float) -> None:
+        self._database = database
+        self._seconds = seconds
+        self._facts: dict[int, RoomFacts | None] = {}
+        self._good_until = 0.0
+        self._wanted: set[int] = set()
+        self._reading: asyncio.Task[None] | None = None
+
+    async def facts(self, room_id: int) -> RoomFacts | None:
+        """Return a room's facts, None for a room that does not exist."""
+        self._wanted.add(room_id)
+        while time.monotonic() >= self._good_until or room_id not in self._facts:
+            await self._read()
+        return self._facts[room_id]
+
+    async def _read(self) -> None:
+        # One that is done may be of no use to us; and to wait for it would let nobody else run.
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read_wanted())
+        # The reading is everybody's: one request that goes away must not end it.
+        await asyncio.shield(self._reading)
+
+    async def _read_wanted(self) -> None:
+        fresh = time.monotonic() < self._good_until
+        wanted = self._wanted - self._facts.keys() if fresh else self._wanted.copy()
+        async with self._database.reading() as connection:
+            found = await reads.room_facts(connection, wanted)
+        self._remember({room_id: found.get(room_id) for room_id in wanted}, fresh=fresh)
+
+    def _remember(self, read: Mapping[int, RoomFacts | None], *, fresh: bool) -> None:
+        if fresh and len(self._facts) < _MOST_ROOMS_REMEMBERED:
+            self._facts.update(read)
+            return
+        # Only what is asked for from now on will be read again next time.
+        self._facts = dict(read)
+        self._wanted = self._wanted - read.keys()
+        self._good_until = time.monotonic() + self._seconds

@@ -1,0 +1,360 @@
+"""The OpenAPI 3.1 document: the table of operations and its models, in the form that tools read."""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from ingress.http.models import LARGEST_ID, InvalidRequest, NoQuery, Problems, RequestHeader
+from ingress.http.versions import IF_MATCH
+from ingress.operations import SERVICE, V1, Operation, Reply
+
+Json = dict[str, Any]
+
+_TITLE: Final = "Innkeeper"
+_ABOUT: Final = """\
+Hotel bookings that are decided on a log.
+
+**Commands.** What touches a booking or a night is a command: it is answered 202 with a `Location` to ask at as soon as
+the log has it. Who sends `Prefer: wait=5` is answered with the decision itself, if it comes in time. With an
+`Idempotency-Key` the same request may be sent again and is done once.
+
+**Money** is a decimal string in major units, with its `currency` beside it.
+
+**Lists** are bare arrays. The next page is in the header `Link: <...>; rel="next"`.
+
+**Failures** are `{"detail": ...}`; a 422 names each field in `errors`. Whatever belongs to somebody else is not found.
+
+**Versions.** All paths but those of webhooks and health begin with `/v1`. The same paths without it still answer, with
+the headers `Deprecation`, `Sunset` and `Link: <...>; rel="successor-version"`; their commands wait as with
+`Prefer: wait=10`.
+"""
+_TAGS: Final = {
+    "auth": "Making accounts, logging in and out",
+    "users": "What is one's own: profile, guests, bookings",
+    "hotels": "Finding and reading hotels; needs no account",
+    "bookings": "From asking for a stay to its end",
+    "admin": "What hotel managers do with their own hotels",
+    "ops": "What operators read; the role is granted by the command line alone",
+    "webhooks": "What Stripe sends",
+    "health": "For those who watch the process",
+}
+_BEARER: Final = "bearerAuth"
+_TOKEN: Final[Json] = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "The `access_token` of a login, good for half an hour.",
+}
+_PLACEHOLDERS: Final[Mapping[str, Json]] = {"booking_id": {"type": "string", "format": "uuid"}}
+_AN_ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": LARGEST_ID}
+_JSON: Final = "application/json"
+_MERGE_PATCH: Final = "application/merge-patch+json"
+_COMPONENTS: Final = "#/components"
+
+_HEADERS: Final[Json] = {
+    "RateLimit": {
+        "description": "How many requests may be sent at once (`r`), and in how many seconds (`t`) all are back.",
+        "schema": {"type": "string"},
+        "example": '"user";r=19;t=1',
+    },
+    "RateLimit-Policy": {
+        "description": "How many requests (`q`) in how many seconds (`w`).",
+        "schema": {"type": "string"},
+        "example": '"user";q=100;w=60',
+    },
+    "Retry-After": {
+        "description": "In how many seconds to try again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "WWW-Authenticate": {
+        "description": "`Bearer`: an access token is needed.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "X-Request-Id": {
+        "description": "The request's own id if it came with one, else one of ours; logs have it.",
+        "required": True,
+        "schema": {"type": "string", "maxLength": 128},
+    },
+}
+_ON_ALL: Final = ("X-Request-Id",)
+_ON_COUNTED: Final = ("RateLimit", "RateLimit-Policy")
+#: Headers of an operation's own that its answer never lacks.
+_NEVER_LACKING: Final = frozenset({"Location", "Retry-After", "ETag", "Preference-Applied"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Failure:
+    """A failure that many operations may answer, described once."""
+
+    name: str
+    description: str
+    model: type[Problems] = Problems
+    headers: Sequence[str] = field(default=())
+
+
+_FAILURES: Final[Mapping[int, _Failure]] = {
+    400: _Failure(name="NotJson", description="The body is not JSON."),
+    401: _Failure(name="Unauthorized", description="Without a good access token.", headers=("WWW-Authenticate",)),
+    403: _Failure(name="Forbidden", description="The role for this is missing."),
+    404: _Failure(name="NotFound", description="There is no such thing, or it is somebody else's."),
+    408: _Failure(name="TooSlow", description="The body took too long to arrive."),
+    412: _Failure(name="ChangedMeanwhile", description="It is another version by now than `If-Match` insists on."),
+    413: _Failure(name="TooLarge", description="The body is larger than 64 KB."),
+    415: _Failure(name="NotJsonByItsType", description="The body's `Content-Type` is not JSON in UTF-8."),
+    422: _Failure(
+        name="Invalid",
+        description="The request is not what the operation takes; `errors` say why.",
+        model=InvalidRequest,
+    ),
+    429: _Failure(name="TooMany", description="Too many requests.", headers=("Retry-After",)),
+    500: _Failure(name="OurFault", description="Our fault; the log knows more under this `request_id`."),
+    503: _Failure(name="Away", description="A part of ours is away; try again.", headers=("Retry-After",)),
+}
+
+
+def document(rows: Sequence[Operation]) -> Json:
+    """Return the OpenAPI document of these operations, in their order, as they stand under the present version."""
+    schemas = _Schemas(rows)
+    paths: dict[str, Json] = {}
+    for row in rows:
+        paths.setdefault(path_of(row), {})[row.method.lower()] = _described(row, schemas)
+    tags = {row.tag for row in rows}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": _TITLE,
+            "version": "1",
+            "description": _ABOUT,
+            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.items() if name in tags],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.components,
+            "responses": {failure.name: _failure(failure, schemas) for failure in _FAILURES.values()},
+            "headers": _HEADERS,
+            "securitySchemes": _security_schemes(rows),
+        },
+    }
+
+
+def path_of(row: Operation) -> str:
+    """Return the path that the document names: under the present version, or bare."""
+    return (SERVICE if row.service else V1).prefix + row.path
+
+
+def failures_of(row: Operation) -> Iterator[int]:
+    """Yield the statuses, besides its own, that an operation may answer."""
+    if row.reads_body:
+        yield from (400, 408, 413, 415)
+    if not row.access.is_open:
+        yield 401
+    if row.access.role is not None:
+        yield 403
+    if row.placeholders:
+        yield 404
+    if IF_MATCH in row.headers:
+        yield 412
+    if row.limited:
+        yield 429
+    # Any request may bring a parameter that nobody knows, and meet a database that is away.
+    yield from (422, 500, 503)
+
+
+def _described(row: Operation, schemas: "_Schemas") -> Json:
+    described: Json = {
+        "operationId": row.id,
+        "tags": [row.tag],
+        "summary": row.summary,
+        "description": inspect.cleandoc(row.description),
+        "security": _security(row),
+        "parameters": [*_path_parameters(row), *schemas.query_parameters(row), *_header_parameters(row)],
+        "responses": _responses(row, schemas),
+    }
+    if row.takes_body or row.raw_body:
+        described["requestBody"] = _request_body(row, schemas)
+    return {name: value for name, value in described.items() if value or name == "security"}
+
+
+def _security(row: Operation) -> list[Json]:
+    if not row.access.is_open:
+        return [{_BEARER: []}]
+    cookies: list[Json] = [{header.name: []} for header in row.headers if header.is_cookie]
+    return cookies if HTTPStatus.UNAUTHORIZED in row.answers or not cookies else [*cookies, {}]
+
+
+def _security_schemes(rows: Sequence[Operation]) -> Json:
+    cookies = {header for row in rows for header in row.headers if header.is_cookie}
+    return {_BEARER: _TOKEN} | {
+        cookie.name: {"type": "apiKey", "in": "cookie", "name": cookie.name, "description": cookie.description}
+        for cookie in sorted(cookies, key=lambda cookie: cookie.name)
+    }
+
+
+def _path_parameters(row: Operation) -> Iterator[Json]:
+    for name in row.placeholders:
+        schema = _PLACEHOLDERS.get(name, _AN_ID)
+        yield _with_example({"name": name, "in": "path", "required": True, "schema": schema}, row.example.path)
+
+
+def _header_parameters(row: Operation) -> Iterator[Json]:
+    for header in row.headers:
+        if header.is_cookie:
+            continue
+        parameter = {
+            "name": header.name,
+            "in": "header",
+            "description": header.description,
+            "schema": _header_schema(header),
+        }
+        yield _with_example(parameter, row.example.headers)
+
+
+def _header_schema(header: RequestHeader) -> Json:
+    schema: Json = {"type": "string", "examples": [header.example]}
+    return schema if header.pattern is None else schema | {"pattern": header.pattern}
+
+
+def _with_example(parameter: Json, examples: Mapping[str, object]) -> Json:
+    if parameter["name"] not in examples:
+        return parameter
+    example = examples[parameter["name"]]
+    several = parameter["schema"].get("type") == "array" and not isinstance(example, list)
+    return parameter | {"example": [example] if several else example}
+
+
+def _request_body(row: Operation, schemas: "_Schemas") -> Json:
+    schema = {"type": "object"} if row.raw_body else schemas.body(row)
+    content = {"schema": schema, "example": row.example.body}
+    media = (_JSON, _MERGE_PATCH) if row.method == "PATCH" else (_JSON,)
+    return {"required": True, "content": dict.fromkeys(media, content)}
+
+
+def _responses(row: Operation, schemas: "_Schemas") -> Json:
+    own = {status: _response(row, status, reply, schemas) for status, reply in row.answers.items()}
+    common = {
+        status: {"$ref": f"{_COMPONENTS}/responses/{_FAILURES[status].name}"}
+        for status in failures_of(row)
+        if status not in own
+    }
+    return {str(status): told for status, told in sorted((own | common).items())}
+
+
+def _response(row: Operation, status: int, reply: Reply, schemas: "_Schemas") -> Json:
+    common = _ON_ALL + (_ON_COUNTED if row.limited else ())
+    told: Json = {
+        "description": reply.description or HTTPStatus(status).phrase,
+        "headers": {name: _own_header(name, about) for name, about in reply.headers.items()} | _refs_to_headers(common),
+    }
+    if reply.model is not None:
+        told["content"] = {_JSON: {"schema": schemas.answer(row, status)}} | {
+            media: {"schema": {"type": "string", "description": about}} for media, about in reply.other_media.items()
+        }
+    if row.links and status < HTTPStatus.MULTIPLE_CHOICES:
+        told["links"] = {target: _link(schemas.rows[target], given) for target, given in row.links.items()}
+    return told
+
+
+def _link(target: Operation, given: Mapping[str, str]) -> Json:
+    """Say how to go on with `target`: what its path does not name is for its body."""
+    parameters = {name: value for name, value in given.items() if name in target.placeholders}
+    body = {name: value for name, value in given.items() if name not in target.placeholders}
+    link: Json = {"operationId": target.id, "parameters": parameters, "requestBody": body}
+    return {name: value for name, value in link.items() if value}
+
+
+def _own_header(name: str, description: str) -> Json:
+    schema = {"type": "integer", "minimum": 0} if name == "Retry-After" else {"type": "string"}
+    told: Json = {"description": description, "schema": schema}
+    return told | {"required": True} if name in _NEVER_LACKING else told
+
+
+def _failure(failure: _Failure, schemas: "_Schemas") -> Json:
+    return {
+        "description": failure.description,
+        "headers": _refs_to_headers((*failure.headers, *_ON_ALL, *_ON_COUNTED)),
+        "content": {_JSON: {"schema": schemas.failure(failure)}},
+    }
+
+
+def _refs_to_headers(names: Iterable[str]) -> Json:
+    return {name: {"$ref": f"{_COMPONENTS}/headers/{name}"} for name in names}
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    """A field is called by its name: `Hotel Id` beside `hotel_id` says nothing."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as pydantic calls it
+        return False
+
+
+class _Schemas:
+    """The JSON Schemas of all that operations take and answer; models are components, and stand there once."""
+
+    def __init__(self, rows: Sequence[Operation]) -> None:
+        self.rows = {row.id: row for row in rows}
+        taken: dict[object, Any] = {("body", row.id): row.body for row in rows if row.takes_body}
+        taken |= {("query", row.id): row.query for row in rows if _has_query(row)}
+        shown: dict[object, Any] = {
+            ("answer", row.id, status): reply.model
+            for row in rows
+            for status, reply in row.answers.items()
+            if reply.model is not None
+        }
+        shown |= {failure.name: failure.model for failure in _FAILURES.values()}
+        schemas, definitions = TypeAdapter.json_schemas(
+            [
+                *((key, "validation", TypeAdapter(model)) for key, model in taken.items()),
+                *((key, "serialization", TypeAdapter(model)) for key, model in shown.items()),
+            ],
+            ref_template=f"{_COMPONENTS}/schemas/{{model}}",
+            schema_generator=_WithoutTitles,
+        )
+        self._schemas: dict[object, Json] = {key: schema for (key, _), schema in schemas.items()}
+        self.components: Json = dict(sorted(definitions.get("$defs", {}).items()))
+        # What a query may be is told parameter by parameter.
+        names = {row.id: self._schemas["query", row.id]["$ref"].rpartition("/")[2] for row in rows if _has_query(row)}
+        self._queries: dict[str, Json] = {row_id: self.components[name] for row_id, name in names.items()}
+        for name in set(names.values()):
+            del self.components[name]
+
+    def body(self, row: Operation) -> Json:
+        """Return the schema of a body that requests bring."""
+        return self._schemas["body", row.id]
+
+    def answer(self, row: Operation, status: int) -> Json:
+        """Return the schema of an answer's body."""
+        return self._schemas["answer", row.id, status]
+
+    def failure(self, failure: _Failure) -> Json:
+        """Return the schema of a failure."""
+        return self._schemas[failure.name]
+
+    def query_parameters(self, row: Operation) -> Iterator[Json]:
+        """Yield the parameters that may stand behind the question mark."""
+        query = self._queries.get(row.id, {})
+        for name, field_schema in query.get("properties", {}).items():
+            schema = _without_null(field_schema)
+            parameter: Json = {"name": name, "in": "query", "required": name in query.get("required", ())}
+            if "description" in schema:
+                parameter["description"] = schema.pop("description")
+            yield _with_example(parameter | {"schema": schema}, row.example.query)
+
+
+def _has_query(row: Operation) -> bool:
+    return row.query is not NoQuery
+
+
+def _without_null(schema: Json) -> Json:
+    """Return the schema of what a query's parameter is when it is there: no text means null."""
+    rest = {name: value for name, value in schema.items() if name != "anyOf" and (name, value) != ("default", None)}
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    return rest | kinds[0] if len(kinds) == 1 else rest | ({"anyOf": kinds} if kinds else {})

@@ -1,0 +1,1 @@
+"""What anybody may see of hotels before there is a booking."""

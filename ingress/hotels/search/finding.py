@@ -1,0 +1,155 @@
+"""Finds hotels: by what they are first, then by what their rooms have free and what that costs, all in columns."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingress.hotels.search.nights import Nights
+from ingress.hotels.search.places import Place, amenity_keys
+from ingress.hotels.search.words import (
+    EARTH_RADIUS_M,
+    Found,
+    Hit,
+    HotelSearch,
+    InOrder,
+    Near,
+    earliest_today,
+    latest_today,
+)
+from ingress.stays import HORIZON, today_at
+
+#: Dearer than any stay: what is not free.
+_NEVER: Final = 2**60
+#: Farther than any place on earth: where nobody knows.
+_UNKNOWN_M: Final = 2**40
+
+_Ints = NDArray[np.int64]
+_Indices = NDArray[np.intp]
+
+
+def find(place: Place, nights: Nights, wanted: HotelSearch, after: InOrder | None) -> Found:
+    """Return a page of the hotels of a place that have what is wanted; `after` is the last hit before it, if given."""
+    chosen = _chosen(place, wanted)
+    distances_m = None
+    if wanted.near is not None:
+        distances_m = _distances_m(place, chosen, wanted.near)
+        inside = distances_m <= wanted.near.km * 1000
+        chosen, distances_m = chosen[inside], distances_m[inside]
+    if not len(chosen):
+        return Found([], more=False)
+    return _Offers(place, nights, wanted, chosen, distances_m).page(after)
+
+
+def _chosen(place: Place, wanted: HotelSearch) -> _Indices:
+    """Return the hotels that are what is wanted, whatever they have free."""
+    fit = np.ones(len(place.hotels), np.bool)
+    if wanted.stars is not None:
+        fit &= place.stars >= wanted.stars
+    if wanted.currency is not None:
+        fit &= place.currencies == wanted.currency
+    if wanted.amenities:
+        needed = amenity_keys(wanted.amenities)
+        fit &= np.fromiter((needed <= there for there in place.amenities), np.bool, len(place.amenities))
+    # Almost every search is for days that are past nowhere, and too far away nowhere.
+    if wanted.check_in_date < latest_today() or wanted.check_in_date >= earliest_today() + HORIZON:
+        todays = (today_at(hotel.time_zone) for hotel in place.hotels)
+        open_days = (today <= wanted.check_in_date < today + HORIZON for today in todays)
+        fit &= np.fromiter(open_days, np.bool, len(place.hotels))
+    return fit.nonzero()[0]
+
+
+def _distances_m(place: Place, chosen: _Indices, near: Near) -> _Ints:
+    """Return how far away hotels are over the ground, in metres, by the haversine formula on a round earth."""
+    latitude, longitude = np.radians(near.latitude), np.radians(near.longitude)
+    latitudes, longitudes = place.latitudes[chosen], place.longitudes[chosen]
+    squared = (
+        np.sin((latitudes - latitude) / 2) ** 2
+        + np.cos(latitude) * np.cos(latitudes) * np.sin((longitudes - longitude) / 2) ** 2
+    )
+    metres = 2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.minimum(squared, 1)))
+    return np.where(np.isnan(metres), _UNKNOWN_M, np.rint(metres)).astype(np.int64)
+
+
+class _Offers:
+    """What the chosen hotels have for the stay, the rooms of a hotel beside each other, the hotels by id."""
+
+    def __init__(
+        self, place: Place, nights: Nights, wanted: HotelSearch, chosen: _Indices, distances_m: _Ints | None
+    ) -> None:
+        self._place = place
+        self._wanted = wanted
+        self._chosen = chosen
+        self._distances_m = distances_m
+        self._counts = place.counts[chosen]
+        ends = self._counts.cumsum()
+        self._begins = ends - self._counts
+        self._rooms = (place.begins[chosen] - self._begins).repeat(self._counts) + np.arange(ends[-1])
+        self._free, prices_minor = nights.stay(place.columns[self._rooms], wanted.check_in_date, wanted.check_out_date)
+        fit = self._free >= wanted.rooms_count
+        if wanted.guests is not None:
+            fit &= place.capacities[self._rooms] * wanted.rooms_count >= wanted.guests
+        self._per_room_minor = np.where(fit, prices_minor, _NEVER)
+        self._cheapest_minor = np.minimum.reduceat(self._per_room_minor, self._begins)
+        # Rounded half-up to the minor unit.
+        self._averages_minor = (2 * self._cheapest_minor + wanted.nights) // (2 * wanted.nights)
+        # Numbers in major units can be compared, if not added; all currencies have whole thousandths.
+        self._prices_milli = self._averages_minor * place.scales[chosen]
+        self._keys = self._sorted_by()
+
+    def page(self, after: InOrder | None) -> Found:
+        """Return the hits of the wanted page, or those after a hit."""
+        kept = self._kept(after).nonzero()[0]
+        # Hotels with the same key stay in the order of their ids.
+        order = kept[self._keys[kept].argsort(kind="stable")]
+        begin = 0 if self._wanted.page is None else (self._wanted.page - 1) * self._wanted.limit
+        end = begin + self._wanted.limit
+        return Found(self._hits(order[begin:end]), more=len(order) > end)
+
+    def _sorted_by(self) -> _Ints:
+        if self._wanted.sort == "stars":
+            return -self._place.stars[self._chosen]
+        if self._wanted.sort == "distance" and self._distances_m is not None:
+            return self._distances_m
+        return self._prices_milli
+
+    def _kept(self, after: InOrder | None) -> NDArray[np.bool]:
+        wanted, keys = self._wanted, self._keys
+        kept = self._cheapest_minor < _NEVER
+        if wanted.min_price is not None:
+            kept &= self._prices_milli >= int(wanted.min_price * 1000)
+        if wanted.max_price is not None:
+            kept &= self._prices_milli <= int(wanted.max_price * 1000)
+        if after is not None:
+            ids = self._place.ids[self._chosen]
+            kept &= (keys > after.key) | ((keys == after.key) & (ids > after.hotel_id))
+        return kept
+
+    def _hits(self, numbers: _Indices) -> list[Hit]:
+        """Return the hits of chosen hotels: of rooms that cost the same, those with the lowest ids."""
+        cheapest = (self._per_room_minor == self._cheapest_minor.repeat(self._counts)).nonzero()[0]
+        rooms = cheapest[cheapest.searchsorted(self._begins[numbers])]
+        distances_m = [None] * len(numbers) if self._distances_m is None else self._distances_m[numbers].tolist()
+        hotels, described, rooms_count = self._place.hotels, self._place.rooms, self._wanted.rooms_count
+        return [
+            Hit(
+                hotels[hotel],
+                described[room].id,
+                described[room].type,
+                average_minor,
+                per_room_minor * rooms_count,
+                rooms_left,
+                distance_m,
+                key,
+            )
+            for hotel, room, average_minor, per_room_minor, rooms_left, distance_m, key in zip(
+                self._chosen[numbers].tolist(),
+                self._rooms[rooms].tolist(),
+                self._averages_minor[numbers].tolist(),
+                self._cheapest_minor[numbers].tolist(),
+                self._free[rooms].tolist(),
+                distances_m,
+                self._keys[numbers].tolist(),
+                strict=True,
+            )
+        ]

@@ -1,0 +1,130 @@
+"""The hotels that guests may find, by city: their facts in columns, each hotel's rooms beside each other."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingress.hotels.search.nights import Nights
+from ingress.hotels.search.words import written_alike
+from storage.currencies import digits_of
+from storage.search_reads import HotelFacts, RoomTypeFacts
+
+_EVERYWHERE: Final = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Hotels by id, and their rooms by hotel and id; a hotel without rooms is none.
+
+    `begins` and `counts` say where each hotel's rooms are, `columns` where their nights are. `stars` 0 and coordinates
+    (radians) that are not a number are unknown. `scales`: thousandths of a major unit in one minor unit.
+    """
+
+    hotels: Sequence[HotelFacts]
+    rooms: Sequence[RoomTypeFacts]
+    begins: NDArray[np.intp]
+    counts: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    capacities: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    stars: NDArray[np.int64]
+    latitudes: NDArray[np.float64]
+    longitudes: NDArray[np.float64]
+    currencies: NDArray[np.str_]
+    scales: NDArray[np.int64]
+    amenities: Sequence[frozenset[str]]
+
+
+class Places:
+    """Keeps the facts of hotels and rooms, and puts a place together when somebody looks for it."""
+
+    def __init__(self, nights: Nights) -> None:
+        self._nights = nights
+        self._hotels: dict[int, HotelFacts] = {}
+        self._rooms: dict[int, RoomTypeFacts] = {}
+        self._rooms_of: defaultdict[int, set[int]] = defaultdict(set)
+        self._hotels_in: defaultdict[str, set[int]] = defaultdict(set)
+        self._places: dict[str, Place] = {}
+
+    def tell_hotels(self, hotels: Iterable[HotelFacts]) -> None:
+        """Take over what hotels say of themselves."""
+        for hotel in hotels:
+            before = self._hotels.get(hotel.id)
+            if before != hotel:
+                if before is not None:
+                    self._forget_place_of(before)
+                    self._hotels_in[written_alike(before.city)].discard(hotel.id)
+                self._hotels[hotel.id] = hotel
+                self._hotels_in[written_alike(hotel.city)].add(hotel.id)
+                self._forget_place_of(hotel)
+
+    def in_neighbourhood(self, rooms: Sequence[RoomTypeFacts]) -> list[int]:
+        """Return the ids of rooms, those of a city and a hotel beside each other."""
+        hotels = self._hotels
+        cities = {room.hotel_id: written_alike(hotels[room.hotel_id].city) for room in rooms if room.hotel_id in hotels}
+        return [room.id for room in sorted(rooms, key=lambda room: (cities.get(room.hotel_id, ""), room.hotel_id))]
+
+    def tell_rooms(self, rooms: Iterable[RoomTypeFacts]) -> None:
+        """Take over what is said of rooms whose nights are known."""
+        for room in rooms:
+            if self._rooms.get(room.id) != room:
+                self._rooms[room.id] = room
+                self._rooms_of[room.hotel_id].add(room.id)
+                if room.hotel_id in self._hotels:
+                    self._forget_place_of(self._hotels[room.hotel_id])
+
+    def _forget_place_of(self, hotel: HotelFacts) -> None:
+        self._places.pop(written_alike(hotel.city), None)
+        self._places.pop(_EVERYWHERE, None)
+
+    def of(self, city: str | None) -> Place:
+        """Return the hotels of a city, of all cities for None."""
+        key = _EVERYWHERE if city is None else written_alike(city)
+        place = self._places.get(key)
+        if place is None:
+            if city is not None and key not in self._hotels_in:
+                return self._put_together(())
+            place = self._places[key] = self._put_together(self._hotels if city is None else self._hotels_in[key])
+        return place
+
+    def _put_together(self, hotel_ids: Iterable[int]) -> Place:
+        found = [
+            (self._hotels[hotel_id], rooms)
+            for hotel_id in sorted(hotel_ids)
+            if self._hotels[hotel_id].listed and (rooms := self._listed_rooms(hotel_id))
+        ]
+        hotels = [hotel for hotel, _ in found]
+        rooms = [room for _, rooms in found for room in rooms]
+        counts = [len(rooms) for _, rooms in found]
+        return Place(
+            hotels=hotels,
+            rooms=rooms,
+            begins=np.array([0, *accumulate(counts)][: len(counts)], np.intp),
+            counts=np.array(counts, np.intp),
+            columns=self._nights.columns([room.id for room in rooms]),
+            capacities=np.array([room.capacity for room in rooms], np.int64),
+            ids=np.array([hotel.id for hotel in hotels], np.int64),
+            stars=np.array([hotel.stars or 0 for hotel in hotels], np.int64),
+            latitudes=_radians([hotel.latitude for hotel in hotels]),
+            longitudes=_radians([hotel.longitude for hotel in hotels]),
+            currencies=np.array([hotel.currency.upper() for hotel in hotels], np.str_),
+            scales=np.array([10 ** (3 - digits_of(hotel.currency)) for hotel in hotels], np.int64),
+            amenities=[amenity_keys(hotel.amenities) for hotel in hotels],
+        )
+
+    def _listed_rooms(self, hotel_id: int) -> list[RoomTypeFacts]:
+        return [room for room_id in sorted(self._rooms_of.get(hotel_id, ())) if (room := self._rooms[room_id]).listed]
+
+
+def amenity_keys(amenities: Iterable[str]) -> frozenset[str]:
+    """Return amenities without regard to how they are written."""
+    return frozenset(written_alike(amenity) for amenity in amenities)
+
+
+def _radians(degrees: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.radians(np.array([np.nan if value is None else value for value in degrees], np.float64))

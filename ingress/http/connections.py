@@ -1,0 +1,92 @@
+"""The server's end of connections: what becomes of clients that are slow, silent, or speak no HTTP.
+
+A connection on which no whole request arrives is closed, whether its client says nothing or a byte a second. What is
+not HTTP is answered in the form of every other mistake.
+"""
+
+import socket
+import sys
+from asyncio import BaseTransport
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from typing_extensions import override
+
+from ingress.http.problems import Problem, of_the_framework
+
+#: How long a connection may be without the head of a next request. Longer than proxies keep theirs (60 s is usual), so
+#: that none sends on one that is just being closed.
+IDLE_SECONDS: Final = 75.0
+#: How long the rest of a refused body is read and thrown away, so that closing does not overtake the refusal.
+LINGERING_SECONDS: Final = 2.0
+#: How long a client may take nothing at all of what it asked for.
+UNREAD_SECONDS: Final = 30.0
+
+
+class Runner(web.AppRunner):
+    """Runs the application on connections of our kind; a body is taken as it comes: packed JSON is no JSON."""
+
+    def __init__(self, app: web.Application, *, drain_seconds: float, idle_seconds: float = IDLE_SECONDS) -> None:
+        """Give requests `drain_seconds` to be answered when the server is told to stop."""
+        super().__init__(
+            app,
+            access_log=None,
+            shutdown_timeout=drain_seconds,
+            keepalive_timeout=idle_seconds,
+            lingering_time=LINGERING_SECONDS,
+            auto_decompress=False,
+        )
+
+    @override
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+
+
+class _Server(web.Server):
+    @override
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ()
+
+    @override
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Do nothing when reading was not paused: whoever reads a body asks for this, and most bodies are small."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
+
+    @override
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        # Other kernels have no such clock.
+        if sys.platform == "linux" and connection.family in {socket.AF_INET, socket.AF_INET6}:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNREAD_SECONDS * 1000))
+
+    @override
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """Answer in our form also what is refused before any middleware, such as an `Expect` of something unknown."""
+        ours = of_the_framework(resp) if isinstance(resp, web.HTTPException) else resp
+        return super().finish_response(request, ours, start_time)
+
+    @override
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what never became a request. It is not worth a line in the log: everybody can send it."""
+        if status == 400:
+            long = isinstance(exc, LineTooLong)
+            return Problem(400, "a line of the head is too long" if long else "this is not HTTP").response()
+        super().handle_error(request, status, exc, message)
+        return Problem(status, "internal error").response()

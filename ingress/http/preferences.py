@@ -1,0 +1,25 @@
+"""What a request prefers (RFC 7240): how long it would wait for its decision."""
+
+import re
+from typing import Final
+
+from aiohttp import web
+
+from ingress.http.models import RequestHeader
+
+LONGEST_WAIT_SECONDS: Final = 30
+PREFER: Final = RequestHeader(
+    name="Prefer",
+    description="`wait=5` waits so many seconds for the decision (RFC 7240), 30 at most; then 202 all the same.",
+    example="wait=5",
+)
+_WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
+
+
+def seconds_to_wait(request: web.Request) -> int:
+    """Return how long the request prefers to wait for its answer (RFC 7240), 0 when it does not."""
+    prefer = request.headers.getall("Prefer", None)
+    if prefer is None:
+        return 0
+    found = _WAIT.search(",".join(prefer))
+    return 0 if found is None else min(int(found[1]), LONGEST_WAIT_SECONDS)

@@ -1,0 +1,114 @@
+"""Every answer that is not a success: `{"detail": ...}`, and for what is our fault nothing but a request id."""
+
+import itertools
+import logging
+import re
+import secrets
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from ingress.http.answers import Answer, answer
+from ingress.measuring import count_answer
+from topics.telemetry import metrics
+from topics.telemetry.ids import about
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID: Final = "X-Request-Id"
+_ACCEPTABLE_REQUEST_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
+_process: Final = secrets.token_hex(6)
+_count: Final = itertools.count(1)
+_DETAILS: Final = {
+    404: "not found",
+    405: "method not allowed",
+    413: "the body is larger than 64 KB",
+}
+
+
+class Problem(Exception):
+    """A request that gets `{"detail": ...}`; `more` stands beside the detail."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        self.more = more or {}
+
+    def response(self) -> Answer:
+        """Return the answer."""
+        return answer(self.status, {"detail": self.detail, **self.more}, self.headers)
+
+
+def unavailable(what: str, *, retry_after_seconds: int = 1) -> Problem:
+    """Return the problem of a part that is away: nothing was done, and the same request may be sent again."""
+    return Problem(
+        503,
+        f"{what} is away; nothing was done, try again",
+        headers={"Retry-After": str(retry_after_seconds)},
+    )
+
+
+def unanswered(what: str, *, retry_after_seconds: int = 1) -> Problem:
+    """Return the problem of a part that did not answer: the request may have arrived all the same."""
+    return Problem(
+        503,
+        f"{what} did not answer in time; try again, with the same Idempotency-Key lest it be done twice",
+        headers={"Retry-After": str(retry_after_seconds)},
+    )
+
+
+@web.middleware
+async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give every answer its request id, and every failure its form."""
+    began = perf_counter() if metrics.are_read else 0.0
+    request_id = request.headers.get(REQUEST_ID)
+    if request_id is None or not _ACCEPTABLE_REQUEST_ID.fullmatch(request_id):
+        request_id = f"{_process}-{next(_count):x}"
+    about(request_id=request_id)
+    try:
+        response = await handler(request)
+    except Problem as problem:
+        response = problem.response()
+    except web.HTTPException as refused:
+        response = of_the_framework(refused)
+    except Exception as error:  # noqa: BLE001 - it is logged and told as our fault
+        response = _our_fault(error, request, request_id)
+    response.headers[REQUEST_ID] = request_id
+    if metrics.are_read:
+        count_answer(handler, response.status, perf_counter() - began)
+    return response
+
+
+def of_the_framework(refused: web.HTTPException) -> Answer:
+    """Return the answer to a request that the framework refuses."""
+    detail = _DETAILS.get(refused.status, refused.reason.lower())
+    allow = refused.headers.get("Allow")
+    return Problem(refused.status, detail, headers={"Allow": allow} if allow else None).response()
+
+
+def _our_fault(error: Exception, request: web.Request, request_id: str) -> Answer:
+    if _database_is_away(error):
+        log.warning("%s: the database is away: %s", request_id, error.__cause__ or error)
+        return unavailable("the database").response()
+    log.error("%s: %s %s failed", request_id, request.method, request.path, exc_info=error)
+    return Problem(500, "internal error", more={"request_id": request_id}).response()
+
+
+def _database_is_away(error: Exception) -> bool:
+    if isinstance(error, (OperationalError, InterfaceError, PoolTimeout)):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated

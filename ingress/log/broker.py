@@ -1,0 +1,153 @@
+"""The end of the log that the ingress writes to: patient when the broker is away, and it never keeps a guest waiting.
+
+While no broker acknowledges, requests are refused at once, and what was not sent yet is given up: a command whose guest
+was told to try again must not turn up on the log a minute later.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+from contextlib import AsyncExitStack
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from ingress.http.problems import unanswered, unavailable
+from topics import admin
+from topics.catalogue import Topic
+from topics.envelope import Outgoing
+from topics.failpoints import failpoint
+from topics.producer import Producer, open_producer
+from topics.settings import KafkaSettings
+from topics.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_START_SECONDS: Final = 15.0
+ACKNOWLEDGED: Final = metrics.ACKNOWLEDGED_SECONDS.of()
+
+
+class WrongTopics(Exception):
+    """The broker's topics are not those of the catalogue; nothing may be written to them."""
+
+
+class Broker:
+    """Sends records while there is a broker; `run` keeps looking for one."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topics: Collection[Topic],
+        *,
+        ack_seconds: float,
+        linger_ms: int,
+    ) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._ack_seconds = ack_seconds
+        self._linger_ms = linger_ms
+        self._producer: Producer | None = None
+        self._broken = asyncio.Event()
+        self._sent = 0
+        # When each record was sent that is not acknowledged yet, oldest first.
+        self._unacknowledged: dict[int, float] = {}
+        self.topics_checked = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether records can be sent now."""
+        return self._producer is not None
+
+    async def send(self, record: Outgoing) -> None:
+        """Send one record; returns when the broker has it.
+
+        Raises:
+            Problem: 503, the broker is away or did not acknowledge in time.
+        """
+        producer = self._producer
+        if producer is None:
+            raise unavailable("the broker", retry_after_seconds=2)
+        failpoint("ingress.before_produce")
+        self._sent += 1
+        number = self._sent
+        self._unacknowledged[number] = time.monotonic()
+        try:
+            await producer.send(record)
+        except KafkaError as error:
+            if self._producer is producer:
+                log.warning("the broker did not take a record: %r", error)
+                self._broken.set()
+            raise unanswered("the broker", retry_after_seconds=2) from error
+        finally:
+            sent_at = self._unacknowledged.pop(number)
+            if metrics.are_read:
+                ACKNOWLEDGED.observe(time.monotonic() - sent_at)
+        failpoint("ingress.after_ack")
+
+    async def run(self) -> None:
+        """Keep a producer open for as long as the process lives.
+
+        Raises:
+            WrongTopics: a topic has another number of partitions, or something else that would lose records.
+        """
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._check_topics()
+                await self._send_until_broken()
+                pause_seconds = _FIRST_PAUSE_SECONDS
+            except (KafkaError, admin.TopicsFailed, OSError, TimeoutError) as error:
+                log.warning("no broker to write to (%r); trying again in %.1f s", error, pause_seconds)
+                await asyncio.sleep(pause_seconds)
+                pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def _check_topics(self) -> None:
+        if self.topics_checked.is_set():
+            return
+        names = [self._settings.topic(topic) for topic in self._topics]
+        async with asyncio.timeout(_START_SECONDS):
+            missing = set(names).difference(await admin.partition_counts(self._settings, names))
+            if missing:
+                # Whoever makes them may only come after us.
+                raise admin.TopicsFailed(f"No topic yet by the name of {', '.join(sorted(missing))}.")
+            mismatches = await admin.check(self._settings, self._topics)
+        for mismatch in mismatches:
+            if mismatch.fatal:
+                raise WrongTopics(str(mismatch))
+            log.warning("%s", mismatch)
+        self.topics_checked.set()
+
+    async def _send_until_broken(self) -> None:
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(_START_SECONDS):
+                producer = await stack.enter_async_context(
+                    open_producer(
+                        self._settings,
+                        client_id="innkeeper-ingress",
+                        linger_ms=self._linger_ms,
+                        request_timeout_seconds=self._ack_seconds,
+                    )
+                )
+            # Whatever ends the producer: what it has not sent by then must not be sent later.
+            stack.push_async_callback(producer.abandon)
+            self._broken.clear()
+            self._producer = producer
+            log.info("the broker takes commands")
+            try:
+                await self._until_broken()
+            finally:
+                self._producer = None
+
+    async def _until_broken(self) -> None:
+        while not self._broken.is_set():
+            try:
+                async with asyncio.timeout(self._ack_seconds / 4):
+                    await self._broken.wait()
+            except TimeoutError:
+                oldest = next(iter(self._unacknowledged.values()), None)
+                if oldest is not None and time.monotonic() - oldest > self._ack_seconds:
+                    log.warning("the broker has not acknowledged anything for %.1f s", self._ack_seconds)
+                    return

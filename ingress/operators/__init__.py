@@ -1,0 +1,1 @@
+"""What operators and their probes ask: whether the ingress can work, what the log and the ledger say."""

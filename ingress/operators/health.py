@@ -1,0 +1,89 @@
+"""Whether the process lives, and whether it can do its work now."""
+
+import asyncio
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from ingress.database import Database
+from ingress.http.answers import Answer, answer
+from ingress.http.models import NoBody, NoQuery, Problems, Shown
+from ingress.log.broker import Broker
+from ingress.log.waiters import Waiters
+from ingress.operations import Access, Asked, Example, Reply, operation
+
+_DATABASE_SECONDS: Final = 2.0
+
+
+class Live(Shown):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(Live):
+    """Bookings can be taken; `parts` are `ready` or `not ready`, and roles that an operator holds `paused`, by name."""
+
+    parts: dict[str, str]
+
+
+class NotReady(Problems):
+    """Something is missing; `parts` says what."""
+
+    parts: dict[str, str]
+
+
+class Health:
+    """Answers those who watch the process."""
+
+    def __init__(self, database: Database, broker: Broker, waiters: Waiters) -> None:
+        self._database = database
+        self._broker = broker
+        self._waiters = waiters
+
+    @operation(
+        "GET /health/live",
+        access=Access.ANYBODY,
+        summary="Does the process live?",
+        answers={200: Live},
+        example=Example(),
+        limited=False,
+        service=True,
+    )
+    async def live(self, asked: Asked[NoBody, NoQuery]) -> Answer:  # noqa: ARG002 - every operation is called like this
+        """Say that the process answers, whatever else is away."""
+        return answer(200, Live(status="live"))
+
+    @operation(
+        "GET /health/ready",
+        access=Access.ANYBODY,
+        summary="Can bookings be taken?",
+        answers={200: Ready, 503: Reply(NotReady, "Something is missing.", {"Retry-After": "In how many seconds."})},
+        example=Example(),
+        limited=False,
+        service=True,
+    )
+    async def ready(self, asked: Asked[NoBody, NoQuery]) -> Answer:  # noqa: ARG002 - every operation is called like this
+        """Say whether bookings can be taken, and if not, what is missing."""
+        paused = await self._paused_roles()
+        parts = {"database": paused is not None, "broker": self._broker.ready, "events": self._waiters.ready}
+        told = {name: "ready" if ready else "not ready" for name, ready in parts.items()}
+        # Bookings are taken all the same, and wait on the log: nobody gains from an ingress out of the balancer.
+        told |= dict.fromkeys(paused or (), "paused")
+        if (replicas := self._database.replicas) is not None:
+            told["replicas"] = replicas
+        missing = [name for name, ready in parts.items() if not ready]
+        if missing:
+            body = NotReady(detail=f"not ready: {', '.join(missing)}", parts=told)
+            return answer(503, body, {"Retry-After": "1"})
+        return answer(200, Ready(status="ready", parts=told))
+
+    async def _paused_roles(self) -> list[str] | None:
+        """Return the roles that an operator holds; None when the database does not answer."""
+        try:
+            async with asyncio.timeout(_DATABASE_SECONDS), self._database.reading() as connection:
+                found = await connection.execute(text("select role from paused_role order by role"))
+                return list(found.scalars())
+        except (SQLAlchemyError, OSError, TimeoutError):
+            return None

@@ -1,0 +1,47 @@
+"""Which stays make sense at all, whoever asks about them: how long, how far ahead, and which day it is there."""
+
+import time
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import Annotated, Final
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from ingress.http.problems import Problem
+from storage.horizon import HORIZON_NIGHTS
+
+MOST_NIGHTS: Final = 30
+MOST_ROOMS: Final = 10
+#: Days begin and end on quarters of an hour everywhere: time zones are whole quarters apart.
+_QUARTER_SECONDS: Final = 15 * 60
+HORIZON: Final = timedelta(days=HORIZON_NIGHTS)
+
+RoomsCount = Annotated[int, Field(ge=1, le=MOST_ROOMS)]
+
+
+def today_at(time_zone: str) -> date:
+    """Return which day it is now in a time zone (IANA)."""
+    return _day_at(time_zone, int(time.time()) // _QUARTER_SECONDS)
+
+
+def accept_stay(check_in: date, check_out: date, today: date) -> None:
+    """Check a stay's dates; `today` is the hotel's.
+
+    Raises:
+        Problem: 422, with the rule that is broken.
+    """
+    nights = (check_out - check_in).days
+    if nights < 1:
+        raise Problem(422, "check_out_date must be after check_in_date")
+    if nights > MOST_NIGHTS:
+        raise Problem(422, f"a stay is at most {MOST_NIGHTS} nights")
+    if check_in < today:
+        raise Problem(422, "check_in_date is in the past")
+    if check_in >= today + HORIZON:
+        raise Problem(422, f"a stay must begin within {HORIZON.days} days from now")
+
+
+@lru_cache(1024)
+def _day_at(time_zone: str, quarter: int) -> date:
+    return datetime.fromtimestamp(quarter * _QUARTER_SECONDS, ZoneInfo(time_zone)).date()
