@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from ingress.application import create_app
 from ingress.http.connections import Runner
+from ingress.limits import redis_link
 from ingress.settings import IngressSettings
 from sandbox import redis
 from sandbox.ports import free_port
@@ -25,12 +26,12 @@ WEBHOOK_SECRETS = "whsec_of_the_stand_in, whsec_of_tomorrow"
 
 
 def ingress_settings(**changes: Any) -> IngressSettings:
-    """Return settings for tests: quick hashes, short patience."""
+    """Return settings for tests: quick hashes, and patience with a slow machine."""
     values: dict[str, Any] = {
         "jwt_secret_key": SecretStr(JWT_KEY),
         "stripe_webhook_secret": SecretStr(WEBHOOK_SECRETS),
         "bcrypt_rounds": 4,
-        "ack_seconds": 2.0,
+        "ack_seconds": 60.0,
         "room_facts_seconds": 0.05,
         # One user asks more than one person would; tests of the limits switch them on.
         "rate_limits": False,
@@ -75,6 +76,12 @@ async def owner(kafka_settings: KafkaSettings, database: DatabaseSettings) -> As
     """Plays the owner of all rooms: reads commands, writes bookings and events."""
     async with open_owner(kafka_settings, database) as owner:
         yield owner
+
+
+@pytest.fixture(autouse=True)
+def _redis_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody count by itself because a slow machine took long for an answer."""
+    monkeypatch.setattr(redis_link, "PATIENCE_SECONDS", 60.0)
 
 
 @pytest.fixture
