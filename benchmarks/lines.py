@@ -21,12 +21,13 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One measured value. A target is the most that it should be; None where it only explains another."""
+    """One measured value. A target is the most that it should be, or the least; None where it only explains another."""
 
     benchmark: str
     value: float
     unit: str
     target: float | None = None
+    kind: Literal["least", "most"] = "most"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +94,7 @@ def goals(line: Line) -> list[Goal]:
     if isinstance(line, Figure):
         if line.target is None:
             return []
-        return [Goal(what=line.benchmark, measured=line.value, unit=line.unit, target=line.target, kind="most")]
+        return [Goal(what=line.benchmark, measured=line.value, unit=line.unit, target=line.target, kind=line.kind)]
     name = line.benchmark
     if isinstance(line, SearchComparison):
         return [

@@ -105,10 +105,15 @@ def _targets(lines: Sequence[Line]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for line in lines:
         for goal in goals(line):
-            wanted = f"at {goal.kind} {goal.target:g} {goal.unit}"
-            yield f"| {goal.what} | {wanted} | {goal.measured:g} {goal.unit} | {goal.verdict} |"
+            wanted = f"at {goal.kind} {_figure(goal.target)} {goal.unit}"
+            yield f"| {goal.what} | {wanted} | {_figure(goal.measured)} {goal.unit} | {goal.verdict} |"
         if isinstance(line, Figure) and line.target is None and ".cpu." not in line.benchmark:
-            yield f"| {line.benchmark} | | {line.value:g} {line.unit} | |"
+            yield f"| {line.benchmark} | | {_figure(line.value)} {line.unit} | |"
+
+
+def _figure(value: float) -> str:
+    """Return a value with all its places, as it was rounded by whoever measured it."""
+    return f"{value:,.10g}"
 
 
 def _costs(lines: Sequence[Figure]) -> Iterator[str]:

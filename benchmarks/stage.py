@@ -7,8 +7,8 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -149,24 +149,31 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """Start a system with reservations workers alone, put the rooms on sale, and stop all of it afterwards.
 
-    `of_one` is added to the environment of those that are named. The folder with its logs is kept when something fails.
+    `of_one` is added to the environment of those that are named.
     """
-    _FOLDER.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=_FOLDER))
-    plan = Plan(
-        folder=folder,
-        workers={"reservations": workers},
-        ingress=ingress,
-        stripe=False,
-        own_servers=True,
-        quiet=True,
-        environment=dict(SWITCHED_OFF.values()),
-        of_one=of_one or {},
-    )
-    try:
+    with folder_of_its_own() as folder:
+        plan = Plan(
+            folder=folder,
+            workers={"reservations": workers},
+            ingress=ingress,
+            stripe=False,
+            own_servers=True,
+            quiet=True,
+            environment=dict(SWITCHED_OFF.values()),
+            of_one=of_one or {},
+        )
         async with System(plan) as system, _open(system) as opened:
             await opened.put_on_sale(rooms)
             yield opened
+
+
+@contextmanager
+def folder_of_its_own() -> Iterator[Path]:
+    """Make a folder for a system; when something fails it is kept, with the logs."""
+    _FOLDER.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=_FOLDER))
+    try:
+        yield folder
     except BaseException:
         say(f"the logs are kept in {folder / 'logs'}")
         raise

@@ -82,7 +82,7 @@ def replay(
 async def _replay_and_tell(system: System, *, steps: Sequence[TraceStep], rooms: int, kill_every: float | None) -> int:
     log = KafkaSettings(kafka_url=system.kafka_url, topic_create_time=True)
     database = DatabaseSettings(database_url=SecretStr(system.database_url))
-    async with _course(log, database) as course:
+    async with open_course(log, database) as course:
         killer = Killer(system, log, course.ask, course.written)
         try:
             seconds = await _decide_all(course, steps, killer, kill_every)
@@ -184,7 +184,8 @@ class Course:
 
 
 @asynccontextmanager
-async def _course(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Course]:
+async def open_course(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Course]:
+    """Open the course of a trace through the topics and into the ledger."""
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         yield Course(kafka, connection)
 

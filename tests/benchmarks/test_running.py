@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -10,14 +11,32 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 
 def test_the_hot_room_is_measured_with_all_that_it_costs() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "hot", "--quick"], capture_output=True, text=True, check=False
-    )
+    told = measured("hot")
 
-    assert run.returncode == 0, run.stderr
-    told = {
-        figure["benchmark"]: figure for line in run.stdout.splitlines() if "benchmark" in (figure := json.loads(line))
-    }
     assert told["hot"]["ours_per_s"] > 0 < told["hot"]["row_locks_per_s"]
     parts = ("worker", "ingress", "kafka", "postgres", "wrk", "worker.faust")
     assert all(told[f"hot.cpu.{part}"]["value"] > 0 for part in parts)
+
+
+def test_what_operators_wait_for_is_measured_with_its_targets() -> None:
+    told = measured("explain", "trace")
+
+    assert {name: (figure["kind"], figure["target"], figure["unit"]) for name, figure in told.items()} == {
+        "explain": ("most", 1.0, "s"),
+        "trace.restore": ("most", 60.0, "s"),
+        "trace.restore.events": ("most", None, "events/s"),
+        "trace.rebuild.booking_timeline": ("least", 20_000.0, "events/s"),
+        "trace.rebuild.room_nights": ("least", 20_000.0, "events/s"),
+        "trace.rebuild.daily_report": ("least", 20_000.0, "events/s"),
+    }
+    assert all(figure["value"] > 0 for figure in told.values())
+
+
+def measured(*names: str) -> dict[str, dict[str, Any]]:
+    """Run the benchmarks, quickly; return what they tell, by what it is called."""
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *names, "--quick"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    told = [json.loads(line) for line in run.stdout.splitlines()]
+    return {line["benchmark"]: line for line in told if "benchmark" in line}

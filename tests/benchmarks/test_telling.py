@@ -37,6 +37,9 @@ LINES: list[Line] = [
     Figure(benchmark="hot.cpu.worker", value=150.0, unit="us/booking"),
     Figure(benchmark="hot.cpu.kafka", value=50.0, unit="us/booking"),
     Figure(benchmark="hot.cpu.worker.faust", value=30.0, unit="us/booking"),
+    Figure(benchmark="trace.restore.events", value=1_234_567, unit="events/s"),
+    Figure(benchmark="trace.rebuild.room_nights", value=25_000, unit="events/s", target=20_000.0, kind="least"),
+    Figure(benchmark="trace.rebuild.daily_report", value=15_000, unit="events/s", target=20_000.0, kind="least"),
     Figure(benchmark="kill.longest_wait", value=2.0, unit="s", target=3.0),
 ]
 
@@ -53,7 +56,7 @@ def test_a_comparison_and_a_figure_have_the_keys_that_programs_read() -> None:
         "p50_ms",
         "p99_ms",
     ]
-    assert list(figure) == ["benchmark", "value", "unit", "target"]
+    assert list(figure) == ["benchmark", "value", "unit", "target", "kind"]
 
 
 def test_what_was_switched_off_is_told_with_the_figures() -> None:
@@ -85,6 +88,10 @@ def test_the_page_keeps_its_words_and_gets_its_figures(tmp_path: Path, monkeypat
     assert "On a machine.\n- without rate limits\n" in text
     assert "| `hot` | 3,000 | 1,500 | 2.00 | 10.0 ms | 20.0 ms |" in text
     assert "| hot: ratio | at least 4 x | 2 x | missed by 50% |" in text
+    assert "| trace.restore.events | | 1,234,567 events/s | |" in text
+    assert "| trace.rebuild.room_nights | at least 20,000 events/s | 25,000 events/s | met |" in text
+    assert "| trace.rebuild.daily_report | at least 20,000 events/s | 15,000 events/s | missed by 25% |" in text
+    assert "| kill.longest_wait | at most 3 s | 2 s | met |" in text
     assert "worker 150 (75%), kafka 50 (25%), of worker at most faust 30 (15%); together 200" in text
 
 

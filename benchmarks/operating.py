@@ -1,0 +1,225 @@
+"""`explain` and `trace`: how long operators wait, for one booking among many and for a whole ledger made anew.
+
+What is measured is what they type, and what it answers must be right.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import psycopg
+from pydantic import SecretStr
+
+from benchmarks.extent import Extent
+from benchmarks.filling import filling
+from benchmarks.lines import Figure, Line
+from benchmarks.stage import SOURCE, USER, WORKER, BenchmarkFailed, Rooms, folder_of_its_own, kafka_of, number, say
+from sandbox.replay import Stalled, open_course
+from sandbox.system import Plan, System
+from sandbox.trace import read_trace
+from sandbox.trace_totals import totals
+from storage.rebuilding import PROJECTIONS
+from storage.settings import DatabaseSettings
+from topics.catalogue import BOOKING_COMMANDS
+from topics.commands import AddGuests, Command, OpenInventory, RequestPayment, ReserveStay
+from topics.envelope import command_record
+from topics.producer import open_producer
+from topics.settings import KafkaSettings
+
+MOST_SECONDS_TO_EXPLAIN: Final = 1.0
+MOST_SECONDS_TO_RESTORE: Final = 60.0
+LEAST_EVENTS_PER_S: Final = 20_000.0
+
+TRACE: Final = Path(__file__).parents[1] / "tests" / "trace" / "hotel_bookings.csv.gz"
+_ROOM: Final = 1
+_HOTEL: Final = 1
+_PATIENCE_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.05
+
+
+# One booking among many.
+
+
+async def explain(extent: Extent) -> AsyncIterator[Line]:
+    """Yield how long `workers explain` takes, by the clock, for a booking in the middle of a log."""
+    plan = {"workers": {"reservations": 1, "projections": 1}, "partitions": 1}
+    booking_id = uuid4()
+    async with _system(**plan) as system:
+        await _in_the_middle(system, booking_id, extent.records)
+        seconds = []
+        for _ in range(extent.runs):
+            took, life = await _command(system.environment(), "workers", "explain", str(booking_id))
+            if len([step for step in life["steps"] if step["place"] is not None]) != 2 * len(_life(booking_id)):
+                raise BenchmarkFailed(f"not all of the booking's records are told: {life}")
+            seconds.append(took)
+            say(f"explain: {took:.2f} s")
+    value = round(median(seconds), 2)
+    yield Figure(benchmark="explain", value=value, unit="s", target=MOST_SECONDS_TO_EXPLAIN)
+
+
+async def _in_the_middle(system: System, booking_id: UUID, records: int) -> None:
+    """Have a booking decided, with half of the records before its own and half behind them."""
+    kafka, database = kafka_of(system).model_copy(update={"topic_partitions": 1}), _database(system.database_url)
+    async with filling(kafka, database, _stay(uuid4())) as others:
+        await _decide(system, kafka, [_NIGHTS])
+        for commands in (_life(booking_id), ()):
+            for name in system.worker_names:
+                await system.stop_part(name)
+            await others.write(records // 4)
+            if commands:
+                for name in system.worker_names:
+                    await system.start_part(name)
+                await _decide(system, kafka, commands)
+
+
+async def _decide(system: System, kafka: KafkaSettings, commands: Sequence[Command]) -> None:
+    """Send commands, and wait until they are decided and every read model has their events."""
+    async with open_producer(kafka, client_id="innkeeper-benchmarks") as producer:
+        topic = kafka.topic(BOOKING_COMMANDS)
+        *_, last = await producer.send_all(
+            command_record(topic, command, id=uuid4().hex, source=SOURCE, time=datetime.now(UTC))
+            for command in commands
+        )
+    async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as ledger:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                while await number(ledger, _FOLLOWED, last.offset) < len(PROJECTIONS):
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise BenchmarkFailed(f"a few commands are not decided after {_PATIENCE_SECONDS:.0f} s") from None
+
+
+#: How many read models have the events of all commands, once those are decided up to an offset.
+_FOLLOWED: Final = """
+select count(*) from log_cursor as model join log_cursor as owner using (partition, sequence)
+where owner.consumer = 'reservations' and owner.applied >= %s and model.consumer <> owner.consumer
+"""
+
+_FIRST_NIGHT: Final = Rooms.on_sale(count=1, nights=30).first_night
+_NIGHTS: Final = OpenInventory(
+    room_id=_ROOM,
+    hotel_id=_HOTEL,
+    first_night=_FIRST_NIGHT,
+    end_night=_FIRST_NIGHT + timedelta(days=30),
+    total_count=1000,
+    price_minor=10_000,
+    currency="EUR",
+)
+
+
+def _life(booking_id: UUID) -> Sequence[Command]:
+    """Return what a guest asks for up to the payment; each has one event."""
+    return (
+        _stay(booking_id),
+        AddGuests(room_id=_ROOM, booking_id=booking_id, user_id=USER, guest_ids=(1,)),
+        RequestPayment(room_id=_ROOM, booking_id=booking_id, user_id=USER),
+    )
+
+
+def _stay(booking_id: UUID) -> ReserveStay:
+    return ReserveStay(
+        room_id=_ROOM,
+        booking_id=booking_id,
+        user_id=USER,
+        hotel_id=_HOTEL,
+        check_in=_FIRST_NIGHT,
+        check_out=_FIRST_NIGHT + timedelta(days=2),
+    )
+
+
+# A whole ledger.
+
+
+async def trace(extent: Extent) -> AsyncIterator[Line]:
+    """Yield how long the real trace takes to be restored, and how many events a second make each read model anew."""
+    async with _system(workers={"reservations": 1}, environment={"TOPIC_CREATE_TIME": "true"}) as system:
+        await _replay(system, extent.commands)
+        await system.stop_part(WORKER)
+        assert system.postgres is not None
+        there = {**system.environment(), "DATABASE_URL": await system.postgres.create_database("restored")}
+        await _command(there, "storage", "migrate")
+        seconds, restored = await _command(there, "storage", "restore", "--from-log", "--yes", "--without-backup")
+        if await _totals(there["DATABASE_URL"]) != await _totals(system.database_url):
+            raise BenchmarkFailed("what was restored is not what was lost")
+        say(f"trace: {restored['events']:,} events restored in {seconds:.1f} s")
+        yield Figure(benchmark="trace.restore", value=round(seconds, 1), unit="s", target=MOST_SECONDS_TO_RESTORE)
+        yield Figure(benchmark="trace.restore.events", value=round(restored["events"] / seconds), unit="events/s")
+        for name in PROJECTIONS:
+            yield await _rebuilt(there, name)
+
+
+async def _replay(system: System, most: int | None) -> None:
+    """Have the trace decided, or so many commands of its beginning."""
+    steps = read_trace(TRACE, rooms=1000)[:most]
+    say(f"trace: {len(steps):,} commands are replayed")
+    async with open_course(kafka_of(system), _database(system.database_url)) as course:
+        try:
+            await course.send(steps)
+            await course.until_decided(len(steps), lambda: None)
+            await course.until_published()
+        except Stalled as stalled:
+            raise BenchmarkFailed(str(stalled)) from None
+
+
+async def _rebuilt(environment: Mapping[str, str], name: str) -> Line:
+    """Make a read model anew beside the restored one, which must be the same."""
+    _, rebuilt = await _command(environment, "storage", "rebuild", name, "--compare-only")
+    return Figure(
+        benchmark=f"trace.rebuild.{name}",
+        value=round(rebuilt["events"] / rebuilt["seconds"]),
+        unit="events/s",
+        target=LEAST_EVENTS_PER_S,
+        kind="least",
+    )
+
+
+async def _totals(database_url: str) -> Mapping[str, int]:
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        return await totals(connection)
+
+
+# Both.
+
+
+@asynccontextmanager
+async def _system(**parts: Any) -> AsyncIterator[System]:
+    """Start a system of our own without an ingress; `parts` are a plan's."""
+    with folder_of_its_own() as folder:
+        plan = Plan(folder=folder, ingress=0, stripe=False, own_servers=True, quiet=True, **parts)
+        async with System(plan) as system:
+            yield system
+
+
+def _database(url: str) -> DatabaseSettings:
+    return DatabaseSettings(_env_file=None, database_url=SecretStr(url))
+
+
+async def _command(environment: Mapping[str, str], module: str, *arguments: str) -> tuple[float, dict[str, Any]]:
+    """Run an operator's command; return the seconds that it took by the clock, and what it says to programs.
+
+    Raises:
+        BenchmarkFailed: it did not succeed.
+    """
+    began = perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments, "--json"),
+        env={**os.environ, **environment},
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    out, err = await process.communicate()
+    seconds = perf_counter() - began
+    if process.returncode != 0:
+        raise BenchmarkFailed(f"{module} {' '.join(arguments)} ended with {process.returncode}: {err.decode()}")
+    told: dict[str, Any] = json.loads(out)
+    return seconds, told
