@@ -15,7 +15,7 @@ from tests.support.stack import Server, fresh_database, name_of, open_kafka, ope
 from topics import admin
 from topics.settings import KafkaSettings
 
-pytest_plugins = ("pytester",)
+pytest_plugins = ("pytester", "tests.trace.replayed")
 
 #: Folders whose tests share one whole system: all of a folder go to one process, as those of a file do elsewhere.
 ONE_SYSTEM = ("tests/path", "tests/api")
