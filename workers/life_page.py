@@ -126,7 +126,7 @@ def _is_folded(step: Step, steps: Sequence[Step]) -> bool:
 def _again(step: Step, steps: Sequence[Step], *, everything: bool) -> str:
     """Say how often a record was sent again, and what came of it; or of which one it is."""
     if everything or step.kind is Kind.EVENT or step.id is None:
-        return "sent again" * (step.sent_again and step.kind is not Kind.EVENT)
+        return f"sent again{_by_operators([step])}" * (step.sent_again and step.kind is not Kind.EVENT)
     repeats = [each for each in steps if each.sent_again and (each.kind, each.id) == (step.kind, step.id)]
     answers = [each for each in steps if each.sent_again and each.kind is Kind.EVENT and each.cause == step.id]
     if not (repeats or answers):
@@ -134,7 +134,23 @@ def _again(step: Step, steps: Sequence[Step], *, everything: bool) -> str:
     last = max(repeats or answers, key=lambda each: each.at)
     often = max(len(repeats), len(answers) if not repeats else 0)
     times = "once" if often == 1 else f"{often} times"
-    return f"sent again {times}{_came_of_it(step, repeats, answers)}; last {_time(last.at)} {_place(last)}"
+    came = _came_of_it(step, repeats, answers)
+    return f"sent again {times}{_by_operators(repeats)}{came}; last {_time(last.at)} {_place(last)}"
+
+
+def _by_operators(repeats: Sequence[Step]) -> str:
+    """Say whose replays some of it were: who, by which command, and when at last."""
+    told: dict[tuple[str, str], list[datetime]] = {}
+    for sender in (each.sent_by for each in repeats if each.sent_by is not None):
+        told.setdefault((sender.who, sender.action), []).append(sender.at)
+    return "".join(
+        f"{', ' if len(repeats) > 1 else ' '}{_some(len(times), len(repeats))}by {who} ({action} {_time(max(times))})"
+        for (who, action), times in told.items()
+    )
+
+
+def _some(count: int, of: int) -> str:
+    return "" if count == of else f"{count} of them "
 
 
 def _came_of_it(step: Step, repeats: Sequence[Step], answers: Sequence[Step]) -> str:

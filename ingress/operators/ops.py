@@ -57,10 +57,19 @@ class StepPlace(Shown):
     offset: int
 
 
+class Replayer(Shown):
+    """The operator who sent a record again, by which command, and when."""
+
+    who: str
+    action: str
+    at: datetime
+
+
 class BookingStep(Shown):
     """One thing that happened; `seconds` have passed since the one before, `place` is null off the log.
 
-    `sent_again`: its id stood on the log already, or it is an event that came of a command sent again.
+    `sent_again`: its id stood on the log already, or it is an event that came of a command sent again; `sent_by` is the
+    operator whose replay that was, where it can be told.
     """
 
     kind: Kind
@@ -73,6 +82,7 @@ class BookingStep(Shown):
     cause: str | None
     details: str
     sent_again: bool
+    sent_by: Replayer | None
     seconds: float | None
 
 

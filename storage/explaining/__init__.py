@@ -5,7 +5,7 @@ operator's command prints and what the ingress answers to operators is the same.
 """
 
 from storage.explaining.explanation import NoSuchBooking, explain
-from storage.explaining.life import Awaited, Kind, Life, Place, Request, Stay, Step, StripeObject
+from storage.explaining.life import Awaited, Kind, Life, Place, Request, Sender, Stay, Step, StripeObject
 from storage.explaining.repeats import ANSWERS
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "NoSuchBooking",
     "Place",
     "Request",
+    "Sender",
     "Stay",
     "Step",
     "StripeObject",

@@ -33,13 +33,23 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Sender:
+    """The operator who sent a record again, by which command (as `topics actions` names it), and when they did so."""
+
+    who: str
+    action: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
     """One thing that happened. `place` None: it is not on the log, or no longer.
 
     `what` is the wire name of a message of ours or Stripe's name of an event, `id` the record's own (Stripe's for a
     webhook). `cause` is the id of what it follows from, `source` who wrote it. `seconds` have passed since the step
     before, None for the first. `details` are the message's fields that are worth a line. `sent_again`: the id of this
-    command or webhook stood on the log already, or it is an event that came of one sent again.
+    command or webhook stood on the log already, or it is an event that came of one sent again. `sent_by`: the operator
+    whose replay that was; None where a client or Stripe sent it, or where it cannot be told.
     """
 
     kind: Kind
@@ -52,6 +62,7 @@ class Step:
     cause: str | None = None
     details: str = ""
     sent_again: bool = False
+    sent_by: Sender | None = None
     seconds: float | None = None
 
 

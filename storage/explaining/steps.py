@@ -11,6 +11,7 @@ from storage.explaining.life import Kind, Place, Request, Step
 from storage.explaining.log import time_of
 from storage.explaining.repeats import marked
 from storage.explaining.search import Search, enveloped
+from storage.explaining.senders import signed
 from storage.explaining.told import Row, Told
 from topics.envelope import Envelope
 
@@ -20,7 +21,8 @@ _KNOWN: Final = frozenset({"room_id", "booking_id", "hotel_id", "user_id"})
 
 def steps_of(told: Told, search: Search, request: Request) -> tuple[Step, ...]:
     """Return the steps in the order in which they happened, each with the time since the one before it."""
-    return tuple(_timed([*_began(request), *marked([*_steps(told, search)], _decided(told, search))]))
+    found = signed([*marked([*_steps(told, search)], _decided(told, search))], told.actions)
+    return tuple(_timed([*_began(request), *found]))
 
 
 def _decided(told: Told, search: Search) -> dict[str, datetime]:

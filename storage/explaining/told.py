@@ -29,6 +29,7 @@ class Told:
     """The rows. `now` is the database's time; `reached` goes by (consumer, topic on the broker, partition).
 
     `letters` are dead letters of the room's partition, or of all where no table knows the room: of any booking.
+    `actions` are the replays of operators since then, of whatever.
     """
 
     now: datetime
@@ -37,6 +38,7 @@ class Told:
     sessions: Sequence[Row]
     refunds: Sequence[Row]
     letters: Sequence[Row]
+    actions: Sequence[Row]
     reached: dict[tuple[str, str, int], Reached]
     paused: dict[str, str]
 
@@ -74,6 +76,14 @@ _LETTERS: Final = """
     select consumer, topic, partition, "offset", reason, created_at from dead_letter
     where topic = any(%s) and created_at >= %s and coalesce(partition = %s::int, true) order by created_at limit %s
 """
+_ACTIONS: Final = """
+    select at, who, action, target, details from operator_action
+    where at >= %s and (
+        action in ('replay', 'replay ended') and target = any(%s)
+        or action = 'dead-letters replay'
+           and exists (select from unnest(%s::text[]) as place where starts_with(details ->> 'stands_at', place))
+    ) order by id
+"""
 
 
 async def tell(
@@ -106,6 +116,7 @@ async def tell(
             sessions=await rows(_SESSIONS, booking_id),
             refunds=await rows(_REFUNDS, booking_id),
             letters=[],
+            actions=[],
             reached={
                 (row["consumer"], row["topic"], row["partition"]): Reached(
                     applied=row["applied"], sequence=row["sequence"]
@@ -117,4 +128,13 @@ async def tell(
         if since is None:
             return told
         partition = None if told.room_id is None else partition_of(told.room_id)
-        return replace(told, letters=await rows(_LETTERS, list(topics), since, partition, _MOST_LETTERS))
+        return replace(
+            told,
+            letters=await rows(_LETTERS, list(topics), since, partition, _MOST_LETTERS),
+            actions=await rows(_ACTIONS, since, list(topics), [_at(topic, partition) for topic in topics]),
+        )
+
+
+def _at(topic: str, partition: int | None) -> str:
+    """Return what places in a partition begin with, or in any."""
+    return f"{topic}[" if partition is None else f"{topic}[{partition}]@"

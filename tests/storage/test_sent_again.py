@@ -1,15 +1,19 @@
 """What was sent again is told from what happened, by the steps alone; and the page shows it once, at any width."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from io import StringIO
 from typing import Final
 from uuid import UUID
 
+import pytest
 from rich.console import Console
 
 from storage.explaining import Awaited, Kind, Life, Place, Request, Stay, Step, StripeObject
 from storage.explaining.repeats import marked
+from storage.explaining.senders import signed
+from storage.explaining.told import Row
 from workers.life_page import print_life
 
 T0: Final = datetime(2027, 3, 1, 12, tzinfo=UTC)
@@ -24,6 +28,7 @@ class Story:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.decided: dict[str, datetime] = {}
+        self.actions: list[Row] = []
 
     def command(self, wire: str, id: str, *events: str, second: int) -> "Story":
         """Let a command stand on the log and lead to these events."""
@@ -69,11 +74,30 @@ class Story:
                 hold_expires_at=None,
                 reason=None,
             ),
-            steps=tuple(marked(self.steps, self.decided)),
+            steps=tuple(signed([*marked(self.steps, self.decided)], self.actions)),
             stripe=(),
             awaited=(Awaited(who="the reservations worker", what="to decide booking.cancel.v1", behind=1),),
             notes=(),
         )
+
+
+def replay(who: str, began: int, ended: int, *, reached: int = 1_234_005, kind: str | None = None) -> list[Row]:
+    """Return what a replay of partition 11 writes down, between two seconds."""
+    did = {"ranges": {"11": [1_230_000, 1_234_001]}, "type": kind}
+    done = {"reached": {"11": reached}}
+    return [
+        action(who, began, "replay", "booking.commands", did),
+        action(who, ended, "replay ended", "booking.commands", done),
+    ]
+
+
+def replayed_letter(who: str, second: int, step: Step) -> Row:
+    """Return what the replay of a dead letter writes down."""
+    return action(who, second, "dead-letters replay", "0@1", {"stands_at": str(step.place)})
+
+
+def action(who: str, second: int, name: str, target: str, details: Row) -> Row:
+    return {"at": T0 + timedelta(seconds=second), "who": who, "action": name, "target": target, "details": details}
 
 
 def page(life: Life, *, width: int = 200, everything: bool = False, is_terminal: bool = True) -> list[str]:
@@ -149,6 +173,48 @@ def test_a_command_that_was_replayed_again_and_again_is_one_row_unless_all_are_a
     assert sum("sent again" in line for line in whole) == 40
     steps = life.as_json()["steps"]
     assert (len(steps), sum(step["sent_again"] for step in steps)) == (82, 80)
+
+
+def test_who_sent_it_again_is_told_where_an_operator_did() -> None:
+    story = Story().command("reserve", "a", "reserved", second=0)
+    story.command("reserve", "a", "command_repeated", second=10).command("reserve", "a", "command_repeated", second=20)
+    story.command("reserve", "a", "command_repeated", second=30)
+    story.actions = [*replay("grace", 9, 11), replayed_letter("ines", 30, story.steps[-2])]
+
+    life = story.life()
+
+    assert [step.sent_by and (step.sent_by.who, step.sent_by.action) for step in life.steps if step.id == "a"] == [
+        None,
+        ("grace", "replay"),
+        None,
+        ("ines", "dead-letters replay"),
+    ]
+    told = (
+        "sent again 3 times, 1 of them by grace (replay 2027-03-01 12:00:09.000),"
+        " 1 of them by ines (dead-letters replay 2027-03-01 12:00:30.000), nothing changed; last"
+    )
+    assert sum(told in line for line in page(life, is_terminal=False)) == 1
+    assert (
+        sum("sent again by grace (replay 2027-03-01 12:00:09.000)" in line for line in page(life, everything=True)) == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("actions", "why"),
+    [
+        (lambda: replay("grace", 40, 50), "it was long after"),
+        (lambda: replay("grace", 9, 21), "two came meanwhile, and one is somebody else's"),
+        (lambda: replay("grace", 9, 11, reached=1_233_999), "it did not come so far"),
+        (lambda: replay("grace", 9, 11, kind="booking.can*"), "it was for others"),
+        (lambda: replay("grace", 9, 11)[:1], "nobody knows how far it came"),
+    ],
+)
+def test_nobody_is_named_who_may_not_have_done_it(actions: Callable[[], list[Row]], why: str) -> None:
+    story = Story().command("reserve", "a", "reserved", second=0)
+    story.command("reserve", "a", "command_repeated", second=10).command("reserve", "a", "command_repeated", second=20)
+    story.actions = actions()
+
+    assert [step for step in story.life().steps if step.sent_by is not None] == [], why
 
 
 def test_what_was_sent_again_and_not_decided_yet_is_not_said_to_have_changed_nothing() -> None:
