@@ -29,10 +29,12 @@ class Rooms:
 
     async def facts(self, room_id: int) -> RoomFacts | None:
         """Return a room's facts, None for a room that does not exist."""
-        self._wanted.add(room_id)
-        while time.monotonic() >= self._good_until or room_id not in self._facts:
+        while True:
+            # Each time: who has read it has struck it off, and on a slow machine that may be too old by now.
+            self._wanted.add(room_id)
+            if time.monotonic() < self._good_until and room_id in self._facts:
+                return self._facts[room_id]
             await self._read()
-        return self._facts[room_id]
 
     async def _read(self) -> None:
         # One that is done may be of no use to us; and to wait for it would let nobody else run.

@@ -1,10 +1,11 @@
 """What the ingress remembers of rooms, while many guests ask for many of them at once."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 
 from ingress.bookings.rooms import Rooms
 from ingress.database import Database
+from storage.reads import RoomFacts
 from storage.settings import DatabaseSettings
 
 
@@ -29,4 +30,28 @@ async def test_guests_who_ask_while_rooms_are_being_read_are_all_answered(databa
     answers = await asyncio.gather(*(ask(number) for number in range(400)))
 
     assert answers == [None] * 400
+    await ledger.close()
+
+
+class Slow(Rooms):
+    """Rooms of a machine that looks away for too long, once, when it has just read."""
+
+    looks_away = True
+
+    def _remember(self, read: Mapping[int, RoomFacts | None], *, fresh: bool) -> None:
+        super()._remember(read, fresh=fresh)
+        if self.looks_away:
+            self.looks_away = False
+            self._good_until = 0.0
+
+
+async def test_a_guest_is_answered_although_what_was_read_was_too_old_when_the_machine_came_back(
+    database: DatabaseSettings,
+) -> None:
+    ledger = Database(database, pool_size=2)
+    rooms = Slow(ledger, seconds=600)
+
+    async with asyncio.timeout(60):
+        assert await rooms.facts(1) is None
+
     await ledger.close()
