@@ -3,7 +3,7 @@
 # ruff: noqa: FBT002 - an option without a value is a bool
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,6 +12,7 @@ from topics import operators
 from topics.console import Json, err, kafka_settings, ledger, moment, out, print_json, run
 from topics.operators import Action
 from topics.tables import NOT_KNOWN, Field, Row, fitted
+from topics.times import to_the_second
 
 _COLUMNS: Final = (
     Field(name="at"),
@@ -43,7 +44,7 @@ def actions_command(
     if as_json:
         return print_json(_as_object(action) for action in found)
     if not found:
-        when = "" if start is None else f" since {_when(start)}"
+        when = "" if start is None else f" since {to_the_second(start)}"
         return err.print(f"No operator has done anything{when}, as far as this database knows.")
     return out.print(fitted(_COLUMNS, [_row(action) for action in found], out.width))
 
@@ -60,12 +61,8 @@ def _as_object(action: Action) -> dict[str, Any]:
 
 def _row(action: Action) -> Row:
     details = ", ".join(f"{name}={_short(value)}" for name, value in action.details.items() if value is not None)
-    return Row(cells=(_when(action.at), action.who, action.action, action.target, details or NOT_KNOWN))
+    return Row(cells=(to_the_second(action.at), action.who, action.action, action.target, details or NOT_KNOWN))
 
 
 def _short(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _when(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from psycopg import AsyncConnection
 
 from topics import operators
+from topics.times import to_the_second
 
 Connection: TypeAlias = AsyncConnection[Any]
 
@@ -22,7 +23,7 @@ class Pause:
 
     def __str__(self) -> str:
         why = f": {self.reason}" if self.reason else ""
-        return f"{self.role} is paused since {self.at.isoformat(timespec='seconds')} by {self.who}{why}"
+        return f"{self.role} is paused since {to_the_second(self.at)} by {self.who}{why}"
 
 
 async def listed(connection: Connection) -> list[Pause]:

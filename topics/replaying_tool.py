@@ -18,6 +18,7 @@ from topics.operators import By, who
 from topics.producer import open_producer
 from topics.replaying import Move, Plan, Played, Refused, Stretch
 from topics.settings import KafkaSettings
+from topics.times import to_the_second
 
 INTERRUPTED: Final = 130
 
@@ -128,7 +129,8 @@ def _place(text: str, partition: int | None) -> int | datetime:
 def _would_send(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         return print_json([_as_object(plan)])
-    err.print(escape(f"{_records(plan)} of {plan.name}, from {_when(plan.first_time)} to {_when(plan.last_time)}:"))
+    times = f"from {to_the_second(plan.first_time)} to {to_the_second(plan.last_time)}"
+    err.print(escape(f"{_records(plan)} of {plan.name}, {times}:"))
     _tell_types(plan.types)
     for partition, (first, last) in sorted(plan.ranges.items()):
         err.print(escape(f"  partition {partition}: offsets {first} to {last - 1}"))
@@ -250,7 +252,3 @@ async def _interruptible() -> AsyncIterator[asyncio.Event]:
         yield stop
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-
-
-def _when(time: datetime) -> str:
-    return time.isoformat(sep=" ", timespec="seconds")

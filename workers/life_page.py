@@ -1,7 +1,7 @@
 """A booking's life as a page for people: `workers explain` prints it, for a terminal of any width."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from textwrap import fill
 from typing import Final
 
@@ -11,6 +11,7 @@ from storage.currencies import decimal
 from storage.explaining import ANSWERS, Awaited, Kind, Life, Step, StripeObject
 from topics.console import counted
 from topics.tables import NOT_KNOWN, Field, Row, fitted
+from topics.times import to_the_second
 
 _STYLES: Final = {Kind.COMMAND: "cyan", Kind.EVENT: "green", Kind.WEBHOOK: "magenta", Kind.DEAD_LETTER: "red"}
 #: Whoever reads it from a file or a pipe has lines as long as they are.
@@ -179,9 +180,9 @@ def _parts(each: Awaited) -> Iterator[str]:
     if each.behind is not None:
         yield f"{counted(each.behind, 'record')} behind"
     if each.since is not None:
-        yield f"since {each.since:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"since {to_the_second(each.since)}"
     if each.until is not None:
-        yield f"until {each.until:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"until {to_the_second(each.until)}"
 
 
 def _place(step: Step) -> str:
@@ -198,4 +199,4 @@ def _after(step: Step, before: Step | None) -> str:
 
 
 def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"

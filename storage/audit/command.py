@@ -15,6 +15,7 @@ from storage.audit import NoSuchTopic, Report, audit
 from storage.settings import DatabaseSettings
 from topics import console
 from topics.console import Json
+from topics.times import to_the_second
 
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130
@@ -93,7 +94,7 @@ def _audited(*, holds: bool, silent: bool) -> Report:
 
 
 def _when(*, watched: bool) -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  " if watched else ""
+    return f"{to_the_second(datetime.now(UTC))}  " if watched else ""
 
 
 def _print(report: Report, when: str) -> None:

@@ -11,6 +11,7 @@ from storage.explaining.life import Awaited, Kind, Step
 from storage.explaining.told import Reached, Row, Told
 from topics.commands import ExpireHold
 from topics.events import PaymentRequested, RefundRequested
+from topics.times import to_the_second
 from topics.values import BookingStatus
 
 #: What a guest is to do in each state that has a deadline.
@@ -111,7 +112,7 @@ def _of_stripe(told: Told) -> Iterator[Awaited]:
 def _owed(who: str, what: str, row: Row) -> Awaited:
     failures = row["failures"]
     often = "once" if failures == 1 else f"{failures} times"
-    tried = f" (failed {often}, again at {row['next_attempt_at']:%H:%M:%S})" if failures else ""
+    tried = f" (failed {often}, again at {to_the_second(row['next_attempt_at'])})" if failures else ""
     return Awaited(who=who, what=what + tried, since=row["created_at"])
 
 

@@ -18,6 +18,7 @@ from storage.explaining.told import Row, Told
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
 from topics.envelope import Envelope, Undecodable, decode_envelope
 from topics.settings import KafkaSettings
+from topics.times import to_the_second
 from topics.values import BookingStatus
 
 #: How many records of one moment, and how many unread ones, are looked through at most.
@@ -122,7 +123,7 @@ class Search:
             ids = {envelope.id for envelope, _ in enveloped(self.log.found(self.commands))}
             if any(cause not in ids for cause, at in causes.items() if at == time) or time not in causes.values():
                 whole = await self.log.at_time(where, time, most=_MOST_OF_A_MOMENT)
-                self._note_unless(whole, where, f"of {time:%Y-%m-%d %H:%M:%S}")
+                self._note_unless(whole, where, f"of {to_the_second(time)}")
 
     async def _find_expiry(self, where: TopicPartition) -> None:
         """Find what the timer asked for: of a hold that is over and lives on it may have asked in vain."""
@@ -140,7 +141,7 @@ class Search:
         }
         for time in sorted(times):
             whole = await self.log.at_time(where, time, most=_MOST_OF_A_MOMENT)
-            self._note_unless(whole, where, f"of {time:%Y-%m-%d %H:%M:%S}")
+            self._note_unless(whole, where, f"of {to_the_second(time)}")
             if any(milliseconds(time) == record.timestamp for record in self.log.found(self.webhooks)):
                 before = time - timedelta(seconds=_NEAR_SECONDS / 2)
                 await self.log.at_time(where, before, seconds=_NEAR_SECONDS, most=_MOST_NEAR)

@@ -18,8 +18,8 @@ async def test_what_operators_did_is_shown_with_the_newest_first(ledger: Ledger,
     told = [json.loads(line) for line in (await operator("actions", "--json")).stdout.splitlines()]
 
     assert [line.split()[2:] for line in shown[2:]] == [
-        ["ines", "resume", "payments", "-"],
-        ["carol", "pause", "payments", "reason=an", "audit"],
+        ["UTC", "ines", "resume", "payments", "-"],
+        ["UTC", "carol", "pause", "payments", "reason=an", "audit"],
     ]
     assert [(each["who"], each["action"], each["target"], each["details"]) for each in told] == [
         ("ines", "resume", "payments", {}),
