@@ -6,7 +6,7 @@ one who is cut off in between end a letter twice without being told.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from topics.following import CARRIED_OUT_BY, until_carried_out
 from topics.producer import Producer
 from topics.reading import NoSuchTopic, Record, Wanted, end_offsets, read
 from topics.settings import KafkaSettings
+from topics.times import to_the_second
 
 #: Headers that burying adds to those of the record itself.
 _OURS: Final = "dl_"
@@ -69,9 +70,9 @@ class End:
 class DeadLetter:
     """One record of `dead.letters`: `key`, `value` and `headers` as the origin had them, and what burying added.
 
-    `at` is the log's time (UTC) at which it was buried. `type` and `booking` are as far as they can be read.
-    `left_behind_bytes`: it was too large to travel, and only its origin has it. `doubles` are the offsets, in the same
-    partition, of letters that say the same of the same record (a burial that was published twice).
+    `at` is the log's time (UTC) at which it was buried. `left_behind_bytes`: it was too large to travel, and only its
+    origin has it. `doubles` are the offsets, in the same partition, of letters that say the same of the same record (a
+    burial that was published twice).
     """
 
     topic_id: str
@@ -81,8 +82,6 @@ class DeadLetter:
     origin: Origin | None
     consumer: str | None
     reason: str
-    type: str | None
-    booking: UUID | None
     key: bytes | None
     value: bytes | None
     headers: Headers
@@ -94,6 +93,17 @@ class DeadLetter:
     def id(self) -> str:
         """Return what operators call it."""
         return f"{self.partition}@{self.offset}"
+
+    # Read when somebody asks: of a hundred thousand letters few are looked at.
+    @property
+    def type(self) -> str | None:
+        """Return what kind of message it is, as far as that can be read."""
+        return _text(header(self.headers, "ce_type")) or _named(_object(self.value), "type")
+
+    @property
+    def booking(self) -> UUID | None:
+        """Return the booking that it is about, if it says."""
+        return booking_of(self.headers, self.value)
 
     @property
     def state(self) -> State:
@@ -270,10 +280,10 @@ async def _refuse_ended(connection: AsyncConnection[Any], letter: DeadLetter) ->
 
 def _ended_in_words(letter: DeadLetter, end: End) -> str:
     if end.done_at is not None:
-        return f"{letter.id} was {end.ended} by {end.who} at {_when(end.done_at)}."
+        return f"{letter.id} was {end.ended} by {end.who} at {to_the_second(end.done_at)}."
     return (
-        f"{letter.id}: {end.who} began to replay it at {_when(end.began_at)} and was cut off; it may have been sent or"
-        " not. --again sends it: the command's id makes a second time harmless."
+        f"{letter.id}: {end.who} began to replay it at {to_the_second(end.began_at)} and was cut off; it may have been"
+        " sent or not. --again sends it: the command's id makes a second time harmless."
     )
 
 
@@ -314,9 +324,9 @@ async def _letters(kafka: KafkaSettings, connection: AsyncConnection[Any]) -> li
     if name not in ids:
         raise NoSuchTopic(f"The topic {name} does not exist. Create it: python -m topics create.")
     ends = await _ends(connection, ids[name])
-    found = [record async for record in read(kafka, name, Wanted(), since=None, last=None, follow=False)]
     letters: dict[object, DeadLetter] = {}
-    for record in sorted(found, key=lambda record: (record.partition, record.offset)):
+    # All of them: only who has met every letter knows which of them say the same of the same record.
+    async for record in read(kafka, name, Wanted(), since=None, last=None, follow=False):
         letter = _letter(record, ids[name], ends.get((record.partition, record.offset)))
         same = (letter.consumer, letter.origin, letter.key, letter.value) if letter.origin else record
         first = letters.setdefault(same, letter)
@@ -326,9 +336,13 @@ async def _letters(kafka: KafkaSettings, connection: AsyncConnection[Any]) -> li
 
 
 def _letter(record: Record, topic_id: str, end: End | None) -> DeadLetter:
-    added = {name: value for name, value in record.headers if name.startswith(_OURS)}
-    headers = [(name, value) for name, value in record.headers if not name.startswith(_OURS)]
-    body = _object(record.value)
+    added: dict[str, bytes] = {}
+    headers: list[tuple[str, bytes]] = []
+    for name, value in record.headers:
+        if name.startswith(_OURS):
+            added[name] = value
+        else:
+            headers.append((name, value))
     return DeadLetter(
         topic_id=topic_id,
         partition=record.partition,
@@ -337,8 +351,6 @@ def _letter(record: Record, topic_id: str, end: End | None) -> DeadLetter:
         origin=_origin(added),
         consumer=_text(added.get("dl_consumer")),
         reason=_text(added.get("dl_reason")) or "no reason is given: this was not buried by a worker of ours",
-        type=_text(header(headers, "ce_type")) or _named(body, "type"),
-        booking=booking_of(headers, record.value),
         key=record.key,
         value=record.value,
         headers=headers,
@@ -360,19 +372,22 @@ def _origin(added: Mapping[str, bytes]) -> Origin | None:
 
 def booking_of(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> UUID | None:
     """Return the booking that a record is about, if it says: by its subject, its data, or its webhook's metadata."""
-    body = _object(value)
-    candidates = [_text(header(headers, "ce_subject")), _named(body, "booking_id")]
-    told: Any = body
-    for name in ("data", "object", "metadata"):
-        told = told.get(name) if isinstance(told, Mapping) else None
-    if isinstance(told, Mapping):
-        candidates.append(_named(told, "booking_id"))
-    for text in candidates:
+    for text in _booking_ids(headers, value):
         try:
             return UUID(text)
         except (TypeError, ValueError):
             continue
     return None
+
+
+def _booking_ids(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> Iterator[str | None]:
+    yield _text(header(headers, "ce_subject"))
+    told: Any = _object(value)
+    yield _named(told, "booking_id")
+    for name in ("data", "object", "metadata"):
+        told = told.get(name) if isinstance(told, Mapping) else None
+    if isinstance(told, Mapping):
+        yield _named(told, "booking_id")
 
 
 def _object(value: bytes | None) -> Mapping[str, Any]:
@@ -406,7 +421,3 @@ async def _ends(connection: AsyncConnection[Any], topic_id: str) -> dict[tuple[i
         (partition, offset): End(ended=ended, who=who, began_at=began_at, done_at=done_at, note=note)
         async for partition, offset, ended, who, began_at, done_at, note in rows
     }
-
-
-def _when(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(sep=" ", timespec="seconds")

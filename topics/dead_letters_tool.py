@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final
 
@@ -17,6 +17,7 @@ from topics import dead_letters
 from topics.console import (
     Json,
     Yes,
+    counted,
     err,
     fail,
     kafka_settings,
@@ -33,6 +34,7 @@ from topics.operators import By, who
 from topics.producer import Producer, open_producer
 from topics.settings import KafkaSettings
 from topics.tables import Field, Row, fitted
+from topics.times import to_the_second
 
 app = typer.Typer(no_args_is_help=True, help="What could not be understood: where it came from and why; play it again.")
 
@@ -47,6 +49,8 @@ _COLUMNS: Final = (
     Field(name="state", yields=2, prose=True),
 )
 _CLIENT: Final = "innkeeper-operators"
+#: Rows of a table for people; programs get all.
+_MOST_SHOWN: Final = 1_000
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[PARTITION@OFFSET]", help="As `list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="Every open one, as far as the filters say.")]
@@ -108,8 +112,9 @@ def list_letters(
         return print_json(as_object(letter, settings) for letter in found)
     if not found:
         return err.print("No dead letters.")
-    out.print(_table(found, settings))
-    return err.print(f"{sum(letter.state in {State.OPEN, State.BEGUN} for letter in found)} open, {len(found)} shown.")
+    _print_table(found, settings)
+    is_open = sum(letter.state in {State.OPEN, State.BEGUN} for letter in found)
+    return err.print(f"{is_open:,} open, of {counted(len(found), 'letter')}.")
 
 
 @app.command()
@@ -377,7 +382,7 @@ def _would(verb: str, letters: Sequence[DeadLetter], settings: KafkaSettings, *,
     if as_json:
         print_json({**as_object(letter, settings), "would": verb} for letter in letters)
     else:
-        out.print(_table(letters, settings))
+        _print_table(letters, settings)
     done = f"send {len(letters)} to the topics they came from" if verb == "replay" else f"discard {len(letters)}"
     err.print(f"Would {done}. Say --yes to do it.")
     return False
@@ -403,12 +408,19 @@ def _as_result(letter: DeadLetter, stands_at: Origin | None, result: Outcome | s
     return {**told, "read": result.known and result.reason is None, "buried_again": result.reason}
 
 
+def _print_table(letters: Sequence[DeadLetter], settings: KafkaSettings) -> None:
+    """Print the youngest so many: nobody reads a hundred thousand, and to lay them out takes more than a minute."""
+    out.print(_table(letters[-_MOST_SHOWN:], settings))
+    if (older := len(letters) - _MOST_SHOWN) > 0:
+        err.print(f"{older:,} older ones are not shown: ask for fewer (--since, --open, --topic, --type), or --json.")
+
+
 def _table(letters: Iterable[DeadLetter], settings: KafkaSettings) -> RenderableType:
     rows = []
     for letter in letters:
         origin = "?" if letter.origin is None else str(letter.origin).removeprefix(settings.topic_prefix)
-        when = letter.at.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
-        told = (letter.id, when, origin, letter.type or "?", str(letter.booking or "?"), letter.reason)
+        about = (letter.type or "?", str(letter.booking or "?"), letter.reason)
+        told = (letter.id, to_the_second(letter.at), origin, *about)
         rows.append(Row(cells=(*told, _state_in_words(letter)), styles={len(told): _STYLES[letter.state]}))
     return fitted(_COLUMNS, rows, out.width)
 
@@ -416,9 +428,9 @@ def _table(letters: Iterable[DeadLetter], settings: KafkaSettings) -> Renderable
 def _state_in_words(letter: DeadLetter) -> str:
     if letter.end is None:
         return letter.state
-    when = (letter.end.done_at or letter.end.began_at).astimezone(UTC).isoformat(sep=" ", timespec="seconds")
+    when = to_the_second(letter.end.done_at or letter.end.began_at)
     note = f": {letter.end.note}" if letter.end.note else ""
-    return f"{letter.state} by {letter.end.who} at {when.removesuffix('+00:00')}{note}"
+    return f"{letter.state} by {letter.end.who} at {when}{note}"
 
 
 def _in_words(value: bytes | None) -> str | None:

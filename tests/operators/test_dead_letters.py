@@ -15,7 +15,7 @@ from typer.testing import Result
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
 from tests.support.log import Log, carry_out_all, open_runs
-from topics import console, dead_letters
+from topics import console, dead_letters, dead_letters_tool
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.commands import OpenInventory, ReserveStay
 from topics.dead_letters import DeadLetter, Refused, State
@@ -144,10 +144,25 @@ async def test_a_terminal_of_80_columns_shows_where_it_came_from_and_why_uncut(
 
     assert max(map(len, shown.splitlines())) <= 80
     row = shown.splitlines()[2].split()
-    assert (row[0], row[3], row[-1]) == (told["id"], told["origin"].removeprefix(log.settings.topic_prefix), "open")
+    assert (row[0], row[4], row[-1]) == (told["id"], told["origin"].removeprefix(log.settings.topic_prefix), "open")
     words = shown.replace(";", " ").split()
     assert {"booking.reserve.v1", str(BOOKING)} <= {*words}
     assert told["reason"].split() == words[-len(told["reason"].split()) :]
+
+
+async def test_of_very_many_a_person_is_shown_the_youngest_and_a_program_all(
+    log: Log, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bury_what_is_readable_by_now(log, *(a_stay(log, uuid4()) for _ in range(5)))
+    monkeypatch.setattr(dead_letters_tool, "_MOST_SHOWN", 2)
+
+    told = objects(await operator("dead-letters", "list", "--json"))
+    shown = await operator("dead-letters", "list")
+
+    assert len(told) == 5
+    assert [each["booking"] in shown.stdout for each in told] == [False, False, False, True, True]
+    assert "3 older ones are not shown" in shown.stderr
+    assert "5 open, of 5 letters." in shown.stderr
 
 
 async def test_bytes_that_are_no_text_are_shown_in_hex(
