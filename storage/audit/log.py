@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from topics.settings import KafkaSettings
 
 _PATIENT_FETCH_MS = 100
+_MOST_SILENCE_SECONDS = 60.0
 
 
 class NoSuchTopic(Exception):
@@ -39,7 +40,7 @@ async def read_log(
 ) -> None:
     """Read the topic to its present end, and on until each partition has the sequence that is wanted of it.
 
-    Returns without it when nothing has come for `patience_seconds`.
+    Returns without it when nothing has come for `patience_seconds`, but waits longer for what stands there already.
 
     Raises:
         NoSuchTopic: the topic does not exist.
@@ -77,14 +78,16 @@ async def _read(
         listener.begins(partition.partition, offset)
     to_read, read = sum(ends.values()) - sum(next_offsets.values()), 0
 
-    def missing() -> bool:
-        return any(next_offsets[partition] < ends[partition] for partition in partitions) or any(
-            listener.last_sequence(partition) < sequence for partition, sequence in wanted.items()
-        )
+    def seconds_of_silence() -> float:
+        """Return how long to wait for more: what stands on the log comes, however slow the broker is."""
+        if any(next_offsets[partition] < ends[partition] for partition in partitions):
+            return max(patience_seconds, _MOST_SILENCE_SECONDS)
+        is_short = any(listener.last_sequence(partition) < sequence for partition, sequence in wanted.items())
+        return patience_seconds if is_short else 0.0
 
     clock = asyncio.get_running_loop().time
     heard_at = clock()
-    while missing() and clock() - heard_at < patience_seconds:
+    while clock() - heard_at < seconds_of_silence():
         batches = await consumer.getmany(timeout_ms=_PATIENT_FETCH_MS)
         for partition, records in batches.items():
             listener.hear(partition.partition, records)

@@ -147,6 +147,18 @@ async def test_nothing_is_wrong_where_nothing_was_broken(
     }
 
 
+async def test_what_stands_on_the_log_is_waited_for_also_by_who_has_no_patience(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+    await publish(kafka_settings, [record(kafka_settings, told) for told in hotel.log])
+
+    report = await audit(kafka_settings, database, patience_seconds=0)
+
+    assert report.problems() == []
+
+
 def test_everything_that_can_happen_to_a_booking_happens_in_the_small_hotel() -> None:
     hotel = small_hotel()
 
