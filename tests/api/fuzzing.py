@@ -100,17 +100,17 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
 def _pay(told: Mapping[str, Any]) -> None:
     if told["session_url"] is None:
         return
-    paid = requests.post(told["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=10)
+    paid = requests.post(told["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=60)
     if paid.status_code == requests.codes.see_other:
         confirmed = wait_until(
-            lambda: _is_confirmed(told["id"]), 20, f"booking {told['id']}, which is paid, is confirmed"
+            lambda: _is_confirmed(told["id"]), 60, f"booking {told['id']}, which is paid, is confirmed"
         )
         asyncio.run(confirmed)
         _ready["cancel"].append(told["id"])
 
 
 def _is_confirmed(booking_id: str) -> bool:
-    told = requests.get(f"{_URL}/v1/bookings/{booking_id}/status", headers=_AUTHORIZATION, timeout=10)
+    told = requests.get(f"{_URL}/v1/bookings/{booking_id}/status", headers=_AUTHORIZATION, timeout=60)
     return bool(told.json()["booking_status"] == "CONFIRMED")
 
 

@@ -23,7 +23,7 @@ async def _booked(house: House) -> str | None:
     return answered.body["id"] if answered.status == 202 else None
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, database: DatabaseSettings) -> None:
     await open_hotel(database)
     kafka = Kafka(tmp_path)

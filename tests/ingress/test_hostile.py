@@ -44,7 +44,7 @@ async def sent(house: House, head: str) -> str:
     assert url is not None
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(f"{head}\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     return answer.decode()
 

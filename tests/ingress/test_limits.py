@@ -150,9 +150,12 @@ async def test_a_user_who_asks_too_much_is_refused_and_told_when_to_come_back() 
         assert answers[0].status == 422
         assert answers[0].headers["RateLimit"] == f'"user";r={BURST - 1};t=60'
         last = answers[-1]
-        assert last.body == {"detail": "too many requests, try again in 60 s"}
-        assert (last.headers["Retry-After"], last.headers["RateLimit-Policy"]) == ("60", '"user";q=1;w=60')
-        assert last.headers["RateLimit"].startswith('"user";r=0;t=1200')
+        # A slow machine has let some of the minute pass meanwhile.
+        seconds = int(last.headers["Retry-After"])
+        assert 0 < seconds <= 60
+        assert last.body == {"detail": f"too many requests, try again in {seconds} s"}
+        assert last.headers["RateLimit-Policy"] == '"user";q=1;w=60'
+        assert last.headers["RateLimit"] == f'"user";r=0;t={19 * 60 + seconds}'
         assert (await house.post(PROFILE, {}, user=8)).status == 422
 
 
@@ -219,7 +222,8 @@ async def test_two_processes_count_together(redis_server: Redis) -> None:
         assert verdicts[0].remaining == BURST - 1
         refused = [await buckets.check(7) for buckets in (ours, theirs)]
         assert [verdict.allowed for verdict in refused] == [False, False]
-        assert (refused[0].retry_after_seconds, refused[0].remaining) == (60, 0)
+        assert 0 < refused[0].retry_after_seconds <= 60
+        assert refused[0].remaining == 0
         assert (await theirs.check(8)).remaining == BURST - 1
 
 

@@ -45,7 +45,7 @@ async def _process(environment: Mapping[str, str]) -> AsyncIterator[asyncio.subp
 
 async def _said(process: asyncio.subprocess.Process, pattern: str) -> re.Match[str]:
     assert process.stderr is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while line := (await process.stderr.readline()).decode():
             if found := re.search(pattern, line):
                 return found
@@ -70,7 +70,7 @@ async def test_told_to_stop_it_answers_who_still_waits_and_ends_cleanly(
             waiting = asyncio.create_task(session.post("/v1/bookings/init", json=STAY, headers=headers))
             await owner.next_command()
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(25):
                 assert (await waiting).status == 202
                 assert await process.wait() == 0
 
@@ -78,7 +78,7 @@ async def test_told_to_stop_it_answers_who_still_waits_and_ends_cleanly(
 async def test_topics_with_another_number_of_partitions_stop_it(environment: dict[str, str]) -> None:
     async with _process(environment | {"TOPIC_PARTITIONS": "5"}) as process:
         await _said(process, r"booking\.commands has 4 partitions, not 5")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await process.wait() == os.EX_CONFIG
 
 

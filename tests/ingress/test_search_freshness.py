@@ -82,8 +82,7 @@ async def test_what_is_committed_is_soon_seen_by_every_search(ours: Freshness, t
 
     for left in (2, 1, 0):
         await town.sell(1)
-        async with asyncio.timeout(5):
-            await wait_until(lambda left=left: _is(ours, left or None))  # type: ignore[misc]
+        await wait_until(lambda left=left: _is(ours, left or None))  # type: ignore[misc]
 
 
 async def _is(ours: Freshness, left: int | None) -> bool:

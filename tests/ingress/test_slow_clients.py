@@ -19,7 +19,7 @@ from tests.ingress.conftest import running_alone
 from tests.support.waiting import wait_until
 
 IDLE_SECONDS = 1.0
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 HEAD = b"POST /length HTTP/1.1\r\nHost: inn\r\n"
 
 

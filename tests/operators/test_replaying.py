@@ -59,7 +59,7 @@ async def carry_out(role: Role, log: Log, database: DatabaseSettings) -> None:
 
 
 async def play(
-    log: Log, ledger: Ledger, stretch: Stretch, *, stop: asyncio.Event | None = None, wait_seconds: float = 20
+    log: Log, ledger: Ledger, stretch: Stretch, *, stop: asyncio.Event | None = None, wait_seconds: float = 60
 ) -> Played:
     plan = await replaying.planned(log.settings, ledger, stretch)
     return await replaying.play(
@@ -242,7 +242,7 @@ async def test_who_stops_it_is_told_how_far_it_came(
             log.producer,
             plan,
             who="ines",
-            wait_seconds=20,
+            wait_seconds=60,
             advance=lambda _: stop.set(),
             stop=stop,
         )

@@ -119,11 +119,11 @@ class Desk:
         query = f"select * from {table} where %s::uuid is null or booking_id = %s order by {order}"
         return await (await self.ledger.execute(query, (booking_id, booking_id))).fetchall()
 
-    async def until_session(self, status: str, booking_id: UUID, seconds: float = 20) -> dict[str, Any]:
+    async def until_session(self, status: str, booking_id: UUID, seconds: float = 60) -> dict[str, Any]:
         """Wait until the booking's last session has come to this status and nothing is owed for it; return its row."""
         return await self._until(status, lambda: self.sessions(booking_id), seconds)
 
-    async def until_refund(self, status: str, booking_id: UUID, seconds: float = 20) -> dict[str, Any]:
+    async def until_refund(self, status: str, booking_id: UUID, seconds: float = 60) -> dict[str, Any]:
         """Wait until the booking's refund has come to this status and nothing is owed for it; return its row."""
         return await self._until(status, lambda: self.refunds(booking_id), seconds)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-_SILENCE_SECONDS = 30
+_SILENCE_SECONDS = 120
 
 
 class Entry(NamedTuple):

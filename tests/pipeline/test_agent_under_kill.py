@@ -33,7 +33,7 @@ SCHEDULE = (
 
 
 @pytest.mark.system
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
 async def test_every_command_is_decided_once_whatever_happens_to_the_workers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -78,7 +78,7 @@ async def caught_up(system: System) -> None:
         left[:] = await reckoning.behind(system.kafka_url, system.database_url, "reservations", [reckoning.COMMANDS])
         return not left
 
-    await wait_until(nothing_is_left, 90.0, lambda: "; ".join(left))
+    await wait_until(nothing_is_left, 180.0, lambda: "; ".join(left))
 
 
 async def everything_holds(system: System, clerk: Clerk) -> None:

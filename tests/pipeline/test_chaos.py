@@ -22,7 +22,7 @@ def test_a_short_storm_brings_every_kind_of_fault() -> None:
     assert {fault.family for fault in schedule(SEED, SECONDS)} == {"F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8"}
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 @pytest.mark.system
 @pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
 async def test_no_guest_is_forgotten_and_no_room_sold_twice_in_a_storm(

@@ -50,7 +50,7 @@ def older(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
 
 
 @pytest.mark.system
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
 async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_version(
     tmp_path: Path, older: Mapping[str, str]
@@ -145,7 +145,7 @@ async def both_own_partitions(system: System) -> None:
         seen.update(each.owner for each in await lags(kafka_settings, address) if each.role is Party.RESERVATIONS)
         return len(seen) == 2 and None not in seen
 
-    await wait_until(so, 60, lambda: f"both workers own partitions: {seen}")
+    await wait_until(so, 120, lambda: f"both workers own partitions: {seen}")
 
 
 async def decided(system: System, *commands: Command) -> None:
@@ -160,7 +160,7 @@ async def decided(system: System, *commands: Command) -> None:
             left.extend(await reckoning.behind(system.kafka_url, system.database_url, consumer, [reckoning.EVENTS]))
         return not left
 
-    await wait_until(nothing_is_left, 60, lambda: "; ".join(left))
+    await wait_until(nothing_is_left, 120, lambda: "; ".join(left))
 
 
 async def versions(system: System) -> set[str]:

@@ -138,7 +138,7 @@ async def open_shop_with(folder: Path, endpoint: Endpoint, settings: Settings | 
 
 
 @asynccontextmanager
-async def sdk(url: str, key: str = "sk_test_shop", timeout_seconds: float = 5) -> AsyncIterator[stripe.StripeClient]:
+async def sdk(url: str, key: str = "sk_test_shop", timeout_seconds: float = 60) -> AsyncIterator[stripe.StripeClient]:
     """Stripe's SDK as the payments worker uses it."""
     http = stripe.HTTPXClient(timeout=timeout_seconds)
     yield stripe.StripeClient(key, base_addresses={"api": url}, http_client=http, max_network_retries=2)

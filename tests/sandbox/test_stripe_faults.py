@@ -83,16 +83,16 @@ async def test_a_request_that_hangs_ends_by_the_callers_patience(shop: Shop) -> 
 
 
 async def test_a_slow_request_does_its_work_though_nobody_waits(shop: Shop) -> None:
-    await shop.plan({"match": OPENING, "fault": "latency", "seconds": 0.8})
+    await shop.plan({"match": OPENING, "fault": "latency", "seconds": 2.5})
 
-    async with sdk(shop.stand_in.url, timeout_seconds=0.3) as hasty:
+    async with sdk(shop.stand_in.url, timeout_seconds=2.0) as hasty:
         session = await hasty.v1.checkout.sessions.create_async(stay_params())  # type: ignore[arg-type]
 
     assert [s.id for s in (await shop.sessions.list_async()).data] == [session.id]
 
 
 async def test_a_key_in_use_is_refused_until_its_request_is_done(shop: Shop) -> None:
-    await shop.plan({"match": OPENING, "fault": "latency", "seconds": 0.5})
+    await shop.plan({"match": OPENING, "fault": "latency", "seconds": 2.0})
     slow = asyncio.create_task(shop.open(key="one"))
     await wait_until(lambda: not shop.stand_in.till.faults.as_json())
 

@@ -21,7 +21,7 @@ async def program(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proces
     )
     assert process.stderr is not None
     try:
-        line = await asyncio.wait_for(process.stderr.readline(), 20)
+        line = await asyncio.wait_for(process.stderr.readline(), 60)
         word, url = line.decode().split()
         assert word == "ready"
         yield process, url
@@ -53,5 +53,5 @@ async def test_the_program_stops_cleanly_when_told_though_a_request_hangs(tmp_pa
 
         process.send_signal(signal.SIGTERM)
 
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
         assert isinstance((await asyncio.gather(hanging, return_exceptions=True))[0], aiohttp.ClientError)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.support.waiting import wait_until
 from tests.topics.test_tool import commands, lines, reserve, write
-from topics import admin, console, pauses
+from topics import admin, console, lagging, pauses
 from topics.__main__ import app
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE
 from topics.consumers import CONSUMERS
@@ -57,6 +57,10 @@ def cursors(database: DatabaseSettings, settings: KafkaSettings, broker_id: str,
             "select 'reservations', %s, partition, %s, %s from generate_series(0, 3) partition",
             (name, found[0], applied),
         )
+
+
+def address(database: DatabaseSettings) -> DatabaseAddress:
+    return DatabaseAddress(database_url=database.database_url)
 
 
 def broker_id(settings: KafkaSettings) -> str:
@@ -242,7 +246,8 @@ def seen(seconds: float, applied: int, end: int, partition: int = 0) -> Lag:
 def test_two_looks_tell_when_it_would_be_caught_up(
     before: Lag, after: Lag, rate: float, caught_up_seconds: float | None
 ) -> None:
-    assert with_rates([before], [after]) == [replace(after, rate=rate, caught_up_seconds=caught_up_seconds)]
+    [told] = with_rates([before], [after])
+    assert replace(told, still_seconds=None) == replace(after, rate=rate, caught_up_seconds=caught_up_seconds)
     assert with_rates([], [after]) == [after]
 
 
@@ -253,6 +258,52 @@ def test_a_consumer_is_caught_up_when_its_last_partition_is() -> None:
     [total] = totals(with_rates(before, after))
 
     assert (total.lag, total.rate, total.caught_up_seconds) == (1100, 200.0, 8.0)
+
+
+def test_a_cursor_that_does_not_move_while_records_wait_stands_still_for_as_long_as_it_is_watched() -> None:
+    looks = [seen(0, 99, 100), seen(2, 99, 105), seen(4, 99, 105), seen(6, 99, 110), seen(8, 100, 110)]
+
+    told = [looks[0]]
+    for look in looks[1:]:
+        told += with_rates([told[-1]], [look])
+
+    # What came after the first look may just have come at the second.
+    assert [each.still_seconds for each in told] == [None, None, 2.0, 4.0, None]
+
+
+@pytest.mark.parametrize(("moved", "state"), [((0, 0), "stands still"), ((0, 9), "1 of 2 still"), ((9, 9), "reads")])
+def test_who_has_a_reader_that_hangs_is_not_said_to_read(moved: Sequence[int], state: str) -> None:
+    before = [replace(seen(0, 99, 1000, partition=number), owner="reservations-1") for number in range(2)]
+    after = [
+        replace(lag, applied=lag.applied + by, seen_at=SEEN + timedelta(seconds=1))
+        for lag, by in zip(before, moved, strict=True)
+    ]
+
+    [total] = totals(with_rates(before, after))
+
+    assert lagging._state(total) == state
+
+
+async def test_a_worker_that_is_frozen_is_seen_to_stand_still(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    cursors(database, kafka_settings, await asyncio.to_thread(broker_id, kafka_settings), applied=-1)
+    topic = kafka_settings.topic(BOOKING_COMMANDS)
+    # As a process that hangs: the broker has it as a member until its session ends, and nothing is carried out.
+    async with AIOKafkaConsumer(
+        topic, bootstrap_servers=kafka_settings.kafka_url, group_id=kafka_settings.group("reservations")
+    ):
+        await asyncio.to_thread(five_commands_for_each_partition, kafka_settings)
+
+        async def looked() -> list[Lag]:
+            found = [lag for lag in await lags(kafka_settings, address(database)) if lag.consumer == "reservations"]
+            return found if all(lag.owner for lag in found) else []
+
+        first = await wait_until(looked)
+        second = [replace(lag, seen_at=lag.seen_at + timedelta(seconds=12)) for lag in await wait_until(looked)]
+
+    [total] = totals(with_rates(first, second))
+    assert (total.behind, total.still, lagging._state(total)) == (4, 4, "stands still")
 
 
 def test_a_watcher_gets_a_line_for_each_look_and_ends_at_the_limit(
@@ -267,7 +318,7 @@ def test_a_watcher_gets_a_line_for_each_look_and_ends_at_the_limit(
         assert watching.stdout is not None
         looks = [json.loads(watching.stdout.readline()) for _ in range(2)]
         five_commands_for_each_partition(kafka_settings)
-        _, told = watching.communicate(timeout=20)
+        _, told = watching.communicate(timeout=60)
 
     assert looks[0]["at"] < looks[1]["at"]
     assert [look["lags"][0]["rate"] for look in looks] == [None, 0.0]
@@ -284,7 +335,7 @@ def test_a_watcher_leaves_at_ctrl_c(environment: dict[str, str]) -> None:
         while "booking_timeline" not in watching.stdout.readline():
             assert watching.poll() is None
         watching.send_signal(signal.SIGINT)
-        _, told = watching.communicate(timeout=20)
+        _, told = watching.communicate(timeout=60)
 
     assert watching.returncode == 130
     assert told == ""

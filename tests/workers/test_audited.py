@@ -127,7 +127,7 @@ async def test_poison_of_any_size_is_buried_and_the_next_guest_is_served(
     await write_large(log, record(log, named))
     await log.send(stay())
 
-    async with open_runs(role, log, database) as runs, asyncio.timeout(30):
+    async with open_runs(role, log, database) as runs, asyncio.timeout(60):
         await carry_out_all(runs, role, log)
 
     [[letter]] = (await log.read(DEAD_LETTERS)).values()

