@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from pydantic import Field
 
 from ingress.http.answers import Answer, answer
-from ingress.http.models import NoBody, NoQuery, Query, Shown
+from ingress.http.models import NoBody, NoQuery, Query, Several, Shown
 from ingress.http.problems import Problem, unavailable
 from ingress.operations import Access, Asked, Example, Reply, operation
 from storage.explaining import Kind, NoSuchBooking, explain
@@ -150,6 +150,10 @@ class BookingLife(Shown):
 class WantedLetters(Query):
     """Which dead letters, the newest first."""
 
+    state: Annotated[Several[State], Field(max_length=len(State))] = Field(
+        default_factory=list,
+        description="Only those in one of these states. `begun`: a replay was cut off, or goes on just now.",
+    )
     open_only: bool = Field(default=False, description="Only those that no operator has replayed or discarded.")
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
@@ -214,7 +218,7 @@ class Ops:
         access=Access.OPERATOR,
         summary="What could not be understood?",
         answers={200: Reply(list[BuriedRecord], "The newest first.")},
-        example=Example(query={"open_only": True, "limit": 50}),
+        example=Example(query={"state": "open", "limit": 50}),
     )
     async def dead_letters(self, asked: Asked[NoBody, WantedLetters]) -> Answer:
         """Tell which records were buried, where they came from, why, and what became of them.
@@ -229,7 +233,7 @@ class Ops:
             self._database.conninfo(), autocommit=True, connect_timeout=_CONNECT_SECONDS
         ) as connection:
             found = await listed(self._kafka, connection, open_only=wanted.open_only)
-        return found[::-1][: wanted.limit]
+        return [letter for letter in reversed(found) if letter.state in (wanted.state or State)][: wanted.limit]
 
     async def _answered(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work within some seconds.

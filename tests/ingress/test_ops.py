@@ -13,7 +13,7 @@ from tests.ingress.conftest import running_alone
 from tests.ingress.house import STAY, House
 from tests.ingress.people import opened
 from tests.support.log import open_log
-from topics import admin
+from topics import admin, dead_letters
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.envelope import Outgoing
 from topics.settings import KafkaSettings
@@ -26,6 +26,18 @@ PATHS = ("/v1/ops/lag", ANYTHING, "/v1/ops/dead-letters")
 
 def operator(house: House) -> dict[str, Any]:
     return {"headers": house.token_of(9, "GUEST", "OPERATOR")}
+
+
+async def bury_all(kafka: KafkaSettings, database: DatabaseSettings, *reasons: str) -> None:
+    """Bury a command that says somebody's address, for each of the reasons."""
+    name = kafka.topic(BOOKING_COMMANDS)
+    async with open_log(kafka) as log, opened(database) as sql:
+        for reason in reasons:
+            await log.write(Outgoing(name, b"1", b"Ana Sousa, Rua do Ouro 1", [], 0))
+            record = (await log.read(BOOKING_COMMANDS))[Place(name, 0)][-1]
+            life = await incarnation(sql, name, "any")
+            await bury(sql, CursorKey("reservations", name, 0, life), record.offset, reason)
+            await log.write(dead_letter(kafka.topic(DEAD_LETTERS), "reservations", record, reason))
 
 
 async def test_only_operators_are_told_and_they_are_no_hotel_managers(house: House) -> None:
@@ -84,15 +96,7 @@ async def test_lag_counts_what_no_consumer_has_applied(
 async def test_dead_letters_are_listed_without_what_they_say(
     house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    name = kafka_settings.topic(BOOKING_COMMANDS)
-    secret = "Ana Sousa, Rua do Ouro 1"
-    async with open_log(kafka_settings) as log, opened(database) as sql:
-        for reason in ("Undecodable: the first", "Undecodable: the second"):
-            await log.write(Outgoing(name, b"1", secret.encode(), [], 0))
-            record = (await log.read(BOOKING_COMMANDS))[Place(name, 0)][-1]
-            life = await incarnation(sql, name, "any")
-            await bury(sql, CursorKey("reservations", name, 0, life), record.offset, reason)
-            await log.write(dead_letter(kafka_settings.topic(DEAD_LETTERS), "reservations", record, reason))
+    await bury_all(kafka_settings, database, "Undecodable: the first", "Undecodable: the second")
 
     told = await house.get("/v1/ops/dead-letters", **operator(house))
     first = await house.get("/v1/ops/dead-letters?limit=1", **operator(house))
@@ -102,6 +106,28 @@ async def test_dead_letters_are_listed_without_what_they_say(
     assert [letter["origin"]["offset"] for letter in told.body] == [1, 0]
     assert first.body == told.body[:1]
     assert "Ana" not in str(told.body)
+
+
+async def test_dead_letters_are_listed_by_what_became_of_them(
+    house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    await bury_all(kafka_settings, database, "the first", "the second", "the third")
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as ledger:
+        *_, newest = await dead_letters.listed(kafka_settings, ledger)
+        await dead_letters.discard(ledger, newest, who="ines", note="a test")
+
+    async def reasons(query: str) -> list[str]:
+        told = await house.get(f"/v1/ops/dead-letters?{query}", **operator(house))
+        assert told.status == 200, told
+        return [letter["reason"] for letter in told.body]
+
+    assert await reasons("state=discarded") == ["the third"]
+    assert await reasons("state=open") == await reasons("open_only=true") == ["the second", "the first"]
+    assert await reasons("state=open&limit=1") == ["the second"]
+    assert await reasons("state=open,discarded") == await reasons("state=open&state=discarded") == await reasons("")
+    assert await reasons("state=replayed") == await reasons("state=discarded&open_only=true") == []
+    refused = await house.get("/v1/ops/dead-letters?state=buried", **operator(house))
+    assert (refused.status, [error["field"] for error in refused.body["errors"]]) == (422, ["state.0"])
 
 
 async def test_while_the_broker_is_away_the_operator_is_told_to_come_again() -> None:
