@@ -136,7 +136,8 @@ class Asked(Generic[BodyType, QueryType]):
     @property
     def wait_seconds(self) -> int:
         """How long the request wants to wait for a decision, 0 when it does not."""
-        return seconds_to_wait(self.request) or self.mount.wait_seconds
+        preferred = seconds_to_wait(self.request)
+        return self.mount.wait_seconds if preferred is None else preferred
 
     def link(self, path: str) -> str:
         """Return the address of a path under the mount that was asked."""

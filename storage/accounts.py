@@ -1,6 +1,6 @@
 """What the ingress writes in ordinary transactions: accounts, and the keys of repeated requests."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -90,10 +90,10 @@ async def account(connection: AsyncConnection, user_id: int) -> Account | None:
 
 
 async def change_account(
-    connection: AsyncConnection, user_id: int, changes: Mapping[str, Any], *, version: int | None
+    connection: AsyncConnection, user_id: int, changes: Mapping[str, Any], *, versions: Collection[int] | None
 ) -> Account | None:
-    """Set these columns of an account and return it; None when it is gone, or `version` is given and not its own."""
-    its = [AppUser.id == user_id] if version is None else [AppUser.id == user_id, AppUser.version == version]
+    """Set these columns of an account and return it; None when it is gone, or is none of the `versions` if given."""
+    its = [AppUser.id == user_id] if versions is None else [AppUser.id == user_id, AppUser.version.in_(versions)]
     rows = await connection.execute(
         update(AppUser).where(*its).values(**changes, version=AppUser.version + 1).returning(*_SHOWN)
     )

@@ -11,7 +11,7 @@ from ingress.http.answers import Answer, answer, no_content
 from ingress.http.models import Body, Changes, Gender, Id, Line, NoBody, NoQuery, Problems, Shown, left_out
 from ingress.http.paging import NEXT_PAGE, Cursors, Paged, first_page, link_to_next
 from ingress.http.problems import Problem
-from ingress.http.versions import ETAG_HEADER, IF_MATCH, changed_meanwhile, etag, expected_version
+from ingress.http.versions import ETAG_HEADER, IF_MATCH, changed_meanwhile, etag, expected_versions
 from ingress.operations import MANAGER, Access, Asked, Example, Reply, operation
 from ingress.tokens import Tokens
 from storage import accounts, guests
@@ -103,9 +103,9 @@ class Users:
     )
     async def change_profile(self, asked: Asked[ProfileChanges, NoQuery]) -> Answer:
         """Change what is sent, leave the rest; with `If-Match` only if the profile is still as it was read."""
-        user_id, version = asked.caller.user_id, expected_version(asked.request)
+        user_id, versions = asked.caller.user_id, expected_versions(asked.request)
         async with self._database.writing() as connection:
-            account = await accounts.change_account(connection, user_id, asked.body.changed(), version=version)
+            account = await accounts.change_account(connection, user_id, asked.body.changed(), versions=versions)
             if account is None and await accounts.lock(connection, user_id) is None:
                 raise _account_is_gone()
         if account is None:

@@ -28,7 +28,7 @@ from ingress.http.models import (
 )
 from ingress.http.paging import NEXT_PAGE, Cursors, Paged, first_page, link_to_next
 from ingress.http.problems import Problem
-from ingress.http.versions import ETAG_HEADER, IF_MATCH, changed_meanwhile, etag, expected_version
+from ingress.http.versions import ETAG_HEADER, IF_MATCH, etag, must_be_expected
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.stays import today_at
 from storage import hotels
@@ -343,8 +343,7 @@ class AdminHotels:
         async with self._database.writing() as connection:
             hotel = await hotels.own_hotel(connection, asked.path["hotel_id"], asked.caller.user_id, lock=True)
             hotel = _found(hotel)
-            if expected_version(asked.request) not in {None, hotel.version}:
-                raise changed_meanwhile()
+            must_be_expected(hotel.version, asked.request)
             if fields.get("currency", hotel.currency) != hotel.currency and await hotels.ever_had_rooms(
                 connection, hotel.id
             ):

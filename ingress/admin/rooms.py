@@ -28,7 +28,7 @@ from ingress.http.models import (
 )
 from ingress.http.paging import NEXT_PAGE, Paged, first_page, link_to_next
 from ingress.http.problems import Problem
-from ingress.http.versions import ETAG_HEADER, IF_MATCH, changed_meanwhile, etag, expected_version
+from ingress.http.versions import ETAG_HEADER, IF_MATCH, etag, must_be_expected
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.stays import today_at
 from storage import hotels
@@ -220,8 +220,7 @@ class AdminRooms:
         """Write what was sent; a total goes to the room's owner first."""
         async with self._database.writing() as connection:
             room = await _own(connection, asked, lock=True)
-            if expected_version(asked.request) not in {None, room.version}:
-                raise changed_meanwhile()
+            must_be_expected(room.version, asked.request)
             fields = _fields(sent, room.currency)
             is_told = _is_told(asked, fields, room)
             # Also where the rest comes later the version is another from now on: of two requests that insist on the

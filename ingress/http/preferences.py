@@ -16,10 +16,10 @@ PREFER: Final = RequestHeader(
 _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
 
 
-def seconds_to_wait(request: web.Request) -> int:
-    """Return how long the request prefers to wait for its answer (RFC 7240), 0 when it does not."""
+def seconds_to_wait(request: web.Request) -> int | None:
+    """Return how long the request prefers to wait for its answer (RFC 7240); None when it does not say."""
     prefer = request.headers.getall("Prefer", None)
     if prefer is None:
-        return 0
+        return None
     found = _WAIT.search(",".join(prefer))
-    return 0 if found is None else min(int(found[1]), LONGEST_WAIT_SECONDS)
+    return None if found is None else min(int(found[1]), LONGEST_WAIT_SECONDS)

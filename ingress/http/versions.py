@@ -12,10 +12,13 @@ from ingress.http.problems import Problem
 ETAG_HEADER: Final = {"ETag": "The version that `If-Match` may insist on."}
 IF_MATCH: Final = RequestHeader(
     name="If-Match",
-    description="The `ETag` that was read: the change is made to that version or, 412, not at all.",
+    description="The `ETag` that was read, or several: the change is made to such a version or, 412, not at all.",
     example='"v1"',
 )
-_OURS: Final = re.compile(r'"v(\d{1,9})"', re.ASCII)
+# Entity tags (RFC 9110, section 8.8.3) may have commas in them. Weak ones are never ours.
+_TAG: Final = r'(?:W/)?"[^\x00-\x20"\x7f]*"'
+_TAGS: Final = re.compile(rf"[ \t,]*(?:{_TAG}[ \t]*(?:,[ \t,]*|$))+")
+_OURS: Final = re.compile(r'"v([1-9]\d{0,8})"', re.ASCII)
 
 
 def etag(version: int) -> dict[str, str]:
@@ -23,19 +26,27 @@ def etag(version: int) -> dict[str, str]:
     return {"ETag": f'"v{version}"'}
 
 
-def expected_version(request: web.Request) -> int | None:
-    """Return the version that the request insists on, or None when any will do.
+def expected_versions(request: web.Request) -> frozenset[int] | None:
+    """Return the versions that the request insists on one of, or None when any will do (RFC 9110, section 13.1.1).
 
     Raises:
-        Problem: 412, for a version that none of ours can be.
+        Problem: 412, for what none of ours can be.
     """
-    said = request.headers.get("If-Match")
-    if said is None or said.strip() == "*":
+    said = ",".join(request.headers.getall("If-Match", ("*",))).strip()
+    if said == "*":
         return None
-    ours = _OURS.fullmatch(said.strip())
-    if ours is None:
+    tags = re.findall(_TAG, said) if _TAGS.fullmatch(said) else ()
+    versions = frozenset(int(ours[1]) for ours in map(_OURS.fullmatch, tags) if ours)
+    if not versions:
         raise changed_meanwhile()
-    return int(ours[1])
+    return versions
+
+
+def must_be_expected(version: int, request: web.Request) -> None:
+    """Check that the request does not insist on other versions than this. Raises `Problem` 412."""
+    expected = expected_versions(request)
+    if expected is not None and version not in expected:
+        raise changed_meanwhile()
 
 
 def changed_meanwhile() -> Problem:

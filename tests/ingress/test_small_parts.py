@@ -10,16 +10,24 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 from pydantic import TypeAdapter, ValidationError
 
 from ingress.bookings.ids import BookingIds
 from ingress.http.answers import answer
 from ingress.http.models import Day
 from ingress.http.preferences import seconds_to_wait
-from ingress.http.problems import answer_problems
+from ingress.http.problems import Problem, answer_problems
+from ingress.http.versions import expected_versions
+from ingress.operations import UNVERSIONED, V1, Asked
 from storage.currencies import decimal
 
 users = st.integers(1, 2**63 - 1)
+
+
+def insisting(lines: list[str]) -> web.Request:
+    """Return a request with these lines of `If-Match`."""
+    return make_mocked_request("PATCH", "/", headers=CIMultiDict(("If-Match", line) for line in lines))
 
 
 @given(user=users, other=users)
@@ -65,21 +73,68 @@ def test_money_is_written_by_its_currencys_exponent(amount_minor: int, currency:
 @pytest.mark.parametrize(
     ("prefer", "seconds"),
     [
-        (None, 0),
+        (None, None),
         ("wait=5", 5),
         ("respond-async, wait=5", 5),
         ("Wait = 7 ; x", 7),
         ('wait="9"', 9),
         ("wait=100", 30),
         ("wait=0", 0),
-        ("wait=-1", 0),
-        ("await=5", 0),
-        ("wait", 0),
+        ("wait=-1", None),
+        ("await=5", None),
+        ("wait", None),
     ],
 )
-def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seconds: int) -> None:
+def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seconds: int | None) -> None:
     headers = {} if prefer is None else {"Prefer": prefer}
-    assert seconds_to_wait(make_mocked_request("GET", "/", headers=headers)) == seconds
+    request = make_mocked_request("GET", "/", headers=headers)
+
+    assert seconds_to_wait(request) == seconds
+    for mount in (V1, UNVERSIONED):
+        asked = Asked(request, mount=mount, caller=None, path={}, query=None, body=None)
+        assert asked.wait_seconds == (mount.wait_seconds if seconds is None else seconds)
+
+
+@pytest.mark.parametrize(
+    ("said", "versions"),
+    [
+        ([], None),
+        (["*"], None),
+        (['"v1"'], {1}),
+        (['"v7", "v1"'], {7, 1}),
+        ([' ,"v7" ,,"v1",\t'], {7, 1}),
+        (['"v7"', '"v1"'], {7, 1}),
+        (['"a,b", "", "é", "v1"'], {1}),
+        # What is weak is never the same.
+        (['W/"v7", "v1"'], {1}),
+    ],
+)
+def test_a_change_insists_on_one_of_the_versions_that_it_names(said: list[str], versions: set[int] | None) -> None:
+    assert expected_versions(insisting(said)) == versions
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ['W/"v1"'],
+        ['"v01"'],
+        # One tag, which has a comma in it.
+        ['"v7,v1"'],
+        ['"v7", *'],
+        ["*", '"v7"'],
+        ['"v1" "v1"'],
+        ['"v1", v2'],
+        ["v1"],
+        [""],
+    ],
+)
+def test_what_no_version_can_be_is_as_good_as_a_version_of_the_past(said: list[str]) -> None:
+    with pytest.raises(Problem, match="changed meanwhile"):
+        expected_versions(insisting(said))
+
+
+def test_only_who_asks_without_a_version_waits_unasked() -> None:
+    assert (V1.wait_seconds, UNVERSIONED.wait_seconds) == (0, 10)
 
 
 @pytest.mark.parametrize(

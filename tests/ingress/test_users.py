@@ -120,6 +120,10 @@ async def test_of_two_who_change_the_profile_that_both_read_one_is_told_so(house
     assert (late.status, late.body["reason"]) == (412, "changed_meanwhile")
     any_version = await house.ask("PATCH", "/v1/users/profile", json={"name": "A"}, user=1, headers={"If-Match": "*"})
     assert any_version.status == 200
+    shown = any_version.headers["ETag"]
+    either = {"If-Match": f'"v99", {shown}'}
+    assert (await house.ask("PATCH", "/v1/users/profile", json={"name": "B"}, user=1, headers=either)).status == 200
+    assert (await house.ask("PATCH", "/v1/users/profile", json={"name": "C"}, user=1, headers=either)).status == 412
 
 
 async def test_a_profile_takes_nothing_but_what_may_be_changed_and_makes_sense(house: House) -> None:
