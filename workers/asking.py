@@ -36,6 +36,10 @@ class Asking(Generic[Key]):
         yield
         self._asked = self._still_due
 
+    def cut_short(self) -> None:
+        """End the sweep before it came to everything: what it has not met may be due as before."""
+        self._still_due = self._asked | self._still_due
+
     def is_asked_now(self, key: Key, now: float, weight: int = 1) -> bool:
         """Tell whether to ask for something that is due, and remember when it was asked for."""
         asked = self._asked.get(key)

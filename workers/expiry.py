@@ -68,7 +68,7 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, pa
             await asyncio.sleep(POLL_SECONDS)
         log.info("expiry %s leads", name)
         timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
-        horizon = Horizon(connection, producer, kafka.topic(BOOKING_COMMANDS))
+        horizon = Horizon(connection, producer, kafka.topic(BOOKING_COMMANDS), role=ROLE)
         with Census(connection) as census:
             await _lead(connection, timer, horizon, census)
 
@@ -147,6 +147,10 @@ class Timer:
         last, sent = FIRST, 0
         with self._asking.sweep():
             while page := await due_holds(self._connection, last, margin_seconds=MARGIN_SECONDS):
+                if await pauses.of(self._connection, ROLE):
+                    # After an outage there may be very many: a pause is not to wait for them.
+                    self._asking.cut_short()
+                    break
                 chosen = [hold for hold in page if self._asking.is_asked_now(hold.booking_id, clock())]
                 await self._producer.send_all([self._command(hold) for hold in chosen])
                 last, sent = page[-1], sent + len(chosen)

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 
 from storage.horizon import ShortRoom, short_rooms, time_zones
+from topics import pauses
 from topics.commands import OpenInventory
 from topics.envelope import Outgoing, command_record
 from topics.producer import Producer
@@ -37,8 +38,9 @@ log = logging.getLogger(__name__)
 class Horizon:
     """Asks for the nights that each room lacks, and again, ever more rarely, for as long as they are not open."""
 
-    def __init__(self, connection: AsyncConnection, producer: Producer, commands_topic: str) -> None:
+    def __init__(self, connection: AsyncConnection, producer: Producer, commands_topic: str, *, role: str) -> None:
         self._connection = connection
+        self._role = role
         self._producer = producer
         self._commands_topic = commands_topic
         self._asking: Asking[UUID] = Asking(
@@ -62,6 +64,9 @@ class Horizon:
         last, rooms, nights = 0, 0, 0
         with self._asking.sweep():
             while page := await short_rooms(self._connection, todays, last):
+                if await pauses.of(self._connection, self._role):
+                    self._asking.cut_short()
+                    return True
                 chosen = [room for room in page if self._asking.is_asked_now(_command_id(room), now, _nights(room))]
                 await self._producer.send_all([self._command(room) for room in chosen])
                 last, rooms = page[-1].room_id, rooms + len(page)

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 from uuid import UUID
 
 import psycopg
@@ -19,7 +20,8 @@ from tests.support.waiting import wait_until
 from topics import pauses
 from topics.catalogue import BOOKING_COMMANDS
 from topics.commands import ExpireHold
-from topics.envelope import decode_envelope, decode_value
+from topics.envelope import Outgoing, decode_envelope, decode_value
+from topics.producer import Producer, Stands
 from topics.reading import open_reader, partitions_of
 from workers import expiry
 from workers.database import connect
@@ -241,3 +243,32 @@ async def test_a_paused_timer_ends_nothing_keeps_the_lead_and_goes_on_when_it_ma
         await wait_until(lambda: _asked_for(log, 5))
 
     assert set(bookings(await asked(log))) == {1, 2, 3, 4, 5}
+
+
+class _PausedAfterItsFirst:
+    """A producer during whose first batch an operator pauses the timer."""
+
+    def __init__(self, producer: Producer, ledger: Ledger) -> None:
+        self._producer = producer
+        self._ledger = ledger
+
+    async def send_all(self, records: Iterable[Outgoing]) -> Sequence[Stands]:
+        await pauses.begin(self._ledger, expiry.ROLE, who="anna", reason=None)
+        return await self._producer.send_all(records)
+
+
+async def test_a_pause_does_not_wait_until_all_that_is_over_was_gone_through(log: Log, ledger: Ledger) -> None:
+    await hold(ledger, 1, 2_500)
+    producer = cast("Producer", _PausedAfterItsFirst(log.producer, ledger))
+    sweeper = expiry.Timer(ledger, producer, log.settings.topic(BOOKING_COMMANDS))
+
+    await sweeper.sweep()
+    assert len(await asked(log)) == 1_000
+
+    await sweeper.sweep()
+    assert len(await asked(log)) == 1_000
+
+    await pauses.end(ledger, expiry.ROLE, who="anna")
+    sweeper._producer = log.producer
+    await sweeper.sweep()
+    assert bookings(await asked(log)) == dict.fromkeys(range(1, 2_501), 1)

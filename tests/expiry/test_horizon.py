@@ -10,10 +10,11 @@ from storage.settings import DatabaseSettings
 from tests.expiry.timers import Ledger, timer
 from tests.support.log import Log, carry_out_all, open_runs
 from tests.support.waiting import wait_until
+from topics import pauses
 from topics.catalogue import BOOKING_COMMANDS
 from topics.commands import OpenInventory
 from topics.envelope import decode_envelope, decode_value
-from workers import horizon, reservations
+from workers import expiry, horizon, reservations
 
 WHERE_DAYS_BEGIN, WHERE_DAYS_END = "Pacific/Kiritimati", "Pacific/Pago_Pago"
 YEAR = timedelta(days=HORIZON_NIGHTS)
@@ -218,3 +219,17 @@ async def test_short_rooms_are_found_by_the_ends_of_their_nights(ledger: Ledger)
 
     assert "Index Only Scan Backward using inventory_pkey" in plan, plan
     assert "Seq Scan on inventory" not in plan, plan
+
+
+async def test_a_pause_does_not_wait_until_all_rooms_were_gone_through(log: Log, ledger: Ledger) -> None:
+    await room(ledger, await hotel(ledger))
+    await pauses.begin(ledger, expiry.ROLE, who="anna", reason=None)
+    keeper = horizon.Horizon(ledger, log.producer, log.settings.topic(BOOKING_COMMANDS), role=expiry.ROLE)
+
+    await keeper.keep()
+    assert await asked(log) == []
+
+    await pauses.end(ledger, expiry.ROLE, who="anna")
+    keeper._next_at = 0.0
+    await keeper.keep()
+    assert len(await asked(log)) == 1
