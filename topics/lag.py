@@ -27,6 +27,8 @@ from topics.settings import KafkaSettings
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 #: Only the first of the records that wait is looked at; the broker sends it whole, however large it is.
 _FETCH_BYTES: Final = 16 * 1024
+#: A batch takes less.
+_STILL_SECONDS: Final = 1.0
 
 
 class DatabaseAddress(BaseSettings):
@@ -51,7 +53,9 @@ class Lag:
     where from; None: nobody does. `role` None: a cursor that no role of ours has.
 
     `rate` (applied a second) and `caught_up_seconds` (until nothing waits, at this rate and as much as comes in) take
-    two looks: `with_rates`. None: not known, or never.
+    two looks: `with_rates`. None: not known, or never. So does `still_seconds`: for how long the cursor was seen to
+    stay where it is while a record waited; None: it moves, or nothing waits. A process that hangs is a member of its
+    group for a while, and so it has an `owner` all the same.
     """
 
     consumer: str
@@ -70,13 +74,19 @@ class Lag:
     host: str | None = None
     rate: float | None = None
     caught_up_seconds: float | None = None
+    still_seconds: float | None = None
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the cursor was seen not to move for longer than a batch takes, while a record waited."""
+        return self.still_seconds is not None and self.still_seconds >= _STILL_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Total:
     """All partitions of one topic for one consumer: `lag` and `rate` in sum, the worst of `seconds` and the rest.
 
-    `owners` are the processes that read them; `unowned` and `not_started` count partitions.
+    `owners` are the processes that read them; `behind`, `still`, `unowned` and `not_started` count partitions.
     """
 
     consumer: str
@@ -89,6 +99,8 @@ class Total:
     paused: bool
     owners: tuple[str, ...]
     partitions: int
+    behind: int
+    still: int
     unowned: int
     not_started: int
 
@@ -242,7 +254,10 @@ def _with_rate(before: Lag | None, lag: Lag) -> Lag:
         caught_up_seconds: float | None = 0.0
     else:
         caught_up_seconds = round(lag.lag / gained, 1) if gained > 0 else None
-    return replace(lag, rate=round(rate, 1), caught_up_seconds=caught_up_seconds)
+    still_seconds = None
+    if before.lag and lag.lag and lag.applied == before.applied:
+        still_seconds = round((before.still_seconds or 0.0) + elapsed, 1)
+    return replace(lag, rate=round(rate, 1), caught_up_seconds=caught_up_seconds, still_seconds=still_seconds)
 
 
 def _total(found: Sequence[Lag]) -> Total:
@@ -260,6 +275,8 @@ def _total(found: Sequence[Lag]) -> Total:
         paused=first.paused,
         owners=tuple(sorted({lag.owner for lag in found if lag.owner is not None})),
         partitions=len(found),
+        behind=sum(lag.lag > 0 for lag in found),
+        still=sum(lag.is_still for lag in found),
         unowned=sum(lag.owner is None for lag in found),
         not_started=sum(not lag.started for lag in found),
     )

@@ -78,8 +78,9 @@ def lag_command(  # noqa: PLR0917 - typer passes options by name
 
     **behind** is in records, **seconds** since the first of them came; **done/written** are the records of a partition
     that it is done with, of all that were written; **caught up** (in so many seconds) supposes that it goes on as
-    during the last interval. A consumer that has never run is shown, too. With --json one line for each partition; with
-    --watch one for each look. DATABASE_URL names the database.
+    during the last interval. What **stands still** has a reader and did not move for a second and more, though records
+    wait: its process hangs, or waits for somebody. A consumer that has never run is shown, too. With --json one line
+    for each partition; with --watch one for each look. DATABASE_URL names the database.
     """
     settings = kafka_settings()
     shown = Limit(records=limit, seconds=limit_seconds)
@@ -208,7 +209,11 @@ def _state(total: Total) -> str:
         return "paused"
     if total.not_started == total.partitions:
         return "never ran"
-    return "nobody reads" if total.unowned == total.partitions else "reads"
+    if total.unowned == total.partitions:
+        return "nobody reads"
+    if total.still:
+        return "stands still" if total.still == total.behind else f"{total.still} of {total.partitions} still"
+    return "reads"
 
 
 def _readers(total: Total) -> str:
