@@ -12,7 +12,7 @@ from copy import copy
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import ProducerClosed
+from aiokafka.errors import KafkaTimeoutError, ProducerClosed
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
@@ -35,10 +35,11 @@ class Stands(NamedTuple):
 class Producer:
     """Sends records and answers when the broker has them (acks=all)."""
 
-    def __init__(self, client: AIOKafkaProducer, linger_seconds: float) -> None:
+    def __init__(self, client: AIOKafkaProducer, linger_seconds: float, request_timeout_seconds: float) -> None:
         """Take a client that waits for nobody itself; here a batch waits `linger_seconds` for others to share it."""
         self._client = client
         self._linger_seconds = linger_seconds
+        self._request_timeout_seconds = request_timeout_seconds
         self._lanes: dict[tuple[str, int], _Lane] = {}
         # By the number of the broker that leads the partition, as far as is known.
         self._nodes: dict[int | None, _Node] = {}
@@ -105,12 +106,21 @@ class Producer:
         topic, key, _, _, partition, _ = record
         if partition is not None:
             return self._lane_to(topic, partition)
-        partitions = sorted(await self._client.partitions_for(topic))
+        partitions = sorted(await self._partitions_of(topic))
         lane = self._lane_to(topic, self._choose(key, partitions, partitions))
         if len(self._of_key) >= _MOST_KEYS:
             self._of_key.clear()
         self._of_key[topic, key] = lane
         return lane
+
+    async def _partitions_of(self, topic: str) -> set[int]:
+        # Who waits for the first word of a topic while the client is stopped would wait for ever.
+        try:
+            async with asyncio.timeout(self._request_timeout_seconds):
+                found: set[int] = await self._client.partitions_for(topic)
+        except TimeoutError as error:
+            raise KafkaTimeoutError(f"The broker did not tell the partitions of {topic}.") from error
+        return found
 
     def _lane_to(self, topic: str, partition: int) -> "_Lane":
         place = topic, partition
@@ -288,7 +298,7 @@ async def open_producer(
         request_timeout_ms=int(request_timeout_seconds * 1000),
         max_batch_size=256 * 1024,
     )
-    producer = Producer(client, linger_ms / 1000)
+    producer = Producer(client, linger_ms / 1000, request_timeout_seconds)
     try:
         await started(client.start())
         yield producer

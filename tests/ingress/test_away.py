@@ -3,7 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
 from pydantic import SecretStr
 
 from sandbox.kafka import Kafka
@@ -23,7 +22,6 @@ async def _booked(house: House) -> str | None:
     return answered.body["id"] if answered.status == 202 else None
 
 
-@pytest.mark.timeout(300)
 async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, database: DatabaseSettings) -> None:
     await open_hotel(database)
     kafka = Kafka(tmp_path)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, ProducerClosed
 from aiokafka.partitioner import murmur2
 
 from sandbox.kafka import Kafka
@@ -111,6 +112,23 @@ async def test_leaving_sends_what_is_still_waiting(kafka_settings: KafkaSettings
 
         stands = await waiting
         assert (await standing(log))[stands.partition, stands.offset] == b"the last"
+
+
+async def test_nobody_waits_for_ever_to_hear_of_a_topics_partitions(
+    kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    # So the client behaves when it is stopped while somebody waits for what the broker says of a topic.
+    monkeypatch.setattr(AIOKafkaProducer, "partitions_for", never)
+    async with open_producer(kafka_settings, client_id="test", request_timeout_seconds=1) as producer:
+        asking = asyncio.create_task(producer.send(record(kafka_settings, b"too late")))
+        await asyncio.wait([asking], timeout=0)
+
+    done, _ = await asyncio.wait([asking], timeout=10)
+    asking.cancel()
+    assert [type(each.exception()) for each in done] == [KafkaTimeoutError]
 
 
 async def test_giving_up_tells_everybody_at_once_and_sends_nothing_later(tmp_path: Path) -> None:
