@@ -144,6 +144,9 @@ def show(
     if as_json:
         return print_json([told])
     headers = told.pop("headers")
+    told["at"] = to_the_second(letter.at)
+    if letter.end is not None:
+        told["ended_at"] = to_the_second(letter.end.done_at or letter.end.began_at)
     value = told.pop("value")
     rows = [(name.replace("_", " "), text) for name, text in told.items() if text is not None]
     for name, text in [*rows, *((f"header {name}", text) for name, text in headers)]:

@@ -21,6 +21,7 @@ from topics.commands import OpenInventory, ReserveStay
 from topics.dead_letters import DeadLetter, Refused, State
 from topics.envelope import Outgoing, command_record
 from topics.producer import Producer
+from topics.times import to_the_second
 from workers import reservations
 from workers.reading import dead_letter
 from workers.role import Role
@@ -130,7 +131,9 @@ async def test_an_operator_sees_what_was_buried_where_it_came_from_and_why(
     assert ["ce_id", f"command-{BOOKING}"] in shown["headers"]
     assert shown["before"] == f"{stood.topic}[{stood.partition}]@{stood.offset - 1}"
     assert shown["after"] is None
-    assert POISON.decode() in (await operator("dead-letters", "show", told["id"])).stdout
+    page = (await operator("dead-letters", "show", told["id"])).stdout
+    assert POISON.decode() in page
+    assert to_the_second(datetime.fromisoformat(told["at"])) in page
 
 
 async def test_a_terminal_of_80_columns_shows_where_it_came_from_and_why_uncut(

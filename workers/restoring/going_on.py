@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from storage.cursors import Cursor
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing, decode_envelope, decode_value, header
+from topics.times import to_the_second
 from workers.reading import fingerprint, read
 from workers.reservations import Reservations
 from workers.restoring.hearing import Partition, envelope_of
@@ -61,7 +62,7 @@ async def find(consumer: AIOKafkaConsumer, place: TopicPartition, partition: Par
         return Commands(start, end, found[-1:])
     raise NotRestored(
         f"{place.topic}[{place.partition}] does not have command {causation}, which led to the last event of that"
-        f" partition at {envelope.time.isoformat()}, though it has older ones: they do not belong together."
+        f" partition at {to_the_second(envelope.time)}, though it has older ones: they do not belong together."
     )
 
 
