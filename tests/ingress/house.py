@@ -28,7 +28,10 @@ from topics.message import Message
 from topics.producer import Producer, open_producer
 from topics.settings import KafkaSettings
 
-TODAY = datetime.now(UTC).date()
+_NOW = datetime.now(UTC)
+TODAY = _NOW.date()
+#: A time zone where it is noon, so that tests which begin today do not end tomorrow.
+NOON = f"Etc/GMT{_NOW.hour - 12:+d}"
 STAY = {
     "hotel_id": 1,
     "room_id": 1,

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import Answered, House, open_reader
+from tests.ingress.house import NOON, Answered, House, open_reader
 from tests.support.log import all_places, open_log, open_runs
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
@@ -28,7 +28,7 @@ HOTEL = {
     "stars": 4,
     "latitude": 38.71,
     "longitude": -9.14,
-    "time_zone": "UTC",
+    "time_zone": NOON,
     "currency": "EUR",
     "check_in_time": "14:30",
     "check_out_time": "10:00",

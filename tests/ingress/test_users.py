@@ -41,7 +41,7 @@ PROTECTED_OR_SENSELESS: list[tuple[str, object]] = [
     ("user_id", 2),
     ("unknown", None),
     ("date_of_birth", "1899-12-31"),
-    ("date_of_birth", str(datetime.now(UTC).date() + timedelta(days=1))),
+    ("date_of_birth", str(datetime.now(UTC).date() + timedelta(days=2))),
     ("date_of_birth", "1990-02-29"),
     ("date_of_birth", 19900101),
     ("gender", "female"),
