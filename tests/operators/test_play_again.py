@@ -24,7 +24,7 @@ from topics.envelope import Outgoing
 from topics.producer import open_producer
 from topics.reading import end_offsets
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.system, pytest.mark.timeout(900)]
 
 POISON = b"\xff no command"
 

@@ -16,7 +16,7 @@ from tests.path.guest import House, open_house
 from tests.support.waiting import wait_until
 
 #: Long enough to ask for a payment within it, short enough to wait for its end.
-SHORT_HOLD_SECONDS = 4
+SHORT_HOLD_SECONDS = 8
 
 
 @pytest.fixture(autouse=True)
