@@ -114,13 +114,13 @@ async def test_an_unknown_address_takes_as_long_as_a_wrong_password(
     async with running(settings, kafka_settings, database) as house:
         await sign_up(house)
 
-        async def seconds(email: str) -> float:
-            began = time.perf_counter()
+        async def cpu_seconds(email: str) -> float:
+            began = time.process_time()
             answered = await house.post("/v1/auth/login", {"email": email, "password": "wrong horse"})
             assert answered.status == 401
-            return time.perf_counter() - began
+            return time.process_time() - began
 
-        took = [(await seconds(ANNA["email"]), await seconds("nobody@example.com")) for _ in range(25)]
+        took = [(await cpu_seconds(ANNA["email"]), await cpu_seconds("nobody@example.com")) for _ in range(25)]
     known, unknown = (statistics.median(column) for column in zip(*took, strict=True))
     # Without a hash to compare with, an unknown one would take less than a quarter of a known one's time.
     assert 0.6 < unknown / known < 1.6, (known, unknown)
@@ -220,12 +220,12 @@ async def test_fifty_logins_at_once_keep_nobody_else_waiting(
     async with running(settings, kafka_settings, database) as house:
         await sign_up(house)
         logins = [asyncio.create_task(log_in(house)) for _ in range(50)]
-        took = []
+        answered = 0
 
         async def some_are_logged_in() -> bool:
-            began = time.perf_counter()
+            nonlocal answered
             assert (await house.get("/health/live")).status == 200
-            took.append(time.perf_counter() - began)
+            answered += 1
             return sum(login.done() for login in logins) >= 4
 
         await wait_until(some_are_logged_in, 60)
@@ -234,9 +234,8 @@ async def test_fifty_logins_at_once_keep_nobody_else_waiting(
         for login in logins:
             login.cancel()
         await asyncio.gather(*logins, return_exceptions=True)
-    # Alone on two cores the median is about a millisecond; others may be at work on this machine.
-    assert statistics.median(took) < 0.05, took
-    assert statistics.quantiles(took, n=20)[-1] < 0.25, took
+    # Were passwords hashed where requests are answered, hardly anybody would be between one login and the next.
+    assert answered > 12
 
 
 def _claims(**changes: Any) -> dict[str, Any]:
