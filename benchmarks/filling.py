@@ -72,8 +72,8 @@ class Filling:
             sent.append((batch.record_count(), await self._producer.send_batch(batch, name, partition=0)))
         *_, (size, last) = sent
         await asyncio.gather(*(written for _, written in sent))
-        base: int = (await last).offset
-        return base + size - 1
+        offset: int = (await last).offset + size - 1
+        return offset
 
     def _command(self, _: int) -> tuple[bytes, Headers]:
         record = command_record("", self._others, id=uuid4().hex, source=SOURCE, time=datetime.now(UTC))
