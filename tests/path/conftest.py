@@ -57,7 +57,9 @@ async def hasty(house: House) -> AsyncIterator[str]:
         except aiohttp.ClientConnectionError:
             return False
 
-    await wait_until(ready, 60, "the second ingress answers")
-    yield url
-    process.send_signal(signal.SIGTERM)
-    await process.wait()
+    try:
+        await wait_until(ready, 60, "the second ingress answers")
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
