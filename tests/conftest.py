@@ -1,5 +1,6 @@
 """What tests are handed: a real broker and a real database for the session, a fresh corner of each for every test."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
@@ -27,6 +28,12 @@ class _Scheduling(LoadFileScheduling):
         file, _, _ = nodeid.partition("::")
         folder, _, _ = file.rpartition("/")
         return folder if folder in ONE_SYSTEM else file
+
+
+def pytest_configure() -> None:
+    """Let the processes of tests hear Ctrl-C, also where a shell that runs us in the background had us ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
