@@ -79,8 +79,9 @@ def _by_letter(step: Step, row: Row | None) -> Sender | None:
 def _by_replay(step: Step, steps: Sequence[Step], replays: Sequence[_Replay]) -> Sender | None:
     same = [each for each in steps if (each.kind, each.id) == (step.kind, step.id)]
     for replay in replays:
-        came = [each for each in same if replay.came_meanwhile(each)]
-        if came == [step] and any(replay.has(each) for each in same):
+        # What it sent stands behind what it read: that may be as young, and is not what came.
+        read = [each for each in same if replay.has(each)]
+        if read and [each for each in same if replay.came_meanwhile(each) and each not in read] == [step]:
             return replay.sender
     return None
 

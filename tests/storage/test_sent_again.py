@@ -81,7 +81,7 @@ class Story:
         )
 
 
-def replay(who: str, began: int, ended: int, *, reached: int = 1_234_005, kind: str | None = None) -> list[Row]:
+def replay(who: str, began: int, ended: int, *, reached: int = 1_234_001, kind: str | None = None) -> list[Row]:
     """Return what a replay of partition 11 writes down, between two seconds."""
     did = {"ranges": {"11": [1_230_000, 1_234_001]}, "type": kind}
     done = {"reached": {"11": reached}}
@@ -197,6 +197,17 @@ def test_who_sent_it_again_is_told_where_an_operator_did() -> None:
     assert (
         sum("sent again by grace (replay 2027-03-01 12:00:09.000)" in line for line in page(life, everything=True)) == 1
     )
+
+
+def test_who_sent_it_again_is_told_also_of_what_was_sent_in_the_same_second() -> None:
+    story = Story().command("reserve", "a", "reserved", second=0).command("reserve", "a", "command_repeated", second=1)
+    story.actions = replay("grace", 1, 1)
+
+    first, again = (step for step in story.life().steps if step.kind is Kind.COMMAND)
+
+    assert first.sent_by is None
+    assert again.sent_by is not None
+    assert again.sent_by.who == "grace"
 
 
 @pytest.mark.parametrize(
