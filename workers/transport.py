@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final, Protocol, cast
 
 import aiokafka
+from aiokafka.errors import IllegalStateError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
@@ -118,8 +119,11 @@ class RunConsumer(driver.Consumer):
         return None if cast("RunTransport", self.transport).gate.holding else highest + 1
 
     async def perform_seek(self) -> None:
-        """Start each partition where the ledger says, after its owner before us has been heard out."""
-        await super().perform_seek()
+        """Start each partition where the ledger says, after its owner before us has been heard out.
+
+        Faust would ask Kafka for the offsets committed there, one partition after the other, and die of it where one of
+        them is taken away meanwhile. Until the ledger answers, the client begins there by itself.
+        """
         ledger = cast("RunTransport", self.transport).ledger
         places = {Place(tp.topic, tp.partition): tp for tp in self.assignment()}
         if not places:
@@ -136,11 +140,17 @@ class RunConsumer(driver.Consumer):
     async def start_at(self, offsets: dict[TP, int]) -> None:
         """Read the partitions from these offsets on."""
         still_ours = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
-        if still_ours:
+        if not still_ours:
+            return
+        try:
             await self._thread.seek_wait(still_ours)
-            for tp, offset in still_ours.items():
-                self._read_offset[tp] = offset - 1 if offset > 0 else None
-                self._committed_offset[tp] = offset
+        except IllegalStateError:
+            # One of them was taken away this moment; whoever gets them asks the ledger, and so do we for what is left.
+            log.info("partitions change hands while they are taken over")
+            return
+        for tp, offset in still_ours.items():
+            self._read_offset[tp] = offset - 1 if offset > 0 else None
+            self._committed_offset[tp] = offset
 
     def end_of(self, tp: TP) -> int | None:
         """Return the offset after the partition's last as the last fetch told it; None before the first."""

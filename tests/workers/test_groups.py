@@ -4,21 +4,28 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from sandbox.processes import Program
 from storage.settings import DatabaseSettings
 from tests.support.log import Log, open_log
 from tests.support.waiting import wait_until
+from tests.workers.conftest import Tool
 from tests.workers.test_pausing import workers
 from tests.workers.test_runs import nights_on_sale
+from topics.catalogue import BOOKING_COMMANDS
 from topics.lag import DatabaseAddress, lags
 from topics.settings import KafkaSettings
 
 pytestmark = pytest.mark.system
 
+#: How often somebody joins and leaves again: two rebalances each.
+COMINGS = 8
 Owners = Callable[[], Awaitable[dict[int, str]]]
 
 
@@ -100,3 +107,47 @@ async def test_a_worker_without_others_is_waited_for(
 async def _is_shared(owners: Owners, among: list[str], partitions: int) -> bool:
     owned = await owners()
     return len(owned) == partitions and set(owned.values()) == set(among)
+
+
+@pytest.mark.parametrize("is_paused", [False, True], ids=["at work", "paused"])
+async def test_a_worker_lives_on_however_often_others_come_and_go(
+    environment: dict[str, str], log: Log, owners: Owners, tool: Tool, tmp_path: Path, *, is_paused: bool
+) -> None:
+    rooms = range(1, 9)
+
+    async def all_are_decided() -> bool:
+        return len(await log.events()) == len(rooms)
+
+    async with workers(["one"], environment, tmp_path) as programs:
+        await wait_until(lambda: _is_shared(owners, ["one"], log.settings.topic_partitions))
+        born = programs["one"].pid
+        if is_paused:
+            assert (await asyncio.to_thread(tool, "pause", "reservations", "--yes")).exit_code == 0
+
+        for _ in range(COMINGS):
+            async with passer_by(log.settings):
+                pass
+
+        await log.send(*(nights_on_sale(room) for room in rooms))
+        if is_paused:
+            assert (await asyncio.to_thread(tool, "resume", "reservations", "--yes")).exit_code == 0
+        await wait_until(all_are_decided)
+        assert programs["one"].pid == born, (tmp_path / "one.log").read_text()
+
+
+@asynccontextmanager
+async def passer_by(settings: KafkaSettings) -> AsyncIterator[None]:
+    """Join the reservations workers, and leave them as soon as something is ours."""
+    consumer = AIOKafkaConsumer(
+        settings.topic(BOOKING_COMMANDS),
+        bootstrap_servers=settings.kafka_url,
+        group_id=settings.group("reservations"),
+        heartbeat_interval_ms=100,
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+    )
+    await consumer.start()
+    try:
+        await wait_until(consumer.assignment)
+        yield
+    finally:
+        await consumer.stop()

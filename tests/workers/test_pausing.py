@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,28 +12,18 @@ from typing import Any
 
 import psycopg
 import pytest
-from typer.testing import CliRunner, Result
 
 from sandbox.processes import Program
 from storage.settings import DatabaseSettings
 from tests.support.log import Log, open_log
 from tests.support.waiting import wait_until
+from tests.workers.conftest import Tool
 from tests.workers.test_runs import nights_on_sale, rows, stay
 from topics.lag import Lag, lags
 from topics.pauses import Pause
-from workers.__main__ import cli
 from workers.pausing import Gate
 
-Tool = Callable[..., Result]
 Ledger = psycopg.AsyncConnection[Any]
-
-
-@pytest.fixture
-def tool(environment: dict[str, str]) -> Tool:
-    def run(*arguments: str, **variables: str) -> Result:
-        return CliRunner().invoke(cli, arguments, env={**environment, "COLUMNS": "200", **variables})
-
-    return run
 
 
 @pytest.fixture
