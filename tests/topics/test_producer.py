@@ -12,6 +12,7 @@ from aiokafka.partitioner import murmur2
 
 from sandbox.kafka import Kafka
 from tests.support.log import Log, open_log
+from tests.support.waiting import wait_until
 from topics import admin
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing
@@ -131,6 +132,12 @@ async def test_nobody_waits_for_ever_to_hear_of_a_topics_partitions(
     assert [type(each.exception()) for each in done] == [KafkaTimeoutError]
 
 
+def stands_still(pid: int) -> bool:
+    """Whether every thread of a stopped process has stopped; on a busy machine that takes a moment."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
+
+
 async def test_giving_up_tells_everybody_at_once_and_sends_nothing_later(tmp_path: Path) -> None:
     kafka = Kafka(tmp_path)
     settings = KafkaSettings(_env_file=None, kafka_url=kafka.url, topic_partitions=4)
@@ -141,6 +148,7 @@ async def test_giving_up_tells_everybody_at_once_and_sends_nothing_later(tmp_pat
             first = await producer.send(record(settings, b"before"))
             broker = psutil.Process(kafka.pid)
             broker.suspend()
+            await wait_until(lambda: stands_still(broker.pid))
             under_way = asyncio.create_task(producer.send(record(settings, b"on its way")))
             await asyncio.wait([under_way], timeout=0.1)
             behind = asyncio.create_task(producer.send(record(settings, b"behind it")))
