@@ -12,6 +12,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
+from tests.support.log import Log, open_log
 from tests.support.stack import Server, fresh_database, name_of, open_kafka, open_postgres
 from topics import admin
 from topics.settings import KafkaSettings
@@ -82,6 +83,13 @@ async def kafka_settings(kafka: Server) -> AsyncIterator[KafkaSettings]:
     await admin.create(settings)
     yield settings
     await admin.delete(settings)
+
+
+@pytest.fixture
+async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
+    """This test's hands on its topics."""
+    async with open_log(kafka_settings) as opened:
+        yield opened
 
 
 @pytest.fixture

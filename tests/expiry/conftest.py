@@ -7,8 +7,6 @@ import pytest
 
 from storage.settings import DatabaseSettings
 from tests.expiry.timers import Ledger
-from tests.support.log import Log, open_log
-from topics.settings import KafkaSettings
 from workers import expiry
 
 
@@ -18,12 +16,6 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expiry, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(expiry, "FIRST_PAUSE_SECONDS", 600.0)
     monkeypatch.setattr(expiry, "LONGEST_PAUSE_SECONDS", 600.0)
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

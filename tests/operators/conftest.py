@@ -10,9 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.log import Log, carry_out_all, open_runs
 from topics.__main__ import app
-from topics.settings import KafkaSettings
 from workers.role import Role
 
 Ledger = psycopg.AsyncConnection[Any]
@@ -34,12 +33,6 @@ class Operator:
 @pytest.fixture
 def operator(environment: dict[str, str]) -> Operator:
     return Operator(environment)
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

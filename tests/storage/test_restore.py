@@ -1,7 +1,7 @@
 """A database that is lost costs no booking: ledger, read models and cursors come back out of `booking.events`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +29,7 @@ from tests.storage.hotel import (
     session,
     stay,
 )
-from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.log import Log, carry_out_all, open_runs
 from tests.support.stack import Server, fresh_database
 from topics.catalogue import BOOKING_EVENTS
 from topics.commands import (
@@ -43,7 +43,6 @@ from topics.commands import (
 )
 from topics.envelope import Outgoing
 from topics.events import RefundRequested
-from topics.settings import KafkaSettings
 from topics.values import Terms
 from workers import payments, projections, reservations
 from workers.empty_ledger import check_ledger
@@ -72,12 +71,6 @@ CURSORS = (
     "select consumer, topic, partition, applied, published, sequence, last_time, last_hash from log_cursor"
     " where topic not like '%stripe%' order by consumer, topic, partition"
 )
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

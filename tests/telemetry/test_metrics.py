@@ -3,7 +3,6 @@
 import re
 import socket
 import urllib.request
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from uuid import UUID, uuid4
 
@@ -12,11 +11,10 @@ from prometheus_client import generate_latest
 
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import running_alone
-from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.log import Log, carry_out_all, open_runs
 from topics import telemetry
 from topics.commands import OpenInventory, ReserveStay
 from topics.envelope import Envelope, encode_headers
-from topics.settings import KafkaSettings
 from topics.telemetry import metrics
 from topics.telemetry.metrics import METRICS, Counter, Histogram, Series
 from topics.telemetry.scraped import registry_of, serve
@@ -27,12 +25,6 @@ from workers.watching import _TYPE, asked_at_ms
 
 PARTS = ("ingress", "reservations", "payments", "projections", "expiry")
 ROOM = 7
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 def scraped(part: str) -> dict[str, float]:

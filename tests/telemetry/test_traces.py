@@ -1,6 +1,6 @@
 """What becomes of a trace on the way through a room's owner and to Stripe."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -10,13 +10,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from storage.payments import RefundOwed, SessionOwed
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.log import Log, carry_out_all, open_runs
 from tests.telemetry.test_metrics import nights, stay
 from topics.catalogue import BOOKING_COMMANDS
 from topics.commands import Command
 from topics.envelope import Envelope, command_record
 from topics.events import PaymentRequested, RefundRequested
-from topics.settings import KafkaSettings
 from topics.telemetry import traces
 from topics.telemetry.spans import Tracing
 from topics.values import RefundReason
@@ -37,12 +36,6 @@ def spans() -> Iterator[InMemorySpanExporter]:
     yield exporter
     traces.use(None)
     tracing.provider.shutdown()
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 async def decided(log: Log, database: DatabaseSettings, *asked: tuple[Command, str | None]) -> list[str | None]:

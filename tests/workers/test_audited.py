@@ -11,23 +11,16 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.log import Log, carry_out_all, open_runs
 from tests.workers.test_runs import ROOM, Witness, event, nights_on_sale, record, retyped, rows, stay
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.commands import AddGuests, CancelBooking, ChangeInventory, RecordRefund
 from topics.envelope import Outgoing
-from topics.settings import KafkaSettings
 from workers import reservations
 from workers import runs as runs_module
 from workers.role import Role
 
 TAKEN_NIGHTS = "select distinct total_count, reserved_count from inventory where reserved_count > 0"
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from sandbox.processes import Program
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, open_log
+from tests.support.log import Log
 from tests.support.waiting import wait_until
 from tests.workers.conftest import Tool
 from tests.workers.test_pausing import workers
@@ -27,12 +27,6 @@ pytestmark = pytest.mark.system
 #: How often somebody joins and leaves again: two rebalances each.
 COMINGS = 8
 Owners = Callable[[], Awaitable[dict[int, str]]]
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

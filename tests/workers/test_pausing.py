@@ -15,7 +15,7 @@ import pytest
 
 from sandbox.processes import Program
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, open_log
+from tests.support.log import Log
 from tests.support.waiting import wait_until
 from tests.workers.conftest import Tool
 from tests.workers.test_runs import nights_on_sale, rows, stay
@@ -24,12 +24,6 @@ from topics.pauses import Pause
 from workers.pausing import Gate
 
 Ledger = psycopg.AsyncConnection[Any]
-
-
-@pytest.fixture
-async def log(kafka_settings: Any) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.log import Log, carry_out_all, open_runs
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, DEAD_LETTERS, Topic
 from topics.commands import Command, OpenInventory, ReserveStay
 from topics.envelope import Envelope, Outgoing, command_record, encode_headers, encode_value
 from topics.events import BookingRejected, BookingReserved, GuestsAdded
-from topics.settings import KafkaSettings
 from workers import reservations
 from workers import runs as runs_module
 from workers.log_source import Place
@@ -24,12 +23,6 @@ from workers.role import Role, Run, Stopped
 
 ROOM = 7
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 @pytest.fixture

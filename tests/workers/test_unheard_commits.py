@@ -9,19 +9,12 @@ import psycopg
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.log import Log, carry_out_all, open_runs
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.commands import OpenInventory
 from topics.envelope import Outgoing
 from topics.events import InventoryOpened
-from topics.settings import KafkaSettings
 from workers import reservations
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])

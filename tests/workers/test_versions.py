@@ -1,25 +1,15 @@
 """Workers of two releases take turns over one log, and write different versions of the same event."""
 
-from collections.abc import AsyncIterator
 from datetime import date
 from typing import Any
 
-import pytest
-
 from storage.audit import audit
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.log import Log, carry_out_all, open_runs
 from tests.workers.test_runs import ROOM, nights_on_sale, stay
 from topics.catalogue import BOOKING_EVENTS
 from topics.commands import ChangeInventory
-from topics.settings import KafkaSettings
 from workers import projections, reservations
-
-
-@pytest.fixture
-async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    async with open_log(kafka_settings) as opened:
-        yield opened
 
 
 def change(first: int, end: int, **values: int | bool) -> ChangeInventory:
