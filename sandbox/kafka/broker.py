@@ -20,6 +20,10 @@ LARGEST_MESSAGE_BYTES = 9 * 1024 * 1024
 # the quick compiler (over the first 1.5 million records the thorough one costs more than it saves).
 ECONOMY = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 HEAP = ("-Xms256m", "-Xmx512m")
+#: A machine that stands still for some seconds must not cost the broker its partitions and its groups.
+SESSION_MS = 30_000
+#: After a SIGKILL the broker may come back once its old session is over.
+SESSION_AFTER_A_KILL_MS = 2_000
 
 
 class Kafka(Service):
@@ -95,6 +99,12 @@ class Kafka(Service):
         return self.folder / "server.properties"
 
     @property
+    def _was_killed(self) -> bool:
+        """Whether its last life ended without a word: a broker that ends properly leaves a mark."""
+        log = self.folder / "log"
+        return (log / "meta.properties").exists() and not (log / ".kafka_cleanshutdown").exists()
+
+    @property
     def _log(self) -> Path:
         return self.folder / "kafka.log"
 
@@ -120,6 +130,7 @@ class Kafka(Service):
             "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
             **self.listeners(),
             "log.dirs": self.folder / "log",
+            "broker.session.timeout.ms": SESSION_AFTER_A_KILL_MS if self._was_killed else SESSION_MS,
             **SETTINGS,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
@@ -132,8 +143,6 @@ SETTINGS: Mapping[str, object] = {
     # A lone worker starts at once, and a test may ask for a short session.
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 1000,
-    # After a SIGKILL the broker may come back once its old session is over (else after 9 s).
-    "broker.session.timeout.ms": 2000,
     "broker.heartbeat.interval.ms": 500,
     # There is one broker to hold everything.
     "offsets.topic.replication.factor": 1,
