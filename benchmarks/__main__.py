@@ -25,8 +25,9 @@ BENCHMARKS: Final[Mapping[str, Callable[[Extent], AsyncIterator[Line]]]] = {
     "telemetry": telemetry.telemetry,
     "explain": operating.explain,
     "trace": operating.trace,
+    "pause": operating.pause,
 }
-_QUICK: Final = Extent(seconds=1.0, runs=1, kills=1, records=20_000, commands=5_000)
+_QUICK: Final = Extent(seconds=1.0, runs=1, kills=1, pauses=1, records=20_000, commands=5_000)
 
 
 def main(

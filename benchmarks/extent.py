@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extent:
-    """The length of one run in seconds, how many runs give a median, how many kills, or restarts, a worst case.
+    """The length of one run in seconds, how many runs give a median, how many kills, restarts, or pauses a worst case.
 
     `records` stand around the booking that is explained; of the trace the first `commands` are replayed, None for all.
     """
@@ -13,6 +13,7 @@ class Extent:
     seconds: float = 8.0
     runs: int = 3
     kills: int = 6
+    pauses: int = 3
     records: int = 1_000_000
     commands: int | None = None
 

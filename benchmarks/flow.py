@@ -28,10 +28,15 @@ _PATIENCE_SECONDS: Final = 60.0
 
 
 class Flow:
-    """Sends stays and sees their events; `waits` are seconds from before the send until the event was seen."""
+    """Sends stays and sees their events.
+
+    `waits` are seconds from before the send until the event was seen, `seen_at` is when the last was, by
+    `time.perf_counter`.
+    """
 
     def __init__(self, kafka: KafkaSettings, producer: Producer, rooms: Rooms) -> None:
         self.waits: list[float] = []
+        self.seen_at = 0.0
         self._topic = kafka.topic(BOOKING_COMMANDS)
         self._producer = producer
         self._rooms = rooms
@@ -108,6 +113,7 @@ class Flow:
         if wire != BookingReserved.wire:
             raise BenchmarkFailed(f"a stay was answered by {wire}")
         self.waits.append(now - sent_at)
+        self.seen_at = now
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
-"""`explain` and `trace`: how long operators wait, for one booking among many and for a whole ledger made anew.
+"""`explain`, `trace`, `pause`: how long operators wait for a booking, for a whole ledger, for a role to stand still.
 
-What is measured is what they type, and what it answers must be right.
+What is measured is what they type, or what that does, and what it answers must be right.
 """
 
 import asyncio
@@ -22,14 +22,27 @@ from pydantic import SecretStr
 
 from benchmarks.extent import Extent
 from benchmarks.filling import filling
+from benchmarks.flow import Flow, flow
 from benchmarks.lines import Figure, Line
-from benchmarks.stage import SOURCE, USER, WORKER, BenchmarkFailed, Rooms, folder_of_its_own, kafka_of, number, say
+from benchmarks.stage import (
+    SOURCE,
+    USER,
+    WORKER,
+    BenchmarkFailed,
+    Rooms,
+    folder_of_its_own,
+    kafka_of,
+    number,
+    say,
+    stage,
+)
 from sandbox.replay import Stalled, open_course
 from sandbox.system import Plan, System
 from sandbox.trace import read_trace
 from sandbox.trace_totals import totals
 from storage.rebuilding import PROJECTIONS
 from storage.settings import DatabaseSettings
+from topics import pauses
 from topics.catalogue import BOOKING_COMMANDS
 from topics.commands import AddGuests, Command, OpenInventory, RequestPayment, ReserveStay
 from topics.envelope import command_record
@@ -39,12 +52,17 @@ from topics.settings import KafkaSettings
 MOST_SECONDS_TO_EXPLAIN: Final = 1.0
 MOST_SECONDS_TO_RESTORE: Final = 60.0
 LEAST_EVENTS_PER_S: Final = 20_000.0
+MOST_SECONDS_TO_PAUSE: Final = 1.0
 
 TRACE: Final = Path(__file__).parents[1] / "tests" / "trace" / "hotel_bookings.csv.gz"
 _ROOM: Final = 1
 _HOTEL: Final = 1
 _PATIENCE_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
+_ROLE: Final = "reservations"
+_COMMANDS_PER_S: Final = 100
+#: Long enough that a booking would be decided in it, if any still were.
+_STILL_SECONDS: Final = 3.0
 
 
 # One booking among many.
@@ -188,7 +206,49 @@ async def _totals(database_url: str) -> Mapping[str, int]:
         return await totals(connection)
 
 
-# Both.
+# A role that stands still.
+
+
+async def pause(extent: Extent) -> AsyncIterator[Line]:
+    """Yield how long after a role is paused its last booking is decided, and after it goes on the next one.
+
+    Paused it is once the ledger says so, which is all that `workers pause` does.
+    """
+    rooms = Rooms.on_sale(count=200, nights=30)
+    still, going = [], []
+    async with (
+        stage(rooms, ingress=0) as ours,
+        flow(ours.kafka, rooms) as commands,
+        await psycopg.AsyncConnection.connect(ours.system.database_url, autocommit=True) as ledger,
+    ):
+        sending = asyncio.create_task(commands.go_on(_COMMANDS_PER_S))
+        for turn in range(1, extent.pauses + 1):
+            await _next_event(commands, after=perf_counter())
+            await pauses.begin(ledger, _ROLE, who=SOURCE, reason=None)
+            paused_at = perf_counter()
+            await asyncio.sleep(_STILL_SECONDS)
+            still.append(max(0.0, commands.seen_at - paused_at))
+            await pauses.end(ledger, _ROLE, who=SOURCE)
+            resumed_at = perf_counter()
+            going.append(await _next_event(commands, after=resumed_at) - resumed_at)
+            say(f"pause: {turn} of {extent.pauses}; still after {still[-1]:.2f} s, going after {going[-1]:.2f} s")
+        sending.cancel()
+        await asyncio.wait([sending])
+        await commands.until_all_are_seen()
+    for name, seconds in (("still", still), ("going", going)):
+        value = round(max(seconds), 2)
+        yield Figure(benchmark=f"pause.{name}", value=value, unit="s", target=MOST_SECONDS_TO_PAUSE)
+
+
+async def _next_event(commands: Flow, *, after: float) -> float:
+    """Return when the next event was seen, by the clock of `perf_counter`."""
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while commands.seen_at <= after:
+            await asyncio.sleep(_POLL_SECONDS / 10)
+    return commands.seen_at
+
+
+# All of them.
 
 
 @asynccontextmanager
