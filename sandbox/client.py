@@ -49,10 +49,10 @@ class Client:
     async def _ask(
         self, method: str, path: str, body: object = None, *, expect: int = 200, wait: bool = False
     ) -> Answer:
-        headers = self._headers | ({"Prefer": "wait=5"} if wait else {})
+        headers = self._headers | ({"Prefer": "wait=30"} if wait else {})
         answer = await self._answer(method, path, body, headers)
-        while answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            # Who polls as eagerly as we do is told when to come back.
+        while answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+            # Who polls as eagerly as we do is told when to come back, and so is everybody while a part is away.
             await asyncio.sleep(int(answer.headers["Retry-After"]))
             answer = await self._answer(method, path, body, headers)
         if answer.status != expect:

@@ -5,6 +5,7 @@ our own, whose lines are shown with its name before them.
 """
 
 import asyncio
+import select
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from sandbox.spawning import POLL_SECONDS, StartFailed, end, exit_status, spawn,
 
 FAILED_WITHIN_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 15.0
+_LAST_LINES_SECONDS = 0.5
 
 
 class Service:
@@ -56,6 +58,9 @@ class Service:
     def last_words(self) -> str:
         """What explains a failed start: the end of the log."""
         return ""
+
+    async def heard_out(self) -> None:
+        """Take in what the process, which has ended, said before."""
 
     @property
     def running(self) -> bool:
@@ -114,6 +119,9 @@ class Service:
     async def _until_ready(self, process: subprocess.Popen[bytes]) -> None:
         while not await self.is_ready():
             if process.poll() is not None:
+                await self.heard_out()
+                if await self.is_ready():
+                    return
                 message = f"{self.name} ended with {process.returncode} before it was ready"
                 raise StartFailed(f"{message}\n{self.last_words()}")
             await asyncio.sleep(POLL_SECONDS)
@@ -251,10 +259,19 @@ class Program(Service):
             with self._log.open("ab") as log:
                 log.writelines(line + b"\n" for line in lines)
 
+    @override
+    async def heard_out(self) -> None:
+        pipe = None if self._process is None else self._process.stdout
+        if self._lines is None or pipe is None:
+            return
+        # Whatever the process left behind may hold the pipe open: that is not worth a wait, all that stands in it is.
+        while not self._lines.done() and not pipe.closed and select.select([pipe], [], [], 0)[0]:
+            await asyncio.sleep(0)
+        await asyncio.wait([self._lines], timeout=_LAST_LINES_SECONDS)
+
     async def _no_more_lines(self) -> None:
+        await self.heard_out()
         if self._lines is not None:
-            # Whatever the process left behind may hold the pipe open; it is not worth a wait.
-            await asyncio.wait([self._lines], timeout=0.5)
             self._lines.cancel()
 
 

@@ -1,5 +1,6 @@
 """The fault plan: what goes wrong, how often and where, so that tests can have a bad day."""
 
+import asyncio
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -12,7 +13,7 @@ class Fault(StrEnum):
     """What can go wrong."""
 
     LATENCY = "latency"
-    """The request waits `seconds` before its work begins."""
+    """The request waits `seconds`, or until the plan is cleared, before its work begins."""
     HANG = "hang"
     """The request is never worked upon nor answered; the connection stays open."""
     RESET = "reset"
@@ -80,6 +81,8 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False):
 class FaultPlan:
     """The rules still to strike. They live in memory: a restarted stand-in is healthy."""
 
+    cleared: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the plan as it stands now is forgotten."""
     _rules: list[Rule] = field(default_factory=list)
 
     def add(self, body: bytes) -> None:
@@ -88,8 +91,10 @@ class FaultPlan:
         self._rules += rules if isinstance(rules, list) else [rules]
 
     def clear(self) -> None:
-        """Forget every rule."""
+        """Forget every rule, and let go what waits because of one."""
         self._rules.clear()
+        self.cleared.set()
+        self.cleared = asyncio.Event()
 
     def strike(self, subject: str, kinds: frozenset[Fault]) -> dict[Fault, Rule]:
         """Use up the first rule of each of `kinds` that matches a request or an event's type."""

@@ -21,7 +21,7 @@ from sandbox.stripe.forms import decode_form, typed_params
 from sandbox.stripe.ledger import Json, Ledger, SavedAnswer
 from sandbox.stripe.refused import Refused
 from sandbox.stripe.till import API_VERSION, Cause, Settings, Till, new_id
-from sandbox.stripe.timers import keep_time, run_due
+from sandbox.stripe.timers import keep_time, run_due, wait
 from sandbox.stripe.webhooks import deliver_webhooks
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ class _Server:
         asked = await _asked(request, request_id)
         with self._key_taken(asked.key):
             if Fault.LATENCY in faults:
-                await asyncio.sleep(faults[Fault.LATENCY].seconds)
+                await wait(self._till.faults.cleared, faults[Fault.LATENCY].seconds)
                 run_due(self._till)
             return self._once(endpoint, asked, faults.get(Fault.STATUS))
 

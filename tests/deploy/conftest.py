@@ -15,6 +15,7 @@ from sandbox.seed import seed
 from sandbox.system import ONE_OF_EACH, Plan, System
 from storage.settings import DatabaseSettings
 from tests.deploy.guests import Guests
+from tests.support.stack import PATIENT_INGRESS
 from topics.settings import KafkaSettings
 
 
@@ -42,7 +43,12 @@ async def deployed(
         ingress=2,
         own_servers=True,
         quiet=True,
-        environment={"TRUSTED_PROXIES": "127.0.0.0/8", "RATE_LIMITS": "false", **(environment or {})},
+        environment={
+            "TRUSTED_PROXIES": "127.0.0.0/8",
+            "RATE_LIMITS": "false",
+            **PATIENT_INGRESS,
+            **(environment or {}),
+        },
     )
     async with System(plan) as system:
         kafka = KafkaSettings(_env_file=None, kafka_url=system.kafka_url)

@@ -1,11 +1,12 @@
 """The horizon on a real database and broker: every room is on sale for a year from today, day after day."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from storage.horizon import _SHORT_ROOMS, HORIZON_NIGHTS
+from storage.horizon import _SHORT_ROOMS, HORIZON_NIGHTS, time_zones
 from storage.settings import DatabaseSettings
 from tests.expiry.timers import Ledger, timer
 from tests.support.log import Log, carry_out_all, open_runs
@@ -18,16 +19,30 @@ from workers import expiry, horizon, reservations
 
 WHERE_DAYS_BEGIN, WHERE_DAYS_END = "Pacific/Kiritimati", "Pacific/Pago_Pago"
 YEAR = timedelta(days=HORIZON_NIGHTS)
+#: No day begins while tests run.
+NOON = datetime.now(UTC).replace(hour=12, minute=0)
 
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests wait for the next look only for a moment; on no machine is it late enough to ask a second time."""
     monkeypatch.setattr(horizon, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(horizon, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(horizon, "FIRST_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(horizon, "LONGEST_PAUSE_SECONDS", 600.0)
+
+
+@pytest.fixture(autouse=True)
+def _it_is_noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_noon(connection: Ledger) -> tuple[datetime, Sequence[str]]:
+        _, zones = await time_zones(connection)
+        return NOON, zones
+
+    monkeypatch.setattr(horizon, "time_zones", at_noon)
 
 
 def today(time_zone: str = "UTC") -> date:
-    return datetime.now(ZoneInfo(time_zone)).date()
+    return NOON.astimezone(ZoneInfo(time_zone)).date()
 
 
 async def hotel(ledger: Ledger, time_zone: str = "UTC", currency: str = "EUR", *, deleted: bool = False) -> int:

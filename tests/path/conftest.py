@@ -13,10 +13,11 @@ import pytest_asyncio
 from sandbox.ports import free_port
 from sandbox.system import Plan, System
 from tests.path.guest import House, open_house
+from tests.support.stack import PATIENT_INGRESS
 from tests.support.waiting import wait_until
 
-#: Long enough to ask for a payment within it, short enough to wait for its end.
-SHORT_HOLD_SECONDS = 8
+#: Long enough to ask for a payment within it, also if the machine stands still meanwhile; short enough to wait for.
+SHORT_HOLD_SECONDS = 12
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         own_servers=True,
         quiet=True,
         # One user asks what a thousand would.
-        environment={"RATE_LIMITS": "false"},
+        environment={"RATE_LIMITS": "false", **PATIENT_INGRESS},
     )
     async with System(plan) as system, open_house(system) as opened:
         yield opened

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.path.guest import House, Room
+from tests.path.guest import Answer, House, Room, answer_of, answered
 from tests.support.waiting import wait_until
 from topics.commands import ChangeInventory
 
@@ -16,10 +16,15 @@ async def hits(house: House, room: Room) -> list[dict[str, Any]]:
     """Return what a search for two nights shows in the room's city."""
     first = datetime.now(UTC).date() + timedelta(days=10)
     query = {"city": city(room), "check_in_date": str(first), "check_out_date": str(first + timedelta(days=2))}
-    async with house.session.get(f"{house.system.url}/v1/hotels/search", params=query) as response:
-        assert response.status == 200, await response.text()
-        found: list[dict[str, Any]] = await response.json()
-        return found
+
+    async def once() -> Answer:
+        async with house.session.get(f"{house.system.url}/v1/hotels/search", params=query) as response:
+            return await answer_of(response)
+
+    answer = await answered(once)
+    assert answer.status == 200, answer
+    found: list[dict[str, Any]] = answer.body
+    return found
 
 
 async def room_on_sale(house: House, total: int = 10) -> Room:

@@ -45,7 +45,7 @@ STOCK: Final = ((25, 3.0), (8, 1.0), (8, 1.0), (5_000, 1.0), (5_000, 1.0), (5_00
 PATIENCE_SECONDS: Final = 60.0
 #: A call to Stripe whose worker died is taken up again after 30 s, a webhook that was not taken within as long.
 SETTLE_SECONDS: Final = 150.0
-PROBE_SECONDS: Final = 30.0
+PROBE_SECONDS: Final = 120.0
 READERS: Final = {
     "reservations": ["booking.commands"],
     "payments": ["booking.events", "stripe.webhooks"],
@@ -149,7 +149,7 @@ async def run(seed: int, seconds: float, folder: Path, faults: Sequence[Fault] |
         },
     )
     verdict = Verdict(seed, seconds, Counter(fault.family for fault in planned))
-    timeout = aiohttp.ClientTimeout(total=15)
+    timeout = aiohttp.ClientTimeout(total=60)
     async with System(plan) as system, aiohttp.ClientSession(timeout=timeout) as http:
         rooms = await open_rooms(system)
         town = Town(http, system.url, system.stripe_url, rooms)

@@ -137,10 +137,13 @@ class Town:
 
     async def _post(self, path: str, body: Mapping[str, Any], token: str | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        async with self.http.post(self.url + path, json=body, headers=headers) as response:
-            response.raise_for_status()
-            found: dict[str, Any] = await response.json()
-            return found
+        while True:
+            async with self.http.post(self.url + path, json=body, headers=headers) as response:
+                if response.status != 503:  # Where a machine stands still a part is away for a moment.
+                    response.raise_for_status()
+                    found: dict[str, Any] = await response.json()
+                    return found
+                await asyncio.sleep(float(response.headers["Retry-After"]))
 
 
 class Guest:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stripe
@@ -83,16 +84,30 @@ async def test_a_request_that_hangs_ends_by_the_callers_patience(shop: Shop) -> 
 
 
 async def test_a_slow_request_does_its_work_though_nobody_waits(shop: Shop) -> None:
-    await shop.plan({"match": OPENING, "fault": "latency", "seconds": 2.5})
+    await shop.plan({"match": OPENING, "fault": "latency", "seconds": 3600})
+    hasty = asyncio.create_task(shop.open(key="one", expires_at=None))
+    await wait_until(lambda: not shop.stand_in.till.faults.as_json())
+    hasty.cancel()
+    await asyncio.wait([hasty])
 
-    async with sdk(shop.stand_in.url, timeout_seconds=2.0) as hasty:
-        session = await hasty.v1.checkout.sessions.create_async(stay_params())  # type: ignore[arg-type]
+    await _clear(shop)
 
-    assert [s.id for s in (await shop.sessions.list_async()).data] == [session.id]
+    [session] = await wait_until(lambda: _opened(shop))
+    again = await shop.open(key="one", expires_at=None)
+    assert (again.id, again.last_response.headers["idempotent-replayed"]) == (session.id, "true")
+
+
+async def _clear(shop: Shop) -> None:
+    await (await shop.http.delete(f"{shop.stand_in.url}/_sandbox/faults")).read()
+
+
+async def _opened(shop: Shop) -> list[Any]:
+    found: list[Any] = (await shop.sessions.list_async()).data
+    return found
 
 
 async def test_a_key_in_use_is_refused_until_its_request_is_done(shop: Shop) -> None:
-    await shop.plan({"match": OPENING, "fault": "latency", "seconds": 2.0})
+    await shop.plan({"match": OPENING, "fault": "latency", "seconds": 3600})
     slow = asyncio.create_task(shop.open(key="one"))
     await wait_until(lambda: not shop.stand_in.till.faults.as_json())
 
@@ -100,6 +115,7 @@ async def test_a_key_in_use_is_refused_until_its_request_is_done(shop: Shop) -> 
     headers = {"Authorization": "Bearer sk_test_shop", "Idempotency-Key": "one"}
     async with shop.http.post(f"{shop.stand_in.url}/v1/checkout/sessions", data=body, headers=headers) as answer:
         assert answer.status == 409
+    await _clear(shop)
 
     assert (await slow).status == "open"
 

@@ -21,6 +21,9 @@ Source = Literal["given", "sandbox", "testcontainers"]
 
 KAFKA_IMAGE = "apache/kafka:4.3.0"
 POSTGRES_IMAGE = "postgres:18"
+#: For an ingress of tests that are not about how soon it gives up: a machine may stand still for longer than the few
+#: seconds after which guests are told to try again.
+PATIENT_INGRESS: Mapping[str, str] = {"ACK_SECONDS": "60", "BODY_SECONDS": "60"}
 
 
 @dataclass(frozen=True, kw_only=True)

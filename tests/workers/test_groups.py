@@ -26,6 +26,15 @@ pytestmark = pytest.mark.system
 
 #: How often somebody joins and leaves again: two rebalances each.
 COMINGS = 8
+#: A worker whose silence the broker bears for longer than a machine stands still.
+LONG_BORNE = """
+import runpy
+import faust
+
+made = faust.App
+faust.App = lambda *group, **settings: made(*group, **settings | {"broker_session_timeout": 80})
+runpy.run_module("workers", run_name="__main__")
+"""
 Owners = Callable[[], Awaitable[dict[int, str]]]
 
 
@@ -90,7 +99,7 @@ async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_
 async def test_a_worker_without_others_is_waited_for(
     environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
 ) -> None:
-    async with workers(["one"], environment, tmp_path) as programs:
+    async with workers(["one"], environment, tmp_path, ("-c", LONG_BORNE)) as programs:
         await wait_until(lambda: _is_shared(owners, ["one"], log.settings.topic_partitions), 60)
 
         await programs["one"].stop()
