@@ -5,6 +5,7 @@ command, so the command stands among the records of just that time. Sequences ar
 others are counted, and what stands twice is made up for by counting again from there.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from topics.envelope import format_id, header
 from topics.reading import open_reader
@@ -20,7 +22,8 @@ from topics.settings import KafkaSettings
 #: So much is fetched at once: some hundred records, for it is a few of them that are wanted.
 _CHUNK_BYTES: Final = 64 * 1024
 _FETCH_MS: Final = 10
-_PATIENCE_MS: Final = 2_000
+_ANSWER_MS: Final = 500
+_PATIENCE_SECONDS: Final = 30.0
 #: How often a place is counted again before the records there are read one after the other.
 _MOST_GUESSES: Final = 8
 
@@ -111,8 +114,6 @@ class BookingLog:
         stop = min(stop, self.end(where))
         while position < stop:
             records = await self._chunk(where, position)
-            if not records:
-                return
             for record in records:
                 if record.offset >= stop:
                     return
@@ -120,16 +121,24 @@ class BookingLog:
             position = records[-1].offset + 1
 
     async def _chunk(self, where: TopicPartition, offset: int) -> list[Any]:
-        """Return some records that follow from an offset on, fetched unless they were before."""
+        """Return some records that follow from an offset before the end on, fetched unless they were before.
+
+        They stand there, so they are waited for: a broker that is slow to give them must not change the story.
+        """
         for chunk in self._chunks[where]:
             if chunk[0].offset <= offset <= chunk[-1].offset:
                 return [record for record in chunk if record.offset >= offset]
         self._consumer.pause(*(each for each in self._partitions if each != where))
         self._consumer.resume(where)
         self._consumer.seek(where, offset)
-        records: list[Any] = (await self._consumer.getmany(where, timeout_ms=_PATIENCE_MS)).get(where, [])
-        if records:
-            self._chunks[where].append(records)
+        records: list[Any] = []
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                while not records:
+                    records = (await self._consumer.getmany(where, timeout_ms=_ANSWER_MS)).get(where, [])
+        except TimeoutError:
+            raise KafkaError(f"nothing of {where.topic}[{where.partition}] for {_PATIENCE_SECONDS:.0f} s") from None
+        self._chunks[where].append(records)
         for record in records:
             if self._is_ours(record):
                 self._found[where, record.offset] = record

@@ -1,11 +1,14 @@
 """A booking is explained whatever state its records, its read model and its workers are in."""
 
+import itertools
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.partitioner import DefaultPartitioner
 
 from storage.explaining import Kind, Life, NoSuchBooking, explain
@@ -118,6 +121,22 @@ async def test_a_booking_is_explained_before_its_read_model_has_it(desk: Desk, b
     await desk.project()
     again = await desk.explained(booking)
     assert again.steps == life.steps
+
+
+async def test_a_broker_that_is_slow_to_give_records_changes_nothing_in_the_story(
+    desk: Desk, booking: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = await desk.explained(booking)
+    getmany, looks = AIOKafkaConsumer.getmany, itertools.count()
+
+    async def slowly(*arguments: Any, **options: Any) -> Any:
+        return await getmany(*arguments, **options) if next(looks) % 3 == 2 else {}
+
+    # As while the machine stands still: nothing comes for as long as a look at the log waits.
+    monkeypatch.setattr(AIOKafkaConsumer, "getmany", slowly)
+
+    assert (await desk.explained(booking)).steps == life.steps
+    assert next(looks) > 3
 
 
 async def test_events_that_stand_twice_on_the_log_are_told_once(desk: Desk, booking: UUID) -> None:
