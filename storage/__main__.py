@@ -14,7 +14,7 @@ from storage.audit.command import audit_command
 from storage.migrate import upgrade
 from storage.rebuilding import sweep
 from storage.rebuilding.command import rebuild_command
-from storage.settings import DatabaseSettings
+from storage.settings import CONNECT_SECONDS, DatabaseSettings
 from topics.console import Json, Yes, print_json
 from topics.settings import KafkaSettings, refused_in_words
 
@@ -100,7 +100,7 @@ def _wait_for(settings: DatabaseSettings, seconds: float) -> None:
     told = False
     while True:
         try:
-            psycopg.connect(settings.conninfo(), connect_timeout=5).close()
+            psycopg.connect(settings.conninfo(), connect_timeout=CONNECT_SECONDS).close()
         except psycopg.OperationalError as error:
             reason = str(error).strip()
             if time.monotonic() >= deadline:

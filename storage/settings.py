@@ -1,11 +1,15 @@
 """How to reach PostgreSQL, read from the environment."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from topics.secret_files import SECRETS
+
+#: How long an operator's command waits to be let in; a machine may stand still for seconds.
+CONNECT_SECONDS: Final = 15
 
 
 class DatabaseSettings(BaseSettings):

@@ -43,11 +43,15 @@ _ANY_DISTANCE_MS: Final = 2**63 - 1
 _TOPIC_RESOURCE: Final = 2
 _POLL_SECONDS: Final = 0.02
 _LAG_SECONDS: Final = 30.0
-_REFUSAL_MS: Final = 5_000
+_REQUEST_MS: Final = 15_000
 
 
 class TopicsFailed(Exception):
     """The broker refused a request about our topics or groups, in its own words."""
+
+
+class _Passing(TopicsFailed):
+    """A refusal that passes by itself, as while a group is taken over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,7 +213,7 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator["Admin"]:
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
-    client = AIOKafkaClient(**settings.client_options(), client_id="innkeeper-admin", request_timeout_ms=15_000)
+    client = AIOKafkaClient(**settings.client_options(), client_id="innkeeper-admin", request_timeout_ms=_REQUEST_MS)
     try:
         try:
             await started(client.bootstrap())
@@ -273,7 +277,7 @@ class Admin:
             (name, partitions, replication, [], list(configuration.items()))
             for name, configuration in configurations.items()
         ]
-        response = await self._ask(CreateTopicsRequest(wanted, 15_000, validate_only=False))
+        response = await self._ask(CreateTopicsRequest(wanted, _REQUEST_MS, validate_only=False))
         created = []
         for name, error, message in response.topic_errors:
             if for_code(error) is not TopicAlreadyExistsError:
@@ -283,7 +287,7 @@ class Admin:
 
     async def delete(self, names: Collection[str]) -> None:
         """Delete the topics that exist among the named, and wait until the broker knows of it."""
-        response = await self._ask(DeleteTopicsRequest(list(names), 15_000))
+        response = await self._ask(DeleteTopicsRequest(list(names), _REQUEST_MS))
         for name, error in response.topic_error_codes:
             if not _is_unknown(error):
                 _raise_for(error, name, None)
@@ -311,9 +315,22 @@ class Admin:
     async def owners(self, group: str) -> dict[TopicPartition, Owner]:
         """Return which member of a consumer group has which partition; none while they are being handed out.
 
+        A coordinator that is just taking the group over is waited for.
+
         Raises:
-            TopicsFailed: we may not know.
+            TopicsFailed: we may not know, or it is not taken over within some time.
         """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _LAG_SECONDS
+        while True:
+            try:
+                return await self._owners(group)
+            except _Passing:
+                if clock() >= deadline:
+                    raise
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _owners(self, group: str) -> dict[TopicPartition, Owner]:
         found = await self._ask(FindCoordinatorRequest(group, 0))
         if for_code(found.error_code) is GroupCoordinatorNotAvailableError:
             return {}  # No group was ever coordinated by this broker.
@@ -352,7 +369,7 @@ async def _refusal(settings: KafkaSettings) -> str:
     host, port, _ = collect_hosts(options.pop("bootstrap_servers"), randomize=False)[0]
     protocol = f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
     try:
-        connection = await create_conn(host, port, request_timeout_ms=_REFUSAL_MS, **options)
+        connection = await create_conn(host, port, request_timeout_ms=_REQUEST_MS, **options)
     except (KafkaError, OSError) as error:
         return f"{error} ({protocol})"
     connection.close()
@@ -366,7 +383,8 @@ def _is_unknown(error: int) -> bool:
 def _raise_for(error: int, name: str, message: str | None) -> None:
     if error != 0:
         kind = for_code(error)
-        raise TopicsFailed(f"The broker refuses {name}: {message or kind.description} ({kind.message}).")
+        failed = _Passing if kind.retriable else TopicsFailed
+        raise failed(f"The broker refuses {name}: {message or kind.description} ({kind.message}).")
 
 
 def _missing(name: str) -> Mismatch:

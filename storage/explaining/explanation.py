@@ -15,7 +15,7 @@ from storage.explaining.log import open_booking_log
 from storage.explaining.search import Search, enveloped
 from storage.explaining.steps import fields_of, steps_of
 from storage.explaining.told import Row, Told, tell
-from storage.settings import DatabaseSettings
+from storage.settings import CONNECT_SECONDS, DatabaseSettings
 from topics import admin
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
 from topics.envelope import Envelope
@@ -45,7 +45,7 @@ async def explain(kafka: KafkaSettings, database: DatabaseSettings, booking_id: 
         raise admin.TopicsFailed(f"No topic by the name of {', '.join(sorted(missing))}.")
     rooms = _Rooms(counts[names[0]])
     async with await psycopg.AsyncConnection.connect(
-        database.conninfo(), connect_timeout=5, autocommit=True, application_name="innkeeper-explain"
+        database.conninfo(), connect_timeout=CONNECT_SECONDS, autocommit=True, application_name="innkeeper-explain"
     ) as connection:
         told = await tell(connection, booking_id, names, since=made_at(booking_id), partition_of=rooms.partition)
     room_id = told.room_id

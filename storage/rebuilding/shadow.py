@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from storage.rebuilding.projections import SCHEMAS, Projection
-from storage.settings import DatabaseSettings
+from storage.settings import CONNECT_SECONDS, DatabaseSettings
 
 #: How many of a table's differences are told one by one.
 MOST_TOLD: Final = 10
@@ -172,7 +172,11 @@ async def open_shadow(database: DatabaseSettings, projection: Projection, topic:
         psycopg.Error: the database cannot be used.
     """
     connection = await AsyncConnection.connect(
-        database.conninfo(), autocommit=True, application_name="innkeeper rebuild", options=_OPTIONS, connect_timeout=5
+        database.conninfo(),
+        autocommit=True,
+        application_name="innkeeper rebuild",
+        options=_OPTIONS,
+        connect_timeout=CONNECT_SECONDS,
     )
     try:
         if not await _is_ours(connection, projection.schema):
@@ -190,7 +194,7 @@ async def open_shadow(database: DatabaseSettings, projection: Projection, topic:
 async def sweep(database: DatabaseSettings) -> list[str]:
     """Drop what rebuilds left that were killed, and return the schemas' names; what is under way is left alone."""
     async with await AsyncConnection.connect(
-        database.conninfo(), autocommit=True, application_name="innkeeper rebuild", connect_timeout=5
+        database.conninfo(), autocommit=True, application_name="innkeeper rebuild", connect_timeout=CONNECT_SECONDS
     ) as connection:
         rows = await connection.execute("select nspname from pg_namespace where nspname like %s", (f"{SCHEMAS}%",))
         left = [name for (name,) in await rows.fetchall() if await _is_ours(connection, name)]

@@ -3,13 +3,17 @@
 import asyncio
 import dataclasses
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import GroupLoadInProgressError, KafkaError, NotCoordinatorForGroupError
+from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from sandbox.ports import free_port
 from tests.support.waiting import wait_until
@@ -201,6 +205,24 @@ async def test_what_the_broker_refuses_is_told_in_its_words(kafka_settings: Kafk
 
     with pytest.raises(admin.TopicsFailed, match="replication factor of 3"):
         await admin.create(too_many)
+
+
+async def test_who_reads_is_asked_again_while_another_broker_takes_the_group_over(
+    kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = AIOKafkaClient.send
+    refusals = [NotCoordinatorForGroupError.errno, GroupLoadInProgressError.errno]
+
+    async def refused_first(client: AIOKafkaClient, node: int, request: Any) -> Any:
+        if isinstance(request, FindCoordinatorRequest) and refusals:
+            return SimpleNamespace(error_code=refusals.pop())
+        return await send(client, node, request)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", refused_first)
+    async with admin.open_admin(kafka_settings) as broker:
+        assert await broker.owners("nobody-is-in-it") == {}
+
+    assert refusals == []
 
 
 async def test_a_broker_that_is_away_is_a_plain_error(kafka_settings: KafkaSettings) -> None:

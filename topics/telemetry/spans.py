@@ -22,7 +22,7 @@ _KINDS: Final[dict[Kind, SpanKind]] = {
     "consumer": SpanKind.CONSUMER,
     "internal": SpanKind.INTERNAL,
 }
-_EXPORT_SECONDS: Final = 5
+_EXPORT_SECONDS: Final = 10
 
 
 def exporting_to(endpoint: str) -> SpanProcessor:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from storage.settings import DatabaseSettings
+from storage.settings import CONNECT_SECONDS, DatabaseSettings
 from topics import operators
 from workers.payments.settings import PaymentSettings
 from workers.reconciling import books
@@ -84,7 +84,10 @@ async def reconcile(
     """
     async with (
         await AsyncConnection.connect(
-            database.conninfo(), autocommit=True, application_name="innkeeper-reconcile", connect_timeout=5
+            database.conninfo(),
+            autocommit=True,
+            application_name="innkeeper-reconcile",
+            connect_timeout=CONNECT_SECONDS,
         ) as connection,
         open_counter(payments) as counter,
     ):

@@ -6,7 +6,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from storage import models
-from storage.settings import DatabaseSettings
+from storage.settings import CONNECT_SECONDS, DatabaseSettings
 
 
 class NotRestored(Exception):
@@ -44,7 +44,7 @@ async def connect(settings: DatabaseSettings) -> AsyncConnection:
         settings.conninfo(),
         autocommit=True,
         application_name="innkeeper restore",
-        connect_timeout=5,
+        connect_timeout=CONNECT_SECONDS,
         options="-c enable_seqscan=off -c jit=off",
     )
 
