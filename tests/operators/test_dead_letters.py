@@ -31,6 +31,8 @@ pytestmark = pytest.mark.system
 ROOM = 7
 BOOKING = UUID("01931f3e-9c4a-8d27-b6e1-5f0c2a7d9e48")
 POISON = b'{"room_id": '
+#: For how many seconds an operator waits where what becomes of a letter is the point: a worker may stand still.
+PATIENT = "60"
 
 
 @pytest.fixture
@@ -206,7 +208,7 @@ async def test_a_letter_that_can_be_read_by_now_is_replayed_once_and_takes_effec
     assert "Would send 1" in would.stderr
     assert len(await commands(log)) == 1
     async with at_work(role, log, database):
-        (told,) = objects(await operator("dead-letters", "replay", id, "--yes", "--json"))
+        (told,) = objects(await operator("dead-letters", "replay", id, "--wait", PATIENT, "--yes", "--json"))
 
     assert told["read"]
     sent = (await commands(log))[-1]
@@ -236,7 +238,7 @@ async def test_what_still_cannot_be_read_comes_back_and_the_rest_is_left_alone(
     await bury(log, role, database, *(a_stay(log, uuid4())._replace(value=POISON) for _ in range(3)))
 
     async with at_work(role, log, database):
-        result = await operator("dead-letters", "replay", "--all", "--type", "booking.*", "--yes")
+        result = await operator("dead-letters", "replay", "--all", "--type", "booking.*", "--wait", PATIENT, "--yes")
 
     assert result.exit_code == 1
     assert "came back as another dead letter: Undecodable" in result.stderr

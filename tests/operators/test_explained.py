@@ -28,4 +28,4 @@ async def test_a_command_that_was_replayed_says_who_did_it(
     assert first.sent_by is None
     assert again.sent_by is not None
     assert (again.sent_by.who, again.sent_by.action) == ("ines", "replay")
-    assert abs((again.at - again.sent_by.at).total_seconds()) < 30
+    assert abs((again.at - again.sent_by.at).total_seconds()) < 600

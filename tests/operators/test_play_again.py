@@ -177,6 +177,9 @@ async def events_again(house: House, role: str, *consumers: str) -> None:
     assert f"{role} runs. Pause it first" in running.err
     async with await house.ledger() as ledger:
         await pauses.begin(ledger, role, who="ines", reason=None)
+        # A pause that ends before the worker has asked for it never was.
+        said = house.system.logs / f"{role}-1.log"
+        await wait_until(lambda: f"{role} is paused since" in said.read_text(), 60, f"{role} is held")
         for consumer in consumers:
             told = await command(house, "topics", *again, consumer)
             assert told.status == 0, told.err
@@ -228,7 +231,10 @@ async def test_poison_is_shown_and_replayed_and_comes_back(house: House) -> None
     await house.eventually("select count(*) = 2 as so from dead_letter")
 
     async def letters() -> list[Any]:
-        return (await command(house, "topics", "dead-letters", "list", "--json")).json
+        told = (await command(house, "topics", "dead-letters", "list", "--json")).json
+        # They are published after they are counted, each by its own worker.
+        assert len(told) == len(topics)
+        return told
 
     found = await wait_until(letters)
     assert {letter["topic"] for letter in found} == {"booking.commands", "stripe.webhooks"}
@@ -236,7 +242,9 @@ async def test_poison_is_shown_and_replayed_and_comes_back(house: House) -> None
         assert letter["reason"]
         shown = await command(house, "topics", "dead-letters", "show", letter["id"], "--json")
         assert shown.json[0]["value"] == f"hex {POISON.hex()}"
-        replayed = await command(house, "topics", "dead-letters", "replay", letter["id"], "--yes", "--json")
+        replayed = await command(
+            house, "topics", "dead-letters", "replay", letter["id"], "--wait", "60", "--yes", "--json"
+        )
         assert replayed.status == 1
         assert replayed.json[0]["buried_again"] == letter["reason"]
         twice = await command(house, "topics", "dead-letters", "replay", letter["id"], "--yes")

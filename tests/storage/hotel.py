@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from storage.settings import DatabaseSettings
+from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
 from topics.commands import (
     AddGuests,
@@ -269,6 +270,20 @@ async def empty_ledger(database: DatabaseSettings) -> None:
     async with await AsyncConnection.connect(database.conninfo()) as connection:
         for table in ("inventory", "booking", "booking_guest", "log_cursor"):
             await connection.execute(f"delete from {table}".encode())
+
+
+async def until_all_have_left(database: DatabaseSettings) -> None:
+    """Wait until no process of ours is connected: who has closed a connection is still seen there for a moment."""
+    async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+
+        async def left() -> bool:
+            found = await connection.execute(
+                "select count(*) from pg_stat_activity"
+                " where datname = current_database() and application_name like 'innkeeper%'"
+            )
+            return await found.fetchone() == (0,)
+
+        await wait_until(left)
 
 
 async def change_ledger(database: DatabaseSettings, *statements: str) -> None:

@@ -40,6 +40,7 @@ from tests.storage.hotel import (
     write_ledger,
 )
 from tests.support.stack import Server, fresh_database
+from tests.support.waiting import LONGEST_SECONDS
 from topics import admin
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Outgoing
@@ -211,7 +212,10 @@ async def test_the_ledger_may_be_ahead_of_the_log_for_a_moment(
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(publish_the_rest())
-        auditing = tasks.create_task(audit(kafka_settings, database, progress=lambda *_: read.set()))
+        # However long the broker takes for the rest, the audit is not the one to give up first.
+        auditing = tasks.create_task(
+            audit(kafka_settings, database, patience_seconds=LONGEST_SECONDS, progress=lambda *_: read.set())
+        )
 
     assert auditing.result().problems() == []
 

@@ -125,7 +125,8 @@ class Secured(House):
             async with reading.open_reader(kafka) as consumer:
                 consumer.assign([first])
                 consumer.seek(first, 0)
-                await consumer.getmany(timeout_ms=1000)
+                # A refusal ends this at once; only who may read waits so long.
+                await consumer.getmany(timeout_ms=60_000)
         except (admin.TopicsFailed, TopicAuthorizationFailedError):
             return True
         return False

@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
+from topics import starting
 from topics.starting import started
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that is about to end has the time for it."""
+    monkeypatch.setattr(starting, "_LONGEST_START_SECONDS", 60.0)
 
 
 class Client:
@@ -26,27 +33,27 @@ class Client:
 
 async def test_a_start_that_is_cancelled_comes_to_its_end_first() -> None:
     client = Client()
-    starting = asyncio.create_task(started(client.start()))
+    under_way = asyncio.create_task(started(client.start()))
     await client.began.wait()
 
-    starting.cancel()
+    under_way.cancel()
     asyncio.get_running_loop().call_later(0.05, client.answered.set)
 
     with pytest.raises(asyncio.CancelledError):
-        await starting
+        await under_way
     assert client.connected
 
 
 async def test_a_start_that_fails_after_it_was_cancelled_troubles_nobody() -> None:
     client = Client(ConnectionError("no broker"))
-    starting = asyncio.create_task(started(client.start()))
+    under_way = asyncio.create_task(started(client.start()))
     await client.began.wait()
 
-    starting.cancel()
+    under_way.cancel()
     client.answered.set()
 
     with pytest.raises(asyncio.CancelledError):
-        await starting
+        await under_way
 
 
 async def test_a_start_that_fails_says_so() -> None:
