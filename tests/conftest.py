@@ -4,6 +4,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
+import hypothesis
 import psutil
 import pytest
 from pydantic import SecretStr
@@ -22,6 +23,9 @@ pytest_plugins = ("pytester", "tests.trace.replayed")
 #: Folders whose tests share one whole system: all of a folder go to one process, as those of a file do elsewhere.
 ONE_SYSTEM = ("tests/path", "tests/api")
 _our_servers: set[int] = set()
+# A machine that stands still in the middle of an example, or while one is made, has found nothing wrong.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 class _Scheduling(LoadFileScheduling):

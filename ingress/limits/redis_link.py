@@ -36,7 +36,10 @@ class RedisLink:
 
     def __init__(self, url: str) -> None:
         """Connect to nothing yet. The URL may hold a password: it is never told."""
-        self._redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), protocol=2)
+        # How long is waited is said here alone.
+        self._redis = Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), protocol=2, socket_timeout=None, socket_connect_timeout=None
+        )
         self._loaded: set[Script] = set()
         self._questions: list[_Question] = []
         self._asked = asyncio.Event()

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -28,6 +29,7 @@ _PAUSE_SECONDS: Final = 1.0
 # After the last answer the log is followed a little longer: the same guest often asks again at once.
 _FOLLOW_ON_SECONDS: Final = 1.0
 _FETCH_WAIT_MS: Final = 100
+_TURN_SECONDS: Final = 0.1
 _CAUSATION: Final = "ce_causationid"
 _CORRELATION: Final = "ce_correlationid"
 
@@ -76,10 +78,15 @@ class Waiters:
         return sum(len(waiters) for waiters in tuple(self._by_id.values()))
 
     async def following(self, within_seconds: float) -> None:
-        """Return when events from now on will be seen, or when that takes too long."""
-        if not self._following.is_set():
+        """Return when events from now on will be seen, or when that takes too long.
+
+        It is counted in turns: a machine that stands still for seconds has used up one of them, not all patience.
+        """
+        for _ in range(ceil(within_seconds / _TURN_SECONDS)):
+            if self._following.is_set():
+                return
             with suppress(TimeoutError):
-                async with asyncio.timeout(within_seconds):
+                async with asyncio.timeout(_TURN_SECONDS):
                     await self._following.wait()
 
     def release(self) -> None:

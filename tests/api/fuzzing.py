@@ -123,7 +123,7 @@ def _spare_what_is_known(case: Case[Any]) -> None:
 
 def _steering(headers: Mapping[str, str], *, waits: bool) -> dict[str, str]:
     """Let a command wait for its decision, so that the next one finds it; use each key once."""
-    steering = {"Prefer": "wait=5"} if waits or "Prefer" in headers else {}
+    steering = {"Prefer": "wait=30"} if waits or "Prefer" in headers else {}
     return steering | ({"Idempotency-Key": uuid4().hex} if "Idempotency-Key" in headers else {})
 
 

@@ -60,7 +60,7 @@ async def inn(world: World) -> Inn:
 
 
 async def send(world: World, person: Person, method: str, path: str, body: Any = None) -> Answer:
-    return await world.ask(person, Request(method=method, path=path, body=body, headers={"Prefer": "wait=20"}))
+    return await world.ask(person, Request(method=method, path=path, body=body, headers={"Prefer": "wait=30"}))
 
 
 async def guests_named(world: World, guest: Person, count: int) -> list[int]:

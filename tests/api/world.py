@@ -105,7 +105,7 @@ class World:
 
     async def done(self, person: Person, method: str, path: str, body: Any = None) -> Any:
         """Send a request that must succeed, wait for its decision, and return its body."""
-        request = Request(method=method, path=path, body=body, headers={"Prefer": "wait=20"})
+        request = Request(method=method, path=path, body=body, headers={"Prefer": "wait=30"})
         answer = await self.ask(person, request)
         assert answer.status in {200, 201, 204}, (request, answer)
         return answer.body
@@ -199,7 +199,7 @@ async def open_world(system: System) -> AsyncIterator[World]:
     connector = aiohttp.TCPConnector(limit=0)
     # Cookies are told one by one: who sends which is what is tested.
     async with aiohttp.ClientSession(
-        connector=connector, timeout=aiohttp.ClientTimeout(60), cookie_jar=aiohttp.DummyCookieJar()
+        connector=connector, timeout=aiohttp.ClientTimeout(300), cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
         world = World(system, session)
         await world.settle()

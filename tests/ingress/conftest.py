@@ -10,9 +10,14 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from ingress import database as databases
+from ingress.admin import nights
 from ingress.application import create_app
+from ingress.hotels.search import freshness
 from ingress.http.connections import Runner
 from ingress.limits import redis_link
+from ingress.log import owners
+from ingress.operators import health, ops
 from ingress.settings import IngressSettings
 from sandbox import redis
 from sandbox.ports import free_port
@@ -23,6 +28,10 @@ from topics.settings import KafkaSettings
 
 JWT_KEY = "a key that only tests know, of some length"
 WEBHOOK_SECRETS = "whsec_of_the_stand_in, whsec_of_tomorrow"
+#: How long a refresh token may come again in tests: the longest that can be set.
+GRACE_SECONDS = 60
+#: No machine stands still for as long. Tests of what happens when something takes too long set a limit of their own.
+PATIENT_SECONDS = 60.0
 
 
 def ingress_settings(**changes: Any) -> IngressSettings:
@@ -31,7 +40,9 @@ def ingress_settings(**changes: Any) -> IngressSettings:
         "jwt_secret_key": SecretStr(JWT_KEY),
         "stripe_webhook_secret": SecretStr(WEBHOOK_SECRETS),
         "bcrypt_rounds": 4,
-        "ack_seconds": 60.0,
+        "ack_seconds": PATIENT_SECONDS,
+        "body_seconds": PATIENT_SECONDS,
+        "refresh_grace_seconds": GRACE_SECONDS,
         "room_facts_seconds": 0.05,
         # One user asks more than one person would; tests of the limits switch them on.
         "rate_limits": False,
@@ -78,10 +89,25 @@ async def owner(kafka_settings: KafkaSettings, database: DatabaseSettings) -> As
         yield owner
 
 
+LIMITS = (
+    (databases, "_CONNECT_SECONDS"),
+    (databases, "_POOL_SECONDS"),
+    (freshness, "LOAD_SECONDS"),
+    (health, "_DATABASE_SECONDS"),
+    (nights, "_WAIT_SECONDS"),
+    (ops, "_CONNECT_SECONDS"),
+    (ops, "_SECONDS"),
+    (owners, "_FOLLOW_WITHIN_SECONDS"),
+    (redis_link, "PATIENCE_SECONDS"),
+    (redis_link, "_CONNECT_SECONDS"),
+)
+
+
 @pytest.fixture(autouse=True)
-def _redis_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody count by itself because a slow machine took long for an answer."""
-    monkeypatch.setattr(redis_link, "PATIENCE_SECONDS", 60.0)
+def _all_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody give up because a slow machine took long for an answer."""
+    for module, name in LIMITS:
+        monkeypatch.setattr(module, name, type(getattr(module, name))(PATIENT_SECONDS))
 
 
 @pytest.fixture

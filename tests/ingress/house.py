@@ -32,6 +32,8 @@ _NOW = datetime.now(UTC)
 TODAY = _NOW.date()
 #: A time zone where it is noon, so that tests which begin today do not end tomorrow.
 NOON = f"Etc/GMT{_NOW.hour - 12:+d}"
+#: Who waits does so for as long as one may: the decision is there long before, however slow the machine.
+WAIT = {"Prefer": "wait=30"}
 STAY = {
     "hotel_id": 1,
     "room_id": 1,
@@ -203,12 +205,12 @@ async def open_hotel(database: DatabaseSettings) -> None:
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         for statement in (
             "insert into app_user (email, password_hash) values ('one@example.com', 'x'), ('two@example.com', 'x')",
-            """insert into hotel (name, city, currency, active)
-               values ('Inn', 'Bern', 'EUR', true), ('Closed', 'Bern', 'EUR', false)""",
+            f"""insert into hotel (name, city, currency, active, time_zone)
+                values ('Inn', 'Bern', 'EUR', true, '{NOON}'), ('Closed', 'Bern', 'EUR', false, '{NOON}')""",
             """insert into room (hotel_id, type, base_price_minor, total_count, capacity)
                values (1, 'double', 12000, 10, 2), (2, 'single', 8000, 10, 1)""",
-            """insert into inventory (room_id, date, hotel_id, total_count, price_minor, surge_milli, currency)
-               values (1, current_date + 10, 1, 10, 12000, 1500, 'EUR'),
-                      (1, current_date + 11, 1, 10, 11001, 1500, 'EUR')""",
+            f"""insert into inventory (room_id, date, hotel_id, total_count, price_minor, surge_milli, currency)
+                values (1, date '{TODAY}' + 10, 1, 10, 12000, 1500, 'EUR'),
+                       (1, date '{TODAY}' + 11, 1, 10, 11001, 1500, 'EUR')""",
         ):
             await connection.execute(statement.encode())

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import TODAY, House
+from tests.ingress.house import TODAY, WAIT, House
 from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
 from tests.support.waiting import wait_until
 from topics.settings import KafkaSettings
@@ -307,14 +307,14 @@ async def test_a_hotel_that_is_not_active_cannot_be_booked(house: House, manager
         "check_out_date": str(TODAY + timedelta(days=5)),
     }
 
-    refused = await house.post("/v1/bookings/init", stay, user=2, headers={"Prefer": "wait=10"})
+    refused = await house.post("/v1/bookings/init", stay, user=2, headers=WAIT)
     assert (refused.status, refused.body["reason"]) == (409, "hotel_not_active")
 
     await manager.ask("PATCH", f"/hotels/{hotel_id}/activate")
 
     async def booked() -> str | None:
         # Facts of rooms are remembered for a moment.
-        answer = await house.post("/v1/bookings/init", stay, user=2, headers={"Prefer": "wait=10"})
+        answer = await house.post("/v1/bookings/init", stay, user=2, headers=WAIT)
         return str(answer.body["amount"]) if answer.status == 201 else None
 
     assert await wait_until(booked) == "240.00"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import TODAY, Answered, House
+from tests.ingress.house import TODAY, WAIT, Answered, House
 from tests.ingress.managers import Ledger, Manager, deciding
 from topics.settings import KafkaSettings
 
@@ -144,7 +144,7 @@ async def test_a_guest_who_comes_after_the_change_pays_the_new_price(
         "rooms_count": 2,
     }
 
-    booked = await house.post("/v1/bookings/init", stay, user=2, headers={"Prefer": "wait=10"})
+    booked = await house.post("/v1/bookings/init", stay, user=2, headers=WAIT)
 
     # 100.01 x 1.5 is 150.015, and half a cent goes up; the second night is as it was.
     assert (booked.status, booked.body["amount"]) == (201, "540.04")

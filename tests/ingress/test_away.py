@@ -17,9 +17,17 @@ from topics.catalogue import BOOKING_COMMANDS
 from topics.settings import KafkaSettings
 
 
-async def _booked(house: House) -> str | None:
-    answered = await house.post("/v1/bookings/init", STAY, user=1)
-    return answered.body["id"] if answered.status == 202 else None
+class Guest:
+    """Asks for bookings while the broker is impatient; `sent` are those that may have come to it."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.sent = 0
+
+    async def books(self) -> str | None:
+        answered = await self.house.post("/v1/bookings/init", STAY, user=1)
+        self.sent += answered.status == 202 or "did not answer in time" in answered.body["detail"]
+        return answered.body["id"] if answered.status == 202 else None
 
 
 async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, database: DatabaseSettings) -> None:
@@ -38,7 +46,8 @@ async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, dat
         try:
             await admin.create(settings)
             await wait_until(house.is_ready, 60, "not ready although the broker is there")
-            promised = [await _booked(house)]
+            guest = Guest(house)
+            promised = [await wait_until(guest.books)]
 
             # When the broker is killed under ten requests
             asking = [asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1)) for _ in range(10)]
@@ -54,10 +63,10 @@ async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, dat
 
             # Then it takes bookings again by itself, and the log has each that was promised and no later ghost
             await kafka.start()
-            promised.append(await wait_until(lambda: _booked(house), 60, "no booking is taken again"))
+            promised.append(await wait_until(guest.books, message="no booking is taken again"))
             told = await _all_commands(settings)
             assert set(promised) <= set(told)
-            assert len(told) <= 1 + 10 + 1
+            assert len(told) <= len(under_way) + guest.sent
         finally:
             await kafka.stop()
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.ingress.house import STAY, TODAY, House, Owner, Told
+from tests.ingress.house import STAY, TODAY, WAIT, House, Owner, Told
 from topics.commands import AddGuests, CancelBooking, RequestPayment, ReserveStay
 from topics.events import (
     BookingCancelled,
@@ -21,7 +21,6 @@ from topics.events import (
 )
 from topics.values import BookingStatus, CancelReason, Refusal, Rejection
 
-WAIT = {"Prefer": "wait=5"}
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -158,7 +157,7 @@ async def test_who_waits_gets_the_booking_itself(house: House, owner: Owner) -> 
 
     answered = await asking
     assert answered.status == 201
-    assert answered.headers["Preference-Applied"] == "wait=5"
+    assert answered.headers["Preference-Applied"] == WAIT["Prefer"]
     assert answered.body["id"] == command.envelope.subject
     assert (answered.body["booking_status"], answered.body["amount"]) == ("RESERVED", "240.00")
     assert answered.body["hold_expires_at"] == "2030-01-01T00:00:00Z"
@@ -262,7 +261,7 @@ async def test_a_guest_is_added_paid_for_and_cancelled(house: House, owner: Owne
     command, answered = await _waiting_for(house, owner, f"{booking_id}/cancel", [cancelled])
     assert command.message == CancelBooking(**about, user_id=1)
     assert (answered.status, answered.body) == (204, None)
-    assert answered.headers["Preference-Applied"] == "wait=5"
+    assert answered.headers["Preference-Applied"] == WAIT["Prefer"]
 
 
 async def test_a_hold_that_ends_under_a_command_is_told_as_a_refusal(house: House, owner: Owner) -> None:

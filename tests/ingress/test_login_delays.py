@@ -5,24 +5,28 @@ Each rule is tried where a process counts by itself, and where all count togethe
 
 import asyncio
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis as Client
 
 from ingress.http.problems import Problem
+from ingress.limits.counting import Script
 from ingress.limits.login_delays import LoginDelays
 from ingress.limits.redis_link import RedisLink
 from ingress.settings import IngressSettings
 from sandbox import redis
-from tests.ingress.test_limits import Clock, linked
+from tests.ingress.clocks import Clock
+from tests.ingress.test_limits import client_of, linked
 
 SETTINGS = IngressSettings(_env_file=None)
 ANNA = "anna@example.com"
 HOME, ELSEWHERE = "192.0.2.7", "198.51.100.1"
 MINUTE = 60
+#: Nothing comes near the moment when it is forgotten, which Redis tells by its own clock.
+SEED = 375
 
 
 class Door:
@@ -66,16 +70,9 @@ def _seconds(problem: Problem) -> int:
     return seconds
 
 
-class GoingOn(Clock):
-    """A clock that goes on by itself as well, as Redis' own does."""
-
-    def __call__(self) -> int:
-        return super().__call__() + time.monotonic_ns() // 1000
-
-
-def own_door(clock: Clock | None = None) -> Door:
+def own_door() -> Door:
     """Return the door of a process that counts by itself."""
-    clock = clock or Clock()
+    clock = Clock()
 
     async def later(seconds: float) -> None:
         clock.now_us += round(seconds * 1_000_000)
@@ -83,17 +80,37 @@ def own_door(clock: Clock | None = None) -> Door:
     return Door(LoginDelays(SETTINGS, clock_us=clock), later)
 
 
-def shared_door(link: RedisLink, client: Client) -> Door:
-    """Return the door of a process that counts in Redis, whose clock is moved by what it remembers."""
+@cache
+def told_the_time(script: Script) -> Script:
+    """Return a script that reads the time from two keys: Redis' own clock goes on while a machine stands still."""
+    told = script.source.replace("redis.call('TIME')", "redis.call('MGET', 'seconds', 'microseconds')")
+    assert told != script.source
+    return Script(told)
+
+
+class Told:
+    """A link to a Redis whose scripts are told the time."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    async def ask(self, script: Script, keys: Sequence[str], arguments: Sequence[int]) -> int | None:
+        """Run a script."""
+        return await self._link.ask(told_the_time(script), keys, arguments)
+
+
+async def shared_doors(client: Client, *links: RedisLink) -> list[Door]:
+    """Return the doors of processes that count in Redis, which have one clock."""
+    clock = Clock()
 
     async def later(seconds: float) -> None:
+        clock.now_us += round(seconds * 1_000_000)
+        await client.mset({"seconds": clock.now_us // 1_000_000, "microseconds": clock.now_us % 1_000_000})
         for key in await client.keys("innkeeper:login:*"):
-            allowed_at = await client.hget(key, "allowed_at")
-            if allowed_at is not None:
-                await client.hset(key, "allowed_at", str(int(allowed_at) - round(seconds * 1_000_000)))
             await client.pexpire(key, max(0, await client.pttl(key) - round(seconds * 1000)))
 
-    return Door(LoginDelays(SETTINGS, link), later)
+    await later(0)
+    return [Door(LoginDelays(SETTINGS, Told(link)), later) for link in links]
 
 
 @pytest.fixture(params=["own", "redis"])
@@ -107,9 +124,10 @@ async def door(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     async with (
         redis.Redis(tmp_path / "redis") as server,
         linked(server.url) as link,
-        Client.from_url(server.url) as client,
+        client_of(server) as client,
     ):
-        yield shared_door(link, client)
+        (door,) = await shared_doors(client, link)
+        yield door
 
 
 async def test_five_failures_are_free_and_then_each_doubles_the_pause(door: Door) -> None:
@@ -211,14 +229,14 @@ async def test_delays_can_be_switched_off() -> None:
 
 
 async def test_redis_and_a_process_by_itself_come_to_the_same(redis_server: redis.Redis) -> None:
-    chance = random.Random(11)
-    async with linked(redis_server.url) as link, Client.from_url(redis_server.url) as client:
-        doors = own_door(GoingOn()), shared_door(link, client)
+    chance = random.Random(SEED)
+    async with linked(redis_server.url) as link, client_of(redis_server) as client:
+        doors = own_door(), *await shared_doors(client, link)
         for _ in range(150):
             email = f"{chance.randrange(3)}@example.com"
             address = chance.choice([HOME, ELSEWHERE])
             end = chance.choices(["failed", "succeeded", "withdrawn", "nothing"], [12, 1, 2, 1])[0]
-            seconds = chance.choice([0, 0, 0.5, 1.5, 3.5, 30.5, 400.5])
+            seconds = chance.choice([0, 0, 0, 0, 0.5, 1.5, 3.5, 30.5, 400.5])
             pauses = [await door.pause(email, address) for door in doors]
             assert pauses[0] == pauses[1]
             for door in doors:
@@ -231,19 +249,29 @@ async def test_processes_count_together_and_redis_learns_no_email(redis_server: 
     async with (
         linked(redis_server.url) as one,
         linked(redis_server.url) as other,
-        Client.from_url(redis_server.url) as client,
+        client_of(redis_server) as client,
     ):
-        doors = shared_door(one, client), shared_door(other, client)
+        doors = await shared_doors(client, one, other)
         assert [await doors[number % 2].fail() for number in range(6)] == [0] * 5 + [1]
-        keys = await client.keys("*")
-        assert len(keys) == 2
+        keys = await client.keys("innkeeper:*")
+        assert len(keys) == len(await client.keys("*")) - len(("seconds", "microseconds")) == 2
         assert not any(b"anna" in key.lower() for key in keys)
         assert all([0 < await client.pttl(key) <= 15 * MINUTE * 1000 for key in keys])
 
 
+async def test_a_pause_in_redis_is_as_long_as_its_own_clock_says(redis_server: redis.Redis) -> None:
+    async with linked(redis_server.url) as link, client_of(redis_server) as client:
+        door = Door(LoginDelays(SETTINGS, link), own_door().later)
+        assert await door.fail() == 0
+        for key in await client.keys("*"):
+            await client.hset(key, "times", "30")
+        assert await door.fail() == 0
+        assert 0 < await door.fail() <= 60
+
+
 async def test_without_redis_a_process_goes_on_by_itself(redis_server: redis.Redis) -> None:
     async with linked(redis_server.url) as link:
-        door = Door(LoginDelays(SETTINGS, link), own_door().later)
+        door = Door(LoginDelays(SETTINGS, link, clock_us=Clock()), own_door().later)
         for _ in range(5):
             assert await door.fail() == 0
         await redis_server.kill()

@@ -15,7 +15,7 @@ from ingress.accounts.refresh import RefreshTokens
 from ingress.database import Database
 from storage import accounts, refresh_tokens
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import JWT_KEY, ingress_settings, running
+from tests.ingress.conftest import GRACE_SECONDS, JWT_KEY, ingress_settings, running
 from tests.ingress.house import Answered, House
 from tests.ingress.people import Visit, cookie, log_in, opened, refresh, sign_up, visit
 from tests.support.waiting import wait_until
@@ -118,7 +118,7 @@ async def test_only_hashes_of_tokens_are_kept(house: House, anna: Visit, sql: ps
 
 async def test_who_lost_the_answer_gets_it_again(house: House, anna: Visit, sql: psycopg.AsyncConnection) -> None:
     first = visit(await refresh(house, anna.refresh_token))
-    await pass_time(sql, 9)
+    await pass_time(sql, GRACE_SECONDS // 2)
     again = visit(await refresh(house, anna.refresh_token))
     assert again.refresh_token == first.refresh_token
     assert (await house.get("/v1/users/profile", headers=again.bearer)).status == 200
@@ -150,7 +150,7 @@ async def test_a_token_that_was_copied_ends_the_login_for_all_who_have_it(
 ) -> None:
     elsewhere = await log_in(house)
     now = visit(await refresh(house, anna.refresh_token))
-    await pass_time(sql, 11)
+    await pass_time(sql, GRACE_SECONDS + 1)
 
     with caplog.at_level(logging.WARNING, "ingress.accounts.refresh"):
         copied = await refresh(house, anna.refresh_token)
@@ -181,7 +181,7 @@ async def test_a_thief_within_the_grace_shares_the_line_and_is_found_out_at_the_
     thief = visit(await refresh(house, anna.refresh_token))
     await pass_time(sql, 1800)
     thief = visit(await refresh(house, thief.refresh_token))
-    await pass_time(sql, 60)
+    await pass_time(sql, GRACE_SECONDS + 1)
     assert (await refresh(house, owner.refresh_token)).status == 401
     assert (await refresh(house, thief.refresh_token)).status == 401
 

@@ -10,7 +10,7 @@ from ingress.hotels.search import freshness
 from ingress.hotels.search.words import HotelHit, earliest_today, latest_today
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import ingress_settings, running, running_alone
+from tests.ingress.conftest import PATIENT_SECONDS, ingress_settings, running, running_alone
 from tests.ingress.house import Answered, House
 from tests.ingress.town import Town, day, open_town
 from topics.settings import KafkaSettings
@@ -327,6 +327,6 @@ async def test_a_search_waits_for_the_hotels_to_be_read_and_not_for_ever(
             assert answered.status == 503
             assert answered.body["detail"] == "the hotels are still being read; try again"
 
-    monkeypatch.setattr(freshness, "LOAD_SECONDS", 20.0)
+    monkeypatch.setattr(freshness, "LOAD_SECONDS", PATIENT_SECONDS)
     async with running(ingress_settings(), no_kafka, database, ready=False) as house:
         assert await found(house) == [1]

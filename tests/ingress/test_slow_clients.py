@@ -15,11 +15,11 @@ from ingress.http.answers import Answer, answer
 from ingress.http.bodies import BODY_SECONDS, read
 from ingress.http.connections import Runner
 from ingress.http.problems import answer_problems
-from tests.ingress.conftest import running_alone
+from tests.ingress.clocks import stand_still
+from tests.ingress.conftest import PATIENT_SECONDS, running_alone
 from tests.support.waiting import wait_until
 
-IDLE_SECONDS = 1.0
-PATIENCE_SECONDS = 60.0
+SHORT_SECONDS = 0.5
 HEAD = b"POST /length HTTP/1.1\r\nHost: inn\r\n"
 
 
@@ -49,7 +49,7 @@ class Server:
         dripping = _Dripping(writer, then_every_tenth)
         came = b""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(PATIENT_SECONDS):
                 while part := await reader.read(10_000):
                     came += part
         except ConnectionResetError:
@@ -85,20 +85,32 @@ async def _long(_: web.Request) -> Answer:
     return answer(200, "x" * 1_000_000)
 
 
-@pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    """A server that loses its patience soon."""
-    monkeypatch.setattr(connections, "UNREAD_SECONDS", IDLE_SECONDS)
+@pytest.fixture(autouse=True)
+def _refusals_are_soon_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "LINGERING_SECONDS", 0.3)
-    async with serving(IDLE_SECONDS) as server:
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """A server that is patient with clients."""
+    async with serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def hasty() -> AsyncIterator[Server]:
+    """A server that lets go soon of who asks for nothing."""
+    async with serving(idle_seconds=SHORT_SECONDS) as server:
         yield server
 
 
 @asynccontextmanager
-async def serving(idle_seconds: float) -> AsyncIterator[Server]:
+async def serving(
+    *, idle_seconds: float = PATIENT_SECONDS, body_seconds: float = PATIENT_SECONDS
+) -> AsyncIterator[Server]:
     """Serve for as long as the block lasts."""
     app = web.Application(middlewares=[answer_problems], client_max_size=64 * 1024)
-    app[BODY_SECONDS] = 0.5
+    app[BODY_SECONDS] = body_seconds
     app.add_routes([web.post("/length", _length), web.get("/long", _long)])
     runner = Runner(app, drain_seconds=1.0, idle_seconds=idle_seconds)
     await runner.setup()
@@ -116,8 +128,9 @@ def told(answered: bytes) -> tuple[int, str]:
     return int(head.split()[1]), json.loads(body)["detail"]
 
 
-async def test_a_body_that_comes_a_byte_at_a_time_is_not_waited_for(server: Server) -> None:
-    answered = await server.tell(HEAD + b"Content-Length: 60000\r\n\r\n", then_every_tenth=b"x")
+async def test_a_body_that_comes_a_byte_at_a_time_is_not_waited_for() -> None:
+    async with serving(body_seconds=SHORT_SECONDS) as server:
+        answered = await server.tell(HEAD + b"Content-Length: 60000\r\n\r\n", then_every_tenth=b"x")
     assert told(answered) == (408, "the body did not arrive within 0.5 s")
 
 
@@ -132,25 +145,33 @@ async def test_the_ingress_itself_waits_no_longer_for_a_body() -> None:
         assert (answered.status, answered.body) == (408, {"detail": "the body did not arrive within 0.3 s"})
 
 
-async def test_a_head_that_comes_a_byte_at_a_time_ends_with_its_connection(server: Server) -> None:
-    assert await server.tell(HEAD + b"X-Slow: ", then_every_tenth=b"x") == b""
+async def test_a_head_that_comes_a_byte_at_a_time_ends_with_its_connection(hasty: Server) -> None:
+    assert await hasty.tell(HEAD + b"X-Slow: ", then_every_tenth=b"x") == b""
 
 
-async def test_who_says_nothing_is_not_kept(server: Server) -> None:
-    assert await server.tell() == b""
+async def test_who_says_nothing_is_not_kept(hasty: Server) -> None:
+    assert await hasty.tell() == b""
 
 
 async def test_who_was_answered_may_ask_again_but_not_for_ever(server: Server) -> None:
-    answered = await server.tell(HEAD + b"Content-Length: 2\r\n\r\nab", HEAD + b"Content-Length: 1\r\n\r\na" + HEAD)
-    assert answered.count(b"HTTP/1.1 200 OK") == 2
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    for body in (b"ab", b"a"):
+        writer.write(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+        assert await reader.readexactly(1) == str(len(body)).encode()
+    writer.write(HEAD)
+    stand_still(PATIENT_SECONDS)
+    assert await reader.read() == b""
+    writer.close()
 
 
-async def test_who_does_not_read_what_it_asked_for_is_let_go(server: Server) -> None:
+async def test_who_does_not_read_what_it_asked_for_is_let_go(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", SHORT_SECONDS)
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     writer.write(b"GET /long HTTP/1.1\r\nHost: inn\r\n\r\n" * 20)
     await wait_until(server.has_begun, message="it never connected")
-    await wait_until(lambda: server.connections() == 0, PATIENCE_SECONDS, "it still is connected")
+    await wait_until(lambda: server.connections() == 0, message="it still is connected")
     writer.close()
 
 
