@@ -27,7 +27,7 @@ class Service:
     """One process: subclasses say how to prepare it, what to run and when it is ready."""
 
     name: str
-    ready_within_seconds = 60.0
+    ready_within_seconds = 120.0
     stop_within_seconds = 15.0
     stop_signal = signal.SIGTERM
     death_signal: signal.Signals | None = signal.SIGKILL

@@ -9,7 +9,7 @@ import pytest
 from storage.audit import audit
 from tests.deploy.conftest import deployed
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 _GUESTS = 6
 

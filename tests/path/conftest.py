@@ -59,7 +59,7 @@ async def hasty(house: House) -> AsyncIterator[str]:
             return False
 
     try:
-        await wait_until(ready, 60, "the second ingress answers")
+        await wait_until(ready, message="the second ingress answers")
         yield url
     finally:
         process.send_signal(signal.SIGTERM)

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from sandbox.system import System
-from tests.support.waiting import wait_until
+from tests.support.waiting import LONGEST_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.commands import Command, OpenInventory
 from topics.envelope import command_record
@@ -100,7 +100,7 @@ class Guest:
         """Return the booking's status."""
         return str((await self.ask("GET", f"/v1/bookings/{booking_id}/status")).body["booking_status"])
 
-    async def becomes(self, booking_id: str, status: str, seconds: float = 60) -> None:
+    async def becomes(self, booking_id: str, status: str, seconds: float = LONGEST_SECONDS) -> None:
         """Wait until the booking has this status."""
 
         async def there() -> bool:
@@ -175,7 +175,7 @@ class House:
         async with await self.ledger() as ledger:
             return await (await ledger.execute(query, parameters)).fetchall()
 
-    async def eventually(self, query: str, *parameters: object, seconds: float = 60) -> None:
+    async def eventually(self, query: str, *parameters: object, seconds: float = LONGEST_SECONDS) -> None:
         """Wait until the query's one value `so` is true."""
 
         async def so() -> bool:

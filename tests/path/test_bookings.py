@@ -73,7 +73,7 @@ async def test_a_bookings_page_tells_its_whole_history(house: House) -> None:
             "booking.confirmed.v1",
         ]
 
-    await wait_until(told, 60, "the timeline tells five events")
+    await wait_until(told, message="the timeline tells five events")
     assert "session_url" not in (await guest.ask("GET", f"/v1/bookings/{booking}")).body
 
 

@@ -15,12 +15,12 @@ import pytest
 
 from sandbox.kafka import available, jars
 from tests.path.guest import House
+from tests.support.waiting import LONGEST_SECONDS
 
 pytestmark = pytest.mark.system
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NO_KAFKA = available()
-LONGEST_SECONDS = 60
 #: What a user with Kafka's tools has on the path.
 CONSOLE_CONSUMER = f"""\
 #!/bin/sh

@@ -131,7 +131,7 @@ async def session_of(house: House, booking: str) -> str:
             sessions = (await response.json())["data"]
         return next((session["id"] for session in sessions if session["client_reference_id"] == booking), None)
 
-    return str(await wait_until(found, 60, "Stripe has a session"))
+    return str(await wait_until(found, message="Stripe has a session"))
 
 
 async def test_a_payment_after_the_hold_ended_has_the_room_if_it_is_still_free(house: House, ended: Ended) -> None:

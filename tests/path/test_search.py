@@ -47,7 +47,7 @@ async def shows(house: House, room: Room, **values: Any) -> None:
     async def so() -> bool:
         return [{name: hit[name] for name in values} for hit in await hits(house, room)] == [values]
 
-    await wait_until(so, 60, f"a search shows {values}")
+    await wait_until(so, message=f"a search shows {values}")
 
 
 async def gone(house: House, room: Room) -> bool:
@@ -62,7 +62,7 @@ async def test_a_stay_that_is_reserved_and_given_up_is_seen_in_search(house: Hou
     await shows(house, room, rooms_left=1)
 
     other = await guest.booked(room)
-    await wait_until(lambda: gone(house, room), 60, "the room is sold out")
+    await wait_until(lambda: gone(house, room), message="the room is sold out")
 
     for left, ended in ((1, booking), (2, other)):
         assert (await guest.ask("POST", f"/v1/bookings/{ended}/cancel")).status == 204
@@ -81,4 +81,4 @@ async def test_what_a_manager_changes_is_seen_in_search(house: House) -> None:
     await shows(house, room, min_price="135.01", total="270.02")
 
     await house.send(change(closed=True))
-    await wait_until(lambda: gone(house, room), 60, "the room is closed")
+    await wait_until(lambda: gone(house, room), message="the room is closed")

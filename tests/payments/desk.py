@@ -17,7 +17,7 @@ from sandbox.stripe import Running
 from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
-from tests.support.waiting import wait_until
+from tests.support.waiting import LONGEST_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Envelope, Outgoing, decode_envelope, decode_value
 from topics.events import BookingEvent, PaymentRequested, RefundRequested
@@ -119,11 +119,11 @@ class Desk:
         query = f"select * from {table} where %s::uuid is null or booking_id = %s order by {order}"
         return await (await self.ledger.execute(query, (booking_id, booking_id))).fetchall()
 
-    async def until_session(self, status: str, booking_id: UUID, seconds: float = 60) -> dict[str, Any]:
+    async def until_session(self, status: str, booking_id: UUID, seconds: float = LONGEST_SECONDS) -> dict[str, Any]:
         """Wait until the booking's last session has come to this status and nothing is owed for it; return its row."""
         return await self._until(status, lambda: self.sessions(booking_id), seconds)
 
-    async def until_refund(self, status: str, booking_id: UUID, seconds: float = 60) -> dict[str, Any]:
+    async def until_refund(self, status: str, booking_id: UUID, seconds: float = LONGEST_SECONDS) -> dict[str, Any]:
         """Wait until the booking's refund has come to this status and nothing is owed for it; return its row."""
         return await self._until(status, lambda: self.refunds(booking_id), seconds)
 

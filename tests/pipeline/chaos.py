@@ -278,7 +278,7 @@ async def open_rooms(system: System) -> list[Room]:
             count = await connection.execute("select count(*) from inventory where date < %s", (until,))
             return await count.fetchall() == [(len(rooms) * NIGHTS,)]
 
-        await wait_until(on_sale, 60.0, "the rooms are on sale")
+        await wait_until(on_sale, message="the rooms are on sale")
     return rooms
 
 

@@ -111,7 +111,7 @@ class BusyHotel:
 
     async def kept(self) -> None:
         """Wait until everything on the log is decided, and in the read models."""
-        await wait_until(self._is_kept, 60, "everything is in the read models")
+        await wait_until(self._is_kept, message="everything is in the read models")
 
     async def _is_kept(self) -> bool:
         topic = self.kafka.topic(BOOKING_COMMANDS)

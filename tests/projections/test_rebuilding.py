@@ -107,13 +107,13 @@ async def test_a_rebuild_that_is_interrupted_or_killed_leaves_nothing_behind(
         # Whoever confirms a booking asks the ledger for it: the rebuild comes that far, and waits.
         await somebody.execute("lock table booking in access exclusive mode")
         interrupted = await start(environment, "rebuild", "daily_report", "--yes")
-        await wait_until(hotel.left_behind, 60, "the rebuild has begun")
+        await wait_until(hotel.left_behind, message="the rebuild has begun")
         interrupted.send_signal(signal.SIGINT)
         told = await end(interrupted)
         left_by_the_interrupted = await hotel.left_behind()
 
         killed = await start(environment, "rebuild", "daily_report", "--yes")
-        await wait_until(hotel.left_behind, 60, "the rebuild has begun")
+        await wait_until(hotel.left_behind, message="the rebuild has begun")
         killed.kill()
         await killed.wait()
     assert await hotel.left_behind() != []

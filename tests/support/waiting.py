@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 T = TypeVar("T")
 POLL_SECONDS = 0.02
 #: It only matters when something is broken; a slow machine may take nearly as long.
-LONGEST_SECONDS = 60.0
+LONGEST_SECONDS = 120.0
 
 
 Message = str | Callable[[], str]

@@ -65,7 +65,7 @@ async def test_workers_that_nobody_named_share_the_partitions(
 
     try:
         await asyncio.gather(*(program.start() for program in both))
-        await wait_until(all_are_shared, 60)
+        await wait_until(all_are_shared)
     finally:
         await asyncio.gather(*(program.stop() for program in both))
 
@@ -80,7 +80,7 @@ async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_
         return len(await log.events()) == len(rooms)
 
     async with workers(["one", "two"], environment, tmp_path) as programs:
-        await wait_until(lambda: _is_shared(owners, ["one", "two"], len(every)), 60)
+        await wait_until(lambda: _is_shared(owners, ["one", "two"], len(every)))
         before = await owners()
 
         await programs["one"].stop()
@@ -88,11 +88,11 @@ async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_
         # The broker would else wait for it as long as a session lasts.
         assert "one" not in (await owners()).values()
         await log.send(*(nights_on_sale(room) for room in rooms))
-        await wait_until(all_are_decided, 60)
+        await wait_until(all_are_decided)
         assert await owners() == dict.fromkeys(every, "two")
 
         await programs["one"].start()
-        await wait_until(lambda: _is_shared(owners, ["one", "two"], len(every)), 60)
+        await wait_until(lambda: _is_shared(owners, ["one", "two"], len(every)))
         assert await owners() == before
 
 
@@ -100,7 +100,7 @@ async def test_a_worker_without_others_is_waited_for(
     environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
 ) -> None:
     async with workers(["one"], environment, tmp_path, ("-c", LONG_BORNE)) as programs:
-        await wait_until(lambda: _is_shared(owners, ["one"], log.settings.topic_partitions), 60)
+        await wait_until(lambda: _is_shared(owners, ["one"], log.settings.topic_partitions))
 
         await programs["one"].stop()
 
