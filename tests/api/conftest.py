@@ -9,7 +9,7 @@ from sandbox.system import Plan, System
 from tests.api.world import World, open_world
 
 #: What a test of many requests a second cannot live with. Each has tests of its own.
-WITHOUT_LIMITS = {"RATE_LIMITS": "false", "LOGIN_DELAYS": "false", "BCRYPT_ROUNDS": "4"}
+WITHOUT_LIMITS = {"RATE_LIMITS": "false", "LOGIN_DELAYS": "false", "BCRYPT_ROUNDS": "4", "ACK_SECONDS": "60"}
 
 
 @pytest.fixture(autouse=True)

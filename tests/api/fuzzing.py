@@ -16,6 +16,7 @@ import requests
 import schemathesis
 from schemathesis import Case, GenerationMode, HookContext, Response
 
+from tests.ingress.house import WAIT
 from tests.support.waiting import wait_until
 
 _KNOWN: Final[Mapping[str, Any]] = json.loads(os.environ["INNKEEPER_KNOWN"])
@@ -123,7 +124,7 @@ def _spare_what_is_known(case: Case[Any]) -> None:
 
 def _steering(headers: Mapping[str, str], *, waits: bool) -> dict[str, str]:
     """Let a command wait for its decision, so that the next one finds it; use each key once."""
-    steering = {"Prefer": "wait=30"} if waits or "Prefer" in headers else {}
+    steering = WAIT if waits or "Prefer" in headers else {}
     return steering | ({"Idempotency-Key": uuid4().hex} if "Idempotency-Key" in headers else {})
 
 

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.api.world import PASSWORD, Answer, Person, Request, World
+from tests.ingress.house import WAIT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
@@ -60,7 +61,7 @@ async def inn(world: World) -> Inn:
 
 
 async def send(world: World, person: Person, method: str, path: str, body: Any = None) -> Answer:
-    return await world.ask(person, Request(method=method, path=path, body=body, headers={"Prefer": "wait=30"}))
+    return await world.ask(person, Request(method=method, path=path, body=body, headers=WAIT))
 
 
 async def guests_named(world: World, guest: Person, count: int) -> list[int]:
@@ -186,7 +187,7 @@ async def test_the_amount_is_the_decisions_though_the_search_said_another(inn: I
     world = inn.world
     hotel = await world.done(inn.host, "GET", f"/v1/admin/hotels/{inn.hotel_id}")
     stay = {"city": hotel["city"], "check_in_date": night(0), "check_out_date": night(2)}
-    [found] = (await world.ask(world.guest, Request(method="GET", path="/v1/hotels/search", query=stay))).body
+    [found] = await world.found(world.guest, 1, **stay)
 
     await inn.change(price="120")
     booking = (await inn.ask_for(world.guest, 0, 2)).body

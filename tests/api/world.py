@@ -19,7 +19,9 @@ from pydantic import SecretStr
 from ingress.accounts.grants import GrantedRole, grant
 from sandbox.system import System
 from storage.settings import DatabaseSettings
+from tests.ingress.house import WAIT
 from tests.ingress.table import rows
+from tests.support.waiting import wait_until
 
 PASSWORD = "an estuary of 41 quiet herons"
 OPERATIONS = {row.id: row for row in rows()}
@@ -86,7 +88,17 @@ class World:
         self.operator = await self.sign_up_operator()
 
     async def ask(self, person: Person, request: Request) -> Answer:
-        """Send a request as this person."""
+        """Send a request as this person, and again while it is told to come again because something is slow."""
+
+        async def judged() -> Answer | None:
+            answer = await self._answered(person, request)
+            return None if answer.status == 503 and "Retry-After" in answer.headers else answer
+
+        answer = await wait_until(judged, message=f"{request} is not refused for the time being")
+        assert answer is not None
+        return answer
+
+    async def _answered(self, person: Person, request: Request) -> Answer:
         headers = dict(request.headers)
         if person.token is not None:
             headers["Authorization"] = f"Bearer {person.token}"
@@ -103,9 +115,22 @@ class World:
             is_json = response.content_type == "application/json"
             return Answer(response.status, json.loads(text) if is_json else text or None, response.headers)
 
+    async def found(self, person: Person, hits: int, **query: object) -> list[Any]:
+        """Return the hits of a search, once there are so many: what was decided is told to searches a little later."""
+        request = Request(method="GET", path="/v1/hotels/search", query=query)
+
+        async def told() -> Answer | None:
+            answer = await self.ask(person, request)
+            assert answer.status == 200, answer
+            return answer if len(answer.body) == hits else None
+
+        answer = await wait_until(told, message=f"{hits} hits for {query}")
+        assert answer is not None
+        return list(answer.body)
+
     async def done(self, person: Person, method: str, path: str, body: Any = None) -> Any:
         """Send a request that must succeed, wait for its decision, and return its body."""
-        request = Request(method=method, path=path, body=body, headers={"Prefer": "wait=30"})
+        request = Request(method=method, path=path, body=body, headers=WAIT)
         answer = await self.ask(person, request)
         assert answer.status in {200, 201, 204}, (request, answer)
         return answer.body

@@ -10,6 +10,7 @@ import pytest
 from ingress.stays import today_at
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
+from tests.ingress.clocks import keep_the_day
 from tests.ingress.conftest import ingress_settings, running
 from tests.ingress.house import TODAY, House
 from topics.settings import KafkaSettings
@@ -110,7 +111,10 @@ async def test_a_stay_with_a_night_that_is_closed_or_not_on_sale_cannot_be_had(
     assert (closed["available"], closed["total"]) == (0, None)
 
 
-async def test_whether_a_stay_is_past_is_told_by_the_hotels_own_clock(house: House) -> None:
+async def test_whether_a_stay_is_past_is_told_by_the_hotels_own_clock(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_the_day(monkeypatch)
     today = today_at("Asia/Tokyo")
 
     def dates(first: int, end: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ from ingress.hotels.search import freshness
 from ingress.hotels.search.words import HotelHit, earliest_today, latest_today
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
+from tests.ingress.clocks import keep_the_day
 from tests.ingress.conftest import PATIENT_SECONDS, ingress_settings, running, running_alone
 from tests.ingress.house import Answered, House
 from tests.ingress.town import Town, day, open_town
@@ -209,7 +210,10 @@ async def test_a_hotel_that_takes_no_bookings_and_a_room_that_is_being_opened_ar
     assert await found(house) == [hotel]
 
 
-async def test_whether_a_day_is_past_is_told_by_the_hotels_own_clock(house: House, town: Town) -> None:
+async def test_whether_a_day_is_past_is_told_by_the_hotels_own_clock(
+    house: House, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_the_day(monkeypatch)
     # Where it is the earliest on earth, and where it is the latest: never the same day.
     early = await town.hotel(time_zone="Etc/GMT+12")
     late = await town.hotel(time_zone="Etc/GMT-14")
@@ -297,7 +301,8 @@ async def test_a_search_that_makes_no_sense_is_refused(query: dict[str, Any], de
     assert (answered.status, answered.body["detail"][: len(detail)]) == (422, detail)
 
 
-async def test_a_stay_beyond_every_hotels_horizon_is_refused(house: House) -> None:
+async def test_a_stay_beyond_every_hotels_horizon_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_the_day(monkeypatch)
     first = (latest_today() - day(0)).days + 365
 
     assert (await search(house, first=first)).body["detail"] == "a stay must begin within 365 days from now"
