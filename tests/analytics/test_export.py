@@ -244,10 +244,17 @@ class TestResuming:
         environment = {**os.environ, "KAFKA_URL": timed.kafka_url, "TOPIC_PREFIX": timed.topic_prefix}
         options = ["--since", "2026-03-02", "--until", "2026-10-01", "--format", "csv"]
         command = [sys.executable, "-m", "topics", "export", "booking.events", *options]
-        process = subprocess.Popen([*command, "--out", str(folder)], env=environment, stderr=subprocess.DEVNULL)
+        # It tells of each file, and nobody listens: it cannot come to its end before it is killed.
+        unheard, told = os.pipe()
+        fcntl.fcntl(told, fcntl.F_SETPIPE_SZ, 4096)
+        process = subprocess.Popen(
+            [*command, "--json", "--out", str(folder)], env=environment, stdout=told, stderr=subprocess.DEVNULL
+        )
         await wait_until(lambda: len(csv_files(folder)) > 5)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        os.close(unheard)
+        os.close(told)
         some = len(csv_files(folder))
 
         for out in (folder, tmp_path / "again"):
