@@ -238,31 +238,35 @@ class Market:
 
     async def _keep(self, room_ids: Collection[int]) -> None:
         """Write the ledger's rows of rooms as the core has them."""
+        nights = [
+            (
+                room_id,
+                day,
+                night.hotel_id,
+                night.total_count,
+                night.booked_count,
+                night.reserved_count,
+                night.price_minor,
+                night.surge_milli,
+                night.closed,
+                night.currency,
+            )
+            for room_id in room_ids
+            for day, night in self._story.nights[room_id].items()
+        ]
         async with self.connection.transaction(), self.connection.cursor() as cursor:
-            await cursor.executemany(
+            # In one statement: there are thousands.
+            await cursor.execute(
                 """
-                insert into inventory values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                insert into inventory
+                select * from unnest(%s::bigint[], %s::date[], %s::bigint[], %s::int[], %s::int[], %s::int[],
+                                     %s::bigint[], %s::int[], %s::bool[], %s::text[])
                 on conflict (room_id, date) do update
                 set total_count = excluded.total_count, booked_count = excluded.booked_count,
                     reserved_count = excluded.reserved_count, price_minor = excluded.price_minor,
                     surge_milli = excluded.surge_milli, closed = excluded.closed
                 """,
-                [
-                    (
-                        room_id,
-                        day,
-                        night.hotel_id,
-                        night.total_count,
-                        night.booked_count,
-                        night.reserved_count,
-                        night.price_minor,
-                        night.surge_milli,
-                        night.closed,
-                        night.currency,
-                    )
-                    for room_id in room_ids
-                    for day, night in self._story.nights[room_id].items()
-                ],
+                [list(column) for column in zip(*nights, strict=True)],
             )
             await cursor.executemany(
                 """
