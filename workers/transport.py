@@ -7,10 +7,12 @@ nothing. Its commit to Kafka stays, as a hint; where a partition is read from is
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import aiokafka
-from aiokafka.errors import IllegalStateError
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.errors import IllegalStateError, NodeNotReadyError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
@@ -177,7 +179,15 @@ class PromptConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - it has no setting
         # Faust says "" for no name, which to the broker is a name, and that of every worker without one.
         consumer._group_instance_id = self.app.conf.consumer_group_instance_id or None  # noqa: SLF001 - as above
+        client = consumer._client  # noqa: SLF001 - as above
+        client.coordinator_lookup = partial(_coordinator_lookup, client)
         return consumer
+
+    async def on_start(self) -> None:
+        """Start reading. Whatever ends the client's place in the group ends the process: Faust would wait for ever."""
+        await super().on_start()
+        assert self._consumer is not None
+        self._consumer._coordinator._coordination_task.add_done_callback(_stop_if_failed)  # noqa: SLF001 - as above
 
     async def on_thread_stop(self) -> None:
         """Stop reading; what others of the role can go on with is theirs at once, with no wait for us to come back."""
@@ -187,14 +197,26 @@ class PromptConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_thread_stop()
 
 
+async def _coordinator_lookup(client: AIOKafkaClient, kind: CoordinationType, name: str) -> int:
+    """Ask which broker keeps the group. While a broker comes up it knows of none, itself included: to be asked again.
+
+    Raises:
+        NodeNotReadyError: no broker is known. The client asserts that one is, and would never ask again.
+    """
+    if client.get_random_node() is None:
+        raise NodeNotReadyError
+    node: int = await AIOKafkaClient.coordinator_lookup(client, kind, name)
+    return node
+
+
 def _others_go_on(consumer: aiokafka.AIOKafkaConsumer) -> bool:
     """Return whether we own something, and somebody else of the role the rest."""
     owned = len(consumer.assignment())
     return 0 < owned < sum(len(consumer.partitions_for_topic(topic) or ()) for topic in consumer.subscription())
 
 
-def _stop_if_failed(task: asyncio.Task[dict[Place, int]]) -> None:
-    """End the process when a log cannot be taken over; Faust would only give up with a status of its own."""
+def _stop_if_failed(task: asyncio.Task[Any]) -> None:
+    """End the process with the error of what it cannot do without; Faust would give up with a status of its own."""
     error = None if task.cancelled() else task.exception()
     if isinstance(error, Exception):
         stop_hard(error)
