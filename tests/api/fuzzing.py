@@ -104,7 +104,7 @@ def _pay(told: Mapping[str, Any]) -> None:
     paid = requests.post(told["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=60)
     if paid.status_code == requests.codes.see_other:
         confirmed = wait_until(
-            lambda: _is_confirmed(told["id"]), 60, f"booking {told['id']}, which is paid, is confirmed"
+            lambda: _is_confirmed(told["id"]), message=f"booking {told['id']}, which is paid, is confirmed"
         )
         asyncio.run(confirmed)
         _ready["cancel"].append(told["id"])

@@ -31,7 +31,7 @@ async def test_the_documents_links_tell_stories_up_to_bookings_that_are_paid_can
     async def told() -> bool:
         return whole <= await told_of(world, world.rival)
 
-    await wait_until(told, 60, "some booking was held, paid, cancelled and paid back")
+    await wait_until(told, message="some booking was held, paid, cancelled and paid back")
     await world.unharmed()
 
 

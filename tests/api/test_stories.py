@@ -95,7 +95,7 @@ async def becomes(world: World, guest: Person, booking_id: str, status: str) -> 
         told = await read(world, guest, f"/v1/bookings/{booking_id}/status")
         return bool(told["booking_status"] == status)
 
-    await wait_until(there, 60, f"the booking becomes {status}")
+    await wait_until(there, message=f"the booking becomes {status}")
 
 
 async def sold(world: World, host: Person, hotel_id: int, bookings: int) -> dict[str, Any]:
@@ -107,7 +107,7 @@ async def sold(world: World, host: Person, hotel_id: int, bookings: int) -> dict
         report.update(await read(world, host, f"/v1/admin/hotels/{hotel_id}/reports", **days))
         return bool(report["total_bookings"] == bookings)
 
-    await wait_until(there, 60, f"the report tells of {bookings} bookings")
+    await wait_until(there, message=f"the report tells of {bookings} bookings")
     return report
 
 
@@ -158,7 +158,7 @@ async def money(world: World, booking_id: str) -> tuple[int, int]:
         ]
         return any(back for _, back in found)
 
-    await wait_until(refunded, 60, "the money goes back")
+    await wait_until(refunded, message="the money goes back")
     [one] = found
     return one
 

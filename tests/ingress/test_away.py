@@ -45,7 +45,7 @@ async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, dat
         await kafka.start()
         try:
             await admin.create(settings)
-            await wait_until(house.is_ready, 60, "not ready although the broker is there")
+            await wait_until(house.is_ready, message="not ready although the broker is there")
             guest = Guest(house)
             promised = [await wait_until(guest.books)]
 
