@@ -1,7 +1,8 @@
 """Records of one partition go to the broker together, in order, and everybody is told where theirs stands."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ from aiokafka.partitioner import murmur2
 
 from sandbox.kafka import Kafka
 from tests.support.log import Log, open_log
+from tests.support.stack import Server
 from tests.support.waiting import wait_until
 from topics import admin
 from topics.catalogue import BOOKING_COMMANDS
@@ -140,16 +142,33 @@ def stands_still(pid: int) -> bool:
     return set(states) == {"T"}
 
 
-async def test_giving_up_tells_everybody_at_once_and_sends_nothing_later(tmp_path: Path) -> None:
-    kafka = Kafka(tmp_path)
-    settings = KafkaSettings(_env_file=None, kafka_url=kafka.url, topic_partitions=4)
-    await kafka.start()
-    try:
+@dataclass(frozen=True)
+class Stoppable:
+    """Topics on a broker whose process a test may stop for a moment."""
+
+    settings: KafkaSettings
+    process: psutil.Process
+
+
+@pytest.fixture
+async def stoppable(kafka: Server, kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator[Stoppable]:
+    """The broker of this process's tests, of which no other runs meanwhile; where that is not ours, one of our own."""
+    if kafka.pids:
+        [pid] = kafka.pids
+        yield Stoppable(kafka_settings, psutil.Process(pid))
+        return
+    async with Kafka(tmp_path) as own:
+        settings = KafkaSettings(_env_file=None, kafka_url=own.url, topic_partitions=4)
         await admin.create(settings)
-        async with open_producer(settings, client_id="test", request_timeout_seconds=120) as producer:
-            first = await producer.send(record(settings, b"before"))
-            broker = psutil.Process(kafka.pid)
-            broker.suspend()
+        yield Stoppable(settings, psutil.Process(own.pid))
+
+
+async def test_giving_up_tells_everybody_at_once_and_sends_nothing_later(stoppable: Stoppable) -> None:
+    settings, broker = stoppable.settings, stoppable.process
+    async with open_producer(settings, client_id="test", request_timeout_seconds=120) as producer:
+        first = await producer.send(record(settings, b"before"))
+        broker.suspend()
+        try:
             await wait_until(lambda: stands_still(broker.pid))
             under_way = asyncio.create_task(producer.send(record(settings, b"on its way")))
             await asyncio.wait([under_way], timeout=0.1)
@@ -159,14 +178,13 @@ async def test_giving_up_tells_everybody_at_once_and_sends_nothing_later(tmp_pat
             giving_up = asyncio.create_task(producer.abandon())
             failed, _ = await asyncio.wait([under_way, behind], timeout=60)
             assert [type(each.exception()) for each in failed] == [ProducerClosed] * 2
+        finally:
             broker.resume()
-            await giving_up
-            with pytest.raises(ProducerClosed):
-                await producer.send(record(settings, b"afterwards"))
-        async with open_log(settings) as log:
-            [stood] = (await log.read(BOOKING_COMMANDS, [Place(first.topic, first.partition)])).values()
-    finally:
-        await kafka.stop()
+        await giving_up
+        with pytest.raises(ProducerClosed):
+            await producer.send(record(settings, b"afterwards"))
+    async with open_log(settings) as log:
+        [stood] = (await log.read(BOOKING_COMMANDS, [Place(first.topic, first.partition)])).values()
 
     assert [each.value for each in stood][:1] == [b"before"]
     assert not {b"behind it", b"afterwards"}.intersection(each.value for each in stood)
