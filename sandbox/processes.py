@@ -21,6 +21,7 @@ from sandbox.spawning import POLL_SECONDS, StartFailed, end, exit_status, spawn,
 FAILED_WITHIN_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 15.0
 _LAST_LINES_SECONDS = 0.5
+_TURNS_FOR_A_FULL_PIPE = 1000
 
 
 class Service:
@@ -264,8 +265,11 @@ class Program(Service):
         pipe = None if self._process is None else self._process.stdout
         if self._lines is None or pipe is None:
             return
-        # Whatever the process left behind may hold the pipe open: that is not worth a wait, all that stands in it is.
-        while not self._lines.done() and not pipe.closed and select.select([pipe], [], [], 0)[0]:
+        # All that stands in the pipe is read, however late we are. What the process left behind may hold it open, and
+        # even write to it: that is not worth a wait.
+        for _ in range(_TURNS_FOR_A_FULL_PIPE):
+            if self._lines.done() or pipe.closed or not select.select([pipe], [], [], 0)[0]:
+                break
             await asyncio.sleep(0)
         await asyncio.wait([self._lines], timeout=_LAST_LINES_SECONDS)
 

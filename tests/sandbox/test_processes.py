@@ -136,6 +136,29 @@ async def test_each_line_is_shown_after_the_name_of_its_program(
     assert shown == ["worker         | one", "worker         | two", "worker         | half"]
 
 
+async def test_a_program_that_ended_before_we_looked_was_ready_all_the_same() -> None:
+    program = a_program(FAILS)
+    process = program._spawn()
+    # As on a machine that lets us stand still meanwhile.
+    process.wait()
+
+    await program._until_ready(process)
+
+    await program.stop()
+
+
+async def test_what_a_program_said_last_is_shown_however_late_we_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_LAST_LINES_SECONDS", 0.0)
+    program = a_program("print('the last')")
+    program._spawn().wait()
+
+    await program.stop()
+
+    assert capsys.readouterr().err == "worker         | the last\n"
+
+
 async def test_nothing_outlives_a_supervisor_that_is_killed() -> None:
     supervisor = await asyncio.create_subprocess_exec(
         sys.executable, "-c", STARTS_ANOTHER_AND_WAITS, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
