@@ -83,6 +83,14 @@ async def house(kafka_settings: KafkaSettings, database: DatabaseSettings) -> As
 
 
 @pytest.fixture
+async def house_without_broker(database: DatabaseSettings) -> AsyncIterator[House]:
+    """An ingress whose broker is away, with the hotels of `house`: what accounts are and do needs none."""
+    await open_hotel(database)
+    async with running(ingress_settings(), broker_away(), database, ready=False) as house:
+        yield house
+
+
+@pytest.fixture
 async def owner(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Owner]:
     """Plays the owner of all rooms: reads commands, writes bookings and events."""
     async with open_owner(kafka_settings, database) as owner:
@@ -119,13 +127,15 @@ async def redis_server(tmp_path: Path) -> AsyncIterator[redis.Redis]:
         yield server
 
 
+def broker_away() -> KafkaSettings:
+    """Return settings that lead to no broker."""
+    return KafkaSettings(_env_file=None, kafka_url=f"127.0.0.1:{free_port()}")
+
+
 @asynccontextmanager
 async def running_alone(**changes: Any) -> AsyncIterator[House]:
     """Run an ingress that has neither broker nor database: for what it does before it needs them."""
-    nowhere = free_port()
-    kafka = KafkaSettings(_env_file=None, kafka_url=f"127.0.0.1:{nowhere}")
-    database = DatabaseSettings(
-        _env_file=None, database_url=SecretStr(f"postgresql://nobody:nothing@127.0.0.1:{nowhere}/nothing")
-    )
-    async with running(ingress_settings(**changes), kafka, database, ready=False) as house:
+    nowhere = f"postgresql://nobody:nothing@127.0.0.1:{free_port()}/nothing"
+    database = DatabaseSettings(_env_file=None, database_url=SecretStr(nowhere))
+    async with running(ingress_settings(**changes), broker_away(), database, ready=False) as house:
         yield house

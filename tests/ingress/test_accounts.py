@@ -17,11 +17,10 @@ from ingress.application import LOGIN_DELAYS, PASSWORDS
 from ingress.http.problems import Problem
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import Clock
-from tests.ingress.conftest import JWT_KEY, ingress_settings, running
+from tests.ingress.conftest import JWT_KEY, broker_away, ingress_settings, running
 from tests.ingress.house import Answered, House
 from tests.ingress.people import ANNA, log_in, opened, sign_up, visit
 from tests.support.waiting import wait_until
-from topics.settings import KafkaSettings
 
 # As others would guess them who know Anna, and what they are told.
 GUESSABLE = [
@@ -58,6 +57,11 @@ REFUSED_AT_SIGNUP: list[tuple[str, object]] = [
     ("date_of_birth", "1990-01-01"),
 ]
 HOME, ELSEWHERE = "192.0.2.7", "198.51.100.1"
+
+
+@pytest.fixture
+def house(house_without_broker: House) -> House:
+    return house_without_broker
 
 
 async def test_somebody_signs_up_and_logs_in(house: House) -> None:
@@ -108,11 +112,9 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(house
     assert "Set-Cookie" not in wrong.headers
 
 
-async def test_an_unknown_address_takes_as_long_as_a_wrong_password(
-    kafka_settings: KafkaSettings, database: DatabaseSettings
-) -> None:
+async def test_an_unknown_address_takes_as_long_as_a_wrong_password(database: DatabaseSettings) -> None:
     settings = ingress_settings(bcrypt_rounds=8, login_delays=False)
-    async with running(settings, kafka_settings, database) as house:
+    async with running(settings, broker_away(), database, ready=False) as house:
         await sign_up(house)
 
         async def cpu_seconds(email: str) -> float:
@@ -180,9 +182,9 @@ async def test_an_account_that_makes_no_sense_or_wants_more_than_it_may_is_refus
 
 
 async def test_who_guesses_has_to_pause_and_the_owner_elsewhere_never(
-    kafka_settings: KafkaSettings, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+    database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(ingress_settings(trusted_proxies="127.0.0.0/8"), kafka_settings, database) as house:
+    async with running(ingress_settings(trusted_proxies="127.0.0.0/8"), broker_away(), database, ready=False) as house:
         # No pause ends by itself while the test is slow.
         monkeypatch.setattr(house.app[LOGIN_DELAYS]._own, "_clock_us", Clock())
         await sign_up(house)
@@ -214,11 +216,9 @@ async def test_an_attempt_that_nobody_could_judge_counts_for_nothing(
     await log_in(house)
 
 
-async def test_fifty_logins_at_once_keep_nobody_else_waiting(
-    kafka_settings: KafkaSettings, database: DatabaseSettings
-) -> None:
+async def test_fifty_logins_at_once_keep_nobody_else_waiting(database: DatabaseSettings) -> None:
     settings = ingress_settings(bcrypt_rounds=12, login_delays=False)
-    async with running(settings, kafka_settings, database) as house:
+    async with running(settings, broker_away(), database, ready=False) as house:
         await sign_up(house)
         logins = [asyncio.create_task(log_in(house)) for _ in range(50)]
         answered = 0

@@ -15,13 +15,17 @@ from ingress.accounts.refresh import RefreshTokens
 from ingress.database import Database
 from storage import accounts, refresh_tokens
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import GRACE_SECONDS, JWT_KEY, ingress_settings, running
+from tests.ingress.conftest import GRACE_SECONDS, JWT_KEY, broker_away, ingress_settings, running
 from tests.ingress.house import Answered, House
 from tests.ingress.people import Visit, cookie, log_in, opened, refresh, sign_up, visit
 from tests.support.waiting import wait_until
-from topics.settings import KafkaSettings
 
 WEEK_SECONDS = 7 * 24 * 3600
+
+
+@pytest.fixture
+def house(house_without_broker: House) -> House:
+    return house_without_broker
 
 
 @pytest.fixture
@@ -157,7 +161,7 @@ async def test_a_token_that_was_copied_ends_the_login_for_all_who_have_it(
     assert (copied.status, cookie(copied)["max-age"]) == (401, "0")
     assert (await refresh(house, now.refresh_token)).status == 401
 
-    (told,) = (record.getMessage() for record in caplog.records)
+    (told,) = (record.getMessage() for record in caplog.records if record.name == "ingress.accounts.refresh")
     assert "used twice" in told
     assert not any(secret in told for secret in (anna.refresh_token, now.refresh_token, "nna@example"))
     visit(await refresh(house, elsewhere.refresh_token))
@@ -211,12 +215,12 @@ async def test_tokens_that_are_too_old_are_not_kept(house: House, anna: Visit, s
 
 
 async def test_a_new_signing_key_ends_no_login_that_is_not_about_to_be_refreshed(
-    house: House, anna: Visit, kafka_settings: KafkaSettings, database: DatabaseSettings
+    house: House, anna: Visit, database: DatabaseSettings
 ) -> None:
     elsewhere = await log_in(house)
     await refresh(house, elsewhere.refresh_token)
     settings = ingress_settings(jwt_secret_key=SecretStr("tomorrow's key that only tests know, as long"))
-    async with running(settings, kafka_settings, database) as tomorrow:
+    async with running(settings, broker_away(), database, ready=False) as tomorrow:
         visit(await refresh(tomorrow, anna.refresh_token))
         # What was given for this one cannot be made again: it might as well be a thief's.
         assert (await refresh(tomorrow, elsewhere.refresh_token)).status == 401

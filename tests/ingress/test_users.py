@@ -10,14 +10,14 @@ from uuid import UUID, uuid4
 
 import jwt
 import psycopg
+import pytest
 from typer.testing import CliRunner
 
 from ingress.__main__ import cli
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import JWT_KEY, ingress_settings, running
+from tests.ingress.conftest import JWT_KEY, broker_away, ingress_settings, running
 from tests.ingress.house import TODAY, House
 from tests.ingress.people import log_in, opened, refresh, sign_up, visit
-from topics.settings import KafkaSettings
 
 ADA = {"name": "Ada", "gender": "FEMALE", "age": 36}
 # Strings that break what does not treat them as text: statements, pages, headers, terminals, other alphabets.
@@ -81,6 +81,11 @@ STAYS = [
     ("EXPIRED", 12, "1 minute", 409),
     ("EXPIRED", 12, "25 hours", 204),
 ]
+
+
+@pytest.fixture
+def house(house_without_broker: House) -> House:
+    return house_without_broker
 
 
 async def test_somebody_says_who_they_are_and_takes_it_back(house: House) -> None:
@@ -269,10 +274,8 @@ async def test_anybody_becomes_a_host_once_with_a_token_that_says_so(house: Hous
     assert claims["roles"] == roles
 
 
-async def test_nobody_becomes_a_host_where_operators_make_them(
-    house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
-) -> None:
-    async with running(ingress_settings(host_signup=False), kafka_settings, database) as strict:
+async def test_nobody_becomes_a_host_where_operators_make_them(house: House, database: DatabaseSettings) -> None:
+    async with running(ingress_settings(host_signup=False), broker_away(), database, ready=False) as strict:
         refused = await strict.post("/v1/users/host", user=1)
         assert (refused.status, refused.body) == (403, {"detail": "hosts are made by the operators here"})
         assert (await strict.get("/v1/users/profile", user=1)).body["roles"] == ["GUEST"]
