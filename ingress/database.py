@@ -21,12 +21,12 @@ class Database:
     """A pool of connections; nothing is connected before the first is asked for."""
 
     def __init__(self, settings: DatabaseSettings, *, pool_size: int) -> None:
-        self._engine = _engine(settings.conninfo(), pool_size)
+        self._engine = _engine(settings.conninfo(), settings, pool_size)
         # Each statement by itself: no round trips to begin and end what changes nothing.
         self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._replicas = Replicas(
             self._engine,
-            [_engine(address, pool_size) for address in settings.read_addresses],
+            [_engine(address, settings, pool_size) for address in settings.read_addresses],
             limit_seconds=settings.database_read_lag_ms / 1000,
         )
 
@@ -69,7 +69,7 @@ class Database:
         await self._engine.dispose()
 
 
-def _engine(address: str, pool_size: int) -> AsyncEngine:
+def _engine(address: str, settings: DatabaseSettings, pool_size: int) -> AsyncEngine:
     engine = create_async_engine(
         sqlalchemy_url(address),
         pool_size=pool_size,
@@ -81,6 +81,8 @@ def _engine(address: str, pool_size: int) -> AsyncEngine:
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": "innkeeper-ingress",
+            # A process that is frozen in the middle keeps no row from the others for long.
+            "options": f"-c idle_in_transaction_session_timeout={settings.idle_in_transaction_timeout_ms}",
             "async_creator_fn": _connect,
         },
     )

@@ -14,8 +14,9 @@ from ingress.stays import HORIZON, MOST_NIGHTS
 from storage import search_reads
 from storage.search_reads import RoomTypeFacts, Seen
 
-#: A change bears the time when its transaction began, and is seen when that ends: at most so much later.
-_OVERLAP: Final = timedelta(seconds=10)
+#: A change bears the time when its transaction began, and is seen when that ends: at most so much later, for a
+#: transaction that stands still has lost its connection long before.
+_OVERLAP: Final = timedelta(seconds=60)
 _FACTS_AT_ONCE: Final = 1000
 #: The nights of so many rooms, or in so many pages, or of so many events of each partition: a megabyte or so, which
 #: keeps the event loop busy for some milliseconds.
