@@ -1,11 +1,12 @@
 """The ingress's connections to PostgreSQL: many short reads, few short writes."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, TypeVar, cast
 
 import psycopg
-from sqlalchemy import QueuePool
+from sqlalchemy import QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ingress.measuring import measure_statements
@@ -14,6 +15,8 @@ from storage.settings import DatabaseSettings, sqlalchemy_url
 
 _CONNECT_SECONDS: Final = 3
 _POOL_SECONDS: Final = 3.0
+_BEGIN: Final = text("begin isolation level repeatable read, read only")
+_END: Final = text("commit")
 T = TypeVar("T")
 
 
@@ -67,6 +70,17 @@ class Database:
         """Close every connection."""
         await self._replicas.close()
         await self._engine.dispose()
+
+
+@asynccontextmanager
+async def as_one(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Let all that a connection lent for reading reads in the block be of one moment, that of the first statement.
+
+    Who leaves the block with an error gives the connection back with the transaction open: the pool ends it.
+    """
+    await connection.execute(_BEGIN)
+    yield
+    await connection.execute(_END)
 
 
 def _engine(address: str, settings: DatabaseSettings, pool_size: int) -> AsyncEngine:

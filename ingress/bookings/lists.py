@@ -10,7 +10,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.bookings.steps import BookingState, told_state
-from ingress.database import Database
+from ingress.database import Database, as_one
 from ingress.http.answers import Answer, answer
 from ingress.http.bodies import refused_field
 from ingress.http.models import Day, Id, MoneyOut, NoBody, Several, Shown
@@ -129,20 +129,21 @@ class BookingLists:
         after = _arrivals.read(wanted.cursor)
 
         async def listed(connection: AsyncConnection) -> tuple[list[HotelBooking], ListedBooking | None]:
-            if await reports.managed_hotel(connection, hotel_id, asked.caller.user_id) is None:
-                raise Problem(404, "no such hotel")
-            rows = await reports.bookings_of_hotel(
-                connection,
-                hotel_id,
-                limit=wanted.limit,
-                after=None if after is None else ByArrival(*after),
-                statuses=wanted.status,
-                first=wanted.from_date,
-                last=wanted.to_date,
-                room_id=wanted.room_id,
-            )
-            page, last = first_page(rows, wanted.limit)
-            guests = await reports.guests_of_each(connection, [booking.id for booking in page])
+            async with as_one(connection):
+                if await reports.managed_hotel(connection, hotel_id, asked.caller.user_id) is None:
+                    raise Problem(404, "no such hotel")
+                rows = await reports.bookings_of_hotel(
+                    connection,
+                    hotel_id,
+                    limit=wanted.limit,
+                    after=None if after is None else ByArrival(*after),
+                    statuses=wanted.status,
+                    first=wanted.from_date,
+                    last=wanted.to_date,
+                    room_id=wanted.room_id,
+                )
+                page, last = first_page(rows, wanted.limit)
+                guests = await reports.guests_of_each(connection, [booking.id for booking in page])
             return _with_guests(page, guests), last
 
         shown, last = await self._database.read(listed)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.database import Database
+from ingress.database import Database, as_one
 from ingress.http.answers import Answer, answer
 from ingress.http.bodies import refused_field
 from ingress.http.models import Day, MoneyOut, NoBody, Query, Shown
@@ -104,12 +104,13 @@ class Hotels:
         first_night = today_at("UTC")
 
         async def shown(connection: AsyncConnection) -> HotelShown:
-            hotel = await reads.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
-            if hotel is None:
-                raise Problem(404, "no such hotel")
-            nights = None
-            if (dates := _dates(stay, hotel)) is not None:
-                nights = await reads.nights_on_offer(connection, hotel_id, *dates)
+            async with as_one(connection):
+                hotel = await reads.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
+                if hotel is None:
+                    raise Problem(404, "no such hotel")
+                nights = None
+                if (dates := _dates(stay, hotel)) is not None:
+                    nights = await reads.nights_on_offer(connection, hotel_id, *dates)
             return _hotel_shown(hotel, stay, nights)
 
         return answer(200, await self._database.read(shown))

@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from storage.settings import DatabaseSettings
 from tests.ingress.house import STAY, TODAY, WAIT, House, Owner, Told
+from tests.support.locks import somebody_waits
+from tests.support.waiting import wait_until
 from topics.commands import AddGuests, CancelBooking, RequestPayment, ReserveStay
 from topics.events import (
     BookingCancelled,
@@ -324,6 +327,32 @@ async def test_a_booking_tells_its_history(house: House, owner: Owner) -> None:
         "PAYMENTS_PENDING",
         "card_declined",
         False,
+    )
+
+
+async def test_a_booking_and_its_history_are_of_one_moment(
+    house: House, owner: Owner, database: DatabaseSettings
+) -> None:
+    """Who reads while a hold ends gets the booking before that or after it, never a mixture."""
+    booking_id = await owner.reserved(1)
+    named = {"id": booking_id}
+    async with owner.connection.transaction():
+        # The request stops half-way: behind the booking, in front of its history.
+        await owner.connection.execute("lock table booking_timeline in access exclusive mode")
+        reading = asyncio.create_task(house.get(f"/v1/bookings/{booking_id}", user=1))
+        await wait_until(lambda: somebody_waits(database), message="the request waits for the history")
+        await owner.connection.execute("update booking set status = 'EXPIRED' where id = %(id)s", named)
+        await owner.connection.execute(
+            "insert into booking_timeline (booking_id, sequence, event_id, type, time, event)"
+            " values (%(id)s, 7, 'e', 'booking.expired.v1', '2030-01-01T00:00:00Z', '{}')",
+            named,
+        )
+    during, after = (await reading).body, (await house.get(f"/v1/bookings/{booking_id}", user=1)).body
+
+    assert (during["booking_status"], during["timeline"]) == ("RESERVED", [])
+    assert (after["booking_status"], [event["type"] for event in after["timeline"]]) == (
+        "EXPIRED",
+        ["booking.expired.v1"],
     )
 
 

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.database import Database
+from ingress.database import Database, as_one
 from storage.settings import DatabaseSettings
 
 
@@ -52,6 +53,34 @@ async def test_who_stands_still_in_the_middle_of_writing_keeps_nobody_waiting(da
         found = await another.execute("select number from note")
         assert await found.fetchone() == (2,)
     assert lost.value.connection_invalidated
+    await pool.close()
+
+
+async def test_what_is_read_as_one_is_of_one_moment_and_leaves_no_transaction_open(database: DatabaseSettings) -> None:
+    pool = Database(database, pool_size=1)
+    number = text("select number from note")
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
+        await another.execute("create table note as select 0 as number")
+
+        async def read_twice(connection: AsyncConnection) -> list[int]:
+            first = (await connection.execute(number)).scalar_one()
+            await another.execute("update note set number = number + 1")
+            return [first, (await connection.execute(number)).scalar_one()]
+
+        async def give_up() -> None:
+            async with pool.reading() as connection, as_one(connection):
+                await read_twice(connection)
+                raise LookupError
+
+        async with pool.reading() as connection, as_one(connection):
+            assert await read_twice(connection) == [0, 0]
+        async with pool.reading() as connection:
+            assert await read_twice(connection) == [1, 2]
+        with pytest.raises(LookupError):
+            await give_up()
+        # The pool has one connection, so it is the same.
+        async with pool.reading() as connection:
+            assert await read_twice(connection) == [3, 4]
     await pool.close()
 
 

@@ -18,6 +18,7 @@ from storage.settings import DatabaseSettings
 from tests.ingress.conftest import GRACE_SECONDS, JWT_KEY, broker_away, ingress_settings, running
 from tests.ingress.house import Answered, House
 from tests.ingress.people import Visit, cookie, log_in, opened, refresh, sign_up, visit
+from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 
 WEEK_SECONDS = 7 * 24 * 3600
@@ -296,14 +297,9 @@ async def test_a_login_that_ends_keeps_nothing_of_what_was_just_being_added(
         await refresh_tokens.add(connection, b"new", line, logins.lifetime)
         # when she logs out,
         leaving = asyncio.create_task(logins.end(begun.refresh_token) if where == "here" else logins.end_all(1))
-        await wait_until(lambda: _somebody_waits(sql), message="nobody waited for the account")
+        await wait_until(lambda: somebody_waits(database), message="nobody waited for the account")
 
     # then that waits, and nothing is left.
     await leaving
     assert await kept(sql) == (0, 0, 0)
     await ledger.close()
-
-
-async def _somebody_waits(sql: psycopg.AsyncConnection) -> bool:
-    waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    return await (await sql.execute(waiting)).fetchone() is not None

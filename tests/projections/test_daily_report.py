@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 from storage.daily_report import BookingNotInLedger
 from storage.settings import DatabaseSettings
 from tests.projections.log import FIRST, HOTEL_OF, Log, cut, night, on_the_log, rows, run_of
+from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.events import BookingCancelled, BookingConfirmed, BookingEvent, BookingExpired, GuestsAdded
 from topics.values import CancelReason, nights_of
@@ -247,11 +248,6 @@ async def at_once(
         await count(one, on_the_log(then))
         await one.commit()
         await waiting
-
-
-async def somebody_waits(database: DatabaseSettings) -> bool:
-    query = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    return bool(await rows(database, query))
 
 
 # Any log, in any batches.

@@ -21,6 +21,7 @@ from tests.projections.log import (
     rows,
     run_of,
 )
+from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.events import (
     BookingCancelled,
@@ -252,8 +253,3 @@ async def test_workers_of_one_hotel_do_not_wait_for_each_other_to_count_stays(da
         await consumer.handle(second, [run_of(consumer, 2, on_the_log([reserved(2, 2, 0, 1)])[2])])
 
     assert await taken(database) == {(1, night(0)): 1, (2, night(0)): 1}
-
-
-async def somebody_waits(database: DatabaseSettings) -> bool:
-    query = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    return bool(await rows(database, query))
