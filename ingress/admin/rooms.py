@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ingress.admin.hotels import Amenities, Photos, cursors_by_id
 from ingress.admin.money import price_minor
 from ingress.admin.nights import TRIES, Nights, NightsRefused, put_back_on_sale
-from ingress.database import Database
+from ingress.database import Database, as_one
 from ingress.http.answers import Answer, answer, no_content
 from ingress.http.models import (
     Body,
@@ -141,7 +141,7 @@ class AdminRooms:
     async def list_rooms(self, asked: Asked[NoBody, Paged]) -> Answer:
         """Tell the room types of one's hotel."""
         (after,) = cursors_by_id.read(asked.query.cursor) or (0,)
-        async with self._database.reading() as connection:
+        async with self._database.reading() as connection, as_one(connection):
             hotel = await hotels.own_hotel(connection, asked.path["hotel_id"], asked.caller.user_id)
             if hotel is None:
                 raise Problem(404, "no such hotel")

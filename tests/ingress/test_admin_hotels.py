@@ -9,9 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from ingress.application import FRESHNESS
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, WAIT, House
 from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
+from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.settings import KafkaSettings
 
@@ -318,6 +320,26 @@ async def test_a_hotel_that_is_not_active_cannot_be_booked(house: House, manager
         return str(answer.body["amount"]) if answer.status == 201 else None
 
     assert await wait_until(booked) == "240.00"
+
+
+async def test_who_lists_rooms_while_their_hotel_is_deleted_sees_all_of_them_or_no_hotel(
+    house: House, manager: Manager, tables: psycopg.AsyncConnection[Any], database: DatabaseSettings
+) -> None:
+    hotel_id = await manager.hotel()
+    await describe_room(tables, hotel_id)
+    # What searches are answered from is read from the same tables, a second after the start.
+    await wait_until(lambda: house.app[FRESHNESS].loaded, message="the hotels are not read yet")
+    async with tables.transaction():
+        # The request stops half-way: behind the hotel, in front of its rooms.
+        await tables.execute("lock table room in access exclusive mode")
+        listing = asyncio.create_task(manager.ask("GET", f"/hotels/{hotel_id}/rooms"))
+        await wait_until(lambda: somebody_waits(database), message="the request waits for the rooms")
+        for table in ("room", "hotel"):
+            await tables.execute(f"update {table} set deleted_at = now()".encode())
+    during, after = await listing, await manager.ask("GET", f"/hotels/{hotel_id}/rooms")
+
+    assert (during.status, [room["type"] for room in during.body]) == (200, ["double"])
+    assert after.status == 404
 
 
 async def test_a_hotel_with_a_booking_to_come_stays_as_it_is(manager: Manager, ledger: Ledger) -> None:

@@ -18,6 +18,7 @@ from ingress.hotels.search.words import HotelSearch, earliest_today
 from storage.settings import DatabaseSettings
 from tests.ingress.market import TOPIC
 from tests.ingress.town import Town, day, open_town
+from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 
 SEARCH = HotelSearch(city="Porto", check_in_date=day(0), check_out_date=day(2))
@@ -126,6 +127,28 @@ async def test_a_search_that_is_given_up_ends_no_refresh_that_others_wait_for(
     impatient.cancel()
 
     assert await patient == 2
+
+
+async def test_a_search_while_prices_change_shows_those_before_or_after_and_no_mixture(
+    ours: Freshness, town: Town, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
+    assert await total_minor(ours) == 20_000
+    await town.change(1, 0, price_minor=11_000)
+    async with town.connection.transaction():
+        # The refresh stops half-way: behind how far the nights have come, in front of which of them were changed.
+        await town.connection.execute("lock table room_night_change in access exclusive mode")
+        searching = asyncio.create_task(total_minor(ours))
+        await wait_until(lambda: somebody_waits(database), message="the search waits for what was changed")
+        await town.change(1, 0, 1, price_minor=20_000)
+
+    assert await searching == 21_000
+    assert await total_minor(ours) == 40_000
+
+
+async def total_minor(ours: Freshness) -> int:
+    (hit,) = (await ours.find(SEARCH, None)).hits
+    return hit.total_minor
 
 
 async def test_a_refresh_that_fails_is_told_to_who_waits_and_made_up_for_by_the_next(

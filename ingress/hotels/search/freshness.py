@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingress.database import Database
+from ingress.database import Database, as_one
 from ingress.hotels.search.words import Found, HotelSearch, InOrder, StartedAnew
 from ingress.http.problems import Problem
 from topics.telemetry import metrics
@@ -133,7 +133,8 @@ class Freshness:
     async def _read(self, copy: "Copy") -> None:
         began = time.monotonic()
         try:
-            async with self._database.reading() as connection:
+            # Of one moment: else a stay could cost what it did neither before nor after a change.
+            async with self._database.reading() as connection, as_one(connection):
                 await copy.refresh(connection)
         except StartedAnew:
             log.warning("the nights in the database begin anew: they are copied again")
