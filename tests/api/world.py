@@ -115,16 +115,16 @@ class World:
             is_json = response.content_type == "application/json"
             return Answer(response.status, json.loads(text) if is_json else text or None, response.headers)
 
-    async def found(self, person: Person, hits: int, **query: object) -> list[Any]:
-        """Return the hits of a search, once there are so many: what was decided is told to searches a little later."""
+    async def found(self, person: Person, *totals: str, **query: object) -> list[Any]:
+        """Return the hits of a search, once they cost so much: what was decided is told to searches a little later."""
         request = Request(method="GET", path="/v1/hotels/search", query=query)
 
         async def told() -> Answer | None:
             answer = await self.ask(person, request)
             assert answer.status == 200, answer
-            return answer if len(answer.body) == hits else None
+            return answer if [hit["total"] for hit in answer.body] == list(totals) else None
 
-        answer = await wait_until(told, message=f"{hits} hits for {query}")
+        answer = await wait_until(told, message=f"hits for {totals} of {query}")
         assert answer is not None
         return list(answer.body)
 

@@ -75,6 +75,12 @@ async def running(
 
 
 @pytest.fixture
+def database(database: DatabaseSettings) -> DatabaseSettings:
+    """Nobody loses a transaction because the machine stood still in its middle."""
+    return database.model_copy(update={"idle_in_transaction_timeout_ms": int(PATIENT_SECONDS * 1000)})
+
+
+@pytest.fixture
 async def house(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[House]:
     """An ingress that is ready, with a hotel (1) whose room (1) sleeps two."""
     await open_hotel(database)

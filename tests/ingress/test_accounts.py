@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from ingress.application import LOGIN_DELAYS, PASSWORDS
 from ingress.http.problems import Problem
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import Clock
-from tests.ingress.conftest import JWT_KEY, broker_away, ingress_settings, running
+from tests.ingress.conftest import JWT_KEY, PATIENT_SECONDS, broker_away, ingress_settings, running
 from tests.ingress.house import Answered, House
 from tests.ingress.people import ANNA, log_in, opened, sign_up, visit
 from tests.support.waiting import wait_until
@@ -216,27 +217,32 @@ async def test_an_attempt_that_nobody_could_judge_counts_for_nothing(
     await log_in(house)
 
 
-async def test_fifty_logins_at_once_keep_nobody_else_waiting(database: DatabaseSettings) -> None:
-    settings = ingress_settings(bcrypt_rounds=12, login_delays=False)
-    async with running(settings, broker_away(), database, ready=False) as house:
+async def test_fifty_logins_at_once_keep_nobody_else_waiting(
+    database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(ingress_settings(login_delays=False), broker_away(), database, ready=False) as house:
         await sign_up(house)
+        compare, may_go_on, under_way = bcrypt.checkpw, threading.Semaphore(0), threading.Semaphore(0)
+
+        def compare_slowly(password: bytes, hashed: bytes) -> bool:
+            under_way.release()
+            # Were passwords compared where requests are answered, it would be waited for in vain here.
+            assert may_go_on.acquire(timeout=PATIENT_SECONDS)
+            return compare(password, hashed)
+
+        monkeypatch.setattr(bcrypt, "checkpw", compare_slowly)
         logins = [asyncio.create_task(log_in(house)) for _ in range(50)]
-        answered = 0
-
-        async def some_are_logged_in() -> bool:
-            nonlocal answered
+        try:
+            await wait_until(lambda: under_way.acquire(blocking=False), message="no password is compared")
+            for _ in range(20):
+                assert (await house.get("/health/live")).status == 200
+            assert not any(login.done() for login in logins)
+            may_go_on.release(4)
+            await wait_until(lambda: sum(login.done() for login in logins) == 4, message="four are not logged in")
             assert (await house.get("/health/live")).status == 200
-            answered += 1
-            return sum(login.done() for login in logins) >= 4
-
-        await wait_until(some_are_logged_in)
-        assert all(login.result() for login in logins if login.done())
-        assert not all(login.done() for login in logins)
-        for login in logins:
-            login.cancel()
-        await asyncio.gather(*logins, return_exceptions=True)
-    # Were passwords hashed where requests are answered, hardly anybody would be between one login and the next.
-    assert answered > 12
+        finally:
+            may_go_on.release(len(logins))
+        assert all(await asyncio.gather(*logins))
 
 
 def _claims(**changes: Any) -> dict[str, Any]:

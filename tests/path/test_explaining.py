@@ -54,7 +54,8 @@ async def test_a_paid_and_cancelled_booking_is_told_from_its_request_to_its_refu
 
     assert life["status"] == "CANCELLED"
     assert told(life, "request") == ["booking id made"]
-    commands = told(life, "command")
+    # Some may have been sent again, where a machine was slow.
+    commands = list(dict.fromkeys(told(life, "command")))
     assert [what for what in commands if what != "booking.record_refund.v1"] == [
         "booking.reserve.v1",
         "booking.add_guests.v1",

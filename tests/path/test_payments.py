@@ -81,9 +81,15 @@ async def test_a_webhook_delivered_twice_confirms_once(house: House) -> None:
     await guest.pay(page)
 
     await guest.becomes(booking, "CONFIRMED")
-    again = "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = %s"
-    await house.eventually(again, booking, "booking.command_repeated.v1")
-    await house.eventually(again, booking, "booking.confirmed.v1")
+    # At least: an answer that came too late for Stripe brings the webhook once more.
+    await house.eventually(
+        "select count(*) >= 1 as so from booking_timeline where booking_id = %s and type = %s",
+        booking,
+        "booking.command_repeated.v1",
+    )
+    assert await house.rows(
+        "select count(*) n from booking_timeline where booking_id = %s and type = 'booking.confirmed.v1'", booking
+    ) == [{"n": 1}]
     assert await house.money(booking) == (24_000, 0)
 
 
@@ -97,7 +103,7 @@ async def test_a_decline_that_arrives_after_the_payment_undoes_nothing(house: Ho
 
     await guest.becomes(booking, "CONFIRMED")
     await house.eventually(
-        "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = %s",
+        "select count(*) >= 1 as so from booking_timeline where booking_id = %s and type = %s",
         booking,
         "booking.command_refused.v1",
     )
