@@ -24,7 +24,7 @@ from topics.producer import Producer, open_producer
 from topics.settings import KafkaSettings
 
 _FETCH_WAIT_MS: Final = 20
-_PATIENCE_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 120.0
 
 
 class Flow:

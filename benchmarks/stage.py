@@ -40,7 +40,7 @@ STOCK: Final = MOST_ROOMS
 #: What benchmarks do without, because all their load is one user's: told with the figures, and how it is switched off.
 SWITCHED_OFF: Final = {"rate limits": ("RATE_LIMITS", "false")}
 _FOLDER: Final = Path(".sandbox")
-_PATIENCE_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.005
 
 

@@ -48,11 +48,12 @@ class Killer:
 
     async def _kill_and_see_it_back(self, name: str) -> None:
         worker = self._system.supervisor[name]
-        pid = worker.pid
+        while (pid := worker.running_pid) is None:
+            await asyncio.sleep(POLL_SECONDS)
         os.kill(pid, signal.SIGKILL)
         self.kills += 1
         say(f"killed {name}")
-        while not (worker.running and worker.pid != pid and await worker.is_ready()):
+        while worker.running_pid in {None, pid} or not await worker.is_ready():
             await asyncio.sleep(POLL_SECONDS)
 
     async def _until_committed(self, owned: set[int]) -> None:

@@ -1,7 +1,11 @@
 """Picks the TCP ports on 127.0.0.1 that the sandbox's servers listen on."""
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
+from functools import cache
 from pathlib import Path
 
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -11,7 +15,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nothing listens on now and that this process has not given out before.
+    """A port that nothing listens on now, and that neither this process nor another that lives has given out.
 
     It lies below the range from which the kernel picks ports for outgoing connections. A port of
     that range is not safe while its server is down: a client that reconnects to it may be given
@@ -21,7 +25,7 @@ def free_port() -> int:
     highest = _lowest_ephemeral_port() - 1
     for _ in range(1000):
         port = choices.randint(LOWEST_PORT, highest)
-        if port not in _given and _nothing_listens_on(port):
+        if port not in _given and _promised(port) and _nothing_listens_on(port):
             _given.add(port)
             return port
     raise RuntimeError(f"no free port between {LOWEST_PORT} and {highest}")
@@ -33,6 +37,22 @@ def _lowest_ephemeral_port() -> int:
     except OSError:
         return 32_768
     return lowest if lowest > LOWEST_PORT + 1000 else 32_768
+
+
+def _promised(port: int) -> bool:
+    """Keep the port for this process as long as it lives, unless another one has it: nothing may listen there yet."""
+    try:
+        fcntl.lockf(_promises(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _promises() -> int:
+    """Open the file of which each process locks the bytes whose numbers are its ports; it stays empty."""
+    path = Path(tempfile.gettempdir()) / f"innkeeper-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _nothing_listens_on(port: int) -> bool:

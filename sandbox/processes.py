@@ -66,14 +66,19 @@ class Service:
     @property
     def running(self) -> bool:
         """Whether the process was started and has not ended."""
-        return self._process is not None and self._process.poll() is None
+        return self.running_pid is not None
+
+    @property
+    def running_pid(self) -> int | None:
+        """The process's id, None when it does not run: for who must not ask twice, as it may end in between."""
+        return None if self._process is None or self._process.poll() is not None else self._process.pid
 
     @property
     def pid(self) -> int:
         """The process's id; raises RuntimeError when it does not run."""
-        if self._process is None or self._process.poll() is not None:
+        if (pid := self.running_pid) is None:
             raise RuntimeError(f"{self.name} is not running")
-        return self._process.pid
+        return pid
 
     async def start(self, *, patient: bool = False) -> None:
         """Start the process and wait until it is ready; raises StartFailed.

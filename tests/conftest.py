@@ -14,6 +14,7 @@ from xdist.scheduler import LoadFileScheduling
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.support.log import Log, open_log
+from tests.support.processes import is_gone
 from tests.support.stack import Server, fresh_database, name_of, open_kafka, open_postgres
 from topics import admin
 from topics.settings import KafkaSettings
@@ -118,7 +119,7 @@ def _no_process_is_left_behind() -> Iterator[None]:
     before = _children()
     yield
     left = [process for process in _children() if process not in before and process.pid not in _our_servers]
-    told = [_in_words(process) for process in left]
+    told = [words for process in left if (words := _in_words(process)) is not None]
     for process in left:
         process.kill()
         process.wait()
@@ -130,6 +131,9 @@ def _children() -> list[psutil.Process]:
     return psutil.Process().children()
 
 
-def _in_words(process: psutil.Process) -> str:
-    with process.oneshot():
-        return f"{process.pid} {' '.join(process.cmdline())}"
+def _in_words(process: psutil.Process) -> str | None:
+    """Name a process; None for one that has ended by now."""
+    try:
+        return None if is_gone(process) else f"{process.pid} {' '.join(process.cmdline())}"
+    except psutil.NoSuchProcess:
+        return None

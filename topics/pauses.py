@@ -39,16 +39,23 @@ async def of(connection: Connection, role: str) -> Pause | None:
     return None if row is None else Pause(role=row[0], who=row[1], at=row[2], reason=row[3])
 
 
-async def begin(connection: Connection, role: str, *, who: str, reason: str | None) -> bool:
-    """Pause a role, and write down who did it; False when it is paused already, which changes nothing."""
-    async with connection.transaction():
-        made = await connection.execute(
-            "insert into paused_role (role, who, reason) values (%s, %s, %s) on conflict do nothing",
-            (role, who, reason),
-        )
-        if made.rowcount:
-            await operators.record(connection, who=who, action="pause", target=role, details={"reason": reason})
-    return bool(made.rowcount)
+async def begin(connection: Connection, role: str, *, who: str, reason: str | None) -> tuple[Pause, bool]:
+    """Pause a role, and write down who did it; return the pause, and whether it is ours: one that stands is left alone.
+
+    Raises psycopg.Error.
+    """
+    while True:
+        async with connection.transaction():
+            made = await connection.execute(
+                "insert into paused_role (role, who, reason) values (%s, %s, %s) on conflict do nothing",
+                (role, who, reason),
+            )
+            if made.rowcount:
+                await operators.record(connection, who=who, action="pause", target=role, details={"reason": reason})
+            pause = await of(connection, role)
+        if pause is not None:
+            return pause, bool(made.rowcount)
+        # It ended between the two statements: the role goes on, and shall not.
 
 
 async def end(connection: Connection, role: str, *, who: str) -> bool:

@@ -53,9 +53,10 @@ def pause_command(
     """
 
     async def begin(connection: Connection) -> tuple[Pause | None, bool]:
-        changes = yes and await pauses.begin(connection, role, who=who(by), reason=reason)
+        if yes:
+            return await pauses.begin(connection, role, who=who(by), reason=reason)
         pause = await pauses.of(connection, role)
-        return pause, changes if yes else pause is None
+        return pause, pause is None
 
     pause, changes = _asked(begin)
     _tell_json(role, pause, changes=changes, done=yes, as_json=as_json)

@@ -24,7 +24,7 @@ from topics.settings import KafkaSettings
 CHANGES_PER_S: Final = 200
 _NIGHTS: Final = 3
 _POLL_SECONDS: Final = 0.005
-_PATIENCE_SECONDS: Final = 30.0
+_PATIENCE_SECONDS: Final = 120.0
 
 
 class Changes:

@@ -34,7 +34,8 @@ class Settings:
     public_url: str | None = None
     late_payment_seconds: float = 5.0
     late_refund_seconds: float = 5.0
-    webhook_timeout_seconds: float = 10.0
+    #: Longer than a machine stands still: an event that was taken in that time would come twice.
+    webhook_timeout_seconds: float = 30.0
     first_retry_seconds: float = 0.5
     longest_retry_seconds: float = 30.0
 

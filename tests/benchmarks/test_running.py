@@ -31,7 +31,9 @@ def test_what_operators_wait_for_is_measured_with_its_targets() -> None:
         "pause.still": ("most", 1.0, "s"),
         "pause.going": ("most", 1.0, "s"),
     }
-    assert all(figure["value"] > 0 for name, figure in told.items() if name != "pause.still")
+    # A role may go on before whoever says so is told that it was said.
+    assert all(figure["value"] >= 0 for figure in told.values())
+    assert all(figure["value"] > 0 for name, figure in told.items() if not name.startswith("pause."))
 
 
 def measured(*names: str) -> dict[str, dict[str, Any]]:

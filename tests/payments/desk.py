@@ -130,13 +130,12 @@ class Desk:
     async def _until(
         self, status: str, rows: Callable[[], Awaitable[list[dict[str, Any]]]], seconds: float
     ) -> dict[str, Any]:
-        async def settled() -> bool:
+        async def settled() -> dict[str, Any]:
             row = (await rows())[-1]
             assert (row["status"], row["next_attempt_at"]) == (status, None)
-            return True
+            return row
 
-        await wait_until(settled, seconds)
-        return (await rows())[-1]
+        return await wait_until(settled, seconds)
 
     # Stripe's side of it.
 
@@ -144,6 +143,11 @@ class Desk:
         """Add to the stand-in's fault plan."""
         async with self.http.post(f"{self.stand_in.url}/_sandbox/faults", json=list(rules)) as answer:
             assert answer.status == 201, await answer.text()
+
+    async def end_of_faults(self) -> None:
+        """Forget the fault plan."""
+        async with self.http.delete(f"{self.stand_in.url}/_sandbox/faults") as answer:
+            assert answer.status < 300, await answer.text()
 
     async def pay(self, session_id: str, card: str = GOOD_CARD) -> dict[str, Any]:
         """Pay a session as its guest; return the session."""

@@ -217,8 +217,7 @@ async def probe(town: Town) -> float | None:
 
 async def compare(system: System, town: Town, verdict: Verdict) -> None:
     """Compare promises, log, ledger and money."""
-    commands = await log.read(system.kafka_url, reckoning.COMMANDS)
-    events = await log.read(system.kafka_url, reckoning.EVENTS)
+    commands, events = await log_at_rest(system)
     told, verdict.doubles, verdict.log_wrong = reckoning.first_told(events)
     verdict.log_wrong += reckoning.decided_once(commands, told)
     verdict.longest_wait_seconds = reckoning.longest_wait_seconds(commands, told)
@@ -235,6 +234,22 @@ async def compare(system: System, town: Town, verdict: Verdict) -> None:
     async with town.http.get(f"{system.stripe_url}/_sandbox/ledger") as response:
         payments = (await response.json())["payment_intents"]
     verdict.money_wrong = await reckoning.unpaid_for(system.database_url, payments)
+
+
+async def log_at_rest(system: System) -> tuple[list[log.Entry], list[log.Entry]]:
+    """Return all commands and all events, read while nobody sent a command: at any moment a night may go on sale."""
+
+    async def read() -> tuple[list[log.Entry], list[log.Entry]] | None:
+        before = await log.ends(system.kafka_url, [reckoning.COMMANDS])
+        if await reckoning.behind(system.kafka_url, system.database_url, "reservations", [reckoning.COMMANDS]):
+            return None
+        commands = await log.read(system.kafka_url, reckoning.COMMANDS)
+        events = await log.read(system.kafka_url, reckoning.EVENTS)
+        return (commands, events) if await log.ends(system.kafka_url, [reckoning.COMMANDS]) == before else None
+
+    found = await wait_until(read, message="nobody sends commands")
+    assert found is not None
+    return found
 
 
 async def audit(system: System, verdict: Verdict) -> None:

@@ -203,8 +203,10 @@ async def _freeze(system: System, name: str, seconds: float) -> None:
 
 
 async def _running(service: Service) -> int:
-    await wait_until(lambda: service.running, MOST_RESTART_SECONDS, f"{service.name} runs again")
-    return service.pid
+    """Return the id of the part's process, once it has one."""
+    pid = await wait_until(lambda: service.running_pid, MOST_RESTART_SECONDS, f"{service.name} runs again")
+    assert pid is not None
+    return pid
 
 
 def say(line: str) -> None:

@@ -137,8 +137,12 @@ class Town:
 
     async def _post(self, path: str, body: Mapping[str, Any], token: str | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        tries = 0
         while True:
+            tries += 1
             async with self.http.post(self.url + path, json=body, headers=headers) as response:
+                if response.status == 409 and tries > 1:  # The first one did its work, and could not say so.
+                    return {}
                 if response.status != 503:  # Where a machine stands still a part is away for a moment.
                     response.raise_for_status()
                     found: dict[str, Any] = await response.json()

@@ -12,7 +12,8 @@ import pytest
 from sandbox import processes
 from sandbox.processes import Program, Supervisor
 from sandbox.spawning import StartFailed
-from tests.support.waiting import wait_until
+from tests.support.processes import is_gone
+from tests.support.waiting import LONGEST_SECONDS, wait_until
 
 WAITS = "import signal\nprint('ready', flush=True)\nsignal.pause()"
 IGNORES_SIGTERM = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{WAITS}"
@@ -45,7 +46,7 @@ async def test_a_program_that_is_killed_from_outside_starts_again_at_once() -> N
 
         os.kill(killed, signal.SIGKILL)
 
-        await wait_until(lambda: program.running and program.pid != killed)
+        await wait_until(lambda: program.running_pid not in {None, killed})
         assert said == ["worker ended (SIGKILL); starts again now"]
     finally:
         await supervisor.stop("worker")
@@ -101,6 +102,7 @@ async def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline() -> Non
 
 async def test_a_frozen_program_hears_that_it_shall_stop() -> None:
     program = a_program(WAITS)
+    program.stop_within_seconds = LONGEST_SECONDS
     await program.start()
     os.kill(program.pid, signal.SIGSTOP)
 
@@ -169,4 +171,4 @@ async def test_nothing_outlives_a_supervisor_that_is_killed() -> None:
     supervisor.kill()
     await supervisor.wait()
 
-    await wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    await wait_until(lambda: is_gone(child))

@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.sandbox.stripe_shop import SDK_IS_OLD_FASHIONED, sdk, stay_params
+from tests.support.waiting import LONGEST_SECONDS, wait_until
 
 pytestmark = SDK_IS_OLD_FASHIONED
 
@@ -21,7 +22,7 @@ async def program(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proces
     )
     assert process.stderr is not None
     try:
-        line = await asyncio.wait_for(process.stderr.readline(), 60)
+        line = await asyncio.wait_for(process.stderr.readline(), LONGEST_SECONDS)
         word, url = line.decode().split()
         assert word == "ready"
         yield process, url
@@ -47,11 +48,16 @@ async def test_the_money_outlives_a_killed_program(tmp_path: Path) -> None:
 
 async def test_the_program_stops_cleanly_when_told_though_a_request_hangs(tmp_path: Path) -> None:
     async with program(tmp_path) as (process, url), aiohttp.ClientSession() as http:
-        await http.post(f"{url}/_sandbox/faults", json={"match": "GET /v1/events", "fault": "hang"})
+        await (await http.post(f"{url}/_sandbox/faults", json={"match": "GET /v1/events", "fault": "hang"})).read()
         hanging = asyncio.create_task(http.get(f"{url}/v1/events"))
-        await (await http.get(f"{url}/_sandbox/health")).read()
+        await wait_until(lambda: _no_fault_is_left(http, url), message="the request hangs")
 
         process.send_signal(signal.SIGTERM)
 
-        assert await asyncio.wait_for(process.wait(), 60) == 0
+        assert await asyncio.wait_for(process.wait(), LONGEST_SECONDS) == 0
         assert isinstance((await asyncio.gather(hanging, return_exceptions=True))[0], aiohttp.ClientError)
+
+
+async def _no_fault_is_left(http: aiohttp.ClientSession, url: str) -> bool:
+    async with http.get(f"{url}/_sandbox/faults") as answer:
+        return not await answer.json()

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from sandbox.kafka import available
+from tests.support.processes import is_gone
 from tests.support.waiting import wait_until
 
 NO_KAFKA = available()
@@ -52,7 +53,7 @@ def family(process: Process) -> list[psutil.Process]:
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return all(map(is_gone, processes))
 
 
 async def test_a_stop_leaves_no_process_and_the_same_folder_serves_again(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from storage.settings import DatabaseSettings
+from tests.support.waiting import LONGEST_SECONDS
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.commands import Command
 from topics.envelope import Envelope, Outgoing, command_record, decode_envelope, decode_value
@@ -73,7 +74,8 @@ class Log:
 @asynccontextmanager
 async def open_log(settings: KafkaSettings) -> AsyncIterator[Log]:
     """Open a test's log."""
-    async with open_producer(settings, client_id="test") as producer:
+    # Where the machine stands still a test waits, as nobody else writes its records.
+    async with open_producer(settings, client_id="test", request_timeout_seconds=LONGEST_SECONDS) as producer:
         yield Log(settings, producer)
 
 

@@ -80,8 +80,7 @@ async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_
         return len(await log.events()) == len(rooms)
 
     async with workers(["one", "two"], environment, tmp_path) as programs:
-        await wait_until(lambda: _is_shared(owners, ["one", "two"], len(every)))
-        before = await owners()
+        before = await wait_until(lambda: _shared(owners, ["one", "two"], len(every)))
 
         await programs["one"].stop()
 
@@ -92,24 +91,24 @@ async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_
         assert await owners() == dict.fromkeys(every, "two")
 
         await programs["one"].start()
-        await wait_until(lambda: _is_shared(owners, ["one", "two"], len(every)))
-        assert await owners() == before
+        assert await wait_until(lambda: _shared(owners, ["one", "two"], len(every))) == before
 
 
 async def test_a_worker_without_others_is_waited_for(
     environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
 ) -> None:
     async with workers(["one"], environment, tmp_path, ("-c", LONG_BORNE)) as programs:
-        await wait_until(lambda: _is_shared(owners, ["one"], log.settings.topic_partitions))
+        await wait_until(lambda: _shared(owners, ["one"], log.settings.topic_partitions))
 
         await programs["one"].stop()
 
         assert await owners() == dict.fromkeys(range(log.settings.topic_partitions), "one")
 
 
-async def _is_shared(owners: Owners, among: list[str], partitions: int) -> bool:
+async def _shared(owners: Owners, among: list[str], partitions: int) -> dict[int, str] | None:
+    """Return who owns what, once each of these owns something, and somebody everything."""
     owned = await owners()
-    return len(owned) == partitions and set(owned.values()) == set(among)
+    return owned if len(owned) == partitions and set(owned.values()) == set(among) else None
 
 
 @pytest.mark.parametrize("is_paused", [False, True], ids=["at work", "paused"])
@@ -122,7 +121,7 @@ async def test_a_worker_lives_on_however_often_others_come_and_go(
         return len(await log.events()) == len(rooms)
 
     async with workers(["one"], environment, tmp_path) as programs:
-        await wait_until(lambda: _is_shared(owners, ["one"], log.settings.topic_partitions))
+        await wait_until(lambda: _shared(owners, ["one"], log.settings.topic_partitions))
         born = programs["one"].pid
         if is_paused:
             assert (await asyncio.to_thread(tool, "pause", "reservations", "--yes")).exit_code == 0

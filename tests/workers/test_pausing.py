@@ -19,6 +19,7 @@ from tests.support.log import Log
 from tests.support.waiting import LONGEST_SECONDS, wait_until
 from tests.workers.conftest import Tool
 from tests.workers.test_runs import nights_on_sale, rows, stay
+from topics import pauses
 from topics.lag import Lag, lags
 from topics.pauses import Pause
 from workers.pausing import Gate
@@ -97,6 +98,25 @@ class TestCommand:
         with psycopg.connect(database.conninfo()) as connection:
             done = connection.execute("select who, action, target from operator_action order by id").fetchall()
         assert done == [("anna", "pause", "payments"), ("bob", "resume", "payments")]
+
+    def test_a_pause_that_ends_while_another_one_begins_is_followed_by_that_one(
+        self, tool: Tool, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert tool("pause", "payments", "--by", "anna", "--yes").exit_code == 0
+        of = pauses.of
+
+        async def resumed_meanwhile(connection: pauses.Connection, role: str) -> Pause | None:
+            monkeypatch.setattr(pauses, "of", of)
+            async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
+                assert await pauses.end(another, role, who="anna")
+            return await of(connection, role)
+
+        monkeypatch.setattr(pauses, "of", resumed_meanwhile)
+        result = tool("pause", "payments", "--by", "bob", "--yes")
+
+        assert result.exit_code == 0
+        assert result.stderr.startswith("payments is paused since")
+        assert result.stderr.endswith(" by bob.\n")
 
     def test_a_role_that_does_not_exist_is_refused(self, tool: Tool) -> None:
         assert tool("pause", "housekeeping", "--yes").exit_code == 2
@@ -183,8 +203,9 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
     async def owners() -> dict[int, str]:
         return {lag.partition: lag.owner for lag in await looked() if lag.owner is not None}
 
-    async def all_are_owned() -> bool:
-        return len(await owners()) == settings.topic_partitions
+    async def shared_by(*workers: str) -> dict[int, str] | None:
+        owned = await owners()
+        return owned if len(owned) == settings.topic_partitions and set(owned.values()) == set(workers) else None
 
     async def owned_as_before() -> bool:
         return await owners() == before
@@ -199,8 +220,7 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
         return await applied() == sent and len(await log.events()) == sent
 
     async with workers(names, environment, tmp_path) as programs:
-        await wait_until(all_are_owned)
-        before = await owners()
+        before = await wait_until(lambda: shared_by("one", "two"))
         await ask_for(100)
 
         paused = await asyncio.to_thread(tool, "pause", "reservations", "--yes")
@@ -211,6 +231,8 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
         await ask_for(25)
 
         await programs["one"].stop()
+        # Nobody is given partitions in the middle of a batch: the last one before the pause is over.
+        await wait_until(lambda: shared_by("two"))
         stood = await applied()
         (tmp_path / "one.log").unlink()
         await programs["one"].start()
