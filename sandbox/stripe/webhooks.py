@@ -34,8 +34,10 @@ async def deliver_webhooks(till: Till) -> None:
             while True:
                 woken.clear()
                 _raise_what_failed(on_their_way)
-                _start_due(till, http, on_their_way, woken)
-                next_at = till.ledger.next_delivery_at(time.time())
+                # One moment for both: what became due in between would be neither due nor next.
+                now = time.time()
+                _start_due(till, http, on_their_way, woken, now)
+                next_at = till.ledger.next_delivery_at(now)
                 await wait(woken, None if next_at is None else next_at - time.time())
         finally:
             for task in on_their_way.values():
@@ -54,8 +56,9 @@ def _start_due(
     http: aiohttp.ClientSession,
     on_their_way: dict[int, asyncio.Task[None]],
     woken: asyncio.Event,
+    now: float,
 ) -> None:
-    due = till.ledger.due_deliveries(time.time(), limit=_AT_ONCE + len(on_their_way))
+    due = till.ledger.due_deliveries(now, limit=_AT_ONCE + len(on_their_way))
     waiting = [delivery for delivery in due if delivery.id not in on_their_way]
     for delivery in waiting[: _AT_ONCE - len(on_their_way)]:
         task = asyncio.create_task(_deliver(till, http, delivery))

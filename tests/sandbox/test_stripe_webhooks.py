@@ -1,12 +1,15 @@
 """How the stand-in's webhooks travel: signed, again and again, and as badly as a test wants."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from sandbox.stripe import Settings
+from sandbox.stripe import Settings, webhooks
+from sandbox.stripe.ledger import Delivery
 from tests.sandbox.stripe_shop import SDK_IS_OLD_FASHIONED, Shop, open_endpoint, open_shop, open_shop_with
 from tests.support.waiting import wait_until
 
@@ -104,6 +107,30 @@ async def test_an_event_can_be_late(shop: Shop) -> None:
 
     await wait_until(lambda: COMPLETED in shop.endpoint.types())
     assert asyncio.get_running_loop().time() - started >= 0.5
+
+
+async def test_an_event_that_becomes_due_while_due_ones_are_looked_for_is_not_forgotten(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given events that are late by an hour, the machine stands still for longer just when nothing is due yet."""
+    ledger, passed_seconds = shop.stand_in.till.ledger, 0.0
+    due_deliveries = ledger.due_deliveries
+
+    def stand_still(now: float, limit: int) -> list[Delivery]:
+        nonlocal passed_seconds
+        due = due_deliveries(now, limit)
+        if not due and ledger.deliveries():
+            passed_seconds = 7200.0
+        return due
+
+    monkeypatch.setattr(webhooks, "time", SimpleNamespace(time=lambda: time.time() + passed_seconds))
+    monkeypatch.setattr(ledger, "due_deliveries", stand_still)
+    await shop.plan({"match": "*", "fault": "webhook_delay", "seconds": 3600, "times": None})
+
+    # Nothing is asked for after the payment, which would wake it.
+    await shop.pay(await shop.open())
+
+    await wait_until(lambda: len(shop.endpoint.events) == 2)
 
 
 async def test_what_was_not_delivered_is_delivered_after_a_restart(tmp_path: Path) -> None:
