@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingress.application import TOKENS
 from storage.settings import DatabaseSettings
+from tests.support.waiting import LONGEST_SECONDS
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import (
     Envelope,
@@ -180,7 +181,7 @@ async def open_owner(settings: KafkaSettings, database: DatabaseSettings) -> Asy
     consumer = await open_reader(settings, BOOKING_COMMANDS)
     try:
         async with (
-            open_producer(settings, client_id="test-owner") as producer,
+            open_producer(settings, client_id="test-owner", request_timeout_seconds=LONGEST_SECONDS) as producer,
             await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection,
         ):
             yield Owner(settings, consumer, producer, connection)

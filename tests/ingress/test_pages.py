@@ -121,6 +121,7 @@ async def test_a_browser_shows_every_event_and_asks_nobody_else(site: aiohttp.Cl
         await tab.shows(f"document.querySelectorAll('section').length === {len(EVERY_VERSION)}")
         await tab.shows("getComputedStyle(document.body).display === 'grid'")
         assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window"
+        await tab.shows("document.querySelector('section:target summary') !== null")
         await tab.evaluate("document.querySelector('section:target summary').click()")
         await tab.shows("document.querySelector('section:target pre').checkVisibility()")
         (tmp_path / "page.png").write_bytes(await tab.screenshot())
@@ -136,6 +137,7 @@ async def test_a_browser_shows_all_operations_to_try_and_asks_nobody_else(
     async with open_page(tmp_path / "profile") as tab:
         await tab.open(f"{address_of(site)}/docs")
         await tab.shows(f"document.querySelectorAll('.opblock').length === {len(rows())}")
+        await tab.shows("document.querySelector('#operations-bookings-init .opblock-summary-control') !== null")
         await tab.evaluate("document.querySelector('#operations-bookings-init .opblock-summary-control').click()")
         await tab.shows("document.querySelector('#operations-bookings-init .responses-table') !== null")
         await tab.evaluate("document.querySelector('#operations-bookings-init').scrollIntoView()")
@@ -152,6 +154,7 @@ async def test_a_browser_shows_all_operations_to_read_finds_them_and_asks_nobody
     async with open_page(tmp_path / "profile") as tab:
         await tab.open(f"{address_of(site)}/redoc")
         await tab.shows(f"document.querySelectorAll('[data-section-id*=\"operation/\"]').length >= {len(rows())}")
+        await tab.shows("document.querySelector('input[placeholder]') !== null")
         await tab.evaluate(
             """(() => {
                 const box = document.querySelector("input[placeholder]");

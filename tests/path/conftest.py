@@ -2,15 +2,14 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
-from sandbox.ports import free_port
 from sandbox.system import Plan, System
 from tests.path.guest import House, open_house
 from tests.support.stack import PATIENT_INGRESS
@@ -43,23 +42,26 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def hasty(house: House) -> AsyncIterator[str]:
     """Start a second ingress, whose holds end after a few seconds; return its address."""
-    port = free_port()
+    said = house.system.logs / "hasty.log"
     environment = {**os.environ, **house.system.environment(), "HOLD_SECONDS": str(SHORT_HOLD_SECONDS)}
-    with (house.system.logs / "hasty.log").open("wb") as log:
+    with said.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ingress", "--port", str(port), env=environment, stderr=log
+            sys.executable, "-m", "ingress", "--port", "0", env=environment, stderr=log
         )
-    url = f"http://127.0.0.1:{port}"
 
-    async def ready() -> bool:
-        try:
-            async with house.session.get(f"{url}/health/ready") as response:
-                return response.status == 200
-        except aiohttp.ClientConnectionError:
-            return False
+    def listens() -> re.Match[str] | None:
+        return re.search(r"listening at (http://[\d.]+:\d+)\D", said.read_text())
 
     try:
-        await wait_until(ready, message="the second ingress answers")
+        listening = await wait_until(listens, message="the second ingress says where it listens")
+        assert listening is not None
+        url = listening[1]
+
+        async def ready() -> bool:
+            async with house.session.get(f"{url}/health/ready") as response:
+                return response.status == 200
+
+        await wait_until(ready, message="the second ingress is ready")
         yield url
     finally:
         process.send_signal(signal.SIGTERM)

@@ -229,7 +229,7 @@ async def open_house(system: System) -> AsyncIterator[House]:
     connector = aiohttp.TCPConnector(limit=0)
     async with (
         aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(_LONGEST_REQUEST_SECONDS)) as session,
-        open_producer(kafka, client_id="test") as producer,
+        open_producer(kafka, client_id="test", request_timeout_seconds=LONGEST_SECONDS) as producer,
     ):
         yield House(system, session, producer, kafka)
 

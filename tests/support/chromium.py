@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import aiohttp
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import LONGEST_SECONDS, wait_until
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_LONGEST_SECONDS: Final = 60
 #: Whatever of these a browser says, a person would see in red in its console.
 _COMPLAINTS: Final = ("error", "warning")
 
@@ -45,7 +44,7 @@ class Page:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
-    async def shows(self, expression: str, seconds: float = _LONGEST_SECONDS) -> None:
+    async def shows(self, expression: str, seconds: float = LONGEST_SECONDS) -> None:
         """Wait until a JavaScript expression is true in the page."""
 
         async def true() -> bool:
@@ -84,7 +83,7 @@ class Page:
         if self._session_id is not None:
             request["sessionId"] = self._session_id
         await self._socket.send_json(request)
-        async with asyncio.timeout(_LONGEST_SECONDS):
+        async with asyncio.timeout(LONGEST_SECONDS):
             answer = await self._answers[number]
         assert "error" not in answer, f"{method}: {answer}"
         return answer["result"]
@@ -130,7 +129,7 @@ async def open_page(folder: Path) -> AsyncIterator[Page]:
 
 
 async def _address(stderr: asyncio.StreamReader) -> str:
-    async with asyncio.timeout(_LONGEST_SECONDS):
+    async with asyncio.timeout(LONGEST_SECONDS):
         while line := await stderr.readline():
             before, found, address = line.decode().partition("DevTools listening on ")
             if found and not before:
