@@ -323,10 +323,12 @@ async def _letters(kafka: KafkaSettings, connection: AsyncConnection[Any]) -> li
     ids = await admin.topic_ids(kafka, [name])
     if name not in ids:
         raise NoSuchTopic(f"The topic {name} does not exist. Create it: python -m topics create.")
+    # All of them: only who has met every letter knows which of them say the same of the same record.
+    records = [record async for record in read(kafka, name, Wanted(), since=None, last=None, follow=False)]
+    # Their ends come last: a letter that came back as another one is never shown beside that as if it were still open.
     ends = await _ends(connection, ids[name])
     letters: dict[object, DeadLetter] = {}
-    # All of them: only who has met every letter knows which of them say the same of the same record.
-    async for record in read(kafka, name, Wanted(), since=None, last=None, follow=False):
+    for record in records:
         letter = _letter(record, ids[name], ends.get((record.partition, record.offset)))
         same = (letter.consumer, letter.origin, letter.key, letter.value) if letter.origin else record
         first = letters.setdefault(same, letter)

@@ -44,15 +44,17 @@ async def explain(kafka: KafkaSettings, database: DatabaseSettings, booking_id: 
     if missing := set(names) - counts.keys():
         raise admin.TopicsFailed(f"No topic by the name of {', '.join(sorted(missing))}.")
     rooms = _Rooms(counts[names[0]])
-    async with await psycopg.AsyncConnection.connect(
-        database.conninfo(), connect_timeout=CONNECT_SECONDS, autocommit=True, application_name="innkeeper-explain"
-    ) as connection:
-        told = await tell(connection, booking_id, names, since=made_at(booking_id), partition_of=rooms.partition)
-    room_id = told.room_id
-    numbers = range(rooms.count) if room_id is None else [rooms.partition(room_id)]
-    places = [TopicPartition(name, number) for number in numbers for name in names]
+    places = [TopicPartition(name, number) for number in range(rooms.count) for name in names]
+    # The log is measured before the tables are read: what came later, they know nothing of.
     async with open_booking_log(kafka, places, booking_id) as log:
+        async with await psycopg.AsyncConnection.connect(
+            database.conninfo(), connect_timeout=CONNECT_SECONDS, autocommit=True, application_name="innkeeper-explain"
+        ) as connection:
+            told = await tell(connection, booking_id, names, since=made_at(booking_id), partition_of=rooms.partition)
+        room_id = told.room_id
+        numbers = range(rooms.count) if room_id is None else [rooms.partition(room_id)]
         search = Search(kafka, log, told, made_at(booking_id))
+        await search.begin()
         await (search.undecided(numbers) if room_id is None else search.whole_life(numbers[0]))
         return _life(booking_id, told, search)
 

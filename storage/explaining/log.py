@@ -38,6 +38,7 @@ class BookingLog:
         self._bounds: dict[TopicPartition, tuple[int, int]] = {}
         self._chunks: dict[TopicPartition, list[list[Any]]] = {each: [] for each in partitions}
         self._found: dict[tuple[TopicPartition, int], Any] = {}
+        self._last: Mapping[TopicPartition, int] = {}
 
     def found(self, topic: str) -> list[Any]:
         """Return the booking's records of a topic that were met so far, in the order of the log."""
@@ -48,7 +49,7 @@ class BookingLog:
         return self._bounds[where][0]
 
     def end(self, where: TopicPartition) -> int:
-        """Return the offset after the partition's last record, as of when the log was opened."""
+        """Return the offset after the partition's last record that counts: see `end_with`."""
         return self._bounds[where][1]
 
     async def measure(self) -> None:
@@ -56,6 +57,14 @@ class BookingLog:
         starts = await self._consumer.beginning_offsets(self._partitions)
         ends = await self._consumer.end_offsets(self._partitions)
         self._bounds = {each: (starts[each], ends[each]) for each in self._partitions}
+
+    async def end_with(self, read: Mapping[TopicPartition, int], decided: Mapping[TopicPartition, int]) -> None:
+        """Go on to these offsets, where they are beyond what was measured, and of events to these sequences."""
+        ends = await self._consumer.end_offsets(self._partitions)
+        for where, (start, end) in self._bounds.items():
+            last = ends[where] - 1 if where in decided else min(read.get(where, -1), ends[where] - 1)
+            self._bounds[where] = start, max(end, last + 1)
+        self._last = decided
 
     async def offsets_at(self, times: Mapping[TopicPartition, datetime]) -> dict[TopicPartition, int]:
         """Return the first offset at or after a time (UTC), for each partition; its end when there is none."""
@@ -139,10 +148,18 @@ class BookingLog:
         except TimeoutError:
             raise KafkaError(f"nothing of {where.topic}[{where.partition}] for {_PATIENCE_SECONDS:.0f} s") from None
         self._chunks[where].append(records)
+        self._cut(where, records)
         for record in records:
-            if self._is_ours(record):
+            if record.offset < self.end(where) and self._is_ours(record):
                 self._found[where, record.offset] = record
         return records
+
+    def _cut(self, where: TopicPartition, records: Sequence[Any]) -> None:
+        """Let the partition end in front of the first event that is beyond those that count."""
+        last = self._last.get(where)
+        if last is not None and (beyond := [each.offset for each in records if sequence_of(each) > last]):
+            start, end = self._bounds[where]
+            self._bounds[where] = start, min(end, *beyond)
 
     def _is_ours(self, record: Any) -> bool:
         subject = header(record.headers, "ce_subject")

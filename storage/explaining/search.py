@@ -53,6 +53,22 @@ class Search:
         self.events = kafka.topic(BOOKING_EVENTS)
         self.webhooks = kafka.topic(STRIPE_WEBHOOKS)
 
+    async def begin(self) -> None:
+        """Let the log end where the tables do: what they tell of stands there, and what came later would be too much.
+
+        Without that, a booking that goes on meanwhile would be told with an event of which its state knows nothing.
+        """
+        reached = self._told.reached
+        decided = {
+            place[2]: at.sequence for place, at in reached.items() if place[:2] == ("reservations", self.commands)
+        }
+        read = {
+            TopicPartition(topic, number): at.applied
+            for (consumer, topic, number), at in reached.items()
+            if (consumer, topic) in {("reservations", self.commands), ("payments", self.webhooks)}
+        }
+        await self.log.end_with(read, {TopicPartition(self.events, number): last for number, last in decided.items()})
+
     async def whole_life(self, partition: int) -> None:
         """Find all of a booking whose room is known."""
         await self._find_events(TopicPartition(self.events, partition))
@@ -97,9 +113,10 @@ class Search:
             for row in self._told.timeline:
                 if await self.log.at_sequence(where, row["sequence"], known):
                     known = self._place_of(row["sequence"]) or known
-        self._count("payments", where)
         start = self.log.begin(where) if reached is None else reached.applied + 1
-        if not await self.log.through(where, start, most=_MOST_UNREAD):
+        whole = await self.log.through(where, start, most=_MOST_UNREAD)
+        self._count("payments", where)
+        if not whole:
             behind = self.log.end(where) - start
             self.notes.append(f"the timeline is {behind} events behind; of those the first {_MOST_UNREAD} were read")
             for time in self._ledger_times():

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from typer.testing import Result
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
 from tests.support.log import Log, carry_out_all, open_runs
-from topics import console, dead_letters, dead_letters_tool
+from topics import console, dead_letters, dead_letters_tool, reading
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.commands import OpenInventory, ReserveStay
 from topics.dead_letters import DeadLetter, Refused, State
@@ -32,7 +32,7 @@ ROOM = 7
 BOOKING = UUID("01931f3e-9c4a-8d27-b6e1-5f0c2a7d9e48")
 POISON = b'{"room_id": '
 #: For how many seconds an operator waits where what becomes of a letter is the point: a worker may stand still.
-PATIENT = "60"
+PATIENT = "120"
 
 
 @pytest.fixture
@@ -245,6 +245,27 @@ async def test_what_still_cannot_be_read_comes_back_and_the_rest_is_left_alone(
     assert "2 are left as they were" in result.stderr
     told = objects(await operator("dead-letters", "list", "--json"))
     assert [each["state"] for each in told] == ["replayed", "open", "open", "open"]
+
+
+async def test_a_letter_that_comes_back_while_they_are_listed_is_not_open_beside_what_it_became(
+    log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bury_what_is_readable_by_now(log, a_stay(log))
+    letter = await the_letter(log, ledger)
+
+    async def meanwhile(*arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        # Somebody replays it, and it comes back, before the first of them is read.
+        await dead_letters.replay(log.settings, ledger, log.producer, letter, who="ines")
+        await bury_what_is_readable_by_now(log, a_stay(log, uuid4()))
+        async for record in reading.read(*arguments, **options):
+            yield record
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dead_letters, "read", meanwhile)
+        async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
+            listed = await dead_letters.listed(log.settings, another)
+
+    assert [each.state for each in listed] == [State.REPLAYED, State.OPEN]
 
 
 async def test_two_operators_at_once_send_it_once(

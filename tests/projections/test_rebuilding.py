@@ -13,6 +13,7 @@ from storage.rebuilding import PROJECTIONS, Difference, NotWhole, Rebuilt, rebui
 from storage.settings import DatabaseSettings
 from tests.projections.hotel import FIRST, BusyHotel, open_busy_hotel
 from tests.storage.test_tool import end, run, start
+from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_EVENTS
 from topics.settings import KafkaSettings
@@ -107,7 +108,7 @@ async def test_a_rebuild_that_is_interrupted_or_killed_leaves_nothing_behind(
         # Whoever confirms a booking asks the ledger for it: the rebuild comes that far, and waits.
         await somebody.execute("lock table booking in access exclusive mode")
         interrupted = await start(environment, "rebuild", "daily_report", "--yes")
-        await wait_until(hotel.left_behind, message="the rebuild has begun")
+        await wait_until(lambda: somebody_waits(hotel.database), message="the rebuild waits for the bookings")
         interrupted.send_signal(signal.SIGINT)
         told = await end(interrupted)
         left_by_the_interrupted = await hotel.left_behind()

@@ -1,5 +1,6 @@
 """A booking is explained whatever state its records, its read model and its workers are in."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
@@ -13,7 +14,9 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from storage.explaining import Kind, Life, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
+from tests.support.locks import somebody_waits
 from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.waiting import wait_until
 from topics import admin
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
 from topics.commands import AddGuests, BookingCommand, CancelBooking, OpenInventory, RequestPayment, ReserveStay
@@ -121,6 +124,23 @@ async def test_a_booking_is_explained_before_its_read_model_has_it(desk: Desk, b
     await desk.project()
     again = await desk.explained(booking)
     assert again.steps == life.steps
+
+
+async def test_a_booking_that_goes_on_meanwhile_is_told_as_of_one_moment(desk: Desk, booking: UUID) -> None:
+    before = await desk.explained(booking)
+    async with await psycopg.AsyncConnection.connect(desk.database.conninfo()) as somebody:
+        # The tables are read half-way: behind the booking, in front of its sessions.
+        await somebody.execute("lock table checkout_session in access exclusive mode")
+        explaining = asyncio.create_task(desk.explained(booking))
+        await wait_until(lambda: somebody_waits(desk.database), message="the sessions are asked for")
+        await desk.log.send(CancelBooking(room_id=ROOM, booking_id=booking, user_id=3))
+        await desk.decide()
+
+    during, after = await explaining, await desk.explained(booking)
+
+    assert during == before
+    assert (after.status, told(after, Kind.EVENT)) == ("CANCELLED", [*EVENTS, "booking.cancelled.v1"])
+    assert told(after, Kind.COMMAND) == [*COMMANDS, "booking.cancel.v1"]
 
 
 async def test_a_broker_that_is_slow_to_give_records_changes_nothing_in_the_story(

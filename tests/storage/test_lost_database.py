@@ -149,7 +149,7 @@ class Stay:
             is_payable = bool(told.get("session_url")) == bool(self.page)
             return is_payable and [each["type"] for each in told["timeline"]][-1:] == [f"booking.{self.last}.v1"]
 
-        await wait_until(there, 60, lambda: f"{self.last} is told of {told}")
+        await wait_until(there, message=lambda: f"{self.last} is told of {told}")
         return told
 
 
@@ -288,7 +288,9 @@ async def lose_everything(hotel: Hotel, leaving: Stay) -> Accepted:
     by_then = len(accepted.bookings)
     cancelling = await leaving.guest.ask("POST", f"/v1/bookings/{leaving.id}/cancel", wait=False)
     assert cancelling.status == 202, cancelling
-    await wait_until(lambda: len(accepted.bookings) >= by_then + 30, 60, "bookings are accepted that nobody decides")
+    await wait_until(
+        lambda: len(accepted.bookings) >= by_then + 30, message="bookings are accepted that nobody decides"
+    )
     await hotel.system.supervisor.kill(*hotel.programs, "postgres")
     await asyncio.gather(*storm)
     shutil.rmtree(hotel.system.folder / "postgres")
@@ -359,7 +361,7 @@ async def assert_what_was_accepted_is_decided(hotel: Hotel, accepted: Accepted, 
         statuses = await asyncio.gather(*(guest.status(id) for guest, id in accepted.bookings))
         return "PENDING" not in statuses
 
-    await wait_until(decided, 60, "everything that was accepted is decided")
+    await wait_until(decided, message="everything that was accepted is decided")
     assert set(statuses) == {"RESERVED", "REJECTED"}
     # A booking may be there whose answer was lost with the ingress, at most one for each stream.
     assert BUSY_TOTAL - STREAMS <= statuses.count("RESERVED") <= BUSY_TOTAL

@@ -75,9 +75,9 @@ async def test_migrating_waits_for_the_database_and_can_be_repeated(postgres: Se
     name = f"innkeeper_test_{uuid4().hex[:12]}"
     environment = {"DATABASE_URL": url_of(postgres.url, name)}
     with psycopg.connect(postgres.url, autocommit=True) as operator:
-        migrating = await start(environment, "migrate", "--wait", "60")
+        migrating = await start(environment, "migrate", "--wait", "120")
         assert migrating.stderr is not None
-        assert b"Waiting up to 60 s for the database" in await migrating.stderr.readline()
+        assert b"Waiting up to 120 s for the database" in await migrating.stderr.readline()
         operator.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         try:
             first = await end(migrating)

@@ -89,7 +89,7 @@ class Till:
             )
 
         try:
-            await wait_until(nothing_owed, 60, "nothing is owed to Stripe")
+            await wait_until(nothing_owed, message="nothing is owed to Stripe")
         finally:
             caller.cancel()
             await asyncio.gather(caller, return_exceptions=True)

@@ -44,7 +44,8 @@ async def test_one_booking_is_one_trace_from_the_request_to_stripes_webhook(tmp_
             spans = await seen(collector, trace)
             assert_it_is_one_way(spans)
             assert_stripe_kept_nothing_but_ids(await house.stripe("GET", "/_sandbox/ledger"), booking, trace)
-            await assert_every_process_tells_its_metrics(house, system.logs)
+            # The timer counts the holds when it is its turn.
+            await wait_until(lambda: every_process_tells_its_metrics(house, system.logs))
         assert_lines_name_the_booking(system.logs, booking, trace)
 
 
@@ -82,7 +83,7 @@ async def seen(collector: Collector, trace: str) -> list[Seen]:
         assert any(trace in span.links and span.name == "reservations batch" for span in collector.spans)
         return spans
 
-    return await wait_until(complete, 60, lambda: f"of {sorted((s.service, s.name) for s in collector.spans)}")
+    return await wait_until(complete, message=lambda: f"of {sorted((s.service, s.name) for s in collector.spans)}")
 
 
 def assert_it_is_one_way(spans: list[Seen]) -> None:
@@ -122,7 +123,7 @@ def written_in(logs: Path) -> list[str]:
     return [log.read_text() for log in logs.glob("*.log")]
 
 
-async def assert_every_process_tells_its_metrics(house: House, logs: Path) -> None:
+async def every_process_tells_its_metrics(house: House, logs: Path) -> bool:
     met = set()
     for log in written_in(logs):
         for url in re.findall(r"metrics at (http://[\d.:]+/metrics)", log)[-1:]:
@@ -139,12 +140,16 @@ async def assert_every_process_tells_its_metrics(house: House, logs: Path) -> No
             if part == "expiry":
                 assert 'innkeeper_holds{state="live"}' in told
     assert met == PARTS
+    return True
 
 
 def assert_lines_name_the_booking(logs: Path, booking: str, trace: str) -> None:
     lines = [json.loads(line) for line in (logs / "payments-1.log").read_text().splitlines() if line.startswith("{")]
-    [webhook] = [line for line in lines if "is paid (webhook" in line["event"]]
-    assert booking in webhook["event"]
-    assert webhook["trace_id"] == trace
-    assert webhook["part"] == "payments"
-    assert webhook["level"] == "info"
+    # Stripe tells it a second time where the first answer was slow.
+    webhooks = [line for line in lines if "is paid (webhook" in line["event"]]
+    assert webhooks
+    for webhook in webhooks:
+        assert booking in webhook["event"]
+        assert webhook["trace_id"] == trace
+        assert webhook["part"] == "payments"
+        assert webhook["level"] == "info"

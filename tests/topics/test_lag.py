@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
-from tests.support.waiting import wait_until
+from tests.support.waiting import LONGEST_SECONDS, wait_until
 from tests.topics.test_tool import commands, lines, reserve, write
 from topics import admin, console, lagging, pauses
 from topics.__main__ import app
@@ -123,7 +123,8 @@ def test_it_counts_how_long_the_first_record_that_waits_has_waited(
     asyncio.run(admin.delete(kafka_settings))
     asyncio.run(admin.create(kafka_settings.model_copy(update={"topic_create_time": True})))
     [record] = commands(kafka_settings, reserve())
-    now = datetime.now(UTC)
+    # Whole seconds: a float of so many is exact.
+    now = datetime.now(UTC).replace(microsecond=0)
     ages = [timedelta(hours=3), timedelta(minutes=2), timedelta(minutes=1)]
     write(
         kafka_settings,
@@ -318,7 +319,7 @@ def test_a_watcher_gets_a_line_for_each_look_and_ends_at_the_limit(
         assert watching.stdout is not None
         looks = [json.loads(watching.stdout.readline()) for _ in range(2)]
         five_commands_for_each_partition(kafka_settings)
-        _, told = watching.communicate(timeout=60)
+        _, told = watching.communicate(timeout=LONGEST_SECONDS)
 
     assert looks[0]["at"] < looks[1]["at"]
     assert [look["lags"][0]["rate"] for look in looks] == [None, 0.0]
@@ -335,7 +336,7 @@ def test_a_watcher_leaves_at_ctrl_c(environment: dict[str, str]) -> None:
         while "booking_timeline" not in watching.stdout.readline():
             assert watching.poll() is None
         watching.send_signal(signal.SIGINT)
-        _, told = watching.communicate(timeout=60)
+        _, told = watching.communicate(timeout=LONGEST_SECONDS)
 
     assert watching.returncode == 130
     assert told == ""

@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
+from tests.support.waiting import LONGEST_SECONDS
 from topics import admin, console, pages, reading
 from topics.__main__ import app
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS
@@ -181,7 +182,7 @@ class TestCreateAndCheck:
     async def test_an_operator_may_start_before_the_broker(self, tmp_path: Path) -> None:
         kafka = Kafka(tmp_path)
         variables = {**os.environ, "KAFKA_URL": kafka.url, "TOPIC_PARTITIONS": "1"}
-        program = [sys.executable, "-m", "topics", "create", "--wait", "60"]
+        program = [sys.executable, "-m", "topics", "create", "--wait", "120"]
         with subprocess.Popen(program, env=variables, stderr=subprocess.PIPE, text=True) as waiting:
             assert waiting.stderr is not None
             told = await asyncio.to_thread(waiting.stderr.readline)
@@ -189,7 +190,7 @@ class TestCreateAndCheck:
                 status = await asyncio.to_thread(waiting.wait)
                 rest = waiting.stderr.read()
 
-        assert told == f"No broker at {kafka.url} yet; waiting up to 60 s.\n"
+        assert told == f"No broker at {kafka.url} yet; waiting up to 120 s.\n"
         assert status == 0, rest
         assert rest.count("created ") == len(CATALOGUE)
 
@@ -366,7 +367,7 @@ class TestTail:
                 await kafka.kill()
                 await kafka.start()
                 await asyncio.to_thread(write, settings, [second])
-                shown.append((await asyncio.wait_for(waiting, 60)).offset)
+                shown.append((await asyncio.wait_for(waiting, LONGEST_SECONDS)).offset)
 
         assert shown == [0, 1]
 
