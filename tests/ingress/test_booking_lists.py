@@ -1,12 +1,16 @@
 """Lists of bookings: what a guest sees of their own, and a manager of their hotel's, page by page."""
 
+import asyncio
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from storage.settings import DatabaseSettings
 from tests.ingress.house import STAY, Answered, House, Owner
+from tests.support.locks import somebody_waits
+from tests.support.waiting import wait_until
 
 GUEST, MANAGER, OTHER_MANAGER = 1, 2, 3
 T0 = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -206,6 +210,21 @@ async def test_a_manager_sees_who_comes_and_not_how_to_reach_them(house: House, 
             "guests": [{"id": 1, "name": "Ada"}, {"id": 2, "name": "Alan"}, {"id": 77, "name": None}],
         }
     ]
+
+
+async def test_bookings_and_who_comes_are_of_one_moment(house: House, desk: Owner, database: DatabaseSettings) -> None:
+    booking_id = await desk.reserved(GUEST)
+    async with desk.connection.transaction():
+        # The request stops half-way: behind the bookings, in front of their guests.
+        await desk.connection.execute("lock table booking_guest in access exclusive mode")
+        reading = asyncio.create_task(house.get(OF_HOTEL, headers=house.manager_token(MANAGER)))
+        await wait_until(lambda: somebody_waits(database), message="the request waits for the guests")
+        await desk.connection.execute("update booking set status = 'GUESTS_ADDED'")
+        await desk.connection.execute("insert into booking_guest (booking_id, guest_id) values (%s, 7)", (booking_id,))
+    [during], [after] = (await reading).body, (await house.get(OF_HOTEL, headers=house.manager_token(MANAGER))).body
+
+    assert (during["booking_status"], during["guests"]) == ("RESERVED", [])
+    assert (after["booking_status"], after["guests"]) == ("GUESTS_ADDED", [{"id": 7, "name": None}])
 
 
 async def test_bookings_of_all_rooms_come_by_arrival_page_by_page(house: House, desk: Owner) -> None:

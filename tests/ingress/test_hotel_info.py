@@ -1,5 +1,6 @@
 """What everybody may know of a hotel: its rooms, and what a stay in each of them costs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,8 @@ from storage.settings import DatabaseSettings
 from tests.ingress.clocks import keep_the_day
 from tests.ingress.conftest import ingress_settings, running
 from tests.ingress.house import TODAY, House
+from tests.support.locks import somebody_waits
+from tests.support.waiting import wait_until
 from topics.settings import KafkaSettings
 
 FIRST = TODAY + timedelta(days=30)
@@ -109,6 +112,22 @@ async def test_a_stay_with_a_night_that_is_closed_or_not_on_sale_cannot_be_had(
     closed = await stay(house)
     assert [night["available"] for night in closed["nights"]] == [5, 0]
     assert (closed["available"], closed["total"]) == (0, None)
+
+
+async def test_a_hotel_its_rooms_and_their_prices_are_of_one_moment(
+    house: House, ledger: psycopg.AsyncConnection, database: DatabaseSettings
+) -> None:
+    async with ledger.transaction():
+        # The request stops half-way: behind the hotel, in front of its rooms.
+        await ledger.execute("lock table inventory in access exclusive mode")
+        reading = asyncio.create_task(house.get("/v1/hotels/1/info"))
+        await wait_until(lambda: somebody_waits(database), message="the request waits for the rooms")
+        await ledger.execute("update hotel set name = 'Old Mill'")
+        await ledger.execute("update room set base_price_minor = 11000")
+    during, after = (await reading).body, (await house.get("/v1/hotels/1/info")).body
+
+    assert (during["name"], during["rooms"][0]["base_price"]) == ("Mill", "90.00")
+    assert (after["name"], after["rooms"][0]["base_price"]) == ("Old Mill", "110.00")
 
 
 async def test_whether_a_stay_is_past_is_told_by_the_hotels_own_clock(
