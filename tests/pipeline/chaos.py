@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -285,26 +285,27 @@ async def open_rooms(system: System) -> list[Room]:
             )
             ((room_id,),) = await made.fetchall()
             rooms.append(Room(hotel_id, room_id, weight))
-        await _open_nights(system, rooms)
+        first = Town.today()
+        end = first + timedelta(days=NIGHTS)
+        await _open_nights(system, rooms, first, end)
 
         async def on_sale() -> bool:
             # The horizon opens many more, later than anybody here asks for.
-            until = Town.today() + timedelta(days=NIGHTS)
-            count = await connection.execute("select count(*) from inventory where date < %s", (until,))
+            count = await connection.execute("select count(*) from inventory where date < %s", (end,))
             return await count.fetchall() == [(len(rooms) * NIGHTS,)]
 
         await wait_until(on_sale, message="the rooms are on sale")
     return rooms
 
 
-async def _open_nights(system: System, rooms: Sequence[Room]) -> None:
+async def _open_nights(system: System, rooms: Sequence[Room], first: date, end: date) -> None:
     async with AIOKafkaProducer(bootstrap_servers=system.kafka_url, acks="all") as producer:
         for room, (total, _) in zip(rooms, STOCK, strict=True):
             fields = {
                 "room_id": room.id,
                 "hotel_id": room.hotel_id,
-                "first_night": Town.today().isoformat(),
-                "end_night": (Town.today() + timedelta(days=NIGHTS)).isoformat(),
+                "first_night": first.isoformat(),
+                "end_night": end.isoformat(),
                 "total_count": total,
                 "price_minor": 10_000,
                 "currency": "EUR",

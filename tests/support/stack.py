@@ -19,6 +19,7 @@ from psycopg import sql
 
 Source = Literal["given", "sandbox", "testcontainers"]
 
+_MOST_WAITS = 24
 KAFKA_IMAGE = "apache/kafka:4.3.0"
 POSTGRES_IMAGE = "postgres:18"
 #: For an ingress of tests that are not about how soon it gives up: a machine may stand still for longer than the few
@@ -90,16 +91,25 @@ def fresh_database(server_url: str, template: str | None = None) -> Iterator[str
     """Yield the URL of a new database, copied from `template` where one is named; dropped afterwards."""
     name = f"innkeeper_test_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(template or "template1")
-            )
-        )
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        _execute_alone(connection, create.format(sql.Identifier(name), sql.Identifier(template or "template1")))
         try:
             yield url_of(server_url, name)
         finally:
             # Sessions that a test left open must not keep it.
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            _execute_alone(connection, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _execute_alone(connection: psycopg.Connection, statement: sql.Composed) -> None:
+    """Execute what the server does once the last session of a database is gone, for which it waits 5 s each time."""
+    for more in reversed(range(_MOST_WAITS)):
+        try:
+            connection.execute(statement)
+        except psycopg.errors.ObjectInUse:
+            if not more:
+                raise
+        else:
+            return
 
 
 def url_of(server_url: str, database: str) -> str:

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from storage.settings import DatabaseSettings
 from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.waiting import LONGEST_SECONDS
 from tests.workers.test_runs import ROOM, Witness, event, nights_on_sale, record, retyped, rows, stay
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.commands import AddGuests, CancelBooking, ChangeInventory, RecordRefund
@@ -120,7 +121,7 @@ async def test_poison_of_any_size_is_buried_and_the_next_guest_is_served(
     await write_large(log, record(log, named))
     await log.send(stay())
 
-    async with open_runs(role, log, database) as runs, asyncio.timeout(60):
+    async with open_runs(role, log, database) as runs, asyncio.timeout(LONGEST_SECONDS):
         await carry_out_all(runs, role, log)
 
     [[letter]] = (await log.read(DEAD_LETTERS)).values()
