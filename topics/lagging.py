@@ -103,7 +103,7 @@ async def _look(settings: KafkaSettings, interval: float) -> tuple[list[Lag], li
     if interval:
         await asyncio.sleep(interval)
         found = with_rates(found, await lags(settings, DatabaseAddress()))
-    return found, await _held()
+    return found, await _held(found)
 
 
 async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, partitions: bool, as_json: bool) -> None:
@@ -116,7 +116,7 @@ async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, part
             if as_json:
                 print_json([{"at": now.isoformat(timespec="milliseconds"), "lags": [_plain(lag) for lag in found]}])
             else:
-                told = [Text(f"{pause}.") for pause in await _held()]
+                told = [Text(f"{pause}.") for pause in await _held(found)]
                 shown = Group(_tables(settings, found, partitions=partitions), *told, f"{now:%H:%M:%S} UTC")
                 _print(shown) if live is None else live.update(shown, refresh=True)
             if sentence := limit.exceeded(found):
@@ -137,9 +137,11 @@ async def _looks(settings: KafkaSettings, interval: float) -> AsyncIterator[list
         await asyncio.sleep(interval)
 
 
-async def _held() -> list[Pause]:
+async def _held(found: Sequence[Lag]) -> list[Pause]:
+    """Return the pauses that the lags tell of, and those of roles that read nothing: none that began since."""
+    paused = {lag.role: lag.paused for lag in found}
     async with ledger() as connection:
-        return await pauses.listed(connection)
+        return [pause for pause in await pauses.listed(connection) if paused.get(pause.role, True)]
 
 
 def _print(shown: Group) -> None:

@@ -218,6 +218,24 @@ async def test_who_reads_a_partition_and_who_is_paused(
     }
 
 
+def test_a_pause_that_begins_meanwhile_is_told_in_the_table_and_below_it_or_in_neither(
+    tool: Tool, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def then_paused(*arguments: Any) -> list[Lag]:
+        found = await lags(*arguments)
+        async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+            await pauses.begin(connection, "payments", who="anna", reason=None)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lagging, "lags", then_paused)
+        during = tool(*AT_ONCE)
+    after = tool(*AT_ONCE)
+
+    assert "paused" not in during.stdout + during.stderr
+    assert ("paused" in after.stdout, "payments is paused" in after.stderr) == (True, True)
+
+
 SEEN = datetime(2026, 11, 23, tzinfo=UTC)
 
 
