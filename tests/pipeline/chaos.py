@@ -45,7 +45,7 @@ STOCK: Final = ((25, 3.0), (8, 1.0), (8, 1.0), (5_000, 1.0), (5_000, 1.0), (5_00
 PATIENCE_SECONDS: Final = 60.0
 #: A call to Stripe whose worker died is taken up again after 30 s, a webhook that was not taken within as long.
 SETTLE_SECONDS: Final = 150.0
-PROBE_SECONDS: Final = 120.0
+PROBE_SECONDS: Final = 180.0
 READERS: Final = {
     "reservations": ["booking.commands"],
     "payments": ["booking.events", "stripe.webhooks"],
@@ -175,18 +175,18 @@ async def judge(system: System, town: Town, verdict: Verdict) -> None:
     verdict.unsettled = await settled(system, town)
     verdict.settle_seconds = time.monotonic() - began
     verdict.probe_seconds = await probe(town)
-    verdict.unsettled += await settled(system, town, except_holds=True)
+    verdict.unsettled += await settled(system, town)
     await compare(system, town, verdict)
     await audit(system, verdict)
 
 
-async def settled(system: System, town: Town, *, except_holds: bool = False) -> list[str]:
+async def settled(system: System, town: Town) -> list[str]:
     """Wait until nobody has anything to do; return what was still to be done at the deadline."""
     left: list[str] = ["nothing was asked"]
 
     async def quiet() -> bool:
         try:
-            left[:] = await unsettled(system, town, except_holds=except_holds)
+            left[:] = await unsettled(system, town)
         except (psycopg.Error, KafkaError, aiohttp.ClientError, OSError) as error:
             left[:] = [repr(error)]
         return not left
@@ -197,9 +197,9 @@ async def settled(system: System, town: Town, *, except_holds: bool = False) -> 
     return left
 
 
-async def unsettled(system: System, town: Town, *, except_holds: bool) -> list[str]:
+async def unsettled(system: System, town: Town) -> list[str]:
     """Return what is still to be done, in words."""
-    left = [] if except_holds else await reckoning.owed(system.database_url)
+    left = await reckoning.owed(system.database_url)
     for reader, topics in READERS.items():
         left += await reckoning.behind(system.kafka_url, system.database_url, reader, topics)
     async with town.http.get(f"{system.stripe_url}/_sandbox/deliveries") as response:
@@ -208,11 +208,18 @@ async def unsettled(system: System, town: Town, *, except_holds: bool) -> list[s
 
 
 async def probe(town: Town) -> float | None:
-    """Book, pay and be confirmed as any guest would; return how long it took, None when it took too long."""
+    """Book, pay and be confirmed as any guest would; return how long it took, None when it took too long.
+
+    On a slow machine the hold, which is short here, may end before it is paid: then the guest books once more.
+    """
     clock = asyncio.get_running_loop().time
     began = clock()
-    guest = Guest(town, random.Random(0), f"probe-{time.time_ns()}", began + PROBE_SECONDS)
-    return clock() - began if await guest.is_confirmed() else None
+    while clock() < began + PROBE_SECONDS:
+        guest = Guest(town, random.Random(0), f"probe-{time.time_ns()}", began + PROBE_SECONDS)
+        if await guest.is_confirmed():
+            return clock() - began
+        await asyncio.sleep(1)
+    return None
 
 
 async def compare(system: System, town: Town, verdict: Verdict) -> None:
