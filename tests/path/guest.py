@@ -194,7 +194,7 @@ class House:
         await wait_until(so, seconds, query)
 
     async def payments_have_heard_all(self) -> None:
-        """Wait until nothing that was decided stands between payments and who wants to pay next."""
+        """Wait until nothing that was decided stands between payments and who wants to pay next; there may be much."""
         await self.eventually(
             """
             select count(*) = %s as so
@@ -203,6 +203,7 @@ class House:
               and heard.consumer = 'payments' and heard.topic = 'booking.events' and heard.sequence >= decided.sequence
             """,
             self.kafka.topic_partitions,
+            seconds=2 * LONGEST_SECONDS,
         )
 
     async def ledger(self) -> psycopg.AsyncConnection[dict[str, Any]]:

@@ -12,6 +12,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 COMPLETED = "checkout.session.completed"
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="package", autouse=True)
+async def _who_pays_need_not_wait(house: House) -> None:
+    """Tests before these may have had thousands of bookings decided, and some holds here are short."""
+    await house.payments_have_heard_all()
+
+
 async def faults(house: House, *rules: dict[str, Any]) -> None:
     await house.stripe("POST", "/_sandbox/faults", json=list(rules))
 
