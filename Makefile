@@ -32,7 +32,7 @@ test-trace: setup  ## Replay the whole real trace: under kills, and with three w
 	@$(RUN) -m pytest -m trace $(ARGS)
 
 test-system: setup  ## Try whole systems: all operations, stories, kills, storms, a secured broker
-	@$(RUN) -m pytest -m 'system and not trace' --timeout 600 --numprocesses $(PROCESSES) $(ARGS)
+	@$(RUN) -m pytest -m 'system and not trace' --numprocesses $(PROCESSES) $(ARGS)
 
 test-api: setup  ## Try the whole OpenAPI document on a whole system, with requests that nobody thought of
 	@$(RUN) -m pytest -m api $(ARGS)

@@ -74,7 +74,7 @@ def test_the_page_names_every_column_and_who_fills_it() -> None:
 
 
 @pytest.mark.trace
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 async def test_the_pages_figures_are_those_of_the_whole_trace(
     replayed_trace: ReplayedTrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.api.world import Person, World
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.api, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.api, pytest.mark.timeout(1800)]
 
 
 async def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(world: World) -> None:

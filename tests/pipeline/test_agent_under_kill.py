@@ -33,7 +33,7 @@ SCHEDULE = (
 
 
 @pytest.mark.system
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
 async def test_every_command_is_decided_once_whatever_happens_to_the_workers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

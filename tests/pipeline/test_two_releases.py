@@ -50,7 +50,7 @@ def older(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
 
 
 @pytest.mark.system
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
 async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_version(
     tmp_path: Path, older: Mapping[str, str]

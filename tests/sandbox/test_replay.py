@@ -61,7 +61,7 @@ def test_a_few_thousand_guests_get_what_selling_by_hand_gives(tmp_path: Path) ->
 
 
 @pytest.mark.trace
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_119390_real_guests_get_the_known_totals(replayed_trace: ReplayedTrace) -> None:
     told = replayed_trace.told
 
@@ -70,7 +70,7 @@ def test_119390_real_guests_get_the_known_totals(replayed_trace: ReplayedTrace) 
 
 
 @pytest.mark.trace
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_119390_real_guests_get_the_known_totals_while_workers_are_killed() -> None:
     told = replay(TRACE, "--rooms", "100", "--kill-every", "3")
 

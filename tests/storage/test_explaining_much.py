@@ -28,7 +28,7 @@ MOST_READ = 1_000
 
 
 @pytest.mark.system
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_a_booking_among_many_is_explained_without_reading_theirs(
     kafka_settings: KafkaSettings,
     database: DatabaseSettings,

@@ -152,7 +152,7 @@ async def test_reconciling_without_stripe_ends_with_a_sentence(environment: dict
 
 
 @pytest.mark.trace
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_the_real_trace_is_restored_with_equal_totals(
     replayed_trace: ReplayedTrace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
