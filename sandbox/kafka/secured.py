@@ -11,14 +11,14 @@ from typing import Final, Literal
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import for_code
-from aiokafka.protocol.admin import CreateAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 from typing_extensions import override
 
 from sandbox.kafka.broker import Kafka
 from sandbox.kafka.certificates import Certificates
 from sandbox.kafka.probe import NO_NAME, answers, as_client
 from sandbox.ports import free_port
-from sandbox.spawning import StartFailed
+from sandbox.spawning import POLL_SECONDS, StartFailed
 from topics.acls import Grant, grants
 from topics.catalogue import Party
 from topics.settings import KafkaSettings
@@ -47,6 +47,7 @@ _RESOURCES: Final = {"topic": 2, "group": 3}
 _OPERATIONS: Final = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10}
 _LITERAL: Final = 3
 _ALLOW: Final = 3
+_ANY: Final = 1
 _ANY_HOST: Final = "*"
 
 
@@ -180,10 +181,27 @@ async def _allow(kafka: KafkaSettings, allowed: Sequence[Grant]) -> None:
             for grant in allowed
             for operation in grant.operations
         ]
-        answers = await asyncio.gather(*(client.send(node, request) for request in requests))
+        for answer in await asyncio.gather(*(client.send(node, request) for request in requests)):
+            for error, message in answer.creation_responses:
+                if error:
+                    raise StartFailed(f"kafka refuses an ACL: {message or for_code(error).description}")
+        # The cluster has written them down; the broker may hear of it a moment later.
+        wanted = {
+            (_RESOURCES[grant.resource], grant.name, f"User:{grant.role}", _OPERATIONS[operation])
+            for grant in allowed
+            for operation in grant.operations
+        }
+        while not wanted <= await _known(client, node):
+            await asyncio.sleep(POLL_SECONDS)
     finally:
         await client.close()
-    for answer in answers:
-        for error, message in answer.creation_responses:
-            if error:
-                raise StartFailed(f"kafka refuses an ACL: {message or for_code(error).description}")
+
+
+async def _known(client: AIOKafkaClient, node: int) -> set[tuple[int, str, str, int]]:
+    """Return who may do what, as the broker knows it now: resource, its name, principal, operation."""
+    answer = await client.send(node, DescribeAclsRequest(_ANY, None, _ANY, None, None, _ANY, _ANY))
+    return {
+        (resource, name, principal, operation)
+        for resource, name, _, rights in answer.resources
+        for principal, _, operation, _ in rights
+    }
