@@ -38,7 +38,7 @@ SOURCE: Final = "innkeeper/trace"
 _SENT_TOGETHER: Final = 4000
 _LINGER_MS: Final = 5
 _POLL_SECONDS: Final = 0.05
-_PATIENCE_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 180.0
 
 
 def replay(

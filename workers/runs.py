@@ -2,7 +2,8 @@
 
 Reads `log_cursor` and what the role reads; writes what the role writes, `outcome` and `log_cursor` in one transaction;
 then publishes. On failure: a broken dependency gets patience; data that PostgreSQL refuses is found by deciding one
-record at a time and goes to the dead letters; anything else is raised, and the process ends.
+record at a time and goes to the dead letters; a run for which this machine is too slow is split; anything else is
+raised, and the process ends.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ MOST_HOLES: Final = 5
 _TROUBLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
-    # What a writer hears that was frozen in the middle of a transaction: its session is gone.
+    # What a process hears that was frozen in the middle of a transaction: its session is gone.
     psycopg.errors.IdleInTransactionSessionTimeout,
     KafkaError,
     OSError,
@@ -62,6 +63,10 @@ Outcome = tuple[Cursor, Sequence[Outgoing]]
 
 class Moved(Exception):
     """A cursor does not stand where this process left it: somebody else wrote, or an own commit went unheard."""
+
+
+class TooSlow(Exception):
+    """The database ended a transaction of ours that stood still: we were frozen, or the run is too long for us."""
 
 
 class Hole(Exception):
@@ -121,6 +126,9 @@ class Runs:
                     self._count_hole(hole)
                     seeks[hole.place] = hole.seek
                     work = _without([hole.place], [waiting, *work])
+                except TooSlow as error:
+                    # As a whole it would take as long again, and again.
+                    work = [*_split(waiting, error), *work]
                 except psycopg.errors.CheckViolation:
                     raise
                 except (*_BROKEN_DATA, Unreadable) as error:
@@ -200,6 +208,11 @@ class Runs:
     ) -> list[Outgoing]:
         try:
             return await self._commit(connection, waiting)
+        except psycopg.errors.IdleInTransactionSessionTimeout as error:
+            self._forget()
+            await self._drop_connection()
+            log.warning("the database ended a transaction of ours that stood still; trying smaller ones")
+            raise TooSlow from error
         except BaseException:
             self._forget()
             raise
@@ -430,7 +443,7 @@ def _merged(batches: Iterable[Sequence[Record]]) -> dict[Place, Sequence[Record]
 
 
 def _split(waiting: Mapping[Place, Sequence[Record]], error: Exception) -> list[dict[Place, Sequence[Record]]]:
-    """Return smaller batches, in order, one of which fails; where the error names no record they are found by halving.
+    """Return smaller batches, in order; where the error names no record that fails alone, it is found by halving.
 
     The same batch alone comes back when it is a single record.
     """

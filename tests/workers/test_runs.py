@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from storage.settings import DatabaseSettings
 from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, DEAD_LETTERS, Topic
 from topics.commands import Command, OpenInventory, ReserveStay
 from topics.envelope import Envelope, Outgoing, command_record, encode_headers, encode_value
@@ -90,6 +91,36 @@ async def test_records_that_come_again_have_no_further_effect(
 
     assert len(await log.events()) == 2
     assert await rows(ledger, "select count(*) from booking") == [(1,)]
+
+
+async def test_what_is_too_much_at_once_for_a_slow_machine_is_decided_in_smaller_runs(
+    log: Log,
+    role: Role,
+    database: DatabaseSettings,
+    ledger: psycopg.AsyncConnection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each try would take as long as the first, for ever, while the database lets nobody stand still for so long."""
+    await log.send(nights_on_sale(), *(stay() for _ in range(4)))
+    (consumer,) = role.consumers
+    decide = consumer.handle
+
+    async def ended() -> bool:
+        return not await rows(ledger, "select 1 from pg_stat_activity where state = 'idle in transaction'")
+
+    async def decide_slowly(connection: psycopg.AsyncConnection[Any], runs: Sequence[Run]) -> Any:
+        if sum(len(run.received) for run in runs) > 2:
+            await wait_until(ended, message="the database ends the transaction")
+        return await decide(connection, runs)
+
+    monkeypatch.setattr(consumer, "handle", decide_slowly)
+
+    hasty = database.model_copy(update={"idle_in_transaction_timeout_ms": 1000})
+    async with open_runs(role, log, hasty) as runs:
+        await carry_out_all(runs, role, log)
+
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3, 4, 5]
+    assert await rows(ledger, "select count(*) from booking") == [(4,)]
 
 
 @pytest.mark.parametrize("poison", ["bad json", "no headers", "unknown type", "an event", "another room's key", "nul"])
