@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from psycopg import AsyncConnection
-from psycopg.rows import tuple_row
+from psycopg.rows import class_row
 
 from topics import operators
 from topics.times import to_the_second
@@ -29,18 +29,15 @@ class Pause:
 
 async def listed(connection: Connection) -> list[Pause]:
     """Return every pause, by role. Raises psycopg.Error."""
-    cursor = connection.cursor(row_factory=tuple_row)
-    found = await cursor.execute("select role, who, at, reason from paused_role order by role")
-    return [Pause(role=role, who=who, at=at, reason=reason) for role, who, at, reason in await found.fetchall()]
+    cursor = connection.cursor(row_factory=class_row(Pause))
+    return await (await cursor.execute("select role, who, at, reason from paused_role order by role")).fetchall()
 
 
 async def of(connection: Connection, role: str) -> Pause | None:
     """Return the pause of a role, if it is paused. Raises psycopg.Error."""
-    # A caller's connection may have rows of another shape.
-    cursor = connection.cursor(row_factory=tuple_row)
+    cursor = connection.cursor(row_factory=class_row(Pause))
     found = await cursor.execute("select role, who, at, reason from paused_role where role = %s", (role,))
-    row = await found.fetchone()
-    return None if row is None else Pause(role=row[0], who=row[1], at=row[2], reason=row[3])
+    return await found.fetchone()
 
 
 async def begin(connection: Connection, role: str, *, who: str, reason: str | None) -> tuple[Pause, bool]:

@@ -168,30 +168,21 @@ async def _allow(kafka: KafkaSettings, allowed: Sequence[Grant]) -> None:
     try:
         await client.bootstrap()
         node = client.get_random_node()
-        requests = [
-            CreateAclsRequest(
-                _RESOURCES[grant.resource],
-                grant.name,
-                _LITERAL,
-                f"User:{grant.role}",
-                _ANY_HOST,
-                _OPERATIONS[operation],
-                _ALLOW,
-            )
+        rights = {
+            (_RESOURCES[grant.resource], grant.name, f"User:{grant.role}", _OPERATIONS[operation])
             for grant in allowed
             for operation in grant.operations
+        }
+        requests = [
+            CreateAclsRequest(resource, name, _LITERAL, principal, _ANY_HOST, operation, _ALLOW)
+            for resource, name, principal, operation in rights
         ]
         for answer in await asyncio.gather(*(client.send(node, request) for request in requests)):
             for error, message in answer.creation_responses:
                 if error:
                     raise StartFailed(f"kafka refuses an ACL: {message or for_code(error).description}")
         # The cluster has written them down; the broker may hear of it a moment later.
-        wanted = {
-            (_RESOURCES[grant.resource], grant.name, f"User:{grant.role}", _OPERATIONS[operation])
-            for grant in allowed
-            for operation in grant.operations
-        }
-        while not wanted <= await _known(client, node):
+        while not rights <= await _known(client, node):
             await asyncio.sleep(POLL_SECONDS)
     finally:
         await client.close()

@@ -1,6 +1,6 @@
 """What tests of workers are handed besides the broker and the database: the operators' command."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 from workers.__main__ import cli
 
 Tool = Callable[..., Result]
+Owners = Callable[[], Awaitable[dict[int, str]]]
 
 
 @pytest.fixture
@@ -16,3 +17,9 @@ def tool(environment: dict[str, str]) -> Tool:
         return CliRunner().invoke(cli, arguments, env={**environment, "COLUMNS": "200", **variables})
 
     return run
+
+
+async def shared(owners: Owners, among: Collection[str], partitions: int) -> dict[int, str] | None:
+    """Return who owns what, once each of these owns something, and somebody everything."""
+    owned = await owners()
+    return owned if len(owned) == partitions and set(owned.values()) == set(among) else None

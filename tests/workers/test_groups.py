@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sandbox.processes import Program
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
 from tests.support.waiting import wait_until
-from tests.workers.conftest import Tool
+from tests.workers.conftest import Owners, Tool, shared
 from tests.workers.test_pausing import workers
 from tests.workers.test_runs import nights_on_sale
 from topics.catalogue import BOOKING_COMMANDS
@@ -35,7 +35,6 @@ made = faust.App
 faust.App = lambda *group, **settings: made(*group, **settings | {"broker_session_timeout": 80})
 runpy.run_module("workers", run_name="__main__")
 """
-Owners = Callable[[], Awaitable[dict[int, str]]]
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_
         return len(await log.events()) == len(rooms)
 
     async with workers(["one", "two"], environment, tmp_path) as programs:
-        before = await wait_until(lambda: _shared(owners, ["one", "two"], len(every)))
+        before = await wait_until(lambda: shared(owners, ["one", "two"], len(every)))
 
         await programs["one"].stop()
 
@@ -91,24 +90,18 @@ async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_
         assert await owners() == dict.fromkeys(every, "two")
 
         await programs["one"].start()
-        assert await wait_until(lambda: _shared(owners, ["one", "two"], len(every))) == before
+        assert await wait_until(lambda: shared(owners, ["one", "two"], len(every))) == before
 
 
 async def test_a_worker_without_others_is_waited_for(
     environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
 ) -> None:
     async with workers(["one"], environment, tmp_path, ("-c", LONG_BORNE)) as programs:
-        await wait_until(lambda: _shared(owners, ["one"], log.settings.topic_partitions))
+        await wait_until(lambda: shared(owners, ["one"], log.settings.topic_partitions))
 
         await programs["one"].stop()
 
         assert await owners() == dict.fromkeys(range(log.settings.topic_partitions), "one")
-
-
-async def _shared(owners: Owners, among: list[str], partitions: int) -> dict[int, str] | None:
-    """Return who owns what, once each of these owns something, and somebody everything."""
-    owned = await owners()
-    return owned if len(owned) == partitions and set(owned.values()) == set(among) else None
 
 
 @pytest.mark.parametrize("is_paused", [False, True], ids=["at work", "paused"])
@@ -121,7 +114,7 @@ async def test_a_worker_lives_on_however_often_others_come_and_go(
         return len(await log.events()) == len(rooms)
 
     async with workers(["one"], environment, tmp_path) as programs:
-        await wait_until(lambda: _shared(owners, ["one"], log.settings.topic_partitions))
+        await wait_until(lambda: shared(owners, ["one"], log.settings.topic_partitions))
         born = programs["one"].pid
         if is_paused:
             assert (await asyncio.to_thread(tool, "pause", "reservations", "--yes")).exit_code == 0

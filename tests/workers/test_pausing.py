@@ -17,7 +17,7 @@ from sandbox.processes import Program
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
 from tests.support.waiting import LONGEST_SECONDS, wait_until
-from tests.workers.conftest import Tool
+from tests.workers.conftest import Tool, shared
 from tests.workers.test_runs import nights_on_sale, rows, stay
 from topics import pauses
 from topics.lag import Lag, lags
@@ -203,10 +203,6 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
     async def owners() -> dict[int, str]:
         return {lag.partition: lag.owner for lag in await looked() if lag.owner is not None}
 
-    async def shared_by(*workers: str) -> dict[int, str] | None:
-        owned = await owners()
-        return owned if len(owned) == settings.topic_partitions and set(owned.values()) == set(workers) else None
-
     async def owned_as_before() -> bool:
         return await owners() == before
 
@@ -220,7 +216,7 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
         return await applied() == sent and len(await log.events()) == sent
 
     async with workers(names, environment, tmp_path) as programs:
-        before = await wait_until(lambda: shared_by("one", "two"))
+        before = await wait_until(lambda: shared(owners, ["one", "two"], settings.topic_partitions))
         await ask_for(100)
 
         paused = await asyncio.to_thread(tool, "pause", "reservations", "--yes")
@@ -232,7 +228,7 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
 
         await programs["one"].stop()
         # Nobody is given partitions in the middle of a batch: the last one before the pause is over.
-        await wait_until(lambda: shared_by("two"))
+        await wait_until(lambda: shared(owners, ["two"], settings.topic_partitions))
         stood = await applied()
         (tmp_path / "one.log").unlink()
         await programs["one"].start()
