@@ -48,12 +48,10 @@ contracts: setup  ## Check which package imports which
 	@.venv/bin/lint-imports
 
 docs: setup  ## Write the documents that are generated from the code
-	@$(RUN) -m topics docs
-	@$(RUN) -m workers.decisions
+	@$(RUN) -m docs.generate
 
 docs-check: setup  ## Fail when the generated documents are not what the code says
-	@$(RUN) -m topics docs --check
-	@$(RUN) -m workers.decisions --check
+	@$(RUN) -m docs.generate --check
 
 chaos: setup  ## Break things under load, then audit (SEED=1 FOR=60)
 	@$(RUN) -m tests.pipeline.chaos --seed $(SEED) --seconds $(FOR)

@@ -12,14 +12,14 @@ import uvloop
 from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
+from telemetry import logs
 from topics.catalogue import BOOKING_COMMANDS, Topic
 from topics.envelope import Outgoing
-from topics.settings import KafkaSettings
-from topics.telemetry import logs
-from workers import agent
-from workers.__main__ import _collect_garbage_seldom
-from workers.role import Role, Run
-from workers.watching import Watch
+from topics.kafka.settings import KafkaSettings
+from workers.process import _collect_garbage_seldom
+from workers.runtime import agent
+from workers.runtime.batch_metrics import Watch
+from workers.runtime.role import Role, Run
 
 
 class _Reader:
@@ -37,7 +37,7 @@ class _Reader:
 
 
 class _NoWork:
-    """Stands in the place of `workers.runs.Runs`: takes every batch as done."""
+    """Stands in the place of `workers.runtime.batch_processor.Runs`: takes every batch as done."""
 
     def __init__(self, role: Role, *_: Any, **__: Any) -> None:
         self.watch = Watch(role, {}, dict)

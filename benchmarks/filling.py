@@ -12,10 +12,10 @@ from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
-from topics.commands import ReserveStay
 from topics.envelope import Envelope, Headers, command_record, encode_headers, encode_value
-from topics.events import BookingReserved
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import ReserveStay
+from topics.messages.events import BookingReserved
 
 SOURCE: Final = "innkeeper/filling"
 _A_BATCH: Final = 500

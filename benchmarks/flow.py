@@ -17,11 +17,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.load import LONGEST_STAY
 from benchmarks.stage import HOTEL, SOURCE, USER, BenchmarkFailed, Rooms
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
-from topics.commands import ReserveStay
 from topics.envelope import Outgoing, command_record, header
-from topics.events import BookingReserved
-from topics.producer import Producer, open_producer
-from topics.settings import KafkaSettings
+from topics.kafka.producer import Producer, open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import ReserveStay
+from topics.messages.events import BookingReserved
 
 _FETCH_WAIT_MS: Final = 20
 _PATIENCE_SECONDS: Final = 120.0

@@ -36,18 +36,18 @@ from benchmarks.stage import (
     say,
     stage,
 )
+from operators.rebuild import PROJECTIONS
 from sandbox.replay import Stalled, open_course
 from sandbox.system import Plan, System
 from sandbox.trace import read_trace
 from sandbox.trace_totals import totals
-from storage.rebuilding import PROJECTIONS
+from storage import pauses
 from storage.settings import DatabaseSettings
-from topics import pauses
 from topics.catalogue import BOOKING_COMMANDS
-from topics.commands import AddGuests, Command, OpenInventory, RequestPayment, ReserveStay
 from topics.envelope import command_record
-from topics.producer import open_producer
-from topics.settings import KafkaSettings
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import AddGuests, Command, OpenInventory, RequestPayment, ReserveStay
 
 MOST_SECONDS_TO_EXPLAIN: Final = 1.0
 MOST_SECONDS_TO_RESTORE: Final = 60.0
@@ -76,7 +76,7 @@ async def explain(extent: Extent) -> AsyncIterator[Line]:
         await _in_the_middle(system, booking_id, extent.records)
         seconds = []
         for _ in range(extent.runs):
-            took, life = await _command(system.environment(), "workers", "explain", str(booking_id))
+            took, life = await _command(system.environment(), "explain", str(booking_id))
             if len([step for step in life["steps"] if step["place"] is not None]) != 2 * len(_life(booking_id)):
                 raise BenchmarkFailed(f"not all of the booking's records are told: {life}")
             seconds.append(took)
@@ -165,8 +165,8 @@ async def trace(extent: Extent) -> AsyncIterator[Line]:
         await system.stop_part(WORKER)
         assert system.postgres is not None
         there = {**system.environment(), "DATABASE_URL": await system.postgres.create_database("restored")}
-        await _command(there, "storage", "migrate")
-        seconds, restored = await _command(there, "storage", "restore", "--from-log", "--yes", "--without-backup")
+        await _command(there, "migrate")
+        seconds, restored = await _command(there, "restore", "--from-log", "--yes", "--without-backup")
         if await _totals(there["DATABASE_URL"]) != await _totals(system.database_url):
             raise BenchmarkFailed("what was restored is not what was lost")
         say(f"trace: {restored['events']:,} events restored in {seconds:.1f} s")
@@ -191,7 +191,7 @@ async def _replay(system: System, most: int | None) -> None:
 
 async def _rebuilt(environment: Mapping[str, str], name: str) -> Line:
     """Make a read model anew beside the restored one, which must be the same."""
-    _, rebuilt = await _command(environment, "storage", "rebuild", name, "--compare-only")
+    _, rebuilt = await _command(environment, "rebuild", name, "--compare-only")
     return Figure(
         benchmark=f"trace.rebuild.{name}",
         value=round(rebuilt["events"] / rebuilt["seconds"]),
@@ -264,7 +264,7 @@ def _database(url: str) -> DatabaseSettings:
     return DatabaseSettings(_env_file=None, database_url=SecretStr(url))
 
 
-async def _command(environment: Mapping[str, str], module: str, *arguments: str) -> tuple[float, dict[str, Any]]:
+async def _command(environment: Mapping[str, str], *arguments: str) -> tuple[float, dict[str, Any]]:
     """Run an operator's command; return the seconds that it took by the clock, and what it says to programs.
 
     Raises:
@@ -272,7 +272,7 @@ async def _command(environment: Mapping[str, str], module: str, *arguments: str)
     """
     began = perf_counter()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments, "--json"),
+        *(sys.executable, "-m", "operators", *arguments, "--json"),
         env={**os.environ, **environment},
         stdout=PIPE,
         stderr=PIPE,
@@ -280,6 +280,6 @@ async def _command(environment: Mapping[str, str], module: str, *arguments: str)
     out, err = await process.communicate()
     seconds = perf_counter() - began
     if process.returncode != 0:
-        raise BenchmarkFailed(f"{module} {' '.join(arguments)} ended with {process.returncode}: {err.decode()}")
+        raise BenchmarkFailed(f"{' '.join(arguments)} ended with {process.returncode}: {err.decode()}")
     told: dict[str, Any] = json.loads(out)
     return seconds, told

@@ -25,11 +25,11 @@ from ingress.stays import today_at
 from ingress.tokens import Tokens
 from sandbox.system import Plan, System
 from topics.catalogue import BOOKING_COMMANDS
-from topics.commands import OpenInventory
 from topics.envelope import command_record
-from topics.producer import open_producer
-from topics.settings import KafkaSettings
-from topics.values import MOST_ROOMS
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import OpenInventory
+from topics.messages.values import MOST_ROOMS
 
 WORKER: Final = "reservations-1"
 SOURCE: Final = "innkeeper/benchmarks"

@@ -43,9 +43,9 @@ from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from ingress.webhooks import Webhooks
 from storage.settings import DatabaseSettings
+from telemetry import metrics, traces
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
-from topics.settings import KafkaSettings
-from topics.telemetry import metrics, traces
+from topics.kafka.settings import KafkaSettings
 
 if TYPE_CHECKING:
     from ingress.limits.redis_link import RedisLink

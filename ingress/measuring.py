@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, event
 
-from topics.telemetry import metrics
-from topics.telemetry.metrics import Labels, Series
+from telemetry import metrics
+from telemetry.metrics import Labels, Series
 
 _QUERIES: Final = metrics.QUERY_SECONDS.of()
 _answers: Final = metrics.HTTP_ANSWERS.values

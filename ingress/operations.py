@@ -23,13 +23,12 @@ from ingress.http.models import LARGEST_ID, NoBody, NoQuery, RequestHeader
 from ingress.http.preferences import seconds_to_wait
 from ingress.http.problems import Problem
 from ingress.tokens import Caller, Tokens
+from storage.accounts import MANAGER, OPERATOR
 
 BodyType = TypeVar("BodyType")
 QueryType = TypeVar("QueryType")
 Method = TypeVar("Method", bound=Callable[..., Awaitable[web.StreamResponse]])
 
-MANAGER: Final = "HOTEL_MANAGER"
-OPERATOR: Final = "OPERATOR"
 _PLACEHOLDERS: Final = {
     "booking_id": "[0-9a-fA-F-]{36}",
     "hotel_id": "[0-9]{1,19}",

@@ -16,10 +16,10 @@ from ingress.http.models import NoBody, NoQuery, Problems, RequestHeader, Shown
 from ingress.http.problems import Problem
 from ingress.log.broker import Broker
 from ingress.operations import Access, Asked, Example, Reply, operation
+from telemetry import traces
 from topics.catalogue import STRIPE_WEBHOOKS
 from topics.envelope import Outgoing
-from topics.settings import KafkaSettings
-from topics.telemetry import traces
+from topics.kafka.settings import KafkaSettings
 
 TOLERANCE_SECONDS: Final = 300
 _LONGEST_KEY: Final = 255

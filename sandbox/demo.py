@@ -29,7 +29,7 @@ from sandbox.seed import HOTELS, OWNER_EMAIL, OWNER_PASSWORD, NotOpened, SeededR
 from sandbox.system import Plan, System
 from sandbox.up import INTERRUPTED, Broker, in_foreground, possible_broker
 from storage.settings import DatabaseSettings
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 CARD: Final = "4242424242424242"
 _NIGHTS: Final = 2
@@ -148,7 +148,7 @@ def _tell_where(system: System, console: Console, room: SeededRoom, booking_id: 
         "Logs": str(system.logs),
         "Metrics": f"grep -h 'metrics at' {shlex.quote(str(system.logs))}/*.log",
         "As an operator": f"export {ours} {' '.join(f'{name}={shlex.quote(reached[name])}' for name in reached)}",
-        "and then": f"python -m workers explain {booking_id}",
+        "and then": f"innkeeper explain {booking_id}",
     }
     console.print("\n[bold]Everything stays up until Ctrl-C.[/]")
     for name, place in places.items():

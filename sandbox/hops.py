@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
-from topics.reading import Record, Wanted, cloud_event, open_reader, partitions_of
-from topics.settings import KafkaSettings
+from topics.kafka.log_reader import Record, Wanted, cloud_event, open_reader, partitions_of
+from topics.kafka.settings import KafkaSettings
 
 _FETCH_MS: Final = 200
 _POLL_SECONDS: Final = 0.02

@@ -12,7 +12,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from sandbox.spawning import POLL_SECONDS
 from sandbox.system import System, say
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 ROLE = "reservations"
 _LENGTH_OF_AN_ID = 36

@@ -21,18 +21,18 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from operators.audit import audit
 from sandbox import kafka, postgres
 from sandbox.kills import Killer
 from sandbox.system import Plan, System, say
 from sandbox.trace import TraceStep, command_id, read_trace
 from sandbox.trace_totals import totals
 from sandbox.up import INTERRUPTED, give_up_for, in_foreground
-from storage.audit import audit
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing, command_record
-from topics.producer import open_producer
-from topics.settings import KafkaSettings
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
 
 SOURCE: Final = "innkeeper/trace"
 _SENT_TOGETHER: Final = 4000

@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from storage.models import AppUser, Hotel, Room
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS
-from topics.commands import OpenInventory
 from topics.envelope import Outgoing, command_record
-from topics.producer import open_producer
-from topics.settings import KafkaSettings
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import OpenInventory
 
 SOURCE: Final = "innkeeper/seed"
 NIGHTS: Final = timedelta(days=365)

@@ -235,11 +235,13 @@ class System:
 
     def _programs(self) -> list[Program]:
         programs = [
-            self._program(name, "workers", name.rpartition("-")[0], "--name", name, ready_line=READY_LINE)
+            self._program(name, "operators", "worker", name.rpartition("-")[0], "--name", name, ready_line=READY_LINE)
             for name in self.worker_names
         ]
         for name, port, url in zip(self.ingress_names, self._ingress_ports, self.urls, strict=False):
-            programs.append(self._program(name, "ingress", "--port", str(port), probe=partial(_is_ready, url)))
+            programs.append(
+                self._program(name, "operators", "ingress", "--port", str(port), probe=partial(_is_ready, url))
+            )
         return programs
 
     def _stripe(self) -> Program:

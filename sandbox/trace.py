@@ -1,6 +1,6 @@
 """The real booking trace as work for the log: what a trusted writer would have sent, in the order of its days.
 
-Pure reading. The file's columns are described beside it (`tests/trace/README.md`).
+Pure reading. The file's columns are described beside it (`tests/system/trace/README.md`).
 """
 
 import csv
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
-from topics.commands import BookingCommand, CancelBooking, Command, OpenInventory, ReserveStay
-from topics.values import Terms
+from topics.messages.commands import BookingCommand, CancelBooking, Command, OpenInventory, ReserveStay
+from topics.messages.values import Terms
 
 CURRENCY: Final = "EUR"
 _BOOKINGS: Final = UUID("7d0cf2e5-8d0b-5d1c-9d43-1f2b5d3c6a10")

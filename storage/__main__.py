@@ -1,118 +1,77 @@
-"""The operator's tool for the database: `python -m storage migrate | audit | rebuild | restore | ...`."""
+"""`python -m storage migrate`: brings the database to the newest schema, once it answers."""
 
+import argparse
 import asyncio
+import json
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import Final
 
 import psycopg
-import typer
-from rich.console import Console
 
-from storage import handing_over, incarnations
-from storage.audit.command import audit_command
 from storage.migrate import upgrade
-from storage.rebuilding import sweep
-from storage.rebuilding.command import rebuild_command
+from storage.projections.shadow import sweep
 from storage.settings import CONNECT_SECONDS, DatabaseSettings
-from topics.console import Json, Yes, print_json
-from topics.settings import KafkaSettings, refused_in_words
 
-FAILED: Final = 1
-IMPOSSIBLE: Final = 2
-
-app = typer.Typer(
-    help="The ledger: bring its schema up to date, audit it against the log, and start a topic's new life.",
-    epilog="DATABASE_URL and KAFKA_URL say where PostgreSQL and the broker are.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    add_completion=False,
-)
-says = Console(stderr=True, soft_wrap=True, highlight=False)
+#: Exit status: the database does not answer.
+_COULD_NOT: Final = 2
+_DESCRIPTION: Final = """Bring the database to the newest schema. Repeatable, and safe to run from several processes at
+once: one migrates, the others wait and find nothing to do. Exit status: 0 the schema is the newest; 2 the database does
+not answer."""
 
 
-@app.command("migrate")
-def migrate_command(
-    wait: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", min=0, help="How long to wait for a database that is not there yet."),
-    ] = 0.0,
-    *,
-    as_json: Json = False,
-) -> None:
-    """Bring the database to the newest schema.
+def main(arguments: Sequence[str] | None = None, program: str = "python -m storage") -> int:
+    """Run one command and return its exit status."""
+    parser = argparse.ArgumentParser(program, epilog="DATABASE_URL names the database.")
+    migrate = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("migrate", description=_DESCRIPTION)
+    wait = "How long to wait for a database that is not there yet."
+    migrate.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
+    migrate.add_argument("--json", action="store_true", dest="as_json", help="One JSON object a line, for programs.")
+    options = parser.parse_args(arguments)
+    return _migrate(options.wait, as_json=options.as_json)
 
-    Repeatable, and safe to run from several processes at once: one migrates, the others wait and find nothing to do.
 
-    Exit status: 0 the schema is the newest; 2 the database does not answer.
-    """
-    _wait_for(DatabaseSettings(), wait)
+def _migrate(wait_seconds: float, *, as_json: bool) -> int:
+    settings = DatabaseSettings()
+    if not _answers(settings, wait_seconds):
+        return _COULD_NOT
     migrated = upgrade()
-    asyncio.run(sweep(DatabaseSettings()))
+    asyncio.run(sweep(settings))
     if as_json:
-        print_json([asdict(migrated)])
+        print(json.dumps(asdict(migrated), separators=(",", ":")))
     elif migrated.was == migrated.now:
-        says.print(f"The schema was the newest already, v{migrated.now}.")
+        _say(f"The schema was the newest already, v{migrated.now}.")
     else:
         was = "nothing" if migrated.was is None else f"v{migrated.was}"
-        says.print(f"The schema was brought from {was} to v{migrated.now}, the newest.")
+        _say(f"The schema was brought from {was} to v{migrated.now}, the newest.")
+    return 0
 
 
-app.command("audit")(audit_command)
-app.command("rebuild")(rebuild_command)
-handing_over.register(app)
-
-
-@app.command("new-incarnation")
-def new_incarnation_command(
-    topic: Annotated[str, typer.Argument(help="The topic's name, such as booking.commands.")],
-    *,
-    yes: Yes = False,
-) -> None:
-    """Go on with a log that was cut or replaced under its cursors.
-
-    A worker that finds another log than it left stops and names this command. Stop every worker that reads the topic
-    before, start them after.
-
-    Exit status: 0 done; 1 refused, or only said what would be done; 2 the database cannot be used.
-    """
-    prefix = _kafka().topic_prefix
-    name = prefix + topic.removeprefix(prefix)
-    says.print(incarnations.EXPLANATION.format(topic=name), markup=False)
-    if not yes:
-        says.print("Nothing was done: add --yes to do it.")
-        raise typer.Exit(FAILED)
-    try:
-        number = incarnations.begin(DatabaseSettings(), name)
-    except (incarnations.NoLifeYet, psycopg.Error) as error:
-        says.print(str(error).strip(), markup=False)
-        raise typer.Exit(FAILED if isinstance(error, incarnations.NoLifeYet) else IMPOSSIBLE) from error
-    says.print(f"{name} is in its life number {number} now. Start the workers.", markup=False)
-
-
-def _kafka() -> KafkaSettings:
-    with refused_in_words():
-        return KafkaSettings()
-
-
-def _wait_for(settings: DatabaseSettings, seconds: float) -> None:
+def _answers(settings: DatabaseSettings, seconds: float) -> bool:
+    """Return whether the database answers within some seconds; say why not."""
     deadline = time.monotonic() + seconds
-    told = False
+    said = False
     while True:
         try:
             psycopg.connect(settings.conninfo(), connect_timeout=CONNECT_SECONDS).close()
         except psycopg.OperationalError as error:
             reason = str(error).strip()
             if time.monotonic() >= deadline:
-                says.print(f"The database does not answer: {reason}", markup=False)
-                raise typer.Exit(IMPOSSIBLE) from error
-            if not told:
-                says.print(f"Waiting up to {seconds:g} s for the database: {reason}", markup=False)
-                told = True
+                _say(f"The database does not answer: {reason}")
+                return False
+            if not said:
+                _say(f"Waiting up to {seconds:g} s for the database: {reason}")
+                said = True
             time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
         else:
-            return
+            return True
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m storage")
+    sys.exit(main())

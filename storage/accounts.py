@@ -12,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import AppUser, IdempotencyKey
 
+#: The roles that an account may have besides a guest's.
+MANAGER: Final = "HOTEL_MANAGER"
+OPERATOR: Final = "OPERATOR"
 _SHOWN: Final = (
     AppUser.id,
     AppUser.email,

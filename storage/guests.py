@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, or_, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import AppUser, Booking, BookingGuest, Guest
-from topics.values import BookingStatus
+from topics.messages.values import BookingStatus
 
 _COLUMNS: Final = (Guest.id, Guest.user_id, Guest.name, Guest.gender, Guest.age)
 _STANDING: Final = (

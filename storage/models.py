@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from topics.values import BookingStatus
+from topics.messages.values import BookingStatus
 
 
 class Table(DeclarativeBase):

@@ -16,13 +16,13 @@ from storage.settings import DatabaseSettings
 from tests.support.log import Log, open_log
 from tests.support.processes import is_gone
 from tests.support.stack import Server, fresh_database, name_of, open_kafka, open_postgres
-from topics import admin
-from topics.settings import KafkaSettings
+from topics.kafka import admin
+from topics.kafka.settings import KafkaSettings
 
-pytest_plugins = ("pytester", "tests.trace.replayed")
+pytest_plugins = ("pytester", "tests.system.trace.replayed")
 
 #: Folders whose tests share one whole system: all of a folder go to one process, as those of a file do elsewhere.
-ONE_SYSTEM = ("tests/path", "tests/api")
+ONE_SYSTEM = ("tests/system/path", "tests/system/api")
 _our_servers: set[int] = set()
 # A machine that stands still in the middle of an example, or while one is made, has found nothing wrong.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -12,12 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from topics.catalogue import CATALOGUE, Topic
-from topics.commands import Command
 from topics.envelope import EVERY_VERSION
-from topics.events import Event
-from topics.message import Message
-from topics.occasions import OCCASIONS
-from topics.upcasting import OLDER
+from topics.event_triggers import OCCASIONS
+from topics.messages.commands import Command
+from topics.messages.events import Event
+from topics.messages.message import Message
+from topics.messages.upcasting import OLDER
 
 #: The document as it is published: JSON.
 PUBLISHED: Final = Path(__file__).with_suffix(".json")

@@ -5,9 +5,9 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from topics.commands import COMMANDS
-from topics.events import EVENTS
-from topics.message import Message
+from topics.messages.commands import COMMANDS
+from topics.messages.events import EVENTS
+from topics.messages.message import Message
 
 
 class Party(StrEnum):

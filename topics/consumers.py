@@ -23,3 +23,8 @@ CONSUMERS: Final = (
     Consumer(name="room_nights", role=Party.PROJECTIONS, topics=(BOOKING_EVENTS,)),
     Consumer(name="daily_report", role=Party.PROJECTIONS, topics=(BOOKING_EVENTS,)),
 )
+
+#: Which consumer processes the records of a topic that is not read by several: the name of its cursor.
+PROCESSED_BY: Final = {
+    topic.name: consumer.name for consumer in CONSUMERS for topic in consumer.topics if topic is not BOOKING_EVENTS
+}

@@ -13,10 +13,10 @@ from uuid import UUID
 
 import msgspec
 
-from topics.commands import COMMANDS
-from topics.events import EVENTS
-from topics.message import Message
-from topics.upcasting import OLDER, Older
+from topics.messages.commands import COMMANDS
+from topics.messages.events import EVENTS
+from topics.messages.message import Message
+from topics.messages.upcasting import OLDER, Older
 
 Headers = list[tuple[str, bytes]]
 

@@ -1,34 +1,26 @@
-"""The pages of the documentation that are written by the code: what a room of the house says of itself."""
+"""The documents about messages that are written by the code: docs/messages.md and topics/asyncapi.json."""
 
-import importlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping
-from enum import Enum
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
-
 from topics import asyncapi
 from topics.catalogue import CATALOGUE, Topic
-from topics.commands import COMMANDS
 from topics.envelope import EVERY_VERSION
-from topics.events import EVENTS, Event
-from topics.message import Message
-from topics.occasions import OCCASIONS
+from topics.event_triggers import OCCASIONS
+from topics.messages.commands import COMMANDS
+from topics.messages.events import EVENTS, Event
+from topics.messages.message import Message
+from topics.messages.upcasting import OLDER, Older
 from topics.schemas import field_type, schema_of
-from topics.telemetry.metrics import METRICS
-from topics.upcasting import OLDER, Older
 
 ROOT: Final = Path(__file__).parents[1]
 CONTRACTS: Final = ROOT / "tests" / "contracts"
-GENERATED: Final = "<!-- Written by `python -m topics docs`; edit the code instead. -->"
+GENERATED: Final = "<!-- Written by `make docs`; edit the code instead. -->"
 #: An event that more commands than these may lead to is an answer to any.
 _MOST_NAMED: Final = 3
-_ROOMS: Final = ("topics", "storage", "workers", "ingress", "sandbox")
 
 
 def messages_page() -> str:
@@ -49,77 +41,10 @@ def messages_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def configuration_page() -> str:
-    """Return docs/configuration.md: every setting of every process."""
-    parts = ["# Configuration", GENERATED, _CONFIGURATION_INTRODUCTION]
-    for settings in settings_classes():
-        parts += [f"## {_first_line(settings)}", _settings_table(settings)]
-    return "\n\n".join(parts) + "\n"
-
-
-def example_environment() -> str:
-    """Return .env.example: every variable once, with its default commented out."""
-    lines = [
-        "# Written by `python -m topics docs`; edit the settings classes instead.",
-        "# Copy this to .env and take the # away from what you change; docs/configuration.md has the same as a table.",
-    ]
-    seen: set[str] = set()
-    for settings in settings_classes():
-        fresh = {name: field for name, field in _variables(settings).items() if name not in seen}
-        if fresh:
-            lines += ["", f"# {_first_line(settings)}"]
-        for name, field in fresh.items():
-            lines += ["", f"# {field.description}", f"#{name}={_default(field)}"]
-        seen |= fresh.keys()
-    return "\n".join(lines) + "\n"
-
-
 def asyncapi_document() -> str:
     """Return topics/asyncapi.json: the AsyncAPI document, with the frozen wire files as its examples."""
     examples = {wire: example_of(kind) for wire, kind in EVERY_VERSION.items()}
     return json.dumps(asyncapi.document(examples), indent=1, ensure_ascii=False) + "\n"
-
-
-def metrics_page() -> str:
-    """Return docs/metrics.md: every metric of every process."""
-    rows = (
-        (
-            f"`{metric.name}`",
-            metric.kind,
-            metric.unit,
-            ", ".join(f"`{label}`" for label in metric.labels),
-            ", ".join(metric.told_by),
-            metric.help,
-        )
-        for metric in METRICS
-    )
-    table = _table(("metric", "kind", "unit", "labels", "told by", "meaning"), rows)
-    return f"# Metrics\n\n{GENERATED}\n\n{_METRICS_INTRODUCTION}\n\n{table}\n"
-
-
-PAGES: Final = {
-    "docs/messages.md": messages_page,
-    "docs/metrics.md": metrics_page,
-    "topics/asyncapi.json": asyncapi_document,
-    "docs/configuration.md": configuration_page,
-    ".env.example": example_environment,
-}
-
-
-def settings_classes() -> list[type[BaseSettings]]:
-    """Return every settings class of the house, in the order in which a booking meets them.
-
-    They are found in modules named `settings`, by path: the language must not import the rooms that speak it.
-    """
-    found: list[type[BaseSettings]] = []
-    for path in (path for room in _ROOMS for path in sorted((ROOT / room).rglob("settings.py"))):
-        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-        found += [
-            member
-            for member in vars(module).values()
-            if inspect.isclass(member) and issubclass(member, BaseSettings) and member.__module__ == module.__name__
-        ]
-    return found
 
 
 def example_of(kind: type[Message]) -> dict[str, Any]:
@@ -133,7 +58,7 @@ def _topics_table() -> str:
         (f"`{topic.name}`", topic.key, ", ".join(topic.written_by), ", ".join(topic.read_by), retention_in_words(topic))
         for topic in CATALOGUE
     )
-    return _table(("topic", "key", "written by", "read by", "kept"), rows)
+    return table(("topic", "key", "written by", "read by", "kept"), rows)
 
 
 def retention_in_words(topic: Topic) -> str:
@@ -197,41 +122,11 @@ def _fields_table(kind: type[Message]) -> str:
         )
         for name, field in schema["properties"].items()
     )
-    return _table(("field", "type", "default"), rows)
+    return table(("field", "type", "default"), rows)
 
 
-def _settings_table(settings: type[BaseSettings]) -> str:
-    rows = (
-        (f"`{name}`", f"`{_default(field)}`" if _default(field) else "", field.description or "")
-        for name, field in _variables(settings).items()
-    )
-    return _table(("variable", "default", "meaning"), rows)
-
-
-def _variables(settings: type[BaseSettings]) -> dict[str, FieldInfo]:
-    prefix = str(settings.model_config.get("env_prefix") or "")
-    return {(prefix + name).upper(): field for name, field in settings.model_fields.items()}
-
-
-def _default(field: FieldInfo) -> str:
-    match field.get_default(call_default_factory=True, validated_data={}):
-        case SecretStr() as secret:
-            return secret.get_secret_value()
-        case bool() as flag:
-            return str(flag).lower()
-        case Enum() as word:
-            return str(word.value)
-        case None:
-            return ""
-        case other:
-            return "" if field.is_required() else str(other)
-
-
-def _first_line(settings: type[BaseSettings]) -> str:
-    return inspect.cleandoc(settings.__doc__ or settings.__name__).split(". ")[0].splitlines()[0].rstrip(".")
-
-
-def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a table in Markdown."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 
@@ -253,16 +148,6 @@ version: readers are upgraded before writers, and a reader that meets a version 
 was replaced stays on the log beside the newer one ([ADR 0014](adr/0014-replaced-versions-stay-readable.md)):
 `inventory.changed.v2` is written once `INVENTORY_CHANGED_VERSION` says so, until then `inventory.changed.v1`.
 
-The examples are the frozen files of `tests/contracts`. `python -m topics asyncapi` prints all this for programs
-(AsyncAPI 3.0; every ingress serves it at `/asyncapi.json`, and for people at `/events`), and `python -m topics schema`
+The examples are the frozen files of `tests/contracts`. `innkeeper topics asyncapi` prints all this for programs
+(AsyncAPI 3.0; every ingress serves it at `/asyncapi.json`, and for people at `/events`), and `innkeeper topics schema`
 the JSON Schema of every message."""
-
-_METRICS_INTRODUCTION: Final = """\
-Every process answers Prometheus at `/metrics` on a port of its own, `METRICS_PORT` at `METRICS_HOST`; without the
-setting it does not. Histograms have `_bucket`, `_sum` and `_count`. Each process also tells `process_*` (memory, CPU,
-files) and `python_gc_*`, as the client library names them."""
-
-_CONFIGURATION_INTRODUCTION: Final = """\
-Every process reads its settings from the environment, and from a file `.env` in the folder in which it is started; the
-environment goes first. `.env.example` lists the same variables. A setting may also be a file of its name, in small
-letters, in `/run/secrets` or the folder that `SECRETS_FOLDER` names: secrets of containers are found there."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from topics.envelope import EVERY_VERSION
-from topics.message import Message
+from topics.messages.message import Message
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

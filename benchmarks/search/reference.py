@@ -12,7 +12,7 @@ from sqlalchemy import Row, TextClause, text
 from ingress.database import Database
 from ingress.hotels.search.words import EARTH_RADIUS_M, Found, Hit, HotelSearch, InOrder
 from storage.currencies import CURRENCIES
-from storage.search_reads import HotelFacts
+from storage.reads.search import HotelFacts
 
 #: The one index that the schema does not have for it.
 INDEX: Final = "create index if not exists hotel_city_written_alike on hotel (lower(trim(city)))"

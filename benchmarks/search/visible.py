@@ -16,10 +16,10 @@ from benchmarks.search.data import PROBES
 from benchmarks.search.queries import PATH
 from benchmarks.stage import SOURCE, BenchmarkFailed
 from topics.catalogue import BOOKING_COMMANDS
-from topics.commands import ChangeInventory
 from topics.envelope import command_record
-from topics.producer import Producer, open_producer
-from topics.settings import KafkaSettings
+from topics.kafka.producer import Producer, open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import ChangeInventory
 
 CHANGES_PER_S: Final = 200
 _NIGHTS: Final = 3

@@ -12,9 +12,10 @@ from ingress.http.models import Body, Changes, Gender, Id, Line, NoBody, NoQuery
 from ingress.http.paging import NEXT_PAGE, Cursors, Paged, first_page, link_to_next
 from ingress.http.problems import Problem
 from ingress.http.versions import ETAG_HEADER, IF_MATCH, changed_meanwhile, etag, expected_versions
-from ingress.operations import MANAGER, Access, Asked, Example, Reply, operation
+from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.tokens import Tokens
 from storage import accounts, guests
+from storage.accounts import MANAGER
 
 _FIRST_BIRTH: Final = date(1900, 1, 1)
 _GUEST: Final = {"guest_id": 1}

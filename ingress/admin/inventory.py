@@ -19,8 +19,8 @@ from ingress.stays import today_at
 from storage import hotels
 from storage.currencies import decimal
 from storage.hotels import NightRow, RoomRow
-from topics.commands import ChangeInventory
-from topics.values import MOST_ROOMS, MOST_SURGE_MILLI
+from topics.messages.commands import ChangeInventory
+from topics.messages.values import MOST_ROOMS, MOST_SURGE_MILLI
 
 MOST_DAYS: Final = 366
 _USUAL_DAYS: Final = timedelta(days=30)

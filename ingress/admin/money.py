@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 from ingress.http.bodies import refused_field
 from ingress.http.models import Currency
 from storage.currencies import CURRENCIES, decimal, digits_of
-from topics.values import MOST_PRICE_MINOR
+from topics.messages.values import MOST_PRICE_MINOR
 
 
 def _known(code: str) -> str:

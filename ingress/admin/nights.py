@@ -12,10 +12,10 @@ from ingress.log.commands import new_command_id
 from ingress.log.owners import Owners
 from ingress.stays import HORIZON, today_at
 from storage.hotels import RoomRow
-from topics.commands import ChangeInventory, Command, OpenInventory
-from topics.events import InventoryChanged, InventoryOpened, InventoryUnchanged, RefusedNight
-from topics.message import Message
-from topics.values import MOST_NIGHTS, NightRefusal
+from topics.messages.commands import ChangeInventory, Command, OpenInventory
+from topics.messages.events import InventoryChanged, InventoryOpened, InventoryUnchanged, RefusedNight
+from topics.messages.message import Message
+from topics.messages.values import MOST_NIGHTS, NightRefusal
 
 _WAIT_SECONDS: Final = 10.0
 _MOST_NAMED: Final = 5

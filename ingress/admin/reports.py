@@ -18,9 +18,9 @@ from ingress.http.models import Day, MoneyOut, NoBody, Query, Shown
 from ingress.http.problems import Problem
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.stays import today_at
-from storage import reports
 from storage.currencies import decimal
-from storage.reports import ManagedHotel, SoldNight
+from storage.reads import reports
+from storage.reads.reports import ManagedHotel, SoldNight
 
 MOST_DAYS: Final = 366
 _USUAL_DAYS: Final = 30

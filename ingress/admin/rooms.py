@@ -34,7 +34,7 @@ from ingress.stays import today_at
 from storage import hotels
 from storage.currencies import decimal
 from storage.hotels import RoomRow
-from topics.values import MOST_ROOMS
+from topics.messages.values import MOST_ROOMS
 
 MOST_GUESTS: Final = 100
 

@@ -9,7 +9,7 @@ import msgspec
 from ingress.http.models import LARGEST_ID, Body, BodyDay, Id
 from ingress.http.problems import Problem
 from ingress.stays import MOST_ROOMS, RoomsCount
-from storage.reads import RoomFacts
+from storage.reads.bookings import RoomFacts
 
 
 class InitBooking(Body):

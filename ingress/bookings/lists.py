@@ -17,10 +17,10 @@ from ingress.http.models import Day, Id, MoneyOut, NoBody, Several, Shown
 from ingress.http.paging import NEXT_PAGE, Cursors, Paged, first_page, link_to_next
 from ingress.http.problems import Problem
 from ingress.operations import Access, Asked, Example, Reply, operation
-from storage import reports
 from storage.currencies import decimal
-from storage.reports import ByArrival, ByCreation, ListedBooking
-from topics.values import BookingStatus
+from storage.reads import reports
+from storage.reads.reports import ByArrival, ByCreation, ListedBooking
+from topics.messages.values import BookingStatus
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ingress.database import Database
-from storage import reads
-from storage.reads import RoomFacts
+from storage.reads import bookings
+from storage.reads.bookings import RoomFacts
 
 _MOST_ROOMS_REMEMBERED: Final = 10_000
 
@@ -47,7 +47,7 @@ class Rooms:
         fresh = time.monotonic() < self._good_until
         wanted = self._wanted - self._facts.keys() if fresh else self._wanted.copy()
         async with self._database.reading() as connection:
-            found = await reads.room_facts(connection, wanted)
+            found = await bookings.room_facts(connection, wanted)
         self._remember({room_id: found.get(room_id) for room_id in wanted}, fresh=fresh)
 
     def _remember(self, read: Mapping[int, RoomFacts | None], *, fresh: bool) -> None:

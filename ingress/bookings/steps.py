@@ -26,14 +26,15 @@ from ingress.log.owners import Owners
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.stays import accept_stay, today_at
 from ingress.tokens import Caller
-from storage import guests, reads
+from storage import guests
 from storage.currencies import decimal
-from storage.reads import BookingRow
-from topics.commands import AddGuests, BookingCommand, CancelBooking, RequestPayment, ReserveStay
+from storage.reads import bookings
+from storage.reads.bookings import BookingRow
 from topics.envelope import format_id
-from topics.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
-from topics.message import Message
-from topics.values import BookingStatus, Terms
+from topics.messages.commands import AddGuests, BookingCommand, CancelBooking, RequestPayment, ReserveStay
+from topics.messages.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
+from topics.messages.message import Message
+from topics.messages.values import BookingStatus, Terms
 
 _BOOKING: Final = {"booking_id": "01980000-0000-8000-8000-000000000000"}
 _ACCEPTED_HEADERS: Final = {
@@ -268,8 +269,8 @@ class Bookings:
             return _accepted(asked, str(booking.id), _state(booking))
         _raise_if_refused(event)
         async with self._database.reading() as connection, as_one(connection):
-            now = await reads.own_booking(connection, booking.id, asked.caller.user_id) or booking
-            url = await reads.open_session_url(connection, booking.id)
+            now = await bookings.own_booking(connection, booking.id, asked.caller.user_id) or booking
+            url = await bookings.open_session_url(connection, booking.id)
         return answer(200, Checkout(**_state_fields(now), session_url=url), _applied(asked))
 
     @operation(
@@ -307,7 +308,7 @@ class Bookings:
     async def status(self, asked: Asked[NoBody, NoQuery]) -> Answer:
         """Tell where a booking stands: PENDING until it is decided."""
         booking_id, user_id = asked.path["booking_id"], asked.caller.user_id
-        row = await self._database.read(lambda connection: reads.booking_status(connection, booking_id, user_id))
+        row = await self._database.read(lambda connection: bookings.booking_status(connection, booking_id, user_id))
         if row is None:
             self._must_be_pending(asked)
             return answer(200, _pending(booking_id))
@@ -327,11 +328,11 @@ class Bookings:
 
         async def found(connection: AsyncConnection) -> BookingWithHistory | None:
             async with as_one(connection):
-                booking = await reads.own_booking(connection, booking_id, asked.caller.user_id)
+                booking = await bookings.own_booking(connection, booking_id, asked.caller.user_id)
                 if booking is None:
                     return None
                 fields = await _all_about(connection, booking)
-                timeline = await reads.timeline_of(connection, booking_id)
+                timeline = await bookings.timeline_of(connection, booking_id)
             return BookingWithHistory(**fields, timeline=_shown(TimelineEntry, timeline))
 
         booking = await self._database.read(found)
@@ -363,7 +364,7 @@ class Bookings:
 
     async def _booking_now(self, booking_id: UUID, status: int, asked: Asked[Any, NoQuery]) -> Answer:
         async with self._database.reading() as connection, as_one(connection):
-            booking = await reads.own_booking(connection, booking_id, asked.caller.user_id)
+            booking = await bookings.own_booking(connection, booking_id, asked.caller.user_id)
             if booking is None:
                 # Events are published after their transaction: what one told of is there.
                 raise LookupError(f"booking {booking_id} was decided and is not in the ledger")
@@ -381,7 +382,7 @@ class Bookings:
     async def _own(self, asked: Asked[Any, NoQuery]) -> BookingRow:
         """Return the caller's booking, whose room is the key of everything that is said about it."""
         async with self._database.reading() as connection:
-            booking = await reads.own_booking(connection, asked.path["booking_id"], asked.caller.user_id)
+            booking = await bookings.own_booking(connection, asked.path["booking_id"], asked.caller.user_id)
         if booking is None:
             self._must_be_pending(asked)
             raise Problem(409, "not decided yet, retry", headers={"Retry-After": "1"}, more={"reason": "pending"})
@@ -490,9 +491,9 @@ async def _all_about(connection: AsyncConnection, booking: BookingRow) -> dict[s
         "hold_expires_at": booking.hold_expires_at,
         "created_at": booking.created_at,
         "updated_at": booking.updated_at,
-        "guests": _shown(StayingGuest, await reads.guests_of(connection, booking.id)),
+        "guests": _shown(StayingGuest, await bookings.guests_of(connection, booking.id)),
     }
-    url = await reads.open_session_url(connection, booking.id)
+    url = await bookings.open_session_url(connection, booking.id)
     return fields if url is None else fields | {"session_url": url}
 
 

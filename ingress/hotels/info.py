@@ -14,9 +14,9 @@ from ingress.http.models import Day, MoneyOut, NoBody, Query, Shown
 from ingress.http.problems import Problem
 from ingress.operations import Access, Asked, Example, operation
 from ingress.stays import RoomsCount, accept_stay, today_at
-from storage import reads
 from storage.currencies import decimal
-from storage.reads import HotelOffer, NightOffer, RoomOffer
+from storage.reads import bookings
+from storage.reads.bookings import HotelOffer, NightOffer, RoomOffer
 
 PRICES_AHEAD: Final = timedelta(days=90)
 
@@ -105,12 +105,12 @@ class Hotels:
 
         async def shown(connection: AsyncConnection) -> HotelShown:
             async with as_one(connection):
-                hotel = await reads.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
+                hotel = await bookings.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
                 if hotel is None:
                     raise Problem(404, "no such hotel")
                 nights = None
                 if (dates := _dates(stay, hotel)) is not None:
-                    nights = await reads.nights_on_offer(connection, hotel_id, *dates)
+                    nights = await bookings.nights_on_offer(connection, hotel_id, *dates)
             return _hotel_shown(hotel, stay, nights)
 
         return answer(200, await self._database.read(shown))

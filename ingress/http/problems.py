@@ -15,8 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingress.http.answers import Answer, answer
 from ingress.measuring import count_answer
-from topics.telemetry import metrics
-from topics.telemetry.ids import about
+from telemetry import metrics
+from telemetry.ids import about
 
 log = logging.getLogger(__name__)
 

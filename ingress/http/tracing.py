@@ -3,7 +3,7 @@
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from topics.telemetry import traces
+from telemetry import traces
 
 
 @web.middleware

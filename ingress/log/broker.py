@@ -14,13 +14,13 @@ from typing import Final
 from aiokafka.errors import KafkaError
 
 from ingress.http.problems import unanswered, unavailable
-from topics import admin
+from telemetry import metrics
 from topics.catalogue import Topic
 from topics.envelope import Outgoing
 from topics.failpoints import failpoint
-from topics.producer import Producer, open_producer
-from topics.settings import KafkaSettings
-from topics.telemetry import metrics
+from topics.kafka import admin
+from topics.kafka.producer import Producer, open_producer
+from topics.kafka.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 

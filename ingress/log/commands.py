@@ -19,12 +19,12 @@ from ingress.http.models import RequestHeader
 from ingress.http.problems import Problem
 from storage import accounts
 from storage.accounts import Claim
+from telemetry import traces
+from telemetry.ids import about_record
 from topics.catalogue import BOOKING_COMMANDS
-from topics.commands import Command
 from topics.envelope import Outgoing, command_record
-from topics.settings import KafkaSettings
-from topics.telemetry import traces
-from topics.telemetry.ids import about_record
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import Command
 
 SOURCE: Final = "innkeeper/ingress"
 IDEMPOTENCY_KEY: Final = RequestHeader(

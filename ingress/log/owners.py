@@ -9,7 +9,7 @@ from aiohttp import web
 from ingress.log.broker import Broker
 from ingress.log.commands import Commands
 from ingress.log.waiters import Waiters
-from topics.commands import (
+from topics.messages.commands import (
     AddGuests,
     CancelBooking,
     ChangeInventory,
@@ -18,7 +18,7 @@ from topics.commands import (
     RequestPayment,
     ReserveStay,
 )
-from topics.events import (
+from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
     BookingRejected,
@@ -32,7 +32,7 @@ from topics.events import (
     InventoryUnchanged,
     PaymentDeclined,
 )
-from topics.message import Message
+from topics.messages.message import Message
 
 _FOLLOW_WITHIN_SECONDS: Final = 2.0
 

@@ -19,9 +19,9 @@ from aiokafka.errors import KafkaError
 
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header, wire_names
-from topics.message import Message
-from topics.settings import KafkaSettings
-from topics.starting import started
+from topics.kafka.settings import KafkaSettings
+from topics.kafka.starting import started
+from topics.messages.message import Message
 
 log = logging.getLogger(__name__)
 

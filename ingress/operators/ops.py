@@ -18,13 +18,13 @@ from ingress.http.answers import Answer, answer
 from ingress.http.models import NoBody, NoQuery, Query, Several, Shown
 from ingress.http.problems import Problem, unavailable
 from ingress.operations import Access, Asked, Example, Reply, operation
-from storage.explaining import Kind, NoSuchBooking, explain
+from operators.dead_letters import DeadLetter, State, listed
+from operators.explain import Kind, NoSuchBooking, explain
+from operators.lag import DatabaseAddress, lags
 from storage.settings import DatabaseSettings
-from topics.admin import TopicsFailed
-from topics.dead_letters import DeadLetter, State, listed
-from topics.lag import DatabaseAddress, lags
-from topics.reading import NoSuchTopic
-from topics.settings import KafkaSettings
+from topics.kafka.admin import TopicsFailed
+from topics.kafka.log_reader import NoSuchTopic
+from topics.kafka.settings import KafkaSettings
 
 _SECONDS: Final = 10.0
 _AT_ONCE: Final = 2
@@ -189,7 +189,7 @@ class Ops:
     async def lag(self, asked: Asked[NoBody, NoQuery]) -> Answer:  # noqa: ARG002 - every operation is called like this
         """Tell of every consumer and partition how many records and seconds it is behind, and who owns it.
 
-        `python -m topics lag` tells the same.
+        `innkeeper lag` tells the same.
         """
         address = DatabaseAddress(database_url=self._database.database_url)
         found = await self._answered(lambda: lags(self._kafka, address))
@@ -205,7 +205,7 @@ class Ops:
     async def explain_booking(self, asked: Asked[NoBody, NoQuery]) -> Answer:
         """Tell a booking's whole life, each step with its place on the log, and what is awaited now.
 
-        `python -m workers explain` tells the same. Ids only: no names, no addresses.
+        `innkeeper explain` tells the same. Ids only: no names, no addresses.
         """
         try:
             life = await self._answered(lambda: explain(self._kafka, self._database, asked.path["booking_id"]))
@@ -223,7 +223,7 @@ class Ops:
     async def dead_letters(self, asked: Asked[NoBody, WantedLetters]) -> Answer:
         """Tell which records were buried, where they came from, why, and what became of them.
 
-        What they say is left out; `python -m topics dead-letters show` has it, and replays and discards.
+        What they say is left out; `innkeeper dead-letters show` has it, and replays and discards.
         """
         found = await self._answered(lambda: self._letters(asked.query))
         return answer(200, [BuriedRecord.model_validate(letter) for letter in found])

@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from typing_extensions import override
 
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 ANSWER_WITHIN_MS = 2000
 #: The variables of a client that needs no name; empty ones take back what somebody has set for another broker.

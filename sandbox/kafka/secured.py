@@ -19,9 +19,9 @@ from sandbox.kafka.certificates import Certificates
 from sandbox.kafka.probe import NO_NAME, answers, as_client
 from sandbox.ports import free_port
 from sandbox.spawning import POLL_SECONDS, StartFailed
-from topics.acls import Grant, grants
 from topics.catalogue import Party
-from topics.settings import KafkaSettings
+from topics.kafka.acls import Grant, grants
+from topics.kafka.settings import KafkaSettings
 
 Protocol = Literal["SASL_SSL", "SSL", "SASL_PLAINTEXT"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from topics.message import Message
+from topics.messages.message import Message
 from topics.schemas import schemas
 
 HERE = Path(__file__).parent

@@ -11,9 +11,7 @@ import msgspec
 import pytest
 
 from tests.contracts.check import WORDS, breaks, differences, frozen, present, published
-from topics import values
 from topics.catalogue import CATALOGUE
-from topics.commands import ChangeInventory
 from topics.envelope import (
     EVERY_VERSION,
     MESSAGES,
@@ -27,7 +25,9 @@ from topics.envelope import (
     encode_headers,
     encode_value,
 )
-from topics.message import Message
+from topics.messages import values
+from topics.messages.commands import ChangeInventory
+from topics.messages.message import Message
 from topics.schemas import schema_of
 
 FROZEN = frozen()

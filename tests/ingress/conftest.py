@@ -24,7 +24,7 @@ from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.house import House, Owner, open_hotel, open_owner
 from tests.support.waiting import wait_until
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 JWT_KEY = "a key that only tests know, of some length"
 WEBHOOK_SECRETS = "whsec_of_the_stand_in, whsec_of_tomorrow"

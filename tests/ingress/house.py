@@ -24,10 +24,10 @@ from topics.envelope import (
     encode_headers,
     encode_value,
 )
-from topics.events import BookingEvent
-from topics.message import Message
-from topics.producer import Producer, open_producer
-from topics.settings import KafkaSettings
+from topics.kafka.producer import Producer, open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.events import BookingEvent
+from topics.messages.message import Message
 
 _NOW = datetime.now(UTC)
 TODAY = _NOW.date()

@@ -14,10 +14,10 @@ from tests.ingress.house import NOON, Answered, House, open_reader
 from tests.support.log import all_places, open_log, open_runs
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
-from topics.commands import CancelBooking, Command, ReserveStay
-from topics.settings import KafkaSettings
-from topics.values import CancelReason, Terms
-from workers import reservations
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import CancelBooking, Command, ReserveStay
+from topics.messages.values import CancelReason, Terms
+from workers.reservations import handler
 
 HOTEL = {
     "name": "The Lighthouse",
@@ -118,7 +118,7 @@ class Ledger:
 @asynccontextmanager
 async def deciding(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Ledger]:
     """Let the owners of all rooms decide for as long as the block lasts."""
-    role = reservations.build(kafka, database)
+    role = handler.build(kafka, database)
     consumer = await open_reader(kafka, BOOKING_COMMANDS)
     try:
         async with (

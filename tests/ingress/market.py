@@ -13,12 +13,12 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from ingress.hotels.search.words import HotelSearch, earliest_today
-from storage import room_nights
-from storage.room_nights import Told
+from storage.projections import room_nights
+from storage.projections.room_nights import Told
 from storage.settings import DatabaseSettings
 from tests.support.story import Story
 from topics.catalogue import BOOKING_EVENTS
-from topics.commands import (
+from topics.messages.commands import (
     CancelBooking,
     ChangeInventory,
     Command,
@@ -27,8 +27,8 @@ from topics.commands import (
     OpenInventory,
     ReserveStay,
 )
-from topics.events import Event
-from topics.values import Terms
+from topics.messages.events import Event
+from topics.messages.values import Terms
 
 TOPIC: Final = BOOKING_EVENTS.name
 PARTITIONS: Final = 3

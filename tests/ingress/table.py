@@ -8,7 +8,7 @@ from ingress.application import AREAS, create_app
 from ingress.operations import Operation, operations_of
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 
 @cache

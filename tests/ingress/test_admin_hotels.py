@@ -15,7 +15,7 @@ from tests.ingress.house import TODAY, WAIT, House
 from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 
 @pytest.fixture

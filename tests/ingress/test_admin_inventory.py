@@ -9,7 +9,7 @@ import pytest
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, WAIT, Answered, House
 from tests.ingress.managers import Ledger, Manager, deciding
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 FIRST = TODAY + timedelta(days=40)
 

@@ -12,8 +12,8 @@ from ingress.admin import nights
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, House, Owner
 from tests.ingress.managers import ROOM, Ledger, Manager, deciding
-from topics.commands import ChangeInventory, OpenInventory
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import ChangeInventory, OpenInventory
 
 YEAR = timedelta(days=365)
 CHRISTMAS = TODAY + timedelta(days=40)

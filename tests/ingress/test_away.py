@@ -12,9 +12,9 @@ from tests.ingress.conftest import ingress_settings, running
 from tests.ingress.house import STAY, House, open_hotel, open_reader
 from tests.ingress.test_webhooks import BODY, _signature
 from tests.support.waiting import wait_until
-from topics import admin
 from topics.catalogue import BOOKING_COMMANDS
-from topics.settings import KafkaSettings
+from topics.kafka import admin
+from topics.kafka.settings import KafkaSettings
 
 
 class Guest:

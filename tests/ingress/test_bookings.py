@@ -10,8 +10,8 @@ from storage.settings import DatabaseSettings
 from tests.ingress.house import STAY, TODAY, WAIT, House, Owner, Told
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
-from topics.commands import AddGuests, CancelBooking, RequestPayment, ReserveStay
-from topics.events import (
+from topics.messages.commands import AddGuests, CancelBooking, RequestPayment, ReserveStay
+from topics.messages.events import (
     BookingCancelled,
     BookingEvent,
     BookingExpired,
@@ -22,7 +22,7 @@ from topics.events import (
     GuestsAdded,
     PaymentRequested,
 )
-from topics.values import BookingStatus, CancelReason, Refusal, Rejection
+from topics.messages.values import BookingStatus, CancelReason, Refusal, Rejection
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -15,7 +15,7 @@ from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running
 from tests.ingress.house import STAY, House, Owner
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 PAGE = "https://app.example.com"
 

@@ -2,10 +2,10 @@
 
 import psycopg
 
+from storage import pauses
 from storage.settings import DatabaseSettings
 from tests.ingress.house import Answered, House
 from tests.support.waiting import wait_until
-from topics import pauses
 
 ALL_READY = {"database": "ready", "broker": "ready", "events": "ready"}
 

@@ -15,7 +15,7 @@ from storage.currencies import CURRENCIES
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, House
 from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 Moment: TypeAlias = Callable[[], Awaitable[None]] | None
 INFO = ("/v1/hotels/{}/info", "/hotels/{}/info")

@@ -16,7 +16,7 @@ from tests.ingress.conftest import ingress_settings, running
 from tests.ingress.house import TODAY, House
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 FIRST = TODAY + timedelta(days=30)
 

@@ -6,19 +6,20 @@ from uuid import uuid4
 import psycopg
 from typer.testing import CliRunner
 
-from ingress.__main__ import cli
+from operators import dead_letters
+from operators.cli.main import app
 from storage.cursors import CursorKey, bury, create, incarnation
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import running_alone
 from tests.ingress.house import STAY, House
 from tests.ingress.people import opened
 from tests.support.log import open_log
-from topics import admin, dead_letters
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.envelope import Outgoing
-from topics.settings import KafkaSettings
-from workers.log_source import Place
-from workers.reading import dead_letter
+from topics.kafka import admin
+from topics.kafka.settings import KafkaSettings
+from workers.runtime.log_source import Place
+from workers.runtime.records import dead_letter
 
 ANYTHING = f"/v1/ops/bookings/{uuid4()}"
 PATHS = ("/v1/ops/lag", ANYTHING, "/v1/ops/dead-letters")
@@ -144,7 +145,9 @@ def test_the_command_line_makes_an_operator_and_writes_down_who_did(
     with psycopg.connect(database.conninfo(), autocommit=True) as sql:
         sql.execute("insert into app_user (email, password_hash) values ('anna@example.com', 'x')")
         for _ in range(2):
-            done = CliRunner().invoke(cli, ["grant", "anna@example.com", "OPERATOR", "--by", "grace"], env=environment)
+            done = CliRunner().invoke(
+                app, ["accounts", "grant", "anna@example.com", "OPERATOR", "--by", "grace"], env=environment
+            )
             assert done.exit_code == 0, done.output
         roles = sql.execute("select roles from app_user").fetchall()
         actions = sql.execute("select who, action, target from operator_action").fetchall()

@@ -1,4 +1,4 @@
-"""`python -m ingress` as a process: how it starts, refuses to start, and stops."""
+"""`innkeeper ingress` as a process: how it starts, refuses to start, and stops."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ PATIENT = {"ACK_SECONDS": "60"}
 @asynccontextmanager
 async def _process(environment: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ingress", "--port", "0"),
+        *(sys.executable, "-m", "operators", "ingress", "--port", "0"),
         env={**os.environ, **environment},
         stderr=asyncio.subprocess.PIPE,
     )

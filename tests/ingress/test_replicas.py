@@ -20,7 +20,7 @@ from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running
 from tests.ingress.house import STAY, open_hotel, open_owner
 from tests.support.waiting import wait_until
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 pytestmark = pytest.mark.system
 

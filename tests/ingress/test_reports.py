@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from ingress.admin.reports import prefers_csv
-from storage import daily_report
+from storage.projections import daily_report
 from tests.ingress.house import Answered, House, Owner
 
 MANAGER, OTHER_MANAGER = 1, 2

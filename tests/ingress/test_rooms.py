@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping
 
 from ingress.bookings.rooms import Rooms
 from ingress.database import Database
-from storage.reads import RoomFacts
+from storage.reads.bookings import RoomFacts
 from storage.settings import DatabaseSettings
 
 

@@ -14,7 +14,7 @@ from tests.ingress.clocks import keep_the_day
 from tests.ingress.conftest import PATIENT_SECONDS, ingress_settings, running, running_alone
 from tests.ingress.house import Answered, House
 from tests.ingress.town import Town, day, open_town
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ async def test_a_refresh_that_fails_is_told_to_who_waits_and_made_up_for_by_the_
         async def fails(*_: Any) -> Any:
             raise OperationalError("select", {}, Exception("the server is gone"))
 
-        broken.setattr("storage.search_reads.hotels_changed_since", fails)
+        broken.setattr("storage.reads.search.hotels_changed_since", fails)
         with pytest.raises(OperationalError):
             await rooms_left(ours)
 

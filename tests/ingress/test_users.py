@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from ingress.__main__ import cli
+from operators.cli.main import app
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import JWT_KEY, broker_away, ingress_settings, running
 from tests.ingress.house import TODAY, House
@@ -298,7 +298,7 @@ async def test_an_operator_makes_a_host_who_is_one_from_the_next_refresh_on(
     await sign_up(house)
     anna = await log_in(house)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ingress", "grant", "anna@EXAMPLE.com", "HOTEL_MANAGER"),
+        *(sys.executable, "-m", "operators", "accounts", "grant", "anna@EXAMPLE.com", "HOTEL_MANAGER"),
         env={**os.environ, **environment},
         stdout=asyncio.subprocess.PIPE,
     )
@@ -315,7 +315,7 @@ async def test_an_operator_makes_a_host_who_is_one_from_the_next_refresh_on(
 
 def test_a_grant_says_what_came_of_it(environment: dict[str, str], database: DatabaseSettings) -> None:
     def grant(email: str, role: str = "HOTEL_MANAGER", **changes: str) -> tuple[int, str]:
-        done = CliRunner().invoke(cli, ["grant", email, role], env=environment | changes)
+        done = CliRunner().invoke(app, ["accounts", "grant", email, role], env=environment | changes)
         return done.exit_code, done.output
 
     with psycopg.connect(database.conninfo(), autocommit=True) as sql:
@@ -323,7 +323,7 @@ def test_a_grant_says_what_came_of_it(environment: dict[str, str], database: Dat
     now, already = "is HOTEL_MANAGER from the next login or refresh on.", "is HOTEL_MANAGER already."
     assert grant("anna@example.com") == (0, f"anna@example.com {now}\n")
     assert grant("ANNA@example.com") == (0, f"ANNA@example.com {already}\n")
-    done = CliRunner().invoke(cli, ["grant", "anna@example.com", "OPERATOR", "--json"], env=environment)
+    done = CliRunner().invoke(app, ["accounts", "grant", "anna@example.com", "OPERATOR", "--json"], env=environment)
     assert json.loads(done.stdout) == {"email": "anna@example.com", "role": "OPERATOR", "changed": True}
     assert grant("nobody@example.com") == (os.EX_NOUSER, "Nobody has signed up as nobody@example.com.\n")
     status, said = grant("anna@example.com", DATABASE_URL="postgresql://a:secret@127.0.0.1:1/x")

@@ -7,9 +7,9 @@ import pytest
 
 from ingress.log.waiters import Waiters
 from topics.envelope import encode_value
-from topics.events import InventoryChanged
-from topics.settings import KafkaSettings
-from topics.upcasting import written_as_older
+from topics.kafka.settings import KafkaSettings
+from topics.messages.events import InventoryChanged
+from topics.messages.upcasting import written_as_older
 
 
 class Record(NamedTuple):

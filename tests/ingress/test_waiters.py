@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 from ingress.log.waiters import Waiters
 from tests.ingress.clocks import stand_still
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 
 class OneTurn:

@@ -8,7 +8,7 @@ from stripe import WebhookSignature
 
 from tests.ingress.house import House, open_reader
 from topics.catalogue import STRIPE_WEBHOOKS
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 SECRET = "whsec_of_the_stand_in"
 EVENT = {

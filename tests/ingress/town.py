@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY
 from tests.ingress.market import Projection
-from topics.events import BookingReserved, InventoryChanged, InventoryOpened, night_ranges
+from topics.messages.events import BookingReserved, InventoryChanged, InventoryOpened, night_ranges
 
 #: Nights are numbered from this day on, which is neither past nor far away for any hotel.
 FIRST: Final = TODAY + timedelta(days=30)

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
+from operators.cli.main import app
 from storage.settings import DatabaseSettings
 from tests.support.log import Log, carry_out_all, open_runs
-from topics.__main__ import app
-from workers.role import Role
+from workers.runtime.role import Role
 
 Ledger = psycopg.AsyncConnection[Any]
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from operators.cli import console
+from storage import operator_log, pauses
 from tests.operators.conftest import Ledger, Operator
-from topics import console, operators, pauses
 
 pytestmark = pytest.mark.system
 
@@ -28,9 +29,9 @@ async def test_what_operators_did_is_shown_with_the_newest_first(ledger: Ledger,
 
 
 async def test_an_operator_may_ask_for_the_last_days_alone(ledger: Ledger, operator: Operator) -> None:
-    await operators.record(ledger, who="carol", action="replay", target="booking.commands")
+    await operator_log.record(ledger, who="carol", action="replay", target="booking.commands")
     await ledger.execute("update operator_action set at = now() - interval '8 days'")
-    await operators.record(ledger, who="ines", action="replay", target="stripe.webhooks")
+    await operator_log.record(ledger, who="ines", action="replay", target="stripe.webhooks")
 
     def who(text: str) -> list[str]:
         return [json.loads(line)["who"] for line in text.splitlines()]
@@ -50,7 +51,7 @@ async def test_a_terminal_of_80_columns_breaks_nothing(
     ledger: Ledger, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     details = {"ranges": {"3": [1, 22]}, "type": "booking.*", "origin": "booking.commands[3]@12345", "records": 22}
-    await operators.record(
+    await operator_log.record(
         ledger, who="carol", action="dead-letters replay", target="test.booking.commands", details=details
     )
     monkeypatch.setattr(console.out, "width", 80)

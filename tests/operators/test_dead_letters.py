@@ -12,19 +12,22 @@ import psycopg
 import pytest
 from typer.testing import Result
 
+from operators import dead_letters
+from operators.cli import console
+from operators.cli import dead_letters as cli_dead_letters
+from operators.dead_letters import DeadLetter, Refused, State
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
 from tests.support.log import Log, carry_out_all, open_runs
-from topics import console, dead_letters, dead_letters_tool, reading
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
-from topics.commands import OpenInventory, ReserveStay
-from topics.dead_letters import DeadLetter, Refused, State
 from topics.envelope import Outgoing, command_record
-from topics.producer import Producer
+from topics.kafka import log_reader
+from topics.kafka.producer import Producer
+from topics.messages.commands import OpenInventory, ReserveStay
 from topics.times import to_the_second
-from workers import reservations
-from workers.reading import dead_letter
-from workers.role import Role
+from workers.reservations import handler
+from workers.runtime.records import dead_letter
+from workers.runtime.role import Role
 
 pytestmark = pytest.mark.system
 
@@ -37,7 +40,7 @@ PATIENT = "120"
 
 @pytest.fixture
 def role(log: Log, database: DatabaseSettings) -> Role:
-    return reservations.build(log.settings, database)
+    return handler.build(log.settings, database)
 
 
 def a_stay(log: Log, booking_id: UUID = BOOKING) -> Outgoing:
@@ -159,7 +162,7 @@ async def test_of_very_many_a_person_is_shown_the_youngest_and_a_program_all(
     log: Log, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury_what_is_readable_by_now(log, *(a_stay(log, uuid4()) for _ in range(5)))
-    monkeypatch.setattr(dead_letters_tool, "_MOST_SHOWN", 2)
+    monkeypatch.setattr(cli_dead_letters, "_MOST_SHOWN", 2)
 
     told = objects(await operator("dead-letters", "list", "--json"))
     shown = await operator("dead-letters", "list")
@@ -257,7 +260,7 @@ async def test_a_letter_that_comes_back_while_they_are_listed_is_not_open_beside
         # Somebody replays it, and it comes back, before the first of them is read.
         await dead_letters.replay(log.settings, ledger, log.producer, letter, who="ines")
         await bury_what_is_readable_by_now(log, a_stay(log, uuid4()))
-        async for record in reading.read(*arguments, **options):
+        async for record in log_reader.read(*arguments, **options):
             yield record
 
     with monkeypatch.context() as patch:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from storage.explaining import Kind, explain
+from operators.explain import Kind, explain
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, at_work
 from tests.operators.test_replaying import all_of, carry_out, nights, play, stay
 from tests.support.log import Log
 from topics.catalogue import BOOKING_COMMANDS
-from workers import reservations
+from workers.reservations import handler
 
 pytestmark = pytest.mark.system
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 async def test_a_command_that_was_replayed_says_who_did_it(
     log: Log, database: DatabaseSettings, ledger: Ledger
 ) -> None:
-    role, booked = reservations.build(log.settings, database), stay()
+    role, booked = handler.build(log.settings, database), stay()
     await log.send(nights(), booked, stay())
     await carry_out(role, log, database)
     async with at_work(role, log, database):

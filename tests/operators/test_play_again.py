@@ -15,14 +15,14 @@ import pytest_asyncio
 from aiokafka import TopicPartition
 
 from sandbox.system import Plan, System
-from tests.path.guest import Guest, House, Room, open_house
+from storage import pauses
 from tests.support.waiting import wait_until
-from topics import pauses
+from tests.system.path.guest import Guest, House, Room, open_house
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, CATALOGUE, STRIPE_WEBHOOKS
-from topics.commands import ChangeInventory, ReserveStay
 from topics.envelope import Outgoing
-from topics.producer import open_producer
-from topics.reading import end_offsets
+from topics.kafka.log_reader import end_offsets
+from topics.kafka.producer import open_producer
+from topics.messages.commands import ChangeInventory, ReserveStay
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.system, pytest.mark.timeout(900)]
 

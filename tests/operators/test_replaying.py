@@ -11,17 +11,20 @@ from uuid import uuid4
 
 import pytest
 
+from operators import replay
+from operators.replay import Played, Refused, Stretch
+from storage import pauses
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
-from tests.storage.hotel import until_all_have_left
+from tests.operators.hotel import until_all_have_left
 from tests.support.log import Log, carry_out_all, open_runs
-from topics import admin, pauses, replaying
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
-from topics.commands import AddGuests, CancelBooking, ChangeInventory, OpenInventory, ReserveStay
 from topics.envelope import Outgoing
-from topics.replaying import Played, Refused, Stretch
-from workers import projections, reservations
-from workers.role import Role
+from topics.kafka import admin
+from topics.messages.commands import AddGuests, CancelBooking, ChangeInventory, OpenInventory, ReserveStay
+from workers import projections
+from workers.reservations import handler
+from workers.runtime.role import Role
 
 pytestmark = pytest.mark.system
 
@@ -32,7 +35,7 @@ FIRST, END = date(2027, 5, 1), date(2027, 5, 3)
 
 @pytest.fixture
 def role(log: Log, database: DatabaseSettings) -> Role:
-    return reservations.build(log.settings, database)
+    return handler.build(log.settings, database)
 
 
 def nights() -> OpenInventory:
@@ -64,8 +67,8 @@ async def carry_out(role: Role, log: Log, database: DatabaseSettings) -> None:
 async def play(
     log: Log, ledger: Ledger, stretch: Stretch, *, stop: asyncio.Event | None = None, wait_seconds: float = 60
 ) -> Played:
-    plan = await replaying.planned(log.settings, ledger, stretch)
-    return await replaying.play(
+    plan = await replay.planned(log.settings, ledger, stretch)
+    return await replay.play(
         log.settings,
         ledger,
         log.producer,
@@ -112,7 +115,7 @@ async def test_a_stretch_that_is_played_again_and_again_does_not_grow(  # noqa: 
     await carry_out(role, log, database)
 
     for time in (1, 2, 3):
-        plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+        plan = await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
         assert (plan.records, plan.repeats) == (3, 3 * (time - 1))
         async with at_work(role, log, database):
             played = await play(log, ledger, all_of(BOOKING_COMMANDS))
@@ -204,11 +207,11 @@ async def test_what_was_not_carried_out_yet_is_left_out(
 ) -> None:
     await log.send(nights())
     with pytest.raises(Refused, match="reservations has not carried out any of it yet"):
-        await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+        await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
     await carry_out(role, log, database)
     await log.send(stay())
 
-    plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    plan = await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
     would = await operator("replay", "booking.commands", "--from", "1d")
 
     assert (plan.records, plan.not_yet) == (1, 1)
@@ -220,10 +223,10 @@ async def test_dead_letters_are_left_out_as_too_many_would_stop_the_worker(
 ) -> None:
     (place,) = await log.send(nights())
     (good,) = (await log.read(BOOKING_COMMANDS)).values()
-    await log.write(replaying._as_it_was(good[0])._replace(value=b"{"))
+    await log.write(replay._as_it_was(good[0])._replace(value=b"{"))
     await carry_out(role, log, database)
 
-    plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    plan = await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
 
     assert plan.records == 1
     assert plan.buried == {place.partition: frozenset({1})}
@@ -232,14 +235,14 @@ async def test_dead_letters_are_left_out_as_too_many_would_stop_the_worker(
 async def test_who_stops_it_is_told_how_far_it_came(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "CHUNK", 2)
+    monkeypatch.setattr(replay, "CHUNK", 2)
     places = await log.send(nights(), stay(), stay(), stay())
     await carry_out(role, log, database)
-    plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    plan = await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
     stop = asyncio.Event()
 
     async with at_work(role, log, database):
-        played = await replaying.play(
+        played = await replay.play(
             log.settings,
             ledger,
             log.producer,
@@ -259,7 +262,7 @@ async def test_who_stops_it_is_told_how_far_it_came(
 async def test_a_worker_that_is_down_is_not_sent_more_than_it_can_take(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "CHUNK", 2)
+    monkeypatch.setattr(replay, "CHUNK", 2)
     await log.send(nights(), stay(), stay(), stay())
     await carry_out(role, log, database)
 
@@ -275,7 +278,7 @@ NO_GOOD = {
     ("dead.letters", "--from", "1d"): "dead-letters replay",
     ("booking.commands", "--from", "1d"): "Nothing stands on",
     ("booking.commands", "--from", "0", "--partition", "9"): "has no partition 9",
-    ("booking.events", "--from", "1d", "--consumer", "room_nights"): "python -m storage rebuild room_nights",
+    ("booking.events", "--from", "1d", "--consumer", "room_nights"): "innkeeper rebuild room_nights",
     ("booking.events", "--from", "1d", "--consumer", "analytics"): "There is no consumer analytics",
     ("booking.events", "--from", "1d", "--consumer", "payments", "--to", "1h"): "have no meaning here",
     ("booking.commands", "--from", "1d", "--consumer", "payments"): "is sent again to everybody",
@@ -304,8 +307,8 @@ async def test_old_prices_come_back_only_where_somebody_means_it(
     await carry_out(role, log, database)
 
     with pytest.raises(Refused, match=r"1 of them are inventory\.change\.v1"):
-        await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
-    plan = await replaying.planned(log.settings, ledger, all_of(BOOKING_COMMANDS, type="*"))
+        await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    plan = await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS, type="*"))
     assert plan.records == 2
 
 
@@ -315,7 +318,7 @@ async def test_old_prices_come_back_only_where_somebody_means_it(
 async def told(log: Log, database: DatabaseSettings) -> Role:
     """Let the projections read some events; return the role."""
     await log.send(nights(), stay(), stay())
-    await carry_out(reservations.build(log.settings, database), log, database)
+    await carry_out(handler.build(log.settings, database), log, database)
     role = projections.build(log.settings, database)
     await carry_out(role, log, database)
     return role
@@ -328,9 +331,9 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
     await ledger.execute("delete from booking_timeline")
     (place,) = await log.read(BOOKING_EVENTS)
     first = Stretch(topic=BOOKING_EVENTS, begin=1, partition=place.partition)
-    planned = await replaying.planned_move(log.settings, ledger, first, "booking_timeline")
+    planned = await replay.planned_move(log.settings, ledger, first, "booking_timeline")
     assert planned.types == {"booking.reserved.v1": 2}
-    await replaying.move(ledger, planned, who="ines")
+    await replay.move(ledger, planned, who="ines")
     taken = "select sum(taken_count) from room_night"
     before = await (await ledger.execute(taken)).fetchall()
 
@@ -342,19 +345,19 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
     assert await (await ledger.execute(taken)).fetchall() == before
     looked_too_early = replace(planned, stands={partition: offset - 1 for partition, offset in planned.stands.items()})
     with pytest.raises(Refused, match="has moved meanwhile"):
-        await replaying.move(ledger, looked_too_early, who="ines")
+        await replay.move(ledger, looked_too_early, who="ines")
 
 
 async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(
     log: Log, database: DatabaseSettings, ledger: Ledger
 ) -> None:
     role = await told(log, database)
-    planned = await replaying.planned_move(log.settings, ledger, all_of(BOOKING_EVENTS), "daily_report")
+    planned = await replay.planned_move(log.settings, ledger, all_of(BOOKING_EVENTS), "daily_report")
     async with open_runs(role, log, database):
         with pytest.raises(Refused, match="projections runs"):
-            await replaying.move(ledger, planned, who="ines")
+            await replay.move(ledger, planned, who="ines")
         await pauses.begin(ledger, "projections", who="ines", reason=None)
-        await replaying.move(ledger, planned, who="ines")
+        await replay.move(ledger, planned, who="ines")
 
     cursor = await ledger.execute("select max(applied), max(sequence) from log_cursor where consumer = 'daily_report'")
     assert await cursor.fetchall() == [(-1, 0)]
@@ -364,7 +367,7 @@ async def test_what_a_consumer_has_not_read_yet_is_still_to_come(log: Log, ledge
     await log.write(Outgoing(log.settings.topic(BOOKING_EVENTS), b"7", b"{}", []))
 
     with pytest.raises(Refused, match="has not come that far"):
-        await replaying.planned_move(log.settings, ledger, all_of(BOOKING_EVENTS), "booking_timeline")
+        await replay.planned_move(log.settings, ledger, all_of(BOOKING_EVENTS), "booking_timeline")
 
 
 async def _ledger_rows(ledger: Ledger) -> list[tuple[Any, ...]]:

@@ -87,7 +87,7 @@ async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of
         answers, complaints = (each.decode() for each in await shell.communicate())
         export, then = (told.partition(f"{name} ")[2].splitlines()[0] for name in ("As an operator", "and then"))
         operator = await asyncio.create_subprocess_exec(
-            *("bash", "-euc", f"{export}\n{then}\npython -m topics check\npython -m storage reconcile"), stdout=PIPE
+            *("bash", "-euc", f"{export}\n{then}\ninnkeeper topics check\ninnkeeper reconcile"), stdout=PIPE
         )
         explained = (await operator.communicate())[0].decode()
     assert operator.returncode == 0, explained

@@ -9,8 +9,8 @@ import pytest
 
 from sandbox.kafka import available
 from sandbox.trace import read_trace
-from tests.trace.replayed import ReplayedTrace, replay
-from tests.trace.test_trace import TRACE, sell_by_hand
+from tests.system.trace.replayed import ReplayedTrace, replay
+from tests.system.trace.test_trace import TRACE, sell_by_hand
 
 NO_KAFKA = available()
 pytestmark = pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or "")

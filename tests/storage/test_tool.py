@@ -15,13 +15,13 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from typer.testing import CliRunner
 
-from storage.__main__ import app
+from operators.cli.main import app
 from storage.cursors import incarnation
 from storage.migrate import migrations
 from storage.settings import DatabaseSettings
-from tests.storage.hotel import FIRST, SmallHotel, change_ledger, publish, record, small_hotel, write_ledger
+from tests.operators.hotel import FIRST, SmallHotel, change_ledger, publish, record, small_hotel, write_ledger
 from tests.support.stack import Server, url_of
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ async def start(environment: Mapping[str, str], *arguments: str) -> asyncio.subp
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "storage",
+        "operators",
         *arguments,
         env={**os.environ, "COLUMNS": "100", **environment},
         stdout=asyncio.subprocess.PIPE,

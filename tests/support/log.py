@@ -11,14 +11,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from storage.settings import DatabaseSettings
 from tests.support.waiting import LONGEST_SECONDS
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
-from topics.commands import Command
 from topics.envelope import Envelope, Outgoing, command_record, decode_envelope, decode_value
-from topics.events import Event
-from topics.producer import Producer, open_producer
-from topics.settings import KafkaSettings
-from workers.log_source import Place
-from workers.role import Role
-from workers.runs import Runs
+from topics.kafka.producer import Producer, open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import Command
+from topics.messages.events import Event
+from workers.runtime.batch_processor import Runs
+from workers.runtime.log_source import Place
+from workers.runtime.role import Role
 
 
 class Log:

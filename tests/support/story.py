@@ -12,9 +12,9 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from topics.commands import BookingCommand, Command
-from topics.events import BookingEvent, Event
-from topics.values import BookingStatus
+from topics.messages.commands import BookingCommand, Command
+from topics.messages.events import BookingEvent, Event
+from topics.messages.values import BookingStatus
 from workers.decisions import Booking, Night, State, decide, evolve
 
 #: When a story begins, unless it says otherwise; the log's time.

@@ -8,7 +8,7 @@ import pytest
 
 from storage.settings import DatabaseSettings
 from tests.support.stack import kafka_container_environment, name_of, source_of, url_of
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_process_of_ours_reaches_this_tests_servers(
     environment: dict[str, str], database: DatabaseSettings, kafka_settings: KafkaSettings
 ) -> None:
     program = (
-        "from storage.settings import DatabaseSettings; from topics.settings import KafkaSettings;"
+        "from storage.settings import DatabaseSettings; from topics.kafka.settings import KafkaSettings;"
         "print(DatabaseSettings().conninfo(), KafkaSettings().topic_prefix, KafkaSettings().topic_partitions)"
     )
     told = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)

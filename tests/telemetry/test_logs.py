@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
+from telemetry import logs
+from telemetry.ids import about, about_record
 from topics.envelope import Envelope, encode_headers
-from topics.telemetry import logs
-from topics.telemetry.ids import about, about_record
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -118,10 +118,10 @@ def test_the_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert not told.startswith("{")
 
 
-@pytest.mark.parametrize("room", ["ingress.application", "workers.agent"])
+@pytest.mark.parametrize("room", ["ingress.application", "workers.runtime.agent"])
 def test_who_is_not_traced_nor_scraped_imports_nothing_for_it(room: str) -> None:
     script = (
-        f"import sys, {room}; from topics import telemetry; from topics.telemetry.settings import TelemetrySettings;"
+        f"import sys, {room}; from topics import telemetry; from telemetry.settings import TelemetrySettings;"
         f"telemetry.start(TelemetrySettings(_env_file=None), 'part', 'name');"
         "print([name for name in sys.modules if name.startswith(('opentelemetry', 'prometheus_client'))])"
     )

@@ -10,19 +10,20 @@ from weakref import WeakSet
 import pytest
 from prometheus_client import generate_latest
 
+import telemetry
 from storage.settings import DatabaseSettings
+from telemetry import metrics
+from telemetry.metrics import METRICS, Counter, Histogram, Series
+from telemetry.scraped import registry_of, serve
+from telemetry.settings import TelemetrySettings
 from tests.ingress.conftest import running_alone
 from tests.support.log import Log, carry_out_all, open_runs
-from topics import telemetry
-from topics.commands import OpenInventory, ReserveStay
 from topics.envelope import Envelope, encode_headers
-from topics.telemetry import metrics
-from topics.telemetry.metrics import METRICS, Counter, Histogram, Series
-from topics.telemetry.scraped import registry_of, serve
-from topics.telemetry.settings import TelemetrySettings
-from workers import patience, reservations
-from workers.patience import Patience
-from workers.watching import _TYPE, asked_at_ms
+from topics.messages.commands import OpenInventory, ReserveStay
+from workers.reservations import handler
+from workers.runtime import backoff
+from workers.runtime.backoff import Patience
+from workers.runtime.batch_metrics import _TYPE, asked_at_ms
 
 PARTS = ("ingress", "reservations", "payments", "projections", "expiry")
 ROOM = 7
@@ -71,7 +72,7 @@ def test_series_begin_at_nought_so_that_the_first_increase_is_seen() -> None:
 
 
 async def test_what_the_rooms_owner_decides_is_counted_by_its_outcome(log: Log, database: DatabaseSettings) -> None:
-    role = reservations.build(log.settings, database)
+    role = handler.build(log.settings, database)
     await log.send(nights(rooms=1), stay(), stay())
 
     async with open_runs(role, log, database) as runs:
@@ -95,7 +96,7 @@ async def test_a_broken_dependency_is_trouble_for_as_long_as_somebody_waits_for_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Who waited in an earlier test may not be gone yet: it is Python that says when.
-    monkeypatch.setattr(patience, "_troubled", WeakSet())
+    monkeypatch.setattr(backoff, "_troubled", WeakSet())
 
     def told() -> float:
         return scraped("expiry")["innkeeper_troubles"]

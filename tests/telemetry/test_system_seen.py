@@ -9,10 +9,10 @@ import aiohttp
 import pytest
 
 from sandbox.system import Plan, System
-from tests.path.guest import Guest, House, open_house
+from telemetry.metrics import METRICS
 from tests.support.waiting import wait_until
+from tests.system.path.guest import Guest, House, open_house
 from tests.telemetry.collector import Collector, Seen, open_collector
-from topics.telemetry.metrics import METRICS
 
 pytestmark = pytest.mark.system
 

@@ -10,17 +10,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from storage.payments import RefundOwed, SessionOwed
 from storage.settings import DatabaseSettings
+from telemetry import traces
+from telemetry.spans import Tracing
 from tests.support.log import Log, carry_out_all, open_runs
 from tests.telemetry.test_metrics import nights, stay
 from topics.catalogue import BOOKING_COMMANDS
-from topics.commands import Command
 from topics.envelope import Envelope, command_record
-from topics.events import PaymentRequested, RefundRequested
-from topics.telemetry import traces
-from topics.telemetry.spans import Tracing
-from topics.values import RefundReason
-from workers import reservations
+from topics.messages.commands import Command
+from topics.messages.events import PaymentRequested, RefundRequested
+from topics.messages.values import RefundReason
 from workers.payments.obligations import owed
+from workers.reservations import handler
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 KEPT, NOT_KEPT = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"
@@ -47,7 +47,7 @@ async def decided(log: Log, database: DatabaseSettings, *asked: tuple[Command, s
             for command, trace in asked
         )
     )
-    role = reservations.build(log.settings, database)
+    role = handler.build(log.settings, database)
     async with open_runs(role, log, database) as runs:
         await carry_out_all(runs, role, log)
     return [envelope.traceparent for envelope, _ in await log.events()]

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner
 
+from operators.cli.main import app
 from storage.settings import DatabaseSettings
-from topics.__main__ import app
-from topics.acls import grants
 from topics.catalogue import BOOKING_EVENTS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS, Party
-from topics.settings import KafkaSettings
-from workers import payments, projections, reservations
-from workers.role import Role
+from topics.kafka.acls import grants
+from topics.kafka.settings import KafkaSettings
+from workers import payments, projections
+from workers.reservations import handler
+from workers.runtime.role import Role
 
 OURS = [party for party in Party if party.ours]
 
@@ -66,7 +67,7 @@ def test_systems_that_share_a_broker_do_not_share_their_rights() -> None:
     assert all(name.startswith("blue.") for role in OURS for _, name in rights(role, blue))
 
 
-@pytest.mark.parametrize("build", [reservations.build, payments.build, projections.build])
+@pytest.mark.parametrize("build", [handler.build, payments.build, projections.build])
 def test_the_catalogue_says_what_a_worker_reads(build: Callable[[KafkaSettings, DatabaseSettings], Role]) -> None:
     role = build(KafkaSettings(_env_file=None), DatabaseSettings(_env_file=None))
 

@@ -17,9 +17,9 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from sandbox.ports import free_port
 from tests.support.waiting import wait_until
-from topics import admin
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, CATALOGUE, DEAD_LETTERS
-from topics.settings import KafkaSettings
+from topics.kafka import admin
+from topics.kafka.settings import KafkaSettings
 
 
 def names(settings: KafkaSettings) -> list[str]:
@@ -79,7 +79,7 @@ async def test_a_missing_topic_is_told_with_its_mend(kafka_settings: KafkaSettin
 
     name = kafka_settings.topic(BOOKING_EVENTS)
     assert mismatch.fatal
-    assert str(mismatch) == f"The topic {name} does not exist. Create it: python -m topics create."
+    assert str(mismatch) == f"The topic {name} does not exist. Create it: innkeeper topics create."
 
 
 async def test_a_wrong_number_of_partitions_is_told_with_its_mend(kafka_settings: KafkaSettings) -> None:

@@ -14,13 +14,13 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7, DRAFT202012
 from typer.testing import CliRunner
 
+from operators.cli.main import app
 from tests.contracts.check import frozen
 from topics import asyncapi
-from topics.__main__ import app
 from topics.catalogue import BOOKING_EVENTS, CATALOGUE
 from topics.envelope import EVERY_VERSION
-from topics.events import EVENTS
-from topics.occasions import OCCASIONS
+from topics.event_triggers import OCCASIONS
+from topics.messages.events import EVENTS
 
 SCHEMA = Path(__file__).parents[1] / "asyncapi" / "asyncapi-3.0.0.json.gz"
 DOCUMENT: dict[str, Any] = json.loads(asyncapi.PUBLISHED.read_text())

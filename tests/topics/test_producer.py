@@ -15,12 +15,12 @@ from sandbox.kafka import Kafka
 from tests.support.log import Log, open_log
 from tests.support.stack import Server
 from tests.support.waiting import LONGEST_SECONDS, wait_until
-from topics import admin
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing
-from topics.producer import open_producer
-from topics.settings import KafkaSettings
-from workers.log_source import Place
+from topics.kafka import admin
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
+from workers.runtime.log_source import Place
 
 
 def record(settings: KafkaSettings, value: bytes, *, key: bytes = b"7", partition: int | None = None) -> Outgoing:

@@ -25,16 +25,16 @@ from sandbox.kafka.probe import as_client
 from sandbox.kafka.secured import MECHANISMS, STRANGER, Way
 from sandbox.ports import free_port
 from sandbox.system import Plan, System
-from tests.path.guest import House
 from tests.support.waiting import wait_until
-from topics import admin, reading
+from tests.system.path.guest import House
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, CATALOGUE, STRIPE_WEBHOOKS, Party, Topic
-from topics.commands import ExpireHold
+from topics.consumers import PROCESSED_BY
 from topics.envelope import Outgoing, command_record
-from topics.following import CARRIED_OUT_BY
-from topics.producer import open_producer
-from topics.settings import KafkaSettings
-from workers.log_source import wait_for_topics
+from topics.kafka import admin, log_reader
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import ExpireHold
+from workers.runtime.log_source import wait_for_topics
 
 CANNOT = available() or can_make_certificates()
 pytestmark = [
@@ -106,12 +106,12 @@ class Secured(House):
     async def written(self, topic: Topic) -> int:
         """Return how many records stand on a topic."""
         operator = self.kafka_as("operators")
-        return sum(end for _, end in (await reading.end_offsets(operator, [operator.topic(topic)])).values())
+        return sum(end for _, end in (await log_reader.end_offsets(operator, [operator.topic(topic)])).values())
 
-    async def standing(self, topic: Topic, wanted: reading.Wanted) -> list[reading.Record]:
+    async def standing(self, topic: Topic, wanted: log_reader.Wanted) -> list[log_reader.Record]:
         """Return the records of a topic that are wanted; what else comes meanwhile, the system writes by itself."""
         operator = self.kafka_as("operators")
-        found = reading.read(operator, operator.topic(topic), wanted, since=None, last=None, follow=False)
+        found = log_reader.read(operator, operator.topic(topic), wanted, since=None, last=None, follow=False)
         return [record async for record in found]
 
     async def cannot_write(self, principal: str, topic: Topic) -> bool:
@@ -129,8 +129,8 @@ class Secured(House):
         """Try to read a topic as somebody."""
         kafka = self.kafka_as(principal)
         try:
-            [first, *_] = await reading.partitions_of(kafka, kafka.topic(topic))
-            async with reading.open_reader(kafka) as consumer:
+            [first, *_] = await log_reader.partitions_of(kafka, kafka.topic(topic))
+            async with log_reader.open_reader(kafka) as consumer:
                 consumer.assign([first])
                 consumer.seek(first, 0)
                 # A refusal ends this at once; only who may read waits so long.
@@ -168,9 +168,9 @@ async def test_a_booking_is_made_and_paid_by_roles_of_which_each_is_somebody_els
 async def test_an_operator_reads_what_was_told_about_a_room(house: Secured) -> None:
     room = await house.room()
 
-    found = await house.standing(BOOKING_EVENTS, reading.Wanted(room=room.id))
+    found = await house.standing(BOOKING_EVENTS, log_reader.Wanted(room=room.id))
 
-    assert [reading.cloud_event(record)["type"] for record in found] == ["inventory.opened.v1"]
+    assert [log_reader.cloud_event(record)["type"] for record in found] == ["inventory.opened.v1"]
 
 
 async def test_the_expiry_timer_may_ask_for_a_hold_to_end(house: Secured) -> None:
@@ -179,8 +179,8 @@ async def test_the_expiry_timer_may_ask_for_a_hold_to_end(house: Secured) -> Non
     async with open_producer(kafka, client_id="test") as producer:
         await producer.send(expire_hold(kafka, booking_id))
 
-    [asked] = await house.standing(BOOKING_COMMANDS, reading.Wanted(booking=str(booking_id)))
-    assert reading.cloud_event(asked)["type"] == ExpireHold.wire
+    [asked] = await house.standing(BOOKING_COMMANDS, log_reader.Wanted(booking=str(booking_id)))
+    assert log_reader.cloud_event(asked)["type"] == ExpireHold.wire
 
 
 async def test_nobody_but_the_ingress_writes_webhooks_and_operators_who_play_them_again(house: Secured) -> None:
@@ -189,13 +189,13 @@ async def test_nobody_but_the_ingress_writes_webhooks_and_operators_who_play_the
     refused = await asyncio.gather(*(house.cannot_write(name, STRIPE_WEBHOOKS) for name in others))
 
     assert [name for name, was in zip(others, refused, strict=True) if not was] == []
-    webhooks = await house.standing(STRIPE_WEBHOOKS, reading.Wanted())
+    webhooks = await house.standing(STRIPE_WEBHOOKS, log_reader.Wanted())
     assert [record for record in webhooks if record.value == NOTHING] == []
 
 
 @pytest.mark.parametrize("principal", EVERYBODY)
 async def test_nobody_writes_or_reads_what_the_catalogue_leaves_to_others(house: Secured, principal: str) -> None:
-    again = CARRIED_OUT_BY if principal == Party.OPERATORS else {}
+    again = PROCESSED_BY if principal == Party.OPERATORS else {}
     not_written = [topic for topic in CATALOGUE if principal not in topic.written_by and topic.name not in again]
     not_read = [topic for topic in CATALOGUE if principal not in (*topic.read_by, Party.OPERATORS, Party.INGRESS)]
 
@@ -238,8 +238,8 @@ async def test_who_comes_without_a_name_says_so_and_waits(house: Secured) -> Non
     told = f"no way in at {house.broker.url}"
 
     async with (
-        house.program(None, "ingress", "--port", str(port)) as ingress,
-        house.program(None, "workers", "reservations") as worker,
+        house.program(None, "operators", "ingress", "--port", str(port)) as ingress,
+        house.program(None, "operators", "worker", "reservations") as worker,
     ):
         for process in (ingress, worker):
             await wait_until(partial(process.says_again, told), message=told)

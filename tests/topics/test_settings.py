@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from sandbox.kafka.certificates import Certificates, available
 from sandbox.spawning import run
-from topics.settings import KafkaSettings
-from workers.agent import _credentials
+from topics.kafka.settings import KafkaSettings
+from workers.runtime.agent import _credentials
 
 CLIENTS = {"AIOKafkaClient", "AIOKafkaProducer", "AIOKafkaConsumer", "AIOKafkaAdminClient"}
 CANNOT = available()
@@ -181,10 +181,10 @@ def test_no_password_is_shown_by_settings_or_by_what_is_wrong_with_them() -> Non
     "program",
     [
         ["topics", "check"],
-        ["storage", "audit"],
-        ["workers", "reservations"],
-        ["workers", "expiry"],
-        ["ingress", "--port", "0"],
+        ["operators", "audit"],
+        ["operators", "worker", "reservations"],
+        ["operators", "worker", "expiry"],
+        ["operators", "ingress", "--port", "0"],
     ],
     ids=" ".join,
 )
@@ -203,7 +203,7 @@ def test_every_program_refuses_to_start_in_a_plain_sentence(
 
 
 def test_no_client_of_the_broker_is_made_without_the_settings() -> None:
-    rooms = ("topics", "storage", "workers", "ingress", "sandbox", "benchmarks")
+    rooms = ("topics", "storage", "workers", "ingress", "operators", "telemetry", "sandbox", "benchmarks")
     root = Path(__file__).parents[2]
     calls = [
         (f"{path.relative_to(root)}:{node.lineno}", node)
@@ -227,7 +227,7 @@ def test_a_secret_may_be_a_file_and_the_environment_goes_before_it(tmp_path: Pat
     (tmp_path / "kafka_password").write_text("from a file\n")
     (tmp_path / "kafka_username").write_text("file")
     password = "repr(s.kafka_password.get_secret_value())"
-    show = f"from topics.settings import KafkaSettings as S; s = S(); print(s.kafka_username, {password})"
+    show = f"from topics.kafka.settings import KafkaSettings as S; s = S(); print(s.kafka_username, {password})"
     told = subprocess.run(
         [sys.executable, "-c", show],
         env={

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from topics import starting
-from topics.starting import started
+from topics.kafka import starting
+from topics.kafka.starting import started
 
 
 @pytest.fixture(autouse=True)

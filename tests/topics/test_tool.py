@@ -17,16 +17,18 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner, Result
 
+from operators.cli import console
+from operators.cli.main import app
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
 from tests.support.waiting import LONGEST_SECONDS
-from topics import admin, console, pages, reading
-from topics.__main__ import app
+from topics import pages
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS
-from topics.commands import AddGuests, Command, ExpireHold, ReserveStay
 from topics.envelope import EVERY_VERSION, Outgoing, command_record
-from topics.producer import open_producer
-from topics.settings import KafkaSettings
+from topics.kafka import admin, log_reader
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import AddGuests, Command, ExpireHold, ReserveStay
 
 BOOKING = UUID("01931f3e-9c4a-8d27-b6e1-5f0c2a7d9e48")
 ANOTHER = UUID("01931f40-77aa-8b15-8d6e-3c5a7e9f1b2d")
@@ -281,7 +283,7 @@ class TestTail:
         self, environment: dict[str, str], timed: KafkaSettings
     ) -> None:
         *story, later = commands(timed, *STORY, ExpireHold(room_id=412, booking_id=BOOKING))
-        program = [sys.executable, "-m", "topics", "tail", "booking.commands", "--follow", "--limit", "1", "--json"]
+        program = [sys.executable, "-m", "operators", "tail", "booking.commands", "--follow", "--limit", "1", "--json"]
         async with open_producer(timed, client_id="test") as producer:
             await producer.send_all(story)
             with subprocess.Popen(
@@ -358,8 +360,8 @@ class TestTail:
             await admin.create(settings)
             first, second = commands(settings, reserve(), ExpireHold(room_id=412, booking_id=BOOKING))
             await asyncio.to_thread(write, settings, [first])
-            coming = reading.read(
-                settings, settings.topic(BOOKING_COMMANDS), reading.Wanted(), since=None, last=None, follow=True
+            coming = log_reader.read(
+                settings, settings.topic(BOOKING_COMMANDS), log_reader.Wanted(), since=None, last=None, follow=True
             )
             async with aclosing(coming):
                 shown = [(await anext(coming)).offset]
@@ -375,7 +377,7 @@ class TestTail:
         self, environment: dict[str, str], kafka_settings: KafkaSettings
     ) -> None:
         first, second = commands(kafka_settings, reserve(), ExpireHold(room_id=412, booking_id=BOOKING))
-        program = [sys.executable, "-m", "topics", "tail", "booking.commands", "--follow", "--json"]
+        program = [sys.executable, "-m", "operators", "tail", "booking.commands", "--follow", "--json"]
         async with open_producer(kafka_settings, client_id="test") as producer:
             await producer.send(first)
             with subprocess.Popen(

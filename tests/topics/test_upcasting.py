@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from tests.contracts.check import frozen
 from topics.envelope import decode_value, encode_value, wire_names
-from topics.events import BookingReserved, InventoryChanged, NightRange, RefusedNight, night_ranges
-from topics.settings import KafkaSettings
-from topics.upcasting import OLDER, InventoryChangedV1, written_as_older
-from topics.values import NightRefusal
+from topics.kafka.settings import KafkaSettings
+from topics.messages.events import BookingReserved, InventoryChanged, NightRange, RefusedNight, night_ranges
+from topics.messages.upcasting import OLDER, InventoryChangedV1, written_as_older
+from topics.messages.values import NightRefusal
 
 FIRST = date(2027, 1, 1)
 

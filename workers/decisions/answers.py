@@ -1,8 +1,8 @@
 """The two answers that change nothing: the effect stood already, or the rules refuse."""
 
-from topics.commands import BookingCommand
-from topics.events import CommandRefused, CommandRepeated, Event
-from topics.values import Refusal
+from topics.messages.commands import BookingCommand
+from topics.messages.events import CommandRefused, CommandRepeated, Event
+from topics.messages.values import Refusal
 from workers.decisions.state import Booking
 
 

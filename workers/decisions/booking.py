@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from topics.commands import AddGuests, CancelBooking, ExpireHold, ReserveStay
-from topics.events import (
+from topics.messages.commands import AddGuests, CancelBooking, ExpireHold, ReserveStay
+from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
     BookingExpired,
@@ -13,7 +13,7 @@ from topics.events import (
     GuestsAdded,
     RefundRequested,
 )
-from topics.values import (
+from topics.messages.values import (
     MOST_NIGHTS,
     BookingStatus,
     RefundReason,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from topics.commands import (
+from topics.messages.commands import (
     AddGuests,
     CancelBooking,
     ChangeInventory,
@@ -23,8 +23,8 @@ from topics.commands import (
     RequestPayment,
     ReserveStay,
 )
-from topics.events import BookingExpired, Event
-from topics.values import Refusal
+from topics.messages.events import BookingExpired, Event
+from topics.messages.values import Refusal
 from workers.decisions.answers import refused
 from workers.decisions.booking import add_guests, cancel, expire, reserve
 from workers.decisions.evolve import evolve

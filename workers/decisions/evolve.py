@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from topics.events import (
+from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
     BookingEvent,
@@ -26,7 +26,7 @@ from topics.events import (
     PaymentRequested,
     RefundRequested,
 )
-from topics.values import BookingStatus, nights_of
+from topics.messages.values import BookingStatus, nights_of
 from workers.decisions.state import Booking, Night, Payment, PaymentState, State, live
 from workers.decisions.states import moved
 

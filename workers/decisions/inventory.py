@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 
-from topics.commands import ChangeInventory, OpenInventory
-from topics.events import (
+from topics.messages.commands import ChangeInventory, OpenInventory
+from topics.messages.events import (
     Event,
     InventoryChanged,
     InventoryOpened,
@@ -13,7 +13,7 @@ from topics.events import (
     RefusedNight,
     night_ranges,
 )
-from topics.values import (
+from topics.messages.values import (
     MOST_NIGHTS,
     MOST_PRICE_MINOR,
     MOST_ROOMS,

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from topics.commands import (
+from topics.messages.commands import (
     ClosePayment,
     ConfirmPayment,
     DeclinePayment,
@@ -10,7 +10,7 @@ from topics.commands import (
     RecordSession,
     RequestPayment,
 )
-from topics.events import (
+from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
     BookingRefunded,
@@ -20,7 +20,7 @@ from topics.events import (
     PaymentRequested,
     RefundRequested,
 )
-from topics.values import BookingStatus, CancelReason, RefundReason, Refusal
+from topics.messages.values import BookingStatus, CancelReason, RefundReason, Refusal
 from workers.decisions.answers import not_theirs, refused, repeated
 from workers.decisions.state import Booking, PaymentState, State, live
 

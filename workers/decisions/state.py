@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from topics.values import BookingStatus, CancelReason, Rejection, Terms, nights_of
+from topics.messages.values import BookingStatus, CancelReason, Rejection, Terms, nights_of
 
 
 class Night(msgspec.Struct, frozen=True):

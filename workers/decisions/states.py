@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from topics.events import (
+from topics.messages.events import (
     EVENTS,
     BookingCancelled,
     BookingConfirmed,
@@ -20,7 +20,7 @@ from topics.events import (
     PaymentRequested,
     RefundRequested,
 )
-from topics.values import BookingStatus
+from topics.messages.values import BookingStatus
 
 S = BookingStatus
 
@@ -95,7 +95,7 @@ def states_page() -> str:
         [
             "# The states of a booking",
             "",
-            "Written by `python -m workers.decisions` from the table in `workers/decisions/states.py`; not by hand.",
+            "Written by `make docs` from the table in `workers/decisions/states.py`; not by hand.",
             "",
             "```mermaid",
             drawing(),

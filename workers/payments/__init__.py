@@ -6,11 +6,11 @@ words.
 """
 
 from storage.settings import DatabaseSettings
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 from workers.payments.caller import Caller
 from workers.payments.consumer import Payments
 from workers.payments.settings import PaymentSettings
-from workers.role import Role
+from workers.runtime.role import Role
 
 
 def build(kafka: KafkaSettings, database: DatabaseSettings, settings: PaymentSettings | None = None) -> Role:

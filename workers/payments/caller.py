@@ -17,14 +17,14 @@ from psycopg_pool import AsyncConnectionPool
 from storage import payments
 from storage.payments import ENDING, OPENING
 from storage.settings import DatabaseSettings
+from telemetry import metrics
 from topics.catalogue import BOOKING_COMMANDS
-from topics.settings import KafkaSettings
-from topics.telemetry import metrics
-from workers.patience import Patience
+from topics.kafka.settings import KafkaSettings
 from workers.payments.gateway import open_gateway
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import LEASE_SECONDS, Due, Steps
-from workers.publisher import Publisher
+from workers.runtime.backoff import Patience
+from workers.runtime.publisher import Publisher
 
 POLL_SECONDS: Final = 1.0
 GRACE_SECONDS: Final = 5.0

@@ -14,12 +14,12 @@ from psycopg import AsyncConnection
 
 from storage import payments
 from storage.payments import RefundOwed, SessionOwed, SessionsToClose
+from telemetry import traces
+from telemetry.ids import ids_of
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
-from topics.commands import BookingCommand
 from topics.envelope import Outgoing, command_record, header
-from topics.settings import KafkaSettings
-from topics.telemetry import traces
-from topics.telemetry.ids import ids_of
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import BookingCommand
 from workers.payments.obligations import Obligation, owed
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 from workers.payments.webhooks import (
@@ -29,7 +29,7 @@ from workers.payments.webhooks import (
     meaning_of,
     read_event,
 )
-from workers.role import Received, Run, Unreadable
+from workers.runtime.role import Received, Run, Unreadable
 
 SOURCE: Final = "innkeeper/payments"
 

@@ -19,7 +19,7 @@ from stripe._base_address import BaseAddresses
 from stripe.params import RefundCreateParams
 from stripe.params.checkout import SessionCreateParams
 
-from topics.telemetry import metrics, traces
+from telemetry import metrics, traces
 from workers.payments.objects import Ours, Refund, Session, read
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 

@@ -12,15 +12,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from storage.payments import DueRefund, DueSession, RefundOwed, SessionOwed, SessionsToClose
+from telemetry.traces import TRACEPARENT
 from topics.envelope import Envelope
-from topics.events import (
+from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
     BookingExpired,
     PaymentRequested,
     RefundRequested,
 )
-from topics.telemetry.traces import TRACEPARENT
 from workers.payments.objects import Ours
 
 SESSION_TIME: Final = timedelta(minutes=35)

@@ -25,17 +25,17 @@ from psycopg_pool import AsyncConnectionPool
 
 from storage import payments
 from storage.payments import DueRefund, DueSession
-from topics.commands import BookingCommand, DeclinePayment, RecordRefund, RecordSession
+from telemetry import traces
+from telemetry.ids import about
 from topics.envelope import command_record
 from topics.failpoints import failpoint
-from topics.telemetry import traces
-from topics.telemetry.ids import about
+from topics.messages.commands import BookingCommand, DeclinePayment, RecordRefund, RecordSession
 from workers.payments.consumer import SOURCE
 from workers.payments.gateway import Gateway, KeySpent, Refused
 from workers.payments.objects import Ours, Refund, Session, command_id
 from workers.payments.obligations import renewed_refund_key, renewed_session
 from workers.payments.webhooks import NotUnderstood, meaning_of_refund, meaning_of_session
-from workers.publisher import Publisher
+from workers.runtime.publisher import Publisher
 
 WORK_SECONDS: Final = 25.0
 LEASE_SECONDS: Final = 30.0

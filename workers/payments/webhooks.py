@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from storage.payments import RefundMoved, SessionEnded
-from topics.commands import BookingCommand, ClosePayment, ConfirmPayment, DeclinePayment, RecordRefund
+from topics.messages.commands import BookingCommand, ClosePayment, ConfirmPayment, DeclinePayment, RecordRefund
 from workers.payments.objects import (
     Charge,
     Ours,

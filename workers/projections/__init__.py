@@ -8,11 +8,11 @@ The consumers' order is the order in which every worker takes its locks: it is t
 """
 
 from storage.settings import DatabaseSettings
-from topics.settings import KafkaSettings
+from topics.kafka.settings import KafkaSettings
 from workers.projections.daily_report import DailyReport
 from workers.projections.room_nights import RoomNights
 from workers.projections.timeline import BookingTimeline
-from workers.role import Role
+from workers.runtime.role import Role
 
 
 def build(kafka: KafkaSettings, database: DatabaseSettings) -> Role:  # noqa: ARG001 - every role is built like this

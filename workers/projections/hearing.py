@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from storage.heard import Heard
-from topics.events import Event
-from workers.role import Run
+from storage.projections.positioned_event import Heard
+from topics.messages.events import Event
+from workers.runtime.role import Run
 
 
 def heard(runs: Sequence[Run]) -> list[Heard]:

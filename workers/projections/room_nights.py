@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from psycopg import AsyncConnection
 
-from storage import room_nights
+from storage.projections import room_nights
 from topics.catalogue import BOOKING_EVENTS, Topic
 from topics.envelope import Outgoing
 from workers.projections.hearing import heard
-from workers.role import Run
+from workers.runtime.role import Run
 
 
 class RoomNights:

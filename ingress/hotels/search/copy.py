@@ -11,8 +11,8 @@ from ingress.hotels.search.nights import Nights
 from ingress.hotels.search.places import Places
 from ingress.hotels.search.words import Found, HotelSearch, InOrder, StartedAnew, earliest_today, latest_today
 from ingress.stays import HORIZON, MOST_NIGHTS
-from storage import search_reads
-from storage.search_reads import RoomTypeFacts, Seen
+from storage.reads import search
+from storage.reads.search import RoomTypeFacts, Seen
 
 #: A change bears the time when its transaction began, and is seen when that ends: at most so much later, for a
 #: transaction that stands still has lost its connection long before.
@@ -62,22 +62,20 @@ class Copy:
 
     async def load(self, connection: AsyncConnection) -> None:
         """Copy everything as it is at one moment, in a transaction of its own."""
-        await search_reads.begin_whole(connection)
-        news = await search_reads.news(connection, self._topic, self._facts_as_of)
+        await search.begin_whole(connection)
+        news = await search.news(connection, self._topic, self._facts_as_of)
         self._seen, self._facts_as_of = news.nights, news.time
         last = 0
-        while hotels := await search_reads.hotels_after(connection, last, _FACTS_AT_ONCE):
+        while hotels := await search.hotels_after(connection, last, _FACTS_AT_ONCE):
             self._places.tell_hotels(hotels)
             last = hotels[-1].id
         rooms: list[RoomTypeFacts] = []
-        while more := await search_reads.rooms_after(connection, rooms[-1].id if rooms else 0, _FACTS_AT_ONCE):
+        while more := await search.rooms_after(connection, rooms[-1].id if rooms else 0, _FACTS_AT_ONCE):
             rooms += more
         self._nights.add(self._places.in_neighbourhood(rooms))
         self._places.tell_rooms(rooms)
-        for page in range(0, await search_reads.pages_of_nights(connection), _PAGES_AT_ONCE):
-            self._nights.tell(
-                await search_reads.nights_of_pages(connection, page, page + _PAGES_AT_ONCE, *self._window)
-            )
+        for page in range(0, await search.pages_of_nights(connection), _PAGES_AT_ONCE):
+            self._nights.tell(await search.nights_of_pages(connection, page, page + _PAGES_AT_ONCE, *self._window))
 
     async def refresh(self, connection: AsyncConnection) -> None:
         """Take over all that was committed before this call.
@@ -86,12 +84,12 @@ class Copy:
             StartedAnew: it is no continuation of what was copied.
         """
         since = self._facts_as_of - _OVERLAP
-        news = await search_reads.news(connection, self._topic, since)
+        news = await search.news(connection, self._topic, since)
         await self._refresh_nights(connection, news.nights)
         if news.of_hotels:
-            self._places.tell_hotels(await search_reads.hotels_changed_since(connection, since))
+            self._places.tell_hotels(await search.hotels_changed_since(connection, since))
         if news.of_rooms:
-            await self._tell_rooms(connection, await search_reads.rooms_changed_since(connection, since))
+            await self._tell_rooms(connection, await search.rooms_changed_since(connection, since))
         self._facts_as_of = news.time
 
     async def _refresh_nights(self, connection: AsyncConnection, now: Mapping[int, Seen]) -> None:
@@ -99,14 +97,14 @@ class Copy:
             raise StartedAnew
         # In a partition changes are committed in the order of their positions: nothing before is missing.
         for positions in _steps(self._seen, now):
-            self._nights.tell(await search_reads.nights_changed(connection, positions, *self._window))
+            self._nights.tell(await search.nights_changed(connection, positions, *self._window))
         self._seen = now
 
     async def _tell_rooms(self, connection: AsyncConnection, rooms: Sequence[RoomTypeFacts]) -> None:
         """Take rooms over, those that are new with their nights."""
         new = [room.id for room in rooms if room.id not in self._nights]
         for ids in _parts(new, _ROOMS_AT_ONCE):
-            packed = await search_reads.nights_of_rooms(connection, ids, *self._window)
+            packed = await search.nights_of_rooms(connection, ids, *self._window)
             self._nights.add(ids)
             self._nights.tell(packed)
         self._places.tell_rooms(rooms)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingress.database import Database, as_one
 from ingress.hotels.search.words import Found, HotelSearch, InOrder, StartedAnew
 from ingress.http.problems import Problem
-from topics.telemetry import metrics
+from telemetry import metrics
 
 if TYPE_CHECKING:
     from ingress.hotels.search.copy import Copy

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.search_reads import PackedNights
+from storage.reads.search import PackedNights
 
 #: How many days are kept: what can be searched for from any place on earth, and three weeks more, so that the same
 #: tables serve for three weeks.

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from ingress.http.models import Currency, Day, Line, MoneyIn, MoneyOut, Query, Several, Shown
 from ingress.http.paging import Limit, PageCursor
 from ingress.stays import RoomsCount, today_at
-from storage.search_reads import HotelFacts
+from storage.reads.search import HotelFacts
 
 MOST_PAGES: Final = 10_000
 EARTH_RADIUS_M: Final = 6_371_008.8

@@ -1,0 +1,1 @@
+"""The documents, and what writes those that come from the code."""

@@ -1,0 +1,85 @@
+"""One ingress process, from its settings until it is told to stop."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+
+import uvloop
+from aiohttp import web
+
+import telemetry
+from ingress.application import create_app
+from ingress.http.connections import Runner
+from ingress.log.broker import WrongTopics
+from ingress.settings import IngressSettings
+from storage.settings import DatabaseSettings
+from telemetry.settings import TelemetrySettings
+from topics.kafka.settings import KafkaSettings, refused_in_words
+
+log = logging.getLogger("ingress")
+
+_DRAIN_SECONDS = 10.0
+_BACKLOG = 1024
+
+
+def run(*, host: str, port: int, name: str) -> int:
+    """Take bookings over HTTP until SIGTERM or Ctrl-C; return the exit status.
+
+    `port` 0 takes a free one. What is wrong with the settings ends the process with a sentence and status 78.
+    """
+    settings, kafka, database = _settings()
+    with refused_in_words():
+        telemetry.start(TelemetrySettings(), "ingress", name)
+    # The client's own complaints about a broker that is away say nothing that ours do not.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    return uvloop.run(_serve(settings, kafka, database, host, port))
+
+
+async def _serve(
+    settings: IngressSettings, kafka: KafkaSettings, database: DatabaseSettings, host: str, port: int
+) -> int:
+    stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def stop(status: int) -> None:
+        if not stopped.done():
+            stopped.set_result(status)
+
+    def failed(error: BaseException) -> None:
+        if isinstance(error, WrongTopics):
+            log.critical("%s", error)
+            stop(os.EX_CONFIG)
+        else:
+            log.critical("stopped by what nobody foresaw", exc_info=error)
+            stop(os.EX_SOFTWARE)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop, os.EX_OK)
+    app = create_app(settings, kafka, database, failed=failed)
+    runner = Runner(app, drain_seconds=_DRAIN_SECONDS)
+    await runner.setup()
+    # What has been loaded by now stays; the collector need not walk through it again and again.
+    gc.collect()
+    gc.freeze()
+    try:
+        await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
+        bound_host, bound_port = runner.addresses[0][:2]
+        log.info("listening at http://%s:%s", bound_host, bound_port)
+        return await stopped
+    finally:
+        log.info("stopping")
+        await runner.cleanup()
+
+
+def _settings() -> tuple[IngressSettings, KafkaSettings, DatabaseSettings]:
+    """Read the settings; what is wrong with them is said in plain sentences, without a value in them."""
+    with refused_in_words():
+        settings, kafka, database = IngressSettings(), KafkaSettings(), DatabaseSettings()
+    try:
+        settings.refuse_default_database(database)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(os.EX_CONFIG)
+    return settings, kafka, database

@@ -1,0 +1,1 @@
+"""Operators' tools: each a package that any program could call, and the command line before them in `operators.cli`."""

@@ -1,0 +1,190 @@
+"""What the tables say at one moment, and whether they agree among themselves."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.rows import dict_row
+
+from operators.audit.read_models import ReadModels, hold, read_models
+from operators.audit.report import Report
+from storage.settings import DatabaseSettings
+
+
+class LedgerNight(NamedTuple):
+    """One row of `inventory`."""
+
+    hotel_id: int
+    total_count: int
+    booked_count: int
+    reserved_count: int
+    price_minor: int
+    surge_milli: int
+    closed: bool
+    currency: str
+
+
+class LedgerBooking(NamedTuple):
+    """One row of `booking` with its guests; what is not told by events is left out.
+
+    `hold_expires_at` is in milliseconds since 1970. `payments`: (amount_minor, state) by payment intent.
+    """
+
+    room_id: int
+    hotel_id: int
+    user_id: int | None
+    check_in: str
+    check_out: str
+    rooms_count: int
+    terms: str
+    status: str
+    amount_minor: int
+    currency: str
+    rejection: str | None
+    hold_expires_at: int | None
+    payment_attempt: int
+    session_id: str | None
+    cancel_reason: str | None
+    payments: dict[str, tuple[int, str]]
+    guest_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """The tables at one moment. `sequences`: the last event decided, by partition of `booking.commands`."""
+
+    sequences: dict[int, int]
+    bookings: dict[str, LedgerBooking]
+    nights: dict[tuple[int, str], LedgerNight]
+    read_models: ReadModels
+
+
+# The lives of a topic continue one sequence, so the highest of them is the last.
+_SEQUENCES = """
+select partition, max(sequence) from log_cursor
+where consumer = 'reservations' and topic = %s group by partition
+"""
+
+_BOOKINGS = """
+select id::text, room_id, hotel_id, user_id, check_in::text, check_out::text, rooms_count, terms, status,
+       amount_minor, currency, rejection, round(extract(epoch from hold_expires_at) * 1000)::bigint,
+       payment_attempt, session_id, cancel_reason, payments,
+       (select coalesce(array_agg(guest_id order by guest_id), '{}') from booking_guest where booking_id = id)
+from booking
+"""
+
+_NIGHTS = """
+select room_id, date::text, hotel_id, total_count, booked_count, reserved_count, price_minor, surge_milli,
+       closed, currency
+from inventory
+"""
+
+# Every night of every stay that takes rooms, summed, beside what the inventory counts.
+_DIFFERENT_SUMS = """
+with taken as (
+    select room_id, check_in + night as date,
+           sum(rooms_count) filter (where status = 'CONFIRMED') as booked,
+           sum(rooms_count) filter (where status <> 'CONFIRMED') as reserved
+    from booking cross join lateral generate_series(0, check_out - check_in - 1) as night
+    where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED')
+    group by 1, 2
+)
+select room_id, date::text as date, inventory.room_id is not null as open, booked_count, reserved_count,
+       coalesce(booked, 0) as booked, coalesce(reserved, 0) as reserved
+from inventory full join taken using (room_id, date)
+where (booked_count, reserved_count) is distinct from (coalesce(booked, 0), coalesce(reserved, 0))
+order by room_id, date
+"""
+
+_OVERSOLD = """
+select room_id, date::text as date, booked_count, reserved_count, total_count from inventory
+where booked_count < 0 or reserved_count < 0 or booked_count + reserved_count > total_count
+order by room_id, date
+"""
+
+_OVERDUE = """
+select id::text as id, room_id, status, extract(epoch from now() - hold_expires_at)::bigint as overdue_seconds
+from booking
+where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING')
+  and hold_expires_at < now() - interval '10 seconds'
+order by hold_expires_at
+"""
+
+
+async def read_ledger(database: DatabaseSettings, commands: str, events: str, report: Report, *, holds: bool) -> Ledger:
+    """Return the tables as they are at one moment, and report where they disagree among themselves."""
+    async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
+        await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await connection.set_read_only(True)
+        await hold(connection)
+        ledger = Ledger(
+            sequences=await _sequences(connection, commands),
+            bookings=await _bookings(connection),
+            nights=await _nights(connection),
+            read_models=await read_models(connection, events),
+        )
+        await _report_sums(connection, report)
+        await _report_oversold(connection, report)
+        if holds:
+            await _report_overdue(connection, report)
+    return ledger
+
+
+async def decided_sequences(database: DatabaseSettings, commands: str) -> dict[int, int]:
+    """Return, by partition, the sequence of the last event that the ledger has decided by now."""
+    async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
+        return await _sequences(connection, commands)
+
+
+async def _sequences(connection: psycopg.AsyncConnection[Any], commands: str) -> dict[int, int]:
+    cursor = await connection.execute(_SEQUENCES, [commands])
+    return {partition: sequence async for partition, sequence in cursor}
+
+
+async def _bookings(connection: psycopg.AsyncConnection[Any]) -> dict[str, LedgerBooking]:
+    cursor = await connection.execute(_BOOKINGS)
+    return {row[0]: LedgerBooking._make((*row[1:-2], _payments(row[-2]), tuple(row[-1]))) async for row in cursor}
+
+
+def _payments(column: list[dict[str, Any]] | None) -> dict[str, tuple[int, str]]:
+    return {paid["payment_intent"]: (paid["amount_minor"], paid["state"]) for paid in column or ()}
+
+
+async def _nights(connection: psycopg.AsyncConnection[Any]) -> dict[tuple[int, str], LedgerNight]:
+    cursor = await connection.execute(_NIGHTS)
+    return {(row[0], row[1]): LedgerNight(*row[2:]) async for row in cursor}
+
+
+async def _report_sums(connection: psycopg.AsyncConnection[Any], report: Report) -> None:
+    for row in await _rows(connection, _DIFFERENT_SUMS):
+        night = f"room {row['room_id']}, night {row['date']}"
+        sums = f"bookings sum to {row['booked']} booked and {row['reserved']} reserved"
+        if row["open"]:
+            counts = f"{row['booked_count']} booked and {row['reserved_count']} reserved"
+            report.add("I2", f"{night}: inventory counts {counts}, {sums}")
+        else:
+            report.add("I2", f"{night}: not in the inventory, {sums}")
+
+
+async def _report_oversold(connection: psycopg.AsyncConnection[Any], report: Report) -> None:
+    for row in await _rows(connection, _OVERSOLD):
+        report.add(
+            "I1",
+            f"room {row['room_id']}, night {row['date']}: the inventory counts {row['booked_count']} booked "
+            f"and {row['reserved_count']} reserved of {row['total_count']}",
+        )
+
+
+async def _report_overdue(connection: psycopg.AsyncConnection[Any], report: Report) -> None:
+    for row in await _rows(connection, _OVERDUE):
+        report.add(
+            "I5",
+            f"booking {row['id']} of room {row['room_id']}: {row['status']} and its hold is overdue "
+            f"by {row['overdue_seconds']} s",
+        )
+
+
+async def _rows(connection: psycopg.AsyncConnection[Any], query: str) -> list[dict[str, Any]]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query)
+        return await cursor.fetchall()

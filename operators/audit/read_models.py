@@ -1,0 +1,100 @@
+"""What the read models' tables say at the ledger's moment, and whether that is what the events make of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import psycopg
+
+from operators.audit.report import Report
+
+#: The rows of one table: values by key, both in words of the report.
+Reads: TypeAlias = dict[str, tuple[Any, ...]]
+
+_ENCODE = msgspec.json.Encoder(order="sorted").encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadModels:
+    """The tables at one moment. `applied`: by projection and partition the sequence of the last event applied."""
+
+    applied: dict[str, dict[int, int]]
+    tables: dict[str, Reads]
+
+
+_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "booking_timeline": ("event_id", "type", "time", "causation", "event"),
+    "room_night": ("hotel_id", "total_count", "taken_count", "price_minor", "surge_milli", "closed", "currency"),
+    "room_night_change": ("room_id", "first_night", "end_night"),
+    "hotel_min_price": ("min_price_minor", "currency"),
+    "reported_stay": ("hotel_id", "check_in", "check_out", "rooms_count", "amount_minor", "currency"),
+    "daily_report": ("arrivals", "staying", "nights", "revenue_minor", "currency"),
+}
+_KEYS: Final[Mapping[str, str]] = {
+    "booking_timeline": "'booking ' || booking_id || ', sequence ' || sequence",
+    "room_night": "'room ' || room_id || ', night ' || date",
+    "room_night_change": "'partition ' || partition || ', position ' || position",
+    "hotel_min_price": "'hotel ' || hotel_id || ', night ' || date",
+    "reported_stay": "'booking ' || booking_id",
+    "daily_report": "'hotel ' || hotel_id || ', night ' || date",
+}
+_AS_TOLD: Final = {
+    "time": "round(extract(epoch from time) * 1000)::bigint",
+    **{name: f"{name}::text" for name in ("first_night", "end_night", "check_in", "check_out")},
+}
+
+# The lives of a topic continue one sequence, so the highest of them is the last.
+_APPLIED: Final = """
+select consumer, partition, max(sequence) from log_cursor where topic = %s group by consumer, partition
+"""
+
+
+async def hold(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Let nobody replace the tables until the transaction ends; before its first query, or new ones look empty."""
+    await connection.execute(f"lock table {', '.join(_KEYS)} in access share mode".encode())
+
+
+async def read_models(connection: psycopg.AsyncConnection[Any], events: str) -> ReadModels:
+    """Return the tables; `events` is the topic's name on the broker."""
+    applied: dict[str, dict[int, int]] = {}
+    async for consumer, partition, sequence in await connection.execute(_APPLIED, [events]):
+        applied.setdefault(consumer, {})[partition] = sequence
+    return ReadModels(applied=applied, tables={table: await _rows(connection, table) for table in _KEYS})
+
+
+async def _rows(connection: psycopg.AsyncConnection[Any], table: str) -> Reads:
+    columns = ", ".join(_AS_TOLD.get(name, name) for name in _COLUMNS[table])
+    query = f"select {_KEYS[table]}, {columns} from {table}"  # noqa: S608 - of words that are written above
+    rows = await connection.execute(query.encode())
+    if table == "booking_timeline":
+        return {key: (*values, content(event)) async for key, *values, event in rows}
+    return {key: tuple(values) async for key, *values in rows}
+
+
+def content(event: Any) -> int:
+    """Return what tells an event's data from any other, however it is written down."""
+    return hash(_ENCODE(event))
+
+
+def compare_read_models(told: Mapping[str, Reads], written: Mapping[str, Reads], report: Report) -> None:
+    """Report every row that is not as the events make it."""
+    for table, columns in _COLUMNS.items():
+        for key, row in told[table].items():
+            there = written[table].get(key)
+            if there is None:
+                report.add("I7", f"{table}, {key}: on the log but not in the read model")
+            elif there != row:
+                report.add("I7", f"{table}, {key}: {_differences(columns, row, there)}")
+        for key in written[table].keys() - told[table].keys():
+            report.add("I7", f"{table}, {key}: in the read model but not on the log")
+
+
+def _differences(columns: tuple[str, ...], told: tuple[Any, ...], written: tuple[Any, ...]) -> str:
+    return ", ".join(
+        f"{column} is another one"
+        if column == "event"
+        else f"{column} is {there!r} in the read model and {here!r} by the log"
+        for column, here, there in zip(columns, told, written, strict=True)
+        if here != there
+    )

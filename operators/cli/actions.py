@@ -1,0 +1,66 @@
+"""`innkeeper actions`: who operated the system, what they did, and when."""
+
+import json
+from datetime import UTC
+from typing import Annotated, Any, Final
+
+import typer
+
+from operators.cli.console import Json, err, kafka_settings, ledger, moment, out, print_json, run
+from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
+from storage import operator_log
+from storage.operator_log import Action
+from topics.times import to_the_second
+
+_COLUMNS: Final = (
+    Field(name="at"),
+    Field(name="who", yields=1),
+    Field(name="action"),
+    Field(name="target", yields=2),
+    Field(name="details", yields=3, prose=True),
+)
+
+
+def actions_command(
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Only since then: `2h`, `7d` ago, or an ISO time.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what operators did, the newest first: when (UTC), who, what, and to what.
+
+    Every command that changes something writes it down: pauses, replays, rebuilds, ends of dead letters, and more. It
+    is part of the database; what was done since the backup is gone after a restore. DATABASE_URL names the database.
+    """
+    start = None if since is None else moment(since)
+
+    async def find() -> list[Action]:
+        async with ledger() as connection:
+            return await operator_log.listed(connection, since=start)
+
+    found = run(find(), kafka_settings())
+    if as_json:
+        return print_json(_as_object(action) for action in found)
+    if not found:
+        when = "" if start is None else f" since {to_the_second(start)}"
+        return err.print(f"No operator has done anything{when}, as far as this database knows.")
+    return out.print(fitted(_COLUMNS, [_row(action) for action in found], out.width))
+
+
+def _as_object(action: Action) -> dict[str, Any]:
+    return {
+        "at": action.at.astimezone(UTC).isoformat(timespec="milliseconds"),
+        "who": action.who,
+        "action": action.action,
+        "target": action.target,
+        "details": action.details,
+    }
+
+
+def _row(action: Action) -> Row:
+    details = ", ".join(f"{name}={_short(value)}" for name, value in action.details.items() if value is not None)
+    return Row(cells=(to_the_second(action.at), action.who, action.action, action.target, details or NOT_KNOWN))
+
+
+def _short(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

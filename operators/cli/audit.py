@@ -1,0 +1,107 @@
+"""`innkeeper audit`: what an operator sees of an audit, once or again and again."""
+
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import psycopg
+import typer
+from aiokafka.errors import KafkaError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from operators.audit import NoSuchTopic, Report, audit
+from operators.cli import console
+from operators.cli.console import Json
+from storage.settings import DatabaseSettings
+from topics.times import to_the_second
+
+_FAILED: Final = 1
+_INTERRUPTED: Final = 130
+#: What was found is not forgotten because the operator has seen enough.
+_WORST_FIRST: Final = (_FAILED, console.COULD_NOT, _INTERRUPTED, 0)
+
+
+def audit_command(
+    *,
+    as_json: Json = False,
+    holds: Annotated[
+        bool, typer.Option("--holds", help="Count a hold that is 10 s past its deadline as a problem, too.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Audit again and again, a line each, until Ctrl-C.")] = False,
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", min=0, help="How long --watch waits after each audit.")
+    ] = 60.0,
+) -> None:
+    """Recompute from the log and the tables that no room was sold twice and nothing is missing.
+
+    Reads all of booking.events and, at one moment, the ledger; changes nothing, and may run while the system works.
+
+    [bold]I1[/] every room and night: 0 <= booked + reserved <= total, after every event of the log.
+    [bold]I2[/] inventory counts equal the sum over bookings by status.
+    [bold]I5[/] no hold ends early, and nothing happens to a booking after its hold's deadline.
+    [bold]I6[/] no gap in a partition's events, legal moves only, and the log equals the ledger.
+    [bold]I7[/] read models: every row is what the events make of it, as far as their projection has come.
+
+    Exit status: 0 all holds; 1 something is wrong, each problem a line; 2 the audit could not be made.
+    With --watch: the worst of all audits that were made, 1 before 2; 130 for Ctrl-C when all of them held.
+    """
+    statuses: set[int] = set()
+    try:
+        while True:
+            _once(statuses, holds=holds, as_json=as_json, watched=watch)
+            if not watch:
+                break
+            time.sleep(every)
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+        console.err.print()
+        statuses.add(_INTERRUPTED)
+    raise typer.Exit(next(status for status in _WORST_FIRST if status in statuses))
+
+
+def _once(statuses: set[int], *, holds: bool, as_json: bool, watched: bool) -> None:
+    """Audit, note the exit status, and only then tell: what was told must count, also when Ctrl-C comes next."""
+    try:
+        report = _audited(holds=holds, silent=watched)
+    except (psycopg.Error, KafkaError, NoSuchTopic, OSError) as error:
+        statuses.add(console.COULD_NOT)
+        reason = f"The audit could not be made: {type(error).__name__}: {str(error).strip()}"
+        console.err.print(f"{_when(watched=watched)}{reason}", markup=False)
+        return
+    statuses.add(0 if report.ok else _FAILED)
+    if as_json:
+        console.print_json([report.as_json()])
+    else:
+        _print(report, _when(watched=watched))
+
+
+def _audited(*, holds: bool, silent: bool) -> Report:
+    kafka = console.kafka_settings()
+    columns = TextColumn("reading events"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console.err, disable=silent) as bar:
+        task = bar.add_task("", total=None)
+        return asyncio.run(
+            audit(
+                kafka,
+                DatabaseSettings(),
+                holds=holds,
+                progress=lambda read, to_read: bar.update(task, completed=read, total=to_read),
+            )
+        )
+
+
+def _when(*, watched: bool) -> str:
+    return f"{to_the_second(datetime.now(UTC))}  " if watched else ""
+
+
+def _print(report: Report, when: str) -> None:
+    for problem in report.problems():
+        sys.stdout.write(f"{problem}\n")
+    sys.stdout.flush()
+    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
+    failed = [check for check, state in report.as_json()["checks"].items() if state == "failed"]
+    verdict = f"The audit failed: {', '.join(failed)}" if failed else "The audit holds"
+    console.err.print(f"{when}{verdict} ({counts}).", markup=False)

@@ -1,0 +1,448 @@
+"""`innkeeper dead-letters`: what could not be understood, and an end for it."""
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Final
+
+import psycopg
+import typer
+from aiokafka.errors import KafkaError
+from rich.console import RenderableType
+from rich.markup import escape
+
+from operators import dead_letters
+from operators.cli.console import (
+    By,
+    Json,
+    Yes,
+    counted,
+    err,
+    fail,
+    kafka_settings,
+    ledger,
+    moment,
+    name_of,
+    out,
+    print_json,
+    refuse,
+    run,
+)
+from operators.cli.tables import Field, Row, fitted
+from operators.dead_letters import DeadLetter, Origin, Outcome, Refused, State
+from storage.operator_log import who
+from topics.kafka.producer import Producer, open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.times import to_the_second
+
+app = typer.Typer(no_args_is_help=True, help="What could not be understood: where it came from and why; play it again.")
+
+_STYLES: Final = {State.OPEN: "red", State.BEGUN: "bold red", State.REPLAYED: "green", State.DISCARDED: "dim"}
+_COLUMNS: Final = (
+    Field(name="id"),
+    Field(name="buried at", yields=1),
+    Field(name="from"),
+    Field(name="type", yields=3),
+    Field(name="booking", yields=4),
+    Field(name="reason", yields=5, prose=True),
+    Field(name="state", yields=2, prose=True),
+)
+_CLIENT: Final = "innkeeper-operators"
+#: Rows of a table for people; programs get all.
+_MOST_SHOWN: Final = 1_000
+
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[PARTITION@OFFSET]", help="As `list` shows them.")]
+All = Annotated[bool, typer.Option("--all", help="Every open one, as far as the filters say.")]
+OfTopic = Annotated[str | None, typer.Option("--topic", metavar="NAME", help="Only those that came from this topic.")]
+OfType = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only this type; `*` stands for anything.")]
+OfReason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Only those whose reason has this.")]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="WHEN", help="Buried since: `10m`, `2h`, `1d` ago, or an ISO time.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which letters an operator means: by their ids, or all that are open and match."""
+
+    ids: Sequence[str]
+    all: bool
+    topic: str | None = None
+    type: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.ids) == self.all:
+            raise typer.BadParameter("name the letters (PARTITION@OFFSET), or say --all; not both")
+        if self.ids and (self.topic or self.type or self.reason or self.since):
+            raise typer.BadParameter("filters go with --all")
+
+    def matches(self, letter: DeadLetter) -> bool:
+        """Tell whether the filters let it through."""
+        return (self.type is None or fnmatchcase(letter.type or "", self.type)) and (
+            self.reason is None or self.reason.lower() in letter.reason.lower()
+        )
+
+
+@app.command("list")
+def list_letters(
+    topic: OfTopic = None,
+    since: Since = None,
+    kind: OfType = None,
+    open_only: Annotated[bool, typer.Option("--open", help="Only those that nobody has ended yet.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show dead letters, the oldest first: where each came from, why it could not be understood, what became of it.
+
+    `open`: nothing yet. `begun`: somebody began to replay it and was cut off. Kept for 30 days.
+    """
+    settings = kafka_settings()
+    if topic is not None:
+        name_of(topic, settings)
+    start = None if since is None else moment(since)
+
+    async def find() -> list[DeadLetter]:
+        async with ledger() as connection:
+            return await dead_letters.listed(settings, connection, topic=topic, since=start, open_only=open_only)
+
+    found = [letter for letter in run(find(), settings) if kind is None or fnmatchcase(letter.type or "", kind)]
+    if as_json:
+        return print_json(as_object(letter, settings) for letter in found)
+    if not found:
+        return err.print("No dead letters.")
+    _print_table(found, settings)
+    is_open = sum(letter.state in {State.OPEN, State.BEGUN} for letter in found)
+    return err.print(f"{is_open:,} open, of {counted(len(found), 'letter')}.")
+
+
+@app.command()
+def show(
+    id: Annotated[str, typer.Argument(metavar="PARTITION@OFFSET", help="As `list` shows it.")], as_json: Json = False
+) -> None:
+    """Show one dead letter whole: its headers and bytes, and the places before and after the one it came from."""
+    settings = kafka_settings()
+
+    async def find() -> tuple[DeadLetter, tuple[Origin | None, Origin | None]]:
+        async with ledger() as connection:
+            listed = await dead_letters.listed(settings, connection)
+            (letter,) = _chosen(listed, Selection(ids=[id], all=False), as_json=as_json)
+        around = (None, None) if letter.origin is None else await dead_letters.neighbours(settings, letter.origin)
+        return letter, around
+
+    letter, (before, after) = run(find(), settings)
+    told = {
+        **as_object(letter, settings),
+        "before": None if before is None else str(before),
+        "after": None if after is None else str(after),
+        "key": _in_words(letter.key),
+        "headers": [[name, _in_words(value)] for name, value in letter.headers],
+        "bytes": None if letter.value is None else len(letter.value),
+        "value": _in_words(letter.value),
+    }
+    if as_json:
+        return print_json([told])
+    headers = told.pop("headers")
+    told["at"] = to_the_second(letter.at)
+    if letter.end is not None:
+        told["ended_at"] = to_the_second(letter.end.done_at or letter.end.began_at)
+    value = told.pop("value")
+    rows = [(name.replace("_", " "), text) for name, text in told.items() if text is not None]
+    for name, text in [*rows, *((f"header {name}", text) for name, text in headers)]:
+        out.print(f"[dim]{escape(name):>24}[/]  {escape(str(text))}")
+    return out.print(escape(value or ""), markup=True)
+
+
+@app.command()
+def replay(
+    ids: Ids = None,
+    every: All = False,
+    topic: OfTopic = None,
+    kind: OfType = None,
+    reason: OfReason = None,
+    since: Since = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what somebody began to replay and was cut off at.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for each to be read; 0: do not look.")
+    ] = 15.0,
+    by: By = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Send dead letters to the topics they came from: the same bytes, key and headers, each once.
+
+    Of use when what could not be read then can be read now, after an upgrade. One that still cannot comes back as
+    another dead letter: then the rest is left alone. Who replays, and when, is recorded. Exit status 1: something was
+    refused, came back, or was not read in time.
+    """
+    settings = kafka_settings()
+    wanted = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
+
+    async def work() -> bool:
+        async with ledger() as connection:
+            listed = await dead_letters.listed(settings, connection)
+            letters = _chosen(listed, wanted, settings, again=again, as_json=as_json)
+            refusals = [dead_letters.refusal(settings, letter, again=again) for letter in letters]
+            _refuse(filter(None, refusals), as_json=as_json)
+            if not letters:
+                err.print("No dead letter is open that matches.")
+                return True
+            if not yes:
+                return _would("replay", letters, settings, as_json=as_json)
+            async with open_producer(settings, client_id=_CLIENT) as producer:
+                replaying = _Replaying(settings, connection, producer, who(by), again=again, wait_seconds=wait)
+                return await replaying.all(letters, as_json=as_json)
+
+    if not run(work(), settings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def discard(
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why nothing shall become of them.")],
+    ids: Ids = None,
+    every: All = False,
+    topic: OfTopic = None,
+    kind: OfType = None,
+    reason: OfReason = None,
+    since: Since = None,
+    by: By = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Note that nothing shall become of dead letters, with the reason. They stay to be seen, and cannot be replayed."""
+    settings = kafka_settings()
+    wanted = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
+    if not note.strip():
+        raise typer.BadParameter("say why, in a few words", param_hint="--note")
+
+    async def work() -> bool:
+        async with ledger() as connection:
+            letters = _chosen(await dead_letters.listed(settings, connection), wanted, settings, as_json=as_json)
+            ended = [each for each in letters if each.end is not None]
+            _refuse((dead_letters.refusal(settings, each) or "" for each in ended), as_json=as_json)
+            if not letters:
+                err.print("No dead letter is open that matches.")
+                return True
+            if not yes:
+                return _would("discard", letters, settings, as_json=as_json)
+            for letter in letters:
+                await dead_letters.discard(connection, letter, who=who(by), note=note.strip())
+                if as_json:
+                    print_json([{"id": letter.id, "discarded": True, "by": who(by), "note": note.strip()}])
+                else:
+                    err.print(f"discarded  {letter.id}")
+            return True
+
+    try:
+        fine = run(work(), settings)
+    except Refused as refused:
+        refuse(str(refused), as_json=as_json)
+    if not fine:
+        raise typer.Exit(1)
+
+
+class _Replaying:
+    """Sends letters one after the other, and looks what became of each before the next."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        connection: psycopg.AsyncConnection[Any],
+        producer: Producer,
+        who: str,
+        *,
+        again: bool,
+        wait_seconds: float,
+    ) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._producer = producer
+        self._who = who
+        self._again = again
+        self._wait_seconds = wait_seconds
+
+    async def all(self, letters: Sequence[DeadLetter], *, as_json: bool) -> bool:
+        """Replay the letters; return whether all of them were sent and read. Stops at the first that comes back."""
+        fine = True
+        async with aclosing(self._each(letters)) as told:
+            left = len(letters)
+            async for letter, stands_at, result in told:
+                left -= 1
+                fine = fine and isinstance(result, Outcome) and result.known and result.reason is None
+                if as_json:
+                    print_json([_as_result(letter, stands_at, result)])
+                else:
+                    _tell(letter, stands_at, result, looked=self._wait_seconds > 0)
+                if isinstance(result, Outcome) and result.reason is not None and left:
+                    rest = "1 is left as it was" if left == 1 else f"{left} are left as they were"
+                    err.print(f"[red]Stopped: {rest}. Too many would stop the worker.[/]")
+                    return False
+        return fine or self._wait_seconds == 0
+
+    async def _each(
+        self, letters: Sequence[DeadLetter]
+    ) -> AsyncGenerator[tuple[DeadLetter, Origin | None, Outcome | str], None]:
+        for letter in letters:
+            try:
+                place = await dead_letters.replay(
+                    self._settings, self._connection, self._producer, letter, who=self._who, again=self._again
+                )
+            except Refused as refused:
+                yield letter, None, str(refused)
+                continue
+            except KafkaError as error:
+                fail(f"{letter.id}: the broker did not say that it has it ({error!r}). Try again with --again.", 2)
+            yield (
+                letter,
+                place,
+                await dead_letters.outcome(
+                    self._settings, self._connection, letter, place, within_seconds=self._wait_seconds
+                ),
+            )
+
+
+def as_object(letter: DeadLetter, settings: KafkaSettings) -> dict[str, Any]:
+    """Return what `list` tells of a letter, for programs."""
+    end = letter.end
+    return {
+        "id": letter.id,
+        "at": letter.at.isoformat(timespec="milliseconds"),
+        "topic": None if letter.origin is None else letter.origin.topic.removeprefix(settings.topic_prefix),
+        "origin": None if letter.origin is None else str(letter.origin),
+        "consumer": letter.consumer,
+        "type": letter.type,
+        "booking": None if letter.booking is None else str(letter.booking),
+        "reason": letter.reason,
+        "state": letter.state.value,
+        "by": None if end is None else end.who,
+        "ended_at": None if end is None else (end.done_at or end.began_at).isoformat(timespec="seconds"),
+        "note": None if end is None else end.note,
+        "left_behind_bytes": letter.left_behind_bytes,
+        "doubles": [f"{letter.partition}@{offset}" for offset in letter.doubles],
+    }
+
+
+def _selection(
+    settings: KafkaSettings,
+    ids: list[str] | None,
+    *,
+    every: bool,
+    topic: str | None,
+    kind: str | None,
+    reason: str | None,
+    since: str | None,
+) -> Selection:
+    if topic is not None:
+        name_of(topic, settings)
+    start = None if since is None else moment(since)
+    return Selection(ids=ids or [], all=every, topic=topic, type=kind, reason=reason, since=start)
+
+
+def _chosen(
+    letters: Iterable[DeadLetter],
+    wanted: Selection,
+    settings: KafkaSettings | None = None,
+    *,
+    again: bool = False,
+    as_json: bool = False,
+) -> list[DeadLetter]:
+    """Return the letters that are meant; ends the command at an id that is none."""
+    if wanted.all:
+        states = {State.OPEN, State.BEGUN} if again else {State.OPEN}
+        prefix = "" if settings is None else settings.topic_prefix
+        return [
+            letter
+            for letter in letters
+            if letter.state in states
+            and wanted.matches(letter)
+            and (wanted.since is None or letter.at >= wanted.since)
+            and (wanted.topic is None or (letter.origin is not None and letter.origin.topic == prefix + wanted.topic))
+        ]
+    known = {letter.id: letter for letter in letters}
+    doubles = {f"{each.partition}@{offset}": each for each in known.values() for offset in each.doubles}
+    chosen: list[DeadLetter] = []
+    for id in dict.fromkeys(wanted.ids):
+        if id in doubles:
+            told = f"{id} says the same as {doubles[id].id}, which was buried twice: use that one."
+            refuse(told, as_json=as_json)
+        if id not in known:
+            refuse(f"There is no dead letter {id}. innkeeper dead-letters list shows them.", as_json=as_json)
+        chosen.append(known[id])
+    return chosen
+
+
+def _refuse(reasons: Iterable[str], *, as_json: bool) -> None:
+    """End the command when any letter may not be ended: nothing is done by half."""
+    if told := list(reasons):
+        refuse("\n".join([*told, "Nothing was done."]), as_json=as_json)
+
+
+def _would(verb: str, letters: Sequence[DeadLetter], settings: KafkaSettings, *, as_json: bool) -> bool:
+    if as_json:
+        print_json({**as_object(letter, settings), "would": verb} for letter in letters)
+    else:
+        _print_table(letters, settings)
+    done = f"send {len(letters)} to the topics they came from" if verb == "replay" else f"discard {len(letters)}"
+    err.print(f"Would {done}. Say --yes to do it.")
+    return False
+
+
+def _tell(letter: DeadLetter, stands_at: Origin | None, result: Outcome | str, *, looked: bool) -> None:
+    if isinstance(result, str):
+        err.print(f"[red]refused    {escape(result)}[/]")
+        return
+    sent = f"replayed   {letter.id} -> {stands_at}"
+    if result.reason is not None:
+        err.print(f"[red]{escape(sent)}: came back as another dead letter: {escape(result.reason)}[/]")
+    elif result.known:
+        err.print(escape(f"{sent}: read"))
+    else:
+        err.print(escape(f"{sent}: {'not read yet; its worker may be behind, paused or down' if looked else 'sent'}"))
+
+
+def _as_result(letter: DeadLetter, stands_at: Origin | None, result: Outcome | str) -> dict[str, Any]:
+    told = {"id": letter.id, "stands_at": None if stands_at is None else str(stands_at)}
+    if isinstance(result, str):
+        return {**told, "refused": result}
+    return {**told, "read": result.known and result.reason is None, "buried_again": result.reason}
+
+
+def _print_table(letters: Sequence[DeadLetter], settings: KafkaSettings) -> None:
+    """Print the youngest so many: nobody reads a hundred thousand, and to lay them out takes more than a minute."""
+    out.print(_table(letters[-_MOST_SHOWN:], settings))
+    if (older := len(letters) - _MOST_SHOWN) > 0:
+        err.print(f"{older:,} older ones are not shown: ask for fewer (--since, --open, --topic, --type), or --json.")
+
+
+def _table(letters: Iterable[DeadLetter], settings: KafkaSettings) -> RenderableType:
+    rows = []
+    for letter in letters:
+        origin = "?" if letter.origin is None else str(letter.origin).removeprefix(settings.topic_prefix)
+        about = (letter.type or "?", str(letter.booking or "?"), letter.reason)
+        told = (letter.id, to_the_second(letter.at), origin, *about)
+        rows.append(Row(cells=(*told, _state_in_words(letter)), styles={len(told): _STYLES[letter.state]}))
+    return fitted(_COLUMNS, rows, out.width)
+
+
+def _state_in_words(letter: DeadLetter) -> str:
+    if letter.end is None:
+        return letter.state
+    when = to_the_second(letter.end.done_at or letter.end.began_at)
+    note = f": {letter.end.note}" if letter.end.note else ""
+    return f"{letter.state} by {letter.end.who} at {when}{note}"
+
+
+def _in_words(value: bytes | None) -> str | None:
+    """Return bytes as text where they are text that can be seen, else in hex."""
+    if value is None:
+        return None
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return f"hex {value.hex()}"
+    return text if all(each.isprintable() or each in "\n\r\t" for each in text) else f"hex {value.hex()}"

@@ -1,0 +1,238 @@
+"""`innkeeper export`: which days are missing in a folder, and writing them."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, Final
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from operators.cli.console import COULD_NOT, Json, counted, err, fail, kafka_settings, moment, print_json, run
+from operators.export.columns import Unexportable
+from operators.export.days import EventDays, Run, open_days
+from operators.export.files import Format, InUse, Unavailable, check_available, day_file, folder_of_ours
+from topics.catalogue import BOOKING_EVENTS
+from topics.kafka.settings import KafkaSettings
+
+#: So long after midnight the broker's clock may still give a record the time of the day before.
+CLOCKS_DIFFER: Final = timedelta(minutes=5)
+_ONE_DAY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """One file that was written: the events of one day (UTC, by log time); `partial`: the day is not over."""
+
+    file: str
+    day: str
+    partial: bool
+    events: int
+    bytes: int
+
+
+class Unwritable(Exception):
+    """The files cannot be written."""
+
+
+def export_command(
+    topic: Annotated[str, typer.Argument(help="`booking.events`.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="The folder of the files.")],
+    format: Annotated[Format, typer.Option("--format", help="How the files look.")] = Format.PARQUET,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="From that day on: `7d` ago, or an ISO date. Else from the first event's."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="Days that are over by then; `now`: and the one that is not. Else all over."),
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Write the events as files of typed columns, one for each day (UTC) of the log; docs/analytics.md has the schema.
+
+    A day that has its file is left alone, so the same call goes on where the last one ended or was cut off; a day
+    without events has none. Each event is there once, in the order of partition and offset; the same log gives the same
+    bytes. Exit status 1: events are missing on the log, or another export is at work; 2: it could not be done.
+    """
+    if topic != BOOKING_EVENTS.name:
+        raise typer.BadParameter(f"{topic} cannot be exported, only {BOOKING_EVENTS.name}: it alone is the record")
+    first = None if since is None else moment(since).astimezone(UTC).date()
+    last, every = _last_day(until)
+    work = _Export(kafka_settings(), out, format, first=first, last=last, today=until == "now", every=every)
+    # A cancellation can get lost in the Kafka client.
+    signal.signal(signal.SIGINT, _leave)
+    _carry_out(work, (lambda exported: print_json([asdict(exported)])) if as_json else None)
+
+
+def _last_day(until: str | None) -> tuple[date, bool]:
+    """Return the last day that is over and meant, and whether every day that is over is meant."""
+    over = datetime.now(UTC) - CLOCKS_DIFFER
+    wanted = over if until in {None, "now"} else moment(until or "").astimezone(UTC)
+    return min(wanted, over).date() - _ONE_DAY, wanted >= over
+
+
+class _Export:
+    """One call: the days that are wanted, and what came of them."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        folder: Path,
+        format: Format,
+        *,
+        first: date | None,
+        last: date,
+        today: bool,
+        every: bool,
+    ) -> None:
+        self.settings = settings
+        self.there = 0
+        self.not_over = 0
+        self.doubles = 0
+        self.files: list[Exported] = []
+        self.missing: dict[int, int] = {}
+        self._name = settings.topic(BOOKING_EVENTS)
+        self._folder = folder
+        self._format = format
+        self._first = first
+        self._last = last
+        self._today = today
+        self._every = every
+
+    async def write(self, tell: Callable[[Exported], None] | None) -> None:
+        """Write every file that is missing; `tell` is called for each.
+
+        Raises:
+            Unavailable, InUse, Unwritable, Unexportable: as they say.
+            NoSuchTopic, KafkaError: as `open_days` does.
+        """
+        check_available(self._format)
+        async with open_days(self.settings, self._name) as days:
+            oldest = await days.first()
+            if oldest is None:
+                return
+            first = oldest if self._first is None else max(self._first, oldest)
+            if self._every and not self._today:
+                self.not_over = await days.records_since(max(first, self._last + _ONE_DAY))
+            try:
+                with folder_of_ours(self._folder):
+                    for span in self._missing_spans(first):
+                        await self._write_span(days, span, tell)
+            except (TimeoutError, BrokenPipeError):
+                raise
+            except OSError as error:
+                raise Unwritable(f"{self._folder} cannot be written (--out): {error}") from error
+
+    def _missing_spans(self, first: date) -> Iterator[list[date]]:
+        """Yield runs of consecutive days that have no file."""
+        span: list[date] = []
+        for day in _days(first, self._last):
+            if not self._path(day).exists():
+                span.append(day)
+                continue
+            self.there += 1
+            if span:
+                yield span
+            span = []
+        if self._today:
+            span += _days(max(first, self._last + _ONE_DAY), datetime.now(UTC).date())
+        if span:
+            yield span
+
+    async def _write_span(self, days: EventDays, span: list[date], tell: Callable[[Exported], None] | None) -> None:
+        records = await days.begin(span[0], span[-1])
+        with _bar(records) as advance:
+            for day in span:
+                exported = await self._write_day(day, days.day(day), advance)
+                if exported is not None:
+                    self.files.append(exported)
+                    if tell is not None:
+                        tell(exported)
+        for partition, count in days.missing().items():
+            self.missing[partition] = self.missing.get(partition, 0) + count
+
+    async def _write_day(self, day: date, runs: AsyncIterator[Run], advance: Callable[[int], None]) -> Exported | None:
+        """Write one day's file; None: nothing happened that day, and there is none."""
+        partial = day > self._last
+        path = self._path(day, partial=partial)
+        events = 0
+        with ExitStack() as stack:
+            file = None
+            async for run in runs:
+                if run.new:
+                    file = file or stack.enter_context(day_file(path, self._format))
+                    file.write(run.new)
+                events += len(run.new)
+                self.doubles += run.doubles
+                advance(len(run.new) + run.doubles)
+            if file is not None and not partial:
+                # Before the whole file is there: who reads all files never finds an event in two.
+                self._path(day, partial=True).unlink(missing_ok=True)
+        if file is None:
+            return None
+        return Exported(file=str(path), day=day.isoformat(), partial=partial, events=events, bytes=path.stat().st_size)
+
+    def _path(self, day: date, *, partial: bool = False) -> Path:
+        return self._folder / f"{self._name}-{day.isoformat()}{'.partial' if partial else ''}.{self._format}"
+
+
+def _carry_out(work: _Export, tell: Callable[[Exported], None] | None) -> None:
+    began = monotonic()
+    try:
+        run(work.write(tell), work.settings)
+    except InUse as error:
+        fail(str(error))
+    except (Unavailable, Unexportable, Unwritable) as error:
+        fail(str(error), COULD_NOT)
+    _sum_up(work, monotonic() - began)
+    if work.missing:
+        fail("The log does not have every event. See innkeeper audit.")
+
+
+def _sum_up(work: _Export, seconds: float) -> None:
+    events = sum(each.events for each in work.files)
+    megabytes = sum(each.bytes for each in work.files) / 1e6
+    err.print(
+        f"{counted(len(work.files), 'file')} written, {work.there} {'was' if work.there == 1 else 'were'} there: "
+        f"{counted(events, 'event')} "
+        f"({work.doubles:,} published twice, left out) "
+        f"in {megabytes:.1f} MB, {seconds:.1f} s, {events / seconds:,.0f} events/s."
+    )
+    if work.not_over:
+        err.print(
+            f"Left out, as their day is not over: {counted(work.not_over, 'record')}. --until now writes them, too."
+        )
+    for partition, count in sorted(work.missing.items()):
+        missing = "1 sequence is" if count == 1 else f"{count} sequences are"
+        err.print(f"[red]Partition {partition}: {missing} missing.[/]")
+
+
+@contextmanager
+def _bar(records: int) -> Iterator[Callable[[int], None]]:
+    """Show on stderr, where a person sees it, how many records are read."""
+    columns = (TextColumn("records read"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        task = bars.add_task("", total=records)
+        yield lambda count: bars.advance(task, count)
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    for number in range((last - first).days + 1):
+        yield first + timedelta(days=number)
+
+
+def _leave(*_: object) -> None:
+    """End at once, as a program ends on Ctrl-C.
+
+    A file that was being written has not got its name yet; the next export writes it anew.
+    """
+    err.show_cursor()
+    err.print("Cut off; the same call goes on.")
+    os._exit(130)

@@ -1,0 +1,229 @@
+"""`innkeeper lag`: who is how far behind the log, once or again and again, and an alarm for scripts."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import psycopg
+import typer
+from aiokafka.errors import KafkaError
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from operators.cli.console import Json, counted, err, fail, kafka_settings, ledger, out, print_json, run
+from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
+from operators.lag import DatabaseAddress, Lag, Total, lags, totals, with_rates
+from storage import pauses
+from storage.pauses import Pause
+from topics.kafka.settings import KafkaSettings
+
+_NUMBERS: Final = (
+    Field(name="behind", right=True),
+    Field(name="seconds", right=True),
+    Field(name="rate/s", right=True, yields=1),
+    Field(name="caught up", right=True, yields=2),
+)
+_NAMES: Final = (Field(name="consumer"), Field(name="topic"))
+_READ_BY: Final = Field(name="read by", yields=3, prose=True)
+_TOTALS: Final = (*_NAMES, *_NUMBERS, Field(name="state"), _READ_BY)
+_PARTITIONS: Final = (*_NAMES, Field(name="done/written"), *_NUMBERS, _READ_BY)
+_TROUBLE: Final = (KafkaError, psycopg.Error, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limit:
+    """How far behind any partition may be, in records and in seconds."""
+
+    records: int | None
+    seconds: float | None
+
+    def exceeded(self, found: Sequence[Lag]) -> str | None:
+        """Say which limit is exceeded, and by whom."""
+        for lag in found:
+            who = f"{lag.consumer} in {lag.topic}[{lag.partition}]"
+            if self.records is not None and lag.lag > self.records:
+                return f"More than {counted(self.records, 'record')} behind: {who}, by {lag.lag}."
+            if self.seconds is not None and lag.seconds > self.seconds:
+                return f"More than {self.seconds:g} s behind: {who}, by {lag.seconds:.1f} s."
+        return None
+
+
+def lag_command(
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Exit status 1 when any partition is further behind.")
+    ] = None,
+    limit_seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="The same for how long a record has waited.")
+    ] = None,
+    partitions: Annotated[bool, typer.Option("--partitions", help="Every partition, not only those behind.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C or a limit is exceeded.")
+    ] = False,
+    interval: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0, help="Between two looks, which rates take; 0: one look, no rates."),
+    ] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Show how far each consumer is behind: its cursor in PostgreSQL against the end of the log.
+
+    **behind** is in records, **seconds** since the first of them came; **done/written** are the records of a partition
+    that it is done with, of all that were written; **caught up** (in so many seconds) supposes that it goes on as
+    during the last interval. What **stands still** has a reader and did not move for a second and more, though records
+    wait: its process hangs, or waits for somebody. A consumer that has never run is shown, too. With --json one line
+    for each partition; with --watch one for each look. DATABASE_URL names the database.
+    """
+    settings = kafka_settings()
+    shown = Limit(records=limit, seconds=limit_seconds)
+    if watch:
+        run(_watch(settings, shown, max(interval, 0.1), partitions=partitions, as_json=as_json), settings)
+        return
+    found, held = run(_look(settings, interval), settings)
+    if as_json:
+        print_json(_plain(lag) for lag in found)
+    else:
+        _print(_tables(settings, found, partitions=partitions))
+        _tell(held)
+    if sentence := shown.exceeded(found):
+        fail(sentence)
+
+
+async def _look(settings: KafkaSettings, interval: float) -> tuple[list[Lag], list[Pause]]:
+    """Look twice, for the sake of the rates."""
+    found = await lags(settings, DatabaseAddress())
+    if interval:
+        await asyncio.sleep(interval)
+        found = with_rates(found, await lags(settings, DatabaseAddress()))
+    return found, await _held(found)
+
+
+async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, partitions: bool, as_json: bool) -> None:
+    # A cancellation can get lost in the Kafka client. There is nothing to tidy up but the terminal.
+    signal.signal(signal.SIGINT, _leave)
+    in_place = not as_json and out.is_terminal
+    with Live(console=out, auto_refresh=False) if in_place else nullcontext() as live:
+        async for found in _looks(settings, interval):
+            now = datetime.now(UTC)
+            if as_json:
+                print_json([{"at": now.isoformat(timespec="milliseconds"), "lags": [_plain(lag) for lag in found]}])
+            else:
+                told = [Text(f"{pause}.") for pause in await _held(found)]
+                shown = Group(_tables(settings, found, partitions=partitions), *told, f"{now:%H:%M:%S} UTC")
+                _print(shown) if live is None else live.update(shown, refresh=True)
+            if sentence := limit.exceeded(found):
+                fail(sentence)
+
+
+async def _looks(settings: KafkaSettings, interval: float) -> AsyncIterator[list[Lag]]:
+    """Look for ever; who is away for a while is waited for."""
+    before: list[Lag] = []
+    while True:
+        try:
+            found = await lags(settings, DatabaseAddress())
+        except _TROUBLE as error:
+            err.print(f"Broker or database do not answer ({type(error).__name__}); trying again.", markup=False)
+        else:
+            yield with_rates(before, found)
+            before = found
+        await asyncio.sleep(interval)
+
+
+async def _held(found: Sequence[Lag]) -> list[Pause]:
+    """Return the pauses that the lags tell of, and those of roles that read nothing: none that began since."""
+    paused = {lag.role: lag.paused for lag in found}
+    async with ledger() as connection:
+        return [pause for pause in await pauses.listed(connection) if paused.get(pause.role, True)]
+
+
+def _print(shown: Group) -> None:
+    out.print(shown)
+
+
+def _leave(*_: object) -> None:
+    out.show_cursor()
+    sys.stdout.flush()
+    os._exit(130)
+
+
+def _tell(held: Sequence[Pause]) -> None:
+    for pause in held:
+        err.print(f"{pause}.", markup=False)
+
+
+def _plain(lag: Lag) -> dict[str, Any]:
+    return {
+        **asdict(lag),
+        "last_time": lag.last_time and lag.last_time.isoformat(),
+        "seen_at": lag.seen_at.isoformat(timespec="milliseconds"),
+    }
+
+
+def _tables(settings: KafkaSettings, found: Sequence[Lag], *, partitions: bool) -> Group:
+    prefix = settings.topic_prefix
+    shown = [lag for lag in found if partitions or lag.lag]
+    return Group(_of_totals(totals(found), prefix), *([_of_partitions(shown, prefix)] if shown else []))
+
+
+def _of_totals(found: Sequence[Total], prefix: str) -> RenderableType:
+    rows = [
+        Row(
+            cells=(total.consumer, total.topic.removeprefix(prefix), *_cells(total), _state(total), _readers(total)),
+            style=_style(total),
+        )
+        for total in found
+    ]
+    return fitted(_TOTALS, rows, out.width)
+
+
+def _of_partitions(found: Sequence[Lag], prefix: str) -> RenderableType:
+    rows = []
+    for lag in found:
+        place = f"{lag.topic.removeprefix(prefix)}[{lag.partition}]"
+        reader = "nobody" if lag.owner is None else f"{lag.owner} at {lag.host}"
+        # What was deleted before it was read does not count as waiting, nor does it here.
+        done = f"{lag.end - lag.lag}/{lag.end}"
+        rows.append(Row(cells=(lag.consumer, place, done, *_cells(lag), reader), style=_style(lag)))
+    return fitted(_PARTITIONS, rows, out.width)
+
+
+def _cells(found: Lag | Total) -> tuple[str, str, str, str]:
+    rate = NOT_KNOWN if found.rate is None else f"{found.rate:.0f}"
+    return str(found.lag), f"{found.seconds:.1f}", rate, _caught_up(found)
+
+
+def _caught_up(found: Lag | Total) -> str:
+    if found.rate is None:
+        return NOT_KNOWN
+    return "never" if found.caught_up_seconds is None else f"{found.caught_up_seconds:.1f} s"
+
+
+def _state(total: Total) -> str:
+    if total.paused:
+        return "paused"
+    if total.not_started == total.partitions:
+        return "never ran"
+    if total.unowned == total.partitions:
+        return "nobody reads"
+    if total.still:
+        return "stands still" if total.still == total.behind else f"{total.still} of {total.partitions} still"
+    return "reads"
+
+
+def _readers(total: Total) -> str:
+    if total.role is None:
+        return "no role of ours"
+    names = ", ".join(total.owners) or "nobody"
+    return (
+        names if total.unowned in {0, total.partitions} else f"{names}; {counted(total.unowned, 'partition')} by nobody"
+    )
+
+
+def _style(found: Lag | Total) -> str:
+    return "yellow" if found.paused else "red" if found.lag else ""

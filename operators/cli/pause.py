@@ -1,0 +1,123 @@
+"""`innkeeper pause`, `resume`, `paused`: an operator holds a role, on all machines at once."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+
+from operators.cli.console import By, Json, Yes, err, fail, kafka_settings, ledger, out, print_json, run
+from storage import pauses
+from storage.operator_log import who
+from storage.pauses import Connection, Pause
+
+T = TypeVar("T")
+
+
+class Pausable(StrEnum):
+    """The roles that can be held."""
+
+    RESERVATIONS = "reservations"
+    PAYMENTS = "payments"
+    PROJECTIONS = "projections"
+    EXPIRY = "expiry"
+
+
+_MEANWHILE: Final = {
+    Pausable.RESERVATIONS: "bookings are still accepted, and none of them is decided",
+    Pausable.PAYMENTS: "no Checkout Session is opened or closed, nothing is refunded, and webhooks wait on the log",
+    Pausable.PROJECTIONS: "search, timelines and reports stay as they are",
+    Pausable.EXPIRY: "holds whose time is over keep their rooms, and no nights go on sale",
+}
+
+_NOT_DONE: Final = "Nothing was done: add --yes to do it."
+
+RoleName = Annotated[Pausable, typer.Argument(metavar="ROLE", help=f"One of {', '.join(Pausable)}.")]
+
+
+def pause_command(
+    role: RoleName,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; whoever looks is told.")] = None,
+    by: By = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Hold every process of a role: it finishes what it does and begins nothing new, within a second, until `resume`.
+
+    The processes keep their partitions, and a restart changes nothing. What waits stays on the log, in order.
+
+    Exit status: 0 the role is paused; 1 only said what would be done; 2 the database cannot be used.
+    """
+
+    async def begin(connection: Connection) -> tuple[Pause | None, bool]:
+        if yes:
+            return await pauses.begin(connection, role, who=who(by), reason=reason)
+        pause = await pauses.of(connection, role)
+        return pause, pause is None
+
+    pause, changes = _asked(begin)
+    _tell_json(role, pause, changes=changes, done=yes, as_json=as_json)
+    if not yes:
+        would = f"{role} would stand still until `innkeeper resume {role}`: {_MEANWHILE[role]}"
+        err.print(f"{would if pause is None else f'{pause} already'}.", markup=False)
+        fail(_NOT_DONE)
+    if not as_json:
+        err.print(f"{pause}." if changes else f"{pause}; nothing was changed.", markup=False)
+
+
+def resume_command(role: RoleName, by: By = None, yes: Yes = False, as_json: Json = False) -> None:
+    """Let every process of a role go on where it stood, within a second.
+
+    Exit status: 0 the role is not paused; 1 only said what would be done; 2 the database cannot be used.
+    """
+
+    async def end(connection: Connection) -> tuple[Pause | None, bool]:
+        before = await pauses.of(connection, role)
+        if not yes:
+            return before, before is not None
+        changes = await pauses.end(connection, role, who=who(by))
+        return None, changes
+
+    pause, changes = _asked(end)
+    _tell_json(role, pause, changes=changes, done=yes, as_json=as_json)
+    if not yes:
+        if pause is not None:
+            err.print(f"{pause}. All its processes would go on where they stood.", markup=False)
+        else:
+            err.print(f"{role} is not paused.", markup=False)
+        fail(_NOT_DONE)
+    if not as_json:
+        err.print(f"{role} goes on." if changes else f"{role} was not paused.", markup=False)
+
+
+def paused_command(as_json: Json = False) -> None:
+    """Tell which roles are paused, since when, by whom and why."""
+    found = _asked(pauses.listed)
+    if as_json:
+        print_json(_plain(pause) for pause in found)
+        return
+    for pause in found:
+        out.print(f"{pause}.", markup=False)
+    if not found:
+        err.print("No role is paused.")
+
+
+def _tell_json(role: Pausable, pause: Pause | None, *, changes: bool, done: bool, as_json: bool) -> None:
+    """Print how it is now; `changes`: whether that was changed or, where nothing was done, would be."""
+    if as_json:
+        print_json(
+            [{"role": role, "done": done, "changes": changes, "pause": None if pause is None else _plain(pause)}]
+        )
+
+
+def _plain(pause: Pause) -> dict[str, Any]:
+    return {**asdict(pause), "at": pause.at.isoformat()}
+
+
+def _asked(work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def ask() -> T:
+        async with ledger() as connection:
+            return await work(connection)
+
+    return run(ask(), kafka_settings())

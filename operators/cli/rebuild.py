@@ -1,0 +1,141 @@
+"""`innkeeper rebuild`: what an operator sees of a rebuild."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.box import SIMPLE
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+
+from operators.cli import console
+from operators.cli.console import By, Json, Yes
+from operators.rebuild import PROJECTIONS, Busy, Compared, InUse, NeverKept, NotWhole, Rebuilt, rebuild
+from storage.operator_log import who
+from storage.settings import DatabaseSettings
+from topics.kafka.settings import KafkaSettings
+
+T = TypeVar("T")
+
+
+class What(StrEnum):
+    """What can be rebuilt."""
+
+    BOOKING_TIMELINE = "booking_timeline"
+    ROOM_NIGHTS = "room_nights"
+    DAILY_REPORT = "daily_report"
+    ALL = "all"
+
+
+def rebuild_command(
+    projection: Annotated[What, typer.Argument(help="Which read model.", show_default=False)],
+    *,
+    compare_only: Annotated[
+        bool, typer.Option("--compare-only", help="Make it anew, tell how it differs, and throw it away.")
+    ] = False,
+    yes: Yes = False,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Make a read model anew from the log, beside the one that serves, and put it in its place.
+
+    The new tables are filled from the whole of booking.events while the old ones go on serving and being kept.
+    Then both are compared at one moment, row by row, and the differences are told: how many, and the first ten.
+    Then, in one transaction, the new tables replace the old ones; for a moment the projection's workers stand still.
+
+    Ctrl-C leaves nothing behind. What a killed rebuild left is removed by the next one, and by [bold]migrate[/].
+
+    Exit status: 0 done, and with --compare-only nothing differs; 1 something does, or refused, or only said what would
+    be done; 2 it could not be done.
+    """
+    names = list(PROJECTIONS) if projection is What.ALL else [projection.value]
+    if not (yes or compare_only):
+        _only_say(names, as_json=as_json)
+        console.fail("Nothing was done: add --yes to do it, or --compare-only to see what would be different.")
+    kafka = console.kafka_settings()
+    done = [_rebuilt(kafka, name, who(by), swap=not compare_only, as_json=as_json) for name in names]
+    if compare_only and any(each.different for each in done):
+        raise typer.Exit(1)
+
+
+def _only_say(names: list[str], *, as_json: bool) -> None:
+    plan = {name: [table.name for table in PROJECTIONS[name].tables] for name in names}
+    if as_json:
+        console.print_json({"done": False, "projection": name, "tables": tables} for name, tables in plan.items())
+        return
+    for name, tables in plan.items():
+        replaced = f"the table{'s' * (len(tables) > 1)} {', '.join(tables)}"
+        console.err.print(f"{name} would be made anew from the whole log, and replace {replaced}.")
+
+
+def _rebuilt(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_json: bool) -> Rebuilt:
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console.err
+    )
+    with bar:
+        task = bar.add_task(name, total=None)
+        work = rebuild(
+            kafka,
+            DatabaseSettings(),
+            name,
+            who=operator,
+            swap=swap,
+            told=lambda tables: None if as_json else _tell(tables),
+            progress=lambda folded, to_fold: bar.update(task, completed=folded, total=to_fold),
+        )
+        try:
+            done = console.run(_until_terminated(work), kafka)
+        except (Busy, InUse, NeverKept, NotWhole) as error:
+            console.refuse(f"{name} was not rebuilt: {error}.", as_json=as_json)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            console.fail(f"{name} was not rebuilt: it was interrupted, and nothing of it is left.", console.COULD_NOT)
+    if as_json:
+        console.print_json([asdict(done)])
+    else:
+        console.err.print(_sentence(done), markup=False)
+    return done
+
+
+async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
+    """Let the work tidy up on SIGTERM, too, as it does on Ctrl-C."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
+def _tell(tables: tuple[Compared, ...]) -> None:
+    shown = Table(Column("TABLE"), Column("ROWS", justify="right"), Column("DIFFERENT", justify="right"), box=SIMPLE)
+    for table in tables:
+        shown.add_row(table.table, f"{table.rows:,}", f"{table.different:,}")
+    console.out.print(shown)
+    for table in tables:
+        for each in table.first:
+            console.out.print(f"{each.table} {_pairs(each.key)}: {_change(each.was, each.is_now)}", markup=False)
+        if table.different > len(table.first):
+            console.out.print(f"{table.table}: and {table.different - len(table.first):,} more")
+
+
+def _change(was: dict[str, Any] | None, is_now: dict[str, Any] | None) -> str:
+    if was is None:
+        return "missing where it serves"
+    if is_now is None:
+        return "not on the log"
+    changed = (name for name in was if was[name] != is_now[name])
+    return ", ".join(f"{name} {was[name]!r}, by the log {is_now[name]!r}" for name in changed)
+
+
+def _pairs(key: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in key.items())
+
+
+def _sentence(done: Rebuilt) -> str:
+    rate = done.events / max(done.seconds, 0.001)
+    made = f"{done.projection}: {console.counted(done.events, 'event')} in {done.seconds:.1f} s ({rate:,.0f} a second)"
+    differs = {0: "no row differs", 1: "1 row differs"}.get(done.different, f"{done.different:,} rows differ")
+    end = f"in place; the workers stood still for {done.held_seconds:.2f} s" if done.swapped else "thrown away again"
+    return f"{made}, {differs}; {end}."

@@ -1,0 +1,110 @@
+"""The operator's command: `innkeeper reconcile`."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from operators.cli import console
+from operators.reconcile.comparison import Difference
+from operators.reconcile.counter import StripeSays
+from operators.reconcile.reconcile import NoSuchBooking, Reconciled, reconcile
+from storage import operator_log
+from storage.settings import DatabaseSettings
+from topics.kafka.settings import refused_in_words
+from workers.payments.settings import PaymentSettings
+
+
+def reconcile_command(
+    *,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only bookings made since then: 30m, 2h, 7d, or an ISO time (UTC)."),
+    ] = None,
+    booking: Annotated[UUID | None, typer.Option(metavar="ID", help="Only this booking.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Bring our rows up to what Stripe knows; without this, only say so.")
+    ] = False,
+    by: console.By = None,
+    as_json: console.Json = False,
+) -> None:
+    """Compare the money at Stripe with the bookings, one by one (I4).
+
+    What came in and did not go back must be a booking's amount if it is CONFIRMED, and nothing if it is not. Each
+    difference is told with its mend. A payment that no webhook told of, and rows that do not know what Stripe knows
+    (after a restore), are mended by [bold]--yes[/]; what is then to be told to a room, payments tells it. May run
+    while the system works; asks Stripe 25 times a second at most, for 100 objects each time.
+
+    Exit status: 0 no difference is left; 1 some are; 2 Stripe or the database do not answer.
+    """
+    kafka = console.kafka_settings()
+    with refused_in_words():
+        database, payments = DatabaseSettings(), PaymentSettings()
+    moment = None if since is None else console.moment(since)
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.completed} sessions and refunds"), TimeElapsedColumn(), console=console.err
+    ) as bar:
+        task = bar.add_task("", total=None)
+        try:
+            told = console.run(
+                reconcile(
+                    database,
+                    payments,
+                    since=moment,
+                    booking=booking,
+                    mending=yes,
+                    who=operator_log.who(by),
+                    progress=lambda read: bar.update(task, completed=read),
+                ),
+                kafka,
+            )
+        except StripeSays as error:
+            console.fail(str(error), console.COULD_NOT)
+        except NoSuchBooking as error:
+            console.refuse(str(error), as_json=as_json)
+    if as_json:
+        console.print_json(_json(told))
+    else:
+        _tell(told, is_mending=yes)
+    if told.left:
+        raise typer.Exit(1)
+
+
+def _json(told: Reconciled) -> list[dict[str, Any]]:
+    return [
+        *(_difference(each, is_mended=number in told.mended) for number, each in enumerate(told.differences)),
+        {
+            "bookings": told.bookings,
+            "sessions": told.sessions,
+            "refunds": told.refunds,
+            "differences": len(told.differences),
+            "left": len(told.left),
+        },
+    ]
+
+
+def _difference(each: Difference, *, is_mended: bool) -> dict[str, Any]:
+    return {
+        "booking": str(each.booking_id),
+        "kind": each.kind.value,
+        "says": each.says,
+        "mend": each.mend,
+        "mended": is_mended,
+    }
+
+
+def _tell(told: Reconciled, *, is_mending: bool) -> None:
+    for number, each in enumerate(told.differences):
+        done = "[green]mended[/]" if number in told.mended else "[red]differs[/]"
+        console.out.print(f"{done}  {each.booking_id}  {escape(each.says)}; {escape(each.mend)}")
+    broken = sum(1 for each in told.left if each.breaks_the_sum)
+    counted = console.counted
+    left = f"{counted(len(told.left), 'difference')} {'is' if len(told.left) == 1 else 'are'} left"
+    console.err.print(
+        f"{counted(told.bookings, 'booking')}, {counted(told.sessions, 'session')} and"
+        f" {counted(told.refunds, 'refund')} at Stripe: {left}, money in the wrong place: {broken}."
+    )
+    if not is_mending and any(each.row is not None for each in told.left):
+        console.err.print("Add --yes to bring our rows up to what Stripe knows.")

@@ -1,0 +1,268 @@
+"""`innkeeper replay`: a stretch of the log once more."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from operators import replay
+from operators.cli.console import (
+    By,
+    Json,
+    Yes,
+    counted,
+    err,
+    kafka_settings,
+    ledger,
+    moment,
+    name_of,
+    print_json,
+    refuse,
+    run,
+)
+from operators.replay import Move, Plan, Played, Refused, Stretch
+from storage import pauses
+from storage.operator_log import who
+from topics.catalogue import CATALOGUE, STRIPE_WEBHOOKS
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.times import to_the_second
+
+INTERRUPTED: Final = 130
+
+
+def replay_command(
+    topic: Annotated[str, typer.Argument(help="`booking.commands`, `stripe.webhooks`, or `booking.events`.")],
+    begin: Annotated[
+        str, typer.Option("--from", metavar="OFFSET|WHEN", help="Begin there; WHEN: `10m`, `2h` ago, or an ISO time.")
+    ],
+    end: Annotated[
+        str | None,
+        typer.Option("--to", metavar="OFFSET|WHEN", help="The last offset, or the time before which to end; else now."),
+    ] = None,
+    partition: Annotated[int | None, typer.Option(min=0, help="Only this partition; offsets need it.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Only this type; `*` stands for anything.")
+    ] = None,
+    consumer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Events: which consumer of ours shall read them again.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="How long a step may take to be carried out.")
+    ] = 60.0,
+    by: By = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Play a stretch of the log again, and tell what that changed.
+
+    Commands and webhooks are sent to their topic once more, each id once: what has had its effect has none again, and
+    leaves one event that says so. Dead letters among them, and what was not carried out yet, are left out. Events are
+    read again by one consumer of ours (--consumer), whose cursor goes back. Exit status 1: refused, or not carried out
+    to the end.
+    """
+    settings = kafka_settings()
+    name_of(topic, settings)
+    stretch = Stretch(
+        topic=next(each for each in CATALOGUE if each.name == topic),
+        begin=_place(begin, partition),
+        end=None if end is None else _place(end, partition),
+        partition=partition,
+        type=kind,
+    )
+    if consumer is None:
+        work = _send(settings, stretch, wait_seconds=wait, by=by, yes=yes, as_json=as_json)
+    else:
+        work = _move(settings, stretch, consumer, by=by, yes=yes, as_json=as_json)
+    try:
+        status = run(work, settings)
+    except Refused as refused:
+        refuse(str(refused), as_json=as_json)
+    if status:
+        raise typer.Exit(status)
+
+
+async def _send(
+    settings: KafkaSettings, stretch: Stretch, *, wait_seconds: float, by: str | None, yes: bool, as_json: bool
+) -> int:
+    async with ledger() as connection:
+        plan = await replay.planned(settings, connection, stretch)
+        if not yes:
+            _would_send(plan, as_json=as_json)
+            return 1
+        async with open_producer(settings, client_id="innkeeper-operators") as producer, _interruptible() as stop:
+            with _progress() as progress:
+                bar = progress.add_task("sent again", total=plan.records)
+                played = await replay.play(
+                    settings,
+                    connection,
+                    producer,
+                    plan,
+                    who=who(by),
+                    wait_seconds=wait_seconds,
+                    advance=lambda count: progress.advance(bar, count),
+                    stop=stop,
+                )
+    _tell_played(plan, played, as_json=as_json)
+    if stop.is_set():
+        return INTERRUPTED
+    return 0 if played.why is None and played.effects.known else 1
+
+
+async def _move(
+    settings: KafkaSettings, stretch: Stretch, consumer: str, *, by: str | None, yes: bool, as_json: bool
+) -> int:
+    async with ledger() as connection:
+        planned = await replay.planned_move(settings, connection, stretch, consumer)
+        _tell_move(planned, done=False, as_json=as_json and not yes)
+        if not yes:
+            err.print(f"Would put {planned.consumer} back so far. Say --yes to do it.")
+            return 1
+        await replay.move(connection, planned, who=who(by))
+        _tell_move(planned, done=True, as_json=as_json)
+        paused = await pauses.of(connection, planned.role)
+    then = f"python -m workers {'resume ' if paused else ''}{planned.role}"
+    err.print(f"Done. {planned.consumer} reads them when its role goes on: {then}")
+    return 0
+
+
+def _place(text: str, partition: int | None) -> int | datetime:
+    if not text.isdecimal():
+        return moment(text)
+    if partition is None:
+        raise typer.BadParameter(f"{text} is an offset, and each partition has its own: say which, with --partition")
+    return int(text)
+
+
+def _would_send(plan: Plan, *, as_json: bool) -> None:
+    if as_json:
+        return print_json([_as_object(plan)])
+    times = f"from {to_the_second(plan.first_time)} to {to_the_second(plan.last_time)}"
+    err.print(escape(f"{_records(plan)} of {plan.name}, {times}:"))
+    _tell_types(plan.types)
+    for partition, (first, last) in sorted(plan.ranges.items()):
+        err.print(escape(f"  partition {partition}: offsets {first} to {last - 1}"))
+    if plan.repeats:
+        err.print(f"Left out: {counted(plan.repeats, 'record')} with the id of one before, as each id is sent once.")
+    if plan.not_yet:
+        err.print(f"Left out: {counted(plan.not_yet, 'record')} that nobody has carried out for the first time yet.")
+    return err.print(
+        "Would send them again. What has had its effect has none again; what was refused then may be carried out now."
+        f" {_left_behind(plan)} Say --yes to do it."
+    )
+
+
+def _left_behind(plan: Plan) -> str:
+    each = "Each command that a webhook leads to" if plan.topic is STRIPE_WEBHOOKS else "Each that changes nothing"
+    return f"{each} leaves one event that says it was repeated or refused, kept for ever."
+
+
+def _records(plan: Plan) -> str:
+    return counted(plan.records, "webhook" if plan.topic is STRIPE_WEBHOOKS else "record")
+
+
+def _tell_played(plan: Plan, played: Played, *, as_json: bool) -> None:
+    effects = played.effects
+    if as_json:
+        told = {
+            **_as_object(plan),
+            "sent": played.sent,
+            "reached": played.reached,
+            "why": played.why,
+            "carried_out": effects.known,
+            "commands": effects.commands,
+            "changed": effects.changed if effects.known else None,
+            "events": dict(effects.events),
+        }
+        return print_json([told])
+    err.print(f"{played.sent:,} of {_records(plan)} sent again.")
+    if played.why is not None:
+        err.print(f"[red]Ended early: {escape(played.why)}. Sent up to:[/]")
+        for partition, offset in sorted(played.reached.items()):
+            err.print(escape(f"  {plan.name}[{partition}]@{offset}"))
+    if not effects.known:
+        return err.print("[red]Not everything was carried out in time: what it changed is not known.[/]")
+    err.print(_effects_in_words(plan, played))
+    return _tell_types(effects.events)
+
+
+def _effects_in_words(plan: Plan, played: Played) -> str:
+    effects = played.effects
+    commands = counted(effects.commands, "command")
+    if plan.topic is STRIPE_WEBHOOKS:
+        led = f"The {counted(played.sent, 'webhook')} led to {commands} to the rooms' owner"
+        if not effects.commands:
+            return f"{led}: whatever they say was known, or is none of ours."
+    else:
+        led = f"These were {counted(played.sent, 'record')} of {commands}"
+    rest = effects.commands - effects.changed
+    changed = f"{led}: {effects.changed:,} changed something."
+    return f"{changed} {rest:,} changed nothing, and left an event that says so." if rest else changed
+
+
+def _tell_move(planned: Move, *, done: bool, as_json: bool) -> None:
+    if as_json:
+        told = {
+            "consumer": planned.consumer,
+            "topic": planned.name,
+            "records": planned.records,
+            "types": dict(planned.types),
+            "from": planned.first,
+            "stood_at": planned.stands,
+            "moved": done,
+        }
+        return print_json([told])
+    if done:
+        return None
+    err.print(escape(f"{planned.consumer} reads {counted(planned.records, 'event')} of {planned.name} again:"))
+    _tell_types(planned.types)
+    for partition, first in sorted(planned.first.items()):
+        err.print(escape(f"  partition {partition}: from offset {first} on (it stands at {planned.stands[partition]})"))
+    return err.print(escape(f"What that does: {planned.reader.says}."))
+
+
+def _tell_types(types: Mapping[str, int]) -> None:
+    for kind, count in sorted(types.items(), key=lambda each: (-each[1], each[0])):
+        err.print(escape(f"  {count:>9}  {kind}"))
+
+
+def _as_object(plan: Plan) -> dict[str, Any]:
+    return {
+        "topic": plan.name,
+        "records": plan.records,
+        "types": dict(plan.types),
+        "from": plan.first_time.isoformat(timespec="milliseconds"),
+        "to": plan.last_time.isoformat(timespec="milliseconds"),
+        "partitions": {partition: [first, last - 1] for partition, (first, last) in sorted(plan.ranges.items())},
+        "not_yet": plan.not_yet,
+        "repeats": plan.repeats,
+    }
+
+
+def _progress() -> Progress:
+    """Return a bar for people; nothing is drawn where nobody looks."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+@asynccontextmanager
+async def _interruptible() -> AsyncIterator[asyncio.Event]:
+    """Take the first Ctrl-C as a wish to stop where it is tidy; the second ends the program as ever."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def wish() -> None:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    loop.add_signal_handler(signal.SIGINT, wish)
+    try:
+        yield stop
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)

@@ -1,0 +1,143 @@
+"""The operator's command: `innkeeper restore --from-log`."""
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Final, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from operators.cli import console
+from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
+from operators.restore.described import Described
+from operators.restore.restore import Plan, Restored, plan, restore
+from operators.restore.target import NotRestored
+from storage import operator_log
+from storage.settings import DatabaseSettings
+from topics.kafka.settings import KafkaSettings, refused_in_words
+from workers.decisions.states import IllegalMove
+from workers.payments.settings import PaymentSettings
+from workers.runtime.role import Stopped
+
+_PLAN: Final = """\
+This would make bookings, inventory, read models, what is owed to Stripe and every cursor out of {records:,} records of
+{topic}, in one transaction, into the database of DATABASE_URL, which is migrated and empty.
+- Hotels, rooms, users and guests come from your backup, and before this: their numbers go on behind all that the log
+  names, so that nobody who signs up gets the bookings of an account that the backup does not know.
+- Commands without an event are decided by the reservations workers once they are started: nobody has heard of them.
+- Answers to repeated requests (Idempotency-Key) are not on the log: they come from the backup, as old as it is.
+- Nor is what operators did: which dead letters were replayed or discarded, which roles are paused, and who did what.
+  Without the backup every dead letter counts as open again.
+- Stop every worker before, here and at the old database; start them after, and then run: innkeeper audit."""
+
+_FIELDS: Final = (
+    Field(name="what the log names"),
+    Field(name="named", right=True),
+    Field(name="missing here", right=True),
+    Field(name="such as", prose=True),
+)
+
+
+def restore_command(
+    *,
+    from_log: Annotated[bool, typer.Option("--from-log", help="Out of booking.events; there is no other way.")] = False,
+    without_backup: Annotated[
+        bool,
+        typer.Option("--without-backup", help="Though nobody brought accounts, hotels or rooms back, and nobody will."),
+    ] = False,
+    yes: console.Yes = False,
+    by: console.By = None,
+    as_json: console.Json = False,
+) -> None:
+    """Make the ledger anew out of booking.events, into an empty database.
+
+    For the day the database is lost. No booking is, whose event the broker has: bookings, inventory, holds, read
+    models and what is owed to Stripe are made again, and the workers go on behind the last command that was decided.
+    Refuses a database that is not empty or has no backup loaded, workers that are connected, and a log that lacks
+    events. Tells which accounts, guests, hotels and rooms the log names and the backup does not know.
+
+    Exit status: 0 restored; 1 refused, or only said what would be done; 2 broker or database do not answer.
+    """
+    if not from_log:
+        raise typer.BadParameter("say --from-log: the ledger is made out of booking.events")
+    kafka = console.kafka_settings()
+    with refused_in_words():
+        database, payments = DatabaseSettings(), PaymentSettings()
+    try:
+        if not yes:
+            _only_say(kafka, database, without_backup=without_backup, as_json=as_json)
+        restored = console.run(
+            _restore(kafka, database, payments, who=operator_log.who(by), without_backup=without_backup), kafka
+        )
+    except (NotRestored, Stopped, IllegalMove) as error:
+        console.refuse(str(error), as_json=as_json)
+    if as_json:
+        console.print_json([asdict(restored)])
+    else:
+        _tell(restored)
+
+
+def _only_say(kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool, as_json: bool) -> NoReturn:
+    planned = console.run(_plan(kafka, database, without_backup=without_backup), kafka)
+    topic = f"{kafka.topic_prefix}booking.events"
+    if as_json:
+        console.print_json([{"done": False, "topic": topic, **asdict(planned)}])
+    else:
+        console.err.print(_PLAN.format(records=planned.records, topic=topic), markup=False)
+        _tell_described(planned.described, console.err)
+    console.fail("Nothing was done: add --yes to do it.")
+
+
+async def _plan(kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool) -> Plan:
+    with _bar() as progress:
+        return await plan(kafka, database, without_backup=without_backup, progress=progress)
+
+
+async def _restore(
+    kafka: KafkaSettings, database: DatabaseSettings, payments: PaymentSettings, *, who: str, without_backup: bool
+) -> Restored:
+    # As in a worker: many short-lived values, and no cycles among them.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    with _bar() as progress:
+        return await restore(kafka, database, payments, who=who, without_backup=without_backup, progress=progress)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn("reading events"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console.err) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda read, to_read: bar.update(task, completed=read, total=to_read)
+
+
+def _tell(restored: Restored) -> None:
+    for note in restored.notes:
+        console.err.print(f"[yellow]{escape(note)}[/]")
+    counted = console.counted
+    console.out.print(
+        f"Restored from {counted(restored.events, 'event')}: {counted(restored.bookings, 'booking')},"
+        f" {counted(restored.nights, 'night')}, {counted(restored.sessions, 'session')}"
+        f" and {counted(restored.refunds, 'refund')}."
+    )
+    console.out.print(
+        f"To be decided by the reservations workers: {counted(restored.undecided, 'command')}; to be published by them:"
+        f" {counted(restored.unpublished, 'event')}. Start the workers, then run: innkeeper audit"
+    )
+    _tell_described(restored.described, console.out)
+
+
+def _tell_described(described: Sequence[Described], where: Console) -> None:
+    where.print(fitted(_FIELDS, [_row(each) for each in described], where.width))
+    if any(each.missing for each in described):
+        where.print("What is missing has bookings or nights, and nobody can ask for them: is there a newer backup?")
+
+
+def _row(each: Described) -> Row:
+    examples = [*map(str, each.examples), *(["..."] if each.missing > len(each.examples) else [])]
+    cells = (each.what, f"{each.named:,}", f"{each.missing:,}", ", ".join(examples) or NOT_KNOWN)
+    return Row(cells=cells, style="yellow" if each.missing else "")

@@ -1,0 +1,113 @@
+"""`innkeeper tail`: shows the records of a topic, and those that come."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+from rich.markup import escape
+from rich.text import Text
+
+from operators.cli.console import err, kafka_settings, moment, name_of, out, print_json, run
+from topics.kafka import log_reader
+
+_SHOWN_BY_DEFAULT: Final = 10
+_INDENT: Final = "    "
+_STYLES: Final = {"time": "dim", "place": "cyan", "type": "bold green", "subject": "yellow", "field": "default"}
+
+
+def tail_command(
+    topic: Annotated[str, typer.Argument(help="Its name in the catalogue, such as `booking.events`.")],
+    booking: Annotated[str | None, typer.Option(metavar="ID", help="Only records about this booking.")] = None,
+    room: Annotated[int | None, typer.Option(metavar="ID", help="Only records of this room.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Only this type; `*` stands for anything.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Begin then: `30s`, `10m`, `2h`, `1d` ago, or an ISO time.")
+    ] = None,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin at the first record.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    with_headers: Annotated[bool, typer.Option("--headers", help="Each record's headers, too, below it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="CloudEvents in structured mode, one a line.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Show no more than so many; with --follow the last so many, then what comes."
+        ),
+    ] = None,
+) -> None:
+    """Show what stands on a topic, one record a line: log time, partition@offset, type, subject, fields, #sequence.
+
+    A webhook is about a booking when the booking's id stands in it. Who follows waits for a broker that goes away.
+    Without --since or --from-beginning: the last ten records (or --limit), and with a filter all that match from the
+    first record on. Reading belongs to no consumer group and disturbs nobody.
+    """
+    settings = kafka_settings()
+    if follow and limit is not None and from_beginning:
+        raise typer.BadParameter(
+            "with --follow it means the last so many: leave out --from-beginning", param_hint="--limit"
+        )
+    wanted = log_reader.Wanted(booking=None if booking is None else _booking_id(booking), room=room, type=kind)
+    start = None if since is None else moment(since)
+    last = limit if follow else None
+    if start is None and not from_beginning and wanted.anything:
+        last = limit or _SHOWN_BY_DEFAULT
+    show = _show_json if as_json else _show_with_headers if with_headers else _show_line
+    found = log_reader.read(settings, name_of(topic, settings), wanted, since=start, last=last, follow=follow)
+    # A cancellation can get lost in the Kafka client. There is nothing to tidy up: a reader belongs to no group.
+    signal.signal(signal.SIGINT, _leave)
+    shown = run(_show(found, None if follow else limit, show), settings)
+    if not shown:
+        err.print(f"Nothing on {topic} matches." if not wanted.anything or start else f"Nothing stands on {topic}.")
+
+
+async def _show(
+    found: AsyncGenerator[log_reader.Record, None], limit: int | None, show: Callable[[log_reader.Record], None]
+) -> int:
+    """Show the records, and return how many there were."""
+    shown = 0
+    async with aclosing(found):
+        async for record in found:
+            show(record)
+            shown += 1
+            if shown == limit:
+                break
+    return shown
+
+
+def _booking_id(text: str) -> str:
+    """Return the id as it stands on the log; raises BadParameter."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text} is no booking's id: that is a UUID", param_hint="--booking") from None
+
+
+def _show_json(record: log_reader.Record) -> None:
+    print_json([log_reader.cloud_event(record)])
+
+
+def _show_line(record: log_reader.Record) -> None:
+    line = log_reader.line(record, lambda text, part: f"[{_STYLES[part]}]{escape(text)}[/]")
+    if not out.is_terminal:
+        return out.print(line)
+    # What a window has no room for goes on below, between two words: a terminal would break an id.
+    first, *rest = Text.from_markup(line).wrap(out, out.width - len(_INDENT))
+    return out.print(first, *(Text.assemble(_INDENT, each) for each in rest), sep="\n")
+
+
+def _show_with_headers(record: log_reader.Record) -> None:
+    _show_line(record)
+    for header in log_reader.headers(record):
+        out.print(f"{_INDENT}[dim]{escape(header)}[/]")
+
+
+def _leave(*_: object) -> None:
+    """End at once, as a program ends on Ctrl-C."""
+    sys.stdout.flush()
+    os._exit(130)

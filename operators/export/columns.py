@@ -1,0 +1,207 @@
+"""The columns of an export: those of the envelope, and every field that any event has, derived from the events."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec import inspect
+
+from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
+from topics.kafka.log_reader import Record
+from topics.messages.events import EVENTS, Event
+
+
+class Kind(StrEnum):
+    """What a single value is. A time is UTC, to the microsecond; an integer has 64 bits."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIME = "timestamp"
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """Any number of values of one shape."""
+
+    item: "Shape"
+
+    def __str__(self) -> str:
+        return f"list of {self.item}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Named values that belong together."""
+
+    fields: tuple[tuple[str, "Shape"], ...]
+
+    def __str__(self) -> str:
+        return f"({', '.join(f'{name} {shape}' for name, shape in self.fields)})"
+
+
+Shape: TypeAlias = Kind | ListOf | Parts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column. `required`: no row is without it; `families`: the types of events (no version) that fill it."""
+
+    name: str
+    shape: Shape
+    required: bool = False
+    families: tuple[str, ...] = ()
+
+
+class Unexportable(Exception):
+    """A record is no event that this version can read."""
+
+
+ENVELOPE: Final = (
+    Column(name="id", shape=Kind.TEXT, required=True),
+    Column(name="type", shape=Kind.TEXT, required=True),
+    Column(name="version", shape=Kind.INTEGER, required=True),
+    Column(name="time", shape=Kind.TIME, required=True),
+    Column(name="sequence", shape=Kind.INTEGER, required=True),
+    Column(name="causation", shape=Kind.TEXT),
+    Column(name="correlation", shape=Kind.TEXT),
+    Column(name="partition", shape=Kind.INTEGER, required=True),
+    Column(name="offset", shape=Kind.INTEGER, required=True),
+    Column(name="log_time", shape=Kind.TIME, required=True),
+)
+
+
+def row_of(record: Record) -> list[Any]:
+    """Return an event's values in the order of COLUMNS; None where the event does not have the field.
+
+    Raises:
+        Unexportable: it cannot be read.
+    """
+    try:
+        envelope = decode_envelope(record.headers)
+        event = decode_value(envelope.type, record.value)
+    except (Undecodable, UnknownType, UnknownVersion) as error:
+        raise Unexportable(f"{place_of(record)} cannot be read ({type(error).__name__}: {error}).") from error
+    family, _, version = envelope.type.rpartition(".v")
+    row: list[Any] = [
+        envelope.id,
+        family,
+        int(version),
+        envelope.time.astimezone(UTC),
+        envelope.sequence,
+        envelope.causation,
+        envelope.correlation,
+        record.partition,
+        record.offset,
+        datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        *_NO_FIELDS,
+    ]
+    for position, name, plain in _FIELDS_OF[type(event)]:
+        value = getattr(event, name)
+        row[position] = value if plain is None or value is None else plain(value)
+    return row
+
+
+def place_of(record: Record) -> str:
+    """Return in words where a record stands."""
+    return f"Offset {record.offset} of partition {record.partition} of {record.topic}"
+
+
+def text_of(value: Any) -> str:
+    """Return a column's value as text: ISO dates and times, lists as JSON, nothing for None."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case datetime():
+            return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        case date():
+            return value.isoformat()
+        case list():
+            return json.dumps(value, default=text_of, ensure_ascii=False, separators=(",", ":"))
+        case other:
+            return str(other)
+
+
+def data_columns(events: Sequence[type[Event]]) -> tuple[Column, ...]:
+    """Return a column for each name of a field that any of the events has, in the order in which they first have it.
+
+    Raises:
+        TypeError: a field has a type that no column can have, or one name stands for two types or for an envelope's.
+    """
+    shapes: dict[str, Shape] = {}
+    families: dict[str, list[str]] = {}
+    taken = {column.name for column in ENVELOPE}
+    for event in events:
+        for name, shape in _fields(event):
+            if name in taken or shapes.setdefault(name, shape) != shape:
+                raise TypeError(f"{event.__name__}.{name}: the name has another type already")
+            families.setdefault(name, []).append(event.wire.rpartition(".v")[0])
+    return tuple(
+        Column(name=name, shape=shape, families=tuple(dict.fromkeys(families[name]))) for name, shape in shapes.items()
+    )
+
+
+def _fields(event: type[msgspec.Struct]) -> list[tuple[str, Shape]]:
+    told = inspect.type_info(event)
+    assert isinstance(told, inspect.StructType)
+    return [(field.name, _shape(field.type)) for field in told.fields]
+
+
+def _shape(told: inspect.Type) -> Shape:
+    match told:
+        case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
+            return ListOf(_shape(item))
+        case inspect.StructType(fields=fields):
+            return Parts(tuple((field.name, _shape(field.type)) for field in fields))
+        case inspect.UnionType(types=(one, inspect.NoneType())):
+            return _shape(one)
+    if type(told) not in _KINDS:
+        raise TypeError(f"no column can hold {told}")
+    return _KINDS[type(told)]
+
+
+_KINDS: Final[Mapping[type, Kind]] = {
+    inspect.IntType: Kind.INTEGER,
+    inspect.BoolType: Kind.BOOLEAN,
+    inspect.StrType: Kind.TEXT,
+    inspect.UUIDType: Kind.TEXT,
+    inspect.EnumType: Kind.TEXT,
+    inspect.DateType: Kind.DATE,
+    inspect.DateTimeType: Kind.TIME,
+}
+Plain: TypeAlias = Callable[[Any], Any]
+
+
+def _plain(shape: Shape) -> Plain | None:
+    """Return what makes plain texts, lists and mappings of an event's values; None where they are plain already."""
+    match shape:
+        case Kind.TEXT:
+            return str
+        case Kind():
+            return None
+        case ListOf(item=item):
+            one = _plain(item)
+            return list if one is None else lambda values: [one(value) for value in values]
+        case Parts(fields=fields):
+            parts = [(name, _plain(each)) for name, each in fields]
+            return lambda value: {name: _part(getattr(value, name), one) for name, one in parts}
+
+
+def _part(value: Any, plain: Plain | None) -> Any:
+    return value if plain is None or value is None else plain(value)
+
+
+DATA: Final = data_columns(EVENTS)
+COLUMNS: Final = (*ENVELOPE, *DATA)
+_NO_FIELDS: Final = (None,) * len(DATA)
+_POSITIONS: Final = {column.name: position for position, column in enumerate(COLUMNS)}
+_FIELDS_OF: Final[Mapping[type, Sequence[tuple[int, str, Plain | None]]]] = {
+    event: [(_POSITIONS[name], name, _plain(shape)) for name, shape in _fields(event)] for event in EVENTS
+}

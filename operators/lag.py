@@ -1,0 +1,283 @@
+"""How far each consumer is behind the log: its cursor in PostgreSQL against the end of each partition.
+
+Kafka's own committed offsets are a hint and may lie; the cursor is the truth. It is read with plain SQL, because the
+language of the log must not import the storage that keeps it.
+"""
+
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from storage import pauses
+from topics.catalogue import Party
+from topics.consumers import CONSUMERS
+from topics.kafka import admin
+from topics.kafka.admin import Owner
+from topics.kafka.log_reader import Record, bounds, first_records, open_reader
+from topics.kafka.settings import KafkaSettings
+from topics.secret_files import SECRETS
+
+Connection: TypeAlias = psycopg.AsyncConnection[Any]
+#: Only the first of the records that wait is looked at; the broker sends it whole, however large it is.
+_FETCH_BYTES: Final = 16 * 1024
+#: A batch takes less.
+_STILL_SECONDS: Final = 1.0
+
+
+class DatabaseAddress(BaseSettings):
+    """Where the cursors are; the same variable as everybody's."""
+
+    model_config = SettingsConfigDict(env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True)
+
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql://innkeeper:innkeeper@127.0.0.1:5432/innkeeper"),
+        description="PostgreSQL, as postgresql://user:password@host:port/name.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lag:
+    """How far one consumer has come in one partition.
+
+    `applied` is the last offset that took effect (-1: none), `end` the offset that the next record will get, `lag` the
+    number of records between, `seconds` how long the first of those has waited (0 when there is none). `last_time` is
+    the log's time (UTC) at `applied`, `seen_at` when this was looked at. `started`: the consumer has a cursor for this
+    life of the topic. `paused`: an operator holds its role. `owner`: the process that reads the partition, and `host`
+    where from; None: nobody does. `role` None: a cursor that no role of ours has.
+
+    `rate` (applied a second) and `caught_up_seconds` (until nothing waits, at this rate and as much as comes in) take
+    two looks: `with_rates`. None: not known, or never. So does `still_seconds`: for how long the cursor was seen to
+    stay where it is while a record waited; None: it moves, or nothing waits. A process that hangs is a member of its
+    group for a while, and so it has an `owner` all the same.
+    """
+
+    consumer: str
+    topic: str
+    partition: int
+    applied: int
+    end: int
+    lag: int
+    last_time: datetime | None
+    seen_at: datetime
+    seconds: float = 0.0
+    started: bool = True
+    paused: bool = False
+    role: str | None = None
+    owner: str | None = None
+    host: str | None = None
+    rate: float | None = None
+    caught_up_seconds: float | None = None
+    still_seconds: float | None = None
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the cursor was seen not to move for longer than a batch takes, while a record waited."""
+        return self.still_seconds is not None and self.still_seconds >= _STILL_SECONDS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Total:
+    """All partitions of one topic for one consumer: `lag` and `rate` in sum, the worst of `seconds` and the rest.
+
+    `owners` are the processes that read them; `behind`, `still`, `unowned` and `not_started` count partitions.
+    """
+
+    consumer: str
+    topic: str
+    role: str | None
+    lag: int
+    seconds: float
+    rate: float | None
+    caught_up_seconds: float | None
+    paused: bool
+    owners: tuple[str, ...]
+    partitions: int
+    behind: int
+    still: int
+    unowned: int
+    not_started: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Cursor:
+    consumer: str
+    topic: str
+    partition: int
+    applied: int
+    last_time: datetime | None
+    broker_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """What the broker tells (bounds and owners of partitions, the ids of topics), and which roles are held."""
+
+    ends: Mapping[TopicPartition, tuple[int, int]]
+    ids: Mapping[str, str]
+    owners: Mapping[Party, Mapping[TopicPartition, Owner]]
+    paused: Container[str]
+
+
+# The newest life of each topic that a consumer has met, with what it has applied of it.
+_CURSORS: Final = """
+select distinct on (c.consumer, c.topic, c.partition)
+       c.consumer, c.topic, c.partition, c.applied, c.last_time, coalesce(i.broker_id, '')
+  from log_cursor c left join topic_incarnation i on i.id = c.incarnation
+ where c.topic = any(%s)
+ order by c.consumer, c.topic, c.partition, c.incarnation desc
+"""
+
+
+async def lags(kafka: KafkaSettings, database: DatabaseAddress | Connection) -> list[Lag]:
+    """Return the lag of every consumer, whether or not it ever ran, for all partitions of its topics.
+
+    A partition without a cursor, or whose topic was made anew since, counts from the start of the log.
+
+    Raises:
+        psycopg.Error: the database cannot be reached or is not migrated.
+        TopicsFailed: the broker does not let us ask about a group.
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+    """
+    names = sorted({kafka.topic(topic) for each in CONSUMERS for topic in each.topics})
+    async with admin.open_admin(kafka) as broker:
+        states = await broker.describe(names)
+        owners = {role: await broker.owners(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
+    async with open_reader(kafka, fetch_bytes=_FETCH_BYTES) as reader:
+        # The ends come first, so that nothing counts as behind that came while we looked.
+        ends = await bounds(reader, {name: state.partitions for name, state in states.items()})
+        async with _connected(database) as connection:
+            cursors = await _cursors(connection, names)
+            paused = {pause.role for pause in await pauses.listed(connection)}
+        seen = _Seen(ends=ends, ids={name: state.id for name, state in states.items()}, owners=owners, paused=paused)
+        return await _with_seconds(kafka, reader, list(_compare(kafka, seen, cursors)))
+
+
+def with_rates(before: Iterable[Lag], after: Iterable[Lag]) -> list[Lag]:
+    """Return the later lags with what happened since the earlier ones."""
+    earlier = {(lag.consumer, lag.topic, lag.partition): lag for lag in before}
+    return [_with_rate(earlier.get((lag.consumer, lag.topic, lag.partition)), lag) for lag in after]
+
+
+def totals(found: Iterable[Lag]) -> list[Total]:
+    """Return one line for each consumer and topic, in the order of the lags."""
+    return [_total(list(each)) for _, each in groupby(found, key=lambda lag: (lag.consumer, lag.topic))]
+
+
+@asynccontextmanager
+async def _connected(database: DatabaseAddress | Connection) -> AsyncIterator[Connection]:
+    if not isinstance(database, DatabaseAddress):
+        yield database
+        return
+    address = database.database_url.get_secret_value()
+    async with await psycopg.AsyncConnection.connect(address, connect_timeout=10) as connection:
+        yield connection
+
+
+async def _cursors(connection: Connection, names: list[str]) -> list[_Cursor]:
+    rows = await (await connection.execute(_CURSORS, (names,))).fetchall()
+    return [
+        _Cursor(consumer=consumer, topic=topic, partition=partition, applied=applied, last_time=time, broker_id=life)
+        for consumer, topic, partition, applied, time, life in rows
+    ]
+
+
+def _compare(kafka: KafkaSettings, seen: _Seen, cursors: Iterable[_Cursor]) -> Iterator[Lag]:
+    """Yield ours in the order of the house, with or without a cursor, and then cursors of others."""
+    known = {(cursor.consumer, cursor.topic, cursor.partition): cursor for cursor in cursors}
+    roles: dict[tuple[str, str], Party | None] = {
+        (consumer.name, kafka.topic(topic)): consumer.role for consumer in CONSUMERS for topic in consumer.topics
+    }
+    roles |= dict.fromkeys(sorted({(consumer, topic) for consumer, topic, _ in known} - roles.keys()))
+    for (consumer, topic), role in roles.items():
+        for place, (start, end) in sorted(seen.ends.items()):
+            if place.topic != topic:
+                continue
+            cursor = known.get((consumer, topic, place.partition))
+            current = cursor if cursor is not None and cursor.broker_id == seen.ids[topic] else None
+            applied = -1 if current is None else current.applied
+            owner = None if role is None else seen.owners[role].get(place)
+            yield Lag(
+                consumer=consumer,
+                topic=topic,
+                partition=place.partition,
+                applied=applied,
+                end=end,
+                lag=max(0, end - max(applied + 1, start)),
+                last_time=None if current is None else current.last_time,
+                seen_at=datetime.now(UTC),
+                started=current is not None,
+                paused=role in seen.paused,
+                role=role,
+                owner=None if owner is None else owner.name,
+                host=None if owner is None else owner.host,
+            )
+
+
+async def _with_seconds(kafka: KafkaSettings, reader: AIOKafkaConsumer, found: list[Lag]) -> list[Lag]:
+    """Return the lags with how long the first record that waits has waited.
+
+    A trace that is replayed has a clock of its own: there the newest record says how late it is.
+    """
+    behind = [lag for lag in found if lag.lag]
+    newest = [(_place(lag), lag.end - 1) for lag in behind if kafka.topic_create_time]
+    records = await first_records(reader, [*((_place(lag), lag.end - lag.lag) for lag in behind), *newest])
+
+    def seconds(lag: Lag) -> float:
+        waits_since = _time(records[_place(lag), lag.end - lag.lag])
+        now = _time(records[_place(lag), lag.end - 1]) if newest else lag.seen_at
+        return max(0.0, (now - waits_since).total_seconds())
+
+    return [replace(lag, seconds=seconds(lag)) if lag.lag else lag for lag in found]
+
+
+def _place(lag: Lag) -> TopicPartition:
+    return TopicPartition(lag.topic, lag.partition)
+
+
+def _time(record: Record) -> datetime:
+    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
+
+
+def _with_rate(before: Lag | None, lag: Lag) -> Lag:
+    if before is None or (elapsed := (lag.seen_at - before.seen_at).total_seconds()) <= 0:
+        return lag
+    rate = max(0, lag.applied - before.applied) / elapsed
+    gained = rate - max(0, lag.end - before.end) / elapsed
+    if lag.lag == 0:
+        caught_up_seconds: float | None = 0.0
+    else:
+        caught_up_seconds = round(lag.lag / gained, 1) if gained > 0 else None
+    still_seconds = None
+    if before.lag and lag.lag and lag.applied == before.applied:
+        still_seconds = round((before.still_seconds or 0.0) + elapsed, 1)
+    return replace(lag, rate=round(rate, 1), caught_up_seconds=caught_up_seconds, still_seconds=still_seconds)
+
+
+def _total(found: Sequence[Lag]) -> Total:
+    first = found[0]
+    rates = [lag.rate for lag in found if lag.rate is not None]
+    caught_up = [lag.caught_up_seconds for lag in found if lag.caught_up_seconds is not None]
+    return Total(
+        consumer=first.consumer,
+        topic=first.topic,
+        role=first.role,
+        lag=sum(lag.lag for lag in found),
+        seconds=max(lag.seconds for lag in found),
+        rate=round(sum(rates), 1) if rates else None,
+        caught_up_seconds=max(caught_up) if len(caught_up) == len(found) else None,
+        paused=first.paused,
+        owners=tuple(sorted({lag.owner for lag in found if lag.owner is not None})),
+        partitions=len(found),
+        behind=sum(lag.lag > 0 for lag in found),
+        still=sum(lag.is_still for lag in found),
+        unowned=sum(lag.owner is None for lag in found),
+        not_started=sum(not lag.started for lag in found),
+    )

@@ -1,0 +1,51 @@
+"""Waits until a consumer of ours has carried out what an operator put on the log, by its cursor in PostgreSQL."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+
+_POLL_SECONDS: Final = 0.2
+
+_STANDS: Final = """
+select c.partition, c.applied, c.published
+  from log_cursor c join topic_incarnation i on i.id = c.incarnation
+ where c.consumer = %s and c.topic = %s and i.broker_id = %s
+"""
+
+
+async def until_carried_out(
+    connection: AsyncConnection[Any],
+    consumer: str,
+    topic: str,
+    topic_id: str,
+    offsets: Mapping[int, int],
+    *,
+    within_seconds: float,
+    published: bool = True,
+) -> bool:
+    """Wait until the consumer has applied each partition's offset; tell whether it has.
+
+    `published`: and the broker has all that followed from it. `topic` and `topic_id` are the broker's. The connection
+    is in autocommit.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + within_seconds
+    while True:
+        stands = await carried_out(connection, consumer, topic, topic_id, published=published)
+        if all(stands.get(partition, -1) >= offset for partition, offset in offsets.items()):
+            return True
+        if clock() >= deadline:
+            return False
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def carried_out(
+    connection: AsyncConnection[Any], consumer: str, topic: str, topic_id: str, *, published: bool = True
+) -> dict[int, int]:
+    """Return the last offset that the consumer has carried out, for each partition that it has a cursor in."""
+    rows = await (await connection.execute(_STANDS, (consumer, topic, topic_id))).fetchall()
+    return {
+        partition: min(applied, acknowledged) if published else applied for partition, applied, acknowledged in rows
+    }

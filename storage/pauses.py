@@ -1,0 +1,68 @@
+"""Which roles of workers an operator holds: `paused_role`, read by the workers, the ingress and operators' tools."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from storage import operator_log
+from topics.times import to_the_second
+
+Connection: TypeAlias = AsyncConnection[Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """A role that stands still: since when (UTC), by whom, and why if they said."""
+
+    role: str
+    who: str
+    at: datetime
+    reason: str | None
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        return f"{self.role} is paused since {to_the_second(self.at)} by {self.who}{why}"
+
+
+async def listed(connection: Connection) -> list[Pause]:
+    """Return every pause, by role. Raises psycopg.Error."""
+    cursor = connection.cursor(row_factory=class_row(Pause))
+    return await (await cursor.execute("select role, who, at, reason from paused_role order by role")).fetchall()
+
+
+async def of(connection: Connection, role: str) -> Pause | None:
+    """Return the pause of a role, if it is paused. Raises psycopg.Error."""
+    cursor = connection.cursor(row_factory=class_row(Pause))
+    found = await cursor.execute("select role, who, at, reason from paused_role where role = %s", (role,))
+    return await found.fetchone()
+
+
+async def begin(connection: Connection, role: str, *, who: str, reason: str | None) -> tuple[Pause, bool]:
+    """Pause a role, and write down who did it; return the pause, and whether it is ours: one that stands is left alone.
+
+    Raises psycopg.Error.
+    """
+    while True:
+        async with connection.transaction():
+            made = await connection.execute(
+                "insert into paused_role (role, who, reason) values (%s, %s, %s) on conflict do nothing",
+                (role, who, reason),
+            )
+            if made.rowcount:
+                await operator_log.record(connection, who=who, action="pause", target=role, details={"reason": reason})
+            pause = await of(connection, role)
+        if pause is not None:
+            return pause, bool(made.rowcount)
+        # It ended between the two statements: the role goes on, and shall not.
+
+
+async def end(connection: Connection, role: str, *, who: str) -> bool:
+    """Let a role go on, and write down who did it; False when it was not paused."""
+    async with connection.transaction():
+        gone = await connection.execute("delete from paused_role where role = %s", (role,))
+        if gone.rowcount:
+            await operator_log.record(connection, who=who, action="resume", target=role)
+    return bool(gone.rowcount)

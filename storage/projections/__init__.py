@@ -1,0 +1,1 @@
+"""The read models' tables: the projections workers write them, a rebuild makes them anew, the ingress reads them."""

@@ -1,0 +1,96 @@
+"""The read model of what a hotel sold for each night. Projections count; `storage.reads.reports` reads."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from storage.projections.positioned_event import Heard
+from topics.messages.events import BookingCancelled, BookingConfirmed, Event
+
+#: The events that the report is made of.
+TAKES: Final[tuple[type[Event], ...]] = (BookingConfirmed, BookingCancelled)
+
+
+class BookingNotInLedger(Exception):
+    """An event confirms a booking that the ledger does not have: log and ledger do not belong together."""
+
+
+# A stay's facts are the ledger's: they never change, and are committed before any event about them is published.
+# A booking that is counted stands in `reported_stay`, so that nothing is counted twice or taken off unless it was.
+# The nights are written in the order of their key: workers of one hotel wait for each other, and never in a circle.
+_COUNT = """
+with known as (
+    select id, hotel_id, check_in, check_out, rooms_count, amount_minor, currency
+    from booking where id = any(%(confirmed)b::uuid[])
+), added as (
+    insert into reported_stay (booking_id, hotel_id, check_in, check_out, rooms_count, amount_minor, currency)
+    select * from known
+    on conflict (booking_id) do nothing
+    returning *
+), removed as (
+    delete from reported_stay where booking_id = any(%(cancelled)b::uuid[])
+    returning *
+), changed as (
+    select *, 1 as sign from added union all select *, -1 from removed
+), spread as (
+    select hotel_id, check_in + number as date, currency, sign, number = 0 as arrives, rooms_count,
+           amount_minor / (check_out - check_in)
+           + (number < amount_minor %% (check_out - check_in))::int as revenue_minor
+    from changed cross join lateral generate_series(0, check_out - check_in - 1) as number
+), counted as (
+    insert into daily_report as report (hotel_id, date, arrivals, staying, nights, revenue_minor, currency)
+    select hotel_id, date, coalesce(sum(sign) filter (where arrives), 0), sum(sign), sum(sign * rooms_count),
+           sum(sign * revenue_minor), min(currency)
+    from spread group by hotel_id, date order by hotel_id, date
+    on conflict (hotel_id, date) do update
+    set arrivals = report.arrivals + excluded.arrivals, staying = report.staying + excluded.staying,
+        nights = report.nights + excluded.nights, revenue_minor = report.revenue_minor + excluded.revenue_minor
+    returning hotel_id, date, staying
+)
+select (select array_agg(id) from known), array_agg(hotel_id), array_agg(date) from counted where staying = 0
+"""
+
+# Written above in this transaction, and so locked by it: nobody has counted anything for these nights since.
+_DROP_EMPTY = """
+delete from daily_report
+using unnest(%b::bigint[], %b::date[]) as empty (hotel_id, date)
+where (daily_report.hotel_id, daily_report.date) = (empty.hotel_id, empty.date)
+"""
+
+
+async def fold(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
+    """Count what the events confirm and cancel, in the caller's transaction; raises as `count`.
+
+    Of a booking that they confirm and cancel, the end is what counts.
+    """
+    counts = {
+        event.booking_id: isinstance(event, BookingConfirmed)
+        for event in (one.event for one in heard)
+        if isinstance(event, BookingConfirmed | BookingCancelled)
+    }
+    await count(
+        connection,
+        confirmed=[booking_id for booking_id, is_confirmed in counts.items() if is_confirmed],
+        cancelled=[booking_id for booking_id, is_confirmed in counts.items() if not is_confirmed],
+    )
+
+
+async def count(connection: AsyncConnection, *, confirmed: Collection[UUID], cancelled: Collection[UUID]) -> None:
+    """Count bookings that are `confirmed` and no longer those `cancelled`, in the caller's transaction.
+
+    The transaction is read committed. A booking is in one of the two at most. One that is counted already, or was
+    not counted, changes nothing. A night for which nothing is sold has no row.
+
+    Raises:
+        BookingNotInLedger: a confirmed booking is unknown.
+    """
+    if not confirmed and not cancelled:
+        return
+    counted = await connection.execute(_COUNT, {"confirmed": list(confirmed), "cancelled": list(cancelled)})
+    known, *empty = await counted.fetchone() or (None, None, None)
+    if unknown := set(confirmed).difference(known or ()):
+        raise BookingNotInLedger(f"confirmed, and not in the ledger: {', '.join(map(str, sorted(unknown)))}")
+    if empty[0]:
+        await connection.execute(_DROP_EMPTY, empty)

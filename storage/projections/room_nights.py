@@ -1,0 +1,348 @@
+"""The read model of every night of every room: what it costs, how many rooms are taken, and each hotel's lowest price.
+
+What a batch of events does to a night is added up first, and written once. A room's nights are written by the worker
+that owns its partition alone; a hotel's lowest prices by whoever changed one of its rooms, in turns.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from storage.projections.positioned_event import Heard
+from topics.messages.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingEvent,
+    BookingExpired,
+    BookingReserved,
+    Event,
+    InventoryChanged,
+    InventoryOpened,
+)
+from topics.messages.values import nights_of
+
+
+class NightNotOpened(Exception):
+    """An event changes a night that no event before it opened: the log is not whole."""
+
+
+class StayNotInLedger(Exception):
+    """An event ends or renews a stay that the ledger does not have: log and ledger do not belong together."""
+
+
+class Told(NamedTuple):
+    """One event with its place: the partition of the log, and its sequence there, which is its position."""
+
+    event: Event
+    partition: int
+    position: int
+
+
+class _Stay(NamedTuple):
+    room_id: int
+    check_in: date
+    check_out: date
+    rooms_count: int
+
+
+async def fold(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
+    """Apply events to the nights they name, as `apply` does; those of different partitions are of different rooms."""
+    await apply(connection, [Told(one.event, one.partition, one.sequence) for one in heard])
+
+
+async def apply(connection: AsyncConnection, told: Iterable[Told]) -> None:
+    """Bring the nights up to date with events, in their order, in the caller's transaction (read committed).
+
+    Raises:
+        NightNotOpened: an event changes a night that is unknown.
+        StayNotInLedger: a stay is given back that the ledger does not have.
+    """
+    telling = [one for one in told if type(one.event) in _APPLIED]
+    stays = await _stays(connection, telling)
+    changes: _Changes = {}
+    touched: list[_Touched] = []
+    for event, partition, position in telling:
+        nights = _APPLIED[type(event)](changes, event, stays)
+        if nights:
+            touched.append(_Touched(partition, position, event.room_id, min(nights), max(nights) + _ONE_DAY))
+    if not changes:
+        return
+    await connection.execute(_TOUCH, [list(column) for column in zip(*touched, strict=True)])
+    await _open(connection, {key: change for key, change in changes.items() if change.opened is not None})
+    before = {key: change for key, change in changes.items() if change.opened is None}
+    await _change(connection, {key: change for key, change in before.items() if change.by_the_hotel})
+    await _count(connection, {key: change for key, change in before.items() if not change.by_the_hotel})
+    await _refresh_prices(connection, sorted(key for key, change in changes.items() if change.of_a_price))
+
+
+_ONE_DAY: Final = timedelta(days=1)
+
+
+class _Touched(NamedTuple):
+    """Which nights an event changes; not all of the range need be changed."""
+
+    partition: int
+    position: int
+    room_id: int
+    first_night: date
+    end_night: date
+
+
+# What a batch does to each night.
+
+_Key = tuple[int, date]
+
+
+@dataclass(slots=True)
+class _Change:
+    """What happens to one night, None where nothing does. What is opened replaces whatever was there."""
+
+    opened: InventoryOpened | None = None
+    taken: int = 0
+    total_count: int | None = None
+    price_minor: int | None = None
+    surge_milli: int | None = None
+    closed: bool | None = None
+
+    @property
+    def of_a_price(self) -> bool:
+        return self.price_minor is not None or self.surge_milli is not None or self.closed is not None
+
+    @property
+    def by_the_hotel(self) -> bool:
+        return self.of_a_price or self.total_count is not None
+
+
+_Changes = dict[_Key, _Change]
+_Stays = Mapping[UUID, _Stay]
+
+
+def _opened(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+    nights = nights_of(event.first_night, event.end_night)
+    for night in nights:
+        changes[event.room_id, night] = _Change(
+            opened=event,
+            total_count=event.total_count,
+            price_minor=event.price_minor,
+            surge_milli=1000,
+            closed=False,
+        )
+    return nights
+
+
+def _changed(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+    values = {
+        name: value
+        for name in ("total_count", "price_minor", "surge_milli", "closed")
+        if (value := getattr(event, name)) is not None
+    }
+    for night in event.nights:
+        change = _of(changes, (event.room_id, night))
+        for name, value in values.items():
+            setattr(change, name, value)
+    nights: Sequence[date] = event.nights
+    return nights
+
+
+def _reserved(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+    return _take(changes, _Stay(event.room_id, event.check_in, event.check_out, event.rooms_count), 1)
+
+
+def _given_back(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
+    return _take(changes, stays[event.booking_id], -1)
+
+
+def _confirmed(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
+    # In time, the stay was taken when it was reserved. Late, it was given back when its hold ended.
+    return _take(changes, stays[event.booking_id], 1) if event.late else ()
+
+
+def _take(changes: _Changes, stay: _Stay, sign: int) -> Sequence[date]:
+    nights = nights_of(stay.check_in, stay.check_out)
+    for night in nights:
+        _of(changes, (stay.room_id, night)).taken += sign * stay.rooms_count
+    return nights
+
+
+def _of(changes: _Changes, key: _Key) -> _Change:
+    change = changes.get(key)
+    if change is None:
+        change = changes[key] = _Change()
+    return change
+
+
+#: What each event does to nights; returns which.
+_APPLIED: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[date]]]] = {
+    InventoryOpened: _opened,
+    InventoryChanged: _changed,
+    BookingReserved: _reserved,
+    BookingCancelled: _given_back,
+    BookingExpired: _given_back,
+    BookingConfirmed: _confirmed,
+}
+#: The events that the nights are made of.
+TAKES: Final = tuple(_APPLIED)
+
+
+async def _stays(connection: AsyncConnection, told: Iterable[Told]) -> _Stays:
+    """Return the stays that events name by their booking alone.
+
+    They are the ledger's: they never change, and are committed before any event about them is published.
+    """
+    wanted = {one.event.booking_id for one in told if isinstance(one.event, BookingEvent) and _needs_stay(one.event)}
+    if not wanted:
+        return {}
+    rows = await connection.execute(
+        "select id, room_id, check_in, check_out, rooms_count from booking where id = any(%b)", (list(wanted),)
+    )
+    found = {id: _Stay(*fields) async for id, *fields in rows}
+    if unknown := wanted - found.keys():
+        raise StayNotInLedger(f"not in the ledger: {', '.join(map(str, sorted(unknown)))}")
+    return found
+
+
+def _needs_stay(event: BookingEvent) -> bool:
+    return isinstance(event, BookingCancelled | BookingExpired) or (isinstance(event, BookingConfirmed) and event.late)
+
+
+# What is written. Arrays go over in binary form (%b): as text they cost the worker several times as much.
+
+# What stands there already is told once more, by a rebuild that left the rows: a night then begins anew.
+_TOUCH: Final = """
+insert into room_night_change (partition, position, room_id, first_night, end_night)
+select * from unnest(%b::int[], %b::bigint[], %b::bigint[], %b::date[], %b::date[])
+on conflict do nothing
+"""
+
+_OPEN: Final = """
+insert into room_night (room_id, date, hotel_id, currency, total_count, taken_count, price_minor, surge_milli, closed)
+select * from unnest(%b::bigint[], %b::date[], %b::bigint[], %b::text[],
+                     %b::int[], %b::int[], %b::bigint[], %b::int[], %b::bool[])
+on conflict (room_id, date) do update
+set hotel_id = excluded.hotel_id, currency = excluded.currency, total_count = excluded.total_count,
+    taken_count = excluded.taken_count, price_minor = excluded.price_minor, surge_milli = excluded.surge_milli,
+    closed = excluded.closed
+"""
+
+_CHANGE: Final = """
+update room_night as night
+set taken_count = night.taken_count + new.taken,
+    total_count = coalesce(new.total_count, night.total_count),
+    price_minor = coalesce(new.price_minor, night.price_minor),
+    surge_milli = coalesce(new.surge_milli, night.surge_milli),
+    closed = coalesce(new.closed, night.closed)
+from unnest(%b::bigint[], %b::date[], %b::int[], %b::int[], %b::bigint[], %b::int[], %b::bool[])
+     as new (room_id, date, taken, total_count, price_minor, surge_milli, closed)
+where night.room_id = new.room_id and night.date = new.date
+"""
+
+_COUNT: Final = """
+update room_night as night
+set taken_count = night.taken_count + new.taken
+from unnest(%b::bigint[], %b::date[], %b::int[]) as new (room_id, date, taken)
+where night.room_id = new.room_id and night.date = new.date
+"""
+
+
+async def _open(connection: AsyncConnection, changes: _Changes) -> None:
+    if not changes:
+        return
+    opened = [change.opened for change in changes.values() if change.opened is not None]
+    await connection.execute(
+        _OPEN,
+        (
+            *_places(changes),
+            [event.hotel_id for event in opened],
+            [event.currency for event in opened],
+            *_columns(changes.values(), "total_count", "taken", "price_minor", "surge_milli", "closed"),
+        ),
+    )
+
+
+async def _change(connection: AsyncConnection, changes: _Changes) -> None:
+    values = _columns(changes.values(), "taken", "total_count", "price_minor", "surge_milli", "closed")
+    await _update(connection, _CHANGE, changes, values)
+
+
+async def _count(connection: AsyncConnection, changes: _Changes) -> None:
+    await _update(connection, _COUNT, changes, _columns(changes.values(), "taken"))
+
+
+async def _update(
+    connection: AsyncConnection, statement: str, changes: _Changes, values: Sequence[list[object]]
+) -> None:
+    if not changes:
+        return
+    updated = await connection.execute(statement.encode(), (*_places(changes), *values))
+    if updated.rowcount != len(changes):
+        raise NightNotOpened(await _first_unknown(connection, changes))
+
+
+async def _first_unknown(connection: AsyncConnection, changes: _Changes) -> str:
+    room_ids, nights = _places(changes)
+    found = await connection.execute(
+        "select room_id, date from unnest(%b::bigint[], %b::date[]) as told (room_id, date)"
+        " where not exists (select from room_night as n where n.room_id = told.room_id and n.date = told.date)"
+        " order by room_id, date",
+        (room_ids, nights),
+    )
+    unknown = await found.fetchall()
+    room_id, night = unknown[0]
+    return f"{len(unknown)} of {len(changes)} nights were never opened; the first is {night} of room {room_id}"
+
+
+def _places(keys: Iterable[_Key]) -> tuple[list[int], list[date]]:
+    keys = list(keys)
+    return [room_id for room_id, _ in keys], [night for _, night in keys]
+
+
+def _columns(changes: Collection[_Change], *names: str) -> list[list[object]]:
+    return [[getattr(change, name) for change in changes] for name in names]
+
+
+# The lowest price of each hotel's nights.
+
+# One hotel's rooms lie in several partitions, and so with several workers. Each writes its own rooms'
+# prices without waiting; then they take turns, so that the second sees what the first has committed. Tables that are
+# being rebuilt are in a schema of their own, and hold up nobody.
+_TAKE_TURNS: Final = """
+select pg_advisory_xact_lock(key)
+from (select distinct hashtextextended(current_schema() || '.hotel_min_price', hotel_id) as key
+      from room_night join unnest(%b::bigint[], %b::date[]) as touched (room_id, date) using (room_id, date)
+      order by key) as hotels
+"""
+
+_REFRESH: Final = """
+with touched as (
+    select distinct hotel_id, date
+    from room_night join unnest(%b::bigint[], %b::date[]) as changed (room_id, date) using (room_id, date)
+), cheapest as (
+    select distinct on (hotel_id, date) hotel_id, date, currency,
+           (price_minor * surge_milli + 500) / 1000 as min_price_minor
+    from touched join room_night using (hotel_id, date)
+    where not closed
+    order by hotel_id, date, min_price_minor, room_id
+), nothing_open as (
+    delete from hotel_min_price
+    using touched
+    where (hotel_min_price.hotel_id, hotel_min_price.date) = (touched.hotel_id, touched.date)
+      and not exists (select from cheapest where (cheapest.hotel_id, cheapest.date) = (touched.hotel_id, touched.date))
+)
+insert into hotel_min_price (hotel_id, date, min_price_minor, currency)
+select hotel_id, date, min_price_minor, currency from cheapest
+on conflict (hotel_id, date) do update
+set min_price_minor = excluded.min_price_minor, currency = excluded.currency
+where (hotel_min_price.min_price_minor, hotel_min_price.currency)
+      is distinct from (excluded.min_price_minor, excluded.currency)
+"""
+
+
+async def _refresh_prices(connection: AsyncConnection, nights: Sequence[_Key]) -> None:
+    if nights:
+        columns = _places(nights)
+        await connection.execute(_TAKE_TURNS, columns)
+        await connection.execute(_REFRESH, columns)

@@ -1,0 +1,260 @@
+"""A read model's tables made anew beside those that serve: filled from the log, compared, and put in their place.
+
+The new tables are in a schema of their own, which comes first in the connection's search path: what folds events into
+the tables that serve fills these in the same way. They follow the consumer's cursors and never overtake it, so that at
+the same cursors both have the same rows. Whoever holds the cursors' row locks holds the consumer still.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from sqlalchemy import make_url
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
+
+from storage.projections.rebuildable import SCHEMAS, Projection
+from storage.settings import CONNECT_SECONDS, DatabaseSettings
+
+#: How many of a table's differences are told one by one.
+MOST_TOLD: Final = 10
+
+# As in a worker, statements are prepared while the tables are empty. What is not there after a crash is made anew.
+_DIALECT: Final = make_url("postgresql+psycopg://").get_dialect()()
+_OPTIONS: Final = "-c enable_seqscan=off -c synchronous_commit=off"
+
+
+class Busy(Exception):
+    """Somebody else is rebuilding this read model."""
+
+
+class NeverKept(Exception):
+    """No worker has kept this read model yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One row that is not the same: `was` in the table that serves, `is_now` in the new one. None: it is missing."""
+
+    table: str
+    key: dict[str, Any]
+    was: dict[str, Any] | None
+    is_now: dict[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """One table beside its new one: how many rows that has, how many differ, and the first of them."""
+
+    table: str
+    rows: int
+    different: int
+    first: tuple[Difference, ...]
+
+
+class Shadow:
+    """The new tables of one read model, on a connection of their own."""
+
+    def __init__(self, connection: AsyncConnection, projection: Projection, serving: str, topic: str) -> None:
+        """`serving` is the schema of the tables that serve; `topic` the events' name on the broker."""
+        self.connection = connection
+        self._projection = projection
+        self._serving = serving
+        self._topic = topic
+
+    async def sequences(self, *, held: bool = False) -> dict[int, int]:
+        """Return the last event that the consumer has applied, by partition; `held`: and hold it there.
+
+        Raises:
+            NeverKept: it has no cursors.
+        """
+        rows = await self.connection.execute(
+            _CURSORS + ("for update" if held else ""), (self._projection.name, self._topic)
+        )
+        # Of several lives of the topic the last one counts.
+        found = {partition: sequence async for partition, sequence in rows}
+        if not found:
+            raise NeverKept(
+                f"no worker has kept {self._projection.name} yet: start one (innkeeper worker projections),"
+                " it makes the read model from the whole log"
+            )
+        return found
+
+    async def compare(self) -> list[Compared]:
+        """Return how the new tables differ from those that serve, in the caller's transaction."""
+        await self.connection.execute("set local enable_seqscan = on")
+        return [await self._compared(table.name) for table in self._projection.tables]
+
+    async def _compared(self, table: str) -> Compared:
+        columns, key = self._columns(table), self._key(table)
+        rows = await self.connection.execute(
+            sql.SQL(_DIFFERENT).format(
+                key=sql.SQL(", ").join(map(sql.Identifier, key)),
+                serving=sql.Identifier(self._serving, table),
+                new=sql.Identifier(self._projection.schema, table),
+                was=sql.SQL(", ").join(sql.Identifier("was", name) for name in columns),
+                is_now=sql.SQL(", ").join(sql.Identifier("is_now", name) for name in columns),
+                most=MOST_TOLD,
+            )
+        )
+        found = await rows.fetchall()
+        counted = await self.connection.execute(
+            sql.SQL("select count(*) from {}").format(sql.Identifier(self._projection.schema, table))
+        )
+        (count,) = await counted.fetchone() or (0,)
+        return Compared(
+            table=table,
+            rows=count,
+            different=found[0][0] if found else 0,
+            first=tuple(
+                Difference(table=table, key={name: (was or is_now)[name] for name in key}, was=was, is_now=is_now)
+                for _, was, is_now in found
+            ),
+        )
+
+    def _columns(self, table: str) -> list[str]:
+        return [column.name for each in self._projection.tables if each.name == table for column in each.columns]
+
+    def _key(self, table: str) -> list[str]:
+        return [
+            column.name for each in self._projection.tables if each.name == table for column in each.primary_key.columns
+        ]
+
+    async def analyze(self) -> None:
+        """Let the planner know the new tables."""
+        for table in self._projection.tables:
+            await self.connection.execute(sql.SQL("analyze {}").format(sql.Identifier(table.name)))
+
+    async def swap(self, catch_up: Callable[[dict[int, int]], Awaitable[None]], patience_ms: int) -> None:
+        """Put the new tables in the place of those that serve, which are dropped, in the caller's transaction.
+
+        The consumer is held; then `catch_up` is called with where it stands.
+
+        Raises:
+            psycopg.errors.LockNotAvailable: somebody uses the tables for longer than `patience_ms`; nothing was done.
+        """
+        await self.connection.execute("set local synchronous_commit = on")
+        await self.connection.execute(sql.SQL("set local lock_timeout = {}").format(patience_ms))
+        sequences = await self.sequences(held=True)
+        names = [table.name for table in self._projection.tables]
+        serving = [sql.Identifier(self._serving, name) for name in names]
+        await self.connection.execute(
+            sql.SQL("lock table {} in access exclusive mode").format(sql.SQL(", ").join(serving))
+        )
+        await catch_up(sequences)
+        for name in names:
+            await self._take_the_place(name)
+
+    async def _take_the_place(self, name: str) -> None:
+        old, new = sql.Identifier(self._serving, name), sql.Identifier(self._projection.schema, name)
+        for statement in await self._rights(name):
+            await self.connection.execute(statement.encode())
+        await self.connection.execute(sql.SQL("drop table {}").format(old))
+        await self.connection.execute(
+            sql.SQL("alter table {} set schema {}").format(new, sql.Identifier(self._serving))
+        )
+
+    async def _rights(self, name: str) -> Sequence[str]:
+        """Return the statements that give the new table to whom the old one belongs, and to all who may use it."""
+        told = {"serving": self._serving, "new": self._projection.schema, "table": name}
+        rows = await self.connection.execute(_RIGHTS, told)
+        return [statement async for (statement,) in rows]
+
+
+@asynccontextmanager
+async def open_shadow(database: DatabaseSettings, projection: Projection, topic: str) -> AsyncIterator[Shadow]:
+    """Make empty tables beside those that serve; when the block ends, however it does, nothing is left of them.
+
+    Raises:
+        Busy: somebody else is at it.
+        psycopg.Error: the database cannot be used.
+    """
+    connection = await AsyncConnection.connect(
+        database.conninfo(),
+        autocommit=True,
+        application_name="innkeeper rebuild",
+        options=_OPTIONS,
+        connect_timeout=CONNECT_SECONDS,
+    )
+    try:
+        if not await _is_ours(connection, projection.schema):
+            raise Busy(f"somebody else is rebuilding {projection.name} at this moment")
+        row = await (await connection.execute("select current_schema()")).fetchone()
+        assert row is not None
+        await _make(connection, projection)
+        yield Shadow(connection, projection, row[0], topic)
+    finally:
+        # Closed first: a statement that still runs, after Ctrl-C, holds what is dropped here.
+        await connection.close()
+        await sweep(database)
+
+
+async def sweep(database: DatabaseSettings) -> list[str]:
+    """Drop what rebuilds left that were killed, and return the schemas' names; what is under way is left alone."""
+    async with await AsyncConnection.connect(
+        database.conninfo(), autocommit=True, application_name="innkeeper rebuild", connect_timeout=CONNECT_SECONDS
+    ) as connection:
+        rows = await connection.execute("select nspname from pg_namespace where nspname like %s", (f"{SCHEMAS}%",))
+        left = [name for (name,) in await rows.fetchall() if await _is_ours(connection, name)]
+        for name in left:
+            await connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(name)))
+    return left
+
+
+async def _is_ours(connection: AsyncConnection, schema: str) -> bool:
+    """Take the schema's lock, which ends with the connection; a process that was killed has lost it soon after."""
+    await connection.execute("set lock_timeout = '3s'")
+    try:
+        await connection.execute("select pg_advisory_lock(hashtext('innkeeper.rebuild'), hashtext(%s))", (schema,))
+    except psycopg.errors.LockNotAvailable:
+        return False
+    finally:
+        await connection.execute("reset lock_timeout")
+    return True
+
+
+async def _make(connection: AsyncConnection, projection: Projection) -> None:
+    schema = sql.Identifier(projection.schema)
+    async with connection.transaction():
+        await connection.execute(sql.SQL("drop schema if exists {} cascade").format(schema))
+        await connection.execute(sql.SQL("create schema {}").format(schema))
+        await connection.execute(
+            "select set_config('search_path', %s || ', ' || current_setting('search_path'), false)",
+            (projection.schema,),
+        )
+        for statement in _statements(projection):
+            await connection.execute(statement.encode())
+
+
+def _statements(projection: Projection) -> list[str]:
+    """Return what makes the tables. The models are the schema's truth: indexes get the names that they have there."""
+    making: list[ExecutableDDLElement] = []
+    for table in projection.tables:
+        making += [CreateTable(table), *map(CreateIndex, table.indexes)]
+    return [str(each.compile(dialect=_DIALECT)) for each in making]
+
+
+_CURSORS: Final = """
+select partition, sequence from log_cursor where consumer = %s and topic = %s
+order by consumer, topic, partition, incarnation
+"""
+
+_DIFFERENT: Final = """
+select count(*) over (), to_jsonb(was), to_jsonb(is_now)
+from {serving} as was full join {new} as is_now using ({key})
+where ({was}) is distinct from ({is_now})
+order by {key} limit {most}
+"""
+
+# Who owns a table may do everything with it; what others may is granted to them one by one.
+_RIGHTS: Final = """
+select format('alter table %%I.%%I owner to %%I', %(new)s::text, %(table)s::text, pg_get_userbyid(relowner))
+from pg_class where oid = format('%%I.%%I', %(serving)s::text, %(table)s::text)::regclass
+union all
+select format('grant %%s on %%I.%%I to %%s', privilege_type, %(new)s::text, %(table)s::text,
+              case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end)
+from pg_class cross join lateral aclexplode(relacl)
+where pg_class.oid = format('%%I.%%I', %(serving)s::text, %(table)s::text)::regclass and grantee <> relowner
+"""

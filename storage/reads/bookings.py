@@ -1,0 +1,317 @@
+"""What the ingress reads: hotels and rooms as they describe themselves, bookings as the ledger has them.
+
+The owner is part of every query about a booking: somebody else's looks exactly like one that does not exist.
+Money is integers in minor units; times are UTC.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, BigInteger, Row, Select, and_, any_, case, cast, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.models import (
+    Booking,
+    BookingGuest,
+    BookingTimeline,
+    CheckoutSession,
+    Guest,
+    Hotel,
+    Inventory,
+    Room,
+)
+from topics.messages.events import CommandRepeated
+from topics.messages.values import BookingStatus, night_price_minor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoomFacts:
+    """What the acceptance of a request depends on. `capacity` is guests in one room."""
+
+    room_id: int
+    hotel_id: int
+    capacity: int
+    hotel_active: bool
+    time_zone: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoomOffer:
+    """A room of a hotel. `price_from_minor` is the cheapest of the nights asked about, None when none is on sale."""
+
+    id: int
+    type: str
+    capacity: int
+    total_count: int
+    base_price_minor: int
+    price_from_minor: int | None
+    photos: list[str]
+    amenities: list[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HotelOffer:
+    """An active hotel with its rooms."""
+
+    id: int
+    name: str
+    city: str
+    currency: str
+    photos: list[str]
+    amenities: list[str]
+    contact_phone: str | None
+    contact_email: str | None
+    contact_address: str | None
+    stars: int | None
+    latitude: float | None
+    longitude: float | None
+    time_zone: str
+    check_in_time: time
+    check_out_time: time
+    rooms: list[RoomOffer]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NightOffer:
+    """A night of a room that was put on sale. `free_count` is 0 while it is closed; the price has its surge."""
+
+    room_id: int
+    night: date
+    price_minor: int
+    free_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BookingRow:
+    """A booking as the ledger has it."""
+
+    id: UUID
+    user_id: int
+    hotel_id: int
+    room_id: int
+    check_in: date
+    check_out: date
+    rooms_count: int
+    status: str
+    amount_minor: int
+    currency: str
+    rejection: str | None
+    failure: str | None
+    cancel_reason: str | None
+    hold_expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StayingGuest:
+    """Somebody who stays."""
+
+    id: int
+    name: str
+    gender: str | None
+    age: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimelineEntry:
+    """One event of a booking's history."""
+
+    sequence: int
+    type: str
+    time: datetime
+    event: dict[str, Any]
+
+
+async def room_facts(connection: AsyncConnection, room_ids: Collection[int]) -> dict[int, RoomFacts]:
+    """Return the facts of those of the rooms that exist."""
+    rows = await connection.execute(
+        select(
+            Room.id.label("room_id"),
+            Room.hotel_id,
+            Room.capacity,
+            Hotel.active.label("hotel_active"),
+            Hotel.time_zone,
+        )
+        .join(Hotel, Hotel.id == Room.hotel_id)
+        .where(
+            Room.id == any_(cast(list(room_ids), ARRAY(BigInteger))),
+            ~Room.opening,
+            Room.deleted_at.is_(None),
+            Hotel.deleted_at.is_(None),
+        )
+    )
+    return {row["room_id"]: RoomFacts(**row) for row in rows.mappings()}
+
+
+async def hotel_offer(
+    connection: AsyncConnection, hotel_id: int, first_night: date, end_night: date
+) -> HotelOffer | None:
+    """Return an active hotel with its rooms and their cheapest night of [first_night, end_night), or None."""
+    hotel = (
+        (
+            await connection.execute(
+                select(
+                    Hotel.id,
+                    Hotel.name,
+                    Hotel.city,
+                    Hotel.currency,
+                    Hotel.photos,
+                    Hotel.amenities,
+                    Hotel.contact_phone,
+                    Hotel.contact_email,
+                    Hotel.contact_address,
+                    Hotel.stars,
+                    Hotel.latitude,
+                    Hotel.longitude,
+                    Hotel.time_zone,
+                    Hotel.check_in_time,
+                    Hotel.check_out_time,
+                ).where(Hotel.id == hotel_id, Hotel.active, Hotel.deleted_at.is_(None))
+            )
+        )
+        .mappings()
+        .first()
+    )
+    if hotel is None:
+        return None
+    rooms = await connection.execute(_rooms_with_prices(hotel_id, first_night, end_night))
+    return HotelOffer(**hotel, rooms=[RoomOffer(**room) for room in rooms.mappings()])
+
+
+def _rooms_with_prices(hotel_id: int, first_night: date, end_night: date) -> Select[*tuple[Any, ...]]:
+    on_sale = and_(
+        Inventory.room_id == Room.id,
+        Inventory.night >= first_night,
+        Inventory.night < end_night,
+        ~Inventory.closed,
+    )
+    # The same rounding as `topics.messages.values.night_price_minor`: half-up in whole numbers.
+    night_price_minor = (Inventory.price_minor * Inventory.surge_milli + 500) // 1000
+    return (
+        select(
+            Room.id,
+            Room.type,
+            Room.capacity,
+            Room.total_count,
+            Room.base_price_minor,
+            func.min(night_price_minor).label("price_from_minor"),
+            Room.photos,
+            Room.amenities,
+        )
+        .outerjoin(Inventory, on_sale)
+        .where(Room.hotel_id == hotel_id, ~Room.opening, Room.deleted_at.is_(None))
+        .group_by(Room.id)
+        .order_by(Room.id)
+    )
+
+
+async def nights_on_offer(
+    connection: AsyncConnection, hotel_id: int, first_night: date, end_night: date
+) -> list[NightOffer]:
+    """Return the nights of [first_night, end_night) of a hotel's rooms, by room and date."""
+    free_count = Inventory.total_count - Inventory.booked_count - Inventory.reserved_count
+    rows = await connection.execute(
+        select(
+            Inventory.room_id,
+            Inventory.night,
+            Inventory.price_minor,
+            Inventory.surge_milli,
+            case((Inventory.closed, 0), else_=free_count),
+        )
+        .join(Room, Room.id == Inventory.room_id)
+        .where(Room.hotel_id == hotel_id, Inventory.night >= first_night, Inventory.night < end_night)
+        .order_by(Inventory.room_id, Inventory.night)
+    )
+    return [
+        NightOffer(
+            room_id=room_id, night=night, price_minor=night_price_minor(price_minor, surge_milli), free_count=free_count
+        )
+        for room_id, night, price_minor, surge_milli, free_count in rows
+    ]
+
+
+async def own_booking(connection: AsyncConnection, booking_id: UUID, user_id: int) -> BookingRow | None:
+    """Return the user's booking, or None when the ledger has none of this user's by that id."""
+    row = (
+        (
+            await connection.execute(
+                select(
+                    Booking.id,
+                    Booking.user_id,
+                    Booking.hotel_id,
+                    Booking.room_id,
+                    Booking.check_in,
+                    Booking.check_out,
+                    Booking.rooms_count,
+                    Booking.status,
+                    Booking.amount_minor,
+                    Booking.currency,
+                    Booking.rejection,
+                    Booking.failure,
+                    Booking.cancel_reason,
+                    Booking.hold_expires_at,
+                    Booking.created_at,
+                    Booking.updated_at,
+                ).where(Booking.id == booking_id, Booking.user_id == user_id)
+            )
+        )
+        .mappings()
+        .first()
+    )
+    return None if row is None else BookingRow(**row)
+
+
+async def booking_status(
+    connection: AsyncConnection, booking_id: UUID, user_id: int
+) -> Row[str, str | None, str | None, str | None] | None:
+    """Return `status, rejection, failure, cancel_reason` of the user's booking, or None: what is polled most."""
+    rows = await connection.execute(
+        select(Booking.status, Booking.rejection, Booking.failure, Booking.cancel_reason).where(
+            Booking.id == booking_id, Booking.user_id == user_id
+        )
+    )
+    return rows.first()
+
+
+async def guests_of(connection: AsyncConnection, booking_id: UUID) -> list[StayingGuest]:
+    """Return who stays, by id."""
+    rows = await connection.execute(
+        select(Guest.id, Guest.name, Guest.gender, Guest.age)
+        .join(BookingGuest, BookingGuest.guest_id == Guest.id)
+        .where(BookingGuest.booking_id == booking_id)
+        .order_by(Guest.id)
+    )
+    return [StayingGuest(**row) for row in rows.mappings()]
+
+
+async def timeline_of(connection: AsyncConnection, booking_id: UUID) -> list[TimelineEntry]:
+    """Return the booking's history in the order of the log, as far as the projection has come.
+
+    Without the answers to commands that came again: nothing happened then.
+    """
+    rows = await connection.execute(
+        select(BookingTimeline.sequence, BookingTimeline.type, BookingTimeline.time, BookingTimeline.event)
+        .where(BookingTimeline.booking_id == booking_id, BookingTimeline.type != CommandRepeated.wire)
+        .order_by(BookingTimeline.sequence)
+    )
+    return [TimelineEntry(**row) for row in rows.mappings()]
+
+
+async def open_session_url(connection: AsyncConnection, booking_id: UUID) -> str | None:
+    """Return where the booking can be paid, or None when it cannot be paid now."""
+    rows = await connection.execute(
+        select(CheckoutSession.url)
+        .join(Booking, Booking.id == CheckoutSession.booking_id)
+        .where(
+            CheckoutSession.booking_id == booking_id,
+            CheckoutSession.status == "open",
+            Booking.status == BookingStatus.PAYMENTS_PENDING,
+        )
+        .order_by(CheckoutSession.attempt.desc())
+        .limit(1)
+    )
+    return rows.scalar()

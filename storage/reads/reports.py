@@ -1,0 +1,231 @@
+"""What managers and guests read in lists: what a hotel sold night by night, its bookings, and an account's own.
+
+The owner is part of how each list is found. Money is integers in minor units; times are UTC; dates are hotel-local.
+A page is one row longer than asked for when another one follows it.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, case, func, select, true, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.models import Booking, BookingGuest, DailyReport, Guest, Hotel, Room, RoomNight
+from topics.messages.values import MOST_NIGHTS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManagedHotel:
+    """What a report must know of its hotel."""
+
+    id: int
+    currency: str
+    time_zone: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SoldNight:
+    """One night of a hotel: bookings that begin with it and that have it, rooms sold, and rooms there were to sell."""
+
+    night: date
+    arrivals: int = 0
+    staying: int = 0
+    nights: int = 0
+    revenue_minor: int = 0
+    rooms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedBooking:
+    """A booking in a list. A refused one shows the currency that it would have had."""
+
+    id: UUID
+    hotel_id: int
+    hotel_name: str | None
+    room_id: int
+    room_type: str | None
+    check_in: date
+    check_out: date
+    rooms_count: int
+    status: str
+    amount_minor: int
+    currency: str
+    rejection: str | None
+    failure: str | None
+    cancel_reason: str | None
+    hold_expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamedGuest:
+    """Somebody who stays. The name is None when the account has since taken it away."""
+
+    booking_id: UUID
+    id: int
+    name: str | None
+
+
+class ByArrival(NamedTuple):
+    """A place in a hotel's list."""
+
+    check_in: date
+    id: UUID
+
+
+class ByCreation(NamedTuple):
+    """A place in an account's list."""
+
+    created_at: datetime
+    id: UUID
+
+
+async def managed_hotel(connection: AsyncConnection, hotel_id: int, owner_id: int) -> ManagedHotel | None:
+    """Return the owner's hotel, or None when this owner has none by that id."""
+    rows = await connection.execute(
+        select(Hotel.id, Hotel.currency, Hotel.time_zone).where(
+            Hotel.id == hotel_id, Hotel.owner_id == owner_id, Hotel.deleted_at.is_(None)
+        )
+    )
+    row = rows.mappings().first()
+    return None if row is None else ManagedHotel(**row)
+
+
+async def sold_nights(connection: AsyncConnection, hotel_id: int, first: date, last: date) -> list[SoldNight]:
+    """Return every night from `first` to `last`, both included, as far as the projections have come.
+
+    A closed room was not for sale, but for what is taken of it.
+    """
+    sold = (
+        select(
+            DailyReport.night,
+            DailyReport.arrivals,
+            DailyReport.staying,
+            DailyReport.nights,
+            DailyReport.revenue_minor,
+        )
+        .where(DailyReport.hotel_id == hotel_id, DailyReport.night.between(first, last))
+        .subquery()
+    )
+    for_sale = case((RoomNight.closed, RoomNight.taken_count), else_=RoomNight.total_count)
+    there = (
+        select(RoomNight.night, func.sum(for_sale).label("rooms"))
+        .where(RoomNight.hotel_id == hotel_id, RoomNight.night.between(first, last))
+        .group_by(RoomNight.night)
+        .subquery()
+    )
+    numbers = [column for column in (*sold.c, *there.c) if column.key != "night"]
+    rows = await connection.execute(
+        select(
+            func.coalesce(sold.c.night, there.c.night).label("night"),
+            *(func.coalesce(number, 0).label(number.name) for number in numbers),
+        ).select_from(sold.join(there, sold.c.night == there.c.night, full=True))
+    )
+    found = {row["night"]: SoldNight(**row) for row in rows.mappings()}
+    days = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    return [found.get(day) or SoldNight(night=day) for day in days]
+
+
+_LISTED = (
+    Booking.id,
+    Booking.hotel_id,
+    Booking.room_id,
+    Booking.check_in,
+    Booking.check_out,
+    Booking.rooms_count,
+    Booking.status,
+    Booking.amount_minor,
+    Booking.rejection,
+    Booking.failure,
+    Booking.cancel_reason,
+    Booking.hold_expires_at,
+    Booking.created_at,
+    Booking.updated_at,
+)
+
+
+async def bookings_of_hotel(
+    connection: AsyncConnection,
+    hotel_id: int,
+    *,
+    limit: int,
+    after: ByArrival | None = None,
+    statuses: Collection[str] = (),
+    first: date | None = None,
+    last: date | None = None,
+    room_id: int | None = None,
+) -> list[ListedBooking]:
+    """Return bookings of a hotel by check-in and id; `first` and `last` are the nights that stays must touch."""
+    wanted = [Booking.room_id == Room.id, Booking.hotel_id == hotel_id, *_touching(first, last)]
+    if statuses:
+        wanted.append(Booking.status.in_(statuses))
+    if after is not None:
+        wanted.append(tuple_(Booking.check_in, Booking.id) > tuple_(*after))
+    # Room by room, each by its index: a hotel of many years is not sorted whole for every page.
+    booking = (
+        select(*_LISTED, _currency()).where(*wanted).order_by(Booking.check_in, Booking.id).limit(limit + 1).lateral()
+    )
+    rows = await connection.execute(
+        select(booking, Hotel.name.label("hotel_name"), Room.type.label("room_type"))
+        .select_from(Hotel)
+        .join(Room, Room.hotel_id == Hotel.id)
+        .join(booking, true())
+        .where(Hotel.id == hotel_id, true() if room_id is None else Room.id == room_id)
+        .order_by(booking.c.check_in, booking.c.id)
+        .limit(limit + 1)
+    )
+    return [ListedBooking(**row) for row in rows.mappings()]
+
+
+def _touching(first: date | None, last: date | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if first is not None:
+        # The second says nothing new but where to begin to look.
+        conditions += [Booking.check_out > first, Booking.check_in > first - timedelta(days=MOST_NIGHTS)]
+    if last is not None:
+        conditions.append(Booking.check_in <= last)
+    return conditions
+
+
+async def bookings_of_user(
+    connection: AsyncConnection,
+    user_id: int,
+    *,
+    limit: int,
+    before: ByCreation | None = None,
+    statuses: Collection[str] = (),
+) -> list[ListedBooking]:
+    """Return bookings of an account, newest first."""
+    wanted: list[ColumnElement[bool]] = [Booking.user_id == user_id]
+    if statuses:
+        wanted.append(Booking.status.in_(statuses))
+    if before is not None:
+        wanted.append(tuple_(Booking.created_at, Booking.id) < tuple_(*before))
+    rows = await connection.execute(
+        select(*_LISTED, _currency(), Hotel.name.label("hotel_name"), Room.type.label("room_type"))
+        .outerjoin(Hotel, Hotel.id == Booking.hotel_id)
+        .outerjoin(Room, and_(Room.id == Booking.room_id, Room.hotel_id == Booking.hotel_id))
+        .where(*wanted)
+        .order_by(Booking.created_at.desc(), Booking.id.desc())
+        .limit(limit + 1)
+    )
+    return [ListedBooking(**row) for row in rows.mappings()]
+
+
+def _currency() -> ColumnElement[Any]:
+    return func.coalesce(func.nullif(Booking.currency, ""), Hotel.currency, "").label("currency")
+
+
+async def guests_of_each(connection: AsyncConnection, booking_ids: Sequence[UUID]) -> list[NamedGuest]:
+    """Return who stays in these bookings, by booking and guest."""
+    rows = await connection.execute(
+        select(BookingGuest.booking_id, BookingGuest.guest_id.label("id"), Guest.name)
+        .outerjoin(Guest, Guest.id == BookingGuest.guest_id)
+        .where(BookingGuest.booking_id.in_(booking_ids))
+        .order_by(BookingGuest.booking_id, BookingGuest.guest_id)
+    )
+    return [NamedGuest(**row) for row in rows.mappings()]

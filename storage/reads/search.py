@@ -1,0 +1,218 @@
+"""What the ingress's copy for searching is made of and kept fresh from: nights as the projection has them, and facts.
+
+Nights come packed, many in one row, so that a million of them cost the reader next to nothing: byte strings of big-
+endian numbers, with one entry a night. Money is integers in minor units.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import date, datetime
+from typing import Final, NamedTuple
+
+from sqlalchemy import TextClause, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.models import Hotel, Room
+
+#: The projection that the nights come from.
+CONSUMER: Final = "room_nights"
+
+
+class Seen(NamedTuple):
+    """How far the nights of one partition have come: the sequence of the last event, in one life of the topic.
+
+    `table_id` is PostgreSQL's for the table of the nights: a rebuild puts another one in its place.
+    """
+
+    incarnation: int
+    broker_id: str
+    table_id: int
+    sequence: int
+
+
+class PackedNights(NamedTuple):
+    """Nights of any rooms.
+
+    Which rooms (int64), days from the first one asked for (int32), rooms free (int32), prices with surge (int64).
+    """
+
+    room_ids: bytes
+    days: bytes
+    free: bytes
+    prices_minor: bytes
+
+
+class HotelFacts(NamedTuple):
+    """A hotel as it describes itself. `listed`: guests may find it."""
+
+    id: int
+    listed: bool
+    name: str
+    city: str
+    currency: str
+    photos: list[str]
+    amenities: list[str]
+    stars: int | None
+    latitude: float | None
+    longitude: float | None
+    time_zone: str
+
+
+class RoomTypeFacts(NamedTuple):
+    """A room type of a hotel. `listed`: guests may find it."""
+
+    id: int
+    hotel_id: int
+    listed: bool
+    type: str
+    capacity: int
+
+
+async def begin_whole(connection: AsyncConnection) -> None:
+    """Make the transaction that begins here see everything as it is at one moment; nobody can empty the nights."""
+    await connection.execute(text("set transaction isolation level repeatable read, read only"))
+    await connection.execute(text("lock table room_night in access share mode"))
+
+
+class News(NamedTuple):
+    """What was changed since the time asked about, and how far the nights have come, by partition.
+
+    `time` is what the database's clock says now.
+    """
+
+    time: datetime
+    of_hotels: bool
+    of_rooms: bool
+    nights: dict[int, Seen]
+
+
+async def news(connection: AsyncConnection, topic: str, since: datetime) -> News:
+    """Return what is new since a time, all of it in one answer; `topic` is the events' name on the broker."""
+    rows = (await connection.execute(_NEWS, {"consumer": CONSUMER, "topic": topic, "since": since})).all()
+    # Of several lives of the topic the last one counts.
+    nights = {
+        row.partition: Seen(row.incarnation, row.broker_id, row.table_id, row.sequence)
+        for row in rows
+        if row.partition is not None
+    }
+    return News(rows[0].time, rows[0].of_hotels, rows[0].of_rooms, nights)
+
+
+_NEWS: Final = text("""
+    select time, of_hotels, of_rooms, partition, incarnation, broker_id, table_id, sequence
+    from (select clock_timestamp() as time, cast(cast('room_night' as regclass) as bigint) as table_id,
+                 exists (select from hotel where updated_at > :since) as of_hotels,
+                 exists (select from room where updated_at > :since) as of_rooms) as described
+    left join (select partition, incarnation, broker_id, sequence
+               from log_cursor join topic_incarnation on id = incarnation
+               where consumer = :consumer and log_cursor.topic = :topic) as cursors on true
+    order by incarnation
+""")
+
+
+# The price is rounded as `topics.messages.values.night_price_minor` does: half-up in whole numbers. Closed is not free.
+_PACKED: Final = """
+    select string_agg(int8send(n.room_id), ''),
+           string_agg(int4send(n.date - :first), ''),
+           string_agg(int4send(case when closed then 0 else greatest(total_count - taken_count, 0) end), ''),
+           string_agg(int8send((price_minor * surge_milli + 500) / 1000), '')
+    from room_night n {}
+"""
+_WITHIN: Final = "n.date >= :first and n.date < :end"
+_OF_ROOMS: Final = text(_PACKED.format(f"where {_WITHIN} and room_id = any(:rooms)"))
+_OF_PAGES: Final = text(
+    _PACKED.format(f"where {_WITHIN} and n.ctid >= cast(:from_page as tid) and n.ctid < cast(:to_page as tid)")
+)
+_CHANGED: Final = (
+    "join room_night_change c on n.room_id = c.room_id and n.date >= c.first_night and n.date < c.end_night"
+    f" where {_WITHIN} and ("
+)
+
+
+async def nights_of_rooms(
+    connection: AsyncConnection, room_ids: Collection[int], first: date, end: date
+) -> PackedNights:
+    """Return the nights of these rooms within [first, end)."""
+    return await _packed(connection, _OF_ROOMS, first, end, rooms=list(room_ids))
+
+
+async def pages_of_nights(connection: AsyncConnection) -> int:
+    """Return how many pages of the database's files the nights are in."""
+    size = await connection.execute(
+        text("select pg_relation_size('room_night') / current_setting('block_size')::bigint")
+    )
+    return int(size.scalar_one())
+
+
+async def nights_of_pages(
+    connection: AsyncConnection, from_page: int, to_page: int, first: date, end: date
+) -> PackedNights:
+    """Return the nights within [first, end) that are in these pages, [from_page, to_page).
+
+    To read all of them in the order in which they lie is many times faster than room by room.
+    """
+    return await _packed(connection, _OF_PAGES, first, end, from_page=f"({from_page},0)", to_page=f"({to_page},0)")
+
+
+async def nights_changed(
+    connection: AsyncConnection, positions: Mapping[int, tuple[int, int]], first: date, end: date
+) -> PackedNights:
+    """Return the nights within [first, end) that events changed beyond one position and up to another.
+
+    `positions` are these two, by partition. Some nights may come twice.
+    """
+    # Each partition is named by itself, so that the planner knows how little it is.
+    numbered = list(enumerate(positions.items()))
+    between = " or ".join(f"c.partition = :p{n} and position > :s{n} and position <= :e{n}" for n, _ in numbered)
+    places = {
+        name: value
+        for n, (partition, (beyond, up_to)) in numbered
+        for name, value in ((f"p{n}", partition), (f"s{n}", beyond), (f"e{n}", up_to))
+    }
+    return await _packed(connection, text(_PACKED.format(f"{_CHANGED}{between})")), first, end, **places)
+
+
+async def _packed(
+    connection: AsyncConnection, query: TextClause, first: date, end: date, **parameters: object
+) -> PackedNights:
+    row = (await connection.execute(query, {"first": first, "end": end, **parameters})).one()
+    return PackedNights(*(column or b"" for column in row))
+
+
+async def hotels_after(connection: AsyncConnection, hotel_id: int, limit: int) -> list[HotelFacts]:
+    """Return the next hotels by id."""
+    rows = await connection.execute(_HOTELS.where(Hotel.id > hotel_id).order_by(Hotel.id).limit(limit))
+    return [HotelFacts(*row) for row in rows]
+
+
+async def hotels_changed_since(connection: AsyncConnection, time: datetime) -> list[HotelFacts]:
+    """Return the hotels that were changed after a time of the database's clock."""
+    rows = await connection.execute(_HOTELS.where(Hotel.updated_at > time))
+    return [HotelFacts(*row) for row in rows]
+
+
+async def rooms_after(connection: AsyncConnection, room_id: int, limit: int) -> list[RoomTypeFacts]:
+    """Return the next rooms by id."""
+    rows = await connection.execute(_ROOMS.where(Room.id > room_id).order_by(Room.id).limit(limit))
+    return [RoomTypeFacts(*row) for row in rows]
+
+
+async def rooms_changed_since(connection: AsyncConnection, time: datetime) -> list[RoomTypeFacts]:
+    """Return the rooms that were changed after a time of the database's clock."""
+    rows = await connection.execute(_ROOMS.where(Room.updated_at > time))
+    return [RoomTypeFacts(*row) for row in rows]
+
+
+_HOTELS: Final = select(
+    Hotel.id,
+    Hotel.active & Hotel.deleted_at.is_(None),
+    Hotel.name,
+    Hotel.city,
+    Hotel.currency,
+    Hotel.photos,
+    Hotel.amenities,
+    Hotel.stars,
+    Hotel.latitude,
+    Hotel.longitude,
+    Hotel.time_zone,
+)
+_ROOMS: Final = select(Room.id, Room.hotel_id, ~Room.opening & Room.deleted_at.is_(None), Room.type, Room.capacity)

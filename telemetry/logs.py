@@ -1,0 +1,72 @@
+"""Log lines as JSON or for people, ours and the libraries' alike, each with the ids of what it is about.
+
+Call sites stay what they are, `logging.getLogger(__name__).warning("...", argument)`; structlog only writes the lines.
+The ids are bound where work begins, by reference: they are looked up when a line is written, which hardly ever happens.
+No line carries names, addresses, or what a request said.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final, Literal
+
+import structlog
+from structlog.typing import Processor
+
+from telemetry.ids import NAMES, bound
+
+#: From where on libraries are heard.
+_LIBRARIES: Final[Mapping[str, int]] = {
+    "faust": logging.WARNING,
+    "mode": logging.WARNING,
+    "aiokafka": logging.WARNING,
+    "httpx": logging.WARNING,
+    "stripe": logging.WARNING,
+    "opentelemetry": logging.WARNING,
+}
+
+
+def configure(format: Literal["json", "console"], part: str, name: str) -> None:
+    """Write lines to stderr from now on, and let libraries speak only when something is wrong."""
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(NAMES),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _with_ids,
+    ]
+    written = _json(part, name) if format == "json" else _for_people()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=written))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    for library, level in _LIBRARIES.items():
+        logging.getLogger(library).setLevel(level)
+
+
+def _with_ids(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for told, value in bound().items():
+        line.setdefault(told, value)
+    return line
+
+
+def _json(part: str, name: str) -> list[Processor]:
+    def whose(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {**line, "part": part, "process": name}
+
+    return [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        whose,
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+    ]
+
+
+def _for_people() -> list[Processor]:
+    return [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]

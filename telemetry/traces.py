@@ -1,0 +1,87 @@
+"""One trace from a guest's request to Stripe's webhook, for whoever set a collector; for others nothing, not an import.
+
+What travels is W3C's `traceparent`: in HTTP as a header, on our topics as `ce_traceparent`, on `stripe.webhooks` as
+`traceparent`, and through Stripe in the metadata of what we open there, from where its webhooks bring it back.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from telemetry.spans import Tracing
+
+Kind = Literal["server", "client", "producer", "consumer", "internal"]
+Attributes = Mapping[str, str | int]
+
+TRACEPARENT: Final = "traceparent"
+_WELL_FORMED: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+
+#: Last digits of a `traceparent` whose trace is kept: the lowest bit of its flags says so.
+_SAMPLED: Final = frozenset("13579bdf")
+
+_tracing: "Tracing | None" = None
+
+
+def start(endpoint: str, ratio: float, part: str, name: str) -> "Tracing":
+    """Send traces to a collector from now on; `ratio` of those that begin here are kept."""
+    global _tracing  # noqa: PLW0603 - as logging is, for the whole process
+    from telemetry.spans import Tracing, exporting_to  # noqa: PLC0415 - the SDK is for who has a collector
+
+    _tracing = Tracing(exporting_to(endpoint), ratio, part, name)
+    return _tracing
+
+
+def use(tracing: "Tracing | None") -> None:
+    """Trace with this, or no longer: for tests."""
+    global _tracing  # noqa: PLW0603 - as above
+    _tracing = tracing
+
+
+def on() -> bool:
+    """Whether anything is traced."""
+    return _tracing is not None
+
+
+def well_formed(traceparent: object) -> str | None:
+    """Return a `traceparent` that somebody else gave us, None when it is none."""
+    return traceparent if isinstance(traceparent, str) and _WELL_FORMED.fullmatch(traceparent) else None
+
+
+def current() -> str | None:
+    """Return the `traceparent` of the span that we are in; None when we are in none."""
+    return None if _tracing is None else _tracing.current()
+
+
+@contextmanager
+def span(
+    name: str, *, kind: Kind = "internal", parent: str | None = None, attributes: Attributes | None = None
+) -> Iterator["Span | None"]:
+    """Trace the block, as a part of `parent` (a `traceparent`) or of the span that we are in; yield None when off."""
+    if _tracing is None:
+        yield None
+    else:
+        with _tracing.inside(name, kind, parent, attributes or {}) as ours:
+            yield ours
+
+
+def begin(name: str, parent: str, attributes: Attributes) -> "Span | None":
+    """Begin a span of somebody who consumes what was sent under `parent`; None when that is not kept anyway."""
+    if _tracing is None or parent[-1:] not in _SAMPLED:
+        return None
+    return _tracing.begin(name, parent, attributes)
+
+
+def end_together(name: str, began_ns: int, spans: Sequence["Span"]) -> None:
+    """End spans that were one piece of work, which becomes a span with links to them all, and they to it."""
+    if _tracing is not None:
+        _tracing.end_together(name, began_ns, spans)
+
+
+def traceparent_of(span: "Span") -> str:
+    """Return what others say to be a part of this span."""
+    told = span.get_span_context()
+    return f"00-{told.trace_id:032x}-{told.span_id:016x}-{told.trace_flags:02x}"

@@ -1,0 +1,313 @@
+"""A small hotel whose every kind of booking stands on a real log and in a real ledger, for the auditor to look at.
+
+The log and the tables are written here by hand, so that a test can put anything wrong into either.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from storage.settings import DatabaseSettings
+from tests.support.waiting import wait_until
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
+from topics.envelope import Envelope, Outgoing, encode_headers, encode_value
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import (
+    AddGuests,
+    BookingCommand,
+    CancelBooking,
+    ChangeInventory,
+    ClosePayment,
+    Command,
+    ConfirmPayment,
+    DeclinePayment,
+    ExpireHold,
+    OpenInventory,
+    RecordRefund,
+    RecordSession,
+    RequestPayment,
+    ReserveStay,
+)
+from topics.messages.events import Event, InventoryOpened
+from topics.messages.values import Terms
+from workers.decisions import Booking, Night, State, decide, evolve
+
+FIRST = date(2027, 2, 27)
+LAST = FIRST + timedelta(days=6)
+T0 = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
+HOLD_SECONDS = 86_400
+PRICE = 10_000
+
+PAID, AT_HOTEL, REJECTED, EXPIRED, LATE, REFUNDED, CANCELLED, HELD, CLOSED, FREE = (
+    UUID(int=number) for number in range(1, 11)
+)
+
+
+@dataclass(kw_only=True)
+class Told:
+    """One event on the log: where, as which number, when, and what."""
+
+    partition: int
+    sequence: int
+    time: datetime
+    event: Event
+    id: str
+
+
+@dataclass
+class SmallHotel:
+    """Rooms 1 and 2 of a hotel, in partitions of their own, and what happened there so far."""
+
+    log: list[Told] = field(default_factory=list)
+    nights: dict[tuple[int, date], Night] = field(default_factory=dict)
+    bookings: dict[UUID, Booking] = field(default_factory=dict)
+    _now: datetime = T0
+    _commands: int = 0
+
+    def after(self, command: Command, *, seconds: float = 1) -> "SmallHotel":
+        """Let time pass, and the command be decided."""
+        self._now += timedelta(seconds=seconds)
+        self._commands += 1
+        booking_id = command.booking_id if isinstance(command, BookingCommand) else None
+        state = self._state(command.room_id, booking_id)
+        for index, event in enumerate(decide(state, command, self._now)):
+            changed = evolve(self._state(command.room_id, booking_id), event)
+            self.nights |= {(command.room_id, day): night for day, night in changed.nights.items()}
+            if booking_id is not None and changed.booking is not None:
+                self.bookings[booking_id] = changed.booking
+            self.tell(event, id=f"command-{self._commands}:{index}")
+        return self
+
+    def tell(self, event: Event, *, id: str = "forged:0", at: datetime | None = None) -> Told:
+        """Put an event at the end of the log without asking whether it may happen."""
+        partition = event.room_id
+        told = Told(partition=partition, sequence=self.last(partition) + 1, time=at or self._now, event=event, id=id)
+        self.log.append(told)
+        return told
+
+    def last(self, partition: int) -> int:
+        """Return the sequence of the last event of a partition."""
+        return max((told.sequence for told in self.log if told.partition == partition), default=0)
+
+    def find(self, kind: type[Event], booking_id: UUID | None = None) -> Told:
+        """Return the first event of this kind, and of this booking if one is named."""
+        return next(
+            told
+            for told in self.log
+            if isinstance(told.event, kind) and booking_id in {None, getattr(told.event, "booking_id", None)}
+        )
+
+    def _state(self, room_id: int, booking_id: UUID | None) -> State:
+        nights = {day: night for (room, day), night in self.nights.items() if room == room_id}
+        return State(None if booking_id is None else self.bookings.get(booking_id), nights)
+
+
+def small_hotel() -> SmallHotel:
+    """Return a hotel where every kind of thing has happened to a booking; HELD is still waiting for its guest."""
+    hotel = SmallHotel()
+    for room in (1, 2):
+        hotel.after(
+            OpenInventory(
+                room_id=room,
+                hotel_id=1,
+                first_night=FIRST,
+                end_night=LAST,
+                total_count=10,
+                price_minor=PRICE,
+                currency="EUR",
+            )
+        )
+    hotel.after(ChangeInventory(room_id=2, first_night=FIRST, end_night=LAST, surge_milli=1500, total_count=9))
+    for command in (*paid(PAID), *paid(LATE, late=True), *paid(REFUNDED)):
+        hotel.after(command, seconds=HOLD_SECONDS if isinstance(command, ExpireHold) else 1)
+    hotel.after(CancelBooking(room_id=1, booking_id=REFUNDED, user_id=7))
+    hotel.after(
+        RecordRefund(
+            room_id=1, booking_id=REFUNDED, payment_intent=intent(REFUNDED), refund_id="re_1", amount_minor=2 * PRICE
+        )
+    )
+    hotel.after(stay(AT_HOTEL, terms=Terms.AT_HOTEL))
+    hotel.after(stay(REJECTED, rooms_count=8))
+    hotel.after(stay(CANCELLED)).after(CancelBooking(room_id=1, booking_id=CANCELLED, user_id=7))
+    hotel.after(stay(EXPIRED, hold_seconds=60)).after(ExpireHold(room_id=1, booking_id=EXPIRED), seconds=60)
+    for command in (*asked(CLOSED, room_id=2), ClosePayment(room_id=2, booking_id=CLOSED, session_id=session(CLOSED))):
+        hotel.after(command)
+    hotel.after(ChangeInventory(room_id=2, first_night=FIRST, end_night=LAST, price_minor=0))
+    for command in asked(FREE, room_id=2):
+        hotel.after(command)
+    hotel.after(stay(HELD, room_id=2, rooms_count=2))
+    hotel.after(CancelBooking(room_id=2, booking_id=HELD, user_id=8))
+    return hotel
+
+
+def stay(booking_id: UUID, **values: Any) -> ReserveStay:
+    """Return a request for the first two nights of room 1."""
+    return msgspec.structs.replace(
+        ReserveStay(
+            room_id=1,
+            booking_id=booking_id,
+            user_id=7,
+            hotel_id=1,
+            check_in=FIRST,
+            check_out=FIRST + timedelta(days=2),
+            hold_seconds=HOLD_SECONDS,
+        ),
+        **values,
+    )
+
+
+def asked(booking_id: UUID, *, room_id: int = 1) -> Sequence[Command]:
+    """Return what leads to an open session."""
+    return (
+        stay(booking_id, room_id=room_id),
+        AddGuests(room_id=room_id, booking_id=booking_id, user_id=7, guest_ids=(72, 71)),
+        RequestPayment(room_id=room_id, booking_id=booking_id, user_id=7),
+        RecordSession(room_id=room_id, booking_id=booking_id, attempt=1, session_id=session(booking_id)),
+    )
+
+
+def paid(booking_id: UUID, *, late: bool = False) -> Iterable[Command]:
+    """Return what leads to a paid stay in room 1, where a card was declined first."""
+    yield from asked(booking_id)
+    yield DeclinePayment(room_id=1, booking_id=booking_id, failure="card_declined")
+    if late:
+        yield ExpireHold(room_id=1, booking_id=booking_id)
+    yield ConfirmPayment(
+        room_id=1,
+        booking_id=booking_id,
+        session_id=session(booking_id),
+        payment_intent=intent(booking_id),
+        amount_minor=2 * PRICE,
+        currency="EUR",
+    )
+
+
+def session(booking_id: UUID) -> str:
+    """Return the id of a booking's Checkout Session."""
+    return f"cs_{booking_id.int}"
+
+
+def intent(booking_id: UUID) -> str:
+    """Return the id of a booking's payment."""
+    return f"pi_{booking_id.int}"
+
+
+# The real log.
+
+
+def record(kafka: KafkaSettings, told: Told) -> Outgoing:
+    """Return an event as it stands on the log."""
+    subject = f"room/{told.event.room_id}"
+    envelope = Envelope(
+        id=told.id,
+        type=told.event.wire,
+        source="innkeeper/reservations",
+        subject=subject,
+        time=told.time,
+        causation=told.id.rpartition(":")[0],
+        sequence=told.sequence,
+    )
+    return Outgoing(
+        kafka.topic(BOOKING_EVENTS),
+        b"%d" % told.event.room_id,
+        encode_value(told.event),
+        encode_headers(envelope),
+        partition=told.partition,
+    )
+
+
+async def publish(kafka: KafkaSettings, records: Iterable[Outgoing]) -> None:
+    """Put records onto the log."""
+    async with open_producer(kafka, client_id="small-hotel") as producer:
+        await producer.send_all(list(records))
+
+
+# The real ledger.
+
+
+async def write_ledger(kafka: KafkaSettings, database: DatabaseSettings, hotel: SmallHotel) -> None:
+    """Write what became of the hotel into the tables."""
+    async with await AsyncConnection.connect(database.conninfo()) as connection:
+        for (room_id, day), night in hotel.nights.items():
+            await _insert(connection, "inventory", {"room_id": room_id, "date": day, **msgspec.structs.asdict(night)})
+        for booking in hotel.bookings.values():
+            fields = msgspec.structs.asdict(booking)
+            guests = fields.pop("guest_ids")
+            payments = Jsonb(msgspec.to_builtins(fields["payments"]))
+            times = {"created_at": T0, "updated_at": T0}
+            await _insert(connection, "booking", {**fields, **times, "payments": payments})
+            for guest_id in guests:
+                await _insert(connection, "booking_guest", {"booking_id": booking.id, "guest_id": guest_id})
+    await write_cursors(kafka, database, hotel)
+
+
+async def write_cursors(kafka: KafkaSettings, database: DatabaseSettings, hotel: SmallHotel) -> None:
+    """Write that every event of the hotel's log was decided."""
+    async with await AsyncConnection.connect(database.conninfo()) as connection:
+        for partition in {told.partition for told in hotel.log}:
+            await _insert(
+                connection,
+                "log_cursor",
+                {
+                    "consumer": "reservations",
+                    "topic": kafka.topic(BOOKING_COMMANDS),
+                    "partition": partition,
+                    "incarnation": 1,
+                    "sequence": hotel.last(partition),
+                },
+            )
+
+
+async def empty_ledger(database: DatabaseSettings) -> None:
+    """Forget everything that was written."""
+    async with await AsyncConnection.connect(database.conninfo()) as connection:
+        for table in ("inventory", "booking", "booking_guest", "log_cursor"):
+            await connection.execute(f"delete from {table}".encode())
+
+
+async def until_all_have_left(database: DatabaseSettings) -> None:
+    """Wait until no process of ours is connected: who has closed a connection is still seen there for a moment."""
+    async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+
+        async def left() -> bool:
+            found = await connection.execute(
+                "select count(*) from pg_stat_activity"
+                " where datname = current_database() and application_name like 'innkeeper%'"
+            )
+            return await found.fetchone() == (0,)
+
+        await wait_until(left)
+
+
+async def change_ledger(database: DatabaseSettings, *statements: str) -> None:
+    """Change the tables behind the owner's back."""
+    async with await AsyncConnection.connect(database.conninfo()) as connection:
+        for statement in statements:
+            changed = await connection.execute(statement.encode())
+            assert changed.rowcount != 0, statement
+
+
+async def _insert(connection: AsyncConnection, table: str, row: dict[str, Any]) -> None:
+    names = ", ".join(row)
+    places = ", ".join(f"%({name})s" for name in row)
+    await connection.execute(f"insert into {table} ({names}) values ({places})".encode(), row)
+
+
+def nights_on_sale(room_id: int, total_count: int, first: date = FIRST, end: date = LAST) -> InventoryOpened:
+    """Return the event that opens nights."""
+    return InventoryOpened(
+        room_id=room_id,
+        hotel_id=1,
+        first_night=first,
+        end_night=end,
+        total_count=total_count,
+        price_minor=PRICE,
+        currency="EUR",
+    )

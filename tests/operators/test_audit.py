@@ -1,0 +1,737 @@
+"""The auditor finds nothing wrong where nothing is, and names whatever somebody broke."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from operators.audit import NoSuchTopic, Report, audit
+from storage.settings import DatabaseSettings
+from tests.operators.hotel import (
+    AT_HOTEL,
+    CANCELLED,
+    CLOSED,
+    EXPIRED,
+    FIRST,
+    FREE,
+    HELD,
+    LATE,
+    PAID,
+    PRICE,
+    REFUNDED,
+    REJECTED,
+    SmallHotel,
+    change_ledger,
+    empty_ledger,
+    intent,
+    nights_on_sale,
+    publish,
+    record,
+    session,
+    small_hotel,
+    write_cursors,
+    write_ledger,
+)
+from tests.support.stack import Server, fresh_database
+from tests.support.waiting import LONGEST_SECONDS
+from topics.catalogue import BOOKING_EVENTS
+from topics.envelope import Outgoing
+from topics.kafka import admin
+from topics.kafka.settings import KafkaSettings
+from topics.messages.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingEvent,
+    BookingExpired,
+    BookingRefunded,
+    BookingRejected,
+    BookingReserved,
+    CheckoutOpened,
+    CommandRepeated,
+    GuestsAdded,
+    InventoryChanged,
+    InventoryOpened,
+    PaymentDeclined,
+    PaymentRequested,
+    RefundRequested,
+    night_ranges,
+)
+from topics.messages.values import BookingStatus, CancelReason, RefundReason, Rejection, Terms
+
+UNKNOWN = UUID(int=99)
+NIGHT = f"room 1, night {FIRST}"
+
+
+class Standing:
+    """A small hotel whose log and ledger stand and agree: what most tests begin with.
+
+    The log is put onto a topic of its own for each test that adds to it; the ledger is written anew after each test
+    that changes it.
+    """
+
+    def __init__(self, kafka: KafkaSettings, database: DatabaseSettings) -> None:
+        self.database = database
+        self.kafka = kafka
+        self._logs = [kafka]
+
+    async def build(self) -> None:
+        await admin.create(self.kafka, [BOOKING_EVENTS])
+        await publish(self.kafka, [record(self.kafka, told) for told in small_hotel().log])
+        await write_ledger(self.kafka, self.database, small_hotel())
+
+    async def with_a_log_of_its_own(self, hotel: SmallHotel) -> KafkaSettings:
+        kafka = self.kafka.model_copy(update={"topic_prefix": f"{self.kafka.topic_prefix}{len(self._logs)}."})
+        self._logs.append(kafka)
+        await admin.create(kafka, [BOOKING_EVENTS])
+        await write_cursors(kafka, self.database, hotel)
+        return kafka
+
+    async def mend(self) -> None:
+        await empty_ledger(self.database)
+        await write_ledger(self.kafka, self.database, small_hotel())
+
+    async def remove(self) -> None:
+        await asyncio.gather(*(admin.delete(kafka, [BOOKING_EVENTS]) for kafka in self._logs))
+
+
+@pytest.fixture(scope="module")
+def standing(kafka: Server, postgres: Server, migrated: str) -> Iterator[Standing]:
+    settings = KafkaSettings(
+        _env_file=None, kafka_url=kafka.url, topic_prefix=f"test-{uuid4().hex[:12]}.", topic_partitions=4
+    )
+    with fresh_database(postgres.url, migrated) as url:
+        hotel = Standing(settings, DatabaseSettings(_env_file=None, database_url=SecretStr(url)))
+        asyncio.run(hotel.build())
+        yield hotel
+        asyncio.run(hotel.remove())
+
+
+def problems(report: Report, check: str) -> list[str]:
+    return [line for line in report.problems() if line.startswith(f"{check}:")]
+
+
+async def audited(
+    kafka: KafkaSettings, database: DatabaseSettings, hotel: SmallHotel, *records: Outgoing, **options: Any
+) -> Report:
+    """Put the hotel's log, then `records`, onto the real log, and audit it against what is in the tables."""
+    await publish(kafka, [*(record(kafka, told) for told in hotel.log), *records])
+    return await audit(kafka, database, patience_seconds=0.5, **options)
+
+
+# Where nothing is wrong.
+
+
+async def test_nothing_is_wrong_where_nothing_was_broken(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+
+    report = await audited(kafka_settings, database, hotel, holds=True)
+
+    assert report.problems() == []
+    assert report.ok
+    assert report.as_json() == {
+        "audit": "ok",
+        "checks": {"I1": "ok", "I2": "ok", "I5": "ok", "I6": "ok", "I7": "ok"},
+        "problems": [],
+        "events": len(hotel.log),
+        "bookings": 10,
+        "nights": 12,
+    }
+
+
+async def test_what_stands_on_the_log_is_waited_for_also_by_who_has_no_patience(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+    await publish(kafka_settings, [record(kafka_settings, told) for told in hotel.log])
+
+    report = await audit(kafka_settings, database, patience_seconds=0)
+
+    assert report.problems() == []
+
+
+def test_everything_that_can_happen_to_a_booking_happens_in_the_small_hotel() -> None:
+    hotel = small_hotel()
+
+    status = {booking: hotel.bookings[booking].status for booking in hotel.bookings}
+    assert status == {
+        PAID: "CONFIRMED",
+        AT_HOTEL: "CONFIRMED",
+        REJECTED: "REJECTED",
+        EXPIRED: "EXPIRED",
+        LATE: "CONFIRMED",
+        REFUNDED: "CANCELLED",
+        CANCELLED: "CANCELLED",
+        HELD: "RESERVED",
+        CLOSED: "CANCELLED",
+        FREE: "CONFIRMED",
+    }
+    told = {type(told.event) for told in hotel.log if isinstance(told.event, BookingEvent)}
+    assert told == set(BookingEvent.__subclasses__()) - {CommandRepeated}
+
+
+async def test_a_system_where_nothing_ever_happened_is_all_right(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    report = await audit(kafka_settings, database)
+
+    assert report.as_json()["audit"] == "ok"
+
+
+async def test_events_published_twice_are_no_problem(kafka_settings: KafkaSettings, database: DatabaseSettings) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+
+    report = await audited(kafka_settings, database, hotel, *(record(kafka_settings, told) for told in hotel.log[-9:]))
+
+    assert report.problems() == []
+
+
+async def test_the_ledger_may_be_ahead_of_the_log_for_a_moment(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+    records = [record(kafka_settings, told) for told in hotel.log]
+    await publish(kafka_settings, records[:-5])
+    read = asyncio.Event()
+
+    async def publish_the_rest() -> None:
+        await read.wait()
+        await publish(kafka_settings, records[-5:])
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(publish_the_rest())
+        # However long the broker takes for the rest, the audit is not the one to give up first.
+        auditing = tasks.create_task(
+            audit(kafka_settings, database, patience_seconds=LONGEST_SECONDS, progress=lambda *_: read.set())
+        )
+
+    assert auditing.result().problems() == []
+
+
+async def test_what_is_decided_while_the_audit_reads_is_no_problem(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+    newer = hotel.tell(BookingCancelled(room_id=2, booking_id=HELD, reason=CancelReason.BY_GUEST))
+
+    def decide(*_: int) -> None:
+        with psycopg.connect(database.conninfo()) as connection:
+            connection.execute("update log_cursor set sequence = %s where partition = 2", (newer.sequence,))
+
+    report = await audited(kafka_settings, database, hotel, progress=decide)
+
+    assert report.problems() == []
+
+
+async def test_there_is_nothing_to_audit_without_a_log(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    nowhere = kafka_settings.model_copy(update={"topic_prefix": "nowhere."})
+
+    with pytest.raises(NoSuchTopic, match=r"nowhere\.booking\.events"):
+        await audit(nowhere, database)
+
+
+# Somebody writes into the tables.
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        pytest.param(
+            f"update inventory set booked_count = booked_count - 1 where room_id = 1 and date = '{FIRST}'",
+            [
+                f"I2: {NIGHT}: inventory counts 2 booked and 0 reserved, bookings sum to 3 booked and 0 reserved",
+                f"I6: {NIGHT}: booked_count is 2 in the ledger and 3 by the log",
+            ],
+            id="a booked room is not counted",
+        ),
+        pytest.param(
+            f"update inventory set reserved_count = reserved_count + 1 where room_id = 2 and date = '{FIRST}'",
+            [
+                (f"I2: room 2, night {FIRST}: inventory counts 1 booked and 3 reserved, "
+                "bookings sum to 1 booked and 2 reserved"),
+                f"I6: room 2, night {FIRST}: reserved_count is 3 in the ledger and 2 by the log",
+            ],
+            id="a room is held for nobody",
+        ),
+        pytest.param(
+            f"delete from inventory where room_id = 1 and date = '{FIRST}'",
+            [
+                f"I2: {NIGHT}: not in the inventory, bookings sum to 3 booked and 0 reserved",
+                f"I6: {NIGHT}: on the log but not in the ledger",
+            ],
+            id="a night is gone",
+        ),
+        pytest.param(
+            "insert into inventory (room_id, date, hotel_id, total_count, price_minor, currency) "
+            "values (3, '2027-01-01', 1, 1, 1, 'EUR')",
+            ["I6: room 3, night 2027-01-01: in the ledger but not on the log"],
+            id="a night that nobody opened",
+        ),
+        pytest.param(
+            f"update inventory set price_minor = 1, surge_milli = 2000, closed = true, total_count = 11 "
+            f"where room_id = 1 and date = '{FIRST}'",
+            [
+                (f"I6: {NIGHT}: total_count is 11 in the ledger and 10 by the log, price_minor is 1 in the ledger and "
+                f"{PRICE} by the log, surge_milli is 2000 in the ledger and 1000 by the log, "
+                "closed is True in the ledger and False by the log")
+            ],
+            id="a night is changed behind its owner's back",
+        ),
+        pytest.param(
+            f"update booking set status = 'CANCELLED' where id = '{AT_HOTEL}'",
+            [
+                f"I2: {NIGHT}: inventory counts 3 booked and 0 reserved, bookings sum to 2 booked and 0 reserved",
+                f"I6: booking {AT_HOTEL}: status is 'CANCELLED' in the ledger and 'CONFIRMED' by the log",
+            ],
+            id="a booking has another status",
+        ),
+        pytest.param(
+            f"update booking set status = 'GUESTS_ADDED' where id = '{HELD}'",
+            [f"I6: booking {HELD}: status is 'GUESTS_ADDED' in the ledger and 'RESERVED' by the log"],
+            id="a status that counts the same",
+        ),
+        pytest.param(
+            f"update booking set amount_minor = 1, user_id = 8 where id = '{PAID}'",
+            [
+                (f"I6: booking {PAID}: user_id is 8 in the ledger and 7 by the log, "
+                f"amount_minor is 1 in the ledger and {2 * PRICE} by the log")
+            ],
+            id="a booking costs something else",
+        ),
+        pytest.param(
+            f"update booking set check_out = check_out + 1 where id = '{PAID}'",
+            [
+                (f"I2: room 1, night {FIRST + timedelta(days=2)}: inventory counts 0 booked and 0 reserved, "
+                "bookings sum to 1 booked and 0 reserved")
+            ],
+            id="a stay is a night longer",
+        ),
+        pytest.param(
+            f"delete from booking where id = '{REJECTED}'",
+            [f"I6: booking {REJECTED}: on the log but not in the ledger"],
+            id="a booking is gone",
+        ),
+        pytest.param(
+            f"update booking set id = '{UNKNOWN}' where id = '{REJECTED}'",
+            [f"I6: booking {UNKNOWN}: in the ledger but not on the log"],
+            id="a booking that nobody made",
+        ),
+        pytest.param(
+            f"update booking set rejection = 'no_nights' where id = '{REJECTED}'",
+            [f"I6: booking {REJECTED}: rejection is 'no_nights' in the ledger and 'sold_out' by the log"],
+            id="a refusal has another reason",
+        ),
+        pytest.param(
+            f"delete from booking_guest where booking_id = '{PAID}' and guest_id = 71",
+            [f"I6: booking {PAID}: guest_ids is (72,) in the ledger and (71, 72) by the log"],
+            id="a guest is gone",
+        ),
+        pytest.param(
+            f"update booking set payments = '[]' where id = '{PAID}'",
+            [f"I6: booking {PAID}: payments is {{}} in the ledger and {{'pi_1': ({2 * PRICE}, 'kept')}} by the log"],
+            id="a payment is gone",
+        ),
+        pytest.param(
+            "update log_cursor set sequence = sequence + 2 where partition = 1",
+            [("I6: partition 1: the ledger has decided events up to sequence {above}, the log ends at {last}: "
+             "outcomes are not published")],
+            id="an outcome was never published",
+        ),
+        pytest.param(
+            "update log_cursor set sequence = sequence - 1 where partition = 1",
+            [("I6: partition 1: the log goes up to sequence {last}, the ledger has decided events up to {below}: "
+             "the rest is not the ledger's")],
+            id="the ledger was set back",
+        ),
+    ],
+)  # fmt: skip
+async def test_a_ledger_that_somebody_changed_is_named(statement: str, named: list[str], standing: Standing) -> None:
+    await change_ledger(standing.database, statement)
+
+    report = await audit(standing.kafka, standing.database, patience_seconds=0.5)
+
+    await standing.mend()
+    last = small_hotel().last(1)
+    for line in named:
+        expected = line.replace("{last}", str(last)).replace("{above}", str(last + 2)).replace("{below}", str(last - 1))
+        assert expected in report.problems()
+    assert {line[:2] for line in report.problems()} == {line[:2] for line in named} | {"I6"}
+
+
+async def test_an_inventory_that_is_oversold_is_named(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+    await change_ledger(
+        database,
+        "alter table inventory drop constraint never_oversold",
+        f"update inventory set total_count = 2 where room_id = 1 and date = '{FIRST}'",
+    )
+
+    report = await audited(kafka_settings, database, hotel)
+
+    assert problems(report, "I1") == [f"I1: {NIGHT}: the inventory counts 3 booked and 0 reserved of 2"]
+
+
+async def test_an_overdue_hold_is_named_when_asked_for(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+    await change_ledger(database, f"update booking set hold_expires_at = now() - interval '1 hour' where id = '{HELD}'")
+
+    asked = await audited(kafka_settings, database, hotel, holds=True)
+    not_asked = await audit(kafka_settings, database)
+
+    (line,) = problems(asked, "I5")
+    assert line.startswith(f"I5: booking {HELD} of room 2: RESERVED and its hold is overdue by 36")
+    assert problems(not_asked, "I5") == []
+
+
+# Somebody writes onto the log.
+
+
+def last_minute(hotel: SmallHotel, event: BookingEvent, *, at_night: bool = False) -> None:
+    """Let the event follow the last one of its room; `at_night` after every hold is over."""
+    time = hotel.log[-1].time + timedelta(days=2 if at_night else 0)
+    hotel.tell(event, at=time)
+
+
+def confirmed(booking_id: UUID, room_id: int = 1, **values: Any) -> BookingConfirmed:
+    event = BookingConfirmed(room_id=room_id, booking_id=booking_id, amount_minor=2 * PRICE, currency="EUR")
+    return msgspec.structs.replace(event, **values)
+
+
+def refund(booking_id: UUID, payment_intent: str, amount_minor: int = 2 * PRICE) -> RefundRequested:
+    return RefundRequested(
+        room_id=1,
+        booking_id=booking_id,
+        session_id=session(booking_id),
+        payment_intent=payment_intent,
+        amount_minor=amount_minor,
+        currency="EUR",
+        reason=RefundReason.BOOKING_CANCELLED,
+    )
+
+
+def reserved(booking_id: UUID, rooms_count: int = 1, nights: int = 2, first_day: int = 0) -> BookingReserved:
+    return BookingReserved(
+        room_id=1,
+        booking_id=booking_id,
+        hotel_id=1,
+        check_in=FIRST + timedelta(days=first_day),
+        check_out=FIRST + timedelta(days=first_day + nights),
+        rooms_count=rooms_count,
+        amount_minor=2 * PRICE,
+        currency="EUR",
+    )
+
+
+def rejected(booking_id: UUID) -> BookingRejected:
+    return BookingRejected(
+        room_id=1,
+        booking_id=booking_id,
+        hotel_id=1,
+        check_in=FIRST,
+        check_out=FIRST,
+        rooms_count=1,
+        reason=Rejection.NO_NIGHTS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "named"),
+    [
+        # I1: a night is sold twice.
+        (reserved(UNKNOWN, rooms_count=8), f"I1: *: {NIGHT}: 3 booked and 8 reserved of 10"),
+        (
+            InventoryChanged(room_id=1, ranges=night_ranges([FIRST]), total_count=2),
+            f"I1: *: {NIGHT}: 3 booked and 0 reserved of 2",
+        ),
+        (reserved(UNKNOWN, first_day=300), "I1: *: room 1, night 2027-12-24: reserved but never opened"),
+        # I6: inventory.
+        (nights_on_sale(1, 5), f"I6: *: {NIGHT}: opened a second time"),
+        (
+            InventoryChanged(room_id=1, ranges=night_ranges([FIRST - timedelta(days=1)]), price_minor=1),
+            "I6: *: room 1, night 2027-02-26: changed but never opened",
+        ),
+        # I6: how a booking begins.
+        (reserved(PAID), f"I6: *: booking {PAID}: it was CONFIRMED: no legal move"),
+        (rejected(EXPIRED), f"I6: *: booking {EXPIRED}: it was EXPIRED: no legal move"),
+        (reserved(UNKNOWN, nights=0), f"I6: *: booking {UNKNOWN}: reserved without a night"),
+        (
+            msgspec.structs.replace(reserved(UNKNOWN), terms=Terms.AT_HOTEL),
+            f"I6: booking {UNKNOWN}: RESERVED without a deadline",
+        ),
+        # I6: how it goes on.
+        (
+            GuestsAdded(room_id=1, booking_id=PAID, guest_ids=(1,)),
+            f"I6: *: booking {PAID}: it was CONFIRMED: no legal move",
+        ),
+        (
+            PaymentRequested(room_id=2, booking_id=HELD, attempt=1, amount_minor=0, currency="EUR"),
+            f"I6: *: booking {HELD}: it was RESERVED: no legal move",
+        ),
+        (
+            CheckoutOpened(room_id=1, booking_id=AT_HOTEL, attempt=1, session_id="cs"),
+            f"I6: *: booking {AT_HOTEL}: it was CONFIRMED: no legal move",
+        ),
+        (
+            PaymentDeclined(room_id=2, booking_id=HELD, failure="card_declined"),
+            f"I6: *: booking {HELD}: it was RESERVED: no legal move",
+        ),
+        (confirmed(PAID), f"I6: *: booking {PAID}: it was CONFIRMED: no legal move"),
+        (confirmed(CANCELLED), f"I6: *: booking {CANCELLED}: it was CANCELLED: no legal move"),
+        (confirmed(REJECTED), f"I6: *: booking {REJECTED}: it was REJECTED: no legal move"),
+        (confirmed(EXPIRED), f"I6: *: booking {EXPIRED}: confirmed from EXPIRED, unpaid: no legal move"),
+        (
+            confirmed(EXPIRED, payment_intent="pi", session_id="cs"),
+            f"I6: *: booking {EXPIRED}: confirmed from EXPIRED, paid: no legal move",
+        ),
+        (
+            confirmed(HELD, room_id=2, amount_minor=0, late=True),
+            f"I6: *: booking {HELD}: confirmed from RESERVED, unpaid and late: no legal move",
+        ),
+        (
+            confirmed(HELD, room_id=2, amount_minor=0),
+            f"I6: *: booking {HELD}: confirmed from RESERVED, unpaid: no legal move",
+        ),
+        (
+            confirmed(EXPIRED, amount_minor=1, late=True, payment_intent="pi"),
+            f"I6: *: booking {EXPIRED}: 1 EUR, reserved for {2 * PRICE} EUR",
+        ),
+        (
+            BookingCancelled(room_id=1, booking_id=EXPIRED, reason=CancelReason.BY_GUEST),
+            f"I6: *: booking {EXPIRED}: it was EXPIRED: no legal move",
+        ),
+        (
+            BookingExpired(room_id=1, booking_id=PAID),
+            f"I6: *: booking {PAID}: it was CONFIRMED: no legal move",
+        ),
+        (
+            BookingExpired(room_id=1, booking_id=UNKNOWN),
+            f"I6: *: booking {UNKNOWN}: it was never reserved",
+        ),
+        (
+            BookingCancelled(room_id=1, booking_id=HELD, reason=CancelReason.BY_GUEST),
+            f"I6: *: booking {HELD}: *",  # Of room 2, or not heard of yet: partitions come in any order.
+        ),
+        (
+            CommandRepeated(
+                room_id=1, booking_id=PAID, command="booking.reserve.v1", booking_status=BookingStatus.RESERVED
+            ),
+            f"I6: *: booking {PAID}: answered with RESERVED, it is CONFIRMED",
+        ),
+        # I6: money.
+        (refund(AT_HOTEL, "pi_99"), f"I6: *: booking {AT_HOTEL}: a refund without a payment"),
+        (refund(UNKNOWN, "pi_99"), f"I6: *: booking {UNKNOWN}: a refund of a booking that is unknown"),
+        (
+            refund(PAID, intent(PAID)),
+            f"I6: *: booking {PAID}: CONFIRMED, and the money that pays it goes back",
+        ),
+        (refund(PAID, intent(PAID), 1), f"I6: *: booking {PAID}: 1 of {2 * PRICE} goes back"),
+        (
+            refund(REFUNDED, intent(REFUNDED)),
+            f"I6: *: booking {REFUNDED}: {intent(REFUNDED)} goes back a second time",
+        ),
+        (
+            BookingRefunded(room_id=1, booking_id=PAID, payment_intent=intent(PAID), refund_id="re", amount_minor=1),
+            f"I6: *: booking {PAID}: 1 went back for {intent(PAID)}, which is kept with {2 * PRICE}",
+        ),
+        # I5: time.
+        (BookingExpired(room_id=2, booking_id=HELD), f"I5: *: booking {HELD}: its hold ended * ms early"),
+    ],
+)
+async def test_an_event_that_cannot_happen_is_named(event: BookingEvent, named: str, standing: Standing) -> None:
+    hotel = small_hotel()
+    last_minute(hotel, event)
+    kafka = await standing.with_a_log_of_its_own(hotel)
+
+    report = await audited(kafka, standing.database, hotel)
+
+    check, rest = named[:2], named[4:]
+    if rest.startswith("*: "):
+        rest = f"partition {event.room_id}, sequence {hotel.last(event.room_id)}, {event.wire}: " + rest[3:]
+    before, _, after = rest.partition("*")
+    assert any(line.startswith(f"{check}: {before}") and line.endswith(after) for line in report.problems()), (
+        report.problems()
+    )
+
+
+async def test_a_guest_who_acts_after_the_hold_is_over_is_named(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    last_minute(hotel, GuestsAdded(room_id=2, booking_id=HELD, guest_ids=(1,)), at_night=True)
+    await write_ledger(kafka_settings, database, hotel)
+
+    report = await audited(kafka_settings, database, hotel)
+
+    (line,) = problems(report, "I5")
+    assert f"booking {HELD}: its hold had ended" in line
+
+
+async def test_a_cancelled_booking_whose_money_is_kept_is_named(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    last_minute(hotel, BookingCancelled(room_id=1, booking_id=PAID, reason=CancelReason.BY_GUEST))
+    await write_ledger(kafka_settings, database, hotel)
+
+    report = await audited(kafka_settings, database, hotel)
+
+    assert f"I6: booking {PAID}: CANCELLED, and its money is kept" in report.problems()
+
+
+async def test_an_event_that_the_ledger_never_decided_is_named(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+    decided = hotel.last(2)
+    last_minute(hotel, BookingCancelled(room_id=2, booking_id=HELD, reason=CancelReason.BY_GUEST))
+
+    report = await audited(kafka_settings, database, hotel)
+
+    assert report.problems() == [
+        (
+            f"I6: partition 2: the log goes up to sequence {decided + 1}, "
+            f"the ledger has decided events up to {decided}: the rest is not the ledger's"
+        )
+    ]
+
+
+def without_one(hotel: SmallHotel) -> str:
+    lost = hotel.find(GuestsAdded, PAID)
+    hotel.log.remove(lost)
+    return f"sequence {lost.sequence + 1} follows {lost.sequence - 1}: a gap"
+
+
+def without_the_first(hotel: SmallHotel) -> str:
+    hotel.log.remove(hotel.find(InventoryOpened))
+    return "sequence 2 follows 0: a gap"
+
+
+def swapped(hotel: SmallHotel) -> str:
+    first, second = hotel.find(GuestsAdded, PAID), hotel.find(PaymentRequested, PAID)
+    here, there = hotel.log.index(first), hotel.log.index(second)
+    hotel.log[here], hotel.log[there] = second, first
+    return f"sequence {first.sequence} comes after {second.sequence}: out of order"
+
+
+def told_otherwise_the_second_time(hotel: SmallHotel) -> str:
+    told = hotel.find(GuestsAdded, PAID)
+    hotel.log.append(replace(told, event=GuestsAdded(room_id=1, booking_id=PAID, guest_ids=(1,))))
+    return f"sequence {told.sequence} is there twice, as different events"
+
+
+def in_another_partition(hotel: SmallHotel) -> str:
+    told = hotel.tell(CommandRepeated(room_id=2, booking_id=HELD, command="x", booking_status=BookingStatus.RESERVED))
+    hotel.log[-1] = replace(told, partition=1, sequence=hotel.last(1) + 1)
+    return "room 2 stands in partitions 1 and 2: it has more than one owner"
+
+
+@pytest.mark.parametrize(
+    "damage", [without_one, without_the_first, swapped, told_otherwise_the_second_time, in_another_partition]
+)
+async def test_a_log_that_is_not_whole_is_named(damage: Callable[[SmallHotel], str], standing: Standing) -> None:
+    hotel = small_hotel()
+    named = damage(hotel)
+    kafka = await standing.with_a_log_of_its_own(hotel)
+
+    report = await audited(kafka, standing.database, hotel)
+
+    assert any(named in line for line in problems(report, "I6")), report.problems()
+
+
+async def test_records_that_are_no_events_of_ours_are_named(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+    good = record(kafka_settings, hotel.log[-1])
+    next_one = hotel.last(2) + 1
+    strangers = [
+        good._replace(headers=[]),
+        good._replace(headers=headers_of(good, ce_sequence=next_one, ce_type="booking.teleported.v1")),
+        good._replace(headers=headers_of(good, ce_sequence=next_one + 1), value=b"{"),
+        good._replace(headers=headers_of(good, ce_sequence=next_one + 2), value=b"{}"),
+        good._replace(headers=headers_of(good, ce_sequence=next_one + 3), value=b"[1]"),
+    ]
+
+    report = await audited(kafka_settings, database, hotel, *strangers)
+
+    found = "\n".join(report.problems())
+    assert "a record without a sequence" in found
+    assert f"sequence {next_one}, booking.teleported.v1: nobody knows an event of this type" in found
+    assert found.count("it cannot be read") == 3
+
+
+def headers_of(outgoing: Outgoing, **changed: object) -> list[tuple[str, bytes]]:
+    return [(name, str(changed[name]).encode() if name in changed else value) for name, value in outgoing.headers]
+
+
+async def test_a_log_whose_beginning_was_deleted_is_named(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+    from aiokafka.structs import TopicPartition
+
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+    await publish(kafka_settings, [record(kafka_settings, told) for told in hotel.log])
+    operator = AIOKafkaAdminClient(bootstrap_servers=kafka_settings.kafka_url)
+    await operator.start()
+    try:
+        place = TopicPartition(kafka_settings.topic(BOOKING_EVENTS), 1)
+        await operator.delete_records({place: RecordsToDelete(before_offset=3)})
+    finally:
+        await operator.close()
+
+    report = await audit(kafka_settings, database, patience_seconds=0.5)
+
+    assert "I6: partition 1: the log begins at offset 3: its beginning is gone" in report.problems()
+
+
+async def test_a_log_that_is_gone_altogether_is_named(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    hotel = small_hotel()
+    await write_ledger(kafka_settings, database, hotel)
+    await publish(kafka_settings, [record(kafka_settings, told) for told in hotel.log])
+    await admin.delete(kafka_settings, [BOOKING_EVENTS])
+    await admin.create(kafka_settings, [BOOKING_EVENTS])
+
+    report = await audit(kafka_settings, database, patience_seconds=0.5)
+
+    found = "\n".join(report.problems())
+    assert f"I6: booking {PAID}: in the ledger but not on the log" in found
+    assert f"I6: {NIGHT}: in the ledger but not on the log" in found
+    assert f"decided events up to sequence {hotel.last(1)}, the log ends at 0: outcomes are not published" in found
+
+
+def test_of_very_many_problems_the_first_are_told_and_the_others_counted() -> None:
+    report = Report()
+    for number in range(250):
+        report.add("I6", f"problem {number}")
+    report.add("I1", "sold twice")
+
+    assert len(report.problems()) == 102
+    assert report.problems()[-2:] == ["I1: sold twice", "I6: and 150 more"]
+    assert report.as_json()["checks"] == {"I1": "failed", "I2": "ok", "I5": "ok", "I6": "failed", "I7": "ok"}

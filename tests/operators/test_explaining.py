@@ -1,0 +1,330 @@
+"""A booking is explained whatever state its records, its read model and its workers are in."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.partitioner import DefaultPartitioner
+
+from operators.explain import Kind, Life, NoSuchBooking, explain
+from storage.settings import DatabaseSettings
+from tests.support.locks import somebody_waits
+from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.waiting import wait_until
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
+from topics.envelope import Outgoing, command_record
+from topics.kafka import admin
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import (
+    AddGuests,
+    BookingCommand,
+    CancelBooking,
+    OpenInventory,
+    RequestPayment,
+    ReserveStay,
+)
+from workers import projections
+from workers.reservations import handler
+from workers.runtime.role import Role
+
+pytestmark = pytest.mark.system
+
+ROOM = 7
+FIRST = date(2027, 3, 1)
+OPEN = OpenInventory(
+    room_id=ROOM,
+    hotel_id=1,
+    first_night=FIRST,
+    end_night=FIRST + timedelta(days=30),
+    total_count=1000,
+    price_minor=10_000,
+    currency="EUR",
+)
+
+
+def reserve(booking_id: UUID, *, hold_seconds: int = 900) -> ReserveStay:
+    return ReserveStay(
+        room_id=ROOM,
+        booking_id=booking_id,
+        user_id=3,
+        hotel_id=1,
+        check_in=FIRST,
+        check_out=FIRST + timedelta(days=2),
+        hold_seconds=hold_seconds,
+    )
+
+
+class Desk:
+    """One test's log and ledger, on which workers work when they are told to."""
+
+    def __init__(self, log: Log, database: DatabaseSettings) -> None:
+        self.log = log
+        self.database = database
+
+    async def decide(self) -> None:
+        """Let the room's owner decide all that stands on the log."""
+        await self._work(handler.build(self.log.settings, self.database))
+
+    async def project(self) -> None:
+        """Let the read models follow."""
+        await self._work(projections.build(self.log.settings, self.database))
+
+    async def explained(self, booking_id: UUID) -> Life:
+        return await explain(self.log.settings, self.database, booking_id)
+
+    async def sql(self, statement: str, *parameters: object) -> None:
+        async with await psycopg.AsyncConnection.connect(self.database.conninfo(), autocommit=True) as connection:
+            await connection.execute(statement.encode(), parameters)
+
+    async def _work(self, role: Role) -> None:
+        async with open_runs(role, self.log, self.database) as runs:
+            await carry_out_all(runs, role, self.log)
+
+
+@pytest.fixture
+async def desk(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Desk]:
+    async with open_log(kafka_settings) as log:
+        await log.send(OPEN)
+        yield Desk(log, database)
+
+
+@pytest.fixture
+async def booking(desk: Desk) -> UUID:
+    """A booking that waits for its payment, with others around it."""
+    booking_id = uuid4()
+    mine: list[BookingCommand] = [
+        reserve(booking_id),
+        AddGuests(room_id=ROOM, booking_id=booking_id, user_id=3, guest_ids=(1,)),
+        RequestPayment(room_id=ROOM, booking_id=booking_id, user_id=3),
+    ]
+    for command in mine:
+        await desk.log.send(*(reserve(uuid4()) for _ in range(5)))
+        await desk.log.send(command)
+    await desk.decide()
+    return booking_id
+
+
+COMMANDS = ["booking.reserve.v1", "booking.add_guests.v1", "booking.request_payment.v1"]
+EVENTS = ["booking.reserved.v1", "booking.guests_added.v1", "booking.payment_requested.v1"]
+
+
+def told(life: Life, kind: Kind) -> list[str]:
+    return [step.what for step in life.steps if step.kind is kind]
+
+
+def awaited(life: Life) -> list[tuple[str, str]]:
+    return [(each.who, each.what) for each in life.awaited]
+
+
+async def test_a_booking_is_explained_before_its_read_model_has_it(desk: Desk, booking: UUID) -> None:
+    life = await desk.explained(booking)
+
+    assert (told(life, Kind.COMMAND), told(life, Kind.EVENT)) == (COMMANDS, EVENTS)
+    assert life.notes == ()
+    assert all(step.place is not None for step in life.steps)
+
+    await desk.project()
+    again = await desk.explained(booking)
+    assert again.steps == life.steps
+
+
+async def test_a_booking_that_goes_on_meanwhile_is_told_as_of_one_moment(desk: Desk, booking: UUID) -> None:
+    before = await desk.explained(booking)
+    async with await psycopg.AsyncConnection.connect(desk.database.conninfo()) as somebody:
+        # The tables are read half-way: behind the booking, in front of its sessions.
+        await somebody.execute("lock table checkout_session in access exclusive mode")
+        explaining = asyncio.create_task(desk.explained(booking))
+        await wait_until(lambda: somebody_waits(desk.database), message="the sessions are asked for")
+        await desk.log.send(CancelBooking(room_id=ROOM, booking_id=booking, user_id=3))
+        await desk.decide()
+
+    during, after = await explaining, await desk.explained(booking)
+
+    assert during == before
+    assert (after.status, told(after, Kind.EVENT)) == ("CANCELLED", [*EVENTS, "booking.cancelled.v1"])
+    assert told(after, Kind.COMMAND) == [*COMMANDS, "booking.cancel.v1"]
+
+
+async def test_a_broker_that_is_slow_to_give_records_changes_nothing_in_the_story(
+    desk: Desk, booking: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = await desk.explained(booking)
+    getmany, looks = AIOKafkaConsumer.getmany, itertools.count()
+
+    async def slowly(*arguments: Any, **options: Any) -> Any:
+        return await getmany(*arguments, **options) if next(looks) % 3 == 2 else {}
+
+    # As while the machine stands still: nothing comes for as long as a look at the log waits.
+    monkeypatch.setattr(AIOKafkaConsumer, "getmany", slowly)
+
+    assert (await desk.explained(booking)).steps == life.steps
+    assert next(looks) > 3
+
+
+async def test_events_that_stand_twice_on_the_log_are_told_once(desk: Desk, booking: UUID) -> None:
+    # Given a publication that was repeated: the same ids and sequences once more, and what came after it
+    places = await desk.log.read(BOOKING_EVENTS)
+    [records] = places.values()
+    again = [Outgoing(r.topic, r.key, r.value, list(r.headers), r.partition) for r in records]
+    await desk.log.write(*again, *again[4:])
+    await desk.log.send(CancelBooking(room_id=ROOM, booking_id=booking, user_id=3))
+    await desk.decide()
+    await desk.project()
+
+    life = await desk.explained(booking)
+
+    assert told(life, Kind.EVENT) == [*EVENTS, "booking.cancelled.v1"]
+    assert all(step.place is not None for step in life.steps)
+
+
+async def test_what_an_operator_plays_again_is_marked_with_the_answers_to_it(desk: Desk, booking: UUID) -> None:
+    # Given a replay of everything, and a replay of the replay, which stand there as of one moment
+    [records] = (await desk.log.read(BOOKING_COMMANDS)).values()
+    again = [Outgoing(r.topic, r.key, r.value, list(r.headers), r.partition) for r in records]
+    await desk.log.write(*again, *again, *again)
+    await desk.decide()
+    await desk.project()
+
+    life = await desk.explained(booking)
+
+    first, repeats = ([step for step in life.steps if step.sent_again is is_again] for is_again in (False, True))
+    assert [step.what for step in first if step.kind is Kind.COMMAND] == COMMANDS
+    assert [step.what for step in first if step.kind is Kind.EVENT] == EVENTS
+    assert [step.what for step in repeats if step.kind is Kind.COMMAND] == COMMANDS * 3
+    answers = {step.what for step in repeats if step.kind is Kind.EVENT}
+    assert answers <= {"booking.command_repeated.v1", "booking.command_refused.v1"}
+    assert len(repeats) == 2 * 3 * len(COMMANDS)
+
+
+async def test_a_webhook_that_stripe_sent_again_is_marked(desk: Desk, booking: UUID) -> None:
+    partition = DefaultPartitioner()(b"%d" % ROOM, list(range(4)), list(range(4)))
+    body = f'{{"id": "evt_1", "type": "checkout.session.expired", "data": {{"object": {{"id": "{booking}"}}}}}}'
+    record = Outgoing(desk.log.settings.topic(STRIPE_WEBHOOKS), b"%d" % ROOM, body.encode(), [], partition)
+    await desk.log.write(record, record)
+
+    life = await desk.explained(booking)
+
+    assert [step.sent_again for step in life.steps if step.kind is Kind.WEBHOOK] == [False, True]
+
+
+async def test_commands_that_the_log_keeps_no_more_are_told_by_their_ids(desk: Desk, booking: UUID) -> None:
+    await desk.project()
+    settings = desk.log.settings
+    only_commands = (BOOKING_COMMANDS,)
+    await admin.delete(settings, only_commands)
+    await admin.create(settings, only_commands)
+
+    life = await desk.explained(booking)
+
+    gone = [step for step in life.steps if step.kind is Kind.COMMAND]
+    assert [(step.what, step.place) for step in gone] == [("a command", None)] * 3
+    assert all(step.id for step in gone)
+    assert told(life, Kind.EVENT) == EVENTS
+    assert life.notes == ("commands that are no longer on the log, which keeps them for 7 days: 3",)
+
+
+async def test_a_command_that_waits_names_its_worker_and_who_paused_it(desk: Desk, booking: UUID) -> None:
+    await desk.log.send(reserve(uuid4()), CancelBooking(room_id=ROOM, booking_id=booking, user_id=3), reserve(uuid4()))
+    await desk.sql("insert into paused_role (role, who) values ('reservations', 'grace')")
+
+    life = await desk.explained(booking)
+
+    assert told(life, Kind.COMMAND) == [*COMMANDS, "booking.cancel.v1"]
+    [decision] = [each for each in life.awaited if each.what == "to decide booking.cancel.v1"]
+    assert (decision.who, decision.behind) == ("the reservations worker (paused by grace)", 3)
+
+
+async def test_a_payment_that_was_asked_for_awaits_payments_and_then_stripe_and_then_the_guest(
+    desk: Desk, booking: UUID
+) -> None:
+    life = await desk.explained(booking)
+    assert awaited(life) == [("the payments worker", "to follow booking.payment_requested.v1")]
+
+    await desk.sql(
+        """insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key, expires_at,
+           causation, correlation, next_attempt_at, failures)
+           values (%s, 1, %s, 'creating', '{}', 'key', now(), 'c', 'c', now(), 2)""",
+        booking,
+        ROOM,
+    )
+    await desk.sql(
+        """insert into log_cursor (consumer, topic, partition, incarnation, applied, published)
+           select 'payments', topic, partition, incarnation, 1000, 1000 from log_cursor where consumer = 'reservations'
+           union select 'payments', %s, partition, incarnation, 1000, 1000 from log_cursor""",
+        desk.log.settings.topic(BOOKING_EVENTS),
+    )
+    [owed] = (await desk.explained(booking)).awaited
+    assert owed.who == "Stripe"
+    assert owed.what.startswith("to open a Checkout Session (failed 2 times, again at ")
+
+    await desk.sql("update checkout_session set status = 'open', next_attempt_at = null, session_id = 'cs_1'")
+    life = await desk.explained(booking)
+    [guests] = life.awaited
+    assert (guests.who, guests.what) == ("the guest", "to pay")
+    assert guests.until is not None
+    assert [(each.kind, each.id, each.status) for each in life.stripe] == [("Checkout Session", "cs_1", "open")]
+
+    await desk.sql(
+        """insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor,
+           currency, reason, causation, correlation)
+           values ('pi_1', %s, %s, 'failed', '{}', 'key', 1, 'EUR', 'second_payment', 'c', 'c')""",
+        booking,
+        ROOM,
+    )
+    assert ("an operator", "to refund pi_1 by hand: Stripe refused") in awaited(await desk.explained(booking))
+
+
+async def test_webhooks_about_it_are_told_and_nothing_that_they_say_of_people(desk: Desk, booking: UUID) -> None:
+    partition = DefaultPartitioner()(b"%d" % ROOM, list(range(4)), list(range(4)))
+    body = (
+        '{"id": "evt_1", "type": "checkout.session.completed", "data": {"object": {"id": "cs_1",'
+        f' "customer_email": "ana@example.com", "metadata": {{"booking_id": "{booking}"}}}}}}}}'
+    )
+    topic = desk.log.settings.topic(STRIPE_WEBHOOKS)
+    await desk.log.write(Outgoing(topic, b"%d" % ROOM, body.encode(), [], partition))
+
+    life = await desk.explained(booking)
+
+    [webhook] = [step for step in life.steps if step.kind is Kind.WEBHOOK]
+    assert (webhook.what, webhook.id, webhook.details) == ("checkout.session.completed", "evt_1", "object=cs_1")
+    assert ("the payments worker", "to read checkout.session.completed") in awaited(life)
+    assert "ana@" not in str(life.as_json())
+
+
+async def test_a_hold_that_is_over_awaits_the_timer(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.log.send(reserve(booking_id, hold_seconds=0))
+    await desk.decide()
+
+    life = await desk.explained(booking_id)
+
+    assert awaited(life) == [("the timer", "to end the hold with booking.expire_hold.v1")]
+
+
+async def test_a_request_that_could_not_be_read_awaits_an_operator(desk: Desk) -> None:
+    booking_id = uuid4()
+    topic = desk.log.settings.topic(BOOKING_COMMANDS)
+    now = datetime.now(UTC)
+    whole = command_record(topic, reserve(booking_id), id="broken", source="innkeeper/ingress", time=now)
+    await desk.log.send(reserve(booking_id))
+    await desk.decide()
+    await desk.log.write(whole._replace(value=b"{"))
+    await desk.decide()
+
+    life = await desk.explained(booking_id)
+
+    [letter] = [step for step in life.steps if step.kind is Kind.DEAD_LETTER]
+    assert letter.what.startswith("Undecodable: booking.reserve.v1")
+    assert letter.place is not None
+    assert ("an operator", f"to look at the dead letter of {letter.place}") in awaited(life)
+
+
+async def test_a_booking_that_nobody_made_is_no_life(desk: Desk) -> None:
+    with pytest.raises(NoSuchBooking, match="neither the ledger nor the log"):
+        await desk.explained(uuid4())

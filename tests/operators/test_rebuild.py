@@ -1,0 +1,245 @@
+"""Read models are the same however the log comes in batches, and when they are made anew, beside old rows or not."""
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+
+from storage.settings import DatabaseSettings
+from tests.workers.projections.log import HOTEL_OF, PARTITIONS, apply, changed, cut, on_the_log, opened, reserved, rows
+from topics.messages.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingEvent,
+    BookingExpired,
+    BookingRejected,
+    BookingReserved,
+    CommandRefused,
+    Event,
+    GuestsAdded,
+    InventoryChanged,
+    InventoryOpened,
+)
+from topics.messages.values import CancelReason, Refusal, Rejection, nights_of
+
+TABLES = {
+    "booking_timeline": "booking_id, sequence",
+    "room_night": "room_id, date",
+    "room_night_change": "partition, position",
+    "hotel_min_price": "hotel_id, date",
+}
+_SOME_SIZES = st.lists(st.integers(1, 6), min_size=1, max_size=5)
+
+
+async def everything(database: DatabaseSettings) -> list[list[tuple[Any, ...]]]:
+    return [await rows(database, f"select * from {table} order by {key}") for table, key in TABLES.items()]
+
+
+async def forget(database: DatabaseSettings, *tables: str) -> None:
+    async with await AsyncConnection.connect(database.conninfo()) as connection:
+        await connection.execute(f"truncate {', '.join(tables)}".encode())
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Event]:
+    """Return events of four rooms in two hotels: nights opened once each, changed and booked as people like."""
+    open_nights: dict[int, list[int]] = {room: [] for room in HOTEL_OF}
+    stays: list[tuple[BookingReserved, str]] = []
+    events: list[Event] = []
+    for _ in range(draw(st.integers(1, 30))):
+        room = draw(st.sampled_from(sorted(HOTEL_OF)))
+        kind = draw(st.sampled_from(["open", "change", "reserve", "reserve", "move", "move", "other"]))
+        nights = open_nights[room]
+        if kind == "open":
+            first = len(nights)
+            end = draw(st.integers(first + 1, first + 4))
+            nights += range(first, end)
+            events.append(opened(room, first, end, draw(st.integers(0, 9_999)), draw(st.integers(0, 9))))
+        elif kind == "change" and nights:
+            events.append(draw(_changes(room, nights)))
+        elif kind == "reserve" and nights:
+            first = draw(st.sampled_from(nights))
+            end = draw(st.integers(first + 1, len(nights)))
+            stay = reserved(len(stays), room, first, end, draw(st.integers(1, 3)))
+            stays.append((stay, "held"))
+            events.append(stay)
+        elif kind == "move" and stays:
+            number = draw(st.integers(0, len(stays) - 1))
+            event, status = draw(st.sampled_from(_moves(*stays[number])))
+            stays[number] = (stays[number][0], status)
+            events.append(event)
+        else:
+            events.append(draw(_of_no_night(room)))
+    return events
+
+
+def _changes(room: int, nights: Sequence[int]) -> st.SearchStrategy[InventoryChanged]:
+    return st.builds(
+        changed,
+        st.just(room),
+        st.lists(st.sampled_from(nights), unique=True),
+        price_minor=st.none() | st.integers(0, 9_999),
+        surge_milli=st.none() | st.integers(1, 3_000),
+        closed=st.none() | st.booleans(),
+        total_count=st.none() | st.integers(0, 9),
+    )
+
+
+def _moves(stay: BookingReserved, status: str) -> list[tuple[Event, str]]:
+    """Return what can happen to a stay next, each with where it stands then."""
+    room, booking = stay.room_id, stay.booking_id
+    cancelled = BookingCancelled(room_id=room, booking_id=booking, reason=CancelReason.BY_GUEST)
+    expired = BookingExpired(room_id=room, booking_id=booking)
+
+    def confirmed(*, late: bool) -> Event:
+        return BookingConfirmed(room_id=room, booking_id=booking, amount_minor=1, currency="EUR", late=late)
+
+    moves: dict[str, list[tuple[Event, str]]] = {
+        "held": [(cancelled, "over"), (expired, "expired"), (confirmed(late=False), "booked")],
+        "expired": [(confirmed(late=True), "booked")],
+        "booked": [(cancelled, "over")],
+        "over": [(GuestsAdded(room_id=room, booking_id=booking, guest_ids=(1, 2)), "over")],
+    }
+    return moves[status]
+
+
+def _of_no_night(room: int) -> st.SearchStrategy[BookingEvent]:
+    booking_id = UUID(int=1000 + room)
+    nothing: list[BookingEvent] = [
+        BookingRejected(
+            room_id=room,
+            booking_id=booking_id,
+            hotel_id=HOTEL_OF[room],
+            check_in=date(2027, 3, 1),
+            check_out=date(2027, 3, 1),
+            rooms_count=1,
+            reason=Rejection.NO_NIGHTS,
+        ),
+        CommandRefused(room_id=room, booking_id=booking_id, command="booking.cancel.v1", reason=Refusal.WRONG_STATUS),
+    ]
+    return st.sampled_from(nothing)
+
+
+# The same by hand, an event after the other.
+
+Nights = dict[tuple[int, date], dict[str, Any]]
+
+
+def by_hand(events: Sequence[Event]) -> tuple[Nights, list[tuple[Any, ...]]]:
+    """Return the nights, and which of them each event changed."""
+    nights: Nights = {}
+    changes: list[tuple[Any, ...]] = []
+    stays: dict[UUID, BookingReserved] = {}
+    positions = [0] * PARTITIONS
+    for event in events:
+        partition = event.room_id % PARTITIONS
+        positions[partition] += 1
+        if isinstance(event, BookingReserved):
+            stays[event.booking_id] = event
+        touched = _nights_of(event, stays)
+        for night in touched:
+            row = nights.setdefault((event.room_id, night), {"taken": 0, "surge": 1000, "closed": False})
+            _TOLD[type(event)](row, event, stays)
+        if touched:
+            end = max(touched) + timedelta(days=1)
+            changes.append((partition, positions[partition], event.room_id, min(touched), end))
+    return nights, sorted(changes)
+
+
+def _nights_of(event: Event, stays: dict[UUID, BookingReserved]) -> Sequence[date]:
+    if isinstance(event, InventoryOpened):
+        return nights_of(event.first_night, event.end_night)
+    if isinstance(event, InventoryChanged):
+        return event.nights
+    if isinstance(event, BookingReserved | BookingCancelled | BookingExpired) or getattr(event, "late", False):
+        assert isinstance(event, BookingEvent)
+        stay = stays[event.booking_id]
+        return nights_of(stay.check_in, stay.check_out)
+    return ()
+
+
+def _open(row: dict[str, Any], event: Any, _: Any) -> None:
+    row |= {"total": event.total_count, "price": event.price_minor}
+
+
+def _change(row: dict[str, Any], event: Any, _: Any) -> None:
+    told = {
+        "total": event.total_count,
+        "price": event.price_minor,
+        "surge": event.surge_milli,
+        "closed": event.closed,
+    }
+    row |= {name: value for name, value in told.items() if value is not None}
+
+
+def _take(row: dict[str, Any], event: Any, stays: dict[UUID, BookingReserved]) -> None:
+    row["taken"] += stays[event.booking_id].rooms_count
+
+
+def _give_back(row: dict[str, Any], event: Any, stays: dict[UUID, BookingReserved]) -> None:
+    row["taken"] -= stays[event.booking_id].rooms_count
+
+
+_TOLD: dict[type[Event], Callable[..., None]] = {
+    InventoryOpened: _open,
+    InventoryChanged: _change,
+    BookingReserved: _take,
+    BookingConfirmed: _take,
+    BookingCancelled: _give_back,
+    BookingExpired: _give_back,
+}
+
+
+def lowest_by_hand(nights: Nights) -> dict[tuple[int, date], int]:
+    lowest: dict[tuple[int, date], int] = {}
+    for (room, day), row in nights.items():
+        cost = (row["price"] * row["surge"] + 500) // 1000
+        if not row["closed"]:
+            lowest[HOTEL_OF[room], day] = min(cost, lowest.get((HOTEL_OF[room], day), cost))
+    return lowest
+
+
+@pytest.mark.system
+@given(events=logs(), sizes=_SOME_SIZES, again=_SOME_SIZES)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_a_rebuild_gives_the_same_rows_however_the_log_comes_in_batches(
+    events: list[Event], sizes: list[int], again: list[int], database: DatabaseSettings
+) -> None:
+    await forget(database, *TABLES, "booking")
+    log = on_the_log(events)
+    await apply(database, cut(log, sizes))
+    first = await everything(database)
+    timeline, nights, changes, lowest = first
+
+    assert len(timeline) == sum(isinstance(event, BookingEvent) for event in events)
+    expected, expected_changes = by_hand(events)
+    assert {(row[0], row[1]): row[3:8] for row in nights} == {
+        key: tuple(row[name] for name in ("total", "taken", "price", "surge", "closed"))
+        for key, row in expected.items()
+    }
+    assert changes == expected_changes
+    assert {(hotel_id, day): price for hotel_id, day, price, _ in lowest} == lowest_by_hand(expected)
+
+    await forget(database, *TABLES)
+    await apply(database, cut(log, again))
+    assert await everything(database) == first
+
+
+@pytest.mark.parametrize("sizes", [[1], [4], [100]])
+async def test_nights_that_are_there_already_begin_anew_in_a_rebuild(
+    sizes: list[int], database: DatabaseSettings
+) -> None:
+    stay = reserved(1, 1, 0, 2, 2)
+    expired = BookingExpired(room_id=1, booking_id=stay.booking_id)
+    log = on_the_log([opened(1, 0, 3, 9_000), stay, changed(1, [1], closed=True), expired, reserved(2, 1, 1, 3)])
+    await apply(database, [log])
+    before = await everything(database)
+
+    await apply(database, cut(log, sizes))
+
+    assert await everything(database) == before

@@ -1,0 +1,167 @@
+"""An operator makes a read model anew while guests go on booking: the same rows as before, and nothing left behind."""
+
+import signal
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from ingress.database import Database
+from ingress.hotels.search.copy import Copy
+from ingress.hotels.search.words import StartedAnew
+from operators.rebuild import PROJECTIONS, Difference, NotWhole, Rebuilt, rebuild
+from storage.settings import DatabaseSettings
+from tests.storage.test_tool import end, run, start
+from tests.support.locks import somebody_waits
+from tests.support.waiting import wait_until
+from tests.workers.projections.hotel import FIRST, BusyHotel, open_busy_hotel
+from topics.catalogue import BOOKING_EVENTS
+from topics.kafka.settings import KafkaSettings
+
+# Each has workers of its own, for some seconds.
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+async def hotel(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[BusyHotel]:
+    async with open_busy_hotel(kafka_settings, database) as hotel:
+        yield hotel
+
+
+async def rebuilt(hotel: BusyHotel, name: str, *, swap: bool = True) -> Rebuilt:
+    return await rebuild(hotel.kafka, hotel.database, name, who="an operator", swap=swap)
+
+
+async def oids(hotel: BusyHotel) -> dict[str, int]:
+    tables = [table.name for each in PROJECTIONS.values() for table in each.tables]
+    return dict(await hotel.rows(f"select relname, oid from pg_class where relname = any('{{{', '.join(tables)}}}')"))
+
+
+async def test_a_rebuild_gives_the_same_rows_while_guests_go_on_booking(hotel: BusyHotel) -> None:
+    await hotel.book(300)
+    await hotel.kept()
+    before = await oids(hotel)
+
+    async with hotel.keeps_booking():
+        done = [await rebuilt(hotel, name) for name in PROJECTIONS]
+    await hotel.kept()
+
+    assert [each.different for each in done] == [0, 0, 0]
+    assert not set(before.values()) & set((await oids(hotel)).values())
+    # The workers have gone on with the new tables; a rebuild at rest has nothing to add to them.
+    rows = await hotel.read_models()
+    assert all(rows.values())
+    for name in PROJECTIONS:
+        assert (await rebuilt(hotel, name)).different == 0
+    assert await hotel.read_models() == rows
+    assert await hotel.left_behind() == []
+
+
+async def test_what_somebody_changed_is_told_and_mended_and_searches_notice(hotel: BusyHotel) -> None:
+    await hotel.book(30)
+    await hotel.kept()
+    rows = await hotel.read_models()
+    await hotel.change(
+        f"update room_night set taken_count = 999 where (room_id, date) = (1, '{FIRST}')",
+        f"delete from room_night where (room_id, date) = (2, '{FIRST}')",
+        f"insert into hotel_min_price values (7, '{FIRST}', 1, 'EUR')",
+    )
+    changed = await hotel.read_models()
+    pool = Database(hotel.database, pool_size=1)
+    copy = Copy(hotel.kafka.topic(BOOKING_EVENTS))
+    async with pool.writing() as connection:
+        await copy.load(connection)
+
+    looked = await rebuilt(hotel, "room_nights", swap=False)
+    assert await hotel.read_models() == changed
+    async with pool.reading() as connection:
+        await copy.refresh(connection)
+    mended = await rebuilt(hotel, "room_nights")
+
+    assert await hotel.read_models() == rows
+    assert looked.tables == mended.tables
+    nights, _, prices = looked.tables
+    assert (looked.different, nights.different, prices.different) == (3, 2, 1)
+    first, second = nights.first
+    assert (first.key, second.key) == ({"room_id": 1, "date": str(FIRST)}, {"room_id": 2, "date": str(FIRST)})
+    assert first.was is not None
+    assert first.is_now is not None
+    assert [name for name in first.was if first.was[name] != first.is_now[name]] == ["taken_count"]
+    assert second.was is None
+    price = {"hotel_id": 7, "date": str(FIRST), "min_price_minor": 1, "currency": "EUR"}
+    key = {"hotel_id": 7, "date": str(FIRST)}
+    assert prices.first == (Difference(table="hotel_min_price", key=key, was=price, is_now=None),)
+    async with pool.reading() as connection:
+        with pytest.raises(StartedAnew):
+            await copy.refresh(connection)
+    await pool.close()
+
+
+async def test_a_rebuild_that_is_interrupted_or_killed_leaves_nothing_behind(
+    hotel: BusyHotel, environment: dict[str, str]
+) -> None:
+    await hotel.book(30)
+    await hotel.kept()
+    before = await hotel.read_models()
+
+    async with await psycopg.AsyncConnection.connect(hotel.database.conninfo()) as somebody:
+        # Whoever confirms a booking asks the ledger for it: the rebuild comes that far, and waits.
+        await somebody.execute("lock table booking in access exclusive mode")
+        interrupted = await start(environment, "rebuild", "daily_report", "--yes")
+        await wait_until(lambda: somebody_waits(hotel.database), message="the rebuild waits for the bookings")
+        interrupted.send_signal(signal.SIGINT)
+        told = await end(interrupted)
+        left_by_the_interrupted = await hotel.left_behind()
+
+        killed = await start(environment, "rebuild", "daily_report", "--yes")
+        await wait_until(hotel.left_behind, message="the rebuild has begun")
+        killed.kill()
+        await killed.wait()
+    assert await hotel.left_behind() != []
+    again = await run(environment, "rebuild", "booking_timeline", "--compare-only")
+
+    assert (told.status, "nothing of it is left" in told.err, "Traceback" in told.err) == (2, True, False), told.err
+    assert left_by_the_interrupted == []
+    assert again.status == 0, again.err
+    assert await hotel.left_behind() == []
+    assert await hotel.read_models() == before
+
+
+async def test_a_log_that_was_made_anew_is_refused_before_anything_is_lost(
+    hotel: BusyHotel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hotel.book(10)
+    await hotel.kept()
+    before = await hotel.read_models()
+    # As after a topic that was deleted and made again: what is on it now goes on behind what was lost.
+    await hotel.change("update log_cursor set sequence = sequence + 1000 where consumer = 'daily_report'")
+    monkeypatch.setattr("operators.rebuild.log._PATIENCE_SECONDS", 0.5)
+
+    with pytest.raises(NotWhole, match="the log was cut or replaced"):
+        await rebuilt(hotel, "daily_report")
+
+    assert await hotel.read_models() == before
+    assert await hotel.left_behind() == []
+
+
+async def test_an_operator_must_mean_it_and_what_was_done_is_written_down(
+    hotel: BusyHotel, environment: dict[str, str]
+) -> None:
+    await hotel.book(30)
+    await hotel.kept()
+    before = await oids(hotel)
+    await hotel.change("update daily_report set nights = nights + 1 where hotel_id = 1")
+
+    refused = await run(environment, "rebuild", "daily_report")
+    looked = await run(environment, "rebuild", "daily_report", "--compare-only")
+    assert await oids(hotel) == before
+    done = await run(environment, "rebuild", "all", "--yes", "--by", "Grace")
+
+    assert (refused.status, "Nothing was done: add --yes" in refused.err) == (1, True), refused.err
+    assert looked.status == 1, looked.err
+    assert "daily_report hotel_id 1, date " in looked.out
+    assert done.status == 0, done.err
+    assert not set(before.values()) & set((await oids(hotel)).values())
+    assert await hotel.rows("select who, action, target from operator_action order by id") == [
+        ("Grace", "rebuild", name) for name in PROJECTIONS
+    ]

@@ -1,0 +1,378 @@
+"""A database that is lost costs no booking: ledger, read models and cursors come back out of `booking.events`."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from operators.audit import audit
+from operators.restore import NotRestored, Restored, restore
+from storage.settings import DatabaseSettings
+from tests.operators.hotel import (
+    AT_HOTEL,
+    CANCELLED,
+    CLOSED,
+    EXPIRED,
+    FIRST,
+    HELD,
+    LAST,
+    PAID,
+    PRICE,
+    REFUNDED,
+    REJECTED,
+    asked,
+    intent,
+    paid,
+    session,
+    stay,
+    until_all_have_left,
+)
+from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.stack import Server, fresh_database
+from topics.catalogue import BOOKING_EVENTS
+from topics.envelope import Outgoing
+from topics.messages.commands import (
+    CancelBooking,
+    ChangeInventory,
+    ClosePayment,
+    Command,
+    ExpireHold,
+    OpenInventory,
+    RecordRefund,
+)
+from topics.messages.events import RefundRequested
+from topics.messages.values import Terms
+from workers import payments, projections
+from workers.payments.settings import PaymentSettings
+from workers.reservations import handler
+from workers.runtime.batch_processor import Runs
+from workers.runtime.empty_ledger import check_ledger
+from workers.runtime.role import Role, Stopped
+
+pytestmark = pytest.mark.system
+
+PAYMENTS = PaymentSettings(_env_file=None, stripe_api_key=SecretStr("sk_test_nobody"))
+
+#: Every table that the log makes, by its key, with what need not be the same.
+TABLES = {
+    "booking": "id",
+    "booking_guest": "booking_id, guest_id",
+    "inventory": "room_id, date",
+    "booking_timeline": "booking_id, sequence",
+    "room_night": "room_id, date",
+    "room_night_change": "partition, position",
+    "hotel_min_price": "hotel_id, date",
+    "reported_stay": "booking_id",
+    "daily_report": "hotel_id, date",
+}
+CURSORS = (
+    "select consumer, topic, partition, applied, published, sequence, last_time, last_hash from log_cursor"
+    " where topic not like '%stripe%' order by consumer, topic, partition"
+)
+
+
+@pytest.fixture
+def new_database(postgres: Server, migrated: str) -> Iterator[DatabaseSettings]:
+    """What stands in for the lost one."""
+    with fresh_database(postgres.url, migrated) as url:
+        yield DatabaseSettings(_env_file=None, database_url=SecretStr(url))
+
+
+def nights_on_sale(room_id: int) -> OpenInventory:
+    return OpenInventory(
+        room_id=room_id,
+        hotel_id=1,
+        first_night=FIRST,
+        end_night=LAST,
+        total_count=10,
+        price_minor=PRICE,
+        currency="EUR",
+    )
+
+
+def everything() -> Sequence[Command]:
+    """Every kind of thing that can happen to a booking; HELD still waits for its guest."""
+    return (
+        nights_on_sale(1),
+        nights_on_sale(2),
+        ChangeInventory(room_id=2, first_night=FIRST, end_night=LAST, surge_milli=1500, total_count=9),
+        *paid(PAID),
+        *paid(REFUNDED),
+        CancelBooking(room_id=1, booking_id=REFUNDED, user_id=7),
+        RecordRefund(
+            room_id=1, booking_id=REFUNDED, payment_intent=intent(REFUNDED), refund_id="re_1", amount_minor=2 * PRICE
+        ),
+        stay(AT_HOTEL, terms=Terms.AT_HOTEL),
+        stay(REJECTED, rooms_count=11),
+        stay(CANCELLED),
+        CancelBooking(room_id=1, booking_id=CANCELLED, user_id=7),
+        stay(EXPIRED, hold_seconds=0),
+        ExpireHold(room_id=1, booking_id=EXPIRED),
+        *asked(CLOSED, room_id=2),
+        ClosePayment(room_id=2, booking_id=CLOSED, session_id=session(CLOSED)),
+        stay(HELD, room_id=2, rooms_count=2),
+    )
+
+
+def roles(log: Log, database: DatabaseSettings) -> Sequence[Role]:
+    return (
+        handler.build(log.settings, database),
+        projections.build(log.settings, database),
+        payments.build(log.settings, database, PAYMENTS),
+    )
+
+
+async def work(log: Log, database: DatabaseSettings) -> None:
+    """Let a worker of each role carry out all that stands on the log."""
+    for role in roles(log, database):
+        async with open_runs(role, log, database) as runs:
+            await carry_out_all(runs, role, log)
+
+
+async def rows(database: DatabaseSettings, query: str) -> list[tuple[Any, ...]]:
+    async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
+        return await (await connection.execute(query.encode())).fetchall()
+
+
+async def tables(database: DatabaseSettings) -> dict[str, list[tuple[Any, ...]]]:
+    return {table: await rows(database, f"select * from {table} order by {key}") for table, key in TABLES.items()}
+
+
+async def restored(log: Log, database: DatabaseSettings) -> Restored:
+    await until_all_have_left(database)
+    return await restore(log.settings, database, PAYMENTS, who="a test", without_backup=True)
+
+
+async def holds(log: Log, database: DatabaseSettings) -> None:
+    report = await audit(log.settings, database)
+    assert report.ok, list(report.problems())
+
+
+async def test_a_lost_database_comes_back_as_it_was(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    for command in everything():
+        # One by one, each at a time of its own.
+        await log.send(command)
+    await work(log, database)
+    before = await tables(database)
+
+    told = await restored(log, new_database)
+
+    after = await tables(new_database)
+    for table in TABLES:
+        assert after[table] == before[table], table
+    assert await rows(new_database, CURSORS) == await rows(database, CURSORS)
+    assert (told.bookings, told.undecided, told.unpublished, told.notes) == (8, 0, 0, ())
+    await holds(log, new_database)
+
+
+async def test_what_is_owed_to_stripe_comes_back(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    waiting, spent = UUID(int=31), UUID(int=32)
+    given_back = CancelBooking(room_id=1, booking_id=spent, user_id=7)
+    await log.send(*everything(), *asked(waiting), *paid(spent), given_back)
+    await work(log, database)
+
+    await restored(log, new_database)
+
+    sessions = "select booking_id, status, session_id, next_attempt_at is not null, params, idempotency_key"
+    sessions += " from checkout_session order by booking_id"
+    known = {row[0]: row[1:4] for row in await rows(new_database, sessions)}
+    assert known == {
+        PAID: ("complete", session(PAID), False),
+        REFUNDED: ("complete", session(REFUNDED), False),
+        CLOSED: ("expired", session(CLOSED), False),
+        waiting: ("creating", session(waiting), True),
+        spent: ("complete", session(spent), False),
+    }
+    calls = "select booking_id, attempt, params, idempotency_key, expires_at from checkout_session order by 1"
+    assert await rows(new_database, calls) == await rows(database, calls)
+    refunds = "select booking_id, status, refund_id, next_attempt_at is not null from refund order by booking_id"
+    assert await rows(new_database, refunds) == [
+        (REFUNDED, "succeeded", "re_1", False),
+        (spent, "creating", None, True),
+    ]
+
+
+async def test_the_system_goes_on_where_it_stood(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    await log.send(*everything())
+    await work(log, database)
+    late = UUID(int=33)
+    await log.send(stay(late, terms=Terms.AT_HOTEL))
+
+    told = await restored(log, new_database)
+    await work(log, new_database)
+
+    assert told.undecided == 1
+    status = f"select id, status from booking where id in ('{late}', '{PAID}', '{HELD}') order by id"
+    assert await rows(new_database, status) == [(PAID, "CONFIRMED"), (HELD, "RESERVED"), (late, "CONFIRMED")]
+    await holds(log, new_database)
+
+
+class _Cut:
+    """A broker that takes only the first of the records that a worker publishes, whatever the worker is told."""
+
+    def __init__(self, runs: Runs, count: int) -> None:
+        self._publish = runs._publisher.publish
+        self._count = count
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        await self._publish(records[: self._count])
+        self._count = max(0, self._count - len(records))
+
+
+async def decide_and_lose(
+    log: Log, database: DatabaseSettings, *commands: Command, published: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decide the commands in one batch, of whose events only the first `published` reach the broker."""
+    role = handler.build(log.settings, database)
+    async with open_runs(role, log, database) as runs:
+        await log.send(*commands)
+        monkeypatch.setattr(runs._publisher, "publish", _Cut(runs, published).publish)
+        await carry_out_all(runs, role, log)
+
+
+async def test_what_was_decided_and_heard_of_by_nobody_is_decided_again_in_the_same_way(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.send(nights_on_sale(1), *paid(PAID))
+    await work(log, database)
+    await decide_and_lose(log, database, stay(AT_HOTEL, terms=Terms.AT_HOTEL), published=0, monkeypatch=monkeypatch)
+    lost = await rows(database, "select * from booking order by id")
+
+    told = await restored(log, new_database)
+    await work(log, new_database)
+
+    assert told.undecided == 1
+    assert await rows(new_database, "select * from booking order by id") == lost
+    await holds(log, new_database)
+
+
+async def test_a_decision_of_which_the_broker_has_one_half_is_told_to_its_end(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.send(nights_on_sale(1), *paid(PAID))
+    await work(log, database)
+    # A paid booking's cancellation is two events: the second is the guest's money.
+    cancel = CancelBooking(room_id=1, booking_id=PAID, user_id=7)
+    await decide_and_lose(log, database, cancel, published=1, monkeypatch=monkeypatch)
+
+    told = await restored(log, new_database)
+    assert (told.undecided, told.unpublished) == (0, 1)
+    await work(log, new_database)
+
+    assert [event for _, event in await log.events() if isinstance(event, RefundRequested)] != []
+    assert await rows(new_database, "select booking_id, status from refund") == [(PAID, "creating")]
+    assert await rows(new_database, "select * from booking") == await rows(database, "select * from booking")
+    await holds(log, new_database)
+
+
+async def test_a_command_that_stands_on_the_log_twice_is_decided_as_often_as_it_was(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    await log.send(nights_on_sale(1))
+    await log.send(*[stay(PAID)] * 3, id="again and again")
+    await work(log, database)
+
+    told = await restored(log, new_database)
+
+    assert (told.undecided, told.unpublished, told.notes) == (0, 0, ())
+    assert await rows(new_database, CURSORS) == await rows(database, CURSORS)
+
+
+async def test_events_that_stand_on_the_log_twice_are_told_once(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    await log.send(*everything())
+    await work(log, database)
+    for records in (await log.read(BOOKING_EVENTS)).values():
+        await log.write(*(_copy_of(record) for record in records[-4:]))
+
+    await restored(log, new_database)
+
+    assert await rows(new_database, "select * from inventory order by room_id, date") == await rows(
+        database, "select * from inventory order by room_id, date"
+    )
+    await holds(log, new_database)
+
+
+def _copy_of(record: Any, **headers: bytes) -> Outgoing:
+    changed = [(name, headers.get(name, value)) for name, value in record.headers]
+    return Outgoing(record.topic, record.key, record.value, changed, record.partition)
+
+
+async def test_a_log_that_lacks_an_event_is_refused(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    await log.send(nights_on_sale(1), stay(PAID))
+    await work(log, database)
+    ((place, records),) = (await log.read(BOOKING_EVENTS)).items()
+    await log.write(_copy_of(records[-1], ce_sequence=b"9"))
+
+    with pytest.raises(NotRestored, match=rf"\[{place.partition}\] lacks the events after sequence 2 and before 9"):
+        await restored(log, new_database)
+
+    assert await rows(new_database, "select id from booking") == []
+
+
+async def test_a_database_with_anything_in_it_is_refused(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    await log.send(nights_on_sale(1), stay(PAID))
+    await work(log, database)
+    await restored(log, new_database)
+
+    with pytest.raises(NotRestored, match="not empty: log_cursor, topic_incarnation, inventory, booking"):
+        await restored(log, new_database)
+
+
+async def test_workers_that_are_connected_are_named(log: Log, new_database: DatabaseSettings) -> None:
+    role = handler.build(log.settings, new_database)
+    async with open_runs(role, log, new_database):
+        with pytest.raises(NotRestored, match="Workers are connected to this database: innkeeper reservations"):
+            await restore(log.settings, new_database, PAYMENTS, who="a test", without_backup=True)
+
+
+async def test_a_worker_that_starts_meanwhile_waits_and_goes_on_behind_the_restore(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    await log.send(*everything())
+    await work(log, database)
+
+    # It connects after it was asked who is there, at the earliest when the tables are locked.
+    starting: list[asyncio.Task[None]] = []
+
+    def start(_: int, __: int) -> None:
+        if not starting:
+            starting.append(asyncio.create_task(work(log, new_database)))
+
+    await restore(log.settings, new_database, PAYMENTS, who="a test", without_backup=True, progress=start)
+    await starting[0]
+
+    assert await rows(new_database, "select * from inventory order by 1, 2") == await rows(
+        database, "select * from inventory order by 1, 2"
+    )
+    assert len({envelope.id for envelope, _ in await log.events()}) == len(await log.events())
+    await holds(log, new_database)
+
+
+async def test_a_worker_that_meets_an_empty_ledger_beside_a_full_log_does_not_begin(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    await check_ledger(log.settings, database)
+    await log.send(nights_on_sale(1), stay(PAID))
+    await work(log, database)
+
+    with pytest.raises(Stopped, match=r"The ledger is empty, and .*booking.events has 2 events"):
+        await check_ledger(log.settings, new_database)
+
+    await restored(log, new_database)
+    await check_ledger(log.settings, new_database)

@@ -1,0 +1,285 @@
+"""What was sent again is told from what happened, by the steps alone; and the page shows it once, at any width."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from io import StringIO
+from typing import Final
+from uuid import UUID
+
+import pytest
+from rich.console import Console
+
+from operators.cli.explain_page import print_life
+from operators.explain import Awaited, Kind, Life, Place, Request, Stay, Step, StripeObject
+from operators.explain.repeats import marked
+from operators.explain.senders import signed
+from operators.explain.told import Row
+
+T0: Final = datetime(2027, 3, 1, 12, tzinfo=UTC)
+BOOKING: Final = UUID("019c1e40-77aa-8b15-8d6e-3c5a7e9f1b2d")
+SESSION: Final = "cs_test_a1Jn3kLbQ0vRkGzYw8ZfHq2mX5tPpE7sUuCcVvBbNnMmAaSsDdFfGgHhJj"
+TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
+
+
+class Story:
+    """Commands and the owner's answers, in the order of the log."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.decided: dict[str, datetime] = {}
+        self.actions: list[Row] = []
+
+    def command(self, wire: str, id: str, *events: str, second: int) -> "Story":
+        """Let a command stand on the log and lead to these events."""
+        at = T0 + timedelta(seconds=second)
+        offset = len(self.steps)
+        place = Place(topic="booking.commands", partition=11, offset=1_234_000 + offset)
+        self.steps.append(Step(kind=Kind.COMMAND, at=at, what=f"booking.{wire}.v1", id=id, place=place))
+        for event in events:
+            offset = len(self.steps)
+            self.decided[f"{id}:{offset}"] = at
+            self.steps.append(
+                Step(
+                    kind=Kind.EVENT,
+                    at=at,
+                    what=f"booking.{event}.v1",
+                    id=f"{id}:{offset}",
+                    place=Place(topic="booking.events", partition=11, offset=4_321_000 + offset),
+                    sequence=offset,
+                    cause=id,
+                )
+            )
+        return self
+
+    def again(self) -> list[str]:
+        """Return what was sent again, and what came of that."""
+        return [step.what.split(".")[1] for step in marked(self.steps, self.decided) if step.sent_again]
+
+    def life(self) -> Life:
+        return Life(
+            booking_id=BOOKING,
+            status="PAYMENTS_PENDING",
+            request=Request(
+                made_at=T0, user_id=3, source="innkeeper/ingress", correlation=str(UUID(int=7)), trace=TRACE
+            ),
+            stay=Stay(
+                hotel_id=1,
+                room_id=7,
+                check_in=date(2027, 3, 1),
+                check_out=date(2027, 3, 3),
+                rooms_count=1,
+                amount_minor=25_800,
+                currency="EUR",
+                hold_expires_at=None,
+                reason=None,
+            ),
+            steps=tuple(signed([*marked(self.steps, self.decided)], self.actions)),
+            stripe=(),
+            awaited=(Awaited(who="the reservations worker", what="to decide booking.cancel.v1", behind=1),),
+            notes=(),
+        )
+
+
+def replay(who: str, began: int, ended: int, *, reached: int = 1_234_001, kind: str | None = None) -> list[Row]:
+    """Return what a replay of partition 11 writes down, between two seconds."""
+    did = {"ranges": {"11": [1_230_000, 1_234_001]}, "type": kind}
+    done = {"reached": {"11": reached}}
+    return [
+        action(who, began, "replay", "booking.commands", did),
+        action(who, ended, "replay ended", "booking.commands", done),
+    ]
+
+
+def replayed_letter(who: str, second: int, step: Step) -> Row:
+    """Return what the replay of a dead letter writes down."""
+    return action(who, second, "dead-letters replay", "0@1", {"stands_at": str(step.place)})
+
+
+def action(who: str, second: int, name: str, target: str, details: Row) -> Row:
+    return {"at": T0 + timedelta(seconds=second), "who": who, "action": name, "target": target, "details": details}
+
+
+def page(life: Life, *, width: int = 200, everything: bool = False, is_terminal: bool = True) -> list[str]:
+    """Return the lines that a terminal of this width shows, or that go into a pipe."""
+    out = Console(
+        file=StringIO(), width=width, force_terminal=is_terminal, color_system=None, highlight=False, soft_wrap=True
+    )
+    print_life(life, out, out, everything=everything)
+    assert isinstance(out.file, StringIO)
+    return out.file.getvalue().splitlines()
+
+
+def test_a_command_and_its_answer_are_sent_again_when_the_id_stood_there() -> None:
+    story = Story().command("reserve", "a", "reserved", second=0).command("reserve", "a", "command_repeated", second=9)
+
+    assert story.again() == ["reserve", "command_repeated"]
+
+
+def test_two_requests_for_the_same_thing_are_two_commands() -> None:
+    story = Story().command("cancel", "a", "cancelled", second=0).command("cancel", "b", "command_repeated", second=0)
+
+    assert story.again() == []
+
+
+def test_a_command_that_came_too_late_ends_the_hold_and_is_refused_in_one_decision() -> None:
+    story = Story().command("add_guests", "a", "expired", "command_refused", second=0)
+    assert story.again() == []
+
+    story.command("add_guests", "a", "command_refused", second=0)
+    assert story.again() == ["add_guests", "command_refused"]
+
+
+def test_a_request_that_is_repeated_after_the_hold_ends_it_itself_and_that_is_no_part_of_the_first_decision() -> None:
+    story = Story().command("add_guests", "a", "guests_added", second=0)
+    story.command("add_guests", "a", "expired", "command_refused", second=900)
+
+    assert story.again() == ["add_guests", "expired", "command_refused"]
+    assert any("sent again once, which led to booking.expired.v1; last" in line for line in page(story.life()))
+
+
+def test_a_hold_that_is_ended_again_was_ended_once() -> None:
+    story = Story().command("expire_hold", "a", "expired", second=0)
+    story.command("expire_hold", "a", "command_repeated", second=0)
+
+    assert story.again() == ["expire_hold", "command_repeated"]
+
+
+def test_what_was_refused_then_and_is_carried_out_now_is_shown_with_what_it_led_to() -> None:
+    story = (
+        Story().command("add_guests", "a", "command_refused", second=0).command("reserve", "b", "reserved", second=1)
+    )
+    story.command("add_guests", "a", "guests_added", second=2)
+
+    assert story.again() == ["add_guests", "guests_added"]
+    lines = page(story.life())
+    assert [line for line in lines if "+1.0 s" in line and "booking.guests_added.v1" in line]
+    assert [line for line in lines if "sent again once, which led to booking.guests_added.v1; last 2027-03-01" in line]
+
+
+def test_a_command_that_was_replayed_again_and_again_is_one_row_unless_all_are_asked_for() -> None:
+    story = Story().command("reserve", "a", "reserved", second=0)
+    for second in range(1, 41):
+        story.command("reserve", "a", "command_repeated", second=second)
+    life = story.life()
+
+    folded, whole = page(life), page(life, everything=True)
+
+    last = "sent again 40 times, nothing changed; last 2027-03-01 12:00:40.000 booking.commands[11]@1234080"
+    assert sum(last in line for line in folded) == 1
+    assert sum("command_repeated" in line for line in folded) == 0
+    assert sum("booking.reserve.v1" in line for line in folded) == 1
+    assert sum("command_repeated" in line for line in whole) == 40
+    assert sum("sent again" in line for line in whole) == 40
+    steps = life.as_json()["steps"]
+    assert (len(steps), sum(step["sent_again"] for step in steps)) == (82, 80)
+
+
+def test_who_sent_it_again_is_told_where_an_operator_did() -> None:
+    story = Story().command("reserve", "a", "reserved", second=0)
+    story.command("reserve", "a", "command_repeated", second=10).command("reserve", "a", "command_repeated", second=20)
+    story.command("reserve", "a", "command_repeated", second=30)
+    story.actions = [*replay("grace", 9, 11), replayed_letter("ines", 30, story.steps[-2])]
+
+    life = story.life()
+
+    assert [step.sent_by and (step.sent_by.who, step.sent_by.action) for step in life.steps if step.id == "a"] == [
+        None,
+        ("grace", "replay"),
+        None,
+        ("ines", "dead-letters replay"),
+    ]
+    told = (
+        "sent again 3 times, 1 of them by grace (replay 2027-03-01 12:00:09.000),"
+        " 1 of them by ines (dead-letters replay 2027-03-01 12:00:30.000), nothing changed; last"
+    )
+    assert sum(told in line for line in page(life, is_terminal=False)) == 1
+    assert (
+        sum("sent again by grace (replay 2027-03-01 12:00:09.000)" in line for line in page(life, everything=True)) == 1
+    )
+
+
+def test_who_sent_it_again_is_told_also_of_what_was_sent_in_the_same_second() -> None:
+    story = Story().command("reserve", "a", "reserved", second=0).command("reserve", "a", "command_repeated", second=1)
+    story.actions = replay("grace", 1, 1)
+
+    first, again = (step for step in story.life().steps if step.kind is Kind.COMMAND)
+
+    assert first.sent_by is None
+    assert again.sent_by is not None
+    assert again.sent_by.who == "grace"
+
+
+@pytest.mark.parametrize(
+    ("actions", "why"),
+    [
+        (lambda: replay("grace", 40, 50), "it was long after"),
+        (lambda: replay("grace", 9, 21), "two came meanwhile, and one is somebody else's"),
+        (lambda: replay("grace", 9, 11, reached=1_233_999), "it did not come so far"),
+        (lambda: replay("grace", 9, 11, kind="booking.can*"), "it was for others"),
+        (lambda: replay("grace", 9, 11)[:1], "nobody knows how far it came"),
+    ],
+)
+def test_nobody_is_named_who_may_not_have_done_it(actions: Callable[[], list[Row]], why: str) -> None:
+    story = Story().command("reserve", "a", "reserved", second=0)
+    story.command("reserve", "a", "command_repeated", second=10).command("reserve", "a", "command_repeated", second=20)
+    story.actions = actions()
+
+    assert [step for step in story.life().steps if step.sent_by is not None] == [], why
+
+
+def test_what_was_sent_again_and_not_decided_yet_is_not_said_to_have_changed_nothing() -> None:
+    story = Story().command("reserve", "a", "reserved", second=0).command("reserve", "a", second=1)
+
+    assert [line for line in page(story.life()) if "sent again once, 1 of them not decided yet; last" in line]
+
+
+def test_on_a_narrow_terminal_no_type_id_or_place_is_broken() -> None:
+    story = Story().command("request_payment", "a", "payment_requested", second=0)
+    story.command("record_session", "b", "checkout_opened", second=1)
+    story.command("record_session", "b", "command_repeated", second=2)
+    story.steps = [replace(step, details=f"terms=prepaid session_id={SESSION}") for step in story.steps]
+    stripe = StripeObject(
+        kind="Checkout Session",
+        id=SESSION,
+        status="open",
+        attempt=1,
+        payment_intent=None,
+        created_at=T0,
+        updated_at=T0,
+        owed_at=None,
+        failures=0,
+    )
+    life = replace(story.life(), stripe=(stripe,))
+
+    lines = page(life, width=80)
+
+    assert max(map(len, lines)) <= 80 + len("session_id=")
+    for whole in (
+        *(step.what for step in life.steps if step.what != "booking.command_repeated.v1"),
+        *(str(step.place) for step in life.steps if step.what != "booking.command_repeated.v1"),
+        *(SESSION, TRACE, str(BOOKING), str(UUID(int=7))),
+    ):
+        assert any(whole in line for line in lines), (whole, lines)
+    [row] = [number for number, line in enumerate(lines) if "booking.request_payment.v1" in line]
+    assert lines[row + 1].startswith("    place booking.commands[11]@1234000; details terms=prepaid")
+    assert all("log time" not in line or "details" in line for line in page(life, width=240))
+
+
+def test_in_a_pipe_a_step_is_a_line_however_long() -> None:
+    story = Story().command("reserve", "a", "reserved", second=0)
+    story.steps = [
+        replace(step, details=" ".join(f"night_{number}=free" for number in range(60))) for step in story.steps
+    ]
+
+    [line] = [line for line in page(story.life(), is_terminal=False) if "booking.reserved.v1" in line]
+
+    assert "booking.events[11]@4321001" in line
+    assert "night_59=free" in line
+
+
+def test_money_is_in_the_currencys_units_and_one_of_a_thing_is_one() -> None:
+    lines = page(Story().command("reserve", "a", "reserved", second=0).life())
+
+    assert "hotel 1, room 7, 2027-03-01 to 2027-03-03, 1 room, 258.00 EUR" in lines
+    assert "  the reservations worker: to decide booking.cancel.v1, 1 record behind" in lines

@@ -1,0 +1,143 @@
+"""For each operation a request like its example, about things that exist: what it needs is made first."""
+
+import hashlib
+import hmac
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from ingress.documents.openapi import path_of
+from ingress.operations import Access, Operation
+from sandbox.system import WEBHOOK_SECRET
+from tests.ingress.house import WAIT
+from tests.system.api.world import OPERATIONS, PASSWORD, Person, Request, Room, World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A request like an operation's example that is answered like it, once, when its owner sends it."""
+
+    request: Request
+    owner: Person
+
+
+@dataclass
+class _Found:
+    """What stands in the place of the example's ids and dates, and who owns it."""
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    owner: Person | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    guest_ids: list[int] | None = None
+
+
+class Needs:
+    """What each operation needs to be there before its example can be answered as it says."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._room: Room | None = None
+        self._special: dict[str, Callable[[], Awaitable[_Found]]] = {
+            "sign_up": self._an_address,
+            "log_in": self._a_login,
+            "refresh": self._a_cookie,
+            "log_out": self._a_cookie,
+            "log_out_everywhere": self._an_account,
+            "become_host": self._an_account,
+            "add_guests": self._a_hold,
+            "pay": self._a_hold_with_guests,
+            "activate_hotel": self._a_hotel_of_its_own,
+            "deactivate_hotel": self._a_hotel_of_its_own,
+            "delete_hotel": self._a_hotel_of_its_own,
+            "delete_room": self._a_hotel_of_its_own,
+        }
+        assert self._special.keys() <= OPERATIONS.keys()
+
+    async def meet(self, row: Operation) -> Prepared:
+        """Return a request like the operation's example, about things that were just made for it or suit it."""
+        special = self._special.get(row.id)
+        found = await (special() if special else self._the_usual(row))
+        values = {**_days(), **found.values}
+        body = found.guest_ids or _filled(row.example.body, values)
+        told = {name: value for name, value in row.example.headers.items() if name != "Cookie"}
+        # An example waits; on a slow machine the decision comes later than a person would want to wait.
+        headers = {**told, **(WAIT if "Prefer" in told else {}), **found.headers}
+        request = Request(
+            method=row.method,
+            path=path_of(row).format(**{name: values[name] for name in row.placeholders}),
+            query=_filled(dict(row.example.query), values),
+            headers=headers | _signed(body) if row.access is Access.SIGNED else headers,
+            body=body,
+        )
+        owner = {Access.MANAGER: self._world.host, Access.OPERATOR: self._world.operator}.get(
+            row.access, self._world.guest
+        )
+        return Prepared(request=request, owner=found.owner or owner)
+
+    async def _the_usual(self, row: Operation) -> _Found:
+        """A room that is on sale, and what else the path names, new."""
+        if self._room is None:
+            self._room = await self._world.room_on_sale(self._world.host)
+        values: dict[str, object] = {**self._room._asdict()}
+        if "guest_id" in row.placeholders:
+            values["guest_id"] = await self._world.saved_guest(self._world.guest)
+        if "booking_id" in row.placeholders:
+            values["booking_id"] = await self._world.booked(self._world.guest, self._room, first=_soon())
+        return _Found(values)
+
+    async def _an_address(self) -> _Found:
+        return _Found({"email": f"{uuid4().hex}@example.org"})
+
+    async def _a_login(self) -> _Found:
+        return _Found({"email": self._world.guest.email, "password": PASSWORD})
+
+    async def _a_cookie(self) -> _Found:
+        person = await self._world.sign_up()
+        return _Found(owner=person, headers={"Cookie": f"refreshToken={person.refresh_token}"})
+
+    async def _an_account(self) -> _Found:
+        return _Found(owner=await self._world.sign_up())
+
+    async def _a_hold(self) -> _Found:
+        found = await self._the_usual(OPERATIONS["add_guests"])
+        found.guest_ids = [await self._world.saved_guest(self._world.guest)]
+        return found
+
+    async def _a_hold_with_guests(self) -> _Found:
+        found = await self._a_hold()
+        path = f"/v1/bookings/{found.values['booking_id']}/addGuests"
+        await self._world.done(self._world.guest, "POST", path, found.guest_ids)
+        return _Found(found.values)
+
+    async def _a_hotel_of_its_own(self) -> _Found:
+        return _Found((await self._world.new_room(self._world.host))._asdict())
+
+
+def _filled(value: Any, values: Mapping[str, object]) -> Any:
+    """Return an example's fields with those that exist in their place."""
+    if isinstance(value, dict):
+        return {name: values.get(name, _filled(each, values)) for name, each in value.items()}
+    return value
+
+
+def _soon() -> int:
+    """Return in how many days a stay begins; not always the same, lest the room be sold out."""
+    return random.randrange(30, 230)
+
+
+def _days() -> dict[str, object]:
+    first = datetime.now(UTC).date() + timedelta(days=_soon())
+    days = {"check_in_date": 0, "check_out_date": 3, "start_date": 0, "end_date": 2, "from_date": 0, "to_date": 30}
+    return {name: str(first + timedelta(days=later)) for name, later in days.items()}
+
+
+def _signed(body: Any) -> dict[str, str]:
+    """Return the header with which Stripe signs."""
+    now = int(time.time())
+    signature = hmac.new(WEBHOOK_SECRET.encode(), f"{now}.{json.dumps(body)}".encode(), hashlib.sha256).hexdigest()
+    return {"Stripe-Signature": f"t={now},v1={signature}"}

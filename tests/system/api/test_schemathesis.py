@@ -1,0 +1,67 @@
+"""Requests that nobody thought of, made from the document: none is answered by anything that it does not say."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.waiting import wait_until
+from tests.system.api.world import Person, World
+
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.api, pytest.mark.timeout(1800)]
+
+
+async def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(world: World) -> None:
+    await tried(world, world.host, "examples,coverage,fuzzing")
+
+    await world.unharmed()
+
+
+async def test_the_documents_links_tell_stories_up_to_bookings_that_are_paid_cancelled_and_paid_back(
+    world: World,
+) -> None:
+    await tried(world, world.rival, "stateful")
+
+    whole = {"booking.reserved.v1", "booking.confirmed.v1", "booking.cancelled.v1", "booking.refunded.v1"}
+
+    async def told() -> bool:
+        return whole <= await told_of(world, world.rival)
+
+    await wait_until(told, message="some booking was held, paid, cancelled and paid back")
+    await world.unharmed()
+
+
+async def tried(world: World, host: Person, phases: str) -> None:
+    """Let schemathesis try these phases as a host, who is a guest, too."""
+    room = await world.room_on_sale(host, total_count=1000)
+    guest_id, booking_id = await world.saved_guest(host), await world.booked(host, room)
+    known = {**room._asdict(), "guest_id": guest_id, "booking_id": booking_id}
+    process = await asyncio.create_subprocess_exec(
+        *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", "tests/system/api/schemathesis.toml"),
+        *("run", f"{world.system.url}/openapi.json", "--no-color", "--phases", phases),
+        env=os.environ
+        | {
+            "INNKEEPER_URL": world.system.url,
+            "INNKEEPER_TOKEN": host.token or "",
+            "INNKEEPER_KNOWN": json.dumps(known),
+            "PYTHONPATH": str(Path.cwd()),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told = (await process.communicate())[0].decode()
+    assert process.returncode == 0, told
+
+
+async def told_of(world: World, person: Person) -> set[str]:
+    """Return the types of all that happened to the person's bookings."""
+    async with await psycopg.AsyncConnection.connect(world.system.database_url) as ledger:
+        rows = await ledger.execute(
+            "select distinct t.type from booking_timeline t join booking b on b.id = t.booking_id where b.user_id = %s",
+            (person.id,),
+        )
+        return {kind for (kind,) in await rows.fetchall()}

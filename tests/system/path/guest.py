@@ -1,0 +1,269 @@
+"""A guest of the whole system: speaks HTTP and sees what any client sees."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import psycopg
+from psycopg.rows import dict_row
+
+from sandbox.system import System
+from tests.support.waiting import LONGEST_SECONDS, wait_until
+from topics.catalogue import BOOKING_COMMANDS
+from topics.envelope import command_record
+from topics.kafka.producer import Producer, open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import Command, OpenInventory
+
+GOOD_CARD = "4242424242424242"
+PASSWORD = "a password that nobody guesses 71"
+#: It ends a request that hangs; a slow machine may take nearly as long.
+_LONGEST_REQUEST_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: status, decoded body (None without one) and headers."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+    @property
+    def try_again(self) -> bool:
+        """Whether nothing was done, and the same may be asked again."""
+        return self.status == 503 and "Retry-After" in self.headers
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room type on sale from today on."""
+
+    hotel_id: int
+    id: int
+
+
+class Guest:
+    """One account, logged in."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
+        self.session = session
+        self.url = url
+        self._token = token
+
+    async def ask(
+        self, method: str, path: str, *, wait: bool = True, key: str | None = None, json: Any = None
+    ) -> Answer:
+        """Send one request; `wait` asks for the decision, `key` is its Idempotency-Key."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        if wait:
+            headers["Prefer"] = "wait=30"
+        if key is not None:
+            headers["Idempotency-Key"] = key
+
+        async def once() -> Answer:
+            async with self.session.request(method, self.url + path, headers=headers, json=json) as response:
+                return await answer_of(response)
+
+        return await answered(once)
+
+    async def book(self, room: Room, first: int = 10, nights: int = 2, **options: Any) -> Answer:
+        """Ask for a stay that begins `first` days from now."""
+        return await self.ask("POST", "/v1/bookings/init", json=stay(room, first, nights), **options)
+
+    async def booked(self, room: Room, first: int = 10, nights: int = 2) -> str:
+        """Book and return the booking's id."""
+        answer = await self.book(room, first, nights)
+        assert answer.status == 201, answer
+        return str(answer.body["id"])
+
+    async def checkout(self, booking_id: str) -> str:
+        """Name a guest, ask for payment and return the hosted page's address."""
+        guest = await self.ask("POST", "/v1/users/guests", json={"name": "Ana", "age": 33})
+        added = await self.ask("POST", f"/v1/bookings/{booking_id}/addGuests", json=[guest.body["id"]])
+        assert added.status == 200, added
+        payment = await self.ask("POST", f"/v1/bookings/{booking_id}/payments")
+        assert payment.status in {200, 202}, payment
+        return payment.body["session_url"] if payment.status == 200 else await self.page(booking_id)
+
+    async def page(self, booking_id: str) -> str:
+        """Return the hosted page's address, once it is there: where a machine is slow the answer came before it."""
+
+        async def there() -> str | None:
+            url: str | None = (await self.ask("GET", f"/v1/bookings/{booking_id}")).body.get("session_url")
+            return url
+
+        return str(await wait_until(there, message=f"booking {booking_id} can be paid"))
+
+    async def pay(self, page: str, card: str = GOOD_CARD) -> int:
+        """Pay on the hosted page as a browser would; return the page's status."""
+        async with self.session.post(page, data={"card": card}, allow_redirects=False) as response:
+            return response.status
+
+    async def status(self, booking_id: str) -> str:
+        """Return the booking's status."""
+        return str((await self.ask("GET", f"/v1/bookings/{booking_id}/status")).body["booking_status"])
+
+    async def becomes(self, booking_id: str, status: str, seconds: float = LONGEST_SECONDS) -> None:
+        """Wait until the booking has this status."""
+
+        async def there() -> bool:
+            return await self.status(booking_id) == status
+
+        await wait_until(there, seconds, f"booking {booking_id} becomes {status}")
+
+
+class House:
+    """The system's other side: hotels, the log, the ledger, and the money at Stripe."""
+
+    def __init__(
+        self, system: System, session: aiohttp.ClientSession, producer: Producer, kafka: KafkaSettings
+    ) -> None:
+        self.system = system
+        self.session = session
+        self.kafka = kafka
+        self._producer = producer
+
+    async def guest(self, url: str | None = None) -> Guest:
+        """Sign up and log in."""
+        account = {"email": f"{uuid4().hex}@example.org", "password": PASSWORD}
+        base = url or self.system.url
+        for path in ("signup", "login"):
+
+            async def once(url: str = f"{base}/v1/auth/{path}") -> Answer:
+                async with self.session.post(url, json=account) as response:
+                    return await answer_of(response)
+
+            answer = await answered(once)
+            assert 200 <= answer.status < 300, answer
+        return Guest(self.session, base, answer.body["access_token"])
+
+    async def room(self, total: int = 10, price_minor: int = 12_000) -> Room:
+        """Describe a hotel with one room type and open its nights for sale."""
+        async with await self.ledger() as ledger:
+            hotel = await ledger.execute(
+                "insert into hotel (name, city, currency, active) values ('Mill', 'Porto', 'EUR', true) returning id"
+            )
+            hotel_id = (await hotel.fetchone() or {})["id"]
+            described = await ledger.execute(
+                "insert into room (hotel_id, type, base_price_minor, total_count, capacity)"
+                " values (%s, 'double', %s, %s, 2) returning id",
+                (hotel_id, price_minor, total),
+            )
+            room = Room(hotel_id, (await described.fetchone() or {})["id"])
+        today = datetime.now(UTC).date()
+        await self.send(
+            OpenInventory(
+                room_id=room.id,
+                hotel_id=hotel_id,
+                first_night=today,
+                end_night=today + timedelta(days=365),
+                total_count=total,
+                price_minor=price_minor,
+                currency="EUR",
+            )
+        )
+        await self.eventually("select count(*) >= 365 as so from inventory where room_id = %s", room.id)
+        return room
+
+    async def send(self, *commands: Command) -> None:
+        """Put commands on the log, as a trusted writer."""
+        topic = self.kafka.topic(BOOKING_COMMANDS)
+        now = datetime.now(UTC)
+        await self._producer.send_all(
+            command_record(topic, command, id=str(uuid4()), source="test", time=now) for command in commands
+        )
+
+    async def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
+        """Read the ledger."""
+        async with await self.ledger() as ledger:
+            return await (await ledger.execute(query, parameters)).fetchall()
+
+    async def eventually(self, query: str, *parameters: object, seconds: float = LONGEST_SECONDS) -> None:
+        """Wait until the query's one value `so` is true."""
+
+        async def so() -> bool:
+            [row] = await self.rows(query, *parameters)
+            return bool(row["so"])
+
+        await wait_until(so, seconds, query)
+
+    async def payments_have_heard_all(self) -> None:
+        """Wait until nothing that was decided stands between payments and who wants to pay next; there may be much."""
+        await self.eventually(
+            """
+            select count(*) = %s as so
+            from log_cursor decided join log_cursor heard using (partition)
+            where decided.consumer = 'reservations' and decided.topic = 'booking.commands'
+              and heard.consumer = 'payments' and heard.topic = 'booking.events' and heard.sequence >= decided.sequence
+            """,
+            self.kafka.topic_partitions,
+            seconds=2 * LONGEST_SECONDS,
+        )
+
+    async def ledger(self) -> psycopg.AsyncConnection[dict[str, Any]]:
+        """Open a connection to the ledger."""
+        return await psycopg.AsyncConnection.connect(self.system.database_url, autocommit=True, row_factory=dict_row)
+
+    async def stripe(self, method: str, path: str, json: Any = None) -> Any:
+        """Speak to the stand-in's own interface."""
+        async with self.session.request(method, self.system.stripe_url + path, json=json) as response:
+            return await response.json() if response.content_type == "application/json" else None
+
+    async def money(self, booking_id: str) -> tuple[int, int]:
+        """Return what was captured and what went back for the booking, in minor units, as the stand-in counts it."""
+        entries = (await self.stripe("GET", "/_sandbox/ledger"))["payment_intents"]
+        mine = [entry for entry in entries if entry["metadata"].get("booking_id") == booking_id]
+        return sum(entry["captured_minor"] for entry in mine), sum(entry["refunded_minor"] for entry in mine)
+
+
+@asynccontextmanager
+async def open_house(system: System) -> AsyncIterator[House]:
+    """Open what tests need of a running system."""
+    partitions = system.plan.partitions or 12
+    kafka = KafkaSettings(_env_file=None, kafka_url=system.kafka_url, topic_partitions=partitions)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(_LONGEST_REQUEST_SECONDS)) as session,
+        open_producer(kafka, client_id="test", request_timeout_seconds=LONGEST_SECONDS) as producer,
+    ):
+        yield House(system, session, producer, kafka)
+
+
+async def answered(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask, and again while the answer is to try again: a part is away for a moment where a machine stood still."""
+
+    async def asked() -> Answer | None:
+        answer = await ask()
+        return None if answer.try_again else answer
+
+    answer = await wait_until(asked, message="an answer that is not to try again")
+    assert answer is not None
+    return answer
+
+
+async def answer_of(response: aiohttp.ClientResponse) -> Answer:
+    """Return what came back."""
+    body = await response.json() if response.content_type == "application/json" else None
+    return Answer(response.status, body, response.headers)
+
+
+def stay(room: Room, first: int, nights: int) -> dict[str, Any]:
+    """Return the body of a request for a stay."""
+    check_in: date = datetime.now(UTC).date() + timedelta(days=first)
+    return {
+        "hotel_id": room.hotel_id,
+        "room_id": room.id,
+        "check_in_date": check_in.isoformat(),
+        "check_out_date": (check_in + timedelta(days=nights)).isoformat(),
+    }
+
+
+async def together(*requests: Any) -> list[Any]:
+    """Send requests at once."""
+    return await asyncio.gather(*requests)

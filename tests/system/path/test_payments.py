@@ -1,0 +1,224 @@
+"""Money that comes twice, late, in the wrong order, or for nothing: a room or the money back, never both or neither."""
+
+from typing import Any, NamedTuple
+
+import pytest
+import pytest_asyncio
+
+from tests.system.path.guest import GOOD_CARD, Guest, House, Room
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+COMPLETED = "checkout.session.completed"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="package", autouse=True)
+async def _who_pays_need_not_wait(house: House) -> None:
+    """Tests before these may have had thousands of bookings decided, and some holds here are short."""
+    await house.payments_have_heard_all()
+
+
+async def faults(house: House, *rules: dict[str, Any]) -> None:
+    await house.stripe("POST", "/_sandbox/faults", json=list(rules))
+
+
+async def release(house: House) -> None:
+    """Let the webhooks go that were held back."""
+    await house.stripe("DELETE", "/_sandbox/faults")
+
+
+async def waiting_for_payment(house: House, guest: Guest, room: Room) -> tuple[str, str]:
+    booking = await guest.booked(room)
+    return booking, await guest.checkout(booking)
+
+
+class Late(NamedTuple):
+    """A booking whose hold has ended."""
+
+    guest: Guest
+    room: Room
+    booking: str
+    page: str
+
+
+class Ended(NamedTuple):
+    """Three that ended together. Two were paid in time, of which we heard too late; one of these lost its room."""
+
+    free: Late
+    gone: Late
+    unpaid: Late
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="package")
+async def ended(house: House, hasty: str) -> Ended:
+    """Let holds of the last room end while nothing tells us of a payment, and no page can be closed."""
+    await release(house)
+    await faults(
+        house,
+        {"match": COMPLETED, "fault": "webhook_reorder", "times": 2},
+        {
+            "match": "POST /v1/checkout/sessions/*/expire",
+            "fault": "status",
+            "status": 503,
+            "saved": False,
+            "times": None,
+        },
+    )
+    three = Ended(*[await last_room_held(house, hasty) for _ in range(3)])
+    for late in (three.free, three.gone):
+        assert await late.guest.pay(late.page) == 303
+    for late in three:
+        await late.guest.becomes(late.booking, "EXPIRED")
+    assert (await (await house.guest()).book(three.gone.room)).status == 201
+    await release(house)
+    return three
+
+
+async def last_room_held(house: House, hasty: str) -> Late:
+    guest, room = await house.guest(hasty), await house.room(total=1)
+    return Late(guest, room, *await waiting_for_payment(house, guest, room))
+
+
+async def test_a_webhook_delivered_twice_confirms_once(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+    await faults(house, {"match": COMPLETED, "fault": "webhook_duplicate"})
+
+    await guest.pay(page)
+
+    await guest.becomes(booking, "CONFIRMED")
+    # At least: an answer that came too late for Stripe brings the webhook once more.
+    await house.eventually(
+        "select count(*) >= 1 as so from booking_timeline where booking_id = %s and type = %s",
+        booking,
+        "booking.command_repeated.v1",
+    )
+    assert await house.rows(
+        "select count(*) n from booking_timeline where booking_id = %s and type = 'booking.confirmed.v1'", booking
+    ) == [{"n": 1}]
+    assert await house.money(booking) == (24_000, 0)
+
+
+async def test_a_decline_that_arrives_after_the_payment_undoes_nothing(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+    await faults(house, {"match": "payment_intent.payment_failed", "fault": "webhook_reorder"})
+    await guest.pay(page, "4000000000000002")
+
+    await guest.pay(page, GOOD_CARD)
+
+    await guest.becomes(booking, "CONFIRMED")
+    await house.eventually(
+        "select count(*) >= 1 as so from booking_timeline where booking_id = %s and type = %s",
+        booking,
+        "booking.command_refused.v1",
+    )
+    assert await guest.status(booking) == "CONFIRMED"
+
+
+async def test_a_payment_that_arrives_before_its_session_is_recorded_confirms(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking = await guest.booked(room)
+    added = await guest.ask("POST", "/v1/users/guests", json={"name": "Ana"})
+    await guest.ask("POST", f"/v1/bookings/{booking}/addGuests", json=[added.body["id"]])
+    # Stripe makes the session, but its answer is lost, so that the guest can pay before we know of it.
+    await faults(house, {"match": "POST /v1/checkout/sessions", "fault": "answer_lost", "times": 3})
+    await guest.ask("POST", f"/v1/bookings/{booking}/payments", wait=False)
+    session = await session_of(house, booking)
+
+    await house.stripe("POST", f"/_sandbox/sessions/{session}/pay", json={"card": GOOD_CARD})
+
+    await guest.becomes(booking, "CONFIRMED")
+    assert await house.money(booking) == (24_000, 0)
+
+
+async def session_of(house: House, booking: str) -> str:
+    """Return the id of the booking's session as Stripe has it."""
+    from tests.support.waiting import wait_until
+
+    async def found() -> str | None:
+        headers = {"Authorization": f"Bearer {house.system.environment()['STRIPE_API_KEY']}"}
+        url = f"{house.system.stripe_url}/v1/checkout/sessions"
+        async with house.session.get(url, headers=headers) as response:
+            sessions = (await response.json())["data"]
+        return next((session["id"] for session in sessions if session["client_reference_id"] == booking), None)
+
+    return str(await wait_until(found, message="Stripe has a session"))
+
+
+async def test_a_payment_after_the_hold_ended_has_the_room_if_it_is_still_free(house: House, ended: Ended) -> None:
+    late = ended.free
+
+    await late.guest.becomes(late.booking, "CONFIRMED")
+
+    assert await house.money(late.booking) == (24_000, 0)
+
+
+async def test_a_payment_after_the_hold_ended_goes_back_if_the_room_is_gone(house: House, ended: Ended) -> None:
+    late = ended.gone
+
+    await house.eventually(
+        "select count(*) = 1 as so from refund where booking_id = %s and status = 'succeeded'", late.booking
+    )
+    assert await late.guest.status(late.booking) == "EXPIRED"
+    assert await house.money(late.booking) == (24_000, 24_000)
+
+
+async def test_when_a_hold_ends_its_page_takes_no_more_money(house: House, ended: Ended) -> None:
+    late = ended.unpaid
+
+    assert await late.guest.status(late.booking) == "EXPIRED"
+
+    await house.eventually(
+        "select count(*) = 1 as so from checkout_session where booking_id = %s and status = 'expired'", late.booking
+    )
+    assert await late.guest.pay(late.page) != 303
+    assert await house.money(late.booking) == (0, 0)
+
+
+async def test_a_cancelled_confirmed_booking_is_refunded_once(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+    await guest.pay(page)
+    await guest.becomes(booking, "CONFIRMED")
+
+    for _ in range(3):
+        assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
+
+    told = "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = 'booking.refunded.v1'"
+    await house.eventually(told, booking)
+    assert await guest.status(booking) == "CANCELLED"
+    assert await house.money(booking) == (24_000, 24_000)
+    assert await house.rows(
+        "select sum(booked_count + reserved_count) n from inventory where room_id = %s", room.id
+    ) == [{"n": 0}]
+
+
+async def test_a_payment_of_a_booking_that_was_cancelled_meanwhile_goes_back(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+    await faults(house, {"match": COMPLETED, "fault": "webhook_reorder"})
+    await guest.pay(page)
+
+    assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
+    await release(house)
+
+    await house.eventually(
+        "select count(*) = 1 as so from refund where booking_id = %s and status = 'succeeded'", booking
+    )
+    assert await guest.status(booking) == "CANCELLED"
+    assert await house.money(booking) == (24_000, 24_000)
+
+
+async def test_stripes_trouble_delays_a_payment_and_loses_nothing(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking = await guest.booked(room)
+    await faults(
+        house, {"match": "POST /v1/checkout/sessions", "fault": "status", "status": 500, "saved": False, "times": 4}
+    )
+
+    page = await guest.checkout(booking)
+
+    await guest.pay(page)
+    await guest.becomes(booking, "CONFIRMED")
+    assert await house.money(booking) == (24_000, 0)

@@ -1,0 +1,348 @@
+"""Break everything under load, then see what is left: `python -m tests.system.pipeline.chaos --seed 1 --seconds 60`.
+
+Starts a system of its own, lets seeded guests book, pay and cancel over HTTP while a seeded schedule of faults harms
+its parts, then stops the faults, waits until everything has settled, and compares what the guests were promised with
+what is there. The last line on stdout is JSON; the exit status is 0 only if nothing was lost or sold twice and all
+else holds.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import psycopg
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from sandbox.system import Plan, System
+from tests.support.waiting import wait_until
+from tests.system.pipeline import log, reckoning
+from tests.system.pipeline.faults import OWNERS, Fault, all_run, harm_all, say, schedule
+from tests.system.pipeline.load import Guest, Room, Town
+
+WORKERS: Final = {"reservations": len(OWNERS), "payments": 1, "expiry": 1, "projections": 1}
+GUESTS_A_SECOND: Final = 10.0
+HOLD_SECONDS: Final = 15
+ACCOUNTS: Final = 12
+NIGHTS: Final = 30
+#: How many rooms there are of each type, and how much guests want them: one that is hot, two scarce, the rest plenty.
+STOCK: Final = ((25, 3.0), (8, 1.0), (8, 1.0), (5_000, 1.0), (5_000, 1.0), (5_000, 1.0), (5_000, 1.0), (5_000, 1.0))
+#: How long guests whose requests were not answered go on asking after the last fault.
+PATIENCE_SECONDS: Final = 60.0
+#: A call to Stripe whose worker died is taken up again after 30 s, a webhook that was not taken within as long.
+SETTLE_SECONDS: Final = 150.0
+PROBE_SECONDS: Final = 180.0
+READERS: Final = {
+    "reservations": ["booking.commands"],
+    "payments": ["booking.events", "stripe.webhooks"],
+    "booking_timeline": ["booking.events"],
+    "room_nights": ["booking.events"],
+}
+
+
+@dataclass
+class Verdict:
+    """What came out. Every list that `problems` names must be empty."""
+
+    seed: int
+    seconds: float
+    faults: Counter[str]
+    promised: int = 0
+    decided: int = 0
+    lost: list[str] = field(default_factory=list)
+    sold_twice: list[str] = field(default_factory=list)
+    keys_broken: list[str] = field(default_factory=list)
+    money_wrong: list[str] = field(default_factory=list)
+    gone_back: list[str] = field(default_factory=list)
+    log_wrong: list[str] = field(default_factory=list)
+    surprises: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+    audit: str = "failed"
+    audit_problems: list[str] = field(default_factory=list)
+    doubles: int = 0
+    paid: int = 0
+    confirmed: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    longest_wait_seconds: float = 0.0
+    settle_seconds: float = 0.0
+    probe_seconds: float | None = None
+
+    @property
+    def problems(self) -> dict[str, list[str]]:
+        """Return what must not be, by name; empty when everything holds."""
+        found = {
+            "lost": self.lost,
+            "sold_twice": self.sold_twice,
+            "keys_broken": self.keys_broken,
+            "money_wrong": self.money_wrong,
+            "gone_back": self.gone_back,
+            "log_wrong": self.log_wrong,
+            "surprises": self.surprises,
+            "unsettled": self.unsettled,
+            "audit": self.audit_problems if self.audit != "ok" else [],
+            "probe": [] if self.probe_seconds is not None else [f"not confirmed within {PROBE_SECONDS:.0f} s"],
+        }
+        return {name: problems for name, problems in found.items() if problems}
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing was lost or sold twice, and all else is as it must be."""
+        return self.audit == "ok" and not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the line for machines."""
+        return {
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "switched_off": ["rate limits"],
+            "faults": dict(sorted(self.faults.items())),
+            "promised": self.promised,
+            "decided": self.decided,
+            "lost": len(self.lost),
+            "sold_twice": len(self.sold_twice),
+            "audit": self.audit,
+            "keys_broken": len(self.keys_broken),
+            "money_wrong": len(self.money_wrong),
+            "gone_back": len(self.gone_back),
+            "log_wrong": len(self.log_wrong),
+            "surprises": len(self.surprises),
+            "unsettled": len(self.unsettled),
+            "doubles": self.doubles,
+            "paid": self.paid,
+            "confirmed": self.confirmed,
+            "answers": dict(sorted(self.answers.items())),
+            "longest_wait_seconds": self.longest_wait_seconds,
+            "settle_seconds": round(self.settle_seconds, 1),
+            "probe_seconds": None if self.probe_seconds is None else round(self.probe_seconds, 2),
+        }
+
+
+async def run(seed: int, seconds: float, folder: Path, faults: Sequence[Fault] | None = None) -> Verdict:
+    """Start a system in the folder, break it under load for so long, and judge what is left."""
+    planned = schedule(seed, seconds) if faults is None else faults
+    plan = Plan(
+        folder=folder,
+        workers=WORKERS,
+        own_servers=True,
+        quiet=True,
+        environment={
+            "HOLD_SECONDS": str(HOLD_SECONDS),
+            "BCRYPT_ROUNDS": "4",
+            "STRIPE_CALLS_PER_SECOND": "100",
+            "INNKEEPER_FAILPOINT": "",
+            # A dozen accounts do what hundreds of people would.
+            "RATE_LIMITS": "false",
+        },
+    )
+    verdict = Verdict(seed, seconds, Counter(fault.family for fault in planned))
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with System(plan) as system, aiohttp.ClientSession(timeout=timeout) as http:
+        rooms = await open_rooms(system)
+        town = Town(http, system.url, system.stripe_url, rooms)
+        await town.settle(ACCOUNTS)
+        say(f"load begins: seed {seed}, {seconds:g} s, {len(planned)} faults")
+        async with asyncio.TaskGroup() as together:
+            together.create_task(town.live(seed, seconds, GUESTS_A_SECOND, PATIENCE_SECONDS))
+            together.create_task(harm_all(system, planned))
+        await judge(system, town, verdict)
+    return verdict
+
+
+async def judge(system: System, town: Town, verdict: Verdict) -> None:
+    """Wait until all is quiet, try the system once more, and compare promises with facts."""
+    promises = town.promises
+    verdict.promised, verdict.paid = len(promises.bookings), promises.paid.total()
+    verdict.answers = promises.answers
+    verdict.keys_broken, verdict.gone_back = promises.broken_keys(), promises.gone_back()
+    verdict.surprises = promises.surprises
+    say(f"load ended: {verdict.promised} bookings promised; waiting until everything has settled")
+    began = time.monotonic()
+    await all_run(system, [*system.worker_names, "ingress", "stripe", "kafka", "postgres"])
+    verdict.unsettled = await settled(system, town)
+    verdict.settle_seconds = time.monotonic() - began
+    verdict.probe_seconds = await probe(town)
+    verdict.unsettled += await settled(system, town)
+    await compare(system, town, verdict)
+    await audit(system, verdict)
+
+
+async def settled(system: System, town: Town) -> list[str]:
+    """Wait until nobody has anything to do; return what was still to be done at the deadline."""
+    left: list[str] = ["nothing was asked"]
+
+    async def quiet() -> bool:
+        try:
+            left[:] = await unsettled(system, town)
+        except (psycopg.Error, KafkaError, aiohttp.ClientError, OSError) as error:
+            left[:] = [repr(error)]
+        return not left
+
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not await quiet() and time.monotonic() < deadline:
+        await asyncio.sleep(1)
+    return left
+
+
+async def unsettled(system: System, town: Town) -> list[str]:
+    """Return what is still to be done, in words."""
+    left = await reckoning.owed(system.database_url)
+    for reader, topics in READERS.items():
+        left += await reckoning.behind(system.kafka_url, system.database_url, reader, topics)
+    async with town.http.get(f"{system.stripe_url}/_sandbox/deliveries") as response:
+        waiting = [delivery for delivery in await response.json() if delivery["state"] != "delivered"]
+    return left + [f"webhook {delivery['event_type']} {delivery['state']}" for delivery in waiting]
+
+
+async def probe(town: Town) -> float | None:
+    """Book, pay and be confirmed as any guest would; return how long it took, None when it took too long.
+
+    On a slow machine the hold, which is short here, may end before it is paid: then the guest books once more.
+    """
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    while clock() < began + PROBE_SECONDS:
+        guest = Guest(town, random.Random(0), f"probe-{time.time_ns()}", began + PROBE_SECONDS)
+        if await guest.is_confirmed():
+            return clock() - began
+        await asyncio.sleep(1)
+    return None
+
+
+async def compare(system: System, town: Town, verdict: Verdict) -> None:
+    """Compare promises, log, ledger and money."""
+    commands, events = await log_at_rest(system)
+    told, verdict.doubles, verdict.log_wrong = reckoning.first_told(events)
+    verdict.log_wrong += reckoning.decided_once(commands, told)
+    verdict.longest_wait_seconds = reckoning.longest_wait_seconds(commands, told)
+    ledger, by_events = await reckoning.statuses(system.database_url), reckoning.last_status(told)
+    verdict.decided = len(ledger)
+    verdict.confirmed = sum(status == "CONFIRMED" for status in ledger.values())
+    verdict.lost = [
+        f"{booking}: {ledger.get(booking)} in the ledger, {by_events.get(booking)} by the events"
+        for booking in town.promises.bookings
+        if ledger.get(booking) in {None, *reckoning.HOLDING} or ledger[booking] != by_events.get(booking)
+    ]
+    verdict.sold_twice = await reckoning.oversold(system.database_url) + reckoning.sold_again(told)
+    verdict.log_wrong += await reckoning.miscounted(system.database_url)
+    async with town.http.get(f"{system.stripe_url}/_sandbox/ledger") as response:
+        payments = (await response.json())["payment_intents"]
+    verdict.money_wrong = await reckoning.unpaid_for(system.database_url, payments)
+
+
+async def log_at_rest(system: System) -> tuple[list[log.Entry], list[log.Entry]]:
+    """Return all commands and all events, read while nobody sent a command: at any moment a night may go on sale."""
+
+    async def read() -> tuple[list[log.Entry], list[log.Entry]] | None:
+        before = await log.ends(system.kafka_url, [reckoning.COMMANDS])
+        if await reckoning.behind(system.kafka_url, system.database_url, "reservations", [reckoning.COMMANDS]):
+            return None
+        commands = await log.read(system.kafka_url, reckoning.COMMANDS)
+        events = await log.read(system.kafka_url, reckoning.EVENTS)
+        return (commands, events) if await log.ends(system.kafka_url, [reckoning.COMMANDS]) == before else None
+
+    found = await wait_until(read, message="nobody sends commands")
+    assert found is not None
+    return found
+
+
+async def audit(system: System, verdict: Verdict) -> None:
+    """Let the operators' audit judge as well."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "operators",
+        "audit",
+        "--json",
+        env={**os.environ, **system.environment()},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    found = json.loads(output.splitlines()[-1]) if output.strip() else {}
+    verdict.audit = "ok" if process.returncode == 0 and found.get("audit") == "ok" else "failed"
+    verdict.audit_problems = found.get("problems", ["the audit said nothing"])
+
+
+async def open_rooms(system: System) -> list[Room]:
+    """Describe a hotel with its rooms, put their nights on sale through the log, and wait until they are."""
+    async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as connection:
+        found = await connection.execute(
+            "insert into hotel (name, city, currency, active) values ('Storm', 'Brest', 'EUR', true) returning id"
+        )
+        ((hotel_id,),) = await found.fetchall()
+        rooms = []
+        for total, weight in STOCK:
+            made = await connection.execute(
+                "insert into room (hotel_id, type, base_price_minor, total_count, capacity)"
+                " values (%s, 'double', 10000, %s, 2) returning id",
+                (hotel_id, total),
+            )
+            ((room_id,),) = await made.fetchall()
+            rooms.append(Room(hotel_id, room_id, weight))
+        first = Town.today()
+        end = first + timedelta(days=NIGHTS)
+        await _open_nights(system, rooms, first, end)
+
+        async def on_sale() -> bool:
+            # The horizon opens many more, later than anybody here asks for.
+            count = await connection.execute("select count(*) from inventory where date < %s", (end,))
+            return await count.fetchall() == [(len(rooms) * NIGHTS,)]
+
+        await wait_until(on_sale, message="the rooms are on sale")
+    return rooms
+
+
+async def _open_nights(system: System, rooms: Sequence[Room], first: date, end: date) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=system.kafka_url, acks="all") as producer:
+        for room, (total, _) in zip(rooms, STOCK, strict=True):
+            fields = {
+                "room_id": room.id,
+                "hotel_id": room.hotel_id,
+                "first_night": first.isoformat(),
+                "end_night": end.isoformat(),
+                "total_count": total,
+                "price_minor": 10_000,
+                "currency": "EUR",
+            }
+            headers = log.command_headers(f"open-{room.id}", "inventory.open.v1", fields)
+            value = json.dumps(fields).encode()
+            await producer.send_and_wait(reckoning.COMMANDS, value, key=b"%d" % room.id, headers=headers)
+
+
+def main() -> int:
+    """Run from the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.system.pipeline.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="what guests do and when what breaks")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the load lasts")
+    parser.add_argument("--data", type=Path, help="a folder for the system; kept afterwards")
+    arguments = parser.parse_args()
+    # The clients tell at length that servers which were killed do not answer.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    folder = arguments.data or Path(tempfile.mkdtemp(prefix="innkeeper-chaos-"))
+    verdict = asyncio.run(run(arguments.seed, arguments.seconds, folder))
+    for name, problems in verdict.problems.items():
+        for problem in problems[:20]:
+            say(f"{name}: {problem}")
+    if verdict.holds and arguments.data is None:
+        shutil.rmtree(folder)
+    elif not verdict.holds:
+        say(f"SEED {arguments.seed} FAILED; its logs and data are in {folder}")
+    sys.stdout.write(json.dumps(verdict.as_json()) + "\n")
+    return 0 if verdict.holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""What must be true of log, ledger and money after a load, worked out by hand: SQL and a consumer of its own.
+
+It shares nothing with the workers: names of topics and tables, and the shape of messages, are written out here.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import psycopg
+
+from tests.system.pipeline import log
+from tests.system.pipeline.log import Entry
+
+COMMANDS: Final = "booking.commands"
+EVENTS: Final = "booking.events"
+LETTERS: Final = "dead.letters"
+#: What answers a request for a stay, once.
+DECISIONS: Final = frozenset({"booking.reserved.v1", "booking.rejected.v1"})
+#: While a booking is in one of these it keeps rooms from others, and will end.
+HOLDING: Final = ("RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING")
+
+_MISCOUNTED: Final = """
+    with taken as (
+        select b.room_id, d::date as night,
+               sum(b.rooms_count) filter (where b.status = 'CONFIRMED') as booked,
+               sum(b.rooms_count) filter (where b.status = any(%s)) as reserved
+        from booking b, generate_series(b.check_in, b.check_out - 1, interval '1 day') d
+        where b.status = 'CONFIRMED' or b.status = any(%s)
+        group by 1, 2
+    )
+    select i.room_id, i.date, i.booked_count, coalesce(t.booked, 0), i.reserved_count, coalesce(t.reserved, 0)
+    from inventory i left join taken t on t.room_id = i.room_id and t.night = i.date
+    where i.booked_count <> coalesce(t.booked, 0) or i.reserved_count <> coalesce(t.reserved, 0)
+"""
+
+_OVERSOLD: Final = """
+    select b.room_id, d::date, sum(b.rooms_count), max(i.total_count)
+    from booking b cross join generate_series(b.check_in, b.check_out - 1, interval '1 day') d
+    left join inventory i on i.room_id = b.room_id and i.date = d::date
+    where b.status = 'CONFIRMED' or b.status = any(%s)
+    group by 1, 2 having sum(b.rooms_count) > coalesce(max(i.total_count), 0)
+"""
+
+
+async def behind(kafka_url: str, database_url: str, consumer: str, topics: Iterable[str]) -> list[str]:
+    """Return what a consumer has still to do, in words; nothing when it has caught up with the log."""
+    ends = {place: end for place, end in (await log.ends(kafka_url, topics)).items() if end}
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        rows = await connection.execute(
+            "select topic, partition, applied, published from log_cursor where consumer = %s", (consumer,)
+        )
+        cursors = {(topic, partition): (applied, published) async for topic, partition, applied, published in rows}
+        left = await connection.execute(
+            "select o.partition, count(*) from outcome o"
+            " join log_cursor c using (consumer, topic, partition, incarnation)"
+            " where o.consumer = %s and o.last_offset > c.published group by 1",
+            (consumer,),
+        )
+        owed = [f"{consumer}: {count} outcomes of partition {number} unpublished" async for number, count in left]
+    return owed + [
+        f"{consumer}: {topic}[{number}] applied {cursors.get((topic, number), (None,))[0]} of {end - 1}"
+        for (topic, number), end in ends.items()
+        if cursors.get((topic, number), (-1, -1))[0] < end - 1
+    ]
+
+
+async def miscounted(database_url: str) -> list[str]:
+    """Return every room-date whose counters are not the sum over its bookings."""
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        rows = await connection.execute(_MISCOUNTED, (list(HOLDING), list(HOLDING)))
+        return [
+            f"room {room} on {night}: booked {booked} (bookings say {really_booked}),"
+            f" reserved {reserved} (bookings say {really_reserved})"
+            async for room, night, booked, really_booked, reserved, really_reserved in rows
+        ]
+
+
+async def oversold(database_url: str) -> list[str]:
+    """Return every room-date of which more is taken than there is, counted from the bookings alone."""
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        rows = await connection.execute(_OVERSOLD, (list(HOLDING),))
+        return [f"room {room} on {night}: {taken} of {total}" async for room, night, taken, total in rows]
+
+
+async def owed(database_url: str) -> list[str]:
+    """Return what the ledger says is still to be done: holds that live, and calls to Stripe."""
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        holds = await connection.execute("select count(*) from booking where status = any(%s)", (list(HOLDING),))
+        sessions = await connection.execute("select count(*) from checkout_session where next_attempt_at is not null")
+        refunds = await connection.execute("select count(*) from refund where next_attempt_at is not null")
+        counts = {"holds": holds, "sessions": sessions, "refunds": refunds}
+        return [f"{count} {what}" for what, rows in counts.items() for (count,) in await rows.fetchall() if count]
+
+
+async def unpaid_for(database_url: str, payments: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the bookings whose net money at Stripe is not their amount if CONFIRMED, else nothing."""
+    net: Counter[str] = Counter()
+    for payment in payments:
+        net[payment["metadata"].get("booking_id", "?")] += payment["captured_minor"] - payment["refunded_minor"]
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        rows = await connection.execute("select id::text, status, amount_minor from booking")
+        due = {id: amount if status == "CONFIRMED" else 0 async for id, status, amount in rows}
+    return [
+        f"{id}: {net[id]} at Stripe, {due.get(id)} due" for id in net.keys() | due.keys() if net[id] != due.get(id, 0)
+    ]
+
+
+def longest_wait_seconds(commands: Iterable[Entry], told: Mapping[int, Sequence[Entry]]) -> float:
+    """Return the longest time between a request for a stay and its decision, both as the broker's clock has them."""
+    asked: dict[str, int] = {}
+    for command in commands:
+        if command.type == "booking.reserve.v1":
+            asked.setdefault(command.id, command.timestamp_ms)
+    waits = [
+        event.timestamp_ms - asked[event.causation]
+        for events in told.values()
+        for event in events
+        if event.type in DECISIONS and event.causation in asked
+    ]
+    return max(waits, default=0) / 1000
+
+
+async def statuses(database_url: str) -> dict[str, str]:
+    """Return the status of every booking in the ledger, by id."""
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        rows = await connection.execute("select id::text, status from booking")
+        return {id: status async for id, status in rows}
+
+
+def first_told(events: Sequence[Entry]) -> tuple[dict[int, list[Entry]], int, list[str]]:
+    """Return each partition's events without doubles, how many doubles there were, and what is wrong with them."""
+    told: dict[int, list[Entry]] = defaultdict(list)
+    doubles, wrong = 0, []
+    for event in events:
+        before = told[event.partition]
+        if event.sequence == len(before) + 1:
+            before.append(event)
+        elif event.sequence <= len(before):
+            doubles += 1
+            first = before[event.sequence - 1]
+            if (first.id, first.value, first.headers) != (event.id, event.value, event.headers):
+                wrong.append(f"partition {event.partition}: sequence {event.sequence} is {first.id} and {event.id}")
+        else:
+            wrong.append(
+                f"partition {event.partition}: sequence {event.sequence} after {len(before)} at {event.offset}"
+            )
+    return dict(told), doubles, wrong
+
+
+def decided_once(commands: Sequence[Entry], told: Mapping[int, Sequence[Entry]]) -> list[str]:
+    """Return what is wrong with the answers: each command has one, its repetitions change nothing, all in log order."""
+    wrong = []
+    standing = Counter(command.id for command in commands if command.id)
+    answers_of: dict[str, list[Entry]] = defaultdict(list)
+    for events in told.values():
+        for event in events:
+            answers_of[event.causation].append(event)
+    wrong += [
+        f"{command.type} {command.id} at {command.partition}@{command.offset} was never answered"
+        for command in commands
+        if command.id and not answers_of[command.id] and command.type != "booking.expire_hold.v1"
+    ]
+    for id, answers in answers_of.items():
+        if id not in standing:
+            wrong.append(f"{answers[0].type} {answers[0].id} answers a command that is not on the log")
+        effects = Counter(answer.id for answer in answers)
+        # A command that stands on the log twice may be refused twice, or change the guests twice.
+        wrong += [f"{effect} happened {count} times" for effect, count in effects.items() if count > standing[id]]
+    for partition, events in told.items():
+        if not _in_order([c.id for c in commands if c.partition == partition], [e.causation for e in events]):
+            wrong.append(f"partition {partition}: events are not in the order of their commands")
+    return wrong
+
+
+def _in_order(commands: Iterable[str], causes: Sequence[str]) -> bool:
+    """Tell whether the causes appear among the commands in this order; a command may have several events or none."""
+    left = iter(commands)
+    last = None
+    for cause in causes:
+        if cause != last and cause not in left:  # `in` moves the iterator on to the command.
+            return False
+        last = cause
+    return True
+
+
+def sold_again(told: Mapping[int, Sequence[Entry]]) -> list[str]:
+    """Return the bookings that were decided more than once."""
+    decisions = Counter(
+        event.body["booking_id"] for events in told.values() for event in events if event.type in DECISIONS
+    )
+    return [f"{booking} was decided {count} times" for booking, count in decisions.items() if count > 1]
+
+
+def last_status(told: Mapping[int, Sequence[Entry]]) -> dict[str, str]:
+    """Return the status that each booking has by its events."""
+    moves = {
+        "booking.reserved.v1": "RESERVED",
+        "booking.rejected.v1": "REJECTED",
+        "booking.guests_added.v1": "GUESTS_ADDED",
+        "booking.payment_requested.v1": "PAYMENTS_PENDING",
+        "booking.confirmed.v1": "CONFIRMED",
+        "booking.cancelled.v1": "CANCELLED",
+        "booking.expired.v1": "EXPIRED",
+    }
+    found: dict[str, str] = {}
+    for events in told.values():
+        for event in events:
+            if event.type in moves:
+                found[_booking_of(event.body)] = moves[event.type]
+    return found
+
+
+def _booking_of(body: Mapping[str, Any]) -> str:
+    return str(body["booking_id"])

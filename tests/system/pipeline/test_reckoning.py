@@ -1,0 +1,75 @@
+"""The reckoning has teeth: what must not be is found when it is there."""
+
+from tests.system.pipeline.load import Promises
+from tests.system.pipeline.log import Entry
+from tests.system.pipeline.reckoning import decided_once, first_told, sold_again
+
+BOOKING = b'{"booking_id":"b"}'
+
+
+def command(offset: int, id: str, wire: str = "booking.reserve.v1") -> Entry:
+    return Entry(0, offset, 0, b"7", BOOKING, {"ce_id": id.encode(), "ce_type": wire.encode()})
+
+
+def event(offset: int, sequence: int, cause: str, wire: str = "booking.reserved.v1", value: bytes = BOOKING) -> Entry:
+    headers = {
+        "ce_id": f"{cause}:0".encode(),
+        "ce_type": wire.encode(),
+        "ce_causationid": cause.encode(),
+        "ce_sequence": str(sequence).encode(),
+    }
+    return Entry(0, offset, 0, b"7", value, headers)
+
+
+def test_doubles_are_counted_and_dropped() -> None:
+    told, doubles, wrong = first_told([event(0, 1, "a"), event(1, 2, "b"), event(2, 1, "a")])
+
+    assert (len(told[0]), doubles, wrong) == (2, 1, [])
+
+
+def test_a_gap_is_found() -> None:
+    assert first_told([event(0, 1, "a"), event(1, 3, "c")])[2]
+
+
+def test_a_double_that_says_something_else_is_found() -> None:
+    assert first_told([event(0, 1, "a"), event(1, 1, "a", value=b"{}")])[2]
+
+
+def test_a_command_without_an_answer_is_found() -> None:
+    assert not decided_once([command(0, "a")], {0: [event(0, 1, "a")]})
+    assert decided_once([command(0, "a"), command(1, "b")], {0: [event(0, 1, "a")]})
+
+
+def test_a_command_that_took_effect_twice_is_found() -> None:
+    told = {0: [event(0, 1, "a"), event(1, 2, "a")]}
+
+    assert decided_once([command(0, "a")], told)
+    assert sold_again(told)
+
+
+def test_answers_that_overtook_each_other_are_found() -> None:
+    told = {0: [event(0, 1, "b", "booking.cancelled.v1"), event(1, 2, "a")]}
+
+    assert decided_once([command(0, "a"), command(1, "b", "booking.cancel.v1")], told)
+
+
+def test_an_answer_to_nothing_is_found() -> None:
+    assert decided_once([], {0: [event(0, 1, "a")]})
+
+
+def test_a_status_that_goes_back_is_found() -> None:
+    promises = Promises()
+    for status in ("PENDING", "RESERVED", "RESERVED", "EXPIRED", "CONFIRMED"):
+        promises.saw("late", status)
+    for status in ("PENDING", "RESERVED", "PENDING"):
+        promises.saw("back", status)
+
+    assert [line.partition(":")[0] for line in promises.gone_back()] == ["back"]
+
+
+def test_a_key_that_stood_for_two_bookings_is_found() -> None:
+    promises = Promises()
+    for booking, key in (("a", "one"), ("a", "one"), ("b", "two"), ("c", "two"), ("d", None)):
+        promises.booked(booking, key)
+
+    assert [line.partition(":")[0] for line in promises.broken_keys()] == ["two"]

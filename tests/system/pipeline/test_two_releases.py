@@ -1,0 +1,176 @@
+"""Workers of an older and of this release side by side over one log, replaced one by one while commands keep coming."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+
+from operators.audit import audit
+from operators.lag import DatabaseAddress, lags
+from sandbox import kafka
+from sandbox.system import Plan, System
+from storage.settings import DatabaseSettings
+from tests.support.log import open_log
+from tests.support.waiting import wait_until
+from tests.system.pipeline import log, reckoning
+from topics.catalogue import Party
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import ChangeInventory, Command, OpenInventory, ReserveStay
+
+ROOT = Path(__file__).parents[2]
+#: The last commit that knew nothing of `inventory.changed.v2`.
+BEFORE = "4ac33d869616c1e4516518d91d03095c361a39ad"
+ROOMS = range(1, 25)
+CHANGED_V1, CHANGED_V2 = "inventory.changed.v1", "inventory.changed.v2"
+
+
+@pytest.fixture(params=["a setting of this code", "the code of before"])
+def older(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
+    """The variables that make a program of ours one of the older release."""
+    if request.param == "a setting of this code":
+        return {"INVENTORY_CHANGED_VERSION": "1"}
+    packed = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=False)
+    if packed.returncode:
+        pytest.skip(f"the history does not go back to {BEFORE[:7]}: {packed.stderr.decode().strip()}")
+    folder = tmp_path / "before"
+    folder.mkdir()
+    subprocess.run(["tar", "x"], input=packed.stdout, cwd=folder, check=True)
+    # A safe path does not begin with the folder in which a program starts, so that PYTHONPATH goes first.
+    variables = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(folder)}
+    upcasting = [sys.executable, "-m", "topics.messages.upcasting"]
+    found = subprocess.run(upcasting, cwd=ROOT, env=variables, capture_output=True, check=False)
+    assert b"No module named topics.messages.upcasting" in found.stderr, "the older release is the present one"
+    return variables
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
+async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_version(
+    tmp_path: Path, older: Mapping[str, str]
+) -> None:
+    newest = {"INVENTORY_CHANGED_VERSION": "2"}
+    plan = Plan(
+        folder=tmp_path / "system",
+        workers={"reservations": 2, "projections": 1},
+        ingress=0,
+        stripe=False,
+        partitions=4,
+        own_servers=True,
+        quiet=True,
+        # What a part is started with at first; and, once it was stopped, with nothing of it but `of_one`.
+        first_start={
+            "reservations-1": older,
+            "reservations-2": {"INVENTORY_CHANGED_VERSION": "1"},
+            "projections-1": older,
+        },
+        of_one={"reservations-2": newest},
+    )
+    async with System(plan) as system:
+        # Given a worker of each release, which share the partitions.
+        await both_own_partitions(system)
+        await decided(system, *(nights_on_sale(room) for room in ROOMS))
+
+        # When they work side by side, the older is replaced, and then the newer version is switched on in one of two.
+        await decided(system, *commands())
+        assert await versions(system) == {CHANGED_V1}
+        for part in ("projections-1", "reservations-1"):
+            await system.stop_part(part)
+            await system.start_part(part)
+        await decided(system, *commands())
+        assert await versions(system) == {CHANGED_V1}
+        await system.stop_part("reservations-2")
+        await system.start_part("reservations-2")
+        await both_own_partitions(system)
+        await decided(system, *commands())
+
+        # Then both versions stand on the log, and nothing is lost, decided twice, or told otherwise by anybody.
+        assert await versions(system) == {CHANGED_V1, CHANGED_V2}
+        found = await log.read(system.kafka_url, reckoning.EVENTS)
+        told, _, wrong = reckoning.first_told(found)
+        assert not wrong
+        assert not reckoning.decided_once(await log.read(system.kafka_url, reckoning.COMMANDS), told)
+        kafka_settings, database = settings(system)
+        assert (await audit(kafka_settings, database)).problems() == []
+
+
+def commands() -> list[Command]:
+    """What managers and guests ask of each room."""
+    return [command for room in ROOMS for command in (change(room), stay(room), stay(room))]
+
+
+def nights_on_sale(room: int) -> OpenInventory:
+    return OpenInventory(
+        room_id=room,
+        hotel_id=1,
+        first_night=date(2030, 5, 1),
+        end_night=date(2030, 6, 1),
+        total_count=5,
+        price_minor=10_000,
+        currency="EUR",
+    )
+
+
+def change(room: int) -> ChangeInventory:
+    return ChangeInventory(
+        room_id=room, first_night=date(2030, 5, 3), end_night=date(2030, 5, 20), price_minor=9_000 + room
+    )
+
+
+def stay(room: int) -> ReserveStay:
+    return ReserveStay(
+        room_id=room,
+        booking_id=uuid4(),
+        user_id=1,
+        hotel_id=1,
+        check_in=date(2030, 5, 2),
+        check_out=date(2030, 5, 5),
+    )
+
+
+async def both_own_partitions(system: System) -> None:
+    """Wait until each of the two workers has partitions to decide."""
+    kafka_settings, database = settings(system)
+    seen: Counter[str | None] = Counter()
+
+    async def so() -> bool:
+        seen.clear()
+        address = DatabaseAddress(_env_file=None, database_url=database.database_url)
+        seen.update(each.owner for each in await lags(kafka_settings, address) if each.role is Party.RESERVATIONS)
+        return len(seen) == 2 and None not in seen
+
+    await wait_until(so, 120, lambda: f"both workers own partitions: {seen}")
+
+
+async def decided(system: System, *commands: Command) -> None:
+    """Send commands, and wait until they are decided and the read models have followed."""
+    async with open_log(settings(system)[0]) as opened:
+        await opened.send(*commands)
+    left: list[str] = []
+
+    async def nothing_is_left() -> bool:
+        left[:] = await reckoning.behind(system.kafka_url, system.database_url, "reservations", [reckoning.COMMANDS])
+        for consumer in ("booking_timeline", "room_nights", "daily_report"):
+            left.extend(await reckoning.behind(system.kafka_url, system.database_url, consumer, [reckoning.EVENTS]))
+        return not left
+
+    await wait_until(nothing_is_left, 120, lambda: "; ".join(left))
+
+
+async def versions(system: System) -> set[str]:
+    """Return which versions of a change stand on the log."""
+    found = await log.read(system.kafka_url, reckoning.EVENTS)
+    return {entry.type for entry in found if entry.type.startswith("inventory.changed.")}
+
+
+def settings(system: System) -> tuple[KafkaSettings, DatabaseSettings]:
+    return (
+        KafkaSettings(_env_file=None, kafka_url=system.kafka_url, topic_partitions=4),
+        DatabaseSettings(_env_file=None, database_url=SecretStr(system.database_url)),
+    )

@@ -1,0 +1,1 @@
+"""The real trace, replayed through the whole system."""

@@ -1,0 +1,572 @@
+"""Anything that guests, managers, Stripe and the clock may do, in any order: the core and the clerk tell the same.
+
+And the comparison has teeth: a core with one rule broken is found out.
+"""
+
+# ruff: noqa: FBT001 - The rules' names are sentences; Hypothesis passes them what it drew.
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from tests.support.story import Story, Told, listening
+from tests.workers.decisions.brute_force import Clerk, standing
+from tests.workers.decisions.words import but
+from topics.messages.commands import (
+    AddGuests,
+    BookingCommand,
+    CancelBooking,
+    ChangeInventory,
+    ClosePayment,
+    Command,
+    ConfirmPayment,
+    DeclinePayment,
+    ExpireHold,
+    OpenInventory,
+    RecordRefund,
+    RecordSession,
+    RequestPayment,
+    ReserveStay,
+)
+from topics.messages.events import (
+    CommandRefused,
+    CommandRepeated,
+    Event,
+    InventoryChanged,
+    InventoryUnchanged,
+    RefundRequested,
+)
+from topics.messages.values import CancelReason, Terms
+from workers.decisions import Booking, Night, PaymentState, State, decide
+from workers.decisions.states import IllegalMove
+
+ROOMS = (7, 8)
+ONE_DAY = timedelta(days=1)
+MILLISECOND = timedelta(milliseconds=1)
+DAYS = tuple(date(2026, 3, day) for day in range(9, 16))
+
+UNPAID = ("RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING")
+#: From the design, by hand: (status before, status after). The same status again is no move.
+LEGAL = {
+    (None, "RESERVED"),
+    (None, "REJECTED"),
+    ("RESERVED", "GUESTS_ADDED"),
+    ("GUESTS_ADDED", "PAYMENTS_PENDING"),
+    ("EXPIRED", "CONFIRMED"),
+    ("CONFIRMED", "CANCELLED"),
+    *((unpaid, end) for unpaid in UNPAID for end in ("CONFIRMED", "CANCELLED", "EXPIRED")),
+}
+
+rooms = st.sampled_from(ROOMS)
+days = st.sampled_from(DAYS)
+
+
+class Named(NamedTuple):
+    """Which booking a command names: the last but so many; perhaps in the wrong room, or by somebody else."""
+
+    back: int
+    astray: bool = False
+    stranger: bool = False
+
+
+#: Most commands are about bookings that were made lately; some are wrong, as seldom as it takes to draw once.
+names = st.sampled_from(
+    (
+        *(Named(back) for back in (0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 9, 12)),
+        *(Named(back, astray=True) for back in (0, 0, 1, 2)),
+        *(Named(back, stranger=True) for back in (0, 1)),
+        Named(-1),
+    )
+)
+
+
+def plain(event: Event) -> dict[str, Any]:
+    """Return an event as the clerk tells it."""
+    return {"wire": event.wire, **msgspec.to_builtins(event, builtin_types=(date, datetime, UUID))}
+
+
+class Hotel(RuleBasedStateMachine):
+    """Two rooms over a week, as many bookings as come, and the log's time, which never goes back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clerk = Clerk()
+        self.story = Story()
+        self.sent: list[Command] = []
+
+    @initialize(total_count=st.integers(1, 2), surge_milli=st.sampled_from((1500, 1000, 1499)))
+    def there_are_rooms(self, total_count: int, surge_milli: int) -> None:
+        for room_id in ROOMS:
+            self.send(self.opening(room_id, DAYS[1], DAYS[-2], total_count, 100_03))
+            self.change_nights(room_id, DAYS[1], 4, ("surge_milli", surge_milli))
+
+    def opening(self, room_id: int, first: date, end: date, total_count: int, price_minor: int) -> OpenInventory:
+        return OpenInventory(
+            room_id=room_id,
+            hotel_id=1,
+            first_night=first,
+            end_night=end,
+            total_count=total_count,
+            price_minor=price_minor,
+            currency="EUR",
+        )
+
+    # What may happen
+
+    @rule(
+        room_id=rooms,
+        first=days,
+        nights=st.sampled_from((1, 2, 3, 0, -1)),
+        total_count=st.sampled_from((2, 1, 0, 3, -1)),
+        price_minor=st.sampled_from((100_03, 333, 0, -1)),
+    )
+    def open_nights(self, room_id: int, first: date, nights: int, total_count: int, price_minor: int) -> None:
+        self.send(self.opening(room_id, first, first + timedelta(days=nights), total_count, price_minor))
+
+    @rule(
+        room_id=rooms,
+        first=days,
+        nights=st.sampled_from((4, 3, 2, 1, 0)),
+        value=st.one_of(
+            st.tuples(st.just("total_count"), st.integers(-1, 4)),
+            st.tuples(st.just("price_minor"), st.sampled_from((333, 90_00, 1, 0, -1))),
+            st.tuples(st.just("surge_milli"), st.sampled_from((1499, 1500, 500, 1000, 1, 0, 10_001))),
+            st.tuples(st.just("closed"), st.sampled_from((False, True))),
+        ),
+    )
+    def change_nights(self, room_id: int, first: date, nights: int, value: tuple[str, Any]) -> None:
+        end = first + timedelta(days=nights)
+        self.send(ChangeInventory(room_id=room_id, first_night=first, end_night=end, **dict([value])))
+
+    @rule(room_id=rooms, first=days, total_count=st.sampled_from((0, 1, 2)), closed=st.sampled_from((None, None, True)))
+    def change_all_nights_or_none(self, room_id: int, first: date, total_count: int, closed: bool | None) -> None:
+        self.send(
+            ChangeInventory(
+                room_id=room_id,
+                first_night=first,
+                end_night=DAYS[-1],
+                total_count=total_count,
+                closed=closed,
+                all_or_none=True,
+            )
+        )
+
+    @rule(
+        room_id=rooms,
+        first=st.sampled_from(DAYS[1:-2]),
+        nights=st.sampled_from((2, 1, 3, 4, 0, -1)),
+        wish=st.sampled_from(
+            (
+                {},
+                {"rooms_count": 2},
+                {"hold_seconds": 1},
+                {"terms": Terms.AT_HOTEL},
+                {"terms": Terms.AT_HOTEL, "agreed_nightly_minor": 70_01},
+                {"agreed_nightly_minor": 0},
+                {"agreed_nightly_minor": -1},
+                {"rooms_count": 3},
+                {"rooms_count": 0},
+                {"hotel_id": 2},
+            )
+        ),
+    )
+    def reserve(self, room_id: int, first: date, nights: int, wish: dict[str, Any]) -> None:
+        booking_id = UUID(int=len(self.clerk.sheets) + 1)
+        end = first + timedelta(days=nights)
+        about = {"room_id": room_id, "booking_id": booking_id, "user_id": self.guest(booking_id), "hotel_id": 1}
+        self.send(ReserveStay(**{**about, "check_in": first, "check_out": end, **wish}))
+
+    @rule(first=st.sampled_from(DAYS[1:-3]), room_id=rooms, steps=st.integers(0, 5))
+    def a_guest_comes_so_far(self, first: date, room_id: int, steps: int) -> None:
+        self.come_so_far(first, room_id, steps)
+
+    def come_so_far(self, first: date, room_id: int, steps: int) -> UUID:
+        """Reserve, and then name the guests, ask to pay, get the session, pay, call off: the first so many of these."""
+        booking_id = UUID(int=len(self.clerk.sheets) + 1)
+        about: dict[str, Any] = {"room_id": room_id, "booking_id": booking_id}
+        by_guest = {**about, "user_id": self.guest(booking_id)}
+        end = first + 2 * ONE_DAY
+        self.send(ReserveStay(**by_guest, hotel_id=1, check_in=first, check_out=end))
+        for command in (
+            AddGuests(**by_guest, guest_ids=(1, 2)),
+            RequestPayment(**by_guest),
+            RecordSession(**about, attempt=1, session_id="cs_1"),
+            self.money(about, "pi_1"),
+            CancelBooking(**by_guest),
+        )[:steps]:
+            self.send(command)
+        return booking_id
+
+    @rule(
+        first=st.sampled_from(DAYS[1:-3]),
+        room_id=rooms,
+        steps=st.integers(0, 3),
+        milliseconds=st.sampled_from((0, -1, 1)),
+        another_comes=st.booleans(),
+    )
+    def a_guest_pays_about_the_deadline(
+        self, first: date, room_id: int, steps: int, milliseconds: int, another_comes: bool
+    ) -> None:
+        booking_id = self.come_so_far(first, room_id, steps)
+        deadline = self.clerk.sheets[booking_id]["until"]
+        if deadline is None:
+            return
+        self.story.now = max(self.story.now, deadline + timedelta(milliseconds=milliseconds))
+        about: dict[str, Any] = {"room_id": room_id, "booking_id": booking_id}
+        if another_comes:
+            self.send(ExpireHold(**about))
+            self.come_so_far(first, room_id, steps)
+        self.send(self.money(about, "pi_1"))
+
+    @rule(named=names, room_id=rooms)
+    def an_id_is_used_again(self, named: Named, room_id: int) -> None:
+        about = self.about(named)
+        self.send(ReserveStay(**about, hotel_id=1, check_in=DAYS[1], check_out=DAYS[2]))
+
+    @rule(
+        named=names,
+        guest_ids=st.sampled_from(((1,), (1, 2), (2, 1), (3, 3), ())),
+    )
+    def add_guests(self, named: Named, guest_ids: tuple[int, ...]) -> None:
+        about = self.about(named)
+        user_id = self.guest(about["booking_id"], stranger=named.stranger)
+        self.send(AddGuests(**about, user_id=user_id, guest_ids=guest_ids))
+
+    @rule(named=names)
+    def request_payment(self, named: Named) -> None:
+        about = self.about(named)
+        user_id = self.guest(about["booking_id"], stranger=named.stranger)
+        self.send(RequestPayment(**about, user_id=user_id))
+
+    @rule(
+        named=names,
+        attempt=st.sampled_from((1, 1, 1, 2)),
+        session_id=st.sampled_from(("cs_1", "cs_1", "cs_2")),
+    )
+    def record_session(self, named: Named, attempt: int, session_id: str) -> None:
+        self.send(RecordSession(**self.about(named), attempt=attempt, session_id=session_id))
+
+    @rule(
+        named=names,
+        payment_intent=st.sampled_from(("pi_1", "pi_1", "pi_2", "pi_3")),
+        wrong=st.sampled_from((*[(0, "EUR")] * 7, (1, "EUR"), (-1, "EUR"), (0, "USD"))),
+    )
+    def money_arrives(self, named: Named, payment_intent: str, wrong: tuple[int, str]) -> None:
+        self.send(self.money(self.about(named), payment_intent, *wrong))
+
+    def money(
+        self, about: dict[str, Any], payment_intent: str, too_much: int = 0, currency: str = "EUR"
+    ) -> ConfirmPayment:
+        owed = self.clerk.sheets.get(about["booking_id"], {"cost": 100})["cost"]
+        return ConfirmPayment(
+            **about,
+            session_id="cs_1",
+            payment_intent=payment_intent,
+            amount_minor=owed + too_much,
+            currency=currency,
+        )
+
+    @rule(named=names, failure=st.sampled_from(("card_declined", "expired_card")))
+    def decline(self, named: Named, failure: str) -> None:
+        self.send(DeclinePayment(**self.about(named), failure=failure))
+
+    @rule(named=names, session_id=st.sampled_from(("cs_1", "cs_1", "cs_2")))
+    def close(self, named: Named, session_id: str) -> None:
+        self.send(ClosePayment(**self.about(named), session_id=session_id))
+
+    @rule(
+        named=names,
+        reason=st.sampled_from((CancelReason.BY_GUEST, CancelReason.BY_HOTEL)),
+    )
+    def cancel(self, named: Named, reason: CancelReason) -> None:
+        about = self.about(named)
+        user_id = None if reason is CancelReason.BY_HOTEL else self.guest(about["booking_id"], stranger=named.stranger)
+        self.send(CancelBooking(**about, user_id=user_id, reason=reason))
+
+    @rule(named=names)
+    def expire(self, named: Named) -> None:
+        self.send(ExpireHold(**self.about(named)))
+
+    @rule(named=names, payment_intent=st.sampled_from(("pi_1", "pi_1", "pi_2")))
+    def record_refund(self, named: Named, payment_intent: str) -> None:
+        about = self.about(named)
+        self.send(RecordRefund(**about, payment_intent=payment_intent, refund_id="re_1", amount_minor=1))
+
+    @rule(back=st.integers(1, 30))
+    def a_command_of_long_ago_comes_again(self, back: int) -> None:
+        self.send(self.sent[-min(back, len(self.sent))])
+
+    @rule(milliseconds=st.sampled_from((1, 999, 60_000, 600_000, 900_000)))
+    def time_passes(self, milliseconds: int) -> None:
+        self.story.now += timedelta(milliseconds=milliseconds)
+
+    @rule(back=st.integers(0, 5), milliseconds=st.sampled_from((0, 1, -1)))
+    def a_deadline_comes_near(self, back: int, milliseconds: int) -> None:
+        deadlines = [sheet["until"] for sheet in self.clerk.sheets.values() if sheet["until"] is not None]
+        if deadlines:
+            near = deadlines[-1 - back % len(deadlines)] + timedelta(milliseconds=milliseconds)
+            self.story.now = max(self.story.now, near)
+
+    def about(self, named: Named) -> dict[str, Any]:
+        """Name the booking and its room, or the other room, or a booking that nobody made."""
+        made = len(self.clerk.sheets)
+        number = made + 1 if named.back < 0 or not made else made - named.back % made
+        booking_id = UUID(int=number)
+        room_id = self.clerk.sheets.get(booking_id, {"room_id": ROOMS[0]})["room_id"]
+        return {"room_id": sum(ROOMS) - room_id if named.astray else room_id, "booking_id": booking_id}
+
+    def guest(self, booking_id: UUID, *, stranger: bool = False) -> int:
+        return 99 if stranger else 10 + booking_id.int
+
+    # What must hold at every step
+
+    def send(self, command: Command) -> None:
+        """Let the core and the clerk hear the command, and compare what they tell."""
+        self.sent.append(command)
+        now, before = self.story.now, Frozen(self.story)
+        state = self.story.state(command)
+        first = decide(state, command, now)
+        assert decide(State(state.booking, dict(state.nights)), command, now) == first, "decided differently"
+        assert Frozen(self.story) == before, "deciding changed something"
+        with listening() as heard:
+            self.story.when(command)
+        assert [plain(event) for event in self.story.answer] == self.clerk.hear(command, now)
+        assert all(_legal(told) for told in heard), heard
+        self.only_its_own_changed(before, command)
+        self.the_same_again_changes_nothing(command)
+
+    def only_its_own_changed(self, before: "Frozen", command: Command) -> None:
+        after = Frozen(self.story)
+        named = command.booking_id if isinstance(command, BookingCommand) else None
+        assert before.bookings_but(named) == after.bookings_but(named)
+        assert before.nights_but(command.room_id) == after.nights_but(command.room_id)
+        if named is not None and named in before.bookings and before.bookings[named].room_id != command.room_id:
+            assert after.bookings == before.bookings
+
+    def the_same_again_changes_nothing(self, command: Command) -> None:
+        before, answer = Frozen(self.story), self.story.answer
+        self.story.when(command)
+        assert Frozen(self.story) == before, "the same command twice took effect twice"
+        allowed = CommandRepeated | CommandRefused | InventoryUnchanged | InventoryChanged
+        stands = all(isinstance(event, allowed) for event in self.story.answer)
+        unknown = answer == self.story.answer and all(isinstance(event, RefundRequested) for event in answer)
+        assert stands or unknown, "the same command twice was told as two effects"
+
+    @invariant()
+    def counters_are_the_sum_over_the_bookings(self) -> None:
+        for room_id, nights in self.story.nights.items():
+            for day, night in nights.items():
+                assert night.reserved_count == self.rooms_with(room_id, day, UNPAID)
+                assert night.booked_count == self.rooms_with(room_id, day, ("CONFIRMED",))
+                assert (night.reserved_count, night.booked_count) == self.clerk.taken(room_id, day)
+
+    def rooms_with(self, room_id: int, day: date, statuses: Iterable[str]) -> int:
+        return sum(
+            booking.rooms_count
+            for booking in self.story.bookings.values()
+            if booking.room_id == room_id and booking.check_in <= day < booking.check_out and booking.status in statuses
+        )
+
+    @invariant()
+    def nothing_is_sold_twice(self) -> None:
+        for nights in self.story.nights.values():
+            for night in nights.values():
+                assert min(night.reserved_count, night.booked_count) >= 0
+                assert night.reserved_count + night.booked_count <= night.total_count
+
+    @invariant()
+    def nights_are_as_the_clerk_knows_them(self) -> None:
+        ours = {
+            (room_id, day): {
+                name: getattr(night, name)
+                for name in ("hotel_id", "total_count", "price_minor", "currency", "surge_milli", "closed")
+            }
+            for room_id, nights in self.story.nights.items()
+            for day, night in nights.items()
+        }
+        assert ours == self.clerk.shelf
+
+    @invariant()
+    def bookings_are_as_the_clerk_knows_them(self) -> None:
+        assert self.story.bookings.keys() == self.clerk.sheets.keys()
+        for booking_id, sheet in self.clerk.sheets.items():
+            booking = self.story.bookings[booking_id]
+            assert booking.status == standing(sheet)
+            assert (booking.amount_minor, booking.currency) == (sheet["cost"], sheet["coin"])
+            assert (booking.rejection, booking.cancel_reason) == (sheet["no"], sheet["ended"])
+            assert list(booking.guest_ids) == sheet["guests"]
+            assert (booking.payment_attempt, booking.session_id) == (sheet["attempt"], sheet["session"])
+            assert booking.failure == sheet["trouble"]
+            assert booking.hold_expires_at == (None if sheet["lapsed"] else sheet["until"])
+
+    @invariant()
+    def money_is_kept_or_sent_back_and_never_both(self) -> None:
+        for booking_id, sheet in self.clerk.sheets.items():
+            booking = self.story.bookings[booking_id]
+            money = {paid.payment_intent: [paid.session_id, paid.amount_minor, paid.state] for paid in booking.payments}
+            assert len(money) == len(booking.payments)
+            assert money == sheet["money"]
+            kept = [paid for paid in booking.payments if paid.state is PaymentState.KEPT]
+            assert len(kept) <= (booking.status == "CONFIRMED")
+            assert all(paid.amount_minor == booking.amount_minor for paid in kept)
+
+
+class Frozen:
+    """All that a story knows at one moment."""
+
+    def __init__(self, story: Story) -> None:
+        self.bookings: dict[UUID, Booking] = {**story.bookings}
+        self.nights = {
+            (room_id, day): night for room_id, nights in story.nights.items() for day, night in nights.items()
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frozen) and (self.bookings, self.nights) == (other.bookings, other.nights)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def bookings_but(self, booking_id: UUID | None) -> dict[UUID, Booking]:
+        return {id_: booking for id_, booking in self.bookings.items() if id_ != booking_id}
+
+    def nights_but(self, room_id: int) -> dict[tuple[int, date], Night]:
+        return {key: night for key, night in self.nights.items() if key[0] != room_id}
+
+
+def _legal(told: Told) -> bool:
+    return told.before == told.after or (told.before, told.after) in LEGAL
+
+
+def play(examples: int, *, phases: Sequence[Phase] = tuple(Phase), fixed: bool = False) -> None:
+    """Let Hypothesis play so many weeks; `fixed` plays the same ones every time."""
+    run_state_machine_as_test(
+        Hotel,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            phases=phases,
+            derandomize=fixed,
+            database=None,
+            deadline=None,
+            report_multiple_bugs=False,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_whatever_happens_the_core_and_the_clerk_tell_the_same() -> None:
+    play(60)
+
+
+# The teeth: each of these breaks one rule of the core, and is found out.
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def core(name: str) -> Any:
+    """Return a module of the core (`decide` the module, which the package's own `decide` hides)."""
+    return sys.modules[f"workers.decisions.{name}"]
+
+
+def put(module: str, name: str, wrong: Callable[[Any], Any]) -> Patch:
+    """Put a wrong function, made from the right one, in its place."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(core(module), name, wrong(getattr(core(module), name)))
+
+    return patch
+
+
+def put_on(record: type, name: str, wrong: object) -> Patch:
+    return lambda monkeypatch: monkeypatch.setattr(record, name, wrong)
+
+
+def counting_the_check_out_night(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("booking", "evolve", "state"):
+        right = core(module).nights_of
+        monkeypatch.setattr(core(module), "nights_of", lambda first, end, right=right: right(first, end + ONE_DAY))
+
+
+def a_day_too_many_only_when_nights_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Booking.nights
+    monkeypatch.setattr(Booking, "nights", lambda booking: right(booking)[:1])
+
+
+def booked_without_giving_up_the_hold(right: Any) -> Any:
+    return lambda nights, stay, *, reserved=0, booked=0: right(nights, stay, reserved=max(reserved, 0), booked=booked)
+
+
+def confirmed_but_still_reserved(right: Any) -> Any:
+    return lambda nights, stay, *, reserved=0, booked=0: right(
+        nights, stay, reserved=0 if booked > 0 else reserved, booked=min(booked, 0)
+    )
+
+
+MUTATIONS: dict[str, Patch] = {
+    "counts the check-out night": counting_the_check_out_night,
+    "gives back only the first night": a_day_too_many_only_when_nights_are_given_back,
+    "skips the free count": put_on(Night, "free_count", property(lambda night: 1_000)),
+    "forgets what is reserved": put_on(
+        Night, "free_count", property(lambda night: night.total_count - night.booked_count)
+    ),
+    "forgets what is booked": put_on(
+        Night, "free_count", property(lambda night: night.total_count - night.reserved_count)
+    ),
+    "confirms without moving reserved to booked": put("evolve", "_taken", confirmed_but_still_reserved),
+    "books without giving up the hold": put("evolve", "_taken", booked_without_giving_up_the_hold),
+    "sells late without looking": put("payment", "_free_again", lambda right: lambda state, booking: True),
+    "never sells late": put("payment", "_free_again", lambda right: lambda state, booking: False),
+    "leaves overdue holds to the timer": put("decide", "_overdue", lambda right: lambda *_: None),
+    "ends holds a millisecond late": put(
+        "decide", "_overdue", lambda right: lambda state, command, now: right(state, command, now - MILLISECOND)
+    ),
+    "ends holds a millisecond early": put(
+        "decide", "_overdue", lambda right: lambda state, command, now: right(state, command, now + MILLISECOND)
+    ),
+    "rounds prices down": put("booking", "night_price_minor", lambda right: lambda price, surge: price * surge // 1000),
+    "rounds prices to even": put(
+        "booking", "night_price_minor", lambda right: lambda price, surge: round(price * surge / 1000)
+    ),
+    "keeps the money of a cancelled stay": put("booking", "_refund_of_kept", lambda right: lambda booking: ()),
+    "takes the same money twice": put_on(Booking, "payment", lambda booking, payment_intent: None),
+    "lets a total fall below what is sold": put(
+        "inventory", "_night_refusal", lambda right: lambda night, command: None
+    ),
+    "changes some where it should be all or none": put(
+        "inventory", "_changing", lambda right: lambda command, refused: right(but(command, all_or_none=False), refused)
+    ),
+    "lets a night that is not open keep all others from changing": put(
+        "inventory",
+        "_changing",
+        lambda right: lambda command, refused: () if command.all_or_none and refused else right(command, refused),
+    ),
+    "lets strangers in": put("booking", "not_theirs", lambda right: lambda booking, user_id: right(booking, None)),
+    "opens a second session while the first is open": put(
+        "payment", "_attempt_ended", lambda right: lambda booking: True
+    ),
+    "lets another room's events through": put("evolve", "_of_another_room", lambda right: lambda booking, event: False),
+    "forgets that a stay was sold": put(
+        "evolve",
+        "moved",
+        lambda right: lambda status, event: "RESERVED" if right(status, event) == "CONFIRMED" else right(status, event),
+    ),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS.keys())
+def test_a_core_with_one_rule_broken_is_found_out(mutation: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation(monkeypatch)
+    with pytest.raises((AssertionError, IllegalMove, LookupError)):
+        play(150, phases=[Phase.generate], fixed=True)
+
+
+def test_the_unbroken_core_stands_where_the_broken_ones_fall() -> None:
+    play(30, phases=[Phase.generate], fixed=True)

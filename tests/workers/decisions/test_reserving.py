@@ -1,0 +1,246 @@
+"""Who gets which night, at what price, and why not."""
+
+import pytest
+
+from tests.support.story import NOON, given
+from tests.workers.decisions.words import (
+    ADA,
+    ADAS,
+    ANOTHER_ROOM,
+    BEN_RESERVED,
+    BEN_RESERVES,
+    BENS,
+    CHANGED,
+    CONFIRMED_FREE,
+    DEADLINE,
+    EXPIRED,
+    HELD,
+    LATER,
+    MILLISECOND,
+    OPENED,
+    RESERVE,
+    RESERVED,
+    ROOM,
+    but,
+    march,
+    nights,
+    refused,
+    rejected,
+    repeated,
+)
+from topics.messages.events import InventoryOpened
+from topics.messages.values import BookingStatus, Refusal, Rejection, Terms
+
+LAST_ROOM = but(OPENED, total_count=1)
+
+
+def test_a_free_stay_is_held_for_fifteen_minutes() -> None:
+    given(OPENED).when(RESERVE, at=NOON).then(RESERVED).with_booking(
+        ADAS, status=BookingStatus.RESERVED, hold_expires_at=DEADLINE, amount_minor=200_00, version=1
+    )
+
+
+def test_a_hold_lasts_as_long_as_the_command_says() -> None:
+    given(OPENED).when(but(RESERVE, hold_seconds=60), at=DEADLINE - 60_000 * MILLISECOND).then(RESERVED)
+
+
+def test_a_held_stay_takes_its_nights_and_not_the_day_of_departure() -> None:
+    story = given(OPENED).when(RESERVE).then(RESERVED)
+    story.with_night(ROOM, march(10), reserved_count=1, booked_count=0, free_count=1)
+    story.with_night(ROOM, march(11), reserved_count=1, booked_count=0, free_count=1)
+    story.with_night(ROOM, march(12), reserved_count=0, booked_count=0, free_count=2)
+
+
+def test_one_guest_leaves_on_the_day_the_next_arrives() -> None:
+    given(LAST_ROOM).when(RESERVE).then(RESERVED).when(but(BEN_RESERVES, check_in=march(12), check_out=march(14))).then(
+        but(BEN_RESERVED, check_in=march(12), check_out=march(14))
+    )
+
+
+def test_one_guest_arrives_on_the_day_the_next_but_earlier_guest_leaves() -> None:
+    given(LAST_ROOM).when(but(RESERVE, check_in=march(12), check_out=march(14))).then(
+        but(RESERVED, check_in=march(12), check_out=march(14))
+    ).when(BEN_RESERVES).then(BEN_RESERVED)
+
+
+def test_the_last_room_is_sold_once() -> None:
+    given(LAST_ROOM).when(RESERVE).then(RESERVED).when(BEN_RESERVES).then(
+        rejected(BEN_RESERVES, Rejection.SOLD_OUT)
+    ).with_booking(BENS, status=BookingStatus.REJECTED, rejection=Rejection.SOLD_OUT).with_night(
+        ROOM, march(10), reserved_count=1
+    )
+
+
+def test_two_stays_that_share_a_single_night_do_not_both_get_the_last_room() -> None:
+    ben = but(BEN_RESERVES, check_in=march(11), check_out=march(15))
+    given(LAST_ROOM).when(RESERVE).then(RESERVED).when(ben).then(rejected(ben, Rejection.SOLD_OUT)).with_night(
+        ROOM, march(14), reserved_count=0
+    )
+
+
+def test_a_group_gets_all_its_rooms_or_none() -> None:
+    group = but(RESERVE, rooms_count=3)
+    given(OPENED).when(group).then(rejected(group, Rejection.SOLD_OUT)).with_night(
+        ROOM, march(10), reserved_count=0
+    ).when(but(BEN_RESERVES, rooms_count=2)).then(but(BEN_RESERVED, rooms_count=2, amount_minor=400_00)).with_night(
+        ROOM, march(10), reserved_count=2
+    )
+
+
+def test_a_stay_ends_no_earlier_than_it_begins() -> None:
+    for check_out in (march(10), march(9)):
+        command = but(RESERVE, check_out=check_out)
+        given(OPENED).when(command).then(rejected(command, Rejection.NO_NIGHTS))
+
+
+def test_nobody_reserves_no_rooms() -> None:
+    for rooms_count in (0, -1):
+        command = but(RESERVE, rooms_count=rooms_count)
+        given(OPENED).when(command).then(rejected(command, Rejection.NO_ROOMS))
+
+
+def test_an_agreed_rate_is_not_negative() -> None:
+    command = but(RESERVE, agreed_nightly_minor=-1)
+    given(OPENED).when(command).then(rejected(command, Rejection.NEGATIVE_RATE))
+
+
+def test_every_night_must_be_on_sale() -> None:
+    for stay in (
+        {"check_in": march(9)},
+        {"check_in": march(14), "check_out": march(16)},
+        {"check_in": march(20), "check_out": march(21)},
+    ):
+        command = but(RESERVE, **stay)
+        given(OPENED).when(command).then(rejected(command, Rejection.NIGHT_NOT_OPEN))
+
+
+def test_nights_of_one_room_do_not_serve_another() -> None:
+    command = but(RESERVE, room_id=ANOTHER_ROOM)
+    given(OPENED).when(command).then(rejected(command, Rejection.NIGHT_NOT_OPEN))
+
+
+def test_a_room_is_reserved_at_its_own_hotel() -> None:
+    command = but(RESERVE, hotel_id=2)
+    given(OPENED).when(command).then(rejected(command, Rejection.ROOM_OF_ANOTHER_HOTEL))
+
+
+def test_one_closed_night_closes_the_stay() -> None:
+    given(OPENED, but(CHANGED, ranges=nights(11), closed=True)).when(RESERVE).then(
+        rejected(RESERVE, Rejection.NIGHT_CLOSED)
+    )
+
+
+def test_a_night_that_is_on_sale_again_can_be_reserved() -> None:
+    given(OPENED, but(CHANGED, closed=True), but(CHANGED, closed=False)).when(RESERVE).then(RESERVED)
+
+
+@pytest.mark.parametrize("first", list(Rejection))
+def test_a_request_wrong_in_many_ways_is_told_the_first(first: Rejection) -> None:
+    wrongs = list(Rejection)[list(Rejection).index(first) :]
+    command = but(
+        RESERVE,
+        check_out=march(9) if Rejection.NO_NIGHTS in wrongs else march(13),
+        rooms_count=0 if Rejection.NO_ROOMS in wrongs else 1,
+        agreed_nightly_minor=-1 if Rejection.NEGATIVE_RATE in wrongs else None,
+        hotel_id=2 if Rejection.ROOM_OF_ANOTHER_HOTEL in wrongs else 1,
+    )
+    opened = [
+        but(OPENED, end_night=march(12), total_count=0 if Rejection.SOLD_OUT in wrongs else 1),
+        but(OPENED, first_night=march(13)),
+    ]
+    if Rejection.NIGHT_NOT_OPEN not in wrongs:
+        opened.append(but(OPENED, first_night=march(12), end_night=march(13)))
+    closed = [but(CHANGED, ranges=nights(11), closed=True)] if Rejection.NIGHT_CLOSED in wrongs else []
+    given(*opened, *closed).when(command).then(rejected(command, first))
+
+
+def test_a_refused_request_stays_refused_when_rooms_come_free() -> None:
+    given(LAST_ROOM, BEN_RESERVED).when(RESERVE).then(rejected(RESERVE, Rejection.SOLD_OUT)).when(
+        RESERVE, at=LATER
+    ).then(repeated(RESERVE, BookingStatus.REJECTED)).with_booking(ADAS, version=1)
+
+
+def test_the_same_request_twice_holds_one_stay() -> None:
+    given(OPENED).when(RESERVE).then(RESERVED).when(RESERVE, at=NOON + MILLISECOND).then(
+        repeated(RESERVE, BookingStatus.RESERVED)
+    ).with_night(ROOM, march(10), reserved_count=1).with_booking(ADAS, hold_expires_at=DEADLINE, version=1)
+
+
+def test_the_same_request_long_after_holds_nothing_again() -> None:
+    given(*HELD).when(RESERVE, at=LATER).then(EXPIRED, repeated(RESERVE, BookingStatus.EXPIRED)).with_night(
+        ROOM, march(10), reserved_count=0
+    )
+
+
+def test_a_booking_id_that_another_room_spent_is_no_booking_here() -> None:
+    command = but(RESERVE, room_id=ANOTHER_ROOM)
+    there: InventoryOpened = but(OPENED, room_id=ANOTHER_ROOM)
+    given(*HELD, there).when(command).then(refused(command, Refusal.BOOKING_NOT_FOUND, None)).with_booking(
+        ADAS, room_id=ROOM, status=BookingStatus.RESERVED
+    ).with_night(ANOTHER_ROOM, march(10), reserved_count=0)
+
+
+def test_the_amount_is_the_sum_of_the_nights_times_the_rooms() -> None:
+    given(OPENED, but(CHANGED, ranges=nights(11), price_minor=150_50)).when(but(RESERVE, rooms_count=2)).then(
+        but(RESERVED, rooms_count=2, amount_minor=2 * (100_00 + 150_50))
+    )
+
+
+@pytest.mark.parametrize(
+    ("price_minor", "surge_milli", "night_minor"),
+    [
+        (333, 1500, 500),  # 499.5 goes up
+        (1, 1499, 1),
+        (1, 1500, 2),  # to even would be 2 as well,
+        (3, 1500, 5),  # but not here: 4.5
+        (1, 499, 0),
+        (1, 500, 1),  # 0.5 goes up, also to odd
+        (99_99, 1000, 99_99),
+        (0, 10_000, 0),
+    ],
+)
+def test_a_night_is_rounded_half_up_to_the_minor_unit(price_minor: int, surge_milli: int, night_minor: int) -> None:
+    changed = but(CHANGED, price_minor=price_minor, surge_milli=surge_milli)
+    given(OPENED, changed).when(RESERVE).then(but(RESERVED, amount_minor=2 * night_minor))
+
+
+def test_each_night_is_rounded_before_the_rooms_are_counted() -> None:
+    changed = but(CHANGED, price_minor=1, surge_milli=1500)
+    given(OPENED, changed).when(but(RESERVE, rooms_count=2)).then(but(RESERVED, rooms_count=2, amount_minor=8))
+
+
+def test_an_agreed_rate_stands_for_every_night_whatever_they_cost() -> None:
+    given(OPENED, but(CHANGED, surge_milli=3000)).when(but(RESERVE, agreed_nightly_minor=70_01, rooms_count=2)).then(
+        but(RESERVED, rooms_count=2, amount_minor=280_04)
+    )
+
+
+def test_an_agreed_rate_of_nothing_is_a_rate() -> None:
+    given(OPENED).when(but(RESERVE, agreed_nightly_minor=0)).then(but(RESERVED, amount_minor=0))
+
+
+def test_the_amount_is_in_the_currency_of_the_nights() -> None:
+    given(but(OPENED, currency="JPY", price_minor=9_000)).when(RESERVE).then(
+        but(RESERVED, amount_minor=18_000, currency="JPY")
+    )
+
+
+def test_a_stay_paid_at_the_hotel_is_confirmed_at_once_and_held_by_no_deadline() -> None:
+    command = but(RESERVE, terms=Terms.AT_HOTEL, user_id=None)
+    reserved = but(RESERVED, terms=Terms.AT_HOTEL, user_id=None, hold_expires_at=None)
+    story = given(OPENED).when(command).then(reserved, CONFIRMED_FREE)
+    story.with_booking(ADAS, status=BookingStatus.CONFIRMED, hold_expires_at=None, payments=(), version=2)
+    story.with_night(ROOM, march(10), reserved_count=0, booked_count=1)
+
+
+def test_a_stay_paid_at_the_hotel_is_refused_for_the_same_reasons() -> None:
+    command = but(RESERVE, terms=Terms.AT_HOTEL, rooms_count=3)
+    given(OPENED).when(command).then(rejected(command, Rejection.SOLD_OUT)).with_booking(ADAS, terms=Terms.AT_HOTEL)
+
+
+def test_a_stay_paid_at_the_hotel_is_still_confirmed_a_year_later() -> None:
+    command = but(RESERVE, terms=Terms.AT_HOTEL)
+    reserved = but(RESERVED, terms=Terms.AT_HOTEL, hold_expires_at=None)
+    given(OPENED, reserved, CONFIRMED_FREE).when(command, at=NOON.replace(year=2027)).then(
+        repeated(command, BookingStatus.CONFIRMED)
+    ).with_booking(ADAS, user_id=ADA)

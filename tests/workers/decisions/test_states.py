@@ -1,0 +1,88 @@
+"""The moves of a booking: the table is the design's, nothing else can happen, and the page shows the table."""
+
+import pytest
+
+from tests.support.story import Story, given
+from tests.workers.decisions.words import (
+    ASKED,
+    CANCELLED,
+    EXPIRED,
+    GUESTS,
+    OPENED,
+    PAID,
+    RESERVE,
+    RESERVED,
+    SENT_BACK,
+    but,
+    rejected,
+)
+from topics.messages.events import EVENTS, BookingEvent
+from topics.messages.values import BookingStatus, Rejection
+from workers.decisions.states import MOVES, STILL, IllegalMove, states_page
+
+S = BookingStatus
+REJECTED = rejected(RESERVE, Rejection.SOLD_OUT)
+
+#: How a booking comes to each status.
+WAYS: dict[BookingStatus, tuple[BookingEvent, ...]] = {
+    S.PENDING: (),
+    S.REJECTED: (REJECTED,),
+    S.RESERVED: (RESERVED,),
+    S.GUESTS_ADDED: (RESERVED, GUESTS),
+    S.PAYMENTS_PENDING: (RESERVED, GUESTS, ASKED),
+    S.CONFIRMED: (RESERVED, PAID),
+    S.CANCELLED: (RESERVED, CANCELLED),
+    S.EXPIRED: (RESERVED, EXPIRED),
+}
+UNPAID = {S.RESERVED, S.GUESTS_ADDED, S.PAYMENTS_PENDING}
+#: From the design, by hand: the statuses in which each event may happen.
+MAY: dict[BookingEvent, set[BookingStatus]] = {
+    RESERVED: {S.PENDING},
+    REJECTED: {S.PENDING},
+    GUESTS: {S.RESERVED, S.GUESTS_ADDED},
+    ASKED: {S.GUESTS_ADDED, S.PAYMENTS_PENDING},
+    PAID: UNPAID | {S.EXPIRED},
+    CANCELLED: UNPAID | {S.CONFIRMED},
+    EXPIRED: UNPAID,
+}
+
+
+def come_to(status: BookingStatus) -> Story:
+    return given(OPENED, *WAYS[status])
+
+
+def test_the_table_and_the_events_that_move_nothing_are_all_that_is_told_about_bookings() -> None:
+    about_bookings = {event for event in EVENTS if issubclass(event, BookingEvent)}
+    assert MOVES.keys() | STILL == about_bookings
+    assert not MOVES.keys() & STILL
+    assert {type(event) for event in MAY} == MOVES.keys()
+
+
+@pytest.mark.parametrize("status", S)
+def test_only_what_the_design_allows_happens_to_a_booking(status: BookingStatus) -> None:
+    for event, allowed in MAY.items():
+        story = come_to(status)
+        if status in allowed:
+            story.happen(event)
+        elif status is not S.PENDING:
+            with pytest.raises(IllegalMove, match=f"{event.wire} in status {status}"):
+                story.happen(event)
+
+
+@pytest.mark.parametrize("status", sorted(set(S) - {S.PENDING}))
+def test_every_way_comes_to_its_status(status: BookingStatus) -> None:
+    assert come_to(status).bookings[RESERVED.booking_id].status is status
+
+
+@pytest.mark.parametrize("status", sorted(set(S) - {S.PENDING}))
+def test_money_that_goes_back_moves_no_booking(status: BookingStatus) -> None:
+    story = come_to(status)
+    story.happen(but(SENT_BACK, payment_intent="pi_9"))
+    assert story.bookings[RESERVED.booking_id].status is status
+
+
+def test_every_move_is_on_the_page_twice_as_a_line_and_as_an_arrow() -> None:
+    for event, row in MOVES.items():
+        for before, after in row.items():
+            assert f"| `{event.wire}` | {before} | {after} |" in states_page()
+            assert f"{before} --> {after}: {event.wire.removesuffix('.v1')}" in states_page()

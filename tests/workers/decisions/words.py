@@ -1,0 +1,210 @@
+"""The words of the stories: one hotel, one room, a guest named Ada, and what she and others say and see.
+
+`but(RESERVE, rooms_count=2)` is the same with another value.
+"""
+
+from datetime import date, datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from tests.support.story import NOON
+from topics.messages.commands import (
+    AddGuests,
+    BookingCommand,
+    CancelBooking,
+    ChangeInventory,
+    ClosePayment,
+    ConfirmPayment,
+    DeclinePayment,
+    ExpireHold,
+    OpenInventory,
+    RecordRefund,
+    RecordSession,
+    RequestPayment,
+    ReserveStay,
+)
+from topics.messages.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingExpired,
+    BookingRefunded,
+    BookingRejected,
+    BookingReserved,
+    CheckoutOpened,
+    CommandRefused,
+    CommandRepeated,
+    GuestsAdded,
+    InventoryChanged,
+    InventoryOpened,
+    NightRange,
+    PaymentDeclined,
+    PaymentRequested,
+    RefundRequested,
+    night_ranges,
+)
+from topics.messages.message import Message
+from topics.messages.values import BookingStatus, CancelReason, RefundReason, Refusal, Rejection
+
+AMessage = TypeVar("AMessage", bound=Message)
+
+HOTEL, ROOM, ANOTHER_ROOM = 1, 7, 8
+ADA, BEN = 11, 12
+ADAS, BENS = UUID(int=1), UUID(int=2)
+DEADLINE = NOON + timedelta(minutes=15)
+MILLISECOND = timedelta(milliseconds=1)
+LATER = DEADLINE + timedelta(minutes=5)
+
+
+def nights(*days: int) -> tuple[NightRange, ...]:
+    """Return these nights of March as a change of them names them."""
+    return night_ranges(map(march, days))
+
+
+def but(message: AMessage, **changes: object) -> AMessage:
+    """Return the same message with other values."""
+    return replace(message, **changes)
+
+
+def march(day: int) -> date:
+    """Return a day of the month in which all stays are."""
+    return date(2026, 3, day)
+
+
+# What is asked. Ada stays for the nights of 10 and 11 March, at 100.00 each.
+
+OPEN = OpenInventory(
+    room_id=ROOM,
+    hotel_id=HOTEL,
+    first_night=march(10),
+    end_night=march(15),
+    total_count=2,
+    price_minor=100_00,
+    currency="EUR",
+)
+CHANGE = ChangeInventory(room_id=ROOM, first_night=march(10), end_night=march(12))
+RESERVE = ReserveStay(
+    room_id=ROOM, booking_id=ADAS, user_id=ADA, hotel_id=HOTEL, check_in=march(10), check_out=march(12)
+)
+BEN_RESERVES = but(RESERVE, booking_id=BENS, user_id=BEN)
+ADD_GUESTS = AddGuests(room_id=ROOM, booking_id=ADAS, user_id=ADA, guest_ids=(1, 2))
+REQUEST_PAYMENT = RequestPayment(room_id=ROOM, booking_id=ADAS, user_id=ADA)
+RECORD_SESSION = RecordSession(room_id=ROOM, booking_id=ADAS, attempt=1, session_id="cs_1")
+PAY = ConfirmPayment(
+    room_id=ROOM,
+    booking_id=ADAS,
+    session_id="cs_1",
+    payment_intent="pi_1",
+    amount_minor=200_00,
+    currency="EUR",
+)
+DECLINE = DeclinePayment(room_id=ROOM, booking_id=ADAS, failure="card_declined")
+CLOSE = ClosePayment(room_id=ROOM, booking_id=ADAS, session_id="cs_1")
+CANCEL = CancelBooking(room_id=ROOM, booking_id=ADAS, user_id=ADA)
+EXPIRE = ExpireHold(room_id=ROOM, booking_id=ADAS)
+RECORD_REFUND = RecordRefund(
+    room_id=ROOM, booking_id=ADAS, payment_intent="pi_1", refund_id="re_1", amount_minor=200_00
+)
+
+# What happens then.
+
+OPENED = InventoryOpened(
+    room_id=ROOM,
+    hotel_id=HOTEL,
+    first_night=march(10),
+    end_night=march(15),
+    total_count=2,
+    price_minor=100_00,
+    currency="EUR",
+)
+CHANGED = InventoryChanged(room_id=ROOM, ranges=nights(10, 11))
+RESERVED = BookingReserved(
+    room_id=ROOM,
+    booking_id=ADAS,
+    user_id=ADA,
+    hotel_id=HOTEL,
+    check_in=march(10),
+    check_out=march(12),
+    rooms_count=1,
+    amount_minor=200_00,
+    currency="EUR",
+    hold_expires_at=DEADLINE,
+)
+BEN_RESERVED = but(RESERVED, booking_id=BENS, user_id=BEN)
+GUESTS = GuestsAdded(room_id=ROOM, booking_id=ADAS, guest_ids=(1, 2))
+ASKED = PaymentRequested(room_id=ROOM, booking_id=ADAS, attempt=1, amount_minor=200_00, currency="EUR")
+SESSION = CheckoutOpened(room_id=ROOM, booking_id=ADAS, attempt=1, session_id="cs_1")
+PAID = BookingConfirmed(
+    room_id=ROOM,
+    booking_id=ADAS,
+    amount_minor=200_00,
+    currency="EUR",
+    session_id="cs_1",
+    payment_intent="pi_1",
+)
+CONFIRMED_FREE = but(PAID, session_id=None, payment_intent=None)
+DECLINED = PaymentDeclined(room_id=ROOM, booking_id=ADAS, failure="card_declined")
+CANCELLED = BookingCancelled(room_id=ROOM, booking_id=ADAS, reason=CancelReason.BY_GUEST)
+EXPIRED = BookingExpired(room_id=ROOM, booking_id=ADAS)
+SENT_BACK = RefundRequested(
+    room_id=ROOM,
+    booking_id=ADAS,
+    session_id="cs_1",
+    payment_intent="pi_1",
+    amount_minor=200_00,
+    currency="EUR",
+    reason=RefundReason.BOOKING_CANCELLED,
+)
+REFUNDED = BookingRefunded(room_id=ROOM, booking_id=ADAS, payment_intent="pi_1", refund_id="re_1", amount_minor=200_00)
+
+# How far Ada's booking may have come.
+
+HELD = (OPENED, RESERVED)
+NAMED = (*HELD, GUESTS)
+WAITING = (*NAMED, ASKED)
+PAYABLE = (*WAITING, SESSION)
+BOUGHT = (*PAYABLE, PAID)
+CALLED_OFF = (*HELD, CANCELLED)
+OVER = (*HELD, EXPIRED)
+
+
+def refused(command: BookingCommand, reason: Refusal, status: BookingStatus | None) -> CommandRefused:
+    """Return the answer why not."""
+    return CommandRefused(
+        room_id=command.room_id,
+        booking_id=command.booking_id,
+        command=command.wire,
+        reason=reason,
+        booking_status=status,
+    )
+
+
+def repeated(command: BookingCommand, status: BookingStatus) -> CommandRepeated:
+    """Return the answer that it stood already."""
+    return CommandRepeated(
+        room_id=command.room_id,
+        booking_id=command.booking_id,
+        command=command.wire,
+        booking_status=status,
+    )
+
+
+def rejected(command: ReserveStay, reason: Rejection) -> BookingRejected:
+    """Return what a request that the rules refuse becomes."""
+    return BookingRejected(
+        room_id=command.room_id,
+        booking_id=command.booking_id,
+        user_id=command.user_id,
+        hotel_id=command.hotel_id,
+        check_in=command.check_in,
+        check_out=command.check_out,
+        rooms_count=command.rooms_count,
+        terms=command.terms,
+        reason=reason,
+    )
+
+
+def after_minutes(minutes: float) -> datetime:
+    """Return the log's time so long after noon."""
+    return NOON + timedelta(minutes=minutes)

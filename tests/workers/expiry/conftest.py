@@ -1,0 +1,28 @@
+"""What the expiry role's tests are handed: a log, a ledger, and a timer that looks again at once."""
+
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from storage.settings import DatabaseSettings
+from tests.workers.expiry.timers import Ledger
+from workers.expiry import holds
+
+
+@pytest.fixture(autouse=True)
+def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests wait for the next sweep only for a moment; on no machine is it late enough to ask a second time.
+
+    Nor does a leader lose the lead where the machine stands still: who leads next would ask for all of it again.
+    """
+    monkeypatch.setattr(holds, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(holds, "SILENT_SECONDS", 600)
+    monkeypatch.setattr(holds, "FIRST_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(holds, "LONGEST_PAUSE_SECONDS", 600.0)
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        yield connection

@@ -1,0 +1,235 @@
+"""The payments desk of a test: a real ledger and log, the stand-in for Stripe, and callers that come and go."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import psycopg
+from psycopg.rows import dict_row
+
+from sandbox.stripe import Running
+from storage.cursors import Cursor, CursorKey
+from storage.settings import DatabaseSettings
+from tests.support.log import Log
+from tests.support.waiting import LONGEST_SECONDS, wait_until
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
+from topics.envelope import Envelope, Outgoing, decode_envelope, decode_value
+from topics.messages.events import BookingEvent, PaymentRequested, RefundRequested
+from topics.messages.message import Message
+from topics.messages.values import RefundReason
+from workers.payments.caller import Caller
+from workers.payments.consumer import Payments
+from workers.payments.gateway import open_gateway
+from workers.payments.settings import PaymentSettings
+from workers.runtime.role import Received, Run
+
+ROOM = 7
+GOOD_CARD = "4242424242424242"
+
+
+@dataclass
+class Written:
+    """A record as the Kafka client would hand it over."""
+
+    value: bytes | None
+    topic: str = "test"
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 0
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass
+class Desk:
+    """One test's payments, on both sides of Stripe's counter."""
+
+    log: Log
+    database: DatabaseSettings
+    ledger: psycopg.AsyncConnection[dict[str, Any]]
+    stand_in: Running
+    settings: PaymentSettings
+    http: aiohttp.ClientSession
+    consumer: Payments = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.consumer = Payments(self.log.settings, self.settings)
+
+    # The log's side.
+
+    async def hear(self, *events: BookingEvent, at: datetime | None = None) -> None:
+        """Hand events to the consumer in one transaction."""
+        assert await self._handle(BOOKING_EVENTS, [_heard(event, at or datetime.now(UTC)) for event in events]) == []
+
+    async def webhooks(self, *bodies: bytes | None) -> list[tuple[Envelope, Message]]:
+        """Hand webhooks to the consumer in one transaction; return the commands that it asks to publish."""
+        now = datetime.now(UTC)
+        received = [Received(None, None, Written(body, offset=at), now) for at, body in enumerate(bodies)]
+        return [_read(record.headers, record.value) for record in await self._handle(STRIPE_WEBHOOKS, received)]
+
+    async def _handle(self, topic: Topic, received: list[Received]) -> list[Outgoing]:
+        cursor = Cursor(CursorKey("payments", topic.name, 0, 1), -1, -1, 0, None, None)
+        run = Run(topic=topic, partition=0, cursor=cursor, received=received)
+        async with (
+            await psycopg.AsyncConnection.connect(self.database.conninfo(), autocommit=True) as connection,
+            connection.transaction(),
+        ):
+            (outgoing,) = await self.consumer.handle(connection, [run])
+            return list(outgoing)
+
+    async def commands(self) -> list[tuple[Envelope, Message]]:
+        """Return what stands on `booking.commands`."""
+        places = await self.log.read(BOOKING_COMMANDS)
+        return [_read(record.headers, record.value) for records in places.values() for record in records]
+
+    async def told(self, kind: type[Message]) -> dict[str, Message]:
+        """Return the commands of one kind by their ids: what was sent twice is there once."""
+        return {envelope.id: command for envelope, command in await self.commands() if isinstance(command, kind)}
+
+    # Our side of the counter.
+
+    @asynccontextmanager
+    async def caller(self, count: int = 1) -> AsyncIterator[Caller]:
+        """Let callers work for as long as the block lasts; yield one of them."""
+        callers = [Caller(self.log.settings, self.database, self.settings) for _ in range(count)]
+        tasks = [asyncio.create_task(caller.run()) for caller in callers]
+        try:
+            yield callers[0]
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
+
+    async def sessions(self, booking_id: UUID | None = None) -> list[dict[str, Any]]:
+        """Return our rows of sessions, of all bookings or one, by attempt."""
+        return await self._rows("checkout_session", "attempt", booking_id)
+
+    async def refunds(self, booking_id: UUID | None = None) -> list[dict[str, Any]]:
+        """Return our rows of refunds."""
+        return await self._rows("refund", "payment_intent", booking_id)
+
+    async def _rows(self, table: str, order: str, booking_id: UUID | None) -> list[dict[str, Any]]:
+        query = f"select * from {table} where %s::uuid is null or booking_id = %s order by {order}"
+        return await (await self.ledger.execute(query, (booking_id, booking_id))).fetchall()
+
+    async def until_session(self, status: str, booking_id: UUID, seconds: float = LONGEST_SECONDS) -> dict[str, Any]:
+        """Wait until the booking's last session has come to this status and nothing is owed for it; return its row."""
+        return await self._until(status, lambda: self.sessions(booking_id), seconds)
+
+    async def until_refund(self, status: str, booking_id: UUID, seconds: float = LONGEST_SECONDS) -> dict[str, Any]:
+        """Wait until the booking's refund has come to this status and nothing is owed for it; return its row."""
+        return await self._until(status, lambda: self.refunds(booking_id), seconds)
+
+    async def _until(
+        self, status: str, rows: Callable[[], Awaitable[list[dict[str, Any]]]], seconds: float
+    ) -> dict[str, Any]:
+        async def settled() -> dict[str, Any]:
+            row = (await rows())[-1]
+            assert (row["status"], row["next_attempt_at"]) == (status, None)
+            return row
+
+        return await wait_until(settled, seconds)
+
+    # Stripe's side of it.
+
+    async def plan(self, *rules: dict[str, Any]) -> None:
+        """Add to the stand-in's fault plan."""
+        async with self.http.post(f"{self.stand_in.url}/_sandbox/faults", json=list(rules)) as answer:
+            assert answer.status == 201, await answer.text()
+
+    async def end_of_faults(self) -> None:
+        """Forget the fault plan."""
+        async with self.http.delete(f"{self.stand_in.url}/_sandbox/faults") as answer:
+            assert answer.status < 300, await answer.text()
+
+    async def pay(self, session_id: str, card: str = GOOD_CARD) -> dict[str, Any]:
+        """Pay a session as its guest; return the session."""
+        url = f"{self.stand_in.url}/_sandbox/sessions/{session_id}/pay"
+        async with self.http.post(url, json={"card": card}) as answer:
+            paid: dict[str, Any] = await answer.json()
+            return paid
+
+    async def at_stripe(self, path: str) -> list[dict[str, Any]]:
+        """List objects of the API, the oldest first."""
+        url, key = f"{self.stand_in.url}/v1/{path}", self.settings.stripe_api_key.get_secret_value()
+        async with self.http.get(url, params={"limit": 100}, headers={"Authorization": f"Bearer {key}"}) as answer:
+            return list(reversed((await answer.json())["data"]))
+
+    async def events(self) -> list[bytes]:
+        """Return what Stripe would have posted so far, the oldest first."""
+        return [json.dumps(event).encode() for event in await self.at_stripe("events")]
+
+    async def paid_booking(self) -> tuple[UUID, str]:
+        """Return a booking that was paid at Stripe, and its payment intent; nobody was told of it."""
+        booking_id = uuid4()
+        params: dict[str, Any] = (await self._params_of(booking_id)) | {
+            "expires_at": int(self.stand_in.clock.now()) + 40 * 60
+        }
+        async with open_gateway(self.settings) as gateway:
+            session = await gateway._sessions.create_async(params, {"idempotency_key": str(uuid4())})  # type: ignore[arg-type]
+        return booking_id, (await self.pay(session.id))["payment_intent"]
+
+    async def _params_of(self, booking_id: UUID) -> dict[str, Any]:
+        from workers.payments.obligations import owed
+
+        event = payment_requested(booking_id)
+        received = _heard(event, datetime.now(UTC))
+        assert received.envelope is not None
+        _, session = owed(event, received.envelope, received.time, frontend_url="http://127.0.0.1:3000")
+        return session.params  # type: ignore[union-attr]
+
+
+@asynccontextmanager
+async def open_desk(
+    log: Log, database: DatabaseSettings, stand_in: Running, settings: PaymentSettings
+) -> AsyncIterator[Desk]:
+    """Open a test's desk."""
+    async with (
+        await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True, row_factory=dict_row) as ledger,
+        aiohttp.ClientSession() as http,
+    ):
+        yield Desk(log, database, ledger, stand_in, settings, http)
+
+
+def payment_requested(booking_id: UUID, attempt: int = 1, amount_minor: int = 24_000) -> PaymentRequested:
+    """The guest wants to pay."""
+    return PaymentRequested(
+        room_id=ROOM, booking_id=booking_id, attempt=attempt, amount_minor=amount_minor, currency="EUR"
+    )
+
+
+def refund_requested(booking_id: UUID, payment_intent: str, amount_minor: int = 24_000) -> RefundRequested:
+    """The money goes back."""
+    return RefundRequested(
+        room_id=ROOM,
+        booking_id=booking_id,
+        session_id="cs_1",
+        payment_intent=payment_intent,
+        amount_minor=amount_minor,
+        currency="EUR",
+        reason=RefundReason.NIGHTS_GONE,
+    )
+
+
+def _heard(event: BookingEvent, at: datetime) -> Received:
+    envelope = Envelope(
+        id=f"{uuid4()}:0",
+        type=event.wire,
+        source="innkeeper/reservations",
+        subject=str(event.booking_id),
+        time=at,
+        correlation=f"request of {event.booking_id}",
+    )
+    return Received(envelope, event, Written(None), at)
+
+
+def _read(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> tuple[Envelope, Message]:
+    envelope = decode_envelope(headers)
+    return envelope, decode_value(envelope.type, value)

@@ -1,0 +1,123 @@
+"""The payments role as a worker carries it out: events and webhooks from the log in, commands to the log out."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+
+from storage.settings import DatabaseSettings
+from tests.support.log import carry_out_all, open_runs
+from tests.support.waiting import wait_until
+from tests.workers.payments.desk import ROOM, Desk, payment_requested
+from topics.catalogue import BOOKING_EVENTS, DEAD_LETTERS, STRIPE_WEBHOOKS
+from topics.envelope import Envelope, Outgoing, encode_headers, encode_value
+from topics.messages.commands import ConfirmPayment, RecordSession
+from topics.messages.events import BookingEvent
+from workers.payments import build, caller
+from workers.runtime.batch_processor import Runs
+from workers.runtime.role import Role
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def role(desk: Desk) -> Role:
+    return build(desk.log.settings, desk.database, desk.settings)
+
+
+@pytest.fixture
+async def runs(role: Role, desk: Desk, database: DatabaseSettings) -> AsyncIterator[Runs]:
+    async with open_runs(role, desk.log, database) as opened:
+        yield opened
+
+
+def told(desk: Desk, event: BookingEvent, sequence: int) -> Outgoing:
+    envelope = Envelope(
+        id=f"{uuid4()}:0",
+        type=event.wire,
+        source="innkeeper/reservations",
+        subject=str(event.booking_id),
+        time=datetime.now(UTC),
+        sequence=sequence,
+    )
+    topic = desk.log.settings.topic(BOOKING_EVENTS)
+    return Outgoing(topic, b"%d" % ROOM, encode_value(event), encode_headers(envelope))
+
+
+def posted(desk: Desk, body: bytes) -> Outgoing:
+    return Outgoing(desk.log.settings.topic(STRIPE_WEBHOOKS), b"%d" % ROOM, body, [])
+
+
+async def test_a_guest_pays_and_the_room_hears_of_it_also_when_the_log_is_read_twice(
+    desk: Desk, role: Role, runs: Runs
+) -> None:
+    booking_id = uuid4()
+    await desk.log.write(told(desk, payment_requested(booking_id), sequence=1))
+    await carry_out_all(runs, role, desk.log)
+    async with desk.caller():
+        row = await desk.until_session("open", booking_id)
+    await desk.pay(row["session_id"])
+    await desk.log.write(*(posted(desk, body) for body in 2 * await desk.events()))
+
+    for _ in range(2):
+        await carry_out_all(runs, role, desk.log)
+
+    await wait_until(lambda: _confirmed(desk, booking_id))
+    kinds = [type(command) for _, command in await desk.commands()]
+    assert sorted(kind.wire for kind in kinds) == sorted([RecordSession.wire, ConfirmPayment.wire, ConfirmPayment.wire])
+    assert len(await desk.told(ConfirmPayment)) == 1
+
+
+async def _confirmed(desk: Desk, booking_id: UUID) -> bool:
+    return any(command.booking_id == booking_id for command in (await desk.told(ConfirmPayment)).values())  # type: ignore[attr-defined]
+
+
+async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letters_and_the_next_one_is_heard(
+    desk: Desk, role: Role, runs: Runs
+) -> None:
+    booking_id = uuid4()
+    session = {
+        "id": "cs_1",
+        "status": "complete",
+        "payment_status": "paid",
+        "amount_total": 24_000,
+        "currency": "eur",
+        "client_reference_id": str(booking_id),
+        "payment_intent": "pi_1",
+        "metadata": {"booking_id": str(booking_id), "room_id": str(ROOM), "attempt": "1"},
+    }
+    event = {"id": "evt_1", "type": "checkout.session.completed", "livemode": False, "data": {"object": session}}
+    await desk.log.write(posted(desk, b"no event"), posted(desk, json.dumps(event).encode()))
+
+    await carry_out_all(runs, role, desk.log)
+
+    await wait_until(lambda: _confirmed(desk, booking_id))
+    (letters,) = (await desk.log.read(DEAD_LETTERS)).values()
+    assert [letter.value for letter in letters] == [b"no event"]
+
+
+async def test_the_caller_is_woken_by_what_was_committed(
+    desk: Desk, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert role.background is not None
+    # No poll comes in time: whatever happens, also again after a failure, happens because it was woken.
+    monkeypatch.setattr(caller, "POLL_SECONDS", 3600)
+    first, second = uuid4(), uuid4()
+    await desk.hear(payment_requested(first))
+    background = asyncio.ensure_future(role.background())
+    await wait_until(lambda: _opened_when_woken(desk, role, first))
+
+    await desk.hear(payment_requested(second))
+
+    await wait_until(lambda: _opened_when_woken(desk, role, second))
+    background.cancel()
+    await asyncio.wait([background])
+
+
+async def _opened_when_woken(desk: Desk, role: Role, booking_id: UUID) -> bool:
+    assert role.committed is not None
+    role.committed()
+    return [row["status"] for row in await desk.sessions(booking_id)] == ["open"]

@@ -1,0 +1,185 @@
+"""A hotel under load: guests who book without a pause, and workers that decide and keep the read models meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import date, timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from operators.rebuild import PROJECTIONS
+from storage.settings import DatabaseSettings
+from tests.support.log import Log, all_places, open_log, open_runs
+from tests.support.waiting import wait_until
+from topics.catalogue import BOOKING_COMMANDS
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import CancelBooking, ChangeInventory, Command, OpenInventory, ReserveStay
+from topics.messages.values import Terms
+from workers import projections
+from workers.reservations import handler
+from workers.runtime.role import Role
+
+FIRST = date(2027, 5, 1)
+ROOMS = range(1, 9)
+TABLES = {
+    table.name: ", ".join(column.name for column in table.primary_key.columns)
+    for each in PROJECTIONS.values()
+    for table in each.tables
+}
+
+
+class BusyHotel:
+    """Eight rooms of two hotels, in several partitions. `keeps_booking` is the load."""
+
+    def __init__(self, log: Log, database: DatabaseSettings) -> None:
+        self.kafka = log.settings
+        self.database = database
+        self._log = log
+        self._numbers = count(1)
+        self._booked: list[tuple[int, UUID]] = []
+
+    async def open(self) -> None:
+        """Put nights on sale."""
+        await self._log.send(
+            *(
+                OpenInventory(
+                    room_id=room,
+                    hotel_id=1 + room % 2,
+                    first_night=FIRST,
+                    end_night=FIRST + timedelta(days=60),
+                    total_count=1000,
+                    price_minor=90_00 + room,
+                    currency="EUR",
+                )
+                for room in ROOMS
+            )
+        )
+
+    async def book(self, stays: int) -> None:
+        """Let guests book, some of them pay at the hotel, some change their minds, and managers change prices."""
+        await self._log.send(*(command for _ in range(stays) for command in self._next()))
+
+    def _next(self) -> Sequence[Command]:
+        number = next(self._numbers)
+        room, booking = 1 + number % len(ROOMS), uuid4()
+        arrives = FIRST + timedelta(days=number % 50)
+        commands: list[Command] = [
+            ReserveStay(
+                room_id=room,
+                booking_id=booking,
+                user_id=7,
+                hotel_id=1 + room % 2,
+                check_in=arrives,
+                check_out=arrives + timedelta(days=1 + number % 3),
+                rooms_count=1 + number % 2,
+                terms=Terms.AT_HOTEL if number % 4 else Terms.PREPAID,
+                hold_seconds=3600,
+            )
+        ]
+        self._booked.append((room, booking))
+        if number % 5 == 0:
+            room, booking = self._booked.pop(number % len(self._booked))
+            commands.append(CancelBooking(room_id=room, booking_id=booking, user_id=7))
+        if number % 20 == 0:
+            ends = arrives + timedelta(days=2)
+            price_minor, closed = 80_00 + number, number % 40 == 0
+            commands.append(
+                ChangeInventory(
+                    room_id=room, first_night=arrives, end_night=ends, price_minor=price_minor, closed=closed
+                )
+            )
+        return commands
+
+    @asynccontextmanager
+    async def keeps_booking(self) -> AsyncIterator[None]:
+        """Let guests come without a pause for as long as the block lasts."""
+        stop = asyncio.Event()
+
+        async def go_on() -> None:
+            while not stop.is_set():
+                await self.book(20)
+
+        going = asyncio.create_task(go_on())
+        try:
+            yield
+        finally:
+            stop.set()
+            await going
+
+    async def kept(self) -> None:
+        """Wait until everything on the log is decided, and in the read models."""
+        await wait_until(self._is_kept, message="everything is in the read models")
+
+    async def _is_kept(self) -> bool:
+        topic = self.kafka.topic(BOOKING_COMMANDS)
+        commands = [TopicPartition(topic, number) for number in range(self.kafka.topic_partitions)]
+        async with consumer_of(self.kafka, []) as consumer:
+            sent = sum((await consumer.end_offsets(commands)).values())
+        [(decided,)] = await self.rows("select sum(applied + 1) from log_cursor where consumer = 'reservations'")
+        told = await self.rows("select sum(sequence) from log_cursor group by consumer")
+        return decided == sent and len(told) == 1 + len(PROJECTIONS) and len(set(told)) == 1
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the database."""
+        async with await psycopg.AsyncConnection.connect(self.database.conninfo()) as connection:
+            return await (await connection.execute(query.encode())).fetchall()
+
+    async def change(self, *statements: str) -> None:
+        """Change the read models behind their keeper's back."""
+        async with await psycopg.AsyncConnection.connect(self.database.conninfo()) as connection:
+            for statement in statements:
+                assert (await connection.execute(statement.encode())).rowcount != 0, statement
+
+    async def read_models(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Return every row of every read model."""
+        return {table: await self.rows(f"select * from {table} order by {key}") for table, key in TABLES.items()}
+
+    async def left_behind(self) -> list[tuple[Any, ...]]:
+        """Return what a rebuild may have left: schemas of its own."""
+        return await self.rows("select nspname from pg_namespace where nspname like 'rebuild%'")
+
+
+@asynccontextmanager
+async def open_busy_hotel(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[BusyHotel]:
+    """Open the hotel with workers that decide and keep the read models."""
+    async with open_log(kafka) as log:
+        working = [
+            asyncio.create_task(_work(role, log, database))
+            for role in (handler.build(kafka, database), projections.build(kafka, database))
+        ]
+        try:
+            hotel = BusyHotel(log, database)
+            await hotel.open()
+            yield hotel
+            assert not any(task.done() for task in working), "a worker has given up"
+        finally:
+            for task in working:
+                task.cancel()
+            for task in working:
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+async def _work(role: Role, log: Log, database: DatabaseSettings) -> None:
+    """Be a worker, without Faust."""
+    places = [TopicPartition(*place) for place in all_places(role, log.settings)]
+    async with open_runs(role, log, database) as runs, consumer_of(log.settings, places) as consumer:
+        while True:
+            found = await consumer.getmany(timeout_ms=100)
+            for partition, offset in (await runs.carry_out(found.values())).items() if found else ():
+                consumer.seek(TopicPartition(*partition), offset)
+
+
+@asynccontextmanager
+async def consumer_of(kafka: KafkaSettings, partitions: Sequence[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(**kafka.client_options(), auto_offset_reset="earliest", fetch_max_wait_ms=20)
+    await consumer.start()
+    try:
+        consumer.assign(partitions)
+        yield consumer
+    finally:
+        await consumer.stop()

@@ -1,0 +1,180 @@
+"""A log of events for projections, handed over as the adapter does: by partition, with sequences, in any batches."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from storage.cursors import Cursor, CursorKey
+from storage.settings import DatabaseSettings
+from topics.catalogue import BOOKING_EVENTS
+from topics.envelope import Envelope, encode_headers, encode_value
+from topics.kafka.settings import KafkaSettings
+from topics.messages.events import BookingEvent, BookingReserved, Event, InventoryChanged, InventoryOpened, night_ranges
+from workers.projections import build
+from workers.runtime.role import Consumer, Received, Run
+
+FIRST = date(2027, 2, 26)
+T0 = datetime(2026, 11, 1, 12, tzinfo=UTC)
+# Which hotel a room belongs to; rooms of one hotel lie in different partitions.
+HOTEL_OF = {1: 10, 2: 10, 3: 10, 4: 20}
+PARTITIONS = 3
+
+Log = dict[int, list[Received]]
+
+
+@dataclass
+class LogRecord:
+    """A record as the Kafka client hands it over."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+def night(days: int) -> date:
+    return FIRST + timedelta(days=days)
+
+
+def opened(room_id: int, first: int, end: int, price_minor: int, total_count: int = 5) -> InventoryOpened:
+    return InventoryOpened(
+        room_id=room_id,
+        hotel_id=HOTEL_OF[room_id],
+        first_night=night(first),
+        end_night=night(end),
+        total_count=total_count,
+        price_minor=price_minor,
+        currency="EUR",
+    )
+
+
+def changed(room_id: int, days: Sequence[int], **values: Any) -> InventoryChanged:
+    return InventoryChanged(room_id=room_id, ranges=night_ranges(night(day) for day in days), **values)
+
+
+def reserved(number: int, room_id: int, first: int, end: int, rooms_count: int = 1, **terms: Any) -> BookingReserved:
+    return BookingReserved(
+        room_id=room_id,
+        booking_id=UUID(int=number),
+        user_id=7,
+        hotel_id=HOTEL_OF[room_id],
+        check_in=night(first),
+        check_out=night(end),
+        rooms_count=rooms_count,
+        amount_minor=1,
+        currency="EUR",
+        **terms,
+    )
+
+
+def on_the_log(events: Sequence[Event]) -> Log:
+    """Return what the adapter hands over: by partition, in order, with sequences."""
+    log: Log = defaultdict(list)
+    for number, event in enumerate(events):
+        partition = event.room_id % PARTITIONS
+        sequence = len(log[partition]) + 1
+        time = T0 + timedelta(seconds=number)
+        subject = str(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}"
+        envelope = Envelope(
+            id=f"command-{number}:0",
+            type=event.wire,
+            source="innkeeper/reservations",
+            subject=subject,
+            time=time,
+            causation=f"command-{number}",
+            sequence=sequence,
+        )
+        record = LogRecord(
+            BOOKING_EVENTS.name,
+            partition,
+            sequence - 1,
+            int(time.timestamp() * 1000),
+            b"%d" % event.room_id,
+            encode_value(event),
+            encode_headers(envelope),
+        )
+        log[partition].append(Received(envelope, event, record, time))
+    return log
+
+
+def in_one_batch(events: Sequence[Event]) -> list[Log]:
+    return [on_the_log(events)]
+
+
+def cut(log: Log, sizes: Sequence[int]) -> list[Log]:
+    """Cut every partition into runs of these sizes, in turn, and batch the runs that come at the same time."""
+    waiting = {partition: list(received) for partition, received in log.items()}
+    batches = []
+    turn = 0
+    while any(waiting.values()):
+        batch = {}
+        for partition, received in waiting.items():
+            size = sizes[turn % len(sizes)]
+            turn += 1
+            if received:
+                batch[partition] = received[:size]
+                waiting[partition] = received[size:]
+        batches.append(batch)
+    return batches
+
+
+def consumers() -> dict[str, Consumer]:
+    """Return the role's consumers by name, in the order in which they are called."""
+    role = build(KafkaSettings(_env_file=None), DatabaseSettings(_env_file=None))
+    return {consumer.name: consumer for consumer in role.consumers}
+
+
+def run_of(consumer: Consumer, partition: int, received: list[Received]) -> Run:
+    key = CursorKey(consumer.name, BOOKING_EVENTS.name, partition, 1)
+    return Run(BOOKING_EVENTS, partition, Cursor(key, -1, -1, 0, None, None), received)
+
+
+async def apply(database: DatabaseSettings, batches: Sequence[Log]) -> None:
+    """Hand every batch to all consumers, each batch in a transaction of its own; the ledger is ahead of the log."""
+    async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        for batch in batches:
+            await _keep_bookings(connection, batch)
+        for batch in batches:
+            async with connection.transaction():
+                for consumer in consumers().values():
+                    runs = [run_of(consumer, partition, received) for partition, received in batch.items()]
+                    assert all(not outgoing for outgoing in await consumer.handle(connection, runs))
+
+
+async def _keep_bookings(connection: AsyncConnection, batch: Log) -> None:
+    """Write the stays of the batch as the ledger has them."""
+    for received in (one for run in batch.values() for one in run):
+        event = received.message
+        if isinstance(event, BookingReserved):
+            await connection.execute(
+                """
+                insert into booking (id, user_id, hotel_id, room_id, check_in, check_out, rooms_count, status, terms,
+                                     amount_minor, currency, version, created_at, updated_at)
+                values (%s, %s, %s, %s, %s, %s, %s, 'RESERVED', %s, %s, %s, 1, now(), now()) on conflict do nothing
+                """,
+                (
+                    event.booking_id,
+                    event.user_id,
+                    event.hotel_id,
+                    event.room_id,
+                    event.check_in,
+                    event.check_out,
+                    event.rooms_count,
+                    event.terms,
+                    event.amount_minor,
+                    event.currency,
+                ),
+            )
+
+
+async def rows(database: DatabaseSettings, query: str) -> list[tuple[Any, ...]]:
+    async with await AsyncConnection.connect(database.conninfo()) as connection:
+        return await (await connection.execute(query.encode())).fetchall()

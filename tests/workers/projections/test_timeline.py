@@ -1,0 +1,65 @@
+"""A booking's timeline is all that was told of it, in the order of the log."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from storage.settings import DatabaseSettings
+from tests.workers.projections.log import T0, apply, in_one_batch, on_the_log, opened, reserved, rows
+from topics.messages.events import BookingCancelled, BookingExpired, GuestsAdded
+from topics.messages.values import CancelReason
+
+
+async def test_a_booking_tells_its_whole_history_in_order(database: DatabaseSettings) -> None:
+    booking = UUID(int=1)
+    await apply(
+        database,
+        in_one_batch(
+            [
+                opened(1, 0, 1, 9_000),
+                reserved(1, 1, 0, 1),
+                reserved(2, 1, 0, 1),
+                GuestsAdded(room_id=1, booking_id=booking, guest_ids=(7,)),
+                BookingExpired(room_id=1, booking_id=UUID(int=2)),
+                BookingCancelled(room_id=1, booking_id=booking, reason=CancelReason.BY_GUEST),
+            ]
+        ),
+    )
+
+    found = await rows(
+        database,
+        f"select sequence, type, event_id, causation, time, event from booking_timeline"
+        f" where booking_id = '{booking}' and sequence > 2 order by sequence",
+    )
+    assert found == [
+        (
+            4,
+            "booking.guests_added.v1",
+            "command-3:0",
+            "command-3",
+            T0 + timedelta(seconds=3),
+            {"room_id": 1, "booking_id": str(booking), "guest_ids": [7]},
+        ),
+        (
+            6,
+            "booking.cancelled.v1",
+            "command-5:0",
+            "command-5",
+            T0 + timedelta(seconds=5),
+            {"room_id": 1, "booking_id": str(booking), "reason": "by_guest"},
+        ),
+    ]
+
+
+async def test_what_happens_to_a_room_alone_is_in_no_timeline(database: DatabaseSettings) -> None:
+    await apply(database, in_one_batch([opened(1, 0, 1, 9_000)]))
+
+    assert await rows(database, "select * from booking_timeline") == []
+
+
+async def test_events_that_come_again_are_told_once(database: DatabaseSettings) -> None:
+    log = on_the_log([opened(1, 0, 1, 9_000), reserved(1, 1, 0, 1)])
+    await apply(database, [log])
+
+    await apply(database, [log])
+
+    assert await rows(database, "select sequence from booking_timeline") == [(2,)]

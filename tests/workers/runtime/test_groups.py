@@ -1,0 +1,148 @@
+"""Workers of one role share its partitions: who ends hands on what it has, and who is alone is waited for."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from operators.lag import DatabaseAddress, lags
+from sandbox.processes import Program
+from storage.settings import DatabaseSettings
+from tests.support.log import Log
+from tests.support.waiting import wait_until
+from tests.workers.runtime.conftest import Owners, Tool, shared
+from tests.workers.runtime.test_pausing import workers
+from tests.workers.runtime.test_runs import nights_on_sale
+from topics.catalogue import BOOKING_COMMANDS
+from topics.kafka.settings import KafkaSettings
+
+pytestmark = pytest.mark.system
+
+#: How often somebody joins and leaves again: two rebalances each.
+COMINGS = 8
+#: A worker whose silence the broker bears for longer than a machine stands still.
+LONG_BORNE = """
+import runpy
+import faust
+
+made = faust.App
+faust.App = lambda *group, **settings: made(*group, **settings | {"broker_session_timeout": 80})
+runpy.run_module("operators", run_name="__main__")
+"""
+
+
+@pytest.fixture
+def owners(log: Log, database: DatabaseSettings) -> Owners:
+    """Who reads each partition of the commands, as the broker tells now."""
+    address = DatabaseAddress(_env_file=None, database_url=database.database_url)
+
+    async def asked() -> dict[int, str]:
+        found = await lags(log.settings, address)
+        return {lag.partition: lag.owner for lag in found if lag.role == "reservations" and lag.owner is not None}
+
+    return asked
+
+
+async def test_workers_that_nobody_named_share_the_partitions(
+    environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "operators", "worker", "reservations"]
+    both = [
+        Program(name, command, os.environ | environment, ready_line="worker ready", log=tmp_path / name)
+        for name in ("one", "other")
+    ]
+
+    async def all_are_shared() -> bool:
+        owned = await owners()
+        return len(owned) == log.settings.topic_partitions and len(set(owned.values())) == len(both)
+
+    try:
+        await asyncio.gather(*(program.start() for program in both))
+        await wait_until(all_are_shared)
+    finally:
+        await asyncio.gather(*(program.stop() for program in both))
+
+
+async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_at_once(
+    environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
+) -> None:
+    every = range(log.settings.topic_partitions)
+    rooms = range(1, 9)
+
+    async def all_are_decided() -> bool:
+        return len(await log.events()) == len(rooms)
+
+    async with workers(["one", "two"], environment, tmp_path) as programs:
+        before = await wait_until(lambda: shared(owners, ["one", "two"], len(every)))
+
+        await programs["one"].stop()
+
+        # The broker would else wait for it as long as a session lasts.
+        assert "one" not in (await owners()).values()
+        await log.send(*(nights_on_sale(room) for room in rooms))
+        await wait_until(all_are_decided)
+        assert await owners() == dict.fromkeys(every, "two")
+
+        await programs["one"].start()
+        assert await wait_until(lambda: shared(owners, ["one", "two"], len(every))) == before
+
+
+async def test_a_worker_without_others_is_waited_for(
+    environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
+) -> None:
+    async with workers(["one"], environment, tmp_path, ("-c", LONG_BORNE)) as programs:
+        await wait_until(lambda: shared(owners, ["one"], log.settings.topic_partitions))
+
+        await programs["one"].stop()
+
+        assert await owners() == dict.fromkeys(range(log.settings.topic_partitions), "one")
+
+
+@pytest.mark.parametrize("is_paused", [False, True], ids=["at work", "paused"])
+async def test_a_worker_lives_on_however_often_others_come_and_go(
+    environment: dict[str, str], log: Log, owners: Owners, tool: Tool, tmp_path: Path, *, is_paused: bool
+) -> None:
+    rooms = range(1, 9)
+
+    async def all_are_decided() -> bool:
+        return len(await log.events()) == len(rooms)
+
+    async with workers(["one"], environment, tmp_path) as programs:
+        await wait_until(lambda: shared(owners, ["one"], log.settings.topic_partitions))
+        born = programs["one"].pid
+        if is_paused:
+            assert (await asyncio.to_thread(tool, "pause", "reservations", "--yes")).exit_code == 0
+
+        for _ in range(COMINGS):
+            async with passer_by(log.settings):
+                pass
+
+        await log.send(*(nights_on_sale(room) for room in rooms))
+        if is_paused:
+            assert (await asyncio.to_thread(tool, "resume", "reservations", "--yes")).exit_code == 0
+        await wait_until(all_are_decided)
+        assert programs["one"].pid == born, (tmp_path / "one.log").read_text()
+
+
+@asynccontextmanager
+async def passer_by(settings: KafkaSettings) -> AsyncIterator[None]:
+    """Join the reservations workers, and leave them as soon as something is ours."""
+    consumer = AIOKafkaConsumer(
+        settings.topic(BOOKING_COMMANDS),
+        bootstrap_servers=settings.kafka_url,
+        group_id=settings.group("reservations"),
+        heartbeat_interval_ms=100,
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+    )
+    await consumer.start()
+    try:
+        await wait_until(consumer.assignment)
+        yield
+    finally:
+        await consumer.stop()

@@ -1,0 +1,459 @@
+"""Makes our topics on the broker, checks them against the catalogue, and tells one life of a topic from the next.
+
+The broker never makes a topic by accident (auto-creation is off): what is here is the only way they come about.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.admin import (
+    CreateTopicsRequest,
+    DeleteTopicsRequest,
+    DescribeConfigsRequest,
+    DescribeGroupsRequest,
+)
+from aiokafka.protocol.api import Request
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+
+from topics.catalogue import CATALOGUE, Topic
+from topics.kafka.metadata import DescribeTopicsRequest
+from topics.kafka.settings import KafkaSettings
+from topics.kafka.starting import started
+
+# A little above the largest request that our producer sends.
+MAX_MESSAGE_BYTES: Final = 9 * 1024 * 1024
+_TEN_YEARS_MS: Final = 10 * 365 * 24 * 3600 * 1000
+_ANY_DISTANCE_MS: Final = 2**63 - 1
+_TOPIC_RESOURCE: Final = 2
+_POLL_SECONDS: Final = 0.02
+_LAG_SECONDS: Final = 30.0
+_REQUEST_MS: Final = 15_000
+
+
+class TopicsFailed(Exception):
+    """The broker refused a request about our topics or groups, in its own words."""
+
+
+class _Passing(TopicsFailed):
+    """A refusal that passes by itself, as while a group is taken over."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TopicState:
+    """A topic as the broker has it. `id` is new each time a topic of this name is made.
+
+    `replication` and `in_sync` are of the partition that has the fewest replicas, and the fewest that are up to date.
+    """
+
+    id: str
+    partitions: int
+    replication: int
+    in_sync: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """The process that reads a partition: by which name the broker knows it, and from which address it comes."""
+
+    name: str
+    host: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mismatch:
+    """Where the broker differs from the catalogue. `fatal`: no process may start before it is mended."""
+
+    topic: str
+    sentence: str
+    mend: str
+    fatal: bool
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.mend}"
+
+
+async def create(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE) -> list[str]:
+    """Create those topics of the catalogue that are missing; return their names on the broker.
+
+    Repeatable, and safe to run from several processes at once. Returns when every partition has a leader.
+
+    Raises:
+        TopicsFailed: the broker refuses to make a topic.
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+    """
+    wanted = {settings.topic(topic): topic_configuration(settings, topic) for topic in topics}
+    async with open_admin(settings) as admin:
+        created = await admin.create(wanted)
+        await admin.until_led(wanted)
+    return created
+
+
+async def check(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE) -> list[Mismatch]:
+    """Return every difference between the broker's topics and the catalogue; none means that all is well.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+    """
+    names = [settings.topic(topic) for topic in topics]
+    async with open_admin(settings) as admin:
+        states = await admin.describe(names)
+        configurations = await admin.configurations(states)
+    found: list[Mismatch] = []
+    for topic in topics:
+        name = settings.topic(topic)
+        if name not in states:
+            found.append(_missing(name))
+            continue
+        found += _shape_mismatches(settings, name, states[name])
+        found += _configuration_mismatches(settings, name, topic_configuration(settings, topic), configurations[name])
+        found += _unwritable(settings, name, states[name], configurations[name])
+    return found
+
+
+async def unknown_topics(settings: KafkaSettings) -> list[Mismatch]:
+    """Return the topics that have our prefix, or without one the names of ours, and are not in the catalogue.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+    """
+    ours = {settings.topic(topic) for topic in CATALOGUE}
+    families = tuple({settings.topic_prefix or f"{topic.name.partition('.')[0]}." for topic in CATALOGUE})
+    async with open_admin(settings) as admin:
+        names = await admin.names()
+    return [
+        Mismatch(
+            topic=name,
+            sentence=f"The topic {name} is not in the catalogue.",
+            mend=f"If nobody needs it: {_tool(settings, 'kafka-topics')} --delete --topic {name}",
+            fatal=False,
+        )
+        for name in sorted(names)
+        if name.startswith(families) and name not in ours
+    ]
+
+
+async def topic_ids(settings: KafkaSettings, names: Collection[str]) -> dict[str, str]:
+    """Return the broker's own id (a UUID) of each topic that exists; a topic made anew has a new one.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker cannot be reached, or is too old to give topics ids.
+    """
+    async with open_admin(settings) as admin:
+        return {name: state.id for name, state in (await admin.describe(names)).items()}
+
+
+async def partition_counts(settings: KafkaSettings, names: Collection[str]) -> dict[str, int]:
+    """Return the number of partitions of each topic that exists. Raises as `topic_ids`."""
+    async with open_admin(settings) as admin:
+        return {name: state.partitions for name, state in (await admin.describe(names)).items()}
+
+
+async def check_group(settings: KafkaSettings, group: str) -> None:
+    """Return when the broker knows who coordinates the consumer group, and lets us speak with it. Raises as `create`.
+
+    A client that joins a group it has no right to waits for ever without a word.
+    """
+    async with open_admin(settings) as admin:
+        await admin.check_group(group)
+
+
+async def delete(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE) -> None:
+    """Delete those of our topics that exist, with all that stands on them. Raises as `create`."""
+    async with open_admin(settings) as admin:
+        await admin.delete([settings.topic(topic) for topic in topics])
+
+
+def topic_configuration(settings: KafkaSettings, topic: Topic) -> dict[str, str]:
+    """Return the broker's settings for a topic, by the broker's names.
+
+    Live topics carry the broker's time. A trace brings its own: then nothing may be deleted or rolled by
+    it, however old, and no distance from the broker's clock is too great.
+    """
+    retention_ms = -1 if topic.retention is None else int(topic.retention.total_seconds() * 1000)
+    configuration = {
+        "cleanup.policy": "delete",
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "message.timestamp.type": "LogAppendTime",
+        "min.insync.replicas": str(settings.topic_min_insync_replicas),
+        "retention.bytes": "-1",
+        "retention.ms": str(retention_ms),
+        "unclean.leader.election.enable": "false",
+    }
+    if settings.topic_create_time:
+        configuration |= {
+            "message.timestamp.type": "CreateTime",
+            "message.timestamp.before.max.ms": str(_ANY_DISTANCE_MS),
+            "message.timestamp.after.max.ms": str(_ANY_DISTANCE_MS),
+            "retention.ms": "-1",
+            "segment.ms": str(_TEN_YEARS_MS),
+        }
+    return configuration
+
+
+@asynccontextmanager
+async def open_admin(settings: KafkaSettings) -> AsyncIterator["Admin"]:
+    """Open a connection for questions about topics, for as long as the block lasts.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+    """
+    client = AIOKafkaClient(**settings.client_options(), client_id="innkeeper-admin", request_timeout_ms=_REQUEST_MS)
+    try:
+        try:
+            await started(client.bootstrap())
+        except KafkaConnectionError:
+            reason = await _refusal(settings)
+            raise KafkaConnectionError(f"no way in at {settings.kafka_url}: {reason}") from None
+        yield Admin(client, settings)
+    finally:
+        await client.close()
+
+
+class Admin:
+    """Asks the broker about topics, and makes and deletes them. Any broker passes such a request on."""
+
+    def __init__(self, client: AIOKafkaClient, settings: KafkaSettings) -> None:
+        self._client = client
+        self._settings = settings
+
+    async def describe(self, names: Collection[str]) -> dict[str, TopicState]:
+        """Return those of the named topics that exist; one whose partitions are not all led yet counts as there."""
+        response = await self._ask(DescribeTopicsRequest(names))
+        states: dict[str, TopicState] = {}
+        for error, name, topic_id, _, partitions, *_ in response.topics if names else ():
+            if not _is_unknown(error):
+                _raise_for(error, name, None)
+                states[name] = TopicState(
+                    id=str(UUID(bytes=topic_id)),
+                    partitions=len(partitions),
+                    replication=min((len(replicas) for _, _, _, _, replicas, *_ in partitions), default=0),
+                    in_sync=min((len(in_sync) for _, _, _, _, _, in_sync, *_ in partitions), default=0),
+                )
+        return states
+
+    async def names(self) -> list[str]:
+        """Return the names of all topics that we may know of, without the broker's own."""
+        response = await self._ask(DescribeTopicsRequest(None))
+        return [name for _, name, _, internal, *_ in response.topics if not internal]
+
+    async def until_led(self, names: Collection[str], within_seconds: float = _LAG_SECONDS) -> None:
+        """Wait until every partition of the topics has a leader, so that the first record can be sent at once.
+
+        Raises:
+            TopicsFailed: some have none after `within_seconds`.
+        """
+        try:
+            async with asyncio.timeout(within_seconds):
+                while leaderless := await self._leaderless(names):
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise TopicsFailed(
+                f"No leader after {within_seconds:.0f} s for: {', '.join(sorted(leaderless))}."
+            ) from None
+
+    async def create(self, configurations: Mapping[str, Mapping[str, str]]) -> list[str]:
+        """Create topics with these settings; return the names of those that were not there already.
+
+        A broker's own picture lags a little behind the cluster's, so it is not asked first which are missing.
+        """
+        partitions, replication = self._settings.topic_partitions, self._settings.topic_replication
+        wanted: list[tuple[Any, ...]] = [
+            (name, partitions, replication, [], list(configuration.items()))
+            for name, configuration in configurations.items()
+        ]
+        response = await self._ask(CreateTopicsRequest(wanted, _REQUEST_MS, validate_only=False))
+        created = []
+        for name, error, message in response.topic_errors:
+            if for_code(error) is not TopicAlreadyExistsError:
+                _raise_for(error, name, message)
+                created.append(name)
+        return created
+
+    async def delete(self, names: Collection[str]) -> None:
+        """Delete the topics that exist among the named, and wait until the broker knows of it."""
+        response = await self._ask(DeleteTopicsRequest(list(names), _REQUEST_MS))
+        for name, error in response.topic_error_codes:
+            if not _is_unknown(error):
+                _raise_for(error, name, None)
+        async with asyncio.timeout(_LAG_SECONDS):
+            while await self.describe(names):
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def configurations(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the broker's settings of existing topics, by topic and by the broker's names."""
+        wanted = [(_TOPIC_RESOURCE, name, None) for name in names]
+        if not wanted:
+            return {}
+        response = await self._ask(DescribeConfigsRequest(wanted, include_synonyms=False))
+        found: dict[str, dict[str, str]] = {}
+        for error, message, _, name, entries in response.resources:
+            _raise_for(error, name, message)
+            found[name] = {key: value for key, value, *_ in entries if value is not None}
+        return found
+
+    async def check_group(self, group: str) -> None:
+        """Ask who coordinates the consumer group. Raises TopicsFailed: nobody yet, or we may not know."""
+        response = await self._ask(FindCoordinatorRequest(group, 0))
+        _raise_for(response.error_code, group, None)
+
+    async def owners(self, group: str) -> dict[TopicPartition, Owner]:
+        """Return which member of a consumer group has which partition; none while they are being handed out.
+
+        A coordinator that is just taking the group over is waited for.
+
+        Raises:
+            TopicsFailed: we may not know, or it is not taken over within some time.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _LAG_SECONDS
+        while True:
+            try:
+                return await self._owners(group)
+            except _Passing:
+                if clock() >= deadline:
+                    raise
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _owners(self, group: str) -> dict[TopicPartition, Owner]:
+        found = await self._ask(FindCoordinatorRequest(group, 0))
+        if for_code(found.error_code) is GroupCoordinatorNotAvailableError:
+            return {}  # No group was ever coordinated by this broker.
+        _raise_for(found.error_code, group, None)
+        # One group a request: the client cannot read more in one answer.
+        response = await self._client.send(found.coordinator_id, DescribeGroupsRequest([group]))
+        owners: dict[TopicPartition, Owner] = {}
+        for error, _, _, _, _, members in response.groups:
+            _raise_for(error, group, None)
+            for _, client_id, client_host, _, assignment in members:
+                owner = Owner(name=client_id, host=client_host.removeprefix("/"))
+                if assignment:
+                    partitions = ConsumerProtocolMemberAssignment.decode(assignment).partitions()
+                    owners |= dict.fromkeys(partitions, owner)
+        return owners
+
+    async def _leaderless(self, names: Collection[str]) -> set[str]:
+        response = await self._ask(DescribeTopicsRequest(names))
+        led = {
+            name
+            for error, name, _, _, partitions, *_ in response.topics
+            if error == 0 and partitions and all(leader >= 0 for _, _, leader, *_ in partitions)
+        }
+        return set(names) - led
+
+    async def _ask(self, request: Request[Any]) -> Any:
+        node = self._client.get_random_node()
+        if node is None:
+            raise KafkaError("The broker tells of no cluster yet.")
+        return await self._client.send(node, request)
+
+
+async def _refusal(settings: KafkaSettings) -> str:
+    """Ask the first broker once more why it does not let us in: the client only logs that."""
+    options = settings.client_options()
+    host, port, _ = collect_hosts(options.pop("bootstrap_servers"), randomize=False)[0]
+    protocol = f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
+    try:
+        connection = await create_conn(host, port, request_timeout_ms=_REQUEST_MS, **options)
+    except (KafkaError, OSError) as error:
+        return f"{error} ({protocol})"
+    connection.close()
+    return f"it answers and hangs up ({protocol})"
+
+
+def _is_unknown(error: int) -> bool:
+    return for_code(error) is UnknownTopicOrPartitionError
+
+
+def _raise_for(error: int, name: str, message: str | None) -> None:
+    if error != 0:
+        kind = for_code(error)
+        failed = _Passing if kind.retriable else TopicsFailed
+        raise failed(f"The broker refuses {name}: {message or kind.description} ({kind.message}).")
+
+
+def _missing(name: str) -> Mismatch:
+    return Mismatch(
+        topic=name,
+        sentence=f"The topic {name} does not exist.",
+        mend="Create it: innkeeper topics create.",
+        fatal=True,
+    )
+
+
+def _shape_mismatches(settings: KafkaSettings, name: str, state: TopicState) -> Iterable[Mismatch]:
+    if state.partitions != settings.topic_partitions:
+        yield Mismatch(
+            topic=name,
+            sentence=f"The topic {name} has {state.partitions} partitions, not {settings.topic_partitions}.",
+            mend=(
+                f"Set TOPIC_PARTITIONS={state.partitions}: the number decides which room is in which partition "
+                "and must stay what it was when the topic was made."
+            ),
+            fatal=True,
+        )
+    if state.replication < settings.topic_replication:
+        yield Mismatch(
+            topic=name,
+            sentence=f"The topic {name} has {state.replication} replicas, not {settings.topic_replication}.",
+            mend=(
+                f"Set TOPIC_REPLICATION={state.replication}, or write more replicas for each partition into a file: "
+                f"{_tool(settings, 'kafka-reassign-partitions')} --execute --reassignment-json-file FILE"
+            ),
+            fatal=False,
+        )
+
+
+# With one of these wrong, records would be lost, doubled or judged by another clock.
+_FATAL: Final = frozenset({"cleanup.policy", "message.timestamp.type"})
+
+
+def _configuration_mismatches(
+    settings: KafkaSettings, name: str, wanted: Mapping[str, str], actual: Mapping[str, str]
+) -> Iterable[Mismatch]:
+    for key, value in wanted.items():
+        # A broker that does not tell of a setting (the memory broker) cannot be judged by it.
+        if key in actual and actual[key] != value:
+            yield Mismatch(
+                topic=name,
+                sentence=f"The topic {name} has {key}={actual[key]}, not {value}.",
+                mend=(
+                    f"Set it: {_tool(settings, 'kafka-configs')} --alter --entity-type topics --entity-name {name} "
+                    f"--add-config {key}={value}"
+                ),
+                fatal=key in _FATAL,
+            )
+
+
+def _unwritable(settings: KafkaSettings, name: str, state: TopicState, actual: Mapping[str, str]) -> Iterable[Mismatch]:
+    needed = int(actual.get("min.insync.replicas", 1))
+    if state.in_sync < needed:
+        yield Mismatch(
+            topic=name,
+            sentence=f"A partition of {name} has {state.in_sync} replicas in sync and takes no records below {needed}.",
+            mend=(
+                "Start the brokers that are away; which they are: "
+                f"{_tool(settings, 'kafka-topics')} --describe --topic {name} --under-min-isr-partitions"
+            ),
+            fatal=False,
+        )
+
+
+def _tool(settings: KafkaSettings, name: str) -> str:
+    """Return how Kafka's own tool begins."""
+    return f"{name}.sh --bootstrap-server {settings.kafka_url}"

@@ -1,0 +1,157 @@
+"""Commands: what somebody asks of a room's owner. They travel on `booking.commands`, keyed by `room_id`.
+
+Dates are hotel-local nights, money is integers in minor units of `currency`, a surge is in thousandths (1500 is x1.5).
+"""
+
+from datetime import date
+from typing import ClassVar
+from uuid import UUID
+
+from topics.messages.message import Int32, Int64, Message
+from topics.messages.values import CancelReason, Terms
+
+
+class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """A request that the owner of `room_id` decides."""
+
+    room_id: Int64
+
+
+class BookingCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """A request about one booking of the room."""
+
+    booking_id: UUID
+
+
+class OpenInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Put the nights of [first_night, end_night) on sale; nights that are open already stay as they are."""
+
+    wire: ClassVar[str] = "inventory.open.v1"
+    hotel_id: Int64
+    first_night: date
+    end_night: date
+    total_count: Int32
+    price_minor: Int64
+    currency: str
+
+
+class ChangeInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Change price, surge, closing or total of the open nights of [first_night, end_night); None keeps a value.
+
+    `all_or_none`: when one open night refuses the total, none is changed.
+    """
+
+    wire: ClassVar[str] = "inventory.change.v1"
+    first_night: date
+    end_night: date
+    price_minor: Int64 | None = None
+    surge_milli: Int32 | None = None
+    closed: bool | None = None
+    total_count: Int32 | None = None
+    all_or_none: bool = False
+
+
+class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Hold `rooms_count` rooms for [check_in, check_out).
+
+    `agreed_nightly_minor` and `Terms.AT_HOTEL` come from trusted writers only, never over HTTP.
+    """
+
+    wire: ClassVar[str] = "booking.reserve.v1"
+    user_id: Int64 | None = None
+    hotel_id: Int64
+    check_in: date
+    check_out: date
+    rooms_count: Int32 = 1
+    hold_seconds: Int32 = 900
+    terms: Terms = Terms.PREPAID
+    agreed_nightly_minor: Int64 | None = None
+
+
+class AddGuests(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Name who will stay; replaces those named before."""
+
+    wire: ClassVar[str] = "booking.add_guests.v1"
+    user_id: Int64
+    guest_ids: tuple[Int64, ...]
+
+
+class RequestPayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """The guest wants to pay."""
+
+    wire: ClassVar[str] = "booking.request_payment.v1"
+    user_id: Int64
+
+
+class RecordSession(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Payments opened a Checkout Session for this attempt."""
+
+    wire: ClassVar[str] = "booking.record_session.v1"
+    attempt: Int32
+    session_id: str
+
+
+class ConfirmPayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Money arrived for the booking; livemode and reference were checked at the border."""
+
+    wire: ClassVar[str] = "booking.confirm_payment.v1"
+    session_id: str
+    payment_intent: str
+    amount_minor: Int64
+    currency: str
+
+
+class DeclinePayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """A payment attempt failed; the booking may be paid again until its hold ends."""
+
+    wire: ClassVar[str] = "booking.decline_payment.v1"
+    failure: str
+
+
+class ClosePayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """The Checkout Session was closed without a payment."""
+
+    wire: ClassVar[str] = "booking.close_payment.v1"
+    session_id: str
+
+
+class CancelBooking(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """End the booking; its nights go back on sale and money that was kept is refunded.
+
+    `user_id` None is a trusted writer; anyone else must be the booking's own user.
+    """
+
+    wire: ClassVar[str] = "booking.cancel.v1"
+    user_id: Int64 | None = None
+    reason: CancelReason = CancelReason.BY_GUEST
+
+
+class ExpireHold(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """The hold's deadline seems to have passed; judged by the log's time, without effect when it has not."""
+
+    wire: ClassVar[str] = "booking.expire_hold.v1"
+
+
+class RecordRefund(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Stripe carried out the refund of one payment."""
+
+    wire: ClassVar[str] = "booking.record_refund.v1"
+    payment_intent: str
+    refund_id: str
+    amount_minor: Int64
+
+
+COMMANDS: tuple[type[Command], ...] = (
+    OpenInventory,
+    ChangeInventory,
+    ReserveStay,
+    AddGuests,
+    RequestPayment,
+    RecordSession,
+    ConfirmPayment,
+    DeclinePayment,
+    ClosePayment,
+    CancelBooking,
+    ExpireHold,
+    RecordRefund,
+)

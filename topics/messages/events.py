@@ -1,0 +1,247 @@
+"""Events: what the owner of a room decided. The public record, on `booking.events`, keyed by `room_id`, kept for ever.
+
+Ids only, no names or addresses. Money is integers in minor units of `currency`; a surge is in thousandths; dates are
+hotel-local nights. Together they carry all that the ledger needs.
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from typing import ClassVar, Final
+from uuid import UUID
+
+import msgspec
+
+from topics.messages.message import Message
+from topics.messages.values import (
+    BookingStatus,
+    CancelReason,
+    InventoryRefusal,
+    NightRefusal,
+    RefundReason,
+    Refusal,
+    Rejection,
+    Terms,
+    nights_of,
+)
+
+_ONE_DAY: Final = timedelta(days=1)
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """Something that happened to a room."""
+
+    room_id: int
+
+
+class BookingEvent(Event, frozen=True, kw_only=True):
+    """Something that happened to one booking of the room."""
+
+    booking_id: UUID
+
+
+class InventoryOpened(Event, frozen=True, kw_only=True):
+    """The nights of [first_night, end_night), all of them new, are on sale."""
+
+    wire: ClassVar[str] = "inventory.opened.v1"
+    hotel_id: int
+    first_night: date
+    end_night: date
+    total_count: int
+    price_minor: int
+    currency: str
+
+
+class RefusedNight(msgspec.Struct, frozen=True, kw_only=True):
+    """One night that a manager's change left as it was, and why."""
+
+    night: date
+    reason: NightRefusal
+
+
+class NightRange(msgspec.Struct, frozen=True, kw_only=True):
+    """The nights of [first_night, end_night)."""
+
+    first_night: date
+    end_night: date
+
+
+class InventoryChanged(Event, frozen=True, kw_only=True):
+    """A manager's change took effect on the nights of `ranges`; those in `refused` keep their values.
+
+    None means unchanged.
+    """
+
+    wire: ClassVar[str] = "inventory.changed.v2"
+    ranges: tuple[NightRange, ...]
+    price_minor: int | None = None
+    surge_milli: int | None = None
+    closed: bool | None = None
+    total_count: int | None = None
+    refused: tuple[RefusedNight, ...] = ()
+
+    @property
+    def nights(self) -> tuple[date, ...]:
+        """Every night that changed."""
+        return tuple(night for each in self.ranges for night in nights_of(each.first_night, each.end_night))
+
+
+def night_ranges(nights: Iterable[date]) -> tuple[NightRange, ...]:
+    """Return the nights, which come in order, as ranges: as few as there can be."""
+    ranges: list[tuple[date, date]] = []
+    for night in nights:
+        if ranges and ranges[-1][1] == night:
+            ranges[-1] = (ranges[-1][0], night + _ONE_DAY)
+        else:
+            ranges.append((night, night + _ONE_DAY))
+    return tuple(NightRange(first_night=first, end_night=end) for first, end in ranges)
+
+
+class InventoryUnchanged(Event, frozen=True, kw_only=True):
+    """A command about inventory changed nothing: it stood already, or it is refused for `reason`."""
+
+    wire: ClassVar[str] = "inventory.unchanged.v1"
+    command: str
+    reason: InventoryRefusal | None = None
+
+
+class BookingReserved(BookingEvent, frozen=True, kw_only=True):
+    """The stay is held until `hold_expires_at` (UTC; None: no hold, paid at the hotel)."""
+
+    wire: ClassVar[str] = "booking.reserved.v1"
+    user_id: int | None = None
+    hotel_id: int
+    check_in: date
+    check_out: date
+    rooms_count: int
+    amount_minor: int
+    currency: str
+    terms: Terms = Terms.PREPAID
+    hold_expires_at: datetime | None = None
+
+
+class BookingRejected(BookingEvent, frozen=True, kw_only=True):
+    """The rules refuse the request; final."""
+
+    wire: ClassVar[str] = "booking.rejected.v1"
+    user_id: int | None = None
+    hotel_id: int
+    check_in: date
+    check_out: date
+    rooms_count: int
+    terms: Terms = Terms.PREPAID
+    reason: Rejection
+
+
+class GuestsAdded(BookingEvent, frozen=True, kw_only=True):
+    """These guests will stay."""
+
+    wire: ClassVar[str] = "booking.guests_added.v1"
+    guest_ids: tuple[int, ...]
+
+
+class PaymentRequested(BookingEvent, frozen=True, kw_only=True):
+    """A Checkout Session is owed for this attempt (counted from 1 for each booking)."""
+
+    wire: ClassVar[str] = "booking.payment_requested.v1"
+    attempt: int
+    amount_minor: int
+    currency: str
+
+
+class CheckoutOpened(BookingEvent, frozen=True, kw_only=True):
+    """The attempt's Checkout Session is open; its address is read over HTTP, never from an event."""
+
+    wire: ClassVar[str] = "booking.checkout_opened.v1"
+    attempt: int
+    session_id: str
+
+
+class BookingConfirmed(BookingEvent, frozen=True, kw_only=True):
+    """The room is the guest's. No payment_intent: nothing was owed in advance.
+
+    `late`: the payment arrived after the hold had ended, and the nights were still free at the same price.
+    """
+
+    wire: ClassVar[str] = "booking.confirmed.v1"
+    amount_minor: int
+    currency: str
+    session_id: str | None = None
+    payment_intent: str | None = None
+    late: bool = False
+
+
+class PaymentDeclined(BookingEvent, frozen=True, kw_only=True):
+    """A payment attempt failed; `failure` is the card network's word for it."""
+
+    wire: ClassVar[str] = "booking.payment_declined.v1"
+    failure: str
+
+
+class BookingCancelled(BookingEvent, frozen=True, kw_only=True):
+    """The booking ended before its time and its nights are on sale again."""
+
+    wire: ClassVar[str] = "booking.cancelled.v1"
+    reason: CancelReason
+
+
+class BookingExpired(BookingEvent, frozen=True, kw_only=True):
+    """The hold ended unpaid and its nights are on sale again."""
+
+    wire: ClassVar[str] = "booking.expired.v1"
+
+
+class RefundRequested(BookingEvent, frozen=True, kw_only=True):
+    """This payment goes back in full."""
+
+    wire: ClassVar[str] = "booking.refund_requested.v1"
+    session_id: str
+    payment_intent: str
+    amount_minor: int
+    currency: str
+    reason: RefundReason
+
+
+class BookingRefunded(BookingEvent, frozen=True, kw_only=True):
+    """The refund of one payment was carried out."""
+
+    wire: ClassVar[str] = "booking.refunded.v1"
+    payment_intent: str
+    refund_id: str
+    amount_minor: int
+
+
+class CommandRefused(BookingEvent, frozen=True, kw_only=True):
+    """A command about the booking was refused and changed nothing; `command` is its wire name."""
+
+    wire: ClassVar[str] = "booking.command_refused.v1"
+    command: str
+    reason: Refusal
+    booking_status: BookingStatus | None = None
+
+
+class CommandRepeated(BookingEvent, frozen=True, kw_only=True):
+    """The command's effect stood already; the answer is the present state."""
+
+    wire: ClassVar[str] = "booking.command_repeated.v1"
+    command: str
+    booking_status: BookingStatus
+
+
+EVENTS: tuple[type[Event], ...] = (
+    InventoryOpened,
+    InventoryChanged,
+    InventoryUnchanged,
+    BookingReserved,
+    BookingRejected,
+    GuestsAdded,
+    PaymentRequested,
+    CheckoutOpened,
+    BookingConfirmed,
+    PaymentDeclined,
+    BookingCancelled,
+    BookingExpired,
+    RefundRequested,
+    BookingRefunded,
+    CommandRefused,
+    CommandRepeated,
+)

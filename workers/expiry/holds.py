@@ -1,0 +1,165 @@
+"""The expiry timer: looks for holds whose time is over and asks the rooms' owners to end them.
+
+Reads `booking`; writes `ExpireHold` to `booking.commands`, and nothing else. Whether a hold is over is decided on the
+log, by the log's time: so a command too many does no harm, and one that came too early is sent again. Any number of
+timers may run; one leads, by an advisory lock of its session, and the others stand by. The leader also keeps the
+horizon. On trouble with database or broker it lets the lead go, waits and starts over.
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Final, NoReturn, Self
+from uuid import UUID, uuid5
+
+import psycopg
+from aiokafka.errors import KafkaError
+from psycopg import AsyncConnection
+
+from storage import pauses
+from storage.database import connect
+from storage.holds import FIRST, DueHold, count_holds, due_holds, take_lead
+from storage.settings import DatabaseSettings
+from telemetry import metrics
+from topics.catalogue import BOOKING_COMMANDS
+from topics.envelope import Outgoing, command_record
+from topics.kafka.producer import Producer, open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import ExpireHold
+from workers.expiry.horizon import Horizon
+from workers.expiry.retry_schedule import Asking
+from workers.runtime.backoff import Patience
+
+ROLE: Final = "expiry"
+POLL_SECONDS: Final = 1.0
+COUNT_SECONDS: Final = 10.0
+"""How often the leader counts all holds, for those who watch."""
+SILENT_SECONDS: Final = 30
+MARGIN_SECONDS: Final = 0.5
+"""The log's clock may be behind the database's by this much before a command comes too early."""
+FIRST_PAUSE_SECONDS: Final = 5.0
+LONGEST_PAUSE_SECONDS: Final = 60.0
+MOST_AWAITED: Final = 10_000
+"""Holds asked for once and not ended yet; guests' own commands stand behind them in the log."""
+SOURCE: Final = "innkeeper/expiry"
+COMMAND_IDS: Final = UUID("0e0b9a4e-1a52-5f0e-8a49-3c1f6d1b52c7")
+"""The name space of the commands' ids: a booking and its deadline always give the same one."""
+
+log = logging.getLogger(__name__)
+
+
+async def run(kafka: KafkaSettings, database: DatabaseSettings, *, name: str) -> None:
+    """End holds whose time is over until cancelled; `name` tells this timer from others in logs and sessions."""
+    patience = Patience("the expiry timer waits for the database and the broker")
+    while True:
+        try:
+            await _serve(kafka, database, name, patience)
+        except (psycopg.Error, KafkaError, OSError) as error:
+            await patience.wait(error)
+
+
+async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, patience: Patience) -> None:
+    """Wait for the lead, then keep it until something breaks."""
+    who = f"innkeeper-expiry-{name}"
+    async with await connect(database, who) as connection, open_producer(kafka, client_id=who) as producer:
+        patience.over()
+        log.info("worker ready: expiry %s", name)
+        while not await take_lead(connection, silent_seconds=SILENT_SECONDS):
+            await asyncio.sleep(POLL_SECONDS)
+        log.info("expiry %s leads", name)
+        timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
+        horizon = Horizon(connection, producer, kafka.topic(BOOKING_COMMANDS), role=ROLE)
+        with Census(connection) as census:
+            await _lead(connection, timer, horizon, census)
+
+
+async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, census: "Census") -> NoReturn:
+    while True:
+        await _until_not_paused(connection, census)
+        await census.keep()
+        seconds = await timer.sweep()
+        await horizon.keep()
+        # After an outage a sweep may be long; the rooms' owners are left some time to work off what it found.
+        await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
+
+
+async def _until_not_paused(connection: AsyncConnection, census: "Census") -> None:
+    """Keep the lead, and wait for as long as an operator says so."""
+    told = False
+    while pause := await pauses.of(connection, ROLE):
+        if not told:
+            log.warning("%s", pause)
+            told = True
+        await census.keep()
+        await asyncio.sleep(POLL_SECONDS / 2)
+    if told:
+        log.warning("%s goes on", ROLE)
+
+
+class Census:
+    """Counts all holds now and then, inside the block: only who leads tells of them.
+
+    Not beside the sweep but in turn with it: a leader that hangs must stay silent, and lose the lead.
+    """
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._next_at = 0.0
+
+    async def keep(self) -> None:
+        """Count, if it is time."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_at:
+            return
+        self._next_at = now + COUNT_SECONDS
+        live, overdue, oldest_seconds = await count_holds(self._connection, margin_seconds=MARGIN_SECONDS)
+        metrics.HOLDS.set(live, "live")
+        metrics.HOLDS.set(overdue, "overdue")
+        metrics.OLDEST_OVERDUE_SECONDS.set(oldest_seconds)
+
+    def __enter__(self) -> Self:
+        metrics.LEADS.set(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        metrics.LEADS.set(0)
+        metrics.HOLDS.clear()
+        metrics.OLDEST_OVERDUE_SECONDS.set(0)
+
+
+class Timer:
+    """Asks for each due hold to be ended, and again, ever more rarely, for as long as it is not."""
+
+    def __init__(self, connection: AsyncConnection, producer: Producer, commands_topic: str) -> None:
+        self._connection = connection
+        self._producer = producer
+        self._commands_topic = commands_topic
+        self._asking: Asking[UUID] = Asking(
+            first_pause_seconds=FIRST_PAUSE_SECONDS,
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
+            most_awaited=MOST_AWAITED,
+        )
+
+    async def sweep(self) -> float:
+        """Go through all holds that are over; return the seconds that this took."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        last, sent = FIRST, 0
+        with self._asking.sweep():
+            while page := await due_holds(self._connection, last, margin_seconds=MARGIN_SECONDS):
+                if await pauses.of(self._connection, ROLE):
+                    # After an outage there may be very many: a pause is not to wait for them.
+                    self._asking.cut_short()
+                    break
+                chosen = [hold for hold in page if self._asking.is_asked_now(hold.booking_id, clock())]
+                await self._producer.send_all([self._command(hold) for hold in chosen])
+                last, sent = page[-1], sent + len(chosen)
+        metrics.HOLDS_ASKED.add(sent)
+        if sent:
+            log.info("%d holds asked to be ended, of %d whose time is over", sent, len(self._asking))
+        return clock() - began
+
+    def _command(self, hold: DueHold) -> Outgoing:
+        name = uuid5(COMMAND_IDS, f"{hold.booking_id}:{hold.deadline.astimezone(UTC).isoformat()}")
+        expire = ExpireHold(room_id=hold.room_id, booking_id=hold.booking_id)
+        return command_record(self._commands_topic, expire, id=str(name), source=SOURCE, time=datetime.now(UTC))

@@ -1,0 +1,183 @@
+"""What a worker tells of its batches: counted once for a batch, as far as that will do, and never for each record.
+
+No part of a booking's way. Reads the records that a batch took and the headers of those that it led to.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from storage.cursors import CursorKey
+from telemetry import metrics, traces
+from telemetry.metrics import Histogram, Labels
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
+from topics.envelope import Headers, Outgoing, header
+from topics.messages.events import EVENTS, BookingConfirmed, BookingRejected
+from workers.runtime.log_source import Place
+from workers.runtime.records import Progress
+from workers.runtime.role import Received, Record, Role
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+#: Which histogram tells how old a topic's records are when all that follows from them stands.
+_AGES: Final[Mapping[Topic, Histogram]] = {
+    BOOKING_COMMANDS: metrics.DECISION_SECONDS,
+    BOOKING_EVENTS: metrics.EVENT_SECONDS,
+    STRIPE_WEBHOOKS: metrics.WEBHOOK_SECONDS,
+}
+_timestamp = attrgetter("timestamp")
+#: Where `encode_headers` puts an event's type; to search for it costs more than all else that is counted here.
+_TYPE: Final = 3
+_REJECTED: Final = BookingRejected.wire.encode()
+_REASON: Final = b'"reason":'
+_CONFIRMED: Final = BookingConfirmed.wire.encode()
+
+
+class _Refusal(msgspec.Struct):
+    """What we read of a `BookingRejected`."""
+
+    reason: str
+
+
+_refusal: Final = msgspec.json.Decoder(_Refusal)
+
+
+class Watch:
+    """The eyes on one role's runs."""
+
+    def __init__(
+        self, role: Role, topics: Mapping[str, Topic], progress: Callable[[], Mapping[CursorKey, Progress]]
+    ) -> None:
+        """`topics` are those that are read, by their names on the broker; `progress` tells how far we are."""
+        self._ages = {name: _AGES[topic].of() for name, topic in topics.items()}
+        self._decides = BOOKING_COMMANDS in role.topics
+        self._progress = progress
+        self._ends: Callable[[Place], int | None] = lambda _: None
+        self._runs = metrics.RUN_RECORDS.of()
+        self._batches = metrics.BATCH_RECORDS.of()
+        self._transactions = metrics.TRANSACTION_SECONDS.of()
+        self._publishing = metrics.PUBLISH_SECONDS.of()
+        self._began = self._committed = 0.0
+        self._name = role.name
+        self._topics = topics
+        self._began_ns = 0
+        self._spans: dict[tuple[str, int, int], Span] = {}
+        self.traces = traces.on()
+        for name, topic in topics.items():
+            for consumer in role.consumers:
+                if topic in consumer.topics:
+                    metrics.DEAD_LETTERS.add(0, consumer.name, name)
+        if self._decides:
+            for event in EVENTS:
+                metrics.DECISIONS.add(0, event.wire)
+        metrics.LAG.ask(self._lags)
+
+    def ends_from(self, ends: Callable[[Place], int | None]) -> None:
+        """Ask this for the offset after the last of a partition, as the last fetch told it."""
+        self._ends = ends
+
+    def begins(self) -> None:
+        """A batch's transaction begins."""
+        self._began = time.perf_counter()
+        if self.traces:
+            self._began_ns = time.time_ns()
+            self._spans.clear()
+
+    def commits(self) -> None:
+        """It is committed."""
+        self._committed = time.perf_counter()
+        self._transactions.observe(self._committed - self._began)
+
+    def published(self, waiting: Mapping[Place, Sequence[Record]], outgoing: Sequence[Outgoing]) -> None:
+        """The broker has all that the batch led to."""
+        if outgoing:
+            self._publishing.observe(time.perf_counter() - self._committed)
+        now_ms = time.time_ns() // 1_000_000
+        total = 0
+        for place, records in waiting.items():
+            count = len(records)
+            total += count
+            metrics.RECORDS.add(count, place.topic)
+            self._runs.observe(count)
+            age = self._ages[place.topic]
+            # Records come by the dozen in a millisecond.
+            for timestamp_ms, times in Counter(map(_timestamp, records)).items():
+                age.observe((now_ms - timestamp_ms) / 1000, times)
+        self._batches.observe(total)
+        if self._decides:
+            _count_decisions(outgoing, now_ms)
+        if self._spans:
+            traces.end_together(f"{self._name} batch", self._began_ns, tuple(self._spans.values()))
+            self._spans.clear()
+
+    def traced(self, received: Received) -> Received:
+        """Begin the span of a record whose trace is kept; what is decided about it is told as a part of that span.
+
+        What payments fixes from an event must be the same whoever reads it, so an event keeps the trace it has.
+        """
+        record, envelope = received.record, received.envelope
+        parent = header(record.headers, traces.TRACEPARENT) if envelope is None else envelope.traceparent
+        if isinstance(parent, bytes):
+            parent = parent.decode(errors="replace")
+        what = record.topic if envelope is None else envelope.type
+        span = None if parent is None else traces.begin(f"{self._name} {what}", parent, _attributes(received))
+        if span is None:
+            return received
+        self._spans[record.topic, record.partition, record.offset] = span
+        if envelope is None or self._topics[record.topic] is not BOOKING_COMMANDS:
+            return received
+        return received._replace(envelope=msgspec.structs.replace(envelope, traceparent=traces.traceparent_of(span)))
+
+    def buried(self, cursors: Iterable[CursorKey]) -> None:
+        """A record was buried by these."""
+        for key in cursors:
+            metrics.DEAD_LETTERS.add(1, key.consumer, key.topic)
+
+    def _lags(self) -> Iterable[tuple[Labels, float]]:
+        for key, progress in tuple(self._progress().items()):
+            end = self._ends(Place(key.topic, key.partition))
+            if end is not None:
+                yield (key.consumer, key.topic, str(key.partition)), max(0, end - progress.acked - 1)
+
+
+def _attributes(received: Received) -> dict[str, str | int]:
+    record, envelope = received.record, received.envelope
+    place: dict[str, str | int] = {
+        "messaging.system": "kafka",
+        "messaging.destination.name": record.topic,
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.kafka.offset": record.offset,
+    }
+    return (
+        place
+        if envelope is None
+        else place | {"innkeeper.subject": envelope.subject, "messaging.message.id": envelope.id}
+    )
+
+
+def _count_decisions(outgoing: Sequence[Outgoing], now_ms: int) -> None:
+    told = Counter([record.headers[_TYPE][1] for record in outgoing])
+    for wire, times in told.items():
+        metrics.DECISIONS.add(times, wire.decode())
+    if _REJECTED in told:
+        # The rest of the object from its reason on: there are few of those, and each is read once.
+        rests = [r.value.partition(_REASON)[2] for r in outgoing if r.headers[_TYPE][1] == _REJECTED]
+        for rest, times in Counter(rests).items():
+            metrics.REJECTIONS.add(times, _refusal.decode(b"{" + _REASON + rest).reason)
+    if _CONFIRMED in told:
+        for record in outgoing:
+            if record.headers[_TYPE][1] == _CONFIRMED and (asked_ms := asked_at_ms(record.headers)) is not None:
+                metrics.CONFIRMATION_SECONDS.of().observe((now_ms - asked_ms) / 1000)
+
+
+def asked_at_ms(headers: Headers) -> int | None:
+    """Return when an event's booking was asked for, in ms since 1970: its id says so, if the ingress made it."""
+    subject = header(headers, "ce_subject")
+    if subject is None or len(subject) != 36 or subject[14:15] != b"8":
+        return None
+    return int(subject[:8] + subject[9:13], 16)

@@ -1,0 +1,60 @@
+"""Publishes what the ledger has committed, in order, for as long as it takes."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from aiokafka.errors import KafkaError
+
+from telemetry import metrics
+from topics.envelope import Outgoing
+from topics.kafka.producer import Producer, open_producer
+from topics.kafka.settings import KafkaSettings
+from workers.runtime.backoff import Patience
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Owns the producer and makes it anew when a send fails, so that nothing newer can overtake what failed."""
+
+    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._stack = AsyncExitStack()
+        self._producer: Producer | None = None
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        """Return when the broker has acknowledged every record; all of them again after any failure."""
+        if not records:
+            return
+        patience = Patience("the broker does not take what was committed")
+        while True:
+            try:
+                producer = self._producer or await self._open()
+                await producer.send_all(records)
+            except (TimeoutError, KafkaError, OSError) as error:
+                metrics.PUBLISH_RETRIES.add()
+                await self.close()
+                await patience.wait(error)
+            else:
+                patience.over()
+                return
+
+    async def close(self) -> None:
+        """Let the producer go; what it had not sent is published again by whoever needs it."""
+        producer, self._producer = self._producer, None
+        stack, self._stack = self._stack, AsyncExitStack()
+        try:
+            async with asyncio.timeout(5):
+                if producer is not None:
+                    # What waits in it must not come out late, behind what is published next.
+                    await producer.abandon()
+                await stack.aclose()
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("closing the producer: %r", error)
+
+    async def _open(self) -> Producer:
+        self._producer = await self._stack.enter_async_context(open_producer(self._settings, client_id=self._client_id))
+        return self._producer

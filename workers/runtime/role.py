@@ -1,0 +1,106 @@
+"""What a role is to the adapter: consumers, each a function from runs of the log to effects, and nothing of Faust."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from psycopg import AsyncConnection
+
+from storage.cursors import Cursor
+from topics.catalogue import Topic
+from topics.envelope import Envelope, Outgoing
+from topics.messages.message import Message
+
+
+class Record(Protocol):
+    """A record as the Kafka client hands it over; `timestamp` is in milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Received(NamedTuple):
+    """One record, read. Foreign bytes (webhooks) have neither envelope nor message."""
+
+    envelope: Envelope | None
+    message: Message | None
+    record: Record
+    time: datetime
+
+
+@dataclass(slots=True)
+class Run:
+    """Consecutive records of one partition that this consumer has not applied yet.
+
+    Events come without gaps or doubles in their sequence. The adapter writes `cursor` back.
+    """
+
+    topic: Topic
+    partition: int
+    cursor: Cursor
+    received: list[Received] = field(default_factory=list)
+
+    @property
+    def incarnation(self) -> int:
+        """Return which life of the topic this is."""
+        return self.cursor.key.incarnation
+
+
+class Consumer(Protocol):
+    """One name in `log_cursor`, and what it does with the log."""
+
+    @property
+    def name(self) -> str:
+        """The cursor's name."""
+        ...
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """What it reads."""
+        ...
+
+    async def handle(self, connection: AsyncConnection, runs: Sequence[Run]) -> Sequence[Sequence[Outgoing]]:
+        """Read, decide and write inside the fenced transaction; return what to publish, for each run.
+
+        May be called again with the same records after a rollback. Raises `Unreadable` for a record that cannot
+        be understood; any other exception that is not the database's means a bug and stops the worker.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Drop whatever was kept in memory: somebody else may have written since."""
+        ...
+
+
+class Unreadable(Exception):
+    """One record cannot be understood and goes to the dead letters."""
+
+    def __init__(self, record: Record, reason: str) -> None:
+        super().__init__(reason)
+        self.record = record
+        self.reason = reason
+
+
+class Stopped(Exception):
+    """The log and the ledger do not fit together: the worker stops and an operator decides. Says what to do."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """A kind of worker. `background` runs beside the agent; `committed` is called after each published batch."""
+
+    name: str
+    consumers: tuple[Consumer, ...]
+    background: Callable[[], Awaitable[None]] | None = None
+    committed: Callable[[], None] | None = None
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """Return every topic that a consumer of this role reads."""
+        return tuple(dict.fromkeys(topic for consumer in self.consumers for topic in consumer.topics))
