@@ -82,7 +82,7 @@ class Filling:
     def _event(self, sequence: int) -> tuple[bytes, Headers]:
         envelope = Envelope(
             id=f"others:{sequence}",
-            type=BookingReserved.wire,
+            type=BookingReserved.message_type,
             source=SOURCE,
             subject=str(self._others.booking_id),
             time=datetime.now(UTC),

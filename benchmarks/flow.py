@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from benchmarks.load import LONGEST_STAY
+from benchmarks.load import MAX_BOOKED_NIGHTS
 from benchmarks.stage import HOTEL, SOURCE, USER, BenchmarkFailed, Rooms
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
 from topics.envelope import Outgoing, command_record, header
@@ -83,7 +83,7 @@ class Flow:
 
     def _record(self, command_id: str) -> Outgoing:
         chance = self._chance
-        nights = chance.randint(1, LONGEST_STAY)
+        nights = chance.randint(1, MAX_BOOKED_NIGHTS)
         check_in = self._rooms.first_night + timedelta(days=chance.randint(0, self._rooms.nights - nights))
         command = ReserveStay(
             room_id=chance.randint(1, self._rooms.count),
@@ -109,9 +109,9 @@ class Flow:
         if sent_at is None:
             # Published twice: it was seen before.
             return
-        wire = (header(record.headers, "ce_type") or b"").decode()
-        if wire != BookingReserved.wire:
-            raise BenchmarkFailed(f"a stay was answered by {wire}")
+        message_type = (header(record.headers, "ce_type") or b"").decode()
+        if message_type != BookingReserved.message_type:
+            raise BenchmarkFailed(f"a stay was answered by {message_type}")
         self.waits.append(now - sent_at)
         self.seen_at = now
 

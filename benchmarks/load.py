@@ -15,7 +15,7 @@ from benchmarks.stage import HOTEL, BenchmarkFailed, Rooms
 
 CLIENTS: Final = 64
 THREADS: Final = 2
-LONGEST_STAY: Final = 3
+MAX_BOOKED_NIGHTS: Final = 3
 _SCRIPT: Final = Path(__file__).parent / "stays.lua"
 _BODIES: Final = 10_000
 _SEED: Final = 1
@@ -66,7 +66,7 @@ class Bodies:
         return self._body(1, self._runs % self._rooms.nights, 1)
 
     def _any_room(self, chance: random.Random) -> dict[str, object]:
-        nights = chance.randint(1, LONGEST_STAY)
+        nights = chance.randint(1, MAX_BOOKED_NIGHTS)
         return self._body(chance.randint(1, self._rooms.count), chance.randint(0, self._rooms.nights - nights), nights)
 
     def _body(self, room_id: int, day: int, nights: int) -> dict[str, object]:

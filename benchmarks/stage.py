@@ -29,14 +29,14 @@ from topics.envelope import command_record
 from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import OpenInventory
-from topics.messages.values import MOST_ROOMS
+from topics.messages.values import MAX_ROOMS
 
 WORKER: Final = "reservations-1"
 SOURCE: Final = "innkeeper/benchmarks"
 HOTEL: Final = 1
 USER: Final = 1
 #: More than a run asks for, so that every request sells; the most that a room can have.
-STOCK: Final = MOST_ROOMS
+STOCK: Final = MAX_ROOMS
 #: What benchmarks do without, because all their load is one user's: told with the figures, and how it is switched off.
 SWITCHED_OFF: Final = {"rate limits": ("RATE_LIMITS", "false")}
 _FOLDER: Final = Path(".sandbox")

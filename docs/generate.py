@@ -59,7 +59,7 @@ def metrics_page() -> str:
             metric.kind,
             metric.unit,
             ", ".join(f"`{label}`" for label in metric.labels),
-            ", ".join(metric.told_by),
+            ", ".join(metric.services),
             metric.help,
         )
         for metric in METRICS

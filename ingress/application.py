@@ -25,7 +25,7 @@ from ingress.documents.pages import Pages
 from ingress.hotels.info import Hotels
 from ingress.hotels.search.freshness import Freshness
 from ingress.hotels.search.operation import Search
-from ingress.http.bodies import BODY_SECONDS, LARGEST_BODY_BYTES
+from ingress.http.bodies import BODY_SECONDS, MAX_BODY_BYTES
 from ingress.http.origins import allowing
 from ingress.http.problems import answer_problems
 from ingress.http.tracing import traced
@@ -79,7 +79,7 @@ def create_app(
         middlewares.insert(0, allowing(settings.allowed_origins))
     if traces.on():
         middlewares.insert(0, traced)
-    app = web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY_BYTES)
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app[DATABASE] = Database(database, pool_size=settings.database_pool_size)
     app[BROKER] = Broker(
         kafka,

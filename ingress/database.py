@@ -73,7 +73,7 @@ class Database:
 
 
 @asynccontextmanager
-async def as_one(connection: AsyncConnection) -> AsyncIterator[None]:
+async def snapshot(connection: AsyncConnection) -> AsyncIterator[None]:
     """Let all that a connection lent for reading reads in the block be of one moment, that of the first statement.
 
     Who leaves the block with an error gives the connection back with the transaction open: the pool ends it.

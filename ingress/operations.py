@@ -19,7 +19,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from ingress.http.bodies import decoded, decoded_query, must_be_json, read
-from ingress.http.models import LARGEST_ID, NoBody, NoQuery, RequestHeader
+from ingress.http.models import MAX_ID, NoBody, NoQuery, RequestHeader
 from ingress.http.preferences import seconds_to_wait
 from ingress.http.problems import Problem
 from ingress.tokens import Caller, Tokens
@@ -384,6 +384,6 @@ def _booking_id(text: str) -> UUID:
 
 def _number(text: str) -> int:
     number = int(text)
-    if not 1 <= number <= LARGEST_ID:
+    if not 1 <= number <= MAX_ID:
         raise Problem(404, "not found")
     return number

@@ -15,7 +15,7 @@ SHORTEST_KEY_BYTES: Final = 32
 SHORTEST_WEBHOOK_SECRET_BYTES: Final = 16
 PRODUCTION_BCRYPT_ROUNDS: Final = 12
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.ASCII)
-MOST_REQUESTS: Final = 1_000_000
+MAX_REQUESTS: Final = 1_000_000
 Network: TypeAlias = IPv4Network | IPv6Network
 
 
@@ -64,11 +64,9 @@ class IngressSettings(BaseSettings):
     linger_ms: int = Field(default=1, ge=0, description="How long a command waits for others to share its batch.")
     database_pool_size: int = Field(default=10, ge=1, description="Connections of one ingress process.")
     rate_limits: bool = Field(default=True, description="Whether requests are counted and refused when too many.")
-    user_requests_per_minute: int = Field(
-        default=100, ge=1, le=MOST_REQUESTS, description="Of one user, from wherever."
-    )
+    user_requests_per_minute: int = Field(default=100, ge=1, le=MAX_REQUESTS, description="Of one user, from wherever.")
     address_requests_per_minute: int = Field(
-        default=1000, ge=1, le=MOST_REQUESTS, description="Of one address, without a user."
+        default=1000, ge=1, le=MAX_REQUESTS, description="Of one address, without a user."
     )
     burst: int = Field(default=20, ge=1, description="How many of these requests may come at once.")
     login_delays: bool = Field(default=True, description="Whether who guesses passwords has to pause.")

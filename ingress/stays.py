@@ -11,13 +11,13 @@ from pydantic import Field
 from ingress.http.problems import Problem
 from storage.horizon import HORIZON_NIGHTS
 
-MOST_NIGHTS: Final = 30
-MOST_ROOMS: Final = 10
+MAX_STAY_NIGHTS: Final = 30
+MAX_ROOMS_OF_A_BOOKING: Final = 10
 #: Days begin and end on quarters of an hour everywhere: time zones are whole quarters apart.
 _QUARTER_SECONDS: Final = 15 * 60
 HORIZON: Final = timedelta(days=HORIZON_NIGHTS)
 
-RoomsCount = Annotated[int, Field(ge=1, le=MOST_ROOMS)]
+RoomsCount = Annotated[int, Field(ge=1, le=MAX_ROOMS_OF_A_BOOKING)]
 
 
 def today_at(time_zone: str) -> date:
@@ -34,8 +34,8 @@ def accept_stay(check_in: date, check_out: date, today: date) -> None:
     nights = (check_out - check_in).days
     if nights < 1:
         raise Problem(422, "check_out_date must be after check_in_date")
-    if nights > MOST_NIGHTS:
-        raise Problem(422, f"a stay is at most {MOST_NIGHTS} nights")
+    if nights > MAX_STAY_NIGHTS:
+        raise Problem(422, f"a stay is at most {MAX_STAY_NIGHTS} nights")
     if check_in < today:
         raise Problem(422, "check_in_date is in the past")
     if check_in >= today + HORIZON:

@@ -22,7 +22,7 @@ from topics.envelope import Outgoing
 from topics.kafka.settings import KafkaSettings
 
 TOLERANCE_SECONDS: Final = 300
-_LONGEST_KEY: Final = 255
+_MAX_KEY: Final = 255
 _SIGNATURE: Final = RequestHeader(
     name="Stripe-Signature",
     description="The time, and what Stripe made of the raw bytes with the secret that it shares with us.",
@@ -119,8 +119,8 @@ def key_of(event: _StripeEvent) -> bytes:
     told = event.data.object
     room_id = (told.metadata or {}).get("room_id")
     if isinstance(room_id, str) and room_id:
-        return room_id[:_LONGEST_KEY].encode()
-    return (told.id or event.id)[:_LONGEST_KEY].encode()
+        return room_id[:_MAX_KEY].encode()
+    return (told.id or event.id)[:_MAX_KEY].encode()
 
 
 def _signed(text: str, signature: str, secret: str) -> bool:

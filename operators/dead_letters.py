@@ -17,7 +17,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from storage import operator_log
-from storage.consumer_positions import until_carried_out
+from storage.consumer_positions import wait_for_consumer
 from topics.catalogue import DEAD_LETTERS
 from topics.consumers import PROCESSED_BY
 from topics.envelope import Headers, Outgoing, header
@@ -248,11 +248,11 @@ async def outcome(
     """Wait for what the letter's consumer made of the record at `place`."""
     consumer = letter.consumer or PROCESSED_BY[place.topic.removeprefix(kafka.topic_prefix)]
     topic_id = (await admin.topic_ids(kafka, [place.topic]))[place.topic]
-    known = await until_carried_out(
+    known = await wait_for_consumer(
         connection, consumer, place.topic, topic_id, {place.partition: place.offset}, within_seconds=within_seconds
     )
     found = await connection.execute(
-        "select d.reason from dead_letter d join topic_incarnation i on i.id = d.incarnation and i.broker_id = %s"
+        "select d.reason from dead_letter d join topic_generation i on i.id = d.generation and i.broker_id = %s"
         ' where d.consumer = %s and d.topic = %s and d.partition = %s and d."offset" = %s',
         (topic_id, consumer, place.topic, place.partition, place.offset),
     )

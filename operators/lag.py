@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from storage import pauses
-from topics.catalogue import Party
+from topics.catalogue import Service
 from topics.consumers import CONSUMERS
 from topics.kafka import admin
 from topics.kafka.admin import Owner
@@ -122,7 +122,7 @@ class _Seen:
 
     ends: Mapping[TopicPartition, tuple[int, int]]
     ids: Mapping[str, str]
-    owners: Mapping[Party, Mapping[TopicPartition, Owner]]
+    owners: Mapping[Service, Mapping[TopicPartition, Owner]]
     paused: Container[str]
 
 
@@ -130,9 +130,9 @@ class _Seen:
 _CURSORS: Final = """
 select distinct on (c.consumer, c.topic, c.partition)
        c.consumer, c.topic, c.partition, c.applied, c.last_time, coalesce(i.broker_id, '')
-  from log_cursor c left join topic_incarnation i on i.id = c.incarnation
+  from log_cursor c left join topic_generation i on i.id = c.generation
  where c.topic = any(%s)
- order by c.consumer, c.topic, c.partition, c.incarnation desc
+ order by c.consumer, c.topic, c.partition, c.generation desc
 """
 
 
@@ -192,7 +192,7 @@ async def _cursors(connection: Connection, names: list[str]) -> list[_Cursor]:
 def _compare(kafka: KafkaSettings, seen: _Seen, cursors: Iterable[_Cursor]) -> Iterator[Lag]:
     """Yield ours in the order of the house, with or without a cursor, and then cursors of others."""
     known = {(cursor.consumer, cursor.topic, cursor.partition): cursor for cursor in cursors}
-    roles: dict[tuple[str, str], Party | None] = {
+    roles: dict[tuple[str, str], Service | None] = {
         (consumer.name, kafka.topic(topic)): consumer.role for consumer in CONSUMERS for topic in consumer.topics
     }
     roles |= dict.fromkeys(sorted({(consumer, topic) for consumer, topic, _ in known} - roles.keys()))

@@ -22,7 +22,7 @@ from psycopg import AsyncConnection
 
 from operators.dead_letters import booking_of
 from storage import operator_log, pauses
-from storage.consumer_positions import carried_out, until_carried_out
+from storage.consumer_positions import applied_offsets, wait_for_consumer
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, DEAD_LETTERS, STRIPE_WEBHOOKS, Topic
 from topics.consumers import CONSUMERS, PROCESSED_BY
 from topics.envelope import Outgoing, header
@@ -177,7 +177,7 @@ async def planned(kafka: KafkaSettings, connection: AsyncConnection[Any], stretc
     name = kafka.topic(stretch.topic)
     topic_id = await _topic_id(kafka, name)
     asked = await _ranges(kafka, name, stretch)
-    stands = await carried_out(connection, consumer, name, topic_id)
+    stands = await applied_offsets(connection, consumer, name, topic_id)
     ranges = {part: (first, min(end, stands.get(part, -1) + 1)) for part, (first, end) in asked.items()}
     ranges = {part: (first, end) for part, (first, end) in ranges.items() if first < end}
     if not ranges:
@@ -308,7 +308,7 @@ class _Sending:
 
     async def _decided(self, places: Mapping[int, int]) -> bool:
         name = self._kafka.topic(BOOKING_COMMANDS)
-        return await until_carried_out(
+        return await wait_for_consumer(
             self._connection,
             _carried_out_by(BOOKING_COMMANDS),
             name,
@@ -319,7 +319,7 @@ class _Sending:
 
     async def _carried_out(self, *, published: bool) -> bool:
         plan = self._plan
-        return await until_carried_out(
+        return await wait_for_consumer(
             self._connection,
             _carried_out_by(plan.topic),
             plan.name,
@@ -356,7 +356,7 @@ async def _commands_of_webhooks(
     return ids, places
 
 
-_NOTHING: Final = frozenset({CommandRepeated.wire, CommandRefused.wire, InventoryUnchanged.wire})
+_NOTHING: Final = frozenset(kind.message_type for kind in (CommandRepeated, CommandRefused, InventoryUnchanged))
 
 
 def _changes_something(event: Record) -> bool:
@@ -385,10 +385,11 @@ def _carried_out_by(topic: Topic) -> str:
 
 
 def _refuse_old_prices(stretch: Stretch, types: Mapping[str, int]) -> None:
-    if stretch.type is None and (count := types.get(ChangeInventory.wire)):
+    if stretch.type is None and (count := types.get(ChangeInventory.message_type)):
         raise Refused(
-            f"{count} of them are {ChangeInventory.wire}: they set prices, closings and totals as they were then,"
-            " whatever was set since. Leave them out (--type 'booking.*'), or say that you mean them (--type '*')."
+            f"{count} of them are {ChangeInventory.message_type}: they set prices, closings and totals as they were"
+            " then, whatever was set since."
+            " Leave them out (--type 'booking.*'), or say that you mean them (--type '*')."
         )
 
 
@@ -415,7 +416,7 @@ async def planned_move(kafka: KafkaSettings, connection: AsyncConnection[Any], s
         raise Refused("A cursor goes back and reads everything from there on: --to and --type have no meaning here.")
     name = kafka.topic(BOOKING_EVENTS)
     topic_id = await _topic_id(kafka, name)
-    stands = await carried_out(connection, consumer, name, topic_id, published=False)
+    stands = await applied_offsets(connection, consumer, name, topic_id, published=False)
     asked = await _ranges(kafka, name, stretch)
     ranges = {part: (first, stands.get(part, -1) + 1) for part, (first, _) in asked.items()}
     ranges = {part: (first, end) for part, (first, end) in ranges.items() if first < end}
@@ -452,8 +453,8 @@ async def move(connection: AsyncConnection[Any], planned: Move, *, who: str) -> 
 _PUT_BACK: Final = """
 update log_cursor c
    set applied = %(before)s, published = %(before)s, sequence = %(sequence)s, last_hash = null, last_time = null
-  from topic_incarnation i
- where i.id = c.incarnation and i.broker_id = %(topic_id)s
+  from topic_generation i
+ where i.id = c.generation and i.broker_id = %(topic_id)s
    and c.consumer = %(consumer)s and c.topic = %(topic)s and c.partition = %(partition)s and c.applied = %(stands)s
 """
 
@@ -633,7 +634,7 @@ async def _buried(
 ) -> dict[int, frozenset[int]]:
     rows = await connection.execute(
         'select d.partition, array_agg(d."offset") from dead_letter d'
-        " join topic_incarnation i on i.id = d.incarnation and i.broker_id = %s"
+        " join topic_generation i on i.id = d.generation and i.broker_id = %s"
         " where d.consumer = %s and d.topic = %s group by d.partition",
         (topic_id, consumer, name),
     )

@@ -14,7 +14,7 @@ import aiohttp
 from typing_extensions import override
 
 from sandbox.ports import free_port
-from sandbox.processes import Service
+from sandbox.processes import ManagedProcess
 from sandbox.spawning import tail
 
 TEMPLATE: Final = Path(__file__).parent.parent / "deploy" / "nginx" / "innkeeper.conf.template"
@@ -37,7 +37,7 @@ http {
 """
 
 
-class Nginx(Service):
+class Nginx(ManagedProcess):
     """A proxy in front of ingress processes, with a certificate that it signed itself."""
 
     def __init__(self, folder: Path, urls: Sequence[str]) -> None:

@@ -19,12 +19,12 @@ from typing_extensions import override
 from sandbox.spawning import POLL_SECONDS, StartFailed, end, exit_status, spawn, status_in_words, tail
 
 FAILED_WITHIN_SECONDS = 5.0
-LONGEST_PAUSE_SECONDS = 15.0
+MAX_PAUSE_SECONDS = 15.0
 _LAST_LINES_SECONDS = 0.5
 _TURNS_FOR_A_FULL_PIPE = 1000
 
 
-class Service:
+class ManagedProcess:
     """One process: subclasses say how to prepare it, what to run and when it is ready."""
 
     name: str
@@ -160,7 +160,7 @@ class Service:
         asyncio.run(self.stop())
 
 
-class Program(Service):
+class Program(ManagedProcess):
     """One of our own programs; each line that it writes goes to our stderr after its name, or to a log of its own."""
 
     def __init__(
@@ -289,18 +289,18 @@ class Supervisor:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self._services: dict[str, Service] = {}
+        self._services: dict[str, ManagedProcess] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
 
-    def __getitem__(self, name: str) -> Service:
+    def __getitem__(self, name: str) -> ManagedProcess:
         return self._services[name]
 
     @property
-    def services(self) -> list[Service]:
+    def services(self) -> list[ManagedProcess]:
         """Every service that was started, in that order."""
         return list(self._services.values())
 
-    async def start(self, service: Service) -> None:
+    async def start(self, service: ManagedProcess) -> None:
         """Start the service, wait until it is ready, and keep it running; raises StartFailed."""
         self._services[service.name] = service
         await service.start()
@@ -314,14 +314,14 @@ class Supervisor:
         """SIGKILL these services; they stay dead until started again."""
         await self._each(names, lambda service: service.kill())
 
-    async def _each(self, names: Sequence[str], what: Callable[[Service], Awaitable[None]]) -> None:
+    async def _each(self, names: Sequence[str], what: Callable[[ManagedProcess], Awaitable[None]]) -> None:
         keepers = [self._keepers.pop(name) for name in names if name in self._keepers]
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
         await asyncio.gather(*(what(self._services[name]) for name in names))
 
-    async def _keep(self, service: Service) -> None:
+    async def _keep(self, service: ManagedProcess) -> None:
         clock = asyncio.get_running_loop().time
         failures = 0
         ready_at: float | None = clock()
@@ -336,7 +336,7 @@ class Supervisor:
             await asyncio.sleep(pause_seconds)
             ready_at = await self._start_again(service)
 
-    async def _start_again(self, service: Service) -> float | None:
+    async def _start_again(self, service: ManagedProcess) -> float | None:
         try:
             await service.start(patient=True)
         except StartFailed as failure:
@@ -348,4 +348,4 @@ class Supervisor:
 def _pause_before_restart(failures: int) -> float:
     if failures <= 1:
         return 0.0
-    return float(min(0.5 * 2 ** min(failures - 2, 10), LONGEST_PAUSE_SECONDS))
+    return float(min(0.5 * 2 ** min(failures - 2, 10), MAX_PAUSE_SECONDS))

@@ -9,13 +9,13 @@ from typing import IO
 from typing_extensions import override
 
 from sandbox.ports import free_port
-from sandbox.processes import Service
+from sandbox.processes import ManagedProcess
 from sandbox.spawning import tail
 
 PASSWORD = "of-the-sandbox-alone"  # noqa: S105 - of a sandbox on this machine
 
 
-class Redis(Service):
+class Redis(ManagedProcess):
     """A server that keeps its port, and forgets all else, when it is stopped or killed and started again."""
 
     def __init__(self, folder: Path, port: int | None = None) -> None:

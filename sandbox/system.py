@@ -22,10 +22,10 @@ import aiohttp
 from sandbox.kafka import Kafka, SecuredKafka
 from sandbox.ports import free_port
 from sandbox.postgres import Postgres
-from sandbox.processes import Program, Service, Supervisor
+from sandbox.processes import ManagedProcess, Program, Supervisor
 from sandbox.spawning import StartFailed
 from sandbox.tansu import Tansu
-from topics.catalogue import Party
+from topics.catalogue import Service
 
 STRIPE_KEY = "sk_test_sandbox"
 WEBHOOK_SECRET = "whsec_of_the_sandbox_alone"  # noqa: S105 - known only to the stand-in that signs with it
@@ -91,7 +91,7 @@ class System:
         self.supervisor = Supervisor(self._say)
         self.kafka: Kafka | Tansu | None = None
         self.postgres: Postgres | None = None
-        self._parts: dict[str, Service] = {}
+        self._parts: dict[str, ManagedProcess] = {}
         self._ingress_ports = [plan.port or free_port(), *(free_port() for _ in range(1, plan.ingress))]
         self._stripe_port = free_port()
         self._lock: int | None = None
@@ -218,7 +218,7 @@ class System:
             self.postgres = Postgres(folder / "postgres")
         self._stripe_folder = folder / "stripe"
 
-    async def _start(self, part: Service) -> None:
+    async def _start(self, part: ManagedProcess) -> None:
         self._parts[part.name] = part
         self._say(f"starting {part.name}")
         await self.supervisor.start(part)
@@ -337,8 +337,8 @@ async def _is_ready(url: str) -> bool:
 def _principal(program: str) -> str | None:
     """Return who a program is for a broker that asks; the operators' tool alone has another name than its user."""
     if program == "topics":
-        return Party.OPERATORS
-    return program if program in set(Party) else None
+        return Service.OPERATORS
+    return program if program in set(Service) else None
 
 
 def say(line: str) -> None:

@@ -69,8 +69,8 @@ def read_trace(path: Path, *, rooms: int) -> Sequence[TraceStep]:
 def command_id(command: Command) -> str:
     """Return an id for the command's record that is the same at every reading."""
     if isinstance(command, BookingCommand):
-        return f"trace:{command.wire}:{command.booking_id}"
-    return f"trace:{command.wire}:room/{command.room_id}"
+        return f"trace:{command.message_type}:{command.booking_id}"
+    return f"trace:{command.message_type}:room/{command.room_id}"
 
 
 def read_rows(path: Path) -> Sequence[TraceRow]:

@@ -10,12 +10,12 @@ _POLL_SECONDS: Final = 0.2
 
 _STANDS: Final = """
 select c.partition, c.applied, c.published
-  from log_cursor c join topic_incarnation i on i.id = c.incarnation
+  from log_cursor c join topic_generation i on i.id = c.generation
  where c.consumer = %s and c.topic = %s and i.broker_id = %s
 """
 
 
-async def until_carried_out(
+async def wait_for_consumer(
     connection: AsyncConnection[Any],
     consumer: str,
     topic: str,
@@ -33,7 +33,7 @@ async def until_carried_out(
     clock = asyncio.get_running_loop().time
     deadline = clock() + within_seconds
     while True:
-        stands = await carried_out(connection, consumer, topic, topic_id, published=published)
+        stands = await applied_offsets(connection, consumer, topic, topic_id, published=published)
         if all(stands.get(partition, -1) >= offset for partition, offset in offsets.items()):
             return True
         if clock() >= deadline:
@@ -41,7 +41,7 @@ async def until_carried_out(
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def carried_out(
+async def applied_offsets(
     connection: AsyncConnection[Any], consumer: str, topic: str, topic_id: str, *, published: bool = True
 ) -> dict[int, int]:
     """Return the last offset that the consumer has carried out, for each partition that it has a cursor in."""

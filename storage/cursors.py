@@ -1,4 +1,4 @@
-"""How far each consumer has come: cursor rows, the fence they are, and the outcomes that wait to be published."""
+"""How far each consumer has come: cursor rows, which are its fence, and the outbox of what is not published yet."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ class CursorKey:
     consumer: str
     topic: str
     partition: int
-    incarnation: int
+    generation: int
 
 
 @dataclass(slots=True)
 class Cursor:
     """One row of `log_cursor`. Offsets are -1 before the first record.
 
-    `applied`: the last offset whose effects are committed. `published`: the last whose outcome the broker has for sure.
-    `sequence`: of the last event written (reservations) or applied (everyone else). `last_time`: the log's time (UTC).
-    `last_hash`: of the bytes at `applied`, to tell when the log was replaced under the cursor.
+    `applied`: the last offset whose effects are committed. `published`: the last offset whose outgoing records the
+    broker has for sure. `sequence`: of the last event written (reservations) or applied (everyone else). `last_time`:
+    the log's time (UTC). `last_hash`: of the bytes at `applied`, to tell when the log was replaced under the cursor.
     """
 
     key: CursorKey
@@ -40,18 +40,18 @@ class Cursor:
     last_hash: bytes | None
 
 
-async def incarnation(connection: AsyncConnection, topic: str, broker_id: str) -> int:
+async def generation(connection: AsyncConnection, topic: str, broker_id: str) -> int:
     """Return the number of the topic's present life; a topic with another broker id than last time is a new one."""
     async with connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock(hashtext('innkeeper.incarnation'))")
+        await connection.execute("select pg_advisory_xact_lock(hashtext('innkeeper.generation'))")
         found = await connection.execute(
-            "select id, broker_id from topic_incarnation where topic = %s order by id desc limit 1", (topic,)
+            "select id, broker_id from topic_generation where topic = %s order by id desc limit 1", (topic,)
         )
         row = await found.fetchone()
         if row is not None and row[1] == broker_id:
             return int(row[0])
         made = await connection.execute(
-            "insert into topic_incarnation (topic, broker_id) values (%s, %s) returning id", (topic, broker_id)
+            "insert into topic_generation (topic, broker_id) values (%s, %s) returning id", (topic, broker_id)
         )
         new = await made.fetchone()
         assert new is not None
@@ -62,8 +62,8 @@ async def create(connection: AsyncConnection, key: CursorKey, log_start: int) ->
     """Make the cursor's row if there is none: at the log's start, with the sequence of the topic's last life."""
     await connection.execute(
         """
-        insert into log_cursor (consumer, topic, partition, incarnation, applied, published, sequence, last_time)
-        select %(consumer)s, %(topic)s, %(partition)s, %(incarnation)s, %(at)s, %(at)s,
+        insert into log_cursor (consumer, topic, partition, generation, applied, published, sequence, last_time)
+        select %(consumer)s, %(topic)s, %(partition)s, %(generation)s, %(at)s, %(at)s,
                coalesce(max(sequence), 0), max(last_time)
         from log_cursor
         where consumer = %(consumer)s and topic = %(topic)s and partition = %(partition)s
@@ -73,16 +73,16 @@ async def create(connection: AsyncConnection, key: CursorKey, log_start: int) ->
             "consumer": key.consumer,
             "topic": key.topic,
             "partition": key.partition,
-            "incarnation": key.incarnation,
+            "generation": key.generation,
             "at": log_start - 1,
         },
     )
 
 
 _LOCK = """
-    select consumer, topic, partition, incarnation, applied, published, sequence, last_time, last_hash
+    select consumer, topic, partition, generation, applied, published, sequence, last_time, last_hash
     from log_cursor
-    where (consumer, topic, partition, incarnation) in
+    where (consumer, topic, partition, generation) in
           (select * from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[]))
     order by consumer, topic, partition
     for update
@@ -110,32 +110,32 @@ _SAVE = """
         last_time = n.last_time, last_hash = n.last_hash
     from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[],
                 %b::bigint[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bytea[])
-         as n (consumer, topic, partition, incarnation, applied, published, sequence, last_time, last_hash)
+         as n (consumer, topic, partition, generation, applied, published, sequence, last_time, last_hash)
     where c.consumer = n.consumer and c.topic = n.topic and c.partition = n.partition
-      and c.incarnation = n.incarnation
+      and c.generation = n.generation
 """
 
 _PRUNE = """
-    delete from outcome as o
+    delete from outbox as o
     using unnest(%b::text[], %b::text[], %b::int[], %b::bigint[], %b::bigint[])
-          as n (consumer, topic, partition, incarnation, published)
+          as n (consumer, topic, partition, generation, published)
     where o.consumer = n.consumer and o.topic = n.topic and o.partition = n.partition
-      and o.incarnation = n.incarnation and o.last_offset <= n.published
+      and o.generation = n.generation and o.last_offset <= n.published
 """
 
 
 _KEEP = """
-    insert into outcome (consumer, topic, partition, incarnation, last_offset, records)
+    insert into outbox (consumer, topic, partition, generation, last_offset, records)
     select * from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[], %b::bigint[], %b::bytea[])
 """
 
 
 async def save(
-    connection: AsyncConnection, cursors: Sequence[Cursor], outcomes: Sequence[tuple[Cursor, Sequence[Outgoing]]]
+    connection: AsyncConnection, cursors: Sequence[Cursor], outbox: Sequence[tuple[Cursor, Sequence[Outgoing]]]
 ) -> None:
-    """Write where the cursors stand now, forget the outcomes that the broker has, and keep the new ones.
+    """Write where the cursors stand now, delete the outbox rows that the broker has, and keep the new ones.
 
-    `outcomes` are the exact records that each cursor's run led to; they are kept until the broker has them.
+    `outbox` has the exact records that each cursor's run led to; they are kept until the broker has them.
     """
     keys = _columns([cursor.key for cursor in cursors])
     published = [cursor.published for cursor in cursors]
@@ -152,9 +152,9 @@ async def save(
             ),
         )
         await connection.execute(_PRUNE, (*keys, published))
-        if outcomes:
-            led = [cursor for cursor, _ in outcomes]
-            packed = [_PACK.encode(records) for _, records in outcomes]
+        if outbox:
+            led = [cursor for cursor, _ in outbox]
+            packed = [_PACK.encode(records) for _, records in outbox]
             await connection.execute(
                 _KEEP, (*_columns([cursor.key for cursor in led]), [cursor.applied for cursor in led], packed)
             )
@@ -164,32 +164,32 @@ async def unpublished(connection: AsyncConnection, key: CursorKey) -> list[Outgo
     """Return the stored records that the broker may not have, in order; those of the topic's earlier lives first."""
     rows = await connection.execute(
         """
-        select o.records from outcome o
-        join log_cursor c using (consumer, topic, partition, incarnation)
-        where o.consumer = %s and o.topic = %s and o.partition = %s and o.incarnation <= %s
+        select o.records from outbox o
+        join log_cursor c using (consumer, topic, partition, generation)
+        where o.consumer = %s and o.topic = %s and o.partition = %s and o.generation <= %s
           and o.last_offset > c.published
-        order by o.incarnation, o.last_offset
+        order by o.generation, o.last_offset
         """,
-        (key.consumer, key.topic, key.partition, key.incarnation),
+        (key.consumer, key.topic, key.partition, key.generation),
     )
     return [Outgoing(*fields) async for (packed,) in rows for fields in _UNPACK.decode(packed)]
 
 
 async def mark_published(connection: AsyncConnection, key: CursorKey, through: int) -> None:
     """Note that the broker has everything up to `through`, and all of the topic's earlier lives."""
-    parameters = (key.consumer, key.topic, key.partition, key.incarnation, key.incarnation, through)
+    parameters = (key.consumer, key.topic, key.partition, key.generation, key.generation, through)
     await connection.execute(
         """
         update log_cursor set published = applied
         where consumer = %s and topic = %s and partition = %s
-          and (incarnation < %s or (incarnation = %s and applied = %s)) and published < applied
+          and (generation < %s or (generation = %s and applied = %s)) and published < applied
         """,
         parameters,
     )
     await connection.execute(
         """
-        delete from outcome where consumer = %s and topic = %s and partition = %s
-          and (incarnation < %s or (incarnation = %s and last_offset <= %s))
+        delete from outbox where consumer = %s and topic = %s and partition = %s
+          and (generation < %s or (generation = %s and last_offset <= %s))
         """,
         parameters,
     )
@@ -198,9 +198,9 @@ async def mark_published(connection: AsyncConnection, key: CursorKey, through: i
 async def bury(connection: AsyncConnection, key: CursorKey, offset: int, reason: str) -> int:
     """Count a dead letter and return how many this consumer buried in this partition within the last hour."""
     await connection.execute(
-        'insert into dead_letter (consumer, topic, partition, incarnation, "offset", reason)'
+        'insert into dead_letter (consumer, topic, partition, generation, "offset", reason)'
         " values (%s, %s, %s, %s, %s, %s)",
-        (key.consumer, key.topic, key.partition, key.incarnation, offset, reason),
+        (key.consumer, key.topic, key.partition, key.generation, offset, reason),
     )
     found = await connection.execute(
         "select count(*) from dead_letter where consumer = %s and topic = %s and partition = %s"
@@ -217,7 +217,7 @@ def _columns(keys: Sequence[CursorKey]) -> tuple[list[str], list[str], list[int]
         [key.consumer for key in keys],
         [key.topic for key in keys],
         [key.partition for key in keys],
-        [key.incarnation for key in keys],
+        [key.generation for key in keys],
     )
 
 

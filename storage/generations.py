@@ -7,7 +7,7 @@ import psycopg
 from storage.settings import DatabaseSettings
 
 EXPLANATION: Final = """\
-A new incarnation of {topic} makes every consumer of it leave its cursors where they are \
+A new generation of {topic} makes every consumer of it leave its cursors where they are \
 and begin new ones at the start of what stands on the log now.
 - What a consumer committed and had not published yet is published first: nothing that was decided is lost.
 - Records that stand on the log and were applied before are applied again. A repeated command changes nothing where \
@@ -22,8 +22,8 @@ class NoLifeYet(Exception):
 
 # The broker's topic is the same one; a row above the last of its id is a new life all the same.
 _BEGIN = """
-insert into topic_incarnation (topic, broker_id)
-select topic, broker_id from topic_incarnation where topic = %s order by id desc limit 1
+insert into topic_generation (topic, broker_id)
+select topic, broker_id from topic_generation where topic = %s order by id desc limit 1
 returning id
 """
 
@@ -36,10 +36,10 @@ def begin(settings: DatabaseSettings, topic: str) -> int:
         psycopg.Error: the database cannot be written.
     """
     with psycopg.connect(settings.conninfo()) as connection:
-        connection.execute("select pg_advisory_xact_lock(hashtext('innkeeper.incarnation'))")
+        connection.execute("select pg_advisory_xact_lock(hashtext('innkeeper.generation'))")
         begun = connection.execute(_BEGIN, (topic,)).fetchone()
         if begun is None:
-            known = connection.execute("select distinct topic from topic_incarnation order by topic").fetchall()
+            known = connection.execute("select distinct topic from topic_generation order by topic").fetchall()
             names = ", ".join(name for (name,) in known) or "none"
             raise NoLifeYet(f"No worker has read a topic {topic} yet; there is nothing to leave. Known: {names}.")
     return int(begun[0])

@@ -273,11 +273,11 @@ class BookingGuest(Table):
 # How far each consumer has come.
 
 
-class TopicIncarnation(Table):
+class TopicGeneration(Table):
     """One life of a topic: its name, the broker's id for it, and a number that counts up when it is made anew."""
 
-    __tablename__ = "topic_incarnation"
-    __table_args__ = (Index("topic_incarnation_topic", "topic", "id"),)
+    __tablename__ = "topic_generation"
+    __table_args__ = (Index("topic_generation_topic", "topic", "id"),)
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     topic: Mapped[str]
@@ -294,7 +294,7 @@ class LogCursor(Table):
     consumer: Mapped[str] = mapped_column(primary_key=True)
     topic: Mapped[str] = mapped_column(primary_key=True)
     partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    incarnation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     applied: Mapped[int] = mapped_column(server_default=text("-1"))
     published: Mapped[int] = mapped_column(server_default=text("-1"))
     sequence: Mapped[int] = mapped_column(server_default=text("0"))
@@ -302,15 +302,15 @@ class LogCursor(Table):
     last_hash: Mapped[bytes | None]
 
 
-class Outcome(Table):
+class Outbox(Table):
     """The exact records that a run of commands led to, until the broker has them."""
 
-    __tablename__ = "outcome"
+    __tablename__ = "outbox"
 
     consumer: Mapped[str] = mapped_column(primary_key=True)
     topic: Mapped[str] = mapped_column(primary_key=True)
     partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    incarnation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     last_offset: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     records: Mapped[bytes]
     created_at: Mapped[datetime] = created()
@@ -324,7 +324,7 @@ class DeadLetter(Table):
     consumer: Mapped[str] = mapped_column(primary_key=True)
     topic: Mapped[str] = mapped_column(primary_key=True)
     partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    incarnation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     offset: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     reason: Mapped[str]
     created_at: Mapped[datetime] = created()

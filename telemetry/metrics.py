@@ -40,11 +40,11 @@ class Metric:
 
     kind: ClassVar[str]
 
-    def __init__(self, name: str, help: str, *, unit: str, told_by: Sequence[str], labels: Labels = ()) -> None:
+    def __init__(self, name: str, help: str, *, unit: str, services: Sequence[str], labels: Labels = ()) -> None:
         self.name = name
         self.help = help
         self.unit = unit
-        self.told_by = told_by
+        self.services = services
         self.labels = labels
 
 
@@ -53,8 +53,8 @@ class Counter(Metric):
 
     kind = "counter"
 
-    def __init__(self, name: str, help: str, *, unit: str, told_by: Sequence[str], labels: Labels = ()) -> None:
-        super().__init__(name, help, unit=unit, told_by=told_by, labels=labels)
+    def __init__(self, name: str, help: str, *, unit: str, services: Sequence[str], labels: Labels = ()) -> None:
+        super().__init__(name, help, unit=unit, services=services, labels=labels)
         self.values: dict[Labels, int] = {} if labels else {(): 0}
 
     def add(self, count: int = 1, *labels: str) -> None:
@@ -67,8 +67,8 @@ class Gauge(Metric):
 
     kind = "gauge"
 
-    def __init__(self, name: str, help: str, *, unit: str, told_by: Sequence[str], labels: Labels = ()) -> None:
-        super().__init__(name, help, unit=unit, told_by=told_by, labels=labels)
+    def __init__(self, name: str, help: str, *, unit: str, services: Sequence[str], labels: Labels = ()) -> None:
+        super().__init__(name, help, unit=unit, services=services, labels=labels)
         self._values: dict[Labels, float] = {} if labels else {(): 0.0}
         self._asked: Asked | None = None
 
@@ -120,11 +120,11 @@ class Histogram(Metric):
         help: str,
         *,
         unit: str,
-        told_by: Sequence[str],
+        services: Sequence[str],
         bounds: Sequence[float],
         labels: Labels = (),
     ) -> None:
-        super().__init__(name, help, unit=unit, told_by=told_by, labels=labels)
+        super().__init__(name, help, unit=unit, services=services, labels=labels)
         self.bounds = bounds
         self.series: dict[Labels, Series] = {} if labels else {(): Series(bounds)}
 
@@ -148,7 +148,7 @@ def _named(metric: Some) -> Some:
 
 
 INFO: Final = _named(
-    Gauge("innkeeper_info", "Always 1: which part this process is.", unit="", told_by=ALL, labels=("part", "name"))
+    Gauge("innkeeper_info", "Always 1: which part this process is.", unit="", services=ALL, labels=("part", "name"))
 )
 
 # The ingress.
@@ -158,20 +158,20 @@ HTTP_SECONDS: Final = _named(
         "innkeeper_http_request_seconds",
         "From a request's head to its answer, by operation (as /openapi.json names it) and class of status (`5xx`).",
         unit="seconds",
-        told_by=INGRESS,
+        services=INGRESS,
         labels=("operation", "answer"),
         bounds=_QUICK,
     )
 )
 HTTP_ANSWERS: Final = _named(
-    Counter("innkeeper_http_answers_total", "Answers, by status.", unit="answers", told_by=INGRESS, labels=("status",))
+    Counter("innkeeper_http_answers_total", "Answers, by status.", unit="answers", services=INGRESS, labels=("status",))
 )
 ACKNOWLEDGED_SECONDS: Final = _named(
     Histogram(
         "innkeeper_acknowledged_seconds",
         "From handing a command or webhook to the producer until the broker has it, or until that failed.",
         unit="seconds",
-        told_by=INGRESS,
+        services=INGRESS,
         bounds=_QUICK,
     )
 )
@@ -180,7 +180,7 @@ QUERY_SECONDS: Final = _named(
         "innkeeper_query_seconds",
         "One SQL statement of the ingress.",
         unit="seconds",
-        told_by=INGRESS,
+        services=INGRESS,
         bounds=_QUICK,
     )
 )
@@ -189,7 +189,7 @@ POOL: Final = _named(
         "innkeeper_pool_connections",
         "Connections to PostgreSQL, by `state`: `used`, and `most` that may be.",
         unit="connections",
-        told_by=(*INGRESS, *PAYMENTS),
+        services=(*INGRESS, *PAYMENTS),
         labels=("state",),
     )
 )
@@ -198,22 +198,22 @@ READY: Final = _named(
         "innkeeper_ready",
         "1 while what the ingress needs is there: the `broker` to write to, the `events` to read.",
         unit="",
-        told_by=INGRESS,
+        services=INGRESS,
         labels=("dependency",),
     )
 )
 WAITING_REQUESTS: Final = _named(
-    Gauge("innkeeper_waiting_requests", "Requests that wait for a decision.", unit="requests", told_by=INGRESS)
+    Gauge("innkeeper_waiting_requests", "Requests that wait for a decision.", unit="requests", services=INGRESS)
 )
 SEARCH_LOADED: Final = _named(
-    Gauge("innkeeper_search_loaded", "1 while searches have a copy to be answered from.", unit="", told_by=INGRESS)
+    Gauge("innkeeper_search_loaded", "1 while searches have a copy to be answered from.", unit="", services=INGRESS)
 )
 SEARCH_REFRESH_SECONDS: Final = _named(
     Histogram(
         "innkeeper_search_refresh_seconds",
         "Bringing the copy that searches read up to date.",
         unit="seconds",
-        told_by=INGRESS,
+        services=INGRESS,
         bounds=_QUICK,
     )
 )
@@ -225,7 +225,7 @@ RECORDS: Final = _named(
         "innkeeper_records_total",
         "Records that were carried out, by topic; those that come again count again.",
         unit="records",
-        told_by=LOG_READERS,
+        services=LOG_READERS,
         labels=("topic",),
     )
 )
@@ -234,7 +234,7 @@ RUN_RECORDS: Final = _named(
         "innkeeper_run_records",
         "Records of one partition in a batch.",
         unit="records",
-        told_by=LOG_READERS,
+        services=LOG_READERS,
         bounds=_RECORDS,
     )
 )
@@ -243,7 +243,7 @@ BATCH_RECORDS: Final = _named(
         "innkeeper_batch_records",
         "Records in a batch, which is one transaction.",
         unit="records",
-        told_by=LOG_READERS,
+        services=LOG_READERS,
         bounds=_RECORDS,
     )
 )
@@ -252,7 +252,7 @@ TRANSACTION_SECONDS: Final = _named(
         "innkeeper_transaction_seconds",
         "A batch's transaction: lock, decisions, commit, and every wait for a database that was away.",
         unit="seconds",
-        told_by=LOG_READERS,
+        services=LOG_READERS,
         bounds=_QUICK,
     )
 )
@@ -261,7 +261,7 @@ PUBLISH_SECONDS: Final = _named(
         "innkeeper_publish_seconds",
         "Publishing what a batch led to, until the broker has all of it.",
         unit="seconds",
-        told_by=LOG_READERS,
+        services=LOG_READERS,
         bounds=_QUICK,
     )
 )
@@ -270,7 +270,7 @@ PUBLISH_RETRIES: Final = _named(
         "innkeeper_publish_retries_total",
         "Times that the broker did not take what was committed, so that it was published again.",
         unit="attempts",
-        told_by=LOG_READERS,
+        services=LOG_READERS,
     )
 )
 DEAD_LETTERS: Final = _named(
@@ -278,7 +278,7 @@ DEAD_LETTERS: Final = _named(
         "innkeeper_dead_letters_total",
         "Records that were buried in `dead.letters`.",
         unit="records",
-        told_by=LOG_READERS,
+        services=LOG_READERS,
         labels=("consumer", "topic"),
     )
 )
@@ -287,7 +287,7 @@ LAG: Final = _named(
         "innkeeper_lag_records",
         "Records of a partition that this process owns and has not applied, as of its last fetch.",
         unit="records",
-        told_by=LOG_READERS,
+        services=LOG_READERS,
         labels=("consumer", "topic", "partition"),
     )
 )
@@ -296,7 +296,7 @@ TROUBLES: Final = _named(
         "innkeeper_troubles",
         "Things that wait for a database, broker or Stripe that is away; 0 while all goes well.",
         unit="waits",
-        told_by=WORKERS,
+        services=WORKERS,
     )
 )
 
@@ -307,7 +307,7 @@ DECISIONS: Final = _named(
         "innkeeper_decisions_total",
         "Decisions that stand, by the event that tells them: reserved against rejected is how many bookings succeed.",
         unit="events",
-        told_by=RESERVATIONS,
+        services=RESERVATIONS,
         labels=("event",),
     )
 )
@@ -316,7 +316,7 @@ REJECTIONS: Final = _named(
         "innkeeper_rejections_total",
         "Bookings that the rules refused, by reason.",
         unit="events",
-        told_by=RESERVATIONS,
+        services=RESERVATIONS,
         labels=("reason",),
     )
 )
@@ -325,7 +325,7 @@ DECISION_SECONDS: Final = _named(
         "innkeeper_decision_seconds",
         "From the broker's time of a command (the 202) until its events are published.",
         unit="seconds",
-        told_by=RESERVATIONS,
+        services=RESERVATIONS,
         bounds=_PATIENT,
     )
 )
@@ -334,7 +334,7 @@ CONFIRMATION_SECONDS: Final = _named(
         "innkeeper_confirmation_seconds",
         "From the making of a booking's id, when it was asked for, until it is told confirmed: the guest's time too.",
         unit="seconds",
-        told_by=RESERVATIONS,
+        services=RESERVATIONS,
         bounds=_HUMAN,
     )
 )
@@ -346,7 +346,7 @@ EVENT_SECONDS: Final = _named(
         "innkeeper_event_seconds",
         "From the broker's time of an event until this role has applied it.",
         unit="seconds",
-        told_by=EVENT_READERS,
+        services=EVENT_READERS,
         bounds=_PATIENT,
     )
 )
@@ -355,7 +355,7 @@ WEBHOOK_SECONDS: Final = _named(
         "innkeeper_webhook_seconds",
         "From the broker's time of a webhook of Stripe's until the commands that follow are on the log.",
         unit="seconds",
-        told_by=PAYMENTS,
+        services=PAYMENTS,
         bounds=_PATIENT,
     )
 )
@@ -364,7 +364,7 @@ STRIPE_SECONDS: Final = _named(
         "innkeeper_stripe_call_seconds",
         "One request to Stripe, by method and class of the answer's status; `none` when there was no answer.",
         unit="seconds",
-        told_by=PAYMENTS,
+        services=PAYMENTS,
         labels=("method", "answer"),
         bounds=_QUICK,
     )
@@ -374,12 +374,12 @@ STRIPE_FAILURES: Final = _named(
         "innkeeper_stripe_failures_in_a_row",
         "Requests to Stripe since the last that it answered below 500. There is no breaker: each row waits by itself.",
         unit="requests",
-        told_by=PAYMENTS,
+        services=PAYMENTS,
     )
 )
 LEADS: Final = _named(
     Gauge(
-        "innkeeper_expiry_leads", "1 for the one timer that leads, 0 for those that stand by.", unit="", told_by=EXPIRY
+        "innkeeper_expiry_leads", "1 for the one timer that leads, 0 for those that stand by.", unit="", services=EXPIRY
     )
 )
 HOLDS: Final = _named(
@@ -387,7 +387,7 @@ HOLDS: Final = _named(
         "innkeeper_holds",
         "Holds, by `state`: `live` are all, `overdue` those whose time is over; told by the timer that leads.",
         unit="holds",
-        told_by=EXPIRY,
+        services=EXPIRY,
         labels=("state",),
     )
 )
@@ -396,9 +396,9 @@ OLDEST_OVERDUE_SECONDS: Final = _named(
         "innkeeper_oldest_overdue_hold_seconds",
         "For how long the hold that is most overdue has been over, 0 when none is; told by the timer that leads.",
         unit="seconds",
-        told_by=EXPIRY,
+        services=EXPIRY,
     )
 )
 HOLDS_ASKED: Final = _named(
-    Counter("innkeeper_holds_asked_total", "Holds that were asked to be ended.", unit="commands", told_by=EXPIRY)
+    Counter("innkeeper_holds_asked_total", "Holds that were asked to be ended.", unit="commands", services=EXPIRY)
 )

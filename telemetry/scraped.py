@@ -22,7 +22,7 @@ class Told(Collector):
     """The metrics of one part of the house, collected when somebody asks."""
 
     def __init__(self, part: str) -> None:
-        self._metrics = [metric for metric in METRICS if part in metric.told_by]
+        self._metrics = [metric for metric in METRICS if part in metric.services]
 
     def collect(self) -> Iterator[Family]:
         """Yield every metric as it stands now."""

@@ -82,7 +82,7 @@ def _list(settings: KafkaSettings, options: argparse.Namespace) -> int:
                 "read_by": ", ".join(topic.read_by),
                 "retention_seconds": None if topic.retention is None else int(topic.retention.total_seconds()),
                 "partitions": settings.topic_partitions,
-                "messages": [kind.wire for kind in topic.messages],
+                "messages": [kind.message_type for kind in topic.messages],
             }
             for topic in CATALOGUE
         )

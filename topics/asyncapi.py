@@ -13,7 +13,7 @@ import msgspec
 
 from topics.catalogue import CATALOGUE, Topic
 from topics.envelope import EVERY_VERSION
-from topics.event_triggers import OCCASIONS
+from topics.event_triggers import EVENT_TRIGGERS
 from topics.messages.commands import Command
 from topics.messages.events import Event
 from topics.messages.message import Message
@@ -40,7 +40,9 @@ def document(examples: Mapping[str, Mapping[str, Any]]) -> _Json:
         "operations": dict(_operations()),
         "components": {
             "schemas": _schemas(),
-            "messages": {wire: _message(kind, examples[wire]) for wire, kind in EVERY_VERSION.items()},
+            "messages": {
+                message_type: _message(kind, examples[message_type]) for message_type, kind in EVERY_VERSION.items()
+            },
             "messageTraits": {"command": _trait(_headers()), "event": _trait(_headers(_OF_EVENTS))},
         },
     }
@@ -52,12 +54,12 @@ def versions(kind: type[Message]) -> tuple[type[Message], ...]:
 
 
 def _channel(topic: Topic) -> _Json:
-    wires = [each.wire for kind in topic.messages for each in versions(kind)]
+    message_types = [each.message_type for kind in topic.messages for each in versions(kind)]
     milliseconds = -1 if topic.retention is None else int(topic.retention.total_seconds() * 1000)
     return {
         "address": topic.name,
         "description": f"Keyed by {topic.key}. A system's TOPIC_PREFIX, if it has one, goes before the name.",
-        "messages": {wire: {"$ref": f"#/components/messages/{wire}"} for wire in wires},
+        "messages": {message_type: {"$ref": f"#/components/messages/{message_type}"} for message_type in message_types},
         "bindings": {
             "kafka": {
                 "topic": topic.name,
@@ -87,23 +89,23 @@ def _message(kind: type[Message], example: Mapping[str, Any]) -> _Json:
     older = next((older for older in OLDER if older.kind is kind), None)
     trait = "command" if issubclass(kind, Command) else "event"
     message: _Json = {
-        "name": kind.wire,
+        "name": kind.message_type,
         "title": kind.__name__,
         "summary": about.partition("\n")[0],
         "description": about,
         "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
-        "examples": [{"name": kind.wire, "headers": dict(example["headers"]), "payload": example["value"]}],
+        "examples": [{"name": kind.message_type, "headers": dict(example["headers"]), "payload": example["value"]}],
         "traits": [{"$ref": f"#/components/messageTraits/{trait}"}],
     }
     now = kind if older is None else older.now
     if issubclass(now, Event):
-        occasion = OCCASIONS[now]
-        message["x-when"] = occasion.when
-        message["x-answers"] = [command.wire for command in occasion.after]
+        trigger = EVENT_TRIGGERS[now]
+        message["x-when"] = trigger.when
+        message["x-answers"] = [command.message_type for command in trigger.after]
     if older is not None:
         message["tags"] = [{"name": "older version"}]
-        message["x-replaced-by"] = now.wire
-        message["description"] += f"\n\nReplaced by {now.wire}: {older.difference}."
+        message["x-replaced-by"] = now.message_type
+        message["description"] += f"\n\nReplaced by {now.message_type}: {older.difference}."
     return message
 
 

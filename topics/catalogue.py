@@ -10,7 +10,7 @@ from topics.messages.events import EVENTS
 from topics.messages.message import Message
 
 
-class Party(StrEnum):
+class Service(StrEnum):
     """Who writes and reads topics. A broker that asks for names knows each of ours by this one."""
 
     INGRESS = "ingress"
@@ -25,12 +25,12 @@ class Party(StrEnum):
     @property
     def ours(self) -> bool:
         """Whether it is a part of this house, and not somebody who reads what we tell the world."""
-        return self not in {Party.NOTIFICATIONS, Party.ANALYTICS}
+        return self not in {Service.NOTIFICATIONS, Service.ANALYTICS}
 
     @property
     def in_a_group(self) -> bool:
         """Whether its processes share partitions among them, as workers do; others read all and belong to no group."""
-        return self not in {Party.INGRESS, Party.OPERATORS}
+        return self not in {Service.INGRESS, Service.OPERATORS}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +39,8 @@ class Topic:
 
     name: str
     key: str
-    written_by: tuple[Party, ...]
-    read_by: tuple[Party, ...]
+    written_by: tuple[Service, ...]
+    read_by: tuple[Service, ...]
     retention: timedelta | None
     messages: tuple[type[Message], ...] = ()
 
@@ -48,32 +48,32 @@ class Topic:
 BOOKING_COMMANDS: Final = Topic(
     name="booking.commands",
     key="room_id",
-    written_by=(Party.INGRESS, Party.PAYMENTS, Party.EXPIRY),
-    read_by=(Party.RESERVATIONS,),
+    written_by=(Service.INGRESS, Service.PAYMENTS, Service.EXPIRY),
+    read_by=(Service.RESERVATIONS,),
     retention=timedelta(days=7),
     messages=COMMANDS,
 )
 BOOKING_EVENTS: Final = Topic(
     name="booking.events",
     key="room_id",
-    written_by=(Party.RESERVATIONS,),
-    read_by=(Party.PAYMENTS, Party.PROJECTIONS, Party.NOTIFICATIONS, Party.INGRESS, Party.ANALYTICS),
+    written_by=(Service.RESERVATIONS,),
+    read_by=(Service.PAYMENTS, Service.PROJECTIONS, Service.NOTIFICATIONS, Service.INGRESS, Service.ANALYTICS),
     retention=None,
     messages=EVENTS,
 )
 STRIPE_WEBHOOKS: Final = Topic(
     name="stripe.webhooks",
     key="room_id from the object's metadata, else the object's id",
-    written_by=(Party.INGRESS,),
-    read_by=(Party.PAYMENTS,),
+    written_by=(Service.INGRESS,),
+    read_by=(Service.PAYMENTS,),
     retention=timedelta(days=30),
 )
 DEAD_LETTERS: Final = Topic(
     name="dead.letters",
     key="as the origin",
     # Who reads events alone buries nothing: an event is never skipped.
-    written_by=(Party.RESERVATIONS, Party.PAYMENTS),
-    read_by=(Party.OPERATORS,),
+    written_by=(Service.RESERVATIONS, Service.PAYMENTS),
+    read_by=(Service.OPERATORS,),
     retention=timedelta(days=30),
 )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Party, Topic
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Service, Topic
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -11,17 +11,17 @@ class Consumer:
     """A name in `log_cursor`; the processes of `role` are one consumer group."""
 
     name: str
-    role: Party
+    role: Service
     topics: tuple[Topic, ...]
 
 
 #: A test holds this to the workers themselves, which the language of the log must not import.
 CONSUMERS: Final = (
-    Consumer(name="reservations", role=Party.RESERVATIONS, topics=(BOOKING_COMMANDS,)),
-    Consumer(name="payments", role=Party.PAYMENTS, topics=(BOOKING_EVENTS, STRIPE_WEBHOOKS)),
-    Consumer(name="booking_timeline", role=Party.PROJECTIONS, topics=(BOOKING_EVENTS,)),
-    Consumer(name="room_nights", role=Party.PROJECTIONS, topics=(BOOKING_EVENTS,)),
-    Consumer(name="daily_report", role=Party.PROJECTIONS, topics=(BOOKING_EVENTS,)),
+    Consumer(name="reservations", role=Service.RESERVATIONS, topics=(BOOKING_COMMANDS,)),
+    Consumer(name="payments", role=Service.PAYMENTS, topics=(BOOKING_EVENTS, STRIPE_WEBHOOKS)),
+    Consumer(name="booking_timeline", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
+    Consumer(name="room_nights", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
+    Consumer(name="daily_report", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
 )
 
 #: Which consumer processes the records of a topic that is not read by several: the name of its cursor.

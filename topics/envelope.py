@@ -74,13 +74,13 @@ class _Upcasting:
 
 
 #: What a reader meets, by the name on the wire.
-MESSAGES: Final[dict[str, type[Message]]] = {kind.wire: kind for kind in (*COMMANDS, *EVENTS)}
+MESSAGES: Final[dict[str, type[Message]]] = {kind.message_type: kind for kind in (*COMMANDS, *EVENTS)}
 #: What may stand on the log: those, and the versions that they have replaced.
-EVERY_VERSION: Final[dict[str, type[Message]]] = MESSAGES | {older.kind.wire: older.kind for older in OLDER}
-_FAMILIES: Final = {wire.rpartition(".v")[0] for wire in MESSAGES}
+EVERY_VERSION: Final[dict[str, type[Message]]] = MESSAGES | {older.kind.message_type: older.kind for older in OLDER}
+_FAMILIES: Final = {message_type.rpartition(".v")[0] for message_type in MESSAGES}
 _DECODERS: Final[dict[str, _Decoder]] = {
-    **{wire: msgspec.json.Decoder(kind) for wire, kind in MESSAGES.items()},
-    **{older.kind.wire: _Upcasting(older) for older in OLDER},
+    **{message_type: msgspec.json.Decoder(kind) for message_type, kind in MESSAGES.items()},
+    **{older.kind.message_type: _Upcasting(older) for older in OLDER},
 }
 _ENCODER: Final = msgspec.json.Encoder()
 _CONSTANT_HEADERS: Final[Headers] = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
@@ -138,7 +138,7 @@ def decode_envelope(headers: Sequence[tuple[str, bytes]]) -> Envelope:
         raise Undecodable(f"a header is malformed: {error}") from error
 
 
-def decode_value(wire: str, value: bytes | None) -> Message:
+def decode_value(message_type: str, value: bytes | None) -> Message:
     """Read a message's data by its wire name; an older version becomes the one that replaced it.
 
     Raises:
@@ -146,26 +146,28 @@ def decode_value(wire: str, value: bytes | None) -> Message:
         UnknownType: the name is not known.
         Undecodable: the data is not what the name promises.
     """
-    decoder = _DECODERS.get(wire)
+    decoder = _DECODERS.get(message_type)
     if decoder is None:
-        if wire.rpartition(".v")[0] in _FAMILIES:
-            raise UnknownVersion(wire)
-        raise UnknownType(wire)
+        if message_type.rpartition(".v")[0] in _FAMILIES:
+            raise UnknownVersion(message_type)
+        raise UnknownType(message_type)
     if value is None:
-        raise Undecodable(f"{wire} without data")
+        raise Undecodable(f"{message_type} without data")
     if b"\\u0000" in value:
         # As in the headers.
-        raise Undecodable(f"{wire}: the data has a zero character")
+        raise Undecodable(f"{message_type}: the data has a zero character")
     try:
         return decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Undecodable(f"{wire}: {error}") from error
+        raise Undecodable(f"{message_type}: {error}") from error
 
 
 @lru_cache(maxsize=100)
 def wire_names(kinds: tuple[type[Message], ...]) -> frozenset[str]:
     """Return the names under which these messages may stand on the log, in whatever version."""
-    return frozenset([kind.wire for kind in kinds] + [older.kind.wire for older in OLDER if older.now in kinds])
+    return frozenset(
+        [kind.message_type for kind in kinds] + [older.kind.message_type for older in OLDER if older.now in kinds]
+    )
 
 
 def header(headers: Sequence[tuple[str, bytes]], name: str) -> bytes | None:
@@ -204,7 +206,7 @@ def command_record(
     room_id: int = command.room_id  # type: ignore[attr-defined]
     envelope = Envelope(
         id=id,
-        type=command.wire,
+        type=command.message_type,
         source=source,
         subject=f"room/{room_id}" if booking_id is None else format_id(booking_id),
         time=time,

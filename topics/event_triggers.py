@@ -42,7 +42,7 @@ from topics.messages.events import (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Occasion:
+class EventTrigger:
     """When an event is told, in a sentence, and the commands it may answer."""
 
     when: str
@@ -51,60 +51,60 @@ class Occasion:
 
 _ABOUT_BOOKINGS: Final = tuple(kind for kind in COMMANDS if issubclass(kind, BookingCommand))
 
-OCCASIONS: Final[Mapping[type[Event], Occasion]] = {
-    InventoryOpened: Occasion(
+EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
+    InventoryOpened: EventTrigger(
         when="Nights are put on sale that were not before: a new room's, or one more day of the year to come. "
         "Each stretch of them is an event.",
         after=(OpenInventory,),
     ),
-    InventoryChanged: Occasion(
+    InventoryChanged: EventTrigger(
         when="A manager changes price, surge, closing or total of nights, also when every one of them refuses.",
         after=(ChangeInventory,),
     ),
-    InventoryUnchanged: Occasion(
+    InventoryUnchanged: EventTrigger(
         when="All nights to be opened are open already, or the command as a whole is out of range.",
         after=(OpenInventory, ChangeInventory),
     ),
-    BookingReserved: Occasion(
+    BookingReserved: EventTrigger(
         when="Every night of the stay is on sale and has enough free rooms; from then on they are held.",
         after=(ReserveStay,),
     ),
-    BookingRejected: Occasion(
+    BookingRejected: EventTrigger(
         when="The stay cannot be had: a night is sold out, closed or not on sale, or the request makes no sense.",
         after=(ReserveStay,),
     ),
-    GuestsAdded: Occasion(
+    GuestsAdded: EventTrigger(
         when="The guests are named, or others in their place, before payment is asked for.", after=(AddGuests,)
     ),
-    PaymentRequested: Occasion(
+    PaymentRequested: EventTrigger(
         when="The guest wants to pay, and no Checkout Session is open or on its way.", after=(RequestPayment,)
     ),
-    CheckoutOpened: Occasion(when="Payments opened the Checkout Session at Stripe.", after=(RecordSession,)),
-    BookingConfirmed: Occasion(
+    CheckoutOpened: EventTrigger(when="Payments opened the Checkout Session at Stripe.", after=(RecordSession,)),
+    BookingConfirmed: EventTrigger(
         when="The money arrived; or nothing is owed before arrival, because the stay is free or paid at the hotel.",
         after=(ReserveStay, RequestPayment, ConfirmPayment),
     ),
-    PaymentDeclined: Occasion(
+    PaymentDeclined: EventTrigger(
         when="Stripe says that a payment failed, or no session can be had.", after=(DeclinePayment,)
     ),
-    BookingCancelled: Occasion(
+    BookingCancelled: EventTrigger(
         when="Guest or hotel cancels, or the Checkout Session was closed without a payment.",
         after=(ClosePayment, CancelBooking),
     ),
-    BookingExpired: Occasion(
+    BookingExpired: EventTrigger(
         when="The hold's deadline has passed and a command about the booking is decided: the timer's `ExpireHold`, or "
         "any that comes sooner, whose own answer follows.",
         after=_ABOUT_BOOKINGS,
     ),
-    RefundRequested: Occasion(
+    RefundRequested: EventTrigger(
         when="A paid booking is cancelled, or money arrives that buys nothing: too late, twice, or the wrong amount.",
         after=(ConfirmPayment, CancelBooking),
     ),
-    BookingRefunded: Occasion(when="Stripe carried the refund out.", after=(RecordRefund,)),
-    CommandRefused: Occasion(
+    BookingRefunded: EventTrigger(when="Stripe carried the refund out.", after=(RecordRefund,)),
+    CommandRefused: EventTrigger(
         when="The rules refuse what somebody asked of a booking, or there is no such booking.", after=_ABOUT_BOOKINGS
     ),
-    CommandRepeated: Occasion(
+    CommandRepeated: EventTrigger(
         when="What a command asks for stands already, mostly because it was sent a second time.", after=_ABOUT_BOOKINGS
     ),
 }

@@ -9,7 +9,7 @@ from typing import Any, Final
 from topics import asyncapi
 from topics.catalogue import CATALOGUE, Topic
 from topics.envelope import EVERY_VERSION
-from topics.event_triggers import OCCASIONS
+from topics.event_triggers import EVENT_TRIGGERS
 from topics.messages.commands import COMMANDS
 from topics.messages.events import EVENTS, Event
 from topics.messages.message import Message
@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).parents[1]
 CONTRACTS: Final = ROOT / "tests" / "contracts"
 GENERATED: Final = "<!-- Written by `make docs`; edit the code instead. -->"
 #: An event that more commands than these may lead to is an answer to any.
-_MOST_NAMED: Final = 3
+_MAX_COMMANDS_NAMED: Final = 3
 
 
 def messages_page() -> str:
@@ -43,13 +43,13 @@ def messages_page() -> str:
 
 def asyncapi_document() -> str:
     """Return topics/asyncapi.json: the AsyncAPI document, with the frozen wire files as its examples."""
-    examples = {wire: example_of(kind) for wire, kind in EVERY_VERSION.items()}
+    examples = {message_type: example_of(kind) for message_type, kind in EVERY_VERSION.items()}
     return json.dumps(asyncapi.document(examples), indent=1, ensure_ascii=False) + "\n"
 
 
 def example_of(kind: type[Message]) -> dict[str, Any]:
     """Return the frozen wire file of a message: its headers, key and value."""
-    contract: dict[str, Any] = json.loads((CONTRACTS / f"{kind.wire}.json").read_text())
+    contract: dict[str, Any] = json.loads((CONTRACTS / f"{kind.message_type}.json").read_text())
     return contract
 
 
@@ -69,27 +69,27 @@ def retention_in_words(topic: Topic) -> str:
 def _message_section(kind: type[Message]) -> str:
     topic = next(topic for topic in CATALOGUE if kind in topic.messages)
     parts = [
-        f"### {kind.wire}",
+        f"### {kind.message_type}",
         inspect.cleandoc(kind.__doc__ or ""),
         f"`{kind.__name__}` on `{topic.name}`; the key is the {topic.key}, here `{example_of(kind)['key']}`.",
-        *([_occasion(kind, topic)] if issubclass(kind, Event) else []),
+        *([_trigger(kind, topic)] if issubclass(kind, Event) else []),
         *_version(kind),
         *(part for older in OLDER if older.now is kind for part in _older_version(older)),
     ]
     return "\n\n".join(parts)
 
 
-def _occasion(kind: type[Event], topic: Topic) -> str:
-    occasion = OCCASIONS[kind]
+def _trigger(kind: type[Event], topic: Topic) -> str:
+    trigger = EVENT_TRIGGERS[kind]
     commands = (
         "any command about a booking"
-        if len(occasion.after) > _MOST_NAMED
-        else " or ".join(f"`{command.wire}`" for command in occasion.after)
+        if len(trigger.after) > _MAX_COMMANDS_NAMED
+        else " or ".join(f"`{command.message_type}`" for command in trigger.after)
     )
-    versions = ", ".join(f"`{each.wire}`" for each in asyncapi.versions(kind))
+    versions = ", ".join(f"`{each.message_type}`" for each in asyncapi.versions(kind))
     lines = [
         f"- Sent by {' and '.join(topic.written_by)}, in answer to {commands}.",
-        f"- When: {occasion.when}",
+        f"- When: {trigger.when}",
         f"- Versions on the log: {versions}.",
     ]
     return "\n".join(lines)
@@ -106,8 +106,8 @@ def _version(kind: type[Message]) -> list[str]:
 
 def _older_version(older: Older) -> list[str]:
     return [
-        f"#### {older.kind.wire}",
-        f"Replaced by `{older.now.wire}`: {older.difference}. All else means the same, and ours read it as that one.",
+        f"#### {older.kind.message_type}",
+        f"Replaced by `{older.now.message_type}`: {older.difference}. All else is the same, and ours read it as that one.",
         *_version(older.kind),
     ]
 

@@ -14,7 +14,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Return the schema of every version of every message by its wire name."""
-    return {wire: schema_of(kind) for wire, kind in EVERY_VERSION.items()}
+    return {message_type: schema_of(kind) for message_type, kind in EVERY_VERSION.items()}
 
 
 def schema_of(kind: type[Message]) -> dict[str, Any]:
@@ -25,7 +25,9 @@ def schema_of(kind: type[Message]) -> dict[str, Any]:
     generated = msgspec.json.schema(kind)
     words = {name: _described(schema) for name, schema in generated["$defs"].items()}
     data = words.pop(kind.__name__)
-    return {"$schema": DIALECT, "$id": f"urn:innkeeper:{kind.wire}", **data} | ({"$defs": words} if words else {})
+    return {"$schema": DIALECT, "$id": f"urn:innkeeper:{kind.message_type}", **data} | (
+        {"$defs": words} if words else {}
+    )
 
 
 def field_type(field: Mapping[str, Any], words: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from benchmarks.search.data import Size
 
 PATH: Final = "/v1/hotels/search"
 _QUERIES: Final = 20_000
-_LONGEST_STAY: Final = 7
+_MAX_SEARCHED_NIGHTS: Final = 7
 #: Each of these is asked for in a fifth of the searches.
 _OFTEN: Final = 0.2
 _MORE: Final[tuple[dict[str, str], ...]] = (
@@ -29,7 +29,7 @@ def searches(size: Size, first: date, seed: int) -> Iterator[str]:
     """Yield paths of searches, without end."""
     chance = Random(seed)
     while True:
-        nights = chance.randint(1, _LONGEST_STAY)
+        nights = chance.randint(1, _MAX_SEARCHED_NIGHTS)
         check_in = first + timedelta(days=chance.randint(3, size.nights - 1 - nights))
         query = {
             "city": f"City {chance.randrange(size.cities)}",

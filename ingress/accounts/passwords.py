@@ -13,7 +13,7 @@ from ingress.http.bodies import refused_field
 from ingress.http.problems import Problem
 
 # bcrypt reads no further; what it would ignore is refused instead.
-LONGEST_PASSWORD_BYTES: Final = 72
+MAX_PASSWORD_BYTES: Final = 72
 # Of 0 to 4: not to be guessed with the stolen hash in less than a hundred million attempts.
 _LEAST_SCORE: Final = 3
 # zxcvbn takes seconds for 72 characters that are chosen for it. These many take it no longer than the hash will.
@@ -91,8 +91,8 @@ def refuse_unhashable(password: str) -> None:
     Raises:
         Problem: 422 for a password above 72 bytes or with a zero byte.
     """
-    if len(password.encode()) > LONGEST_PASSWORD_BYTES:
-        raise refused_field("password", f"it is at most {LONGEST_PASSWORD_BYTES} bytes long")
+    if len(password.encode()) > MAX_PASSWORD_BYTES:
+        raise refused_field("password", f"it is at most {MAX_PASSWORD_BYTES} bytes long")
     if "\0" in password:
         raise refused_field("password", "it has no zero bytes")
 

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 _TOKEN_BYTES: Final = 32
 _TOKEN: Final = re.compile(r"[\w-]{43}", re.ASCII)
 # Nobody's windows are that busy within the grace.
-_MOST_STEPS: Final = 5
+_MAX_STEPS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class RefreshTokens:
 
     async def _newest(self, connection: AsyncConnection, token: str, kept: KeptToken) -> str | None:
         """Follow used tokens to the one that is not; None for too long a line, or a broken one (there is a new key)."""
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MAX_STEPS):
             assert kept.salt is not None
             token = self._successor(token, kept.salt)
             found = await refresh_tokens.find(connection, _hash(token))

@@ -14,7 +14,7 @@ from ingress.admin.nights import TRIES, Nights, NightsRefused, put_back_on_sale
 from ingress.database import Database
 from ingress.http.answers import Answer, answer, no_content
 from ingress.http.models import (
-    LARGEST_ID,
+    MAX_ID,
     Body,
     Changes,
     Email,
@@ -63,7 +63,7 @@ _ITS_STEPS: Final = (
     "delete_hotel",
 )
 #: A place in a list by id.
-cursors_by_id: Final = Cursors(tuple[Annotated[int, Field(ge=0, le=LARGEST_ID)]])
+cursors_by_id: Final = Cursors(tuple[Annotated[int, Field(ge=0, le=MAX_ID)]])
 
 
 @lru_cache(1)

@@ -20,9 +20,9 @@ from storage import hotels
 from storage.currencies import decimal
 from storage.hotels import NightRow, RoomRow
 from topics.messages.commands import ChangeInventory
-from topics.messages.values import MOST_ROOMS, MOST_SURGE_MILLI
+from topics.messages.values import MAX_ROOMS, MAX_SURGE_MILLI
 
-MOST_DAYS: Final = 366
+MAX_SPAN_DAYS: Final = 366
 _USUAL_DAYS: Final = timedelta(days=30)
 _ONE_DAY: Final = timedelta(days=1)
 _ROOM: Final = {"room_id": 1}
@@ -32,7 +32,7 @@ _Date: TypeAlias = date
 
 SurgeFactor = Annotated[
     PlainDecimal,
-    Field(gt=0, le=Decimal(MOST_SURGE_MILLI) / 1000, description="What the price is multiplied by, such as 1.25."),
+    Field(gt=0, le=Decimal(MAX_SURGE_MILLI) / 1000, description="What the price is multiplied by, such as 1.25."),
 ]
 
 
@@ -51,7 +51,7 @@ class NightChanges(Body):
     surge_factor: SurgeFactor | None = None
     price: MoneyIn | None = None
     closed: bool | None = None
-    total_count: Annotated[int, Field(ge=0, le=MOST_ROOMS)] | None = None
+    total_count: Annotated[int, Field(ge=0, le=MAX_ROOMS)] | None = None
 
 
 class ManagedNight(Shown):
@@ -153,11 +153,11 @@ async def _days(connection: AsyncConnection, room: RoomRow, first: date, last: d
     """Return the first and the last of the nights; the last one on sale if it is not said, as far as that may be."""
     if last is None:
         last_open = await hotels.last_open_night(connection, room.id) or first
-        last = max(first, min(last_open, first + timedelta(days=MOST_DAYS - 1)))
+        last = max(first, min(last_open, first + timedelta(days=MAX_SPAN_DAYS - 1)))
     if first > last:
         raise refused_field("end_date", f"must not be before start_date, which is {first}")
-    if (last - first).days >= MOST_DAYS:
-        raise refused_field("end_date", f"must be within {MOST_DAYS} days of start_date, which is {first}")
+    if (last - first).days >= MAX_SPAN_DAYS:
+        raise refused_field("end_date", f"must be within {MAX_SPAN_DAYS} days of start_date, which is {first}")
     return first, last
 
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 from ingress.http.bodies import refused_field
 from ingress.http.models import Currency
 from storage.currencies import CURRENCIES, decimal, digits_of
-from topics.messages.values import MOST_PRICE_MINOR
+from topics.messages.values import MAX_PRICE_MINOR
 
 
 def _known(code: str) -> str:
@@ -31,6 +31,6 @@ def price_minor(field: str, price: Decimal, currency: str) -> int:
     exact = price.scaleb(digits)
     if exact != exact.to_integral_value():
         raise refused_field(field, f"{currency} has {digits or 'no'} digits after the point")
-    if not 1 <= exact <= MOST_PRICE_MINOR:
-        raise refused_field(field, f"must be from {decimal(1, currency)} to {decimal(MOST_PRICE_MINOR, currency)}")
+    if not 1 <= exact <= MAX_PRICE_MINOR:
+        raise refused_field(field, f"must be from {decimal(1, currency)} to {decimal(MAX_PRICE_MINOR, currency)}")
     return int(exact)

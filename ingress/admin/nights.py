@@ -15,10 +15,10 @@ from storage.hotels import RoomRow
 from topics.messages.commands import ChangeInventory, Command, OpenInventory
 from topics.messages.events import InventoryChanged, InventoryOpened, InventoryUnchanged, RefusedNight
 from topics.messages.message import Message
-from topics.messages.values import MOST_NIGHTS, NightRefusal
+from topics.messages.values import MAX_NIGHTS, NightRefusal
 
 _WAIT_SECONDS: Final = 10.0
-_MOST_NAMED: Final = 5
+_MAX_NIGHTS_NAMED: Final = 5
 #: How often what is to be deleted is taken off sale before somebody who puts it back each time wins.
 TRIES: Final = 3
 _ONE_DAY: Final = timedelta(days=1)
@@ -101,7 +101,7 @@ class Nights:
             ChangeInventory(
                 room_id=room.id,
                 first_night=first_night,
-                end_night=min(end_night, first_night + timedelta(days=MOST_NIGHTS)),
+                end_night=min(end_night, first_night + timedelta(days=MAX_NIGHTS)),
                 price_minor=price_minor,
                 closed=closed,
                 total_count=total_count,
@@ -145,8 +145,8 @@ def put_back_on_sale() -> Problem:
 
 def nights_refused(detail: str, refused: Sequence[RefusedNight]) -> Problem:
     """Return the problem of a change that these nights keep from being made, the first few of them in words."""
-    named = ", ".join(str(night.night) for night in refused[:_MOST_NAMED])
-    more = f" and {len(refused) - _MOST_NAMED} more nights" if len(refused) > _MOST_NAMED else ""
+    named = ", ".join(str(night.night) for night in refused[:_MAX_NIGHTS_NAMED])
+    more = f" and {len(refused) - _MAX_NIGHTS_NAMED} more nights" if len(refused) > _MAX_NIGHTS_NAMED else ""
     return Problem(
         409,
         f"{detail}: {named}{more}",

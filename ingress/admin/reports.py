@@ -22,7 +22,7 @@ from storage.currencies import decimal
 from storage.reads import reports
 from storage.reads.reports import ManagedHotel, SoldNight
 
-MOST_DAYS: Final = 366
+MAX_REPORT_DAYS: Final = 366
 _USUAL_DAYS: Final = 30
 _CSV: Final = "text/csv"
 _JSON: Final = "application/json"
@@ -112,8 +112,8 @@ def _days(wanted: ReportQuery, today: date) -> tuple[date, date]:
     first = wanted.start_date or last - timedelta(days=_USUAL_DAYS - 1)
     if first > last:
         raise refused_field("start_date", f"must not be after end_date, which is {last}")
-    if (last - first).days >= MOST_DAYS:
-        raise refused_field("start_date", f"a report is about {MOST_DAYS} days at most")
+    if (last - first).days >= MAX_REPORT_DAYS:
+        raise refused_field("start_date", f"a report is about {MAX_REPORT_DAYS} days at most")
     return first, last
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ingress.admin.hotels import Amenities, Photos, cursors_by_id
 from ingress.admin.money import price_minor
 from ingress.admin.nights import TRIES, Nights, NightsRefused, put_back_on_sale
-from ingress.database import Database, as_one
+from ingress.database import Database, snapshot
 from ingress.http.answers import Answer, answer, no_content
 from ingress.http.models import (
     Body,
@@ -34,12 +34,12 @@ from ingress.stays import today_at
 from storage import hotels
 from storage.currencies import decimal
 from storage.hotels import RoomRow
-from topics.messages.values import MOST_ROOMS
+from topics.messages.values import MAX_ROOMS
 
-MOST_GUESTS: Final = 100
+MAX_GUESTS: Final = 100
 
-TotalCount = Annotated[int, Field(ge=1, le=MOST_ROOMS)]
-Capacity = Annotated[int, Field(ge=1, le=MOST_GUESTS, description="How many guests one such room has place for.")]
+TotalCount = Annotated[int, Field(ge=1, le=MAX_ROOMS)]
+Capacity = Annotated[int, Field(ge=1, le=MAX_GUESTS, description="How many guests one such room has place for.")]
 
 _HOTEL: Final = {"hotel_id": 1}
 _ROOM: Final = {"hotel_id": 1, "room_id": 1}
@@ -141,7 +141,7 @@ class AdminRooms:
     async def list_rooms(self, asked: Asked[NoBody, Paged]) -> Answer:
         """Tell the room types of one's hotel."""
         (after,) = cursors_by_id.read(asked.query.cursor) or (0,)
-        async with self._database.reading() as connection, as_one(connection):
+        async with self._database.reading() as connection, snapshot(connection):
             hotel = await hotels.own_hotel(connection, asked.path["hotel_id"], asked.caller.user_id)
             if hotel is None:
                 raise Problem(404, "no such hotel")

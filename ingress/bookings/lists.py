@@ -10,7 +10,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.bookings.steps import BookingState, told_state
-from ingress.database import Database, as_one
+from ingress.database import Database, snapshot
 from ingress.http.answers import Answer, answer
 from ingress.http.bodies import refused_field
 from ingress.http.models import Day, Id, MoneyOut, NoBody, Several, Shown
@@ -129,7 +129,7 @@ class BookingLists:
         after = _arrivals.read(wanted.cursor)
 
         async def listed(connection: AsyncConnection) -> tuple[list[HotelBooking], ListedBooking | None]:
-            async with as_one(connection):
+            async with snapshot(connection):
                 if await reports.managed_hotel(connection, hotel_id, asked.caller.user_id) is None:
                     raise Problem(404, "no such hotel")
                 rows = await reports.bookings_of_hotel(

@@ -9,7 +9,7 @@ from ingress.database import Database
 from storage.reads import bookings
 from storage.reads.bookings import RoomFacts
 
-_MOST_ROOMS_REMEMBERED: Final = 10_000
+_MAX_ROOMS_REMEMBERED: Final = 10_000
 
 
 class Rooms:
@@ -51,7 +51,7 @@ class Rooms:
         self._remember({room_id: found.get(room_id) for room_id in wanted}, fresh=fresh)
 
     def _remember(self, read: Mapping[int, RoomFacts | None], *, fresh: bool) -> None:
-        if fresh and len(self._facts) < _MOST_ROOMS_REMEMBERED:
+        if fresh and len(self._facts) < _MAX_ROOMS_REMEMBERED:
             self._facts.update(read)
             return
         # Only what is asked for from now on will be read again next time.

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ingress.bookings.acceptance import InitBooking, QuickInitBooking, accept_guests, accept_room
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.rooms import Rooms
-from ingress.database import Database, as_one
+from ingress.database import Database, snapshot
 from ingress.http.answers import Answer, answer, no_content
 from ingress.http.models import Gender, Id, MoneyOut, NoBody, NoQuery, Problems, RefusedBooking, Shown
 from ingress.http.preferences import PREFER
@@ -268,7 +268,7 @@ class Bookings:
         if event is None:
             return _accepted(asked, str(booking.id), _state(booking))
         _raise_if_refused(event)
-        async with self._database.reading() as connection, as_one(connection):
+        async with self._database.reading() as connection, snapshot(connection):
             now = await bookings.own_booking(connection, booking.id, asked.caller.user_id) or booking
             url = await bookings.open_session_url(connection, booking.id)
         return answer(200, Checkout(**_state_fields(now), session_url=url), _applied(asked))
@@ -327,7 +327,7 @@ class Bookings:
         booking_id = asked.path["booking_id"]
 
         async def found(connection: AsyncConnection) -> BookingWithHistory | None:
-            async with as_one(connection):
+            async with snapshot(connection):
                 booking = await bookings.own_booking(connection, booking_id, asked.caller.user_id)
                 if booking is None:
                     return None
@@ -363,7 +363,7 @@ class Bookings:
         return await self._booking_now(booking_id, 201, asked)
 
     async def _booking_now(self, booking_id: UUID, status: int, asked: Asked[Any, NoQuery]) -> Answer:
-        async with self._database.reading() as connection, as_one(connection):
+        async with self._database.reading() as connection, snapshot(connection):
             booking = await bookings.own_booking(connection, booking_id, asked.caller.user_id)
             if booking is None:
                 # Events are published after their transaction: what one told of is there.

@@ -15,7 +15,7 @@ def events_page(document: _Json, style: str) -> str:
     """Return the page; `style` is the address of its style sheet."""
     messages: _Json = document["components"]["messages"]
     groups = [
-        (name, [messages[wire] for wire in channel["messages"]])
+        (name, [messages[message_type] for message_type in channel["messages"]])
         for name, channel in sorted(document["channels"].items(), key=_public_first)
         if channel["messages"]
     ]
@@ -63,7 +63,7 @@ def _message(message: _Json, words: _Json) -> str:
     (example,) = message["examples"]
     parts = [f"<p>{_prose(part)}</p>" for part in message["description"].split("\n\n")]
     if "x-when" in message:
-        answers = " or ".join(f"<code>{wire}</code>" for wire in message["x-answers"])
+        answers = " or ".join(f"<code>{message_type}</code>" for message_type in message["x-answers"])
         parts.append(f"<p><b>When:</b> {_prose(message['x-when'])}</p><p><b>Answers</b> {answers}.</p>")
     parts += [
         _fields(words[message["payload"]["$ref"].rpartition("/")[2]], words),

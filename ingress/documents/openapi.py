@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from ingress.http.models import LARGEST_ID, InvalidRequest, NoQuery, Problems, RequestHeader
+from ingress.http.models import MAX_ID, InvalidRequest, NoQuery, Problems, RequestHeader
 from ingress.http.versions import IF_MATCH
 from ingress.operations import SERVICE, V1, Operation, Reply
 
@@ -51,7 +51,7 @@ _TOKEN: Final[Json] = {
     "description": "The `access_token` of a login, good for half an hour.",
 }
 _PLACEHOLDERS: Final[Mapping[str, Json]] = {"booking_id": {"type": "string", "format": "uuid"}}
-_AN_ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": LARGEST_ID}
+_AN_ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _COMPONENTS: Final = "#/components"

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.database import Database, as_one
+from ingress.database import Database, snapshot
 from ingress.http.answers import Answer, answer
 from ingress.http.bodies import refused_field
 from ingress.http.models import Day, MoneyOut, NoBody, Query, Shown
@@ -104,7 +104,7 @@ class Hotels:
         first_night = today_at("UTC")
 
         async def shown(connection: AsyncConnection) -> HotelShown:
-            async with as_one(connection):
+            async with snapshot(connection):
                 hotel = await bookings.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
                 if hotel is None:
                     raise Problem(404, "no such hotel")

@@ -9,10 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from ingress.http.problems import Problem
 
-LARGEST_BODY_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024
 #: How long a body may take to arrive.
 BODY_SECONDS: Final = web.AppKey("BODY_SECONDS", float)
-_MOST_ERRORS: Final = 10
+_MAX_ERRORS: Final = 10
 _JSON_TYPES: Final = ("application/json", "application/merge-patch+json")
 T = TypeVar("T")
 
@@ -28,8 +28,8 @@ async def read(request: web.Request) -> bytes:
     if content.is_eof():
         # A small body comes together with its headers; then there is nothing to wait for.
         body = content.read_nowait()
-        if len(body) > LARGEST_BODY_BYTES:
-            raise web.HTTPRequestEntityTooLarge(LARGEST_BODY_BYTES)
+        if len(body) > MAX_BODY_BYTES:
+            raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES)
         return body
     seconds = request.app[BODY_SECONDS]
     try:
@@ -87,7 +87,7 @@ def decoded_query(query: MultiMapping[str], adapter: TypeAdapter[T]) -> T:
 
 
 def _invalid(error: ValidationError) -> Problem:
-    told = error.errors(include_url=False, include_input=False, include_context=False)[:_MOST_ERRORS]
+    told = error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_ERRORS]
     errors = [{"field": _field(each["loc"]), "message": each["msg"]} for each in told]
     detail = "; ".join(f"{each['field']}: {each['message']}" if each["field"] else each["message"] for each in errors)
     return Problem(422, detail, more={"errors": errors})

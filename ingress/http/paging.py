@@ -12,10 +12,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from ingress.http.bodies import refused_field
 from ingress.http.models import Query
 
-LARGEST_PAGE: Final = 100
+MAX_PAGE: Final = 100
 #: The headers of a page, as they are documented.
 NEXT_PAGE: Final = {"Link": 'The next page, as `<...>; rel="next"`; none after the last.'}
-Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
+Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 #: Where a page begins, as the page before it said; opaque to clients.
 PageCursor = Annotated[str, Field(max_length=500)]
 

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from ingress.http.models import RequestHeader
 
-LONGEST_WAIT_SECONDS: Final = 30
+MAX_PREFERRED_WAIT_SECONDS: Final = 30
 PREFER: Final = RequestHeader(
     name="Prefer",
     description="`wait=5` waits so many seconds for the decision (RFC 7240), 30 at most; then 202 all the same.",
@@ -22,4 +22,4 @@ def seconds_to_wait(request: web.Request) -> int | None:
     if prefer is None:
         return None
     found = _WAIT.search(",".join(prefer))
-    return None if found is None else min(int(found[1]), LONGEST_WAIT_SECONDS)
+    return None if found is None else min(int(found[1]), MAX_PREFERRED_WAIT_SECONDS)

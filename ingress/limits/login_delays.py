@@ -17,7 +17,7 @@ from ingress.settings import IngressSettings
 
 FREE_FOR_ACCOUNT: Final = 5
 FREE_FOR_ADDRESS: Final = 20
-LONGEST_PAUSE_SECONDS: Final = 60
+MAX_LOGIN_DELAY_SECONDS: Final = 60
 FORGOTTEN_AFTER_SECONDS: Final = 15 * 60
 _SECOND_US: Final = 1_000_000
 _FORGOTTEN_AFTER_US: Final = FORGOTTEN_AFTER_SECONDS * _SECOND_US
@@ -36,7 +36,7 @@ class _Rule(NamedTuple):
     def pause_us(self, failures: int) -> int:
         """Return how long nobody may try after so many failures."""
         over = failures - self.free
-        return min(2 ** min(over, 30), LONGEST_PAUSE_SECONDS) * _SECOND_US if over >= 0 else 0
+        return min(2 ** min(over, 30), MAX_LOGIN_DELAY_SECONDS) * _SECOND_US if over >= 0 else 0
 
 
 _ACCOUNT: Final = _Rule(FREE_FOR_ACCOUNT, forgotten_when_quiet=True)
@@ -97,7 +97,7 @@ class LoginDelays:
         arguments = [
             _ACCOUNT.free,
             _ADDRESS.free,
-            LONGEST_PAUSE_SECONDS * _SECOND_US,
+            MAX_LOGIN_DELAY_SECONDS * _SECOND_US,
             FORGOTTEN_AFTER_SECONDS * 1000,
         ]
         return await self._shared.ask(script, [f"login:{key}" for key in keys], arguments)

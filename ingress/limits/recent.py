@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
-MOST_KEYS: Final = 100_000
+MAX_KEYS: Final = 100_000
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -18,7 +18,7 @@ class Recent(Generic[K, V]):
 
     __slots__ = ("_keep", "_most_young", "_old", "_turns_at", "_young")
 
-    def __init__(self, keep: int, *, most: int = MOST_KEYS) -> None:
+    def __init__(self, keep: int, *, most: int = MAX_KEYS) -> None:
         """Keep values for `keep` units of whatever clock the callers read `now` from."""
         self._keep = keep
         self._most_young = most // 2

@@ -25,7 +25,7 @@ from topics.kafka.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 0.2
-_LONGEST_PAUSE_SECONDS: Final = 5.0
+_MAX_RETRY_SECONDS: Final = 5.0
 _START_SECONDS: Final = 15.0
 ACKNOWLEDGED: Final = metrics.ACKNOWLEDGED_SECONDS.of()
 
@@ -102,7 +102,7 @@ class Broker:
             except (KafkaError, admin.TopicsFailed, OSError, TimeoutError) as error:
                 log.warning("no broker to write to (%r); trying again in %.1f s", error, pause_seconds)
                 await asyncio.sleep(pause_seconds)
-                pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+                pause_seconds = min(pause_seconds * 2, _MAX_RETRY_SECONDS)
 
     async def _check_topics(self) -> None:
         if self.topics_checked.is_set():

@@ -158,12 +158,12 @@ class Waiters:
                     self._answer(self._by_id[name, value], record)
 
     def _answer(self, waiters: Sequence[_Waiter], record: Any) -> None:
-        wire = (header(record.headers, "ce_type") or b"").decode(errors="replace")
-        interested = [waiter for waiter in waiters if wire in waiter.answers and not waiter.event.done()]
+        message_type = (header(record.headers, "ce_type") or b"").decode(errors="replace")
+        interested = [waiter for waiter in waiters if message_type in waiter.answers and not waiter.event.done()]
         if not interested:
             return
         try:
-            event = decode_value(wire, record.value)
+            event = decode_value(message_type, record.value)
         except (Undecodable, UnknownType, UnknownVersion) as error:
             # The guest polls instead; the event itself is its readers' business.
             log.warning("an event at %s:%s cannot be read: %s", record.partition, record.offset, error)

@@ -79,7 +79,7 @@ def _compare_lengths(retelling: Retelling, ledger: Ledger, decided_now: dict[int
             report.add(
                 "I6",
                 f"partition {partition}: the ledger has decided events up to sequence {decided}, "
-                f"the log ends at {told}: outcomes are not published",
+                f"the log ends at {told}: the outbox is not published",
             )
     for partition in retelling.partitions():
         told, decided = retelling.last_sequence(partition), decided_now.get(partition, 0)

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from topics.kafka.settings import KafkaSettings
 
 _PATIENT_FETCH_MS = 100
-_MOST_SILENCE_SECONDS = 60.0
+_MAX_SILENCE_SECONDS = 60.0
 
 
 class NoSuchTopic(Exception):
@@ -81,7 +81,7 @@ async def _read(
     def seconds_of_silence() -> float:
         """Return how long to wait for more: what stands on the log comes, however slow the broker is."""
         if any(next_offsets[partition] < ends[partition] for partition in partitions):
-            return max(patience_seconds, _MOST_SILENCE_SECONDS)
+            return max(patience_seconds, _MAX_SILENCE_SECONDS)
         is_short = any(listener.last_sequence(partition) < sequence for partition, sequence in wanted.items())
         return patience_seconds if is_short else 0.0
 

@@ -12,7 +12,7 @@ CHECKS: Final = {
     "I7": "read models: every row is what the events make of it, as far as their projection has come",
 }
 
-_MOST_TOLD: Final = 100
+_MAX_PROBLEMS_SHOWN: Final = 100
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Report:
     def add(self, check: str, sentence: str) -> None:
         """Note a problem with one of `CHECKS`."""
         self._found[check] += 1
-        if self._found[check] <= _MOST_TOLD:
+        if self._found[check] <= _MAX_PROBLEMS_SHOWN:
             self._told.append(f"{check}: {sentence}")
 
     @property
@@ -37,9 +37,9 @@ class Report:
     def problems(self) -> list[str]:
         """Return one line a problem, in the order in which they were found."""
         untold = [
-            f"{check}: and {count - _MOST_TOLD} more"
+            f"{check}: and {count - _MAX_PROBLEMS_SHOWN} more"
             for check, count in sorted(self._found.items())
-            if count > _MOST_TOLD
+            if count > _MAX_PROBLEMS_SHOWN
         ]
         return self._told + untold
 

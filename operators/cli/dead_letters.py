@@ -51,7 +51,7 @@ _COLUMNS: Final = (
 )
 _CLIENT: Final = "innkeeper-operators"
 #: Rows of a table for people; programs get all.
-_MOST_SHOWN: Final = 1_000
+_MAX_SHOWN: Final = 1_000
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[PARTITION@OFFSET]", help="As `list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="Every open one, as far as the filters say.")]
@@ -414,8 +414,8 @@ def _as_result(letter: DeadLetter, stands_at: Origin | None, result: Outcome | s
 
 def _print_table(letters: Sequence[DeadLetter], settings: KafkaSettings) -> None:
     """Print the youngest so many: nobody reads a hundred thousand, and to lay them out takes more than a minute."""
-    out.print(_table(letters[-_MOST_SHOWN:], settings))
-    if (older := len(letters) - _MOST_SHOWN) > 0:
+    out.print(_table(letters[-_MAX_SHOWN:], settings))
+    if (older := len(letters) - _MAX_SHOWN) > 0:
         err.print(f"{older:,} older ones are not shown: ask for fewer (--since, --open, --topic, --type), or --json.")
 
 

@@ -19,7 +19,7 @@ from operators.restore.target import NotRestored
 from storage import operator_log
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings, refused_in_words
-from workers.decisions.states import IllegalMove
+from workers.decisions.states import IllegalTransition
 from workers.payments.settings import PaymentSettings
 from workers.runtime.role import Stopped
 
@@ -73,7 +73,7 @@ def restore_command(
         restored = console.run(
             _restore(kafka, database, payments, who=operator_log.who(by), without_backup=without_backup), kafka
         )
-    except (NotRestored, Stopped, IllegalMove) as error:
+    except (NotRestored, Stopped, IllegalTransition) as error:
         console.refuse(str(error), as_json=as_json)
     if as_json:
         console.print_json([asdict(restored)])

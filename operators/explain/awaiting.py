@@ -71,7 +71,7 @@ def _readers(step: Step) -> Sequence[tuple[str, str]]:
         return (("reservations", "to decide"),)
     if step.kind is Kind.WEBHOOK:
         return (("payments", "to read"),)
-    if step.what in (PaymentRequested.wire, RefundRequested.wire):
+    if step.what in (PaymentRequested.message_type, RefundRequested.message_type):
         return (("payments", "to follow"),)
     return ()
 
@@ -125,7 +125,9 @@ def _of_guest_or_timer(told: Told) -> Iterator[Awaited]:
         return
     if _is_over(deadline, told.now):
         yield Awaited(
-            who=f"the timer{_pause(told, 'expiry')}", what=f"to end the hold with {ExpireHold.wire}", since=deadline
+            who=f"the timer{_pause(told, 'expiry')}",
+            what=f"to end the hold with {ExpireHold.message_type}",
+            since=deadline,
         )
     elif status is not BookingStatus.PAYMENTS_PENDING or _can_be_paid(told.sessions):
         yield Awaited(who="the guest", what=part, until=deadline)

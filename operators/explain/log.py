@@ -25,7 +25,7 @@ _FETCH_MS: Final = 10
 _ANSWER_MS: Final = 500
 _PATIENCE_SECONDS: Final = 30.0
 #: How often a place is counted again before the records there are read one after the other.
-_MOST_GUESSES: Final = 8
+_MAX_GUESSES: Final = 8
 
 
 class BookingLog:
@@ -76,7 +76,7 @@ class BookingLog:
         """Look for the event of a sequence; `known` is the place and the sequence of another. Whether it is there."""
         offset, of = known
         guess, seen = offset + sequence - of, set[int]()
-        for _ in range(_MOST_GUESSES):
+        for _ in range(_MAX_GUESSES):
             if not self.begin(where) <= guess < self.end(where) or guess in seen:
                 break
             seen.add(guess)
@@ -88,7 +88,7 @@ class BookingLog:
             guess += sequence - met
         # Some stand twice around here: the first that is meant stands at or behind the earliest guess.
         start = min(seen, default=guess)
-        async for record in self._between(where, start, start + 10 * _MOST_GUESSES):
+        async for record in self._between(where, start, start + 10 * _MAX_GUESSES):
             if sequence_of(record) == sequence:
                 return True
         return False

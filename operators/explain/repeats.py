@@ -15,7 +15,7 @@ from topics.messages.commands import ExpireHold
 from topics.messages.events import BookingExpired, CommandRefused, CommandRepeated
 
 #: The room's owner's answers that change nothing.
-ANSWERS: Final = frozenset({CommandRefused.wire, CommandRepeated.wire})
+ANSWERS: Final = frozenset({CommandRefused.message_type, CommandRepeated.message_type})
 
 
 def marked(steps: Sequence[Step], decided: Mapping[str, datetime]) -> Iterator[Step]:
@@ -39,7 +39,7 @@ def _records_again(steps: Sequence[Step]) -> Iterator[Step]:
 
 
 def _events_again(steps: Sequence[Step], decided: Mapping[str, datetime]) -> Iterator[Step]:
-    expiring = {step.id for step in steps if step.what == ExpireHold.wire}
+    expiring = {step.id for step in steps if step.what == ExpireHold.message_type}
     events = defaultdict[str | None, list[Step]](list)
     for step in sorted(steps, key=lambda step: step.sequence or 0):
         if step.kind is Kind.EVENT:
@@ -60,4 +60,4 @@ def _is_another_decision(before: Step, event: Step, decided: Mapping[str, dateti
     if before.what in ANSWERS or decided[before.id] < decided[event.id]:
         return True
     # A hold that is over ends before the command is refused: that is one decision, unless to end it was the command.
-    return event.what in ANSWERS and (before.what != BookingExpired.wire or expires)
+    return event.what in ANSWERS and (before.what != BookingExpired.message_type or expires)

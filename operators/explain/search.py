@@ -22,9 +22,9 @@ from topics.messages.values import BookingStatus
 from topics.times import to_the_second
 
 #: How many records of one moment, and how many unread ones, are looked through at most.
-_MOST_OF_A_MOMENT: Final = 20_000
-_MOST_UNREAD: Final = 20_000
-_MOST_NEAR: Final = 2_000
+_MAX_OF_A_MOMENT: Final = 20_000
+_MAX_UNREAD: Final = 20_000
+_MAX_NEAR: Final = 2_000
 #: Webhooks about one thing come together; those that mean nothing to us are found beside the one that did.
 _NEAR_SECONDS: Final = 2.0
 #: How far the clocks of the ingress and the broker may be apart, and how long a request waits for its acknowledgement.
@@ -94,7 +94,7 @@ class Search:
                 self._count("reservations", where)
                 if starts[where] < self.log.end(where):
                     seconds = _CLOCKS.total_seconds() + _ACCEPTANCE_SECONDS
-                    whole = await self.log.at_time(where, since - _CLOCKS, seconds=seconds, most=_MOST_OF_A_MOMENT)
+                    whole = await self.log.at_time(where, since - _CLOCKS, seconds=seconds, most=_MAX_OF_A_MOMENT)
                     self._note_unless(whole, where, "of the time of the booking's id")
                 if self.log.found(self.commands):
                     break
@@ -114,13 +114,13 @@ class Search:
                 if await self.log.at_sequence(where, row["sequence"], known):
                     known = self._place_of(row["sequence"]) or known
         start = self.log.begin(where) if reached is None else reached.applied + 1
-        whole = await self.log.through(where, start, most=_MOST_UNREAD)
+        whole = await self.log.through(where, start, most=_MAX_UNREAD)
         self._count("payments", where)
         if not whole:
             behind = self.log.end(where) - start
-            self.notes.append(f"the timeline is {behind} events behind; of those the first {_MOST_UNREAD} were read")
+            self.notes.append(f"the timeline is {behind} events behind; of those the first {_MAX_UNREAD} were read")
             for time in self._ledger_times():
-                await self.log.at_time(where, time, seconds=_NEAR_SECONDS, most=_MOST_NEAR)
+                await self.log.at_time(where, time, seconds=_NEAR_SECONDS, most=_MAX_NEAR)
 
     def _place_of(self, sequence: int) -> tuple[int, int] | None:
         for envelope, record in enveloped(self.log.found(self.events)):
@@ -139,7 +139,7 @@ class Search:
         for time in sorted({*causes.values(), *self._ledger_times()}):
             ids = {envelope.id for envelope, _ in enveloped(self.log.found(self.commands))}
             if any(cause not in ids for cause, at in causes.items() if at == time) or time not in causes.values():
-                whole = await self.log.at_time(where, time, most=_MOST_OF_A_MOMENT)
+                whole = await self.log.at_time(where, time, most=_MAX_OF_A_MOMENT)
                 self._note_unless(whole, where, f"of {to_the_second(time)}")
 
     async def _find_expiry(self, where: TopicPartition) -> None:
@@ -149,7 +149,7 @@ class Search:
             return
         deadline = booking["hold_expires_at"]
         if deadline is not None and deadline <= self._told.now:
-            await self.log.at_time(where, deadline, seconds=_ACCEPTANCE_SECONDS, most=_MOST_NEAR)
+            await self.log.at_time(where, deadline, seconds=_ACCEPTANCE_SECONDS, most=_MAX_NEAR)
 
     async def _find_webhooks(self, where: TopicPartition) -> None:
         """Find the webhooks that commands of payments follow from: such a command carries its webhook's time."""
@@ -157,11 +157,11 @@ class Search:
             envelope.time for envelope, _ in enveloped(self.log.found(self.commands)) if envelope.source == _PAYMENTS
         }
         for time in sorted(times):
-            whole = await self.log.at_time(where, time, most=_MOST_OF_A_MOMENT)
+            whole = await self.log.at_time(where, time, most=_MAX_OF_A_MOMENT)
             self._note_unless(whole, where, f"of {to_the_second(time)}")
             if any(milliseconds(time) == record.timestamp for record in self.log.found(self.webhooks)):
                 before = time - timedelta(seconds=_NEAR_SECONDS / 2)
-                await self.log.at_time(where, before, seconds=_NEAR_SECONDS, most=_MOST_NEAR)
+                await self.log.at_time(where, before, seconds=_NEAR_SECONDS, most=_MAX_NEAR)
 
     async def _find_letters(self) -> None:
         for row in self._told.letters:
@@ -172,7 +172,7 @@ class Search:
 
     async def _find_unread(self, consumer: str, where: TopicPartition) -> None:
         count = self._count(consumer, where)
-        whole = await self.log.through(where, self.log.end(where) - count, most=_MOST_UNREAD)
+        whole = await self.log.through(where, self.log.end(where) - count, most=_MAX_UNREAD)
         self._note_unless(whole, where, f"that the {consumer} worker has not read")
 
     def _count(self, consumer: str, where: TopicPartition) -> int:

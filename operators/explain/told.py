@@ -13,7 +13,7 @@ from storage import pauses
 
 Row = dict[str, Any]
 
-_MOST_LETTERS: Final = 20
+_MAX_LETTERS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,7 @@ _REFUNDS: Final = """
 # The newest life of each topic that a consumer has met.
 _CURSORS: Final = """
     select distinct on (consumer, topic, partition) consumer, topic, partition, applied, sequence
-    from log_cursor where topic = any(%s) order by consumer, topic, partition, incarnation desc
+    from log_cursor where topic = any(%s) order by consumer, topic, partition, generation desc
 """
 _LETTERS: Final = """
     select consumer, topic, partition, "offset", reason, created_at from dead_letter
@@ -130,7 +130,7 @@ async def tell(
         partition = None if told.room_id is None else partition_of(told.room_id)
         return replace(
             told,
-            letters=await rows(_LETTERS, list(topics), since, partition, _MOST_LETTERS),
+            letters=await rows(_LETTERS, list(topics), since, partition, _MAX_LETTERS),
             actions=await rows(_ACTIONS, since, list(topics), [_at(topic, partition) for topic in topics]),
         )
 

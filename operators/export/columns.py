@@ -142,7 +142,7 @@ def data_columns(events: Sequence[type[Event]]) -> tuple[Column, ...]:
         for name, shape in _fields(event):
             if name in taken or shapes.setdefault(name, shape) != shape:
                 raise TypeError(f"{event.__name__}.{name}: the name has another type already")
-            families.setdefault(name, []).append(event.wire.rpartition(".v")[0])
+            families.setdefault(name, []).append(event.message_type.rpartition(".v")[0])
     return tuple(
         Column(name=name, shape=shape, families=tuple(dict.fromkeys(families[name]))) for name, shape in shapes.items()
     )

@@ -15,7 +15,7 @@ from topics.kafka.log_reader import NoSuchTopic, Record, open_reader, partitions
 from topics.kafka.settings import KafkaSettings
 
 #: More events of a partition than are ever decided and not yet acknowledged, and so published again, at a time.
-LONGEST_REPEAT: Final = 100_000
+MAX_REPEAT: Final = 100_000
 _FETCHED_TOGETHER: Final = 5000
 _FETCH_MS: Final = 500
 _FETCH_BYTES: Final = 2**21
@@ -42,7 +42,7 @@ class Once:
         if sequence <= self._last or sequence in self._beyond:
             return False
         self._beyond.add(sequence)
-        if len(self._beyond) > LONGEST_REPEAT:
+        if len(self._beyond) > MAX_REPEAT:
             self.lost += min(self._beyond) - self._last - 1
             self._last = min(self._beyond) - 1
         while self._last + 1 in self._beyond:
@@ -157,17 +157,17 @@ class _Partition:
     ) -> "_Partition":
         """Go to the start, knowing what of the records behind it stands before it already.
 
-        Only the newest events are published again, none further back than LONGEST_REPEAT. So where the records read
+        Only the newest events are published again, none further back than MAX_REPEAT. So where the records read
         span more than that, some of them are new, and the highest of them is the highest of all.
         """
-        reach = LONGEST_REPEAT + 1
+        reach = MAX_REPEAT + 1
         while True:
             from_offset = max(beginning, start - reach)
             consumer.seek(place, from_offset)
             earlier = cls(consumer, place, start, Once(None))
             sequences = [_sequence(record) async for run in earlier.before(None) for record in run]
             whole = from_offset == beginning
-            if whole or max(sequences) - min(sequences) >= LONGEST_REPEAT:
+            if whole or max(sequences) - min(sequences) >= MAX_REPEAT:
                 break
             reach *= 2
         once = Once(0 if beginning == 0 and whole else min(sequences) - 1 if sequences else None)

@@ -39,7 +39,7 @@ __all__ = [
 _FEW: Final = 1000
 #: How long guests who read the tables may be kept waiting at a time, and how often, before the swap is given up.
 _SWAP_PATIENCE_MS: Final = 1000
-_MOST_SWAPS: Final = 60
+_MAX_SWAPS: Final = 60
 _PAUSE_SECONDS: Final = 0.5
 
 
@@ -143,7 +143,7 @@ class _Making:
 
     async def swap(self, who: str, tables: tuple[Compared, ...]) -> float:
         """Replace the old tables and return for how many seconds the consumer was held."""
-        for _ in range(_MOST_SWAPS):
+        for _ in range(_MAX_SWAPS):
             await self.follow()
             began = time.monotonic()
             try:

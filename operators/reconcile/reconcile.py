@@ -24,7 +24,7 @@ from workers.payments.settings import PaymentSettings
 
 _CLOCKS_DIFFER_BY: Final = timedelta(minutes=10)
 #: A booking's sessions are all made within its hold.
-_LONGEST_HOLD: Final = timedelta(days=1)
+_MAX_HOLD: Final = timedelta(days=1)
 
 Progress = Callable[[int], None]
 
@@ -128,7 +128,7 @@ async def _ask(counter: Counter, since: datetime | None, named: Booking | None, 
 
 def _sessions(counter: Counter, since: datetime | None, named: Booking | None) -> AsyncIterator[Session]:
     if named is not None:
-        return counter.sessions(named.created_at - _CLOCKS_DIFFER_BY, named.created_at + _LONGEST_HOLD)
+        return counter.sessions(named.created_at - _CLOCKS_DIFFER_BY, named.created_at + _MAX_HOLD)
     return counter.sessions(None if since is None else since - _CLOCKS_DIFFER_BY)
 
 

@@ -14,7 +14,7 @@ from workers.runtime.records import read, where
 from workers.runtime.role import Received, Record
 
 _FETCH_MS: Final = 200
-_MOST_AT_ONCE: Final = 10_000
+_MAX_AT_ONCE: Final = 10_000
 
 
 class Partition:
@@ -108,7 +108,7 @@ async def events(
         consumer.seek(partition, start)
     open_ends = {partition: end for partition, (start, end) in bounds.items() if start < end}
     while open_ends:
-        fetched = await consumer.getmany(timeout_ms=_FETCH_MS, max_records=_MOST_AT_ONCE)
+        fetched = await consumer.getmany(timeout_ms=_FETCH_MS, max_records=_MAX_AT_ONCE)
         found: dict[int, Sequence[Record]] = {}
         for partition, records in fetched.items():
             end = bounds[partition][1]

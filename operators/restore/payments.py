@@ -91,7 +91,7 @@ def _row(received: Received) -> tuple[Any, ...]:
         event.booking_id,
         envelope.sequence,
         envelope.id,
-        event.wire,
+        event.message_type,
         envelope.time,
         received.time,
         envelope.correlation,
@@ -271,10 +271,10 @@ def _by_booking(rows: Sequence[tuple[Any, ...]]) -> list[_Events]:
 
 
 def _event(row: tuple[Any, ...]) -> tuple[BookingEvent, Envelope, datetime]:
-    booking_id, _, id, wire, time, log_time, correlation, value = row
-    event = decode_value(wire, value)
+    booking_id, _, id, type, time, log_time, correlation, value = row
+    event = decode_value(type, value)
     assert isinstance(event, BookingEvent)
-    envelope = Envelope(id=id, type=wire, source="", subject=str(booking_id), time=time, correlation=correlation)
+    envelope = Envelope(id=id, type=type, source="", subject=str(booking_id), time=time, correlation=correlation)
     return event, envelope, log_time
 
 

@@ -26,7 +26,7 @@ from topics.kafka.log_reader import NoSuchTopic, open_reader, partitions_of
 from topics.kafka.settings import KafkaSettings
 from workers import projections
 from workers.decisions import Booking, Night
-from workers.decisions.states import IllegalMove
+from workers.decisions.states import IllegalTransition
 from workers.payments.consumer import Payments
 from workers.payments.settings import PaymentSettings
 from workers.reservations.handler import NightKey, Reservations
@@ -35,7 +35,7 @@ from workers.runtime.role import Consumer, Received, Run, Stopped
 
 #: How many events are told before the read models are brought up to date with them.
 _TOLD_TOGETHER: Final = 20_000
-_LONGEST_FETCH_MS: Final = 20
+_MAX_FETCH_MS: Final = 20
 _EVENTS_FETCH_BYTES: Final = 2 * 2**20
 #: Of the commands only a few are asked for, all over the log.
 _COMMANDS_FETCH_BYTES: Final = 64 * 2**10
@@ -78,7 +78,7 @@ async def plan(
     """Read what there is to restore from, without restoring anything. Takes and raises what `restore` does."""
     async with (
         await target.connect(database) as connection,
-        open_reader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_LONGEST_FETCH_MS) as events,
+        open_reader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as events,
     ):
         await target.check(connection)
         bounds, named = await _bounds(kafka, events, BOOKING_EVENTS), Named()
@@ -118,8 +118,8 @@ async def restore(
     """
     async with (
         await target.connect(database) as connection,
-        open_reader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_LONGEST_FETCH_MS) as events,
-        open_reader(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES, fetch_wait_ms=_LONGEST_FETCH_MS) as commands,
+        open_reader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as events,
+        open_reader(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as commands,
     ):
         async with connection.transaction():
             await target.keep_everybody_out(connection)
@@ -160,7 +160,7 @@ class _Restore:
         self._owner = Reservations(kafka)
         self._nights: dict[NightKey, Night] = {}
         self._partitions: dict[int, Partition] = {}
-        self._incarnations: dict[Topic, int] = {}
+        self._generations: dict[Topic, int] = {}
         self._named = Named()
         self._notes: list[str] = []
         self._undecided = 0
@@ -208,7 +208,7 @@ class _Restore:
         for received in told:
             try:
                 about.append((received, batch.tell(received)))
-            except (IllegalMove, KeyError, AssertionError) as error:
+            except (IllegalTransition, KeyError, AssertionError) as error:
                 envelope = envelope_of(received)
                 raise NotRestored(
                     f"{envelope.type} {envelope.id} cannot have happened after all that stands before it ({error!r})."
@@ -237,7 +237,7 @@ class _Restore:
             name = self._kafka.topic(topic)
             if name not in ids:
                 raise NoSuchTopic(f"The topic {name} does not exist. Create it: innkeeper topics create.")
-            self._incarnations[topic] = await cursors.incarnation(self._connection, name, ids[name])
+            self._generations[topic] = await cursors.generation(self._connection, name, ids[name])
 
     async def _go_on(self, partition: Partition) -> None:
         """Tell the partition's last decision, and set every cursor of the partition."""
@@ -275,7 +275,7 @@ class _Restore:
         await batch.load(self._connection, told)
         await self._show([(received, batch.booking(received)) for received in told])
         if missing:
-            # Kept as an outcome that is not published: whoever takes the partition over publishes it first.
+            # Kept in the outbox: the next worker of the partition publishes it first.
             cursor.published = cursor.applied - 1
         return missing
 
@@ -299,16 +299,16 @@ class _Restore:
         await cursors.save(self._connection, [cursor], [(cursor, unpublished)] if unpublished else [])
 
     def _new_cursor(self, consumer: str, topic: Topic, number: int) -> Cursor:
-        return _cursor(consumer, self._kafka.topic(topic), number, self._incarnations[topic])
+        return _cursor(consumer, self._kafka.topic(topic), number, self._generations[topic])
 
     async def _count(self, table: str) -> int:
         found = await self._connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(table)))
         return int((await found.fetchone() or (0,))[0])
 
 
-def _cursor(consumer: str, topic: str, number: int, incarnation: int) -> Cursor:
+def _cursor(consumer: str, topic: str, number: int, generation: int) -> Cursor:
     """Return a cursor before its first record."""
-    return Cursor(CursorKey(consumer, topic, number, incarnation), -1, -1, 0, None, None)
+    return Cursor(CursorKey(consumer, topic, number, generation), -1, -1, 0, None, None)
 
 
 async def _check_backup(connection: AsyncConnection, bounds: Bounds, *, without_backup: bool) -> None:

@@ -17,7 +17,7 @@ from workers.reservations.handler import NightKey, _booking, _row
 from workers.runtime.role import Received
 
 #: How many nights are remembered between batches.
-MOST_NIGHTS_KEPT: Final = 500_000
+MAX_NIGHTS_KEPT: Final = 500_000
 
 
 class Batch:
@@ -27,7 +27,7 @@ class Batch:
     """
 
     def __init__(self, nights: dict[NightKey, Night]) -> None:
-        if len(nights) > MOST_NIGHTS_KEPT:
+        if len(nights) > MAX_NIGHTS_KEPT:
             nights.clear()
         self._nights = nights
         self._bookings: dict[UUID, Booking] = {}

@@ -18,8 +18,8 @@ FROM_THE_LOG: Final = tuple(
     table.__tablename__
     for table in (
         models.LogCursor,
-        models.TopicIncarnation,
-        models.Outcome,
+        models.TopicGeneration,
+        models.Outbox,
         models.DeadLetter,
         models.Inventory,
         models.Booking,

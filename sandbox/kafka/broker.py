@@ -11,11 +11,11 @@ from typing_extensions import override
 from sandbox.kafka import jars
 from sandbox.kafka.probe import NO_NAME, answers
 from sandbox.ports import free_port
-from sandbox.processes import Service
+from sandbox.processes import ManagedProcess
 from sandbox.spawning import run, tail
 
 CLUSTER_ID = "aW5ua2VlcGVyLXNhbmRib3"
-LARGEST_MESSAGE_BYTES = 9 * 1024 * 1024
+MAX_MESSAGE_BYTES = 9 * 1024 * 1024
 # The machine is small, and no sandbox lives long. So: a small heap, the collector with the fewest threads, and only
 # the quick compiler (over the first 1.5 million records the thorough one costs more than it saves).
 ECONOMY = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
@@ -26,7 +26,7 @@ SESSION_MS = 30_000
 SESSION_AFTER_A_KILL_MS = 2_000
 
 
-class Kafka(Service):
+class Kafka(ManagedProcess):
     """A broker that keeps its data, and its port, when it is stopped or killed and started again.
 
     `with Kafka(folder) as kafka:` or `async with`, then `kafka.url`.
@@ -139,7 +139,7 @@ class Kafka(Service):
 SETTINGS: Mapping[str, object] = {
     # Topics come from the catalogue alone; a typing error must not make one.
     "auto.create.topics.enable": "false",
-    "message.max.bytes": LARGEST_MESSAGE_BYTES,
+    "message.max.bytes": MAX_MESSAGE_BYTES,
     # A lone worker starts at once, and a test may ask for a short session.
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 1000,

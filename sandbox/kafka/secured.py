@@ -19,7 +19,7 @@ from sandbox.kafka.certificates import Certificates
 from sandbox.kafka.probe import NO_NAME, answers, as_client
 from sandbox.ports import free_port
 from sandbox.spawning import POLL_SECONDS, StartFailed
-from topics.catalogue import Party
+from topics.catalogue import Service
 from topics.kafka.acls import Grant, grants
 from topics.kafka.settings import KafkaSettings
 
@@ -31,7 +31,7 @@ MECHANISMS: Final[tuple[Mechanism, ...]] = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA
 BROKER: Final = "broker"
 #: Somebody who has an account here, and no business with us.
 STRANGER: Final = "stranger"
-ACCOUNTS: Final = (BROKER, STRANGER, *(party.value for party in Party if party.ours))
+ACCOUNTS: Final = (BROKER, STRANGER, *(party.value for party in Service if party.ours))
 
 # The roles come in by different ways, so that whoever runs them all has tried every one.
 _USUAL_WAY: Final[Way] = ("SASL_SSL", "SCRAM-SHA-512")

@@ -20,7 +20,7 @@ from psycopg import sql
 from typing_extensions import override
 
 from sandbox.ports import free_port
-from sandbox.processes import Service
+from sandbox.processes import ManagedProcess
 from sandbox.spawning import POLL_SECONDS, run, tail
 
 USER = "innkeeper"
@@ -49,7 +49,7 @@ SETTINGS: Mapping[str, str] = {
 }
 
 
-class Postgres(Service):
+class Postgres(ManagedProcess):
     """A server that keeps its data, and its port, when it is stopped or killed and started again.
 
     `with Postgres(folder) as postgres:` or `async with`, then `postgres.url`.

@@ -139,7 +139,7 @@ ENDPOINTS = (
 
 
 _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-_LONGEST_PAGE = 100
+_MAX_PAGE = 100
 
 
 def _equal(call: Call, name: str) -> list[tuple[str, Any]]:
@@ -158,8 +158,8 @@ def _created(call: Call) -> list[tuple[str, Any]]:
 def _page(till: Till, call: Call, kind: str, url: str, filters: list[tuple[str, Any]]) -> Json:
     """Give one page of a list, newest first (docs.stripe.com/api/pagination)."""
     limit = call.params.get("limit", 10)
-    if not 1 <= limit <= _LONGEST_PAGE:
-        raise invalid(f"Limit must be between 1 and {_LONGEST_PAGE}", "limit")
+    if not 1 <= limit <= _MAX_PAGE:
+        raise invalid(f"Limit must be between 1 and {_MAX_PAGE}", "limit")
     backwards = "ending_before" in call.params
     where = [*filters, *_created(call), *_cursor(till, call, kind)]
     found = till.ledger.page(kind, where, limit=limit + 1, newest_first=not backwards)

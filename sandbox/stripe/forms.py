@@ -28,9 +28,9 @@ from sandbox.stripe.refused import Refused, invalid, missing
 Tree: TypeAlias = "str | dict[str, Tree]"
 """A decoded form: lists are still objects with the keys 0, 1, 2, as they travel."""
 
-_MOST_METADATA_KEYS = 50
-_LONGEST_METADATA_KEY = 40
-_LONGEST_METADATA_VALUE = 500
+_MAX_METADATA_KEYS = 50
+_MAX_METADATA_KEY = 40
+_MAX_METADATA_VALUE = 500
 
 
 def typed_params(form: dict[str, Tree], params_type: Any) -> dict[str, Any]:
@@ -139,17 +139,17 @@ def _metadata(value: Tree, path: str) -> dict[str, str]:
     """Check key-value pairs against the limits of docs.stripe.com/api/metadata."""
     if isinstance(value, str):
         raise invalid(f"Invalid object: {value}", path)
-    if len(value) > _MOST_METADATA_KEYS:
-        raise invalid(f"Metadata can have up to {_MOST_METADATA_KEYS} keys", path)
+    if len(value) > _MAX_METADATA_KEYS:
+        raise invalid(f"Metadata can have up to {_MAX_METADATA_KEYS} keys", path)
     kept: dict[str, str] = {}
     for key, text in value.items():
         at = _join(path, key)
         if not isinstance(text, str):
             raise invalid("Metadata values must be strings", at)
-        if len(key) > _LONGEST_METADATA_KEY:
-            raise invalid(f"Metadata keys can have up to {_LONGEST_METADATA_KEY} characters", at)
-        if len(text) > _LONGEST_METADATA_VALUE:
-            raise invalid(f"Metadata values can have up to {_LONGEST_METADATA_VALUE} characters", at)
+        if len(key) > _MAX_METADATA_KEY:
+            raise invalid(f"Metadata keys can have up to {_MAX_METADATA_KEY} characters", at)
+        if len(text) > _MAX_METADATA_VALUE:
+            raise invalid(f"Metadata values can have up to {_MAX_METADATA_VALUE} characters", at)
         if text:
             kept[key] = text
     return kept

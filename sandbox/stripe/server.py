@@ -27,7 +27,7 @@ from sandbox.stripe.webhooks import deliver_webhooks
 log = logging.getLogger(__name__)
 
 _KEYS_LIVE_SECONDS = 24 * 60 * 60
-_LONGEST_KEY = 255
+_MAX_KEY = 255
 _SHUTDOWN_SECONDS = 1.0
 
 
@@ -262,9 +262,9 @@ async def _asked(request: web.Request, request_id: str) -> _Asked:
         raise Refused("The request body is not UTF-8.", saved=False) from None
     pairs = parse_qsl(text or request.query_string, keep_blank_values=True)
     key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
-    if key is not None and len(key) > _LONGEST_KEY:
+    if key is not None and len(key) > _MAX_KEY:
         raise Refused(
-            f"An idempotency key has at most {_LONGEST_KEY} characters.",
+            f"An idempotency key has at most {_MAX_KEY} characters.",
             kind="idempotency_error",
             saved=False,
         )

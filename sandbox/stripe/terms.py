@@ -9,10 +9,10 @@ from sandbox.stripe.refused import Refused, invalid, missing
 from sandbox.stripe.till import new_id
 
 SHORTEST_SECONDS = 30 * 60
-LONGEST_SECONDS = 24 * 60 * 60
+MAX_SECONDS = 24 * 60 * 60
 _LEAST_MINOR = 50
-_MOST_MINOR = 99_999_999
-_MOST_REFERENCE_LENGTH = 200
+_MAX_MINOR = 99_999_999
+_MAX_REFERENCE_LENGTH = 200
 
 _IMITATED = frozenset(
     {
@@ -97,19 +97,19 @@ def _refuse_bad_urls(params: Json) -> None:
         parts = urlsplit(params.get(name, "http://absent"))
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise invalid("Not a valid URL", name, "url_invalid")
-    if len(params.get("client_reference_id", "")) > _MOST_REFERENCE_LENGTH:
-        raise invalid(f"At most {_MOST_REFERENCE_LENGTH} characters", "client_reference_id")
+    if len(params.get("client_reference_id", "")) > _MAX_REFERENCE_LENGTH:
+        raise invalid(f"At most {_MAX_REFERENCE_LENGTH} characters", "client_reference_id")
 
 
 def _expires_at(params: Json, now: int) -> int:
     """Check the deadline against the window of 30 minutes to 24 hours, by the stand-in's clock."""
-    expires_at: int = params.get("expires_at", now + LONGEST_SECONDS)
+    expires_at: int = params.get("expires_at", now + MAX_SECONDS)
     if expires_at < now + SHORTEST_SECONDS:
         raise invalid(
             "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.",
             "expires_at",
         )
-    if expires_at > now + LONGEST_SECONDS:
+    if expires_at > now + MAX_SECONDS:
         raise invalid(
             "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
             "expires_at",
@@ -168,6 +168,6 @@ def _total(items: list[Json], expected_currency: str | None) -> tuple[int, str]:
             "line_items",
             "amount_too_small",
         )
-    if amount_minor > _MOST_MINOR:
-        raise invalid(f"The total must be at most {_MOST_MINOR} minor units", "line_items", "amount_too_large")
+    if amount_minor > _MAX_MINOR:
+        raise invalid(f"The total must be at most {_MAX_MINOR} minor units", "line_items", "amount_too_large")
     return amount_minor, currencies.pop()

@@ -10,11 +10,11 @@ from typing_extensions import override
 
 from sandbox.kafka.probe import NO_NAME, answers
 from sandbox.ports import free_port
-from sandbox.processes import Service
+from sandbox.processes import ManagedProcess
 from sandbox.spawning import tail
 
 
-class Tansu(Service):
+class Tansu(ManagedProcess):
     """A broker as `Kafka` is one, but it forgets everything when it ends.
 
     It refuses the idempotent producer: clients must set `KAFKA_IDEMPOTENT=false`.

@@ -19,7 +19,7 @@ from storage.projections.rebuildable import SCHEMAS, Projection
 from storage.settings import CONNECT_SECONDS, DatabaseSettings
 
 #: How many of a table's differences are told one by one.
-MOST_TOLD: Final = 10
+MAX_DIFFERENCES_SHOWN: Final = 10
 
 # As in a worker, statements are prepared while the tables are empty. What is not there after a crash is made anew.
 _DIALECT: Final = make_url("postgresql+psycopg://").get_dialect()()
@@ -96,7 +96,7 @@ class Shadow:
                 new=sql.Identifier(self._projection.schema, table),
                 was=sql.SQL(", ").join(sql.Identifier("was", name) for name in columns),
                 is_now=sql.SQL(", ").join(sql.Identifier("is_now", name) for name in columns),
-                most=MOST_TOLD,
+                most=MAX_DIFFERENCES_SHOWN,
             )
         )
         found = await rows.fetchall()
@@ -238,7 +238,7 @@ def _statements(projection: Projection) -> list[str]:
 
 _CURSORS: Final = """
 select partition, sequence from log_cursor where consumer = %s and topic = %s
-order by consumer, topic, partition, incarnation
+order by consumer, topic, partition, generation
 """
 
 _DIFFERENT: Final = """

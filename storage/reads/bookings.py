@@ -295,7 +295,7 @@ async def timeline_of(connection: AsyncConnection, booking_id: UUID) -> list[Tim
     """
     rows = await connection.execute(
         select(BookingTimeline.sequence, BookingTimeline.type, BookingTimeline.time, BookingTimeline.event)
-        .where(BookingTimeline.booking_id == booking_id, BookingTimeline.type != CommandRepeated.wire)
+        .where(BookingTimeline.booking_id == booking_id, BookingTimeline.type != CommandRepeated.message_type)
         .order_by(BookingTimeline.sequence)
     )
     return [TimelineEntry(**row) for row in rows.mappings()]

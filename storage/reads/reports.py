@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, and_, case, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import Booking, BookingGuest, DailyReport, Guest, Hotel, Room, RoomNight
-from topics.messages.values import MOST_NIGHTS
+from topics.messages.values import MAX_NIGHTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,7 +185,7 @@ def _touching(first: date | None, last: date | None) -> list[ColumnElement[bool]
     conditions: list[ColumnElement[bool]] = []
     if first is not None:
         # The second says nothing new but where to begin to look.
-        conditions += [Booking.check_out > first, Booking.check_in > first - timedelta(days=MOST_NIGHTS)]
+        conditions += [Booking.check_out > first, Booking.check_in > first - timedelta(days=MAX_NIGHTS)]
     if last is not None:
         conditions.append(Booking.check_in <= last)
     return conditions

@@ -23,7 +23,7 @@ class Seen(NamedTuple):
     `table_id` is PostgreSQL's for the table of the nights: a rebuild puts another one in its place.
     """
 
-    incarnation: int
+    generation: int
     broker_id: str
     table_id: int
     sequence: int
@@ -90,7 +90,7 @@ async def news(connection: AsyncConnection, topic: str, since: datetime) -> News
     rows = (await connection.execute(_NEWS, {"consumer": CONSUMER, "topic": topic, "since": since})).all()
     # Of several lives of the topic the last one counts.
     nights = {
-        row.partition: Seen(row.incarnation, row.broker_id, row.table_id, row.sequence)
+        row.partition: Seen(row.generation, row.broker_id, row.table_id, row.sequence)
         for row in rows
         if row.partition is not None
     }
@@ -98,14 +98,14 @@ async def news(connection: AsyncConnection, topic: str, since: datetime) -> News
 
 
 _NEWS: Final = text("""
-    select time, of_hotels, of_rooms, partition, incarnation, broker_id, table_id, sequence
+    select time, of_hotels, of_rooms, partition, generation, broker_id, table_id, sequence
     from (select clock_timestamp() as time, cast(cast('room_night' as regclass) as bigint) as table_id,
                  exists (select from hotel where updated_at > :since) as of_hotels,
                  exists (select from room where updated_at > :since) as of_rooms) as described
-    left join (select partition, incarnation, broker_id, sequence
-               from log_cursor join topic_incarnation on id = incarnation
+    left join (select partition, generation, broker_id, sequence
+               from log_cursor join topic_generation on id = generation
                where consumer = :consumer and log_cursor.topic = :topic) as cursors on true
-    order by incarnation
+    order by generation
 """)
 
 

@@ -127,7 +127,11 @@ def main() -> int:
     """Take up in published.json what is new, unless something is broken."""
     now = present()
     known = published() if PUBLISHED.exists() else {}
-    broken = [f"{wire}: {reason}" for wire, schema in known.items() for reason in breaks(schema, now.get(wire))]
+    broken = [
+        f"{message_type}: {reason}"
+        for message_type, schema in known.items()
+        for reason in breaks(schema, now.get(message_type))
+    ]
     for sentence in broken:
         sys.stderr.write(f"{sentence}. Make it a new version, and keep this one.\n")
     if not broken:

@@ -40,39 +40,39 @@ def test_every_message_has_a_frozen_wire_file() -> None:
 
 
 def test_every_message_travels_on_exactly_one_topic() -> None:
-    travelling = [kind.wire for topic in CATALOGUE for kind in topic.messages]
+    travelling = [kind.message_type for topic in CATALOGUE for kind in topic.messages]
 
     assert sorted(travelling) == sorted(MESSAGES)
 
 
 @every_contract
-def test_a_message_written_long_ago_is_still_read(wire: str) -> None:
-    contract = FROZEN[wire]
+def test_a_message_written_long_ago_is_still_read(message_type: str) -> None:
+    contract = FROZEN[message_type]
 
-    message = decode_value(wire, json.dumps(contract["value"]).encode())
+    message = decode_value(message_type, json.dumps(contract["value"]).encode())
 
-    assert decode_value(message.wire, encode_value(message)) == message
-
-
-@every_message
-def test_a_message_still_means_what_it_meant(wire: str) -> None:
-    assert list(differences(EVERY_VERSION[wire], FROZEN[wire])) == []
+    assert decode_value(message.message_type, encode_value(message)) == message
 
 
 @every_message
-def test_every_field_is_in_the_frozen_file(wire: str) -> None:
-    required = {field.name for field in msgspec.structs.fields(EVERY_VERSION[wire]) if field.required}
-
-    assert required <= set(FROZEN[wire]["value"])
+def test_a_message_still_means_what_it_meant(message_type: str) -> None:
+    assert list(differences(EVERY_VERSION[message_type], FROZEN[message_type])) == []
 
 
 @every_message
-def test_the_frozen_file_is_valid_by_the_schema(wire: str) -> None:
-    schema = schema_of(EVERY_VERSION[wire])
+def test_every_field_is_in_the_frozen_file(message_type: str) -> None:
+    required = {field.name for field in msgspec.structs.fields(EVERY_VERSION[message_type]) if field.required}
+
+    assert required <= set(FROZEN[message_type]["value"])
+
+
+@every_message
+def test_the_frozen_file_is_valid_by_the_schema(message_type: str) -> None:
+    schema = schema_of(EVERY_VERSION[message_type])
     jsonschema.Draft202012Validator.check_schema(schema)
 
     jsonschema.validate(
-        FROZEN[wire]["value"],
+        FROZEN[message_type]["value"],
         schema,
         cls=jsonschema.Draft202012Validator,
         format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
@@ -80,28 +80,28 @@ def test_the_frozen_file_is_valid_by_the_schema(wire: str) -> None:
 
 
 @every_message
-def test_the_schema_says_what_a_message_is_for(wire: str) -> None:
-    schema = schema_of(EVERY_VERSION[wire])
+def test_the_schema_says_what_a_message_is_for(message_type: str) -> None:
+    schema = schema_of(EVERY_VERSION[message_type])
 
-    assert schema["$id"] == f"urn:innkeeper:{wire}"
+    assert schema["$id"] == f"urn:innkeeper:{message_type}"
     assert schema["description"].endswith(".")
 
 
 @every_contract
-def test_headers_written_long_ago_are_still_read(wire: str) -> None:
-    headers = [(name, value.encode()) for name, value in FROZEN[wire]["headers"].items()]
+def test_headers_written_long_ago_are_still_read(message_type: str) -> None:
+    headers = [(name, value.encode()) for name, value in FROZEN[message_type]["headers"].items()]
 
     envelope = decode_envelope(headers)
 
-    assert envelope.type == wire
+    assert envelope.type == message_type
     assert dict(encode_headers(envelope)) == dict(headers)
 
 
-@pytest.mark.parametrize("wire", [kind.wire for kind in CATALOGUE[0].messages])
-def test_a_command_is_written_as_its_frozen_file(wire: str) -> None:
-    contract = FROZEN[wire]
+@pytest.mark.parametrize("wire", [kind.message_type for kind in CATALOGUE[0].messages])
+def test_a_command_is_written_as_its_frozen_file(message_type: str) -> None:
+    contract = FROZEN[message_type]
     envelope = decode_envelope([(name, value.encode()) for name, value in contract["headers"].items()])
-    command = decode_value(wire, json.dumps(contract["value"]).encode())
+    command = decode_value(message_type, json.dumps(contract["value"]).encode())
 
     record = command_record(
         "booking.commands",
@@ -196,8 +196,8 @@ def test_a_breaking_change_is_noticed(kind: type[Message], told: str) -> None:
 
 
 @pytest.mark.parametrize("wire", sorted(published()))
-def test_what_was_published_is_not_broken(wire: str) -> None:
-    assert list(breaks(published()[wire], present().get(wire))) == []
+def test_what_was_published_is_not_broken(message_type: str) -> None:
+    assert list(breaks(published()[message_type], present().get(message_type))) == []
 
 
 def test_everything_that_is_published_is_recorded() -> None:
@@ -340,25 +340,25 @@ def test_a_message_of_an_unknown_type_is_told_apart_from_a_newer_version() -> No
 
 
 @pytest.mark.parametrize("wire", ["", "booking", "booking.reserved", "booking.reserved.v", ".v1", "v1"])
-def test_half_a_name_is_no_version_of_anything(wire: str) -> None:
+def test_half_a_name_is_no_version_of_anything(message_type: str) -> None:
     with pytest.raises((UnknownType, UnknownVersion)):
-        decode_value(wire, b"{}")
+        decode_value(message_type, b"{}")
 
 
 @every_message
-def test_a_field_from_the_future_is_ignored(wire: str) -> None:
-    value = FROZEN[wire]["value"]
+def test_a_field_from_the_future_is_ignored(message_type: str) -> None:
+    value = FROZEN[message_type]["value"]
 
-    message = decode_value(wire, json.dumps({**value, "field_of_tomorrow": {"any": ["thing"]}}).encode())
+    message = decode_value(message_type, json.dumps({**value, "field_of_tomorrow": {"any": ["thing"]}}).encode())
 
-    assert message == decode_value(wire, json.dumps(value).encode())
+    assert message == decode_value(message_type, json.dumps(value).encode())
 
 
 @every_message
 @pytest.mark.parametrize("value", [None, b"", b"not json", b"[]", b"{}", b"null", b'{"room_id": "412"}', b"\xff\xfe"])
-def test_bad_bytes_are_undecodable_whatever_they_are(wire: str, value: bytes | None) -> None:
+def test_bad_bytes_are_undecodable_whatever_they_are(message_type: str, value: bytes | None) -> None:
     with pytest.raises(Undecodable):
-        decode_value(wire, value)
+        decode_value(message_type, value)
 
 
 @pytest.mark.parametrize("missing", ["ce_id", "ce_type", "ce_source", "ce_subject", "ce_time"])

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingress.application import TOKENS
 from storage.settings import DatabaseSettings
-from tests.support.waiting import LONGEST_SECONDS
+from tests.support.waiting import MAX_WAIT_SECONDS
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import (
     Envelope,
@@ -129,7 +129,7 @@ class Owner:
         self._sequence += 1
         envelope = Envelope(
             id=f"{command.envelope.id}:{self._sequence}",
-            type=event.wire,
+            type=event.message_type,
             source="innkeeper/reservations",
             subject=str(event.booking_id),
             time=datetime.now(UTC),
@@ -181,7 +181,7 @@ async def open_owner(settings: KafkaSettings, database: DatabaseSettings) -> Asy
     consumer = await open_reader(settings, BOOKING_COMMANDS)
     try:
         async with (
-            open_producer(settings, client_id="test-owner", request_timeout_seconds=LONGEST_SECONDS) as producer,
+            open_producer(settings, client_id="test-owner", request_timeout_seconds=MAX_WAIT_SECONDS) as producer,
             await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection,
         ):
             yield Owner(settings, consumer, producer, connection)

@@ -51,7 +51,7 @@ class Projection:
     async def begin(self) -> None:
         """Begin a life of the log."""
         await self._connection.execute(
-            "insert into topic_incarnation (topic, broker_id) values (%s, 'the broker')", (TOPIC,)
+            "insert into topic_generation (topic, broker_id) values (%s, 'the broker')", (TOPIC,)
         )
 
     async def tell(self, events: Sequence[Event]) -> None:
@@ -66,9 +66,9 @@ class Projection:
             for partition, sequence in enumerate(self._sequences):
                 await self._connection.execute(
                     """
-                    insert into log_cursor (consumer, topic, partition, incarnation, sequence)
-                    values ('room_nights', %s, %s, (select max(id) from topic_incarnation), %s)
-                    on conflict (consumer, topic, partition, incarnation) do update set sequence = excluded.sequence
+                    insert into log_cursor (consumer, topic, partition, generation, sequence)
+                    values ('room_nights', %s, %s, (select max(id) from topic_generation), %s)
+                    on conflict (consumer, topic, partition, generation) do update set sequence = excluded.sequence
                     """,
                     (TOPIC, partition, sequence),
                 )

@@ -274,7 +274,7 @@ async def test_a_hold_that_ends_under_a_command_is_told_as_a_refusal(house: Hous
         BookingExpired(**about),
         CommandRefused(
             **about,
-            command=AddGuests.wire,
+            command=AddGuests.message_type,
             reason=Refusal.HOLD_EXPIRED,
             booking_status=BookingStatus.EXPIRED,
         ),

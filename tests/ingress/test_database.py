@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.database import Database, as_one
+from ingress.database import Database, snapshot
 from storage.settings import DatabaseSettings
 
 
@@ -73,11 +73,11 @@ async def test_what_is_read_as_one_is_of_one_moment_and_leaves_no_transaction_op
             return [first, (await connection.execute(number)).scalar_one()]
 
         async def give_up() -> None:
-            async with pool.reading() as connection, as_one(connection):
+            async with pool.reading() as connection, snapshot(connection):
                 await read_twice(connection)
                 raise LookupError
 
-        async with pool.reading() as connection, as_one(connection):
+        async with pool.reading() as connection, snapshot(connection):
             assert await read_twice(connection) == [0, 0]
         async with pool.reading() as connection:
             assert await read_twice(connection) == [1, 2]

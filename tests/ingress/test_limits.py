@@ -16,7 +16,7 @@ from redis.asyncio import Redis as Client
 
 from ingress.limits import redis_link
 from ingress.limits.buckets import Buckets, Policy, Verdict
-from ingress.limits.recent import MOST_KEYS, Recent
+from ingress.limits.recent import MAX_KEYS, Recent
 from ingress.limits.redis_link import RedisLink
 from ingress.settings import IngressSettings
 from sandbox.redis import PASSWORD, Redis
@@ -104,7 +104,7 @@ def test_a_million_addresses_take_no_more_memory_than_a_hundred_thousand() -> No
     recent: Recent[int, int] = Recent(1000)
     for key in range(1_000_000):
         recent.put(key, key, now=1)
-    assert len(recent) <= MOST_KEYS
+    assert len(recent) <= MAX_KEYS
     assert recent.get(999_999) == 999_999
     assert recent.get(0) is None
 

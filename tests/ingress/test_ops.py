@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from operators import dead_letters
 from operators.cli.main import app
-from storage.cursors import CursorKey, bury, create, incarnation
+from storage.cursors import CursorKey, bury, create, generation
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import running_alone
 from tests.ingress.house import STAY, House
@@ -36,7 +36,7 @@ async def bury_all(kafka: KafkaSettings, database: DatabaseSettings, *reasons: s
         for reason in reasons:
             await log.write(Outgoing(name, b"1", b"Ana Sousa, Rua do Ouro 1", [], 0))
             record = (await log.read(BOOKING_COMMANDS))[Place(name, 0)][-1]
-            life = await incarnation(sql, name, "any")
+            life = await generation(sql, name, "any")
             await bury(sql, CursorKey("reservations", name, 0, life), record.offset, reason)
             await log.write(dead_letter(kafka.topic(DEAD_LETTERS), "reservations", record, reason))
 
@@ -81,7 +81,7 @@ async def test_lag_counts_what_no_consumer_has_applied(
 ) -> None:
     name = kafka_settings.topic(BOOKING_COMMANDS)
     async with opened(database) as sql:
-        life = await incarnation(sql, name, (await admin.topic_ids(kafka_settings, [name]))[name])
+        life = await generation(sql, name, (await admin.topic_ids(kafka_settings, [name]))[name])
         for partition in range(kafka_settings.topic_partitions):
             await create(sql, CursorKey("reservations", name, partition, life), 0)
     await house.post("/v1/bookings/init", STAY, user=1)

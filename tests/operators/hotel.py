@@ -207,7 +207,7 @@ def record(kafka: KafkaSettings, told: Told) -> Outgoing:
     subject = f"room/{told.event.room_id}"
     envelope = Envelope(
         id=told.id,
-        type=told.event.wire,
+        type=told.event.message_type,
         source="innkeeper/reservations",
         subject=subject,
         time=told.time,
@@ -259,7 +259,7 @@ async def write_cursors(kafka: KafkaSettings, database: DatabaseSettings, hotel:
                     "consumer": "reservations",
                     "topic": kafka.topic(BOOKING_COMMANDS),
                     "partition": partition,
-                    "incarnation": 1,
+                    "generation": 1,
                     "sequence": hotel.last(partition),
                 },
             )

@@ -40,7 +40,7 @@ from tests.operators.hotel import (
     write_ledger,
 )
 from tests.support.stack import Server, fresh_database
-from tests.support.waiting import LONGEST_SECONDS
+from tests.support.waiting import MAX_WAIT_SECONDS
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Outgoing
 from topics.kafka import admin
@@ -214,7 +214,7 @@ async def test_the_ledger_may_be_ahead_of_the_log_for_a_moment(
         tasks.create_task(publish_the_rest())
         # However long the broker takes for the rest, the audit is not the one to give up first.
         auditing = tasks.create_task(
-            audit(kafka_settings, database, patience_seconds=LONGEST_SECONDS, progress=lambda *_: read.set())
+            audit(kafka_settings, database, patience_seconds=MAX_WAIT_SECONDS, progress=lambda *_: read.set())
         )
 
     assert auditing.result().problems() == []
@@ -349,8 +349,8 @@ async def test_there_is_nothing_to_audit_without_a_log(
         pytest.param(
             "update log_cursor set sequence = sequence + 2 where partition = 1",
             [("I6: partition 1: the ledger has decided events up to sequence {above}, the log ends at {last}: "
-             "outcomes are not published")],
-            id="an outcome was never published",
+             "the outbox is not published")],
+            id="an outbox row was never published",
         ),
         pytest.param(
             "update log_cursor set sequence = sequence - 1 where partition = 1",
@@ -567,7 +567,7 @@ async def test_an_event_that_cannot_happen_is_named(event: BookingEvent, named: 
 
     check, rest = named[:2], named[4:]
     if rest.startswith("*: "):
-        rest = f"partition {event.room_id}, sequence {hotel.last(event.room_id)}, {event.wire}: " + rest[3:]
+        rest = f"partition {event.room_id}, sequence {hotel.last(event.room_id)}, {event.message_type}: " + rest[3:]
     before, _, after = rest.partition("*")
     assert any(line.startswith(f"{check}: {before}") and line.endswith(after) for line in report.problems()), (
         report.problems()
@@ -723,7 +723,7 @@ async def test_a_log_that_is_gone_altogether_is_named(
     found = "\n".join(report.problems())
     assert f"I6: booking {PAID}: in the ledger but not on the log" in found
     assert f"I6: {NIGHT}: in the ledger but not on the log" in found
-    assert f"decided events up to sequence {hotel.last(1)}, the log ends at 0: outcomes are not published" in found
+    assert f"decided events up to sequence {hotel.last(1)}, the log ends at 0: the outbox is not published" in found
 
 
 def test_of_very_many_problems_the_first_are_told_and_the_others_counted() -> None:

@@ -162,7 +162,7 @@ async def test_of_very_many_a_person_is_shown_the_youngest_and_a_program_all(
     log: Log, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury_what_is_readable_by_now(log, *(a_stay(log, uuid4()) for _ in range(5)))
-    monkeypatch.setattr(cli_dead_letters, "_MOST_SHOWN", 2)
+    monkeypatch.setattr(cli_dead_letters, "_MAX_SHOWN", 2)
 
     told = objects(await operator("dead-letters", "list", "--json"))
     shown = await operator("dead-letters", "list")

@@ -254,9 +254,9 @@ async def test_a_payment_that_was_asked_for_awaits_payments_and_then_stripe_and_
         ROOM,
     )
     await desk.sql(
-        """insert into log_cursor (consumer, topic, partition, incarnation, applied, published)
-           select 'payments', topic, partition, incarnation, 1000, 1000 from log_cursor where consumer = 'reservations'
-           union select 'payments', %s, partition, incarnation, 1000, 1000 from log_cursor""",
+        """insert into log_cursor (consumer, topic, partition, generation, applied, published)
+           select 'payments', topic, partition, generation, 1000, 1000 from log_cursor where consumer = 'reservations'
+           union select 'payments', %s, partition, generation, 1000, 1000 from log_cursor""",
         desk.log.settings.topic(BOOKING_EVENTS),
     )
     [owed] = (await desk.explained(booking)).awaited

@@ -23,7 +23,7 @@ from operators.lag import DatabaseAddress, Lag, lags, totals, with_rates
 from sandbox.ports import free_port
 from storage import pauses
 from storage.settings import DatabaseSettings
-from tests.support.waiting import LONGEST_SECONDS, wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from tests.topics.test_tool import commands, lines, reserve, write
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE
 from topics.consumers import CONSUMERS
@@ -53,11 +53,11 @@ def cursors(database: DatabaseSettings, settings: KafkaSettings, broker_id: str,
     name = settings.topic(BOOKING_COMMANDS)
     with psycopg.connect(database.conninfo()) as connection:
         found = connection.execute(
-            "insert into topic_incarnation (topic, broker_id) values (%s, %s) returning id", (name, broker_id)
+            "insert into topic_generation (topic, broker_id) values (%s, %s) returning id", (name, broker_id)
         ).fetchone()
         assert found is not None
         connection.execute(
-            "insert into log_cursor (consumer, topic, partition, incarnation, applied) "
+            "insert into log_cursor (consumer, topic, partition, generation, applied) "
             "select 'reservations', %s, partition, %s, %s from generate_series(0, 3) partition",
             (name, found[0], applied),
         )
@@ -341,7 +341,7 @@ def test_a_watcher_gets_a_line_for_each_look_and_ends_at_the_limit(
         assert watching.stdout is not None
         looks = [json.loads(watching.stdout.readline()) for _ in range(2)]
         five_commands_for_each_partition(kafka_settings)
-        _, told = watching.communicate(timeout=LONGEST_SECONDS)
+        _, told = watching.communicate(timeout=MAX_WAIT_SECONDS)
 
     assert looks[0]["at"] < looks[1]["at"]
     assert [look["lags"][0]["rate"] for look in looks] == [None, 0.0]
@@ -358,7 +358,7 @@ def test_a_watcher_leaves_at_ctrl_c(environment: dict[str, str]) -> None:
         while "booking_timeline" not in watching.stdout.readline():
             assert watching.poll() is None
         watching.send_signal(signal.SIGINT)
-        _, told = watching.communicate(timeout=LONGEST_SECONDS)
+        _, told = watching.communicate(timeout=MAX_WAIT_SECONDS)
 
     assert watching.returncode == 130
     assert told == ""

@@ -163,13 +163,13 @@ async def test_a_webhook_that_stands_there_twice_is_sent_once(
 
 async def read_by_payments(log: Log, ledger: Ledger, topic: str, applied: int) -> None:
     """Let the payments worker have read so far in every partition."""
-    incarnation = await ledger.execute(
-        "insert into topic_incarnation (topic, broker_id) values (%s, %s) returning id",
+    generation = await ledger.execute(
+        "insert into topic_generation (topic, broker_id) values (%s, %s) returning id",
         (topic, (await admin.topic_ids(log.settings, [topic]))[topic]),
     )
-    (number,) = await incarnation.fetchone() or (0,)
+    (number,) = await generation.fetchone() or (0,)
     await ledger.execute(
-        "insert into log_cursor (consumer, topic, partition, incarnation, applied, published)"
+        "insert into log_cursor (consumer, topic, partition, generation, applied, published)"
         " select 'payments', %s, partition, %s, %s, %s from generate_series(0, 3) partition",
         (topic, number, applied, applied),
     )

@@ -330,7 +330,7 @@ async def test_a_database_with_anything_in_it_is_refused(
     await work(log, database)
     await restored(log, new_database)
 
-    with pytest.raises(NotRestored, match="not empty: log_cursor, topic_incarnation, inventory, booking"):
+    with pytest.raises(NotRestored, match="not empty: log_cursor, topic_generation, inventory, booking"):
         await restored(log, new_database)
 
 

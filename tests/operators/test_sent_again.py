@@ -30,12 +30,12 @@ class Story:
         self.decided: dict[str, datetime] = {}
         self.actions: list[Row] = []
 
-    def command(self, wire: str, id: str, *events: str, second: int) -> "Story":
+    def command(self, message_type: str, id: str, *events: str, second: int) -> "Story":
         """Let a command stand on the log and lead to these events."""
         at = T0 + timedelta(seconds=second)
         offset = len(self.steps)
         place = Place(topic="booking.commands", partition=11, offset=1_234_000 + offset)
-        self.steps.append(Step(kind=Kind.COMMAND, at=at, what=f"booking.{wire}.v1", id=id, place=place))
+        self.steps.append(Step(kind=Kind.COMMAND, at=at, what=f"booking.{message_type}.v1", id=id, place=place))
         for event in events:
             offset = len(self.steps)
             self.decided[f"{id}:{offset}"] = at

@@ -13,7 +13,7 @@ from sandbox import processes
 from sandbox.processes import Program, Supervisor
 from sandbox.spawning import StartFailed
 from tests.support.processes import is_gone
-from tests.support.waiting import LONGEST_SECONDS, wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 
 WAITS = "import signal\nprint('ready', flush=True)\nsignal.pause()"
 IGNORES_SIGTERM = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{WAITS}"
@@ -102,7 +102,7 @@ async def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline() -> Non
 
 async def test_a_frozen_program_hears_that_it_shall_stop() -> None:
     program = a_program(WAITS)
-    program.stop_within_seconds = LONGEST_SECONDS
+    program.stop_within_seconds = MAX_WAIT_SECONDS
     await program.start()
     os.kill(program.pid, signal.SIGSTOP)
 

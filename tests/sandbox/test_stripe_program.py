@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.sandbox.stripe_shop import SDK_IS_OLD_FASHIONED, sdk, stay_params
-from tests.support.waiting import LONGEST_SECONDS, wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 
 pytestmark = SDK_IS_OLD_FASHIONED
 
@@ -22,7 +22,7 @@ async def program(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proces
     )
     assert process.stderr is not None
     try:
-        line = await asyncio.wait_for(process.stderr.readline(), LONGEST_SECONDS)
+        line = await asyncio.wait_for(process.stderr.readline(), MAX_WAIT_SECONDS)
         word, url = line.decode().split()
         assert word == "ready"
         yield process, url
@@ -54,7 +54,7 @@ async def test_the_program_stops_cleanly_when_told_though_a_request_hangs(tmp_pa
 
         process.send_signal(signal.SIGTERM)
 
-        assert await asyncio.wait_for(process.wait(), LONGEST_SECONDS) == 0
+        assert await asyncio.wait_for(process.wait(), MAX_WAIT_SECONDS) == 0
         assert isinstance((await asyncio.gather(hanging, return_exceptions=True))[0], aiohttp.ClientError)
 
 

@@ -16,7 +16,7 @@ from psycopg import sql
 from typer.testing import CliRunner
 
 from operators.cli.main import app
-from storage.cursors import incarnation
+from storage.cursors import generation
 from storage.migrate import migrations
 from storage.settings import DatabaseSettings
 from tests.operators.hotel import FIRST, SmallHotel, change_ledger, publish, record, small_hotel, write_ledger
@@ -206,27 +206,27 @@ async def test_what_a_rebuild_would_do_is_told_to_people_and_to_programs(environ
     assert "Nothing was done: add --yes" in machine.err
 
 
-# new-incarnation
+# new-generation
 
 
 async def begin_life(database: DatabaseSettings, topic: str) -> int:
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        return await incarnation(connection, topic, "the broker's id")
+        return await generation(connection, topic, "the broker's id")
 
 
-async def test_a_new_incarnation_is_begun_only_when_the_operator_means_it(
+async def test_a_new_generation_is_begun_only_when_the_operator_means_it(
     environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     topic = kafka_settings.topic_prefix + "booking.commands"
     before = await begin_life(database, topic)
 
-    asked = await ask(environment, "new-incarnation", "booking.commands")
+    asked = await ask(environment, "new-generation", "booking.commands")
     unchanged = await begin_life(database, topic)
-    done = await ask(environment, "new-incarnation", "booking.commands", "--yes")
+    done = await ask(environment, "new-generation", "booking.commands", "--yes")
     after = await begin_life(database, topic)
 
     assert asked.status == 1
-    assert f"A new incarnation of {topic} makes every consumer of it leave its cursors" in asked.err
+    assert f"A new generation of {topic} makes every consumer of it leave its cursors" in asked.err
     assert "Nothing was done: add --yes to do it." in asked.err
     assert unchanged == before
     assert done.status == 0, done.err
@@ -234,13 +234,13 @@ async def test_a_new_incarnation_is_begun_only_when_the_operator_means_it(
     assert f"{topic} is in its life number {after} now." in done.err
 
 
-async def test_a_topic_that_nobody_has_read_has_no_incarnation_to_leave(
+async def test_a_topic_that_nobody_has_read_has_no_generation_to_leave(
     environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     known = kafka_settings.topic_prefix + "booking.events"
     await begin_life(database, known)
 
-    ended = await ask(environment, "new-incarnation", "booking.comands", "--yes")
+    ended = await ask(environment, "new-generation", "booking.comands", "--yes")
 
     assert ended.status == 1
     assert "No worker has read a topic" in ended.err
@@ -250,7 +250,7 @@ async def test_a_topic_that_nobody_has_read_has_no_incarnation_to_leave(
 # help
 
 
-@pytest.mark.parametrize("command", ["rebuild", "new-incarnation"])
+@pytest.mark.parametrize("command", ["rebuild", "new-generation"])
 def test_help_says_what_comes_of_leaving_yes_out(command: str) -> None:
     ended = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
 
@@ -264,7 +264,7 @@ def test_help_says_what_comes_of_leaving_yes_out(command: str) -> None:
         (("migrate",), "Repeatable"),
         (("audit",), "0 <= booked + reserved <= total"),
         (("rebuild",), "Make a read model anew from the log"),
-        (("new-incarnation",), "Go on with a log that was cut or replaced under its cursors"),
+        (("new-generation",), "Go on with a log that was cut or replaced under its cursors"),
     ],
 )
 def test_help_explains_what_each_command_does(arguments: tuple[str, ...], explained: str) -> None:

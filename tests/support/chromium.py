@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from tests.support.waiting import LONGEST_SECONDS, wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 #: Whatever of these a browser says, a person would see in red in its console.
@@ -44,7 +44,7 @@ class Page:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
-    async def shows(self, expression: str, seconds: float = LONGEST_SECONDS) -> None:
+    async def shows(self, expression: str, seconds: float = MAX_WAIT_SECONDS) -> None:
         """Wait until a JavaScript expression is true in the page."""
 
         async def true() -> bool:
@@ -83,7 +83,7 @@ class Page:
         if self._session_id is not None:
             request["sessionId"] = self._session_id
         await self._socket.send_json(request)
-        async with asyncio.timeout(LONGEST_SECONDS):
+        async with asyncio.timeout(MAX_WAIT_SECONDS):
             answer = await self._answers[number]
         assert "error" not in answer, f"{method}: {answer}"
         return answer["result"]
@@ -129,7 +129,7 @@ async def open_page(folder: Path) -> AsyncIterator[Page]:
 
 
 async def _address(stderr: asyncio.StreamReader) -> str:
-    async with asyncio.timeout(LONGEST_SECONDS):
+    async with asyncio.timeout(MAX_WAIT_SECONDS):
         while line := await stderr.readline():
             before, found, address = line.decode().partition("DevTools listening on ")
             if found and not before:

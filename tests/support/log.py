@@ -9,7 +9,7 @@ from uuid import uuid4
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from storage.settings import DatabaseSettings
-from tests.support.waiting import LONGEST_SECONDS
+from tests.support.waiting import MAX_WAIT_SECONDS
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import Envelope, Outgoing, command_record, decode_envelope, decode_value
 from topics.kafka.producer import Producer, open_producer
@@ -75,7 +75,7 @@ class Log:
 async def open_log(settings: KafkaSettings) -> AsyncIterator[Log]:
     """Open a test's log."""
     # Where the machine stands still a test waits, as nobody else writes its records.
-    async with open_producer(settings, client_id="test", request_timeout_seconds=LONGEST_SECONDS) as producer:
+    async with open_producer(settings, client_id="test", request_timeout_seconds=MAX_WAIT_SECONDS) as producer:
         yield Log(settings, producer)
 
 

@@ -19,7 +19,7 @@ from psycopg import sql
 
 Source = Literal["given", "sandbox", "testcontainers"]
 
-_MOST_WAITS = 24
+_MAX_WAITS = 24
 KAFKA_IMAGE = "apache/kafka:4.3.0"
 POSTGRES_IMAGE = "postgres:18"
 #: For an ingress of tests that are not about how soon it gives up: a machine may stand still for longer than the few
@@ -102,7 +102,7 @@ def fresh_database(server_url: str, template: str | None = None) -> Iterator[str
 
 def _execute_alone(connection: psycopg.Connection, statement: sql.Composed) -> None:
     """Execute what the server does once the last session of a database is gone, for which it waits 5 s each time."""
-    for more in reversed(range(_MOST_WAITS)):
+    for more in reversed(range(_MAX_WAITS)):
         try:
             connection.execute(statement)
         except psycopg.errors.ObjectInUse:

@@ -51,10 +51,10 @@ def test_an_address_can_name_another_database_of_its_server() -> None:
 def test_every_test_finds_the_schema_and_nobody_elses_rows(database: DatabaseSettings, turn: int) -> None:
     with psycopg.connect(database.conninfo()) as connection:
         assert connection.execute("select count(*) from booking").fetchone() == (0,)
-        connection.execute("insert into topic_incarnation (topic, broker_id) values ('mine', %s)", (str(turn),))
+        connection.execute("insert into topic_generation (topic, broker_id) values ('mine', %s)", (str(turn),))
 
     with psycopg.connect(database.conninfo()) as connection:
-        rows = connection.execute("select broker_id from topic_incarnation where topic = 'mine'").fetchall()
+        rows = connection.execute("select broker_id from topic_generation where topic = 'mine'").fetchall()
     assert rows == [(str(turn),)]
 
 

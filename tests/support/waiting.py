@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 T = TypeVar("T")
 POLL_SECONDS = 0.02
 #: It only matters when something is broken; a slow machine may take nearly as long.
-LONGEST_SECONDS = 120.0
+MAX_WAIT_SECONDS = 120.0
 
 
 Message = str | Callable[[], str]
@@ -32,7 +32,7 @@ async def wait_until(
 
 async def wait_until(
     condition: Callable[[], Any],
-    timeout: float = LONGEST_SECONDS,  # noqa: ASYNC109 - callers read it as part of the sentence
+    timeout: float = MAX_WAIT_SECONDS,  # noqa: ASYNC109 - callers read it as part of the sentence
     message: Message = "",
 ) -> Any:
     """Ask again and again until the condition holds; return its (true) value.

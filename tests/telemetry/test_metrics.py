@@ -43,19 +43,19 @@ def test_a_metric_is_named_once_as_operators_expect_names(metric: metrics.Metric
     assert metric.name.endswith("_total") == isinstance(metric, Counter)
     assert ("seconds" in metric.name) == (metric.unit == "seconds")
     assert metric.help.endswith(".")
-    assert set(metric.told_by) <= set(PARTS)
+    assert set(metric.services) <= set(PARTS)
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_each_process_tells_its_own_metrics_and_no_others(part: str) -> None:
     told = generate_latest(registry_of(part)).decode()
     families = set(re.findall(r"^# TYPE (innkeeper_\w+) ", told, re.MULTILINE))
-    assert families == {metric.name for metric in METRICS if part in metric.told_by}
+    assert families == {metric.name for metric in METRICS if part in metric.services}
     assert "process_resident_memory_bytes" in told
 
 
 def test_a_histogram_puts_each_value_below_the_bound_that_it_does_not_exceed() -> None:
-    histogram = Histogram("test_seconds", "Test.", unit="seconds", told_by=(), bounds=(1.0, 2.0))
+    histogram = Histogram("test_seconds", "Test.", unit="seconds", services=(), bounds=(1.0, 2.0))
     for value in (0.5, 1.0, 1.5, 9.0):
         histogram.of().observe(value)
     histogram.of().observe(2.0, times=3)
@@ -65,7 +65,7 @@ def test_a_histogram_puts_each_value_below_the_bound_that_it_does_not_exceed() -
 
 
 def test_series_begin_at_nought_so_that_the_first_increase_is_seen() -> None:
-    counter = Counter("test_total", "Test.", unit="", told_by=(), labels=("kind",))
+    counter = Counter("test_total", "Test.", unit="", services=(), labels=("kind",))
     counter.add(0, "one")
     assert counter.values == {("one",): 0}
     assert Series((1.0,)).counts == [0, 0]

@@ -132,7 +132,7 @@ async def every_process_tells_its_metrics(house: House, logs: Path) -> bool:
             [part] = re.findall(r'innkeeper_info\{name="[^"]+",part="(\w+)"\} 1.0', told)
             met.add(part)
             families = set(re.findall(r"^# TYPE (innkeeper_\w+) ", told, re.MULTILINE))
-            assert families == {metric.name for metric in METRICS if part in metric.told_by}
+            assert families == {metric.name for metric in METRICS if part in metric.services}
             if part == "reservations":
                 assert 'innkeeper_decisions_total{event="booking.confirmed.v1"} 1.0' in told
                 assert "innkeeper_confirmation_seconds_count 1.0" in told

@@ -9,14 +9,14 @@ from typer.testing import CliRunner
 
 from operators.cli.main import app
 from storage.settings import DatabaseSettings
-from topics.catalogue import BOOKING_EVENTS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS, Party
+from topics.catalogue import BOOKING_EVENTS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS, Service
 from topics.kafka.acls import grants
 from topics.kafka.settings import KafkaSettings
 from workers import payments, projections
 from workers.reservations import handler
 from workers.runtime.role import Role
 
-OURS = [party for party in Party if party.ours]
+OURS = [party for party in Service if party.ours]
 
 
 def rights(role: str, settings: KafkaSettings | None = None) -> dict[tuple[str, str], set[str]]:
@@ -26,7 +26,7 @@ def rights(role: str, settings: KafkaSettings | None = None) -> dict[tuple[str, 
 
 
 def test_the_ingress_alone_may_write_webhooks_and_operators_play_them_again() -> None:
-    assert STRIPE_WEBHOOKS.written_by == (Party.INGRESS,)
+    assert STRIPE_WEBHOOKS.written_by == (Service.INGRESS,)
     writers = [role for role in OURS if "Write" in rights(role).get(("topic", "stripe.webhooks"), set())]
     assert writers == ["ingress", "operators"]
 
@@ -58,7 +58,7 @@ def test_operators_make_and_read_every_topic_see_who_reads_and_write_what_is_pla
 
 def test_who_is_no_part_of_this_house_gets_its_rights_from_somebody_else() -> None:
     assert {grant.role for grant in grants(KafkaSettings(_env_file=None))} == set(OURS)
-    assert Party.ANALYTICS in BOOKING_EVENTS.read_by
+    assert Service.ANALYTICS in BOOKING_EVENTS.read_by
 
 
 def test_systems_that_share_a_broker_do_not_share_their_rights() -> None:
@@ -71,9 +71,9 @@ def test_systems_that_share_a_broker_do_not_share_their_rights() -> None:
 def test_the_catalogue_says_what_a_worker_reads(build: Callable[[KafkaSettings, DatabaseSettings], Role]) -> None:
     role = build(KafkaSettings(_env_file=None), DatabaseSettings(_env_file=None))
 
-    assert set(role.topics) == {topic for topic in CATALOGUE if Party(role.name) in topic.read_by}
+    assert set(role.topics) == {topic for topic in CATALOGUE if Service(role.name) in topic.read_by}
     # An event is never buried; whoever reads anything else buries what it cannot read.
-    assert (Party(role.name) in DEAD_LETTERS.written_by) == any(topic is not BOOKING_EVENTS for topic in role.topics)
+    assert (Service(role.name) in DEAD_LETTERS.written_by) == any(topic is not BOOKING_EVENTS for topic in role.topics)
 
 
 def test_a_person_gets_the_arguments_of_kafkas_own_tool() -> None:

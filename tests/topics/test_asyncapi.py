@@ -19,7 +19,7 @@ from tests.contracts.check import frozen
 from topics import asyncapi
 from topics.catalogue import BOOKING_EVENTS, CATALOGUE
 from topics.envelope import EVERY_VERSION
-from topics.event_triggers import OCCASIONS
+from topics.event_triggers import EVENT_TRIGGERS
 from topics.messages.events import EVENTS
 
 SCHEMA = Path(__file__).parents[1] / "asyncapi" / "asyncapi-3.0.0.json.gz"
@@ -90,23 +90,23 @@ def references(part: object) -> Iterator[str]:
 
 
 @every_message
-def test_an_example_is_what_was_frozen_and_valid(wire: str) -> None:
-    (example,) = MESSAGES[wire]["examples"]
-    (trait,) = MESSAGES[wire]["traits"]
-    contract = frozen()[wire]
+def test_an_example_is_what_was_frozen_and_valid(message_type: str) -> None:
+    (example,) = MESSAGES[message_type]["examples"]
+    (trait,) = MESSAGES[message_type]["traits"]
+    contract = frozen()[message_type]
 
     assert (example["headers"], example["payload"]) == (contract["headers"], contract["value"])
-    valid(example["payload"], MESSAGES[wire]["payload"])
+    valid(example["payload"], MESSAGES[message_type]["payload"])
     valid(example["headers"], {"$ref": f"{trait['$ref']}/headers"})
     valid(contract["key"], {"$ref": f"{trait['$ref']}/bindings/kafka/key"})
 
 
 @every_message
-def test_an_example_without_what_is_required_is_not_valid(wire: str) -> None:
-    (example,) = MESSAGES[wire]["examples"]
+def test_an_example_without_what_is_required_is_not_valid(message_type: str) -> None:
+    (example,) = MESSAGES[message_type]["examples"]
 
     with pytest.raises(jsonschema.ValidationError):
-        valid(example["payload"] | {"room_id": "412"}, MESSAGES[wire]["payload"])
+        valid(example["payload"] | {"room_id": "412"}, MESSAGES[message_type]["payload"])
 
 
 def valid(value: object, reference: dict[str, str]) -> None:
@@ -120,7 +120,7 @@ def valid(value: object, reference: dict[str, str]) -> None:
 
 def test_every_topic_is_there_with_all_that_may_stand_on_it() -> None:
     assert list(DOCUMENT["channels"]) == [topic.name for topic in CATALOGUE]
-    told = [wire for channel in DOCUMENT["channels"].values() for wire in channel["messages"]]
+    told = [message_type for channel in DOCUMENT["channels"].values() for message_type in channel["messages"]]
     assert sorted(told) == sorted(EVERY_VERSION)
 
 
@@ -135,11 +135,11 @@ def test_who_reads_and_writes_is_as_in_the_catalogue() -> None:
 
 
 def test_every_event_says_when_it_is_told() -> None:
-    assert set(OCCASIONS) == set(EVENTS)
+    assert set(EVENT_TRIGGERS) == set(EVENTS)
     for kind in EVENTS:
         for each in asyncapi.versions(kind):
-            assert MESSAGES[each.wire]["x-when"].endswith(".")
-            assert MESSAGES[each.wire]["x-answers"]
+            assert MESSAGES[each.message_type]["x-when"].endswith(".")
+            assert MESSAGES[each.message_type]["x-answers"]
 
 
 def test_an_older_version_says_what_replaced_it() -> None:

@@ -14,7 +14,7 @@ from aiokafka.partitioner import murmur2
 from sandbox.kafka import Kafka
 from tests.support.log import Log, open_log
 from tests.support.stack import Server
-from tests.support.waiting import LONGEST_SECONDS, wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing
 from topics.kafka import admin
@@ -131,7 +131,7 @@ async def test_nobody_waits_for_ever_to_hear_of_a_topics_partitions(
         asking = asyncio.create_task(producer.send(record(kafka_settings, b"too late")))
         await asyncio.wait([asking], timeout=0)
 
-    done, _ = await asyncio.wait([asking], timeout=LONGEST_SECONDS)
+    done, _ = await asyncio.wait([asking], timeout=MAX_WAIT_SECONDS)
     asking.cancel()
     assert [type(each.exception()) for each in done] == [KafkaTimeoutError]
 
@@ -176,7 +176,7 @@ async def test_giving_up_tells_everybody_at_once_and_sends_nothing_later(stoppab
             await asyncio.wait([behind], timeout=0.1)
 
             giving_up = asyncio.create_task(producer.abandon())
-            failed, _ = await asyncio.wait([under_way, behind], timeout=LONGEST_SECONDS)
+            failed, _ = await asyncio.wait([under_way, behind], timeout=MAX_WAIT_SECONDS)
             assert [type(each.exception()) for each in failed] == [ProducerClosed] * 2
         finally:
             broker.resume()

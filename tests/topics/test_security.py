@@ -27,7 +27,7 @@ from sandbox.ports import free_port
 from sandbox.system import Plan, System
 from tests.support.waiting import wait_until
 from tests.system.path.guest import House
-from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, CATALOGUE, STRIPE_WEBHOOKS, Party, Topic
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, CATALOGUE, STRIPE_WEBHOOKS, Service, Topic
 from topics.consumers import PROCESSED_BY
 from topics.envelope import Outgoing, command_record
 from topics.kafka import admin, log_reader
@@ -44,7 +44,7 @@ pytestmark = [
 ]
 #: What somebody writes who tries whether they may.
 NOTHING = b"{}"
-EVERYBODY = (STRANGER, *(party.value for party in Party if party.ours))
+EVERYBODY = (STRANGER, *(party.value for party in Service if party.ours))
 WAYS: list[Way] = [
     ("SSL", "PLAIN"),
     *(("SASL_SSL", mechanism) for mechanism in MECHANISMS),
@@ -180,7 +180,7 @@ async def test_the_expiry_timer_may_ask_for_a_hold_to_end(house: Secured) -> Non
         await producer.send(expire_hold(kafka, booking_id))
 
     [asked] = await house.standing(BOOKING_COMMANDS, log_reader.Wanted(booking=str(booking_id)))
-    assert log_reader.cloud_event(asked)["type"] == ExpireHold.wire
+    assert log_reader.cloud_event(asked)["type"] == ExpireHold.message_type
 
 
 async def test_nobody_but_the_ingress_writes_webhooks_and_operators_who_play_them_again(house: Secured) -> None:
@@ -195,9 +195,9 @@ async def test_nobody_but_the_ingress_writes_webhooks_and_operators_who_play_the
 
 @pytest.mark.parametrize("principal", EVERYBODY)
 async def test_nobody_writes_or_reads_what_the_catalogue_leaves_to_others(house: Secured, principal: str) -> None:
-    again = PROCESSED_BY if principal == Party.OPERATORS else {}
+    again = PROCESSED_BY if principal == Service.OPERATORS else {}
     not_written = [topic for topic in CATALOGUE if principal not in topic.written_by and topic.name not in again]
-    not_read = [topic for topic in CATALOGUE if principal not in (*topic.read_by, Party.OPERATORS, Party.INGRESS)]
+    not_read = [topic for topic in CATALOGUE if principal not in (*topic.read_by, Service.OPERATORS, Service.INGRESS)]
 
     refused = await asyncio.gather(
         *(house.cannot_write(principal, topic) for topic in not_written),

@@ -11,7 +11,7 @@ from topics.kafka.starting import started
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A start that is about to end has the time for it."""
-    monkeypatch.setattr(starting, "_LONGEST_START_SECONDS", 60.0)
+    monkeypatch.setattr(starting, "_MAX_START_SECONDS", 60.0)
 
 
 class Client:

@@ -21,7 +21,7 @@ from operators.cli import console
 from operators.cli.main import app
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
-from tests.support.waiting import LONGEST_SECONDS
+from tests.support.waiting import MAX_WAIT_SECONDS
 from topics import pages
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE, DEAD_LETTERS, STRIPE_WEBHOOKS
 from topics.envelope import EVERY_VERSION, Outgoing, command_record
@@ -206,7 +206,7 @@ class TestTail:
         result = tool("tail", "booking.commands")
 
         told = result.stdout.splitlines()
-        assert [line.split()[2] for line in told] == [command.wire for command in STORY]
+        assert [line.split()[2] for line in told] == [command.message_type for command in STORY]
         assert str(BOOKING) in told[0]
         assert "check_in=2026-12-24" in told[0]
         assert "guest_ids=[1, 2]" in told[2]
@@ -369,7 +369,7 @@ class TestTail:
                 await kafka.kill()
                 await kafka.start()
                 await asyncio.to_thread(write, settings, [second])
-                shown.append((await asyncio.wait_for(waiting, LONGEST_SECONDS)).offset)
+                shown.append((await asyncio.wait_for(waiting, MAX_WAIT_SECONDS)).offset)
 
         assert shown == [0, 1]
 
@@ -422,7 +422,7 @@ class TestSchema:
     def test_one_line_for_each_message(self) -> None:
         found = lines(CliRunner().invoke(app, ["schema"]))
 
-        assert {each["$id"] for each in found} == {f"urn:innkeeper:{wire}" for wire in EVERY_VERSION}
+        assert {each["$id"] for each in found} == {f"urn:innkeeper:{message_type}" for message_type in EVERY_VERSION}
         assert len(found) == len(EVERY_VERSION)
         [one] = lines(CliRunner().invoke(app, ["schema", "booking.reserved.v1"]))
         assert one["title"] == "BookingReserved"

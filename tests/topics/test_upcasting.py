@@ -58,9 +58,9 @@ def test_whichever_version_was_written_the_same_is_read(change: InventoryChanged
     for version in (1, 2):
         older = written_as_older(version).get(InventoryChanged)
         written = change if older is None else older(change)
-        assert written.wire == f"inventory.changed.v{version}"
+        assert written.message_type == f"inventory.changed.v{version}"
 
-        assert decode_value(written.wire, encode_value(written)) == change
+        assert decode_value(written.message_type, encode_value(written)) == change
 
 
 @given(st.sets(st.integers(0, 40)))
@@ -74,7 +74,7 @@ def test_ranges_are_as_few_as_there_can_be_and_name_the_same_nights(days: set[in
 def test_nights_that_were_written_in_no_order_are_the_same_nights() -> None:
     written = InventoryChangedV1(room_id=1, nights=(night(5), night(3), night(4), night(9)))
 
-    read = decode_value(written.wire, encode_value(written))
+    read = decode_value(written.message_type, encode_value(written))
 
     assert isinstance(read, InventoryChanged)
     assert set(read.nights) == set(written.nights)
@@ -105,5 +105,5 @@ def test_who_waits_for_an_event_waits_for_all_its_versions() -> None:
 
 def test_what_replaced_a_version_is_the_same_message_and_newer() -> None:
     for older in OLDER:
-        (name, old), (same, new) = (kind.wire.rsplit(".v", 1) for kind in (older.kind, older.now))
+        (name, old), (same, new) = (kind.message_type.rsplit(".v", 1) for kind in (older.kind, older.now))
         assert (name, int(old) < int(new)) == (same, True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from shlex import join
 from typing import Final, Literal
 
-from topics.catalogue import CATALOGUE, Party, Topic
+from topics.catalogue import CATALOGUE, Service, Topic
 from topics.consumers import PROCESSED_BY
 from topics.kafka.settings import KafkaSettings
 
@@ -34,14 +34,14 @@ class Grant:
 
 def grants(settings: KafkaSettings) -> list[Grant]:
     """Return everything that the roles of this house may do, role by role; whatever is not here they may not."""
-    return [grant for role in Party if role.ours for grant in _grants_of(role, settings)]
+    return [grant for role in Service if role.ours for grant in _grants_of(role, settings)]
 
 
-def _grants_of(role: Party, settings: KafkaSettings) -> Iterator[Grant]:
+def _grants_of(role: Service, settings: KafkaSettings) -> Iterator[Grant]:
     for topic in CATALOGUE:
         if operations := tuple(_operations(role, topic)):
             yield Grant(role=role, resource="topic", name=settings.topic(topic), operations=operations)
-    if role in {Party.OPERATORS, Party.INGRESS}:
+    if role in {Service.OPERATORS, Service.INGRESS}:
         # They tell who reads which partition.
         for group in _in_groups():
             yield Grant(role=role, resource="group", name=settings.group(group), operations=("Describe",))
@@ -49,19 +49,19 @@ def _grants_of(role: Party, settings: KafkaSettings) -> Iterator[Grant]:
         yield Grant(role=role, resource="group", name=settings.group(role), operations=("Read",))
 
 
-def _in_groups() -> list[Party]:
+def _in_groups() -> list[Service]:
     """Return the roles of ours whose processes share partitions."""
     return [
-        role for role in Party if role.ours and role.in_a_group and any(role in topic.read_by for topic in CATALOGUE)
+        role for role in Service if role.ours and role.in_a_group and any(role in topic.read_by for topic in CATALOGUE)
     ]
 
 
-def _operations(role: Party, topic: Topic) -> Iterator[str]:
-    if role is Party.OPERATORS:
+def _operations(role: Service, topic: Topic) -> Iterator[str]:
+    if role is Service.OPERATORS:
         # They make the topics and may look at everything; they write only to play again what stands there already.
         yield from ("Create", "Read", *(["Write"] if topic.name in PROCESSED_BY else []), _COMPARE)
         return
-    if role in topic.read_by or role is Party.INGRESS:
+    if role in topic.read_by or role is Service.INGRESS:
         # The ingress shows operators what stands on the log, whatever its own work reads of it.
         yield "Read"
     if role in topic.written_by:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError, ProducerClosed
@@ -18,18 +18,11 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from topics.envelope import Outgoing
+from topics.kafka.positions import LogPosition
 from topics.kafka.settings import KafkaSettings
 from topics.kafka.starting import started
 
-_MOST_KEYS = 100_000
-
-
-class Stands(NamedTuple):
-    """Where the broker has put a record."""
-
-    topic: str
-    partition: int
-    offset: int
+_MAX_KEYS = 100_000
 
 
 class Producer:
@@ -40,38 +33,38 @@ class Producer:
         self._client = client
         self._linger_seconds = linger_seconds
         self._request_timeout_seconds = request_timeout_seconds
-        self._lanes: dict[tuple[str, int], _Lane] = {}
+        self._partition_queues: dict[tuple[str, int], _PartitionQueue] = {}
         # By the number of the broker that leads the partition, as far as is known.
-        self._nodes: dict[int | None, _Node] = {}
+        self._broker_queues: dict[int | None, _BrokerQueue] = {}
         # For a key it is always the same partition, so it is worked out once.
-        self._of_key: dict[tuple[str, bytes], _Lane] = {}
+        self._of_key: dict[tuple[str, bytes], _PartitionQueue] = {}
         self._choose = DefaultPartitioner()
 
-    async def send(self, record: Outgoing) -> Stands:
+    async def send(self, record: Outgoing) -> LogPosition:
         """Produce one record and return where it stands.
 
         Raises:
             aiokafka.errors.KafkaError: the broker did not acknowledge it; it may or may not stand on the log.
         """
-        lane = self._known_lane(record) or await self._lane(record)
-        batch, place = lane.put(record)
-        return Stands(*lane.place, await batch.acknowledged() + place)
+        queue = self._known_queue(record) or await self._queue_of(record)
+        batch, place = queue.put(record)
+        return LogPosition(*queue.place, await batch.acknowledged() + place)
 
-    async def send_all(self, records: Iterable[Outgoing]) -> Sequence[Stands]:
+    async def send_all(self, records: Iterable[Outgoing]) -> Sequence[LogPosition]:
         """Produce records, those of a partition in order, and return where they stand. Raises as `send`."""
-        lanes = [(self._known_lane(record) or await self._lane(record), record) for record in records]
+        lanes = [(self._known_queue(record) or await self._queue_of(record), record) for record in records]
         # From here to the waiting nothing may be awaited: a batch tells only those who wait by then.
-        put = [(lane.place, *lane.put(record)) for lane, record in lanes]
+        put = [(queue.place, *queue.put(record)) for queue, record in lanes]
         batches = list(dict.fromkeys(batch for _, batch, _ in put))
         firsts = await asyncio.gather(*[batch.acknowledged() for batch in batches])
         first_of = dict(zip(batches, firsts, strict=True))
-        return [Stands(*place, first_of[batch] + number) for place, batch, number in put]
+        return [LogPosition(*place, first_of[batch] + number) for place, batch, number in put]
 
     async def finish(self) -> None:
         """Return when everything has been acknowledged or has failed."""
         while True:
-            sending: list[asyncio.Future[Any] | None] = [node.sending for node in self._nodes.values()]
-            sending += [lane.under_way for lane in self._lanes.values()]
+            sending: list[asyncio.Future[Any] | None] = [node.sending for node in self._broker_queues.values()]
+            sending += [queue.under_way for queue in self._partition_queues.values()]
             if not (under_way := [each for each in sending if each is not None]):
                 return
             await asyncio.wait(under_way)
@@ -86,8 +79,8 @@ class Producer:
         # order, so that neither a retry nor the end of the producer finds a batch that is already gone.
         waiting, sender = self._client._message_accumulator, self._client._sender
         waiting._exception = ProducerClosed()
-        for lane in self._lanes.values():
-            lane.fail(ProducerClosed())
+        for queue in self._partition_queues.values():
+            queue.fail(ProducerClosed())
         if not sender.sender_task.done():
             sender.sender_task.cancel()
             await asyncio.wait([sender.sender_task])
@@ -97,21 +90,21 @@ class Producer:
             batch.failure(ProducerClosed())
             batch._drain_waiter.exception()
 
-    def _known_lane(self, record: Outgoing) -> "_Lane | None":
+    def _known_queue(self, record: Outgoing) -> "_PartitionQueue | None":
         topic, key, _, _, partition, _ = record
-        return self._of_key.get((topic, key)) if partition is None else self._lanes.get((topic, partition))
+        return self._of_key.get((topic, key)) if partition is None else self._partition_queues.get((topic, partition))
 
-    async def _lane(self, record: Outgoing) -> "_Lane":
+    async def _queue_of(self, record: Outgoing) -> "_PartitionQueue":
         """Return the way to the record's partition, which its key chooses if nobody else did."""
         topic, key, _, _, partition, _ = record
         if partition is not None:
-            return self._lane_to(topic, partition)
+            return self._queue_to(topic, partition)
         partitions = sorted(await self._partitions_of(topic))
-        lane = self._lane_to(topic, self._choose(key, partitions, partitions))
-        if len(self._of_key) >= _MOST_KEYS:
+        queue = self._queue_to(topic, self._choose(key, partitions, partitions))
+        if len(self._of_key) >= _MAX_KEYS:
             self._of_key.clear()
-        self._of_key[topic, key] = lane
-        return lane
+        self._of_key[topic, key] = queue
+        return queue
 
     async def _partitions_of(self, topic: str) -> set[int]:
         # Who waits for the first word of a topic while the client is stopped would wait for ever.
@@ -122,15 +115,15 @@ class Producer:
             raise KafkaTimeoutError(f"The broker did not tell the partitions of {topic}.") from error
         return found
 
-    def _lane_to(self, topic: str, partition: int) -> "_Lane":
+    def _queue_to(self, topic: str, partition: int) -> "_PartitionQueue":
         place = topic, partition
-        if place not in self._lanes:
-            self._lanes[place] = _Lane(self._client, place, self._linger_seconds, self._queue)
-        return self._lanes[place]
+        if place not in self._partition_queues:
+            self._partition_queues[place] = _PartitionQueue(self._client, place, self._linger_seconds, self._enqueue)
+        return self._partition_queues[place]
 
-    def _queue(self, lane: "_Lane") -> None:
-        leader: int | None = self._client.client.cluster.leader_for_partition(TopicPartition(*lane.place))
-        self._nodes.setdefault(leader, _Node()).queue(lane)
+    def _enqueue(self, queue: "_PartitionQueue") -> None:
+        leader: int | None = self._client.client.cluster.leader_for_partition(TopicPartition(*queue.place))
+        self._broker_queues.setdefault(leader, _BrokerQueue()).queue(queue)
 
 
 class _Batch:
@@ -173,7 +166,7 @@ class _Batch:
                 waiter.set_exception(copy(error))
 
 
-class _Lane:
+class _PartitionQueue:
     """The way to one partition: batches in order, one on its way at a time; where one fails, so do those behind it."""
 
     def __init__(
@@ -181,7 +174,7 @@ class _Lane:
         client: AIOKafkaProducer,
         place: tuple[str, int],
         linger_seconds: float,
-        queue: Callable[["_Lane"], None],
+        queue: Callable[["_PartitionQueue"], None],
     ) -> None:
         """`queue` is told when there is something to send, and nothing on its way."""
         self.place = place
@@ -251,26 +244,26 @@ class _Lane:
             self._queue(self)
 
 
-class _Node:
+class _BrokerQueue:
     """One broker, to which one request goes at a time, with a batch for each partition that has one."""
 
     def __init__(self) -> None:
         self.sending: asyncio.Task[None] | None = None
-        self._lanes: list[_Lane] = []
+        self._partition_queues: list[_PartitionQueue] = []
 
-    def queue(self, lane: _Lane) -> None:
+    def queue(self, queue: _PartitionQueue) -> None:
         """Let a lane's next batch go with the next request."""
-        self._lanes.append(lane)
+        self._partition_queues.append(queue)
         if self.sending is None:
             self.sending = asyncio.create_task(self._send())
 
     async def _send(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._lanes:
-            if (seconds := self._lanes[0].leaves_at - loop.time()) > 0:
+        while self._partition_queues:
+            if (seconds := self._partition_queues[0].leaves_at - loop.time()) > 0:
                 await asyncio.sleep(seconds)
-            lanes, self._lanes = self._lanes, []
-            sent = [future for lane in lanes if (future := await lane.submit()) is not None]
+            lanes, self._partition_queues = self._partition_queues, []
+            sent = [future for queue in lanes if (future := await queue.submit()) is not None]
             if sent:
                 # They are answered together, but for those that the client has to try again: nobody waits for them.
                 await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)

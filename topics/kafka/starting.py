@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final
 
-_LONGEST_START_SECONDS: Final = 5.0
+_MAX_START_SECONDS: Final = 5.0
 
 
 async def started(start: Coroutine[Any, Any, object]) -> None:
@@ -16,7 +16,7 @@ async def started(start: Coroutine[Any, Any, object]) -> None:
     try:
         await asyncio.shield(starting)
     except asyncio.CancelledError:
-        await asyncio.wait([starting], timeout=_LONGEST_START_SECONDS)
+        await asyncio.wait([starting], timeout=_MAX_START_SECONDS)
         if not starting.cancel():
             # Nobody is there any more to be told why it failed.
             starting.exception()

@@ -26,7 +26,7 @@ class BookingCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
 class OpenInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Put the nights of [first_night, end_night) on sale; nights that are open already stay as they are."""
 
-    wire: ClassVar[str] = "inventory.open.v1"
+    message_type: ClassVar[str] = "inventory.open.v1"
     hotel_id: Int64
     first_night: date
     end_night: date
@@ -41,7 +41,7 @@ class ChangeInventory(Command, frozen=True, kw_only=True, omit_defaults=True):
     `all_or_none`: when one open night refuses the total, none is changed.
     """
 
-    wire: ClassVar[str] = "inventory.change.v1"
+    message_type: ClassVar[str] = "inventory.change.v1"
     first_night: date
     end_night: date
     price_minor: Int64 | None = None
@@ -57,7 +57,7 @@ class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
     `agreed_nightly_minor` and `Terms.AT_HOTEL` come from trusted writers only, never over HTTP.
     """
 
-    wire: ClassVar[str] = "booking.reserve.v1"
+    message_type: ClassVar[str] = "booking.reserve.v1"
     user_id: Int64 | None = None
     hotel_id: Int64
     check_in: date
@@ -71,7 +71,7 @@ class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
 class AddGuests(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Name who will stay; replaces those named before."""
 
-    wire: ClassVar[str] = "booking.add_guests.v1"
+    message_type: ClassVar[str] = "booking.add_guests.v1"
     user_id: Int64
     guest_ids: tuple[Int64, ...]
 
@@ -79,14 +79,14 @@ class AddGuests(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
 class RequestPayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """The guest wants to pay."""
 
-    wire: ClassVar[str] = "booking.request_payment.v1"
+    message_type: ClassVar[str] = "booking.request_payment.v1"
     user_id: Int64
 
 
 class RecordSession(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Payments opened a Checkout Session for this attempt."""
 
-    wire: ClassVar[str] = "booking.record_session.v1"
+    message_type: ClassVar[str] = "booking.record_session.v1"
     attempt: Int32
     session_id: str
 
@@ -94,7 +94,7 @@ class RecordSession(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tru
 class ConfirmPayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Money arrived for the booking; livemode and reference were checked at the border."""
 
-    wire: ClassVar[str] = "booking.confirm_payment.v1"
+    message_type: ClassVar[str] = "booking.confirm_payment.v1"
     session_id: str
     payment_intent: str
     amount_minor: Int64
@@ -104,14 +104,14 @@ class ConfirmPayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tr
 class DeclinePayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """A payment attempt failed; the booking may be paid again until its hold ends."""
 
-    wire: ClassVar[str] = "booking.decline_payment.v1"
+    message_type: ClassVar[str] = "booking.decline_payment.v1"
     failure: str
 
 
 class ClosePayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """The Checkout Session was closed without a payment."""
 
-    wire: ClassVar[str] = "booking.close_payment.v1"
+    message_type: ClassVar[str] = "booking.close_payment.v1"
     session_id: str
 
 
@@ -121,7 +121,7 @@ class CancelBooking(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tru
     `user_id` None is a trusted writer; anyone else must be the booking's own user.
     """
 
-    wire: ClassVar[str] = "booking.cancel.v1"
+    message_type: ClassVar[str] = "booking.cancel.v1"
     user_id: Int64 | None = None
     reason: CancelReason = CancelReason.BY_GUEST
 
@@ -129,13 +129,13 @@ class CancelBooking(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tru
 class ExpireHold(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """The hold's deadline seems to have passed; judged by the log's time, without effect when it has not."""
 
-    wire: ClassVar[str] = "booking.expire_hold.v1"
+    message_type: ClassVar[str] = "booking.expire_hold.v1"
 
 
 class RecordRefund(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Stripe carried out the refund of one payment."""
 
-    wire: ClassVar[str] = "booking.record_refund.v1"
+    message_type: ClassVar[str] = "booking.record_refund.v1"
     payment_intent: str
     refund_id: str
     amount_minor: Int64

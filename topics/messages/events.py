@@ -42,7 +42,7 @@ class BookingEvent(Event, frozen=True, kw_only=True):
 class InventoryOpened(Event, frozen=True, kw_only=True):
     """The nights of [first_night, end_night), all of them new, are on sale."""
 
-    wire: ClassVar[str] = "inventory.opened.v1"
+    message_type: ClassVar[str] = "inventory.opened.v1"
     hotel_id: int
     first_night: date
     end_night: date
@@ -71,7 +71,7 @@ class InventoryChanged(Event, frozen=True, kw_only=True):
     None means unchanged.
     """
 
-    wire: ClassVar[str] = "inventory.changed.v2"
+    message_type: ClassVar[str] = "inventory.changed.v2"
     ranges: tuple[NightRange, ...]
     price_minor: int | None = None
     surge_milli: int | None = None
@@ -99,7 +99,7 @@ def night_ranges(nights: Iterable[date]) -> tuple[NightRange, ...]:
 class InventoryUnchanged(Event, frozen=True, kw_only=True):
     """A command about inventory changed nothing: it stood already, or it is refused for `reason`."""
 
-    wire: ClassVar[str] = "inventory.unchanged.v1"
+    message_type: ClassVar[str] = "inventory.unchanged.v1"
     command: str
     reason: InventoryRefusal | None = None
 
@@ -107,7 +107,7 @@ class InventoryUnchanged(Event, frozen=True, kw_only=True):
 class BookingReserved(BookingEvent, frozen=True, kw_only=True):
     """The stay is held until `hold_expires_at` (UTC; None: no hold, paid at the hotel)."""
 
-    wire: ClassVar[str] = "booking.reserved.v1"
+    message_type: ClassVar[str] = "booking.reserved.v1"
     user_id: int | None = None
     hotel_id: int
     check_in: date
@@ -122,7 +122,7 @@ class BookingReserved(BookingEvent, frozen=True, kw_only=True):
 class BookingRejected(BookingEvent, frozen=True, kw_only=True):
     """The rules refuse the request; final."""
 
-    wire: ClassVar[str] = "booking.rejected.v1"
+    message_type: ClassVar[str] = "booking.rejected.v1"
     user_id: int | None = None
     hotel_id: int
     check_in: date
@@ -135,14 +135,14 @@ class BookingRejected(BookingEvent, frozen=True, kw_only=True):
 class GuestsAdded(BookingEvent, frozen=True, kw_only=True):
     """These guests will stay."""
 
-    wire: ClassVar[str] = "booking.guests_added.v1"
+    message_type: ClassVar[str] = "booking.guests_added.v1"
     guest_ids: tuple[int, ...]
 
 
 class PaymentRequested(BookingEvent, frozen=True, kw_only=True):
     """A Checkout Session is owed for this attempt (counted from 1 for each booking)."""
 
-    wire: ClassVar[str] = "booking.payment_requested.v1"
+    message_type: ClassVar[str] = "booking.payment_requested.v1"
     attempt: int
     amount_minor: int
     currency: str
@@ -151,7 +151,7 @@ class PaymentRequested(BookingEvent, frozen=True, kw_only=True):
 class CheckoutOpened(BookingEvent, frozen=True, kw_only=True):
     """The attempt's Checkout Session is open; its address is read over HTTP, never from an event."""
 
-    wire: ClassVar[str] = "booking.checkout_opened.v1"
+    message_type: ClassVar[str] = "booking.checkout_opened.v1"
     attempt: int
     session_id: str
 
@@ -162,7 +162,7 @@ class BookingConfirmed(BookingEvent, frozen=True, kw_only=True):
     `late`: the payment arrived after the hold had ended, and the nights were still free at the same price.
     """
 
-    wire: ClassVar[str] = "booking.confirmed.v1"
+    message_type: ClassVar[str] = "booking.confirmed.v1"
     amount_minor: int
     currency: str
     session_id: str | None = None
@@ -173,27 +173,27 @@ class BookingConfirmed(BookingEvent, frozen=True, kw_only=True):
 class PaymentDeclined(BookingEvent, frozen=True, kw_only=True):
     """A payment attempt failed; `failure` is the card network's word for it."""
 
-    wire: ClassVar[str] = "booking.payment_declined.v1"
+    message_type: ClassVar[str] = "booking.payment_declined.v1"
     failure: str
 
 
 class BookingCancelled(BookingEvent, frozen=True, kw_only=True):
     """The booking ended before its time and its nights are on sale again."""
 
-    wire: ClassVar[str] = "booking.cancelled.v1"
+    message_type: ClassVar[str] = "booking.cancelled.v1"
     reason: CancelReason
 
 
 class BookingExpired(BookingEvent, frozen=True, kw_only=True):
     """The hold ended unpaid and its nights are on sale again."""
 
-    wire: ClassVar[str] = "booking.expired.v1"
+    message_type: ClassVar[str] = "booking.expired.v1"
 
 
 class RefundRequested(BookingEvent, frozen=True, kw_only=True):
     """This payment goes back in full."""
 
-    wire: ClassVar[str] = "booking.refund_requested.v1"
+    message_type: ClassVar[str] = "booking.refund_requested.v1"
     session_id: str
     payment_intent: str
     amount_minor: int
@@ -204,7 +204,7 @@ class RefundRequested(BookingEvent, frozen=True, kw_only=True):
 class BookingRefunded(BookingEvent, frozen=True, kw_only=True):
     """The refund of one payment was carried out."""
 
-    wire: ClassVar[str] = "booking.refunded.v1"
+    message_type: ClassVar[str] = "booking.refunded.v1"
     payment_intent: str
     refund_id: str
     amount_minor: int
@@ -213,7 +213,7 @@ class BookingRefunded(BookingEvent, frozen=True, kw_only=True):
 class CommandRefused(BookingEvent, frozen=True, kw_only=True):
     """A command about the booking was refused and changed nothing; `command` is its wire name."""
 
-    wire: ClassVar[str] = "booking.command_refused.v1"
+    message_type: ClassVar[str] = "booking.command_refused.v1"
     command: str
     reason: Refusal
     booking_status: BookingStatus | None = None
@@ -222,7 +222,7 @@ class CommandRefused(BookingEvent, frozen=True, kw_only=True):
 class CommandRepeated(BookingEvent, frozen=True, kw_only=True):
     """The command's effect stood already; the answer is the present state."""
 
-    wire: ClassVar[str] = "booking.command_repeated.v1"
+    message_type: ClassVar[str] = "booking.command_repeated.v1"
     command: str
     booking_status: BookingStatus
 

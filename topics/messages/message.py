@@ -16,4 +16,4 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     fields are ignored when read, so that a field can be added; a breaking change is a new version.
     """
 
-    wire: ClassVar[str]
+    message_type: ClassVar[str]

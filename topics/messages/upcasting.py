@@ -15,7 +15,7 @@ from topics.messages.events import Event, InventoryChanged, RefusedNight, night_
 class InventoryChangedV1(Event, frozen=True, kw_only=True):
     """A manager's change took effect on `nights`; those in `refused` keep their values. None means unchanged."""
 
-    wire: ClassVar[str] = "inventory.changed.v1"
+    message_type: ClassVar[str] = "inventory.changed.v1"
     nights: tuple[date, ...]
     price_minor: int | None = None
     surge_milli: int | None = None
@@ -76,4 +76,4 @@ OLDER: Final = (
 def written_as_older(inventory_changed_version: int) -> Mapping[type[Event], Callable[[Any], Event]]:
     """Return, for each event that is still to be written as an older version, how."""
     wanted = {f"inventory.changed.v{inventory_changed_version}"}
-    return {older.now: older.downcast for older in OLDER if older.kind.wire in wanted}
+    return {older.now: older.downcast for older in OLDER if older.kind.message_type in wanted}

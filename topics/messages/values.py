@@ -26,11 +26,11 @@ class Terms(StrEnum):
 
 
 #: The most nights one command about inventory may name, and the most that a stay is looked up for.
-MOST_NIGHTS = 1100
+MAX_NIGHTS = 1100
 #: The largest values a manager can set; a booking's amount then always fits 64 bits.
-MOST_ROOMS = 100_000
-MOST_PRICE_MINOR = 10**9
-MOST_SURGE_MILLI = 10_000
+MAX_ROOMS = 100_000
+MAX_PRICE_MINOR = 10**9
+MAX_SURGE_MILLI = 10_000
 
 
 class Rejection(StrEnum):

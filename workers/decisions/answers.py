@@ -12,7 +12,7 @@ def repeated(booking: Booking, command: BookingCommand) -> tuple[Event, ...]:
         CommandRepeated(
             room_id=command.room_id,
             booking_id=command.booking_id,
-            command=command.wire,
+            command=command.message_type,
             booking_status=booking.status,
         ),
     )
@@ -24,7 +24,7 @@ def refused(booking: Booking | None, command: BookingCommand, reason: Refusal) -
         CommandRefused(
             room_id=command.room_id,
             booking_id=command.booking_id,
-            command=command.wire,
+            command=command.message_type,
             reason=reason,
             booking_status=None if booking is None else booking.status,
         ),

@@ -14,7 +14,7 @@ from topics.messages.events import (
     RefundRequested,
 )
 from topics.messages.values import (
-    MOST_NIGHTS,
+    MAX_NIGHTS,
     BookingStatus,
     RefundReason,
     Refusal,
@@ -57,7 +57,7 @@ def rejection(state: State, command: ReserveStay) -> Rejection | None:
         return Rejection.NO_ROOMS
     if command.agreed_nightly_minor is not None and command.agreed_nightly_minor < 0:
         return Rejection.NEGATIVE_RATE
-    if (command.check_out - command.check_in).days > MOST_NIGHTS:
+    if (command.check_out - command.check_in).days > MAX_NIGHTS:
         return Rejection.NIGHT_NOT_OPEN
     nights = []
     for day in nights_of(command.check_in, command.check_out):

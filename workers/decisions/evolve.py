@@ -28,7 +28,7 @@ from topics.messages.events import (
 )
 from topics.messages.values import BookingStatus, nights_of
 from workers.decisions.state import Booking, Night, Payment, PaymentState, State, live
-from workers.decisions.states import moved
+from workers.decisions.states import next_status
 
 
 def evolve(state: State, event: Event) -> State:
@@ -56,13 +56,13 @@ def _of_another_room(booking: Booking | None, event: BookingEvent) -> bool:
 
 def _booking_after(booking: Booking | None, event: BookingEvent) -> Booking | None:
     if isinstance(event, BookingReserved | BookingRejected):
-        moved(BookingStatus.PENDING if booking is None else booking.status, event)
+        next_status(BookingStatus.PENDING if booking is None else booking.status, event)
         return _made(event)
     if booking is None or isinstance(event, CommandRefused | CommandRepeated):
         return booking
     fields = _FIELDS.get(type(event))
     changes = {} if fields is None else fields(booking, event)
-    return replace(booking, status=moved(booking.status, event), version=booking.version + 1, **changes)
+    return replace(booking, status=next_status(booking.status, event), version=booking.version + 1, **changes)
 
 
 def _made(event: BookingReserved | BookingRejected) -> Booking:

@@ -14,10 +14,10 @@ from topics.messages.events import (
     night_ranges,
 )
 from topics.messages.values import (
-    MOST_NIGHTS,
-    MOST_PRICE_MINOR,
-    MOST_ROOMS,
-    MOST_SURGE_MILLI,
+    MAX_NIGHTS,
+    MAX_PRICE_MINOR,
+    MAX_ROOMS,
+    MAX_SURGE_MILLI,
     InventoryRefusal,
     NightRefusal,
     nights_of,
@@ -34,7 +34,7 @@ def open_inventory(state: State, command: OpenInventory, now: datetime) -> tuple
         day for day in ([] if reason else nights_of(command.first_night, command.end_night)) if day not in state.nights
     )
     opened = tuple(_opened(command, stretch) for stretch in night_ranges(new))
-    return opened or (InventoryUnchanged(room_id=command.room_id, command=command.wire, reason=reason),)
+    return opened or (InventoryUnchanged(room_id=command.room_id, command=command.message_type, reason=reason),)
 
 
 def _opened(command: OpenInventory, stretch: NightRange) -> InventoryOpened:
@@ -63,7 +63,7 @@ def change_inventory(state: State, command: ChangeInventory, now: datetime) -> t
         1000 if command.surge_milli is None else command.surge_milli,
     )
     if reason is not None:
-        return (InventoryUnchanged(room_id=command.room_id, command=command.wire, reason=reason),)
+        return (InventoryUnchanged(room_id=command.room_id, command=command.message_type, reason=reason),)
     refused = [
         RefusedNight(night=day, reason=night_reason)
         for day in nights_of(command.first_night, command.end_night)
@@ -103,12 +103,12 @@ def _refusal(
     nights = (end_night - first_night).days
     if nights < 1:
         return InventoryRefusal.NO_NIGHTS
-    if nights > MOST_NIGHTS:
+    if nights > MAX_NIGHTS:
         return InventoryRefusal.TOO_MANY_NIGHTS
-    if not 0 <= total_count <= MOST_ROOMS:
+    if not 0 <= total_count <= MAX_ROOMS:
         return InventoryRefusal.COUNT_OUT_OF_RANGE
-    if not 0 <= price_minor <= MOST_PRICE_MINOR:
+    if not 0 <= price_minor <= MAX_PRICE_MINOR:
         return InventoryRefusal.PRICE_OUT_OF_RANGE
-    if not 1 <= surge_milli <= MOST_SURGE_MILLI:
+    if not 1 <= surge_milli <= MAX_SURGE_MILLI:
         return InventoryRefusal.SURGE_OUT_OF_RANGE
     return None

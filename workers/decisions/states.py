@@ -25,7 +25,7 @@ from topics.messages.values import BookingStatus
 S = BookingStatus
 
 #: Event -> {status before: status after}. An event that is not here under a status cannot happen to it.
-MOVES: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]] = {
+TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]] = {
     BookingReserved: {S.PENDING: S.RESERVED},
     BookingRejected: {S.PENDING: S.REJECTED},
     GuestsAdded: {S.RESERVED: S.GUESTS_ADDED, S.GUESTS_ADDED: S.GUESTS_ADDED},
@@ -50,35 +50,37 @@ MOVES: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]] = {
 }
 
 #: Events that are told about a booking in any status and move nothing.
-STILL: Final[frozenset[type[BookingEvent]]] = frozenset(
+NO_TRANSITION: Final[frozenset[type[BookingEvent]]] = frozenset(
     {CheckoutOpened, PaymentDeclined, RefundRequested, BookingRefunded, CommandRefused, CommandRepeated}
 )
 
 
-class IllegalMove(Exception):
+class IllegalTransition(Exception):
     """An event that cannot happen to a booking in this status: a bug, or a log that is not ours."""
 
 
-def moved(status: BookingStatus, event: BookingEvent) -> BookingStatus:
+def next_status(status: BookingStatus, event: BookingEvent) -> BookingStatus:
     """Return the status after the event.
 
     Raises:
         IllegalMove: the table has no such move.
     """
     kind = type(event)
-    if kind in STILL:
+    if kind in NO_TRANSITION:
         return status
-    after = MOVES[kind].get(status)
+    after = TRANSITIONS[kind].get(status)
     if after is None:
-        raise IllegalMove(f"{event.wire} in status {status}")
+        raise IllegalTransition(f"{event.message_type} in status {status}")
     return after
 
 
 def drawing() -> str:
     """Return the table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", "    [*] --> PENDING: accepted"]
-    for kind, moves in MOVES.items():
-        lines += [f"    {before} --> {after}: {kind.wire.rpartition('.')[0]}" for before, after in moves.items()]
+    for kind, moves in TRANSITIONS.items():
+        lines += [
+            f"    {before} --> {after}: {kind.message_type.rpartition('.')[0]}" for before, after in moves.items()
+        ]
     lines += [f"    {end} --> [*]" for end in (S.REJECTED, S.CANCELLED, S.EXPIRED, S.CONFIRMED)]
     return "\n".join(lines)
 
@@ -86,11 +88,11 @@ def drawing() -> str:
 def states_page() -> str:
     """Return `docs/states.md`: the drawing, every move, and what the events say that move nothing."""
     moves = [
-        f"| `{event.wire}` | {before} | {after} | {_sentence(event)} |"
-        for event, row in MOVES.items()
+        f"| `{event.message_type}` | {before} | {after} | {_sentence(event)} |"
+        for event, row in TRANSITIONS.items()
         for before, after in row.items()
     ]
-    still = [f"- `{event.wire}`: {_sentence(event)}" for event in EVENTS if event in STILL]
+    still = [f"- `{event.message_type}`: {_sentence(event)}" for event in EVENTS if event in NO_TRANSITION]
     return "\n".join(
         [
             "# The states of a booking",

@@ -38,8 +38,8 @@ SILENT_SECONDS: Final = 30
 MARGIN_SECONDS: Final = 0.5
 """The log's clock may be behind the database's by this much before a command comes too early."""
 FIRST_PAUSE_SECONDS: Final = 5.0
-LONGEST_PAUSE_SECONDS: Final = 60.0
-MOST_AWAITED: Final = 10_000
+MAX_PAUSE_SECONDS: Final = 60.0
+MAX_AWAITED: Final = 10_000
 """Holds asked for once and not ended yet; guests' own commands stand behind them in the log."""
 SOURCE: Final = "innkeeper/expiry"
 COMMAND_IDS: Final = UUID("0e0b9a4e-1a52-5f0e-8a49-3c1f6d1b52c7")
@@ -136,8 +136,8 @@ class Timer:
         self._commands_topic = commands_topic
         self._asking: Asking[UUID] = Asking(
             first_pause_seconds=FIRST_PAUSE_SECONDS,
-            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
-            most_awaited=MOST_AWAITED,
+            longest_pause_seconds=MAX_PAUSE_SECONDS,
+            most_awaited=MAX_AWAITED,
         )
 
     async def sweep(self) -> float:

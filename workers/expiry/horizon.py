@@ -25,8 +25,8 @@ CHECK_SECONDS: Final = 180.0
 BUSY_SECONDS: Final = 5.0
 """The pause while there is something to ask for."""
 FIRST_PAUSE_SECONDS: Final = 60.0
-LONGEST_PAUSE_SECONDS: Final = 3600.0
-MOST_NIGHTS_AWAITED: Final = 5_000
+MAX_PAUSE_SECONDS: Final = 3600.0
+MAX_NIGHTS_AWAITED: Final = 5_000
 """Nights asked for once and not open yet."""
 SOURCE: Final = "innkeeper/horizon"
 COMMAND_IDS: Final = UUID("6f9a3c02-58a7-5d1b-b0c6-92f4a1d7e835")
@@ -45,8 +45,8 @@ class Horizon:
         self._commands_topic = commands_topic
         self._asking: Asking[UUID] = Asking(
             first_pause_seconds=FIRST_PAUSE_SECONDS,
-            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
-            most_awaited=MOST_NIGHTS_AWAITED,
+            longest_pause_seconds=MAX_PAUSE_SECONDS,
+            most_awaited=MAX_NIGHTS_AWAITED,
         )
         self._next_at = 0.0
 

@@ -40,7 +40,7 @@ from workers.runtime.publisher import Publisher
 WORK_SECONDS: Final = 25.0
 LEASE_SECONDS: Final = 30.0
 """Longer than the work, so that a row is given up before somebody else claims it."""
-LONGEST_PAUSE_SECONDS: Final = 60.0
+MAX_PAUSE_SECONDS: Final = 60.0
 
 Due = DueSession | DueRefund
 Commands = Sequence[tuple[str, BookingCommand]]
@@ -216,7 +216,7 @@ def left_to_tell(due: Due) -> Commands:
 
 def pause_seconds(failures: int) -> float:
     """Return how long to wait after one more failure than `failures`: twice as long each time, never all at once."""
-    return min(LONGEST_PAUSE_SECONDS, 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret.
+    return min(MAX_PAUSE_SECONDS, 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret.
 
 
 async def _record_opened(connection: psycopg.AsyncConnection, due: DueSession, session: Session) -> Commands:

@@ -21,13 +21,13 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import BookingCommand, ChangeInventory, Command, OpenInventory, ReserveStay
 from topics.messages.events import BookingEvent, Event, GuestsAdded, InventoryOpened
 from topics.messages.upcasting import written_as_older
-from topics.messages.values import MOST_NIGHTS, BookingStatus, CancelReason, Rejection, Terms, nights_of
+from topics.messages.values import MAX_NIGHTS, BookingStatus, CancelReason, Rejection, Terms, nights_of
 from workers.decisions import Booking, Night, Payment, State, decide, evolve
 from workers.runtime.role import Received, Role, Run, Unreadable
 
 SOURCE = "innkeeper/reservations"
 #: How many nights a process remembers between batches.
-MOST_NIGHTS_KEPT = 100_000
+MAX_NIGHTS_KEPT = 100_000
 
 NightKey = tuple[int, date]
 
@@ -63,7 +63,7 @@ class Reservations:
             [record for received in run.received for record in self._decide(batch, run, received)] for run in runs
         ]
         await batch.write(connection)
-        if len(self._kept) > MOST_NIGHTS_KEPT:
+        if len(self._kept) > MAX_NIGHTS_KEPT:
             self._kept.clear()
         return outgoing
 
@@ -97,7 +97,7 @@ class Reservations:
         headers = encode_headers(
             Envelope(
                 id=f"{cause.id}:{sequence}",
-                type=event.wire,
+                type=event.message_type,
                 source=SOURCE,
                 subject=format_id(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}",
                 time=received.time,
@@ -261,6 +261,6 @@ def _booking(row: ledger.BookingRow) -> Booking:
 @lru_cache(maxsize=10_000)
 def _keys(room_id: int, first: date, end: date) -> tuple[NightKey, ...]:
     """Return the (room, night)s of [first, end), but no more than anything is decided about."""
-    if (end - first).days > MOST_NIGHTS:
-        end = first + timedelta(days=MOST_NIGHTS)
+    if (end - first).days > MAX_NIGHTS:
+        end = first + timedelta(days=MAX_NIGHTS)
     return tuple((room_id, day) for day in nights_of(first, end))

@@ -33,9 +33,9 @@ _AGES: Final[Mapping[Topic, Histogram]] = {
 _timestamp = attrgetter("timestamp")
 #: Where `encode_headers` puts an event's type; to search for it costs more than all else that is counted here.
 _TYPE: Final = 3
-_REJECTED: Final = BookingRejected.wire.encode()
+_REJECTED: Final = BookingRejected.message_type.encode()
 _REASON: Final = b'"reason":'
-_CONFIRMED: Final = BookingConfirmed.wire.encode()
+_CONFIRMED: Final = BookingConfirmed.message_type.encode()
 
 
 class _Refusal(msgspec.Struct):
@@ -74,7 +74,7 @@ class Watch:
                     metrics.DEAD_LETTERS.add(0, consumer.name, name)
         if self._decides:
             for event in EVENTS:
-                metrics.DECISIONS.add(0, event.wire)
+                metrics.DECISIONS.add(0, event.message_type)
         metrics.LAG.ask(self._lags)
 
     def ends_from(self, ends: Callable[[Place], int | None]) -> None:
@@ -162,8 +162,8 @@ def _attributes(received: Received) -> dict[str, str | int]:
 
 def _count_decisions(outgoing: Sequence[Outgoing], now_ms: int) -> None:
     told = Counter([record.headers[_TYPE][1] for record in outgoing])
-    for wire, times in told.items():
-        metrics.DECISIONS.add(times, wire.decode())
+    for message_type, times in told.items():
+        metrics.DECISIONS.add(times, message_type.decode())
     if _REJECTED in told:
         # The rest of the object from its reason on: there are few of those, and each is read once.
         rests = [r.value.partition(_REASON)[2] for r in outgoing if r.headers[_TYPE][1] == _REJECTED]

@@ -1,6 +1,6 @@
-"""Carries out runs of the log: fence, transaction, outcome, publication. Knows PostgreSQL and Kafka, not Faust.
+"""Carries out runs of the log: fence, transaction, outbox, publication. Knows PostgreSQL and Kafka, not Faust.
 
-Reads `log_cursor` and what the role reads; writes what the role writes, `outcome` and `log_cursor` in one transaction;
+Reads `log_cursor` and what the role reads; writes what the role writes, `outbox` and `log_cursor` in one transaction;
 then publishes. On failure: a broken dependency gets patience; data that PostgreSQL refuses is found by deciding one
 record at a time and goes to the dead letters; a run for which this machine is too slow is split; anything else is
 raised, and the process ends.
@@ -37,13 +37,13 @@ from workers.runtime.role import Consumer, Record, Role, Run, Stopped, Unreadabl
 log = logging.getLogger(__name__)
 
 #: How many dead letters a consumer may bury in a partition within an hour before it stops instead.
-MOST_DEAD_LETTERS_AN_HOUR: Final = 10
+MAX_DEAD_LETTERS_AN_HOUR: Final = 10
 #: How much of the reason a dead letter carries, in characters.
-LONGEST_REASON: Final = 500
+MAX_REASON: Final = 500
 #: How long a gap in the events' sequence may stay open.
-MOST_GAP_SECONDS: Final = 60.0
+MAX_GAP_SECONDS: Final = 60.0
 #: How often a run may begin beyond the cursor before that is an error.
-MOST_HOLES: Final = 5
+MAX_HOLES: Final = 5
 
 _TROUBLE = (
     psycopg.OperationalError,
@@ -58,7 +58,7 @@ _BROKEN_DATA = (psycopg.DataError, psycopg.IntegrityError, OverflowError)
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
-Outcome = tuple[Cursor, Sequence[Outgoing]]
+OutboxEntry = tuple[Cursor, Sequence[Outgoing]]
 
 
 class Moved(Exception):
@@ -88,7 +88,7 @@ class Runs:
         self._publisher = Publisher(kafka, client_id)
         self._source = LogSource(kafka, client_id)
         self._topics: Mapping[str, Topic] = {kafka.topic(topic): topic for topic in role.topics}
-        self._incarnations: dict[str, int] = {}
+        self._generations: dict[str, int] = {}
         self._progress: dict[CursorKey, Progress] = {}
         self._holes: Counter[Place] = Counter()
         self._connection: AsyncConnection | None = None
@@ -105,7 +105,7 @@ class Runs:
         """
         wanted = [place for place in places if place.topic in self._topics]
         async with self._lock:
-            self._incarnations.clear()
+            self._generations.clear()
             self._progress.clear()
             return await self._patiently(lambda connection: self._take_over(connection, wanted))
 
@@ -151,16 +151,16 @@ class Runs:
     async def _look_again(self, places: Sequence[Place]) -> dict[Place, int]:
         """Ask broker and ledger anew where these partitions stand; return the offset to read next, for each."""
         await self._patiently(self._mark)
-        self._incarnations.clear()
+        self._generations.clear()
         return await self._patiently(lambda connection: self._take_over(connection, places))
 
     async def settle(self) -> None:
         """Note in the ledger what the broker has; called when idle. Stops the role when a gap stays open."""
         for key, progress in self._progress.items():
-            if progress.gap is not None and time.monotonic() - progress.gap.since > MOST_GAP_SECONDS:
+            if progress.gap is not None and time.monotonic() - progress.gap.since > MAX_GAP_SECONDS:
                 raise Stopped(
                     f"{key.consumer}: events are missing in {key.topic}[{key.partition}] before offset"
-                    f" {progress.gap.offset}, for more than {MOST_GAP_SECONDS:.0f} s"
+                    f" {progress.gap.offset}, for more than {MAX_GAP_SECONDS:.0f} s"
                 )
         if all(progress.marked for progress in self._progress.values()):
             return
@@ -218,7 +218,7 @@ class Runs:
             raise
 
     async def _commit(self, connection: AsyncConnection, waiting: Mapping[Place, Sequence[Record]]) -> list[Outgoing]:
-        outcomes: list[Outcome] = []
+        outbox: list[OutboxEntry] = []
         progress: dict[CursorKey, Progress] = {}
         async with connection.transaction():
             locked = await cursors.lock(connection, self._keys(waiting))
@@ -231,8 +231,8 @@ class Runs:
                     if key.consumer == consumer.name:
                         run, progress[key] = self._run(cursor, waiting[Place(key.topic, key.partition)])
                         runs.append(run)
-                outcomes += await self._handle(connection, consumer, runs)
-            await cursors.save(connection, list(locked.values()), outcomes)
+                outbox += await self._handle(connection, consumer, runs)
+            await cursors.save(connection, list(locked.values()), outbox)
             failpoint(f"{self._role.name}.in_batch")
         failpoint(f"{self._role.name}.after_commit")
         for key, cursor in locked.items():
@@ -240,9 +240,9 @@ class Runs:
             if progress[key].position > self._progress[key].position:
                 self._holes.pop(Place(key.topic, key.partition), None)
         self._progress.update(progress)
-        return [record for _, records in outcomes for record in records]
+        return [record for _, records in outbox for record in records]
 
-    async def _handle(self, connection: AsyncConnection, consumer: Consumer, runs: Sequence[Run]) -> list[Outcome]:
+    async def _handle(self, connection: AsyncConnection, consumer: Consumer, runs: Sequence[Run]) -> list[OutboxEntry]:
         """Let the consumer work; return what each run leads to."""
         fresh = [run for run in runs if run.received]
         if not fresh:
@@ -290,7 +290,7 @@ class Runs:
         ((place, (record,)),) = waiting.items()
         if self._topics[place.topic] is BOOKING_EVENTS:
             raise Stopped(cannot_be_applied(record, error)) from error
-        reason = str(error).strip().partition("\n")[0].replace("\0", "\\0")[:LONGEST_REASON]
+        reason = str(error).strip().partition("\n")[0].replace("\0", "\\0")[:MAX_REASON]
         await self._publish(
             await self._at_the_cursor([place], lambda connection: self._bury(connection, record, reason))
         )
@@ -302,7 +302,7 @@ class Runs:
             Stopped: too many within an hour; something is wrong with more than a record.
         """
         place = Place(record.topic, record.partition)
-        outcomes: list[Outcome] = []
+        outbox: list[OutboxEntry] = []
         async with connection.transaction():
             locked = await cursors.lock(connection, self._keys([place]))
             for key, cursor in locked.items():
@@ -312,7 +312,7 @@ class Runs:
                     # It is behind us already: the commit that buried it went unheard.
                     continue
                 buried = await cursors.bury(connection, key, record.offset, reason)
-                if buried > MOST_DEAD_LETTERS_AN_HOUR:
+                if buried > MAX_DEAD_LETTERS_AN_HOUR:
                     raise Stopped(
                         f"{key.consumer}: {buried} dead letters from {key.topic}[{key.partition}] within an hour;"
                         f" the last at offset {record.offset}: {reason}"
@@ -320,19 +320,19 @@ class Runs:
                 letter = dead_letter(self._kafka.topic(DEAD_LETTERS), key.consumer, record, reason)
                 cursor.published, cursor.applied = cursor.applied, record.offset
                 cursor.last_hash = fingerprint(record)
-                outcomes.append((cursor, [letter]))
-            await cursors.save(connection, list(locked.values()), outcomes)
+                outbox.append((cursor, [letter]))
+            await cursors.save(connection, list(locked.values()), outbox)
         for key, cursor in locked.items():
             self._progress[key] = Progress(cursor.applied, cursor.applied, marked=False)
-        self.watch.buried(cursor.key for cursor, _ in outcomes)
+        self.watch.buried(cursor.key for cursor, _ in outbox)
         ids = ids_of(record.headers)
         log.error("dead letter: %s[%d]@%d: %s", record.topic, record.partition, record.offset, reason, extra=ids)
-        return [letter for _, letters in outcomes for letter in letters]
+        return [letter for _, letters in outbox for letter in letters]
 
     def _count_hole(self, hole: Hole) -> None:
         self._holes[hole.place] += 1
         log.warning("%s", hole)
-        if self._holes[hole.place] > MOST_HOLES:
+        if self._holes[hole.place] > MAX_HOLES:
             raise Stopped(f"{hole}, {self._holes[hole.place]} times in a row: the log has a hole")
 
     async def _publish(self, outgoing: Sequence[Outgoing]) -> None:
@@ -368,7 +368,7 @@ class Runs:
     # Taking partitions over.
 
     async def _take_over(self, connection: AsyncConnection, places: Sequence[Place]) -> dict[Place, int]:
-        await self._learn_incarnations(connection)
+        await self._learn_generations(connection)
         starts = await self._source.bounds(places)
         keys = self._keys(places)
         self._forget()
@@ -397,11 +397,11 @@ class Runs:
         for consumer in self._role.consumers:
             consumer.forget()
 
-    async def _learn_incarnations(self, connection: AsyncConnection) -> None:
-        missing = [topic for topic in self._topics if topic not in self._incarnations]
+    async def _learn_generations(self, connection: AsyncConnection) -> None:
+        missing = [topic for topic in self._topics if topic not in self._generations]
         if missing:
             for topic, broker_id in (await self._source.topic_ids(missing)).items():
-                self._incarnations[topic] = await cursors.incarnation(connection, topic, broker_id)
+                self._generations[topic] = await cursors.generation(connection, topic, broker_id)
 
     async def _check_log(self, bounds: Mapping[Place, Bounds], locked: Iterable[Cursor]) -> None:
         """Refuse a log that was cut or replaced under a cursor."""
@@ -428,7 +428,7 @@ class Runs:
 
     def _keys(self, places: Iterable[Place]) -> list[CursorKey]:
         return [
-            CursorKey(consumer.name, place.topic, place.partition, self._incarnations[place.topic])
+            CursorKey(consumer.name, place.topic, place.partition, self._generations[place.topic])
             for place in places
             for consumer in self._role.consumers
             if self._topics[place.topic] in consumer.topics
@@ -475,6 +475,6 @@ def _not_this_log(cursor: Cursor, found: str) -> str:
     key = cursor.key
     return (
         f"{key.consumer} has applied {key.topic}[{key.partition}] up to offset {cursor.applied}, but {found}:"
-        " the log was cut or replaced under the cursor. If this is the log to go on with, start a new incarnation:"
+        " the log was cut or replaced under the cursor. If this is the log to go on with, start a new generation:"
         f" innkeeper new-generation {key.topic}"
     )

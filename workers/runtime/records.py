@@ -16,9 +16,9 @@ from topics.envelope import Envelope, Outgoing, Undecodable, UnknownType, Unknow
 from workers.runtime.role import Received, Record, Stopped, Unreadable
 
 #: The largest command that is decided: far more than any of ours, and what it leads to can always be published.
-LARGEST_COMMAND_BYTES: Final = 2**20
+MAX_COMMAND_BYTES: Final = 2**20
 #: The largest record that its dead letter carries whole, with our headers, below what a producer of ours sends.
-LARGEST_LETTER_BYTES: Final = 7 * 2**20
+MAX_LETTER_BYTES: Final = 7 * 2**20
 
 
 @dataclass(slots=True)
@@ -60,8 +60,8 @@ def read(topic: Topic, record: Record, at: datetime) -> Received:
         raise Unreadable(record, f"{type(error).__name__}: {error}") from error
     if not isinstance(message, topic.messages):
         raise Unreadable(record, f"{envelope.type} does not belong on {topic.name}")
-    if topic is not BOOKING_EVENTS and _told_on_bytes(record, envelope) > LARGEST_COMMAND_BYTES:
-        raise Unreadable(record, f"larger than {LARGEST_COMMAND_BYTES} bytes")
+    if topic is not BOOKING_EVENTS and _told_on_bytes(record, envelope) > MAX_COMMAND_BYTES:
+        raise Unreadable(record, f"larger than {MAX_COMMAND_BYTES} bytes")
     return Received(envelope, message, record, at)
 
 
@@ -117,7 +117,7 @@ def dead_letter(topic: str, consumer: str, record: Record, reason: str) -> Outgo
     key, value = record.key or b"", record.value or b""
     headers = [(name, text) for name, text in record.headers if not name.startswith("dl_")]
     size_bytes = len(key) + len(value) + sum(len(name) + len(text or b"") for name, text in headers)
-    if size_bytes > LARGEST_LETTER_BYTES:
+    if size_bytes > MAX_LETTER_BYTES:
         key, value, headers = b"", b"", [("dl_left_behind", b"%d" % size_bytes)]
     headers += [
         ("dl_consumer", consumer.encode()),

@@ -47,9 +47,9 @@ class Run:
     received: list[Received] = field(default_factory=list)
 
     @property
-    def incarnation(self) -> int:
+    def generation(self) -> int:
         """Return which life of the topic this is."""
-        return self.cursor.key.incarnation
+        return self.cursor.key.generation
 
 
 class Consumer(Protocol):

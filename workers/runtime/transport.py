@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 #: How long the broker waits for records before it answers a fetch with none.
 FETCH_WAIT_MS = 20
 #: How long a rebalance waits for the ledger; after that the agent finds the right place at its first batch.
-MOST_TAKE_OVER_SECONDS = 20.0
+MAX_TAKE_OVER_SECONDS = 20.0
 #: How long a paused worker waits until it looks again whether it may go on.
 REST_SECONDS: Final = 0.2
 #: Nobody writes to it. To ask the broker for no partition at all would mean all of them.
@@ -133,7 +133,7 @@ class RunConsumer(driver.Consumer):
         task = asyncio.ensure_future(ledger.take_over(list(places)))
         task.add_done_callback(_stop_if_failed)
         try:
-            offsets = await asyncio.wait_for(asyncio.shield(task), MOST_TAKE_OVER_SECONDS)
+            offsets = await asyncio.wait_for(asyncio.shield(task), MAX_TAKE_OVER_SECONDS)
         except TimeoutError:
             log.warning("the ledger does not answer; its cursors are asked again with the first batch")
             return

@@ -10,7 +10,7 @@ from ingress.hotels.search.finding import find
 from ingress.hotels.search.nights import Nights
 from ingress.hotels.search.places import Places
 from ingress.hotels.search.words import Found, HotelSearch, InOrder, StartedAnew, earliest_today, latest_today
-from ingress.stays import HORIZON, MOST_NIGHTS
+from ingress.stays import HORIZON, MAX_STAY_NIGHTS
 from storage.reads import search
 from storage.reads.search import RoomTypeFacts, Seen
 
@@ -54,7 +54,7 @@ class Copy:
 
     def _days_left(self) -> int:
         # The last stay begins the day before the horizon, and its last night ends on the day after.
-        return (self._nights.end - latest_today() - HORIZON).days - MOST_NIGHTS
+        return (self._nights.end - latest_today() - HORIZON).days - MAX_STAY_NIGHTS
 
     @property
     def _window(self) -> tuple[date, date]:

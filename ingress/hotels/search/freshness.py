@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingress.database import Database, as_one
+from ingress.database import Database, snapshot
 from ingress.hotels.search.words import Found, HotelSearch, InOrder, StartedAnew
 from ingress.http.problems import Problem
 from telemetry import metrics
@@ -28,7 +28,7 @@ START_SECONDS: Final = 1.0
 #: How long a search waits for a copy that is being loaded.
 LOAD_SECONDS: Final = 3.0
 _FIRST_PAUSE_SECONDS: Final = 0.2
-_LONGEST_PAUSE_SECONDS: Final = 5.0
+_MAX_RETRY_SECONDS: Final = 5.0
 #: Our tables are small and many processes share the cores: the libraries below numpy are to start no threads.
 _ONE_THREAD: Final = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
@@ -72,7 +72,7 @@ class Freshness:
             except (SQLAlchemyError, OSError) as error:
                 log.warning("searches wait for the database (%s); next try in %.1f s", _short(error), pause_seconds)
                 await asyncio.sleep(pause_seconds)
-                pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+                pause_seconds = min(2 * pause_seconds, _MAX_RETRY_SECONDS)
 
     async def find(self, wanted: HotelSearch, after: InOrder | None) -> Found:
         """Return a page of hits from the copy. Raises as `copy`."""
@@ -134,7 +134,7 @@ class Freshness:
         began = time.monotonic()
         try:
             # Of one moment: else a stay could cost what it did neither before nor after a change.
-            async with self._database.reading() as connection, as_one(connection):
+            async with self._database.reading() as connection, snapshot(connection):
                 await copy.refresh(connection)
         except StartedAnew:
             log.warning("the nights in the database begin anew: they are copied again")

@@ -11,7 +11,7 @@ from ingress.http.paging import Limit, PageCursor
 from ingress.stays import RoomsCount, today_at
 from storage.reads.search import HotelFacts
 
-MOST_PAGES: Final = 10_000
+MAX_PAGES: Final = 10_000
 EARTH_RADIUS_M: Final = 6_371_008.8
 
 
@@ -65,7 +65,7 @@ class HotelSearch(Query):
     currency: Currency | None = Field(default=None, description="Only hotels with prices in this one.")
     sort: Literal["price", "stars", "distance"] = "price"
     limit: Limit = 20
-    page: Annotated[int, Field(ge=1, le=MOST_PAGES)] | None = Field(default=None, description="Counted from 1.")
+    page: Annotated[int, Field(ge=1, le=MAX_PAGES)] | None = Field(default=None, description="Counted from 1.")
     cursor: PageCursor | None = Field(default=None, description="As the page before named it; not beside page.")
 
     @property

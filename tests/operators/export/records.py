@@ -42,7 +42,7 @@ def record(
     subject = str(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}"
     envelope = Envelope(
         id=f"command-{partition}-{sequence}:{sequence}",
-        type=event.wire,
+        type=event.message_type,
         source="innkeeper/reservations",
         subject=subject,
         time=time,

@@ -184,7 +184,7 @@ class TestOnce:
     def test_a_long_repeat_is_found_also_where_reading_back_has_to_go_further(
         self, timed: KafkaSettings, export: Export, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(days, "LONGEST_REPEAT", 3)
+        monkeypatch.setattr(days, "MAX_REPEAT", 3)
         again = [5, 6, 7] * 4
         put(timed, [record(timed, number, at(0)) for number in (*range(1, 8), *again)])
         put(timed, [record(timed, number, at(1)) for number in (5, 6, 7, 8)])
@@ -205,7 +205,7 @@ class TestOnce:
         assert sequences(folder) == [(0, 1), (0, 2), (0, 5)]
 
     def test_a_gap_that_never_closes_is_counted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(days, "LONGEST_REPEAT", 2)
+        monkeypatch.setattr(days, "MAX_REPEAT", 2)
         once = Once(0)
 
         assert [once.is_new(number) for number in (1, 4, 5, 6, 7, 4, 9)] == [True] * 5 + [False, True]
@@ -349,7 +349,7 @@ class TestColumns:
 
     def test_a_new_field_of_an_event_gets_a_column_and_the_page_knows_every_one(self) -> None:
         class GuestsGreeted(GuestsAdded, frozen=True, kw_only=True):
-            wire = "booking.guests_greeted.v1"
+            message_type = "booking.guests_greeted.v1"
             greeted_at: datetime | None = None
 
         [greeted] = [each for each in data_columns((*EVENTS, GuestsGreeted)) if each.name == "greeted_at"]
@@ -358,7 +358,7 @@ class TestColumns:
 
     def test_a_name_cannot_stand_for_two_types(self) -> None:
         class Odd(GuestsAdded, frozen=True, kw_only=True):
-            wire = "booking.odd.v1"
+            message_type = "booking.odd.v1"
             amount_minor: str
 
         with pytest.raises(TypeError, match=r"Odd\.amount_minor"):

@@ -66,15 +66,15 @@ def test_every_label_that_is_asked_for_is_one_of_its_metric() -> None:
 
 
 def test_every_event_that_is_asked_for_is_told_by_somebody() -> None:
-    wires = {event.wire for event in EVENTS}
+    message_types = {event.message_type for event in EVENTS}
     asked = {
-        wire
+        message_type
         for expression in expressions()
         for pattern in re.findall(r'event=~?"([^"]+)"', expression)
-        for wire in ([pattern] if pattern in wires else _alternatives(pattern))
+        for message_type in ([pattern] if pattern in message_types else _alternatives(pattern))
     }
     assert asked
-    assert asked - wires == set()
+    assert asked - message_types == set()
 
 
 def test_the_dashboard_shows_every_metric_of_the_pipeline() -> None:

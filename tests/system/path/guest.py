@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from sandbox.system import System
-from tests.support.waiting import LONGEST_SECONDS, wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import command_record
 from topics.kafka.producer import Producer, open_producer
@@ -23,7 +23,7 @@ from topics.messages.commands import Command, OpenInventory
 GOOD_CARD = "4242424242424242"
 PASSWORD = "a password that nobody guesses 71"
 #: It ends a request that hangs; a slow machine may take nearly as long.
-_LONGEST_REQUEST_SECONDS = 120
+_MAX_REQUEST_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Guest:
         """Return the booking's status."""
         return str((await self.ask("GET", f"/v1/bookings/{booking_id}/status")).body["booking_status"])
 
-    async def becomes(self, booking_id: str, status: str, seconds: float = LONGEST_SECONDS) -> None:
+    async def becomes(self, booking_id: str, status: str, seconds: float = MAX_WAIT_SECONDS) -> None:
         """Wait until the booking has this status."""
 
         async def there() -> bool:
@@ -184,7 +184,7 @@ class House:
         async with await self.ledger() as ledger:
             return await (await ledger.execute(query, parameters)).fetchall()
 
-    async def eventually(self, query: str, *parameters: object, seconds: float = LONGEST_SECONDS) -> None:
+    async def eventually(self, query: str, *parameters: object, seconds: float = MAX_WAIT_SECONDS) -> None:
         """Wait until the query's one value `so` is true."""
 
         async def so() -> bool:
@@ -203,7 +203,7 @@ class House:
               and heard.consumer = 'payments' and heard.topic = 'booking.events' and heard.sequence >= decided.sequence
             """,
             self.kafka.topic_partitions,
-            seconds=2 * LONGEST_SECONDS,
+            seconds=2 * MAX_WAIT_SECONDS,
         )
 
     async def ledger(self) -> psycopg.AsyncConnection[dict[str, Any]]:
@@ -229,8 +229,8 @@ async def open_house(system: System) -> AsyncIterator[House]:
     kafka = KafkaSettings(_env_file=None, kafka_url=system.kafka_url, topic_partitions=partitions)
     connector = aiohttp.TCPConnector(limit=0)
     async with (
-        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(_LONGEST_REQUEST_SECONDS)) as session,
-        open_producer(kafka, client_id="test", request_timeout_seconds=LONGEST_SECONDS) as producer,
+        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(_MAX_REQUEST_SECONDS)) as session,
+        open_producer(kafka, client_id="test", request_timeout_seconds=MAX_WAIT_SECONDS) as producer,
     ):
         yield House(system, session, producer, kafka)
 

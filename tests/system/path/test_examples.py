@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.kafka import available, jars
-from tests.support.waiting import LONGEST_SECONDS
+from tests.support.waiting import MAX_WAIT_SECONDS
 from tests.system.path.guest import House
 
 pytestmark = pytest.mark.system
@@ -46,7 +46,7 @@ async def line_with(process: Process, text: str) -> str:
     """Return the first line of what the process says that has `text` in it."""
     assert process.stdout is not None
     assert process.stderr is not None
-    async with asyncio.timeout(LONGEST_SECONDS):
+    async with asyncio.timeout(MAX_WAIT_SECONDS):
         async for line in process.stdout:
             if text in line.decode():
                 return line.decode()

@@ -121,7 +121,7 @@ class Clerk:
     def _follow_up(self, booking: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
         named = {"room_id": booking["room_id"], "booking_id": booking["booking_id"]}
         mine = {**named, "user_id": booking["user_id"]}
-        wire, fields = self.chance.choice(
+        message_type, fields = self.chance.choice(
             [
                 ("booking.cancel.v1", {**mine, "reason": "by_guest"}),
                 ("booking.expire_hold.v1", named),
@@ -131,14 +131,14 @@ class Clerk:
                 ("booking.request_payment.v1", mine),
             ]
         )
-        return self._new_id(), wire, fields
+        return self._new_id(), message_type, fields
 
     def _new_id(self) -> str:
         return str(UUID(int=self.chance.getrandbits(128), version=4))
 
-    async def _write(self, id: str, wire: str, fields: dict[str, Any]) -> None:
+    async def _write(self, id: str, message_type: str, fields: dict[str, Any]) -> None:
         """Produce a command until the broker acknowledges it; a try that failed may stand on the log all the same."""
-        headers = command_headers(id, wire, fields)
+        headers = command_headers(id, message_type, fields)
         await self._produce(str(fields["room_id"]).encode(), json.dumps(fields).encode(), headers)
         self.acknowledged[id] += 1
 

@@ -16,12 +16,12 @@ from typing import Final
 
 import psycopg
 
-from sandbox.processes import Program, Service
+from sandbox.processes import ManagedProcess, Program
 from sandbox.system import System
 from tests.support.waiting import wait_until
 
 #: How long a part that was harmed may take to run again.
-MOST_RESTART_SECONDS: Final = 120.0
+MAX_RESTART_SECONDS: Final = 120.0
 #: Longer than the broker waits for a silent worker: whoever thaws has lost its partitions and does not know it.
 FREEZE_SECONDS: Final = (12.0, 15.0)
 _FAILPOINT = "INNKEEPER_FAILPOINT"
@@ -202,9 +202,9 @@ async def _freeze(system: System, name: str, seconds: float) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-async def _running(service: Service) -> int:
+async def _running(service: ManagedProcess) -> int:
     """Return the id of the part's process, once it has one."""
-    pid = await wait_until(lambda: service.running_pid, MOST_RESTART_SECONDS, f"{service.name} runs again")
+    pid = await wait_until(lambda: service.running_pid, MAX_RESTART_SECONDS, f"{service.name} runs again")
     assert pid is not None
     return pid
 

@@ -48,13 +48,13 @@ class Entry(NamedTuple):
         return found
 
 
-def command_headers(id: str, wire: str, fields: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+def command_headers(id: str, message_type: str, fields: Mapping[str, Any]) -> list[tuple[str, bytes]]:
     """Return the headers of a command, written out by hand."""
     return [
         ("ce_specversion", b"1.0"),
         ("content-type", b"application/json"),
         ("ce_id", id.encode()),
-        ("ce_type", wire.encode()),
+        ("ce_type", message_type.encode()),
         ("ce_source", b"tests/system/pipeline"),
         ("ce_subject", str(fields.get("booking_id", f"room/{fields['room_id']}")).encode()),
         ("ce_time", datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()),

@@ -52,12 +52,12 @@ async def behind(kafka_url: str, database_url: str, consumer: str, topics: Itera
         )
         cursors = {(topic, partition): (applied, published) async for topic, partition, applied, published in rows}
         left = await connection.execute(
-            "select o.partition, count(*) from outcome o"
-            " join log_cursor c using (consumer, topic, partition, incarnation)"
+            "select o.partition, count(*) from outbox o"
+            " join log_cursor c using (consumer, topic, partition, generation)"
             " where o.consumer = %s and o.last_offset > c.published group by 1",
             (consumer,),
         )
-        owed = [f"{consumer}: {count} outcomes of partition {number} unpublished" async for number, count in left]
+        owed = [f"{consumer}: {count} outbox rows of partition {number} unpublished" async for number, count in left]
     return owed + [
         f"{consumer}: {topic}[{number}] applied {cursors.get((topic, number), (None,))[0]} of {end - 1}"
         for (topic, number), end in ends.items()

@@ -7,14 +7,16 @@ from tests.system.pipeline.reckoning import decided_once, first_told, sold_again
 BOOKING = b'{"booking_id":"b"}'
 
 
-def command(offset: int, id: str, wire: str = "booking.reserve.v1") -> Entry:
-    return Entry(0, offset, 0, b"7", BOOKING, {"ce_id": id.encode(), "ce_type": wire.encode()})
+def command(offset: int, id: str, message_type: str = "booking.reserve.v1") -> Entry:
+    return Entry(0, offset, 0, b"7", BOOKING, {"ce_id": id.encode(), "ce_type": message_type.encode()})
 
 
-def event(offset: int, sequence: int, cause: str, wire: str = "booking.reserved.v1", value: bytes = BOOKING) -> Entry:
+def event(
+    offset: int, sequence: int, cause: str, message_type: str = "booking.reserved.v1", value: bytes = BOOKING
+) -> Entry:
     headers = {
         "ce_id": f"{cause}:0".encode(),
-        "ce_type": wire.encode(),
+        "ce_type": message_type.encode(),
         "ce_causationid": cause.encode(),
         "ce_sequence": str(sequence).encode(),
     }

@@ -19,7 +19,7 @@ from storage.settings import DatabaseSettings
 from tests.support.log import open_log
 from tests.support.waiting import wait_until
 from tests.system.pipeline import log, reckoning
-from topics.catalogue import Party
+from topics.catalogue import Service
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ChangeInventory, Command, OpenInventory, ReserveStay
 
@@ -142,7 +142,7 @@ async def both_own_partitions(system: System) -> None:
     async def so() -> bool:
         seen.clear()
         address = DatabaseAddress(_env_file=None, database_url=database.database_url)
-        seen.update(each.owner for each in await lags(kafka_settings, address) if each.role is Party.RESERVATIONS)
+        seen.update(each.owner for each in await lags(kafka_settings, address) if each.role is Service.RESERVATIONS)
         return len(seen) == 2 and None not in seen
 
     await wait_until(so, 120, lambda: f"both workers own partitions: {seen}")

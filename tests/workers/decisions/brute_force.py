@@ -25,8 +25,8 @@ class Clerk:
 
     def hear(self, command: Any, now: datetime) -> list[Fact]:
         """Carry the command out and tell what happened."""
-        _, verb, _ = command.wire.split(".")
-        if command.wire.startswith("inventory"):
+        _, verb, _ = command.message_type.split(".")
+        if command.message_type.startswith("inventory"):
             return list(getattr(self, f"{verb}_nights")(command))
         self._told: list[Fact] = []
         self._command = command
@@ -47,22 +47,22 @@ class Clerk:
 
     # What is said back
 
-    def _tell(self, wire: str, **facts: Any) -> None:
+    def _tell(self, message_type: str, **facts: Any) -> None:
         room_id, booking_id = self._command.room_id, self._command.booking_id
-        self._told.append({"wire": wire, "room_id": room_id, "booking_id": booking_id, **facts})
+        self._told.append({"wire": message_type, "room_id": room_id, "booking_id": booking_id, **facts})
 
     def _refuse(self, reason: str) -> None:
         sheet = self.sheets.get(self._command.booking_id)
         ours = sheet is not None and sheet["room_id"] == self._command.room_id
         self._tell(
             "booking.command_refused.v1",
-            command=self._command.wire,
+            command=self._command.message_type,
             reason=reason,
             booking_status=standing(sheet) if sheet is not None and ours else None,
         )
 
     def _stands(self, sheet: Fact) -> None:
-        self._tell("booking.command_repeated.v1", command=self._command.wire, booking_status=standing(sheet))
+        self._tell("booking.command_repeated.v1", command=self._command.message_type, booking_status=standing(sheet))
 
     def _return_money(self, pay: Any, reason: str) -> None:
         self._tell(
@@ -423,6 +423,6 @@ def _unchanged(command: Any, reason: str | None) -> Fact:
     return {
         "wire": "inventory.unchanged.v1",
         "room_id": command.room_id,
-        "command": command.wire,
+        "command": command.message_type,
         "reason": reason,
     }

@@ -46,7 +46,7 @@ from topics.messages.events import (
 )
 from topics.messages.values import CancelReason, Terms
 from workers.decisions import Booking, Night, PaymentState, State, decide
-from workers.decisions.states import IllegalMove
+from workers.decisions.states import IllegalTransition
 
 ROOMS = (7, 8)
 ONE_DAY = timedelta(days=1)
@@ -90,7 +90,7 @@ names = st.sampled_from(
 
 def plain(event: Event) -> dict[str, Any]:
     """Return an event as the clerk tells it."""
-    return {"wire": event.wire, **msgspec.to_builtins(event, builtin_types=(date, datetime, UUID))}
+    return {"wire": event.message_type, **msgspec.to_builtins(event, builtin_types=(date, datetime, UUID))}
 
 
 class Hotel(RuleBasedStateMachine):
@@ -564,7 +564,7 @@ MUTATIONS: dict[str, Patch] = {
 @pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS.keys())
 def test_a_core_with_one_rule_broken_is_found_out(mutation: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation(monkeypatch)
-    with pytest.raises((AssertionError, IllegalMove, LookupError)):
+    with pytest.raises((AssertionError, IllegalTransition, LookupError)):
         play(150, phases=[Phase.generate], fixed=True)
 
 

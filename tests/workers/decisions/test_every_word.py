@@ -16,7 +16,7 @@ from tests.workers.decisions import (
     test_paying,
     test_reserving,
 )
-from topics.event_triggers import OCCASIONS
+from topics.event_triggers import EVENT_TRIGGERS
 from topics.messages.commands import COMMANDS, Command
 from topics.messages.events import EVENTS, Event, InventoryChanged
 from topics.messages.values import (
@@ -29,7 +29,7 @@ from topics.messages.values import (
     Rejection,
     Terms,
 )
-from workers.decisions.states import MOVES
+from workers.decisions.states import TRANSITIONS
 
 STORIES = (test_reserving, test_holds, test_guests, test_paying, test_cancelling, test_inventory)
 WORDS = (
@@ -44,7 +44,7 @@ WORDS = (
 )
 
 #: An event that more commands than these may lead to is an answer to any.
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 
 @cache
@@ -78,30 +78,33 @@ def test_every_word_is_said_in_a_story(word: object) -> None:
         assert (type(word), word) in said
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.wire)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.message_type)
 def test_every_command_is_decided_in_a_story(command: type[Command]) -> None:
     assert command in {type(one.command) for one in told()}
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.wire)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.message_type)
 def test_every_event_happens_in_a_story(event: type[Event]) -> None:
     assert event in {type(one.event) for one in told()}
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.wire)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.message_type)
 def test_an_event_answers_the_commands_that_the_documentation_names(event: type[Event]) -> None:
-    documented, heard = set(OCCASIONS[event].after), {type(one.command) for one in told() if type(one.event) is event}
+    documented, heard = (
+        set(EVENT_TRIGGERS[event].after),
+        {type(one.command) for one in told() if type(one.event) is event},
+    )
 
     assert heard <= documented
     # What any command about a booking can lead to, not each of them does in a story.
-    assert heard == documented or len(documented) > MOST_NAMED
+    assert heard == documented or len(documented) > MAX_NAMED
 
 
 @pytest.mark.parametrize(
     ("event", "before", "after"),
     [
-        pytest.param(event, before, after, id=f"{event.wire}-{before}")
-        for event, row in MOVES.items()
+        pytest.param(event, before, after, id=f"{event.message_type}-{before}")
+        for event, row in TRANSITIONS.items()
         for before, after in row.items()
     ],
 )

@@ -138,7 +138,7 @@ def test_every_command_but_the_timers_own_is_asked_about_its_deadline() -> None:
     assert asked == {*BookingCommand.__subclasses__()} - {type(EXPIRE)}
 
 
-@pytest.mark.parametrize(("command", "answer"), AFTER_THE_DEADLINE, ids=lambda value: value.wire)
+@pytest.mark.parametrize(("command", "answer"), AFTER_THE_DEADLINE, ids=lambda value: value.message_type)
 @pytest.mark.parametrize("at", [DEADLINE, DEADLINE + MILLISECOND], ids=["at", "after"])
 def test_whoever_names_an_overdue_stay_ends_its_hold_first(
     command: BookingCommand, answer: Event, at: datetime
@@ -146,17 +146,17 @@ def test_whoever_names_an_overdue_stay_ends_its_hold_first(
     given(*WAITING).when(command, at=at).then(EXPIRED, answer)
 
 
-@pytest.mark.parametrize(("command", "_answer"), AFTER_THE_DEADLINE, ids=lambda value: value.wire)
+@pytest.mark.parametrize(("command", "_answer"), AFTER_THE_DEADLINE, ids=lambda value: value.message_type)
 def test_nobody_ends_a_hold_a_millisecond_too_early(command: BookingCommand, _answer: Event) -> None:
     assert EXPIRED not in given(*WAITING).when(command, at=DEADLINE - MILLISECOND).answer
 
 
-@pytest.mark.parametrize(("command", "_answer"), AFTER_THE_DEADLINE, ids=lambda value: value.wire)
+@pytest.mark.parametrize(("command", "_answer"), AFTER_THE_DEADLINE, ids=lambda value: value.message_type)
 def test_an_ended_hold_does_not_end_again(command: BookingCommand, _answer: Event) -> None:
     assert EXPIRED not in given(*WAITING, EXPIRED).when(command, at=LATER).answer
 
 
-@pytest.mark.parametrize(("command", "_answer"), AFTER_THE_DEADLINE, ids=lambda value: value.wire)
+@pytest.mark.parametrize(("command", "_answer"), AFTER_THE_DEADLINE, ids=lambda value: value.message_type)
 def test_another_room_never_ends_the_hold(command: BookingCommand, _answer: Event) -> None:
     stray = but(command, room_id=ANOTHER_ROOM)
     story = given(*WAITING).when(stray, at=LATER)

@@ -27,10 +27,10 @@ from tests.workers.decisions.words import (
 from topics.messages.commands import ChangeInventory, OpenInventory
 from topics.messages.events import InventoryUnchanged, RefusedNight
 from topics.messages.values import (
-    MOST_NIGHTS,
-    MOST_PRICE_MINOR,
-    MOST_ROOMS,
-    MOST_SURGE_MILLI,
+    MAX_NIGHTS,
+    MAX_PRICE_MINOR,
+    MAX_ROOMS,
+    MAX_SURGE_MILLI,
     InventoryRefusal,
     NightRefusal,
     Rejection,
@@ -38,7 +38,7 @@ from topics.messages.values import (
 
 
 def unchanged(command: OpenInventory | ChangeInventory, reason: InventoryRefusal | None) -> InventoryUnchanged:
-    return InventoryUnchanged(room_id=command.room_id, command=command.wire, reason=reason)
+    return InventoryUnchanged(room_id=command.room_id, command=command.message_type, reason=reason)
 
 
 def refusing(reason: NightRefusal, *days: int) -> tuple[RefusedNight, ...]:
@@ -94,24 +94,24 @@ def test_no_nights_cannot_be_opened() -> None:
 
 
 def test_only_so_many_nights_are_opened_at_once() -> None:
-    most = march(10) + timedelta(days=MOST_NIGHTS)
+    most = march(10) + timedelta(days=MAX_NIGHTS)
     given().when(but(OPEN, end_night=most)).then(but(OPENED, end_night=most))
     command = but(OPEN, end_night=most + timedelta(days=1))
     given().when(command).then(unchanged(command, InventoryRefusal.TOO_MANY_NIGHTS))
 
 
 def test_a_room_has_a_sensible_number_of_rooms() -> None:
-    for total_count in (0, MOST_ROOMS):
+    for total_count in (0, MAX_ROOMS):
         given().when(but(OPEN, total_count=total_count)).then(but(OPENED, total_count=total_count))
-    for total_count in (-1, MOST_ROOMS + 1):
+    for total_count in (-1, MAX_ROOMS + 1):
         command = but(OPEN, total_count=total_count)
         given().when(command).then(unchanged(command, InventoryRefusal.COUNT_OUT_OF_RANGE))
 
 
 def test_a_night_has_a_sensible_price() -> None:
-    for price_minor in (0, MOST_PRICE_MINOR):
+    for price_minor in (0, MAX_PRICE_MINOR):
         given().when(but(OPEN, price_minor=price_minor)).then(but(OPENED, price_minor=price_minor))
-    for price_minor in (-1, MOST_PRICE_MINOR + 1):
+    for price_minor in (-1, MAX_PRICE_MINOR + 1):
         command = but(OPEN, price_minor=price_minor)
         given().when(command).then(unchanged(command, InventoryRefusal.PRICE_OUT_OF_RANGE))
 
@@ -259,13 +259,13 @@ def test_a_change_of_nothing_but_nights_that_are_not_on_sale_says_so() -> None:
 def test_a_change_is_refused_as_a_whole_when_its_values_are_out_of_range() -> None:
     for values, reason in (
         ({"end_night": march(10)}, InventoryRefusal.NO_NIGHTS),
-        ({"end_night": march(10) + timedelta(days=MOST_NIGHTS + 1)}, InventoryRefusal.TOO_MANY_NIGHTS),
+        ({"end_night": march(10) + timedelta(days=MAX_NIGHTS + 1)}, InventoryRefusal.TOO_MANY_NIGHTS),
         ({"total_count": -1}, InventoryRefusal.COUNT_OUT_OF_RANGE),
-        ({"total_count": MOST_ROOMS + 1}, InventoryRefusal.COUNT_OUT_OF_RANGE),
+        ({"total_count": MAX_ROOMS + 1}, InventoryRefusal.COUNT_OUT_OF_RANGE),
         ({"price_minor": -1}, InventoryRefusal.PRICE_OUT_OF_RANGE),
-        ({"price_minor": MOST_PRICE_MINOR + 1}, InventoryRefusal.PRICE_OUT_OF_RANGE),
+        ({"price_minor": MAX_PRICE_MINOR + 1}, InventoryRefusal.PRICE_OUT_OF_RANGE),
         ({"surge_milli": 0}, InventoryRefusal.SURGE_OUT_OF_RANGE),
-        ({"surge_milli": MOST_SURGE_MILLI + 1}, InventoryRefusal.SURGE_OUT_OF_RANGE),
+        ({"surge_milli": MAX_SURGE_MILLI + 1}, InventoryRefusal.SURGE_OUT_OF_RANGE),
     ):
         command = but(CHANGE, **values)
         given(OPENED).when(command).then(unchanged(command, reason)).with_night(
@@ -278,7 +278,7 @@ def test_a_change_wrong_in_many_ways_is_told_the_first(first: InventoryRefusal) 
     wrongs = list(InventoryRefusal)[list(InventoryRefusal).index(first) :]
     end_night = march(12)
     if InventoryRefusal.TOO_MANY_NIGHTS in wrongs:
-        end_night = march(10) + timedelta(days=MOST_NIGHTS + 1)
+        end_night = march(10) + timedelta(days=MAX_NIGHTS + 1)
     if InventoryRefusal.NO_NIGHTS in wrongs:
         end_night = march(10)
     command = but(

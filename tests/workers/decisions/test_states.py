@@ -18,7 +18,7 @@ from tests.workers.decisions.words import (
 )
 from topics.messages.events import EVENTS, BookingEvent
 from topics.messages.values import BookingStatus, Rejection
-from workers.decisions.states import MOVES, STILL, IllegalMove, states_page
+from workers.decisions.states import NO_TRANSITION, TRANSITIONS, IllegalTransition, states_page
 
 S = BookingStatus
 REJECTED = rejected(RESERVE, Rejection.SOLD_OUT)
@@ -53,9 +53,9 @@ def come_to(status: BookingStatus) -> Story:
 
 def test_the_table_and_the_events_that_move_nothing_are_all_that_is_told_about_bookings() -> None:
     about_bookings = {event for event in EVENTS if issubclass(event, BookingEvent)}
-    assert MOVES.keys() | STILL == about_bookings
-    assert not MOVES.keys() & STILL
-    assert {type(event) for event in MAY} == MOVES.keys()
+    assert TRANSITIONS.keys() | NO_TRANSITION == about_bookings
+    assert not TRANSITIONS.keys() & NO_TRANSITION
+    assert {type(event) for event in MAY} == TRANSITIONS.keys()
 
 
 @pytest.mark.parametrize("status", S)
@@ -65,7 +65,7 @@ def test_only_what_the_design_allows_happens_to_a_booking(status: BookingStatus)
         if status in allowed:
             story.happen(event)
         elif status is not S.PENDING:
-            with pytest.raises(IllegalMove, match=f"{event.wire} in status {status}"):
+            with pytest.raises(IllegalTransition, match=f"{event.message_type} in status {status}"):
                 story.happen(event)
 
 
@@ -82,7 +82,7 @@ def test_money_that_goes_back_moves_no_booking(status: BookingStatus) -> None:
 
 
 def test_every_move_is_on_the_page_twice_as_a_line_and_as_an_arrow() -> None:
-    for event, row in MOVES.items():
+    for event, row in TRANSITIONS.items():
         for before, after in row.items():
-            assert f"| `{event.wire}` | {before} | {after} |" in states_page()
-            assert f"{before} --> {after}: {event.wire.removesuffix('.v1')}" in states_page()
+            assert f"| `{event.message_type}` | {before} | {after} |" in states_page()
+            assert f"{before} --> {after}: {event.message_type.removesuffix('.v1')}" in states_page()

@@ -174,7 +174,7 @@ def refused(command: BookingCommand, reason: Refusal, status: BookingStatus | No
     return CommandRefused(
         room_id=command.room_id,
         booking_id=command.booking_id,
-        command=command.wire,
+        command=command.message_type,
         reason=reason,
         booking_status=status,
     )
@@ -185,7 +185,7 @@ def repeated(command: BookingCommand, status: BookingStatus) -> CommandRepeated:
     return CommandRepeated(
         room_id=command.room_id,
         booking_id=command.booking_id,
-        command=command.wire,
+        command=command.message_type,
         booking_status=status,
     )
 

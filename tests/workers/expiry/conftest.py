@@ -19,7 +19,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holds, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(holds, "SILENT_SECONDS", 600)
     monkeypatch.setattr(holds, "FIRST_PAUSE_SECONDS", 600.0)
-    monkeypatch.setattr(holds, "LONGEST_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(holds, "MAX_PAUSE_SECONDS", 600.0)
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from tests.workers.expiry.timers import Ledger, timer
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing, decode_envelope, decode_value
 from topics.kafka.log_reader import open_reader, partitions_of
-from topics.kafka.producer import Producer, Stands
+from topics.kafka.positions import LogPosition
+from topics.kafka.producer import Producer
 from topics.messages.commands import ExpireHold
 from workers.expiry import holds
 
@@ -133,7 +134,7 @@ async def test_a_hold_is_asked_for_again_while_it_is_not_ended_and_ever_more_rar
     log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holds, "FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(holds, "LONGEST_PAUSE_SECONDS", 0.4)
+    monkeypatch.setattr(holds, "MAX_PAUSE_SECONDS", 0.4)
     await hold(ledger, 1, 1)
 
     async with timer(log, database):
@@ -150,7 +151,7 @@ async def _asked_times(log: Log, times: int) -> bool:
 async def test_ten_thousand_holds_that_ended_during_an_outage_are_ended_in_bounded_time(
     log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holds, "MOST_AWAITED", 3_000)
+    monkeypatch.setattr(holds, "MAX_AWAITED", 3_000)
     await hold(ledger, 1, 10_000, deadline="now() - n * interval '0.3 second'")
 
     async with owner_of_all_rooms(log, ledger) as counts, timer(log, database):
@@ -187,7 +188,7 @@ async def owner_of_all_rooms(log: Log, ledger: Ledger) -> AsyncIterator[Counter[
 async def test_holds_of_a_room_whose_owner_is_away_do_not_keep_others_waiting(
     log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holds, "MOST_AWAITED", 10)
+    monkeypatch.setattr(holds, "MAX_AWAITED", 10)
     monkeypatch.setattr(holds, "FIRST_PAUSE_SECONDS", 0.1)
     await hold(ledger, 1, 10, deadline="now() - interval '1 hour'")
     await hold(ledger, 11, 15)
@@ -254,7 +255,7 @@ class _PausedAfterItsFirst:
         self._producer = producer
         self._ledger = ledger
 
-    async def send_all(self, records: Iterable[Outgoing]) -> Sequence[Stands]:
+    async def send_all(self, records: Iterable[Outgoing]) -> Sequence[LogPosition]:
         await pauses.begin(self._ledger, holds.ROLE, who="anna", reason=None)
         return await self._producer.send_all(records)
 

@@ -30,7 +30,7 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(horizon, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(horizon, "BUSY_SECONDS", 0.05)
     monkeypatch.setattr(horizon, "FIRST_PAUSE_SECONDS", 600.0)
-    monkeypatch.setattr(horizon, "LONGEST_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(horizon, "MAX_PAUSE_SECONDS", 600.0)
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +179,7 @@ async def test_nights_are_asked_for_again_while_they_are_not_open_by_the_same_co
     log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(horizon, "FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(horizon, "LONGEST_PAUSE_SECONDS", 0.4)
+    monkeypatch.setattr(horizon, "MAX_PAUSE_SECONDS", 0.4)
     await room(ledger, await hotel(ledger))
 
     async with timer(log, database):
@@ -191,7 +191,7 @@ async def test_nights_are_asked_for_again_while_they_are_not_open_by_the_same_co
 async def test_guests_do_not_wait_behind_a_year_of_every_room_at_once(
     log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(horizon, "MOST_NIGHTS_AWAITED", 2 * HORIZON_NIGHTS)
+    monkeypatch.setattr(horizon, "MAX_NIGHTS_AWAITED", 2 * HORIZON_NIGHTS)
     inn = await hotel(ledger)
     rooms = [await room(ledger, inn) for _ in range(5)]
     role = handler.build(log.settings, database)

@@ -17,7 +17,7 @@ from sandbox.stripe import Running
 from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
-from tests.support.waiting import LONGEST_SECONDS, wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Envelope, Outgoing, decode_envelope, decode_value
 from topics.messages.events import BookingEvent, PaymentRequested, RefundRequested
@@ -119,11 +119,11 @@ class Desk:
         query = f"select * from {table} where %s::uuid is null or booking_id = %s order by {order}"
         return await (await self.ledger.execute(query, (booking_id, booking_id))).fetchall()
 
-    async def until_session(self, status: str, booking_id: UUID, seconds: float = LONGEST_SECONDS) -> dict[str, Any]:
+    async def until_session(self, status: str, booking_id: UUID, seconds: float = MAX_WAIT_SECONDS) -> dict[str, Any]:
         """Wait until the booking's last session has come to this status and nothing is owed for it; return its row."""
         return await self._until(status, lambda: self.sessions(booking_id), seconds)
 
-    async def until_refund(self, status: str, booking_id: UUID, seconds: float = LONGEST_SECONDS) -> dict[str, Any]:
+    async def until_refund(self, status: str, booking_id: UUID, seconds: float = MAX_WAIT_SECONDS) -> dict[str, Any]:
         """Wait until the booking's refund has come to this status and nothing is owed for it; return its row."""
         return await self._until(status, lambda: self.refunds(booking_id), seconds)
 
@@ -221,7 +221,7 @@ def refund_requested(booking_id: UUID, payment_intent: str, amount_minor: int = 
 def _heard(event: BookingEvent, at: datetime) -> Received:
     envelope = Envelope(
         id=f"{uuid4()}:0",
-        type=event.wire,
+        type=event.message_type,
         source="innkeeper/reservations",
         subject=str(event.booking_id),
         time=at,

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import SecretStr
 
-from tests.support.waiting import LONGEST_SECONDS, wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from tests.workers.payments.desk import ROOM, Desk, payment_requested, refund_requested
 from topics.messages.commands import ConfirmPayment, DeclinePayment, RecordRefund, RecordSession
 from topics.messages.events import BookingCancelled, BookingExpired
@@ -34,7 +34,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tests wait for a poll, a lease or a pause only for a moment."""
     monkeypatch.setattr(caller, "POLL_SECONDS", 0.1)
     monkeypatch.setattr(caller, "GRACE_SECONDS", 0.2)
-    monkeypatch.setattr(steps, "LONGEST_PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr(steps, "MAX_PAUSE_SECONDS", 0.3)
 
 
 def expired(booking_id: UUID) -> BookingExpired:
@@ -443,4 +443,4 @@ async def _killed_at(failpoint: str, desk: Desk, environment: dict[str, str]) ->
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CALLER, env=os.environ | environment | stripe | {"INNKEEPER_FAILPOINT": failpoint}
     )
-    return await asyncio.wait_for(process.wait(), LONGEST_SECONDS)
+    return await asyncio.wait_for(process.wait(), MAX_WAIT_SECONDS)

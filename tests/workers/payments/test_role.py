@@ -37,7 +37,7 @@ async def runs(role: Role, desk: Desk, database: DatabaseSettings) -> AsyncItera
 def told(desk: Desk, event: BookingEvent, sequence: int) -> Outgoing:
     envelope = Envelope(
         id=f"{uuid4()}:0",
-        type=event.wire,
+        type=event.message_type,
         source="innkeeper/reservations",
         subject=str(event.booking_id),
         time=datetime.now(UTC),
@@ -67,7 +67,9 @@ async def test_a_guest_pays_and_the_room_hears_of_it_also_when_the_log_is_read_t
 
     await wait_until(lambda: _confirmed(desk, booking_id))
     kinds = [type(command) for _, command in await desk.commands()]
-    assert sorted(kind.wire for kind in kinds) == sorted([RecordSession.wire, ConfirmPayment.wire, ConfirmPayment.wire])
+    assert sorted(kind.message_type for kind in kinds) == sorted(
+        [RecordSession.message_type, ConfirmPayment.message_type, ConfirmPayment.message_type]
+    )
     assert len(await desk.told(ConfirmPayment)) == 1
 
 

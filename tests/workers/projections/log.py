@@ -85,7 +85,7 @@ def on_the_log(events: Sequence[Event]) -> Log:
         subject = str(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}"
         envelope = Envelope(
             id=f"command-{number}:0",
-            type=event.wire,
+            type=event.message_type,
             source="innkeeper/reservations",
             subject=subject,
             time=time,

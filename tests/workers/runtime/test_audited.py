@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from storage.settings import DatabaseSettings
 from tests.support.log import Log, carry_out_all, open_runs
-from tests.support.waiting import LONGEST_SECONDS
+from tests.support.waiting import MAX_WAIT_SECONDS
 from tests.workers.runtime.test_runs import ROOM, Witness, event, nights_on_sale, record, retyped, rows, stay
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.envelope import Outgoing
@@ -121,7 +121,7 @@ async def test_poison_of_any_size_is_buried_and_the_next_guest_is_served(
     await write_large(log, record(log, named))
     await log.send(stay())
 
-    async with open_runs(role, log, database) as runs, asyncio.timeout(LONGEST_SECONDS):
+    async with open_runs(role, log, database) as runs, asyncio.timeout(MAX_WAIT_SECONDS):
         await carry_out_all(runs, role, log)
 
     [[letter]] = (await log.read(DEAD_LETTERS)).values()
@@ -174,5 +174,5 @@ async def test_a_gap_in_a_partition_that_somebody_else_reads_now_stops_nobody(
     async with open_runs(role, log, database) as runs:
         await carry_out_all(runs, role, log)
         await runs.hand_over()
-        monkeypatch.setattr(runs_module, "MOST_GAP_SECONDS", 0)
+        monkeypatch.setattr(runs_module, "MAX_GAP_SECONDS", 0)
         await runs.settle()

@@ -19,7 +19,7 @@ from storage import pauses
 from storage.pauses import Pause
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
-from tests.support.waiting import LONGEST_SECONDS, wait_until
+from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from tests.workers.runtime.conftest import Tool, shared
 from tests.workers.runtime.test_runs import nights_on_sale, rows, stay
 from workers.runtime.pause_gate import Gate
@@ -221,7 +221,7 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
 
         paused = await asyncio.to_thread(tool, "pause", "reservations", "--yes")
         assert paused.exit_code == 0
-        async with asyncio.timeout(LONGEST_SECONDS):
+        async with asyncio.timeout(MAX_WAIT_SECONDS):
             while len(said("reservations is paused")) < len(names):
                 await ask_for(5)
         await ask_for(25)

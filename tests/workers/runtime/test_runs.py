@@ -161,7 +161,7 @@ async def test_poison_is_buried_with_its_reason_and_its_neighbours_are_decided(
 async def test_a_flood_of_dead_letters_stops_the_worker(
     log: Log, role: Role, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs_module, "MOST_DEAD_LETTERS_AN_HOUR", 2)
+    monkeypatch.setattr(runs_module, "MAX_DEAD_LETTERS_AN_HOUR", 2)
     spoilt = record(log, nights_on_sale())._replace(value=b"{")
     await log.write(*[spoilt] * 3)
 
@@ -259,7 +259,7 @@ async def test_a_run_that_begins_too_late_is_read_again_from_the_cursor(
 
     async with open_runs(role, log, database) as runs:
         assert await runs.carry_out([records[1:]]) == {place: 0}
-        for _ in range(runs_module.MOST_HOLES - 1):
+        for _ in range(runs_module.MAX_HOLES - 1):
             await runs.carry_out([records[1:]])
         with pytest.raises(Stopped, match="hole"):
             await runs.carry_out([records[1:]])
@@ -272,7 +272,7 @@ async def test_a_log_that_was_cut_under_the_cursor_is_refused(log: Log, role: Ro
     await log.send(stay(), stay(), stay())
     await delete_before(log, place, 4)
 
-    with pytest.raises(Stopped, match="new-incarnation"):
+    with pytest.raises(Stopped, match="new-generation"):
         async with open_runs(role, log, database):
             pass
 
@@ -392,7 +392,7 @@ async def test_events_published_twice_are_applied_once_and_a_gap_waits_until_it_
 async def test_a_gap_that_stays_open_stops_the_role(
     log: Log, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs_module, "MOST_GAP_SECONDS", 0)
+    monkeypatch.setattr(runs_module, "MAX_GAP_SECONDS", 0)
     role = Role("witness", (Witness(),))
     await log.write(event(log, 1), event(log, 3))
 
@@ -415,17 +415,17 @@ async def test_an_event_that_cannot_be_read_stops_the_role_and_is_never_buried(
     assert await log.read(DEAD_LETTERS) == {}
 
 
-async def test_published_outcomes_are_forgotten(
+async def test_published_outbox_rows_are_deleted(
     log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale(), stay())
 
     async with open_runs(role, log, database) as runs:
         await carry_out_all(runs, role, log)
-        assert await rows(ledger, "select count(*) from outcome") == [(1,)]
+        assert await rows(ledger, "select count(*) from outbox") == [(1,)]
         await runs.settle()
 
-    assert await rows(ledger, "select count(*) from outcome") == [(0,)]
+    assert await rows(ledger, "select count(*) from outbox") == [(0,)]
     assert await rows(ledger, "select applied, published from log_cursor where applied >= 0") == [(1, 1)]
 
 
@@ -442,14 +442,16 @@ def record(log: Log, command: Command) -> Outgoing:
     return command_record(topic, command, id=str(uuid4()), source="test", time=NOW)
 
 
-def retyped(outgoing: Outgoing, wire: str) -> Outgoing:
-    headers = [(name, wire.encode() if name == "ce_type" else value) for name, value in outgoing.headers]
+def retyped(outgoing: Outgoing, message_type: str) -> Outgoing:
+    headers = [(name, message_type.encode() if name == "ce_type" else value) for name, value in outgoing.headers]
     return outgoing._replace(headers=headers)
 
 
 def event(log: Log, sequence: int) -> Outgoing:
     told = GuestsAdded(room_id=ROOM, booking_id=UUID(int=sequence), guest_ids=(1,))
-    envelope = Envelope(id=f"e:{sequence}", type=told.wire, source="test", subject="x", time=NOW, sequence=sequence)
+    envelope = Envelope(
+        id=f"e:{sequence}", type=told.message_type, source="test", subject="x", time=NOW, sequence=sequence
+    )
     topic = log.settings.topic(BOOKING_EVENTS)
     return Outgoing(topic, b"%d" % ROOM, encode_value(told), encode_headers(envelope), partition=0)
 
