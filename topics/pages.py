@@ -107,7 +107,7 @@ def _version(kind: type[Message]) -> list[str]:
 def _older_version(older: Older) -> list[str]:
     return [
         f"#### {older.kind.message_type}",
-        f"Replaced by `{older.now.message_type}`: {older.difference}. All else is the same, and ours read it as that one.",
+        f"Replaced by `{older.now.message_type}`: {older.difference}. Nothing else differs; ours read it as that.",
         *_version(older.kind),
     ]
 
