@@ -8,7 +8,7 @@ import typer
 from sqlalchemy.exc import OperationalError
 
 from operators.accounts import GrantedRole, NoSuchAccount, grant
-from operators.cli.console import By, Json, err, fail, print_json
+from operators.cli.console import By, Json, fail, out, print_json
 from storage.operator_log import who
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import refused_in_words
@@ -44,6 +44,6 @@ def grant_command(
     if as_json:
         print_json([{"email": email, "role": role, "changed": is_new}])
     elif is_new:
-        err.print(f"{email} is {role} from the next login or refresh on.", markup=False)
+        out.print(f"{email} is {role} from the next login or refresh on.", markup=False)
     else:
-        err.print(f"{email} is {role} already.", markup=False)
+        out.print(f"{email} is {role} already.", markup=False)

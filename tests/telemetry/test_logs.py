@@ -121,7 +121,7 @@ def test_the_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("room", ["ingress.application", "workers.runtime.agent"])
 def test_who_is_not_traced_nor_scraped_imports_nothing_for_it(room: str) -> None:
     script = (
-        f"import sys, {room}; from topics import telemetry; from telemetry.settings import TelemetrySettings;"
+        f"import sys, {room}; import telemetry; from telemetry.settings import TelemetrySettings;"
         f"telemetry.start(TelemetrySettings(_env_file=None), 'part', 'name');"
         "print([name for name in sys.modules if name.startswith(('opentelemetry', 'prometheus_client'))])"
     )

@@ -11,7 +11,7 @@ import pytest
 
 from storage.settings import DatabaseSettings
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 PAGE: Final = ROOT / "docs" / "analytics.md"
 #: Of a long answer the page shows the beginning.
 SHOWN_ROWS: Final = 6

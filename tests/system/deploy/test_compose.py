@@ -18,7 +18,7 @@ import yaml
 from docs.generate import settings_classes
 from sandbox import nginx
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: Final[dict[str, Any]] = COMPOSE["services"]
 #: They run to their end, each time.

@@ -14,7 +14,7 @@ from telemetry.metrics import METRICS, Histogram
 from topics.catalogue import CATALOGUE
 from topics.messages.events import EVENTS
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = Path(__file__).parents[3] / "deploy"
 RULES = DEPLOY / "prometheus" / "alerts.yml"
 RULES_TEST = DEPLOY / "prometheus" / "alerts_test.yml"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "innkeeper.json"

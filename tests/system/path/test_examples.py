@@ -19,7 +19,7 @@ from tests.system.path.guest import House
 
 pytestmark = pytest.mark.system
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 NO_KAFKA = available()
 #: What a user with Kafka's tools has on the path.
 CONSOLE_CONSUMER = f"""\

@@ -23,7 +23,7 @@ from topics.catalogue import Service
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ChangeInventory, Command, OpenInventory, ReserveStay
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 #: The last commit that knew nothing of `inventory.changed.v2`.
 BEFORE = "4ac33d869616c1e4516518d91d03095c361a39ad"
 ROOMS = range(1, 25)
