@@ -8,10 +8,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from itertools import starmap
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Row, Select, any_, case, cast, func, select
+from sqlalchemy import ARRAY, BigInteger, Row, any_, bindparam, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pricing.stays import night_price_minor
@@ -180,7 +180,8 @@ async def hotel_offer(
     )
     if hotel is None:
         return None
-    rooms = await connection.execute(_rooms_with_prices(hotel_id, first_night, end_night))
+    asked = {"hotel_id": hotel_id, "first_night": first_night, "end_night": end_night}
+    rooms = await connection.execute(_ROOMS_WITH_PRICES, asked)
     return HotelOffer(**hotel, rooms=[_room_offer(**room) for room in rooms.mappings()])
 
 
@@ -189,37 +190,37 @@ def _room_offer(*, prices_minor: list[int] | None, surges_milli: list[int] | Non
     return RoomOffer(**described, price_from_minor=min(starmap(night_price_minor, nights), default=None))
 
 
-def _rooms_with_prices(hotel_id: int, first_night: date, end_night: date) -> Select[*tuple[Any, ...]]:
+# Made once: to make it for each request would cost more than to run it.
+_PRICES: Final = (
+    select(Inventory.room_id, Inventory.price_minor, Inventory.surge_milli)
+    .join(Room, Room.id == Inventory.room_id)
+    .where(
+        Room.hotel_id == bindparam("hotel_id"),
+        Inventory.night >= bindparam("first_night"),
+        Inventory.night < bindparam("end_night"),
+        ~Inventory.closed,
+    )
     # A year of nights has few different prices, so few of them are sent.
-    prices = (
-        select(Inventory.room_id, Inventory.price_minor, Inventory.surge_milli)
-        .join(Room, Room.id == Inventory.room_id)
-        .where(
-            Room.hotel_id == hotel_id,
-            Inventory.night >= first_night,
-            Inventory.night < end_night,
-            ~Inventory.closed,
-        )
-        .distinct()
-        .subquery()
+    .distinct()
+    .subquery()
+)
+_ROOMS_WITH_PRICES: Final = (
+    select(
+        Room.id,
+        Room.type,
+        Room.capacity,
+        Room.total_count,
+        Room.base_price_minor,
+        Room.photos,
+        Room.amenities,
+        func.array_agg(_PRICES.c.price_minor).filter(_PRICES.c.price_minor.is_not(None)).label("prices_minor"),
+        func.array_agg(_PRICES.c.surge_milli).filter(_PRICES.c.price_minor.is_not(None)).label("surges_milli"),
     )
-    return (
-        select(
-            Room.id,
-            Room.type,
-            Room.capacity,
-            Room.total_count,
-            Room.base_price_minor,
-            Room.photos,
-            Room.amenities,
-            func.array_agg(prices.c.price_minor).filter(prices.c.price_minor.is_not(None)).label("prices_minor"),
-            func.array_agg(prices.c.surge_milli).filter(prices.c.price_minor.is_not(None)).label("surges_milli"),
-        )
-        .outerjoin(prices, prices.c.room_id == Room.id)
-        .where(Room.hotel_id == hotel_id, ~Room.opening, Room.deleted_at.is_(None))
-        .group_by(Room.id)
-        .order_by(Room.id)
-    )
+    .outerjoin(_PRICES, _PRICES.c.room_id == Room.id)
+    .where(Room.hotel_id == bindparam("hotel_id"), ~Room.opening, Room.deleted_at.is_(None))
+    .group_by(Room.id)
+    .order_by(Room.id)
+)
 
 
 async def nights_on_offer(
