@@ -1,4 +1,4 @@
-"""Where a record is on the log."""
+"""The position of a record on the log."""
 
 from typing import NamedTuple
 
@@ -11,5 +11,5 @@ class LogPosition(NamedTuple):
     offset: int
 
     def __str__(self) -> str:
-        """Return it as people read it: `booking.events[3]@17`."""
+        """Return the position for people: `booking.events[3]@17`."""
         return f"{self.topic}[{self.partition}]@{self.offset}"
