@@ -17,12 +17,12 @@ from storage import payments
 from storage.payments import ENDING, OPENING
 from storage.settings import DatabaseSettings
 from telemetry import metrics
+from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
 from workers.payments.gateway import open_gateway
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import LEASE_SECONDS, Due, Steps
-from workers.runtime.backoff import Patience
 from workers.runtime.publisher import Publisher
 
 POLL_SECONDS: Final = 1.0
@@ -64,7 +64,7 @@ class Caller:
                 commands_topic=self._kafka.topic(BOOKING_COMMANDS),
                 live=self._settings.live,
             )
-            metrics.POOL.ask(lambda: _use_of(database))
+            metrics.POOL.set_function(lambda: _use_of(database))
             try:
                 await self._work(database, steps)
             finally:
@@ -72,15 +72,15 @@ class Caller:
                 await publisher.close()
 
     async def _work(self, database: Database, steps: Steps) -> None:
-        patience = Patience("the pending calls to Stripe cannot be read from the database")
+        backoff = Backoff("the pending calls to Stripe cannot be read from the database")
         while True:
             self._woken.clear()
             try:
                 started = await self._start_due(database, steps)
             except psycopg.Error as error:
-                await patience.wait(error)
+                await backoff.wait(error)
                 continue
-            patience.over()
+            backoff.reset()
             if not started:
                 await _either(self._woken, POLL_SECONDS)
 
