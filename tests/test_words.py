@@ -76,7 +76,7 @@ def test_an_old_form_of_a_sentence_is_found(path: str, source: str) -> None:
         ("tests/sample.py", 'assert page == "it is told"\n'),
         ("sample.md", "Old words are code: `What`, `told`.\n\n```\nWhat a pause told\n```\n"),
         ("sample.md", "An I/O error, and the type I18N.\n"),
-        ("sample.md", "A [link](what/told.md) is no prose.\n"),
+        ("sample.md", "A [link](what/told.md) is no prose, nor is [workers/obligations.py](x).\n"),
     ],
 )
 def test_plain_english_is_left_alone(path: str, source: str) -> None:
