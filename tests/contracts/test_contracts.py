@@ -196,7 +196,7 @@ def test_a_breaking_change_is_noticed(kind: type[Message], reason: str) -> None:
 
 
 @pytest.mark.parametrize("message_type", sorted(published()))
-def test_what_was_published_is_not_broken(message_type: str) -> None:
+def test_no_published_schema_is_broken(message_type: str) -> None:
     assert list(breaks(published()[message_type], present().get(message_type))) == []
 
 
@@ -205,14 +205,14 @@ def test_everything_that_is_published_is_recorded() -> None:
 
 
 class Reason(StrEnum):
-    """Why."""
+    """A reason."""
 
     NEWER = "newer"
     OLDER = "older"
 
 
 class Cause(StrEnum):
-    """What for."""
+    """A cause."""
 
     NEWER = "newer"
     OLDER = "older"

@@ -64,12 +64,12 @@ async def test_a_key_goes_where_every_kafka_client_sends_it(kafka_settings: Kafk
 
 async def test_a_cancelled_sender_cancels_no_other(kafka_settings: KafkaSettings) -> None:
     async with open_log(kafka_settings) as log:
-        impatient, patient = (asyncio.create_task(log.producer.send(record(kafka_settings, b"%d" % n))) for n in (0, 1))
-        asyncio.get_running_loop().call_soon(impatient.cancel)
-        position = await patient
+        cancelled, waiting = (asyncio.create_task(log.producer.send(record(kafka_settings, b"%d" % n))) for n in (0, 1))
+        asyncio.get_running_loop().call_soon(cancelled.cancel)
+        position = await waiting
 
         with pytest.raises(asyncio.CancelledError):
-            await impatient
+            await cancelled
         # Whether the first was stopped in time is unknown.
         assert (await stored(log))[position.partition, position.offset] == b"1"
 
@@ -183,7 +183,7 @@ async def test_giving_up_fails_every_sender_at_once_and_sends_nothing_later(stop
         with pytest.raises(ProducerClosed):
             await producer.send(record(settings, b"afterwards"))
     async with open_log(settings) as log:
-        [stood] = (await log.read(BOOKING_COMMANDS, [TopicPartition(first.topic, first.partition)])).values()
+        [records] = (await log.read(BOOKING_COMMANDS, [TopicPartition(first.topic, first.partition)])).values()
 
-    assert [each.value for each in stood][:1] == [b"before"]
-    assert not {b"behind it", b"afterwards"}.intersection(each.value for each in stood)
+    assert [each.value for each in records][:1] == [b"before"]
+    assert not {b"behind it", b"afterwards"}.intersection(each.value for each in records)

@@ -9,7 +9,7 @@ from topics.kafka.starting import started
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def _time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A start that is about to end has the time for it."""
     monkeypatch.setattr(starting, "_MAX_START_SECONDS", 60.0)
 

@@ -90,9 +90,9 @@ def test_a_change_of_a_year_is_a_line_and_no_longer_a_page() -> None:
 def test_the_older_version_is_written_until_an_operator_sets_the_newer() -> None:
     assert KafkaSettings(_env_file=None).inventory_changed_version == 1
     assert written_as_older(2) == {}
-    for unheard_of in (0, 3):
+    for unknown in (0, 3):
         with pytest.raises(ValidationError):
-            KafkaSettings(_env_file=None, inventory_changed_version=unheard_of)
+            KafkaSettings(_env_file=None, inventory_changed_version=unknown)
 
 
 def test_a_waiter_for_an_event_gets_all_its_versions() -> None:

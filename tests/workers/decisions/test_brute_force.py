@@ -462,7 +462,7 @@ def play(examples: int, *, phases: Sequence[Phase] = tuple(Phase), fixed: bool =
     )
 
 
-def test_whatever_happens_the_core_and_the_clerk_agree() -> None:
+def test_the_core_and_the_clerk_agree_whatever_happens() -> None:
     play(60)
 
 

@@ -140,7 +140,7 @@ def test_every_command_but_the_timers_own_has_a_test_of_the_deadline() -> None:
 
 @pytest.mark.parametrize(("command", "answer"), AFTER_THE_DEADLINE, ids=lambda value: value.message_type)
 @pytest.mark.parametrize("at", [DEADLINE, DEADLINE + MILLISECOND], ids=["at", "after"])
-def test_whoever_names_an_overdue_stay_ends_its_hold_first(
+def test_a_command_about_an_overdue_stay_ends_its_hold_first(
     command: BookingCommand, answer: Event, at: datetime
 ) -> None:
     given(*WAITING).when(command, at=at).then(EXPIRED, answer)
