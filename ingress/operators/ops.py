@@ -68,8 +68,8 @@ class Replayer(Shown):
 class BookingStep(Shown):
     """One thing that happened; `seconds` have passed since the one before, `place` is null off the log.
 
-    `sent_again`: its id stood on the log already, or it is an event that came of a command sent again; `sent_by` is the
-    operator whose replay that was, where it can be told.
+    `sent_again`: a record before it has the same id, or it is an event that followed from a command that was sent
+    again. `sent_by` is the operator whose replay sent it.
     """
 
     kind: Kind
@@ -80,6 +80,8 @@ class BookingStep(Shown):
     sequence: int | None
     source: str | None
     cause: str | None
+    actor: str | None = Field(description="The person who caused it, as a kind and an id; null where none did.")
+    request_id: str | None
     details: str
     sent_again: bool
     sent_by: Replayer | None
@@ -94,6 +96,8 @@ class BookingRequest(Shown):
     source: str | None
     correlation: str | None
     trace: str | None
+    actor: str | None = Field(description="The person who sent it, as a kind and an id: user/17.")
+    request_id: str | None
 
 
 class BookedStay(Shown):
