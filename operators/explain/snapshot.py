@@ -18,7 +18,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A row, with its columns' names. Times are UTC, amounts in minor units."""
 
 
-class BookingRow(Row):
+class BookingRow(Row, frozen=True, kw_only=True):
     """The ledger's row of the booking."""
 
     user_id: int | None
@@ -38,7 +38,7 @@ class BookingRow(Row):
     created_at: datetime
 
 
-class TimelineRow(Row):
+class TimelineRow(Row, frozen=True, kw_only=True):
     """One event, with its position and its command's."""
 
     sequence: int
@@ -65,7 +65,7 @@ class TimelineRow(Row):
         return _position(self.causation_topic, self.causation_partition, self.causation_offset)
 
 
-class SessionRow(Row):
+class SessionRow(Row, frozen=True, kw_only=True):
     """A Checkout Session. `next_attempt_at`: a call to Stripe is due then."""
 
     attempt: int
@@ -77,7 +77,7 @@ class SessionRow(Row):
     failures: int
 
 
-class RefundRow(Row):
+class RefundRow(Row, frozen=True, kw_only=True):
     """A refund. `next_attempt_at`: a call to Stripe is due then."""
 
     payment_intent: str
@@ -89,7 +89,7 @@ class RefundRow(Row):
     failures: int
 
 
-class CursorRow(Row):
+class CursorRow(Row, frozen=True, kw_only=True):
     """The newest cursor of a consumer in a partition. `applied` -1: nothing yet; `sequence` is the last event's."""
 
     consumer: str
@@ -99,14 +99,14 @@ class CursorRow(Row):
     sequence: int
 
 
-class PauseRow(Row):
+class PauseRow(Row, frozen=True, kw_only=True):
     """A role that an operator paused."""
 
     role: str
     who: str
 
 
-class DeadLetterRow(Row):
+class DeadLetterRow(Row, frozen=True, kw_only=True):
     """A record that a worker could not read; of any booking."""
 
     consumer: str

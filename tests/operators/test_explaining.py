@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.partitioner import DefaultPartitioner
 
 from operators.explain import BookingHistory, Kind, NoSuchBooking, explain, explanation
-from operators.explain.snapshot import Snapshot
+from operators.explain.snapshot import Snapshot, load
 from storage.settings import DatabaseSettings
 from tests.support.locks import somebody_waits
 from tests.support.log import Log, carry_out_all, open_log, open_runs
@@ -139,7 +139,6 @@ async def test_a_booking_that_goes_on_meanwhile_is_explained_as_of_one_moment(
     desk: Desk, booking: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = await desk.explained(booking)
-    load = explanation.load
 
     async def load_and_go_on(*arguments: Any, **options: Any) -> Snapshot:
         """Read the tables, and let the booking go on before the log is read."""
