@@ -5,15 +5,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
-
 from operators.explain.awaiting import awaited
 from operators.explain.history import BookingHistory, Request, Stay, StripeObject
 from operators.explain.records import envelope_of, open_records
 from operators.explain.search import Search, Topics
 from operators.explain.snapshot import BookingRow, RefundRow, SessionRow, Snapshot, load
 from operators.explain.steps import fields_of, steps_of
-from storage.settings import CONNECT_SECONDS, DatabaseSettings
+from storage.database import connect
+from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 from topics.messages.values import BookingStatus
 
@@ -37,9 +36,7 @@ async def explain(kafka: KafkaSettings, database: DatabaseSettings, booking_id: 
     topics = Topics.of(kafka)
     # The log is measured before the tables are read: the tables know nothing of records that came later.
     async with open_records(kafka, topics, booking_id) as records:
-        async with await psycopg.AsyncConnection.connect(
-            database.conninfo(), connect_timeout=CONNECT_SECONDS, autocommit=True, application_name="innkeeper-explain"
-        ) as connection:
+        async with await connect(database, "innkeeper explain") as connection:
             snapshot = await load(connection, booking_id, topics, since=made_at(booking_id))
         search = Search(topics, records, snapshot)
         await search.find(made_at(booking_id))
