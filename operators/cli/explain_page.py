@@ -31,7 +31,7 @@ _AT_STRIPE: Final = (
     Field(name="for", yields=2),
     Field(name="made", yields=3),
     Field(name="changed", yields=4),
-    Field(name="owed", yields=5),
+    Field(name="due", yields=5),
     Field(name="failures", yields=6),
 )
 
