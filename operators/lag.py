@@ -1,7 +1,6 @@
 """How far each consumer is behind the log: its cursor in PostgreSQL against the end of each partition.
 
-Kafka's own committed offsets are a hint and may lie; the cursor is the truth. It is read with plain SQL, because the
-language of the log must not import the storage that keeps it.
+Kafka's own committed offsets are a hint and may lie; the cursor is the truth.
 """
 
 from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence
@@ -13,34 +12,21 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from storage import pauses
+from storage.settings import DatabaseSettings
 from topics.catalogue import Service
 from topics.consumers import CONSUMERS
 from topics.kafka import admin
 from topics.kafka.admin import Owner
 from topics.kafka.log_reader import Record, bounds, first_records, open_reader
 from topics.kafka.settings import KafkaSettings
-from topics.secret_files import SECRETS
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 #: Only the first of the records that wait is looked at; the broker sends it whole, however large it is.
 _FETCH_BYTES: Final = 16 * 1024
 #: A batch takes less.
 _STILL_SECONDS: Final = 1.0
-
-
-class DatabaseAddress(BaseSettings):
-    """Where the cursors are; the same variable as everybody's."""
-
-    model_config = SettingsConfigDict(env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True)
-
-    database_url: SecretStr = Field(
-        default=SecretStr("postgresql://innkeeper:innkeeper@127.0.0.1:5432/innkeeper"),
-        description="PostgreSQL, as postgresql://user:password@host:port/name.",
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +122,7 @@ select distinct on (c.consumer, c.topic, c.partition)
 """
 
 
-async def lags(kafka: KafkaSettings, database: DatabaseAddress | Connection) -> list[Lag]:
+async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) -> list[Lag]:
     """Return the lag of every consumer, whether or not it ever ran, for all partitions of its topics.
 
     A partition without a cursor, or whose topic was made anew since, counts from the start of the log.
@@ -172,8 +158,8 @@ def totals(found: Iterable[Lag]) -> list[Total]:
 
 
 @asynccontextmanager
-async def _connected(database: DatabaseAddress | Connection) -> AsyncIterator[Connection]:
-    if not isinstance(database, DatabaseAddress):
+async def _connected(database: DatabaseSettings | Connection) -> AsyncIterator[Connection]:
+    if not isinstance(database, DatabaseSettings):
         yield database
         return
     address = database.database_url.get_secret_value()

@@ -20,7 +20,7 @@ from ingress.http.problems import Problem, unavailable
 from ingress.operations import Access, Asked, Example, Reply, operation
 from operators.dead_letters import DeadLetter, State, listed
 from operators.explain import Kind, NoSuchBooking, explain
-from operators.lag import DatabaseAddress, lags
+from operators.lag import lags
 from storage.settings import DatabaseSettings
 from topics.kafka.admin import TopicsFailed
 from topics.kafka.log_reader import NoSuchTopic
@@ -191,8 +191,7 @@ class Ops:
 
         `innkeeper lag` tells the same.
         """
-        address = DatabaseAddress(database_url=self._database.database_url)
-        found = await self._answered(lambda: lags(self._kafka, address))
+        found = await self._answered(lambda: lags(self._kafka, self._database))
         return answer(200, [ConsumerLag.model_validate(lag) for lag in found])
 
     @operation(
