@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, NoReturn
@@ -102,6 +102,19 @@ def load(name: str) -> Any:
     return command
 
 
+def find(words: Sequence[str]) -> tuple[Any, str, list[str]]:
+    """Return the command that the words name, how it is called, and the rest of the words, which are its arguments.
+
+    The first word is in the table.
+    """
+    command, name = load(words[0]), f"{PROGRAM} {words[0]}"
+    rest = list(words[1:])
+    while isinstance(command, TyperGroup) and rest and rest[0] in command.commands:
+        name = f"{name} {rest[0]}"
+        command = command.commands[rest.pop(0)]
+    return command, name, rest
+
+
 app = typer.Typer(
     cls=_LazyGroup,
     no_args_is_help=True,
@@ -119,9 +132,10 @@ def _innkeeper() -> None:
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit status."""
-    name, *arguments = sys.argv[1:] or [""]
-    if name in COMMANDS and _COMPLETE not in os.environ:
-        # The same as through the group, whose own options would cost a tenth of a second to parse.
-        load(name)(arguments, prog_name=f"{PROGRAM} {name}")
+    words = sys.argv[1:]
+    if words and words[0] in COMMANDS and _COMPLETE not in os.environ:
+        # The same as through the groups, whose own options would cost a tenth of a second to parse.
+        command, name, arguments = find(words)
+        command(arguments, prog_name=name)
     app(prog_name=PROGRAM)
     raise SystemExit(0)
