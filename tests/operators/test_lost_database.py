@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-#: What the log does not tell and a backup brings; `storage restore` makes all the rest.
+#: The tables that are not on the log and come from a backup; `innkeeper restore` makes all the rest.
 FROM_THE_BACKUP: Final = (
     "app_user",
     "refresh_token",
@@ -203,7 +203,7 @@ class Hotel:
         await asyncio.gather(*(self.system.start_part(name) for name in self.programs))
 
     async def operator(self, *arguments: str) -> Ended:
-        """Run `python -m storage` as an operator does."""
+        """Run `innkeeper` as an operator does."""
         return await run(self.system.environment(), *arguments)
 
     @property

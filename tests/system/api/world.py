@@ -16,7 +16,8 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from pydantic import SecretStr
 
-from operators.accounts import GrantedRole, grant
+from operators.accounts import grant
+from operators.granted_roles import GrantedRole
 from sandbox.system import System
 from storage.settings import DatabaseSettings
 from tests.ingress.house import WAIT
