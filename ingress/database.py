@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from ingress.measuring import measure_statements
+from ingress.metrics import measure_statements
 from ingress.replicas import LeftOut, Replicas, Work
 from storage.settings import DatabaseSettings, sqlalchemy_url
 

@@ -1,4 +1,4 @@
-"""What a request prefers (RFC 7240): how long it would wait for its decision."""
+"""The preference of a request (RFC 7240): how long it waits for its decision."""
 
 import re
 from typing import Final

@@ -7,16 +7,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingress.database import Database
-from ingress.http.answers import Answer, answer
-from ingress.http.models import NoBody, NoQuery, Problems, Shown
+from ingress.http.models import NoBody, NoQuery, OutModel, Problems
+from ingress.http.responses import Response, json_response
 from ingress.log.broker import Broker
 from ingress.log.waiters import Waiters
-from ingress.operations import Access, Asked, Example, Reply, operation
+from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 
 _DATABASE_SECONDS: Final = 2.0
 
 
-class Live(Shown):
+class Live(OutModel):
     """The process answers."""
 
     status: str
@@ -46,25 +46,28 @@ class Health:
         "GET /health/live",
         access=Access.ANYBODY,
         summary="Does the process live?",
-        answers={200: Live},
+        responses={200: Live},
         example=Example(),
         limited=False,
         service=True,
     )
-    async def live(self, asked: Asked[NoBody, NoQuery]) -> Answer:  # noqa: ARG002 - every operation is called like this
+    async def live(self, context: RequestContext[NoBody, NoQuery]) -> Response:  # noqa: ARG002 - every operation is called like this
         """Say that the process answers, whatever else is away."""
-        return answer(200, Live(status="live"))
+        return json_response(200, Live(status="live"))
 
     @operation(
         "GET /health/ready",
         access=Access.ANYBODY,
         summary="Can bookings be taken?",
-        answers={200: Ready, 503: Reply(NotReady, "Something is missing.", {"Retry-After": "In how many seconds."})},
+        responses={
+            200: Ready,
+            503: ResponseSpec(NotReady, "Something is missing.", {"Retry-After": "In how many seconds."}),
+        },
         example=Example(),
         limited=False,
         service=True,
     )
-    async def ready(self, asked: Asked[NoBody, NoQuery]) -> Answer:  # noqa: ARG002 - every operation is called like this
+    async def ready(self, context: RequestContext[NoBody, NoQuery]) -> Response:  # noqa: ARG002 - every operation is called like this
         """Say whether bookings can be taken, and if not, what is missing."""
         paused = await self._paused_roles()
         parts = {"database": paused is not None, "broker": self._broker.ready, "events": self._waiters.ready}
@@ -76,8 +79,8 @@ class Health:
         missing = [name for name, ready in parts.items() if not ready]
         if missing:
             body = NotReady(detail=f"not ready: {', '.join(missing)}", parts=told)
-            return answer(503, body, {"Retry-After": "1"})
-        return answer(200, Ready(status="ready", parts=told))
+            return json_response(503, body, {"Retry-After": "1"})
+        return json_response(200, Ready(status="ready", parts=told))
 
     async def _paused_roles(self) -> list[str] | None:
         """Return the roles that an operator holds; None when the database does not answer."""

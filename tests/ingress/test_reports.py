@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from ingress.admin.reports import prefers_csv
+from ingress.admin.reports.handlers import prefers_csv
 from storage.projections import daily_report
 from tests.ingress.house import Answered, House, Owner
 

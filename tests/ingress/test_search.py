@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingress.hotels.search import freshness
-from ingress.hotels.search.words import HotelHit, earliest_today, latest_today
+from ingress.hotels.search.models import HotelHit, earliest_today, latest_today
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import keep_the_day

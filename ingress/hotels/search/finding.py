@@ -5,18 +5,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingress.hotels.search.nights import Nights
-from ingress.hotels.search.places import Place, amenity_keys
-from ingress.hotels.search.words import (
+from ingress.hotels.search.models import (
     EARTH_RADIUS_M,
     Found,
     Hit,
     HotelSearch,
-    InOrder,
     Near,
+    SortPosition,
     earliest_today,
     latest_today,
 )
+from ingress.hotels.search.nights import Nights
+from ingress.hotels.search.places import Place, amenity_keys
 from ingress.stays import HORIZON, today_at
 
 #: Dearer than any stay: what is not free.
@@ -28,7 +28,7 @@ _Ints = NDArray[np.int64]
 _Indices = NDArray[np.intp]
 
 
-def find(place: Place, nights: Nights, wanted: HotelSearch, after: InOrder | None) -> Found:
+def find(place: Place, nights: Nights, wanted: HotelSearch, after: SortPosition | None) -> Found:
     """Return a page of the hotels of a place that have what is wanted; `after` is the last hit before it, if given."""
     chosen = _chosen(place, wanted)
     distances_m = None
@@ -97,7 +97,7 @@ class _Offers:
         self._prices_milli = self._averages_minor * place.scales[chosen]
         self._keys = self._sorted_by()
 
-    def page(self, after: InOrder | None) -> Found:
+    def page(self, after: SortPosition | None) -> Found:
         """Return the hits of the wanted page, or those after a hit."""
         kept = self._kept(after).nonzero()[0]
         # Hotels with the same key stay in the order of their ids.
@@ -113,7 +113,7 @@ class _Offers:
             return self._distances_m
         return self._prices_milli
 
-    def _kept(self, after: InOrder | None) -> NDArray[np.bool]:
+    def _kept(self, after: SortPosition | None) -> NDArray[np.bool]:
         wanted, keys = self._wanted, self._keys
         kept = self._cheapest_minor < _NEVER
         if wanted.min_price is not None:
