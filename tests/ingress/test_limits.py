@@ -22,7 +22,8 @@ from ingress.settings import IngressSettings
 from sandbox.redis import PASSWORD, Redis
 from tests.ingress.clocks import Clock
 from tests.ingress.conftest import PATIENT_SECONDS, running_alone
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
+from tests.support.client import Answer
 from tests.support.waiting import wait_until
 
 BURST = 20
@@ -127,11 +128,11 @@ def test_what_was_put_lately_is_remembered_and_what_was_not_goes(steps: Sequence
 # Over HTTP.
 
 
-async def _asked(house: House, times: int, path: str = HOTEL, **more: Any) -> list[Answered]:
+async def _asked(house: House, times: int, path: str = HOTEL, **more: Any) -> list[Answer]:
     return [await house.get(path, **more) for _ in range(times)]
 
 
-def _refused(answers: Sequence[Answered]) -> list[bool]:
+def _refused(answers: Sequence[Answer]) -> list[bool]:
     return [answered.status == 429 for answered in answers]
 
 
