@@ -121,7 +121,7 @@ class Nights:
         if event is None:
             raise Problem(
                 503,
-                "the room's owner has not answered yet; send the same request again, it goes on where this one stopped",
+                "the change is not decided yet; send the same request again, it continues this one",
                 headers={"Retry-After": "2"},
                 more={"reason": "not_decided_yet"},
             )

@@ -112,7 +112,7 @@ LIMITS = (
     (ops, "_CONNECT_SECONDS"),
     (ops, "_SECONDS"),
     (commands, "_FOLLOW_WITHIN_SECONDS"),
-    (redis_link, "PATIENCE_SECONDS"),
+    (redis_link, "MAX_ANSWER_SECONDS"),
     (redis_link, "_CONNECT_SECONDS"),
 )
 

@@ -1,4 +1,4 @@
-"""Finds hotels: by what they are first, then by what their rooms have free and what that costs, all in columns."""
+"""Finds hotels: first by their own facts, then by free rooms and prices, all in columns."""
 
 from typing import Final
 
@@ -19,9 +19,9 @@ from ingress.hotels.search.nights import Nights
 from ingress.hotels.search.places import Place, amenity_keys
 from ingress.stays import HORIZON, today_at
 
-#: Dearer than any stay: what is not free.
+#: The price of a room that is not free: higher than that of any stay.
 _NEVER: Final = 2**60
-#: Farther than any place on earth: where nobody knows.
+#: The distance of a hotel without coordinates: farther than any place on earth.
 _UNKNOWN_M: Final = 2**40
 
 _Ints = NDArray[np.int64]
@@ -29,7 +29,7 @@ _Indices = NDArray[np.intp]
 
 
 def find(place: Place, nights: Nights, wanted: HotelSearch, after: SortPosition | None) -> Found:
-    """Return a page of the hotels of a place that have what is wanted; `after` is the last hit before it, if given."""
+    """Return a page of the hotels of a place that match; `after` is the last hit before the page, if given."""
     chosen = _chosen(place, wanted)
     distances_m = None
     if wanted.near is not None:
@@ -42,7 +42,7 @@ def find(place: Place, nights: Nights, wanted: HotelSearch, after: SortPosition 
 
 
 def _chosen(place: Place, wanted: HotelSearch) -> _Indices:
-    """Return the hotels that are what is wanted, whatever they have free."""
+    """Return the hotels whose own facts match, whether they have free rooms or not."""
     fit = np.ones(len(place.hotels), np.bool)
     if wanted.stars is not None:
         fit &= place.stars >= wanted.stars
@@ -51,7 +51,7 @@ def _chosen(place: Place, wanted: HotelSearch) -> _Indices:
     if wanted.amenities:
         needed = amenity_keys(wanted.amenities)
         fit &= np.fromiter((needed <= there for there in place.amenities), np.bool, len(place.amenities))
-    # Almost every search is for days that are past nowhere, and too far away nowhere.
+    # Almost every search is for days that are neither past nor too far ahead in any time zone.
     if wanted.check_in_date < latest_today() or wanted.check_in_date >= earliest_today() + HORIZON:
         todays = (today_at(hotel.time_zone) for hotel in place.hotels)
         open_days = (today <= wanted.check_in_date < today + HORIZON for today in todays)
@@ -72,7 +72,7 @@ def _distances_m(place: Place, chosen: _Indices, near: Near) -> _Ints:
 
 
 class _Offers:
-    """What the chosen hotels have for the stay, the rooms of a hotel beside each other, the hotels by id."""
+    """The rooms of the chosen hotels for the stay, the rooms of a hotel beside each other, the hotels by id."""
 
     def __init__(
         self, place: Place, nights: Nights, wanted: HotelSearch, chosen: _Indices, distances_m: _Ints | None
