@@ -91,7 +91,7 @@ def test_the_wheel_has_every_file_of_the_rooms_and_no_other(wheel: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
 
-    assert packed == {path for path in tracked(*ROOMS)}
+    assert packed == set(tracked(*ROOMS))
     assert {name.split("/")[0] for name in packed} == {room for room in ROOMS if (ROOT / room).is_dir()}
     assert {"tests", "benchmarks", "docs", "examples"} & {name.split("/")[0] for name in packed} == set()
 

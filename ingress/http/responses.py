@@ -1,7 +1,7 @@
-"""How answers are written: JSON by msgspec, with the headers that every answer of ours has, in one piece.
+"""Responses: JSON by msgspec and the headers that all of them have, written in one piece.
 
-aiohttp's own response builds and checks each header of each answer, which takes almost half of the time of a small
-request. Ours are known to be complete when they are made, so they write their few bytes themselves.
+aiohttp's own response builds and checks each header of each response, which takes almost half of the time of a small
+request. Responses here are complete when they are made, so they write their few bytes themselves.
 """
 
 import re
@@ -20,11 +20,11 @@ from pydantic import BaseModel
 
 NO_STORE: Final = "no-store"
 _JSON: Final = "application/json"
-#: Below this a body is not worth the client's and our time.
+#: Compressing a smaller body costs more time than it saves.
 _WORTH_COMPRESSING_BYTES: Final = 1024
-#: Nobody waits for the rest of a body that is too slow or too large, so nothing can follow it.
+#: The rest of a body that is too slow or too large is not read, so no request can follow it on the connection.
 _LAST: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
-#: Named, and not to say that it is not wanted (RFC 9110, 12.5.3).
+#: gzip is named, and not with a quality of 0, which refuses it (RFC 9110, 12.5.3).
 _TAKES_GZIP: Final = re.compile(r"(?:^|,)\s*(?:x-)?gzip\s*(?:$|,|;(?!\s*q=0(?:\.0*)?\s*(?:,|$)))", re.IGNORECASE)
 #: zlib's own word for gzip's header and checksum.
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
@@ -38,16 +38,16 @@ def encode(body: object) -> bytes:
 def _of_a_model(value: Any) -> msgspec.Raw:
     if isinstance(value, BaseModel):
         return msgspec.Raw(value.__pydantic_serializer__.to_json(value, exclude_unset=True))
-    raise TypeError(f"an answer cannot show a {type(value).__name__}")
+    raise TypeError(f"a response cannot contain a {type(value).__name__}")
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=_of_a_model).encode
 
 
-class Answer(web.StreamResponse):
-    """A whole answer. Names and values of `headers` are ours alone: they are written as they are.
+class Response(web.StreamResponse):
+    """A whole response. The names and values of `headers` are written as they are, without a check.
 
-    `keep` is its `Cache-Control`: private data is never stored. `packed` is the body with gzip, if that is known.
+    `keep` is its `Cache-Control`: private data is never stored. `packed` is the body with gzip, if it is known.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Answer(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection is good for another request."""
+        """Whether the connection can take another request."""
         return self._stays_open
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Write the answer; waits only for a client that does not read what it asked for."""
+        """Write the response; wait only while the client does not read it."""
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
@@ -85,7 +85,7 @@ class Answer(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: the end was written with the beginning."""
+        """Do nothing: `prepare` wrote the whole response."""
 
     def _compress(self, request: web.BaseRequest) -> None:
         assert self._whole_body is not None
@@ -106,9 +106,11 @@ class Answer(web.StreamResponse):
         return f"{start}{length}Date: {_date(int(time.time()))}\r\n{named}{connection}\r\n".encode("latin-1")
 
 
-def answer(status: int, body: object, headers: Mapping[str, str] | None = None, *, keep: str = NO_STORE) -> Answer:
-    """Return an answer with this body (models, rows, or what is made of them) as JSON."""
-    return Answer(status, encode(body), headers, keep=keep)
+def json_response(
+    status: int, body: object, headers: Mapping[str, str] | None = None, *, keep: str = NO_STORE
+) -> Response:
+    """Return a response with this body (models, rows, or collections of them) as JSON."""
+    return Response(status, encode(body), headers, keep=keep)
 
 
 def gzipped(body: bytes, *, level: int) -> bytes:
@@ -117,9 +119,9 @@ def gzipped(body: bytes, *, level: int) -> bytes:
     return packing.compress(body) + packing.flush()
 
 
-def no_content(headers: Mapping[str, str] | None = None) -> Answer:
-    """Return an answer without a body."""
-    return Answer(204, None, headers)
+def no_content(headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response without a body."""
+    return Response(204, None, headers)
 
 
 @lru_cache

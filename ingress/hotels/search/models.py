@@ -1,4 +1,4 @@
-"""What a search asks for, and what it finds, whoever looks for it."""
+"""The query of a search and its hits."""
 
 import re
 from datetime import date
@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
-from ingress.http.models import Currency, Day, Line, MoneyIn, MoneyOut, Query, Several, Shown
+from ingress.http.models import Currency, Day, Line, MoneyIn, MoneyOut, OutModel, Query, Several
 from ingress.http.paging import Limit, PageCursor
 from ingress.stays import RoomsCount, today_at
 from storage.reads.search import HotelFacts
@@ -16,7 +16,7 @@ EARTH_RADIUS_M: Final = 6_371_008.8
 
 
 class StartedAnew(Exception):
-    """The nights in the database are no continuation of those that were copied: they must be copied anew."""
+    """The nights in the database are no continuation of those in the index, which must be loaded anew."""
 
 
 class Near(NamedTuple):
@@ -44,7 +44,7 @@ _NearText = Annotated[str, Field(pattern=_NEAR)]
 
 
 class HotelSearch(Query):
-    """Which hotels, for which stay. Prices are of one night, in major units of the hotel's currency."""
+    """The hotels and the stay of a search. Prices are of one night, in major units of the hotel's currency."""
 
     city: Line | None = Field(default=None, description="The whole name, in any case; not needed beside near.")
     check_in_date: Day
@@ -74,15 +74,15 @@ class HotelSearch(Query):
         return (self.check_out_date - self.check_in_date).days
 
 
-class InOrder(NamedTuple):
-    """Where a hotel stands in the order of a search: by `key`, then by its id."""
+class SortPosition(NamedTuple):
+    """The position of a hotel in the order of a search: by `key`, then by its id."""
 
     key: int
     hotel_id: int
 
 
 class Hit(NamedTuple):
-    """A hotel that has what is asked for, and its cheapest room type. `key` is what the search is sorted by.
+    """A hotel that matches the search, and its cheapest room type. The search is sorted by `key`.
 
     `average_minor` is of one room's nights, `total_minor` of the whole stay in all rooms, as a booking would cost.
     """
@@ -104,10 +104,10 @@ class Found(NamedTuple):
     more: bool
 
 
-class HotelHit(Shown):
-    """A hotel with a room type that is free for the whole stay: the cheapest one, with what it costs.
+class HotelHit(OutModel):
+    """A hotel with the cheapest room type that is free for the whole stay, and its price.
 
-    `min_price` is the average of a night, `total` what a booking of this room type would cost: all nights and rooms.
+    `min_price` is the average of a night, `total` the price of a booking of this room type: all nights and rooms.
     """
 
     id: int
@@ -128,15 +128,15 @@ class HotelHit(Shown):
 
 
 def written_alike(name: str) -> str:
-    """Return what all ways of writing a name have in common: neither case nor blanks around it matter."""
+    """Return a name without the differences of case and of blanks around it."""
     return name.strip().casefold()
 
 
 def earliest_today() -> date:
-    """Return which day it is where it is the earliest."""
+    """Return the day in the time zone where it is the earliest."""
     return today_at("Etc/GMT+12")
 
 
 def latest_today() -> date:
-    """Return which day it is where it is the latest."""
+    """Return the day in the time zone where it is the latest."""
     return today_at("Etc/GMT-14")

@@ -1,21 +1,22 @@
-"""Stripe's webhooks: verified over the raw bytes, put on `stripe.webhooks` as they came, and only then answered.
+"""Stripe's webhooks: verified over the raw bytes, put on `stripe.webhooks` unchanged, and only then answered.
 
-What they mean is for payments to say. Until the broker has one Stripe gets no 2xx, and sends it again.
+The payments worker interprets them. Stripe gets no 2xx before the broker has a webhook, and sends it again.
 """
 
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 from stripe import SignatureVerificationError, WebhookSignature
 
-from ingress.http.answers import Answer, answer
 from ingress.http.bodies import decoded, read
-from ingress.http.models import NoBody, NoQuery, Problems, RequestHeader, Shown
+from ingress.http.models import NoBody, NoQuery, Problems, RequestHeader
 from ingress.http.problems import Problem
+from ingress.http.responses import Response, json_response
 from ingress.log.broker import Broker
-from ingress.operations import Access, Asked, Example, Reply, operation
+from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
+from ingress.webhooks.models import Received, StripeEvent
 from telemetry import traces
 from topics.catalogue import STRIPE_WEBHOOKS
 from topics.envelope import Outgoing
@@ -25,45 +26,16 @@ TOLERANCE_SECONDS: Final = 300
 _MAX_KEY: Final = 255
 _SIGNATURE: Final = RequestHeader(
     name="Stripe-Signature",
-    description="The time, and what Stripe made of the raw bytes with the secret that it shares with us.",
+    description="The time, and the signature of the raw bytes by the secret that Stripe shares with us.",
     example="t=1766000000,v1=signature",
 )
 
 
-class _Told(BaseModel):
-    """What we read of what Stripe sends, which has much else."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
-
-
-class _Object(_Told):
-    """What the webhook tells of; the fields that choose its partition."""
-
-    id: str | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class _Data(_Told):
-    object: _Object
-
-
-class _StripeEvent(_Told):
-    id: str
-    type: str
-    data: _Data
-
-
-class Received(Shown):
-    """The webhook is on the log."""
-
-    received: bool
-
-
-_stripe_event: Final = TypeAdapter(_StripeEvent)
+_stripe_event: Final = TypeAdapter(StripeEvent)
 
 
 class Webhooks:
-    """Takes what Stripe sends."""
+    """The operation that takes Stripe's webhooks."""
 
     def __init__(self, settings: KafkaSettings, broker: Broker, secrets: Sequence[str]) -> None:
         self._topic = settings.topic(STRIPE_WEBHOOKS)
@@ -74,7 +46,7 @@ class Webhooks:
         "POST /webhooks/stripe",
         access=Access.SIGNED,
         summary="Take a webhook of Stripe's",
-        answers={200: Received, 400: Reply(Problems, "Stripe did not sign this, or it is no JSON.")},
+        responses={200: Received, 400: ResponseSpec(Problems, "Stripe did not sign this, or it is no JSON.")},
         example=Example(
             headers={"Stripe-Signature": "t=1766000000,v1=signature"},
             body={"id": "evt_1", "type": "charge.updated", "livemode": False, "data": {"object": {"id": "ch_1"}}},
@@ -84,19 +56,19 @@ class Webhooks:
         raw_body=True,
         headers=(_SIGNATURE,),
     )
-    async def stripe(self, asked: Asked[NoBody, NoQuery]) -> Answer:
+    async def stripe(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Take one webhook, verified over its raw bytes: 200 when the broker has it, 503 without a broker."""
-        body = await read(asked.request)
-        verify(body, asked.request.headers.get("Stripe-Signature"), self._secrets)
+        body = await read(context.request)
+        verify(body, context.request.headers.get("Stripe-Signature"), self._secrets)
         event = decoded(body, _stripe_event)
-        # What we opened at Stripe names the trace of the payment, and its webhooks bring that back.
-        theirs = traces.well_formed((event.data.object.metadata or {}).get(traces.TRACEPARENT))
-        with traces.span("receive stripe.webhooks", kind="producer", parent=theirs):
+        # The metadata of a Checkout Session name the trace of the payment, and its webhooks bring them back.
+        payment_trace = traces.well_formed((event.data.object.metadata or {}).get(traces.TRACEPARENT))
+        with traces.span("receive stripe.webhooks", kind="producer", parent=payment_trace):
             headers = [("content-type", b"application/json")]
-            if trace := traces.current() or theirs:
+            if trace := traces.current() or payment_trace:
                 headers.append((traces.TRACEPARENT, trace.encode()))
             await self._broker.send(Outgoing(self._topic, key_of(event), body, headers))
-        return answer(200, Received(received=True))
+        return json_response(200, Received(received=True))
 
 
 def verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
@@ -114,13 +86,13 @@ def verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
         raise Problem(400, "invalid signature")
 
 
-def key_of(event: _StripeEvent) -> bytes:
-    """Return the room that the webhook is about, as far as it says; else what it tells of."""
-    told = event.data.object
-    room_id = (told.metadata or {}).get("room_id")
+def key_of(event: StripeEvent) -> bytes:
+    """Return the id of the room that the webhook names, else the id of its object, else its own."""
+    about = event.data.object
+    room_id = (about.metadata or {}).get("room_id")
     if isinstance(room_id, str) and room_id:
         return room_id[:_MAX_KEY].encode()
-    return (told.id or event.id)[:_MAX_KEY].encode()
+    return (about.id or event.id)[:_MAX_KEY].encode()
 
 
 def _signed(text: str, signature: str, secret: str) -> bool:
@@ -128,6 +100,6 @@ def _signed(text: str, signature: str, secret: str) -> bool:
         WebhookSignature.verify_header(text, signature, secret, TOLERANCE_SECONDS)
     except SignatureVerificationError:
         return False
-    # The library refuses what is too old, but takes any time to come; it has read a number at `t` here.
+    # The library refuses old signatures, but takes any time in the future; it has read a number at `t` by now.
     signed_at = next(int(part[2:]) for part in signature.split(",") if part.startswith("t="))
     return signed_at <= time.time() + TOLERANCE_SECONDS

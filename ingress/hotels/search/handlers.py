@@ -1,37 +1,36 @@
-"""`GET /hotels/search`: the search as clients ask for it, whoever finds the hotels."""
+"""`GET /hotels/search`: checks the query, and makes the response from the hits of a finder."""
 
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Protocol
 
-from aiohttp import web
 from msgspec import Meta
 
-from ingress.hotels.search.words import Found, Hit, HotelHit, HotelSearch, InOrder, earliest_today, latest_today
-from ingress.http.answers import Answer, answer
+from ingress.hotels.search.models import Found, Hit, HotelHit, HotelSearch, SortPosition, earliest_today, latest_today
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
 from ingress.http.paging import NEXT_PAGE, Cursors, link_to_next
-from ingress.operations import Access, Asked, Example, Reply, operation
+from ingress.http.responses import Response, json_response
+from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from ingress.stays import HORIZON, accept_stay
 from pricing.currencies import decimal
 
-#: Whoever asks the same within a second may be answered from somewhere between us and them.
+#: A cache between clients and the ingress may answer the same search for a second.
 _KEPT: Final = "public, max-age=1"
 _Number = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 _order: Final = Cursors(tuple[_Number, _Number])
 
 
 class Finder(Protocol):
-    """Whoever finds hotels."""
+    """Finds hotels, such as the search index."""
 
-    async def find(self, wanted: HotelSearch, after: InOrder | None) -> Found:
+    async def find(self, wanted: HotelSearch, after: SortPosition | None) -> Found:
         """Return a page of hits; `after` is the last hit of the page before, if one is given."""
         ...
 
 
 class Search:
-    """Answers those who look for a hotel."""
+    """The operation that searches for hotels."""
 
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
@@ -40,7 +39,7 @@ class Search:
         "GET /hotels/search",
         access=Access.ANYBODY,
         summary="Look for a hotel",
-        answers={200: Reply(list[HotelHit], "Sorted as wanted, then by id.", NEXT_PAGE)},
+        responses={200: ResponseSpec(list[HotelHit], "Sorted as wanted, then by id.", NEXT_PAGE)},
         example=Example(
             query={
                 "city": "Lisbon",
@@ -60,7 +59,7 @@ class Search:
             },
         },
     )
-    async def search(self, asked: Asked[NoBody, HotelSearch]) -> Answer:
+    async def search(self, context: RequestContext[NoBody, HotelSearch]) -> Response:
         """Find active hotels with a room type that is free in every night of a stay.
 
         `city` is the whole name, in any case; `near` (latitude, longitude, kilometres) may stand in its place or
@@ -68,16 +67,15 @@ class Search:
         as numbers, in major units: say `currency` to see those in one of them alone. The next page is named in `Link`:
         by `page` if the request said one, else by `cursor`, which new hotels do not shift.
         """
-        wanted = asked.query
-        _accept(wanted)
-        place = _order.read(wanted.cursor)
-        found = await self._finder.find(wanted, None if place is None else InOrder(*place))
-        shown = [_shown(hit) for hit in found.hits]
-        return answer(200, shown, _next(asked.request, wanted, found), keep=_KEPT)
+        query = context.query
+        _accept(query)
+        position = _order.read(query.cursor)
+        found = await self._finder.find(query, None if position is None else SortPosition(*position))
+        return json_response(200, [_hit(hit) for hit in found.hits], _next(context, found), keep=_KEPT)
 
 
 def _accept(wanted: HotelSearch) -> None:
-    """Check what a search's parameters have to do with each other.
+    """Check a search's parameters beside each other.
 
     Raises:
         Problem: 422, with the rule that is broken.
@@ -88,23 +86,23 @@ def _accept(wanted: HotelSearch) -> None:
         raise refused_field("sort", "distance needs near to say from where")
     if wanted.page is not None and wanted.cursor is not None:
         raise refused_field("cursor", "cannot stand beside page")
-    # Some hotel's today suits the stay, if any does; which hotels they are is seen when they are found.
+    # The stay suits some hotel's today, if any; the finder compares it with that of each hotel.
     suits_best = max(earliest_today(), wanted.check_in_date - HORIZON + timedelta(days=1))
     accept_stay(wanted.check_in_date, wanted.check_out_date, min(suits_best, latest_today()))
 
 
-def _next(request: web.Request, wanted: HotelSearch, found: Found) -> Mapping[str, str]:
-    """Return the headers that name the next page, in the way in which this one was asked for."""
-    if found.more and wanted.page is not None:
-        return {"Link": f'<{request.rel_url.update_query(page=wanted.page + 1)}>; rel="next"'}
-    return link_to_next(request, found.hits[-1] if found.more else None, _cursor)
+def _next(context: RequestContext[NoBody, HotelSearch], found: Found) -> Mapping[str, str]:
+    """Return the headers that name the next page, by number or by cursor as the request did."""
+    if found.more and context.query.page is not None:
+        return {"Link": f'<{context.address_with(page=context.query.page + 1)}>; rel="next"'}
+    return link_to_next(context.address_with, found.hits[-1] if found.more else None, _cursor)
 
 
 def _cursor(hit: Hit) -> str:
     return _order.write((hit.key, hit.hotel.id))
 
 
-def _shown(hit: Hit) -> dict[str, Any]:
+def _hit(hit: Hit) -> dict[str, Any]:
     """Return a `HotelHit`; made directly, as a page of them costs more than finding it."""
     hotel = hit.hotel
     return {

@@ -1,4 +1,4 @@
-"""`GET /hotels/{hotel_id}/info`: what everybody may know about a hotel, and what a stay there costs."""
+"""`GET /hotels/{hotel_id}/info`: the public description of a hotel, and the price of a stay there."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,13 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.database import Database, snapshot
-from ingress.http.answers import Answer, answer
+from ingress.hotels.models import Contact, HotelOut, NightOut, RoomOut, Stay
 from ingress.http.bodies import refused_field
-from ingress.http.models import Day, MoneyOut, NoBody, Query, Shown
+from ingress.http.models import NoBody
 from ingress.http.problems import Problem
-from ingress.operations import Access, Asked, Example, operation
-from ingress.stays import RoomsCount, accept_stay, today_at
+from ingress.http.responses import Response, json_response
+from ingress.operations import Access, Example, RequestContext, operation
+from ingress.stays import accept_stay, today_at
 from pricing.currencies import decimal
 from pricing.stays import stay_amount_minor
 from storage.reads import bookings
@@ -22,71 +23,8 @@ from storage.reads.bookings import HotelOffer, NightOffer, RoomOffer
 PRICES_AHEAD: Final = timedelta(days=90)
 
 
-class NightShown(Shown):
-    """A night that was put on sale: its price with surge, and how many rooms are free."""
-
-    date: date
-    price: MoneyOut
-    available: int
-
-
-class RoomShown(Shown):
-    """A room type of a hotel; `price_from` is its cheapest night within three months.
-
-    Only for a stay that was asked about: its nights that are on sale, how many rooms are `available` in all of them,
-    and the `total` of what was asked for, as a booking would cost now; null when it cannot be booked.
-    """
-
-    id: int
-    type: str
-    capacity: int
-    total_count: int
-    base_price: MoneyOut
-    price_from: MoneyOut | None
-    photos: list[str]
-    amenities: list[str]
-    nights: list[NightShown] | None = None
-    available: int | None = None
-    total: MoneyOut | None = None
-
-
-class Contact(Shown):
-    """How to reach a hotel."""
-
-    phone: str | None
-    email: str | None
-    address: str | None
-
-
-class HotelShown(Shown):
-    """A hotel with its rooms. Times are the hotel's own."""
-
-    id: int
-    name: str
-    city: str
-    currency: str
-    photos: list[str]
-    amenities: list[str]
-    contact: Contact
-    stars: int | None
-    latitude: float | None
-    longitude: float | None
-    time_zone: str
-    check_in_time: str
-    check_out_time: str
-    rooms: list[RoomShown]
-
-
-class Stay(Query):
-    """A stay to tell the prices of; without dates, none."""
-
-    check_in_date: Day | None = None
-    check_out_date: Day | None = None
-    rooms_count: RoomsCount = 1
-
-
 class Hotels:
-    """Answers what everybody may know about a hotel."""
+    """The operation that describes a hotel to everybody."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -95,16 +33,16 @@ class Hotels:
         "GET /hotels/{hotel_id}/info",
         access=Access.ANYBODY,
         summary="Read a hotel",
-        answers={200: HotelShown},
+        responses={200: HotelOut},
         example=Example(path={"hotel_id": 1}, query={"check_in_date": "2026-12-24", "check_out_date": "2026-12-27"}),
         links={"init": {"hotel_id": "$response.body#/id", "room_id": "$response.body#/rooms/0/id"}},
     )
-    async def info(self, asked: Asked[NoBody, Stay]) -> Answer:
-        """Tell an active hotel with its rooms, and what a stay in each of them costs, as the ledger has it."""
-        stay, hotel_id = asked.query, asked.path["hotel_id"]
+    async def info(self, context: RequestContext[NoBody, Stay]) -> Response:
+        """Read an active hotel with its rooms, and the price of a stay in each of them, from the ledger."""
+        stay, hotel_id = context.query, context.path["hotel_id"]
         first_night = today_at("UTC")
 
-        async def shown(connection: AsyncConnection) -> HotelShown:
+        async def described(connection: AsyncConnection) -> HotelOut:
             async with snapshot(connection):
                 hotel = await bookings.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
                 if hotel is None:
@@ -112,9 +50,9 @@ class Hotels:
                 nights = None
                 if (dates := _dates(stay, hotel)) is not None:
                     nights = await bookings.nights_on_offer(connection, hotel_id, *dates)
-            return _hotel_shown(hotel, stay, nights)
+            return _hotel_out(hotel, stay, nights)
 
-        return answer(200, await self._database.read(shown))
+        return json_response(200, await self._database.read(described))
 
 
 def _dates(stay: Stay, hotel: HotelOffer) -> tuple[date, date] | None:
@@ -134,15 +72,15 @@ def _dates(stay: Stay, hotel: HotelOffer) -> tuple[date, date] | None:
     return check_in, check_out
 
 
-def _hotel_shown(hotel: HotelOffer, stay: Stay, nights: Sequence[NightOffer] | None) -> HotelShown:
+def _hotel_out(hotel: HotelOffer, stay: Stay, nights: Sequence[NightOffer] | None) -> HotelOut:
     by_room: defaultdict[int, list[NightOffer]] = defaultdict(list)
     for night in nights or ():
         by_room[night.room_id].append(night)
     rooms = [
-        _room_shown(room, hotel.currency, {} if nights is None else _stay_shown(by_room[room.id], stay, hotel.currency))
+        _room_out(room, hotel.currency, {} if nights is None else _stay_fields(by_room[room.id], stay, hotel.currency))
         for room in hotel.rooms
     ]
-    return HotelShown(
+    return HotelOut(
         id=hotel.id,
         name=hotel.name,
         city=hotel.city,
@@ -150,6 +88,8 @@ def _hotel_shown(hotel: HotelOffer, stay: Stay, nights: Sequence[NightOffer] | N
         photos=hotel.photos,
         amenities=hotel.amenities,
         contact=Contact(phone=hotel.contact_phone, email=hotel.contact_email, address=hotel.contact_address),
+        contact_phone=hotel.contact_phone,
+        contact_email=hotel.contact_email,
         stars=hotel.stars,
         latitude=hotel.latitude,
         longitude=hotel.longitude,
@@ -160,9 +100,9 @@ def _hotel_shown(hotel: HotelOffer, stay: Stay, nights: Sequence[NightOffer] | N
     )
 
 
-def _room_shown(room: RoomOffer, currency: str, stay: Mapping[str, Any]) -> RoomShown:
+def _room_out(room: RoomOffer, currency: str, stay: Mapping[str, Any]) -> RoomOut:
     cheapest = room.price_from_minor
-    return RoomShown(
+    return RoomOut(
         id=room.id,
         type=room.type,
         capacity=room.capacity,
@@ -175,16 +115,16 @@ def _room_shown(room: RoomOffer, currency: str, stay: Mapping[str, Any]) -> Room
     )
 
 
-def _stay_shown(nights: Sequence[NightOffer], stay: Stay, currency: str) -> dict[str, Any]:
-    """Return what a room type has for a stay, and what that costs."""
+def _stay_fields(nights: Sequence[NightOffer], stay: Stay, currency: str) -> dict[str, Any]:
+    """Return the fields of a room type that depend on a stay."""
     assert stay.check_in_date is not None
     assert stay.check_out_date is not None
-    wanted = (stay.check_out_date - stay.check_in_date).days
-    available = min(night.free_count for night in nights) if len(nights) == wanted else 0
+    nights_count = (stay.check_out_date - stay.check_in_date).days
+    available = min(night.free_count for night in nights) if len(nights) == nights_count else 0
     total_minor = stay_amount_minor((night.price_minor for night in nights), stay.rooms_count)
     return {
         "nights": [
-            NightShown(date=night.night, price=decimal(night.price_minor, currency), available=night.free_count)
+            NightOut(date=night.night, price=decimal(night.price_minor, currency), available=night.free_count)
             for night in nights
         ],
         "available": available,

@@ -1,22 +1,22 @@
-"""What a hotel sold, night by night: read from the read model that the projections keep, as JSON or CSV."""
+"""The report of a hotel's sales, night by night, as JSON or CSV, from the read model that the projections keep."""
 
 import csv
 import io
 import re
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Final, TypeAlias
+from typing import Final
 
 from aiohttp import hdrs, web
-from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ingress.admin.reports.models import Report, ReportedDay, ReportQuery
 from ingress.database import Database
-from ingress.http.answers import Answer, answer
 from ingress.http.bodies import refused_field
-from ingress.http.models import Day, MoneyOut, NoBody, Query, Shown
+from ingress.http.models import NoBody
 from ingress.http.problems import Problem
-from ingress.operations import Access, Asked, Example, Reply, operation
+from ingress.http.responses import Response, json_response
+from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from ingress.stays import today_at
 from pricing.currencies import decimal
 from pricing.stays import average_minor
@@ -28,52 +28,10 @@ _USUAL_DAYS: Final = 30
 _CSV: Final = "text/csv"
 _JSON: Final = "application/json"
 _QUALITY: Final = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
-# A field may be called what its type is called.
-_Date: TypeAlias = date
-
-
-class ReportQuery(Query):
-    """Which days, both included: at most 366; the last 30 days at the hotel if nothing is said."""
-
-    start_date: Day | None = None
-    end_date: Day | None = None
-
-
-class ReportedDay(Shown):
-    """One night. `bookings` have it, `arrivals` begin with it, `nights` of `rooms` were sold, in rooms."""
-
-    date: _Date
-    arrivals: int
-    bookings: int
-    nights: int
-    revenue: MoneyOut
-    rooms: int
-    occupancy: float | None
-    average_daily_rate: MoneyOut | None
-
-
-class Report(Shown):
-    """What confirmed bookings brought: their nights in these days, with each night's share of the amount.
-
-    `occupancy` is the share of the rooms for sale that were sold, `average_daily_rate` what a room brought a night.
-    Both are null when there is nothing to divide by, as is `average_booking_value`.
-    """
-
-    hotel_id: int
-    start_date: _Date
-    end_date: _Date
-    currency: str
-    total_bookings: int = Field(description="Bookings with at least one night in these days.")
-    total_revenue: MoneyOut
-    average_booking_value: MoneyOut | None
-    total_nights: int = Field(description="Nights sold, each as often as it was rooms.")
-    occupancy: float | None = Field(description="From 0 to 1, with four digits.")
-    average_daily_rate: MoneyOut | None
-    by_day: list[ReportedDay]
 
 
 class Reports:
-    """Answers what a hotel sold."""
+    """The operation that reports a hotel's sales."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -82,8 +40,8 @@ class Reports:
         "GET /admin/hotels/{hotel_id}/reports",
         access=Access.MANAGER,
         summary="Report what a hotel sold",
-        answers={
-            200: Reply(
+        responses={
+            200: ResponseSpec(
                 Report,
                 "The report; as CSV its days alone, a line each after a line of names.",
                 {"Vary": "`Accept` says whether it is JSON or CSV.", "Content-Disposition": "CSV: a file's name."},
@@ -92,25 +50,25 @@ class Reports:
         },
         example=Example(path={"hotel_id": 1}, query={"start_date": "2026-12-01", "end_date": "2026-12-31"}),
     )
-    async def report(self, asked: Asked[NoBody, ReportQuery]) -> Answer:
-        """Tell bookings, revenue, occupancy and average daily rate of one's hotel, in all and day by day."""
+    async def report(self, context: RequestContext[NoBody, ReportQuery]) -> Response:
+        """Report bookings, revenue, occupancy and average daily rate of one's hotel, in all and day by day."""
 
         async def made(connection: AsyncConnection) -> Report:
-            hotel = await reports.managed_hotel(connection, asked.path["hotel_id"], asked.caller.user_id)
+            hotel = await reports.managed_hotel(connection, context.path["hotel_id"], context.caller.user_id)
             if hotel is None:
                 raise Problem(404, "no such hotel")
-            first, last = _days(asked.query, today_at(hotel.time_zone))
+            first, last = _days(context.query, today_at(hotel.time_zone))
             return _report(hotel, await reports.sold_nights(connection, hotel.id, first, last))
 
         report = await self._database.read(made)
-        if prefers_csv(asked.request):
+        if prefers_csv(context.request):
             return _as_csv(report)
-        return answer(200, report, {hdrs.VARY: hdrs.ACCEPT})
+        return json_response(200, report, {hdrs.VARY: hdrs.ACCEPT})
 
 
-def _days(wanted: ReportQuery, today: date) -> tuple[date, date]:
-    last = wanted.end_date or today
-    first = wanted.start_date or last - timedelta(days=_USUAL_DAYS - 1)
+def _days(query: ReportQuery, today: date) -> tuple[date, date]:
+    last = query.end_date or today
+    first = query.start_date or last - timedelta(days=_USUAL_DAYS - 1)
     if first > last:
         raise refused_field("start_date", f"must not be after end_date, which is {last}")
     if (last - first).days >= MAX_REPORT_DAYS:
@@ -157,30 +115,30 @@ def _share(part: int, whole: int) -> float | None:
     return (2 * part * 10_000 + whole) // (2 * whole) / 10_000 if whole else None
 
 
-def _as_csv(report: Report) -> Answer:
+def _as_csv(report: Report) -> Response:
     lines = io.StringIO()
     writer = csv.DictWriter(lines, (*ReportedDay.model_fields, "currency"))
     writer.writeheader()
     writer.writerows({**day.model_dump(), "currency": report.currency} for day in report.by_day)
     name = f"hotel-{report.hotel_id}-{report.start_date}-{report.end_date}.csv"
     headers: dict[str, str] = {hdrs.VARY: hdrs.ACCEPT, hdrs.CONTENT_DISPOSITION: f'attachment; filename="{name}"'}
-    return Answer(200, lines.getvalue().encode(), headers, media=f"{_CSV}; charset=utf-8")
+    return Response(200, lines.getvalue().encode(), headers, media=f"{_CSV}; charset=utf-8")
 
 
 def prefers_csv(request: web.Request) -> bool:
-    """Tell whether CSV is asked for by more, or as much and more plainly, than JSON (RFC 9110, 12.5.1)."""
+    """Whether CSV is preferred to JSON, or as much and named more exactly (RFC 9110, 12.5.1)."""
     accepted = [each for header in request.headers.getall(hdrs.ACCEPT, ()) for each in header.split(",")]
     return _preference(accepted, _CSV) > _preference(accepted, _JSON)
 
 
 def _preference(accepted: Sequence[str], media: str) -> tuple[float, int]:
-    """Return how much a medium is wanted, by the range that names it most plainly, and how plainly that is."""
+    """Return the quality of a medium, from the range that names it most exactly, and how exactly that range does."""
     names = {media: 2, media.partition("/")[0] + "/*": 1, "*/*": 0}
-    plainness, quality = -1, 0.0
+    exactness, quality = -1, 0.0
     for each in accepted:
         name = each.partition(";")[0].strip().lower()
-        if names.get(name, -1) > plainness:
+        if names.get(name, -1) > exactness:
             found = _QUALITY.search(each)
-            plainness, quality = names[name], float(found[1]) if found else 1.0
-    # What is not wanted at all is not wanted however plainly it is said.
-    return quality, plainness if quality else -1
+            exactness, quality = names[name], float(found[1]) if found else 1.0
+    # A medium with a quality of 0 is refused, however exactly it is named.
+    return quality, exactness if quality else -1

@@ -1,4 +1,4 @@
-"""What the ingress tells of itself beside a request's way: how long its answers and its statements take."""
+"""The ingress' own metrics: how long its responses and its SQL statements take."""
 
 import time
 from typing import Any, Final
@@ -9,21 +9,21 @@ from telemetry import metrics
 from telemetry.metrics import Labels, Series
 
 _QUERIES: Final = metrics.QUERY_SECONDS.of()
-_answers: Final = metrics.HTTP_ANSWERS.values
-# Where an answer counts, by handler and status: looked up once, not for each answer.
+_responses: Final = metrics.HTTP_ANSWERS.values
+# The series in which a response counts, by handler and status: looked up once, not for each response.
 _counted: Final[dict[tuple[object, int], tuple[Series, Labels]]] = {}
 
 
-def count_answer(handler: object, status: int, seconds: float) -> None:
-    """Count an answer and the time that it took. What no operation answers (pages, unknown paths) counts as `none`."""
-    series, labels = _counted.get((handler, status)) or _place(handler, status)
+def count_response(handler: object, status: int, seconds: float) -> None:
+    """Count a response and the time that it took. Pages and unknown paths, which are no operation, count as `none`."""
+    series, labels = _counted.get((handler, status)) or _series(handler, status)
     series.observe(seconds)
-    _answers[labels] += 1
+    _responses[labels] += 1
 
 
-def _place(handler: object, status: int) -> tuple[Series, Labels]:
+def _series(handler: object, status: int) -> tuple[Series, Labels]:
     row = getattr(getattr(handler, "__self__", None), "_row", None)
-    # Unknown paths are each answered by a handler of their own, and there are as many as somebody likes to ask for.
+    # Each unknown path is answered by a handler of its own, and a client can ask for any number of them.
     key = ("none" if row is None else handler, status)
     if key not in _counted:
         metrics.HTTP_ANSWERS.add(0, str(status))
