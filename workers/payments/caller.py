@@ -2,8 +2,7 @@
 
 Reads and writes `checkout_session` and `refund`; writes commands to `booking.commands`. One row's way is in `steps`;
 here is which rows are taken when. Any number of callers may run: a claim skips the rows of others. A row that fails
-comes again later and holds up nobody. The reconciliation of lost webhooks has its place beside this loop and does not
-exist yet.
+comes again later and holds up nobody. `operators.reconcile` makes a row due again when its webhook was lost.
 """
 
 import asyncio
