@@ -1,7 +1,7 @@
 """The code in README and docs is correct: blocks parse, commands and options exist, SQL is the examples'.
 
-What a guest's lines of README do on a running system is tried in tests/sandbox/test_demo.py, examples/ in
-tests/system/path/test_examples.py, and the answers of docs/analytics.md in tests/operators/export.
+tests/sandbox/test_demo.py runs README's requests on a running system, tests/system/path/test_examples.py runs examples/, and
+tests/operators/export compares the answers of docs/analytics.md.
 """
 
 import ast
