@@ -285,11 +285,8 @@ def _blank(match: re.Match[str]) -> str:
 
 def _without_code(words: str) -> str:
     """Blank what is code or a link's target, at the same length, so that lines can still be counted."""
-    return re.sub(
-        r"`[^`\n]*`|\[[\w./-]*/[\w./-]*\](?:\([^)\s]*\))?|\]\([^)\s]*\)|https?://\S+",
-        lambda match: "_" * len(match[0]),
-        words,
-    )
+    code = r"`[^`\n]*`|\[[\w./-]*/[\w./-]*\](?:\([^)\s]*\))?|\]\([^)\s]*\)|https?://\S+"
+    return re.sub(code, lambda match: "_" * len(match[0]), words)
 
 
 def _begins_a_sentence(words: str, start: int) -> bool:

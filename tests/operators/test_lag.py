@@ -23,8 +23,8 @@ from operators.lag import DatabaseAddress, Lag, lags, totals, with_rates
 from sandbox.ports import free_port
 from storage import pauses
 from storage.settings import DatabaseSettings
+from tests.operators.test_tail import commands, lines, reserve, write
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
-from tests.topics.test_tool import commands, lines, reserve, write
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE
 from topics.consumers import CONSUMERS
 from topics.kafka import admin

@@ -99,8 +99,3 @@ def nights_of(check_in: date, check_out: date) -> tuple[date, ...]:
     Remembered, for the same stays come again and again; callers see to it that a stay is not absurdly long.
     """
     return tuple(check_in + timedelta(days=offset) for offset in range((check_out - check_in).days))
-
-
-def night_price_minor(price_minor: int, surge_milli: int) -> int:
-    """Return one night's price in minor units: price x surge (thousandths), rounded half-up."""
-    return (price_minor * surge_milli + 500) // 1000

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from pricing.stays import night_price_minor, stay_amount_minor
 from topics.messages.commands import AddGuests, CancelBooking, ExpireHold, ReserveStay
 from topics.messages.events import (
     BookingCancelled,
@@ -20,7 +21,6 @@ from topics.messages.values import (
     Refusal,
     Rejection,
     Terms,
-    night_price_minor,
     nights_of,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
@@ -76,11 +76,10 @@ def rejection(state: State, command: ReserveStay) -> Rejection | None:
 
 def _reserved(state: State, command: ReserveStay, now: datetime) -> BookingReserved:
     nights = [state.nights[day] for day in nights_of(command.check_in, command.check_out)]
-    nightly = command.agreed_nightly_minor
-    if nightly is None:
-        per_room = sum(night_price_minor(night.price_minor, night.surge_milli) for night in nights)
-    else:
-        per_room = nightly * len(nights)
+    agreed = command.agreed_nightly_minor
+    prices_minor = [
+        night_price_minor(night.price_minor, night.surge_milli) if agreed is None else agreed for night in nights
+    ]
     prepaid = command.terms is Terms.PREPAID
     return BookingReserved(
         room_id=command.room_id,
@@ -90,7 +89,7 @@ def _reserved(state: State, command: ReserveStay, now: datetime) -> BookingReser
         check_in=command.check_in,
         check_out=command.check_out,
         rooms_count=command.rooms_count,
-        amount_minor=per_room * command.rooms_count,
+        amount_minor=stay_amount_minor(prices_minor, command.rooms_count),
         currency=nights[0].currency,
         terms=command.terms,
         hold_expires_at=now + timedelta(seconds=command.hold_seconds) if prepaid else None,

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from pricing.stays import NO_SURGE_MILLI
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -168,7 +169,14 @@ def _taken(
 
 def _opened(event: InventoryOpened) -> dict[date, Night]:
     night = Night(
-        event.hotel_id, event.total_count, 0, 0, event.price_minor, 1000, closed=False, currency=event.currency
+        event.hotel_id,
+        event.total_count,
+        0,
+        0,
+        event.price_minor,
+        NO_SURGE_MILLI,
+        closed=False,
+        currency=event.currency,
     )
     return dict.fromkeys(nights_of(event.first_night, event.end_night), night)
 

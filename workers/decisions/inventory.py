@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 
+from pricing.stays import NO_SURGE_MILLI
 from topics.messages.commands import ChangeInventory, OpenInventory
 from topics.messages.events import (
     Event,
@@ -28,7 +29,7 @@ from workers.decisions.state import Night, State
 def open_inventory(state: State, command: OpenInventory, now: datetime) -> tuple[Event, ...]:
     """Open those nights of the range that are not open yet, one event for each stretch of them."""
     reason = _refusal(
-        command.first_night, command.end_night, command.total_count, command.price_minor, surge_milli=1000
+        command.first_night, command.end_night, command.total_count, command.price_minor, surge_milli=NO_SURGE_MILLI
     )
     new = (
         day for day in ([] if reason else nights_of(command.first_night, command.end_night)) if day not in state.nights
@@ -60,7 +61,7 @@ def change_inventory(state: State, command: ChangeInventory, now: datetime) -> t
         command.end_night,
         command.total_count or 0,
         command.price_minor or 0,
-        1000 if command.surge_milli is None else command.surge_milli,
+        NO_SURGE_MILLI if command.surge_milli is None else command.surge_milli,
     )
     if reason is not None:
         return (InventoryUnchanged(room_id=command.room_id, command=command.message_type, reason=reason),)

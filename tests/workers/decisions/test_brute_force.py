@@ -555,7 +555,7 @@ MUTATIONS: dict[str, Patch] = {
     "lets another room's events through": put("evolve", "_of_another_room", lambda right: lambda booking, event: False),
     "forgets that a stay was sold": put(
         "evolve",
-        "moved",
+        "next_status",
         lambda right: lambda status, event: "RESERVED" if right(status, event) == "CONFIRMED" else right(status, event),
     ),
 }
