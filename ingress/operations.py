@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 from pydantic import TypeAdapter
 
+from ingress.http.actors import act_for
 from ingress.http.bodies import decoded, decoded_query, must_be_json, read
 from ingress.http.models import MAX_ID, NoBody, NoQuery, RequestHeader
 from ingress.http.preferences import seconds_to_wait
@@ -351,6 +352,7 @@ class _Handler:
             raise Problem(403, self._refusal)
 
     async def _asked(self, request: web.Request, caller: Caller | None) -> Asked[Any, Any]:
+        act_for(None if caller is None else caller.user_id)
         path = _identified(request.match_info) if self._has_placeholders else request.match_info
         query: Any = self._no_query
         if self._reads_query or "?" in request.raw_path:

@@ -15,12 +15,13 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ingress.database import Database
+from ingress.http.actors import actor
 from ingress.http.models import RequestHeader
 from ingress.http.problems import Problem
 from storage import accounts
 from storage.accounts import Claim
 from telemetry import traces
-from telemetry.ids import about_record
+from telemetry.ids import about_record, request_id
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing, command_record
 from topics.kafka.settings import KafkaSettings
@@ -51,7 +52,7 @@ class Commands:
         self._topic = settings.topic(BOOKING_COMMANDS)
 
     def record(self, command: Command, command_id: str, request: web.Request) -> Outgoing:
-        """Return the record of a command, with the trace that the request belongs to."""
+        """Return the record of a command, with the trace that the request belongs to, and the person who sent it."""
         record = command_record(
             self._topic,
             command,
@@ -59,6 +60,8 @@ class Commands:
             source=SOURCE,
             time=datetime.now(UTC),
             traceparent=_traceparent(request),
+            actor=actor(),
+            request_id=request_id(),
         )
         about_record(record.headers)
         return record

@@ -20,7 +20,8 @@ from ingress.http.problems import Problem, unavailable
 from ingress.operations import Access, Asked, Example, Reply, operation
 from operators.dead_letters import DeadLetter, State, listed
 from operators.explain import Kind, NoSuchBooking, explain
-from operators.lag import DatabaseAddress, lags
+from operators.lag import lags
+from storage.database import connect
 from storage.settings import DatabaseSettings
 from topics.kafka.admin import TopicsFailed
 from topics.kafka.log_reader import NoSuchTopic
@@ -68,8 +69,8 @@ class Replayer(Shown):
 class BookingStep(Shown):
     """One thing that happened; `seconds` have passed since the one before, `place` is null off the log.
 
-    `sent_again`: its id stood on the log already, or it is an event that came of a command sent again; `sent_by` is the
-    operator whose replay that was, where it can be told.
+    `sent_again`: a record before it has the same id, or it is an event that followed from a command that was sent
+    again. `sent_by` is the operator whose replay sent it.
     """
 
     kind: Kind
@@ -80,6 +81,8 @@ class BookingStep(Shown):
     sequence: int | None
     source: str | None
     cause: str | None
+    actor: str | None = Field(description="The person who caused it, as a kind and an id; null where none did.")
+    request_id: str | None
     details: str
     sent_again: bool
     sent_by: Replayer | None
@@ -94,6 +97,8 @@ class BookingRequest(Shown):
     source: str | None
     correlation: str | None
     trace: str | None
+    actor: str | None = Field(description="The person who sent it, as a kind and an id: user/17.")
+    request_id: str | None
 
 
 class BookedStay(Shown):
@@ -191,8 +196,7 @@ class Ops:
 
         `innkeeper lag` tells the same.
         """
-        address = DatabaseAddress(database_url=self._database.database_url)
-        found = await self._answered(lambda: lags(self._kafka, address))
+        found = await self._answered(lambda: lags(self._kafka, self._database))
         return answer(200, [ConsumerLag.model_validate(lag) for lag in found])
 
     @operation(
@@ -229,9 +233,7 @@ class Ops:
         return answer(200, [BuriedRecord.model_validate(letter) for letter in found])
 
     async def _letters(self, wanted: WantedLetters) -> list[DeadLetter]:
-        async with await psycopg.AsyncConnection.connect(
-            self._database.conninfo(), autocommit=True, connect_timeout=_CONNECT_SECONDS
-        ) as connection:
+        async with await connect(self._database, "innkeeper ops", connect_seconds=_CONNECT_SECONDS) as connection:
             found = await listed(self._kafka, connection, open_only=wanted.open_only)
         return [letter for letter in reversed(found) if letter.state in (wanted.state or State)][: wanted.limit]
 

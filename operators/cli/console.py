@@ -18,7 +18,8 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
 
-from operators.lag import DatabaseAddress
+from storage.database import connect
+from storage.settings import DatabaseSettings
 from topics.catalogue import CATALOGUE
 from topics.kafka import admin, log_reader
 from topics.kafka.settings import KafkaSettings, refused_in_words
@@ -68,10 +69,7 @@ def run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
 @asynccontextmanager
 async def ledger() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """Open a connection to the database, in autocommit. Raises psycopg.Error."""
-    address = DatabaseAddress().database_url.get_secret_value()
-    async with await psycopg.AsyncConnection.connect(
-        address, autocommit=True, connect_timeout=10, application_name="innkeeper operators"
-    ) as connection:
+    async with await connect(DatabaseSettings(), "innkeeper operators", connect_seconds=10) as connection:
         yield connection
 
 

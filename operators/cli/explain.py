@@ -1,4 +1,4 @@
-"""`workers explain`: prints a booking's life, for people as one page and for programs as one JSON object."""
+"""`innkeeper explain`: prints a booking's history, for people as one page and for programs as one JSON object."""
 
 import asyncio
 from typing import Annotated, Final
@@ -7,8 +7,8 @@ from uuid import UUID
 import typer
 
 from operators.cli.console import COULD_NOT, Json, err, fail, kafka_settings, out, print_json, refuse, run
-from operators.cli.explain_page import print_life
-from operators.explain import Life, NoSuchBooking, explain
+from operators.cli.explain_page import print_history
+from operators.explain import BookingHistory, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings, refused_in_words
 
@@ -23,13 +23,13 @@ def explain_command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell a booking's whole life: request, commands, events, webhooks, Stripe's objects, and what is awaited now.
+    """Show a booking's whole history: request, commands, events, webhooks, Stripe's objects, and what is awaited now.
 
-    Every step stands with its place on the log and the time since the one before. What was sent again (a request
-    repeated, a replay) is told with what it repeats; with --json each record stands by itself, marked sent_again. Reads
-    a few hundred records, however long the log is, and changes nothing.
+    Each step has its position on the log and the time since the one before. A record that was sent again (a request
+    repeated, a replay) is counted in the row of the record that it repeats; with --json each record is by itself,
+    marked sent_again. The command reads a few records, however long the log is, and changes nothing.
 
-    Exit status: 0 it is told; 1 nothing knows the booking; 2 the broker or the database is away, or it is no id.
+    Exit status: 0 it is shown; 1 nothing has the booking; 2 the broker or the database is away, or it is no id.
     """
     try:
         booking_id = UUID(booking)
@@ -39,15 +39,15 @@ def explain_command(
     with refused_in_words():
         database = DatabaseSettings()
     try:
-        life = run(_within_patience(kafka, database, booking_id), kafka)
+        history = run(_within_patience(kafka, database, booking_id), kafka)
     except NoSuchBooking as error:
         refuse(str(error), as_json=as_json)
     if as_json:
-        print_json([life.as_json()])
+        print_json([history.as_json()])
     else:
-        print_life(life, out, err, everything=everything)
+        print_history(history, out, err, everything=everything)
 
 
-async def _within_patience(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> Life:
+async def _within_patience(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> BookingHistory:
     async with asyncio.timeout(_PATIENCE_SECONDS):
         return await explain(kafka, database, booking_id)

@@ -19,9 +19,10 @@ from rich.text import Text
 
 from operators.cli.console import Json, counted, err, fail, kafka_settings, ledger, out, print_json, run
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
-from operators.lag import DatabaseAddress, Lag, Total, lags, totals, with_rates
+from operators.lag import Lag, Total, lags, totals, with_rates
 from storage import pauses
 from storage.pauses import Pause
+from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 
 _NUMBERS: Final = (
@@ -97,10 +98,10 @@ def lag_command(
 
 async def _look(settings: KafkaSettings, interval: float) -> tuple[list[Lag], list[Pause]]:
     """Look twice, for the sake of the rates."""
-    found = await lags(settings, DatabaseAddress())
+    found = await lags(settings, DatabaseSettings())
     if interval:
         await asyncio.sleep(interval)
-        found = with_rates(found, await lags(settings, DatabaseAddress()))
+        found = with_rates(found, await lags(settings, DatabaseSettings()))
     return found, await _held(found)
 
 
@@ -126,7 +127,7 @@ async def _looks(settings: KafkaSettings, interval: float) -> AsyncIterator[list
     before: list[Lag] = []
     while True:
         try:
-            found = await lags(settings, DatabaseAddress())
+            found = await lags(settings, DatabaseSettings())
         except _TROUBLE as error:
             err.print(f"Broker or database do not answer ({type(error).__name__}); trying again.", markup=False)
         else:

@@ -1,6 +1,7 @@
-"""What a booking's explanation is made of: values that a command prints and the ingress answers.
+"""The parts of a booking's explanation: values that a command prints and the ingress answers.
 
-Ids only, no names or addresses. Times are UTC; a step's time is the log's where the record was found.
+They hold ids only, no names or addresses of guests. Times are UTC; a step's time is the log's where its record was
+found.
 """
 
 from dataclasses import asdict, dataclass
@@ -9,9 +10,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from topics.kafka.positions import LogPosition
+
 
 class Kind(StrEnum):
-    """What a step is, in the order in which steps of one moment follow from each other."""
+    """The kinds of steps, in the order in which steps of one moment follow from each other."""
 
     REQUEST = "request"
     WEBHOOK = "webhook"
@@ -21,20 +24,8 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where a record stands on the log."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Sender:
-    """The operator who sent a record again, by which command (as `topics actions` names it), and when they did so."""
+    """The operator who sent a record again, by which command (as `innkeeper actions` names it), and when."""
 
     who: str
     action: str
@@ -43,23 +34,26 @@ class Sender:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One thing that happened. `place` None: it is not on the log, or no longer.
+    """One step of a booking's history. `place` None: it is not on the log, or no longer.
 
     `what` is the wire name of a message of ours or Stripe's name of an event, `id` the record's own (Stripe's for a
-    webhook). `cause` is the id of what it follows from, `source` who wrote it. `seconds` have passed since the step
-    before, None for the first. `details` are the message's fields that are worth a line. `sent_again`: the id of this
-    command or webhook stood on the log already, or it is an event that came of one sent again. `sent_by`: the operator
-    whose replay that was; None where a client or Stripe sent it, or where it cannot be told.
+    webhook). `cause` is the id of the message that it follows from, `source` its writer. `actor` and `request_id` are
+    the person who caused it and their request, where the record names them. `seconds` have passed since the step
+    before, None for the first. `details` are the message's fields that are worth a line. `sent_again`: a record before
+    this command or webhook has the same id, or it is an event that followed from a command that was sent again.
+    `sent_by`: the operator whose replay sent it; None where a client or Stripe sent it.
     """
 
     kind: Kind
     at: datetime
     what: str
     id: str | None = None
-    place: Place | None = None
+    place: LogPosition | None = None
     sequence: int | None = None
     source: str | None = None
     cause: str | None = None
+    actor: str | None = None
+    request_id: str | None = None
     details: str = ""
     sent_again: bool = False
     sent_by: Sender | None = None
@@ -68,18 +62,23 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What is known of the request that began it: `made_at` as the booking's id says, `trace` is W3C's trace id."""
+    """The request that began the booking: `made_at` is the time in the booking's id, `trace` W3C's trace id.
+
+    `actor` and `request_id` are those of the first command's envelope.
+    """
 
     made_at: datetime | None
     user_id: int | None
     source: str | None
     correlation: str | None
     trace: str | None
+    actor: str | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StripeObject:
-    """What we know of an object at Stripe. `owed_at`: a call to Stripe is due then; None: none is owed."""
+    """An object at Stripe, as our tables have it. `owed_at`: a call to Stripe is due then; None: none is due."""
 
     kind: str
     id: str | None
@@ -94,7 +93,10 @@ class StripeObject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Awaited:
-    """Who is to act, and on what. `behind` counts the records that a worker has before it."""
+    """Something that is awaited: who is to act, and what they are to do.
+
+    `behind` counts the records that a worker reads before it.
+    """
 
     who: str
     what: str
@@ -105,7 +107,7 @@ class Awaited:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stay:
-    """What was booked, as the ledger has it; `amount_minor` in minor units of `currency`."""
+    """The stay that was booked, as the ledger has it; `amount_minor` is in minor units of `currency`."""
 
     hotel_id: int
     room_id: int
@@ -119,10 +121,10 @@ class Stay:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Life:
-    """A booking from its request to what is awaited now; nothing is awaited of one whose `awaited` is empty.
+class BookingHistory:
+    """A booking from its request to what is awaited now; nothing is awaited of a booking that is final.
 
-    `stay` None: the ledger has not heard of the booking yet. `notes` say what could not be looked at.
+    `stay` None: the ledger does not have the booking yet. `notes` name what could not be looked at.
     """
 
     booking_id: UUID
@@ -141,6 +143,8 @@ class Life:
 
 def _plain(value: Any) -> Any:
     match value:
+        case LogPosition():
+            return value._asdict()
         case dict():
             return {name: _plain(each) for name, each in value.items()}
         case list() | tuple():
