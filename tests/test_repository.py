@@ -1,4 +1,4 @@
-"""The repository lints itself: what no other tool knows about this house."""
+"""The repository lints itself: rules of this project that no other tool knows."""
 
 import ast
 import re
@@ -7,41 +7,23 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from docs.generate import settings_classes
-from tests.words import all_violations, report
+from tests.words import ROOMS, ROOT, all_violations, files, report, text
 
-ROOT = Path(__file__).parents[1]
-ROOMS = ("topics", "pricing", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
 MAX_FUNCTION_LINES = 60
 MAX_FILE_BYTES = 1024 * 1024
 # The real trace is the one large file.
 LARGE = {"tests/system/trace/hotel_bookings.csv.gz"}
 
-# Where packages and images come from is everybody's own affair; brackets keep this file from accusing itself.
+# Everybody chooses the registries of packages and images; brackets keep this file from matching itself.
 REGISTRIES = re.compile(
     r"py[p]i[.]org|pythonhoste[d]|maven[.]or[g]|rep[o]1?[.]maven|docke[r][.]io|ghc[r][.]io|qua[y][.]io"
 )
 SOMEBODYS_FOLDER = re.compile(r"(?<![\w.$}])/(?:home|root|Users|work)/[\w.]+")
 VAGUE = {"manager", "utils", "util", "helper", "helpers", "common", "misc"}
-
-
-@cache
-def files() -> list[str]:
-    """Return the paths of what belongs to the repository, tracked or about to be."""
-    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    told = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [path for path in told.splitlines() if (ROOT / path).is_file()]
-
-
-@cache
-def text(path: str) -> str:
-    """Return a file's text; empty for one that is not text."""
-    content = (ROOT / path).read_bytes()
-    return "" if b"\0" in content else content.decode()
 
 
 @cache
@@ -252,7 +234,7 @@ def test_the_lock_files_name_no_address() -> None:
     assert lines_with(re.compile(r"://|--index-url|--find-links|--extra"), LOCKS) == []
 
 
-def test_what_runs_in_production_is_what_was_tested() -> None:
+def test_production_runs_the_packages_that_were_tested() -> None:
     tested, runtime, build = (set(_entries(lock)) for lock in LOCKS)
     names = {entry.split("==")[0] for entry in runtime}
 
