@@ -145,7 +145,11 @@ async def number(connection: psycopg.AsyncConnection[Any], query: str, *paramete
 
 @asynccontextmanager
 async def stage(
-    rooms: Rooms, *, ingress: int, workers: int | Mapping[str, int] = 1, of_one: Mapping[str, Mapping[str, str]] | None = None
+    rooms: Rooms,
+    *,
+    ingress: int,
+    workers: int | Mapping[str, int] = 1,
+    of_one: Mapping[str, Mapping[str, str]] | None = None,
 ) -> AsyncIterator[Stage]:
     """Start a system, put the rooms on sale, and stop all of it afterwards.
 

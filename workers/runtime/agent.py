@@ -26,13 +26,13 @@ from workers.runtime.batch_processor import BatchProcessor
 from workers.runtime.pause_gate import PauseGate, watch
 from workers.runtime.role import Role
 from workers.runtime.stopping import stop_hard
+from workers.runtime.taking import take_waiting
 from workers.runtime.transport import RunConsumer, RunTransport
 
 log = logging.getLogger(__name__)
 
 #: How many runs may wait; all of them are taken at once, so a wait makes batches larger and load regulates itself.
 RUNS_WAITING: Final = 32
-_WITHIN_SECONDS: Final = 0.002
 _SETTLE_SECONDS: Final = 1.0
 
 
@@ -94,7 +94,7 @@ def _agent(app: faust.App, channel: Any, processor: BatchProcessor, gate: PauseG
     async def process(stream: Any) -> None:
         taken = cast("Any", stream).noack()
         try:
-            async for events in taken.noack_take(2 * RUNS_WAITING, within=_WITHIN_SECONDS):
+            async for events in take_waiting(taken):
                 # What a pause holds back is read again after it.
                 seeks = {} if gate.holding else await processor.process(event.value for event in events)
                 for event in events:
