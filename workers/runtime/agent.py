@@ -69,7 +69,7 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
         datadir=Path(tempfile.gettempdir()) / "innkeeper-faust",
     )
     app.transport = RunTransport(app.conf.broker_consumer, app, runs, gate)
-    runs.watch.ends_from(lambda place: cast("RunConsumer", app.consumer).end_of(TP(*place)))
+    runs.metrics.read_ends_from(lambda place: cast("RunConsumer", app.consumer).end_of(TP(*place)))
     names = [kafka.topic(topic) for topic in role.topics]
     _agent(app, app.topic(*names, value_type=bytes, key_type=bytes), runs, gate)
     _tasks(app, role, runs, gate, database)

@@ -4,7 +4,7 @@ Faust's own `noack_take` does the same by looking every few milliseconds, for ev
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 #: Runs that were fetched together arrive one after the other: so long does the first wait for the others.
@@ -13,7 +13,7 @@ _LINGER_SECONDS: Final = 0.001
 _BUSY_LINGER_SECONDS: Final = 0.002
 
 
-async def take_waiting(stream: Any) -> AsyncIterator[list[Any]]:
+async def take_waiting(stream: Any) -> AsyncGenerator[list[Any], None]:
     """Yield lists of events, never an empty one, until the stream stops; the caller acknowledges each event.
 
     While the caller works on a list, later events wait in the stream's buffer, which is bounded.
