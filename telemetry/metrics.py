@@ -1,8 +1,9 @@
-"""Every metric of the house, named once. What happens is counted in plain numbers; a scrape reads them.
+"""Every metric of the house, named once, and counted in plain numbers that a scrape reads.
 
-A lock and a search by labels for every booking, as the usual clients have, cost more than counting a whole batch here.
-Only the event loop counts, so nothing needs a lock; a scrape from its own thread may find a sum that is one observation
-ahead of its buckets, and the next one finds it right.
+prometheus_client 0.26, the newest release on PyPI, takes a lock for every observation, cannot observe one value several
+times, and has no gauge whose labels are known at the scrape alone: its counters cost the ingress 2.4 % of a booking
+(ADR 0019). Only the event loop counts here, so nothing needs a lock; a scrape from its own thread may find a sum that
+is one observation ahead of its buckets, and the next one finds it right.
 """
 
 from bisect import bisect_left

@@ -1,5 +1,7 @@
 """Prices of nights and stays, and averages: exact, for all that a manager can set."""
 
+import subprocess
+import sys
 from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
@@ -73,3 +75,9 @@ def test_many_averages_at_once_are_those_of_each(amounts_minor: list[int], count
     averages = average_minor(np.array(amounts_minor, np.int64), count)
 
     assert averages.tolist() == [average_minor(amount, count) for amount in amounts_minor]
+
+
+def test_a_process_that_decides_does_not_load_numpy() -> None:
+    source = "import sys, workers.decisions, pricing.currencies; sys.exit('numpy' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", source], check=False).returncode == 0
