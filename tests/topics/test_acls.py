@@ -16,11 +16,11 @@ from workers import payments, projections
 from workers.reservations import handler
 from workers.runtime.role import Role
 
-OURS = [party for party in Service if party.ours]
+OURS = [service for service in Service if service.ours]
 
 
 def rights(role: str, settings: KafkaSettings | None = None) -> dict[tuple[str, str], set[str]]:
-    """What a role may do, by kind and name of the resource."""
+    """Return the rights of a role, by kind and name of the resource."""
     found = grants(settings or KafkaSettings(_env_file=None))
     return {(grant.resource, grant.name): set(grant.operations) for grant in found if grant.role == role}
 
@@ -56,7 +56,7 @@ def test_operators_make_and_read_every_topic_see_who_reads_and_write_what_is_pla
     }
 
 
-def test_who_is_no_part_of_this_house_gets_its_rights_from_somebody_else() -> None:
+def test_outside_readers_get_their_rights_from_somebody_else() -> None:
     assert {grant.role for grant in grants(KafkaSettings(_env_file=None))} == set(OURS)
     assert Service.ANALYTICS in BOOKING_EVENTS.read_by
 
@@ -68,31 +68,31 @@ def test_systems_that_share_a_broker_do_not_share_their_rights() -> None:
 
 
 @pytest.mark.parametrize("build", [handler.build, payments.build, projections.build])
-def test_the_catalogue_says_what_a_worker_reads(build: Callable[[KafkaSettings, DatabaseSettings], Role]) -> None:
+def test_a_worker_reads_the_topics_of_the_catalogue(build: Callable[[KafkaSettings, DatabaseSettings], Role]) -> None:
     role = build(KafkaSettings(_env_file=None), DatabaseSettings(_env_file=None))
 
     assert set(role.topics) == {topic for topic in CATALOGUE if Service(role.name) in topic.read_by}
-    # An event is never buried; whoever reads anything else buries what it cannot read.
+    # An event is never dead-lettered; every role that reads anything else may write dead letters.
     assert (Service(role.name) in DEAD_LETTERS.written_by) == any(topic is not BOOKING_EVENTS for topic in role.topics)
 
 
 def test_a_person_gets_the_arguments_of_kafkas_own_tool() -> None:
-    told = CliRunner().invoke(app, ["topics", "acls"]).stdout.splitlines()
+    printed = CliRunner().invoke(app, ["topics", "acls"]).stdout.splitlines()
 
     expected = (
         "--add --allow-principal User:ingress --operation Read --operation Write --operation DescribeConfigs"
         " --topic stripe.webhooks"
     )
-    assert expected in told
-    assert all(shlex.split(line)[0] == "--add" for line in told)
+    assert expected in printed
+    assert all(shlex.split(line)[0] == "--add" for line in printed)
 
 
 def test_a_program_gets_an_object_a_line_with_the_brokers_own_names_of_the_roles() -> None:
-    told = (
+    printed = (
         CliRunner().invoke(app, ["topics", "acls", "--json", "--principal", "User:CN={role},O=Inn"]).stdout.splitlines()
     )
 
-    assert json.loads(told[0]) == {
+    assert json.loads(printed[0]) == {
         "principal": "User:CN=ingress,O=Inn",
         "role": "ingress",
         "resource": "topic",

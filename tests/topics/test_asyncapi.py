@@ -118,23 +118,23 @@ def valid(value: object, reference: dict[str, str]) -> None:
     ).validate(value)
 
 
-def test_every_topic_is_there_with_all_that_may_stand_on_it() -> None:
+def test_every_topic_is_there_with_all_its_messages() -> None:
     assert list(DOCUMENT["channels"]) == [topic.name for topic in CATALOGUE]
-    told = [message_type for channel in DOCUMENT["channels"].values() for message_type in channel["messages"]]
-    assert sorted(told) == sorted(EVERY_VERSION)
+    found = [message_type for channel in DOCUMENT["channels"].values() for message_type in channel["messages"]]
+    assert sorted(found) == sorted(EVERY_VERSION)
 
 
-def test_who_reads_and_writes_is_as_in_the_catalogue() -> None:
-    told = {
+def test_readers_and_writers_are_those_of_the_catalogue() -> None:
+    readers = {
         operation.partition(".")[0]
         for operation, row in DOCUMENT["operations"].items()
         if row["action"] == "receive" and row["channel"]["$ref"].endswith(BOOKING_EVENTS.name)
     }
 
-    assert told == set(BOOKING_EVENTS.read_by)
+    assert readers == set(BOOKING_EVENTS.read_by)
 
 
-def test_every_event_says_when_it_is_told() -> None:
+def test_every_event_names_its_trigger() -> None:
     assert set(EVENT_TRIGGERS) == set(EVENTS)
     for kind in EVENTS:
         for each in asyncapi.versions(kind):

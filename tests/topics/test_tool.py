@@ -47,10 +47,10 @@ class TestList:
             assert f"blue.{topic.name}" in result.stdout
 
     def test_a_terminal_of_80_columns_breaks_no_name(self) -> None:
-        told = CliRunner().invoke(app, ["topics", "list"], env={"TOPIC_PREFIX": "", "COLUMNS": "80"}).stdout
+        printed = CliRunner().invoke(app, ["topics", "list"], env={"TOPIC_PREFIX": "", "COLUMNS": "80"}).stdout
 
-        assert max(map(len, told.splitlines())) <= 80
-        words = {word.rstrip(",;") for word in told.split()}
+        assert max(map(len, printed.splitlines())) <= 80
+        words = {word.rstrip(",;") for word in printed.split()}
         for topic in CATALOGUE:
             assert {topic.name, *topic.written_by, *topic.read_by} <= words
 
@@ -87,7 +87,7 @@ class TestCreateAndCheck:
         assert result.exit_code == 1
         assert "has 4 partitions, not 5" in result.stderr
 
-    def test_a_mismatch_is_told_and_fails_the_check(self, tool: Tool) -> None:
+    def test_a_mismatch_is_reported_and_fails_the_check(self, tool: Tool) -> None:
         result = tool("topics", "check", TOPIC_REPLICATION="3")
 
         assert result.exit_code == 1
@@ -108,7 +108,7 @@ class TestCreateAndCheck:
         assert {row["topic"] for row in rows} == {kafka_settings.topic(topic) for topic in CATALOGUE}
         assert all(row["fatal"] and row["mend"] for row in rows)
 
-    def test_a_broker_that_is_away_is_told_in_one_sentence(self, tool: Tool) -> None:
+    def test_a_broker_that_is_down_is_reported_in_one_sentence(self, tool: Tool) -> None:
         address = f"127.0.0.1:{free_port()}"
         for command in (["topics", "create"], ["topics", "check"], ["tail", "booking.events"]):
             result = tool(*command, KAFKA_URL=address)
@@ -123,12 +123,12 @@ class TestCreateAndCheck:
         program = [sys.executable, "-m", "operators", "topics", "create", "--wait", "120"]
         with subprocess.Popen(program, env=variables, stderr=subprocess.PIPE, text=True) as waiting:
             assert waiting.stderr is not None
-            told = await asyncio.to_thread(waiting.stderr.readline)
+            printed = await asyncio.to_thread(waiting.stderr.readline)
             async with kafka:
                 status = await asyncio.to_thread(waiting.wait)
                 rest = waiting.stderr.read()
 
-        assert told == f"No broker at {kafka.url} yet; waiting up to 120 s.\n"
+        assert printed == f"No broker at {kafka.url} yet; waiting up to 120 s.\n"
         assert status == 0, rest
         assert rest.count("created ") == len(CATALOGUE)
 
