@@ -42,10 +42,10 @@ class Access(Enum):
     """The callers that an operation allows. Every query names its caller too: the rows of others do not exist."""
 
     ANYBODY = "anybody"
-    USER = "whoever is logged in"
+    USER = "logged-in users"
     MANAGER = "hotel managers"
     OPERATOR = "operators"
-    SIGNED = "whoever signs the request"
+    SIGNED = "signed requests"
 
     @property
     def is_open(self) -> bool:

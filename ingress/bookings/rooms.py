@@ -29,7 +29,7 @@ class Rooms:
     async def facts(self, room_id: int) -> RoomFacts | None:
         """Return a room's facts, None for a room that does not exist."""
         while True:
-            # Each time: a reading removes its rooms from the set, and on a slow machine its result may be too old by now.
+            # Each time: a reading removes its rooms from the set, and on a slow machine they may be too old by now.
             self._wanted.add(room_id)
             if time.monotonic() < self._good_until and room_id in self._facts:
                 return self._facts[room_id]
