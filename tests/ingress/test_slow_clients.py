@@ -15,7 +15,7 @@ from ingress.http.bodies import BODY_SECONDS, read
 from ingress.http.connections import Runner
 from ingress.http.problems import answer_problems
 from ingress.http.responses import Response, json_response
-from tests.ingress.clocks import stand_still
+from tests.ingress.clocks import freeze
 from tests.ingress.conftest import PATIENT_SECONDS, running_alone
 from tests.support.waiting import wait_until
 
@@ -160,7 +160,7 @@ async def test_who_was_answered_may_ask_again_but_not_for_ever(server: Server) -
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
         assert await reader.readexactly(1) == str(len(body)).encode()
     writer.write(HEAD)
-    stand_still(PATIENT_SECONDS)
+    freeze(PATIENT_SECONDS)
     assert await reader.read() == b""
     writer.close()
 

@@ -21,6 +21,7 @@ from storage.settings import DatabaseSettings
 from tests.ingress.house import WAIT
 from tests.ingress.table import rows
 from tests.support.client import Answer, Client
+from tests.support.hotels import HotelsOverHttp
 from tests.support.waiting import wait_until
 
 PASSWORD = "an estuary of 41 quiet herons"
@@ -144,16 +145,22 @@ class World:
 
     async def new_room(self, host: Person, **described: object) -> Room:
         """Describe a hotel like the examples', not active yet, and put a room on sale in it."""
-        hotel = await self.done(host, "POST", "/v1/admin/hotels", _example("add_hotel"))
-        wanted = {**_example("add_room"), **described}
-        room = await self.done(host, "POST", f"/v1/admin/hotels/{hotel['id']}/rooms", wanted)
-        return Room(hotel_id=hotel["id"], room_id=room["id"])
+        hotels = self._hotels_of(host)
+        hotel_id = await hotels.hotel(**_example("add_hotel"))
+        room_id = await hotels.room(hotel_id, **{**_example("add_room"), **described})
+        return Room(hotel_id=hotel_id, room_id=room_id)
 
     async def room_on_sale(self, host: Person, **described: object) -> Room:
         """Return a room of an active hotel."""
         room = await self.new_room(host, **described)
-        await self.done(host, "PATCH", f"/v1/admin/hotels/{room.hotel_id}/activate")
+        await self._hotels_of(host).activate(room.hotel_id)
         return room
+
+    def _hotels_of(self, host: Person) -> HotelsOverHttp:
+        async def ask(method: str, path: str, body: Any) -> Answer:
+            return await self.ask(host, Request(method=method, path=path, body=body, headers=WAIT))
+
+        return HotelsOverHttp(ask)
 
     async def saved_guest(self, person: Person) -> int:
         """Save somebody who may stay."""

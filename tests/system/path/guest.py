@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from sandbox.system import System
 from tests.support.client import Answer, Client
+from tests.support.hotels import HotelsInTables
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import command_record
@@ -124,16 +125,10 @@ class House:
     async def room(self, total: int = 10, price_minor: int = 12_000) -> Room:
         """Describe a hotel with one room type and open its nights for sale."""
         async with await self.ledger() as ledger:
-            hotel = await ledger.execute(
-                "insert into hotel (name, city, currency, active) values ('Mill', 'Porto', 'EUR', true) returning id"
-            )
-            hotel_id = (await hotel.fetchone() or {})["id"]
-            described = await ledger.execute(
-                "insert into room (hotel_id, type, base_price_minor, total_count, capacity)"
-                " values (%s, 'double', %s, %s, 2) returning id",
-                (hotel_id, price_minor, total),
-            )
-            room = Room(hotel_id, (await described.fetchone() or {})["id"])
+            hotels = HotelsInTables(ledger)
+            hotel_id = await hotels.hotel()
+            room_id = await hotels.room(hotel_id, base_price_minor=price_minor, total_count=total)
+        room = Room(hotel_id, room_id)
         today = datetime.now(UTC).date()
         await self.send(
             OpenInventory(
