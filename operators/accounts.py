@@ -1,4 +1,4 @@
-"""Roles that operators give to accounts; only hosts may also become one by themselves (`ingress/accounts/users.py`)."""
+"""Roles that operators give to accounts; only hosts may also become one by themselves (`ingress/accounts`)."""
 
 from enum import StrEnum
 
