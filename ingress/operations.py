@@ -246,11 +246,9 @@ def operation(
         limited: whether requests count against the rate limits.
         service: whether it has no version.
         raw_body: whether the method reads the body itself.
-        quick: decodes a body to an object with the model's fields, for the most frequent requests; a body that it
-            refuses is decoded by the model.
+        quick: decodes the most frequent bodies to an object with the model's fields; the model decodes those it refuses.
         headers: the headers and cookies that the method reads.
-        links: by id, the operations that can follow, and what their path and body take from this response, as OpenAPI's
-            runtime expressions.
+        links: the ids of operations that can follow, with the runtime expressions of OpenAPI for their path and body.
         unversioned: how it differs on the mount without a version.
     """
     method, _, path = route.partition(" ")
