@@ -240,13 +240,12 @@ def operation(
         route: method and path, such as `GET /hotels/{hotel_id}/info`.
         access: the callers that may use it.
         summary: one line for the documentation.
-        responses: models (None: no body, `list[...]`: a bare array, or a `ResponseSpec`), by status; failures that any
-            operation may answer are added.
+        responses: by status, models (None: no body, `list[...]`: a bare array) or specs, without the common failures.
         example: a request for the documentation and the tests.
         limited: whether requests count against the rate limits.
         service: whether it has no version.
         raw_body: whether the method reads the body itself.
-        quick: decodes the most frequent bodies to an object with the model's fields; the model decodes those it refuses.
+        quick: decodes the most frequent bodies to an object with the model's fields; the model decodes the rest.
         headers: the headers and cookies that the method reads.
         links: the ids of operations that can follow, with the runtime expressions of OpenAPI for their path and body.
         unversioned: how it differs on the mount without a version.
