@@ -324,7 +324,7 @@ async def test_who_lists_rooms_while_their_hotel_is_deleted_sees_all_of_them_or_
 ) -> None:
     hotel_id = await manager.hotel()
     await describe_room(tables, hotel_id)
-    # What searches are answered from is read from the same tables, a second after the start.
+    # The search index is read from the same tables, a second after the start.
     await wait_until(lambda: house.app[FRESHNESS].loaded, message="the hotels are not read yet")
     async with tables.transaction():
         # The request stops half-way: behind the hotel, in front of its rooms.

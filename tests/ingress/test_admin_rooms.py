@@ -1,4 +1,4 @@
-"""A hotel's rooms: on sale when they are told of, never fewer than are sold, and gone only when nobody is to come."""
+"""A hotel's rooms: visible once they are on sale, never fewer than are sold, deleted only without bookings to come."""
 
 import asyncio
 from collections.abc import AsyncIterator

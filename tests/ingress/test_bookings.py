@@ -1,4 +1,4 @@
-"""Bookings over HTTP, with somebody who plays the rooms' owner."""
+"""Bookings over HTTP, with a stand-in for the reservations worker."""
 
 import asyncio
 import json
@@ -319,7 +319,7 @@ async def test_a_booking_tells_its_history(house: House, stand_in: StandInWorker
     await stand_in.connection.execute(
         b"insert into booking_timeline (booking_id, sequence, event_id, type, time, event) "
         b"values (%(id)s, 7, 'e', 'booking.reserved.v1', '2030-01-01T00:00:00Z', %(event)s),"
-        # What came again and changed nothing is no part of it.
+        # A repeated command that changed nothing is not in it.
         b"(%(id)s, 8, 'f', 'booking.command_repeated.v1', '2030-01-01T00:00:01Z', %(event)s)",
         {"id": booking_id, "event": json.dumps({"room_id": 1})},
     )
@@ -337,7 +337,7 @@ async def test_a_booking_tells_its_history(house: House, stand_in: StandInWorker
 async def test_a_booking_and_its_history_are_of_one_moment(
     house: House, stand_in: StandInWorker, database: DatabaseSettings
 ) -> None:
-    """Who reads while a hold ends gets the booking before that or after it, never a mixture."""
+    """A read while a hold ends gives the booking before that or after it, never a mixture."""
     booking_id = await stand_in.reserved(1)
     named = {"id": booking_id}
     async with stand_in.connection.transaction():

@@ -1,4 +1,4 @@
-"""What every answer has in common, whichever operation gives it: origins, versions of the interface, media, sizes."""
+"""Properties of every response, whatever its operation: origins, versions of the interface, media, sizes."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -71,7 +71,7 @@ async def test_paths_without_a_version_answer_the_same_and_name_their_successor(
 
 
 class _Greeter:
-    """An area of its own: what it says differs from one version of the interface to the next."""
+    """An area of its own, whose response differs between two versions of the interface."""
 
     @operation(
         "GET /greeting", access=Access.ANYBODY, summary="Greet", responses={200: dict[str, str]}, example=Example()

@@ -1,4 +1,4 @@
-"""What everybody may know of a hotel: its rooms, and what a stay in each of them costs."""
+"""A hotel's public description: its rooms, and the price of a stay in each of them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ async def on_sale(ledger: psycopg.AsyncConnection, night: int, price_minor: int 
 
 
 async def stay(house: House, nights: int = 2, **query: Any) -> dict[str, Any]:
-    """Return what the hotel tells of its one room for a stay."""
+    """Return the fields of the hotel's one room that depend on the stay."""
     dates = {"check_in_date": str(FIRST), "check_out_date": str(FIRST + timedelta(days=nights))}
     told = await house.get("/v1/hotels/1/info", params=dates | query)
     assert told.status == 200, told

@@ -26,7 +26,7 @@ SAFE = {
     "FRONTEND_URL": "https://inn.example",
     "DATABASE_URL": "postgresql://somebody:something@127.0.0.1:1/innkeeper",
 }
-#: A process that has not said or done something by then never will.
+#: The longest wait for a line of a process, or for its end.
 HANGS_SECONDS = 240.0
 #: The broker may take its time: that is not what is tried here.
 PATIENT = {"ACK_SECONDS": "60"}

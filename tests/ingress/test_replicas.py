@@ -41,7 +41,7 @@ class Notebook:
             await connection.execute(text("update note set number = :number"), {"number": number})
 
     async def read(self) -> tuple[int, bool]:
-        """Return the number, and whether the replica told it."""
+        """Return the number, and whether it came from the replica."""
         return await self.database.read(_number)
 
     async def replica_answers(self) -> bool:

@@ -26,7 +26,7 @@ def night(days: int) -> date:
 
 @pytest.fixture
 async def desk(stand_in: StandInWorker, house: House) -> StandInWorker:
-    """Who writes the ledger and what follows from it; hotel 1 belongs to the manager."""
+    """The stand-in that writes the ledger and the read model; hotel 1 belongs to the manager."""
     await stand_in.connection.execute("update hotel set owner_id = %s where id = 1", (MANAGER,))
     return stand_in
 

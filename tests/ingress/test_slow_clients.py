@@ -99,7 +99,7 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def hasty() -> AsyncIterator[Server]:
-    """A server that lets go soon of who asks for nothing."""
+    """A server that soon closes connections without requests."""
     async with serving(idle_seconds=SHORT_SECONDS) as server:
         yield server
 
@@ -122,7 +122,7 @@ async def serving(
 
 
 def told(answered: bytes) -> tuple[int, str]:
-    """Return the status and the detail of an answer that says that it is the last."""
+    """Return the status and the detail of a response that closes its connection."""
     head, _, body = answered.partition(b"\r\n\r\n")
     assert b"\r\nConnection: close" in head, answered
     return int(head.split()[1]), json.loads(body)["detail"]

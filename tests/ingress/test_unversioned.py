@@ -37,7 +37,7 @@ async def without_version(manager: Manager, house: House, method: str, path: str
 
 
 async def reserve(house: House, stand_in: StandInWorker, mount: str) -> Answer:
-    """Ask for a stay and wait for the decision, which is that it is reserved."""
+    """Ask for a stay and wait for the decision: reserved."""
     asking = asyncio.create_task(house.post(f"{mount}/bookings/init", STAY, user=1, headers=WAIT))
     command = await stand_in.next_command()
     assert isinstance(command.message, ReserveStay)

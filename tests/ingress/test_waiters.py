@@ -1,4 +1,4 @@
-"""Who waits for a decision, on a machine that now and then stands still."""
+"""Waiting for a decision on a machine that freezes now and then."""
 
 import asyncio
 from collections.abc import Generator
