@@ -139,7 +139,7 @@ NAMES: Final = (
 
 FORMS: Final = (
     Form(re.compile(r"\b(?:Who|What|Whoever|Whatever|Whose)\b(?! \|)(?![^.;:|]*\?)[^.|]*"), "a named subject first"),
-    Form(re.compile(r"\bWhere\b(?![^.;:|]*\?)[^,.;|]*(?:\.|$)"), "a named subject first"),
+    Form(re.compile(r"\bWhere\b(?![^.;:|]*\?)[^,.;:|]*(?:\.|$)"), "a named subject first"),
     Form(re.compile(r"\b(?:tells?|told|telling)\b", re.IGNORECASE), "shows, returns, reports, stores"),
     Form(re.compile(r"\b(?:hears?|heard|unheard)\b", re.IGNORECASE), "receives, reads, is answered"),
     Form(re.compile(r"\b(?:stands?|stood)\b(?!-in)", re.IGNORECASE), "is stored, is, is idle"),
