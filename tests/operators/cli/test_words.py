@@ -9,10 +9,10 @@ import pytest
 from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
-from operators.accounts import GrantedRole
 from operators.cli.commands.options import Role
 from operators.cli.commands.rebuild import ReadModel
 from operators.cli.main import COMMANDS, PROGRAM, app, find, load
+from operators.granted_roles import GrantedRole
 from operators.rebuild import PROJECTIONS
 from storage import __main__ as storage
 from storage import accounts

@@ -67,7 +67,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = venv / "bin" / "python"
     install = ["install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
-    asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip())
     (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return venv / "bin"
@@ -91,7 +91,7 @@ def test_the_wheel_has_every_file_of_the_rooms_and_no_other(wheel: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
 
-    assert packed == {path for path in tracked(*ROOMS)}
+    assert packed == set(tracked(*ROOMS))
     assert {name.split("/")[0] for name in packed} == {room for room in ROOMS if (ROOT / room).is_dir()}
     assert {"tests", "benchmarks", "docs", "examples"} & {name.split("/")[0] for name in packed} == set()
 
