@@ -183,10 +183,10 @@ def _booking_ids(settings: IngressSettings) -> BookingIds:
 
 def _measure(broker: Broker, waiters: Waiters, freshness: Freshness, database: Database) -> None:
     """Ask the parts how they stand whenever somebody wants to know."""
-    metrics.READY.ask(lambda: [(("broker",), float(broker.ready)), (("events",), float(waiters.ready))])
-    metrics.WAITING_REQUESTS.ask(lambda: [((), len(waiters))])
-    metrics.SEARCH_LOADED.ask(lambda: [((), float(freshness.loaded))])
-    metrics.POOL.ask(lambda: zip((("used",), ("most",)), map(float, database.used), strict=True))
+    metrics.READY.set_function(lambda: [(("broker",), float(broker.ready)), (("events",), float(waiters.ready))])
+    metrics.WAITING_REQUESTS.set_function(lambda: [((), len(waiters))])
+    metrics.SEARCH_LOADED.set_function(lambda: [((), float(freshness.loaded))])
+    metrics.POOL.set_function(lambda: zip((("used",), ("most",)), map(float, database.used), strict=True))
 
 
 async def _let_nobody_wait(app: web.Application) -> None:

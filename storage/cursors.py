@@ -195,7 +195,7 @@ async def mark_published(connection: AsyncConnection, key: CursorKey, through: i
     )
 
 
-async def bury(connection: AsyncConnection, key: CursorKey, offset: int, reason: str) -> int:
+async def record_dead_letter(connection: AsyncConnection, key: CursorKey, offset: int, reason: str) -> int:
     """Count a dead letter and return how many this consumer buried in this partition within the last hour."""
     await connection.execute(
         'insert into dead_letter (consumer, topic, partition, generation, "offset", reason)'

@@ -9,8 +9,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final, TypeVar
 
+from topics import backoff
+
 Labels = tuple[str, ...]
-Asked = Callable[[], Iterable[tuple[Labels, float]]]
+Read = Callable[[], Iterable[tuple[Labels, float]]]
 
 INGRESS: Final = ("ingress",)
 RESERVATIONS: Final = ("reservations",)
@@ -70,7 +72,7 @@ class Gauge(Metric):
     def __init__(self, name: str, help: str, *, unit: str, services: Sequence[str], labels: Labels = ()) -> None:
         super().__init__(name, help, unit=unit, services=services, labels=labels)
         self._values: dict[Labels, float] = {} if labels else {(): 0.0}
-        self._asked: Asked | None = None
+        self._read: Read | None = None
 
     def set(self, value: float, *labels: str) -> None:
         """Say how it stands."""
@@ -84,13 +86,13 @@ class Gauge(Metric):
         """Say nothing any more: it is for somebody else to tell."""
         self._values.clear()
 
-    def ask(self, asked: Asked) -> None:
-        """Ask this for the values from now on. It is called by the scrape's thread and may only look at memory."""
-        self._asked = asked
+    def set_function(self, read: Read) -> None:
+        """Call `read` for the values at each scrape. The scrape's thread calls it, so it may only look at memory."""
+        self._read = read
 
     def values(self) -> dict[Labels, float]:
         """Return how it stands now."""
-        return dict(self._values) if self._asked is None else dict(self._asked())
+        return dict(self._values) if self._read is None else dict(self._read())
 
 
 class Series:
@@ -299,6 +301,7 @@ TROUBLES: Final = _named(
         services=WORKERS,
     )
 )
+TROUBLES.set_function(lambda: [((), backoff.waiting())])
 
 # What is decided.
 

@@ -31,7 +31,7 @@ from workers.payments.consumer import Payments
 from workers.payments.settings import PaymentSettings
 from workers.reservations.handler import NightKey, Reservations
 from workers.runtime.records import fingerprint
-from workers.runtime.role import Consumer, Received, Run, Stopped
+from workers.runtime.role import Consumer, PartitionBatch, Received, Stopped
 
 #: How many events are told before the read models are brought up to date with them.
 _TOLD_TOGETHER: Final = 20_000
@@ -218,11 +218,11 @@ class _Restore:
 
     async def _show(self, told: Sequence[tuple[Received, Booking | None]]) -> None:
         """Bring the read models up to date, and put aside what is about money."""
-        runs: dict[int, Run] = {}
+        runs: dict[int, PartitionBatch] = {}
         for received, _ in told:
             number = received.record.partition
             if number not in runs:
-                runs[number] = Run(BOOKING_EVENTS, number, _cursor("", "", number, 0))
+                runs[number] = PartitionBatch(BOOKING_EVENTS, number, _cursor("", "", number, 0))
             runs[number].received.append(received)
         for consumer in self._projections:
             await consumer.handle(self._connection, list(runs.values()))

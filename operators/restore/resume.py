@@ -20,7 +20,7 @@ from topics.envelope import Outgoing, decode_envelope, decode_value, header
 from topics.times import to_the_second
 from workers.reservations.handler import Reservations
 from workers.runtime.records import fingerprint, read
-from workers.runtime.role import Received, Record, Run
+from workers.runtime.role import PartitionBatch, Received, Record
 
 _FETCH_MS: Final = 200
 
@@ -123,7 +123,7 @@ async def _again(
 async def _decide(
     connection: AsyncConnection, owner: Reservations, cursor: Cursor, record: Record, time: datetime
 ) -> list[Outgoing]:
-    run = Run(BOOKING_COMMANDS, record.partition, cursor, [read(BOOKING_COMMANDS, record, time)])
+    run = PartitionBatch(BOOKING_COMMANDS, record.partition, cursor, [read(BOOKING_COMMANDS, record, time)])
     (decided,) = await owner.handle(connection, [run])
     return decided
 

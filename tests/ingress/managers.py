@@ -11,7 +11,7 @@ import psycopg
 
 from storage.settings import DatabaseSettings
 from tests.ingress.house import NOON, Answered, House, open_reader
-from tests.support.log import all_places, open_log, open_runs
+from tests.support.log import all_partitions, open_log, open_processor
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
@@ -123,16 +123,16 @@ async def deciding(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIte
     try:
         async with (
             open_log(kafka) as log,
-            open_runs(role, log, database) as runs,
+            open_processor(role, log, database) as processor,
             await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection,
         ):
-            await runs.take_over(all_places(role, kafka))
+            await processor.on_assigned(all_partitions(role, kafka))
 
             async def decide() -> None:
                 while True:
                     fetched = await consumer.getmany(timeout_ms=200)
                     if fetched:
-                        await runs.carry_out(list(fetched.values()))
+                        await processor.process(list(fetched.values()))
 
             task = asyncio.create_task(decide())
             try:

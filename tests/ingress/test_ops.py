@@ -4,11 +4,12 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
+from aiokafka import TopicPartition
 from typer.testing import CliRunner
 
 from operators import dead_letters
 from operators.cli.main import app
-from storage.cursors import CursorKey, bury, create, generation
+from storage.cursors import CursorKey, create, generation, record_dead_letter
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import running_alone
 from tests.ingress.house import STAY, House
@@ -18,7 +19,6 @@ from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.envelope import Outgoing
 from topics.kafka import admin
 from topics.kafka.settings import KafkaSettings
-from workers.runtime.log_source import Place
 from workers.runtime.records import dead_letter
 
 ANYTHING = f"/v1/ops/bookings/{uuid4()}"
@@ -35,9 +35,9 @@ async def bury_all(kafka: KafkaSettings, database: DatabaseSettings, *reasons: s
     async with open_log(kafka) as log, opened(database) as sql:
         for reason in reasons:
             await log.write(Outgoing(name, b"1", b"Ana Sousa, Rua do Ouro 1", [], 0))
-            record = (await log.read(BOOKING_COMMANDS))[Place(name, 0)][-1]
+            record = (await log.read(BOOKING_COMMANDS))[TopicPartition(name, 0)][-1]
             life = await generation(sql, name, "any")
-            await bury(sql, CursorKey("reservations", name, 0, life), record.offset, reason)
+            await record_dead_letter(sql, CursorKey("reservations", name, 0, life), record.offset, reason)
             await log.write(dead_letter(kafka.topic(DEAD_LETTERS), "reservations", record, reason))
 
 

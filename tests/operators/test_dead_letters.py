@@ -18,7 +18,7 @@ from operators.cli import dead_letters as cli_dead_letters
 from operators.dead_letters import DeadLetter, Refused, State
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.envelope import Outgoing, command_record
 from topics.kafka import log_reader
@@ -73,8 +73,8 @@ def nights(log: Log) -> Outgoing:
 async def bury(log: Log, role: Role, database: DatabaseSettings, *poison: Outgoing) -> None:
     """Let the worker meet records that it cannot read."""
     await log.write(*poison)
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
 
 
 async def bury_what_is_readable_by_now(log: Log, *records: Outgoing) -> None:

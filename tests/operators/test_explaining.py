@@ -15,7 +15,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from operators.explain import Kind, Life, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
 from tests.support.locks import somebody_waits
-from tests.support.log import Log, carry_out_all, open_log, open_runs
+from tests.support.log import Log, open_log, open_processor, process_all
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
 from topics.envelope import Outgoing, command_record
@@ -83,8 +83,8 @@ class Desk:
             await connection.execute(statement.encode(), parameters)
 
     async def _work(self, role: Role) -> None:
-        async with open_runs(role, self.log, self.database) as runs:
-            await carry_out_all(runs, role, self.log)
+        async with open_processor(role, self.log, self.database) as processor:
+            await process_all(processor, role, self.log)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from storage import pauses
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
 from tests.operators.hotel import until_all_have_left
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Outgoing
 from topics.kafka import admin
@@ -57,9 +57,9 @@ def stay(rooms_count: int = 1) -> ReserveStay:
 
 
 async def carry_out(role: Role, log: Log, database: DatabaseSettings) -> None:
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
-        await runs.settle()
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+        await processor.mark_published()
     # A cursor is moved for a role that does not run.
     await until_all_have_left(database)
 
@@ -353,7 +353,7 @@ async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(
 ) -> None:
     role = await told(log, database)
     planned = await replay.planned_move(log.settings, ledger, all_of(BOOKING_EVENTS), "daily_report")
-    async with open_runs(role, log, database):
+    async with open_processor(role, log, database):
         with pytest.raises(Refused, match="projections runs"):
             await replay.move(ledger, planned, who="ines")
         await pauses.begin(ledger, "projections", who="ines", reason=None)

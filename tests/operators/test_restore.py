@@ -31,7 +31,7 @@ from tests.operators.hotel import (
     stay,
     until_all_have_left,
 )
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from tests.support.stack import Server, fresh_database
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Outgoing
@@ -49,7 +49,7 @@ from topics.messages.values import Terms
 from workers import payments, projections
 from workers.payments.settings import PaymentSettings
 from workers.reservations import handler
-from workers.runtime.batch_processor import Runs
+from workers.runtime.batch_processor import BatchProcessor
 from workers.runtime.empty_ledger import check_ledger
 from workers.runtime.role import Role, Stopped
 
@@ -129,8 +129,8 @@ def roles(log: Log, database: DatabaseSettings) -> Sequence[Role]:
 async def work(log: Log, database: DatabaseSettings) -> None:
     """Let a worker of each role carry out all that stands on the log."""
     for role in roles(log, database):
-        async with open_runs(role, log, database) as runs:
-            await carry_out_all(runs, role, log)
+        async with open_processor(role, log, database) as processor:
+            await process_all(processor, role, log)
 
 
 async def rows(database: DatabaseSettings, query: str) -> list[tuple[Any, ...]]:
@@ -220,8 +220,8 @@ async def test_the_system_goes_on_where_it_stood(
 class _Cut:
     """A broker that takes only the first of the records that a worker publishes, whatever the worker is told."""
 
-    def __init__(self, runs: Runs, count: int) -> None:
-        self._publish = runs._publisher.publish
+    def __init__(self, processor: BatchProcessor, count: int) -> None:
+        self._publish = processor._publisher.publish
         self._count = count
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
@@ -234,10 +234,10 @@ async def decide_and_lose(
 ) -> None:
     """Decide the commands in one batch, of whose events only the first `published` reach the broker."""
     role = handler.build(log.settings, database)
-    async with open_runs(role, log, database) as runs:
+    async with open_processor(role, log, database) as processor:
         await log.send(*commands)
-        monkeypatch.setattr(runs._publisher, "publish", _Cut(runs, published).publish)
-        await carry_out_all(runs, role, log)
+        monkeypatch.setattr(processor._publisher, "publish", _Cut(processor, published).publish)
+        await process_all(processor, role, log)
 
 
 async def test_what_was_decided_and_heard_of_by_nobody_is_decided_again_in_the_same_way(
@@ -336,7 +336,7 @@ async def test_a_database_with_anything_in_it_is_refused(
 
 async def test_workers_that_are_connected_are_named(log: Log, new_database: DatabaseSettings) -> None:
     role = handler.build(log.settings, new_database)
-    async with open_runs(role, log, new_database):
+    async with open_processor(role, log, new_database):
         with pytest.raises(NotRestored, match="Workers are connected to this database: innkeeper reservations"):
             await restore(log.settings, new_database, PAYMENTS, who="a test", without_backup=True)
 

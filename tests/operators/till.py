@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sandbox.stripe import Running, running_stripe
 from storage.settings import DatabaseSettings
 from tests.operators.hotel import FIRST, LAST, PRICE, stay
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from tests.support.waiting import wait_until
 from topics.catalogue import STRIPE_WEBHOOKS
 from topics.envelope import Outgoing
@@ -50,8 +50,8 @@ class Till:
             payments.build(self.log.settings, self.database, self.settings),
             handler.build(self.log.settings, self.database),
         ):
-            async with open_runs(role, self.log, self.database) as runs:
-                await carry_out_all(runs, role, self.log)
+            async with open_processor(role, self.log, self.database) as processor:
+                await process_all(processor, role, self.log)
 
     async def open(self) -> None:
         """Put the room on sale."""

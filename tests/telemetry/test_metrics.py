@@ -17,12 +17,12 @@ from telemetry.metrics import METRICS, Counter, Histogram, Series
 from telemetry.scraped import registry_of, serve
 from telemetry.settings import TelemetrySettings
 from tests.ingress.conftest import running_alone
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
+from topics import backoff
+from topics.backoff import Backoff
 from topics.envelope import Envelope, encode_headers
 from topics.messages.commands import OpenInventory, ReserveStay
 from workers.reservations import handler
-from workers.runtime import backoff
-from workers.runtime.backoff import Patience
 from workers.runtime.batch_metrics import _TYPE, asked_at_ms
 
 PARTS = ("ingress", "reservations", "payments", "projections", "expiry")
@@ -75,10 +75,10 @@ async def test_what_the_rooms_owner_decides_is_counted_by_its_outcome(log: Log, 
     role = handler.build(log.settings, database)
     await log.send(nights(rooms=1), stay(), stay())
 
-    async with open_runs(role, log, database) as runs:
+    async with open_processor(role, log, database) as processor:
         before = scraped("reservations")
-        runs.watch.ends_from(lambda _: 10)
-        await carry_out_all(runs, role, log)
+        processor.watch.ends_from(lambda _: 10)
+        await process_all(processor, role, log)
         after = scraped("reservations")
         lags = {name: value for name, value in after.items() if name.startswith("innkeeper_lag_records")}
 
@@ -96,16 +96,16 @@ async def test_a_broken_dependency_is_trouble_for_as_long_as_somebody_waits_for_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Who waited in an earlier test may not be gone yet: it is Python that says when.
-    monkeypatch.setattr(backoff, "_troubled", WeakSet())
+    monkeypatch.setattr(backoff, "_waiting", WeakSet())
 
     def told() -> float:
         return scraped("expiry")["innkeeper_troubles"]
 
-    one, other = Patience("one"), Patience("other")
+    one, other = Backoff("one"), Backoff("other")
     await one.wait(OSError("away"))
     await other.wait(OSError("away"))
     assert told() == 2
-    one.over()
+    one.reset()
     assert told() == 1
     del other
     assert told() == 0

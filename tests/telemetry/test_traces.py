@@ -12,7 +12,7 @@ from storage.payments import RefundOwed, SessionOwed
 from storage.settings import DatabaseSettings
 from telemetry import traces
 from telemetry.spans import Tracing
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from tests.telemetry.test_metrics import nights, stay
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Envelope, command_record
@@ -48,8 +48,8 @@ async def decided(log: Log, database: DatabaseSettings, *asked: tuple[Command, s
         )
     )
     role = handler.build(log.settings, database)
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
     return [envelope.traceparent for envelope, _ in await log.events()]
 
 

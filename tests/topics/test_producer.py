@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, ProducerClosed
 from aiokafka.partitioner import murmur2
 
@@ -20,7 +20,6 @@ from topics.envelope import Outgoing
 from topics.kafka import admin
 from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
-from workers.runtime.log_source import Place
 
 
 def record(settings: KafkaSettings, value: bytes, *, key: bytes = b"7", partition: int | None = None) -> Outgoing:
@@ -184,7 +183,7 @@ async def test_giving_up_tells_everybody_at_once_and_sends_nothing_later(stoppab
         with pytest.raises(ProducerClosed):
             await producer.send(record(settings, b"afterwards"))
     async with open_log(settings) as log:
-        [stood] = (await log.read(BOOKING_COMMANDS, [Place(first.topic, first.partition)])).values()
+        [stood] = (await log.read(BOOKING_COMMANDS, [TopicPartition(first.topic, first.partition)])).values()
 
     assert [each.value for each in stood][:1] == [b"before"]
     assert not {b"behind it", b"afterwards"}.intersection(each.value for each in stood)

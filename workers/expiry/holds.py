@@ -17,18 +17,18 @@ from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection
 
 from storage import pauses
-from storage.database import connect
+from storage.database import connect_worker
 from storage.holds import FIRST, DueHold, count_holds, due_holds, take_lead
 from storage.settings import DatabaseSettings
 from telemetry import metrics
+from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing, command_record
 from topics.kafka.producer import Producer, open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ExpireHold
 from workers.expiry.horizon import Horizon
-from workers.expiry.retry_schedule import Asking
-from workers.runtime.backoff import Patience
+from workers.expiry.retry_schedule import RetrySchedule
 
 ROLE: Final = "expiry"
 POLL_SECONDS: Final = 1.0
@@ -50,30 +50,30 @@ log = logging.getLogger(__name__)
 
 async def run(kafka: KafkaSettings, database: DatabaseSettings, *, name: str) -> None:
     """End holds whose time is over until cancelled; `name` tells this timer from others in logs and sessions."""
-    patience = Patience("the expiry timer waits for the database and the broker")
+    backoff = Backoff("the expiry timer waits for the database and the broker")
     while True:
         try:
-            await _serve(kafka, database, name, patience)
+            await _serve(kafka, database, name, backoff)
         except (psycopg.Error, KafkaError, OSError) as error:
-            await patience.wait(error)
+            await backoff.wait(error)
 
 
-async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, patience: Patience) -> None:
+async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, backoff: Backoff) -> None:
     """Wait for the lead, then keep it until something breaks."""
     who = f"innkeeper-expiry-{name}"
-    async with await connect(database, who) as connection, open_producer(kafka, client_id=who) as producer:
-        patience.over()
+    async with await connect_worker(database, who) as connection, open_producer(kafka, client_id=who) as producer:
+        backoff.reset()
         log.info("worker ready: expiry %s", name)
         while not await take_lead(connection, silent_seconds=SILENT_SECONDS):
             await asyncio.sleep(POLL_SECONDS)
         log.info("expiry %s leads", name)
         timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
         horizon = Horizon(connection, producer, kafka.topic(BOOKING_COMMANDS), role=ROLE)
-        with Census(connection) as census:
+        with HoldMetrics(connection) as census:
             await _lead(connection, timer, horizon, census)
 
 
-async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, census: "Census") -> NoReturn:
+async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, census: "HoldMetrics") -> NoReturn:
     while True:
         await _until_not_paused(connection, census)
         await census.keep()
@@ -83,7 +83,7 @@ async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, c
         await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
 
 
-async def _until_not_paused(connection: AsyncConnection, census: "Census") -> None:
+async def _until_not_paused(connection: AsyncConnection, census: "HoldMetrics") -> None:
     """Keep the lead, and wait for as long as an operator says so."""
     told = False
     while pause := await pauses.of(connection, ROLE):
@@ -96,7 +96,7 @@ async def _until_not_paused(connection: AsyncConnection, census: "Census") -> No
         log.warning("%s goes on", ROLE)
 
 
-class Census:
+class HoldMetrics:
     """Counts all holds now and then, inside the block: only who leads tells of them.
 
     Not beside the sweep but in turn with it: a leader that hangs must stay silent, and lose the lead.
@@ -134,7 +134,7 @@ class Timer:
         self._connection = connection
         self._producer = producer
         self._commands_topic = commands_topic
-        self._asking: Asking[UUID] = Asking(
+        self._asking: RetrySchedule[UUID] = RetrySchedule(
             first_pause_seconds=FIRST_PAUSE_SECONDS,
             longest_pause_seconds=MAX_PAUSE_SECONDS,
             most_awaited=MAX_AWAITED,

@@ -1,7 +1,7 @@
 """Keeps a year of every room's nights on sale: each new day asks the rooms' owners to open the nights that it lacks.
 
 Reads `hotel`, `room` and `inventory`; writes `OpenInventory` to `booking.commands`, and nothing else. Nights that are
-open stay as they are, so a command too many does no harm. It is part of the expiry role, which leads and has patience.
+open stay as they are, so a command too many does no harm. It is part of the expiry role, which leads and has backoff.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from storage.horizon import ShortRoom, short_rooms, time_zones
 from topics.envelope import Outgoing, command_record
 from topics.kafka.producer import Producer
 from topics.messages.commands import OpenInventory
-from workers.expiry.retry_schedule import Asking
+from workers.expiry.retry_schedule import RetrySchedule
 
 CHECK_SECONDS: Final = 180.0
 BUSY_SECONDS: Final = 5.0
@@ -43,7 +43,7 @@ class Horizon:
         self._role = role
         self._producer = producer
         self._commands_topic = commands_topic
-        self._asking: Asking[UUID] = Asking(
+        self._asking: RetrySchedule[UUID] = RetrySchedule(
             first_pause_seconds=FIRST_PAUSE_SECONDS,
             longest_pause_seconds=MAX_PAUSE_SECONDS,
             most_awaited=MAX_NIGHTS_AWAITED,

@@ -14,7 +14,7 @@ class _Asked(NamedTuple):
     pause_seconds: float
 
 
-class Asking(Generic[Key]):
+class RetrySchedule(Generic[Key]):
     """Says what to ask for now.
 
     What was asked for once and is not done yet stands in the log behind guests' own commands: at most `most_awaited` of

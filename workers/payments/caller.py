@@ -18,12 +18,12 @@ from storage import payments
 from storage.payments import ENDING, OPENING
 from storage.settings import DatabaseSettings
 from telemetry import metrics
+from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
 from workers.payments.gateway import open_gateway
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import LEASE_SECONDS, Due, Steps
-from workers.runtime.backoff import Patience
 from workers.runtime.publisher import Publisher
 
 POLL_SECONDS: Final = 1.0
@@ -65,7 +65,7 @@ class Caller:
                 commands_topic=self._kafka.topic(BOOKING_COMMANDS),
                 live=self._settings.live,
             )
-            metrics.POOL.ask(lambda: _use_of(ledger))
+            metrics.POOL.set_function(lambda: _use_of(ledger))
             try:
                 await self._work(ledger, steps)
             finally:
@@ -73,15 +73,15 @@ class Caller:
                 await publisher.close()
 
     async def _work(self, ledger: Ledger, steps: Steps) -> None:
-        patience = Patience("the calls that are owed cannot be read from the ledger")
+        backoff = Backoff("the calls that are owed cannot be read from the ledger")
         while True:
             self._woken.clear()
             try:
                 started = await self._start_due(ledger, steps)
             except psycopg.Error as error:
-                await patience.wait(error)
+                await backoff.wait(error)
                 continue
-            patience.over()
+            backoff.reset()
             if not started:
                 await _either(self._woken, POLL_SECONDS)
 

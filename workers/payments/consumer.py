@@ -29,7 +29,7 @@ from workers.payments.webhooks import (
     meaning_of,
     read_event,
 )
-from workers.runtime.role import Received, Run, Unreadable
+from workers.runtime.role import PartitionBatch, Received, Unreadable
 
 SOURCE: Final = "innkeeper/payments"
 
@@ -47,7 +47,7 @@ class Payments:
         self._settings = settings
         self._versions_told = {STRIPE_VERSION}
 
-    async def handle(self, connection: AsyncConnection, runs: Sequence[Run]) -> Sequence[Sequence[Outgoing]]:
+    async def handle(self, connection: AsyncConnection, runs: Sequence[PartitionBatch]) -> Sequence[Sequence[Outgoing]]:
         """Note what is owed and what Stripe tells; return the commands that webhooks lead to, for each run."""
         # In a pipeline the statements of a batch travel together instead of waiting for each other.
         async with connection.pipeline():
@@ -56,7 +56,7 @@ class Payments:
     def forget(self) -> None:
         """Nothing is kept in memory."""
 
-    async def _follow(self, connection: AsyncConnection, run: Run) -> AsyncIterator[Outgoing]:
+    async def _follow(self, connection: AsyncConnection, run: PartitionBatch) -> AsyncIterator[Outgoing]:
         for received in run.received:
             if run.topic == STRIPE_WEBHOOKS:
                 meaning = self._explain(received)

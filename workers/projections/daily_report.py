@@ -8,7 +8,7 @@ from storage.projections import daily_report
 from topics.catalogue import BOOKING_EVENTS, Topic
 from topics.envelope import Outgoing
 from workers.projections.hearing import heard
-from workers.runtime.role import Run
+from workers.runtime.role import PartitionBatch
 
 
 class DailyReport:
@@ -17,7 +17,7 @@ class DailyReport:
     name = "daily_report"
     topics: tuple[Topic, ...] = (BOOKING_EVENTS,)
 
-    async def handle(self, connection: AsyncConnection, runs: Sequence[Run]) -> Sequence[Sequence[Outgoing]]:
+    async def handle(self, connection: AsyncConnection, runs: Sequence[PartitionBatch]) -> Sequence[Sequence[Outgoing]]:
         """Count what the runs confirm and cancel."""
         await daily_report.fold(connection, heard(runs))
         return [() for _ in runs]

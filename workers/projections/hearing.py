@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from storage.projections.positioned_event import Heard
 from topics.messages.events import Event
-from workers.runtime.role import Run
+from workers.runtime.role import PartitionBatch
 
 
-def heard(runs: Sequence[Run]) -> list[Heard]:
+def heard(runs: Sequence[PartitionBatch]) -> list[Heard]:
     """Return the runs' events with their places, run after run."""
     return [
         Heard(received.envelope, received.message, received.record.value or b"", run.partition, sequence)

@@ -8,7 +8,7 @@ from storage.projections import room_nights
 from topics.catalogue import BOOKING_EVENTS, Topic
 from topics.envelope import Outgoing
 from workers.projections.hearing import heard
-from workers.runtime.role import Run
+from workers.runtime.role import PartitionBatch
 
 
 class RoomNights:
@@ -17,7 +17,7 @@ class RoomNights:
     name = "room_nights"
     topics: tuple[Topic, ...] = (BOOKING_EVENTS,)
 
-    async def handle(self, connection: AsyncConnection, runs: Sequence[Run]) -> Sequence[Sequence[Outgoing]]:
+    async def handle(self, connection: AsyncConnection, runs: Sequence[PartitionBatch]) -> Sequence[Sequence[Outgoing]]:
         """Apply the runs to the nights they name."""
         await room_nights.fold(connection, heard(runs))
         return [() for _ in runs]

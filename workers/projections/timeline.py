@@ -8,7 +8,7 @@ from storage.projections import timeline
 from topics.catalogue import BOOKING_EVENTS, Topic
 from topics.envelope import Outgoing
 from workers.projections.hearing import heard
-from workers.runtime.role import Run
+from workers.runtime.role import PartitionBatch
 
 
 class BookingTimeline:
@@ -17,7 +17,7 @@ class BookingTimeline:
     name = "booking_timeline"
     topics: tuple[Topic, ...] = (BOOKING_EVENTS,)
 
-    async def handle(self, connection: AsyncConnection, runs: Sequence[Run]) -> Sequence[Sequence[Outgoing]]:
+    async def handle(self, connection: AsyncConnection, runs: Sequence[PartitionBatch]) -> Sequence[Sequence[Outgoing]]:
         """Append the runs' booking events to the timeline."""
         await timeline.fold(connection, heard(runs))
         return [() for _ in runs]

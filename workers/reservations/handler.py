@@ -23,7 +23,7 @@ from topics.messages.events import BookingEvent, Event, GuestsAdded, InventoryOp
 from topics.messages.upcasting import written_as_older
 from topics.messages.values import MAX_NIGHTS, BookingStatus, CancelReason, Rejection, Terms, nights_of
 from workers.decisions import Booking, Night, Payment, State, decide, evolve
-from workers.runtime.role import Received, Role, Run, Unreadable
+from workers.runtime.role import PartitionBatch, Received, Role, Unreadable
 
 SOURCE = "innkeeper/reservations"
 #: How many nights a process remembers between batches.
@@ -54,7 +54,7 @@ class Reservations:
         """Read everything from the ledger again."""
         self._kept.clear()
 
-    async def handle(self, connection: AsyncConnection, runs: Sequence[Run]) -> list[list[Outgoing]]:
+    async def handle(self, connection: AsyncConnection, runs: Sequence[PartitionBatch]) -> list[list[Outgoing]]:
         """Decide every command of the runs and write what follows; return the events of each run."""
         batch = Batch(self._kept)
         commands = [self._command(run, received) for run in runs for received in run.received]
@@ -67,7 +67,7 @@ class Reservations:
             self._kept.clear()
         return outgoing
 
-    def _command(self, run: Run, received: Received) -> Command:
+    def _command(self, run: PartitionBatch, received: Received) -> Command:
         command = received.message
         assert isinstance(command, Command)
         key = received.record.key or b""
@@ -82,7 +82,7 @@ class Reservations:
             partition = self._partition_of[key] = (murmur2(key) & 0x7FFFFFFF) % self._partitions
         return partition
 
-    def _decide(self, batch: "Batch", run: Run, received: Received) -> Iterable[Outgoing]:
+    def _decide(self, batch: "Batch", run: PartitionBatch, received: Received) -> Iterable[Outgoing]:
         command, envelope = received.message, received.envelope
         assert isinstance(command, Command)
         assert envelope is not None
@@ -91,7 +91,7 @@ class Reservations:
             older = self._written_as.get(type(event))
             yield self._record(run, received, envelope, event if older is None else older(event))
 
-    def _record(self, run: Run, received: Received, cause: Envelope, event: Event) -> Outgoing:
+    def _record(self, run: PartitionBatch, received: Received, cause: Envelope, event: Event) -> Outgoing:
         """Return the event's record; the sequence in its id tells it from what the command led to when sent before."""
         sequence = run.cursor.sequence
         headers = encode_headers(

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import faust
+from aiokafka import TopicPartition
 from faust.types import TP
 from faust.types.auth import CredentialsT
 
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
-from workers.runtime.batch_processor import Runs
-from workers.runtime.log_source import Place
-from workers.runtime.pause_gate import Gate, watch
+from workers.runtime.batch_processor import BatchProcessor
+from workers.runtime.pause_gate import PauseGate, watch
 from workers.runtime.role import Role
 from workers.runtime.stopping import stop_hard
 from workers.runtime.transport import RunConsumer, RunTransport
@@ -38,8 +38,8 @@ _SETTLE_SECONDS: Final = 1.0
 
 def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name: str | None = None) -> faust.App:
     """Return the Faust app of a worker. `name`, unique and stable, makes its membership static."""
-    runs = Runs(role, kafka, database, client_id=name or f"innkeeper-{role.name}")
-    gate = Gate()
+    runs = BatchProcessor(role, kafka, database, client_id=name or f"innkeeper-{role.name}")
+    gate = PauseGate()
     app = faust.App(
         kafka.group(role.name),
         broker=[f"kafka://{address}" for address in kafka.kafka_url.split(",")],
@@ -89,14 +89,14 @@ def _credentials(options: Mapping[str, Any]) -> CredentialsT | None:
     )
 
 
-def _agent(app: faust.App, channel: Any, runs: Runs, gate: Gate) -> None:
+def _agent(app: faust.App, channel: Any, processor: BatchProcessor, gate: PauseGate) -> None:
     @app.agent(channel)
     async def process(stream: Any) -> None:
         taken = cast("Any", stream).noack()
         try:
             async for events in taken.noack_take(2 * RUNS_WAITING, within=_WITHIN_SECONDS):
                 # What a pause holds back is read again after it.
-                seeks = {} if gate.holding else await runs.carry_out(event.value for event in events)
+                seeks = {} if gate.holding else await processor.process(event.value for event in events)
                 for event in events:
                     await taken.ack(event)
                 await _seek(app, seeks)
@@ -104,20 +104,20 @@ def _agent(app: faust.App, channel: Any, runs: Runs, gate: Gate) -> None:
             stop_hard(error)
 
 
-async def _seek(app: faust.App, seeks: dict[Place, int]) -> None:
+async def _seek(app: faust.App, seeks: dict[TopicPartition, int]) -> None:
     if seeks:
         consumer = cast("RunConsumer", app.consumer)
         await consumer.start_at({TP(*place): offset for place, offset in seeks.items()})
 
 
-def _tasks(app: faust.App, role: Role, runs: Runs, gate: Gate, database: DatabaseSettings) -> None:
+def _tasks(app: faust.App, role: Role, processor: BatchProcessor, gate: PauseGate, database: DatabaseSettings) -> None:
     async def assigned(_: faust.App, assigned: Iterable[TP], **__: Any) -> None:
         log.info("worker ready: %s owns %d partitions", role.name, len(set(assigned)))
 
     async def settle() -> None:
         while True:
             await asyncio.sleep(_SETTLE_SECONDS)
-            await _guarded(runs.settle)
+            await _guarded(processor.mark_published)
 
     async def background() -> None:
         if role.background is not None:
@@ -127,7 +127,7 @@ def _tasks(app: faust.App, role: Role, runs: Runs, gate: Gate, database: Databas
         await _guarded(partial(watch, database, role.name, gate))
 
     async def closing(*_: Any, **__: Any) -> None:
-        await runs.close()
+        await processor.close()
 
     app.on_partitions_assigned.connect(cast("Any", assigned))
     app.on_before_shutdown.connect(cast("Any", closing))

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from aiokafka import TopicPartition
 
 from storage.cursors import CursorKey
 from telemetry import metrics, traces
@@ -17,7 +18,6 @@ from telemetry.metrics import Histogram, Labels
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Headers, Outgoing, header
 from topics.messages.events import EVENTS, BookingConfirmed, BookingRejected
-from workers.runtime.log_source import Place
 from workers.runtime.records import Progress
 from workers.runtime.role import Received, Record, Role
 
@@ -47,7 +47,7 @@ class _Refusal(msgspec.Struct):
 _refusal: Final = msgspec.json.Decoder(_Refusal)
 
 
-class Watch:
+class BatchMetrics:
     """The eyes on one role's runs."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Watch:
         self._ages = {name: _AGES[topic].of() for name, topic in topics.items()}
         self._decides = BOOKING_COMMANDS in role.topics
         self._progress = progress
-        self._ends: Callable[[Place], int | None] = lambda _: None
+        self._ends: Callable[[TopicPartition], int | None] = lambda _: None
         self._runs = metrics.RUN_RECORDS.of()
         self._batches = metrics.BATCH_RECORDS.of()
         self._transactions = metrics.TRANSACTION_SECONDS.of()
@@ -75,9 +75,9 @@ class Watch:
         if self._decides:
             for event in EVENTS:
                 metrics.DECISIONS.add(0, event.message_type)
-        metrics.LAG.ask(self._lags)
+        metrics.LAG.set_function(self._lags)
 
-    def ends_from(self, ends: Callable[[Place], int | None]) -> None:
+    def ends_from(self, ends: Callable[[TopicPartition], int | None]) -> None:
         """Ask this for the offset after the last of a partition, as the last fetch told it."""
         self._ends = ends
 
@@ -93,7 +93,7 @@ class Watch:
         self._committed = time.perf_counter()
         self._transactions.observe(self._committed - self._began)
 
-    def published(self, waiting: Mapping[Place, Sequence[Record]], outgoing: Sequence[Outgoing]) -> None:
+    def published(self, waiting: Mapping[TopicPartition, Sequence[Record]], outgoing: Sequence[Outgoing]) -> None:
         """The broker has all that the batch led to."""
         if outgoing:
             self._publishing.observe(time.perf_counter() - self._committed)
@@ -140,7 +140,7 @@ class Watch:
 
     def _lags(self) -> Iterable[tuple[Labels, float]]:
         for key, progress in tuple(self._progress().items()):
-            end = self._ends(Place(key.topic, key.partition))
+            end = self._ends(TopicPartition(key.topic, key.partition))
             if end is not None:
                 yield (key.consumer, key.topic, str(key.partition)), max(0, end - progress.acked - 1)
 

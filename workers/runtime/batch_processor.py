@@ -1,7 +1,7 @@
 """Carries out runs of the log: fence, transaction, outbox, publication. Knows PostgreSQL and Kafka, not Faust.
 
 Reads `log_cursor` and what the role reads; writes what the role writes, `outbox` and `log_cursor` in one transaction;
-then publishes. On failure: a broken dependency gets patience; data that PostgreSQL refuses is found by deciding one
+then publishes. On failure: a broken dependency gets backoff; data that PostgreSQL refuses is found by deciding one
 record at a time and goes to the dead letters; a run for which this machine is too slow is split; anything else is
 raised, and the process ends.
 """
@@ -15,24 +15,25 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import psycopg
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from psycopg import AsyncConnection
 
 from storage import cursors
 from storage.cursors import Cursor, CursorKey
-from storage.database import connect
+from storage.database import connect_worker
 from storage.settings import DatabaseSettings
 from telemetry.ids import ids_of
+from topics.backoff import Backoff
 from topics.catalogue import BOOKING_EVENTS, DEAD_LETTERS, Topic
 from topics.envelope import Outgoing
 from topics.failpoints import failpoint
 from topics.kafka.settings import KafkaSettings
-from workers.runtime.backoff import Patience
-from workers.runtime.batch_metrics import Watch
-from workers.runtime.log_source import Bounds, LogSource, Place
+from workers.runtime.batch_metrics import BatchMetrics
+from workers.runtime.log_source import Bounds, LogSource
 from workers.runtime.publisher import Publisher
 from workers.runtime.records import Progress, cannot_be_applied, dead_letter, fingerprint, following, in_sequence, read
-from workers.runtime.role import Consumer, Record, Role, Run, Stopped, Unreadable
+from workers.runtime.role import Consumer, PartitionBatch, Record, Role, Stopped, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ MAX_REASON: Final = 500
 #: How long a gap in the events' sequence may stay open.
 MAX_GAP_SECONDS: Final = 60.0
 #: How often a run may begin beyond the cursor before that is an error.
-MAX_HOLES: Final = 5
+MAX_OFFSET_GAPS: Final = 5
 
 _TROUBLE = (
     psycopg.OperationalError,
@@ -61,7 +62,7 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 OutboxEntry = tuple[Cursor, Sequence[Outgoing]]
 
 
-class Moved(Exception):
+class Fenced(Exception):
     """A cursor does not stand where this process left it: somebody else wrote, or an own commit went unheard."""
 
 
@@ -69,16 +70,16 @@ class TooSlow(Exception):
     """The database ended a transaction of ours that stood still: we were frozen, or the run is too long for us."""
 
 
-class Hole(Exception):
+class OffsetGap(Exception):
     """A run begins beyond the cursor; the partition must be read again from `seek`."""
 
-    def __init__(self, place: Place, seek: int) -> None:
+    def __init__(self, place: TopicPartition, seek: int) -> None:
         super().__init__(f"{place.topic}[{place.partition}] must be read again from {seek}")
         self.place = place
         self.seek = seek
 
 
-class Runs:
+class BatchProcessor:
     """The role's work on whatever partitions this process owns at the moment."""
 
     def __init__(self, role: Role, kafka: KafkaSettings, database: DatabaseSettings, client_id: str) -> None:
@@ -90,14 +91,14 @@ class Runs:
         self._topics: Mapping[str, Topic] = {kafka.topic(topic): topic for topic in role.topics}
         self._generations: dict[str, int] = {}
         self._progress: dict[CursorKey, Progress] = {}
-        self._holes: Counter[Place] = Counter()
+        self._holes: Counter[TopicPartition] = Counter()
         self._connection: AsyncConnection | None = None
         self._lock = asyncio.Lock()
-        self.watch = Watch(role, self._topics, lambda: self._progress)
+        self.watch = BatchMetrics(role, self._topics, lambda: self._progress)
 
     # What the agent calls.
 
-    async def take_over(self, places: Iterable[Place]) -> dict[Place, int]:
+    async def on_assigned(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Make partitions ours: publish what was left unpublished and return the offset to read next, for each.
 
         Raises:
@@ -107,11 +108,11 @@ class Runs:
         async with self._lock:
             self._generations.clear()
             self._progress.clear()
-            return await self._patiently(lambda connection: self._take_over(connection, wanted))
+            return await self._patiently(lambda connection: self._on_assigned(connection, wanted))
 
-    async def carry_out(self, batches: Iterable[Sequence[Record]]) -> dict[Place, int]:
+    async def process(self, batches: Iterable[Sequence[Record]]) -> dict[TopicPartition, int]:
         """Carry out records and return the partitions that must be read again, with the offset to seek to."""
-        seeks: dict[Place, int] = {}
+        seeks: dict[TopicPartition, int] = {}
         work = [_merged(batches)]
         async with self._lock:
             if again := self._read_before(work[0]):
@@ -121,8 +122,8 @@ class Runs:
             while work:
                 waiting = work.pop(0)
                 try:
-                    await self._carry_out(waiting)
-                except Hole as hole:
+                    await self._process(waiting)
+                except OffsetGap as hole:
                     self._count_hole(hole)
                     seeks[hole.place] = hole.seek
                     work = _without([hole.place], [waiting, *work])
@@ -140,21 +141,21 @@ class Runs:
                         work = [*smaller, *work]
         return seeks
 
-    def _read_before(self, waiting: Mapping[Place, Sequence[Record]]) -> list[Place]:
+    def _read_before(self, waiting: Mapping[TopicPartition, Sequence[Record]]) -> list[TopicPartition]:
         """Return the partitions in which nothing is new to any consumer, which hardly ever happens."""
-        positions: dict[Place, int] = {}
+        positions: dict[TopicPartition, int] = {}
         for key, progress in self._progress.items():
-            place = Place(key.topic, key.partition)
+            place = TopicPartition(key.topic, key.partition)
             positions[place] = min(progress.position, positions.get(place, progress.position))
         return [place for place, records in waiting.items() if records[-1].offset <= positions.get(place, -1)]
 
-    async def _look_again(self, places: Sequence[Place]) -> dict[Place, int]:
+    async def _look_again(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask broker and ledger anew where these partitions stand; return the offset to read next, for each."""
         await self._patiently(self._mark)
         self._generations.clear()
-        return await self._patiently(lambda connection: self._take_over(connection, places))
+        return await self._patiently(lambda connection: self._on_assigned(connection, places))
 
-    async def settle(self) -> None:
+    async def mark_published(self) -> None:
         """Note in the ledger what the broker has; called when idle. Stops the role when a gap stays open."""
         for key, progress in self._progress.items():
             if progress.gap is not None and time.monotonic() - progress.gap.since > MAX_GAP_SECONDS:
@@ -167,7 +168,7 @@ class Runs:
         async with self._lock:
             await self._patiently(self._mark)
 
-    async def hand_over(self) -> None:
+    async def on_revoked(self) -> None:
         """Note what the broker has before somebody else goes on, who would otherwise publish it once more."""
         async with self._lock:
             if self._connection is not None:
@@ -180,7 +181,7 @@ class Runs:
 
     async def close(self) -> None:
         """Let everything go."""
-        await self.hand_over()
+        await self.on_revoked()
         await self._publisher.close()
         await self._source.close()
         if self._connection is not None:
@@ -188,7 +189,7 @@ class Runs:
 
     # One transaction.
 
-    async def _carry_out(self, waiting: Mapping[Place, Sequence[Record]]) -> None:
+    async def _process(self, waiting: Mapping[TopicPartition, Sequence[Record]]) -> None:
         """Decide, commit and publish; when a cursor moved behind our back, take its partition over first."""
         self.watch.begins()
         outgoing = await self._at_the_cursor(list(waiting), lambda connection: self._transaction(connection, waiting))
@@ -196,15 +197,15 @@ class Runs:
         await self._publish(outgoing)
         self.watch.published(waiting, outgoing)
 
-    async def _at_the_cursor(self, places: Sequence[Place], work: Work[list[Outgoing]]) -> list[Outgoing]:
+    async def _at_the_cursor(self, places: Sequence[TopicPartition], work: Work[list[Outgoing]]) -> list[Outgoing]:
         while True:
             try:
                 return await self._patiently(work)
-            except Moved:
-                await self._patiently(lambda connection: self._take_over(connection, places))
+            except Fenced:
+                await self._patiently(lambda connection: self._on_assigned(connection, places))
 
     async def _transaction(
-        self, connection: AsyncConnection, waiting: Mapping[Place, Sequence[Record]]
+        self, connection: AsyncConnection, waiting: Mapping[TopicPartition, Sequence[Record]]
     ) -> list[Outgoing]:
         try:
             return await self._commit(connection, waiting)
@@ -217,19 +218,21 @@ class Runs:
             self._forget()
             raise
 
-    async def _commit(self, connection: AsyncConnection, waiting: Mapping[Place, Sequence[Record]]) -> list[Outgoing]:
+    async def _commit(
+        self, connection: AsyncConnection, waiting: Mapping[TopicPartition, Sequence[Record]]
+    ) -> list[Outgoing]:
         outbox: list[OutboxEntry] = []
         progress: dict[CursorKey, Progress] = {}
         async with connection.transaction():
             locked = await cursors.lock(connection, self._keys(waiting))
             for key, cursor in locked.items():
                 if key not in self._progress or self._progress[key].acked != cursor.applied:
-                    raise Moved
+                    raise Fenced
             for consumer in self._role.consumers:
                 runs = []
                 for key, cursor in locked.items():
                     if key.consumer == consumer.name:
-                        run, progress[key] = self._run(cursor, waiting[Place(key.topic, key.partition)])
+                        run, progress[key] = self._run(cursor, waiting[TopicPartition(key.topic, key.partition)])
                         runs.append(run)
                 outbox += await self._handle(connection, consumer, runs)
             await cursors.save(connection, list(locked.values()), outbox)
@@ -238,11 +241,13 @@ class Runs:
         for key, cursor in locked.items():
             progress[key].acked = cursor.applied
             if progress[key].position > self._progress[key].position:
-                self._holes.pop(Place(key.topic, key.partition), None)
+                self._holes.pop(TopicPartition(key.topic, key.partition), None)
         self._progress.update(progress)
         return [record for _, records in outbox for record in records]
 
-    async def _handle(self, connection: AsyncConnection, consumer: Consumer, runs: Sequence[Run]) -> list[OutboxEntry]:
+    async def _handle(
+        self, connection: AsyncConnection, consumer: Consumer, runs: Sequence[PartitionBatch]
+    ) -> list[OutboxEntry]:
         """Let the consumer work; return what each run leads to."""
         fresh = [run for run in runs if run.received]
         if not fresh:
@@ -250,20 +255,20 @@ class Runs:
         led_to = await consumer.handle(connection, fresh)
         return [(run.cursor, records) for run, records in zip(fresh, led_to, strict=True) if records]
 
-    def _run(self, cursor: Cursor, records: Sequence[Record]) -> tuple[Run, Progress]:
+    def _run(self, cursor: Cursor, records: Sequence[Record]) -> tuple[PartitionBatch, Progress]:
         """Return the records that are new to the cursor, which is moved past them, and how far we have read.
 
         Raises:
-            Hole: they begin too late, or some are missing between them.
+            OffsetGap: they begin too late, or some are missing between them.
         """
         known = self._progress[cursor.key]
         topic = self._topics[cursor.key.topic]
-        run = Run(topic, cursor.key.partition, cursor)
+        run = PartitionBatch(topic, cursor.key.partition, cursor)
         progress = Progress(known.acked, known.position, known.gap, marked=False)
         cursor.published = cursor.applied
         fresh = following(progress.position, records)
         if fresh is None:
-            raise Hole(Place(cursor.key.topic, cursor.key.partition), progress.position + 1)
+            raise OffsetGap(TopicPartition(cursor.key.topic, cursor.key.partition), progress.position + 1)
         if fresh:
             self._read(run, progress, fresh)
             progress.position = fresh[-1].offset
@@ -273,7 +278,7 @@ class Runs:
                 cursor.last_hash = fingerprint(done[-1])
         return run, progress
 
-    def _read(self, run: Run, progress: Progress, records: Sequence[Record]) -> None:
+    def _read(self, run: PartitionBatch, progress: Progress, records: Sequence[Record]) -> None:
         cursor = run.cursor
         for record in records:
             at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
@@ -285,7 +290,7 @@ class Runs:
 
     # When it does not go smoothly.
 
-    async def _give_up(self, waiting: Mapping[Place, Sequence[Record]], error: Exception) -> None:
+    async def _give_up(self, waiting: Mapping[TopicPartition, Sequence[Record]], error: Exception) -> None:
         """Bury the one record that is left of a batch."""
         ((place, (record,)),) = waiting.items()
         if self._topics[place.topic] is BOOKING_EVENTS:
@@ -301,17 +306,17 @@ class Runs:
         Raises:
             Stopped: too many within an hour; something is wrong with more than a record.
         """
-        place = Place(record.topic, record.partition)
+        place = TopicPartition(record.topic, record.partition)
         outbox: list[OutboxEntry] = []
         async with connection.transaction():
             locked = await cursors.lock(connection, self._keys([place]))
             for key, cursor in locked.items():
                 if key not in self._progress or self._progress[key].acked != cursor.applied:
-                    raise Moved
+                    raise Fenced
                 if cursor.applied >= record.offset:
                     # It is behind us already: the commit that buried it went unheard.
                     continue
-                buried = await cursors.bury(connection, key, record.offset, reason)
+                buried = await cursors.record_dead_letter(connection, key, record.offset, reason)
                 if buried > MAX_DEAD_LETTERS_AN_HOUR:
                     raise Stopped(
                         f"{key.consumer}: {buried} dead letters from {key.topic}[{key.partition}] within an hour;"
@@ -329,10 +334,10 @@ class Runs:
         log.error("dead letter: %s[%d]@%d: %s", record.topic, record.partition, record.offset, reason, extra=ids)
         return [letter for _, letters in outbox for letter in letters]
 
-    def _count_hole(self, hole: Hole) -> None:
+    def _count_hole(self, hole: OffsetGap) -> None:
         self._holes[hole.place] += 1
         log.warning("%s", hole)
-        if self._holes[hole.place] > MAX_HOLES:
+        if self._holes[hole.place] > MAX_OFFSET_GAPS:
             raise Stopped(f"{hole}, {self._holes[hole.place]} times in a row: the log has a hole")
 
     async def _publish(self, outgoing: Sequence[Outgoing]) -> None:
@@ -347,17 +352,17 @@ class Runs:
 
     async def _patiently(self, work: Work[T]) -> T:
         """Do the work on the connection; when the database or the broker is away, wait and do it again."""
-        patience = Patience(f"{self._role.name} waits for the database or the broker")
+        backoff = Backoff(f"{self._role.name} waits for the database or the broker")
         while True:
             try:
                 if self._connection is None:
-                    self._connection = await connect(self._database, f"innkeeper {self._role.name}")
+                    self._connection = await connect_worker(self._database, f"innkeeper {self._role.name}")
                 result = await work(self._connection)
             except _TROUBLE as error:
                 await self._drop_connection()
-                await patience.wait(error)
+                await backoff.wait(error)
             else:
-                patience.over()
+                backoff.reset()
                 return result
 
     async def _drop_connection(self) -> None:
@@ -367,7 +372,9 @@ class Runs:
 
     # Taking partitions over.
 
-    async def _take_over(self, connection: AsyncConnection, places: Sequence[Place]) -> dict[Place, int]:
+    async def _on_assigned(
+        self, connection: AsyncConnection, places: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, int]:
         await self._learn_generations(connection)
         starts = await self._source.bounds(places)
         keys = self._keys(places)
@@ -376,7 +383,7 @@ class Runs:
         async with connection.transaction():
             async with connection.pipeline():
                 for key in keys:
-                    await cursors.create(connection, key, starts[Place(key.topic, key.partition)].start)
+                    await cursors.create(connection, key, starts[TopicPartition(key.topic, key.partition)].start)
             locked = await cursors.lock(connection, keys)
             for key in locked:
                 unpublished += await cursors.unpublished(connection, key)
@@ -403,16 +410,16 @@ class Runs:
             for topic, broker_id in (await self._source.topic_ids(missing)).items():
                 self._generations[topic] = await cursors.generation(connection, topic, broker_id)
 
-    async def _check_log(self, bounds: Mapping[Place, Bounds], locked: Iterable[Cursor]) -> None:
+    async def _check_log(self, bounds: Mapping[TopicPartition, Bounds], locked: Iterable[Cursor]) -> None:
         """Refuse a log that was cut or replaced under a cursor."""
-        compare: dict[Place, Cursor] = {}
+        compare: dict[TopicPartition, Cursor] = {}
         for cursor in locked:
             key = cursor.key
-            start, end = bounds[Place(key.topic, key.partition)]
+            start, end = bounds[TopicPartition(key.topic, key.partition)]
             if start > cursor.applied + 1 or end < cursor.applied + 1:
                 raise Stopped(_not_this_log(cursor, f"the log now goes from {start} to {end - 1}"))
             if cursor.last_hash is not None and start <= cursor.applied:
-                compare[Place(key.topic, key.partition)] = cursor
+                compare[TopicPartition(key.topic, key.partition)] = cursor
         found = await self._source.records({place: cursor.applied for place, cursor in compare.items()})
         for place, record in found.items():
             if fingerprint(record) != compare[place].last_hash:
@@ -426,7 +433,7 @@ class Runs:
         for progress in pending.values():
             progress.marked = True
 
-    def _keys(self, places: Iterable[Place]) -> list[CursorKey]:
+    def _keys(self, places: Iterable[TopicPartition]) -> list[CursorKey]:
         return [
             CursorKey(consumer.name, place.topic, place.partition, self._generations[place.topic])
             for place in places
@@ -435,24 +442,30 @@ class Runs:
         ]
 
 
-def _merged(batches: Iterable[Sequence[Record]]) -> dict[Place, Sequence[Record]]:
-    merged: dict[Place, list[Record]] = {}
+def _merged(batches: Iterable[Sequence[Record]]) -> dict[TopicPartition, Sequence[Record]]:
+    merged: dict[TopicPartition, list[Record]] = {}
     for records in batches:
-        merged.setdefault(Place(records[0].topic, records[0].partition), []).extend(records)
+        merged.setdefault(TopicPartition(records[0].topic, records[0].partition), []).extend(records)
     return dict(merged)
 
 
-def _split(waiting: Mapping[Place, Sequence[Record]], error: Exception) -> list[dict[Place, Sequence[Record]]]:
+def _split(
+    waiting: Mapping[TopicPartition, Sequence[Record]], error: Exception
+) -> list[dict[TopicPartition, Sequence[Record]]]:
     """Return smaller batches, in order; where the error names no record that fails alone, it is found by halving.
 
     The same batch alone comes back when it is a single record.
     """
     if isinstance(error, Unreadable):
         bad = error.record
-        place = Place(bad.topic, bad.partition)
+        place = TopicPartition(bad.topic, bad.partition)
         before = [record for record in waiting[place] if record.offset < bad.offset]
         after = [record for record in waiting[place] if record.offset > bad.offset]
-        parts: list[dict[Place, Sequence[Record]]] = [{**waiting, place: before}, {place: [bad]}, {place: after}]
+        parts: list[dict[TopicPartition, Sequence[Record]]] = [
+            {**waiting, place: before},
+            {place: [bad]},
+            {place: after},
+        ]
     elif len(waiting) > 1:
         parts = [{place: records} for place, records in waiting.items()]
     else:
@@ -464,8 +477,8 @@ def _split(waiting: Mapping[Place, Sequence[Record]], error: Exception) -> list[
 
 
 def _without(
-    places: Container[Place], work: Iterable[Mapping[Place, Sequence[Record]]]
-) -> list[dict[Place, Sequence[Record]]]:
+    places: Container[TopicPartition], work: Iterable[Mapping[TopicPartition, Sequence[Record]]]
+) -> list[dict[TopicPartition, Sequence[Record]]]:
     """Return the batches without some partitions."""
     less = ({place: records for place, records in waiting.items() if place not in places} for waiting in work)
     return [waiting for waiting in less if waiting]

@@ -7,12 +7,12 @@ from typing import Final
 
 import psycopg
 
-from storage.database import connect
+from storage.database import connect_worker
 from storage.settings import DatabaseSettings
+from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
 from topics.kafka.log_reader import end_offsets
 from topics.kafka.settings import KafkaSettings
-from workers.runtime.backoff import Patience
 from workers.runtime.role import Stopped
 
 _HAS_DECIDED: Final = """
@@ -26,12 +26,12 @@ async def check_ledger(kafka: KafkaSettings, database: DatabaseSettings) -> None
     Raises:
         Stopped: nothing was ever decided by this ledger, and its events stand on the log.
     """
-    patience = Patience("the worker waits for the database and its tables")
+    backoff = Backoff("the worker waits for the database and its tables")
     while True:
         try:
             has_decided = await _has_decided(database, kafka.topic(BOOKING_COMMANDS))
         except (psycopg.OperationalError, psycopg.errors.UndefinedTable, OSError) as error:
-            await patience.wait(error)
+            await backoff.wait(error)
         else:
             break
     name = kafka.topic(BOOKING_EVENTS)
@@ -43,6 +43,6 @@ async def check_ledger(kafka: KafkaSettings, database: DatabaseSettings) -> None
 
 
 async def _has_decided(database: DatabaseSettings, commands: str) -> bool:
-    async with await connect(database, "innkeeper start") as connection:
+    async with await connect_worker(database, "innkeeper start") as connection:
         found = await connection.execute(_HAS_DECIDED, (commands,))
         return bool((await found.fetchone() or (False,))[0])

@@ -7,22 +7,15 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from topics.backoff import Backoff
 from topics.catalogue import Topic
 from topics.kafka import admin
 from topics.kafka.admin import topic_ids
 from topics.kafka.settings import KafkaSettings
 from topics.kafka.starting import started
-from workers.runtime.backoff import Patience
 from workers.runtime.role import Record, Stopped
 
 _ANSWER_SECONDS = 10
-
-
-class Place(NamedTuple):
-    """A partition of a topic, by the topic's name on the broker."""
-
-    topic: str
-    partition: int
 
 
 class Bounds(NamedTuple):
@@ -39,7 +32,7 @@ async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic], grou
         Stopped: a topic is not as the catalogue has it, in a way that would lose records.
     """
     names = [settings.topic(topic) for topic in topics]
-    patience = Patience("the worker waits for the broker and its topics")
+    backoff = Backoff("the worker waits for the broker and its topics")
     while True:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -47,14 +40,14 @@ async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic], grou
                 mismatches = [] if missing else await admin.check(settings, topics)
                 await admin.check_group(settings, group)
         except (KafkaError, admin.TopicsFailed, OSError) as error:
-            await patience.wait(error)
+            await backoff.wait(error)
             continue
         if fatal := [str(mismatch) for mismatch in mismatches if mismatch.fatal]:
             raise Stopped(" ".join(fatal))
         if not missing:
-            patience.over()
+            backoff.reset()
             return
-        await patience.wait(LookupError(f"no topic yet by the name of {', '.join(sorted(missing))}"))
+        await backoff.wait(LookupError(f"no topic yet by the name of {', '.join(sorted(missing))}"))
 
 
 class LogSource:
@@ -69,29 +62,29 @@ class LogSource:
         """Return the broker's own id of each topic; a topic that was made anew has another one."""
         return await topic_ids(self._settings, topics)
 
-    async def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
+    async def bounds(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, Bounds]:
         """Return where each partition starts and ends now."""
         consumer = await self._open()
-        partitions = [TopicPartition(*place) for place in places]
+        partitions = list(places)
         async with asyncio.timeout(_ANSWER_SECONDS):
             starts, ends = await asyncio.gather(
                 consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
             )
-        return {Place(*tp): Bounds(starts[tp], ends[tp]) for tp in partitions}
+        return {tp: Bounds(starts[tp], ends[tp]) for tp in partitions}
 
-    async def records(self, offsets: Mapping[Place, int]) -> dict[Place, Record]:
+    async def records(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Record]:
         """Return the record at each offset, as far as it still exists."""
         if not offsets:
             return {}
         consumer = await self._open()
-        consumer.assign([TopicPartition(*place) for place in offsets])
+        consumer.assign(list(offsets))
         for place, offset in offsets.items():
-            consumer.seek(TopicPartition(*place), offset)
-        found: dict[Place, Record] = {}
+            consumer.seek(place, offset)
+        found: dict[TopicPartition, Record] = {}
         async with asyncio.timeout(_ANSWER_SECONDS):
             while len(found) < len(offsets):
                 for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
-                    found.setdefault(Place(*tp), records[0])
+                    found.setdefault(tp, records[0])
                     consumer.pause(tp)
         consumer.unsubscribe()
         return {place: record for place, record in found.items() if record.offset == offsets[place]}

@@ -12,10 +12,10 @@ from typing import Final
 import psycopg
 
 from storage import pauses
-from storage.database import connect
+from storage.database import connect_worker
 from storage.pauses import Pause
 from storage.settings import DatabaseSettings
-from workers.runtime.backoff import Patience
+from topics.backoff import Backoff
 
 #: How often each process asks, on a connection of its own: a pause must be felt within a second.
 ASK_SECONDS: Final = 0.5
@@ -23,7 +23,7 @@ ASK_SECONDS: Final = 0.5
 log = logging.getLogger(__name__)
 
 
-class Gate:
+class PauseGate:
     """Whether the role may begin something new; shut until the ledger was asked for the first time.
 
     `holding`: there was a pause, so that runs read before it are dropped, until the log is read anew from the cursors.
@@ -69,15 +69,15 @@ class Gate:
                 await asyncio.wait([working, shutting])
 
 
-async def watch(database: DatabaseSettings, role: str, gate: Gate) -> None:
+async def watch(database: DatabaseSettings, role: str, gate: PauseGate) -> None:
     """Tell the gate what the ledger says, until cancelled. While the ledger is away it stays as it is."""
-    patience = Patience(f"{role} cannot ask whether it is paused")
+    backoff = Backoff(f"{role} cannot ask whether it is paused")
     while True:
         try:
-            async with await connect(database, f"innkeeper {role} pauses") as connection:
+            async with await connect_worker(database, f"innkeeper {role} pauses") as connection:
                 while True:
                     gate.hear(role, await pauses.of(connection, role))
-                    patience.over()
+                    backoff.reset()
                     await asyncio.sleep(ASK_SECONDS)
         except (psycopg.Error, OSError) as error:
-            await patience.wait(error)
+            await backoff.wait(error)

@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack
 from aiokafka.errors import KafkaError
 
 from telemetry import metrics
+from topics.backoff import Backoff
 from topics.envelope import Outgoing
 from topics.kafka.producer import Producer, open_producer
 from topics.kafka.settings import KafkaSettings
-from workers.runtime.backoff import Patience
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Publisher:
         """Return when the broker has acknowledged every record; all of them again after any failure."""
         if not records:
             return
-        patience = Patience("the broker does not take what was committed")
+        backoff = Backoff("the broker does not take what was committed")
         while True:
             try:
                 producer = self._producer or await self._open()
@@ -37,9 +37,9 @@ class Publisher:
             except (TimeoutError, KafkaError, OSError) as error:
                 metrics.PUBLISH_RETRIES.add()
                 await self.close()
-                await patience.wait(error)
+                await backoff.wait(error)
             else:
-                patience.over()
+                backoff.reset()
                 return
 
     async def close(self) -> None:

@@ -35,7 +35,7 @@ class Received(NamedTuple):
 
 
 @dataclass(slots=True)
-class Run:
+class PartitionBatch:
     """Consecutive records of one partition that this consumer has not applied yet.
 
     Events come without gaps or doubles in their sequence. The adapter writes `cursor` back.
@@ -65,7 +65,7 @@ class Consumer(Protocol):
         """What it reads."""
         ...
 
-    async def handle(self, connection: AsyncConnection, runs: Sequence[Run]) -> Sequence[Sequence[Outgoing]]:
+    async def handle(self, connection: AsyncConnection, runs: Sequence[PartitionBatch]) -> Sequence[Sequence[Outgoing]]:
         """Read, decide and write inside the fenced transaction; return what to publish, for each run.
 
         May be called again with the same records after a rollback. Raises `Unreadable` for a record that cannot

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import aiokafka
+from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import IllegalStateError, NodeNotReadyError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 
-from workers.runtime.log_source import Place
-from workers.runtime.pause_gate import Gate
+from workers.runtime.pause_gate import PauseGate
 from workers.runtime.stopping import stop_hard
 
 log = logging.getLogger(__name__)
@@ -36,11 +36,11 @@ NOBODYS: Final = TP("", 0)
 class Ledger(Protocol):
     """Who knows where partitions are to be read, and is told when they change hands."""
 
-    async def take_over(self, places: Iterable[Place]) -> dict[Place, int]:
+    async def on_assigned(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the offset to read next, for each partition that became ours."""
         ...
 
-    async def hand_over(self) -> None:
+    async def on_revoked(self) -> None:
         """Leave everything tidy for whoever goes on."""
         ...
 
@@ -74,7 +74,7 @@ class RunConsumer(driver.Consumer):
                 self._read_offset[tp] = run[-1].offset - 1
                 yield tp, self._as_message(tp, run)
 
-    async def _rest(self, gate: Gate) -> None:
+    async def _rest(self, gate: PauseGate) -> None:
         """Read nothing, but as often as a member of the group must; when the pause is over, begin at the cursors."""
         if not self.flow_active:
             await self.wait(cast("Any", self.can_resume_flow))
@@ -127,10 +127,10 @@ class RunConsumer(driver.Consumer):
         them is taken away meanwhile. Until the ledger answers, the client begins there by itself.
         """
         ledger = cast("RunTransport", self.transport).ledger
-        places = {Place(tp.topic, tp.partition): tp for tp in self.assignment()}
+        places = {TopicPartition(tp.topic, tp.partition): tp for tp in self.assignment()}
         if not places:
             return
-        task = asyncio.ensure_future(ledger.take_over(list(places)))
+        task = asyncio.ensure_future(ledger.on_assigned(list(places)))
         task.add_done_callback(_stop_if_failed)
         try:
             offsets = await asyncio.wait_for(asyncio.shield(task), MAX_TAKE_OVER_SECONDS)
@@ -166,7 +166,7 @@ class RunConsumer(driver.Consumer):
         """Tell Kafka and the ledger how far we came before somebody else goes on."""
         await self.commit()
         await super().on_partitions_revoked(revoked)
-        await cast("RunTransport", self.transport).ledger.hand_over()
+        await cast("RunTransport", self.transport).ledger.on_revoked()
 
 
 class PromptConsumerThread(driver.AIOKafkaConsumerThread):
@@ -227,7 +227,7 @@ class RunTransport(driver.Transport):
 
     Consumer = RunConsumer
 
-    def __init__(self, url: Any, app: AppT, ledger: Ledger, gate: Gate) -> None:
+    def __init__(self, url: Any, app: AppT, ledger: Ledger, gate: PauseGate) -> None:
         super().__init__(url, app)
         self.ledger = ledger
         self.gate = gate

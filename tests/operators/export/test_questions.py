@@ -15,7 +15,7 @@ from storage.settings import DatabaseSettings
 from tests.operators.export.conftest import Export
 from tests.operators.export.questions import PAGE, QUESTIONS, Question, check_against, told
 from tests.sandbox.test_replay import first_rows
-from tests.support.log import carry_out_all, open_log, open_runs
+from tests.support.log import open_log, open_processor, process_all
 from tests.system.trace.replayed import ReplayedTrace
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
@@ -53,10 +53,10 @@ async def book(settings: KafkaSettings, database: DatabaseSettings, trace: Path)
         total_count=3,
     )
     role = build(settings, database)
-    async with open_log(settings) as log, open_runs(role, log, database) as runs:
+    async with open_log(settings) as log, open_processor(role, log, database) as processor:
         topic = settings.topic(BOOKING_COMMANDS)
         await log.write(*(_record(topic, step) for step in (*steps, last._replace(command=fewer))))
-        await carry_out_all(runs, role, log)
+        await process_all(processor, role, log)
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)

@@ -27,7 +27,7 @@ from workers.payments.caller import Caller
 from workers.payments.consumer import Payments
 from workers.payments.gateway import open_gateway
 from workers.payments.settings import PaymentSettings
-from workers.runtime.role import Received, Run
+from workers.runtime.role import PartitionBatch, Received
 
 ROOM = 7
 GOOD_CARD = "4242424242424242"
@@ -75,7 +75,7 @@ class Desk:
 
     async def _handle(self, topic: Topic, received: list[Received]) -> list[Outgoing]:
         cursor = Cursor(CursorKey("payments", topic.name, 0, 1), -1, -1, 0, None, None)
-        run = Run(topic=topic, partition=0, cursor=cursor, received=received)
+        run = PartitionBatch(topic=topic, partition=0, cursor=cursor, received=received)
         async with (
             await psycopg.AsyncConnection.connect(self.database.conninfo(), autocommit=True) as connection,
             connection.transaction(),

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.support.log import carry_out_all, open_runs
+from tests.support.log import open_processor, process_all
 from tests.support.waiting import wait_until
 from tests.workers.payments.desk import ROOM, Desk, payment_requested
 from topics.catalogue import BOOKING_EVENTS, DEAD_LETTERS, STRIPE_WEBHOOKS
@@ -17,7 +17,7 @@ from topics.envelope import Envelope, Outgoing, encode_headers, encode_value
 from topics.messages.commands import ConfirmPayment, RecordSession
 from topics.messages.events import BookingEvent
 from workers.payments import build, caller
-from workers.runtime.batch_processor import Runs
+from workers.runtime.batch_processor import BatchProcessor
 from workers.runtime.role import Role
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -29,8 +29,8 @@ def role(desk: Desk) -> Role:
 
 
 @pytest.fixture
-async def runs(role: Role, desk: Desk, database: DatabaseSettings) -> AsyncIterator[Runs]:
-    async with open_runs(role, desk.log, database) as opened:
+async def processor(role: Role, desk: Desk, database: DatabaseSettings) -> AsyncIterator[BatchProcessor]:
+    async with open_processor(role, desk.log, database) as opened:
         yield opened
 
 
@@ -52,18 +52,18 @@ def posted(desk: Desk, body: bytes) -> Outgoing:
 
 
 async def test_a_guest_pays_and_the_room_hears_of_it_also_when_the_log_is_read_twice(
-    desk: Desk, role: Role, runs: Runs
+    desk: Desk, role: Role, processor: BatchProcessor
 ) -> None:
     booking_id = uuid4()
     await desk.log.write(told(desk, payment_requested(booking_id), sequence=1))
-    await carry_out_all(runs, role, desk.log)
+    await process_all(processor, role, desk.log)
     async with desk.caller():
         row = await desk.until_session("open", booking_id)
     await desk.pay(row["session_id"])
     await desk.log.write(*(posted(desk, body) for body in 2 * await desk.events()))
 
     for _ in range(2):
-        await carry_out_all(runs, role, desk.log)
+        await process_all(processor, role, desk.log)
 
     await wait_until(lambda: _confirmed(desk, booking_id))
     kinds = [type(command) for _, command in await desk.commands()]
@@ -78,7 +78,7 @@ async def _confirmed(desk: Desk, booking_id: UUID) -> bool:
 
 
 async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letters_and_the_next_one_is_heard(
-    desk: Desk, role: Role, runs: Runs
+    desk: Desk, role: Role, processor: BatchProcessor
 ) -> None:
     booking_id = uuid4()
     session = {
@@ -94,7 +94,7 @@ async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letters_and_the_ne
     event = {"id": "evt_1", "type": "checkout.session.completed", "livemode": False, "data": {"object": session}}
     await desk.log.write(posted(desk, b"no event"), posted(desk, json.dumps(event).encode()))
 
-    await carry_out_all(runs, role, desk.log)
+    await process_all(processor, role, desk.log)
 
     await wait_until(lambda: _confirmed(desk, booking_id))
     (letters,) = (await desk.log.read(DEAD_LETTERS)).values()

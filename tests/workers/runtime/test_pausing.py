@@ -21,8 +21,8 @@ from storage.settings import DatabaseSettings
 from tests.support.log import Log
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from tests.workers.runtime.conftest import Tool, shared
-from tests.workers.runtime.test_runs import nights_on_sale, rows, stay
-from workers.runtime.pause_gate import Gate
+from tests.workers.runtime.test_batch_processor import nights_on_sale, rows, stay
+from workers.runtime.pause_gate import PauseGate
 
 Ledger = psycopg.AsyncConnection[Any]
 
@@ -126,7 +126,7 @@ class TestGate:
     """What runs beside the agent stands still too."""
 
     async def test_work_beside_the_agent_is_cancelled_by_a_pause_and_begins_anew_after_it(self) -> None:
-        gate, begun, ended = Gate(), 0, 0
+        gate, begun, ended = PauseGate(), 0, 0
         pause = Pause(role="payments", who="anna", at=datetime.now(UTC), reason=None)
 
         async def work() -> None:
@@ -153,7 +153,7 @@ class TestGate:
         async def work() -> None:
             raise ZeroDivisionError
 
-        gate = Gate()
+        gate = PauseGate()
         gate.hear("payments", None)
         with pytest.raises(ZeroDivisionError):
             await gate.run_while_open(work)

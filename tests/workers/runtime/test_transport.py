@@ -12,8 +12,8 @@ from sandbox.spawning import StartFailed
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
 from tests.support.waiting import wait_until
+from tests.workers.runtime.test_batch_processor import nights_on_sale
 from tests.workers.runtime.test_pausing import workers
-from tests.workers.runtime.test_runs import nights_on_sale
 from topics.kafka.settings import KafkaSettings
 from workers.reservations import handler
 from workers.runtime.agent import build_app

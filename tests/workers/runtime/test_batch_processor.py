@@ -11,16 +11,15 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, DEAD_LETTERS, Topic
 from topics.envelope import Envelope, Outgoing, command_record, encode_headers, encode_value
 from topics.messages.commands import Command, OpenInventory, ReserveStay
 from topics.messages.events import BookingRejected, BookingReserved, GuestsAdded
 from workers.reservations import handler
-from workers.runtime import batch_processor as runs_module
-from workers.runtime.log_source import Place
-from workers.runtime.role import Role, Run, Stopped
+from workers.runtime import batch_processor
+from workers.runtime.role import PartitionBatch, Role, Stopped
 
 ROOM = 7
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -70,8 +69,8 @@ async def test_the_last_room_goes_to_the_first_who_asked(
     first, second = stay(), stay()
     await log.send(nights_on_sale(rooms=1), first, second)
 
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
 
     told = {event.booking_id: event for _, event in await log.events() if hasattr(event, "booking_id")}
     assert isinstance(told[first.booking_id], BookingReserved)
@@ -85,9 +84,9 @@ async def test_records_that_come_again_have_no_further_effect(
 ) -> None:
     await log.send(nights_on_sale(), stay())
 
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+        await process_all(processor, role, log)
 
     assert len(await log.events()) == 2
     assert await rows(ledger, "select count(*) from booking") == [(1,)]
@@ -108,7 +107,7 @@ async def test_what_is_too_much_at_once_for_a_slow_machine_is_decided_in_smaller
     async def ended() -> bool:
         return not await rows(ledger, "select 1 from pg_stat_activity where state = 'idle in transaction'")
 
-    async def decide_slowly(connection: psycopg.AsyncConnection[Any], runs: Sequence[Run]) -> Any:
+    async def decide_slowly(connection: psycopg.AsyncConnection[Any], runs: Sequence[PartitionBatch]) -> Any:
         if sum(len(run.received) for run in runs) > 2:
             await wait_until(ended, message="the database ends the transaction")
         return await decide(connection, runs)
@@ -116,8 +115,8 @@ async def test_what_is_too_much_at_once_for_a_slow_machine_is_decided_in_smaller
     monkeypatch.setattr(consumer, "handle", decide_slowly)
 
     hasty = database.model_copy(update={"idle_in_transaction_timeout_ms": 1000})
-    async with open_runs(role, log, hasty) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, hasty) as processor:
+        await process_all(processor, role, log)
 
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3, 4, 5]
     assert await rows(ledger, "select count(*) from booking") == [(4,)]
@@ -144,8 +143,8 @@ async def test_poison_is_buried_with_its_reason_and_its_neighbours_are_decided(
     }[poison]
     await log.write(record(log, nights_on_sale(ROOM + 100)), spoilt, good, record(log, stay()))
 
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
 
     [letters] = (await log.read(DEAD_LETTERS)).values()
     headers = dict(letters[0].headers)
@@ -161,13 +160,13 @@ async def test_poison_is_buried_with_its_reason_and_its_neighbours_are_decided(
 async def test_a_flood_of_dead_letters_stops_the_worker(
     log: Log, role: Role, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs_module, "MAX_DEAD_LETTERS_AN_HOUR", 2)
+    monkeypatch.setattr(batch_processor, "MAX_DEAD_LETTERS_AN_HOUR", 2)
     spoilt = record(log, nights_on_sale())._replace(value=b"{")
     await log.write(*[spoilt] * 3)
 
-    async with open_runs(role, log, database) as runs:
+    async with open_processor(role, log, database) as processor:
         with pytest.raises(Stopped, match="3 dead letters"):
-            await carry_out_all(runs, role, log)
+            await process_all(processor, role, log)
 
 
 async def test_a_newer_version_stops_the_worker_instead_of_being_buried(
@@ -175,9 +174,9 @@ async def test_a_newer_version_stops_the_worker_instead_of_being_buried(
 ) -> None:
     await log.write(retyped(record(log, stay()), "booking.reserve.v2"))
 
-    async with open_runs(role, log, database) as runs:
+    async with open_processor(role, log, database) as processor:
         with pytest.raises(Stopped, match="upgrade"):
-            await carry_out_all(runs, role, log)
+            await process_all(processor, role, log)
 
     assert await log.read(DEAD_LETTERS) == {}
 
@@ -186,13 +185,13 @@ async def test_a_night_written_behind_the_owners_back_stops_it(
     log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale(rooms=2), stay())
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
         await ledger.execute("update inventory set total_count = 1")
         await log.send(stay())
 
         with pytest.raises(psycopg.errors.CheckViolation):
-            await carry_out_all(runs, role, log)
+            await process_all(processor, role, log)
 
     assert await log.read(DEAD_LETTERS) == {}
 
@@ -201,16 +200,16 @@ async def test_what_a_dead_worker_committed_is_published_by_its_successor_first(
     log: Log, role: Role, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log.send(nights_on_sale(), stay())
-    async with open_runs(role, log, database) as runs:
-        monkeypatch.setattr(runs._publisher, "publish", never)
+    async with open_processor(role, log, database) as processor:
+        monkeypatch.setattr(processor._publisher, "publish", never)
         with pytest.raises(PowerCut):
-            await carry_out_all(runs, role, log)
+            await process_all(processor, role, log)
     assert await log.events() == []
 
     await log.send(stay())
-    async with open_runs(role, log, database) as successor:
+    async with open_processor(role, log, database) as successor:
         assert len(await log.events()) == 2
-        await carry_out_all(successor, role, log)
+        await process_all(successor, role, log)
 
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
 
@@ -219,13 +218,13 @@ async def test_a_publish_that_fails_after_the_commit_is_tried_again_before_anyth
     log: Log, role: Role, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log.send(nights_on_sale(), stay())
-    async with open_runs(role, log, database) as runs:
-        monkeypatch.setattr(runs._publisher, "publish", never)
+    async with open_processor(role, log, database) as processor:
+        monkeypatch.setattr(processor._publisher, "publish", never)
         with pytest.raises(PowerCut):
-            await carry_out_all(runs, role, log)
+            await process_all(processor, role, log)
         monkeypatch.undo()
         await log.send(stay())
-        await carry_out_all(runs, role, log)
+        await process_all(processor, role, log)
 
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
 
@@ -234,14 +233,14 @@ async def test_a_zombie_owner_changes_nothing_that_its_successor_decided(
     log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale(rooms=2), stay())
-    async with open_runs(role, log, database) as zombie:
-        await carry_out_all(zombie, role, log)
+    async with open_processor(role, log, database) as zombie:
+        await process_all(zombie, role, log)
         await log.send(stay(), stay())
-        async with open_runs(role, log, database) as owner:
-            await carry_out_all(owner, role, log)
-        await carry_out_all(zombie, role, log)
+        async with open_processor(role, log, database) as owner:
+            await process_all(owner, role, log)
+        await process_all(zombie, role, log)
         await log.send(stay())
-        await carry_out_all(zombie, role, log)
+        await process_all(zombie, role, log)
 
     assert await rows(ledger, "select status, count(*) from booking group by 1 order by 1") == [
         ("REJECTED", 2),
@@ -257,23 +256,23 @@ async def test_a_run_that_begins_too_late_is_read_again_from_the_cursor(
     await log.send(nights_on_sale(), stay(), stay())
     [(place, records)] = (await log.read(BOOKING_COMMANDS)).items()
 
-    async with open_runs(role, log, database) as runs:
-        assert await runs.carry_out([records[1:]]) == {place: 0}
-        for _ in range(runs_module.MAX_HOLES - 1):
-            await runs.carry_out([records[1:]])
+    async with open_processor(role, log, database) as processor:
+        assert await processor.process([records[1:]]) == {place: 0}
+        for _ in range(batch_processor.MAX_OFFSET_GAPS - 1):
+            await processor.process([records[1:]])
         with pytest.raises(Stopped, match="hole"):
-            await runs.carry_out([records[1:]])
+            await processor.process([records[1:]])
 
 
 async def test_a_log_that_was_cut_under_the_cursor_is_refused(log: Log, role: Role, database: DatabaseSettings) -> None:
     [place, *_] = await log.send(nights_on_sale(), stay())
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
     await log.send(stay(), stay(), stay())
     await delete_before(log, place, 4)
 
     with pytest.raises(Stopped, match="new-generation"):
-        async with open_runs(role, log, database):
+        async with open_processor(role, log, database):
             pass
 
 
@@ -281,12 +280,12 @@ async def test_a_log_that_ends_before_the_cursor_is_refused(
     log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale())
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
     await ledger.execute("update log_cursor set applied = applied + 1 where applied >= 0")
 
     with pytest.raises(Stopped, match="goes from 0 to 0"):
-        async with open_runs(role, log, database):
+        async with open_processor(role, log, database):
             pass
 
 
@@ -294,24 +293,24 @@ async def test_a_log_with_other_records_under_the_cursor_is_refused(
     log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale())
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
     await ledger.execute(r"update log_cursor set last_hash = '\x00' where applied >= 0")
 
     with pytest.raises(Stopped, match="another record"):
-        async with open_runs(role, log, database):
+        async with open_processor(role, log, database):
             pass
 
 
 async def test_records_that_retention_removed_do_not_matter(log: Log, role: Role, database: DatabaseSettings) -> None:
     [place, *_] = await log.send(nights_on_sale(), stay())
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
     await delete_before(log, place, 2)
 
-    async with open_runs(role, log, database) as runs:
+    async with open_processor(role, log, database) as processor:
         await log.send(stay())
-        await carry_out_all(runs, role, log)
+        await process_all(processor, role, log)
 
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
 
@@ -322,14 +321,14 @@ async def test_a_topic_made_anew_is_read_from_its_start_and_the_sequence_goes_on
     from topics.kafka import admin
 
     await log.send(nights_on_sale(), stay())
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
     await admin.delete(log.settings, [BOOKING_COMMANDS])
     await admin.create(log.settings)
     await log.send(stay())
 
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
 
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
 
@@ -340,14 +339,14 @@ async def test_a_topic_made_anew_under_a_running_worker_loses_nothing(
     from topics.kafka import admin
 
     await log.send(nights_on_sale(), stay())
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
         await admin.delete(log.settings, [BOOKING_COMMANDS])
         await admin.create(log.settings)
         [place] = await log.send(stay())
 
-        assert await carry_out_all(runs, role, log) == {place: 0}
-        await carry_out_all(runs, role, log)
+        assert await process_all(processor, role, log) == {place: 0}
+        await process_all(processor, role, log)
 
     assert await rows(ledger, "select count(*) from booking") == [(2,)]
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
@@ -362,7 +361,9 @@ class Witness:
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    async def handle(self, _: psycopg.AsyncConnection[Any], runs: Sequence[Run]) -> Sequence[Sequence[Outgoing]]:
+    async def handle(
+        self, _: psycopg.AsyncConnection[Any], runs: Sequence[PartitionBatch]
+    ) -> Sequence[Sequence[Outgoing]]:
         """Remember."""
         self.seen += [received.envelope.sequence or 0 for run in runs for received in run.received if received.envelope]
         return [[] for _ in runs]
@@ -378,12 +379,12 @@ async def test_events_published_twice_are_applied_once_and_a_gap_waits_until_it_
     role = Role("witness", (witness,))
     await log.write(*(event(log, sequence) for sequence in (1, 2, 2, 1, 4, 5)))
 
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
         assert witness.seen == [1, 2]
         assert await rows(ledger, "select applied, sequence from log_cursor where sequence > 0") == [(3, 2)]
         await log.write(*(event(log, sequence) for sequence in (3, 4, 5, 6)))
-        await carry_out_all(runs, role, log)
+        await process_all(processor, role, log)
 
     assert witness.seen == [1, 2, 3, 4, 5, 6]
     assert await rows(ledger, "select applied, sequence from log_cursor where sequence > 0") == [(9, 6)]
@@ -392,14 +393,14 @@ async def test_events_published_twice_are_applied_once_and_a_gap_waits_until_it_
 async def test_a_gap_that_stays_open_stops_the_role(
     log: Log, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs_module, "MAX_GAP_SECONDS", 0)
+    monkeypatch.setattr(batch_processor, "MAX_GAP_SECONDS", 0)
     role = Role("witness", (Witness(),))
     await log.write(event(log, 1), event(log, 3))
 
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
         with pytest.raises(Stopped, match="missing"):
-            await runs.settle()
+            await processor.mark_published()
 
 
 async def test_an_event_that_cannot_be_read_stops_the_role_and_is_never_buried(
@@ -408,9 +409,9 @@ async def test_an_event_that_cannot_be_read_stops_the_role_and_is_never_buried(
     role = Role("witness", (Witness(),))
     await log.write(event(log, 1)._replace(value=b"{"))
 
-    async with open_runs(role, log, database) as runs:
+    async with open_processor(role, log, database) as processor:
         with pytest.raises(Stopped, match="operator"):
-            await carry_out_all(runs, role, log)
+            await process_all(processor, role, log)
 
     assert await log.read(DEAD_LETTERS) == {}
 
@@ -420,10 +421,10 @@ async def test_published_outbox_rows_are_deleted(
 ) -> None:
     await log.send(nights_on_sale(), stay())
 
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
         assert await rows(ledger, "select count(*) from outbox") == [(1,)]
-        await runs.settle()
+        await processor.mark_published()
 
     assert await rows(ledger, "select count(*) from outbox") == [(0,)]
     assert await rows(ledger, "select applied, published from log_cursor where applied >= 0") == [(1, 1)]
@@ -456,10 +457,10 @@ def event(log: Log, sequence: int) -> Outgoing:
     return Outgoing(topic, b"%d" % ROOM, encode_value(told), encode_headers(envelope), partition=0)
 
 
-async def delete_before(log: Log, place: Place, offset: int) -> None:
+async def delete_before(log: Log, place: TopicPartition, offset: int) -> None:
     client = AIOKafkaAdminClient(bootstrap_servers=log.settings.kafka_url)
     await client.start()
     try:
-        await client.delete_records({TopicPartition(*place): RecordsToDelete(before_offset=offset)})
+        await client.delete_records({place: RecordsToDelete(before_offset=offset)})
     finally:
         await client.close()
