@@ -223,3 +223,43 @@ def _columns(keys: Sequence[CursorKey]) -> tuple[list[str], list[str], list[int]
 
 def _cursor(row: tuple[str, str, int, int, int, int, int, datetime | None, bytes | None]) -> Cursor:
     return Cursor(CursorKey(*row[:4]), *row[4:])
+
+
+_REWIND = """
+    update log_cursor c
+    set applied = %(applied)s, published = %(applied)s, sequence = %(sequence)s, last_hash = null, last_time = null
+    from topic_generation g
+    where g.id = c.generation and g.broker_id = %(topic_id)s
+      and c.consumer = %(consumer)s and c.topic = %(topic)s and c.partition = %(partition)s and c.applied = %(was)s
+"""
+
+
+async def rewind(
+    connection: AsyncConnection,
+    *,
+    consumer: str,
+    topic: str,
+    topic_id: str,
+    partition: int,
+    was: int,
+    applied: int,
+    sequence: int,
+) -> bool:
+    """Set a cursor back, in the caller's transaction; False where its `applied` is not `was` any more.
+
+    The row's lock is the fence: a worker that still runs finds its cursor changed, and goes on from there. `topic` and
+    `topic_id` are the broker's name and id.
+    """
+    changed = await connection.execute(
+        _REWIND,
+        {
+            "consumer": consumer,
+            "topic": topic,
+            "topic_id": topic_id,
+            "partition": partition,
+            "was": was,
+            "applied": applied,
+            "sequence": sequence,
+        },
+    )
+    return changed.rowcount == 1

@@ -437,7 +437,11 @@ class Refund(Table):
 
 
 class BookingTimeline(Table):
-    """A booking's whole history, one row an event, in the order of the log."""
+    """A booking's whole history, one row an event, in the order of the log.
+
+    `topic`, `partition` and `offset` are the event's position; those of the causation are its command's. Rows from
+    before 0.1.0 have none, and an event has no causation position where its writer was older.
+    """
 
     __tablename__ = "booking_timeline"
 
@@ -448,6 +452,12 @@ class BookingTimeline(Table):
     time: Mapped[datetime]
     causation: Mapped[str | None]
     event: Mapped[dict[str, Any]]
+    topic: Mapped[str | None]
+    partition: Mapped[int | None] = mapped_column(Integer)
+    offset: Mapped[int | None]
+    causation_topic: Mapped[str | None]
+    causation_partition: Mapped[int | None] = mapped_column(Integer)
+    causation_offset: Mapped[int | None]
 
 
 class RoomNight(Table):

@@ -43,7 +43,10 @@ def document(examples: Mapping[str, Mapping[str, Any]]) -> _Json:
             "messages": {
                 message_type: _message(kind, examples[message_type]) for message_type, kind in EVERY_VERSION.items()
             },
-            "messageTraits": {"command": _trait(_headers()), "event": _trait(_headers(_OF_EVENTS))},
+            "messageTraits": {
+                "command": _trait(_headers(optional=_OF_COMMANDS)),
+                "event": _trait(_headers(_OF_EVENTS)),
+            },
         },
     }
 
@@ -130,13 +133,13 @@ def _trait(headers: _Json) -> _Json:
     }
 
 
-def _headers(more: Mapping[str, str] | None = None) -> _Json:
-    told = {**_HEADERS, **(more or {})}
-    properties: _Json = {name: {"type": "string", "description": about} for name, about in told.items()}
+def _headers(required: Mapping[str, str] | None = None, optional: Mapping[str, str] | None = None) -> _Json:
+    described = {**_HEADERS, **(required or {}), **(optional or {})}
+    properties: _Json = {name: {"type": "string", "description": about} for name, about in described.items()}
     properties["ce_specversion"]["const"] = "1.0"
     properties["content-type"]["const"] = "application/json"
     properties["ce_time"]["format"] = "date-time"
-    return {"type": "object", "required": [*_REQUIRED, *(more or {})], "properties": properties}
+    return {"type": "object", "required": [*_REQUIRED, *(required or {})], "properties": properties}
 
 
 _ABOUT: Final = """\
@@ -159,6 +162,14 @@ _HEADERS: Final = {
     "ce_correlationid": "The request that started it all.",
     "ce_causationid": "The id of the command that an event answers, or of the event that a command follows from.",
     "ce_traceparent": "W3C Trace Context, if the request was traced.",
+    "ce_causationposition": "The position of the command that an event answers, or of the webhook that a command "
+    "follows from, as topic[partition]@offset.",
+    "ce_actor": "The person who caused it, as a kind and an id: user/17, key/3 or operator/4; no name and no address.",
+    "ce_requestid": "The id of the request with which that person did so.",
+}
+_OF_COMMANDS: Final = {
+    "ce_replay": "Only on a command that an operator sent again: a JSON object with the replay's id, action, by (the "
+    "operator's login name), at (UTC) and of (the position of the record that was sent again).",
 }
 _OF_EVENTS: Final = {
     "ce_causationid": "The id of the command that it answers.",

@@ -166,7 +166,7 @@ def _heard(record: Any, sequence: int) -> Heard:
         raise NotWhole(f"{_where(record)}: {type(error).__name__}: {error}") from error
     if not isinstance(event, Event):
         raise NotWhole(f"{_where(record)}: {envelope.type} does not belong there")
-    return Heard(envelope, event, record.value, record.partition, sequence)
+    return Heard(envelope, event, record.value, record.partition, sequence, record.topic, record.offset)
 
 
 def _where(record: Any) -> str:

@@ -7,10 +7,12 @@ from topics.messages.events import Event
 
 
 class Heard(NamedTuple):
-    """An event with its envelope, its data as they stand on the log, and its place: partition, and sequence there."""
+    """An event with its envelope, its data as the log has them, and its position; `sequence` is the partition's."""
 
     envelope: Envelope
     event: Event
     value: bytes
     partition: int
     sequence: int
+    topic: str
+    offset: int

@@ -93,13 +93,15 @@ class Payments:
             )
 
     def _record(self, command_id: str, command: BookingCommand, received: Received) -> Outgoing:
+        webhook = received.record
         return command_record(
             self._commands_topic,
             command,
             id=command_id,
             source=SOURCE,
             time=received.time,
-            traceparent=traces.well_formed((header(received.record.headers, traces.TRACEPARENT) or b"").decode()),
+            traceparent=traces.well_formed((header(webhook.headers, traces.TRACEPARENT) or b"").decode()),
+            causation_position=f"{webhook.topic}[{webhook.partition}]@{webhook.offset}",
         )
 
 

@@ -10,7 +10,15 @@ from workers.runtime.role import PartitionBatch
 def heard(runs: Sequence[PartitionBatch]) -> list[Heard]:
     """Return the runs' events with their places, run after run."""
     return [
-        Heard(received.envelope, received.message, received.record.value or b"", run.partition, sequence)
+        Heard(
+            received.envelope,
+            received.message,
+            received.record.value or b"",
+            run.partition,
+            sequence,
+            received.record.topic,
+            received.record.offset,
+        )
         for run in runs
         for received in run.received
         if isinstance(received.message, Event)

@@ -94,6 +94,7 @@ class Reservations:
     def _record(self, run: PartitionBatch, received: Received, cause: Envelope, event: Event) -> Outgoing:
         """Return the event's record; the sequence in its id tells it from what the command led to when sent before."""
         sequence = run.cursor.sequence
+        command = received.record
         headers = encode_headers(
             Envelope(
                 id=f"{cause.id}:{sequence}",
@@ -105,6 +106,9 @@ class Reservations:
                 correlation=cause.correlation or cause.id,
                 sequence=sequence,
                 traceparent=cause.traceparent,
+                causation_position=f"{command.topic}[{command.partition}]@{command.offset}",
+                actor=cause.actor,
+                request_id=cause.request_id,
             )
         )
         key = received.record.key or b""

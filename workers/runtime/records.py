@@ -132,7 +132,8 @@ def dead_letter(topic: str, consumer: str, record: Record, reason: str) -> Outgo
 def _told_on_bytes(record: Record, envelope: Envelope) -> int:
     """Return how much of a command may come up in its events, some of it three times."""
     names = len(envelope.id) + len(envelope.correlation or "") + len(envelope.traceparent or "")
-    return names + len(record.value or b"")
+    people = len(envelope.actor or "") + len(envelope.request_id or "")
+    return names + people + len(record.value or b"")
 
 
 def where(record: Record) -> str:
