@@ -38,11 +38,11 @@ def audit_command(
 
     Reads all of booking.events and, at one moment, the ledger; changes nothing, and may run while the system works.
 
-    [bold]I1[/] every room and night: 0 <= booked + reserved <= total, after every event of the log.
-    [bold]I2[/] inventory counts equal the sum over bookings by status.
-    [bold]I5[/] no hold ends early, and nothing happens to a booking after its hold's deadline.
-    [bold]I6[/] no gap in a partition's events, legal moves only, and the log equals the ledger.
-    [bold]I7[/] read models: every row is what the events make of it, as far as their projection has come.
+    [bold]no oversold night[/]: every room and night has 0 <= booked + reserved <= total, after every event of the log.
+    [bold]counts match bookings[/]: inventory counts equal the sum over bookings by status.
+    [bold]holds end on time[/]: no hold ends early, and nothing happens to a booking after its hold's deadline.
+    [bold]log matches ledger[/]: no gap in a partition's events, legal transitions only, and the log equals the ledger.
+    [bold]read models match log[/]: every row is what the events make of it, as far as its projection has applied them.
 
     Exit status: 0 all holds; 1 something is wrong, each problem a line; 2 the audit could not be made.
     With --watch: the worst of all audits that were made, 1 before 2; 130 for Ctrl-C when all of them held.
@@ -102,6 +102,6 @@ def _print(report: Report, when: str) -> None:
         sys.stdout.write(f"{problem}\n")
     sys.stdout.flush()
     counts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
-    failed = [check for check, state in report.as_json()["checks"].items() if state == "failed"]
+    failed = report.failed()
     verdict = f"The audit failed: {', '.join(failed)}" if failed else "The audit holds"
     console.err.print(f"{when}{verdict} ({counts}).", markup=False)

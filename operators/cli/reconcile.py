@@ -30,7 +30,7 @@ def reconcile_command(
     by: console.By = None,
     as_json: console.Json = False,
 ) -> None:
-    """Compare the money at Stripe with the bookings, one by one (I4).
+    """Compare the money at Stripe with the bookings, one by one (check [bold]money matches bookings[/]).
 
     What came in and did not go back must be a booking's amount if it is CONFIRMED, and nothing if it is not. Each
     difference is told with its mend. A payment that no webhook told of, and rows that do not know what Stripe knows

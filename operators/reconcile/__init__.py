@@ -1,4 +1,4 @@
-"""The auditor of money: what Stripe has for each booking beside what the booking says (invariant I4).
+"""The auditor of money: what Stripe has for each booking beside what the booking says (check `money matches bookings`).
 
 It asks Stripe with a client of its own and the tables with SQL of its own, and shares no code with payments, which it
 audits: their settings alone say where Stripe is. The reader follows it through `counter` (Stripe), `books` (tables),

@@ -109,7 +109,7 @@ class LogReader:
         """Disconnect."""
         # aiokafka's fetching task ignores its cancellation, and `stop` then waits for ever, while that task is still
         # dropping the fetches of an assignment that was replaced. This takes it a few turns of the loop.
-        for _ in range(_TURNS_TO_DROP_FETCHES):
+        for _turn in range(_TURNS_TO_DROP_FETCHES):
             await asyncio.sleep(0)
         await self._consumer.stop()
 
@@ -250,7 +250,9 @@ class LogReader:
                 )
         return RecordsMissing("; ".join(sentences)) if sentences else None
 
-    async def _silence(self, partitions: Iterable[TopicPartition], ends: Mapping[TopicPartition, int]) -> Exception:
+    async def _silence(
+        self, partitions: Iterable[TopicPartition], ends: Mapping[TopicPartition, int]
+    ) -> KafkaError | RecordsMissing:
         if (missing := await self._missing(partitions, ends)) is not None:
             return missing
         waiting = ", ".join(map(_name, partitions))
