@@ -23,6 +23,7 @@ CMD ["sandbox.stripe", "--host", "0.0.0.0", "--port", "12111", "--data", "/data"
 
 FROM runtime AS innkeeper
 COPY topics topics
+COPY pricing pricing
 COPY storage storage
 COPY workers workers
 COPY ingress ingress

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 import uvloop
 
-from benchmarks import against_row_locks, latency, load, operating, page, telemetry
+from benchmarks import against_row_locks, idle, latency, load, operating, page, telemetry
 from benchmarks.extent import Extent
 from benchmarks.lines import Line, Without, as_json
 from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, say
@@ -19,6 +19,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Extent], AsyncIterator[Line]]]] = {
     "hot": against_row_locks.hot,
     "spread": against_row_locks.spread,
     "latency": latency.latency,
+    "idle": idle.idle,
     "kill": latency.kill,
     "restart": latency.restart,
     "memory": against_row_locks.memory,

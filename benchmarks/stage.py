@@ -145,16 +145,22 @@ async def number(connection: psycopg.AsyncConnection[Any], query: str, *paramete
 
 @asynccontextmanager
 async def stage(
-    rooms: Rooms, *, ingress: int, workers: int = 1, of_one: Mapping[str, Mapping[str, str]] | None = None
+    rooms: Rooms,
+    *,
+    ingress: int,
+    workers: int | Mapping[str, int] = 1,
+    of_one: Mapping[str, Mapping[str, str]] | None = None,
 ) -> AsyncIterator[Stage]:
-    """Start a system with reservations workers alone, put the rooms on sale, and stop all of it afterwards.
+    """Start a system, put the rooms on sale, and stop all of it afterwards.
+
+    `workers` is how many of each role; a number means so many of `reservations`, and no others.
 
     `of_one` is added to the environment of those that are named.
     """
     with folder_of_its_own() as folder:
         plan = Plan(
             folder=folder,
-            workers={"reservations": workers},
+            workers={"reservations": workers} if isinstance(workers, int) else workers,
             ingress=ingress,
             stripe=False,
             own_servers=True,

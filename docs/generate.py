@@ -23,7 +23,7 @@ from workers.decisions.states import states_page
 ROOT: Final = Path(__file__).parents[1]
 _GENERATED: Final = "<!-- Written by `make docs`; edit the code instead. -->"
 #: Every room with settings, in the order in which a booking meets them.
-_ROOMS: Final = ("topics", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
+_ROOMS: Final = ("topics", "pricing", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
 
 
 def configuration_page() -> str:

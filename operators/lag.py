@@ -20,7 +20,7 @@ from storage import pauses
 from topics.catalogue import Service
 from topics.consumers import CONSUMERS
 from topics.kafka import admin
-from topics.kafka.admin import Owner
+from topics.kafka.admin import Member
 from topics.kafka.log_reader import Record, bounds, first_records, open_reader
 from topics.kafka.settings import KafkaSettings
 from topics.secret_files import SECRETS
@@ -122,7 +122,7 @@ class _Seen:
 
     ends: Mapping[TopicPartition, tuple[int, int]]
     ids: Mapping[str, str]
-    owners: Mapping[Service, Mapping[TopicPartition, Owner]]
+    owners: Mapping[Service, Mapping[TopicPartition, Member]]
     paused: Container[str]
 
 
@@ -149,7 +149,7 @@ async def lags(kafka: KafkaSettings, database: DatabaseAddress | Connection) -> 
     names = sorted({kafka.topic(topic) for each in CONSUMERS for topic in each.topics})
     async with admin.open_admin(kafka) as broker:
         states = await broker.describe(names)
-        owners = {role: await broker.owners(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
+        owners = {role: await broker.members(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
     async with open_reader(kafka, fetch_bytes=_FETCH_BYTES) as reader:
         # The ends come first, so that nothing counts as behind that came while we looked.
         ends = await bounds(reader, {name: state.partitions for name, state in states.items()})

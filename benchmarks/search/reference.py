@@ -11,7 +11,7 @@ from sqlalchemy import Row, TextClause, text
 
 from ingress.database import Database
 from ingress.hotels.search.words import EARTH_RADIUS_M, Found, Hit, HotelSearch, InOrder
-from storage.currencies import CURRENCIES
+from pricing.currencies import CURRENCIES
 from storage.reads.search import HotelFacts
 
 #: The one index that the schema does not have for it.

@@ -16,8 +16,8 @@ from ingress.http.models import Body, Day, MoneyIn, MoneyOut, NoBody, PlainDecim
 from ingress.http.problems import Problem
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.stays import today_at
+from pricing.currencies import decimal
 from storage import hotels
-from storage.currencies import decimal
 from storage.hotels import NightRow, RoomRow
 from topics.messages.commands import ChangeInventory
 from topics.messages.values import MAX_ROOMS, MAX_SURGE_MILLI

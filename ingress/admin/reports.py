@@ -18,7 +18,8 @@ from ingress.http.models import Day, MoneyOut, NoBody, Query, Shown
 from ingress.http.problems import Problem
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.stays import today_at
-from storage.currencies import decimal
+from pricing.currencies import decimal
+from pricing.stays import average_minor
 from storage.reads import reports
 from storage.reads.reports import ManagedHotel, SoldNight
 
@@ -149,15 +150,11 @@ def _reported(day: SoldNight, currency: str) -> ReportedDay:
 
 
 def _average(amount_minor: int, count: int, currency: str) -> str | None:
-    return decimal(_half_up(amount_minor, count), currency) if count else None
+    return decimal(average_minor(amount_minor, count), currency) if count else None
 
 
 def _share(part: int, whole: int) -> float | None:
-    return _half_up(part * 10_000, whole) / 10_000 if whole else None
-
-
-def _half_up(amount: int, count: int) -> int:
-    return (2 * amount + count) // (2 * count)
+    return (2 * part * 10_000 + whole) // (2 * whole) / 10_000 if whole else None
 
 
 def _as_csv(report: Report) -> Answer:

@@ -31,8 +31,8 @@ from ingress.http.problems import Problem
 from ingress.http.versions import ETAG_HEADER, IF_MATCH, etag, must_be_expected
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.stays import today_at
+from pricing.currencies import decimal
 from storage import hotels
-from storage.currencies import decimal
 from storage.hotels import RoomRow
 from topics.messages.values import MAX_ROOMS
 

@@ -17,7 +17,7 @@ from ingress.http.models import Day, Id, MoneyOut, NoBody, Several, Shown
 from ingress.http.paging import NEXT_PAGE, Cursors, Paged, first_page, link_to_next
 from ingress.http.problems import Problem
 from ingress.operations import Access, Asked, Example, Reply, operation
-from storage.currencies import decimal
+from pricing.currencies import decimal
 from storage.reads import reports
 from storage.reads.reports import ByArrival, ByCreation, ListedBooking
 from topics.messages.values import BookingStatus

@@ -26,8 +26,8 @@ from ingress.log.owners import Owners
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.stays import accept_stay, today_at
 from ingress.tokens import Caller
+from pricing.currencies import decimal
 from storage import guests
-from storage.currencies import decimal
 from storage.reads import bookings
 from storage.reads.bookings import BookingRow
 from topics.envelope import format_id

@@ -14,7 +14,8 @@ from ingress.http.models import Day, MoneyOut, NoBody, Query, Shown
 from ingress.http.problems import Problem
 from ingress.operations import Access, Asked, Example, operation
 from ingress.stays import RoomsCount, accept_stay, today_at
-from storage.currencies import decimal
+from pricing.currencies import decimal
+from pricing.stays import stay_amount_minor
 from storage.reads import bookings
 from storage.reads.bookings import HotelOffer, NightOffer, RoomOffer
 
@@ -180,7 +181,7 @@ def _stay_shown(nights: Sequence[NightOffer], stay: Stay, currency: str) -> dict
     assert stay.check_out_date is not None
     wanted = (stay.check_out_date - stay.check_in_date).days
     available = min(night.free_count for night in nights) if len(nights) == wanted else 0
-    total_minor = sum(night.price_minor for night in nights) * stay.rooms_count
+    total_minor = stay_amount_minor((night.price_minor for night in nights), stay.rooms_count)
     return {
         "nights": [
             NightShown(date=night.night, price=decimal(night.price_minor, currency), available=night.free_count)

@@ -10,7 +10,7 @@ from rich.console import Console
 from operators.cli.console import counted
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
 from operators.explain import ANSWERS, Awaited, Kind, Life, Step, StripeObject
-from storage.currencies import decimal
+from pricing.currencies import decimal
 from topics.times import to_the_second
 
 _STYLES: Final = {Kind.COMMAND: "cyan", Kind.EVENT: "green", Kind.WEBHOOK: "magenta", Kind.DEAD_LETTER: "red"}

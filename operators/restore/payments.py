@@ -1,8 +1,8 @@
 """What payments owes Stripe, told again: rows of `checkout_session` and `refund` out of the events about money.
 
-What is owed and with which parameters is `obligations`' word, the same as when it was owed first; so a call that is
-made once more is the same call to Stripe. What the log does not tell (a session's address, whether Stripe has carried
-out a refund) payments learns by making that call, as after any answer that was lost.
+The calls and their parameters are those of `workers.payments.pending_calls`, the same as the first time: a call that
+is made once more is the same call to Stripe. What the log does not tell (a session's address, whether Stripe has
+carried out a refund) payments learns by making that call, as after any answer that was lost.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from operators.restore.log import envelope_of
-from storage.payments import RefundOwed, SessionOwed, SessionsToClose
+from storage.payments import RefundToMake, SessionsToClose, SessionToOpen
 from topics.envelope import Envelope, decode_value, encode_value
 from topics.messages.events import (
     BookingCancelled,
@@ -32,7 +32,7 @@ from topics.messages.events import (
 from topics.messages.message import Message
 from topics.messages.values import CancelReason
 from workers.decisions import Booking
-from workers.payments.obligations import owed
+from workers.payments.pending_calls import calls_for
 from workers.runtime.role import Received
 
 #: Stripe ends a session by itself at its `expires_at`; so long after it nothing is left to close.
@@ -120,7 +120,7 @@ async def write(connection: AsyncConnection, *, frontend_url: str) -> tuple[int,
 class Session:
     """A session as the events tell it."""
 
-    owed: SessionOwed
+    owed: SessionToOpen
     made: datetime
     status: str = "creating"
     session_id: str | None = None
@@ -154,7 +154,7 @@ class Session:
 class Refund:
     """A refund as the events tell it."""
 
-    owed: RefundOwed
+    owed: RefundToMake
     made: datetime
     refund_id: str | None = None
     told: datetime | None = None
@@ -186,14 +186,14 @@ class Account:
     def hear(self, event: BookingEvent, envelope: Envelope, log_time: datetime, *, frontend_url: str) -> None:
         """Note what an event says of money that came or went, and what it makes us owe."""
         self._note(event, envelope.time)
-        for obligation in owed(event, envelope, log_time, frontend_url=frontend_url):
-            match obligation:
+        for call in calls_for(event, envelope, log_time, frontend_url=frontend_url):
+            match call:
                 case SessionsToClose():
-                    self._close(obligation, envelope.time)
-                case SessionOwed():
-                    self.sessions.setdefault(obligation.attempt, Session(obligation, made=log_time))
-                case RefundOwed():
-                    self.refunds.setdefault(obligation.payment_intent, Refund(obligation, made=log_time))
+                    self._close(call, envelope.time)
+                case SessionToOpen():
+                    self.sessions.setdefault(call.attempt, Session(call, made=log_time))
+                case RefundToMake():
+                    self.refunds.setdefault(call.payment_intent, Refund(call, made=log_time))
 
     def _note(self, event: BookingEvent, time: datetime) -> None:
         match event:
@@ -238,7 +238,7 @@ def account(told: Iterable[tuple[BookingEvent, Envelope, datetime]], *, frontend
     return made
 
 
-def _fields(owed: SessionOwed | RefundOwed) -> dict[str, Any]:
+def _fields(owed: SessionToOpen | RefundToMake) -> dict[str, Any]:
     return {
         "room_id": owed.room_id,
         "params": Jsonb(owed.params),

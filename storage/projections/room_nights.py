@@ -13,6 +13,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from pricing.stays import NO_SURGE_MILLI, night_price_minor
 from storage.projections.positioned_event import PositionedEvent
 from topics.messages.events import (
     BookingCancelled,
@@ -129,7 +130,7 @@ def _opened(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
             opened=event,
             total_count=event.total_count,
             price_minor=event.price_minor,
-            surge_milli=1000,
+            surge_milli=NO_SURGE_MILLI,
             closed=False,
         )
     return nights
@@ -319,24 +320,24 @@ from (select distinct hashtextextended(current_schema() || '.hotel_min_price', h
       order by key) as hotels
 """
 
-_REFRESH: Final = """
-with touched as (
-    select distinct hotel_id, date
-    from room_night join unnest(%b::bigint[], %b::date[]) as changed (room_id, date) using (room_id, date)
-), cheapest as (
-    select distinct on (hotel_id, date) hotel_id, date, currency,
-           (price_minor * surge_milli + 500) / 1000 as min_price_minor
-    from touched join room_night using (hotel_id, date)
-    where not closed
-    order by hotel_id, date, min_price_minor, room_id
-), nothing_open as (
-    delete from hotel_min_price
-    using touched
-    where (hotel_min_price.hotel_id, hotel_min_price.date) = (touched.hotel_id, touched.date)
-      and not exists (select from cheapest where (cheapest.hotel_id, cheapest.date) = (touched.hotel_id, touched.date))
-)
+# All open nights of the hotels on the touched dates, the rooms in order; one row of nulls where none is open.
+_OFFERS: Final = """
+select hotel_id, date, night.currency, night.price_minor, night.surge_milli
+from (select distinct hotel_id, date
+      from room_night join unnest(%b::bigint[], %b::date[]) as changed (room_id, date) using (room_id, date)) as touched
+     left join (select * from room_night where not closed) as night using (hotel_id, date)
+order by night.room_id
+"""
+
+_NOTHING_OPEN: Final = """
+delete from hotel_min_price as price
+using unnest(%b::bigint[], %b::date[]) as closed (hotel_id, date)
+where (price.hotel_id, price.date) = (closed.hotel_id, closed.date)
+"""
+
+_CHEAPEST: Final = """
 insert into hotel_min_price (hotel_id, date, min_price_minor, currency)
-select hotel_id, date, min_price_minor, currency from cheapest
+select * from unnest(%b::bigint[], %b::date[], %b::bigint[], %b::text[])
 on conflict (hotel_id, date) do update
 set min_price_minor = excluded.min_price_minor, currency = excluded.currency
 where (hotel_min_price.min_price_minor, hotel_min_price.currency)
@@ -345,7 +346,25 @@ where (hotel_min_price.min_price_minor, hotel_min_price.currency)
 
 
 async def _refresh_prices(connection: AsyncConnection, nights: Sequence[_Key]) -> None:
-    if nights:
-        columns = _places(nights)
-        await connection.execute(_TAKE_TURNS, columns)
-        await connection.execute(_REFRESH, columns)
+    if not nights:
+        return
+    columns = _places(nights)
+    await connection.execute(_TAKE_TURNS, columns)
+    # In binary form: as text, a year of a hotel's prices costs several times as much to read.
+    async with connection.cursor(binary=True) as cursor:
+        offers = await (await cursor.execute(_OFFERS, columns)).fetchall()
+    cheapest: dict[_Key, tuple[int, str]] = {}
+    for hotel_id, night, currency, price_minor, surge_milli in offers:
+        if currency is None:
+            continue
+        price = night_price_minor(price_minor, surge_milli)
+        known = cheapest.get((hotel_id, night))
+        if known is None or price < known[0]:
+            cheapest[hotel_id, night] = price, currency
+    if closed := {(hotel_id, night) for hotel_id, night, *_ in offers} - cheapest.keys():
+        await connection.execute(_NOTHING_OPEN, _places(sorted(closed)))
+    if cheapest:
+        # In the order of their key, so that workers never wait for each other in a circle.
+        of_hotels = sorted(cheapest.items())
+        prices = [price for _, (price, _) in of_hotels], [currency for _, (_, currency) in of_hotels]
+        await connection.execute(_CHEAPEST, (*_places(key for key, _ in of_hotels), *prices))

@@ -32,13 +32,15 @@ class Seen(NamedTuple):
 class PackedNights(NamedTuple):
     """Nights of any rooms.
 
-    Which rooms (int64), days from the first one asked for (int32), rooms free (int32), prices with surge (int64).
+    Room ids (int64), days from the first one asked for (int32), rooms free (int32), prices without their surge (int64),
+    surges in thousandths (int32).
     """
 
     room_ids: bytes
     days: bytes
     free: bytes
     prices_minor: bytes
+    surges_milli: bytes
 
 
 class HotelFacts(NamedTuple):
@@ -109,12 +111,13 @@ _NEWS: Final = text("""
 """)
 
 
-# The price is rounded as `topics.messages.values.night_price_minor` does: half-up in whole numbers. Closed is not free.
+# A closed night has nothing free.
 _PACKED: Final = """
     select string_agg(int8send(n.room_id), ''),
            string_agg(int4send(n.date - :first), ''),
            string_agg(int4send(case when closed then 0 else greatest(total_count - taken_count, 0) end), ''),
-           string_agg(int8send((price_minor * surge_milli + 500) / 1000), '')
+           string_agg(int8send(price_minor), ''),
+           string_agg(int4send(surge_milli), '')
     from room_night n {}
 """
 _WITHIN: Final = "n.date >= :first and n.date < :end"

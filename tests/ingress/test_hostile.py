@@ -11,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from ingress.admin.nights import Nights
 from ingress.http.answers import Answer
-from storage.currencies import CURRENCIES
+from pricing.currencies import CURRENCIES
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, House
 from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding

@@ -20,7 +20,7 @@ from ingress.http.preferences import seconds_to_wait
 from ingress.http.problems import Problem, answer_problems
 from ingress.http.versions import expected_versions
 from ingress.operations import UNVERSIONED, V1, Asked
-from storage.currencies import decimal
+from pricing.currencies import decimal
 
 users = st.integers(1, 2**63 - 1)
 

@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from storage.payments import RefundOwed, SessionOwed
+from storage.payments import RefundToMake, SessionToOpen
 from storage.settings import DatabaseSettings
 from telemetry import traces
 from telemetry.spans import Tracing
@@ -19,7 +19,7 @@ from topics.envelope import Envelope, command_record
 from topics.messages.commands import Command
 from topics.messages.events import PaymentRequested, RefundRequested
 from topics.messages.values import RefundReason
-from workers.payments.obligations import owed
+from workers.payments.pending_calls import calls_for
 from workers.reservations import handler
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -95,11 +95,11 @@ def test_stripe_is_given_the_events_own_trace_and_the_same_at_each_repetition(
         reason=RefundReason.BOOKING_CANCELLED,
     )
 
-    once, again = (owed(pay, envelope, NOW, frontend_url="http://127.0.0.1") for _ in range(2))
+    once, again = (calls_for(pay, envelope, NOW, frontend_url="http://127.0.0.1") for _ in range(2))
     assert once == again
-    for obligation in (*once, *owed(refund, envelope, NOW, frontend_url="http://127.0.0.1")):
-        if isinstance(obligation, SessionOwed | RefundOwed):
-            assert obligation.params["metadata"].get("traceparent") == trace
+    for call in (*once, *calls_for(refund, envelope, NOW, frontend_url="http://127.0.0.1")):
+        if isinstance(call, SessionToOpen | RefundToMake):
+            assert call.params["metadata"].get("traceparent") == trace
 
 
 @pytest.mark.parametrize("told", ["", "00", "00-xyz-1-01", KEPT.upper(), f"{KEPT}-more", 7, None])

@@ -203,7 +203,7 @@ def test_every_program_refuses_to_start_in_a_plain_sentence(
 
 
 def test_no_client_of_the_broker_is_made_without_the_settings() -> None:
-    rooms = ("topics", "storage", "workers", "ingress", "operators", "telemetry", "sandbox", "benchmarks")
+    rooms = ("topics", "pricing", "storage", "workers", "ingress", "operators", "telemetry", "sandbox", "benchmarks")
     root = Path(__file__).parents[2]
     calls = [
         (f"{path.relative_to(root)}:{node.lineno}", node)

@@ -1,4 +1,4 @@
-"""How to reach Stripe and where guests return to, read from the environment."""
+"""Settings of payments, read from the environment: Stripe's key and address, and the page that guests return to."""
 
 from typing import Final, Literal, Self
 

@@ -18,6 +18,7 @@ from ingress.hotels.search.words import (
     latest_today,
 )
 from ingress.stays import HORIZON, today_at
+from pricing.stays import average_minor, stay_amount_minor
 
 #: Dearer than any stay: what is not free.
 _NEVER: Final = 2**60
@@ -91,8 +92,7 @@ class _Offers:
             fit &= place.capacities[self._rooms] * wanted.rooms_count >= wanted.guests
         self._per_room_minor = np.where(fit, prices_minor, _NEVER)
         self._cheapest_minor = np.minimum.reduceat(self._per_room_minor, self._begins)
-        # Rounded half-up to the minor unit.
-        self._averages_minor = (2 * self._cheapest_minor + wanted.nights) // (2 * wanted.nights)
+        self._averages_minor = average_minor(self._cheapest_minor, wanted.nights)
         # Numbers in major units can be compared, if not added; all currencies have whole thousandths.
         self._prices_milli = self._averages_minor * place.scales[chosen]
         self._keys = self._sorted_by()
@@ -137,7 +137,7 @@ class _Offers:
                 described[room].id,
                 described[room].type,
                 average_minor,
-                per_room_minor * rooms_count,
+                stay_amount_minor((per_room_minor,), rooms_count),
                 rooms_left,
                 distance_m,
                 key,

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pricing.stays import night_price_minor
 from storage.reads.search import PackedNights
 
 #: How many days are kept: what can be searched for from any place on earth, and three weeks more, so that the same
@@ -55,7 +56,10 @@ class Nights:
         known = self._ids[where] == room_ids
         columns, days = self._columns_by_id[where[known]], np.frombuffer(packed.days, ">i4")[known]
         self._free[days, columns] = np.frombuffer(packed.free, ">i4")[known]
-        self._prices_minor[days, columns] = np.frombuffer(packed.prices_minor, ">i8")[known]
+        self._prices_minor[days, columns] = night_price_minor(
+            np.frombuffer(packed.prices_minor, ">i8")[known].astype(np.int64),
+            np.frombuffer(packed.surges_milli, ">i4")[known].astype(np.int64),
+        )
 
     def columns(self, room_ids: Collection[int]) -> NDArray[np.intp]:
         """Return the columns of rooms."""

@@ -14,7 +14,7 @@ from ingress.http.models import NoBody
 from ingress.http.paging import NEXT_PAGE, Cursors, link_to_next
 from ingress.operations import Access, Asked, Example, Reply, operation
 from ingress.stays import HORIZON, accept_stay
-from storage.currencies import decimal
+from pricing.currencies import decimal
 
 #: Whoever asks the same within a second may be answered from somewhere between us and them.
 _KEPT: Final = "public, max-age=1"

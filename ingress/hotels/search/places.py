@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ingress.hotels.search.nights import Nights
 from ingress.hotels.search.words import written_alike
-from storage.currencies import digits_of
+from pricing.currencies import digits_of
 from storage.reads.search import HotelFacts, RoomTypeFacts
 
 _EVERYWHERE: Final = ""

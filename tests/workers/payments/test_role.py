@@ -34,7 +34,7 @@ async def processor(role: Role, desk: Desk, database: DatabaseSettings) -> Async
         yield opened
 
 
-def told(desk: Desk, event: BookingEvent, sequence: int) -> Outgoing:
+def record_of(desk: Desk, event: BookingEvent, sequence: int) -> Outgoing:
     envelope = Envelope(
         id=f"{uuid4()}:0",
         type=event.message_type,
@@ -55,7 +55,7 @@ async def test_a_guest_pays_and_the_room_hears_of_it_also_when_the_log_is_read_t
     desk: Desk, role: Role, processor: BatchProcessor
 ) -> None:
     booking_id = uuid4()
-    await desk.log.write(told(desk, payment_requested(booking_id), sequence=1))
+    await desk.log.write(record_of(desk, payment_requested(booking_id), sequence=1))
     await process_all(processor, role, desk.log)
     async with desk.caller():
         row = await desk.until_session("open", booking_id)
@@ -70,14 +70,14 @@ async def test_a_guest_pays_and_the_room_hears_of_it_also_when_the_log_is_read_t
     assert sorted(kind.message_type for kind in kinds) == sorted(
         [RecordSession.message_type, ConfirmPayment.message_type, ConfirmPayment.message_type]
     )
-    assert len(await desk.told(ConfirmPayment)) == 1
+    assert len(await desk.sent(ConfirmPayment)) == 1
 
 
 async def _confirmed(desk: Desk, booking_id: UUID) -> bool:
-    return any(command.booking_id == booking_id for command in (await desk.told(ConfirmPayment)).values())  # type: ignore[attr-defined]
+    return any(command.booking_id == booking_id for command in (await desk.sent(ConfirmPayment)).values())  # type: ignore[attr-defined]
 
 
-async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letters_and_the_next_one_is_heard(
+async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letters_and_the_next_one_is_received(
     desk: Desk, role: Role, processor: BatchProcessor
 ) -> None:
     booking_id = uuid4()
@@ -108,11 +108,11 @@ async def test_the_caller_is_woken_by_what_was_committed(
     # No poll comes in time: whatever happens, also again after a failure, happens because it was woken.
     monkeypatch.setattr(caller, "POLL_SECONDS", 3600)
     first, second = uuid4(), uuid4()
-    await desk.hear(payment_requested(first))
+    await desk.read_events(payment_requested(first))
     background = asyncio.ensure_future(role.background())
     await wait_until(lambda: _opened_when_woken(desk, role, first))
 
-    await desk.hear(payment_requested(second))
+    await desk.read_events(payment_requested(second))
 
     await wait_until(lambda: _opened_when_woken(desk, role, second))
     background.cancel()

@@ -1,6 +1,7 @@
-"""How many digits after the point each currency has (ISO 4217), and amounts in minor units as people write them."""
+"""The digits of each currency after the point (ISO 4217), and amounts in minor units as people write them, and back."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final
 
 
@@ -16,8 +17,8 @@ _TWO_DIGITS: Final = """
     SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VES WST
     XCD XCG YER ZAR ZMW ZWG
 """
-#: How many digits after the point each currency has that somebody pays with. Not ISK, UGX and MGA: Stripe counts them
-#: in another unit than their smallest (docs.stripe.com/currencies, special cases), a hundred times too much or little.
+#: The digits after the point of each currency that can be paid with. ISK, UGX and MGA cannot: Stripe counts them in
+#: another unit than their smallest (docs.stripe.com/currencies, special cases), a hundred times too much or little.
 CURRENCIES: Final = {
     **dict.fromkeys(_codes("BIF CLP DJF GNF JPY KMF KRW PYG RWF VND VUV XAF XOF XPF"), 0),
     **dict.fromkeys(_codes(_TWO_DIGITS), 2),
@@ -34,5 +35,18 @@ def decimal(amount_minor: int, currency: str) -> str:
 
 
 def digits_of(currency: str) -> int:
-    """Return how many digits come after the point; two for what the list does not know."""
+    """Return how many digits a currency has after the point; two for one that the list does not name."""
     return CURRENCIES.get(currency.upper(), 2)
+
+
+def minor_units(amount: Decimal, currency: str) -> int:
+    """Return an amount in major units, such as `Decimal("120.00")`, in minor units.
+
+    Raises:
+        ValueError: the amount has more digits after the point than its currency.
+    """
+    digits = digits_of(currency)
+    exact = amount.scaleb(digits)
+    if exact != exact.to_integral_value():
+        raise ValueError(f"{currency} has {digits or 'no'} digits after the point")
+    return int(exact)

@@ -1,17 +1,17 @@
-"""The saga of payments on one page: what each event on `booking.events` makes us owe Stripe.
+"""The saga of payments on one page: the calls to Stripe that each event on `booking.events` leads to.
 
-    PaymentRequested                                     -> a Checkout Session; earlier attempts' sessions are closed
-    BookingExpired, BookingCancelled, BookingConfirmed   -> the booking's sessions are closed
-    RefundRequested                                      -> a refund in full
+    PaymentRequested                                     -> open a Checkout Session; close those of earlier attempts
+    BookingExpired, BookingCancelled, BookingConfirmed   -> close the booking's sessions
+    RefundRequested                                      -> refund the payment in full
 
-Pure. The exact parameters of a call and its idempotency key are fixed here, from the event alone, before it is made:
-repeated, it is the same call, and Stripe answers as it did before.
+Pure. The exact parameters of a call and its idempotency key are fixed here, from the event alone, before it is made: a
+repeated call is the same call, and Stripe answers as it did before.
 """
 
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from storage.payments import DueRefund, DueSession, RefundOwed, SessionOwed, SessionsToClose
+from storage.payments import DueRefund, DueSession, RefundToMake, SessionsToClose, SessionToOpen
 from telemetry.traces import TRACEPARENT
 from topics.envelope import Envelope
 from topics.messages.events import (
@@ -21,17 +21,17 @@ from topics.messages.events import (
     PaymentRequested,
     RefundRequested,
 )
-from workers.payments.objects import Ours
+from workers.payments.objects import BookingRef
 
 SESSION_TIME: Final = timedelta(minutes=35)
-"""How long a session may be paid. Stripe asks for 30 minutes at least, by its clock at the time of the call: the rest
-is for the call to come late. We close the session ourselves when the hold ends, long before."""
+"""The time within which a session may be paid. Stripe demands 30 minutes at least, by its clock at the time of the
+call; the rest allows for a late call. We close the session ourselves when the hold ends, long before."""
 
-Obligation = SessionOwed | SessionsToClose | RefundOwed
+PendingCall = SessionToOpen | SessionsToClose | RefundToMake
 
 
-def owed(event: object, envelope: Envelope, time: datetime, *, frontend_url: str) -> tuple[Obligation, ...]:
-    """Return what an event makes us owe, in order; `time` is the log's (UTC). Most events make us owe nothing."""
+def calls_for(event: object, envelope: Envelope, time: datetime, *, frontend_url: str) -> tuple[PendingCall, ...]:
+    """Return the calls that an event leads to, in order; `time` is the log's (UTC). Most events lead to none."""
     match event:
         case PaymentRequested():
             earlier = SessionsToClose(booking_id=event.booking_id, before_attempt=event.attempt)
@@ -39,7 +39,7 @@ def owed(event: object, envelope: Envelope, time: datetime, *, frontend_url: str
         case BookingExpired() | BookingCancelled():
             return (SessionsToClose(booking_id=event.booking_id),)
         case BookingConfirmed(payment_intent=str()):
-            # The session that was paid is complete by now; another one that is open must not be paid as well.
+            # The paid session is complete by now; another one that is still open must not be paid as well.
             return (SessionsToClose(booking_id=event.booking_id),)
         case RefundRequested() if event.amount_minor > 0:
             return (_refund(event, envelope),)
@@ -47,16 +47,16 @@ def owed(event: object, envelope: Envelope, time: datetime, *, frontend_url: str
             return ()
 
 
-def renewed_session(due: DueSession, now: datetime) -> SessionOwed:
-    """Return the same session under a new key and with a deadline that is far enough ahead of `now` (UTC)."""
+def renewed_session(due: DueSession, now: datetime) -> SessionToOpen:
+    """Return the same session under a new key, and with a deadline far enough ahead of `now` (UTC)."""
     expires_at = now + SESSION_TIME
-    ours = Ours(due.booking_id, due.room_id, due.attempt)
-    return SessionOwed(
+    ref = BookingRef(due.booking_id, due.room_id, due.attempt)
+    return SessionToOpen(
         booking_id=due.booking_id,
         attempt=due.attempt,
         room_id=due.room_id,
         params=due.params | {"expires_at": _epoch_seconds(expires_at)},
-        idempotency_key=f"{_session_key(ours)}:{_epoch_seconds(now)}",
+        idempotency_key=f"{_session_key(ref)}:{_epoch_seconds(now)}",
         expires_at=expires_at,
         causation=due.causation,
         correlation=due.correlation,
@@ -68,15 +68,15 @@ def renewed_refund_key(due: DueRefund, now: datetime) -> str:
     return f"{_refund_key(due.payment_intent)}:{_epoch_seconds(now)}"
 
 
-def _session(event: PaymentRequested, envelope: Envelope, time: datetime, frontend_url: str) -> SessionOwed:
-    ours = Ours(event.booking_id, event.room_id, event.attempt)
+def _session(event: PaymentRequested, envelope: Envelope, time: datetime, frontend_url: str) -> SessionToOpen:
+    ref = BookingRef(event.booking_id, event.room_id, event.attempt)
     expires_at = time + SESSION_TIME
-    return SessionOwed(
+    return SessionToOpen(
         booking_id=event.booking_id,
         attempt=event.attempt,
         room_id=event.room_id,
-        params=_session_params(event, ours, expires_at, frontend_url, _trace(envelope)),
-        idempotency_key=_session_key(ours),
+        params=_session_params(event, ref, expires_at, frontend_url, _trace(envelope)),
+        idempotency_key=_session_key(ref),
         expires_at=expires_at,
         causation=envelope.id,
         correlation=envelope.correlation or envelope.id,
@@ -84,7 +84,7 @@ def _session(event: PaymentRequested, envelope: Envelope, time: datetime, fronte
 
 
 def _session_params(
-    event: PaymentRequested, ours: Ours, expires_at: datetime, frontend_url: str, trace: dict[str, str]
+    event: PaymentRequested, ref: BookingRef, expires_at: datetime, frontend_url: str, trace: dict[str, str]
 ) -> dict[str, Any]:
     page = f"{frontend_url.rstrip('/')}/bookings/{event.booking_id}"
     price = {
@@ -98,24 +98,24 @@ def _session_params(
         "allowed_payment_method_types": ["card"],
         "client_reference_id": str(event.booking_id),
         "line_items": [{"quantity": 1, "price_data": price}],
-        "metadata": ours.metadata() | trace,
-        "payment_intent_data": {"metadata": ours.metadata() | trace},
+        "metadata": ref.metadata() | trace,
+        "payment_intent_data": {"metadata": ref.metadata() | trace},
         "success_url": f"{page}?payment=success",
         "cancel_url": f"{page}?payment=cancelled",
         "expires_at": _epoch_seconds(expires_at),
     }
 
 
-def _refund(event: RefundRequested, envelope: Envelope) -> RefundOwed:
-    ours = Ours(event.booking_id, event.room_id)
-    return RefundOwed(
+def _refund(event: RefundRequested, envelope: Envelope) -> RefundToMake:
+    ref = BookingRef(event.booking_id, event.room_id)
+    return RefundToMake(
         payment_intent=event.payment_intent,
         booking_id=event.booking_id,
         room_id=event.room_id,
         params={
             "payment_intent": event.payment_intent,
             "amount": event.amount_minor,
-            "metadata": ours.metadata() | _trace(envelope),
+            "metadata": ref.metadata() | _trace(envelope),
         },
         idempotency_key=_refund_key(event.payment_intent),
         amount_minor=event.amount_minor,
@@ -127,12 +127,12 @@ def _refund(event: RefundRequested, envelope: Envelope) -> RefundOwed:
 
 
 def _trace(envelope: Envelope) -> dict[str, str]:
-    """Return the event's own trace, the same whoever reads it: repeated, a call has the same parameters."""
+    """Return the event's own trace, so that a repeated call has the same parameters."""
     return {} if envelope.traceparent is None else {TRACEPARENT: envelope.traceparent}
 
 
-def _session_key(ours: Ours) -> str:
-    return f"{ours.booking_id}:checkout:{ours.attempt}"
+def _session_key(ref: BookingRef) -> str:
+    return f"{ref.booking_id}:checkout:{ref.attempt}"
 
 
 def _refund_key(payment_intent: str) -> str:

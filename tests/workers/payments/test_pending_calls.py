@@ -1,4 +1,4 @@
-"""The saga of payments: what each event makes us owe Stripe."""
+"""The saga of payments: the calls to Stripe that each event leads to."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from storage.payments import DueSession, RefundOwed, SessionOwed, SessionsToClose
+from storage.payments import DueSession, RefundToMake, SessionsToClose, SessionToOpen
 from topics.envelope import Envelope
 from topics.messages.events import (
     BookingCancelled,
@@ -20,7 +20,7 @@ from topics.messages.events import (
     RefundRequested,
 )
 from topics.messages.values import CancelReason, RefundReason
-from workers.payments.obligations import Obligation, owed, renewed_session
+from workers.payments.pending_calls import PendingCall, calls_for, renewed_session
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BOOKING = UUID("0197a5b2-6c00-8000-8000-000000000001")
@@ -39,14 +39,14 @@ REFUND = RefundRequested(
 )
 
 
-def owed_for(event: Event) -> tuple[Obligation, ...]:
-    return owed(event, ENVELOPE, NOON, frontend_url="https://inn.example/")
+def calls_of(event: Event) -> tuple[PendingCall, ...]:
+    return calls_for(event, ENVELOPE, NOON, frontend_url="https://inn.example/")
 
 
-def test_a_requested_payment_owes_a_session_with_its_call_fixed() -> None:
-    _, session = owed_for(REQUESTED)
+def test_a_requested_payment_opens_a_session_with_its_call_fixed() -> None:
+    _, session = calls_of(REQUESTED)
 
-    assert isinstance(session, SessionOwed)
+    assert isinstance(session, SessionToOpen)
     assert session.idempotency_key == f"{BOOKING}:checkout:2"
     assert session.expires_at == NOON + timedelta(minutes=35)
     assert (session.causation, session.correlation) == ("command-1:0", "command-1")
@@ -74,13 +74,13 @@ def test_a_requested_payment_owes_a_session_with_its_call_fixed() -> None:
 
 
 def test_a_second_attempt_closes_the_first_so_that_only_one_can_be_paid() -> None:
-    first, _ = owed_for(REQUESTED)
+    first, _ = calls_of(REQUESTED)
 
     assert first == SessionsToClose(booking_id=BOOKING, before_attempt=2)
 
 
-def test_the_same_event_read_again_owes_exactly_the_same_call() -> None:
-    assert owed_for(REQUESTED) == owed_for(REQUESTED)
+def test_the_same_event_read_again_leads_to_exactly_the_same_call() -> None:
+    assert calls_of(REQUESTED) == calls_of(REQUESTED)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_the_same_event_read_again_owes_exactly_the_same_call() -> None:
     ],
 )
 def test_a_booking_that_needs_no_money_any_more_closes_its_sessions(event: Event) -> None:
-    assert owed_for(event) == (SessionsToClose(booking_id=BOOKING),)
+    assert calls_of(event) == (SessionsToClose(booking_id=BOOKING),)
 
 
 def test_a_refund_goes_back_in_full_under_the_payments_key() -> None:
-    (refund,) = owed_for(REFUND)
+    (refund,) = calls_of(REFUND)
 
-    assert refund == RefundOwed(
+    assert refund == RefundToMake(
         payment_intent="pi_1",
         booking_id=BOOKING,
         room_id=7,
@@ -128,13 +128,13 @@ def test_a_refund_goes_back_in_full_under_the_payments_key() -> None:
         RefundRequested(**{name: getattr(REFUND, name) for name in REFUND.__struct_fields__} | {"amount_minor": 0}),
     ],
 )
-def test_nothing_else_owes_stripe_a_call(event: Event) -> None:
-    assert owed_for(event) == ()
+def test_nothing_else_leads_to_a_call(event: Event) -> None:
+    assert calls_of(event) == ()
 
 
 def test_a_session_fixed_anew_has_another_key_and_a_later_deadline_and_is_else_the_same() -> None:
-    _, first = owed_for(REQUESTED)
-    assert isinstance(first, SessionOwed)
+    _, first = calls_of(REQUESTED)
+    assert isinstance(first, SessionToOpen)
 
     again = renewed_session(due(first), NOON + timedelta(minutes=9))
 
@@ -143,6 +143,6 @@ def test_a_session_fixed_anew_has_another_key_and_a_later_deadline_and_is_else_t
     assert again.params == first.params | {"expires_at": int(again.expires_at.timestamp())}
 
 
-def due(session: SessionOwed) -> DueSession:
+def due(session: SessionToOpen) -> DueSession:
     row: dict[str, Any] = {name: getattr(session, name) for name in session.__slots__ if name != "expires_at"}
     return DueSession(**row, status="creating", session_id=None, failures=0, created_at=NOON, lease=NOON)
