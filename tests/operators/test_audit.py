@@ -88,7 +88,7 @@ class Standing:
 
     async def build(self) -> None:
         await admin.create(self.kafka, [BOOKING_EVENTS])
-        await publish(self.kafka, [record(self.kafka, told) for told in small_hotel().log])
+        await publish(self.kafka, [record(self.kafka, logged) for logged in small_hotel().log])
         await write_ledger(self.kafka, self.database, small_hotel())
 
     async def with_a_log_of_its_own(self, hotel: SmallHotel) -> KafkaSettings:
@@ -131,7 +131,7 @@ async def audited(
     kafka: KafkaSettings, database: DatabaseSettings, hotel: SmallHotel, *records: Outgoing, **options: Any
 ) -> Report:
     """Put the hotel's log, then `records`, onto the real log, and audit it against what is in the tables."""
-    await publish(kafka, [*(record(kafka, told) for told in hotel.log), *records])
+    await publish(kafka, [*(record(kafka, logged) for logged in hotel.log), *records])
     return await audit(kafka, database, max_wait_seconds=0.5, **options)
 
 
@@ -164,12 +164,12 @@ async def test_nothing_is_wrong_where_nothing_was_broken(
     }
 
 
-async def test_what_stands_on_the_log_is_waited_for_also_by_who_has_no_patience(
+async def test_records_of_the_log_are_read_also_without_time_to_wait(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     hotel = small_hotel()
     await write_ledger(kafka_settings, database, hotel)
-    await publish(kafka_settings, [record(kafka_settings, told) for told in hotel.log])
+    await publish(kafka_settings, [record(kafka_settings, logged) for logged in hotel.log])
 
     report = await audit(kafka_settings, database, max_wait_seconds=0)
 
@@ -192,8 +192,8 @@ def test_everything_that_can_happen_to_a_booking_happens_in_the_small_hotel() ->
         CLOSED: "CANCELLED",
         FREE: "CONFIRMED",
     }
-    told = {type(told.event) for told in hotel.log if isinstance(told.event, BookingEvent)}
-    assert told == set(BookingEvent.__subclasses__()) - {CommandRepeated}
+    logged = {type(logged.event) for logged in hotel.log if isinstance(logged.event, BookingEvent)}
+    assert logged == set(BookingEvent.__subclasses__()) - {CommandRepeated}
 
 
 async def test_a_system_where_nothing_ever_happened_is_all_right(
@@ -208,7 +208,9 @@ async def test_events_published_twice_are_no_problem(kafka_settings: KafkaSettin
     hotel = small_hotel()
     await write_ledger(kafka_settings, database, hotel)
 
-    report = await audited(kafka_settings, database, hotel, *(record(kafka_settings, told) for told in hotel.log[-9:]))
+    report = await audited(
+        kafka_settings, database, hotel, *(record(kafka_settings, logged) for logged in hotel.log[-9:])
+    )
 
     assert report.problems() == []
 
@@ -218,7 +220,7 @@ async def test_the_ledger_may_be_ahead_of_the_log_for_a_moment(
 ) -> None:
     hotel = small_hotel()
     await write_ledger(kafka_settings, database, hotel)
-    records = [record(kafka_settings, told) for told in hotel.log]
+    records = [record(kafka_settings, logged) for logged in hotel.log]
     await publish(kafka_settings, records[:-5])
     read = asyncio.Event()
 
@@ -241,7 +243,7 @@ async def test_what_is_decided_while_the_audit_reads_is_no_problem(
 ) -> None:
     hotel = small_hotel()
     await write_ledger(kafka_settings, database, hotel)
-    newer = hotel.tell(BookingCancelled(room_id=2, booking_id=HELD, reason=CancelReason.BY_GUEST))
+    newer = hotel.append(BookingCancelled(room_id=2, booking_id=HELD, reason=CancelReason.BY_GUEST))
 
     def decide(*_: int) -> None:
         with psycopg.connect(database.conninfo()) as connection:
@@ -428,7 +430,7 @@ async def test_an_overdue_hold_is_named_when_asked_for(
 def last_minute(hotel: SmallHotel, event: BookingEvent, *, at_night: bool = False) -> None:
     """Let the event follow the last one of its room; `at_night` after every hold is over."""
     time = hotel.log[-1].time + timedelta(days=2 if at_night else 0)
-    hotel.tell(event, at=time)
+    hotel.append(event, at=time)
 
 
 def confirmed(booking_id: UUID, room_id: int = 1, **values: Any) -> BookingConfirmed:
@@ -551,7 +553,7 @@ def rejected(booking_id: UUID) -> BookingRejected:
         ),
         (
             BookingCancelled(room_id=1, booking_id=HELD, reason=CancelReason.BY_GUEST),
-            f"{LEDGER}: *: booking {HELD}: *",  # Of room 2, or not heard of yet: partitions come in any order.
+            f"{LEDGER}: *: booking {HELD}: *",  # Of room 2, or not known yet: partitions come in any order.
         ),
         (
             CommandRepeated(
@@ -659,22 +661,24 @@ def swapped(hotel: SmallHotel) -> str:
     return f"sequence {first.sequence} comes after {second.sequence}: out of order"
 
 
-def told_otherwise_the_second_time(hotel: SmallHotel) -> str:
-    told = hotel.find(GuestsAdded, PAID)
-    hotel.log.append(replace(told, event=GuestsAdded(room_id=1, booking_id=PAID, guest_ids=(1,))))
-    return f"sequence {told.sequence} is there twice, as different events"
+def different_the_second_time(hotel: SmallHotel) -> str:
+    logged = hotel.find(GuestsAdded, PAID)
+    hotel.log.append(replace(logged, event=GuestsAdded(room_id=1, booking_id=PAID, guest_ids=(1,))))
+    return f"sequence {logged.sequence} is there twice, as different events"
 
 
 def in_another_partition(hotel: SmallHotel) -> str:
-    told = hotel.tell(CommandRepeated(room_id=2, booking_id=HELD, command="x", booking_status=BookingStatus.RESERVED))
-    hotel.log[-1] = replace(told, partition=1, sequence=hotel.last(1) + 1)
+    logged = hotel.append(
+        CommandRepeated(room_id=2, booking_id=HELD, command="x", booking_status=BookingStatus.RESERVED)
+    )
+    hotel.log[-1] = replace(logged, partition=1, sequence=hotel.last(1) + 1)
     return "room 2 is in partitions 1 and 2: a room belongs to one partition"
 
 
 @pytest.mark.parametrize(
-    "damage", [without_one, without_the_first, swapped, told_otherwise_the_second_time, in_another_partition]
+    "damage", [without_one, without_the_first, swapped, different_the_second_time, in_another_partition]
 )
-async def test_a_log_that_is_not_whole_is_named(damage: Callable[[SmallHotel], str], standing: Standing) -> None:
+async def test_a_log_that_lacks_events_is_named(damage: Callable[[SmallHotel], str], standing: Standing) -> None:
     hotel = small_hotel()
     named = damage(hotel)
     kafka = await standing.with_a_log_of_its_own(hotel)
@@ -719,7 +723,7 @@ async def test_a_log_whose_beginning_was_deleted_is_named(
 
     hotel = small_hotel()
     await write_ledger(kafka_settings, database, hotel)
-    await publish(kafka_settings, [record(kafka_settings, told) for told in hotel.log])
+    await publish(kafka_settings, [record(kafka_settings, logged) for logged in hotel.log])
     operator = AIOKafkaAdminClient(bootstrap_servers=kafka_settings.kafka_url)
     await operator.start()
     try:
@@ -738,7 +742,7 @@ async def test_a_log_that_is_gone_altogether_is_named(
 ) -> None:
     hotel = small_hotel()
     await write_ledger(kafka_settings, database, hotel)
-    await publish(kafka_settings, [record(kafka_settings, told) for told in hotel.log])
+    await publish(kafka_settings, [record(kafka_settings, logged) for logged in hotel.log])
     await admin.delete(kafka_settings, [BOOKING_EVENTS])
     await admin.create(kafka_settings, [BOOKING_EVENTS])
 
@@ -750,7 +754,7 @@ async def test_a_log_that_is_gone_altogether_is_named(
     assert f"decided events up to sequence {hotel.last(1)}, the log ends at 0: the outbox is not published" in found
 
 
-def test_of_very_many_problems_the_first_are_told_and_the_others_counted() -> None:
+def test_of_very_many_problems_the_first_are_listed_and_the_others_counted() -> None:
     report = Report()
     for number in range(250):
         report.add(Check.LOG_MATCHES_LEDGER, f"problem {number}")

@@ -19,14 +19,15 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
         async with hotel.keeps_booking():
             under_load = await audit(kafka_settings, database)
         await hotel.kept()
-        [(told, partition, position)] = await hotel.rows(
+        [(booking, partition, position)] = await hotel.rows(
             "select (select min(booking_id::text) from booking_timeline where type = 'booking.reserved.v1'),"
             " partition, min(position) from room_night_change group by partition limit 1"
         )
         [(sold, amount)] = await hotel.rows("select booking_id, amount_minor from reported_stay limit 1")
         [(day, staying)] = await hotel.rows("select date::text, staying from daily_report where hotel_id = 2 limit 1")
         await hotel.change(
-            f"update booking_timeline set event = '{{}}' where booking_id = '{told}' and type = 'booking.reserved.v1'",
+            "update booking_timeline set event = '{}'"
+            f" where booking_id = '{booking}' and type = 'booking.reserved.v1'",
             f"update room_night set price_minor = 1 where (room_id, date) = (1, '{FIRST}')",
             f"delete from room_night_change where (partition, position) = ({partition}, {position})",
             f"insert into hotel_min_price values (1, '{FIRST}'::date - 1, 1, 'EUR')",
@@ -38,7 +39,7 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
 
     assert under_load.problems() == []
     timeline, *others = damaged.problems()
-    assert timeline.startswith(f"{READS}: booking_timeline, booking {told}, sequence ")
+    assert timeline.startswith(f"{READS}: booking_timeline, booking {booking}, sequence ")
     assert timeline.endswith(": event is another one")
     assert others == [
         f"{READS}: room_night, room 1, night {FIRST}: price_minor is 1 in the read model and {price} by the log",

@@ -70,7 +70,7 @@ async def ask(environment: Mapping[str, str], *arguments: str) -> Ended:
 async def open_hotel(kafka: KafkaSettings, database: DatabaseSettings) -> SmallHotel:
     hotel = small_hotel()
     await write_ledger(kafka, database, hotel)
-    await publish(kafka, [record(kafka, told) for told in hotel.log])
+    await publish(kafka, [record(kafka, logged) for logged in hotel.log])
     return hotel
 
 

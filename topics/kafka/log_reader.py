@@ -30,6 +30,8 @@ _AGAIN_SECONDS: Final = 1.0
 #: `LogReader` gives up when the broker sends nothing for so long although the log has more.
 MAX_SILENCE_SECONDS: Final = 30.0
 _TURNS_TO_DROP_FETCHES: Final = 20
+#: After so long without a record `LogReader` asks whether the log has the records that are missing.
+MISSING_AFTER_SECONDS: Final = 10.0
 #: A batch of `LogReader` has at most so many records of all partitions together.
 MAX_BATCH_RECORDS: Final = 10_000
 
@@ -49,6 +51,13 @@ class OffsetRange(NamedTuple):
 
     first: int
     end: int
+
+
+class OffsetAndTime(NamedTuple):
+    """A record's offset, and its time in milliseconds since 1970."""
+
+    offset: int
+    time_ms: int
 
 
 class LogReader:
@@ -124,11 +133,21 @@ class LogReader:
         return {each: OffsetRange(starts[each], ends[each]) for each in wanted}
 
     async def offsets_at(self, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
-        """Return for each partition the first offset with this time (ms since 1970) or a later one; None: no record."""
+        """Return for each partition the offset of the first record of this time (ms since 1970) or a later one.
+
+        None: there is no such record.
+        """
+        found = await self.offsets_and_times_at(times_ms)
+        return {each: None if at is None else at.offset for each, at in found.items()}
+
+    async def offsets_and_times_at(
+        self, times_ms: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, OffsetAndTime | None]:
+        """Return as `offsets_at`, with the time of each record found."""
         if not times_ms:
             return {}
         found = await self._consumer.offsets_for_times(dict(times_ms))
-        return {each: None if at is None else int(at.offset) for each, at in found.items()}
+        return {each: None if at is None else OffsetAndTime(at.offset, at.timestamp) for each, at in found.items()}
 
     def assign(self, starts: Mapping[TopicPartition, int]) -> None:
         """Read these partitions and no others, from these offsets on; all of them are fetched ahead."""
@@ -166,8 +185,12 @@ class LogReader:
             if batch:
                 yield batch
                 silent_since = clock()
-            elif clock() - silent_since > self._max_silence_seconds:
-                raise await self._silence(left, ends)
+            elif (silence := clock() - silent_since) > min(self._max_silence_seconds, MISSING_AFTER_SECONDS):
+                if (missing := await self._missing(left, ends)) is not None:
+                    raise missing
+                if silence > self._max_silence_seconds:
+                    places = ", ".join(map(_name, left))
+                    raise KafkaTimeoutError(f"the broker sent no record of {places} for {silence:.1f} s")
 
     async def records(self, ranges: Mapping[TopicPartition, OffsetRange]) -> AsyncGenerator[Record, None]:
         """Yield every record of the ranges; assigns their partitions. Raises as `batches`."""
@@ -250,14 +273,6 @@ class LogReader:
                 )
         return RecordsMissing("; ".join(sentences)) if sentences else None
 
-    async def _silence(
-        self, partitions: Iterable[TopicPartition], ends: Mapping[TopicPartition, int]
-    ) -> KafkaError | RecordsMissing:
-        if (missing := await self._missing(partitions, ends)) is not None:
-            return missing
-        waiting = ", ".join(map(_name, partitions))
-        return KafkaTimeoutError(f"the broker sent no record of {waiting} for {self._max_silence_seconds:g} s")
-
 
 def _name(partition: TopicPartition) -> str:
     return f"{partition.topic}[{partition.partition}]"
@@ -265,7 +280,7 @@ def _name(partition: TopicPartition) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """Which records a reader wants to see; None means any. `type` may have wildcards (`booking.re*`)."""
+    """A filter for records; None means any. `type` may have wildcards (`booking.re*`)."""
 
     booking: str | None = None
     room: int | None = None
@@ -277,7 +292,7 @@ class Wanted:
         return self == Wanted()
 
     def has(self, record: Record) -> bool:
-        """Tell whether the record is wanted. Foreign bytes are about a booking when its id stands in them."""
+        """Return whether the record is wanted. Foreign bytes are about a booking if they contain its id."""
         return (
             (self.booking is None or self.booking.encode() in (record.value or b""))
             and (self.room is None or record.key == b"%d" % self.room)
@@ -288,10 +303,10 @@ class Wanted:
 async def read(
     settings: KafkaSettings, name: str, wanted: Wanted, *, since: datetime | None, last: int | None, follow: bool
 ) -> AsyncGenerator[Record, None]:
-    """Yield the wanted records of a topic since a time, or from the first on; with `last` the youngest so many of them.
+    """Yield the wanted records of a topic since a time, or from the first on; with `last` only the newest of them.
 
-    Those of one partition come in order. Ends at what is the end of the log now, unless it follows: then never, also
-    when the broker goes away for a while.
+    Records of one partition come in order. It ends at the present end of the log; with `follow` it never ends, also
+    when the broker is away for a while.
 
     Raises:
         NoSuchTopic: there is no topic of this name on the broker.
@@ -303,7 +318,7 @@ async def read(
     async with LogReader(settings) as reader:
         ranges = await reader.ranges(partitions)
         ends = {each: end for each, (_, end) in ranges.items()}
-        # Where every record is wanted, the last of each partition are all that need be read.
+        # Where every record is wanted, it is enough to read the last ones of each partition.
         reader.assign(await _starts(reader, ranges, since, last if wanted.anything else None))
         async with aclosing(_wanted(_by_time(reader.batches(ends)), wanted)) as written:
             async for record in written if last is None else _last(written, last):
@@ -318,10 +333,10 @@ async def read(
 async def open_reader(
     settings: KafkaSettings, fetch_bytes: int = admin.MAX_MESSAGE_BYTES, fetch_wait_ms: int = 500
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """Open a consumer that belongs to no group and so disturbs nobody.
+    """Open a consumer that belongs to no group. Use `LogReader` to read ranges of offsets.
 
-    It asks for so much of a partition at once. Where nothing new is, the broker answers after so long: who goes to
-    and fro in the log is held up by that.
+    A fetch returns at most `fetch_bytes` of a partition. The broker keeps a fetch that finds nothing new for
+    `fetch_wait_ms`, and a seek waits for such a fetch.
 
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
@@ -342,7 +357,7 @@ async def open_reader(
 
 
 async def partitions_of(settings: KafkaSettings, name: str) -> list[TopicPartition]:
-    """Return the partitions of a topic by its name on the broker; none when it does not exist."""
+    """Return the partitions of a topic by its name on the broker; none if it does not exist."""
     counts = await admin.partition_counts(settings, [name])
     return [TopicPartition(name, number) for number in range(counts.get(name, 0))]
 
@@ -360,14 +375,14 @@ async def _starts(
 
 
 async def end_offsets(settings: KafkaSettings, names: list[str]) -> dict[TopicPartition, tuple[int, int]]:
-    """Return for each partition of the topics its first offset and the one that the next record will get."""
+    """Return for each partition of the topics its first offset and the offset that the next record will get."""
     counts = await admin.partition_counts(settings, names)
     async with open_reader(settings) as consumer:
         return await bounds(consumer, counts)
 
 
 async def bounds(consumer: AIOKafkaConsumer, counts: Mapping[str, int]) -> dict[TopicPartition, tuple[int, int]]:
-    """As `end_offsets`, with a reader that is open; `counts` are the partitions of each topic."""
+    """Return as `end_offsets`, with an open consumer; `counts` are the numbers of partitions by topic."""
     partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     if not partitions:
         return {}
@@ -378,16 +393,16 @@ async def bounds(consumer: AIOKafkaConsumer, counts: Mapping[str, int]) -> dict[
 async def first_records(
     consumer: AIOKafkaConsumer, wanted: Iterable[tuple[TopicPartition, int]]
 ) -> dict[tuple[TopicPartition, int], Record]:
-    """Return for each place the first record that stands there or after it. It must not be the end of the log.
+    """Return for each position the first record at or behind it. It must not be the end of the log.
 
     Raises:
-        TimeoutError: the broker does not give them.
+        TimeoutError: the broker does not send them.
     """
     found: dict[tuple[TopicPartition, int], Record] = {}
     left = sorted(set(wanted))
     async with asyncio.timeout(_FIRST_RECORDS_SECONDS):
         while left:
-            # A reader stands at one place of a partition at a time.
+            # A consumer has one position in a partition at a time.
             now = dict(left)
             left = [(partition, offset) for partition, offset in left if now[partition] != offset]
             consumer.assign(list(now))
@@ -404,27 +419,27 @@ async def first_records(
 def cloud_event(record: Record) -> dict[str, Any]:
     """Return the record as a CloudEvent in structured mode.
 
-    Where it stands on the log is in extensions of ours. A record without our envelope has `unreadable` as its type, or,
-    where it is a foreign event that names one (a webhook), that.
+    Extensions of ours have its position on the log. A record without our envelope has `unreadable` as its type, or the
+    type that a foreign event (a webhook) names.
     """
-    stands = {
+    position = {
         "kafkatopic": record.topic,
         "kafkapartition": record.partition,
         "kafkaoffset": record.offset,
         "kafkatime": _log_time(record).decode(),
     }
     if record.key is not None:
-        stands["partitionkey"] = record.key.decode(errors="replace")
+        position["partitionkey"] = record.key.decode(errors="replace")
     try:
-        return {**_attributes(decode_envelope(record.headers)), **stands, **_content(record.value)}
+        return {**_attributes(decode_envelope(record.headers)), **position, **_content(record.value)}
     except Undecodable:
-        return {**_foreign(record), **stands, **_content(record.value)}
+        return {**_foreign(record), **position, **_content(record.value)}
 
 
 def line(record: Record, dress: Callable[[str, str], str] = lambda text, _: text) -> str:
     """Return the record in words, on one line.
 
-    `dress` is given each part's text and what it is: `time`, `place`, `type`, `subject` or `field`.
+    `dress` is called with each part's text and its kind: `time`, `place`, `type`, `subject` or `field`.
     """
     event = cloud_event(record)
     data = event.get("data")
@@ -442,7 +457,7 @@ def line(record: Record, dress: Callable[[str, str], str] = lambda text, _: text
 
 
 def headers(record: Record) -> list[str]:
-    """Return the record's headers in words, one a line; bytes that are no text are escaped."""
+    """Return the record's headers as text, one a line; bytes that are no text are escaped."""
     return [f"{name}: {(value or b'').decode(errors='backslashreplace')}" for name, value in record.headers]
 
 
@@ -493,7 +508,7 @@ async def _wanted(found: AsyncGenerator[Record, None], wanted: Wanted) -> AsyncG
 
 
 async def _last(found: AsyncIterator[Record], count: int) -> AsyncIterator[Record]:
-    """Yield the youngest: they are among the last of each partition."""
+    """Yield the newest records, which are among the last of each partition."""
     kept: defaultdict[int, deque[Record]] = defaultdict(lambda: deque(maxlen=count))
     async for record in found:
         kept[record.partition].append(record)

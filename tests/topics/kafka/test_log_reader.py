@@ -131,7 +131,7 @@ async def test_a_broker_that_sends_nothing_is_an_error(log: Log, monkeypatch: py
             return {}
 
         monkeypatch.setattr(reader._consumer, "getmany", nothing)
-        with pytest.raises(KafkaTimeoutError, match=r"sent no record of .*commands\[0\] for 0.2 s"):
+        with pytest.raises(KafkaTimeoutError, match=r"sent no record of .*commands\[0\] for [0-9.]+ s"):
             await read(reader, {place(log, 0): OffsetRange(0, 3)})
 
 
