@@ -90,12 +90,12 @@ async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_vers
         await both_own_partitions(system)
         await decided(system, *commands())
 
-        # Then both versions stand on the log, and nothing is lost, decided twice, or told otherwise by anybody.
+        # Then both versions are on the log, and nothing is lost, decided twice, or reported differently.
         assert await versions(system) == {CHANGED_V1, CHANGED_V2}
         found = await log.read(system.kafka_url, reckoning.EVENTS)
-        told, _, wrong = reckoning.first_told(found)
+        published, _, wrong = reckoning.first_publications(found)
         assert not wrong
-        assert not reckoning.decided_once(await log.read(system.kafka_url, reckoning.COMMANDS), told)
+        assert not reckoning.decided_once(await log.read(system.kafka_url, reckoning.COMMANDS), published)
         kafka_settings, database = settings(system)
         assert (await audit(kafka_settings, database)).problems() == []
 
