@@ -2,8 +2,7 @@
 
 from typing import Final
 
-import psycopg
-
+from storage.database import connect_sync
 from storage.settings import DatabaseSettings
 
 EXPLANATION: Final = """\
@@ -17,10 +16,10 @@ its effect stands already; a read model takes up only what it does not have.
 
 
 class NoLifeYet(Exception):
-    """No worker has read this topic yet, so there is no cursor to leave."""
+    """No worker has read this topic yet, so it has no cursor."""
 
 
-# The broker's topic is the same one; a row above the last of its id is a new life all the same.
+# The broker's topic is the same one; a later row with its id is a new generation all the same.
 _BEGIN = """
 insert into topic_generation (topic, broker_id)
 select topic, broker_id from topic_generation where topic = %s order by id desc limit 1
@@ -29,13 +28,13 @@ returning id
 
 
 def begin(settings: DatabaseSettings, topic: str) -> int:
-    """Begin the topic's next life and return its number. `topic` is the name on the broker.
+    """Begin the topic's next generation and return its number. `topic` is the name on the broker.
 
     Raises:
-        NoLifeYet: the topic has had no life so far.
+        NoLifeYet: the topic has had no generation so far.
         psycopg.Error: the database cannot be written.
     """
-    with psycopg.connect(settings.conninfo()) as connection:
+    with connect_sync(settings, "innkeeper new-generation", autocommit=False) as connection:
         connection.execute("select pg_advisory_xact_lock(hashtext('innkeeper.generation'))")
         begun = connection.execute(_BEGIN, (topic,)).fetchone()
         if begun is None:

@@ -15,15 +15,16 @@ from psycopg import AsyncConnection, sql
 from sqlalchemy import make_url
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
+from storage.database import connect
 from storage.projections.rebuildable import SCHEMAS, Projection
-from storage.settings import CONNECT_SECONDS, DatabaseSettings
+from storage.settings import DatabaseSettings
 
 #: How many of a table's differences are told one by one.
 MAX_DIFFERENCES_SHOWN: Final = 10
 
 # As in a worker, statements are prepared while the tables are empty. What is not there after a crash is made anew.
 _DIALECT: Final = make_url("postgresql+psycopg://").get_dialect()()
-_OPTIONS: Final = "-c enable_seqscan=off -c synchronous_commit=off"
+_OPTIONS: Final = {"enable_seqscan": "off", "synchronous_commit": "off"}
 
 
 class Busy(Exception):
@@ -171,13 +172,7 @@ async def open_shadow(database: DatabaseSettings, projection: Projection, topic:
         Busy: somebody else is at it.
         psycopg.Error: the database cannot be used.
     """
-    connection = await AsyncConnection.connect(
-        database.conninfo(),
-        autocommit=True,
-        application_name="innkeeper rebuild",
-        options=_OPTIONS,
-        connect_timeout=CONNECT_SECONDS,
-    )
+    connection = await connect(database, "innkeeper rebuild", options=_OPTIONS)
     try:
         if not await _is_ours(connection, projection.schema):
             raise Busy(f"somebody else is rebuilding {projection.name} at this moment")
@@ -193,9 +188,7 @@ async def open_shadow(database: DatabaseSettings, projection: Projection, topic:
 
 async def sweep(database: DatabaseSettings) -> list[str]:
     """Drop what rebuilds left that were killed, and return the schemas' names; what is under way is left alone."""
-    async with await AsyncConnection.connect(
-        database.conninfo(), autocommit=True, application_name="innkeeper rebuild", connect_timeout=CONNECT_SECONDS
-    ) as connection:
+    async with await connect(database, "innkeeper rebuild") as connection:
         rows = await connection.execute("select nspname from pg_namespace where nspname like %s", (f"{SCHEMAS}%",))
         left = [name for (name,) in await rows.fetchall() if await _is_ours(connection, name)]
         for name in left:
