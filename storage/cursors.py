@@ -1,8 +1,8 @@
 """The cursors of consumers, which are their fence, and the outbox of records that are not published yet.
 
-Two words for offsets, here and in `workers.runtime`. `applied`: the last offset whose effects are committed. `published`:
-the last offset for which the broker has every record that followed from it, as far as the ledger knows; never beyond
-`applied`. After a crash the outbox has what lies between the two.
+Two words for offsets, here and in `workers.runtime`. `applied`: the last offset whose effects are committed.
+`published`: the last offset for which the broker has every record that followed from it, as far as the ledger knows;
+never beyond `applied`. After a crash the outbox has what lies between the two.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
-"""The one way records get onto the log: an idempotent producer that waits for the broker's acknowledgement.
+"""The only producer: it is idempotent and waits for the broker's acknowledgement.
 
-Records of one partition go together, in the order in which they were given: while one batch is on its way the next one
-fills. The client's own way of sending single records takes three times as long for each.
+Records of one partition are sent together, in the order in which they were given: while one batch is on its way the
+next one fills. aiokafka's own sending of single records takes three times as long for each.
 """
 
 import asyncio
@@ -26,39 +26,42 @@ _MAX_KEYS = 100_000
 
 
 class Producer:
-    """Sends records and answers when the broker has them (acks=all)."""
+    """Sends records and returns when the broker has them (acks=all)."""
 
     def __init__(self, client: AIOKafkaProducer, linger_seconds: float, request_timeout_seconds: float) -> None:
-        """Take a client that waits for nobody itself; here a batch waits `linger_seconds` for others to share it."""
+        """Take a client without a linger of its own; here a batch waits `linger_seconds` for more records."""
         self._client = client
         self._linger_seconds = linger_seconds
         self._request_timeout_seconds = request_timeout_seconds
-        self._partition_queues: dict[tuple[str, int], _PartitionQueue] = {}
-        # By the number of the broker that leads the partition, as far as is known.
+        self._partition_queues: dict[TopicPartition, _PartitionQueue] = {}
+        # By the id of the broker that leads the partition, as far as it is known.
         self._broker_queues: dict[int | None, _BrokerQueue] = {}
-        # For a key it is always the same partition, so it is worked out once.
+        # A key always has the same partition, so it is computed once.
         self._of_key: dict[tuple[str, bytes], _PartitionQueue] = {}
         self._choose = DefaultPartitioner()
 
     async def send(self, record: Outgoing) -> LogPosition:
-        """Produce one record and return where it stands.
+        """Produce one record and return its position.
 
         Raises:
-            aiokafka.errors.KafkaError: the broker did not acknowledge it; it may or may not stand on the log.
+            aiokafka.errors.KafkaError: the broker did not acknowledge it; it may or may not be on the log.
         """
         queue = self._known_queue(record) or await self._queue_of(record)
-        batch, place = queue.put(record)
-        return LogPosition(*queue.place, await batch.acknowledged() + place)
+        batch, index = queue.put(record)
+        return LogPosition(queue.partition.topic, queue.partition.partition, await batch.acknowledged() + index)
 
     async def send_all(self, records: Iterable[Outgoing]) -> Sequence[LogPosition]:
-        """Produce records, those of a partition in order, and return where they stand. Raises as `send`."""
-        lanes = [(self._known_queue(record) or await self._queue_of(record), record) for record in records]
-        # From here to the waiting nothing may be awaited: a batch tells only those who wait by then.
-        put = [(queue.place, *queue.put(record)) for queue, record in lanes]
+        """Produce records, those of a partition in order, and return their positions. Raises as `send`."""
+        queues = [(self._known_queue(record) or await self._queue_of(record), record) for record in records]
+        # Nothing may be awaited from here until `acknowledged`: a batch only notifies those that wait when it is done.
+        put = [(queue.partition, *queue.put(record)) for queue, record in queues]
         batches = list(dict.fromkeys(batch for _, batch, _ in put))
         firsts = await asyncio.gather(*[batch.acknowledged() for batch in batches])
         first_of = dict(zip(batches, firsts, strict=True))
-        return [LogPosition(*place, first_of[batch] + number) for place, batch, number in put]
+        return [
+            LogPosition(partition.topic, partition.partition, first_of[batch] + index)
+            for partition, batch, index in put
+        ]
 
     async def finish(self) -> None:
         """Return when everything has been acknowledged or has failed."""
@@ -70,13 +73,13 @@ class Producer:
             await asyncio.wait(under_way)
 
     async def abandon(self) -> None:
-        """Give up: everybody who waits gets an error at once, and what was not sent yet never will be.
+        """Give up: all callers that wait get an error at once, and records that were not sent yet never will be.
 
         Returns when nothing is on its way any more (within the request timeout); what was may have arrived. Nothing can
-        be sent afterwards. Without this an idempotent producer, and its end too, waits until there is a broker.
+        be sent afterwards. Without this an idempotent producer, and its `stop` too, waits until there is a broker.
         """
-        # aiokafka has no public word for this: it is what its accumulator does when the sender fails, and in this
-        # order, so that neither a retry nor the end of the producer finds a batch that is already gone.
+        # aiokafka 0.14 has no public call for this: its accumulator does the same when the sender fails, in this order,
+        # so that neither a retry nor the end of the producer finds a batch that is already gone.
         waiting, sender = self._client._message_accumulator, self._client._sender
         waiting._exception = ProducerClosed()
         for queue in self._partition_queues.values():
@@ -92,10 +95,14 @@ class Producer:
 
     def _known_queue(self, record: Outgoing) -> "_PartitionQueue | None":
         topic, key, _, _, partition, _ = record
-        return self._of_key.get((topic, key)) if partition is None else self._partition_queues.get((topic, partition))
+        return (
+            self._of_key.get((topic, key))
+            if partition is None
+            else self._partition_queues.get(TopicPartition(topic, partition))
+        )
 
     async def _queue_of(self, record: Outgoing) -> "_PartitionQueue":
-        """Return the way to the record's partition, which its key chooses if nobody else did."""
+        """Return the queue of the record's partition, which its key chooses unless the record names one."""
         topic, key, _, _, partition, _ = record
         if partition is not None:
             return self._queue_to(topic, partition)
@@ -107,27 +114,27 @@ class Producer:
         return queue
 
     async def _partitions_of(self, topic: str) -> set[int]:
-        # Who waits for the first word of a topic while the client is stopped would wait for ever.
+        # The client would wait for ever for a topic's first metadata if it is stopped meanwhile.
         try:
             async with asyncio.timeout(self._request_timeout_seconds):
                 found: set[int] = await self._client.partitions_for(topic)
         except TimeoutError as error:
-            raise KafkaTimeoutError(f"The broker did not tell the partitions of {topic}.") from error
+            raise KafkaTimeoutError(f"The broker did not say which partitions {topic} has.") from error
         return found
 
     def _queue_to(self, topic: str, partition: int) -> "_PartitionQueue":
-        place = topic, partition
-        if place not in self._partition_queues:
-            self._partition_queues[place] = _PartitionQueue(self._client, place, self._linger_seconds, self._enqueue)
-        return self._partition_queues[place]
+        key = TopicPartition(topic, partition)
+        if key not in self._partition_queues:
+            self._partition_queues[key] = _PartitionQueue(self._client, key, self._linger_seconds, self._enqueue)
+        return self._partition_queues[key]
 
     def _enqueue(self, queue: "_PartitionQueue") -> None:
-        leader: int | None = self._client.client.cluster.leader_for_partition(TopicPartition(*queue.place))
+        leader: int | None = self._client.client.cluster.leader_for_partition(queue.partition)
         self._broker_queues.setdefault(leader, _BrokerQueue()).queue(queue)
 
 
 class _Batch:
-    """Records that the broker takes or refuses together."""
+    """Records that the broker accepts or refuses together."""
 
     __slots__ = ("_append", "_waiters", "builder", "count", "leaves_at")
 
@@ -139,7 +146,7 @@ class _Batch:
         self._waiters: list[asyncio.Future[int]] = []
 
     def add(self, record: Outgoing) -> bool:
-        """Take a record in, unless it is full."""
+        """Add a record; return False when the batch is full."""
         _, key, value, headers, _, timestamp_ms = record
         if self._append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
             return False
@@ -147,19 +154,19 @@ class _Batch:
         return True
 
     def acknowledged(self) -> asyncio.Future[int]:
-        """Return the offset of its first record, once the broker has them all; whoever waits may be cancelled."""
+        """Return the offset of its first record, once the broker has all of them; a waiter may be cancelled."""
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         return waiter
 
     def done(self, first_offset: int) -> None:
-        """Tell everybody who waits where it stands."""
+        """Give all waiters the offset of its first record."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(first_offset)
 
     def fail(self, error: BaseException) -> None:
-        """Tell everybody who waits that nobody knows whether it stands anywhere."""
+        """Give all waiters an error: it is not known whether the broker has the batch."""
         for waiter in self._waiters:
             if not waiter.done():
                 # Each raises its own, or their tracebacks would become one that grows.
@@ -167,22 +174,22 @@ class _Batch:
 
 
 class _PartitionQueue:
-    """The way to one partition: batches in order, one on its way at a time; where one fails, so do those behind it."""
+    """The batches of one partition, in order, one on its way at a time; when one fails, so do those behind it."""
 
     def __init__(
         self,
         client: AIOKafkaProducer,
-        place: tuple[str, int],
+        partition: TopicPartition,
         linger_seconds: float,
         queue: Callable[["_PartitionQueue"], None],
     ) -> None:
-        """`queue` is told when there is something to send, and nothing on its way."""
-        self.place = place
+        """`queue` is called when there is something to send, and nothing on its way."""
+        self.partition = partition
         self.under_way: asyncio.Future[RecordMetadata] | None = None
         self._client = client
         self._linger_seconds = linger_seconds
         self._queue = queue
-        # From when it was queued until what then went was answered.
+        # From being queued until the batch that was then sent is answered.
         self._busy = False
         self._loop = asyncio.get_running_loop()
         self._sent: _Batch | None = None
@@ -190,14 +197,14 @@ class _PartitionQueue:
 
     @property
     def leaves_at(self) -> float:
-        """When (by the loop's clock) what waits has waited long enough for others."""
+        """When (by the loop's clock) the first batch has waited long enough for more records."""
         return self._open[0].leaves_at if self._open else 0.0
 
     def put(self, record: Outgoing) -> tuple[_Batch, int]:
-        """Add a record behind those before it; return its batch and its place there."""
+        """Add a record behind those before it; return its batch and its index there."""
         if not self._open or not self._open[-1].add(record):
             batch = _Batch(self._client.create_batch(), self._loop.time() + self._linger_seconds)
-            # The first is always taken, however large it is: the broker says what is too large.
+            # The first is always accepted, however large it is: the broker says what is too large.
             batch.add(record)
             self._open.append(batch)
             if not self._busy:
@@ -207,16 +214,16 @@ class _PartitionQueue:
         return batch, batch.count - 1
 
     async def submit(self) -> asyncio.Future[RecordMetadata] | None:
-        """Give the oldest batch to the client; return what it will say of it, None when it does not take it."""
+        """Give the oldest batch to the client; return its answer, None when the client refuses it."""
         if not self._open:
             self._busy = False
             return None
         self._sent = self._open.popleft()
         self._sent.builder.close()
         try:
-            topic, partition = self.place
+            topic, partition = self.partition
             self.under_way = await self._client.send_batch(self._sent.builder, topic, partition=partition)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait raise it
+        except Exception as error:  # noqa: BLE001 - the waiters raise it
             self.fail(error)
             self._sent, self._busy = None, False
             return None
@@ -224,7 +231,7 @@ class _PartitionQueue:
         return self.under_way
 
     def fail(self, error: BaseException) -> None:
-        """Let nobody wait any longer, and send nothing that waits: sent again it would stand behind what came later."""
+        """Fail all waiting batches and send none of them: sent again they would be behind later records."""
         for batch in self._open if self._sent is None else (self._sent, *self._open):
             batch.fail(error)
         self._open.clear()
@@ -245,14 +252,14 @@ class _PartitionQueue:
 
 
 class _BrokerQueue:
-    """One broker, to which one request goes at a time, with a batch for each partition that has one."""
+    """One broker: one request at a time, with a batch of each partition that has one."""
 
     def __init__(self) -> None:
         self.sending: asyncio.Task[None] | None = None
         self._partition_queues: list[_PartitionQueue] = []
 
     def queue(self, queue: _PartitionQueue) -> None:
-        """Let a lane's next batch go with the next request."""
+        """Send a partition's next batch with the next request."""
         self._partition_queues.append(queue)
         if self.sending is None:
             self.sending = asyncio.create_task(self._send())
@@ -262,10 +269,10 @@ class _BrokerQueue:
         while self._partition_queues:
             if (seconds := self._partition_queues[0].leaves_at - loop.time()) > 0:
                 await asyncio.sleep(seconds)
-            lanes, self._partition_queues = self._partition_queues, []
-            sent = [future for queue in lanes if (future := await queue.submit()) is not None]
+            ready, self._partition_queues = self._partition_queues, []
+            sent = [future for queue in ready if (future := await queue.submit()) is not None]
             if sent:
-                # They are answered together, but for those that the client has to try again: nobody waits for them.
+                # All are answered together, except those that the client has to retry; the others do not wait for them.
                 await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
         self.sending = None
 
