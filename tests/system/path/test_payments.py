@@ -42,7 +42,7 @@ class Late(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Three bookings whose holds ended together. Two were paid in time, with late webhooks; one of them lost its room."""
+    """Three bookings whose holds ended together. Two were paid in time, their webhooks came late; one lost its room."""
 
     free: Late
     gone: Late
