@@ -1,20 +1,12 @@
 """Roles that operators grant to accounts. An account may become a host by itself (`ingress/accounts/users.py`)."""
 
-from enum import StrEnum
-
 import psycopg
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from operators.granted_roles import GrantedRole
 from storage import accounts, operator_log
 from storage.settings import DatabaseSettings
-
-
-class GrantedRole(StrEnum):
-    """The roles that can be granted."""
-
-    HOTEL_MANAGER = accounts.MANAGER
-    OPERATOR = accounts.OPERATOR
 
 
 class NoSuchAccount(Exception):

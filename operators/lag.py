@@ -19,7 +19,7 @@ from storage.settings import DatabaseSettings
 from topics.catalogue import Service
 from topics.consumers import CONSUMERS
 from topics.kafka import admin
-from topics.kafka.admin import Owner
+from topics.kafka.admin import Member
 from topics.kafka.log_reader import Record, bounds, first_records, open_reader
 from topics.kafka.settings import KafkaSettings
 
@@ -110,7 +110,7 @@ class _Seen:
 
     ends: Mapping[TopicPartition, tuple[int, int]]
     ids: Mapping[str, str]
-    owners: Mapping[Service, Mapping[TopicPartition, Owner]]
+    owners: Mapping[Service, Mapping[TopicPartition, Member]]
     paused: Container[str]
 
 
@@ -137,7 +137,7 @@ async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) ->
     names = sorted({kafka.topic(topic) for each in CONSUMERS for topic in each.topics})
     async with admin.open_admin(kafka) as broker:
         states = await broker.describe(names)
-        owners = {role: await broker.owners(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
+        owners = {role: await broker.members(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
     async with open_reader(kafka, fetch_bytes=_FETCH_BYTES) as reader:
         # The ends are read first, so that records that come meanwhile do not count as behind.
         ends = await bounds(reader, {name: state.partitions for name, state in states.items()})

@@ -11,8 +11,6 @@ from typing import Final
 
 import psycopg
 
-from storage.migrate import upgrade
-from storage.projections.shadow import sweep
 from storage.settings import CONNECT_SECONDS, DatabaseSettings
 
 #: Exit status: the database does not answer.
@@ -29,9 +27,15 @@ EXAMPLES: Final = ("migrate", "migrate --wait 60", "migrate --json")
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m storage") -> int:
     """Run one command and return its exit status."""
-    parser = argparse.ArgumentParser(program, description="The database that the bookings are kept in.")
+    options = parser(program).parse_args(arguments)
+    return _migrate(options.wait, as_json=options.as_json)
+
+
+def parser(program: str) -> argparse.ArgumentParser:
+    """Return the command line's parser; `program` is the name that its help shows."""
+    made = argparse.ArgumentParser(program, description="The database that the bookings are kept in.")
     examples = "\n".join(["Examples:", *(f"  {program} {each}" for each in EXAMPLES)])
-    migrate = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
+    migrate = made.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "migrate",
         help="Bring the database to the newest schema.",
         description=_DESCRIPTION,
@@ -41,11 +45,14 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m stora
     wait = "How long to wait for a database that does not answer yet."
     migrate.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
     migrate.add_argument("--json", action="store_true", dest="as_json", help="One JSON object, for programs.")
-    options = parser.parse_args(arguments)
-    return _migrate(options.wait, as_json=options.as_json)
+    return made
 
 
 def _migrate(wait_seconds: float, *, as_json: bool) -> int:
+    # Alembic and SQLAlchemy take most of a second to load, and `--help` needs neither.
+    from storage.migrate import upgrade
+    from storage.projections.shadow import sweep
+
     settings = DatabaseSettings()
     if not _answers(settings, wait_seconds):
         return _COULD_NOT

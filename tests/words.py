@@ -176,11 +176,12 @@ def snake(identifier: str) -> str:
     return "_".join(words).lower()
 
 
+@cache
 def files() -> list[str]:
     """Return the paths of the repository's files, tracked or about to be."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [path for path in listed.splitlines() if not path.startswith(_UNREAD) and (ROOT / path).is_file()]
+    return [path for path in listed.splitlines() if (ROOT / path).is_file()]
 
 
 @cache
@@ -238,7 +239,7 @@ def _docstrings_and_texts(path: str, source: str) -> Iterator[tuple[int, str]]:
     for node in nodes(source):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
             is_docstring = lines[node.lineno - 1].lstrip().startswith(('"""', 'r"""'))
-            if is_docstring or path.split("/", maxsplit=1)[0] in ROOMS:
+            if is_docstring or path.split("/", maxsplit=1)[0] in (*ROOMS, "docs"):
                 yield node.lineno, node.value
 
 
@@ -326,7 +327,7 @@ def all_violations(under: Sequence[str] = ("",)) -> list[Violation]:
     found = {
         violation
         for path in files()
-        if path.startswith(tuple(under)) and text(path)
+        if path.startswith(tuple(under)) and not path.startswith(_UNREAD) and text(path)
         for violation in violations(path, text(path))
     }
     return sorted(violation for violation in found if not allowed(violation))

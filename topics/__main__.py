@@ -1,6 +1,6 @@
 """`innkeeper topics`, or `python -m topics`: lists, creates and checks the topics that bookings travel on.
 
-Plain text and argparse: this room may be installed without a command line of its own.
+Plain text and argparse: this room imports neither typer nor rich.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _WIDE: Final = 200
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m topics") -> int:
     """Run one command and return its exit status: 0 fine, 1 something is wrong or refused, 2 it could not be done."""
-    options = _parser(program).parse_args(arguments)
+    options = parser(program).parse_args(arguments)
     with refused_in_words():
         settings = KafkaSettings()
     # aiokafka logs every failed attempt as an error of its own; this command reports the outcome.
@@ -54,14 +54,15 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m topic
         return _COULD_NOT
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(program: str) -> argparse.ArgumentParser:
+    """Return the command line's parser; `program` is the name that its help shows."""
+    made = argparse.ArgumentParser(
         program,
         description="List, create and check the topics that bookings travel on.",
         epilog=f"{_examples(program, '')}\n\nKAFKA_URL names the broker; docs/configuration.md lists every variable.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
     added = {}
     for name, command in COMMANDS.items():
         description = inspect.cleandoc(str(command.__doc__))
@@ -81,7 +82,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     added["acls"].add_argument("--principal", default="User:{role}", metavar="NAME", help=named)
     message = "One message type, such as `booking.reserved.v1`."
     added["schema"].add_argument("message", nargs="?", metavar="TYPE", help=message)
-    return parser
+    return made
 
 
 def _examples(program: str, command: str) -> str:

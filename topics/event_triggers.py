@@ -70,14 +70,14 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=(ReserveStay,),
     ),
     BookingRejected: EventTrigger(
-        when="The stay cannot be had: a night is sold out, closed or not on sale, or the request makes no sense.",
+        when="The stay is not available: a night is sold out, closed or not on sale, or the request makes no sense.",
         after=(ReserveStay,),
     ),
     GuestsAdded: EventTrigger(
         when="The guests are named, or others in their place, before payment is asked for.", after=(AddGuests,)
     ),
     PaymentRequested: EventTrigger(
-        when="The guest wants to pay, and no Checkout Session is open or on its way.", after=(RequestPayment,)
+        when="The guest wants to pay, and no Checkout Session is open or being opened.", after=(RequestPayment,)
     ),
     CheckoutOpened: EventTrigger(when="Payments opened the Checkout Session at Stripe.", after=(RecordSession,)),
     BookingConfirmed: EventTrigger(
@@ -85,7 +85,7 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=(ReserveStay, RequestPayment, ConfirmPayment),
     ),
     PaymentDeclined: EventTrigger(
-        when="Stripe says that a payment failed, or no session can be had.", after=(DeclinePayment,)
+        when="A payment failed at Stripe, or no Checkout Session can be opened.", after=(DeclinePayment,)
     ),
     BookingCancelled: EventTrigger(
         when="Guest or hotel cancels, or the Checkout Session was closed without a payment.",
@@ -97,10 +97,10 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=_ABOUT_BOOKINGS,
     ),
     RefundRequested: EventTrigger(
-        when="A paid booking is cancelled, or money arrives that buys nothing: too late, twice, or the wrong amount.",
+        when="A paid booking is cancelled, or money arrives too late, twice, or in the wrong amount.",
         after=(ConfirmPayment, CancelBooking),
     ),
-    BookingRefunded: EventTrigger(when="Stripe carried the refund out.", after=(RecordRefund,)),
+    BookingRefunded: EventTrigger(when="Stripe carried out the refund.", after=(RecordRefund,)),
     CommandRefused: EventTrigger(
         when="The rules refuse a command about a booking, or there is no such booking.", after=_ABOUT_BOOKINGS
     ),

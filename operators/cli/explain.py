@@ -1,12 +1,10 @@
-"""`innkeeper explain`: prints a booking's history, for people as one page and for programs as one JSON object."""
+"""Prints a booking's history, for people as one page and for programs as one JSON object."""
 
 import asyncio
-from typing import Annotated, Final
+from typing import Final
 from uuid import UUID
 
-import typer
-
-from operators.cli.console import COULD_NOT, Json, err, fail, kafka_settings, out, print_json, refuse, run
+from operators.cli.console import COULD_NOT, err, fail, kafka_settings, out, print_json, refuse, run
 from operators.cli.explain_page import print_history
 from operators.explain import BookingHistory, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
@@ -15,22 +13,8 @@ from topics.kafka.settings import KafkaSettings, refused_in_words
 _PATIENCE_SECONDS: Final = 30
 
 
-def explain_command(
-    booking: Annotated[str, typer.Argument(metavar="BOOKING", help="The booking's id.")],
-    *,
-    everything: Annotated[
-        bool, typer.Option("--all", help="A row also for each time that something was sent again and changed nothing.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Show a booking's whole history: request, commands, events, webhooks, Stripe's objects, and what is awaited now.
-
-    Each step has its position on the log and the time since the one before. A record that was sent again (a request
-    repeated, a replay) is counted in the row of the record that it repeats; with --json each record is by itself,
-    marked sent_again. The command reads a few records, however long the log is, and changes nothing.
-
-    Exit status: 0 it is shown; 1 nothing has the booking; 2 the broker or the database is away, or it is no id.
-    """
+def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
+    """Print a booking's history; `everything`: also each record that was sent again and changed nothing."""
     try:
         booking_id = UUID(booking)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A booking's history as a page for people: `innkeeper explain` prints it, for a terminal of any width."""
+"""A booking's history as a page for people, for a terminal of any width."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime

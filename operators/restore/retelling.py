@@ -9,7 +9,7 @@ import msgspec
 from psycopg import AsyncConnection
 
 from operators.restore.log import envelope_of
-from storage import ledger
+from storage import bookings, inventory
 from topics.messages.events import BookingEvent, BookingRejected, BookingReserved, Event, GuestsAdded, InventoryOpened
 from topics.messages.values import nights_of
 from workers.decisions import Booking, Night, State, evolve
@@ -41,12 +41,12 @@ class Batch:
         """Read the bookings and nights that the events name, as far as earlier batches wrote them."""
         events = [received.message for received in told]
         ids = {event.booking_id for event in events if isinstance(event, BookingEvent)}
-        for row in await ledger.bookings(connection, ids):
+        for row in await bookings.load_bookings(connection, ids):
             booking = _booking(row)
             self._bookings[booking.id] = booking
         wanted = {key for event in events if isinstance(event, Event) for key in self._named(event)}
         if wanted := wanted - self._nights.keys():
-            for night in await ledger.nights(connection, wanted):
+            for night in await inventory.load_nights(connection, wanted):
                 self._nights[night[0], night[1]] = Night(*night[2:])
 
     def tell(self, received: Received) -> Booking | None:
@@ -78,21 +78,21 @@ class Batch:
     async def write(self, connection: AsyncConnection) -> None:
         """Write all that is new and all that changed."""
         changed = [id for id in self._updated if id not in self._created]
-        await ledger.add_bookings(
+        await bookings.add_bookings(
             connection,
             [_row(self._bookings[id]) for id in self._created],
             list(self._created.values()),
             updated=[self._updated[id] for id in self._created],
         )
-        await ledger.add_nights(connection, self._rows(self._opened))
+        await inventory.add_nights(connection, self._rows(self._opened))
         if changed:
-            await ledger.change_bookings(
+            await bookings.change_bookings(
                 connection, [_row(self._bookings[id]) for id in changed], [self._updated[id] for id in changed]
             )
         if self._guests:
-            await ledger.name_guests(connection, self._guests)
+            await bookings.name_guests(connection, self._guests)
         if managed := self._changed - self._opened:
-            await ledger.change_nights(connection, self._rows(managed))
+            await inventory.change_nights(connection, self._rows(managed))
 
     def _note(self, booking: Booking, event: Event, time: datetime) -> None:
         if booking.id not in self._bookings:
@@ -116,7 +116,7 @@ class Batch:
         changed: Sequence[date] = getattr(event, "nights", ())
         return changed
 
-    def _rows(self, keys: Iterable[NightKey]) -> list[ledger.NightRow]:
+    def _rows(self, keys: Iterable[NightKey]) -> list[inventory.NightRow]:
         return [(*key, *msgspec.structs.astuple(self._nights[key])) for key in keys]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from tests.ingress.house import STAY, House, Owner
+from topics.messages.commands import ReserveStay
 
 
 async def test_a_command_names_the_account_and_the_request_that_sent_it(house: House, owner: Owner) -> None:
@@ -26,4 +27,8 @@ async def test_requests_at_the_same_time_are_not_mixed_up(house: House, owner: O
 
     named = sorted((command.envelope.actor, command.envelope.request_id) for command in commands)
     assert named == [("user/1", "r1")] * 4 + [("user/2", "r2")] * 4
-    assert all(command.envelope.actor == f"user/{command.message.user_id}" for command in commands)
+    stays = [command.message for command in commands]
+    assert all(isinstance(stay, ReserveStay) for stay in stays)
+    assert [command.envelope.actor for command in commands] == [
+        f"user/{stay.user_id}" for stay in stays if isinstance(stay, ReserveStay)
+    ]

@@ -88,7 +88,7 @@ async def reading(
 
 
 async def by_command(booking_id: UUID, environment: dict[str, str]) -> dict[str, Any]:
-    """Run `innkeeper explain`; return what it says."""
+    """Run `innkeeper explain`; return its JSON."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "operators", "explain", str(booking_id), "--json"),
         env={**os.environ, **environment, "TOPIC_PARTITIONS": "1"},

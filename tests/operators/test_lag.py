@@ -1,4 +1,4 @@
-"""`topics lag`: how far each consumer is behind, on a real broker and a real database."""
+"""`innkeeper lag`: how far each consumer is behind, on a real broker and a real database."""
 
 import asyncio
 import json

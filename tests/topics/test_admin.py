@@ -220,7 +220,7 @@ async def test_who_reads_is_asked_again_while_another_broker_takes_the_group_ove
 
     monkeypatch.setattr(AIOKafkaClient, "send", refused_first)
     async with admin.open_admin(kafka_settings) as broker:
-        assert await broker.owners("nobody-is-in-it") == {}
+        assert await broker.members("nobody-is-in-it") == {}
 
     assert refusals == []
 

@@ -14,7 +14,7 @@ class LogPosition(NamedTuple):
     offset: int
 
     def __str__(self) -> str:
-        """Return it as people read it: `booking.events[3]@17`."""
+        """Return the position for people: `booking.events[3]@17`."""
         return f"{self.topic}[{self.partition}]@{self.offset}"
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Who gets which night: reserving, naming guests, cancelling, and the end of a hold."""
+"""Decisions about stays: reserving, naming guests, cancelling, and the end of a hold."""
 
 from datetime import datetime, timedelta
 
@@ -111,7 +111,7 @@ def _rejected(command: ReserveStay, reason: Rejection) -> BookingRejected:
 
 
 def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, ...]:
-    """Name who stays, as often as the guest likes until payment is asked for."""
+    """Name the people who stay; they can be replaced until payment is requested."""
     booking = state.booking
     reason = not_theirs(booking, command.user_id)
     if booking is None or reason is not None:
@@ -145,7 +145,7 @@ def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, 
 
 
 def _refund_of_kept(booking: Booking) -> tuple[Event, ...]:
-    """Return what sends the booking's money back. A hotel's cancellation policy would decide how much here."""
+    """Return the refund of the booking's money, in full: hotels have no cancellation policy yet."""
     kept = booking.kept()
     if kept is None:
         return ()
@@ -163,7 +163,7 @@ def _refund_of_kept(booking: Booking) -> tuple[Event, ...]:
 
 
 def expire(state: State, command: ExpireHold, now: datetime) -> tuple[Event, ...]:
-    """End a hold whose deadline the log has passed; one that came too early leaves nothing behind."""
+    """End a hold whose deadline the log's time has passed; a command that came too early leaves no event."""
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)

@@ -47,18 +47,20 @@ class Payments:
         self._settings = settings
         self._versions_logged = {STRIPE_VERSION}
 
-    async def handle(self, connection: AsyncConnection, runs: Sequence[PartitionBatch]) -> Sequence[Sequence[Outgoing]]:
-        """Record pending calls and the changes that webhooks report; return the commands to publish, for each run."""
+    async def handle(
+        self, connection: AsyncConnection, batches: Sequence[PartitionBatch]
+    ) -> Sequence[Sequence[Outgoing]]:
+        """Record pending calls and the changes that webhooks report; return the commands to publish, for each batch."""
         # In a pipeline the statements of a batch travel together instead of waiting for each other.
         async with connection.pipeline():
-            return [[record async for record in self._follow(connection, run)] for run in runs]
+            return [[record async for record in self._follow(connection, batch)] for batch in batches]
 
     def forget(self) -> None:
         """Do nothing: this consumer keeps nothing in memory."""
 
-    async def _follow(self, connection: AsyncConnection, run: PartitionBatch) -> AsyncIterator[Outgoing]:
-        for received in run.received:
-            if run.topic == STRIPE_WEBHOOKS:
+    async def _follow(self, connection: AsyncConnection, batch: PartitionBatch) -> AsyncIterator[Outgoing]:
+        for received in batch.received:
+            if batch.topic == STRIPE_WEBHOOKS:
                 effect = self._effect_of(received)
                 for update in effect.updates:
                     await payments.record(connection, update, settled=True)

@@ -13,7 +13,7 @@ import msgspec
 from aiokafka.partitioner import murmur2
 from psycopg import AsyncConnection
 
-from storage import ledger
+from storage import bookings, inventory
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import Envelope, Outgoing, encode_headers, encode_value, format_id
@@ -133,14 +133,14 @@ class Batch:
     async def load(self, connection: AsyncConnection, commands: Sequence[Command]) -> None:
         """Read the bookings that the commands name, and every night that deciding them may look at."""
         ids = {command.booking_id for command in commands if isinstance(command, BookingCommand)}
-        for row in await ledger.bookings(connection, ids):
+        for row in await bookings.load_bookings(connection, ids):
             booking = _booking(row)
             self._bookings[booking.id] = booking
         wanted = {key for command in commands for key in self._named(command)}
         wanted -= self._nights.keys()
         if wanted:
             self._nights.update(dict.fromkeys(wanted))
-            for night in await ledger.nights(connection, wanted):
+            for night in await inventory.load_nights(connection, wanted):
                 self._nights[night[0], night[1]] = Night(*night[2:])
 
     def decide(self, command: Command, now: datetime) -> tuple[Event, ...]:
@@ -161,25 +161,25 @@ class Batch:
         new = [(self._bookings[key], time) for key, time in self._new.items()]
         changed = [(self._bookings[key], time) for key, time in self._changed.items() if key not in self._new]
         if new:
-            await ledger.add_bookings(
+            await bookings.add_bookings(
                 connection,
                 [_row(booking) for booking, _ in new],
                 [at for _, at in new],
                 updated=[self._changed[booking.id] for booking, _ in new],
             )
         if self._opened:
-            await ledger.add_nights(connection, self._night_rows(self._opened))
+            await inventory.add_nights(connection, self._night_rows(self._opened))
         async with connection.pipeline():
             if changed:
-                await ledger.change_bookings(
+                await bookings.change_bookings(
                     connection, [_row(booking) for booking, _ in changed], [at for _, at in changed]
                 )
             if self._guests:
-                await ledger.name_guests(connection, self._guests)
+                await bookings.name_guests(connection, self._guests)
             if counted := self._counted - self._opened - self._managed:
-                await ledger.count_nights(connection, self._night_rows(counted))
+                await inventory.count_nights(connection, self._night_rows(counted))
             if managed := self._managed - self._opened:
-                await ledger.change_nights(connection, self._night_rows(managed))
+                await inventory.change_nights(connection, self._night_rows(managed))
 
     def _named(self, command: Command) -> Sequence[NightKey]:
         """Return the (room, night)s that deciding the command may look at."""
@@ -214,7 +214,7 @@ class Batch:
         else:
             self._managed.update(keys)
 
-    def _night_rows(self, keys: Iterable[NightKey]) -> list[ledger.NightRow]:
+    def _night_rows(self, keys: Iterable[NightKey]) -> list[inventory.NightRow]:
         rows = []
         for room_id, day in keys:
             night = self._nights[room_id, day]
@@ -223,7 +223,7 @@ class Batch:
         return rows
 
 
-def _row(booking: Booking) -> ledger.BookingRow:
+def _row(booking: Booking) -> bookings.BookingRow:
     return (
         booking.id,
         booking.user_id,
@@ -240,15 +240,15 @@ def _row(booking: Booking) -> ledger.BookingRow:
         booking.hold_expires_at,
         booking.payment_attempt,
         booking.session_id,
-        ledger.as_json(msgspec.to_builtins(booking.payments)),
+        bookings.as_json(msgspec.to_builtins(booking.payments)),
         booking.failure,
         None if booking.cancel_reason is None else booking.cancel_reason.value,
         booking.version,
     )
 
 
-def _booking(row: ledger.BookingRow) -> Booking:
-    fields = dict(zip((*ledger.BOOKING_COLUMNS, "guest_ids"), row, strict=True))
+def _booking(row: bookings.BookingRow) -> Booking:
+    fields = dict(zip((*bookings.BOOKING_COLUMNS, "guest_ids"), row, strict=True))
     return Booking(
         **{
             **fields,

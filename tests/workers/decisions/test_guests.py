@@ -1,4 +1,4 @@
-"""Who stays: named by the booking's own user, as often as they like until payment is asked for."""
+"""Guests are named by the booking's own user, as often as they like until payment is requested."""
 
 from tests.support.story import given
 from tests.workers.decisions.words import (

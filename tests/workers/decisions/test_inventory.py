@@ -1,4 +1,4 @@
-"""What a manager may do with nights: open them, price them, close them, and never take back what is sold."""
+"""A manager opens nights, prices them and closes them, and never takes back a sold one."""
 
 from datetime import timedelta
 
@@ -226,7 +226,7 @@ def test_a_night_that_is_not_on_sale_keeps_none_of_the_others_from_changing() ->
 
 
 def test_a_room_is_taken_off_sale_whole_or_not_at_all() -> None:
-    """What deleting a room asks for."""
+    """The command of a deleted room."""
     off_sale = but(CHANGE, end_night=march(15), total_count=0, closed=True, all_or_none=True)
     given(*CALLED_OFF).when(off_sale).then(
         but(CHANGED, ranges=nights(*range(10, 15)), total_count=0, closed=True)

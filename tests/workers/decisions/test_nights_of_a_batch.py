@@ -1,4 +1,4 @@
-"""The batch shows `decide` every night that it looks at, and no more."""
+"""A batch loads every night that `decide` reads, and no more."""
 
 from tests.support.story import NOON
 from tests.workers.decisions.words import (
@@ -25,15 +25,15 @@ def batch() -> Batch:
 
 
 def test_the_nights_of_a_new_stay_are_those_it_asks_for() -> None:
-    told = batch()
-    assert told.decide(OPEN, NOON) == (OPENED,)
-    assert told.decide(RESERVE, NOON) == (RESERVED,)
-    assert told.decide(CANCEL, NOON) == (CANCELLED,)
+    decided = batch()
+    assert decided.decide(OPEN, NOON) == (OPENED,)
+    assert decided.decide(RESERVE, NOON) == (RESERVED,)
+    assert decided.decide(CANCEL, NOON) == (CANCELLED,)
 
 
 def test_a_request_that_comes_again_with_other_dates_ends_the_hold_that_is_over() -> None:
-    told = batch()
-    told.decide(OPEN, NOON)
-    told.decide(RESERVE, NOON)
+    decided = batch()
+    decided.decide(OPEN, NOON)
+    decided.decide(RESERVE, NOON)
     again = but(RESERVE, check_in=march(13), check_out=march(14))
-    assert told.decide(again, LATER) == (EXPIRED, repeated(again, BookingStatus.EXPIRED))
+    assert decided.decide(again, LATER) == (EXPIRED, repeated(again, BookingStatus.EXPIRED))

@@ -1,4 +1,4 @@
-"""Who gets which night, at what price, and why not."""
+"""Stays are reserved at the nights' prices, or rejected with a reason."""
 
 import pytest
 
