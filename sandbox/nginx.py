@@ -49,12 +49,12 @@ class Nginx(ManagedProcess):
 
     @property
     def url(self) -> str:
-        """Where it answers by TLS."""
+        """The URL with TLS."""
         return f"https://127.0.0.1:{self._port}"
 
     @property
     def plain_url(self) -> str:
-        """Where it answers without, to say where to go."""
+        """The URL without TLS, which redirects to the other."""
         return f"http://127.0.0.1:{self._plain_port}"
 
     def trust(self) -> ssl.SSLContext:
@@ -74,7 +74,7 @@ class Nginx(ManagedProcess):
             "HTTPS_PORT": f"127.0.0.1:{self._port}",
             "TLS_FOLDER": str(self.folder),
         }
-        # As envsubst does when it is told which names are meant: nginx's own variables stay.
+        # As envsubst does with a list of names: nginx's own variables stay.
         (self.folder / "innkeeper.conf").write_text(Template(TEMPLATE.read_text()).safe_substitute(values))
         user = "root" if os.geteuid() == 0 else "nobody"
         (self.folder / "nginx.conf").write_text(Template(_MAIN).safe_substitute(folder=self.folder, user=user))

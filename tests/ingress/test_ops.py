@@ -131,6 +131,7 @@ async def test_dead_letters_are_listed_by_what_became_of_them(
     assert (refused.status, [error["field"] for error in refused.body["errors"]]) == (422, ["state.0"])
 
 
+@pytest.mark.process
 async def test_while_the_broker_is_away_the_operator_is_told_to_come_again() -> None:
     async with running_alone() as house:
         for path in PATHS:

@@ -30,6 +30,8 @@ from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import AddGuests, Command, ExpireHold, ReserveStay
 
+pytestmark = pytest.mark.process
+
 BOOKING = UUID("01931f3e-9c4a-8d27-b6e1-5f0c2a7d9e48")
 ANOTHER = UUID("01931f40-77aa-8b15-8d6e-3c5a7e9f1b2d")
 Tool = Callable[..., Result]
