@@ -221,7 +221,7 @@ async def pause(extent: Extent) -> AsyncIterator[Line]:
         flow(ours.kafka, rooms) as commands,
         await psycopg.AsyncConnection.connect(ours.system.database_url, autocommit=True) as ledger,
     ):
-        sending = asyncio.create_task(commands.go_on(_COMMANDS_PER_S))
+        sending = asyncio.create_task(commands.send_steadily(_COMMANDS_PER_S))
         for turn in range(1, extent.pauses + 1):
             await _next_event(commands, after=perf_counter())
             await pauses.begin(ledger, _ROLE, who=SOURCE, reason=None)

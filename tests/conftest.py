@@ -106,11 +106,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("trace") or item.get_closest_marker("api"):
             item.add_marker("long")
         fixtures = frozenset(getattr(item, "fixturenames", ()))
-        if (
-            item.nodeid.startswith(_UNIT_PREFIXES)
-            and not fixtures & _SERVERS
-            and not any(map(item.get_closest_marker, _NOT_UNIT))
-        ):
+        marked = any(item.get_closest_marker(name) for name in _NOT_UNIT)
+        if item.nodeid.startswith(_UNIT_PREFIXES) and not marked and not fixtures & _SERVERS:
             item.add_marker("unit")
 
 

@@ -25,6 +25,8 @@ from tests.ingress.conftest import PATIENT_SECONDS, running_alone
 from tests.ingress.house import Answered, House
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.process
+
 BURST = 20
 USER = Policy("user", 100, BURST)
 #: A token comes back after a minute: none does while a test runs on a real clock, however slow the machine.

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
+import pytest
 from typer.testing import CliRunner
 
 from operators import dead_letters

@@ -1,6 +1,7 @@
 """What a unit test may not do: start a process, or open a connection. Python itself reports both.
 
-`unit` is given to the tests of most rooms that ask for no server. One that needs a process or a socket is marked `process`.
+`unit` is given to the tests of most rooms that ask for no server. One that needs a process or a connection is marked
+`process`.
 """
 
 import sys
