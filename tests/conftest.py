@@ -1,6 +1,7 @@
 """What tests share: a real broker and a real database server for the run, and a fresh corner of each for every test."""
 
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,22 @@ pytest_plugins = ("pytester", "tests.system.trace.replayed")
 
 #: Folders whose tests share one whole system: all of a folder go to one process, as those of a file do elsewhere.
 ONE_SYSTEM = ("tests/system/path", "tests/system/api")
+#: Few tests that take long, in the order in which they begin: at the end of a run one process would wait for them.
+_SLOW: Final = (
+    "tests/system/path",
+    "tests/system/pipeline/test_agent_under_kill.py",
+    "tests/system/pipeline/test_chaos.py",
+    "tests/system/pipeline/test_two_releases.py",
+    "tests/sandbox/test_demo.py",
+    "tests/workers/runtime/test_groups.py",
+    "tests/operators/test_restore_tool.py",
+    "tests/sandbox/test_up.py",
+    "tests/operators/test_lost_database.py",
+    "tests/operators/test_play_again.py",
+    "tests/topics/test_security.py",
+    "tests/workers/payments/test_caller.py",
+    "tests/sandbox/test_postgres.py",
+)
 #: Folders whose tests are unit tests, but for those that ask for a server or carry a mark that says otherwise.
 _UNIT: Final = tuple(
     f"tests/{room}" for room in ("contracts", "docs", "ingress", "pricing", "storage", "telemetry", "topics", "workers")
@@ -45,13 +62,21 @@ hypothesis.settings.load_profile("slow")
 
 
 class _Scheduling(LoadFileScheduling):
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        super().__init__(config, log)
+        # The order is that of `pytest_collection_modifyitems`.
+        config.option.loadscopereorder = False
+
     def _split_scope(self, nodeid: str) -> str:
-        if _only_unit(self.config):
-            # They share nothing, and the core's longest fill one file.
-            return nodeid
-        file, _, _ = nodeid.partition("::")
-        folder, _, _ = file.rpartition("/")
-        return folder if folder in ONE_SYSTEM else file
+        # Unit tests share nothing, and the core's longest fill one file.
+        return nodeid if _only_unit(self.config) else _scope(nodeid)
+
+
+def _scope(nodeid: str) -> str:
+    """Return the folder or file whose tests all go to one process."""
+    file, _, _ = nodeid.partition("::")
+    folder, _, _ = file.rpartition("/")
+    return folder if folder in ONE_SYSTEM else file
 
 
 def pytest_configure() -> None:
@@ -101,7 +126,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of which `-m` asks: `long` are all of the trace and of the whole API, `unit` need no server."""
+    """Mark tests for `-m`, and order them for xdist: what takes long begins first, then files with many tests.
+
+    All tests of the trace and of the whole API are `long`; `unit` are those that need no server.
+    """
+    size = Counter(_scope(item.nodeid) for item in items)
+    slow = {scope: rank for rank, scope in enumerate(_SLOW)}
+    items.sort(key=lambda item: (slow.get(_scope(item.nodeid), len(slow)), -size[_scope(item.nodeid)]))
     for item in items:
         if item.get_closest_marker("trace") or item.get_closest_marker("api"):
             item.add_marker("long")

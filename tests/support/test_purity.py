@@ -69,3 +69,13 @@ def test_the_whole_trace_and_the_whole_api_are_long() -> None:
     pytest_collection_modifyitems(cast("list[pytest.Item]", items))
 
     assert [item.marks for item in items] == [["trace", "long"], ["api", "long"], ["system"]]
+
+
+def test_what_takes_long_begins_first_and_then_files_with_many_tests() -> None:
+    nodeids = ["tests/ingress/test_a.py::a", "tests/ingress/test_b.py::a", "tests/ingress/test_b.py::b"]
+    nodeids += ["tests/system/path/test_b.py::a", "tests/system/path/test_a.py::a"]
+    items = [Item(nodeid, ["postgres"], []) for nodeid in nodeids]
+
+    pytest_collection_modifyitems(cast("list[pytest.Item]", items))
+
+    assert [item.nodeid for item in items] == [*nodeids[3:], *nodeids[1:3], nodeids[0]]
