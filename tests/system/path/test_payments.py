@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from tests.system.path.guest import GOOD_CARD, Guest, House, Room
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
 COMPLETED = "checkout.session.completed"
 
