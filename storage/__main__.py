@@ -75,7 +75,7 @@ def _answers(settings: DatabaseSettings, seconds: float) -> bool:
     is_waiting = False
     while True:
         try:
-            connect_sync(settings, "innkeeper-migrate").close()
+            connect_sync(settings, "innkeeper migrate").close()
         except psycopg.OperationalError as error:
             reason = str(error).strip()
             if time.monotonic() >= deadline:
