@@ -77,6 +77,7 @@ def test_many_averages_at_once_are_those_of_each(amounts_minor: list[int], count
     assert averages.tolist() == [average_minor(amount, count) for amount in amounts_minor]
 
 
+@pytest.mark.process
 def test_a_process_that_decides_does_not_load_numpy() -> None:
     source = "import sys, workers.decisions, pricing.currencies; sys.exit('numpy' in sys.modules)"
 
