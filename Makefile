@@ -1,4 +1,4 @@
-# `make` alone lists what there is. Everything runs from the checkout: nothing is built.
+# `make` alone lists the targets. Everything runs from the checkout; .venv/bin/innkeeper is a link to it.
 
 PYTHON ?= python3
 RUN    := .venv/bin/python
@@ -17,13 +17,13 @@ PROCESSES ?= 3
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: .venv/installed $(KAFKA)/complete  ## Make .venv and fetch Kafka's jars, unless that is done
+setup: .venv/installed $(KAFKA)/complete  ## Make .venv with the command innkeeper, and fetch Kafka's jars
 
 demo: setup  ## Start everything, book a room as a guest would, and stay up (ARGS=--exit ends)
-	@$(RUN) -m sandbox demo $(ARGS)
+	@.venv/bin/innkeeper sandbox demo $(ARGS)
 
 up: setup  ## Start everything and stay up (ARGS="--port 8080 --data DIR")
-	@$(RUN) -m sandbox up $(ARGS)
+	@.venv/bin/innkeeper sandbox up $(ARGS)
 
 test: setup  ## Run the tests, on a real Kafka and a real PostgreSQL
 	@$(RUN) -m pytest --numprocesses $(PROCESSES) $(ARGS)
@@ -54,7 +54,7 @@ docs-check: setup  ## Fail when the generated documents are not what the code sa
 	@$(RUN) -m docs.generate --check
 
 chaos: setup  ## Break things under load, then audit (SEED=1 FOR=60)
-	@$(RUN) -m tests.pipeline.chaos --seed $(SEED) --seconds $(FOR)
+	@$(RUN) -m tests.system.pipeline.chaos --seed $(SEED) --seconds $(FOR)
 
 bench: setup  ## Measure against the row-lock baseline, in JSON lines
 	@$(RUN) -m benchmarks $(ARGS)
@@ -67,13 +67,15 @@ audit: setup  ## Look the locked packages up among the known vulnerabilities
 
 check: lint types contracts docs-check test  ## Everything that must be green
 
-.venv/installed: requirements.lock
+.venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed; name one: make setup PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo 'Python cannot make a virtual environment: apt-get install python3-venv' >&2; exit 1; }
 	@$(PYTHON) -m venv .venv
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@# The rooms of this checkout, not a copy: editable, and built with the locked backend without a network.
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation --editable .
 	@touch $@
 
 # Without Java or Maven this says so and is no error: the sandbox then uses Tansu.

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Final
 
 import typer
@@ -40,6 +41,9 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="Once and for a second: tells that it works, no more.")
     ] = False,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Without the baseline: `hot` and `spread` measure what a booking costs us.")
+    ] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the figures to docs/performance.md.")] = False,
 ) -> None:
     """Measure the system beside the row-lock baseline: JSON lines on stdout, what goes on on stderr.
@@ -51,14 +55,15 @@ def main(
     unknown = [name for name in wanted if name not in BENCHMARKS]
     if unknown:
         raise typer.BadParameter(f"no benchmark is called {', '.join(unknown)}: {', '.join(BENCHMARKS)}")
-    if write_docs and (quick or set(wanted) != set(BENCHMARKS)):
-        raise typer.BadParameter("--write-docs needs the whole of it: no names, no --quick")
+    if write_docs and (quick or alone or set(wanted) != set(BENCHMARKS)):
+        raise typer.BadParameter("--write-docs needs the whole of it: no names, no --quick, no --alone")
     for reason in (load.missing(), kafka.available(), postgres.available()):
         if reason is not None:
             say(reason)
             raise typer.Exit(1)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    lines = uvloop.run(_measure(wanted, _QUICK if quick else Extent(seconds=seconds)))
+    extent = replace(_QUICK if quick else Extent(seconds=seconds), alone=alone)
+    lines = uvloop.run(_measure(wanted, extent))
     if write_docs:
         page.write(lines)
 

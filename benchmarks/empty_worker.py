@@ -40,7 +40,7 @@ class _NoWork:
     """Stands in the place of `workers.runtime.batch_processor.BatchProcessor`: takes every batch as done."""
 
     def __init__(self, role: Role, *_: Any, **__: Any) -> None:
-        self.watch = BatchMetrics(role, {}, dict)
+        self.metrics = BatchMetrics(role, {}, dict)
 
     async def on_assigned(self, _: Iterable[Any]) -> dict[Any, int]:
         return {}

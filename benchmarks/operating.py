@@ -69,7 +69,7 @@ _STILL_SECONDS: Final = 3.0
 
 
 async def explain(extent: Extent) -> AsyncIterator[Line]:
-    """Yield how long `workers explain` takes, by the clock, for a booking in the middle of a log."""
+    """Yield how long `innkeeper explain` takes, by the clock, for a booking in the middle of a log."""
     plan = {"workers": {"reservations": 1, "projections": 1}, "partitions": 1}
     booking_id = uuid4()
     async with _system(**plan) as system:
@@ -212,7 +212,7 @@ async def _totals(database_url: str) -> Mapping[str, int]:
 async def pause(extent: Extent) -> AsyncIterator[Line]:
     """Yield how long after a role is paused its last booking is decided, and after it goes on the next one.
 
-    Paused it is once the ledger says so, which is all that `workers pause` does.
+    Paused it is once the ledger says so, which is all that `innkeeper pause` does.
     """
     rooms = Rooms.on_sale(count=200, nights=30)
     still, going = [], []

@@ -1,4 +1,4 @@
-"""One ingress process, from its settings until it is told to stop."""
+"""One ingress process, from its settings until it stops."""
 
 import asyncio
 import gc
@@ -28,12 +28,12 @@ _BACKLOG = 1024
 def run(*, host: str, port: int, name: str) -> int:
     """Take bookings over HTTP until SIGTERM or Ctrl-C; return the exit status.
 
-    `port` 0 takes a free one. What is wrong with the settings ends the process with a sentence and status 78.
+    `port` 0 takes a free one. Wrong settings end the process with a sentence and status 78.
     """
     settings, kafka, database = _settings()
     with refused_in_words():
         telemetry.start(TelemetrySettings(), "ingress", name)
-    # The client's own complaints about a broker that is away say nothing that ours do not.
+    # The client's own messages about a broker that is away repeat ours.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return uvloop.run(_serve(settings, kafka, database, host, port))
 
@@ -52,7 +52,7 @@ async def _serve(
             log.critical("%s", error)
             stop(os.EX_CONFIG)
         else:
-            log.critical("stopped by what nobody foresaw", exc_info=error)
+            log.critical("stopped by an unexpected error", exc_info=error)
             stop(os.EX_SOFTWARE)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,7 +60,7 @@ async def _serve(
     app = create_app(settings, kafka, database, failed=failed)
     runner = Runner(app, drain_seconds=_DRAIN_SECONDS)
     await runner.setup()
-    # What has been loaded by now stays; the collector need not walk through it again and again.
+    # Everything loaded by now stays; the garbage collector need not visit it again and again.
     gc.collect()
     gc.freeze()
     try:
@@ -74,7 +74,7 @@ async def _serve(
 
 
 def _settings() -> tuple[IngressSettings, KafkaSettings, DatabaseSettings]:
-    """Read the settings; what is wrong with them is said in plain sentences, without a value in them."""
+    """Read the settings; a wrong one is reported in a plain sentence, without its value."""
     with refused_in_words():
         settings, kafka, database = IngressSettings(), KafkaSettings(), DatabaseSettings()
     try:

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 
+from sandbox import folders
 from sandbox.client import Unexpected
 from sandbox.guest import Guest
 from sandbox.hops import Hops, LogWatch, watching
@@ -41,7 +42,9 @@ _REACHED_BY: Final = ("KAFKA_URL", "DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API
 def demo(
     *,
     port: Annotated[int | None, typer.Option(help="Where the ingress answers; without it, at a free port.")] = None,
-    data: Annotated[Path, typer.Option(help="The folder of all data.")] = Path(".sandbox/demo"),
+    data: Annotated[
+        Path, typer.Option(help="The folder of all data.", show_default=".sandbox/demo of the checkout")
+    ] = folders.STATE / "demo",
     leave: Annotated[bool, typer.Option("--exit", help="End after the booking instead of staying up.")] = False,
 ) -> None:
     """Start everything, book a room as a guest would over HTTP, and tell each hop.

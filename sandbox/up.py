@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sandbox import kafka, postgres, tansu
+from sandbox import folders, kafka, postgres, tansu
 from sandbox.spawning import StartFailed
 from sandbox.system import ONE_OF_EACH, FolderInUse, Plan, System, say
 
@@ -27,7 +27,9 @@ class Broker(StrEnum):
 
 def up(
     port: Annotated[int, typer.Option(help="Where the ingress answers.")] = 8080,
-    data: Annotated[Path, typer.Option(help="The folder of all data.")] = Path(".sandbox/up"),
+    data: Annotated[
+        Path, typer.Option(help="The folder of all data.", show_default=".sandbox/up of the checkout")
+    ] = folders.STATE / "up",
     broker: Annotated[Broker, typer.Option(help="Tansu keeps nothing.")] = Broker.KAFKA,
     workers: Annotated[int, typer.Option(min=1, help="How many reservations workers.")] = 1,
 ) -> None:

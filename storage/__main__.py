@@ -1,4 +1,4 @@
-"""`python -m storage migrate`: brings the database to the newest schema, once it answers."""
+"""`innkeeper migrate`, or `python -m storage migrate`: brings the database to the newest schema, once it answers."""
 
 import argparse
 import asyncio
@@ -11,29 +11,48 @@ from typing import Final
 
 import psycopg
 
-from storage.migrate import upgrade
-from storage.projections.shadow import sweep
 from storage.settings import CONNECT_SECONDS, DatabaseSettings
 
 #: Exit status: the database does not answer.
 _COULD_NOT: Final = 2
-_DESCRIPTION: Final = """Bring the database to the newest schema. Repeatable, and safe to run from several processes at
-once: one migrates, the others wait and find nothing to do. Exit status: 0 the schema is the newest; 2 the database does
-not answer."""
+_DESCRIPTION: Final = """\
+Bring the database to the newest schema.
+
+Repeatable, and safe to run from several processes at once: one migrates, the others wait and find nothing to do.
+
+Exit status: 0 the schema is the newest; 2 the database does not answer."""
+#: The words after the program's name, as the command's help shows them.
+EXAMPLES: Final = ("migrate", "migrate --wait 60", "migrate --json")
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m storage") -> int:
     """Run one command and return its exit status."""
-    parser = argparse.ArgumentParser(program, epilog="DATABASE_URL names the database.")
-    migrate = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("migrate", description=_DESCRIPTION)
-    wait = "How long to wait for a database that is not there yet."
-    migrate.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
-    migrate.add_argument("--json", action="store_true", dest="as_json", help="One JSON object a line, for programs.")
-    options = parser.parse_args(arguments)
+    options = parser(program).parse_args(arguments)
     return _migrate(options.wait, as_json=options.as_json)
 
 
+def parser(program: str) -> argparse.ArgumentParser:
+    """Return the command line's parser; `program` is the name that its help shows."""
+    made = argparse.ArgumentParser(program, description="The database that the bookings are kept in.")
+    examples = "\n".join(["Examples:", *(f"  {program} {each}" for each in EXAMPLES)])
+    migrate = made.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "migrate",
+        help="Bring the database to the newest schema.",
+        description=_DESCRIPTION,
+        epilog=f"{examples}\n\nDATABASE_URL names the database.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    wait = "How long to wait for a database that does not answer yet."
+    migrate.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
+    migrate.add_argument("--json", action="store_true", dest="as_json", help="One JSON object, for programs.")
+    return made
+
+
 def _migrate(wait_seconds: float, *, as_json: bool) -> int:
+    # Alembic and SQLAlchemy take most of a second to load, and `--help` needs neither.
+    from storage.migrate import upgrade
+    from storage.projections.shadow import sweep
+
     settings = DatabaseSettings()
     if not _answers(settings, wait_seconds):
         return _COULD_NOT
@@ -50,9 +69,9 @@ def _migrate(wait_seconds: float, *, as_json: bool) -> int:
 
 
 def _answers(settings: DatabaseSettings, seconds: float) -> bool:
-    """Return whether the database answers within some seconds; say why not."""
+    """Return whether the database answers within some seconds; write the reason to stderr where it does not."""
     deadline = time.monotonic() + seconds
-    said = False
+    is_waiting = False
     while True:
         try:
             psycopg.connect(settings.conninfo(), connect_timeout=CONNECT_SECONDS).close()
@@ -61,9 +80,9 @@ def _answers(settings: DatabaseSettings, seconds: float) -> bool:
             if time.monotonic() >= deadline:
                 _say(f"The database does not answer: {reason}")
                 return False
-            if not said:
+            if not is_waiting:
                 _say(f"Waiting up to {seconds:g} s for the database: {reason}")
-                said = True
+                is_waiting = True
             time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
         else:
             return True

@@ -59,6 +59,7 @@ class RoomRow:
     updated_at: datetime
     currency: str
     time_zone: str
+    city: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +77,8 @@ class NightRow:
 
 
 _HOTEL = [getattr(Hotel, name) for name in HotelRow.__dataclass_fields__]
-_ROOM = [getattr(Hotel if name in {"currency", "time_zone"} else Room, name) for name in RoomRow.__dataclass_fields__]
+_OF_HOTEL = {"currency", "time_zone", "city"}
+_ROOM = [getattr(Hotel if name in _OF_HOTEL else Room, name) for name in RoomRow.__dataclass_fields__]
 _NIGHT = [getattr(Inventory, name).label(name) for name in NightRow.__dataclass_fields__]
 
 

@@ -33,6 +33,11 @@ def bound() -> Mapping[str, str]:
     return {**ids_of(headers), **ids}
 
 
+def request_id() -> str | None:
+    """Return the id of the request that this task answers; None where it answers none."""
+    return _bound.get(_NOTHING)[0].get("request_id")
+
+
 def ids_of(headers: Headers) -> dict[str, Any]:
     """Return what a line tells of a message of ours: its ids, its booking, and the trace that it belongs to."""
     # A foreign header may have no value.

@@ -1,11 +1,18 @@
-"""`python -m topics`: lists, creates and checks the topics that bookings travel on."""
+"""`innkeeper topics`, or `python -m topics`: lists, creates and checks the topics that bookings travel on.
+
+Plain text and argparse: this room imports neither typer nor rich.
+"""
 
 import argparse
 import asyncio
+import inspect
 import json
+import logging
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError
@@ -19,21 +26,27 @@ from topics.kafka.settings import KafkaSettings, refused_in_words
 _WRONG: Final = 1
 _COULD_NOT: Final = 2
 _RETRY_SECONDS: Final = 0.5
-_HEADINGS: Final = ("TOPIC", "KEY", "WRITTEN BY", "READ BY", "KEPT")
+_HEADINGS: Final = ("topic", "kept", "key", "written by", "read by")
+#: So many of the headings head columns also where the terminal is too narrow for a row of all.
+_NARROW: Final = 2
+#: The columns of a terminal whose size is not known, such as a pipe.
+_WIDE: Final = 200
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m topics") -> int:
     """Run one command and return its exit status: 0 fine, 1 something is wrong or refused, 2 it could not be done."""
-    options = _parser(program).parse_args(arguments)
+    options = parser(program).parse_args(arguments)
     with refused_in_words():
         settings = KafkaSettings()
+    # aiokafka logs every failed attempt as an error of its own; this command reports the outcome.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         return int(options.command(settings, options))
     except admin.TopicsFailed as error:
         _say(str(error))
         return _WRONG
     except BrokenPipeError:
-        # Nobody reads us any more (`| head`); what is left to flush has nowhere to go.
+        # The reader of the pipe has ended (`| head`), so there is nowhere to flush the rest to.
         sys.stdout = None
         return _WRONG
     except (KafkaError, TimeoutError, OSError) as error:
@@ -41,34 +54,40 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m topic
         return _COULD_NOT
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(program: str) -> argparse.ArgumentParser:
+    """Return the command line's parser; `program` is the name that its help shows."""
+    made = argparse.ArgumentParser(
         program,
         description="List, create and check the topics that bookings travel on.",
-        epilog="KAFKA_URL names the broker; docs/configuration.md has the other variables.",
+        epilog=f"{_examples(program, '')}\n\nKAFKA_URL names the broker; docs/configuration.md lists every variable.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(command: Any, name: str) -> argparse.ArgumentParser:
-        description = str(command.__doc__)
-        added = commands.add_parser(name, help=description.partition("\n")[0], description=description)
-        added.set_defaults(command=command)
-        return added
-
-    def takes_json(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        added.add_argument("--json", action="store_true", dest="as_json", help="One JSON object a line, for programs.")
-        return added
-
-    takes_json(add(_list, "list"))
-    wait = "Wait so long for a broker that is not there yet."
-    add(_create, "create").add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
-    takes_json(add(_check, "check"))
-    named = "What the broker calls a role; `{role}` stands for it."
-    takes_json(add(_acls, "acls")).add_argument("--principal", default="User:{role}", metavar="NAME", help=named)
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    added = {}
+    for name, command in COMMANDS.items():
+        description = inspect.cleandoc(str(command.__doc__))
+        added[name] = commands.add_parser(
+            name,
+            help=description.partition("\n")[0],
+            description=description,
+            epilog=_examples(program, name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added[name].set_defaults(command=command)
+    for name in ("list", "check", "acls"):
+        added[name].add_argument("--json", action="store_true", dest="as_json", help="One JSON object a line.")
+    wait = "How long to wait for a broker that is not there yet."
+    added["create"].add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
+    named = "The broker's name for a role; `{role}` is replaced by the role."
+    added["acls"].add_argument("--principal", default="User:{role}", metavar="NAME", help=named)
     message = "One message type, such as `booking.reserved.v1`."
-    add(_schema, "schema").add_argument("message", nargs="?", metavar="TYPE", help=message)
-    add(_asyncapi, "asyncapi")
-    return parser
+    added["schema"].add_argument("message", nargs="?", metavar="TYPE", help=message)
+    return made
+
+
+def _examples(program: str, command: str) -> str:
+    lines = [each for each in EXAMPLES if each.startswith(command)]
+    return "\n".join(["Examples:", *(f"  {program} {line}" for line in lines)])
 
 
 def _list(settings: KafkaSettings, options: argparse.Namespace) -> int:
@@ -90,25 +109,53 @@ def _list(settings: KafkaSettings, options: argparse.Namespace) -> int:
     rows = [
         (
             settings.topic(topic),
+            pages.retention_in_words(topic),
             topic.key,
             ", ".join(topic.written_by),
             ", ".join(topic.read_by),
-            pages.retention_in_words(topic),
         )
         for topic in CATALOGUE
     ]
-    widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
-    for row in (_HEADINGS, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(_table(rows, shutil.get_terminal_size((_WIDE, 0)).columns)))
     print(f"{settings.topic_partitions} partitions each")
     return 0
+
+
+def _table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Return the lines of the catalogue's table; where it is too wide, the rest is written below each row."""
+    wide = _in_columns([[heading.upper() for heading in _HEADINGS], *rows])
+    if max(map(len, wide)) <= width:
+        return wide
+    heading, *narrow = _in_columns([[each.upper() for each in _HEADINGS[:_NARROW]], *(row[:_NARROW] for row in rows)])
+    lines = [heading]
+    for line, row in zip(narrow, rows, strict=True):
+        below = [f"{name} {cell}" for name, cell in zip(_HEADINGS[_NARROW:], row[_NARROW:], strict=True)]
+        lines += [line, *(part for each in below for part in _folded(each, width))]
+    return lines
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """Return the lines of a text that is indented below a row; no name is broken."""
+    return wrap(
+        text,
+        width,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _create(settings: KafkaSettings, options: argparse.Namespace) -> int:
     """Create the topics that are missing, as the catalogue says; then check them all.
 
     May be repeated, and run by several at once. Exit status 1: the broker refuses, or has a topic that no process may
-    start with; 2: it is away.
+    start with; 2: the broker does not answer.
     """
     created = asyncio.run(_create_when_there(settings, options.wait))
     for topic in CATALOGUE:
@@ -123,8 +170,8 @@ def _create(settings: KafkaSettings, options: argparse.Namespace) -> int:
 def _check(settings: KafkaSettings, options: argparse.Namespace) -> int:
     """Compare the broker's topics with the catalogue: partitions, replicas, retention, clock, and the rest.
 
-    Topics of ours by their name that the catalogue does not know count, too. Every difference is shown with its mend.
-    Exit status 1 if there is any. With --json one line for each difference, and where there is none one that says so.
+    A topic with our prefix that is not in the catalogue is a difference, too. Every difference is shown with its mend.
+    Exit status 1 if there is any. With --json one line for each difference, or one line with `"differences": 0`.
     """
     mismatches = asyncio.run(_all_mismatches(settings))
     if options.as_json:
@@ -142,7 +189,7 @@ def _check(settings: KafkaSettings, options: argparse.Namespace) -> int:
 def _acls(settings: KafkaSettings, options: argparse.Namespace) -> int:
     """Print what each role may do at a broker that asks for names, as arguments of `kafka-acls.sh`, one call a line.
 
-    They follow from the catalogue: who is not named as a topic's writer cannot write to it. Asks no broker.
+    They follow from the catalogue: a service that is not named as a topic's writer cannot write to it. Asks no broker.
     """
     for grant in acls.grants(settings):
         principal = options.principal.replace("{role}", grant.role)
@@ -176,16 +223,16 @@ async def _all_mismatches(settings: KafkaSettings) -> list[admin.Mismatch]:
 async def _create_when_there(settings: KafkaSettings, wait_seconds: float) -> list[str]:
     clock = asyncio.get_running_loop().time
     deadline = clock() + wait_seconds
-    said = False
+    is_waiting = False
     while True:
         try:
             return await admin.create(settings)
         except (KafkaError, TimeoutError):
             if clock() >= deadline:
                 raise
-        if not said:
+        if not is_waiting:
             _say(f"No broker at {settings.kafka_url} yet; waiting up to {wait_seconds:g} s.")
-            said = True
+            is_waiting = True
         await asyncio.sleep(_RETRY_SECONDS)
 
 
@@ -197,6 +244,26 @@ def _print_json(objects: Iterable[Any]) -> None:
 def _say(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
 
+
+#: In the order of `--help`.
+COMMANDS: Final[Mapping[str, Callable[[KafkaSettings, argparse.Namespace], int]]] = {
+    "list": _list,
+    "create": _create,
+    "check": _check,
+    "acls": _acls,
+    "schema": _schema,
+    "asyncapi": _asyncapi,
+}
+#: The words after the program's name, as each command's help shows them.
+EXAMPLES: Final = (
+    "list --json",
+    "create --wait 60",
+    "check",
+    "check --json",
+    "acls --principal User:CN={role}",
+    "schema booking.reserved.v1",
+    "asyncapi",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

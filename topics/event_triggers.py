@@ -1,4 +1,4 @@
-"""The triggers of each event and the commands that it answers: for the documentation; the core's stories check it."""
+"""When each event is written, and in answer to which commands: for the documentation; the core's tests check it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ from topics.messages.events import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventTrigger:
-    """The occasion of an event, in a sentence, and the commands that it may answer."""
+    """When an event is written, as a sentence, and the commands that it may answer."""
 
     when: str
     after: tuple[type[Command], ...]
@@ -53,8 +53,8 @@ _ABOUT_BOOKINGS: Final = tuple(kind for kind in COMMANDS if issubclass(kind, Boo
 
 EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
     InventoryOpened: EventTrigger(
-        when="Nights go on sale that were not before: those of a new room, or one more day of the year to come. "
-        "Each range of nights is an event.",
+        when="Nights are put on sale that were not before: a new room's, or one more day of the year to come. "
+        "Each unbroken range of them is an event.",
         after=(OpenInventory,),
     ),
     InventoryChanged: EventTrigger(
@@ -105,6 +105,6 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         when="The rules refuse a command about a booking, or there is no such booking.", after=_ABOUT_BOOKINGS
     ),
     CommandRepeated: EventTrigger(
-        when="The effect of a command exists already, mostly because it was sent a second time.", after=_ABOUT_BOOKINGS
+        when="The command has had its effect already, mostly because it was sent a second time.", after=_ABOUT_BOOKINGS
     ),
 }

@@ -137,11 +137,16 @@ def _fenced(value: Mapping[str, Any]) -> str:
 
 _MESSAGES_INTRODUCTION: Final = """\
 Every record is a CloudEvents 1.0 event in Kafka's binary mode: the attributes are headers (`ce_id`, `ce_type`,
-`ce_source`, `ce_subject`, `ce_time`, and the extensions `ce_causationid`, `ce_correlationid`, `ce_sequence`,
-`ce_traceparent`), the value is the data as JSON. `ce_type` is the message type, a name with its version. An event's
-`ce_causationid` is the id of the command that it answers, its id is that one with an index, and its `ce_sequence`
-counts without a gap within a partition. Money is integers in minor units of `currency`, a surge is in thousandths,
-dates are hotel-local nights, and `[check_in, check_out)` leaves the check-out night free.
+`ce_source`, `ce_subject`, `ce_time`, and the extensions `ce_causationid`, `ce_causationposition`, `ce_correlationid`,
+`ce_sequence`, `ce_actor`, `ce_requestid`, `ce_traceparent`), the value is the data as JSON. `ce_type` is the message
+type with its version. An event's `ce_causationid` is the id of the command that it answers, its id is that one with an
+index, and its `ce_sequence` counts without a gap within a partition. `ce_causationposition` is the position of that
+command on the log (`booking.commands[3]@17`), or of the webhook that a command follows from. `ce_actor` is the person
+who caused it, as a kind and an id (`user/17`), and `ce_requestid` the request with which they did. A command that an
+operator sent again has `ce_replay`, which names the replay.
+
+Money is integers in minor units of `currency`, a surge is in thousandths, dates are hotel-local nights, and
+`[check_in, check_out)` leaves the check-out night free.
 
 Readers ignore unknown fields, so a field with a default may be added at any time. Any other change is a new version:
 readers are upgraded before writers, and a reader that meets an unknown version stops. A replaced version stays on the

@@ -26,7 +26,7 @@ from benchmarks.search.queries import PATH, searches, write_searches
 from benchmarks.search.service import READY_LINE
 from benchmarks.search.visible import CHANGES_PER_S, changes_seen
 from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, kafka_of, say
-from ingress.hotels.search.words import latest_today
+from ingress.hotels.search.models import latest_today
 from sandbox.ports import free_port
 from sandbox.processes import Program
 from sandbox.system import Plan, System

@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 
 from benchmarks.search.reference import INDEX
-from ingress.hotels.search.words import earliest_today
+from ingress.hotels.search.models import earliest_today
 
 #: Hotels that are alone in their cities, to see when a change is seen.
 PROBES: Final = 10

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from benchmarks.search.reference import Reference
 from ingress.database import Database
-from ingress.hotels.search.operation import Search
+from ingress.hotels.search.handlers import Search
 from ingress.http.connections import Runner
 from ingress.http.problems import answer_problems
 from ingress.operations import mounted

@@ -1,4 +1,4 @@
-"""Money as people write it: minor units of the log become decimal strings and back, by the currency (ISO 4217)."""
+"""Money as people write it: decimal strings in place of the log's minor units, by the currency (ISO 4217)."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -25,7 +25,7 @@ def price_minor(field: str, price: Decimal, currency: str) -> int:
     """Return the price of a night in minor units.
 
     Raises:
-        Problem: 422 naming the field, for a price that has more digits than the currency, is nothing, or too much.
+        Problem: 422 naming the field, for a price that has more digits than the currency, is zero, or too high.
     """
     try:
         exact = minor_units(price, currency)

@@ -1,12 +1,10 @@
-"""`innkeeper actions`: who operated the system, what they did, and when."""
+"""Prints the record of what operators did, with the time and the operator."""
 
 import json
 from datetime import UTC
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import typer
-
-from operators.cli.console import Json, err, kafka_settings, ledger, moment, out, print_json, run
+from operators.cli.console import err, kafka_settings, ledger, moment, out, print_json, run
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
 from storage import operator_log
 from storage.operator_log import Action
@@ -21,17 +19,8 @@ _COLUMNS: Final = (
 )
 
 
-def actions_command(
-    since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="Only since then: `2h`, `7d` ago, or an ISO time.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what operators did, the newest first: when (UTC), who, what, and to what.
-
-    Every command that changes something writes it down: pauses, replays, rebuilds, ends of dead letters, and more. It
-    is part of the database; what was done since the backup is gone after a restore. DATABASE_URL names the database.
-    """
+def actions_command(*, since: str | None, as_json: bool) -> None:
+    """Print what operators did, the newest first."""
     start = None if since is None else moment(since)
 
     async def find() -> list[Action]:

@@ -1,10 +1,10 @@
-"""`innkeeper audit`: what an operator sees of an audit, once or again and again."""
+"""Prints an audit, once or again and again."""
 
 import asyncio
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Final
 
 import psycopg
 import typer
@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from operators.audit import NoSuchTopic, Report, audit
 from operators.cli import console
-from operators.cli.console import Json
 from storage.settings import DatabaseSettings
 from topics.times import to_the_second
 
@@ -23,30 +22,8 @@ _INTERRUPTED: Final = 130
 _WORST_FIRST: Final = (_FAILED, console.COULD_NOT, _INTERRUPTED, 0)
 
 
-def audit_command(
-    *,
-    as_json: Json = False,
-    holds: Annotated[
-        bool, typer.Option("--holds", help="Count a hold that is 10 s past its deadline as a problem, too.")
-    ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Audit again and again, a line each, until Ctrl-C.")] = False,
-    every: Annotated[
-        float, typer.Option("--every", metavar="SECONDS", min=0, help="How long --watch waits after each audit.")
-    ] = 60.0,
-) -> None:
-    """Recompute from the log and the tables that no room was sold twice and nothing is missing.
-
-    Reads all of booking.events and, at one moment, the ledger; changes nothing, and may run while the system works.
-
-    [bold]no oversold night[/]: every room and night has 0 <= booked + reserved <= total, after every event of the log.
-    [bold]counts match bookings[/]: inventory counts equal the sum over bookings by status.
-    [bold]holds end on time[/]: no hold ends early, and nothing happens to a booking after its hold's deadline.
-    [bold]log matches ledger[/]: no gap in a partition's events, legal transitions only, and the log equals the ledger.
-    [bold]read models match log[/]: every row is what the events make of it, as far as its projection has applied them.
-
-    Exit status: 0 all holds; 1 something is wrong, each problem a line; 2 the audit could not be made.
-    With --watch: the worst of all audits that were made, 1 before 2; 130 for Ctrl-C when all of them held.
-    """
+def audit_command(*, as_json: bool, holds: bool, watch: bool, every: float) -> None:
+    """Audit once, or with `watch` every so many seconds, and print what was found."""
     statuses: set[int] = set()
     try:
         while True:

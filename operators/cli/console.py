@@ -1,6 +1,6 @@
-"""What the operator's commands share: tables on stdout, notes on stderr, one sentence in place of a traceback.
+"""Shared by the commands: results on stdout, notes on stderr, and one sentence in place of a traceback.
 
-Exit status: 0 fine, 1 something is wrong or refused, 2 it could not be done: nobody answers, or bad usage.
+Exit status: 0 fine, 1 something is wrong or refused, 2 it could not be done: no answer, or bad usage.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import psycopg
 import typer
@@ -18,12 +18,13 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
 
-from operators.lag import DatabaseAddress
+from storage.database import connect
+from storage.settings import DatabaseSettings
 from topics.catalogue import CATALOGUE
 from topics.kafka import admin, log_reader
 from topics.kafka.settings import KafkaSettings, refused_in_words
 
-#: Who reads a table from a pipe has as much room as it takes.
+#: The columns of a table that is written to a pipe.
 _WIDE: Final = 200
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -33,25 +34,22 @@ T = TypeVar("T")
 #: Exit status: it could not be done.
 COULD_NOT: Final = 2
 
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
-Yes: TypeAlias = Annotated[
-    bool, typer.Option("--yes", help="Do it. Without it: what would be done, and exit status 1.")
-]
-#: The option of every command that changes something.
-By: TypeAlias = Annotated[
-    str | None, typer.Option("--by", metavar="NAME", help="Who does this, for the record; else the login name.")
-]
-
 
 def kafka_settings() -> KafkaSettings:
-    """Return where the broker is; ends the process, in words, where the environment is refused."""
+    """Return the broker's settings; ends the process with a sentence where the environment is wrong."""
     with refused_in_words():
         return KafkaSettings()
 
 
+def database_settings() -> DatabaseSettings:
+    """Return the database's settings; ends the process with a sentence where the environment is wrong."""
+    with refused_in_words():
+        return DatabaseSettings()
+
+
 def run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
-    """Run to the end; a broker or a database that is away ends the command with one sentence."""
-    # aiokafka logs every attempt as an error of its own; we tell the outcome.
+    """Run to the end; a broker or a database that does not answer ends the command with one sentence."""
+    # aiokafka logs every failed attempt as an error of its own; the command reports the outcome.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(work)
@@ -60,7 +58,7 @@ def run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
     except psycopg.Error as error:
         fail(f"The database cannot be used (DATABASE_URL): {str(error).strip()}", COULD_NOT)
     except BrokenPipeError:
-        raise  # Nobody reads us any more (`| head`); typer ends quietly.
+        raise  # The reader of the pipe has ended (`| head`); typer ends quietly.
     except (KafkaError, TimeoutError, OSError) as error:
         fail(f"The broker at {settings.kafka_url} does not answer (KAFKA_URL): {error}", COULD_NOT)
 
@@ -68,10 +66,7 @@ def run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
 @asynccontextmanager
 async def ledger() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """Open a connection to the database, in autocommit. Raises psycopg.Error."""
-    address = DatabaseAddress().database_url.get_secret_value()
-    async with await psycopg.AsyncConnection.connect(
-        address, autocommit=True, connect_timeout=10, application_name="innkeeper operators"
-    ) as connection:
+    async with await connect(database_settings(), "innkeeper operators") as connection:
         yield connection
 
 
@@ -82,7 +77,7 @@ def fail(sentence: str, status: int = 1) -> NoReturn:
 
 
 def refuse(sentence: str, *, as_json: bool = False) -> NoReturn:
-    """End the command with the reason why it is not done; for programs as `{"detail": ...}` on stdout."""
+    """End the command with the reason for the refusal; for programs as `{"detail": ...}` on stdout."""
     if not as_json:
         fail(sentence)
     print_json([{"detail": sentence}])
@@ -97,7 +92,7 @@ def print_json(objects: Iterable[Any]) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """Return so many of something: `1 record`, `1,200 records`."""
+    """Return a count with its noun: `1 record`, `1,200 records`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -110,7 +105,7 @@ def name_of(topic: str, settings: KafkaSettings) -> str:
 
 
 def moment(text: str) -> datetime:
-    """Return the time that a person means, see `log_reader.moment`; raises BadParameter."""
+    """Return the time that a person wrote, as `log_reader.moment` reads it; raises BadParameter."""
     try:
         return log_reader.moment(text, datetime.now(UTC))
     except ValueError as error:

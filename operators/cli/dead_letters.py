@@ -1,11 +1,11 @@
-"""`innkeeper dead-letters`: what could not be understood, and an end for it."""
+"""Prints dead letters, and replays or discards them."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import psycopg
 import typer
@@ -15,9 +15,6 @@ from rich.markup import escape
 
 from operators import dead_letters
 from operators.cli.console import (
-    By,
-    Json,
-    Yes,
     counted,
     err,
     fail,
@@ -38,8 +35,6 @@ from topics.kafka.producer import Producer, open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.times import to_the_second
 
-app = typer.Typer(no_args_is_help=True, help="What could not be understood: where it came from and why; play it again.")
-
 _STYLES: Final = {State.OPEN: "red", State.BEGUN: "bold red", State.REPLAYED: "green", State.DISCARDED: "dim"}
 _COLUMNS: Final = (
     Field(name="id"),
@@ -53,15 +48,6 @@ _COLUMNS: Final = (
 _CLIENT: Final = "innkeeper-operators"
 #: Rows of a table for people; programs get all.
 _MAX_SHOWN: Final = 1_000
-
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[PARTITION@OFFSET]", help="As `list` shows them.")]
-All = Annotated[bool, typer.Option("--all", help="Every open one, as far as the filters say.")]
-OfTopic = Annotated[str | None, typer.Option("--topic", metavar="NAME", help="Only those that came from this topic.")]
-OfType = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only this type; `*` stands for anything.")]
-OfReason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Only those whose reason has this.")]
-Since = Annotated[
-    str | None, typer.Option("--since", metavar="WHEN", help="Buried since: `10m`, `2h`, `1d` ago, or an ISO time.")
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,18 +74,8 @@ class Selection:
         )
 
 
-@app.command("list")
-def list_letters(
-    topic: OfTopic = None,
-    since: Since = None,
-    kind: OfType = None,
-    open_only: Annotated[bool, typer.Option("--open", help="Only those that nobody has ended yet.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Show dead letters, the oldest first: where each came from, why it could not be understood, what became of it.
-
-    `open`: nothing yet. `begun`: somebody began to replay it and was cut off. Kept for 30 days.
-    """
+def list_letters(*, topic: str | None, since: str | None, kind: str | None, open_only: bool, as_json: bool) -> None:
+    """Print dead letters, the oldest first."""
     settings = kafka_settings()
     if topic is not None:
         name_of(topic, settings)
@@ -119,11 +95,8 @@ def list_letters(
     return err.print(f"{is_open:,} open, of {counted(len(found), 'letter')}.")
 
 
-@app.command()
-def show(
-    id: Annotated[str, typer.Argument(metavar="PARTITION@OFFSET", help="As `list` shows it.")], as_json: Json = False
-) -> None:
-    """Show one dead letter whole: its headers and bytes, and the places before and after the one it came from."""
+def show(id: str, *, as_json: bool) -> None:
+    """Print one dead letter whole."""
     settings = kafka_settings()
 
     async def find() -> tuple[DeadLetter, tuple[LogPosition | None, LogPosition | None]]:
@@ -156,30 +129,21 @@ def show(
     return out.print(escape(value or ""), markup=True)
 
 
-@app.command()
 def replay(
-    ids: Ids = None,
-    every: All = False,
-    topic: OfTopic = None,
-    kind: OfType = None,
-    reason: OfReason = None,
-    since: Since = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Also what somebody began to replay and was cut off at.")
-    ] = False,
-    wait: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for each to be read; 0: do not look.")
-    ] = 15.0,
-    by: By = None,
-    yes: Yes = False,
-    as_json: Json = False,
+    ids: list[str] | None,
+    *,
+    every: bool,
+    topic: str | None,
+    kind: str | None,
+    reason: str | None,
+    since: str | None,
+    again: bool,
+    wait: float,
+    by: str | None,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    """Send dead letters to the topics they came from: the same bytes, key and headers, each once.
-
-    Of use when what could not be read then can be read now, after an upgrade. One that still cannot comes back as
-    another dead letter: then the rest is left alone. Who replays, and when, is recorded. Exit status 1: something was
-    refused, came back, or was not read in time.
-    """
+    """Send dead letters to the topics they came from, or without `yes` only say which."""
     settings = kafka_settings()
     wanted = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
 
@@ -202,20 +166,20 @@ def replay(
         raise typer.Exit(1)
 
 
-@app.command()
 def discard(
-    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why nothing shall become of them.")],
-    ids: Ids = None,
-    every: All = False,
-    topic: OfTopic = None,
-    kind: OfType = None,
-    reason: OfReason = None,
-    since: Since = None,
-    by: By = None,
-    yes: Yes = False,
-    as_json: Json = False,
+    note: str,
+    ids: list[str] | None,
+    *,
+    every: bool,
+    topic: str | None,
+    kind: str | None,
+    reason: str | None,
+    since: str | None,
+    by: str | None,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    """Note that nothing shall become of dead letters, with the reason. They stay to be seen, and cannot be replayed."""
+    """Mark dead letters as not to be replayed, or without `yes` only say which."""
     settings = kafka_settings()
     wanted = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
     if not note.strip():

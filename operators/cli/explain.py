@@ -1,36 +1,20 @@
-"""`workers explain`: prints a booking's life, for people as one page and for programs as one JSON object."""
+"""Prints a booking's history, for people as one page and for programs as one JSON object."""
 
 import asyncio
-from typing import Annotated, Final
+from typing import Final
 from uuid import UUID
 
-import typer
-
-from operators.cli.console import COULD_NOT, Json, err, fail, kafka_settings, out, print_json, refuse, run
-from operators.cli.explain_page import print_life
-from operators.explain import Life, NoSuchBooking, explain
+from operators.cli.console import COULD_NOT, err, fail, kafka_settings, out, print_json, refuse, run
+from operators.cli.explain_page import print_history
+from operators.explain import BookingHistory, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings, refused_in_words
 
 _PATIENCE_SECONDS: Final = 30
 
 
-def explain_command(
-    booking: Annotated[str, typer.Argument(metavar="BOOKING", help="The booking's id.")],
-    *,
-    everything: Annotated[
-        bool, typer.Option("--all", help="A row also for each time that something was sent again and changed nothing.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Tell a booking's whole life: request, commands, events, webhooks, Stripe's objects, and what is awaited now.
-
-    Every step stands with its place on the log and the time since the one before. What was sent again (a request
-    repeated, a replay) is told with what it repeats; with --json each record stands by itself, marked sent_again. Reads
-    a few hundred records, however long the log is, and changes nothing.
-
-    Exit status: 0 it is told; 1 nothing knows the booking; 2 the broker or the database is away, or it is no id.
-    """
+def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
+    """Print a booking's history; `everything`: also each record that was sent again and changed nothing."""
     try:
         booking_id = UUID(booking)
     except ValueError:
@@ -39,15 +23,15 @@ def explain_command(
     with refused_in_words():
         database = DatabaseSettings()
     try:
-        life = run(_within_patience(kafka, database, booking_id), kafka)
+        history = run(_within_patience(kafka, database, booking_id), kafka)
     except NoSuchBooking as error:
         refuse(str(error), as_json=as_json)
     if as_json:
-        print_json([life.as_json()])
+        print_json([history.as_json()])
     else:
-        print_life(life, out, err, everything=everything)
+        print_history(history, out, err, everything=everything)
 
 
-async def _within_patience(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> Life:
+async def _within_patience(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> BookingHistory:
     async with asyncio.timeout(_PATIENCE_SECONDS):
         return await explain(kafka, database, booking_id)

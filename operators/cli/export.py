@@ -8,15 +8,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from operators.cli.console import COULD_NOT, Json, counted, err, fail, kafka_settings, moment, print_json, run
+from operators.cli.console import COULD_NOT, counted, err, fail, kafka_settings, moment, print_json, run
 from operators.export.columns import Unexportable
 from operators.export.days import EventDays, ExportBatch, open_days
-from operators.export.files import Format, InUse, Unavailable, check_available, day_file, folder_of_ours
+from operators.export.files import InUse, Unavailable, check_available, day_file, folder_of_ours
+from operators.export.formats import Format
 from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
 
@@ -41,26 +42,9 @@ class Unwritable(Exception):
 
 
 def export_command(
-    topic: Annotated[str, typer.Argument(help="`booking.events`.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="The folder of the files.")],
-    format: Annotated[Format, typer.Option("--format", help="How the files look.")] = Format.PARQUET,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="WHEN", help="From that day on: `7d` ago, or an ISO date. Else from the first event's."),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(metavar="WHEN", help="Days that are over by then; `now`: and the one that is not. Else all over."),
-    ] = None,
-    *,
-    as_json: Json = False,
+    topic: str, out: Path, format: Format, *, since: str | None, until: str | None, as_json: bool
 ) -> None:
-    """Write the events as files of typed columns, one for each day (UTC) of the log; docs/analytics.md has the schema.
-
-    A day that has its file is left alone, so the same call goes on where the last one ended or was cut off; a day
-    without events has none. Each event is there once, in the order of partition and offset; the same log gives the same
-    bytes. Exit status 1: events are missing on the log, or another export is at work; 2: it could not be done.
-    """
+    """Write the events as files, one for each day."""
     if topic != BOOKING_EVENTS.name:
         raise typer.BadParameter(f"{topic} cannot be exported, only {BOOKING_EVENTS.name}: it alone is the record")
     first = None if since is None else moment(since).astimezone(UTC).date()

@@ -1,4 +1,4 @@
-"""`innkeeper lag`: who is how far behind the log, once or again and again, and an alarm for scripts."""
+"""Prints how far each consumer is behind the log, once or again and again; the exit status is an alarm for scripts."""
 
 import asyncio
 import os
@@ -8,20 +8,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import psycopg
-import typer
 from aiokafka.errors import KafkaError
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from operators.cli.console import Json, counted, err, fail, kafka_settings, ledger, out, print_json, run
+from operators.cli.console import counted, err, fail, kafka_settings, ledger, out, print_json, run
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
-from operators.lag import DatabaseAddress, Lag, Total, lags, totals, with_rates
+from operators.lag import Lag, Total, lags, totals, with_rates
 from storage import pauses
 from storage.pauses import Pause
+from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 
 _NUMBERS: Final = (
@@ -56,30 +56,15 @@ class Limit:
 
 
 def lag_command(
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Exit status 1 when any partition is further behind.")
-    ] = None,
-    limit_seconds: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0, help="The same for how long a record has waited.")
-    ] = None,
-    partitions: Annotated[bool, typer.Option("--partitions", help="Every partition, not only those behind.")] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C or a limit is exceeded.")
-    ] = False,
-    interval: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", min=0, help="Between two looks, which rates take; 0: one look, no rates."),
-    ] = 1.0,
-    as_json: Json = False,
+    *,
+    limit: int | None,
+    limit_seconds: float | None,
+    partitions: bool,
+    watch: bool,
+    interval: float,
+    as_json: bool,
 ) -> None:
-    """Show how far each consumer is behind: its cursor in PostgreSQL against the end of the log.
-
-    **behind** is in records, **seconds** since the first of them came; **done/written** are the records of a partition
-    that it is done with, of all that were written; **caught up** (in so many seconds) supposes that it goes on as
-    during the last interval. What **stands still** has a reader and did not move for a second and more, though records
-    wait: its process hangs, or waits for somebody. A consumer that has never run is shown, too. With --json one line
-    for each partition; with --watch one for each look. DATABASE_URL names the database.
-    """
+    """Print how far each consumer is behind, once or with `watch` again and again; end with 1 beyond a limit."""
     settings = kafka_settings()
     shown = Limit(records=limit, seconds=limit_seconds)
     if watch:
@@ -97,10 +82,10 @@ def lag_command(
 
 async def _look(settings: KafkaSettings, interval: float) -> tuple[list[Lag], list[Pause]]:
     """Look twice, for the sake of the rates."""
-    found = await lags(settings, DatabaseAddress())
+    found = await lags(settings, DatabaseSettings())
     if interval:
         await asyncio.sleep(interval)
-        found = with_rates(found, await lags(settings, DatabaseAddress()))
+        found = with_rates(found, await lags(settings, DatabaseSettings()))
     return found, await _held(found)
 
 
@@ -126,7 +111,7 @@ async def _looks(settings: KafkaSettings, interval: float) -> AsyncIterator[list
     before: list[Lag] = []
     while True:
         try:
-            found = await lags(settings, DatabaseAddress())
+            found = await lags(settings, DatabaseSettings())
         except _TROUBLE as error:
             err.print(f"Broker or database do not answer ({type(error).__name__}); trying again.", markup=False)
         else:

@@ -1,62 +1,64 @@
-"""The command `innkeeper`: each of its commands is imported only when it is the one that was asked for."""
+"""The command `innkeeper`: each of its commands is imported only when it is invoked or asked for its help."""
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+PROGRAM: Final = "innkeeper"
 _OPERATE: Final = "Operate"
 _RUN: Final = "Run"
+#: A shell that completes a command line sets this variable.
+_COMPLETE: Final = "_INNKEEPER_COMPLETE"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a command's code is (`module:attribute`: a function, or a Typer of several), and what it does."""
+    """A command: `module` has the Typer `app` that it is in; `is_group`: all of that app is this command."""
 
-    code: str
+    module: str
     does: str
     panel: str = _OPERATE
+    is_group: bool = False
+
+
+def _of(module: str) -> str:
+    return f"operators.cli.commands.{module}"
 
 
 #: In the order of `innkeeper --help`.
 COMMANDS: Final[Mapping[str, Entry]] = {
-    "explain": Entry("operators.cli.explain:explain_command", "Show a booking's whole history and what it waits for."),
-    "tail": Entry("operators.cli.tail:tail_command", "Show the records of a topic."),
-    "lag": Entry("operators.cli.lag:lag_command", "Show how far each consumer is behind the log."),
-    "replay": Entry("operators.cli.replay:replay_command", "Process a range of the log once more."),
-    "export": Entry("operators.cli.export:export_command", "Write booking.events to files, one a day."),
-    "dead-letters": Entry("operators.cli.dead_letters:app", "List, show, replay or discard dead letters."),
-    "pause": Entry("operators.cli.pause:pause_command", "Stop a role from beginning anything new."),
-    "resume": Entry("operators.cli.pause:resume_command", "Let a paused role continue."),
-    "paused": Entry("operators.cli.pause:paused_command", "List the roles that are paused."),
-    "audit": Entry("operators.cli.audit:audit_command", "Recompute the ledger from the log and compare."),
-    "rebuild": Entry("operators.cli.rebuild:rebuild_command", "Rebuild a read model while it serves."),
-    "restore": Entry("operators.cli.restore:restore_command", "Restore an empty database from the log."),
-    "reconcile": Entry("operators.cli.reconcile:reconcile_command", "Compare the money at Stripe with the bookings."),
-    "new-generation": Entry(
-        "operators.cli.new_generation:new_generation_command", "Continue with a log that was cut or replaced."
-    ),
-    "actions": Entry("operators.cli.actions:actions_command", "List what operators changed."),
-    "accounts": Entry("operators.cli.accounts:app", "Give an account a role."),
-    "ingress": Entry("operators.cli.running:ingress_command", "Run one ingress process.", _RUN),
-    "worker": Entry("operators.cli.running:worker_command", "Run one worker of a role.", _RUN),
-    "topics": Entry("operators.cli.running:topics_command", "List, create and check the topics.", _RUN),
-    "migrate": Entry("operators.cli.running:migrate_command", "Bring the database to the newest schema.", _RUN),
-    "sandbox": Entry("sandbox.__main__:app", "Run the whole system on this machine.", _RUN),
+    "explain": Entry(_of("explain"), "Show a booking's whole history and what it waits for."),
+    "tail": Entry(_of("tail"), "Show the records of a topic."),
+    "lag": Entry(_of("lag"), "Show how far each consumer is behind the log."),
+    "replay": Entry(_of("replay"), "Process a range of the log again."),
+    "export": Entry(_of("export"), "Write booking.events to files, one a day."),
+    "dead-letters": Entry(_of("dead_letters"), "List, show, replay or discard dead letters.", is_group=True),
+    "pause": Entry(_of("pause"), "Pause a role: its processes begin no new batch."),
+    "resume": Entry(_of("pause"), "Let a paused role continue."),
+    "paused": Entry(_of("pause"), "List the roles that are paused."),
+    "audit": Entry(_of("audit"), "Recompute the ledger from the log and compare."),
+    "rebuild": Entry(_of("rebuild"), "Rebuild a read model while it serves."),
+    "restore": Entry(_of("restore"), "Restore an empty database from the log."),
+    "reconcile": Entry(_of("reconcile"), "Compare the money at Stripe with the bookings."),
+    "new-generation": Entry(_of("new_generation"), "Continue with a log that was cut or replaced."),
+    "actions": Entry(_of("actions"), "List what operators changed."),
+    "accounts": Entry(_of("accounts"), "Give an account a role.", is_group=True),
+    "ingress": Entry(_of("running"), "Run one ingress process.", _RUN),
+    "worker": Entry(_of("running"), "Run one worker of a role.", _RUN),
+    "topics": Entry(_of("running"), "List, create and check the topics.", _RUN),
+    "migrate": Entry(_of("running"), "Bring the database to the newest schema.", _RUN),
+    "sandbox": Entry("sandbox.__main__", "Run the whole system on this machine.", _RUN, is_group=True),
 }
-
-#: For commands that hand their arguments, `--help` included, to the command line of another package.
-_PASSES_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
 class _LazyGroup(TyperGroup):
-    """A group whose commands are imported when they are invoked or completed, and not when they are listed."""
+    """A group whose commands are not imported where they are only listed: in its help and for completion."""
 
     _is_listing = False
 
@@ -65,13 +67,13 @@ class _LazyGroup(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer passes its context
-        """Return a command by its name; one that only knows what it does where commands are listed."""
+        """Return a command by its name; while they are listed, one that has a name and a help text alone."""
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
         if self._is_listing:
             return TyperCommand(cmd_name, help=entry.does, rich_help_panel=entry.panel)
-        return _loaded(cmd_name, entry)
+        return load(cmd_name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help without importing any command."""
@@ -81,18 +83,36 @@ class _LazyGroup(TyperGroup):
         finally:
             self._is_listing = False
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Return the commands whose names begin so, without importing any."""
+        self._is_listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._is_listing = False
 
-def _loaded(name: str, entry: Entry) -> Any:
-    module, _, attribute = entry.code.partition(":")
-    code: Callable[..., Any] | typer.Typer = getattr(import_module(module), attribute)
-    if not isinstance(code, typer.Typer):
-        single = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-        settings = _PASSES_ON if getattr(code, "passes_on", False) else None
-        single.command(name, context_settings=settings)(code)
-        code = single
-    command = typer.main.get_command(code)
+
+def load(name: str) -> Any:
+    """Import a command of the table and return it as typer's own kind of command."""
+    entry = COMMANDS[name]
+    command = typer.main.get_group(import_module(entry.module).app)
+    if not entry.is_group:
+        return command.commands[name]
     command.name = name
     return command
+
+
+def find(words: Sequence[str]) -> tuple[Any, str, list[str]]:
+    """Return the command that the words name, how it is called, and the rest of the words, which are its arguments.
+
+    The first word is in the table.
+    """
+    command, name = load(words[0]), f"{PROGRAM} {words[0]}"
+    rest = list(words[1:])
+    while isinstance(command, TyperGroup) and rest and rest[0] in command.commands:
+        name = f"{name} {rest[0]}"
+        command = command.commands[rest.pop(0)]
+    return command, name, rest
 
 
 app = typer.Typer(
@@ -112,5 +132,10 @@ def _innkeeper() -> None:
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit status."""
-    app(prog_name="innkeeper")
+    words = sys.argv[1:]
+    if words and words[0] in COMMANDS and _COMPLETE not in os.environ:
+        # The same as through the groups, whose own options would cost a tenth of a second to parse.
+        command, name, arguments = find(words)
+        command(arguments, prog_name=name)
+    app(prog_name=PROGRAM)
     raise SystemExit(0)

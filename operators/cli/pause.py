@@ -1,13 +1,11 @@
-"""`innkeeper pause`, `resume`, `paused`: an operator holds a role, on all machines at once."""
+"""Pauses a role on all machines at once, resumes it, and prints the pauses."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from enum import StrEnum
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
-import typer
-
-from operators.cli.console import By, Json, Yes, err, fail, kafka_settings, ledger, out, print_json, run
+from operators.cli.commands.options import Role
+from operators.cli.console import err, fail, kafka_settings, ledger, out, print_json, run
 from storage import pauses
 from storage.operator_log import who
 from storage.pauses import Connection, Pause
@@ -15,40 +13,18 @@ from storage.pauses import Connection, Pause
 T = TypeVar("T")
 
 
-class Pausable(StrEnum):
-    """The roles that can be held."""
-
-    RESERVATIONS = "reservations"
-    PAYMENTS = "payments"
-    PROJECTIONS = "projections"
-    EXPIRY = "expiry"
-
-
 _MEANWHILE: Final = {
-    Pausable.RESERVATIONS: "bookings are still accepted, and none of them is decided",
-    Pausable.PAYMENTS: "no Checkout Session is opened or closed, nothing is refunded, and webhooks wait on the log",
-    Pausable.PROJECTIONS: "search, timelines and reports stay as they are",
-    Pausable.EXPIRY: "holds whose time is over keep their rooms, and no nights go on sale",
+    Role.RESERVATIONS: "bookings are still accepted, and none of them is decided",
+    Role.PAYMENTS: "no Checkout Session is opened or closed, nothing is refunded, and webhooks wait on the log",
+    Role.PROJECTIONS: "search, timelines and reports stay as they are",
+    Role.EXPIRY: "holds whose time is over keep their rooms, and no nights go on sale",
 }
 
 _NOT_DONE: Final = "Nothing was done: add --yes to do it."
 
-RoleName = Annotated[Pausable, typer.Argument(metavar="ROLE", help=f"One of {', '.join(Pausable)}.")]
 
-
-def pause_command(
-    role: RoleName,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; whoever looks is told.")] = None,
-    by: By = None,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
-    """Hold every process of a role: it finishes what it does and begins nothing new, within a second, until `resume`.
-
-    The processes keep their partitions, and a restart changes nothing. What waits stays on the log, in order.
-
-    Exit status: 0 the role is paused; 1 only said what would be done; 2 the database cannot be used.
-    """
+def pause_command(role: Role, *, reason: str | None, by: str | None, yes: bool, as_json: bool) -> None:
+    """Pause a role, or without `yes` only say what would be done."""
 
     async def begin(connection: Connection) -> tuple[Pause | None, bool]:
         if yes:
@@ -66,11 +42,8 @@ def pause_command(
         err.print(f"{pause}." if changes else f"{pause}; nothing was changed.", markup=False)
 
 
-def resume_command(role: RoleName, by: By = None, yes: Yes = False, as_json: Json = False) -> None:
-    """Let every process of a role go on where it stood, within a second.
-
-    Exit status: 0 the role is not paused; 1 only said what would be done; 2 the database cannot be used.
-    """
+def resume_command(role: Role, *, by: str | None, yes: bool, as_json: bool) -> None:
+    """End a role's pause, or without `yes` only say what would be done."""
 
     async def end(connection: Connection) -> tuple[Pause | None, bool]:
         before = await pauses.of(connection, role)
@@ -91,8 +64,8 @@ def resume_command(role: RoleName, by: By = None, yes: Yes = False, as_json: Jso
         err.print(f"{role} goes on." if changes else f"{role} was not paused.", markup=False)
 
 
-def paused_command(as_json: Json = False) -> None:
-    """Tell which roles are paused, since when, by whom and why."""
+def paused_command(*, as_json: bool) -> None:
+    """Print which roles are paused, since when, by whom and why."""
     found = _asked(pauses.listed)
     if as_json:
         print_json(_plain(pause) for pause in found)
@@ -103,7 +76,7 @@ def paused_command(as_json: Json = False) -> None:
         err.print("No role is paused.")
 
 
-def _tell_json(role: Pausable, pause: Pause | None, *, changes: bool, done: bool, as_json: bool) -> None:
+def _tell_json(role: Role, pause: Pause | None, *, changes: bool, done: bool, as_json: bool) -> None:
     """Print how it is now; `changes`: whether that was changed or, where nothing was done, would be."""
     if as_json:
         print_json(

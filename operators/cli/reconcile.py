@@ -1,6 +1,6 @@
-"""The operator's command: `innkeeper reconcile`."""
+"""Compares the money at Stripe with the bookings, and prints each difference with its mend."""
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import typer
@@ -17,28 +17,8 @@ from topics.kafka.settings import refused_in_words
 from workers.payments.settings import PaymentSettings
 
 
-def reconcile_command(
-    *,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Only bookings made since then: 30m, 2h, 7d, or an ISO time (UTC)."),
-    ] = None,
-    booking: Annotated[UUID | None, typer.Option(metavar="ID", help="Only this booking.")] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Bring our rows up to what Stripe knows; without this, only say so.")
-    ] = False,
-    by: console.By = None,
-    as_json: console.Json = False,
-) -> None:
-    """Compare the money at Stripe with the bookings, one by one (check [bold]money matches bookings[/]).
-
-    What came in and did not go back must be a booking's amount if it is CONFIRMED, and nothing if it is not. Each
-    difference is told with its mend. A payment that no webhook told of, and rows that do not know what Stripe knows
-    (after a restore), are mended by [bold]--yes[/]; what is then to be told to a room, payments tells it. May run
-    while the system works; asks Stripe 25 times a second at most, for 100 objects each time.
-
-    Exit status: 0 no difference is left; 1 some are; 2 Stripe or the database do not answer.
-    """
+def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by: str | None, as_json: bool) -> None:
+    """Compare the money at Stripe with the bookings; with `yes` also mend our rows."""
     kafka = console.kafka_settings()
     with refused_in_words():
         database, payments = DatabaseSettings(), PaymentSettings()

@@ -1,11 +1,11 @@
-"""`innkeeper replay`: a stretch of the log once more."""
+"""Processes a range of the log again, and prints what that changed."""
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import typer
 from rich.markup import escape
@@ -13,9 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from operators import replay
 from operators.cli.console import (
-    By,
-    Json,
-    Yes,
     counted,
     err,
     kafka_settings,
@@ -38,35 +35,19 @@ INTERRUPTED: Final = 130
 
 
 def replay_command(
-    topic: Annotated[str, typer.Argument(help="`booking.commands`, `stripe.webhooks`, or `booking.events`.")],
-    begin: Annotated[
-        str, typer.Option("--from", metavar="OFFSET|WHEN", help="Begin there; WHEN: `10m`, `2h` ago, or an ISO time.")
-    ],
-    end: Annotated[
-        str | None,
-        typer.Option("--to", metavar="OFFSET|WHEN", help="The last offset, or the time before which to end; else now."),
-    ] = None,
-    partition: Annotated[int | None, typer.Option(min=0, help="Only this partition; offsets need it.")] = None,
-    kind: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="Only this type; `*` stands for anything.")
-    ] = None,
-    consumer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Events: which consumer of ours shall read them again.")
-    ] = None,
-    wait: Annotated[
-        float, typer.Option(metavar="SECONDS", min=1, help="How long a step may take to be carried out.")
-    ] = 60.0,
-    by: By = None,
-    yes: Yes = False,
-    as_json: Json = False,
+    topic: str,
+    *,
+    begin: str,
+    end: str | None,
+    partition: int | None,
+    kind: str | None,
+    consumer: str | None,
+    wait: float,
+    by: str | None,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    """Play a stretch of the log again, and tell what that changed.
-
-    Commands and webhooks are sent to their topic once more, each id once: what has had its effect has none again, and
-    leaves one event that says so. Dead letters among them, and what was not carried out yet, are left out. Events are
-    read again by one consumer of ours (--consumer), whose cursor goes back. Exit status 1: refused, or not carried out
-    to the end.
-    """
+    """Process a range of the log again, or without `yes` only say what would be done."""
     settings = kafka_settings()
     name_of(topic, settings)
     wanted = ReplayRange(

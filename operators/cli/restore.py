@@ -1,10 +1,10 @@
-"""The operator's command: `innkeeper restore --from-log`."""
+"""Restores the ledger from the log, and prints the plan, the progress and the result."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated, Final, NoReturn
+from typing import Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -42,26 +42,8 @@ _FIELDS: Final = (
 )
 
 
-def restore_command(
-    *,
-    from_log: Annotated[bool, typer.Option("--from-log", help="Out of booking.events; there is no other way.")] = False,
-    without_backup: Annotated[
-        bool,
-        typer.Option("--without-backup", help="Though nobody brought accounts, hotels or rooms back, and nobody will."),
-    ] = False,
-    yes: console.Yes = False,
-    by: console.By = None,
-    as_json: console.Json = False,
-) -> None:
-    """Make the ledger anew out of booking.events, into an empty database.
-
-    For the day the database is lost. No booking is, whose event the broker has: bookings, inventory, holds, read
-    models and what is owed to Stripe are made again, and the workers go on behind the last command that was decided.
-    Refuses a database that is not empty or has no backup loaded, workers that are connected, and a log that lacks
-    events. Tells which accounts, guests, hotels and rooms the log names and the backup does not know.
-
-    Exit status: 0 restored; 1 refused, or only said what would be done; 2 broker or database do not answer.
-    """
+def restore_command(*, from_log: bool, without_backup: bool, yes: bool, by: str | None, as_json: bool) -> None:
+    """Restore the ledger from the log, or without `yes` only say what would be done."""
     if not from_log:
         raise typer.BadParameter("say --from-log: the ledger is made out of booking.events")
     kafka = console.kafka_settings()

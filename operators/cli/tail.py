@@ -1,11 +1,11 @@
-"""`innkeeper tail`: shows the records of a topic, and those that come."""
+"""Prints the records of a topic, and those that come."""
 
 import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Annotated, Final
+from typing import Final
 from uuid import UUID
 
 import typer
@@ -21,32 +21,19 @@ _STYLES: Final = {"time": "dim", "place": "cyan", "type": "bold green", "subject
 
 
 def tail_command(
-    topic: Annotated[str, typer.Argument(help="Its name in the catalogue, such as `booking.events`.")],
-    booking: Annotated[str | None, typer.Option(metavar="ID", help="Only records about this booking.")] = None,
-    room: Annotated[int | None, typer.Option(metavar="ID", help="Only records of this room.")] = None,
-    kind: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="Only this type; `*` stands for anything.")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="Begin then: `30s`, `10m`, `2h`, `1d` ago, or an ISO time.")
-    ] = None,
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin at the first record.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
-    with_headers: Annotated[bool, typer.Option("--headers", help="Each record's headers, too, below it.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="CloudEvents in structured mode, one a line.")] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Show no more than so many; with --follow the last so many, then what comes."
-        ),
-    ] = None,
+    topic: str,
+    *,
+    booking: str | None,
+    room: int | None,
+    kind: str | None,
+    since: str | None,
+    from_beginning: bool,
+    follow: bool,
+    with_headers: bool,
+    as_json: bool,
+    limit: int | None,
 ) -> None:
-    """Show what stands on a topic, one record a line: log time, partition@offset, type, subject, fields, #sequence.
-
-    A webhook is about a booking when the booking's id stands in it. Who follows waits for a broker that goes away.
-    Without --since or --from-beginning: the last ten records (or --limit), and with a filter all that match from the
-    first record on. Reading belongs to no consumer group and disturbs nobody.
-    """
+    """Print the records of a topic that match, and with `follow` those that come."""
     settings = kafka_settings()
     if follow and limit is not None and from_beginning:
         raise typer.BadParameter(

@@ -1,1 +1,1 @@
-"""`topics export`: the public record as files of typed columns, one a day, for those who ask questions of the past."""
+"""`innkeeper export`: the events of the log as files of typed columns, one a day, for analysis."""

@@ -7,23 +7,15 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
 from operators.export.columns import COLUMNS, Column, Kind, ListOf, Parts, Shape, row_of, text_of
+from operators.export.formats import Format
 from topics.kafka.log_reader import Record, cloud_event
 
 _ROW_GROUP: Final = 100_000
-
-
-class Format(StrEnum):
-    """What a file looks like; also how its name ends."""
-
-    PARQUET = "parquet"
-    CSV = "csv"
-    JSONL = "jsonl"
 
 
 class Unavailable(Exception):

@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 @app.command()
 def fetch() -> None:
-    """Fetch Apache Kafka's jars with Maven into the project's cache, unless they are there.
+    """Fetch Apache Kafka's jars with Maven into the sandbox's cache, unless they are there.
 
     A machine without Java or Maven is told so; that is no error, for Tansu can stand in for Kafka.
     """

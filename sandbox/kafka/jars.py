@@ -1,4 +1,4 @@
-"""Fetches Apache Kafka's jars with Maven, once, into the project's cache."""
+"""Fetches Apache Kafka's jars with Maven, once, into the sandbox's cache."""
 
 import hashlib
 import re
@@ -8,9 +8,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sandbox import folders
+
 HERE = Path(__file__).parent
 POM = HERE / "pom.xml"
-CACHE = HERE.parents[1] / ".cache" / "kafka"
+CACHE = folders.CACHE / "kafka"
 OLDEST_JAVA = 17
 
 

@@ -43,6 +43,7 @@ class ListedBooking:
     """A booking in a list. A refused one shows the currency that it would have had."""
 
     id: UUID
+    user_id: int | None
     hotel_id: int
     hotel_name: str | None
     room_id: int
@@ -132,6 +133,7 @@ async def sold_nights(connection: AsyncConnection, hotel_id: int, first: date, l
 
 _LISTED = (
     Booking.id,
+    Booking.user_id,
     Booking.hotel_id,
     Booking.room_id,
     Booking.check_in,

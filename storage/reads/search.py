@@ -17,7 +17,7 @@ from storage.models import Hotel, Room
 CONSUMER: Final = "room_nights"
 
 
-class Seen(NamedTuple):
+class IndexPosition(NamedTuple):
     """How far the nights of one partition have come: the sequence of the last event, in one life of the topic.
 
     `table_id` is PostgreSQL's for the table of the nights: a rebuild puts another one in its place.
@@ -75,7 +75,7 @@ async def begin_whole(connection: AsyncConnection) -> None:
     await connection.execute(text("lock table room_night in access share mode"))
 
 
-class News(NamedTuple):
+class Delta(NamedTuple):
     """What was changed since the time asked about, and how far the nights have come, by partition.
 
     `time` is what the database's clock says now.
@@ -84,22 +84,22 @@ class News(NamedTuple):
     time: datetime
     of_hotels: bool
     of_rooms: bool
-    nights: dict[int, Seen]
+    nights: dict[int, IndexPosition]
 
 
-async def news(connection: AsyncConnection, topic: str, since: datetime) -> News:
+async def delta(connection: AsyncConnection, topic: str, since: datetime) -> Delta:
     """Return what is new since a time, all of it in one answer; `topic` is the events' name on the broker."""
-    rows = (await connection.execute(_NEWS, {"consumer": CONSUMER, "topic": topic, "since": since})).all()
+    rows = (await connection.execute(_DELTA, {"consumer": CONSUMER, "topic": topic, "since": since})).all()
     # Of several lives of the topic the last one counts.
     nights = {
-        row.partition: Seen(row.generation, row.broker_id, row.table_id, row.sequence)
+        row.partition: IndexPosition(row.generation, row.broker_id, row.table_id, row.sequence)
         for row in rows
         if row.partition is not None
     }
-    return News(rows[0].time, rows[0].of_hotels, rows[0].of_rooms, nights)
+    return Delta(rows[0].time, rows[0].of_hotels, rows[0].of_rooms, nights)
 
 
-_NEWS: Final = text("""
+_DELTA: Final = text("""
     select time, of_hotels, of_rooms, partition, generation, broker_id, table_id, sequence
     from (select clock_timestamp() as time, cast(cast('room_night' as regclass) as bigint) as table_id,
                  exists (select from hotel where updated_at > :since) as of_hotels,

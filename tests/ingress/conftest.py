@@ -16,7 +16,7 @@ from ingress.application import create_app
 from ingress.hotels.search import freshness
 from ingress.http.connections import Runner
 from ingress.limits import redis_link
-from ingress.log import owners
+from ingress.log import commands
 from ingress.operators import health, ops
 from ingress.settings import IngressSettings
 from sandbox import redis
@@ -111,8 +111,8 @@ LIMITS = (
     (nights, "_WAIT_SECONDS"),
     (ops, "_CONNECT_SECONDS"),
     (ops, "_SECONDS"),
-    (owners, "_FOLLOW_WITHIN_SECONDS"),
-    (redis_link, "PATIENCE_SECONDS"),
+    (commands, "_FOLLOW_WITHIN_SECONDS"),
+    (redis_link, "MAX_ANSWER_SECONDS"),
     (redis_link, "_CONNECT_SECONDS"),
 )
 

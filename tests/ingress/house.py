@@ -1,10 +1,10 @@
-"""How the ingress's tests speak: a guest's requests, and the owner of a room as far as HTTP needs one."""
+"""A client of the ingress under test, and a stand-in for the worker that decides its commands."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingress.application import TOKENS
 from storage.settings import DatabaseSettings
+from tests.support.client import Answer, Client
 from tests.support.waiting import MAX_WAIT_SECONDS
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import (
@@ -43,14 +44,6 @@ STAY = {
 }
 
 
-class Answered(NamedTuple):
-    """An answer that was read to its end; `body` is decoded JSON, None when there is none."""
-
-    status: int
-    body: Any
-    headers: Mapping[str, str]
-
-
 @dataclass(frozen=True)
 class Told:
     """A record as it stands on the log."""
@@ -61,41 +54,43 @@ class Told:
     partition: int
 
 
-class House:
-    """An ingress, and how to ask it."""
+class House(Client):
+    """A client of one ingress that can be any user, with the ingress' application at hand."""
 
     def __init__(self, session: aiohttp.ClientSession, app: web.Application) -> None:
-        self.session = session
+        super().__init__(session)
         self.app = app
 
-    def token(self, user_id: int) -> dict[str, str]:
+    @property
+    def address(self) -> str:
+        """The ingress' own address."""
+        return str(self.session._base_url).rstrip("/")
+
+    def user_header(self, user_id: int) -> dict[str, str]:
         """Return the header of a user who has logged in."""
-        return self.token_of(user_id, "GUEST")
+        return self.header_of(user_id, "GUEST")
 
-    def manager_token(self, user_id: int) -> dict[str, str]:
+    def manager_header(self, user_id: int) -> dict[str, str]:
         """Return the header of a hotel manager who has logged in."""
-        return self.token_of(user_id, "GUEST", "HOTEL_MANAGER")
+        return self.header_of(user_id, "GUEST", "HOTEL_MANAGER")
 
-    def token_of(self, user_id: int, *roles: str) -> dict[str, str]:
+    def header_of(self, user_id: int, *roles: str) -> dict[str, str]:
         """Return the header of a user with these roles who has logged in."""
         return {"Authorization": f"Bearer {self.app[TOKENS].issue(user_id, roles)}"}
 
-    async def ask(self, method: str, path: str, *, user: int | None = None, **more: Any) -> Answered:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        user: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Answer:
         """Send one request, as a user if one is given."""
-        headers = dict(more.pop("headers", {}))
-        if user is not None:
-            headers |= self.token(user)
-        async with self.session.request(method, path, headers=headers, **more) as response:
-            is_json = response.content_type == "application/json"
-            return Answered(response.status, await response.json() if is_json else None, response.headers)
-
-    async def get(self, path: str, **more: Any) -> Answered:
-        """Ask for something."""
-        return await self.ask("GET", path, **more)
-
-    async def post(self, path: str, body: Any = None, **more: Any) -> Answered:
-        """Send something as JSON."""
-        return await self.ask("POST", path, **({} if body is None else {"json": body}), **more)
+        sent = dict(headers or {}) | ({} if user is None else self.user_header(user))
+        return await super().ask(method, path, body, headers=sent, **options)
 
     async def is_ready(self) -> bool:
         """Whether the ingress says that it can take bookings."""

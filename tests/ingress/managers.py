@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 import psycopg
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import NOON, Answered, House, open_reader
+from tests.ingress.house import NOON, House, open_reader
+from tests.support.client import Answer
 from tests.support.log import all_partitions, open_log, open_processor
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
@@ -50,13 +51,12 @@ class Manager:
         self._house = house
         self.user_id = user_id
 
-    async def ask(self, method: str, path: str, body: Any = None, *, if_match: str | None = None) -> Answered:
+    async def ask(self, method: str, path: str, body: Any = None, *, if_match: str | None = None) -> Answer:
         """Send one request to what managers have."""
-        headers = self._house.manager_token(self.user_id)
+        headers = self._house.manager_header(self.user_id)
         if if_match is not None:
             headers["If-Match"] = if_match
-        more: dict[str, Any] = {} if body is None else {"json": body}
-        return await self._house.ask(method, f"/v1/admin{path}", headers=headers, **more)
+        return await self._house.ask(method, f"/v1/admin{path}", body, headers=headers)
 
     async def hotel(self, **changes: Any) -> int:
         """Add a hotel; return its id."""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from ingress.hotels.search.words import HotelSearch, earliest_today
+from ingress.hotels.search.models import HotelSearch, earliest_today
 from storage.projections import room_nights
 from storage.projections.room_nights import NightsEvent
 from storage.settings import DatabaseSettings

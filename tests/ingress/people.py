@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
+from tests.support.client import Answer
 
 ANNA: dict[str, Any] = {"email": "Anna@example.com", "password": "correct horse", "name": "Anna"}
 
@@ -27,12 +28,12 @@ class Visit:
         return {"Authorization": f"Bearer {self.access_token}"}
 
 
-def cookie(answered: Answered) -> Morsel[str]:
+def cookie(answered: Answer) -> Morsel[str]:
     """Return the cookie that an answer sets."""
     return SimpleCookie(answered.headers["Set-Cookie"])["refreshToken"]
 
 
-def visit(answered: Answered) -> Visit:
+def visit(answered: Answer) -> Visit:
     """Return what a login or refresh that succeeded gave."""
     assert answered.status == 200, answered
     return Visit(answered.body["access_token"], cookie(answered).value)
@@ -51,7 +52,7 @@ async def log_in(house: House, path: str = "/v1/auth/login", **changes: str) -> 
     return visit(await house.post(path, given))
 
 
-async def refresh(house: House, refresh_token: str, path: str = "/v1/auth/refresh", **headers: str) -> Answered:
+async def refresh(house: House, refresh_token: str, path: str = "/v1/auth/refresh", **headers: str) -> Answer:
     """Send the cookie to where it is taken for the next one."""
     return await house.post(path, headers={"Cookie": f"refreshToken={refresh_token}", **headers})
 

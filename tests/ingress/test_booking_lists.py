@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import STAY, Answered, House, Owner
+from tests.ingress.house import STAY, House, Owner
+from tests.support.client import Answer
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 
@@ -51,7 +52,7 @@ async def all_pages(house: House, path: str, headers: dict[str, str]) -> list[li
     return pages
 
 
-def next_of(answered: Answered) -> str:
+def next_of(answered: Answer) -> str:
     link = answered.headers.get("Link", "")
     assert not link or link.endswith('>; rel="next"')
     return link.removeprefix("<").removesuffix('>; rel="next"')
@@ -65,7 +66,7 @@ def strings(ids: list[UUID]) -> list[str]:
 
 
 async def test_a_guest_finds_all_about_each_of_their_bookings(house: House, desk: Owner) -> None:
-    booking_id = await desk.reserved(GUEST, "CONFIRMED", created_at=T0, rooms_count=2)
+    booking_id = await desk.reserved(GUEST, "CONFIRMED", created_at=T0, updated_at=T0, rooms_count=2)
 
     answered = await house.get(MINE, user=GUEST)
 
@@ -74,6 +75,7 @@ async def test_a_guest_finds_all_about_each_of_their_bookings(house: House, desk
         {
             "id": str(booking_id),
             "booking_status": "CONFIRMED",
+            "user_id": GUEST,
             "hotel_id": 1,
             "hotel_name": "Inn",
             "room_id": 1,
@@ -84,6 +86,7 @@ async def test_a_guest_finds_all_about_each_of_their_bookings(house: House, desk
             "amount": "240.00",
             "currency": "EUR",
             "created_at": "2026-11-01T12:00:00.123456Z",
+            "updated_at": "2026-11-01T12:00:00.123456Z",
         }
     ]
     assert answered.headers["Cache-Control"] == "no-store"
@@ -118,7 +121,7 @@ async def test_the_newest_comes_first_page_by_page_while_new_ones_come(house: Ho
     first = await house.get(MINE, user=GUEST, params={"limit": 2})
     await desk.reserved(GUEST, created_at=T0 + timedelta(days=1))
 
-    rest = await all_pages(house, next_of(first), house.token(GUEST))
+    rest = await all_pages(house, next_of(first), house.user_header(GUEST))
 
     newest_first = strings(ids[::-1])
     assert [[booking["id"] for booking in first.body], *rest] == [newest_first[:2], newest_first[2:4], newest_first[4:]]
@@ -127,7 +130,7 @@ async def test_the_newest_comes_first_page_by_page_while_new_ones_come(house: Ho
 async def test_bookings_of_the_same_moment_are_each_on_one_page(house: House, desk: Owner) -> None:
     ids = await bookings_of_guest(desk, 5, created_at=T0)
 
-    pages = await all_pages(house, f"{MINE}?limit=1", house.token(GUEST))
+    pages = await all_pages(house, f"{MINE}?limit=1", house.user_header(GUEST))
 
     assert sorted(id for page in pages for id in page) == sorted(strings(ids))
 
@@ -137,7 +140,7 @@ async def test_a_guest_asks_for_bookings_in_some_states(house: House, desk: Owne
     for status in ("RESERVED", "CONFIRMED", "CANCELLED", "CONFIRMED"):
         written[await desk.reserved(GUEST, status)] = status
 
-    asked = await all_pages(house, f"{MINE}?status=CONFIRMED&status=CANCELLED&limit=2", house.token(GUEST))
+    asked = await all_pages(house, f"{MINE}?status=CONFIRMED&status=CANCELLED&limit=2", house.user_header(GUEST))
     with_commas = await house.get(f"{MINE}?status=CONFIRMED,CANCELLED", user=GUEST)
 
     wanted = {str(id) for id, status in written.items() if status != "RESERVED"}
@@ -159,7 +162,7 @@ async def test_what_makes_no_sense_is_refused_by_name(house: House) -> None:
         ("cursor=%00%ff", "cursor"),
         ("user_id=2", "user_id"),
     ):
-        await is_refused(house, f"{MINE}?{query}", field, house.token(GUEST))
+        await is_refused(house, f"{MINE}?{query}", field, house.user_header(GUEST))
 
 
 async def is_refused(house: House, path: str, field: str, headers: dict[str, str]) -> None:
@@ -190,12 +193,13 @@ async def test_a_manager_sees_who_comes_and_not_how_to_reach_them(house: House, 
         {"id": booking_id},
     )
 
-    answered = await house.get(OF_HOTEL, headers=house.manager_token(MANAGER))
+    answered = await house.get(OF_HOTEL, headers=house.manager_header(MANAGER))
 
     assert answered.body == [
         {
             "id": str(booking_id),
             "booking_status": "CONFIRMED",
+            "user_id": GUEST,
             "hotel_id": 1,
             "room_id": 1,
             "room_type": "double",
@@ -217,11 +221,11 @@ async def test_bookings_and_who_comes_are_of_one_moment(house: House, desk: Owne
     async with desk.connection.transaction():
         # The request stops half-way: behind the bookings, in front of their guests.
         await desk.connection.execute("lock table booking_guest in access exclusive mode")
-        reading = asyncio.create_task(house.get(OF_HOTEL, headers=house.manager_token(MANAGER)))
+        reading = asyncio.create_task(house.get(OF_HOTEL, headers=house.manager_header(MANAGER)))
         await wait_until(lambda: somebody_waits(database), message="the request waits for the guests")
         await desk.connection.execute("update booking set status = 'GUESTS_ADDED'")
         await desk.connection.execute("insert into booking_guest (booking_id, guest_id) values (%s, 7)", (booking_id,))
-    [during], [after] = (await reading).body, (await house.get(OF_HOTEL, headers=house.manager_token(MANAGER))).body
+    [during], [after] = (await reading).body, (await house.get(OF_HOTEL, headers=house.manager_header(MANAGER))).body
 
     assert (during["booking_status"], during["guests"]) == ("RESERVED", [])
     assert (after["booking_status"], after["guests"]) == ("GUESTS_ADDED", [{"id": 7, "name": None}])
@@ -234,7 +238,7 @@ async def test_bookings_of_all_rooms_come_by_arrival_page_by_page(house: House, 
         booking_id = await stay(desk, number // 2, number // 2 + 1, room_id=1 if number % 3 else 3)
         arrivals.append((check_in, booking_id))
 
-    pages = await all_pages(house, f"{OF_HOTEL}?limit=3", house.manager_token(MANAGER))
+    pages = await all_pages(house, f"{OF_HOTEL}?limit=3", house.manager_header(MANAGER))
 
     assert [len(page) for page in pages] == [3, 3, 1]
     assert [id for page in pages for id in page] == [str(id) for _, id in sorted(arrivals)]
@@ -249,7 +253,7 @@ async def test_a_manager_asks_for_a_room_a_state_or_the_nights_of_some_dates(hou
     after = await stay(desk, 5, 6)
 
     async def found(query: str) -> set[UUID]:
-        pages = await all_pages(house, f"{OF_HOTEL}?limit=2&{query}", house.manager_token(MANAGER))
+        pages = await all_pages(house, f"{OF_HOTEL}?limit=2&{query}", house.manager_header(MANAGER))
         return {UUID(id) for page in pages for id in page}
 
     dates = f"from_date={FIRST + timedelta(days=2)}&to_date={FIRST + timedelta(days=4)}"
@@ -271,9 +275,9 @@ async def stay(desk: Owner, first: int, end: int, *, status: str = "CONFIRMED", 
 async def test_a_hotel_of_somebody_else_does_not_exist(house: House, desk: Owner) -> None:
     await desk.reserved(GUEST)
 
-    assert (await house.get(OF_HOTEL, headers=house.manager_token(OTHER_MANAGER))).status == 404
-    assert (await house.get("/v1/admin/hotels/2/bookings", headers=house.manager_token(MANAGER))).status == 404
-    assert (await house.get("/v1/admin/hotels/99/bookings", headers=house.manager_token(MANAGER))).status == 404
+    assert (await house.get(OF_HOTEL, headers=house.manager_header(OTHER_MANAGER))).status == 404
+    assert (await house.get("/v1/admin/hotels/2/bookings", headers=house.manager_header(MANAGER))).status == 404
+    assert (await house.get("/v1/admin/hotels/99/bookings", headers=house.manager_header(MANAGER))).status == 404
     assert (await house.get(OF_HOTEL, user=MANAGER)).status == 403
     assert (await house.get(OF_HOTEL)).status == 401
 
@@ -281,14 +285,14 @@ async def test_a_hotel_of_somebody_else_does_not_exist(house: House, desk: Owner
 async def test_a_hotel_that_was_deleted_does_not_exist(house: House, desk: Owner) -> None:
     await desk.connection.execute("update hotel set deleted_at = now() where id = 1")
 
-    assert (await house.get(OF_HOTEL, headers=house.manager_token(MANAGER))).status == 404
+    assert (await house.get(OF_HOTEL, headers=house.manager_header(MANAGER))).status == 404
 
 
 async def test_bookings_of_a_room_that_was_deleted_stay_in_the_list(house: House, desk: Owner) -> None:
     booking_id = await desk.reserved(GUEST, "CONFIRMED", room_id=3)
     await desk.connection.execute("update room set deleted_at = now() where id = 3")
 
-    assert await all_pages(house, OF_HOTEL, house.manager_token(MANAGER)) == [[str(booking_id)]]
+    assert await all_pages(house, OF_HOTEL, house.manager_header(MANAGER)) == [[str(booking_id)]]
 
 
 async def test_what_makes_no_sense_to_a_manager_is_refused_by_name(house: House, desk: Owner) -> None:
@@ -302,4 +306,4 @@ async def test_what_makes_no_sense_to_a_manager_is_refused_by_name(house: House,
         ("cursor=WzEsIjEiXQ", "cursor"),
         ("hotel_id=2", "hotel_id"),
     ):
-        await is_refused(house, f"{OF_HOTEL}?{query}", field, house.manager_token(MANAGER))
+        await is_refused(house, f"{OF_HOTEL}?{query}", field, house.manager_header(MANAGER))

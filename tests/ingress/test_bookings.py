@@ -49,7 +49,7 @@ async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_deci
 
     assert asked.status == 202
     booking_id = asked.body["id"]
-    assert asked.body == STAY | {"id": booking_id, "booking_status": "PENDING", "rooms_count": 1}
+    assert asked.body == STAY | {"id": booking_id, "booking_status": "PENDING", "user_id": 1, "rooms_count": 1}
     assert asked.headers["Location"] == f"/v1/bookings/{booking_id}/status"
     assert (asked.headers["Retry-After"], asked.headers["X-Request-Id"]) == ("1", "r1")
 

@@ -7,10 +7,10 @@ import pytest
 from aiohttp import ClientSession, web
 from pydantic import ValidationError
 
-from ingress.http.answers import Answer, answer
 from ingress.http.models import NoBody, NoQuery
 from ingress.http.problems import answer_problems
-from ingress.operations import V1, Access, Asked, Example, Mount, mounted, operation, operations_of
+from ingress.http.responses import Response, json_response
+from ingress.operations import V1, Access, Example, Mount, RequestContext, mounted, operation, operations_of
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running
@@ -72,18 +72,18 @@ class _Greeter:
     """An area of its own: what it says differs from one version of the interface to the next."""
 
     @operation(
-        "GET /greeting", access=Access.ANYBODY, summary="Greet", answers={200: dict[str, str]}, example=Example()
+        "GET /greeting", access=Access.ANYBODY, summary="Greet", responses={200: dict[str, str]}, example=Example()
     )
-    async def greet(self, asked: Asked[NoBody, NoQuery]) -> Answer:
+    async def greet(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Greet."""
-        return answer(200, {"said": "good day", "more": asked.link("/greeting")})
+        return json_response(200, {"said": "good day", "more": context.link("/greeting")})
 
     @operation(
-        "GET /greeting", access=Access.ANYBODY, summary="Greet", answers={200: dict[str, str]}, example=Example()
+        "GET /greeting", access=Access.ANYBODY, summary="Greet", responses={200: dict[str, str]}, example=Example()
     )
-    async def greet_as_of_v2(self, asked: Asked[NoBody, NoQuery]) -> Answer:
+    async def greet_as_of_v2(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Greet as the next version does."""
-        return answer(200, {"said": "hello", "more": asked.link("/greeting")})
+        return json_response(200, {"said": "hello", "more": context.link("/greeting")})
 
 
 async def test_a_version_is_one_more_mount_with_its_differences(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ async def test_large_answers_are_compressed_for_those_who_say_so() -> None:
     app = web.Application()
 
     async def show(_: web.Request) -> web.StreamResponse:
-        return Answer(200, b'{"text": "' + b"long " * 1000 + b'"}', None)
+        return Response(200, b'{"text": "' + b"long " * 1000 + b'"}', None)
 
     app.add_routes([web.get("/", show)])
     runner = web.AppRunner(app)

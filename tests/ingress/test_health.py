@@ -4,7 +4,8 @@ import psycopg
 
 from storage import pauses
 from storage.settings import DatabaseSettings
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
+from tests.support.client import Answer
 from tests.support.waiting import wait_until
 
 ALL_READY = {"database": "ready", "broker": "ready", "events": "ready"}
@@ -25,7 +26,7 @@ async def test_a_role_that_an_operator_holds_is_named_and_bookings_are_taken_all
 async def shows(house: House, parts: dict[str, str]) -> None:
     """Check what is told of the parts; where a machine stood still the broker may be away for a moment."""
 
-    async def told() -> Answered | None:
+    async def told() -> Answer | None:
         answered = await house.get("/health/ready")
         return answered if answered.status == 200 else None
 

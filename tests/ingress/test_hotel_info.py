@@ -74,6 +74,8 @@ async def test_a_hotel_tells_where_and_what_it_is(house: House) -> None:
         "photos": [],
         "amenities": [],
         "contact": {"phone": None, "email": None, "address": None},
+        "contact_phone": None,
+        "contact_email": None,
         "stars": 4,
         "latitude": 41.15,
         "longitude": -8.61,

@@ -22,7 +22,8 @@ from ingress.settings import IngressSettings
 from sandbox.redis import PASSWORD, Redis
 from tests.ingress.clocks import Clock
 from tests.ingress.conftest import PATIENT_SECONDS, running_alone
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
+from tests.support.client import Answer
 from tests.support.waiting import wait_until
 
 BURST = 20
@@ -127,11 +128,11 @@ def test_what_was_put_lately_is_remembered_and_what_was_not_goes(steps: Sequence
 # Over HTTP.
 
 
-async def _asked(house: House, times: int, path: str = HOTEL, **more: Any) -> list[Answered]:
+async def _asked(house: House, times: int, path: str = HOTEL, **more: Any) -> list[Answer]:
     return [await house.get(path, **more) for _ in range(times)]
 
 
-def _refused(answers: Sequence[Answered]) -> list[bool]:
+def _refused(answers: Sequence[Answer]) -> list[bool]:
     return [answered.status == 429 for answered in answers]
 
 
@@ -305,7 +306,7 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
             return await answers(questions)
 
         monkeypatch.setattr(link, "_answers", counted)
-        monkeypatch.setattr(redis_link, "PATIENCE_SECONDS", 0.1)
+        monkeypatch.setattr(redis_link, "MAX_ANSWER_SECONDS", 0.1)
         os.kill(redis_server.pid, signal.SIGSTOP)
         try:
             verdicts = await asyncio.gather(*(buckets.check(f"guest {number}") for number in range(10)))
@@ -314,7 +315,7 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
             assert not link.ready
             answered_at_once(buckets.check("first"))
         finally:
-            monkeypatch.setattr(redis_link, "PATIENCE_SECONDS", PATIENT_SECONDS)
+            monkeypatch.setattr(redis_link, "MAX_ANSWER_SECONDS", PATIENT_SECONDS)
             os.kill(redis_server.pid, signal.SIGCONT)
         await wait_until(lambda: link.ready, message="Redis was not found again")
         for left in (18, 17, 16):

@@ -26,7 +26,7 @@ PATHS = ("/v1/ops/lag", ANYTHING, "/v1/ops/dead-letters")
 
 
 def operator(house: House) -> dict[str, Any]:
-    return {"headers": house.token_of(9, "GUEST", "OPERATOR")}
+    return {"headers": house.header_of(9, "GUEST", "OPERATOR")}
 
 
 async def bury_all(kafka: KafkaSettings, database: DatabaseSettings, *reasons: str) -> None:
@@ -45,7 +45,7 @@ async def test_only_operators_are_told_and_they_are_no_hotel_managers(house: Hou
     for path in PATHS:
         nobody = await house.get(path)
         guest = await house.get(path, user=1)
-        manager = await house.get(path, headers=house.manager_token(1))
+        manager = await house.get(path, headers=house.manager_header(1))
 
         assert (nobody.status, guest.status, manager.status) == (401, 403, 403), path
         assert manager.body == {"detail": "operators only"}

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from ingress.bookings.acceptance import InitBooking, QuickInitBooking
+from ingress.bookings.models import InitBooking, QuickInitBooking
 
 STAY: dict[str, Any] = {
     "hotel_id": 1,

@@ -16,8 +16,9 @@ from ingress.database import Database
 from storage import accounts, refresh_tokens
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import GRACE_SECONDS, JWT_KEY, broker_away, ingress_settings, running
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
 from tests.ingress.people import Visit, cookie, log_in, opened, refresh, sign_up, visit
+from tests.support.client import Answer
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 
@@ -62,7 +63,7 @@ async def kept(sql: psycopg.AsyncConnection) -> tuple[int, int, int]:
     return counts
 
 
-def set_cookies(answered: Answered) -> list[str]:
+def set_cookies(answered: Answer) -> list[str]:
     """Return all cookies that an answer sets, as they are written."""
     return [value for name, value in answered.headers.items() if name == "Set-Cookie"]
 

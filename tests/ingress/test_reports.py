@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from ingress.admin.reports import prefers_csv
+from ingress.admin.reports.handlers import prefers_csv
 from storage.projections import daily_report
-from tests.ingress.house import Answered, House, Owner
+from tests.ingress.house import House, Owner
+from tests.support.client import Answer
 
 MANAGER, OTHER_MANAGER = 1, 2
 FIRST = date(2027, 3, 1)
@@ -54,10 +55,10 @@ async def on_sale(
     )
 
 
-async def ask(house: House, first: date | None = None, last: date | None = None, **headers: str) -> Answered:
+async def ask(house: House, first: date | None = None, last: date | None = None, **headers: str) -> Answer:
     days = {"start_date": first, "end_date": last}
     query = {name: str(day) for name, day in days.items() if day is not None}
-    return await house.get(REPORT, params=query, headers=house.manager_token(MANAGER) | headers)
+    return await house.get(REPORT, params=query, headers=house.manager_header(MANAGER) | headers)
 
 
 async def test_a_report_adds_up_what_was_sold_for_its_nights(house: House, desk: Owner) -> None:
@@ -183,8 +184,8 @@ async def test_a_whole_leap_year_and_the_first_day_of_all_make_reports(house: Ho
 
 
 async def test_a_report_of_somebody_elses_hotel_does_not_exist(house: House, desk: Owner) -> None:
-    assert (await house.get(REPORT, headers=house.manager_token(OTHER_MANAGER))).status == 404
-    assert (await house.get("/v1/admin/hotels/2/reports", headers=house.manager_token(MANAGER))).status == 404
+    assert (await house.get(REPORT, headers=house.manager_header(OTHER_MANAGER))).status == 404
+    assert (await house.get("/v1/admin/hotels/2/reports", headers=house.manager_header(MANAGER))).status == 404
     assert (await house.get(REPORT, user=MANAGER)).status == 403
     assert (await house.get(REPORT)).status == 401
 
@@ -197,7 +198,7 @@ async def test_a_spreadsheet_gets_the_days(house: House, desk: Owner) -> None:
     await sold(desk, 0, 1, 10_000)
 
     params = {"start_date": str(night(0)), "end_date": str(night(1))}
-    headers = house.manager_token(MANAGER) | {"Accept": "text/csv"}
+    headers = house.manager_header(MANAGER) | {"Accept": "text/csv"}
     async with house.session.get(REPORT, params=params, headers=headers) as answered:
         text = await answered.text()
 

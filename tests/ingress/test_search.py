@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from ingress.hotels.search import freshness
-from ingress.hotels.search.words import HotelHit, earliest_today, latest_today
+from ingress.hotels.search.models import HotelHit, earliest_today, latest_today
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import keep_the_day
 from tests.ingress.conftest import PATIENT_SECONDS, ingress_settings, running, running_alone
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
 from tests.ingress.town import Town, day, open_town
+from tests.support.client import Answer
 from topics.kafka.settings import KafkaSettings
 
 
@@ -40,7 +41,7 @@ async def house(
         yield house
 
 
-async def search(house: House, nights: int = 2, first: int = 0, **query: Any) -> Answered:
+async def search(house: House, nights: int = 2, first: int = 0, **query: Any) -> Answer:
     asked = {"check_in_date": str(day(first)), "check_out_date": str(day(first + nights)), "city": "Porto"} | query
     asked = {name: str(value) for name, value in asked.items() if value is not None}
     return await house.get("/v1/hotels/search", params=asked)
@@ -254,7 +255,7 @@ async def test_a_new_hotel_shifts_nothing_for_who_follows_cursors(house: House, 
     assert await pages(house, first) == [[1, 2], [3]]
 
 
-async def pages(house: House, answered: Answered) -> list[list[int]]:
+async def pages(house: House, answered: Answer) -> list[list[int]]:
     seen = []
     while True:
         seen.append([hit["id"] for hit in answered.body])

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from ingress.http import connections
-from ingress.http.answers import Answer, answer
 from ingress.http.bodies import BODY_SECONDS, read
 from ingress.http.connections import Runner
 from ingress.http.problems import answer_problems
+from ingress.http.responses import Response, json_response
 from tests.ingress.clocks import stand_still
 from tests.ingress.conftest import PATIENT_SECONDS, running_alone
 from tests.support.waiting import wait_until
@@ -77,12 +77,12 @@ class _Dripping:
         self._next.cancel()
 
 
-async def _length(request: web.Request) -> Answer:
-    return answer(200, len(await read(request)))
+async def _length(request: web.Request) -> Response:
+    return json_response(200, len(await read(request)))
 
 
-async def _long(_: web.Request) -> Answer:
-    return answer(200, "x" * 1_000_000)
+async def _long(_: web.Request) -> Response:
+    return json_response(200, "x" * 1_000_000)
 
 
 @pytest.fixture(autouse=True)

@@ -14,12 +14,12 @@ from multidict import CIMultiDict
 from pydantic import TypeAdapter, ValidationError
 
 from ingress.bookings.ids import BookingIds
-from ingress.http.answers import answer
 from ingress.http.models import Day
 from ingress.http.preferences import seconds_to_wait
 from ingress.http.problems import Problem, answer_problems
+from ingress.http.responses import json_response
 from ingress.http.versions import expected_versions
-from ingress.operations import UNVERSIONED, V1, Asked
+from ingress.operations import UNVERSIONED, V1, RequestContext
 from pricing.currencies import decimal
 
 users = st.integers(1, 2**63 - 1)
@@ -91,8 +91,8 @@ def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seco
 
     assert seconds_to_wait(request) == seconds
     for mount in (V1, UNVERSIONED):
-        asked = Asked(request, mount=mount, caller=None, path={}, query=None, body=None)
-        assert asked.wait_seconds == (mount.wait_seconds if seconds is None else seconds)
+        context = RequestContext(request, mount=mount, caller=None, path={}, query=None, body=None)
+        assert context.wait_seconds == (mount.wait_seconds if seconds is None else seconds)
 
 
 @pytest.mark.parametrize(
@@ -174,4 +174,4 @@ def test_a_day_is_written_as_a_day_and_no_number_passes_for_one(text: str) -> No
 
 
 async def _live(_: web.Request) -> web.StreamResponse:
-    return answer(200, {"status": "live"})
+    return json_response(200, {"status": "live"})

@@ -24,7 +24,7 @@ class Operator:
         self._environment = environment
 
     async def __call__(self, *arguments: str) -> Result:
-        """Run `python -m topics` with the arguments."""
+        """Run `innkeeper` with the arguments."""
         return await asyncio.to_thread(
             CliRunner().invoke, app, arguments, env={**self._environment, "COLUMNS": "200", "LOGNAME": "ines"}
         )

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.filling import filling
-from operators.explain import Life, explain
+from operators.explain import BookingHistory, explain
 from storage.settings import DatabaseSettings
 from tests.operators.test_explaining import COMMANDS, EVENTS, OPEN, ROOM, Desk, reserve
 from tests.support.log import Log, all_partitions, open_log, open_processor
@@ -71,7 +71,7 @@ async def test_a_booking_among_many_is_explained_without_reading_theirs(
 
 async def reading(
     settings: KafkaSettings, database: DatabaseSettings, booking_id: UUID, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Life, int]:
+) -> tuple[BookingHistory, int]:
     """Explain the booking; return its life, and how many records of the log were read for it."""
     read = 0
     getmany = AIOKafkaConsumer.getmany
@@ -88,7 +88,7 @@ async def reading(
 
 
 async def by_command(booking_id: UUID, environment: dict[str, str]) -> dict[str, Any]:
-    """Run `workers explain`; return what it says."""
+    """Run `innkeeper explain`; return its JSON."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "operators", "explain", str(booking_id), "--json"),
         env={**os.environ, **environment, "TOPIC_PARTITIONS": "1"},

@@ -28,8 +28,9 @@ from storage.models import Table
 from storage.settings import DatabaseSettings
 from tests.ingress.managers import HOTEL, ROOM
 from tests.storage.test_tool import Ended, run
+from tests.support.client import Answer
 from tests.support.waiting import wait_until
-from tests.system.path.guest import Answer, Guest, House, Room, open_house
+from tests.system.path.guest import Guest, House, Room, open_house
 
 NO_KAFKA = available()
 pytestmark = [
@@ -38,7 +39,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-#: What the log does not tell and a backup brings; `storage restore` makes all the rest.
+#: The tables that are not on the log and come from a backup; `innkeeper restore` makes all the rest.
 FROM_THE_BACKUP: Final = (
     "app_user",
     "refresh_token",
@@ -203,7 +204,7 @@ class Hotel:
         await asyncio.gather(*(self.system.start_part(name) for name in self.programs))
 
     async def operator(self, *arguments: str) -> Ended:
-        """Run `python -m storage` as an operator does."""
+        """Run `innkeeper` as an operator does."""
         return await run(self.system.environment(), *arguments)
 
     @property
@@ -233,7 +234,7 @@ async def open_hotel(folder: Path) -> AsyncIterator[Hotel]:
         ]
         quiet, busy = (Room(hotel_id, id) for id in rooms)
         assert (await host.ask("PATCH", f"/v1/admin/hotels/{hotel_id}/activate")).status == 204
-        hasty = Guest(house.session, system.urls[1], ana._token)
+        hasty = Guest(house.session, system.urls[1], ana.token)
         hotel = Hotel(house, host, ana, hasty, quiet, busy, streams)
         await hotel.change(quiet, 26, 27, surge_factor="1.5")
         await hotel.change(quiet, 30, 31, closed=True)

@@ -55,12 +55,12 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         yield opened
 
 
-async def command(house: House, module: str, *arguments: str) -> Told:
-    """Run a command as an operator does."""
+async def command(house: House, *arguments: str) -> Told:
+    """Run a command of `innkeeper`, as an operator does."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        module,
+        "operators",
         *arguments,
         env={**os.environ, **house.system.environment(), "LOGNAME": "ines"},
         stdout=asyncio.subprocess.PIPE,
@@ -151,11 +151,11 @@ async def test_all_that_was_lived_through_played_again_changes_nothing(house: Ho
         "RESERVED",
     }
 
-    would = await command(house, "operators", "replay", "booking.commands", "--from", "1d")
+    would = await command(house, "replay", "booking.commands", "--from", "1d")
     assert would.status == 1
     assert "Would send them again" in would.err
     for topic in ("booking.commands", "stripe.webhooks"):
-        told = await command(house, "operators", "replay", topic, "--from", "1d", "--yes", "--json")
+        told = await command(house, "replay", topic, "--from", "1d", "--yes", "--json")
         assert told.status == 0, told.err
         (summary,) = told.json
         assert summary["sent"] == summary["records"] > 0
@@ -174,7 +174,7 @@ async def test_all_that_was_lived_through_played_again_changes_nothing(house: Ho
 async def events_again(house: House, role: str, *consumers: str) -> None:
     """Let consumers of the role read all events again."""
     again = ("replay", "booking.events", "--from", "1d", "--yes", "--consumer")
-    running = await command(house, "operators", *again, consumers[0])
+    running = await command(house, *again, consumers[0])
     assert running.status == 1
     assert f"{role} runs. Pause it first" in running.err
     async with await house.ledger() as ledger:
@@ -183,7 +183,7 @@ async def events_again(house: House, role: str, *consumers: str) -> None:
         said = house.system.logs / f"{role}-1.log"
         await wait_until(lambda: f"{role} is paused since" in said.read_text(), message=f"{role} is held")
         for consumer in consumers:
-            told = await command(house, "operators", *again, consumer)
+            told = await command(house, *again, consumer)
             assert told.status == 0, told.err
             assert "What that does" in told.err
             [cursor] = await house.rows(
@@ -209,14 +209,14 @@ async def test_what_a_replay_changes_is_counted(house: House) -> None:
     await house.eventually(price, 30_000, room.id, tomorrow)
     await caught_up(house)
     of_the_room = ("--from-beginning", "--type", "inventory.change.v1", "--room", str(room.id), "--json")
-    first = (await command(house, "operators", "tail", "booking.commands", *of_the_room)).json[0]
+    first = (await command(house, "tail", "booking.commands", *of_the_room)).json[0]
 
-    refused = await command(house, "operators", "replay", "booking.commands", "--from", "1d", "--yes")
+    refused = await command(house, "replay", "booking.commands", "--from", "1d", "--yes")
     assert refused.status == 1
     assert "2 of them are inventory.change.v1: they set prices" in refused.err
     offset = str(first["kafkaoffset"])
     one = ("--partition", str(first["kafkapartition"]), "--from", offset, "--to", offset, "--type", "*")
-    told = await command(house, "operators", "replay", "booking.commands", *one, "--yes", "--json")
+    told = await command(house, "replay", "booking.commands", *one, "--yes", "--json")
 
     (summary,) = told.json
     assert (summary["sent"], summary["changed"]) == (1, 1)
@@ -233,7 +233,7 @@ async def test_poison_is_shown_and_replayed_and_comes_back(house: House) -> None
     await house.eventually("select count(*) = 2 as so from dead_letter")
 
     async def letters() -> list[Any]:
-        told = (await command(house, "operators", "dead-letters", "list", "--json")).json
+        told = (await command(house, "dead-letters", "list", "--json")).json
         # They are published after they are counted, each by its own worker.
         assert len(told) == len(topics)
         return told
@@ -242,17 +242,15 @@ async def test_poison_is_shown_and_replayed_and_comes_back(house: House) -> None
     assert {letter["topic"] for letter in found} == {"booking.commands", "stripe.webhooks"}
     for letter in found:
         assert letter["reason"]
-        shown = await command(house, "operators", "dead-letters", "show", letter["id"], "--json")
+        shown = await command(house, "dead-letters", "show", letter["id"], "--json")
         assert shown.json[0]["value"] == f"hex {POISON.hex()}"
-        replayed = await command(
-            house, "operators", "dead-letters", "replay", letter["id"], "--wait", "120", "--yes", "--json"
-        )
+        replayed = await command(house, "dead-letters", "replay", letter["id"], "--wait", "120", "--yes", "--json")
         assert replayed.status == 1
         assert replayed.json[0]["buried_again"] == letter["reason"]
-        twice = await command(house, "operators", "dead-letters", "replay", letter["id"], "--yes")
+        twice = await command(house, "dead-letters", "replay", letter["id"], "--yes")
         assert "was replayed by ines" in twice.err
     await house.eventually("select count(*) = 4 as so from dead_letter")
     # A replay of everything leaves dead letters out.
-    nothing = await command(house, "operators", "replay", "stripe.webhooks", "--from", "1d", "--type", "booking.*")
+    nothing = await command(house, "replay", "stripe.webhooks", "--from", "1d", "--type", "booking.*")
     assert nothing.status == 1
     assert "dead-letters list" in nothing.err

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from ingress.database import Database
-from ingress.hotels.search.copy import Copy
-from ingress.hotels.search.words import StartedAnew
+from ingress.hotels.search.index import SearchIndex
+from ingress.hotels.search.models import StartedAnew
 from operators.rebuild import PROJECTIONS, Difference, EventsMissing, Rebuilt, rebuild
 from storage.settings import DatabaseSettings
 from tests.storage.test_tool import end, run, start
@@ -68,7 +68,7 @@ async def test_what_somebody_changed_is_told_and_mended_and_searches_notice(hote
     )
     changed = await hotel.read_models()
     pool = Database(hotel.database, pool_size=1)
-    copy = Copy(hotel.kafka.topic(BOOKING_EVENTS))
+    copy = SearchIndex(hotel.kafka.topic(BOOKING_EVENTS))
     async with pool.writing() as connection:
         await copy.load(connection)
 

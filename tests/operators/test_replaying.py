@@ -158,7 +158,7 @@ async def test_a_stretch_that_is_played_again_and_again_does_not_grow(  # noqa: 
 
 
 async def in_words(environment: dict[str, str], *arguments: str) -> str:
-    """Run a command that listens to Ctrl-C, and so must be a process; return what it says."""
+    """Run a command that handles Ctrl-C, and so must be a process; return what it writes to stderr."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""What an operator sees who runs `python -m storage`."""
+"""What an operator sees who runs `innkeeper migrate`, `audit`, `rebuild` and `new-generation`."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ NIGHTS = "no oversold night"
 COUNTS = "counts match bookings"
 HOLDS = "holds end on time"
 LEDGER = "log matches ledger"
-READS = "read models match log"
+READS = "read models match events"
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ async def test_a_new_generation_is_begun_only_when_the_operator_means_it(
     assert unchanged == before
     assert done.status == 0, done.err
     assert after > before
-    assert f"{topic} is in its life number {after} now." in done.err
+    assert f"{topic} is in generation {after} now. Start the workers." in done.err
 
 
 async def test_a_topic_that_nobody_has_read_has_no_generation_to_leave(
@@ -275,11 +275,11 @@ def test_help_says_what_comes_of_leaving_yes_out(command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "explained"),
     [
-        ((), "bring its schema up to date"),
+        ((), "Bring the database to the newest schema"),
         (("migrate",), "Repeatable"),
         (("audit",), "0 <= booked + reserved <= total"),
         (("rebuild",), "Make a read model anew from the log"),
-        (("new-generation",), "Go on with a log that was cut or replaced under its cursors"),
+        (("new-generation",), "Continue with a log that was cut or replaced under its cursors"),
     ],
 )
 def test_help_explains_what_each_command_does(arguments: tuple[str, ...], explained: str) -> None:

@@ -77,7 +77,7 @@ async def test_what_the_rooms_owner_decides_is_counted_by_its_outcome(log: Log, 
 
     async with open_processor(role, log, database) as processor:
         before = scraped("reservations")
-        processor.watch.ends_from(lambda _: 10)
+        processor.metrics.read_ends_from(lambda _: 10)
         await process_all(processor, role, log)
         after = scraped("reservations")
         lags = {name: value for name, value in after.items() if name.startswith("innkeeper_lag_records")}

@@ -55,7 +55,7 @@ async def booked_and_paid(house: House) -> tuple[str, str]:
     headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
     room, somebody = await house.room(), await house.guest()
     async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(60)) as session:
-        guest = Guest(session, somebody.url, somebody._token)
+        guest = Guest(session, somebody.url, somebody.token)
         booking = await guest.booked(room)
         page = await guest.checkout(booking)
         # The browser that pays knows nothing of the trace.

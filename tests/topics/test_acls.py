@@ -77,7 +77,7 @@ def test_the_catalogue_says_what_a_worker_reads(build: Callable[[KafkaSettings, 
 
 
 def test_a_person_gets_the_arguments_of_kafkas_own_tool() -> None:
-    told = CliRunner().invoke(app, ["acls"]).stdout.splitlines()
+    told = CliRunner().invoke(app, ["topics", "acls"]).stdout.splitlines()
 
     expected = (
         "--add --allow-principal User:ingress --operation Read --operation Write --operation DescribeConfigs"
@@ -88,7 +88,9 @@ def test_a_person_gets_the_arguments_of_kafkas_own_tool() -> None:
 
 
 def test_a_program_gets_an_object_a_line_with_the_brokers_own_names_of_the_roles() -> None:
-    told = CliRunner().invoke(app, ["acls", "--json", "--principal", "User:CN={role},O=Inn"]).stdout.splitlines()
+    told = (
+        CliRunner().invoke(app, ["topics", "acls", "--json", "--principal", "User:CN={role},O=Inn"]).stdout.splitlines()
+    )
 
     assert json.loads(told[0]) == {
         "principal": "User:CN=ingress,O=Inn",

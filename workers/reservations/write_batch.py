@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection
 
-from storage import ledger
+from storage import bookings, inventory
 from topics.messages.events import BookingEvent, Event, GuestsAdded, InventoryOpened
 from topics.messages.values import BookingStatus, CancelReason, Rejection, Terms
 from workers.decisions import Booking, Night, Payment, State, evolve
@@ -40,7 +40,7 @@ class WriteBatch:
 
     async def load_bookings(self, connection: AsyncConnection, ids: Iterable[UUID]) -> None:
         """Read the bookings that exist among `ids`."""
-        for row in await ledger.bookings(connection, ids):
+        for row in await bookings.load_bookings(connection, ids):
             booking = _booking_of(row)
             self._bookings[booking.id] = booking
 
@@ -49,7 +49,7 @@ class WriteBatch:
         wanted = set(keys) - self._nights.keys()
         if wanted:
             self._nights.update(dict.fromkeys(wanted))
-            for night in await ledger.nights(connection, wanted):
+            for night in await inventory.load_nights(connection, wanted):
                 self._nights[night[0], night[1]] = Night(*night[2:])
 
     def booking(self, id: UUID) -> Booking | None:
@@ -89,24 +89,24 @@ class WriteBatch:
         """Write everything that is new or changed."""
         changed = [id for id in self._updated if id not in self._created]
         if self._created:
-            await ledger.add_bookings(
+            await bookings.add_bookings(
                 connection,
                 self._booking_rows(self._created),
                 list(self._created.values()),
                 updated=[self._updated[id] for id in self._created],
             )
         if self._opened:
-            await ledger.add_nights(connection, self._night_rows(self._opened))
+            await inventory.add_nights(connection, self._night_rows(self._opened))
         async with connection.pipeline():
             if changed:
                 times = [self._updated[id] for id in changed]
-                await ledger.change_bookings(connection, self._booking_rows(changed), times)
+                await bookings.change_bookings(connection, self._booking_rows(changed), times)
             if self._guests:
-                await ledger.name_guests(connection, self._guests)
+                await bookings.name_guests(connection, self._guests)
             if counted := self._counted - self._opened - self._managed:
-                await ledger.count_nights(connection, self._night_rows(counted))
+                await inventory.count_nights(connection, self._night_rows(counted))
             if managed := self._managed - self._opened:
-                await ledger.change_nights(connection, self._night_rows(managed))
+                await inventory.change_nights(connection, self._night_rows(managed))
 
     def _note_booking(self, booking: Booking, event: Event, time: datetime) -> None:
         id = booking.id
@@ -117,10 +117,10 @@ class WriteBatch:
         if isinstance(event, GuestsAdded):
             self._guests[id] = event.guest_ids
 
-    def _booking_rows(self, ids: Iterable[UUID]) -> list[ledger.BookingRow]:
+    def _booking_rows(self, ids: Iterable[UUID]) -> list[bookings.BookingRow]:
         return [_row_of(self._bookings[id]) for id in ids]
 
-    def _night_rows(self, keys: Iterable[NightKey]) -> list[ledger.NightRow]:
+    def _night_rows(self, keys: Iterable[NightKey]) -> list[inventory.NightRow]:
         rows = []
         for room_id, day in keys:
             night = self._nights[room_id, day]
@@ -129,7 +129,7 @@ class WriteBatch:
         return rows
 
 
-def _row_of(booking: Booking) -> ledger.BookingRow:
+def _row_of(booking: Booking) -> bookings.BookingRow:
     return (
         booking.id,
         booking.user_id,
@@ -146,15 +146,15 @@ def _row_of(booking: Booking) -> ledger.BookingRow:
         booking.hold_expires_at,
         booking.payment_attempt,
         booking.session_id,
-        ledger.as_json(msgspec.to_builtins(booking.payments)),
+        bookings.as_json(msgspec.to_builtins(booking.payments)),
         booking.failure,
         None if booking.cancel_reason is None else booking.cancel_reason.value,
         booking.version,
     )
 
 
-def _booking_of(row: ledger.BookingRow) -> Booking:
-    fields = dict(zip((*ledger.BOOKING_COLUMNS, "guest_ids"), row, strict=True))
+def _booking_of(row: bookings.BookingRow) -> Booking:
+    fields = dict(zip((*bookings.BOOKING_COLUMNS, "guest_ids"), row, strict=True))
     return Booking(
         **{
             **fields,

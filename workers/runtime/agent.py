@@ -26,13 +26,13 @@ from workers.runtime.batch_processor import BatchProcessor
 from workers.runtime.pause_gate import PauseGate, watch
 from workers.runtime.role import Role
 from workers.runtime.stopping import stop_hard
+from workers.runtime.taking import take_waiting
 from workers.runtime.transport import RunConsumer, RunTransport
 
 log = logging.getLogger(__name__)
 
 #: How many runs may wait; all of them are taken at once, so a wait makes batches larger and load regulates itself.
 RUNS_WAITING: Final = 32
-_WITHIN_SECONDS: Final = 0.002
 _SETTLE_SECONDS: Final = 1.0
 
 
@@ -69,7 +69,7 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
         datadir=Path(tempfile.gettempdir()) / "innkeeper-faust",
     )
     app.transport = RunTransport(app.conf.broker_consumer, app, runs, gate)
-    runs.watch.ends_from(lambda place: cast("RunConsumer", app.consumer).end_of(TP(*place)))
+    runs.metrics.read_ends_from(lambda place: cast("RunConsumer", app.consumer).end_of(TP(*place)))
     names = [kafka.topic(topic) for topic in role.topics]
     _agent(app, app.topic(*names, value_type=bytes, key_type=bytes), runs, gate)
     _tasks(app, role, runs, gate, database)
@@ -94,7 +94,7 @@ def _agent(app: faust.App, channel: Any, processor: BatchProcessor, gate: PauseG
     async def process(stream: Any) -> None:
         taken = cast("Any", stream).noack()
         try:
-            async for events in taken.noack_take(2 * RUNS_WAITING, within=_WITHIN_SECONDS):
+            async for events in take_waiting(taken):
                 # What a pause holds back is read again after it.
                 seeks = {} if gate.holding else await processor.process(event.value for event in events)
                 for event in events:

@@ -4,13 +4,9 @@ No connection to anything: the first step of a run, before the ledger is asked.
 """
 
 import hashlib
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from storage.cursors import Cursor
 from topics.catalogue import BOOKING_EVENTS, Topic
 from topics.envelope import Envelope, Outgoing, Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
 from workers.runtime.role import Received, Record, Stopped, Unreadable
@@ -19,25 +15,6 @@ from workers.runtime.role import Received, Record, Stopped, Unreadable
 MAX_COMMAND_BYTES: Final = 2**20
 #: The largest record that its dead letter carries whole, with our headers, below what a producer of ours sends.
 MAX_LETTER_BYTES: Final = 7 * 2**20
-
-
-@dataclass(slots=True)
-class Gap:
-    """Events that are missing from the sequence: since when, from which offset on, and up to which sequence."""
-
-    since: float
-    offset: int
-    highest: int
-
-
-@dataclass(slots=True)
-class Progress:
-    """What this process knows of one cursor: `acked` is its `applied` when last left, with everything published."""
-
-    acked: int
-    position: int
-    gap: Gap | None = None
-    marked: bool = True
 
 
 def read(topic: Topic, record: Record, at: datetime) -> Received:
@@ -63,41 +40,6 @@ def read(topic: Topic, record: Record, at: datetime) -> Received:
     if topic is not BOOKING_EVENTS and _told_on_bytes(record, envelope) > MAX_COMMAND_BYTES:
         raise Unreadable(record, f"larger than {MAX_COMMAND_BYTES} bytes")
     return Received(envelope, message, record, at)
-
-
-def following(position: int, records: Sequence[Record]) -> list[Record] | None:
-    """Return the records beyond `position`, each of them once; None when one is missing.
-
-    Several runs of a partition may come together, and any of them may have been read before, or got lost on the way.
-    """
-    fresh: list[Record] = []
-    for record in records:
-        if record.offset == position + 1:
-            fresh.append(record)
-            position += 1
-        elif record.offset > position:
-            return None
-    return fresh
-
-
-def in_sequence(cursor: Cursor, progress: Progress, received: Received) -> bool:
-    """Tell whether this event is the next one; a double is dropped, and one from behind a gap waits for it to close."""
-    sequence = received.envelope.sequence if received.envelope is not None else None
-    if sequence is None:
-        raise Stopped(f"{where(received.record)}: an event without a sequence")
-    gap = progress.gap
-    if sequence > cursor.sequence + 1:
-        if gap is None:
-            progress.gap = Gap(time.monotonic(), received.record.offset, sequence)
-        else:
-            progress.gap = Gap(gap.since, gap.offset, max(gap.highest, sequence))
-        return False
-    if sequence <= cursor.sequence:
-        return False
-    cursor.sequence = sequence
-    if gap is not None and sequence >= gap.highest:
-        progress.gap = None
-    return True
 
 
 def fingerprint(record: Record) -> bytes:

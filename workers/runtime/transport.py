@@ -6,7 +6,7 @@ nothing. Its commit to Kafka stays, as a hint; where a partition is read from is
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
@@ -18,13 +18,12 @@ from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 
+from workers.runtime.fetch_wait import choose_fetch_wait, end_fetches
 from workers.runtime.pause_gate import PauseGate
 from workers.runtime.stopping import stop_hard
 
 log = logging.getLogger(__name__)
 
-#: How long the broker waits for records before it answers a fetch with none.
-FETCH_WAIT_MS = 20
 #: How long a rebalance waits for the ledger; after that the agent finds the right place at its first batch.
 MAX_TAKE_OVER_SECONDS = 20.0
 #: How long a paused worker waits until it looks again whether it may go on.
@@ -176,9 +175,8 @@ class PromptConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - it has no setting
         # Faust says "" for no name, which to the broker is a name, and that of every worker without one.
-        consumer._group_instance_id = self.app.conf.consumer_group_instance_id or None  # noqa: SLF001 - as above
+        consumer._group_instance_id = self.app.conf.consumer_group_instance_id or None  # noqa: SLF001 - it has no setting
         client = consumer._client  # noqa: SLF001 - as above
         client.coordinator_lookup = partial(_coordinator_lookup, client)
         return consumer
@@ -187,7 +185,13 @@ class PromptConsumerThread(driver.AIOKafkaConsumerThread):
         """Start reading. Whatever ends the client's place in the group ends the process: Faust would wait for ever."""
         await super().on_start()
         assert self._consumer is not None
+        choose_fetch_wait(self._consumer)
         self._consumer._coordinator._coordination_task.add_done_callback(_stop_if_failed)  # noqa: SLF001 - as above
+
+    async def _seek_wait(self, consumer: aiokafka.AIOKafkaConsumer, partitions: Mapping[TP, int]) -> None:
+        """Read from other offsets on, at once. Runs in the consumer's thread, as every use of the consumer must."""
+        end_fetches(consumer)
+        await super()._seek_wait(consumer, partitions)
 
     async def on_thread_stop(self) -> None:
         """Stop reading; what others of the role can go on with is theirs at once, with no wait for us to come back."""

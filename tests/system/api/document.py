@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator
 
 from ingress.documents.openapi import path_of
 from ingress.operations import Operation
-from tests.system.api.world import Answer
+from tests.support.client import Answer
 
 
 class Document:

@@ -10,10 +10,11 @@ import pytest_asyncio
 
 from ingress.operations import Access, Operation
 from tests.ingress.table import rows
+from tests.support.client import Answer
 from tests.support.waiting import wait_until
 from tests.system.api.document import Document
 from tests.system.api.needs import Needs
-from tests.system.api.world import Answer, Person, Request, World
+from tests.system.api.world import Person, Request, World
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 each_operation = pytest.mark.parametrize("row", rows(), ids=lambda row: row.id)

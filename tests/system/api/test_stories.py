@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.client import Answer
 from tests.support.log import open_log
 from tests.support.waiting import wait_until
-from tests.system.api.world import Answer, Person, Request, World
+from tests.system.api.world import Person, Request, World
 from topics.catalogue import CATALOGUE
 from topics.kafka.settings import KafkaSettings
 

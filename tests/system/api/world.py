@@ -13,27 +13,19 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import aiohttp
-from multidict import CIMultiDictProxy
 from pydantic import SecretStr
 
-from operators.accounts import GrantedRole, grant
+from operators.accounts import grant
+from operators.granted_roles import GrantedRole
 from sandbox.system import System
 from storage.settings import DatabaseSettings
 from tests.ingress.house import WAIT
 from tests.ingress.table import rows
+from tests.support.client import Answer, Client
 from tests.support.waiting import wait_until
 
 PASSWORD = "an estuary of 41 quiet herons"
 OPERATIONS = {row.id: row for row in rows()}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back: status, decoded body (text where it is no JSON, None without one) and headers."""
-
-    status: int
-    body: Any
-    headers: CIMultiDictProxy[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,32 +80,17 @@ class World:
         self.operator = await self.sign_up_operator()
 
     async def ask(self, person: Person, request: Request) -> Answer:
-        """Send a request as this person, and again while it is told to come again because something is slow."""
-
-        async def judged() -> Answer | None:
-            answer = await self._answered(person, request)
-            return None if answer.status == 503 and "Retry-After" in answer.headers else answer
-
-        answer = await wait_until(judged, message=f"{request} is not refused for the time being")
-        assert answer is not None
-        return answer
-
-    async def _answered(self, person: Person, request: Request) -> Answer:
+        """Send a request as this person, and again while the answer is to try again."""
         headers = dict(request.headers)
-        if person.token is not None:
-            headers["Authorization"] = f"Bearer {person.token}"
         if request.body is not None:
             headers.setdefault("Content-Type", "application/json")
-        async with self.session.request(
+        return await Client(self.session, self.system.url, person.token).ask_until_answered(
             request.method,
-            self.system.url + request.path,
-            params={name: str(value) for name, value in request.query.items()},
+            request.path,
             headers=headers,
+            params={name: str(value) for name, value in request.query.items()},
             data=None if request.body is None else json.dumps(request.body),
-        ) as response:
-            text = await response.text()
-            is_json = response.content_type == "application/json"
-            return Answer(response.status, json.loads(text) if is_json else text or None, response.headers)
+        )
 
     async def found(self, person: Person, *totals: str, **query: object) -> list[Any]:
         """Return the hits of a search, once they cost so much: what was decided is told to searches a little later."""

@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from docs.generate import settings_classes
+from operators.cli.main import find
 from sandbox import nginx
 
 ROOT: Final = Path(__file__).parents[3]
@@ -62,10 +64,10 @@ def test_every_process_of_ours_runs_and_has_company_where_it_should() -> None:
     roles = [SERVICES[name]["command"][:2] for name in OURS - SHORT]
     assert sorted(" ".join(role).removesuffix(" --host") for role in roles) == [
         *["ingress"] * 2,
-        "workers expiry",
-        "workers payments",
-        "workers projections",
-        *["workers reservations"] * 2,
+        "worker expiry",
+        "worker payments",
+        "worker projections",
+        *["worker reservations"] * 2,
     ]
     names = [command[command.index("--name") + 1] for name in OURS - SHORT for command in [SERVICES[name]["command"]]]
     assert len(set(names)) == len(names)
@@ -117,6 +119,24 @@ def test_what_stays_is_watched_and_comes_back(name: str) -> None:
             assert '"GET /health/ready"' in (ROOT / "ingress/operators/health.py").read_text()
         else:
             assert asked.groups() == (environment(name)["METRICS_PORT"], "/metrics")
+
+
+def test_the_image_has_every_room_and_what_the_build_reads() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    rooms = {pattern.rstrip("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    read = {"LICENSE", "pyproject.toml", project["project"]["readme"], "requirements-build.lock"}
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+
+    assert lines[0] == "*"
+    assert {line[1:] for line in lines if line.startswith("!")} == rooms | read | {"requirements-runtime.lock"}
+    assert re.search(r"^ENTRYPOINT \[\"innkeeper\"\]$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted(OURS - SHORT))
+def test_every_command_of_compose_can_be_typed(name: str) -> None:
+    command, called, arguments = find(SERVICES[name]["command"])
+
+    command.make_context(called, arguments)
 
 
 def test_what_is_measured_is_what_runs() -> None:

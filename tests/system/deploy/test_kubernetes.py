@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from operators.cli.main import find
 from telemetry.metrics import METRICS
 from tests.system.deploy.test_compose import COMPOSE, ROOT, SETTINGS, settings_of, with_openssl
 from topics.kafka.settings import KafkaSettings
@@ -79,13 +80,19 @@ def test_every_role_runs_as_compose_runs_it() -> None:
     words = {name: " ".join(container(workload)["args"][:2]) for name, workload in workloads().items()}
     assert words == {
         "ingress": "ingress --host",
-        **{role: f"workers {role}" for role in ("reservations", "payments", "projections", "expiry")},
+        **{role: f"worker {role}" for role in ("reservations", "payments", "projections", "expiry")},
     }
     services = COMPOSE["services"]
     assert {container(each)["image"] for each in everything()} == {services["payments"]["image"]}
     [migrate] = of("Job").values()
     assert container(migrate)["args"] == services["migrate"]["command"]
     assert container(migrate)["command"] == services["migrate"]["entrypoint"]
+
+
+def test_every_command_of_the_manifests_can_be_typed() -> None:
+    for workload in workloads().values():
+        command, called, arguments = find(container(workload)["args"])
+        command.make_context(called, arguments)
 
 
 def test_a_reservations_worker_keeps_its_name_and_nobody_else_in_a_group_is_given_one() -> None:

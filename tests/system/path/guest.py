@@ -1,7 +1,7 @@
-"""A guest of the whole system: speaks HTTP and sees what any client sees."""
+"""A guest of the whole system, who sees what any client sees, and the system behind HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from sandbox.system import System
+from tests.support.client import Answer, Client
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import command_record
@@ -27,20 +28,6 @@ _MAX_REQUEST_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back: status, decoded body (None without one) and headers."""
-
-    status: int
-    body: Any
-    headers: Mapping[str, str]
-
-    @property
-    def try_again(self) -> bool:
-        """Whether nothing was done, and the same may be asked again."""
-        return self.status == 503 and "Retry-After" in self.headers
-
-
-@dataclass(frozen=True)
 class Room:
     """A room type on sale from today on."""
 
@@ -48,29 +35,24 @@ class Room:
     id: int
 
 
-class Guest:
+class Guest(Client):
     """One account, logged in."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
-        self.session = session
-        self.url = url
-        self._token = token
-
     async def ask(
-        self, method: str, path: str, *, wait: bool = True, key: str | None = None, json: Any = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        wait: bool = True,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        **options: Any,
     ) -> Answer:
-        """Send one request; `wait` asks for the decision, `key` is its Idempotency-Key."""
-        headers = {"Authorization": f"Bearer {self._token}"}
-        if wait:
-            headers["Prefer"] = "wait=30"
-        if key is not None:
-            headers["Idempotency-Key"] = key
-
-        async def once() -> Answer:
-            async with self.session.request(method, self.url + path, headers=headers, json=json) as response:
-                return await answer_of(response)
-
-        return await answered(once)
+        """Send one request until it gets an answer; `wait` asks for the decision, `key` is its Idempotency-Key."""
+        body = json if body is None else body
+        return await self.ask_until_answered(method, path, body, wait=wait, key=key, headers=headers, **options)
 
     async def book(self, room: Room, first: int = 10, nights: int = 2, **options: Any) -> Answer:
         """Ask for a stay that begins `first` days from now."""
@@ -133,13 +115,9 @@ class House:
         """Sign up and log in."""
         account = {"email": f"{uuid4().hex}@example.org", "password": PASSWORD}
         base = url or self.system.url
+        client = Client(self.session, base)
         for path in ("signup", "login"):
-
-            async def once(url: str = f"{base}/v1/auth/{path}") -> Answer:
-                async with self.session.post(url, json=account) as response:
-                    return await answer_of(response)
-
-            answer = await answered(once)
+            answer = await client.ask_until_answered("POST", f"/v1/auth/{path}", account)
             assert 200 <= answer.status < 300, answer
         return Guest(self.session, base, answer.body["access_token"])
 
@@ -233,24 +211,6 @@ async def open_house(system: System) -> AsyncIterator[House]:
         open_producer(kafka, client_id="test", request_timeout_seconds=MAX_WAIT_SECONDS) as producer,
     ):
         yield House(system, session, producer, kafka)
-
-
-async def answered(ask: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Ask, and again while the answer is to try again: a part is away for a moment where a machine stood still."""
-
-    async def asked() -> Answer | None:
-        answer = await ask()
-        return None if answer.try_again else answer
-
-    answer = await wait_until(asked, message="an answer that is not to try again")
-    assert answer is not None
-    return answer
-
-
-async def answer_of(response: aiohttp.ClientResponse) -> Answer:
-    """Return what came back."""
-    body = await response.json() if response.content_type == "application/json" else None
-    return Answer(response.status, body, response.headers)
 
 
 def stay(room: Room, first: int, nights: int) -> dict[str, Any]:

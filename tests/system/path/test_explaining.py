@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="package")]
 
 
 async def explained(house: House, booking: str, *options: str) -> tuple[int, str, str]:
-    """Run `workers explain` as an operator does; return exit status, stdout and stderr."""
+    """Run `innkeeper explain` as an operator does; return exit status, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "operators", "explain", booking, *options),
         env=os.environ | house.system.environment(),
@@ -95,7 +95,7 @@ async def test_a_hold_awaits_its_guest_until_it_ends(house: House) -> None:
 
     [awaited] = (await life_of(house, booking))["awaited"]
 
-    assert (awaited["who"], awaited["what"]) == ("the guest", "to say who stays")
+    assert (awaited["who"], awaited["what"]) == ("the guest", "to name the guests")
     assert awaited["until"] is not None
 
     page = await guest.checkout(booking)

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from operators.audit import audit
-from operators.lag import DatabaseAddress, lags
+from operators.lag import lags
 from sandbox import kafka
 from sandbox.system import Plan, System
 from storage.settings import DatabaseSettings
@@ -141,8 +141,7 @@ async def both_own_partitions(system: System) -> None:
 
     async def so() -> bool:
         seen.clear()
-        address = DatabaseAddress(_env_file=None, database_url=database.database_url)
-        seen.update(each.owner for each in await lags(kafka_settings, address) if each.role is Service.RESERVATIONS)
+        seen.update(each.owner for each in await lags(kafka_settings, database) if each.role is Service.RESERVATIONS)
         return len(seen) == 2 and None not in seen
 
     await wait_until(so, 120, lambda: f"both workers own partitions: {seen}")

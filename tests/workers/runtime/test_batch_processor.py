@@ -18,7 +18,7 @@ from topics.envelope import Envelope, Outgoing, command_record, encode_headers, 
 from topics.messages.commands import Command, OpenInventory, ReserveStay
 from topics.messages.events import BookingRejected, BookingReserved, GuestsAdded
 from workers.reservations import handler
-from workers.runtime import batch_processor
+from workers.runtime import batch_processor, batch_transaction
 from workers.runtime.role import PartitionBatch, Role, Stopped
 
 ROOM = 7
@@ -160,7 +160,7 @@ async def test_poison_is_buried_with_its_reason_and_its_neighbours_are_decided(
 async def test_a_flood_of_dead_letters_stops_the_worker(
     log: Log, role: Role, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_processor, "MAX_DEAD_LETTERS_AN_HOUR", 2)
+    monkeypatch.setattr(batch_transaction, "MAX_DEAD_LETTERS_AN_HOUR", 2)
     spoilt = record(log, nights_on_sale())._replace(value=b"{")
     await log.write(*[spoilt] * 3)
 
@@ -258,7 +258,7 @@ async def test_a_run_that_begins_too_late_is_read_again_from_the_cursor(
 
     async with open_processor(role, log, database) as processor:
         assert await processor.process([records[1:]]) == {place: 0}
-        for _ in range(batch_processor.MAX_OFFSET_GAPS - 1):
+        for _ in range(batch_transaction.MAX_OFFSET_GAPS - 1):
             await processor.process([records[1:]])
         with pytest.raises(Stopped, match="hole"):
             await processor.process([records[1:]])

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
-from operators.lag import DatabaseAddress, lags
+from operators.lag import lags
 from sandbox.processes import Program
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
@@ -40,10 +40,9 @@ runpy.run_module("operators", run_name="__main__")
 @pytest.fixture
 def owners(log: Log, database: DatabaseSettings) -> Owners:
     """Who reads each partition of the commands, as the broker tells now."""
-    address = DatabaseAddress(_env_file=None, database_url=database.database_url)
 
     async def asked() -> dict[int, str]:
-        found = await lags(log.settings, address)
+        found = await lags(log.settings, database)
         return {lag.partition: lag.owner for lag in found if lag.role == "reservations" and lag.owner is not None}
 
     return asked
