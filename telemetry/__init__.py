@@ -1,4 +1,4 @@
-"""Seeing it run: metrics, logs and traces of every process, beside a booking's way and never in it."""
+"""Metrics, logs and traces of every process, beside a booking's way and never in it."""
 
 import os
 import sys
@@ -8,9 +8,9 @@ from telemetry.settings import TelemetrySettings
 
 
 def start(settings: TelemetrySettings, part: str, name: str) -> None:
-    """Make this process seen, as far as it is wanted: `part` is what it does, `name` which of those it is.
+    """Start logs, metrics and traces as the settings want them: `part` is the process's role, `name` its own name.
 
-    Ends the process with a sentence when somebody else has the metrics' port.
+    Ends the process with a sentence when another process has the metrics' port.
     """
     from telemetry import logs  # noqa: PLC0415 - structlog is only for processes that stay
 
@@ -23,10 +23,10 @@ def start(settings: TelemetrySettings, part: str, name: str) -> None:
 
 
 def serve_metrics(settings: TelemetrySettings, part: str) -> None:
-    """Answer Prometheus, if there is a port for it. Ends the process with a sentence when somebody else has it."""
+    """Answer Prometheus, if there is a port for it. Ends the process with a sentence when another process has it."""
     if settings.metrics_port is None:
         return
-    from telemetry.scraped import serve  # noqa: PLC0415 - only for who is scraped
+    from telemetry.scraped import serve  # noqa: PLC0415 - only for processes that are scraped
 
     try:
         serve(part, settings.metrics_host, settings.metrics_port)

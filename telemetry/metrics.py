@@ -1,4 +1,4 @@
-"""Every metric of the house, named once. What happens is counted in plain numbers; a scrape reads them.
+"""Every metric, named once. The event loop counts in plain numbers; a scrape reads them.
 
 A lock and a search by labels for every booking, as the usual clients have, cost more than counting a whole batch here.
 Only the event loop counts, so nothing needs a lock; a scrape from its own thread may find a sum that is one observation
@@ -23,22 +23,22 @@ EVENT_READERS: Final = ("payments", "projections")
 WORKERS: Final = (*LOG_READERS, *EXPIRY)
 ALL: Final = (*INGRESS, *WORKERS)
 
-#: Upper bounds of what is asked and answered at once, in seconds.
+#: Upper bounds of times of requests, in seconds.
 _QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-#: Upper bounds of what goes through the log, in seconds.
-_PATIENT: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-#: Upper bounds of what a guest has to do as well, in seconds.
+#: Upper bounds of times through the log, in seconds.
+_LOG: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+#: Upper bounds of times in which a guest acts too, in seconds.
 _HUMAN: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 #: Upper bounds of numbers of records.
 _RECORDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 
 
-#: Whether anybody can ask this process: what is counted for each request need not be, else.
+#: Whether anybody can scrape this process; if not, nothing is counted for each request.
 are_read = True
 
 
 class Metric:
-    """What one number says. `told_by` are the processes that have it; `unit` is what is counted or measured."""
+    """One number: its name, meaning and unit. `services` are the processes that report it."""
 
     kind: ClassVar[str]
 
@@ -75,15 +75,15 @@ class Gauge(Metric):
         self._read: Read | None = None
 
     def set(self, value: float, *labels: str) -> None:
-        """Say how it stands."""
+        """Set the present value."""
         self._values[labels] = value
 
     def add(self, change: float, *labels: str) -> None:
-        """Say how it changed."""
+        """Change the value."""
         self._values[labels] = self._values.get(labels, 0.0) + change
 
     def clear(self) -> None:
-        """Say nothing any more: it is for somebody else to tell."""
+        """Report nothing any more: another process reports it."""
         self._values.clear()
 
     def set_function(self, read: Read) -> None:
@@ -91,7 +91,7 @@ class Gauge(Metric):
         self._read = read
 
     def values(self) -> dict[Labels, float]:
-        """Return how it stands now."""
+        """Return the present values."""
         return dict(self._values) if self._read is None else dict(self._read())
 
 
@@ -220,12 +220,12 @@ SEARCH_REFRESH_SECONDS: Final = _named(
     )
 )
 
-# Who reads the log.
+# Readers of the log.
 
 RECORDS: Final = _named(
     Counter(
         "innkeeper_records_total",
-        "Records that were carried out, by topic; those that come again count again.",
+        "Records that were processed, by topic; a record that is read again counts again.",
         unit="records",
         services=LOG_READERS,
         labels=("topic",),
@@ -278,7 +278,7 @@ PUBLISH_RETRIES: Final = _named(
 DEAD_LETTERS: Final = _named(
     Counter(
         "innkeeper_dead_letters_total",
-        "Records that were buried in `dead.letters`.",
+        "Records that were sent to `dead.letters`.",
         unit="records",
         services=LOG_READERS,
         labels=("consumer", "topic"),
@@ -287,7 +287,7 @@ DEAD_LETTERS: Final = _named(
 LAG: Final = _named(
     Gauge(
         "innkeeper_lag_records",
-        "Records of a partition that this process owns and has not applied, as of its last fetch.",
+        "Records of a partition assigned to this process that are not applied, as of its last fetch.",
         unit="records",
         services=LOG_READERS,
         labels=("consumer", "topic", "partition"),
@@ -303,12 +303,12 @@ TROUBLES: Final = _named(
 )
 TROUBLES.set_function(lambda: [((), backoff.waiting())])
 
-# What is decided.
+# Decisions.
 
 DECISIONS: Final = _named(
     Counter(
         "innkeeper_decisions_total",
-        "Decisions that stand, by the event that tells them: reserved against rejected is how many bookings succeed.",
+        "Decisions that are committed, by event: reserved against rejected is how many bookings succeed.",
         unit="events",
         services=RESERVATIONS,
         labels=("event",),
@@ -329,20 +329,20 @@ DECISION_SECONDS: Final = _named(
         "From the broker's time of a command (the 202) until its events are published.",
         unit="seconds",
         services=RESERVATIONS,
-        bounds=_PATIENT,
+        bounds=_LOG,
     )
 )
 CONFIRMATION_SECONDS: Final = _named(
     Histogram(
         "innkeeper_confirmation_seconds",
-        "From the making of a booking's id, when it was asked for, until it is told confirmed: the guest's time too.",
+        "From the making of a booking's id, when it was asked for, until it is confirmed: the guest's time too.",
         unit="seconds",
         services=RESERVATIONS,
         bounds=_HUMAN,
     )
 )
 
-# What follows from events.
+# Effects of events.
 
 EVENT_SECONDS: Final = _named(
     Histogram(
@@ -350,7 +350,7 @@ EVENT_SECONDS: Final = _named(
         "From the broker's time of an event until this role has applied it.",
         unit="seconds",
         services=EVENT_READERS,
-        bounds=_PATIENT,
+        bounds=_LOG,
     )
 )
 WEBHOOK_SECONDS: Final = _named(
@@ -359,7 +359,7 @@ WEBHOOK_SECONDS: Final = _named(
         "From the broker's time of a webhook of Stripe's until the commands that follow are on the log.",
         unit="seconds",
         services=PAYMENTS,
-        bounds=_PATIENT,
+        bounds=_LOG,
     )
 )
 STRIPE_SECONDS: Final = _named(
@@ -381,14 +381,12 @@ STRIPE_FAILURES: Final = _named(
     )
 )
 LEADS: Final = _named(
-    Gauge(
-        "innkeeper_expiry_leads", "1 for the one timer that leads, 0 for those that stand by.", unit="", services=EXPIRY
-    )
+    Gauge("innkeeper_expiry_leads", "1 for the one timer that leads, 0 for the others.", unit="", services=EXPIRY)
 )
 HOLDS: Final = _named(
     Gauge(
         "innkeeper_holds",
-        "Holds, by `state`: `live` are all, `overdue` those whose time is over; told by the timer that leads.",
+        "Holds, by `state`: `live` are all, `overdue` those whose time is over; reported by the timer that leads.",
         unit="holds",
         services=EXPIRY,
         labels=("state",),
@@ -397,7 +395,7 @@ HOLDS: Final = _named(
 OLDEST_OVERDUE_SECONDS: Final = _named(
     Gauge(
         "innkeeper_oldest_overdue_hold_seconds",
-        "For how long the hold that is most overdue has been over, 0 when none is; told by the timer that leads.",
+        "For how long the hold that is most overdue has been over, 0 when none is; reported by the timer that leads.",
         unit="seconds",
         services=EXPIRY,
     )

@@ -1,6 +1,6 @@
 """Answers Prometheus: the numbers of `metrics` as its client library writes them, on a port of their own.
 
-In a thread: it sleeps between scrapes, and answers also when the event loop is stuck, which is when somebody looks.
+A thread answers, so that scrapes work also when the event loop is stuck, which is when people look.
 """
 
 import logging
@@ -18,21 +18,21 @@ from telemetry.metrics import METRICS, Counter, Gauge, Histogram, Metric
 log = logging.getLogger(__name__)
 
 
-class Told(Collector):
-    """The metrics of one part of the house, collected when somebody asks."""
+class PartMetrics(Collector):
+    """The metrics of one part of the system, collected at each scrape."""
 
     def __init__(self, part: str) -> None:
         self._metrics = [metric for metric in METRICS if part in metric.services]
 
     def collect(self) -> Iterator[Family]:
-        """Yield every metric as it stands now."""
+        """Yield every metric with its present values."""
         return map(_family, self._metrics)
 
 
 def registry_of(part: str) -> CollectorRegistry:
-    """Return what a process tells: its part's metrics, and the library's about memory, time and garbage."""
+    """Return what a process reports: its part's metrics, and the library's about memory, time and garbage."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Told(part))
+    registry.register(PartMetrics(part))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     return registry
@@ -64,7 +64,7 @@ def _family(metric: Metric) -> Family:
         case Histogram():
             return _histogram(metric)
         case _:
-            raise TypeError(f"{metric.name} is of no kind that is told")
+            raise TypeError(f"{metric.name} is of no kind that can be reported")
 
 
 def _histogram(metric: Histogram) -> Family:

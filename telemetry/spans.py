@@ -48,7 +48,7 @@ class Tracing:
     @contextmanager
     def inside(self, name: str, kind: Kind, parent: str | None, attributes: Attributes) -> Iterator[Span]:
         """Trace the block."""
-        # What names no parent is a part of the span that we are in, if we are in one.
+        # Without a parent the block is a part of the present span, if there is one.
         with self._tracer.start_as_current_span(
             name, context=_context(parent), kind=_KINDS[kind], attributes=dict(attributes)
         ) as span:
@@ -61,7 +61,7 @@ class Tracing:
         )
 
     def end_together(self, name: str, began_ns: int, spans: Sequence[Span]) -> None:
-        """End spans, and tell of the work that they had in common."""
+        """End spans, and record the work that they had in common as a span with links."""
         links = [Link(span.get_span_context()) for span in spans]
         common = self._tracer.start_span(name, context=Context(), links=links, start_time=began_ns)
         for span in spans:
@@ -75,5 +75,5 @@ def _context(parent: str | None) -> Context | None:
     if well_formed(parent) is None or parent is None:
         return None
     _, trace_id, span_id, flags = parent.split("-")
-    told = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
-    return trace.set_span_in_context(NonRecordingSpan(told), Context())
+    remote = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+    return trace.set_span_in_context(NonRecordingSpan(remote), Context())

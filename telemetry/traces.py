@@ -1,6 +1,6 @@
-"""One trace from a guest's request to Stripe's webhook, for whoever set a collector; for others nothing, not an import.
+"""One trace from a guest's request to Stripe's webhook, where a collector is set; elsewhere nothing, not an import.
 
-What travels is W3C's `traceparent`: in HTTP as a header, on our topics as `ce_traceparent`, on `stripe.webhooks` as
+It travels as W3C's `traceparent`: in HTTP as a header, on our topics as `ce_traceparent`, on `stripe.webhooks` as
 `traceparent`, and through Stripe in the metadata of what we open there, from where its webhooks bring it back.
 """
 
@@ -82,6 +82,6 @@ def end_together(name: str, began_ns: int, spans: Sequence["Span"]) -> None:
 
 
 def traceparent_of(span: "Span") -> str:
-    """Return what others say to be a part of this span."""
-    told = span.get_span_context()
-    return f"00-{told.trace_id:032x}-{told.span_id:016x}-{told.trace_flags:02x}"
+    """Return the `traceparent` that makes other spans a part of this one."""
+    context = span.get_span_context()
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
