@@ -20,7 +20,7 @@ from topics.catalogue import Service
 from topics.consumers import CONSUMERS
 from topics.kafka import admin
 from topics.kafka.admin import Member
-from topics.kafka.log_reader import LogReader, Record
+from topics.kafka.log_reader import LogReader, OffsetRange, Record
 from topics.kafka.settings import KafkaSettings
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -108,7 +108,7 @@ class _Cursor:
 class _Seen:
     """The broker's bounds and owners of partitions and ids of topics, and the roles that are paused."""
 
-    ends: Mapping[TopicPartition, tuple[int, int]]
+    ends: Mapping[TopicPartition, OffsetRange]
     ids: Mapping[str, str]
     owners: Mapping[Service, Mapping[TopicPartition, Member]]
     paused: Container[str]

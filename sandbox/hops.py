@@ -3,20 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from time import monotonic
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer
 from rich.console import Console
 from rich.markup import escape
 
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
-from topics.kafka.log_reader import Record, Wanted, cloud_event, open_reader, partitions_of
+from topics.kafka.log_reader import LogReader, Record, Wanted, cloud_event, partitions_of
 from topics.kafka.settings import KafkaSettings
 
-_FETCH_MS: Final = 200
 _POLL_SECONDS: Final = 0.02
 
 #: The meaning of each record in a guest's words.
@@ -67,8 +65,8 @@ class _Seen(NamedTuple):
 class LogFollower:
     """Follows the topics that a booking passes, from their ends, and shows every record about it."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, hops: Hops) -> None:
-        self._consumer = consumer
+    def __init__(self, reader: LogReader, hops: Hops) -> None:
+        self._reader = reader
         self._hops = hops
         self._wanted: Wanted | None = None
         self._early: list[_Seen] = []
@@ -88,12 +86,12 @@ class LogFollower:
 
     async def read(self) -> None:
         """Read for ever."""
-        while True:
-            fetched = await self._consumer.getmany(timeout_ms=_FETCH_MS)
-            at = monotonic()
-            records = [record for run in fetched.values() for record in run]
-            for record in sorted(records, key=lambda record: (record.timestamp, record.topic)):
-                self._arrived(_Seen(record, at))
+        async with aclosing(self._reader.follow()) as batches:
+            async for batch in batches:
+                at = monotonic()
+                records = [each for records in batch.values() for each in records]
+                for record in sorted(records, key=lambda record: (record.timestamp, record.topic)):
+                    self._arrived(_Seen(record, at))
 
     def _arrived(self, seen: _Seen) -> None:
         if self._wanted is None:
@@ -109,13 +107,11 @@ class LogFollower:
 @asynccontextmanager
 async def following(settings: KafkaSettings, hops: Hops) -> AsyncIterator[LogFollower]:
     """Follow the log with a consumer that belongs to no group, as long as the block lasts."""
-    async with open_reader(settings) as consumer:
+    async with LogReader(settings) as reader:
         topics = (BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS)
         partitions = [each for topic in topics for each in await partitions_of(settings, settings.topic(topic))]
-        consumer.assign(partitions)
-        for partition, end in (await consumer.end_offsets(partitions)).items():
-            consumer.seek(partition, end)
-        follower = LogFollower(consumer, hops)
+        reader.assign({each: end for each, (_, end) in (await reader.ranges(partitions)).items()})
+        follower = LogFollower(reader, hops)
         reading = asyncio.create_task(follower.read())
         try:
             yield follower

@@ -86,11 +86,11 @@ def compare_read_models(expected: Mapping[str, Reads], written: Mapping[str, Rea
         for key, row in expected[table].items():
             there = written[table].get(key)
             if there is None:
-                report.add(Check.READ_MODELS_MATCH_LOG, f"{table}, {key}: on the log but not in the read model")
+                report.add(Check.READ_MODELS_MATCH_EVENTS, f"{table}, {key}: on the log but not in the read model")
             elif there != row:
-                report.add(Check.READ_MODELS_MATCH_LOG, f"{table}, {key}: {_differences(columns, row, there)}")
+                report.add(Check.READ_MODELS_MATCH_EVENTS, f"{table}, {key}: {_differences(columns, row, there)}")
         for key in written[table].keys() - expected[table].keys():
-            report.add(Check.READ_MODELS_MATCH_LOG, f"{table}, {key}: in the read model but not on the log")
+            report.add(Check.READ_MODELS_MATCH_EVENTS, f"{table}, {key}: in the read model but not on the log")
 
 
 def _differences(columns: tuple[str, ...], expected: tuple[Any, ...], written: tuple[Any, ...]) -> str:

@@ -15,14 +15,14 @@ class Check(StrEnum):
     | counts match bookings | inventory counts equal the sum over bookings by status |
     | holds end on time | no hold ends early or is acted on after its deadline (`--holds`: none is 10 s overdue) |
     | log matches ledger | no gap in a partition's sequence, legal transitions only, the log equals the ledger |
-    | read models match log | every row is what the events make of it, as far as its projection has applied them |
+    | read models match events | every row is what the events make of it, as far as its projection has applied them |
     """
 
     NO_OVERSOLD_NIGHT = "no oversold night"
     COUNTS_MATCH_BOOKINGS = "counts match bookings"
     HOLDS_END_ON_TIME = "holds end on time"
     LOG_MATCHES_LEDGER = "log matches ledger"
-    READ_MODELS_MATCH_LOG = "read models match log"
+    READ_MODELS_MATCH_EVENTS = "read models match events"
 
 
 _MAX_PROBLEMS_SHOWN: Final = 100

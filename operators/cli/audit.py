@@ -40,7 +40,7 @@ def audit_command(*, as_json: bool, holds: bool, watch: bool, every: float) -> N
 
 
 def _once(statuses: set[int], *, holds: bool, as_json: bool, watched: bool) -> None:
-    """Audit, note the exit status, and only then tell: what was told must count, also when Ctrl-C comes next."""
+    """Audit, note the exit status, and only then print: a printed result must count, also when Ctrl-C comes next."""
     try:
         report = _audited(holds=holds, silent=watched)
     except (psycopg.Error, KafkaError, NoSuchTopic, OSError) as error:

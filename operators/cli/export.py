@@ -52,7 +52,7 @@ def export_command(
     work = _Export(kafka_settings(), out, format, first=first, last=last, today=until == "now", every=every)
     # A cancellation can get lost in the Kafka client.
     signal.signal(signal.SIGINT, _leave)
-    _carry_out(work, (lambda exported: print_json([asdict(exported)])) if as_json else None)
+    _export(work, (lambda exported: print_json([asdict(exported)])) if as_json else None)
 
 
 def _last_day(until: str | None) -> tuple[date, bool]:
@@ -90,8 +90,8 @@ class _Export:
         self._today = today
         self._every = every
 
-    async def write(self, tell: Callable[[Exported], None] | None) -> None:
-        """Write every file that is missing; `tell` is called for each.
+    async def write(self, on_written: Callable[[Exported], None] | None) -> None:
+        """Write every file that is missing; `on_written` is called for each.
 
         Raises:
             Unavailable, InUse, Unwritable, Unexportable: as they say.
@@ -108,7 +108,7 @@ class _Export:
             try:
                 with folder_of_ours(self._folder):
                     for span in self._missing_spans(first):
-                        await self._write_span(days, span, tell)
+                        await self._write_span(days, span, on_written)
             except (TimeoutError, BrokenPipeError):
                 raise
             except OSError as error:
@@ -130,15 +130,17 @@ class _Export:
         if span:
             yield span
 
-    async def _write_span(self, days: EventDays, span: list[date], tell: Callable[[Exported], None] | None) -> None:
+    async def _write_span(
+        self, days: EventDays, span: list[date], on_written: Callable[[Exported], None] | None
+    ) -> None:
         records = await days.begin(span[0], span[-1])
         with _bar(records) as advance:
             for day in span:
                 exported = await self._write_day(day, days.day(day), advance)
                 if exported is not None:
                     self.files.append(exported)
-                    if tell is not None:
-                        tell(exported)
+                    if on_written is not None:
+                        on_written(exported)
         for partition, count in days.missing().items():
             self.missing[partition] = self.missing.get(partition, 0) + count
 
@@ -169,10 +171,10 @@ class _Export:
         return self._folder / f"{self._name}-{day.isoformat()}{'.partial' if partial else ''}.{self._format}"
 
 
-def _carry_out(work: _Export, tell: Callable[[Exported], None] | None) -> None:
+def _export(work: _Export, on_written: Callable[[Exported], None] | None) -> None:
     began = monotonic()
     try:
-        run(work.write(tell), work.settings)
+        run(work.write(on_written), work.settings)
     except InUse as error:
         fail(str(error))
     except (Unavailable, Unexportable, Unwritable) as error:

@@ -55,7 +55,7 @@ def _rebuilt(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_j
             name,
             who=operator,
             swap=swap,
-            on_compared=lambda tables: None if as_json else _tell(tables),
+            on_compared=lambda tables: None if as_json else _print_comparison(tables),
             progress=lambda folded, to_fold: bar.update(task, completed=folded, total=to_fold),
         )
         try:
@@ -79,7 +79,7 @@ async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
     return await task
 
 
-def _tell(tables: tuple[Compared, ...]) -> None:
+def _print_comparison(tables: tuple[Compared, ...]) -> None:
     shown = Table(Column("TABLE"), Column("ROWS", justify="right"), Column("DIFFERENT", justify="right"), box=SIMPLE)
     for table in tables:
         shown.add_row(table.table, f"{table.rows:,}", f"{table.different:,}")

@@ -28,7 +28,7 @@ def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by:
     ) as bar:
         task = bar.add_task("", total=None)
         try:
-            told = console.run(
+            found = console.run(
                 reconcile(
                     database,
                     payments,
@@ -45,22 +45,22 @@ def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by:
         except NoSuchBooking as error:
             console.refuse(str(error), as_json=as_json)
     if as_json:
-        console.print_json(_json(told))
+        console.print_json(_json(found))
     else:
-        _tell(told, is_mending=yes)
-    if told.left:
+        _print(found, is_mending=yes)
+    if found.left:
         raise typer.Exit(1)
 
 
-def _json(told: Reconciled) -> list[dict[str, Any]]:
+def _json(found: Reconciled) -> list[dict[str, Any]]:
     return [
-        *(_difference(each, is_mended=number in told.mended) for number, each in enumerate(told.differences)),
+        *(_difference(each, is_mended=number in found.mended) for number, each in enumerate(found.differences)),
         {
-            "bookings": told.bookings,
-            "sessions": told.sessions,
-            "refunds": told.refunds,
-            "differences": len(told.differences),
-            "left": len(told.left),
+            "bookings": found.bookings,
+            "sessions": found.sessions,
+            "refunds": found.refunds,
+            "differences": len(found.differences),
+            "left": len(found.left),
         },
     ]
 
@@ -75,16 +75,16 @@ def _difference(each: Difference, *, is_mended: bool) -> dict[str, Any]:
     }
 
 
-def _tell(told: Reconciled, *, is_mending: bool) -> None:
-    for number, each in enumerate(told.differences):
-        done = "[green]mended[/]" if number in told.mended else "[red]differs[/]"
+def _print(found: Reconciled, *, is_mending: bool) -> None:
+    for number, each in enumerate(found.differences):
+        done = "[green]mended[/]" if number in found.mended else "[red]differs[/]"
         console.out.print(f"{done}  {each.booking_id}  {escape(each.says)}; {escape(each.mend)}")
-    broken = sum(1 for each in told.left if each.breaks_the_sum)
+    broken = sum(1 for each in found.left if each.breaks_the_sum)
     counted = console.counted
-    left = f"{counted(len(told.left), 'difference')} {'is' if len(told.left) == 1 else 'are'} left"
+    left = f"{counted(len(found.left), 'difference')} {'is' if len(found.left) == 1 else 'are'} left"
     console.err.print(
-        f"{counted(told.bookings, 'booking')}, {counted(told.sessions, 'session')} and"
-        f" {counted(told.refunds, 'refund')} at Stripe: {left}, money in the wrong place: {broken}."
+        f"{counted(found.bookings, 'booking')}, {counted(found.sessions, 'session')} and"
+        f" {counted(found.refunds, 'refund')} at Stripe: {left}, money in the wrong place: {broken}."
     )
-    if not is_mending and any(each.row is not None for each in told.left):
+    if not is_mending and any(each.row is not None for each in found.left):
         console.err.print("Add --yes to bring our rows up to what Stripe knows.")

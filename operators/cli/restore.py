@@ -60,7 +60,7 @@ def restore_command(*, from_log: bool, without_backup: bool, yes: bool, by: str 
     if as_json:
         console.print_json([asdict(restored)])
     else:
-        _tell(restored)
+        _print(restored)
 
 
 def _only_say(kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool, as_json: bool) -> NoReturn:
@@ -70,7 +70,7 @@ def _only_say(kafka: KafkaSettings, database: DatabaseSettings, *, without_backu
         console.print_json([{"done": False, "topic": topic, **asdict(planned)}])
     else:
         console.err.print(_PLAN.format(records=planned.records, topic=topic), markup=False)
-        _tell_described(planned.described, console.err)
+        _print_backup_check(planned.described, console.err)
     console.fail("Nothing was done: add --yes to do it.")
 
 
@@ -95,7 +95,7 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         yield lambda read, to_read: bar.update(task, completed=read, total=to_read)
 
 
-def _tell(restored: Restored) -> None:
+def _print(restored: Restored) -> None:
     for note in restored.notes:
         console.err.print(f"[yellow]{escape(note)}[/]")
     counted = console.counted
@@ -108,10 +108,10 @@ def _tell(restored: Restored) -> None:
         f"To be decided by the reservations workers: {counted(restored.undecided, 'command')}; to be published by them:"
         f" {counted(restored.unpublished, 'event')}. Start the workers, then run: innkeeper audit"
     )
-    _tell_described(restored.described, console.out)
+    _print_backup_check(restored.described, console.out)
 
 
-def _tell_described(described: Sequence[BackupCheck], where: Console) -> None:
+def _print_backup_check(described: Sequence[BackupCheck], where: Console) -> None:
     where.print(fitted(_FIELDS, [_row(each) for each in described], where.width))
     if any(each.missing for each in described):
         where.print("What is missing has bookings or nights, and nobody can ask for them: is there a newer backup?")

@@ -69,7 +69,7 @@ NIGHTS = "no oversold night"
 COUNTS = "counts match bookings"
 HOLDS = "holds end on time"
 LEDGER = "log matches ledger"
-READS = "read models match log"
+READS = "read models match events"
 UNKNOWN = UUID(int=99)
 NIGHT = f"room 1, night {FIRST}"
 

@@ -7,7 +7,7 @@ from storage.settings import DatabaseSettings
 from tests.workers.projections.hotel import FIRST, open_busy_hotel
 from topics.kafka.settings import KafkaSettings
 
-READS = "read models match log"
+READS = "read models match events"
 
 
 @pytest.mark.system

@@ -27,7 +27,7 @@ NIGHTS = "no oversold night"
 COUNTS = "counts match bookings"
 HOLDS = "holds end on time"
 LEDGER = "log matches ledger"
-READS = "read models match log"
+READS = "read models match events"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from topics.kafka.starting import started
 Record: TypeAlias = ConsumerRecord
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _FETCH_MS: Final = 500
-_FIRST_RECORDS_SECONDS: Final = 30
 _AGAIN_SECONDS: Final = 1.0
 #: `LogReader` gives up when the broker sends nothing for so long although the log has more.
 MAX_SILENCE_SECONDS: Final = 30.0
@@ -374,46 +373,13 @@ async def _starts(
     return {each: first for each, (first, _) in ranges.items()}
 
 
-async def end_offsets(settings: KafkaSettings, names: list[str]) -> dict[TopicPartition, tuple[int, int]]:
+async def end_offsets(settings: KafkaSettings, names: list[str]) -> dict[TopicPartition, OffsetRange]:
     """Return for each partition of the topics its first offset and the offset that the next record will get."""
     counts = await admin.partition_counts(settings, names)
-    async with open_reader(settings) as consumer:
-        return await bounds(consumer, counts)
-
-
-async def bounds(consumer: AIOKafkaConsumer, counts: Mapping[str, int]) -> dict[TopicPartition, tuple[int, int]]:
-    """Return as `end_offsets`, with an open consumer; `counts` are the numbers of partitions by topic."""
-    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
-    if not partitions:
-        return {}
-    starts, ends = await asyncio.gather(consumer.beginning_offsets(partitions), consumer.end_offsets(partitions))
-    return {each: (starts[each], ends[each]) for each in partitions}
-
-
-async def first_records(
-    consumer: AIOKafkaConsumer, wanted: Iterable[tuple[TopicPartition, int]]
-) -> dict[tuple[TopicPartition, int], Record]:
-    """Return for each position the first record at or behind it. It must not be the end of the log.
-
-    Raises:
-        TimeoutError: the broker does not send them.
-    """
-    found: dict[tuple[TopicPartition, int], Record] = {}
-    left = sorted(set(wanted))
-    async with asyncio.timeout(_FIRST_RECORDS_SECONDS):
-        while left:
-            # A consumer has one position in a partition at a time.
-            now = dict(left)
-            left = [(partition, offset) for partition, offset in left if now[partition] != offset]
-            consumer.assign(list(now))
-            for partition, offset in now.items():
-                consumer.seek(partition, offset)
-            while now:
-                for partition, records in (await consumer.getmany(timeout_ms=_FETCH_MS)).items():
-                    if partition in now:
-                        found[partition, now.pop(partition)] = records[0]
-                        consumer.pause(partition)
-    return found
+    async with LogReader(settings) as reader:
+        return await reader.ranges(
+            TopicPartition(name, number) for name, count in counts.items() for number in range(count)
+        )
 
 
 def cloud_event(record: Record) -> dict[str, Any]:

@@ -28,11 +28,11 @@ def audit_command(
 
     Reads all of booking.events and one snapshot of the ledger; changes nothing, and may run while the system works.
 
-    - **I1** every room and night: 0 <= booked + reserved <= total, after every event of the log.
-    - **I2** inventory counts equal the sum over bookings by status.
-    - **I5** no hold ends early, and nothing happens to a booking after its hold's deadline.
-    - **I6** no gap in a partition's events, legal transitions only, and the log equals the ledger.
-    - **I7** read models: every row is what the events make of it, up to the cursor of its projection.
+    - **no oversold night** every room and night: 0 <= booked + reserved <= total, after every event of the log.
+    - **counts match bookings** inventory counts equal the sum over bookings by status.
+    - **holds end on time** no hold ends early, and nothing happens to a booking after its hold's deadline.
+    - **log matches ledger** no gap in a partition's events, legal transitions only, and the log equals the ledger.
+    - **read models match events** every row is what the events make of it, up to the cursor of its projection.
 
     Exit status: 0 every check holds; 1 a check fails, each problem a line; 2 the audit could not be made.
     With --watch: the worst of all audits that were made, 1 before 2; 130 for Ctrl-C when all of them held.

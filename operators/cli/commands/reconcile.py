@@ -31,7 +31,7 @@ def reconcile_command(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the money at Stripe with the bookings, one by one (I4).
+    """Compare the money at Stripe with the bookings, one by one (check **money matches bookings**).
 
     The money that came in and did not go back must be a booking's amount if it is CONFIRMED, and nothing if it is not.
     Each difference is shown with its mend. **--yes** mends a payment whose webhook never came, and rows that lack what
