@@ -139,10 +139,10 @@ NAMES: Final = (
 
 FORMS: Final = (
     Form(re.compile(r"\b(?:Who|What|Whoever|Whatever|Whose)\b(?! \|)(?![^.;:|]*\?)[^.|]*"), "a named subject first"),
-    Form(re.compile(r"\bWhere\b(?![^.;:|]*\?)[^,.;|]*(?:\.|$)"), "a named subject first"),
+    Form(re.compile(r"\bWhere\b(?![^.;:|]*\?)[^,.;:|]*(?:\.|$)"), "a named subject first"),
     Form(re.compile(r"\b(?:tells?|told|telling)\b", re.IGNORECASE), "shows, returns, reports, stores"),
     Form(re.compile(r"\b(?:hears?|heard|unheard)\b", re.IGNORECASE), "receives, reads, is answered"),
-    Form(re.compile(r"\b(?:stands?|stood)\b(?!-in)", re.IGNORECASE), "is stored, is, is idle"),
+    Form(re.compile(r"\b(?:stands?|stood)\b(?!-in| in for| for\b)", re.IGNORECASE), "is stored, is, is idle"),
     Form(re.compile(r"\b(?:bury|bur(?:y|ies|ied))\b", re.IGNORECASE), "sends to the dead-letter topic"),
     Form(re.compile(r"\b(?:lives?|living) (?:in|on|at|beside|under|below)\b", re.IGNORECASE), "is in, is stored in"),
     Form(re.compile(r"\bincarnations?\b", re.IGNORECASE), "generation"),

@@ -1,6 +1,5 @@
 """Restores the ledger from the log, and prints the plan, the progress and the result."""
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from operators.cli import console
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
-from operators.restore.described import Described
+from operators.restore.backup_check import BackupCheck
 from operators.restore.restore import Plan, Restored, plan, restore
 from operators.restore.target import NotRestored
 from storage import operator_log
@@ -21,6 +20,7 @@ from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings, refused_in_words
 from workers.decisions.states import IllegalTransition
 from workers.payments.settings import PaymentSettings
+from workers.runtime import garbage
 from workers.runtime.role import Stopped
 
 _PLAN: Final = """\
@@ -82,9 +82,7 @@ async def _plan(kafka: KafkaSettings, database: DatabaseSettings, *, without_bac
 async def _restore(
     kafka: KafkaSettings, database: DatabaseSettings, payments: PaymentSettings, *, who: str, without_backup: bool
 ) -> Restored:
-    # As in a worker: many short-lived values, and no cycles among them.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    garbage.collect_seldom()
     with _bar() as progress:
         return await restore(kafka, database, payments, who=who, without_backup=without_backup, progress=progress)
 
@@ -113,13 +111,13 @@ def _tell(restored: Restored) -> None:
     _tell_described(restored.described, console.out)
 
 
-def _tell_described(described: Sequence[Described], where: Console) -> None:
+def _tell_described(described: Sequence[BackupCheck], where: Console) -> None:
     where.print(fitted(_FIELDS, [_row(each) for each in described], where.width))
     if any(each.missing for each in described):
         where.print("What is missing has bookings or nights, and nobody can ask for them: is there a newer backup?")
 
 
-def _row(each: Described) -> Row:
+def _row(each: BackupCheck) -> Row:
     examples = [*map(str, each.examples), *(["..."] if each.missing > len(each.examples) else [])]
     cells = (each.what, f"{each.named:,}", f"{each.missing:,}", ", ".join(examples) or NOT_KNOWN)
     return Row(cells=cells, style="yellow" if each.missing else "")

@@ -1,4 +1,4 @@
-"""What becomes of a trace on the way through a room's owner and to Stripe."""
+"""A trace goes on through the decisions of a room and through Stripe."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
 
 
 async def decided(log: Log, database: DatabaseSettings, *asked: tuple[Command, str | None]) -> list[str | None]:
-    """Let a room's owner decide commands, each with its `traceparent`; return those of the events."""
+    """Decide commands, each with its `traceparent`; return those of the events."""
     topic = log.settings.topic(BOOKING_COMMANDS)
     await log.write(
         *(
@@ -53,16 +53,16 @@ async def decided(log: Log, database: DatabaseSettings, *asked: tuple[Command, s
     return [envelope.traceparent for envelope, _ in await log.events()]
 
 
-async def test_a_decision_is_told_as_a_part_of_its_own_span_and_linked_with_its_batch(
+async def test_a_decision_is_a_part_of_its_own_span_and_linked_with_its_batch(
     log: Log, database: DatabaseSettings, spans: InMemorySpanExporter
 ) -> None:
-    _, told = await decided(log, database, (nights(rooms=1), None), (stay(), KEPT))
+    _, published = await decided(log, database, (nights(rooms=1), None), (stay(), KEPT))
 
     decision, batch = spans.get_finished_spans()
     assert decision.name == "reservations booking.reserve.v1"
     assert decision.parent is not None
     assert f"{decision.parent.span_id:016x}" == SPAN
-    assert told == f"00-{TRACE}-{decision.context.span_id:016x}-01"
+    assert published == f"00-{TRACE}-{decision.context.span_id:016x}-01"
     assert batch.name == "reservations batch"
     assert batch.parent is None
     assert [link.context for link in batch.links] == [decision.context]
@@ -72,9 +72,9 @@ async def test_a_decision_is_told_as_a_part_of_its_own_span_and_linked_with_its_
 async def test_a_trace_that_is_not_kept_passes_through_and_costs_nothing(
     log: Log, database: DatabaseSettings, spans: InMemorySpanExporter
 ) -> None:
-    _, told = await decided(log, database, (nights(rooms=1), None), (stay(), NOT_KEPT))
+    _, published = await decided(log, database, (nights(rooms=1), None), (stay(), NOT_KEPT))
 
-    assert told == NOT_KEPT
+    assert published == NOT_KEPT
     assert spans.get_finished_spans() == ()
 
 
@@ -102,7 +102,7 @@ def test_stripe_is_given_the_events_own_trace_and_the_same_at_each_repetition(
             assert call.params["metadata"].get("traceparent") == trace
 
 
-@pytest.mark.parametrize("told", ["", "00", "00-xyz-1-01", KEPT.upper(), f"{KEPT}-more", 7, None])
-def test_what_is_no_traceparent_is_none(told: object) -> None:
-    assert traces.well_formed(told) is None
+@pytest.mark.parametrize("given", ["", "00", "00-xyz-1-01", KEPT.upper(), f"{KEPT}-more", 7, None])
+def test_a_malformed_traceparent_is_none(given: object) -> None:
+    assert traces.well_formed(given) is None
     assert traces.well_formed(KEPT) == KEPT
