@@ -157,7 +157,7 @@ async def replay(
     kafka: KafkaSettings,
     connection: AsyncConnection[Any],
     producer: Producer,
-    letter: DeadLetter,
+    dead_letter: DeadLetter,
     *,
     who: str,
     again: bool = False,
@@ -171,51 +171,51 @@ async def replay(
         Refused: it was resolved already, another operator is resolving it, or there is nothing that could be sent.
         aiokafka.errors.KafkaError: the broker did not acknowledge the record, and may have it or not.
     """
-    outgoing = _outgoing(kafka, letter)
-    async with _locked(connection, letter):
-        began_at = await stored.claim_replay(connection, letter.stored_key, who=who, again=again)
+    outgoing = _outgoing(kafka, dead_letter)
+    async with _locked(connection, dead_letter):
+        began_at = await stored.claim_replay(connection, dead_letter.stored_key, who=who, again=again)
         if began_at is None:
-            await _refuse_resolved(connection, letter)
-        sent_by = Replay(id=uuid4().hex, action=ACTION, by=who, at=began_at, of=str(letter.origin))
+            await _refuse_resolved(connection, dead_letter)
+        sent_by = Replay(id=uuid4().hex, action=ACTION, by=who, at=began_at, of=str(dead_letter.origin))
         failpoint("dead_letters.after_claim")
         position = await producer.send(outgoing._replace(headers=with_replay(outgoing.headers, sent_by)))
         failpoint("dead_letters.after_send")
         async with connection.transaction():
-            await stored.mark_replayed(connection, letter.stored_key)
+            await stored.mark_replayed(connection, dead_letter.stored_key)
             details = {
-                "origin": str(letter.origin),
+                "origin": str(dead_letter.origin),
                 "stands_at": str(position),
                 "again": again,
                 "replay_id": sent_by.id,
             }
-            await operator_log.record(connection, who=who, action=ACTION, target=letter.id, details=details)
+            await operator_log.record(connection, who=who, action=ACTION, target=dead_letter.id, details=details)
     return position
 
 
-async def discard(connection: AsyncConnection[Any], letter: DeadLetter, *, who: str, note: str) -> None:
+async def discard(connection: AsyncConnection[Any], dead_letter: DeadLetter, *, who: str, note: str) -> None:
     """Note that the dead letter is discarded, and why.
 
     Raises:
         Refused: it was resolved already, or another operator is resolving it.
     """
-    async with _locked(connection, letter), connection.transaction():
-        if not await stored.discard(connection, letter.stored_key, who=who, note=note):
-            await _refuse_resolved(connection, letter)
+    async with _locked(connection, dead_letter), connection.transaction():
+        if not await stored.discard(connection, dead_letter.stored_key, who=who, note=note):
+            await _refuse_resolved(connection, dead_letter)
         await operator_log.record(
             connection,
             who=who,
             action="dead-letters discard",
-            target=letter.id,
-            details={"origin": str(letter.origin), "note": note},
+            target=dead_letter.id,
+            details={"origin": str(dead_letter.origin), "note": note},
         )
 
 
-def refusal(kafka: KafkaSettings, letter: DeadLetter, *, again: bool = False) -> str | None:
+def refusal(kafka: KafkaSettings, dead_letter: DeadLetter, *, again: bool = False) -> str | None:
     """Return why a replay of the dead letter would be refused now; None: it would be sent."""
-    if letter.end is not None and not (again and letter.state is State.BEGUN):
-        return _resolved_in_words(letter, letter.end)
+    if dead_letter.end is not None and not (again and dead_letter.state is State.BEGUN):
+        return _resolved_in_words(dead_letter, dead_letter.end)
     try:
-        _outgoing(kafka, letter)
+        _outgoing(kafka, dead_letter)
     except Refused as refused:
         return str(refused)
     return None
@@ -224,13 +224,13 @@ def refusal(kafka: KafkaSettings, letter: DeadLetter, *, again: bool = False) ->
 async def outcome(
     kafka: KafkaSettings,
     connection: AsyncConnection[Any],
-    letter: DeadLetter,
+    dead_letter: DeadLetter,
     place: LogPosition,
     *,
     within_seconds: float,
 ) -> Outcome:
     """Wait until the dead letter's consumer has read the replayed record at `place`; return the result."""
-    consumer = letter.consumer or PROCESSED_BY[place.topic.removeprefix(kafka.topic_prefix)]
+    consumer = dead_letter.consumer or PROCESSED_BY[place.topic.removeprefix(kafka.topic_prefix)]
     topic_id = (await admin.topic_ids(kafka, [place.topic]))[place.topic]
     known = await wait_for_consumer(
         connection, consumer, place.topic, topic_id, {place.partition: place.offset}, within_seconds=within_seconds
@@ -246,41 +246,41 @@ async def outcome(
     return Outcome(known=known, reason=reason)
 
 
-async def _refuse_resolved(connection: AsyncConnection[Any], letter: DeadLetter) -> NoReturn:
-    end = (await stored.resolutions(connection, letter.topic_id))[letter.partition, letter.offset]
-    raise Refused(_resolved_in_words(letter, end))
+async def _refuse_resolved(connection: AsyncConnection[Any], dead_letter: DeadLetter) -> NoReturn:
+    end = (await stored.resolutions(connection, dead_letter.topic_id))[dead_letter.partition, dead_letter.offset]
+    raise Refused(_resolved_in_words(dead_letter, end))
 
 
-def _resolved_in_words(letter: DeadLetter, end: Resolution) -> str:
+def _resolved_in_words(dead_letter: DeadLetter, end: Resolution) -> str:
     if end.done_at is not None:
-        return f"{letter.id} was {end.ended} by {end.who} at {to_the_second(end.done_at)}."
+        return f"{dead_letter.id} was {end.ended} by {end.who} at {to_the_second(end.done_at)}."
     return (
-        f"{letter.id}: {end.who} began to replay it at {to_the_second(end.began_at)} and was cut off; it may have been"
-        " sent or not. --again sends it: the command's id makes a second time harmless."
+        f"{dead_letter.id}: {end.who} began to replay it at {to_the_second(end.began_at)} and was cut off; it may have"
+        " been sent or not. --again sends it: the command's id makes a second time harmless."
     )
 
 
 @asynccontextmanager
-async def _locked(connection: AsyncConnection[Any], letter: DeadLetter) -> AsyncIterator[None]:
+async def _locked(connection: AsyncConnection[Any], dead_letter: DeadLetter) -> AsyncIterator[None]:
     """Keep every other operator from the dead letter, for as long as this process lives and no longer."""
-    async with stored.locked(connection, letter.stored_key) as is_ours:
+    async with stored.locked(connection, dead_letter.stored_key) as is_ours:
         if not is_ours:
-            raise Refused(f"{letter.id}: somebody else is ending it at this moment.")
+            raise Refused(f"{dead_letter.id}: somebody else is ending it at this moment.")
         yield
 
 
-def _outgoing(kafka: KafkaSettings, letter: DeadLetter) -> Outgoing:
+def _outgoing(kafka: KafkaSettings, dead_letter: DeadLetter) -> Outgoing:
     """Return the record as its origin had it; its key chooses the partition, as it did there."""
-    if letter.origin is None:
-        raise Refused(f"{letter.id} does not say where it came from. Look at it, and discard it.")
-    if letter.origin.topic.removeprefix(kafka.topic_prefix) not in PROCESSED_BY:
-        raise Refused(f"{letter.id} comes from {letter.origin.topic}, where nothing is played again.")
-    if letter.left_behind_bytes is not None:
+    if dead_letter.origin is None:
+        raise Refused(f"{dead_letter.id} does not say where it came from. Look at it, and discard it.")
+    if dead_letter.origin.topic.removeprefix(kafka.topic_prefix) not in PROCESSED_BY:
+        raise Refused(f"{dead_letter.id} comes from {dead_letter.origin.topic}, where nothing is played again.")
+    if dead_letter.left_behind_bytes is not None:
         raise Refused(
-            f"{letter.id} was too large to be kept ({letter.left_behind_bytes} bytes stand at {letter.origin}) and"
-            " is too large to be sent again. Discard it."
+            f"{dead_letter.id} was too large to be kept ({dead_letter.left_behind_bytes} bytes are at"
+            f" {dead_letter.origin}) and is too large to be sent again. Discard it."
         )
-    return Outgoing(letter.origin.topic, letter.key or b"", letter.value or b"", letter.headers)
+    return Outgoing(dead_letter.origin.topic, dead_letter.key or b"", dead_letter.value or b"", dead_letter.headers)
 
 
 # Reading them.
@@ -297,12 +297,16 @@ async def _all(kafka: KafkaSettings, connection: AsyncConnection[Any]) -> list[D
     ends = await stored.resolutions(connection, ids[name])
     found: dict[object, DeadLetter] = {}
     for record in records:
-        letter = _dead_letter(record, ids[name], ends.get((record.partition, record.offset)))
-        same = (letter.consumer, letter.origin, letter.key, letter.value) if letter.origin else record
-        first = found.setdefault(same, letter)
-        if first is not letter:
-            first.doubles.append(letter.offset)
-    return sorted(found.values(), key=lambda letter: (letter.at, letter.partition, letter.offset))
+        dead_letter = _dead_letter(record, ids[name], ends.get((record.partition, record.offset)))
+        same = (
+            (dead_letter.consumer, dead_letter.origin, dead_letter.key, dead_letter.value)
+            if dead_letter.origin
+            else record
+        )
+        first = found.setdefault(same, dead_letter)
+        if first is not dead_letter:
+            first.doubles.append(dead_letter.offset)
+    return sorted(found.values(), key=lambda dead_letter: (dead_letter.at, dead_letter.partition, dead_letter.offset))
 
 
 def _dead_letter(record: Record, topic_id: str, end: Resolution | None) -> DeadLetter:

@@ -26,6 +26,7 @@ from topics.kafka.settings import KafkaSettings
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 #: Only the first of the records that wait is read; the broker sends it whole, however large it is.
 _FETCH_BYTES: Final = 16 * 1024
+_RETRY_MS: Final = 10
 #: A cursor that does not move for so long while a record waits is still; a batch takes less.
 _STILL_SECONDS: Final = 1.0
 _CONNECT_SECONDS: Final = 10
@@ -138,7 +139,7 @@ async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) ->
     async with admin.open_admin(kafka) as broker:
         states = await broker.describe(names)
         owners = {role: await broker.members(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
-    async with LogReader(kafka, fetch_bytes=_FETCH_BYTES) as reader:
+    async with LogReader(kafka, fetch_bytes=_FETCH_BYTES, retry_ms=_RETRY_MS) as reader:
         # The ends are read first, so that records that come meanwhile do not count as behind.
         ends = await reader.ranges(
             TopicPartition(name, number) for name, state in states.items() for number in range(state.partitions)

@@ -1,4 +1,4 @@
-"""What operators read over HTTP, for a console: lag, one booking's life, and the dead letters. Changes nothing.
+"""Answers to operators over HTTP, for a console: lag, one booking's history, and dead letters. They change nothing.
 
 Everything is read when it is asked for, by a reader of the log that is opened then and closed again: nothing of it is
 near a booking's way. Few are answered at once, each within some seconds, lest a console that asks too often be felt.
@@ -51,7 +51,7 @@ class ConsumerLag(OutModel):
 
 
 class StepPlace(OutModel):
-    """Where a record stands on the log."""
+    """The position of a record on the log."""
 
     topic: str
     partition: int
@@ -90,7 +90,7 @@ class BookingStep(OutModel):
 
 
 class BookingRequest(OutModel):
-    """What is known of the request that began it."""
+    """The request that began it, as far as it is known."""
 
     made_at: datetime | None
     user_id: int | None
@@ -102,7 +102,7 @@ class BookingRequest(OutModel):
 
 
 class BookedStay(OutModel):
-    """What was booked, as the ledger has it."""
+    """The stay that was booked, as the ledger has it."""
 
     hotel_id: int
     room_id: int
@@ -116,7 +116,7 @@ class BookedStay(OutModel):
 
 
 class AtStripe(OutModel):
-    """What we know of an object at Stripe; `owed_at`: a call to Stripe is due then."""
+    """An object at Stripe, as our tables have it; `owed_at`: a call to Stripe is due then."""
 
     kind: str
     id: str | None
@@ -130,7 +130,7 @@ class AtStripe(OutModel):
 
 
 class AwaitedNow(OutModel):
-    """Who is to act, and on what; `behind` are the records that a worker has before it."""
+    """An actor that the booking waits for, and its part; `behind` are the records that a worker reads before it."""
 
     who: str
     what: str
@@ -140,7 +140,7 @@ class AwaitedNow(OutModel):
 
 
 class BookingLife(OutModel):
-    """A booking's whole life. Nothing is awaited of one that is final."""
+    """A booking's whole history. Nothing is awaited of a booking that is final."""
 
     booking_id: UUID
     status: str
@@ -164,7 +164,7 @@ class WantedLetters(Query):
 
 
 class BuriedRecord(OutModel):
-    """A record that could not be understood, without what it says; `origin` is where it stood."""
+    """A record that no worker could read, without its contents; `origin` is its position."""
 
     id: str
     at: datetime
@@ -192,9 +192,9 @@ class Ops:
         example=Example(),
     )
     async def lag(self, context: RequestContext[NoBody, NoQuery]) -> Response:  # noqa: ARG002 - every operation is called like this
-        """Tell of every consumer and partition how many records and seconds it is behind, and who owns it.
+        """Return how many records and seconds each consumer is behind in each partition, and its assigned process.
 
-        `innkeeper lag` tells the same.
+        `innkeeper lag` shows the same.
         """
         found = await self._answered(lambda: lags(self._kafka, self._database))
         return json_response(200, [ConsumerLag.model_validate(lag) for lag in found])
@@ -207,9 +207,9 @@ class Ops:
         example=Example(path={"booking_id": "01980000-0000-8000-8000-000000000000"}),
     )
     async def explain_booking(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Tell a booking's whole life, each step with its place on the log, and what is awaited now.
+        """Return a booking's whole history, each step with its position on the log, and what is awaited now.
 
-        `innkeeper explain` tells the same. Ids only: no names, no addresses.
+        `innkeeper explain` shows the same. Ids only: no names, no addresses.
         """
         try:
             life = await self._answered(lambda: explain(self._kafka, self._database, context.path["booking_id"]))
@@ -225,9 +225,9 @@ class Ops:
         example=Example(query={"state": "open", "limit": 50}),
     )
     async def dead_letters(self, context: RequestContext[NoBody, WantedLetters]) -> Response:
-        """Tell which records were buried, where they came from, why, and what became of them.
+        """Return the records that no worker could read, with their origin, the reason, and how each was resolved.
 
-        What they say is left out; `innkeeper dead-letters show` has it, and replays and discards.
+        Their contents are left out; `innkeeper dead-letters show` has them, and operators replay and discard there.
         """
         found = await self._answered(lambda: self._letters(context.query))
         return json_response(200, [BuriedRecord.model_validate(letter) for letter in found])

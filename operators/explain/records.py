@@ -18,6 +18,7 @@ from topics.kafka.settings import KafkaSettings
 #: How much is fetched at once. The broker returns a whole batch at least.
 _FETCH_BYTES: Final = 64 * 1024
 _FETCH_WAIT_MS: Final = 10
+_RETRY_MS: Final = 5
 
 
 class BookingRecords:
@@ -165,5 +166,7 @@ async def open_records(
     if missing := set(topics) - counts.keys():
         raise admin.TopicsFailed(f"No topic by the name of {', '.join(sorted(missing))}.")
     places = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
-    async with LogReader(settings, fetch_bytes=_FETCH_BYTES, fetch_wait_ms=_FETCH_WAIT_MS) as reader:
+    async with LogReader(
+        settings, fetch_bytes=_FETCH_BYTES, fetch_wait_ms=_FETCH_WAIT_MS, retry_ms=_RETRY_MS
+    ) as reader:
         yield BookingRecords(reader, await reader.ranges(places), booking_id)

@@ -6,7 +6,7 @@ from operators import dead_letters
 from operators.explain import Kind, explain
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, at_work
-from tests.operators.test_replaying import all_of, carry_out, nights, play, stay
+from tests.operators.test_replaying import all_of, nights, play, process, stay
 from tests.support.log import Log
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from workers.reservations import handler
@@ -20,13 +20,13 @@ async def test_a_command_that_was_replayed_says_who_did_it(
 ) -> None:
     role, booked = handler.build(log.settings, database), stay()
     await log.send(nights(), booked, stay())
-    await carry_out(role, log, database)
+    await process(role, log, database)
     async with at_work(role, log, database):
         await play(log, ledger, all_of(BOOKING_COMMANDS))
 
-    life = await explain(log.settings, database, booked.booking_id)
+    history = await explain(log.settings, database, booked.booking_id)
 
-    first, again = (step for step in life.steps if step.kind is Kind.COMMAND)
+    first, again = (step for step in history.steps if step.kind is Kind.COMMAND)
     assert first.sent_by is None
     assert again.sent_by is not None
     assert (again.sent_by.who, again.sent_by.action) == ("ines", "replay")
@@ -39,19 +39,19 @@ async def test_a_clients_own_repeat_of_the_same_moment_is_nobodys_replay(
     role, booked = handler.build(log.settings, database), stay()
     await log.send(nights())
     await log.send(booked, id="the command")
-    await carry_out(role, log, database)
+    await process(role, log, database)
     async with at_work(role, log, database):
         await log.send(booked, id="the command")
         await play(log, ledger, all_of(BOOKING_COMMANDS))
         await log.send(booked, id="the command")
-    await carry_out(role, log, database)
+    await process(role, log, database)
 
-    life = await explain(log.settings, database, booked.booking_id)
+    history = await explain(log.settings, database, booked.booking_id)
 
-    commands = [step for step in life.steps if step.kind is Kind.COMMAND]
+    commands = [step for step in history.steps if step.kind is Kind.COMMAND]
     assert [step.sent_again for step in commands] == [False, True, True, True]
     assert [step.sent_by and step.sent_by.who for step in commands] == [None, None, "ines", None]
-    assert sum(step.sent_again for step in life.steps if step.kind is Kind.EVENT) == 3
+    assert sum(step.sent_again for step in history.steps if step.kind is Kind.EVENT) == 3
 
 
 async def test_a_dead_letter_that_was_replayed_says_who_did_it(
@@ -59,7 +59,7 @@ async def test_a_dead_letter_that_was_replayed_says_who_did_it(
 ) -> None:
     role, booked = handler.build(log.settings, database), stay()
     await log.send(nights(), booked)
-    await carry_out(role, log, database)
+    await process(role, log, database)
     [records] = (await log.read(BOOKING_COMMANDS)).values()
     stood = records[-1]
     await log.write(
@@ -68,11 +68,11 @@ async def test_a_dead_letter_that_was_replayed_says_who_did_it(
     [letter] = await dead_letters.listed(log.settings, ledger)
     async with at_work(role, log, database):
         await dead_letters.replay(log.settings, ledger, log.producer, letter, who="grace")
-    await carry_out(role, log, database)
+    await process(role, log, database)
 
-    life = await explain(log.settings, database, booked.booking_id)
+    history = await explain(log.settings, database, booked.booking_id)
 
-    first, again = (step for step in life.steps if step.kind is Kind.COMMAND)
+    first, again = (step for step in history.steps if step.kind is Kind.COMMAND)
     assert (first.sent_again, again.sent_again) == (False, True)
     assert again.sent_by is not None
     assert (again.sent_by.who, again.sent_by.action) == ("grace", "dead-letters replay")

@@ -62,14 +62,14 @@ def reserve(booking_id: UUID, *, hold_seconds: int = 900) -> ReserveStay:
 
 
 class Desk:
-    """One test's log and ledger, on which workers work when they are told to."""
+    """One test's log and ledger, on which workers work when a test lets them."""
 
     def __init__(self, log: Log, database: DatabaseSettings) -> None:
         self.log = log
         self.database = database
 
     async def decide(self) -> None:
-        """Let the room's owner decide all that stands on the log."""
+        """Let the reservations worker decide every command on the log."""
         await self._work(handler.build(self.log.settings, self.database))
 
     async def project(self) -> None:
@@ -115,24 +115,24 @@ COMMANDS = ["booking.reserve.v1", "booking.add_guests.v1", "booking.request_paym
 EVENTS = ["booking.reserved.v1", "booking.guests_added.v1", "booking.payment_requested.v1"]
 
 
-def told(life: BookingHistory, kind: Kind) -> list[str]:
-    return [step.what for step in life.steps if step.kind is kind]
+def types_of(history: BookingHistory, kind: Kind) -> list[str]:
+    return [step.what for step in history.steps if step.kind is kind]
 
 
-def awaited(life: BookingHistory) -> list[tuple[str, str]]:
-    return [(each.who, each.what) for each in life.awaited]
+def awaited(history: BookingHistory) -> list[tuple[str, str]]:
+    return [(each.who, each.what) for each in history.awaited]
 
 
 async def test_a_booking_is_explained_before_its_read_model_has_it(desk: Desk, booking: UUID) -> None:
-    life = await desk.explained(booking)
+    history = await desk.explained(booking)
 
-    assert (told(life, Kind.COMMAND), told(life, Kind.EVENT)) == (COMMANDS, EVENTS)
-    assert life.notes == ()
-    assert all(step.place is not None for step in life.steps)
+    assert (types_of(history, Kind.COMMAND), types_of(history, Kind.EVENT)) == (COMMANDS, EVENTS)
+    assert history.notes == ()
+    assert all(step.place is not None for step in history.steps)
 
     await desk.project()
     again = await desk.explained(booking)
-    assert again.steps == life.steps
+    assert again.steps == history.steps
 
 
 async def test_a_booking_that_goes_on_meanwhile_is_explained_as_of_one_moment(
@@ -153,8 +153,8 @@ async def test_a_booking_that_goes_on_meanwhile_is_explained_as_of_one_moment(
     after = await desk.explained(booking)
 
     assert during == before
-    assert (after.status, told(after, Kind.EVENT)) == ("CANCELLED", [*EVENTS, "booking.cancelled.v1"])
-    assert told(after, Kind.COMMAND) == [*COMMANDS, "booking.cancel.v1"]
+    assert (after.status, types_of(after, Kind.EVENT)) == ("CANCELLED", [*EVENTS, "booking.cancelled.v1"])
+    assert types_of(after, Kind.COMMAND) == [*COMMANDS, "booking.cancel.v1"]
 
 
 async def test_the_tables_are_read_in_one_snapshot(desk: Desk, booking: UUID) -> None:
@@ -168,27 +168,27 @@ async def test_the_tables_are_read_in_one_snapshot(desk: Desk, booking: UUID) ->
 
     during, after = await explaining, await desk.explained(booking)
 
-    assert (during.status, told(during, Kind.EVENT)) == ("CANCELLED", [*EVENTS, "booking.cancelled.v1"])
+    assert (during.status, types_of(during, Kind.EVENT)) == ("CANCELLED", [*EVENTS, "booking.cancelled.v1"])
     assert during.steps == after.steps
 
 
-async def test_a_broker_that_is_slow_to_give_records_changes_nothing_in_the_story(
+async def test_a_broker_that_is_slow_to_give_records_changes_nothing_in_the_history(
     desk: Desk, booking: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    life = await desk.explained(booking)
+    history = await desk.explained(booking)
     getmany, looks = AIOKafkaConsumer.getmany, itertools.count()
 
     async def slowly(*arguments: Any, **options: Any) -> Any:
         return await getmany(*arguments, **options) if next(looks) % 3 == 2 else {}
 
-    # As while the machine stands still: nothing comes for as long as a look at the log waits.
+    # As on a machine that is frozen for a moment: nothing arrives while a fetch waits.
     monkeypatch.setattr(AIOKafkaConsumer, "getmany", slowly)
 
-    assert (await desk.explained(booking)).steps == life.steps
+    assert (await desk.explained(booking)).steps == history.steps
     assert next(looks) > 3
 
 
-async def test_events_that_stand_twice_on_the_log_are_told_once(desk: Desk, booking: UUID) -> None:
+async def test_events_that_the_log_has_twice_are_shown_once(desk: Desk, booking: UUID) -> None:
     # Given a publication that was repeated: the same ids and sequences once more, and what came after it
     places = await desk.log.read(BOOKING_EVENTS)
     [records] = places.values()
@@ -198,23 +198,23 @@ async def test_events_that_stand_twice_on_the_log_are_told_once(desk: Desk, book
     await desk.decide()
     await desk.project()
 
-    life = await desk.explained(booking)
+    history = await desk.explained(booking)
 
-    assert told(life, Kind.EVENT) == [*EVENTS, "booking.cancelled.v1"]
-    assert all(step.place is not None for step in life.steps)
+    assert types_of(history, Kind.EVENT) == [*EVENTS, "booking.cancelled.v1"]
+    assert all(step.place is not None for step in history.steps)
 
 
-async def test_what_an_operator_plays_again_is_marked_with_the_answers_to_it(desk: Desk, booking: UUID) -> None:
-    # Given a replay of everything, and a replay of the replay, which stand there as of one moment
+async def test_records_that_an_operator_replays_are_marked_with_their_answers(desk: Desk, booking: UUID) -> None:
+    # Given a replay of everything, and a replay of the replay, with the times of one moment
     [records] = (await desk.log.read(BOOKING_COMMANDS)).values()
     again = [Outgoing(r.topic, r.key, r.value, list(r.headers), r.partition) for r in records]
     await desk.log.write(*again, *again, *again)
     await desk.decide()
     await desk.project()
 
-    life = await desk.explained(booking)
+    history = await desk.explained(booking)
 
-    first, repeats = ([step for step in life.steps if step.sent_again is is_again] for is_again in (False, True))
+    first, repeats = ([step for step in history.steps if step.sent_again is is_again] for is_again in (False, True))
     assert [step.what for step in first if step.kind is Kind.COMMAND] == COMMANDS
     assert [step.what for step in first if step.kind is Kind.EVENT] == EVENTS
     assert [step.what for step in repeats if step.kind is Kind.COMMAND] == COMMANDS * 3
@@ -229,43 +229,43 @@ async def test_a_webhook_that_stripe_sent_again_is_marked(desk: Desk, booking: U
     record = Outgoing(desk.log.settings.topic(STRIPE_WEBHOOKS), b"%d" % ROOM, body.encode(), [], partition)
     await desk.log.write(record, record)
 
-    life = await desk.explained(booking)
+    history = await desk.explained(booking)
 
-    assert [step.sent_again for step in life.steps if step.kind is Kind.WEBHOOK] == [False, True]
+    assert [step.sent_again for step in history.steps if step.kind is Kind.WEBHOOK] == [False, True]
 
 
-async def test_commands_that_the_log_keeps_no_more_are_told_by_their_ids(desk: Desk, booking: UUID) -> None:
+async def test_commands_that_the_log_keeps_no_more_are_shown_by_their_ids(desk: Desk, booking: UUID) -> None:
     await desk.project()
     settings = desk.log.settings
     only_commands = (BOOKING_COMMANDS,)
     await admin.delete(settings, only_commands)
     await admin.create(settings, only_commands)
 
-    life = await desk.explained(booking)
+    history = await desk.explained(booking)
 
-    gone = [step for step in life.steps if step.kind is Kind.COMMAND]
+    gone = [step for step in history.steps if step.kind is Kind.COMMAND]
     assert [(step.what, step.place) for step in gone] == [("a command", None)] * 3
     assert all(step.id for step in gone)
-    assert told(life, Kind.EVENT) == EVENTS
-    assert life.notes == ("commands that are no longer on the log, which keeps them for 7 days: 3",)
+    assert types_of(history, Kind.EVENT) == EVENTS
+    assert history.notes == ("commands that are no longer on the log, which keeps them for 7 days: 3",)
 
 
 async def test_a_command_that_waits_names_its_worker_and_who_paused_it(desk: Desk, booking: UUID) -> None:
     await desk.log.send(reserve(uuid4()), CancelBooking(room_id=ROOM, booking_id=booking, user_id=3), reserve(uuid4()))
     await desk.sql("insert into paused_role (role, who) values ('reservations', 'grace')")
 
-    life = await desk.explained(booking)
+    history = await desk.explained(booking)
 
-    assert told(life, Kind.COMMAND) == [*COMMANDS, "booking.cancel.v1"]
-    [decision] = [each for each in life.awaited if each.what == "to decide booking.cancel.v1"]
+    assert types_of(history, Kind.COMMAND) == [*COMMANDS, "booking.cancel.v1"]
+    [decision] = [each for each in history.awaited if each.what == "to decide booking.cancel.v1"]
     assert (decision.who, decision.behind) == ("the reservations worker (paused by grace)", 3)
 
 
 async def test_a_payment_that_was_asked_for_awaits_payments_and_then_stripe_and_then_the_guest(
     desk: Desk, booking: UUID
 ) -> None:
-    life = await desk.explained(booking)
-    assert awaited(life) == [("the payments worker", "to follow booking.payment_requested.v1")]
+    history = await desk.explained(booking)
+    assert awaited(history) == [("the payments worker", "to follow booking.payment_requested.v1")]
 
     await desk.sql(
         """insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key, expires_at,
@@ -280,16 +280,16 @@ async def test_a_payment_that_was_asked_for_awaits_payments_and_then_stripe_and_
            union select 'payments', %s, partition, generation, 1000, 1000 from log_cursor""",
         desk.log.settings.topic(BOOKING_EVENTS),
     )
-    [owed] = (await desk.explained(booking)).awaited
-    assert owed.who == "Stripe"
-    assert owed.what.startswith("to open a Checkout Session (failed 2 times, again at ")
+    [due] = (await desk.explained(booking)).awaited
+    assert due.who == "Stripe"
+    assert due.what.startswith("to open a Checkout Session (failed 2 times, again at ")
 
     await desk.sql("update checkout_session set status = 'open', next_attempt_at = null, session_id = 'cs_1'")
-    life = await desk.explained(booking)
-    [guests] = life.awaited
+    history = await desk.explained(booking)
+    [guests] = history.awaited
     assert (guests.who, guests.what) == ("the guest", "to pay")
     assert guests.until is not None
-    assert [(each.kind, each.id, each.status) for each in life.stripe] == [("Checkout Session", "cs_1", "open")]
+    assert [(each.kind, each.id, each.status) for each in history.stripe] == [("Checkout Session", "cs_1", "open")]
 
     await desk.sql(
         """insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor,
@@ -301,7 +301,7 @@ async def test_a_payment_that_was_asked_for_awaits_payments_and_then_stripe_and_
     assert ("an operator", "to refund pi_1 by hand: Stripe refused") in awaited(await desk.explained(booking))
 
 
-async def test_webhooks_about_it_are_told_and_nothing_that_they_say_of_people(desk: Desk, booking: UUID) -> None:
+async def test_webhooks_about_it_are_shown_without_their_fields_about_people(desk: Desk, booking: UUID) -> None:
     partition = DefaultPartitioner()(b"%d" % ROOM, list(range(4)), list(range(4)))
     body = (
         '{"id": "evt_1", "type": "checkout.session.completed", "data": {"object": {"id": "cs_1",'
@@ -310,12 +310,12 @@ async def test_webhooks_about_it_are_told_and_nothing_that_they_say_of_people(de
     topic = desk.log.settings.topic(STRIPE_WEBHOOKS)
     await desk.log.write(Outgoing(topic, b"%d" % ROOM, body.encode(), [], partition))
 
-    life = await desk.explained(booking)
+    history = await desk.explained(booking)
 
-    [webhook] = [step for step in life.steps if step.kind is Kind.WEBHOOK]
+    [webhook] = [step for step in history.steps if step.kind is Kind.WEBHOOK]
     assert (webhook.what, webhook.id, webhook.details) == ("checkout.session.completed", "evt_1", "object=cs_1")
-    assert ("the payments worker", "to read checkout.session.completed") in awaited(life)
-    assert "ana@" not in str(life.as_json())
+    assert ("the payments worker", "to read checkout.session.completed") in awaited(history)
+    assert "ana@" not in str(history.as_json())
 
 
 async def test_a_hold_that_is_over_awaits_the_timer(desk: Desk) -> None:
@@ -323,9 +323,9 @@ async def test_a_hold_that_is_over_awaits_the_timer(desk: Desk) -> None:
     await desk.log.send(reserve(booking_id, hold_seconds=0))
     await desk.decide()
 
-    life = await desk.explained(booking_id)
+    history = await desk.explained(booking_id)
 
-    assert awaited(life) == [("the timer", "to end the hold with booking.expire_hold.v1")]
+    assert awaited(history) == [("the timer", "to end the hold with booking.expire_hold.v1")]
 
 
 async def test_a_request_that_could_not_be_read_awaits_an_operator(desk: Desk) -> None:
@@ -338,14 +338,14 @@ async def test_a_request_that_could_not_be_read_awaits_an_operator(desk: Desk) -
     await desk.log.write(whole._replace(value=b"{"))
     await desk.decide()
 
-    life = await desk.explained(booking_id)
+    history = await desk.explained(booking_id)
 
-    [letter] = [step for step in life.steps if step.kind is Kind.DEAD_LETTER]
+    [letter] = [step for step in history.steps if step.kind is Kind.DEAD_LETTER]
     assert letter.what.startswith("Undecodable: booking.reserve.v1")
     assert letter.place is not None
-    assert ("an operator", f"to look at the dead letter of {letter.place}") in awaited(life)
+    assert ("an operator", f"to look at the dead letter of {letter.place}") in awaited(history)
 
 
-async def test_a_booking_that_nobody_made_is_no_life(desk: Desk) -> None:
+async def test_a_booking_that_nobody_made_has_no_history(desk: Desk) -> None:
     with pytest.raises(NoSuchBooking, match="neither the ledger nor the log"):
         await desk.explained(uuid4())

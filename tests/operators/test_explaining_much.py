@@ -58,14 +58,14 @@ async def test_a_booking_among_many_is_explained_without_reading_theirs(
         await others.write(MANY)
 
     # When an operator asks for it, by the library and by the command
-    life, read = await reading(settings, database, booking_id, monkeypatch)
+    history, read = await reading(settings, database, booking_id, monkeypatch)
     said = await by_command(booking_id, environment)
 
     # Then all of it is told, and hardly any of the others was read for it
     steps = [(step["what"], step["place"]) for step in said["steps"]]
     assert sorted(what for what, _ in steps) == sorted(COMMANDS + EVENTS)
     assert all(place is not None for _, place in steps)
-    assert [step.what for step in life.steps] == [what for what, _ in steps]
+    assert [step.what for step in history.steps] == [what for what, _ in steps]
     assert len(COMMANDS + EVENTS) <= read <= MAX_READ < 4 * MANY
 
 

@@ -49,7 +49,7 @@ def tool(environment: dict[str, str]) -> Tool:
 
 
 def cursors(database: DatabaseSettings, settings: KafkaSettings, broker_id: str, applied: int) -> None:
-    """Let `reservations` have applied so much of each partition, in a life of the topic."""
+    """Let `reservations` have applied so much of each partition, in a generation of the topic."""
     name = settings.topic(BOOKING_COMMANDS)
     with psycopg.connect(database.conninfo()) as connection:
         found = connection.execute(
@@ -106,15 +106,15 @@ def test_a_terminal_of_80_columns_shows_every_name_in_one_piece(
 
     result = tool("lag", "--interval", "0.1")
 
-    told = result.stdout.splitlines()
-    assert max(map(len, told)) <= 80
+    reported = result.stdout.splitlines()
+    assert max(map(len, reported)) <= 80
     words = result.stdout.split()
     assert {each.name for each in CONSUMERS} | {topic.name for each in CONSUMERS for topic in each.topics} <= {*words}
     assert {f"booking.commands[{partition}]" for partition in range(4)} <= {*words}
     assert words.count("3/5") == 4
     # Nothing is lost: what has no room stands below its row.
-    assert told[2].startswith("reservations")
-    assert told[3] == "    caught up never; read by nobody"
+    assert reported[2].startswith("reservations")
+    assert reported[3] == "    caught up never; read by nobody"
 
 
 def test_it_counts_how_long_the_first_record_that_waits_has_waited(
@@ -140,18 +140,18 @@ def test_it_counts_how_long_the_first_record_that_waits_has_waited(
     assert by_its_own_clock[0]["seconds"] == 60
 
 
-@pytest.mark.parametrize(("life", "applied", "lag"), [("another", -1, 5), ("this", 4, 0)])
+@pytest.mark.parametrize(("generation", "applied", "lag"), [("another", -1, 5), ("this", 4, 0)])
 def test_only_the_cursor_of_the_topics_present_life_counts(  # noqa: PLR0917 - fixtures
-    life: str, applied: int, lag: int, tool: Tool, database: DatabaseSettings, kafka_settings: KafkaSettings
+    generation: str, applied: int, lag: int, tool: Tool, database: DatabaseSettings, kafka_settings: KafkaSettings
 ) -> None:
     five_commands_for_each_partition(kafka_settings)
     cursors(database, kafka_settings, "another life", applied=1000)
-    if life == "this":
+    if generation == "this":
         cursors(database, kafka_settings, broker_id(kafka_settings), applied=4)
 
     rows = of_reservations(tool(*AT_ONCE, "--json"))
 
-    assert [(row["applied"], row["lag"], row["started"]) for row in rows] == [(applied, lag, life == "this")] * 4
+    assert [(row["applied"], row["lag"], row["started"]) for row in rows] == [(applied, lag, generation == "this")] * 4
 
 
 def test_a_limit_makes_it_an_alarm(tool: Tool, database: DatabaseSettings, kafka_settings: KafkaSettings) -> None:
@@ -265,8 +265,8 @@ def seen(seconds: float, applied: int, end: int, partition: int = 0) -> Lag:
 def test_two_looks_tell_when_it_would_be_caught_up(
     before: Lag, after: Lag, rate: float, caught_up_seconds: float | None
 ) -> None:
-    [told] = with_rates([before], [after])
-    assert replace(told, still_seconds=None) == replace(after, rate=rate, caught_up_seconds=caught_up_seconds)
+    [reported] = with_rates([before], [after])
+    assert replace(reported, still_seconds=None) == replace(after, rate=rate, caught_up_seconds=caught_up_seconds)
     assert with_rates([], [after]) == [after]
 
 
@@ -282,12 +282,12 @@ def test_a_consumer_is_caught_up_when_its_last_partition_is() -> None:
 def test_a_cursor_that_does_not_move_while_records_wait_stands_still_for_as_long_as_it_is_watched() -> None:
     looks = [seen(0, 99, 100), seen(2, 99, 105), seen(4, 99, 105), seen(6, 99, 110), seen(8, 100, 110)]
 
-    told = [looks[0]]
+    reported = [looks[0]]
     for look in looks[1:]:
-        told += with_rates([told[-1]], [look])
+        reported += with_rates([reported[-1]], [look])
 
     # What came after the first look may just have come at the second.
-    assert [each.still_seconds for each in told] == [None, None, 2.0, 4.0, None]
+    assert [each.still_seconds for each in reported] == [None, None, 2.0, 4.0, None]
 
 
 @pytest.mark.parametrize(("moved", "state"), [((0, 0), "stands still"), ((0, 9), "1 of 2 still"), ((9, 9), "reads")])
@@ -337,12 +337,12 @@ def test_a_watcher_gets_a_line_for_each_look_and_ends_at_the_limit(
         assert watching.stdout is not None
         looks = [json.loads(watching.stdout.readline()) for _ in range(2)]
         five_commands_for_each_partition(kafka_settings)
-        _, told = watching.communicate(timeout=MAX_WAIT_SECONDS)
+        _, reported = watching.communicate(timeout=MAX_WAIT_SECONDS)
 
     assert looks[0]["at"] < looks[1]["at"]
     assert [look["lags"][0]["rate"] for look in looks] == [None, 0.0]
     assert watching.returncode == 1
-    assert "More than 4 records behind: reservations in" in told
+    assert "More than 4 records behind: reservations in" in reported
 
 
 def test_a_watcher_leaves_at_ctrl_c(environment: dict[str, str]) -> None:
@@ -354,10 +354,10 @@ def test_a_watcher_leaves_at_ctrl_c(environment: dict[str, str]) -> None:
         while "booking_timeline" not in watching.stdout.readline():
             assert watching.poll() is None
         watching.send_signal(signal.SIGINT)
-        _, told = watching.communicate(timeout=MAX_WAIT_SECONDS)
+        _, reported = watching.communicate(timeout=MAX_WAIT_SECONDS)
 
     assert watching.returncode == 130
-    assert told == ""
+    assert reported == ""
 
 
 def test_a_database_that_is_away_is_told_in_one_sentence(tool: Tool) -> None:

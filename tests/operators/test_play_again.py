@@ -30,7 +30,7 @@ POISON = b"\xff no command"
 
 
 @dataclass(frozen=True)
-class Told:
+class CommandResult:
     """How a command ended, and what it said."""
 
     status: int
@@ -55,7 +55,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         yield opened
 
 
-async def command(house: House, *arguments: str) -> Told:
+async def command(house: House, *arguments: str) -> CommandResult:
     """Run a command of `innkeeper`, as an operator does."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -68,7 +68,7 @@ async def command(house: House, *arguments: str) -> Told:
     )
     out, err = await running.communicate()
     assert running.returncode is not None
-    return Told(running.returncode, out.decode(), err.decode())
+    return CommandResult(running.returncode, out.decode(), err.decode())
 
 
 async def lives(house: House) -> None:
@@ -130,8 +130,8 @@ async def caught_up(house: House) -> None:
 
     async def so() -> bool:
         ends = await end_offsets(house.kafka, [house.kafka.topic(topic) for topic in CATALOGUE])
-        stands = await house.rows("select topic, partition, least(applied, published) as at from log_cursor")
-        return all(ends[TopicPartition(row["topic"], row["partition"])][1] == row["at"] + 1 for row in stands)
+        reached = await house.rows("select topic, partition, least(applied, published) as at from log_cursor")
+        return all(ends[TopicPartition(row["topic"], row["partition"])][1] == row["at"] + 1 for row in reached)
 
     await wait_until(so, message="nobody is behind")
     # What the last of them published may have been read meanwhile by those who were asked first.
@@ -156,9 +156,9 @@ async def test_all_that_was_lived_through_played_again_changes_nothing(house: Ho
     assert would.status == 1
     assert "Would send them again" in would.err
     for topic in ("booking.commands", "stripe.webhooks"):
-        told = await command(house, "replay", topic, "--from", "1d", "--yes", "--json")
-        assert told.status == 0, told.err
-        (summary,) = told.json
+        reported = await command(house, "replay", topic, "--from", "1d", "--yes", "--json")
+        assert reported.status == 0, reported.err
+        (summary,) = reported.json
         assert summary["sent"] == summary["records"] > 0
         assert summary["commands"] > 0
         assert (summary["changed"], summary["events"]) == (0, {})
@@ -184,9 +184,9 @@ async def events_again(house: House, role: str, *consumers: str) -> None:
         said = house.system.logs / f"{role}-1.log"
         await wait_until(lambda: f"{role} is paused since" in said.read_text(), message=f"{role} is held")
         for consumer in consumers:
-            told = await command(house, *again, consumer)
-            assert told.status == 0, told.err
-            assert "What that does" in told.err
+            reported = await command(house, *again, consumer)
+            assert reported.status == 0, reported.err
+            assert "What that does" in reported.err
             [cursor] = await house.rows(
                 "select max(applied) as at from log_cursor where consumer = %s and topic = %s",
                 consumer,
@@ -197,7 +197,7 @@ async def events_again(house: House, role: str, *consumers: str) -> None:
     await caught_up(house)
 
 
-async def test_what_a_replay_changes_is_counted(house: House) -> None:
+async def test_changes_of_a_replay_are_counted(house: House) -> None:
     room = await house.room(price_minor=10_000)
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     for price_minor in (20_000, 30_000):
@@ -217,9 +217,9 @@ async def test_what_a_replay_changes_is_counted(house: House) -> None:
     assert "2 of them are inventory.change.v1: they set prices" in refused.err
     offset = str(first["kafkaoffset"])
     one = ("--partition", str(first["kafkapartition"]), "--from", offset, "--to", offset, "--type", "*")
-    told = await command(house, "replay", "booking.commands", *one, "--yes", "--json")
+    reported = await command(house, "replay", "booking.commands", *one, "--yes", "--json")
 
-    (summary,) = told.json
+    (summary,) = reported.json
     assert (summary["sent"], summary["changed"]) == (1, 1)
     assert list(summary["events"]) == ["inventory.changed.v1"]
     await house.eventually(price, 20_000, room.id, tomorrow)
@@ -234,10 +234,10 @@ async def test_poison_is_shown_and_replayed_and_comes_back(house: House) -> None
     await house.eventually("select count(*) = 2 as so from dead_letter")
 
     async def letters() -> list[Any]:
-        told = (await command(house, "dead-letters", "list", "--json")).json
+        reported = (await command(house, "dead-letters", "list", "--json")).json
         # They are published after they are counted, each by its own worker.
-        assert len(told) == len(topics)
-        return told
+        assert len(reported) == len(topics)
+        return reported
 
     found = await wait_until(letters)
     assert {letter["topic"] for letter in found} == {"booking.commands", "stripe.webhooks"}

@@ -1,4 +1,4 @@
-"""A stretch of the log played again: what is refused, what is counted, how far it came."""
+"""A range of the log is replayed: refusals, counts, and how far it came."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ def stay(rooms_count: int = 1) -> ReserveStay:
     )
 
 
-async def carry_out(role: Role, log: Log, database: DatabaseSettings) -> None:
+async def process(role: Role, log: Log, database: DatabaseSettings) -> None:
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
         await processor.mark_published()
@@ -65,9 +65,9 @@ async def carry_out(role: Role, log: Log, database: DatabaseSettings) -> None:
 
 
 async def play(
-    log: Log, ledger: Ledger, stretch: ReplayRange, *, stop: asyncio.Event | None = None, wait_seconds: float = 60
+    log: Log, ledger: Ledger, wanted: ReplayRange, *, stop: asyncio.Event | None = None, wait_seconds: float = 60
 ) -> ReplayResult:
-    plan = await replay.plan_replay(log.settings, ledger, stretch)
+    plan = await replay.plan_replay(log.settings, ledger, wanted)
     return await replay.run_replay(
         log.settings,
         ledger,
@@ -84,13 +84,13 @@ def all_of(topic: Topic, **options: Any) -> ReplayRange:
     return ReplayRange(topic=topic, begin=LONG_AGO, **options)
 
 
-async def test_commands_whose_effect_stands_change_nothing_and_stand_there_twice_as_they_were(
+async def test_commands_that_had_their_effect_change_nothing_and_the_log_has_them_twice_as_they_were(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
 ) -> None:
     reserved, rejected = stay(), stay(rooms_count=9)
     await log.send(nights(), reserved, rejected)
     await log.send(CancelBooking(room_id=ROOM, booking_id=reserved.booking_id))
-    await carry_out(role, log, database)
+    await process(role, log, database)
     (before,) = (await log.read(BOOKING_COMMANDS)).values()
     rows = await _ledger_rows(ledger)
 
@@ -113,7 +113,7 @@ async def test_a_record_that_is_replayed_twice_names_the_last_replay_alone(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
 ) -> None:
     await log.send(nights(), stay())
-    await carry_out(role, log, database)
+    await process(role, log, database)
     for only in (None, 2):
         async with at_work(role, log, database):
             begin = LONG_AGO if only is None else only
@@ -130,7 +130,7 @@ async def test_a_record_that_is_replayed_twice_names_the_last_replay_alone(
     assert replay_of_last.id != replay_of_again.id
 
 
-async def test_a_stretch_that_is_played_again_and_again_does_not_grow(  # noqa: PLR0917 - fixtures
+async def test_a_range_that_is_replayed_again_and_again_does_not_grow(  # noqa: PLR0917 - fixtures
     log: Log,
     role: Role,
     database: DatabaseSettings,
@@ -139,7 +139,7 @@ async def test_a_stretch_that_is_played_again_and_again_does_not_grow(  # noqa: 
     environment: dict[str, str],
 ) -> None:
     await log.send(nights(), stay(), stay())
-    await carry_out(role, log, database)
+    await process(role, log, database)
 
     for time in (1, 2, 3):
         plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
@@ -152,9 +152,9 @@ async def test_a_stretch_that_is_played_again_and_again_does_not_grow(  # noqa: 
     assert "Left out: 9 records with the id of one before, as each id is sent once." in would.stderr
     assert "leaves one event that says it was repeated or refused, kept for ever." in would.stderr
     async with at_work(role, log, database):
-        told = await in_words(environment, "replay", "booking.commands", "--from", "1d", "--yes")
-    assert "3 of 3 records sent again." in told
-    assert "These were 3 records of 3 commands: 0 changed something. 3 changed nothing" in told
+        reported = await in_words(environment, "replay", "booking.commands", "--from", "1d", "--yes")
+    assert "3 of 3 records sent again." in reported
+    assert "These were 3 records of 3 commands: 0 changed something. 3 changed nothing" in reported
 
 
 async def in_words(environment: dict[str, str], *arguments: str) -> str:
@@ -167,11 +167,11 @@ async def in_words(environment: dict[str, str], *arguments: str) -> str:
         env={**os.environ, **environment},
         stderr=asyncio.subprocess.PIPE,
     )
-    _, told = await running.communicate()
-    return told.decode()
+    _, reported = await running.communicate()
+    return reported.decode()
 
 
-async def test_a_webhook_that_stands_there_twice_is_sent_once(
+async def test_a_webhook_that_the_log_has_twice_is_sent_once(
     log: Log, ledger: Ledger, database: DatabaseSettings, operator: Operator
 ) -> None:
     topic = log.settings.topic(STRIPE_WEBHOOKS)
@@ -202,11 +202,11 @@ async def read_by_payments(log: Log, ledger: Ledger, topic: str, applied: int) -
     )
 
 
-async def test_a_type_that_is_not_there_is_told_with_those_that_are(
+async def test_a_type_that_is_not_there_is_refused_with_those_that_are(
     log: Log, role: Role, database: DatabaseSettings, operator: Operator
 ) -> None:
     await log.send(nights(), stay())
-    await carry_out(role, log, database)
+    await process(role, log, database)
 
     result = await operator("replay", "booking.commands", "--from", "1d", "--type", "booking.reserved.*", "--json")
 
@@ -221,7 +221,7 @@ async def test_a_command_that_was_refused_then_and_is_carried_out_now_is_counted
     reserved = stay()
     guests = AddGuests(room_id=ROOM, booking_id=reserved.booking_id, user_id=1, guest_ids=(1,))
     await log.send(guests, nights(), reserved)
-    await carry_out(role, log, database)
+    await process(role, log, database)
 
     async with at_work(role, log, database):
         played = await play(log, ledger, all_of(BOOKING_COMMANDS))
@@ -229,13 +229,13 @@ async def test_a_command_that_was_refused_then_and_is_carried_out_now_is_counted
     assert (played.effects.changed, played.effects.events) == (1, {"booking.guests_added.v1": 1})
 
 
-async def test_what_was_not_carried_out_yet_is_left_out(
+async def test_records_that_were_not_processed_yet_are_left_out(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, operator: Operator
 ) -> None:
     await log.send(nights())
     with pytest.raises(Refused, match="reservations has not carried out any of it yet"):
         await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
-    await carry_out(role, log, database)
+    await process(role, log, database)
     await log.send(stay())
 
     plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
@@ -251,7 +251,7 @@ async def test_dead_letters_are_left_out_as_too_many_would_stop_the_worker(
     (place,) = await log.send(nights())
     (good,) = (await log.read(BOOKING_COMMANDS)).values()
     await log.write(Outgoing(good[0].topic, good[0].key, b"{", list(good[0].headers), good[0].partition))
-    await carry_out(role, log, database)
+    await process(role, log, database)
 
     plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
 
@@ -259,12 +259,12 @@ async def test_dead_letters_are_left_out_as_too_many_would_stop_the_worker(
     assert plan.dead_letters == {place.partition: frozenset({1})}
 
 
-async def test_who_stops_it_is_told_how_far_it_came(
+async def test_a_replay_that_is_stopped_returns_how_far_it_came(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "CHUNK", 2)
     places = await log.send(nights(), stay(), stay(), stay())
-    await carry_out(role, log, database)
+    await process(role, log, database)
     plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
     stop = asyncio.Event()
 
@@ -282,8 +282,8 @@ async def test_who_stops_it_is_told_how_far_it_came(
 
     assert (played.sent, played.why, played.reached) == (2, "interrupted", {places[0].partition: 1})
     assert (played.effects.known, played.effects.changed) == (True, 0)
-    told = await ledger.execute("select action, details -> 'sent' from operator_action order by id")
-    assert await told.fetchall() == [("replay", None), ("replay ended", 2)]
+    reported = await ledger.execute("select action, details -> 'sent' from operator_action order by id")
+    assert await reported.fetchall() == [("replay", None), ("replay ended", 2)]
 
 
 async def test_a_worker_that_is_down_is_not_sent_more_than_it_can_take(
@@ -291,7 +291,7 @@ async def test_a_worker_that_is_down_is_not_sent_more_than_it_can_take(
 ) -> None:
     monkeypatch.setattr(sending, "CHUNK", 2)
     await log.send(nights(), stay(), stay(), stay())
-    await carry_out(role, log, database)
+    await process(role, log, database)
 
     played = await play(log, ledger, all_of(BOOKING_COMMANDS), wait_seconds=0.1)
 
@@ -312,16 +312,16 @@ NO_GOOD = {
 }
 
 
-async def test_what_would_do_harm_or_nothing_is_refused(operator: Operator) -> None:
+async def test_a_replay_that_would_do_harm_or_nothing_is_refused(operator: Operator) -> None:
     for arguments, says in NO_GOOD.items():
         result = await operator("replay", *arguments)
 
         assert result.exit_code == 1, arguments
         assert says in result.stderr
         for yes in ((), ("--yes",)):
-            told = await operator("replay", *arguments, *yes, "--json")
-            assert told.exit_code == 1
-            assert says in json.loads(told.stdout)["detail"]
+            reported = await operator("replay", *arguments, *yes, "--json")
+            assert reported.exit_code == 1
+            assert says in json.loads(reported.stdout)["detail"]
     result = await operator("replay", "booking.commands", "--from", "0")
     assert result.exit_code == 2
     assert "--partition" in result.stderr
@@ -331,7 +331,7 @@ async def test_old_prices_come_back_only_where_somebody_means_it(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
 ) -> None:
     await log.send(nights(), ChangeInventory(room_id=ROOM, first_night=FIRST, end_night=END, price_minor=1))
-    await carry_out(role, log, database)
+    await process(role, log, database)
 
     with pytest.raises(Refused, match=r"1 of them are inventory\.change\.v1"):
         await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
@@ -342,19 +342,19 @@ async def test_old_prices_come_back_only_where_somebody_means_it(
 # Events, to one consumer.
 
 
-async def told(log: Log, database: DatabaseSettings) -> Role:
+async def reported(log: Log, database: DatabaseSettings) -> Role:
     """Let the projections read some events; return the role."""
     await log.send(nights(), stay(), stay())
-    await carry_out(handler.build(log.settings, database), log, database)
+    await process(handler.build(log.settings, database), log, database)
     role = projections.build(log.settings, database)
-    await carry_out(role, log, database)
+    await process(role, log, database)
     return role
 
 
 async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
     log: Log, database: DatabaseSettings, ledger: Ledger
 ) -> None:
-    role = await told(log, database)
+    role = await reported(log, database)
     await ledger.execute("delete from booking_timeline")
     (place,) = await log.read(BOOKING_EVENTS)
     first = ReplayRange(topic=BOOKING_EVENTS, begin=1, partition=place.partition)
@@ -364,7 +364,7 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
     taken = "select sum(taken_count) from room_night"
     before = await (await ledger.execute(taken)).fetchall()
 
-    await carry_out(role, log, database)
+    await process(role, log, database)
 
     found = await ledger.execute("select sequence from booking_timeline order by sequence")
     assert await found.fetchall() == [(2,), (3,)]
@@ -380,7 +380,7 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
 async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(
     log: Log, database: DatabaseSettings, ledger: Ledger
 ) -> None:
-    role = await told(log, database)
+    role = await reported(log, database)
     planned = await replay.plan_rewind(log.settings, ledger, all_of(BOOKING_EVENTS), "daily_report")
     async with open_processor(role, log, database):
         with pytest.raises(Refused, match="projections runs"):
@@ -392,7 +392,7 @@ async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(
     assert await cursor.fetchall() == [(-1, 0)]
 
 
-async def test_what_a_consumer_has_not_read_yet_is_still_to_come(log: Log, ledger: Ledger) -> None:
+async def test_events_that_a_consumer_has_not_read_yet_are_still_to_come(log: Log, ledger: Ledger) -> None:
     await log.write(Outgoing(log.settings.topic(BOOKING_EVENTS), b"7", b"{}", []))
 
     with pytest.raises(Refused, match="has not come that far"):

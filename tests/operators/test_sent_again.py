@@ -19,14 +19,16 @@ SESSION: Final = "cs_test_a1Jn3kLbQ0vRkGzYw8ZfHq2mX5tPpE7sUuCcVvBbNnMmAaSsDdFfGg
 TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
 
 
-class Story:
+class RecordedSteps:
     """Commands and the answers to them, in the order of the log."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self._causes: dict[str, LogPosition] = {}
 
-    def command(self, message_type: str, id: str, *events: str, second: int, sent_by: Sender | None = None) -> "Story":
+    def command(
+        self, message_type: str, id: str, *events: str, second: int, sent_by: Sender | None = None
+    ) -> "RecordedSteps":
         """Let a command be on the log and lead to these events."""
         at = T0 + timedelta(seconds=second)
         place = LogPosition("booking.commands", 11, 1_234_000 + len(self.steps))
@@ -62,7 +64,7 @@ class Story:
         # As the explanation does: the offsets of the two topics count the same steps here.
         return sorted([*commands, *events], key=lambda step: step.place.offset % 1_000 if step.place else 0)
 
-    def life(self) -> BookingHistory:
+    def history(self) -> BookingHistory:
         return BookingHistory(
             booking_id=BOOKING,
             status="PAYMENTS_PENDING",
@@ -92,148 +94,163 @@ def sender(who: str, second: int, action: str = "replay") -> Sender:
     return Sender(who=who, action=action, at=T0 + timedelta(seconds=second))
 
 
-def page(life: BookingHistory, *, width: int = 200, everything: bool = False, is_terminal: bool = True) -> list[str]:
+def page(history: BookingHistory, *, width: int = 200, everything: bool = False, is_terminal: bool = True) -> list[str]:
     """Return the lines that a terminal of this width shows, or that go into a pipe."""
     out = Console(
         file=StringIO(), width=width, force_terminal=is_terminal, color_system=None, highlight=False, soft_wrap=True
     )
-    print_history(life, out, out, everything=everything)
+    print_history(history, out, out, everything=everything)
     assert isinstance(out.file, StringIO)
     return out.file.getvalue().splitlines()
 
 
-def test_a_command_and_its_answer_are_sent_again_when_the_id_stood_there() -> None:
-    story = Story().command("reserve", "a", "reserved", second=0).command("reserve", "a", "command_repeated", second=9)
+def test_a_command_and_its_answer_are_sent_again_when_the_log_had_the_id() -> None:
+    recorded = (
+        RecordedSteps()
+        .command("reserve", "a", "reserved", second=0)
+        .command("reserve", "a", "command_repeated", second=9)
+    )
 
-    assert story.again() == ["reserve", "command_repeated"]
+    assert recorded.again() == ["reserve", "command_repeated"]
 
 
 def test_two_requests_for_the_same_thing_are_two_commands() -> None:
-    story = Story().command("cancel", "a", "cancelled", second=0).command("cancel", "b", "command_repeated", second=0)
+    recorded = (
+        RecordedSteps()
+        .command("cancel", "a", "cancelled", second=0)
+        .command("cancel", "b", "command_repeated", second=0)
+    )
 
-    assert story.again() == []
+    assert recorded.again() == []
 
 
 def test_a_command_that_came_too_late_ends_the_hold_and_is_refused_in_one_decision() -> None:
-    story = Story().command("add_guests", "a", "expired", "command_refused", second=0)
-    assert story.again() == []
+    recorded = RecordedSteps().command("add_guests", "a", "expired", "command_refused", second=0)
+    assert recorded.again() == []
 
-    story.command("add_guests", "a", "command_refused", second=0)
-    assert story.again() == ["add_guests", "command_refused"]
+    recorded.command("add_guests", "a", "command_refused", second=0)
+    assert recorded.again() == ["add_guests", "command_refused"]
 
 
 def test_a_request_that_is_repeated_after_the_hold_ends_it_itself_and_that_is_no_part_of_the_first_decision() -> None:
-    story = Story().command("add_guests", "a", "guests_added", second=0)
-    story.command("add_guests", "a", "expired", "command_refused", second=900)
+    recorded = RecordedSteps().command("add_guests", "a", "guests_added", second=0)
+    recorded.command("add_guests", "a", "expired", "command_refused", second=900)
 
-    assert story.again() == ["add_guests", "expired", "command_refused"]
-    assert any("sent again once, which led to booking.expired.v1; last" in line for line in page(story.life()))
+    assert recorded.again() == ["add_guests", "expired", "command_refused"]
+    assert any("sent again once, which led to booking.expired.v1; last" in line for line in page(recorded.history()))
 
 
 def test_a_hold_that_is_ended_again_was_ended_once() -> None:
-    story = Story().command("expire_hold", "a", "expired", second=0)
-    story.command("expire_hold", "a", "command_repeated", second=0)
+    recorded = RecordedSteps().command("expire_hold", "a", "expired", second=0)
+    recorded.command("expire_hold", "a", "command_repeated", second=0)
 
-    assert story.again() == ["expire_hold", "command_repeated"]
+    assert recorded.again() == ["expire_hold", "command_repeated"]
 
 
-def test_what_was_refused_then_and_is_carried_out_now_is_shown_with_what_it_led_to() -> None:
-    story = (
-        Story().command("add_guests", "a", "command_refused", second=0).command("reserve", "b", "reserved", second=1)
+def test_a_command_that_was_refused_then_and_has_its_effect_now_is_shown_with_its_events() -> None:
+    recorded = (
+        RecordedSteps()
+        .command("add_guests", "a", "command_refused", second=0)
+        .command("reserve", "b", "reserved", second=1)
     )
-    story.command("add_guests", "a", "guests_added", second=2)
+    recorded.command("add_guests", "a", "guests_added", second=2)
 
-    assert story.again() == ["add_guests", "guests_added"]
-    lines = page(story.life())
+    assert recorded.again() == ["add_guests", "guests_added"]
+    lines = page(recorded.history())
     assert [line for line in lines if "+1.0 s" in line and "booking.guests_added.v1" in line]
     assert [line for line in lines if "sent again once, which led to booking.guests_added.v1; last 2027-03-01" in line]
 
 
 def test_a_command_that_was_replayed_again_and_again_is_one_row_unless_all_are_asked_for() -> None:
-    story = Story().command("reserve", "a", "reserved", second=0)
+    recorded = RecordedSteps().command("reserve", "a", "reserved", second=0)
     for second in range(1, 41):
-        story.command("reserve", "a", "command_repeated", second=second)
-    life = story.life()
+        recorded.command("reserve", "a", "command_repeated", second=second)
+    history = recorded.history()
 
-    folded, whole = page(life), page(life, everything=True)
+    short, whole = page(history), page(history, everything=True)
 
     last = "sent again 40 times, nothing changed; last 2027-03-01 12:00:40.000 booking.commands[11]@1234080"
-    assert sum(last in line for line in folded) == 1
-    assert sum("command_repeated" in line for line in folded) == 0
-    assert sum("booking.reserve.v1" in line for line in folded) == 1
+    assert sum(last in line for line in short) == 1
+    assert sum("command_repeated" in line for line in short) == 0
+    assert sum("booking.reserve.v1" in line for line in short) == 1
     assert sum("command_repeated" in line for line in whole) == 40
     assert sum("sent again" in line for line in whole) == 40
-    steps = life.as_json()["steps"]
+    steps = history.as_json()["steps"]
     assert (len(steps), sum(step["sent_again"] for step in steps)) == (82, 80)
 
 
 def test_the_operator_whose_replay_sent_it_again_is_named() -> None:
-    story = Story().command("reserve", "a", "reserved", second=0)
-    story.command("reserve", "a", "command_repeated", second=10, sent_by=sender("grace", 9))
-    story.command("reserve", "a", "command_repeated", second=20)
-    story.command("reserve", "a", "command_repeated", second=30, sent_by=sender("ines", 30, "dead-letters replay"))
+    recorded = RecordedSteps().command("reserve", "a", "reserved", second=0)
+    recorded.command("reserve", "a", "command_repeated", second=10, sent_by=sender("grace", 9))
+    recorded.command("reserve", "a", "command_repeated", second=20)
+    recorded.command("reserve", "a", "command_repeated", second=30, sent_by=sender("ines", 30, "dead-letters replay"))
 
-    life = story.life()
+    history = recorded.history()
 
-    assert [step.sent_by and (step.sent_by.who, step.sent_by.action) for step in life.steps if step.id == "a"] == [
+    assert [step.sent_by and (step.sent_by.who, step.sent_by.action) for step in history.steps if step.id == "a"] == [
         None,
         ("grace", "replay"),
         None,
         ("ines", "dead-letters replay"),
     ]
-    told = (
+    expected = (
         "sent again 3 times, 1 of them by grace (replay 2027-03-01 12:00:09.000),"
         " 1 of them by ines (dead-letters replay 2027-03-01 12:00:30.000), nothing changed; last"
     )
-    assert sum(told in line for line in page(life, is_terminal=False)) == 1
+    assert sum(expected in line for line in page(history, is_terminal=False)) == 1
     assert (
-        sum("sent again by grace (replay 2027-03-01 12:00:09.000)" in line for line in page(life, everything=True)) == 1
+        sum("sent again by grace (replay 2027-03-01 12:00:09.000)" in line for line in page(history, everything=True))
+        == 1
     )
 
 
 def test_a_replay_of_a_record_that_the_log_does_not_have_any_more_is_sent_again_all_the_same() -> None:
-    story = Story().command("reserve", "a", "reserved", second=10, sent_by=sender("grace", 9))
+    recorded = RecordedSteps().command("reserve", "a", "reserved", second=10, sent_by=sender("grace", 9))
 
-    assert story.again() == ["reserve"]
-    [line] = [line for line in page(story.life()) if "booking.reserve.v1" in line]
+    assert recorded.again() == ["reserve"]
+    [line] = [line for line in page(recorded.history()) if "booking.reserve.v1" in line]
     assert "sent again once by grace (replay 2027-03-01 12:00:09.000)" in line
 
 
 def test_two_records_of_one_moment_are_distinguished_by_their_positions() -> None:
-    story = Story().command("expire_hold", "a", "expired", second=0)
-    story.command("expire_hold", "a", "expired", second=0)
+    recorded = RecordedSteps().command("expire_hold", "a", "expired", second=0)
+    recorded.command("expire_hold", "a", "expired", second=0)
 
-    assert story.again() == ["expire_hold", "expired"]
+    assert recorded.again() == ["expire_hold", "expired"]
 
 
 def test_an_event_that_does_not_name_its_commands_position_is_not_marked() -> None:
-    story = Story().command("reserve", "a", "reserved", second=0).command("reserve", "a", "command_repeated", second=1)
-    events = [step for step in story.steps if step.kind is Kind.EVENT]
+    recorded = (
+        RecordedSteps()
+        .command("reserve", "a", "reserved", second=0)
+        .command("reserve", "a", "command_repeated", second=1)
+    )
+    events = [step for step in recorded.steps if step.kind is Kind.EVENT]
 
     assert not any(step.sent_again for step in followed_from_repeats(events, {}))
 
 
 def test_the_person_who_sent_a_command_is_shown_with_their_request() -> None:
-    story = Story().command("reserve", "a", "reserved", second=0)
-    story.steps = [replace(step, actor="user/17", request_id="r-9") for step in story.steps]
+    recorded = RecordedSteps().command("reserve", "a", "reserved", second=0)
+    recorded.steps = [replace(step, actor="user/17", request_id="r-9") for step in recorded.steps]
 
-    lines = page(story.life())
+    lines = page(recorded.history())
 
     assert [line for line in lines if "booking.reserve.v1" in line and "by user/17, request r-9" in line]
     assert not [line for line in lines if "booking.reserved.v1" in line and "user/17" in line]
 
 
-def test_what_was_sent_again_and_not_decided_yet_is_not_said_to_have_changed_nothing() -> None:
-    story = Story().command("reserve", "a", "reserved", second=0).command("reserve", "a", second=1)
+def test_a_record_that_was_sent_again_and_is_not_decided_yet_is_not_shown_as_without_effect() -> None:
+    recorded = RecordedSteps().command("reserve", "a", "reserved", second=0).command("reserve", "a", second=1)
 
-    assert [line for line in page(story.life()) if "sent again once, 1 of them not decided yet; last" in line]
+    assert [line for line in page(recorded.history()) if "sent again once, 1 of them not decided yet; last" in line]
 
 
 def test_on_a_narrow_terminal_no_type_id_or_place_is_broken() -> None:
-    story = Story().command("request_payment", "a", "payment_requested", second=0)
-    story.command("record_session", "b", "checkout_opened", second=1)
-    story.command("record_session", "b", "command_repeated", second=2)
-    story.steps = [replace(step, details=f"terms=prepaid session_id={SESSION}") for step in story.steps]
+    recorded = RecordedSteps().command("request_payment", "a", "payment_requested", second=0)
+    recorded.command("record_session", "b", "checkout_opened", second=1)
+    recorded.command("record_session", "b", "command_repeated", second=2)
+    recorded.steps = [replace(step, details=f"terms=prepaid session_id={SESSION}") for step in recorded.steps]
     stripe = StripeObject(
         kind="Checkout Session",
         id=SESSION,
@@ -245,36 +262,36 @@ def test_on_a_narrow_terminal_no_type_id_or_place_is_broken() -> None:
         owed_at=None,
         failures=0,
     )
-    life = replace(story.life(), stripe=(stripe,))
+    history = replace(recorded.history(), stripe=(stripe,))
 
-    lines = page(life, width=80)
+    lines = page(history, width=80)
 
     assert max(map(len, lines)) <= 80 + len("session_id=")
     for whole in (
-        *(step.what for step in life.steps if step.what != "booking.command_repeated.v1"),
-        *(str(step.place) for step in life.steps if step.what != "booking.command_repeated.v1"),
+        *(step.what for step in history.steps if step.what != "booking.command_repeated.v1"),
+        *(str(step.place) for step in history.steps if step.what != "booking.command_repeated.v1"),
         *(SESSION, TRACE, str(BOOKING), str(UUID(int=7))),
     ):
         assert any(whole in line for line in lines), (whole, lines)
     [row] = [number for number, line in enumerate(lines) if "booking.request_payment.v1" in line]
     assert lines[row + 1].startswith("    place booking.commands[11]@1234000; details terms=prepaid")
-    assert all("log time" not in line or "details" in line for line in page(life, width=240))
+    assert all("log time" not in line or "details" in line for line in page(history, width=240))
 
 
 def test_in_a_pipe_a_step_is_a_line_however_long() -> None:
-    story = Story().command("reserve", "a", "reserved", second=0)
-    story.steps = [
-        replace(step, details=" ".join(f"night_{number}=free" for number in range(60))) for step in story.steps
+    recorded = RecordedSteps().command("reserve", "a", "reserved", second=0)
+    recorded.steps = [
+        replace(step, details=" ".join(f"night_{number}=free" for number in range(60))) for step in recorded.steps
     ]
 
-    [line] = [line for line in page(story.life(), is_terminal=False) if "booking.reserved.v1" in line]
+    [line] = [line for line in page(recorded.history(), is_terminal=False) if "booking.reserved.v1" in line]
 
     assert "booking.events[11]@4321001" in line
     assert "night_59=free" in line
 
 
 def test_money_is_in_the_currencys_units_and_one_of_a_thing_is_one() -> None:
-    lines = page(Story().command("reserve", "a", "reserved", second=0).life())
+    lines = page(RecordedSteps().command("reserve", "a", "reserved", second=0).history())
 
     assert "hotel 1, room 7, 2027-03-01 to 2027-03-03, 1 room, 258.00 EUR" in lines
     assert "  the reservations worker: to decide booking.cancel.v1, 1 record behind" in lines

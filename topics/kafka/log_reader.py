@@ -79,6 +79,7 @@ class LogReader:
         fetch_bytes: int = admin.MAX_MESSAGE_BYTES,
         fetch_wait_ms: int = 500,
         max_silence_seconds: float = MAX_SILENCE_SECONDS,
+        retry_ms: int = 100,
     ) -> None:
         """Prepare a reader.
 
@@ -88,6 +89,8 @@ class LogReader:
             fetch_bytes: how many bytes of a partition one fetch may return.
             fetch_wait_ms: how long the broker may keep a fetch that finds nothing new. A seek waits for such a fetch.
             max_silence_seconds: reading fails when no record arrives for so long before the end of the range.
+            retry_ms: how long aiokafka sleeps before it asks again. It sleeps once for each topic that it does not
+                know yet, so a short command needs a short time.
         """
         self._max_silence_seconds = max_silence_seconds
         self._next: dict[TopicPartition, int] = {}
@@ -98,6 +101,7 @@ class LogReader:
             auto_offset_reset="none",
             max_partition_fetch_bytes=fetch_bytes,
             fetch_max_wait_ms=fetch_wait_ms,
+            retry_backoff_ms=retry_ms,
         )
 
     async def __aenter__(self) -> Self:

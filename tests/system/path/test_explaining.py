@@ -27,16 +27,16 @@ async def explained(house: House, booking: str, *options: str) -> tuple[int, str
     return process.returncode or 0, out.decode(), err.decode()
 
 
-async def life_of(house: House, booking: str) -> dict[str, Any]:
+async def history_of(house: House, booking: str) -> dict[str, Any]:
     status, out, err = await explained(house, booking, "--json")
     assert status == 0, err
-    life = json.loads(out)
-    assert isinstance(life, dict)
-    return life
+    history = json.loads(out)
+    assert isinstance(history, dict)
+    return history
 
 
-def told(life: dict[str, Any], *kinds: str) -> list[str]:
-    return [step["what"] for step in life["steps"] if step["kind"] in kinds]
+def types_of(history: dict[str, Any], *kinds: str) -> list[str]:
+    return [step["what"] for step in history["steps"] if step["kind"] in kinds]
 
 
 async def test_a_paid_and_cancelled_booking_is_told_from_its_request_to_its_refund(house: House) -> None:
@@ -52,17 +52,17 @@ async def test_a_paid_and_cancelled_booking_is_told_from_its_request_to_its_refu
     )
 
     async def to_its_end() -> dict[str, Any]:
-        told_of = await life_of(house, booking)
+        found = await history_of(house, booking)
         # Stripe tells of the same more than once, and later too: that is read, and changes nothing.
-        assert told_of["awaited"] == []
-        return told_of
+        assert found["awaited"] == []
+        return found
 
-    life = await wait_until(to_its_end)
+    history = await wait_until(to_its_end)
 
-    assert life["status"] == "CANCELLED"
-    assert told(life, "request") == ["booking id made"]
+    assert history["status"] == "CANCELLED"
+    assert types_of(history, "request") == ["booking id made"]
     # Some may have been sent again, where a machine was slow.
-    commands = list(dict.fromkeys(told(life, "command")))
+    commands = list(dict.fromkeys(types_of(history, "command")))
     assert [what for what in commands if what != "booking.record_refund.v1"] == [
         "booking.reserve.v1",
         "booking.add_guests.v1",
@@ -72,7 +72,7 @@ async def test_a_paid_and_cancelled_booking_is_told_from_its_request_to_its_refu
         "booking.cancel.v1",
     ]
     assert "booking.record_refund.v1" in commands
-    events = [what for what in told(life, "event") if what != "booking.command_repeated.v1"]
+    events = [what for what in types_of(history, "event") if what != "booking.command_repeated.v1"]
     assert events == [
         "booking.reserved.v1",
         "booking.guests_added.v1",
@@ -83,17 +83,17 @@ async def test_a_paid_and_cancelled_booking_is_told_from_its_request_to_its_refu
         "booking.refund_requested.v1",
         "booking.refunded.v1",
     ]
-    assert "checkout.session.completed" in told(life, "webhook")
-    assert all(step["place"] is not None for step in life["steps"] if step["kind"] != "request")
-    assert [each["kind"] for each in life["stripe"]] == ["Checkout Session", "Payment Intent", "Refund"]
-    assert life["notes"] == []
+    assert "checkout.session.completed" in types_of(history, "webhook")
+    assert all(step["place"] is not None for step in history["steps"] if step["kind"] != "request")
+    assert [each["kind"] for each in history["stripe"]] == ["Checkout Session", "Payment Intent", "Refund"]
+    assert history["notes"] == []
 
 
 async def test_a_hold_awaits_its_guest_until_it_ends(house: House) -> None:
     guest, room = await house.guest(), await house.room()
     booking = await guest.booked(room)
 
-    [awaited] = (await life_of(house, booking))["awaited"]
+    [awaited] = (await history_of(house, booking))["awaited"]
 
     assert (awaited["who"], awaited["what"]) == ("the guest", "to name the guests")
     assert awaited["until"] is not None
