@@ -18,7 +18,7 @@ from topics.times import to_the_second
 
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130
-#: What was found is not forgotten because the operator has seen enough.
+#: A failure counts more than the Ctrl-C that ended the watch.
 _WORST_FIRST: Final = (_FAILED, console.COULD_NOT, _INTERRUPTED, 0)
 
 
@@ -40,7 +40,7 @@ def audit_command(*, as_json: bool, holds: bool, watch: bool, every: float) -> N
 
 
 def _once(statuses: set[int], *, holds: bool, as_json: bool, watched: bool) -> None:
-    """Audit, note the exit status, and only then tell: what was told must count, also when Ctrl-C comes next."""
+    """Audit, note the exit status, and only then print: a printed result must count, also when Ctrl-C comes next."""
     try:
         report = _audited(holds=holds, silent=watched)
     except (psycopg.Error, KafkaError, NoSuchTopic, OSError) as error:

@@ -185,7 +185,7 @@ async def events_again(house: House, role: str, *consumers: str) -> None:
         for consumer in consumers:
             told = await command(house, *again, consumer)
             assert told.status == 0, told.err
-            assert "What that does" in told.err
+            assert "The effect: " in told.err
             [cursor] = await house.rows(
                 "select max(applied) as at from log_cursor where consumer = %s and topic = %s",
                 consumer,

@@ -38,7 +38,7 @@ def leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 def operators_commands() -> dict[str, Any]:
     """Return each command that is declared here, by its words."""
-    ours = [name for name in COMMANDS if name not in {"topics", "migrate", "sandbox"}]
+    ours = [name for name in COMMANDS if name not in {"topics", "migrate"}]
     return {words: command for name in ours for words, command in leaves(name, load(name))}
 
 

@@ -104,7 +104,7 @@ def test_every_room_of_the_repository_is_in_the_wheel() -> None:
 
 def test_the_command_comes_from_the_wheel_wherever_it_is_typed(environment: Path, tmp_path: Path) -> None:
     asked = [
-        environment / "python",
+        str(environment / "python"),
         "-c",
         "import operators, topics.asyncapi as a; print(operators.__file__, a.__file__)",
     ]

@@ -92,7 +92,7 @@ class TestCommand:
         assert "payments is paused since" in tool("paused").stdout
         assert '"who":"anna"' in tool("paused", "--json").stdout
 
-        assert "payments goes on." in tool("resume", "payments", "--by", "bob", "--yes").stderr
+        assert "payments continues." in tool("resume", "payments", "--by", "bob", "--yes").stderr
         assert "payments was not paused." in tool("resume", "payments", "--yes").stderr
 
         with psycopg.connect(database.conninfo()) as connection:
