@@ -392,7 +392,7 @@ async def test_a_letter_that_was_published_twice_is_one_letter(log: Log, ledger:
 
     assert letter.doubles == [letter.offset + 1]
     refused = await operator("dead-letters", "replay", f"{letter.partition}@{letter.offset + 1}", "--yes")
-    assert f"says the same as {letter.id}" in refused.stderr
+    assert f"is a copy of {letter.id}" in refused.stderr
 
 
 async def test_what_was_too_large_to_travel_is_not_sent(log: Log, ledger: Ledger) -> None:

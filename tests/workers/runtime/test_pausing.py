@@ -52,7 +52,7 @@ class TestCommand:
         assert tool("pause", "payments", "--by", "anna", "--yes").exit_code == 0
         held = tool("resume", "payments")
         assert held.exit_code == 1
-        assert "by anna. All its processes would go on where they stood." in held.stderr
+        assert "by anna. All its processes would continue where they stopped." in held.stderr
         assert "payments is paused since" in tool("paused").stdout
         assert "already." in tool("pause", "payments").stderr
 
