@@ -5,7 +5,7 @@ that they cost it nothing.
 """
 
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -19,7 +19,7 @@ from benchmarks.extent import Extent
 from benchmarks.lines import Comparison, Figure, Line
 from benchmarks.load import CLIENTS, Bodies, put_load
 from benchmarks.row_locks.__main__ import READY_LINE
-from benchmarks.stage import HOTEL, STOCK, WORKER, Rooms, Stage, say, stage, token_of
+from benchmarks.stage import HOTEL, STOCK, WORKER, Rooms, Stage, progress, stage, token_of
 from sandbox.ports import free_port
 from sandbox.processes import Program
 
@@ -40,20 +40,38 @@ async def spread(extent: Extent) -> AsyncIterator[Line]:
 
 async def _compare(name: str, rooms: Rooms, extent: Extent) -> AsyncIterator[Line]:
     """Yield the comparison, then what each part of each side cost for a booking."""
+    if extent.alone:
+        async for line in _costs_alone(name, rooms, extent):
+            yield line
+        return
     async with stage(rooms, ingress=1) as ours, _row_locks(ours, rooms) as theirs:
         bodies = Bodies(ours.system.folder, rooms, one_night=name == "hot")
         our_runs, their_runs = [], []
         for turn in range(1, extent.runs + 1):
             our_runs.append(await run_ours(ours, bodies, extent))
-            say(f"{name}: run {turn}: {our_runs[-1].per_s:.0f} decided/s")
+            progress(f"{name}: run {turn}: {our_runs[-1].per_s:.0f} decided/s")
             async with stopped(ours, OURS):
                 their_runs.append(await _run_theirs(theirs, ours, bodies, extent))
-            say(f"{name}: run {turn}: {their_runs[-1].per_s:.0f}/s by row locks")
+            progress(f"{name}: run {turn}: {their_runs[-1].per_s:.0f}/s by row locks")
         yield _comparison(name, our_runs, their_runs)
         for side, runs in (("cpu", our_runs), ("row_locks.cpu", their_runs)):
-            for part, value in medians([run.microseconds for run in runs]).items():
-                yield Figure(benchmark=f"{name}.{side}.{part}", value=round(value, 1), unit="us/booking")
+            for line in _costs(f"{name}.{side}", runs):
+                yield line
         yield await _share_of_faust(name, ours, bodies, extent)
+
+
+async def _costs_alone(name: str, rooms: Rooms, extent: Extent) -> AsyncIterator[Line]:
+    """Yield what each of our parts cost for a booking, without the baseline."""
+    async with stage(rooms, ingress=1) as ours:
+        bodies = Bodies(ours.system.folder, rooms, one_night=name == "hot")
+        runs = [await run_ours(ours, bodies, extent) for _ in range(extent.runs)]
+        for line in _costs(f"{name}.cpu", runs):
+            yield line
+
+
+def _costs(start: str, runs: Sequence[Run]) -> Iterator[Figure]:
+    for part, value in medians([run.microseconds for run in runs]).items():
+        yield Figure(benchmark=f"{start}.{part}", value=round(value, 1), unit="us/booking")
 
 
 async def memory(extent: Extent) -> AsyncIterator[Line]:
@@ -61,9 +79,9 @@ async def memory(extent: Extent) -> AsyncIterator[Line]:
     rooms = Rooms.on_sale(count=1, nights=30)
     async with stage(rooms, ingress=1) as ours:
         await run_ours(ours, Bodies(ours.system.folder, rooms, one_night=True), extent)
-        for told, part in (("worker", WORKER), ("ingress", "ingress")):
+        for name, part in (("worker", WORKER), ("ingress", "ingress")):
             held = round(resident_mb(ours.system.pid(part)), 1)
-            yield Figure(benchmark=f"memory.{told}", value=held, unit="MB", target=MAX_MEMORY_MB)
+            yield Figure(benchmark=f"memory.{name}", value=held, unit="MB", target=MAX_MEMORY_MB)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from topics.catalogue import BOOKING_COMMANDS, Topic
 from topics.envelope import Outgoing
 from topics.kafka.settings import KafkaSettings
 from workers.runtime import agent, garbage
-from workers.runtime.batch_metrics import Watch
-from workers.runtime.role import Role, Run
+from workers.runtime.batch_metrics import BatchMetrics
+from workers.runtime.role import PartitionBatch, Role
 
 
 class _Reader:
@@ -30,28 +30,28 @@ class _Reader:
     def forget(self) -> None:
         """Know nothing, as before."""
 
-    async def handle(self, _: AsyncConnection, runs: Sequence[Run]) -> list[list[Outgoing]]:
+    async def handle(self, _: AsyncConnection, runs: Sequence[PartitionBatch]) -> list[list[Outgoing]]:
         """Decide nothing."""
         return [[] for _ in runs]
 
 
 class _NoWork:
-    """Stands in the place of `workers.runtime.batch_processor.Runs`: takes every batch as done."""
+    """Stands in the place of `workers.runtime.batch_processor.BatchProcessor`: takes every batch as done."""
 
     def __init__(self, role: Role, *_: Any, **__: Any) -> None:
-        self.watch = Watch(role, {}, dict)
+        self.metrics = BatchMetrics(role, {}, dict)
 
-    async def take_over(self, _: Iterable[Any]) -> dict[Any, int]:
+    async def on_assigned(self, _: Iterable[Any]) -> dict[Any, int]:
         return {}
 
-    async def carry_out(self, batches: Iterable[Any]) -> dict[Any, int]:
+    async def process(self, batches: Iterable[Any]) -> dict[Any, int]:
         for _ in batches:
             pass
         return {}
 
-    async def settle(self) -> None: ...
+    async def mark_published(self) -> None: ...
 
-    async def hand_over(self) -> None: ...
+    async def on_revoked(self) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -61,7 +61,7 @@ def main() -> None:
     logs.configure("console", "empty", "empty")
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     # The agent is the one that is measured; what it hands its records to is all that differs.
-    setattr(agent, "Runs", _NoWork)  # noqa: B010 - the types forbid it, rightly: nobody else may
+    setattr(agent, "BatchProcessor", _NoWork)  # noqa: B010 - the types forbid it, rightly: nobody else may
     app = agent.build_app(Role("nothing", (_Reader(),)), KafkaSettings(), DatabaseSettings())
     worker = faust.Worker(app, loglevel="WARNING", override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Extent:
     """The length of one run in seconds, how many runs give a median, how many kills, restarts, or pauses a worst case.
 
-    `records` stand around the booking that is explained; of the trace the first `commands` are replayed, None for all.
+    `records` surround the booking that is explained; of the trace the first `commands` are replayed, None for all.
+    `alone`: the row-lock baseline and the idle agent are left out, and only our own cost is measured.
     """
 
     seconds: float = 8.0
@@ -16,6 +17,7 @@ class Extent:
     pauses: int = 3
     records: int = 1_000_000
     commands: int | None = None
+    alone: bool = False
 
     @property
     def warm_up_seconds(self) -> float:

@@ -1,6 +1,6 @@
-"""Writes the documents that come from the code; `--check` only says which are not what the code says.
+"""Writes the documents that come from the code; `--check` only names those that differ from it.
 
-The one place that knows every room of the house: `make docs` and `make docs-check` run it in a checkout.
+The one module that imports every room: `make docs` and `make docs-check` run it in a checkout.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from workers.decisions.states import states_page
 ROOT: Final = Path(__file__).parents[1]
 _GENERATED: Final = "<!-- Written by `make docs`; edit the code instead. -->"
 #: Every room with settings, in the order in which a booking meets them.
-_ROOMS: Final = ("topics", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
+_ROOMS: Final = ("topics", "pricing", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
 
 
 def configuration_page() -> str:
@@ -65,7 +65,7 @@ def metrics_page() -> str:
         )
         for metric in METRICS
     )
-    metrics = table(("metric", "kind", "unit", "labels", "told by", "meaning"), rows)
+    metrics = table(("metric", "kind", "unit", "labels", "reported by", "meaning"), rows)
     return f"# Metrics\n\n{_GENERATED}\n\n{_METRICS_INTRODUCTION}\n\n{metrics}\n"
 
 
@@ -81,7 +81,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
 
 
 def settings_classes() -> list[type[BaseSettings]]:
-    """Return every settings class of the house, in the order in which a booking meets them.
+    """Return every settings class, in the order in which a booking meets them.
 
     They are found in modules named `settings`.
     """
@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 _METRICS_INTRODUCTION: Final = """\
 Every process answers Prometheus at `/metrics` on a port of its own, `METRICS_PORT` at `METRICS_HOST`; without the
-setting it does not. Histograms have `_bucket`, `_sum` and `_count`. Each process also tells `process_*` (memory, CPU,
+setting it does not. Histograms have `_bucket`, `_sum` and `_count`. Each process also reports `process_*` (memory, CPU,
 files) and `python_gc_*`, as the client library names them."""
 
 _CONFIGURATION_INTRODUCTION: Final = """\

@@ -1,7 +1,7 @@
 -- How full was each night? Rooms sold, of the rooms there were, by hotel and night; the fullest first.
 with event as (
     from read_parquet('export/*.parquet', union_by_name = true)
-), told as (
+), opened as (
     select room_id, sequence, total_count, {'first_night': first_night, 'end_night': end_night} as nights
     from event where type = 'inventory.opened'
     union all
@@ -10,9 +10,9 @@ with event as (
 ), spread as (
     select room_id, sequence, total_count,
            unnest(range(nights.first_night, nights.end_night, interval 1 day))::date as night
-    from told
+    from opened
 ), there as (
-    -- A room's events are all in one partition: what was told last holds.
+    -- A room's events are all in one partition: the last event counts.
     select room_id, night, arg_max(total_count, sequence) as rooms from spread group by all
 ), kept as (
     from event as reserved

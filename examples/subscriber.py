@@ -11,7 +11,7 @@ BROKER = os.environ.get("KAFKA_URL", "127.0.0.1:9092")
 
 
 async def main() -> None:
-    """Read in a group of our own: started again, it goes on where it stood."""
+    """Read in a group of our own: started again, it resumes after the last record it read."""
     events = AIOKafkaConsumer(
         "booking.events", bootstrap_servers=BROKER, group_id="innkeeper-analytics", auto_offset_reset="earliest"
     )
@@ -19,7 +19,7 @@ async def main() -> None:
     async with events:
         async for record in events:
             headers = {name: value.decode() for name, value in record.headers}
-            # An event may stand on the log twice; in a partition its sequence tells.
+            # An event may be on the log twice, with the same sequence in its partition.
             if int(headers["ce_sequence"]) > seen.get(record.partition, 0):
                 seen[record.partition] = int(headers["ce_sequence"])
                 print(headers["ce_time"], headers["ce_type"], json.loads(record.value), flush=True)

@@ -1,9 +1,10 @@
-"""The way in: HTTP requests become commands on the log, and what the ledger says becomes answers.
+"""The ingress: HTTP requests become commands on the log; responses are read from the ledger and the read models.
 
-It knows no business rule: it checks who asks and whether a request makes sense, and leaves every decision to the
-room's owner.
+It has no business rule: it checks the caller and whether a request makes sense, and leaves every decision to the
+reservations worker that the room's partition is assigned to.
 
-Each area of the interface has a package: `accounts`, `hotels`, `bookings`, `admin`, `operators`, `documents` (and
-`webhooks`); they do not import each other. Their methods are rows of the table in `operations`, and they share `log`,
-`limits`, `stays`, `tokens`, `database` and, below all of it, `http`. `application` puts everything together.
+Each area of the interface has a package (`accounts`, `hotels`, `bookings`, `admin`, `operators`, `webhooks`,
+`documents`) with `models` for bodies and responses and `handlers` for the operations; areas do not import each other.
+The handlers are rows of the table in `operations`, and share `log`, `limits`, `stays`, `tokens`, `database` and, below
+all of it, `http`. `application` puts everything together.
 """

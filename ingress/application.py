@@ -1,4 +1,4 @@
-"""Puts the ingress together: what it needs, for how long each part lives, and who answers which path."""
+"""Puts the ingress together: its parts, their lifetimes, and the handler of each path."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,24 +7,22 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from ingress.accounts.auth import Auth
+from ingress.accounts.handlers import Auth, Users
 from ingress.accounts.passwords import Passwords
 from ingress.accounts.refresh import RefreshTokens
-from ingress.accounts.users import Users
-from ingress.admin.hotels import AdminHotels
-from ingress.admin.inventory import AdminInventory
+from ingress.admin.hotels.handlers import AdminHotels
+from ingress.admin.inventory.handlers import AdminInventory
 from ingress.admin.nights import Nights
-from ingress.admin.reports import Reports
-from ingress.admin.rooms import AdminRooms
+from ingress.admin.reports.handlers import Reports
+from ingress.admin.rooms.handlers import AdminRooms
+from ingress.bookings.handlers import BookingLists, Bookings
 from ingress.bookings.ids import BookingIds
-from ingress.bookings.lists import BookingLists
 from ingress.bookings.rooms import Rooms
-from ingress.bookings.steps import Bookings
 from ingress.database import Database
 from ingress.documents.pages import Pages
-from ingress.hotels.info import Hotels
+from ingress.hotels.handlers import Hotels
 from ingress.hotels.search.freshness import Freshness
-from ingress.hotels.search.operation import Search
+from ingress.hotels.search.handlers import Search
 from ingress.http.bodies import BODY_SECONDS, MAX_BODY_BYTES
 from ingress.http.origins import allowing
 from ingress.http.problems import answer_problems
@@ -33,15 +31,15 @@ from ingress.limits.addresses import Addresses
 from ingress.limits.buckets import Limits
 from ingress.limits.login_delays import LoginDelays
 from ingress.log.broker import Broker
-from ingress.log.commands import Commands, IdempotencyKeys
-from ingress.log.owners import Owners
+from ingress.log.commands import Commands
+from ingress.log.idempotency import IdempotencyKeys
 from ingress.log.waiters import Waiters
 from ingress.operations import mounted, operations_of
 from ingress.operators.health import Health
 from ingress.operators.ops import Ops
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
-from ingress.webhooks import Webhooks
+from ingress.webhooks.handlers import Webhooks
 from storage.settings import DatabaseSettings
 from telemetry import metrics, traces
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
@@ -71,9 +69,9 @@ def create_app(
 ) -> web.Application:
     """Return the application; nothing is connected before it starts.
 
-    It starts without broker and database, and keeps looking for them. `failed` is told of what it cannot go on with.
+    It starts without broker and database, and keeps looking for them. `failed` is called with an error that ends it.
     """
-    # The innermost, so that it is handed the handler itself and can count by that.
+    # The innermost, so that it gets the handler itself and can count by that.
     middlewares: list[Middleware] = [answer_problems]
     if settings.allowed_origins:
         middlewares.insert(0, allowing(settings.allowed_origins))
@@ -107,7 +105,7 @@ def create_app(
             running.append(redis.run())
         parts = [asyncio.create_task(part) for part in running]
         for part in parts:
-            part.add_done_callback(lambda ended: _tell(ended, failed))
+            part.add_done_callback(lambda ended: _report(ended, failed))
         preparing = asyncio.create_task(app[PASSWORDS].prepare())
         yield
         for part in (*parts, preparing):
@@ -118,7 +116,7 @@ def create_app(
 
     _measure(app[BROKER], app[WAITERS], app[FRESHNESS], app[DATABASE])
     app.cleanup_ctx.append(lifetimes)
-    app.on_shutdown.append(_let_nobody_wait)
+    app.on_shutdown.append(_release_waiting_requests)
     return app
 
 
@@ -129,13 +127,13 @@ def _route(
     database: DatabaseSettings,
     limits: Limits | None,
 ) -> None:
-    owners = Owners(Commands(kafka), app[BROKER], app[WAITERS])
+    commands = Commands(kafka, app[BROKER], app[WAITERS])
     bookings = Bookings(
         database=app[DATABASE],
         rooms=Rooms(app[DATABASE], seconds=settings.room_facts_seconds),
         booking_ids=app[BOOKING_IDS],
         keys=IdempotencyKeys(app[DATABASE]),
-        owners=owners,
+        commands=commands,
         hold_seconds=settings.hold_seconds,
     )
     auth = Auth(
@@ -146,7 +144,7 @@ def _route(
         delays=app[LOGIN_DELAYS],
         addresses=app[ADDRESSES],
     )
-    nights = Nights(owners)
+    nights = Nights(commands)
     areas: list[object] = [
         auth,
         Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
@@ -163,14 +161,15 @@ def _route(
         Health(app[DATABASE], app[BROKER], app[WAITERS]),
     ]
     app[AREAS] = areas
-    app.add_routes(mounted(areas, app[TOKENS], limits))
-    app.add_routes(Pages([row for area in areas for _, row in operations_of(area)]).routes())
+    app.add_routes(mounted(areas, app[TOKENS], limits, settings.public_prefix))
+    rows = [row for area in areas for _, row in operations_of(area)]
+    app.add_routes(Pages(rows, settings.public_prefix).routes())
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":
     if settings.redis_url is None:
         return None
-    from ingress.limits.redis_link import RedisLink  # noqa: PLC0415 - its client takes 7 MB: not for who has no Redis
+    from ingress.limits.redis_link import RedisLink  # noqa: PLC0415 - its client takes 7 MB, which a process without Redis saves
 
     return RedisLink(settings.redis_url.get_secret_value())
 
@@ -182,17 +181,17 @@ def _booking_ids(settings: IngressSettings) -> BookingIds:
 
 
 def _measure(broker: Broker, waiters: Waiters, freshness: Freshness, database: Database) -> None:
-    """Ask the parts how they stand whenever somebody wants to know."""
-    metrics.READY.ask(lambda: [(("broker",), float(broker.ready)), (("events",), float(waiters.ready))])
-    metrics.WAITING_REQUESTS.ask(lambda: [((), len(waiters))])
-    metrics.SEARCH_LOADED.ask(lambda: [((), float(freshness.loaded))])
-    metrics.POOL.ask(lambda: zip((("used",), ("most",)), map(float, database.used), strict=True))
+    """Read the state of the parts whenever the metrics are read."""
+    metrics.READY.set_function(lambda: [(("broker",), float(broker.ready)), (("events",), float(waiters.ready))])
+    metrics.WAITING_REQUESTS.set_function(lambda: [((), len(waiters))])
+    metrics.SEARCH_LOADED.set_function(lambda: [((), float(freshness.loaded))])
+    metrics.POOL.set_function(lambda: zip((("used",), ("most",)), map(float, database.used), strict=True))
 
 
-async def _let_nobody_wait(app: web.Application) -> None:
+async def _release_waiting_requests(app: web.Application) -> None:
     app[WAITERS].release()
 
 
-def _tell(ended: asyncio.Task[None], failed: Callable[[BaseException], None]) -> None:
+def _report(ended: asyncio.Task[None], failed: Callable[[BaseException], None]) -> None:
     if not ended.cancelled() and (error := ended.exception()) is not None:
         failed(error)

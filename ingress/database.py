@@ -1,4 +1,4 @@
-"""The ingress's connections to PostgreSQL: many short reads, few short writes."""
+"""The ingress' connections to PostgreSQL: many short reads, few short writes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from ingress.measuring import measure_statements
+from ingress.metrics import measure_statements
 from ingress.replicas import LeftOut, Replicas, Work
 from storage.settings import DatabaseSettings, sqlalchemy_url
 
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 class Database:
-    """A pool of connections; nothing is connected before the first is asked for."""
+    """A pool of connections; the first request for one connects."""
 
     def __init__(self, settings: DatabaseSettings, *, pool_size: int) -> None:
         self._engine = _engine(settings.conninfo(), settings, pool_size)
-        # Each statement by itself: no round trips to begin and end what changes nothing.
+        # Each statement is a transaction of its own, without round trips to begin and end it.
         self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._replicas = Replicas(
             self._engine,
@@ -42,9 +42,9 @@ class Database:
         return self._engine.begin()
 
     async def read(self, work: Work[T]) -> T:
-        """Carry out a read that changes nothing, on a replica where one is as new as the primary is now.
+        """Run a read, on a replica if one has everything that the primary has now.
 
-        `work` begins anew on the primary when a replica fails.
+        When a replica fails, `work` runs again on the primary.
         """
         with suppress(LeftOut):
             return await self._replicas.read(work)
@@ -53,17 +53,17 @@ class Database:
 
     @property
     def replicas(self) -> str | None:
-        """How many replicas are in use, in words; None when there are none."""
+        """How many replicas are in use, in words; None without replicas."""
         return self._replicas.in_words
 
     @property
     def used(self) -> tuple[int, int]:
-        """How many connections to the primary are lent, and how many may be."""
+        """How many connections to the primary are lent, and the most that may be."""
         pool = cast("QueuePool", self._engine.pool)
         return pool.checkedout(), pool.size()
 
     async def run(self) -> None:
-        """Look after the replicas for as long as the process lives."""
+        """Watch the replicas until the process ends."""
         await self._replicas.run()
 
     async def close(self) -> None:
@@ -74,9 +74,9 @@ class Database:
 
 @asynccontextmanager
 async def snapshot(connection: AsyncConnection) -> AsyncIterator[None]:
-    """Let all that a connection lent for reading reads in the block be of one moment, that of the first statement.
+    """Read in one snapshot, taken at the first statement of the block, on a connection that was lent for reading.
 
-    Who leaves the block with an error gives the connection back with the transaction open: the pool ends it.
+    After an error the connection goes back to the pool with its transaction open: the pool ends it.
     """
     await connection.execute(_BEGIN)
     yield
@@ -89,13 +89,13 @@ def _engine(address: str, settings: DatabaseSettings, pool_size: int) -> AsyncEn
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=_POOL_SECONDS,
-        # A connection that died while nobody used it is replaced instead of failing a request.
+        # A connection that broke while it was idle is replaced instead of failing a request.
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": "innkeeper-ingress",
-            # A process that is frozen in the middle keeps no row from the others for long.
+            # A process that is frozen in the middle of a transaction does not lock its rows for long.
             "options": f"-c idle_in_transaction_session_timeout={settings.idle_in_transaction_timeout_ms}",
             "async_creator_fn": _connect,
         },
@@ -105,7 +105,7 @@ def _engine(address: str, settings: DatabaseSettings, pool_size: int) -> AsyncEn
 
 
 async def _connect(*arguments: Any, **named: Any) -> psycopg.AsyncConnection[Any]:
-    """Open a connection. Who gives up waiting for it leaves none half open: the server keeps those for a minute."""
+    """Open a connection. When it is cancelled it closes the connection, which the server would keep for a minute."""
     opening = asyncio.ensure_future(psycopg.AsyncConnection.connect(*arguments, **named))
     try:
         return await asyncio.shield(opening)

@@ -1,12 +1,13 @@
-"""The table of operations: each is a method with its path, who may call it, what it takes and answers, and an example.
+"""The table of operations: method and path, the callers that may use it, its input, its responses, and an example.
 
 Routes, checks, the OpenAPI document and the tests that go through all operations are made from this table. Every
-operation stands under each mount: `/v1`, and without a version for clients of old, who are told what to use instead.
+operation is served under each mount: `/v1`, `/v2`, and without a version for older clients; responses to those name the
+successor's address.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from enum import Enum
@@ -18,6 +19,7 @@ import msgspec
 from aiohttp import web
 from pydantic import TypeAdapter
 
+from ingress.http.actors import act_for
 from ingress.http.bodies import decoded, decoded_query, must_be_json, read
 from ingress.http.models import MAX_ID, NoBody, NoQuery, RequestHeader
 from ingress.http.preferences import seconds_to_wait
@@ -38,13 +40,13 @@ _PLACEHOLDERS: Final = {
 
 
 class Access(Enum):
-    """Who may call an operation. Whose things they may touch is part of every query: the others' do not exist."""
+    """The callers that an operation allows. Every query names its caller too: the rows of others do not exist."""
 
     ANYBODY = "anybody"
-    USER = "whoever is logged in"
+    USER = "logged-in users"
     MANAGER = "hotel managers"
     OPERATOR = "operators"
-    SIGNED = "whoever signs the request"
+    SIGNED = "signed requests"
 
     @property
     def is_open(self) -> bool:
@@ -53,29 +55,37 @@ class Access(Enum):
 
     @property
     def role(self) -> str | None:
-        """Which role the caller must have; None: any account will do, or none is needed."""
+        """The role that the caller must have; None: any account will do, or none is needed."""
         return {Access.MANAGER: MANAGER, Access.OPERATOR: OPERATOR}.get(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mount:
-    """A prefix under which all operations stand. `links` is the prefix of the addresses in its answers.
+    """A prefix under which all operations are served. `links` is the prefix of the addresses in its responses.
 
-    `wait_seconds`: how long a command waits for its decision when the request does not say. `replaced` gives an
-    operation another method's place: what a version of the interface does differently.
+    `wait_seconds`: how long a command waits for its decision when the request does not say. `replaced` serves another
+    operation in the place of the one with this id: the differences of a version of the interface. `unversioned`: the
+    mount keeps what clients of the interface without versions expect. `public_prefix` is the path in front of `prefix`
+    that a proxy takes away; addresses in responses begin with it.
     """
 
     prefix: str
     links: str
     wait_seconds: int = 0
     deprecated: bool = False
+    unversioned: bool = False
     replaced: Mapping[str, "Operation"] = field(default_factory=dict)
+    public_prefix: str = ""
+
+    def behind(self, public_prefix: str) -> "Mount":
+        """Return this mount as clients reach it through a proxy that takes `public_prefix` away."""
+        return replace(self, links=public_prefix + self.links, public_prefix=public_prefix)
 
 
 V1: Final = Mount(prefix="/v1", links="/v1")
 V2: Final = Mount(prefix="/v2", links="/v2")
-UNVERSIONED: Final = Mount(prefix="", links="/v1", wait_seconds=10, deprecated=True)
-#: What has no version: it stands at its bare path alone.
+UNVERSIONED: Final = Mount(prefix="", links="/v1", wait_seconds=10, deprecated=True, unversioned=True)
+#: The mount of operations without versions, such as webhooks and health checks: their bare paths alone.
 SERVICE: Final = Mount(prefix="", links="")
 MOUNTS: Final = (V1, V2, UNVERSIONED)
 
@@ -85,7 +95,7 @@ _SUNSET: Final = datetime(2027, 5, 22, tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """One request that is answered with `status`. Ids and dates stand for those of whoever tries it."""
+    """One request that is answered with `status`. Readers replace its ids and dates with their own."""
 
     status: int = 200
     path: Mapping[str, object] = field(default_factory=dict)
@@ -95,8 +105,8 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What one status answers: a model, and what else the documentation should say of it."""
+class ResponseSpec:
+    """The response with one status: the model of its body, and what else the documentation says of it."""
 
     model: Any = None
     description: str = ""
@@ -104,7 +114,19 @@ class Reply:
     other_media: Mapping[str, str] = field(default_factory=dict)
 
 
-class Asked(Generic[BodyType, QueryType]):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unversioned:
+    """How an operation differs on the mount without a version.
+
+    `statuses` gives the status that is answered there instead of another. `by` is the id of the operation of the same
+    area that is served in this one's place.
+    """
+
+    statuses: Mapping[int, int] = field(default_factory=dict)
+    by: str | None = None
+
+
+class RequestContext(Generic[BodyType, QueryType]):
     """One request of an operation, checked and decoded."""
 
     __slots__ = ("_caller", "body", "mount", "path", "query", "request")
@@ -128,24 +150,28 @@ class Asked(Generic[BodyType, QueryType]):
 
     @property
     def caller(self) -> Caller:
-        """Who asks; every operation but those for anybody has one."""
+        """The account that sent the request; every operation but the open ones has one."""
         assert self._caller is not None
         return self._caller
 
     @property
     def wait_seconds(self) -> int:
-        """How long the request wants to wait for a decision, 0 when it does not."""
+        """How many seconds the request waits for a decision, 0 when it does not wait."""
         preferred = seconds_to_wait(self.request)
         return self.mount.wait_seconds if preferred is None else preferred
 
     def link(self, path: str) -> str:
-        """Return the address of a path under the mount that was asked."""
+        """Return the address of a path under this request's mount, as clients reach it."""
         return self.mount.links + path
+
+    def address_with(self, **query: str | int) -> str:
+        """Return this request's own address with other query parameters, as clients reach it."""
+        return f"{self.mount.public_prefix}{self.request.rel_url.update_query(query)}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One row of the table. `call` takes the area's object and what was asked."""
+    """One row of the table. `call` takes the area's object and the request's context."""
 
     id: str
     method: str
@@ -154,7 +180,7 @@ class Operation:
     tag: str
     summary: str
     description: str
-    answers: Mapping[int, Reply]
+    responses: Mapping[int, ResponseSpec]
     example: Example
     limited: bool
     service: bool
@@ -164,6 +190,7 @@ class Operation:
     query: Any
     headers: Sequence[RequestHeader]
     links: Mapping[str, Mapping[str, str]]
+    unversioned: Unversioned
     call: Callable[[Any, Any], Awaitable[web.StreamResponse]]
 
     @cached_property
@@ -173,12 +200,12 @@ class Operation:
 
     @cached_property
     def reads_body(self) -> bool:
-        """Whether what requests bring as their body is read at all."""
+        """Whether the body of requests is read at all."""
         return self.method not in ("GET", "HEAD", "DELETE")
 
     @cached_property
     def takes_body(self) -> bool:
-        """Whether requests bring something that must be JSON."""
+        """Whether requests have a body, which must be JSON."""
         return not self.raw_body and self.body is not NoBody
 
     def route(self, mount: Mount) -> str:
@@ -189,7 +216,7 @@ class Operation:
         return path
 
     def mounts(self) -> Sequence[Mount]:
-        """Return where it stands."""
+        """Return the mounts that serve it."""
         return (SERVICE,) if self.service else MOUNTS
 
 
@@ -198,7 +225,7 @@ def operation(
     *,
     access: Access,
     summary: str,
-    answers: Mapping[int, Any],
+    responses: Mapping[int, Any],
     example: Example,
     limited: bool = True,
     service: bool = False,
@@ -206,16 +233,23 @@ def operation(
     quick: msgspec.json.Decoder[Any] | None = None,
     headers: Sequence[RequestHeader] = (),
     links: Mapping[str, Mapping[str, str]] | None = None,
+    unversioned: Unversioned = Unversioned(),
 ) -> Callable[[Method], Method]:
-    """Make a method an operation. Its one argument says with `Asked[Body, Query]` what it takes.
+    """Make a method an operation. Its one argument declares with `RequestContext[Body, Query]` what it takes.
 
-    `route` is method and path, such as `GET /hotels/{hotel_id}/info`. `answers` are models (None: no body, `list[...]`:
-    a bare array, or a `Reply`), by status; failures that any operation may answer are added. `limited` false: requests
-    are not counted. `service`: it has no version. `raw_body`: the method reads the body itself. `quick`
-    decodes a body to something with the model's fields, for what is asked thousands of times a second; what it refuses
-    is for the model to judge. `headers` are those
-    that the method reads. `links` names operations that go on with what was answered: operation id -> what their path
-    and their body take of it, as OpenAPI's runtime expressions.
+    Args:
+        route: method and path, such as `GET /hotels/{hotel_id}/info`.
+        access: the callers that may use it.
+        summary: one line for the documentation.
+        responses: by status, models (None: no body, `list[...]`: a bare array) or specs, without the common failures.
+        example: a request for the documentation and the tests.
+        limited: whether requests count against the rate limits.
+        service: whether it has no version.
+        raw_body: whether the method reads the body itself.
+        quick: decodes the most frequent bodies to an object with the model's fields; the model decodes the rest.
+        headers: the headers and cookies that the method reads.
+        links: the ids of operations that can follow, with the runtime expressions of OpenAPI for their path and body.
+        unversioned: how it differs on the mount without a version.
     """
     method, _, path = route.partition(" ")
 
@@ -229,7 +263,7 @@ def operation(
             tag=path.split("/")[1],
             summary=summary,
             description=(function.__doc__ or "").strip(),
-            answers={status: _reply(told) for status, told in answers.items()},
+            responses={status: _spec(given) for status, given in responses.items()},
             example=example,
             limited=limited,
             service=service,
@@ -239,6 +273,7 @@ def operation(
             query=query,
             headers=headers,
             links=links or {},
+            unversioned=unversioned,
             call=function,
         )
         function.__operation__ = row  # type: ignore[attr-defined]
@@ -248,20 +283,20 @@ def operation(
 
 
 def _taken(function: Any) -> tuple[Any, Any]:
-    asked = get_type_hints(function)["asked"]
-    body, query = get_args(asked)
+    context = get_type_hints(function)["context"]
+    body, query = get_args(context)
     return body, query
 
 
-def _reply(told: Any) -> Reply:
-    return told if isinstance(told, Reply) else Reply(model=told)
+def _spec(given: Any) -> ResponseSpec:
+    return given if isinstance(given, ResponseSpec) else ResponseSpec(model=given)
 
 
 class Limits(Protocol):
     """Counts requests."""
 
     async def check(self, request: web.Request, caller: Caller | None) -> Mapping[str, str]:
-        """Count a request; return the headers that tell what is left. Raises `Problem` 429."""
+        """Count a request; return the headers that say how many are left. Raises `Problem` 429."""
         ...
 
 
@@ -273,13 +308,18 @@ def operations_of(area: object) -> Iterator[tuple[object, Operation]]:
             yield area, row
 
 
-def mounted(areas: Sequence[object], tokens: Tokens, limits: Limits | None) -> Iterator[web.RouteDef]:
+def mounted(
+    areas: Sequence[object], tokens: Tokens, limits: Limits | None, public_prefix: str = ""
+) -> Iterator[web.RouteDef]:
     """Yield the routes of all operations under all mounts; `limits` None counts nothing."""
     for area in areas:
-        for owner, row in operations_of(area):
+        rows = {row.id: row for _, row in operations_of(area)}
+        for row in rows.values():
             for mount in row.mounts():
                 served = mount.replaced.get(row.id, row)
-                handler = _Handler(owner, served, mount, tokens, limits if row.limited else None)
+                if mount.unversioned and row.unversioned.by is not None:
+                    served = rows[row.unversioned.by]
+                handler = _Handler(area, served, mount.behind(public_prefix), tokens, limits if row.limited else None)
                 yield web.route(row.method, row.route(mount), handler.handle)
 
 
@@ -311,11 +351,11 @@ class _Handler:
         if self._limits is None:
             caller = self._known(request)
             self._must_be_allowed(caller)
-            return await self._call(self._area, await self._asked(request, caller))
+            return await self._call(self._area, await self._context(request, caller))
         return await self._counted(self._limits, request)
 
     async def _counted(self, limits: Limits, request: web.Request) -> web.StreamResponse:
-        """Count the request before anything else is done with it; who has no good token counts by address."""
+        """Count the request before anything else is done with it; one without a valid token counts by its address."""
         refused, caller = None, None
         try:
             caller = self._known(request)
@@ -326,18 +366,20 @@ class _Handler:
             if refused is not None:
                 raise refused
             self._must_be_allowed(caller)
-            response = await self._call(self._area, await self._asked(request, caller))
+            response = await self._call(self._area, await self._context(request, caller))
         except Problem as problem:
             response = problem.response()
         response.headers.update(left)
         return response
 
     async def _deprecated(self, request: web.Request) -> web.StreamResponse:
-        """Answer as the successor does, and say where that is."""
+        """Answer for a client of the interface without versions, and name the successor's address."""
         try:
             response = await self._answer(request)
         except Problem as problem:
             response = problem.response()
+        if (status := self._row.unversioned.statuses.get(response.status)) is not None:
+            response.set_status(status)
         response.headers["Deprecation"] = f"@{int(_DEPRECATED_SINCE.timestamp())}"
         response.headers["Sunset"] = format_datetime(_SUNSET, usegmt=True)
         response.headers.add("Link", f'<{self._mount.links}{request.rel_url.raw_path}>; rel="successor-version"')
@@ -350,7 +392,8 @@ class _Handler:
         if self._role is not None and (caller is None or self._role not in caller.roles):
             raise Problem(403, self._refusal)
 
-    async def _asked(self, request: web.Request, caller: Caller | None) -> Asked[Any, Any]:
+    async def _context(self, request: web.Request, caller: Caller | None) -> RequestContext[Any, Any]:
+        act_for(None if caller is None else caller.user_id)
         path = _identified(request.match_info) if self._has_placeholders else request.match_info
         query: Any = self._no_query
         if self._reads_query or "?" in request.raw_path:
@@ -361,7 +404,7 @@ class _Handler:
             if raw or self._takes_body:
                 must_be_json(request)
                 body = self._decoded(raw)
-        return Asked(request, mount=self._mount, caller=caller, path=path, query=query, body=body)
+        return RequestContext(request, mount=self._mount, caller=caller, path=path, query=query, body=body)
 
     def _decoded(self, raw: bytes) -> Any:
         if self._quick is not None:
@@ -371,7 +414,7 @@ class _Handler:
 
 
 def _identified(found: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return the path's ids; one that nothing can have is as good as unknown."""
+    """Return the path's ids. Raises `Problem` 404 for an id that nothing can have."""
     return {name: _booking_id(text) if name == "booking_id" else _number(text) for name, text in found.items()}
 
 

@@ -1,7 +1,7 @@
-"""Replicas of the database, for reads: each is used as long as it keeps up with the primary, and left out when not.
+"""Replicas of the database, for reads: each is used while it keeps up with the primary, and left out otherwise.
 
-No read is older than its request. Before a replica is asked, the primary says how far its log reaches (one question for
-all requests that wait for it), and the replica must have come so far. So clients read their own writes, whichever
+No read is older than its request. Before each read the primary is asked for the end of its log (one query for all
+requests that wait for it), and the replica must have replayed that much. So clients read their own writes, whichever
 process took them, and no status goes back.
 """
 
@@ -18,20 +18,20 @@ log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_SECONDS: Final = 0.5
 _FIRST_PAUSE_SECONDS: Final = 0.002
-#: What is committed and seen is in the primary's log, and flushed.
+#: Every visible commit is in the primary's log, and flushed.
 _REACHES: Final = text("select (pg_current_wal_flush_lsn() - '0/0')::bigint")
-#: Null once it has become a primary itself: then nobody knows whose writes it has.
+#: Null once the replica has become a primary itself: then it may lack writes of the other.
 _HAS: Final = text("select case when pg_is_in_recovery() then (pg_last_wal_replay_lsn() - '0/0')::bigint end")
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
 
 class LeftOut(Exception):
-    """No replica can answer this read: the primary will."""
+    """No replica can answer this read: the primary does."""
 
 
 class Replicas:
-    """All replicas of one primary. `limit_seconds`: how long a read waits for one to catch up, or leaves it out."""
+    """All replicas of one primary. `limit_seconds`: how long a read waits for a replica before it is left out."""
 
     def __init__(self, primary: AsyncEngine, replicas: Sequence[AsyncEngine], *, limit_seconds: float) -> None:
         self._end_of_log = _EndOfLog(primary)
@@ -47,7 +47,7 @@ class Replicas:
         return f"{sum(replica.keeps_up for replica in self._replicas)} of {len(self._replicas)} in use"
 
     async def read(self, work: Work[T]) -> T:
-        """Carry out a read on one of them; it may have begun on one that failed.
+        """Run a read on one of them; it may have begun on one that failed.
 
         Raises:
             LeftOut: none of them keeps up.
@@ -68,7 +68,7 @@ class Replicas:
             raise LeftOut from error
 
     async def run(self) -> None:
-        """Look at those that are left out, until the process ends, and use them again once they keep up."""
+        """Check those that are left out, until the process ends, and use them again once they keep up."""
         await asyncio.gather(*(self._look_after(replica) for replica in self._replicas))
 
     async def close(self) -> None:
@@ -109,31 +109,31 @@ class Replicas:
 
 
 class _Replica:
-    """One replica; it must show that it keeps up before it is asked anything."""
+    """One replica; it is used only after it has shown that it keeps up."""
 
     def __init__(self, engine: AsyncEngine, number: int) -> None:
         self.engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.keeps_up = False
         self._name = f"replica {number} ({engine.url.host}:{engine.url.port})"
-        self._told = False
+        self._reported = False
 
     def use(self) -> None:
         log.info("%s keeps up: reads go to it", self._name)
-        self.keeps_up, self._told = True, False
+        self.keeps_up, self._reported = True, False
 
     def leave_out(self, error: Exception) -> None:
         if self.keeps_up:
             log.warning("%s is left out of reads: %s", self._name, _short(error))
-        self.keeps_up, self._told = False, True
+        self.keeps_up, self._reported = False, True
 
     def still_left_out(self, error: Exception) -> None:
-        if not self._told:
+        if not self._reported:
             log.warning("%s is not used for reads yet: %s", self._name, _short(error))
-        self._told = True
+        self._reported = True
 
 
 class _EndOfLog:
-    """Asks the primary how far its log reaches: one question at a time, for all who ask before it is put."""
+    """Asks the primary for the end of its log: one query at a time, shared by all calls that precede it."""
 
     def __init__(self, primary: AsyncEngine) -> None:
         self._primary = primary.execution_options(isolation_level="AUTOCOMMIT")
@@ -141,9 +141,9 @@ class _EndOfLog:
         self._next: asyncio.Task[int] | None = None
 
     async def now(self) -> int:
-        """Return a position of the log before which everything stands that was committed before this call."""
+        """Return a position of the log after everything that was committed before this call."""
         if self._next is None:
-            # A question that is under way may have been answered in the meantime: it tells too little.
+            # A query that is under way may have been answered already, and may miss the latest commits.
             self._next = asyncio.create_task(self._ask_after(self._asked))
             self._next.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._next)

@@ -1,4 +1,4 @@
-"""How the ingress is set up, read from the environment; unsafe values refuse to start."""
+"""The settings of the ingress, read from the environment; it refuses to start with unsafe values."""
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -15,6 +15,8 @@ SHORTEST_KEY_BYTES: Final = 32
 SHORTEST_WEBHOOK_SECRET_BYTES: Final = 16
 PRODUCTION_BCRYPT_ROUNDS: Final = 12
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.ASCII)
+#: Segments that mean the same in an address, in a cookie's `Path`, and in HTML.
+_PREFIX: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", re.ASCII)
 MAX_REQUESTS: Final = 1_000_000
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -22,7 +24,7 @@ Network: TypeAlias = IPv4Network | IPv6Network
 class IngressSettings(BaseSettings):
     """The ingress. The defaults are for development; as production they refuse to start."""
 
-    # A refused value is told by its name alone: it may be a secret.
+    # A refused value is reported by its name alone: it may be a secret.
     model_config = SettingsConfigDict(
         env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True, hide_input_in_errors=True
     )
@@ -42,12 +44,21 @@ class IngressSettings(BaseSettings):
         default=SecretStr("whsec_development_only"),
         description="Verifies Stripe's webhooks; two, separated by a comma, while it is being changed.",
     )
-    frontend_url: str = Field(default="http://127.0.0.1:3000", description="Where a guest's browser is sent back to.")
+    public_prefix: str = Field(
+        default="",
+        description="Path, such as /booking, that the proxy takes away; addresses in responses begin with it.",
+    )
+    frontend_url: str = Field(
+        default="http://127.0.0.1:3000", description="The address to which a guest's browser returns."
+    )
     hold_seconds: int = Field(default=900, ge=1, description="How long a booking is held unpaid.")
-    access_token_minutes: int = Field(default=30, ge=1, description="How long an access token is good for.")
-    refresh_token_days: int = Field(default=7, ge=1, le=365, description="How long a login lasts that nobody uses.")
+    access_token_minutes: int = Field(default=30, ge=1, description="How long an access token is valid.")
+    refresh_token_days: int = Field(default=7, ge=1, le=365, description="How long a login lasts without use.")
     refresh_grace_seconds: int = Field(
-        default=10, ge=0, le=60, description="How long a refresh token may come again, because the answer got lost."
+        default=10,
+        ge=0,
+        le=60,
+        description="How long a refresh token may be used again, because the response got lost.",
     )
     host_signup: bool = Field(default=True, description="Whether anybody may become a host (`POST /users/host`).")
     jwt_issuer: str = Field(default="innkeeper", description="`iss` of access tokens.")
@@ -56,7 +67,7 @@ class IngressSettings(BaseSettings):
     password_threads: int = Field(default=2, ge=1, description="How many passwords are hashed at once.")
     password_queue: int = Field(default=64, ge=1, description="How many logins may wait for that before a 503.")
     room_facts_seconds: float = Field(
-        default=5.0, gt=0, description="How long hotels and rooms are believed before they are read again."
+        default=5.0, gt=0, description="How long facts of hotels and rooms are used before they are read again."
     )
     ack_seconds: float = Field(
         default=5.0, gt=0, description="How long the broker may take to acknowledge a command before a 503."
@@ -64,18 +75,21 @@ class IngressSettings(BaseSettings):
     linger_ms: int = Field(default=1, ge=0, description="How long a command waits for others to share its batch.")
     database_pool_size: int = Field(default=10, ge=1, description="Connections of one ingress process.")
     rate_limits: bool = Field(default=True, description="Whether requests are counted and refused when too many.")
-    user_requests_per_minute: int = Field(default=100, ge=1, le=MAX_REQUESTS, description="Of one user, from wherever.")
+    user_requests_per_minute: int = Field(
+        default=100, ge=1, le=MAX_REQUESTS, description="Of one user, from any address."
+    )
     address_requests_per_minute: int = Field(
         default=1000, ge=1, le=MAX_REQUESTS, description="Of one address, without a user."
     )
     burst: int = Field(default=20, ge=1, description="How many of these requests may come at once.")
-    login_delays: bool = Field(default=True, description="Whether who guesses passwords has to pause.")
+    login_delays: bool = Field(default=True, description="Whether failed logins have to pause.")
     cors_origins: str = Field(
-        default="", description="Origins, such as https://app.example.com, separated by commas, whose pages may ask us."
+        default="",
+        description="Origins, such as https://app.example.com, separated by commas, whose pages may send requests.",
     )
     trusted_proxies: str = Field(
         default="",
-        description="Networks of our proxies, separated by commas; only they are believed about for whom they ask.",
+        description="Networks of our proxies, separated by commas; only their word about a client's address is taken.",
     )
     redis_url: SecretStr | None = Field(
         default=None,
@@ -91,7 +105,7 @@ class IngressSettings(BaseSettings):
 
     @property
     def allowed_origins(self) -> frozenset[str]:
-        """The origins whose pages may ask us from a browser."""
+        """The origins whose pages may send requests from a browser."""
         return frozenset(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
 
     @property
@@ -107,6 +121,12 @@ class IngressSettings(BaseSettings):
             raise ValueError("TRUSTED_PROXIES is not a list of networks such as 10.0.0.0/8,fd00::/8.") from None
         if self.redis_url is not None and not _is_redis(self.redis_url.get_secret_value()):
             raise ValueError("REDIS_URL is not the address of a Redis.")
+        return self
+
+    @model_validator(mode="after")
+    def _prefix_is_a_path(self) -> Self:
+        if self.public_prefix and not _PREFIX.fullmatch(self.public_prefix):
+            raise ValueError("PUBLIC_PREFIX is not a path such as /booking: a slash first, none last.")
         return self
 
     @model_validator(mode="after")
@@ -152,7 +172,7 @@ class IngressSettings(BaseSettings):
 def _is_redis(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        # Reading the port tells whether it is a number.
+        # To read the port raises an error unless it is a number.
         return parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False

@@ -1,4 +1,4 @@
-"""Which stays make sense at all, whoever asks about them: how long, how far ahead, and which day it is there."""
+"""The rules that every stay must keep: its length, how far ahead it begins, and the day at the hotel."""
 
 import time
 from datetime import date, datetime, timedelta
@@ -13,7 +13,7 @@ from storage.horizon import HORIZON_NIGHTS
 
 MAX_STAY_NIGHTS: Final = 30
 MAX_ROOMS_OF_A_BOOKING: Final = 10
-#: Days begin and end on quarters of an hour everywhere: time zones are whole quarters apart.
+#: Days begin on quarters of an hour everywhere: the offsets of time zones are whole quarters.
 _QUARTER_SECONDS: Final = 15 * 60
 HORIZON: Final = timedelta(days=HORIZON_NIGHTS)
 
@@ -21,7 +21,7 @@ RoomsCount = Annotated[int, Field(ge=1, le=MAX_ROOMS_OF_A_BOOKING)]
 
 
 def today_at(time_zone: str) -> date:
-    """Return which day it is now in a time zone (IANA)."""
+    """Return the present day in a time zone (IANA)."""
     return _day_at(time_zone, int(time.time()) // _QUARTER_SECONDS)
 
 

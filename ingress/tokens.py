@@ -1,4 +1,4 @@
-"""Access tokens: signed at login, verified at every request, remembered by their text once verified."""
+"""Access tokens: signed at login, verified at every request, cached by their text once verified."""
 
 import time
 from collections import OrderedDict
@@ -20,7 +20,7 @@ _CLOCK_SKEW_SECONDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `expires_at` is Unix time in seconds."""
+    """The account that sends a request. `expires_at` is Unix time in seconds."""
 
     user_id: int
     roles: tuple[str, ...]
@@ -28,7 +28,7 @@ class Caller:
 
 
 class Tokens:
-    """Issues access tokens and tells whose they are."""
+    """Issues and verifies access tokens."""
 
     def __init__(self, settings: IngressSettings) -> None:
         self._key = settings.jwt_secret_key.get_secret_value()
@@ -52,10 +52,10 @@ class Tokens:
         return jwt.encode(claims, self._key, algorithm="HS256")
 
     def caller(self, request: web.Request) -> Caller:
-        """Return whose token the request carries.
+        """Return the caller that the request's token names.
 
         Raises:
-            Problem: 401 without a token of ours that is still good.
+            Problem: 401 without a token of ours that is still valid.
         """
         authorization = request.headers.get("Authorization", "")
         caller = self._callers.get(authorization)

@@ -1,4 +1,4 @@
-"""Roles that operators give to accounts; only hosts may also become one by themselves (`ingress/accounts/users.py`)."""
+"""Roles that operators grant to accounts. An account may become a host by itself (`ingress/accounts/handlers.py`)."""
 
 import psycopg
 from sqlalchemy import NullPool
@@ -10,16 +10,16 @@ from storage.settings import DatabaseSettings
 
 
 class NoSuchAccount(Exception):
-    """Nobody has signed up with this e-mail address."""
+    """No account has this e-mail address."""
 
 
 async def grant(settings: DatabaseSettings, email: str, role: GrantedRole, *, by: str) -> bool:
-    """Give the account of this e-mail address, in whatever letters, a role; False when it has it already.
+    """Grant a role to the account of this e-mail address, in upper or lower case; False when it has it already.
 
-    The operator log keeps in the same transaction that it was `by` this operator.
+    The operator log records in the same transaction that this operator (`by`) did so.
 
     Raises:
-        NoSuchAccount: nobody has signed up with it.
+        NoSuchAccount: no account has it.
         sqlalchemy.exc.OperationalError: the database is away.
     """
     engine = create_async_engine(settings.sqlalchemy_url(), poolclass=NullPool)

@@ -1,8 +1,9 @@
-"""Dead letters: what could not be understood, why, where it came from, and what became of it.
+"""Dead letters: records that a worker could not read, with the reason, their origin, and how each was resolved.
 
-A letter ends once: it is replayed (the same bytes, key and headers go to the topic it came from) or discarded. Who ends
-it claims it in `dead_letter_end` first and notes there that it is done last, so that neither two operators at once nor
-one who is cut off in between end a letter twice without being told.
+A dead letter is resolved once. A replay sends the same bytes, key and headers to the topic that the record came from,
+with one header more, which names the replay; a discard sends nothing. A replay inserts its row in `dead_letter_end`
+before it sends and completes that row last. So neither two operators at once nor one whose command is cut off send a
+dead letter twice without a warning.
 """
 
 import json
@@ -11,33 +12,38 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
-from uuid import UUID
+from typing import Any, Final, NoReturn
+from uuid import UUID, uuid4
 
 from psycopg import AsyncConnection
 
+from storage import dead_letters as stored
 from storage import operator_log
 from storage.consumer_positions import wait_for_consumer
+from storage.dead_letters import DeadLetterKey, Resolution
 from topics.catalogue import DEAD_LETTERS
 from topics.consumers import PROCESSED_BY
-from topics.envelope import Headers, Outgoing, header
+from topics.envelope import Headers, Outgoing, Replay, header, with_replay
 from topics.failpoints import failpoint
 from topics.kafka import admin
 from topics.kafka.log_reader import NoSuchTopic, Record, Wanted, end_offsets, read
+from topics.kafka.positions import LogPosition
 from topics.kafka.producer import Producer
 from topics.kafka.settings import KafkaSettings
 from topics.times import to_the_second
 
-#: Headers that burying adds to those of the record itself.
-_OURS: Final = "dl_"
+#: The name of this operators' command, in `operator_action` and in the header of a replayed record.
+ACTION: Final = "dead-letters replay"
+#: How the names of the headers begin that a worker adds to those of the record itself.
+_ADDED_PREFIX: Final = "dl_"
 
 
 class Refused(Exception):
-    """This may not be done to the letter; says why, in a sentence."""
+    """The dead letter may not be resolved like this; the text is a sentence that says why."""
 
 
 class State(StrEnum):
-    """What became of a letter. `begun`: its replay began, and whether it was sent is not known (yet)."""
+    """How a dead letter was resolved. `begun`: its replay began, and is not known to be done (yet)."""
 
     OPEN = "open"
     BEGUN = "begun"
@@ -46,80 +52,62 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
-    """Where a letter stood on the log. `topic` is the broker's name of it."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class End:
-    """What an operator did to a letter, and when (UTC). `done_at` None: not known to be done."""
-
-    ended: str
-    who: str
-    began_at: datetime
-    done_at: datetime | None
-    note: str | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """One record of `dead.letters`: `key`, `value` and `headers` as the origin had them, and what burying added.
+    """One record of the dead-letter topic: `key`, `value` and `headers` as the origin had them, and what was added.
 
-    `at` is the log's time (UTC) at which it was buried. `left_behind_bytes`: it was too large to travel, and only its
-    origin has it. `doubles` are the offsets, in the same partition, of letters that say the same of the same record (a
-    burial that was published twice).
+    `at` is the log's time (UTC) at which a worker sent it there. `left_behind_bytes`: it was too large to be sent, and
+    only the origin has it. `doubles` are the offsets, in the same partition, of dead letters of the same record, which
+    were published twice.
     """
 
     topic_id: str
     partition: int
     offset: int
     at: datetime
-    origin: Origin | None
+    origin: LogPosition | None
     consumer: str | None
     reason: str
     key: bytes | None
     value: bytes | None
     headers: Headers
     left_behind_bytes: int | None
-    end: End | None
+    end: Resolution | None
     doubles: list[int] = field(default_factory=list)
 
     @property
     def id(self) -> str:
-        """Return what operators call it."""
+        """Return the name that operators' commands take."""
         return f"{self.partition}@{self.offset}"
 
-    # Read when somebody asks: of a hundred thousand letters few are looked at.
+    # These are decoded only when they are read: of a hundred thousand dead letters a person looks at few.
     @property
     def type(self) -> str | None:
-        """Return what kind of message it is, as far as that can be read."""
+        """Return the type of the message, as far as it can be read."""
         return _text(header(self.headers, "ce_type")) or _named(_object(self.value), "type")
 
     @property
     def booking(self) -> UUID | None:
-        """Return the booking that it is about, if it says."""
+        """Return the booking that the record names, if it names one."""
         return booking_of(self.headers, self.value)
 
     @property
     def state(self) -> State:
-        """Return what became of it."""
+        """Return how the dead letter was resolved."""
         if self.end is None:
             return State.OPEN
         return State.BEGUN if self.end.done_at is None else State(self.end.ended)
 
+    @property
+    def stored_key(self) -> DeadLetterKey:
+        """Return the key of its row in `dead_letter_end`."""
+        return DeadLetterKey(self.topic_id, self.partition, self.offset)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a replayed letter led to. `reason`: it could not be read again, and is another dead letter.
+    """The result of a replay. `reason`: the record could not be read again, and is another dead letter.
 
-    `known` False: its consumer had not come to it in time.
+    `known` False: the consumer had not read the record in time.
     """
 
     known: bool
@@ -134,37 +122,35 @@ async def listed(
     since: datetime | None = None,
     open_only: bool = False,
 ) -> list[DeadLetter]:
-    """Return the dead letters, the oldest first, each record's once.
+    """Return the dead letters, the oldest first, one for each record.
 
-    `topic` is the origin's name in the catalogue; `open_only` leaves out what an operator has ended, and keeps
-    replays that were cut off.
+    `topic` is the origin's name in the catalogue; `open_only` leaves out dead letters that an operator has resolved,
+    and keeps replays that were cut off.
 
     Raises:
         NoSuchTopic: there is no topic of dead letters.
         aiokafka.errors.KafkaError: the broker cannot be reached.
         psycopg.Error: the database cannot be reached or is not migrated.
     """
-    letters = await _letters(kafka, connection)
+    found = await _all(kafka, connection)
     return [
-        letter
-        for letter in letters
-        if (topic is None or (letter.origin is not None and letter.origin.topic == kafka.topic_prefix + topic))
-        and (since is None or letter.at >= since)
-        and (not open_only or letter.state in {State.OPEN, State.BEGUN})
+        each
+        for each in found
+        if (topic is None or (each.origin is not None and each.origin.topic == kafka.topic_prefix + topic))
+        and (since is None or each.at >= since)
+        and (not open_only or each.state in {State.OPEN, State.BEGUN})
     ]
 
 
-async def neighbours(kafka: KafkaSettings, origin: Origin) -> tuple[Origin | None, Origin | None]:
-    """Return the places before and after the origin, as far as the log still has records there."""
+async def neighbours(kafka: KafkaSettings, origin: LogPosition) -> tuple[LogPosition | None, LogPosition | None]:
+    """Return the positions before and after the origin, as far as the log still has records there."""
     ends = await end_offsets(kafka, [origin.topic])
     start, end = next((bounds for place, bounds in ends.items() if place.partition == origin.partition), (0, 0))
-    before, after = (
-        Origin(topic=origin.topic, partition=origin.partition, offset=origin.offset + step) for step in (-1, 1)
-    )
+    before, after = (origin._replace(offset=origin.offset + step) for step in (-1, 1))
     return (before if start <= before.offset < end else None, after if start <= after.offset < end else None)
 
 
-# Ending a letter. The connection is in autocommit.
+# Resolving a dead letter. The connection is in autocommit.
 
 
 async def replay(
@@ -175,48 +161,46 @@ async def replay(
     *,
     who: str,
     again: bool = False,
-) -> Origin:
-    """Send the letter to the topic it came from, once; return where it stands there now.
+) -> LogPosition:
+    """Send the dead letter to the topic that it came from, once; return the new record's position.
 
-    `again`: also when a replay of it was cut off. It may then stand there twice, which its command's id makes harmless.
+    `again`: also when a replay of it was cut off. The topic may then have the record twice; the id of its command makes
+    that harmless.
 
     Raises:
-        Refused: it was ended already, somebody else is at it, or there is nothing that could be sent.
-        aiokafka.errors.KafkaError: the broker did not acknowledge it: it may stand there or not.
+        Refused: it was resolved already, another operator is resolving it, or there is nothing that could be sent.
+        aiokafka.errors.KafkaError: the broker did not acknowledge the record, and may have it or not.
     """
     outgoing = _outgoing(kafka, letter)
-    async with _alone_at(connection, letter):
-        await _claim(connection, letter, who, again=again)
+    async with _locked(connection, letter):
+        began_at = await stored.claim_replay(connection, letter.stored_key, who=who, again=again)
+        if began_at is None:
+            await _refuse_resolved(connection, letter)
+        sent_by = Replay(id=uuid4().hex, action=ACTION, by=who, at=began_at, of=str(letter.origin))
         failpoint("dead_letters.after_claim")
-        sent = await producer.send(outgoing)
+        position = await producer.send(outgoing._replace(headers=with_replay(outgoing.headers, sent_by)))
         failpoint("dead_letters.after_send")
-        place = Origin(topic=sent.topic, partition=sent.partition, offset=sent.offset)
         async with connection.transaction():
-            await connection.execute(
-                'update dead_letter_end set done_at = now() where topic_id = %s and partition = %s and "offset" = %s',
-                (letter.topic_id, letter.partition, letter.offset),
-            )
-            details = {"origin": str(letter.origin), "stands_at": str(place), "again": again}
-            await operator_log.record(
-                connection, who=who, action="dead-letters replay", target=letter.id, details=details
-            )
-    return place
+            await stored.mark_replayed(connection, letter.stored_key)
+            details = {
+                "origin": str(letter.origin),
+                "stands_at": str(position),
+                "again": again,
+                "replay_id": sent_by.id,
+            }
+            await operator_log.record(connection, who=who, action=ACTION, target=letter.id, details=details)
+    return position
 
 
 async def discard(connection: AsyncConnection[Any], letter: DeadLetter, *, who: str, note: str) -> None:
-    """Note that nothing shall become of the letter, and why.
+    """Note that the dead letter is discarded, and why.
 
     Raises:
-        Refused: it was ended already, or somebody else is at it.
+        Refused: it was resolved already, or another operator is resolving it.
     """
-    async with _alone_at(connection, letter), connection.transaction():
-        made = await connection.execute(
-            'insert into dead_letter_end (topic_id, partition, "offset", ended, who, done_at, note)'
-            " values (%s, %s, %s, 'discarded', %s, now(), %s) on conflict do nothing",
-            (letter.topic_id, letter.partition, letter.offset, who, note),
-        )
-        if made.rowcount == 0:
-            await _refuse_ended(connection, letter)
+    async with _locked(connection, letter), connection.transaction():
+        if not await stored.discard(connection, letter.stored_key, who=who, note=note):
+            await _refuse_resolved(connection, letter)
         await operator_log.record(
             connection,
             who=who,
@@ -227,9 +211,9 @@ async def discard(connection: AsyncConnection[Any], letter: DeadLetter, *, who: 
 
 
 def refusal(kafka: KafkaSettings, letter: DeadLetter, *, again: bool = False) -> str | None:
-    """Return why the letter would not be replayed as things stand; None: it would."""
+    """Return why a replay of the dead letter would be refused now; None: it would be sent."""
     if letter.end is not None and not (again and letter.state is State.BEGUN):
-        return _ended_in_words(letter, letter.end)
+        return _resolved_in_words(letter, letter.end)
     try:
         _outgoing(kafka, letter)
     except Refused as refused:
@@ -241,48 +225,33 @@ async def outcome(
     kafka: KafkaSettings,
     connection: AsyncConnection[Any],
     letter: DeadLetter,
-    place: Origin,
+    place: LogPosition,
     *,
     within_seconds: float,
 ) -> Outcome:
-    """Wait for what the letter's consumer made of the record at `place`."""
+    """Wait until the dead letter's consumer has read the replayed record at `place`; return the result."""
     consumer = letter.consumer or PROCESSED_BY[place.topic.removeprefix(kafka.topic_prefix)]
     topic_id = (await admin.topic_ids(kafka, [place.topic]))[place.topic]
     known = await wait_for_consumer(
         connection, consumer, place.topic, topic_id, {place.partition: place.offset}, within_seconds=within_seconds
     )
-    found = await connection.execute(
-        "select d.reason from dead_letter d join topic_generation i on i.id = d.generation and i.broker_id = %s"
-        ' where d.consumer = %s and d.topic = %s and d.partition = %s and d."offset" = %s',
-        (topic_id, consumer, place.topic, place.partition, place.offset),
+    reason = await stored.reason_at(
+        connection,
+        consumer=consumer,
+        topic=place.topic,
+        topic_id=topic_id,
+        partition=place.partition,
+        offset=place.offset,
     )
-    row = await found.fetchone()
-    return Outcome(known=known, reason=None if row is None else str(row[0]))
+    return Outcome(known=known, reason=reason)
 
 
-async def _claim(connection: AsyncConnection[Any], letter: DeadLetter, who: str, *, again: bool) -> None:
-    key = (letter.topic_id, letter.partition, letter.offset)
-    made = await connection.execute(
-        'insert into dead_letter_end (topic_id, partition, "offset", ended, who)'
-        " values (%s, %s, %s, 'replayed', %s) on conflict do nothing",
-        (*key, who),
-    )
-    if made.rowcount == 0 and again:
-        made = await connection.execute(
-            "update dead_letter_end set who = %s, began_at = now()"
-            ' where topic_id = %s and partition = %s and "offset" = %s and done_at is null',
-            (who, *key),
-        )
-    if made.rowcount == 0:
-        await _refuse_ended(connection, letter)
+async def _refuse_resolved(connection: AsyncConnection[Any], letter: DeadLetter) -> NoReturn:
+    end = (await stored.resolutions(connection, letter.topic_id))[letter.partition, letter.offset]
+    raise Refused(_resolved_in_words(letter, end))
 
 
-async def _refuse_ended(connection: AsyncConnection[Any], letter: DeadLetter) -> None:
-    end = (await _ends(connection, letter.topic_id))[letter.partition, letter.offset]
-    raise Refused(_ended_in_words(letter, end))
-
-
-def _ended_in_words(letter: DeadLetter, end: End) -> str:
+def _resolved_in_words(letter: DeadLetter, end: Resolution) -> str:
     if end.done_at is not None:
         return f"{letter.id} was {end.ended} by {end.who} at {to_the_second(end.done_at)}."
     return (
@@ -292,17 +261,12 @@ def _ended_in_words(letter: DeadLetter, end: End) -> str:
 
 
 @asynccontextmanager
-async def _alone_at(connection: AsyncConnection[Any], letter: DeadLetter) -> AsyncIterator[None]:
-    """Keep every other operator from the letter, for as long as this process lives and no longer."""
-    name = f"innkeeper.dead_letter {letter.topic_id} {letter.id}"
-    got = await (await connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))).fetchone()
-    if got is None or not got[0]:
-        raise Refused(f"{letter.id}: somebody else is ending it at this moment.")
-    try:
+async def _locked(connection: AsyncConnection[Any], letter: DeadLetter) -> AsyncIterator[None]:
+    """Keep every other operator from the dead letter, for as long as this process lives and no longer."""
+    async with stored.locked(connection, letter.stored_key) as is_ours:
+        if not is_ours:
+            raise Refused(f"{letter.id}: somebody else is ending it at this moment.")
         yield
-    finally:
-        if not connection.broken:
-            await connection.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
 
 
 def _outgoing(kafka: KafkaSettings, letter: DeadLetter) -> Outgoing:
@@ -322,30 +286,30 @@ def _outgoing(kafka: KafkaSettings, letter: DeadLetter) -> Outgoing:
 # Reading them.
 
 
-async def _letters(kafka: KafkaSettings, connection: AsyncConnection[Any]) -> list[DeadLetter]:
+async def _all(kafka: KafkaSettings, connection: AsyncConnection[Any]) -> list[DeadLetter]:
     name = kafka.topic(DEAD_LETTERS)
     ids = await admin.topic_ids(kafka, [name])
     if name not in ids:
         raise NoSuchTopic(f"The topic {name} does not exist. Create it: innkeeper topics create.")
-    # All of them: only who has met every letter knows which of them say the same of the same record.
+    # All of them: which dead letters are of the same record is known only when every one was read.
     records = [record async for record in read(kafka, name, Wanted(), since=None, last=None, follow=False)]
-    # Their ends come last: a letter that came back as another one is never shown beside that as if it were still open.
-    ends = await _ends(connection, ids[name])
-    letters: dict[object, DeadLetter] = {}
+    # The resolutions are read last: a replayed dead letter that came back is never shown beside itself as still open.
+    ends = await stored.resolutions(connection, ids[name])
+    found: dict[object, DeadLetter] = {}
     for record in records:
-        letter = _letter(record, ids[name], ends.get((record.partition, record.offset)))
+        letter = _dead_letter(record, ids[name], ends.get((record.partition, record.offset)))
         same = (letter.consumer, letter.origin, letter.key, letter.value) if letter.origin else record
-        first = letters.setdefault(same, letter)
+        first = found.setdefault(same, letter)
         if first is not letter:
             first.doubles.append(letter.offset)
-    return sorted(letters.values(), key=lambda letter: (letter.at, letter.partition, letter.offset))
+    return sorted(found.values(), key=lambda letter: (letter.at, letter.partition, letter.offset))
 
 
-def _letter(record: Record, topic_id: str, end: End | None) -> DeadLetter:
+def _dead_letter(record: Record, topic_id: str, end: Resolution | None) -> DeadLetter:
     added: dict[str, bytes] = {}
     headers: list[tuple[str, bytes]] = []
     for name, value in record.headers:
-        if name.startswith(_OURS):
+        if name.startswith(_ADDED_PREFIX):
             added[name] = value
         else:
             headers.append((name, value))
@@ -356,7 +320,7 @@ def _letter(record: Record, topic_id: str, end: End | None) -> DeadLetter:
         at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
         origin=_origin(added),
         consumer=_text(added.get("dl_consumer")),
-        reason=_text(added.get("dl_reason")) or "no reason is given: this was not buried by a worker of ours",
+        reason=_text(added.get("dl_reason")) or "no reason is given: no worker of ours sent this here",
         key=record.key,
         value=record.value,
         headers=headers,
@@ -365,7 +329,7 @@ def _letter(record: Record, topic_id: str, end: End | None) -> DeadLetter:
     )
 
 
-def _origin(added: Mapping[str, bytes]) -> Origin | None:
+def _origin(added: Mapping[str, bytes]) -> LogPosition | None:
     topic, partition, offset = (
         _text(added.get("dl_topic")),
         _number(added.get("dl_partition")),
@@ -373,11 +337,11 @@ def _origin(added: Mapping[str, bytes]) -> Origin | None:
     )
     if topic is None or partition is None or offset is None:
         return None
-    return Origin(topic=topic, partition=partition, offset=offset)
+    return LogPosition(topic, partition, offset)
 
 
 def booking_of(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> UUID | None:
-    """Return the booking that a record is about, if it says: by its subject, its data, or its webhook's metadata."""
+    """Return the booking that a record names: in its subject, its data, or the metadata of a webhook's object."""
     for text in _booking_ids(headers, value):
         try:
             return UUID(text)
@@ -388,12 +352,12 @@ def booking_of(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> UUI
 
 def _booking_ids(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> Iterator[str | None]:
     yield _text(header(headers, "ce_subject"))
-    told: Any = _object(value)
-    yield _named(told, "booking_id")
+    data: Any = _object(value)
+    yield _named(data, "booking_id")
     for name in ("data", "object", "metadata"):
-        told = told.get(name) if isinstance(told, Mapping) else None
-    if isinstance(told, Mapping):
-        yield _named(told, "booking_id")
+        data = data.get(name) if isinstance(data, Mapping) else None
+    if isinstance(data, Mapping):
+        yield _named(data, "booking_id")
 
 
 def _object(value: bytes | None) -> Mapping[str, Any]:
@@ -416,14 +380,3 @@ def _text(value: bytes | None) -> str | None:
 def _number(value: bytes | None) -> int | None:
     text = _text(value)
     return int(text) if text is not None and text.isdecimal() else None
-
-
-async def _ends(connection: AsyncConnection[Any], topic_id: str) -> dict[tuple[int, int], End]:
-    rows = await connection.execute(
-        'select partition, "offset", ended, who, began_at, done_at, note from dead_letter_end where topic_id = %s',
-        (topic_id,),
-    )
-    return {
-        (partition, offset): End(ended=ended, who=who, began_at=began_at, done_at=done_at, note=note)
-        async for partition, offset, ended, who, began_at, done_at, note in rows
-    }

@@ -1,6 +1,6 @@
 """How far each consumer is behind the log: its cursor in PostgreSQL against the end of each partition.
 
-Kafka's own committed offsets are a hint and may lie; the cursor is the truth.
+The offsets that a group commits to Kafka are only a hint, and may be too old; the cursor is the truth.
 """
 
 from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence
@@ -11,22 +11,24 @@ from itertools import groupby
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from storage import pauses
+from storage.database import connect
 from storage.settings import DatabaseSettings
 from topics.catalogue import Service
 from topics.consumers import CONSUMERS
 from topics.kafka import admin
-from topics.kafka.admin import Owner
-from topics.kafka.log_reader import Record, bounds, first_records, open_reader
+from topics.kafka.admin import Member
+from topics.kafka.log_reader import LogReader, Record
 from topics.kafka.settings import KafkaSettings
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
-#: Only the first of the records that wait is looked at; the broker sends it whole, however large it is.
+#: Only the first of the records that wait is read; the broker sends it whole, however large it is.
 _FETCH_BYTES: Final = 16 * 1024
-#: A batch takes less.
+#: A cursor that does not move for so long while a record waits is still; a batch takes less.
 _STILL_SECONDS: Final = 1.0
+_CONNECT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +37,14 @@ class Lag:
 
     `applied` is the last offset that took effect (-1: none), `end` the offset that the next record will get, `lag` the
     number of records between, `seconds` how long the first of those has waited (0 when there is none). `last_time` is
-    the log's time (UTC) at `applied`, `seen_at` when this was looked at. `started`: the consumer has a cursor for this
-    life of the topic. `paused`: an operator holds its role. `owner`: the process that reads the partition, and `host`
-    where from; None: nobody does. `role` None: a cursor that no role of ours has.
+    the log's time (UTC) at `applied`, `seen_at` the time of this measurement. `started`: the consumer has a cursor for
+    this generation of the topic. `paused`: an operator paused its role. `owner` is the process that reads the
+    partition, and `host` its host; None: no process does. `role` None: no role of ours has this cursor.
 
-    `rate` (applied a second) and `caught_up_seconds` (until nothing waits, at this rate and as much as comes in) take
-    two looks: `with_rates`. None: not known, or never. So does `still_seconds`: for how long the cursor was seen to
-    stay where it is while a record waited; None: it moves, or nothing waits. A process that hangs is a member of its
-    group for a while, and so it has an `owner` all the same.
+    Two measurements are needed for the rest; `with_rates` sets it. `rate` is offsets applied a second, and
+    `caught_up_seconds` the time until nothing waits, if as many records come in as now; None: not known, or never.
+    `still_seconds` is how long the cursor has not moved while a record waited; None: it moves, or nothing waits. A
+    process that hangs remains a member of its group for a while, so its partitions have an `owner`.
     """
 
     consumer: str
@@ -65,13 +67,13 @@ class Lag:
 
     @property
     def is_still(self) -> bool:
-        """Whether the cursor was seen not to move for longer than a batch takes, while a record waited."""
+        """Whether the cursor has not moved for longer than a batch takes, while a record waited."""
         return self.still_seconds is not None and self.still_seconds >= _STILL_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Total:
-    """All partitions of one topic for one consumer: `lag` and `rate` in sum, the worst of `seconds` and the rest.
+    """All partitions of one topic for one consumer: `lag` and `rate` are sums, `seconds` and the rest the worst.
 
     `owners` are the processes that read them; `behind`, `still`, `unowned` and `not_started` count partitions.
     """
@@ -104,15 +106,15 @@ class _Cursor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Seen:
-    """What the broker tells (bounds and owners of partitions, the ids of topics), and which roles are held."""
+    """The broker's bounds and owners of partitions and ids of topics, and the roles that are paused."""
 
     ends: Mapping[TopicPartition, tuple[int, int]]
     ids: Mapping[str, str]
-    owners: Mapping[Service, Mapping[TopicPartition, Owner]]
+    owners: Mapping[Service, Mapping[TopicPartition, Member]]
     paused: Container[str]
 
 
-# The newest life of each topic that a consumer has met, with what it has applied of it.
+# The newest generation of each topic that a consumer has read, and the last offset that it applied.
 _CURSORS: Final = """
 select distinct on (c.consumer, c.topic, c.partition)
        c.consumer, c.topic, c.partition, c.applied, c.last_time, coalesce(i.broker_id, '')
@@ -125,7 +127,7 @@ select distinct on (c.consumer, c.topic, c.partition)
 async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) -> list[Lag]:
     """Return the lag of every consumer, whether or not it ever ran, for all partitions of its topics.
 
-    A partition without a cursor, or whose topic was made anew since, counts from the start of the log.
+    A partition without a cursor, or whose topic was created anew since, counts from the start of the log.
 
     Raises:
         psycopg.Error: the database cannot be reached or is not migrated.
@@ -135,10 +137,12 @@ async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) ->
     names = sorted({kafka.topic(topic) for each in CONSUMERS for topic in each.topics})
     async with admin.open_admin(kafka) as broker:
         states = await broker.describe(names)
-        owners = {role: await broker.owners(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
-    async with open_reader(kafka, fetch_bytes=_FETCH_BYTES) as reader:
-        # The ends come first, so that nothing counts as behind that came while we looked.
-        ends = await bounds(reader, {name: state.partitions for name, state in states.items()})
+        owners = {role: await broker.members(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
+    async with LogReader(kafka, fetch_bytes=_FETCH_BYTES) as reader:
+        # The ends are read first, so that records that come meanwhile do not count as behind.
+        ends = await reader.ranges(
+            TopicPartition(name, number) for name, state in states.items() for number in range(state.partitions)
+        )
         async with _connected(database) as connection:
             cursors = await _cursors(connection, names)
             paused = {pause.role for pause in await pauses.listed(connection)}
@@ -147,7 +151,7 @@ async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) ->
 
 
 def with_rates(before: Iterable[Lag], after: Iterable[Lag]) -> list[Lag]:
-    """Return the later lags with what happened since the earlier ones."""
+    """Return the later lags, with the rates since the earlier ones."""
     earlier = {(lag.consumer, lag.topic, lag.partition): lag for lag in before}
     return [_with_rate(earlier.get((lag.consumer, lag.topic, lag.partition)), lag) for lag in after]
 
@@ -162,21 +166,22 @@ async def _connected(database: DatabaseSettings | Connection) -> AsyncIterator[C
     if not isinstance(database, DatabaseSettings):
         yield database
         return
-    address = database.database_url.get_secret_value()
-    async with await psycopg.AsyncConnection.connect(address, connect_timeout=10) as connection:
+    async with await connect(database, "innkeeper lag", connect_seconds=_CONNECT_SECONDS) as connection:
         yield connection
 
 
 async def _cursors(connection: Connection, names: list[str]) -> list[_Cursor]:
     rows = await (await connection.execute(_CURSORS, (names,))).fetchall()
     return [
-        _Cursor(consumer=consumer, topic=topic, partition=partition, applied=applied, last_time=time, broker_id=life)
-        for consumer, topic, partition, applied, time, life in rows
+        _Cursor(
+            consumer=consumer, topic=topic, partition=partition, applied=applied, last_time=time, broker_id=broker_id
+        )
+        for consumer, topic, partition, applied, time, broker_id in rows
     ]
 
 
 def _compare(kafka: KafkaSettings, seen: _Seen, cursors: Iterable[_Cursor]) -> Iterator[Lag]:
-    """Yield ours in the order of the house, with or without a cursor, and then cursors of others."""
+    """Yield our consumers in the order of `CONSUMERS`, with or without a cursor, and then cursors of others."""
     known = {(cursor.consumer, cursor.topic, cursor.partition): cursor for cursor in cursors}
     roles: dict[tuple[str, str], Service | None] = {
         (consumer.name, kafka.topic(topic)): consumer.role for consumer in CONSUMERS for topic in consumer.topics
@@ -207,14 +212,14 @@ def _compare(kafka: KafkaSettings, seen: _Seen, cursors: Iterable[_Cursor]) -> I
             )
 
 
-async def _with_seconds(kafka: KafkaSettings, reader: AIOKafkaConsumer, found: list[Lag]) -> list[Lag]:
+async def _with_seconds(kafka: KafkaSettings, reader: LogReader, found: list[Lag]) -> list[Lag]:
     """Return the lags with how long the first record that waits has waited.
 
-    A trace that is replayed has a clock of its own: there the newest record says how late it is.
+    A topic of a replayed trace has the trace's times: there the newest record's time is taken for now.
     """
     behind = [lag for lag in found if lag.lag]
     newest = [(_place(lag), lag.end - 1) for lag in behind if kafka.topic_create_time]
-    records = await first_records(reader, [*((_place(lag), lag.end - lag.lag) for lag in behind), *newest])
+    records = await reader.first_records([*((_place(lag), lag.end - lag.lag) for lag in behind), *newest])
 
     def seconds(lag: Lag) -> float:
         waits_since = _time(records[_place(lag), lag.end - lag.lag])

@@ -38,10 +38,14 @@ http {
 
 
 class Nginx(ManagedProcess):
-    """A proxy in front of ingress processes, with a certificate that it signed itself."""
+    """A proxy in front of ingress processes, with a certificate that it signed itself.
 
-    def __init__(self, folder: Path, urls: Sequence[str]) -> None:
+    With a `public_prefix` it serves them below that path, configured as docs/deployment.md says.
+    """
+
+    def __init__(self, folder: Path, urls: Sequence[str], public_prefix: str = "") -> None:
         super().__init__("nginx")
+        self._public_prefix = public_prefix
         self.folder = folder.resolve()
         self._urls = urls
         self._port = free_port()
@@ -49,16 +53,16 @@ class Nginx(ManagedProcess):
 
     @property
     def url(self) -> str:
-        """Where it answers by TLS."""
-        return f"https://127.0.0.1:{self._port}"
+        """The address of the ingress processes behind it, by TLS."""
+        return f"https://127.0.0.1:{self._port}{self._public_prefix}"
 
     @property
     def plain_url(self) -> str:
-        """Where it answers without, to say where to go."""
+        """Its address without TLS, which redirects to the other."""
         return f"http://127.0.0.1:{self._plain_port}"
 
     def trust(self) -> ssl.SSLContext:
-        """Return what a client believes who knows its certificate."""
+        """Return the TLS context of a client that trusts its certificate."""
         return ssl.create_default_context(cafile=self.folder / "tls.crt")
 
     @override
@@ -74,8 +78,11 @@ class Nginx(ManagedProcess):
             "HTTPS_PORT": f"127.0.0.1:{self._port}",
             "TLS_FOLDER": str(self.folder),
         }
-        # As envsubst does when it is told which names are meant: nginx's own variables stay.
-        (self.folder / "innkeeper.conf").write_text(Template(TEMPLATE.read_text()).safe_substitute(values))
+        # As envsubst does with a list of names: nginx's own variables stay.
+        configuration = Template(TEMPLATE.read_text()).safe_substitute(values)
+        if self._public_prefix:
+            configuration = below(self._public_prefix, configuration)
+        (self.folder / "innkeeper.conf").write_text(configuration)
         user = "root" if os.geteuid() == 0 else "nobody"
         (self.folder / "nginx.conf").write_text(Template(_MAIN).safe_substitute(folder=self.folder, user=user))
 
@@ -98,6 +105,19 @@ class Nginx(ManagedProcess):
     @override
     def last_words(self) -> str:
         return tail(self.folder / "nginx.log")
+
+
+def below(public_prefix: str, configuration: str) -> str:
+    """Return the configuration with the ingress below a path: the two lines that docs/deployment.md changes."""
+    changes = {
+        "location / {": f"location {public_prefix}/ {{",
+        "proxy_pass http://ingress;": "proxy_pass http://ingress/;",
+    }
+    for line, changed in changes.items():
+        if configuration.count(line) != 1:
+            raise ValueError(f"the configuration has not one line {line!r}")
+        configuration = configuration.replace(line, changed)
+    return configuration
 
 
 def available() -> str | None:

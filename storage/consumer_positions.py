@@ -1,4 +1,4 @@
-"""Waits until a consumer of ours has carried out what an operator put on the log, by its cursor in PostgreSQL."""
+"""The offsets that a consumer of ours has applied, read from its cursors in PostgreSQL, and a wait for one of them."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from psycopg import AsyncConnection
 
 _POLL_SECONDS: Final = 0.2
 
-_STANDS: Final = """
+_CURSORS: Final = """
 select c.partition, c.applied, c.published
-  from log_cursor c join topic_generation i on i.id = c.generation
- where c.consumer = %s and c.topic = %s and i.broker_id = %s
+  from log_cursor c join topic_generation g on g.id = c.generation
+ where c.consumer = %s and c.topic = %s and g.broker_id = %s
 """
 
 
@@ -25,16 +25,16 @@ async def wait_for_consumer(
     within_seconds: float,
     published: bool = True,
 ) -> bool:
-    """Wait until the consumer has applied each partition's offset; tell whether it has.
+    """Wait until the consumer has applied each partition's offset; return whether it has.
 
-    `published`: and the broker has all that followed from it. `topic` and `topic_id` are the broker's. The connection
-    is in autocommit.
+    `published`: wait also until the broker has all records that followed. `topic` and `topic_id` are the broker's. The
+    connection is in autocommit.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + within_seconds
     while True:
-        stands = await applied_offsets(connection, consumer, topic, topic_id, published=published)
-        if all(stands.get(partition, -1) >= offset for partition, offset in offsets.items()):
+        applied = await applied_offsets(connection, consumer, topic, topic_id, published=published)
+        if all(applied.get(partition, -1) >= offset for partition, offset in offsets.items()):
             return True
         if clock() >= deadline:
             return False
@@ -44,8 +44,11 @@ async def wait_for_consumer(
 async def applied_offsets(
     connection: AsyncConnection[Any], consumer: str, topic: str, topic_id: str, *, published: bool = True
 ) -> dict[int, int]:
-    """Return the last offset that the consumer has carried out, for each partition that it has a cursor in."""
-    rows = await (await connection.execute(_STANDS, (consumer, topic, topic_id))).fetchall()
+    """Return the last offset that the consumer has applied, for each partition in which it has a cursor.
+
+    `published`: count only offsets whose outgoing records the broker has.
+    """
+    rows = await (await connection.execute(_CURSORS, (consumer, topic, topic_id))).fetchall()
     return {
         partition: min(applied, acknowledged) if published else applied for partition, applied, acknowledged in rows
     }

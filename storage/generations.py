@@ -1,26 +1,25 @@
-"""An operator's decision to go on with a log that is not the one the cursors knew."""
+"""An operator's decision to continue with a log that is not the one that the cursors know."""
 
 from typing import Final
 
-import psycopg
-
+from storage.database import connect_sync
 from storage.settings import DatabaseSettings
 
 EXPLANATION: Final = """\
-A new generation of {topic} makes every consumer of it leave its cursors where they are \
-and begin new ones at the start of what stands on the log now.
-- What a consumer committed and had not published yet is published first: nothing that was decided is lost.
-- Records that stand on the log and were applied before are applied again. A repeated command changes nothing where \
-its effect stands already; a read model takes up only what it does not have.
-- Records that were on the lost part of the log and not applied yet are gone; whoever sent them must send them again.
-- Stop every worker that reads {topic} before, and start them after: running workers learn of it only then."""
+A new generation of {topic} makes every consumer of it leave its cursors and begin new ones at the first record that \
+the log has now.
+- Records that a consumer committed and did not publish yet are published first: no decision is lost.
+- Records that the log has and that were applied before are applied again. A command that had its effect has none \
+again; a read model ignores events that it has.
+- Records of the lost part of the log that were not applied yet are gone; their senders must send them again.
+- Stop every worker that reads {topic} before, and start them after: a running worker does not notice it."""
 
 
-class NoLifeYet(Exception):
+class NoGenerationYet(Exception):
     """No worker has read this topic yet, so there is no cursor to leave."""
 
 
-# The broker's topic is the same one; a row above the last of its id is a new life all the same.
+# The broker's id of the topic stays; a row after its last one is a new generation all the same.
 _BEGIN = """
 insert into topic_generation (topic, broker_id)
 select topic, broker_id from topic_generation where topic = %s order by id desc limit 1
@@ -29,17 +28,17 @@ returning id
 
 
 def begin(settings: DatabaseSettings, topic: str) -> int:
-    """Begin the topic's next life and return its number. `topic` is the name on the broker.
+    """Begin the topic's next generation and return its number. `topic` is the name on the broker.
 
     Raises:
-        NoLifeYet: the topic has had no life so far.
+        NoGenerationYet: the topic has had no generation so far.
         psycopg.Error: the database cannot be written.
     """
-    with psycopg.connect(settings.conninfo()) as connection:
+    with connect_sync(settings, "innkeeper new-generation", autocommit=False) as connection:
         connection.execute("select pg_advisory_xact_lock(hashtext('innkeeper.generation'))")
         begun = connection.execute(_BEGIN, (topic,)).fetchone()
         if begun is None:
             known = connection.execute("select distinct topic from topic_generation order by topic").fetchall()
             names = ", ".join(name for (name,) in known) or "none"
-            raise NoLifeYet(f"No worker has read a topic {topic} yet; there is nothing to leave. Known: {names}.")
+            raise NoGenerationYet(f"No worker has read a topic {topic} yet; there is nothing to leave. Known: {names}.")
     return int(begun[0])

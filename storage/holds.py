@@ -1,4 +1,4 @@
-"""The holds whose time is over, for the expiry timer, and the lead that only one timer has."""
+"""The holds that are over, for the expiry timer, and the lock that makes one timer the leader."""
 
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -10,7 +10,7 @@ BATCH: Final = 1000
 
 
 class DueHold(NamedTuple):
-    """A live booking whose hold is over by the database's clock; `deadline` is UTC."""
+    """An unpaid booking whose hold is over by the database's clock; `deadline` is UTC."""
 
     deadline: datetime
     booking_id: UUID
@@ -18,7 +18,7 @@ class DueHold(NamedTuple):
 
 
 FIRST: Final = DueHold(datetime.min.replace(tzinfo=UTC), UUID(int=0), 0)
-"""Comes before every hold."""
+"""A value that sorts before every hold."""
 
 
 # The index `booking_hold` is on (status, hold_expires_at), of the rows that have a deadline.
@@ -47,7 +47,7 @@ async def due_holds(connection: AsyncConnection, after: DueHold, *, margin_secon
 
 
 async def count_holds(connection: AsyncConnection, *, margin_seconds: float) -> tuple[int, int, float]:
-    """Return how many holds there are, how many were over `margin_seconds` ago, and for how many seconds the oldest."""
+    """Return the numbers of holds and of those over for `margin_seconds`, and the age of the oldest (seconds)."""
     found = await connection.execute(_COUNTED, (margin_seconds,))
     row = await found.fetchone()
     assert row is not None, "counting always returns"
@@ -56,9 +56,9 @@ async def count_holds(connection: AsyncConnection, *, margin_seconds: float) -> 
 
 
 async def take_lead(connection: AsyncConnection, *, silent_seconds: float) -> bool:
-    """Take the timers' lead if nobody has it; this session keeps it until it ends.
+    """Take the timers' lead if no session has it; this session keeps it until it ends.
 
-    The server ends the session when it is silent for `silent_seconds`, so that a frozen leader is followed by another.
+    The server ends a session that is silent for `silent_seconds`, so that another timer replaces a frozen leader.
     """
     await connection.execute("select set_config('idle_session_timeout', %s, false)", (f"{silent_seconds}s",))
     found = await connection.execute("select pg_try_advisory_lock(hashtext('innkeeper.expiry'))")

@@ -1,4 +1,4 @@
-"""The rooms whose nights are not on sale as far ahead as they should be, for whoever keeps the horizon."""
+"""The rooms with too few nights on sale ahead, for the timer that opens more."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -8,11 +8,11 @@ from psycopg import AsyncConnection
 
 BATCH: Final = 1000
 HORIZON_NIGHTS: Final = 365
-"""How many nights from today on are on sale, by the hotel's own calendar."""
+"""The number of nights on sale from today on, by the hotel's own calendar."""
 
 
 class ShortRoom(NamedTuple):
-    """A room whose nights of [first_night, end_night) are to be put on sale, and what they cost (minor units)."""
+    """A room whose nights of [first_night, end_night) are to be put on sale, at a price in minor units."""
 
     room_id: int
     hotel_id: int
@@ -25,7 +25,7 @@ class ShortRoom(NamedTuple):
 
 _TIME_ZONES: Final = "select now(), array(select distinct time_zone from hotel where deleted_at is null)"
 
-# One look at the end of each room's nights in the primary key of `inventory`.
+# The last night of each room is one look into the primary key of `inventory`.
 _SHORT_ROOMS: Final = """
     select room.id, hotel.id, room.total_count, room.base_price_minor, hotel.currency,
         greatest(today, last_night + 1), today + %(nights)s
@@ -49,7 +49,7 @@ async def time_zones(connection: AsyncConnection) -> tuple[datetime, list[str]]:
 async def short_rooms(connection: AsyncConnection, todays: Mapping[str, date], after_room_id: int) -> list[ShortRoom]:
     """Return at most `BATCH` rooms that are short of nights, by their ids, following `after_room_id`.
 
-    `todays` is the day that it is in each time zone; a hotel whose time zone is not among them is left out.
+    `todays` maps each time zone to its present day; a hotel in another time zone is left out.
     """
     found = await connection.execute(
         _SHORT_ROOMS,

@@ -9,7 +9,7 @@ from alembic.config import Config
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Migrated:
-    """Which schema the database had (None: nothing) and which it has."""
+    """The schema of the database before (None: it was empty) and after."""
 
     was: str | None
     now: str | None

@@ -1,8 +1,8 @@
-"""The schema's truth: every table, with what it is for. Migrations are made from here.
+"""Every table of the database and its purpose. Migrations are made from these models.
 
-`inventory`, `booking` and what hangs on them are written by the owner of the room's partition alone, and have no
-foreign keys to the describing tables (hotel, room, app_user): the ledger can be rebuilt from the log without them.
-Money is integers in minor units; surge is in thousandths; times are UTC; dates are hotel-local.
+The ledger is `inventory`, `booking` and `booking_guest`. Only the worker that the room's partition is assigned to
+writes it. It has no foreign keys to the describing tables (hotel, room, app_user), so that it can be rebuilt from the
+log without them. Money is integers in minor units; surge is in thousandths; times are UTC; dates are hotel-local.
 """
 
 from datetime import date, datetime, time
@@ -33,7 +33,7 @@ from topics.messages.values import BookingStatus
 
 
 class Table(DeclarativeBase):
-    """What all tables share: how Python types are stored."""
+    """The base of all tables; it maps Python types to PostgreSQL's."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         str: Text,
@@ -49,12 +49,12 @@ class Table(DeclarativeBase):
 
 
 def created() -> Mapped[datetime]:
-    """Return a column that holds when its row was made."""
+    """Return a column with the time at which its row was made."""
     return mapped_column(server_default=func.now())
 
 
 def counted() -> Mapped[int]:
-    """Return a column that counts a row's changes: what an `ETag` is made of."""
+    """Return a column that counts a row's changes, for its `ETag`."""
     return mapped_column(Integer, server_default=text("1"))
 
 
@@ -82,10 +82,10 @@ class AppUser(Table):
 
 
 class RefreshToken(Table):
-    """One token of a family that began with a login. A used one stays, so that its second use is noticed.
+    """One token of a family that began with a login. A used token stays, so that its second use is noticed.
 
-    Only hashes are kept. `salt` is set with `used_at`: with it the same next token is made again for a lost answer.
-    A family that is revoked is deleted.
+    Only hashes are stored. `salt` is set with `used_at`: from it the same next token is made again after a lost answer.
+    A revoked family is deleted.
     """
 
     __tablename__ = "refresh_token"
@@ -100,7 +100,7 @@ class RefreshToken(Table):
 
 
 class Guest(Table):
-    """A person whom an account may name as staying."""
+    """A person whom an account can name as staying."""
 
     __tablename__ = "guest"
     __table_args__ = (
@@ -151,9 +151,9 @@ class Hotel(Table):
 
 
 class Room(Table):
-    """A room type of a hotel, as described; what is on sale is in `inventory`.
+    """The description of a room type of a hotel; its nights on sale are in `inventory`.
 
-    `opening`: its first nights are being put on sale, and nobody sees it before they are.
+    `opening`: its first nights are being put on sale; until then the room is hidden.
     """
 
     __tablename__ = "room"
@@ -175,7 +175,7 @@ class Room(Table):
 
 
 class IdempotencyKey(Table):
-    """Which command a client's Idempotency-Key stands for; written before the command is produced."""
+    """The command of a client's Idempotency-Key; written before the command is produced."""
 
     __tablename__ = "idempotency_key"
 
@@ -188,11 +188,11 @@ class IdempotencyKey(Table):
     created_at: Mapped[datetime] = created()
 
 
-# The ledger: written by the owner of the room's partition alone.
+# The ledger: written only by the worker that the room's partition is assigned to.
 
 
 class Inventory(Table):
-    """One row for a room and a night. The checks are the last line of defence; the owner decides before them."""
+    """One night of a room. The checks are the last line of defence; the decisions keep to them already."""
 
     __tablename__ = "inventory"
     __table_args__ = (
@@ -217,7 +217,7 @@ class Inventory(Table):
 
 
 class Booking(Table):
-    """One booking, refused ones too. `version` counts its events; `payments` lists the money that arrived for it."""
+    """One booking, a rejected one too. `version` counts its events; `payments` lists the payments that arrived."""
 
     __tablename__ = "booking"
     __table_args__ = (
@@ -262,7 +262,7 @@ class Booking(Table):
 
 
 class BookingGuest(Table):
-    """Who stays."""
+    """A guest of a booking."""
 
     __tablename__ = "booking_guest"
 
@@ -270,11 +270,11 @@ class BookingGuest(Table):
     guest_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
-# How far each consumer has come.
+# Positions of the consumers.
 
 
 class TopicGeneration(Table):
-    """One life of a topic: its name, the broker's id for it, and a number that counts up when it is made anew."""
+    """One generation of a topic: its name, the broker's id, and a number that grows when the topic is created again."""
 
     __tablename__ = "topic_generation"
     __table_args__ = (Index("topic_generation_topic", "topic", "id"),)
@@ -286,7 +286,7 @@ class TopicGeneration(Table):
 
 
 class LogCursor(Table):
-    """How far a consumer has come in a partition; whoever holds its row lock is the partition's only writer."""
+    """A consumer's position in a partition; the process that holds the row's lock is the partition's only writer."""
 
     __tablename__ = "log_cursor"
     __table_args__ = ({"postgresql_with": {"fillfactor": "20"}},)
@@ -303,7 +303,7 @@ class LogCursor(Table):
 
 
 class Outbox(Table):
-    """The exact records that a run of commands led to, until the broker has them."""
+    """The exact records that a batch of commands led to, until the broker has acknowledged them."""
 
     __tablename__ = "outbox"
 
@@ -317,7 +317,7 @@ class Outbox(Table):
 
 
 class DeadLetter(Table):
-    """A record that could not be read, counted so that a bad deploy stops instead of pouring the log away."""
+    """A record that could not be read, counted so that a bad deploy stops before it dead-letters the whole log."""
 
     __tablename__ = "dead_letter"
 
@@ -330,11 +330,11 @@ class DeadLetter(Table):
     created_at: Mapped[datetime] = created()
 
 
-# Operators: what they did, and what they want.
+# Operators: their actions and settings.
 
 
 class OperatorAction(Table):
-    """Something that an operator did to the system. `target` is what it was done to, in words of the command."""
+    """An operator's action. `target` is the object of the action, as written on the command line."""
 
     __tablename__ = "operator_action"
 
@@ -347,7 +347,7 @@ class OperatorAction(Table):
 
 
 class DeadLetterEnd(Table):
-    """What became of a record of `dead.letters`; `done_at` None: begun, and cut off before it was known to be done."""
+    """The end of a dead letter; `done_at` None: it was begun, and interrupted before it was known to be done."""
 
     __tablename__ = "dead_letter_end"
     __table_args__ = (CheckConstraint("ended in ('replayed', 'discarded')", name="ended"),)
@@ -363,7 +363,7 @@ class DeadLetterEnd(Table):
 
 
 class PausedRole(Table):
-    """A role whose processes are to stand still until an operator says otherwise."""
+    """A paused role: its processes apply nothing until an operator resumes it."""
 
     __tablename__ = "paused_role"
 
@@ -373,11 +373,11 @@ class PausedRole(Table):
     reason: Mapped[str | None]
 
 
-# Money: what payments owes Stripe, one row a call, with its exact parameters.
+# Payments: pending calls to Stripe, one row a call, with its exact parameters.
 
 
 class CheckoutSession(Table):
-    """A Checkout Session of one payment attempt. `next_attempt_at` set: a call to Stripe is owed then."""
+    """The Checkout Session of one payment attempt. `next_attempt_at` set: a call to Stripe is due then."""
 
     __tablename__ = "checkout_session"
     __table_args__ = (
@@ -405,7 +405,7 @@ class CheckoutSession(Table):
 
 
 class Refund(Table):
-    """A refund in full of one payment. `next_attempt_at` set: a call to Stripe is owed then."""
+    """The refund in full of one payment. `next_attempt_at` set: a call to Stripe is due then."""
 
     __tablename__ = "refund"
     __table_args__ = (
@@ -437,7 +437,11 @@ class Refund(Table):
 
 
 class BookingTimeline(Table):
-    """A booking's whole history, one row an event, in the order of the log."""
+    """A booking's whole history, one row an event, in the order of the log.
+
+    `topic`, `partition` and `offset` are the event's position; those of the causation are its command's. Rows from
+    before 0.1.0 have none, and an event has no causation position where its writer was older.
+    """
 
     __tablename__ = "booking_timeline"
 
@@ -448,12 +452,18 @@ class BookingTimeline(Table):
     time: Mapped[datetime]
     causation: Mapped[str | None]
     event: Mapped[dict[str, Any]]
+    topic: Mapped[str | None]
+    partition: Mapped[int | None] = mapped_column(Integer)
+    offset: Mapped[int | None]
+    causation_topic: Mapped[str | None]
+    causation_partition: Mapped[int | None] = mapped_column(Integer)
+    causation_offset: Mapped[int | None]
 
 
 class RoomNight(Table):
-    """One night of a room as the events tell it: its price, and how many of the rooms are taken (held or booked).
+    """One night of a room as of the events: its price, and the number of rooms that are taken (held or booked).
 
-    What stays taken changes all the time: no index is on it, so that it is written in place.
+    `taken_count` changes all the time and has no index, so that it is updated in place.
     """
 
     __tablename__ = "room_night"
@@ -476,8 +486,8 @@ class RoomNight(Table):
 class RoomNightChange(Table):
     """An event that changed nights of a room, all of them in [first_night, end_night).
 
-    `position` is the event's sequence in its partition: whoever keeps a copy of the nights reads again what changed
-    beyond the position that it has seen of each partition.
+    `position` is the event's sequence in its partition: a reader with a copy of the nights reads those again that
+    changed after its position in each partition.
     """
 
     __tablename__ = "room_night_change"
@@ -501,7 +511,7 @@ class HotelMinPrice(Table):
 
 
 class ReportedStay(Table):
-    """A confirmed booking that `daily_report` counts; gone when it is cancelled."""
+    """A confirmed booking that `daily_report` counts; deleted when it is cancelled."""
 
     __tablename__ = "reported_stay"
 
@@ -515,7 +525,7 @@ class ReportedStay(Table):
 
 
 class DailyReport(Table):
-    """What a hotel sold for one night, confirmed bookings only.
+    """The sales of a hotel for one night, confirmed bookings only.
 
     `arrivals` and `staying` count bookings (that begin with this night, that have this night), `nights` rooms. A
     booking's amount is spread evenly over its nights, the remainder over the first of them.

@@ -1,4 +1,4 @@
-"""Who operates the system, and what they did to it: the one writer and reader of `operator_action`."""
+"""The log of operators' actions: the one writer and reader of `operator_action`."""
 
 import getpass
 import os
@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Action:
-    """Something that an operator did, as `record` was told of it; `at` by the database's clock."""
+    """One action of an operator, as `record` wrote it; `at` is the database's time (UTC)."""
 
     at: datetime
     who: str
@@ -23,31 +24,34 @@ class Action:
 
 
 def who(by: str | None = None) -> str:
-    """Return who does this: the name given, or else the login name."""
+    """Return the operator's name: the one that is given, or else the login name."""
     if by is not None and by.strip():
         return by.strip()
     try:
         return getpass.getuser()
     except (OSError, KeyError):
-        # A container may run as a user that nobody gave a name.
+        # A container may run under a user id that has no name.
         return f"uid {os.getuid()}"
 
 
 async def record(
     connection: AsyncConnection, *, who: str, action: str, target: str, details: Mapping[str, Any] | None = None
-) -> None:
-    """Write down what an operator does, in the caller's transaction.
+) -> datetime:
+    """Insert an operator's action in the caller's transaction; return its time (UTC).
 
-    `action` is the command's words (`dead-letters replay`), `target` what it is done to, `details` JSON.
+    `action` is the command's words (`dead-letters replay`), `target` names the object of the action, `details` is JSON.
     """
-    await connection.execute(
-        "insert into operator_action (who, action, target, details) values (%s, %s, %s, %s)",
+    made = await connection.cursor(row_factory=scalar_row).execute(
+        "insert into operator_action (who, action, target, details) values (%s, %s, %s, %s) returning at",
         (who, action, target, Jsonb(dict(details or {}))),
     )
+    at: datetime | None = await made.fetchone()
+    assert at is not None
+    return at
 
 
 async def listed(connection: AsyncConnection[Any], *, since: datetime | None = None) -> list[Action]:
-    """Return what was done, the newest first. Raises psycopg.Error."""
+    """Return the actions since a time, the newest first. Raises psycopg.Error."""
     found = await connection.execute(
         "select at, who, action, target, details from operator_action"
         " where %(since)s::timestamptz is null or at >= %(since)s order by id desc",

@@ -1,4 +1,4 @@
-"""Which roles of workers an operator holds: `paused_role`, read by the workers, the ingress and operators' tools."""
+"""The roles of workers that an operator paused: `paused_role`, read by workers, ingress and operators' tools."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ Connection: TypeAlias = AsyncConnection[Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pause:
-    """A role that stands still: since when (UTC), by whom, and why if they said."""
+    """A role that is paused: since when (UTC), by which operator, and the reason if they gave one."""
 
     role: str
     who: str
@@ -41,9 +41,9 @@ async def of(connection: Connection, role: str) -> Pause | None:
 
 
 async def begin(connection: Connection, role: str, *, who: str, reason: str | None) -> tuple[Pause, bool]:
-    """Pause a role, and write down who did it; return the pause, and whether it is ours: one that stands is left alone.
+    """Pause a role and record the operator's action; return the pause, and whether it is new.
 
-    Raises psycopg.Error.
+    A pause that exists is not changed. Raises psycopg.Error.
     """
     while True:
         async with connection.transaction():
@@ -56,11 +56,11 @@ async def begin(connection: Connection, role: str, *, who: str, reason: str | No
             pause = await of(connection, role)
         if pause is not None:
             return pause, bool(made.rowcount)
-        # It ended between the two statements: the role goes on, and shall not.
+        # The other pause ended between the two statements, so the role is not paused: try once more.
 
 
 async def end(connection: Connection, role: str, *, who: str) -> bool:
-    """Let a role go on, and write down who did it; False when it was not paused."""
+    """Resume a role and record the operator's action; False when it was not paused."""
     async with connection.transaction():
         gone = await connection.execute("delete from paused_role where role = %s", (role,))
         if gone.rowcount:

@@ -1,9 +1,10 @@
-"""What payments owes Stripe: the rows of `checkout_session` and `refund`, written by the payments workers alone.
+"""Pending calls to Stripe: the rows of `checkout_session` and `refund`, written by the payments workers alone.
 
-A row carries the obligation. `next_attempt_at` says when something is owed; whoever claims the row moves that time
-ahead (its lease), so that no transaction is open while Stripe is called, and clears it when all that was owed is
-done. A worker that dies in between leaves a lease that runs out. Every later write names the lease, or moves a state
-towards its end only, so that two workers that hold one row after each other undo nothing of one another's.
+A row holds one call with its parameters. `next_attempt_at` is the time from which the call is due, NULL when none is.
+A worker that claims a row moves that time ahead (its lease), so that no transaction is open while Stripe is called, and
+clears it when the call and its commands are done. The lease of a worker that dies in between runs out. Every later
+write names the lease, or moves a state towards its end only: two workers that hold one row after each other undo
+nothing of one another's.
 
 Nothing here commits: the consumer writes in its fenced transaction, the caller on connections that commit on their own.
 """
@@ -23,7 +24,7 @@ ENDING: Final = ("closing", "complete", "expired")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SessionOwed:
+class SessionToOpen:
     """A Checkout Session that must be opened, with the exact parameters of the call."""
 
     booking_id: UUID
@@ -38,15 +39,15 @@ class SessionOwed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionsToClose:
-    """The booking's sessions below `before_attempt` (None: all of them) must not be paid any more."""
+    """Sessions of a booking that must not be paid any more: those below `before_attempt` (None: all of them)."""
 
     booking_id: UUID
     before_attempt: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RefundOwed:
-    """A payment that must go back, with the exact parameters of the call; `amount_minor` in minor units."""
+class RefundToMake:
+    """A payment that must be refunded, with the exact parameters of the call; `amount_minor` in minor units."""
 
     payment_intent: str
     booking_id: UUID
@@ -62,7 +63,7 @@ class RefundOwed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionEnded:
-    """Stripe's word that a session can no longer be paid, because it was completed or because it expired."""
+    """A session that Stripe reports as over, because it was completed or because it expired."""
 
     booking_id: UUID
     attempt: int
@@ -71,8 +72,8 @@ class SessionEnded:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RefundMoved:
-    """Stripe's word on what became of a refund."""
+class RefundChanged:
+    """A refund whose status Stripe reports."""
 
     payment_intent: str
     refund_id: str
@@ -116,30 +117,30 @@ class DueRefund:
     lease: datetime
 
 
-# What the log asks for.
+# Calls that events lead to.
 
 
-async def owe_session(connection: psycopg.AsyncConnection, owed: SessionOwed) -> None:
-    """Note that a session must be opened, due at once; a row that is there already stays as it is."""
+async def add_session(connection: psycopg.AsyncConnection, call: SessionToOpen) -> None:
+    """Add a session that must be opened, due at once; a row that exists already stays as it is."""
     await connection.execute(
         "insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key, expires_at,"
         " causation, correlation, next_attempt_at) values (%s, %s, %s, 'creating', %s, %s, %s, %s, %s, now())"
         " on conflict (booking_id, attempt) do nothing",
         (
-            owed.booking_id,
-            owed.attempt,
-            owed.room_id,
-            Jsonb(owed.params),
-            owed.idempotency_key,
-            owed.expires_at,
-            owed.causation,
-            owed.correlation,
+            call.booking_id,
+            call.attempt,
+            call.room_id,
+            Jsonb(call.params),
+            call.idempotency_key,
+            call.expires_at,
+            call.causation,
+            call.correlation,
         ),
     )
 
 
 async def close_sessions(connection: psycopg.AsyncConnection, ending: SessionsToClose) -> None:
-    """Note that a booking's sessions, open or on their way, must be expired, due at once."""
+    """Mark a booking's sessions, open or still to be opened, as to be expired, due at once."""
     await connection.execute(
         "update checkout_session set status = 'closing', next_attempt_at = now(), failures = 0, updated_at = now()"
         " where booking_id = %s and status in ('creating', 'open') and (%s::integer is null or attempt < %s)",
@@ -147,40 +148,40 @@ async def close_sessions(connection: psycopg.AsyncConnection, ending: SessionsTo
     )
 
 
-async def owe_refund(connection: psycopg.AsyncConnection, owed: RefundOwed) -> None:
-    """Note that a payment must go back, due at once; a row that is there already stays as it is."""
+async def add_refund(connection: psycopg.AsyncConnection, call: RefundToMake) -> None:
+    """Add a payment that must be refunded, due at once; a row that exists already stays as it is."""
     await connection.execute(
         "insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor,"
         " currency, reason, causation, correlation, next_attempt_at)"
         " values (%s, %s, %s, 'creating', %s, %s, %s, %s, %s, %s, %s, now()) on conflict (payment_intent) do nothing",
         (
-            owed.payment_intent,
-            owed.booking_id,
-            owed.room_id,
-            Jsonb(owed.params),
-            owed.idempotency_key,
-            owed.amount_minor,
-            owed.currency,
-            owed.reason,
-            owed.causation,
-            owed.correlation,
+            call.payment_intent,
+            call.booking_id,
+            call.room_id,
+            Jsonb(call.params),
+            call.idempotency_key,
+            call.amount_minor,
+            call.currency,
+            call.reason,
+            call.causation,
+            call.correlation,
         ),
     )
 
 
-# What Stripe tells.
+# Changes that Stripe reports.
 
 
-async def note(connection: psycopg.AsyncConnection, news: SessionEnded | RefundMoved, *, settled: bool) -> None:
-    """Note what Stripe told, as far as it moves a row towards its end. `settled`: nothing more is owed for the row."""
-    if isinstance(news, SessionEnded):
-        await _session_ended(connection, news, settled=settled)
+async def record(connection: psycopg.AsyncConnection, update: SessionEnded | RefundChanged, *, settled: bool) -> None:
+    """Record a change that Stripe reports, if it moves a row towards its end. `settled`: no call is left."""
+    if isinstance(update, SessionEnded):
+        await _session_ended(connection, update, settled=settled)
     else:
-        await _refund_moved(connection, news, settled=settled)
+        await _refund_changed(connection, update, settled=settled)
 
 
-async def _session_ended(connection: psycopg.AsyncConnection, news: SessionEnded, *, settled: bool) -> None:
-    """Complete wins: a session that was paid never counts as expired."""
+async def _session_ended(connection: psycopg.AsyncConnection, update: SessionEnded, *, settled: bool) -> None:
+    """Record the end of a session. Complete wins: a session that was paid never counts as expired."""
     await connection.execute(
         "update checkout_session set status = %(status)s, session_id = %(session_id)s, updated_at = now(),"
         " next_attempt_at = case when %(settled)s then null else next_attempt_at end"
@@ -188,17 +189,17 @@ async def _session_ended(connection: psycopg.AsyncConnection, news: SessionEnded
         " and coalesce(session_id, %(session_id)s) = %(session_id)s"
         " and (status in ('creating', 'open', 'closing') or %(status)s = 'complete')",
         {
-            "booking_id": news.booking_id,
-            "attempt": news.attempt,
-            "session_id": news.session_id,
-            "status": news.status,
+            "booking_id": update.booking_id,
+            "attempt": update.attempt,
+            "session_id": update.session_id,
+            "status": update.status,
             "settled": settled,
         },
     )
 
 
-async def _refund_moved(connection: psycopg.AsyncConnection, news: RefundMoved, *, settled: bool) -> None:
-    """A refund that succeeded can still fail; one that failed stays failed."""
+async def _refund_changed(connection: psycopg.AsyncConnection, update: RefundChanged, *, settled: bool) -> None:
+    """Record the status of a refund. One that succeeded can still fail; one that failed stays failed."""
     await connection.execute(
         "update refund set status = %(status)s, refund_id = %(refund_id)s, updated_at = now(),"
         " last_error = coalesce(%(failure)s, last_error),"
@@ -207,22 +208,22 @@ async def _refund_moved(connection: psycopg.AsyncConnection, news: RefundMoved, 
         " and status = any(case %(status)s when 'pending' then array['creating']"
         " when 'succeeded' then array['creating', 'pending'] else array['creating', 'pending', 'succeeded'] end)",
         {
-            "payment_intent": news.payment_intent,
-            "refund_id": news.refund_id,
-            "status": news.status,
-            "failure": news.failure,
+            "payment_intent": update.payment_intent,
+            "refund_id": update.refund_id,
+            "status": update.status,
+            "failure": update.failure,
             "settled": settled,
         },
     )
 
 
-# What the caller does.
+# Claims and results of the caller.
 
 
 async def claim_sessions(
     connection: psycopg.AsyncConnection, statuses: Sequence[str], *, limit: int, lease_seconds: float
 ) -> list[DueSession]:
-    """Take at most `limit` due rows in one of `statuses` that nobody else is taking, the longest due first."""
+    """Claim at most `limit` due rows in one of `statuses` that nobody else has claimed, the longest due first."""
     cursor = connection.cursor(row_factory=class_row(DueSession))
     await cursor.execute(
         "with due as (select booking_id, attempt from checkout_session"
@@ -238,7 +239,7 @@ async def claim_sessions(
 
 
 async def claim_refunds(connection: psycopg.AsyncConnection, *, limit: int, lease_seconds: float) -> list[DueRefund]:
-    """Take at most `limit` due refunds that nobody else is taking, the longest due first."""
+    """Claim at most `limit` due refunds that nobody else has claimed, the longest due first."""
     cursor = connection.cursor(row_factory=class_row(DueRefund))
     await cursor.execute(
         "with due as (select payment_intent from refund where next_attempt_at <= now()"
@@ -255,10 +256,10 @@ async def claim_refunds(connection: psycopg.AsyncConnection, *, limit: int, leas
 async def session_opened(
     connection: psycopg.AsyncConnection, due: DueSession, *, session_id: str, url: str | None
 ) -> str | None:
-    """Note the session that Stripe opened under the row's key; what has ended meanwhile stays ended.
+    """Record the session that Stripe opened under the row's key; one that has ended meanwhile stays ended.
 
     Returns:
-        The row's status now; None when the row has another session or key, and this session is nobody's.
+        The row's status now; None when the row has another session or key, and no row has this session.
     """
     cursor = await connection.execute(
         "update checkout_session set session_id = %s, url = %s, updated_at = now(),"
@@ -272,11 +273,11 @@ async def session_opened(
 
 
 async def session_refused(connection: psycopg.AsyncConnection, due: DueSession, reason: str) -> str | None:
-    """Note that Stripe will never open this session, or knows of none to close.
+    """Record that Stripe will never open this session, or knows of none to close.
 
     Returns:
-        `failed` where the room's owner must be told, `expired` where the session was to be closed anyway; None when
-        the row is somebody else's by now.
+        `failed` where the room must learn of it, `expired` where the session was to be closed anyway; None when another
+        worker has claimed the row meanwhile.
     """
     cursor = await connection.execute(
         "update checkout_session set status = case status when 'creating' then 'failed' else 'expired' end,"
@@ -290,7 +291,7 @@ async def session_refused(connection: psycopg.AsyncConnection, due: DueSession, 
 
 
 async def refund_refused(connection: psycopg.AsyncConnection, due: DueRefund, reason: str) -> None:
-    """Note that Stripe will not carry out this refund."""
+    """Record that Stripe will not carry out this refund."""
     await connection.execute(
         "update refund set status = 'failed', last_error = %s, updated_at = now()"
         " where payment_intent = %s and status = %s and next_attempt_at = %s",
@@ -298,16 +299,16 @@ async def refund_refused(connection: psycopg.AsyncConnection, due: DueRefund, re
     )
 
 
-async def renew_session(connection: psycopg.AsyncConnection, due: DueSession, owed: SessionOwed) -> None:
-    """Fix the call anew under another key, after it is sure that the old one opened nothing."""
+async def renew_session(connection: psycopg.AsyncConnection, due: DueSession, call: SessionToOpen) -> None:
+    """Replace the call by one under another key, once it is certain that the old one opened nothing."""
     await connection.execute(
         "update checkout_session set params = %s, idempotency_key = %s, expires_at = %s, updated_at = now()"
         " where booking_id = %s and attempt = %s and status = 'creating' and idempotency_key = %s"
         " and next_attempt_at = %s",
         (
-            Jsonb(owed.params),
-            owed.idempotency_key,
-            owed.expires_at,
+            Jsonb(call.params),
+            call.idempotency_key,
+            call.expires_at,
             due.booking_id,
             due.attempt,
             due.idempotency_key,
@@ -317,7 +318,7 @@ async def renew_session(connection: psycopg.AsyncConnection, due: DueSession, ow
 
 
 async def renew_refund(connection: psycopg.AsyncConnection, due: DueRefund, idempotency_key: str) -> None:
-    """Give the call another key, after it is sure that the old one refunded nothing."""
+    """Give the call another key, once it is certain that the old one refunded nothing."""
     await connection.execute(
         "update refund set idempotency_key = %s, updated_at = now()"
         " where payment_intent = %s and status = 'creating' and idempotency_key = %s and next_attempt_at = %s",
@@ -328,7 +329,7 @@ async def renew_refund(connection: psycopg.AsyncConnection, due: DueRefund, idem
 async def try_again(
     connection: psycopg.AsyncConnection, due: DueSession | DueRefund, *, error: str, delay_seconds: float
 ) -> None:
-    """Note a failure and when the row is due again; a row that is somebody else's by now stays as it is."""
+    """Record a failure and the time at which the row is due again, unless another worker has claimed it meanwhile."""
     await connection.execute(
         f"update {_table(due)} set failures = failures + 1, last_error = %s, updated_at = now(),"  # noqa: S608 - names of ours
         f" next_attempt_at = now() + make_interval(secs => %s) where {_key(due)} and next_attempt_at = %s",
@@ -337,7 +338,7 @@ async def try_again(
 
 
 async def settled(connection: psycopg.AsyncConnection, due: DueSession | DueRefund) -> None:
-    """Note that all that was owed is done; a row of which something new is asked meanwhile stays due."""
+    """Mark the row's call as done; a row that got another call meanwhile stays due."""
     await connection.execute(
         f"update {_table(due)} set next_attempt_at = null, failures = 0, updated_at = now()"  # noqa: S608 - names of ours
         f" where {_key(due)} and next_attempt_at = %s",

@@ -1,4 +1,4 @@
-"""How to reach PostgreSQL, read from the environment."""
+"""The address and timeouts of PostgreSQL, read from the environment."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from topics.secret_files import SECRETS
 
-#: How long an operator's command waits to be let in; a machine may stand still for seconds.
+#: The connect timeout of an operator's command; a loaded machine may take seconds.
 CONNECT_SECONDS: Final = 15
 
 
@@ -28,14 +28,14 @@ class DatabaseSettings(BaseSettings):
     database_read_lag_ms: int = Field(
         default=100,
         ge=1,
-        description="How long a read waits for a replica to be as new as the primary; a slower one is left out until"
-        " it keeps up again.",
+        description="The longest wait of a read for a replica to be as new as the primary; a slower one is left out"
+        " until it keeps up again.",
     )
     lock_timeout_ms: int = Field(
-        default=5000, ge=1, description="How long a writer waits for a lock before it tries again."
+        default=5000, ge=1, description="The longest wait of a writer for a lock before it tries again."
     )
     idle_in_transaction_timeout_ms: int = Field(
-        default=10000, ge=1, description="After this long without a word a frozen writer loses its transaction."
+        default=10000, ge=1, description="A frozen writer loses its transaction after being idle for this long."
     )
 
     def conninfo(self) -> str:
@@ -53,5 +53,5 @@ class DatabaseSettings(BaseSettings):
 
 
 def sqlalchemy_url(address: str) -> str:
-    """Return an address of psycopg's as SQLAlchemy wants it."""
+    """Return an address for psycopg in SQLAlchemy's form."""
     return "postgresql+psycopg://" + address.partition("://")[2]

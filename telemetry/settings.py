@@ -1,4 +1,4 @@
-"""How a process lets itself be watched, read from the environment."""
+"""The settings of metrics, logs and traces, read from the environment."""
 
 from typing import Literal, Self
 

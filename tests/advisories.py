@@ -39,7 +39,7 @@ def judged(report: str, complaint: str) -> Verdict:
 
 
 def main() -> int:
-    """Ask, tell, and return the exit status."""
+    """Ask, print the answer, and return the exit status."""
     asked = subprocess.run([sys.executable, "-m", *_COMMAND], capture_output=True, text=True, check=False)
     status, lines = judged(asked.stdout, asked.stderr)
     sys.stdout.write("\n".join([*lines, ""]))

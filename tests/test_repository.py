@@ -1,4 +1,4 @@
-"""The repository lints itself: what no other tool knows about this house."""
+"""The repository lints itself: rules of this project that no other tool knows."""
 
 import ast
 import re
@@ -7,40 +7,23 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from docs.generate import settings_classes
+from tests.words import ROOMS, ROOT, all_violations, files, report, text
 
-ROOT = Path(__file__).parents[1]
-ROOMS = ("topics", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
 MAX_FUNCTION_LINES = 60
 MAX_FILE_BYTES = 1024 * 1024
 # The real trace is the one large file.
 LARGE = {"tests/system/trace/hotel_bookings.csv.gz"}
 
-# Where packages and images come from is everybody's own affair; brackets keep this file from accusing itself.
+# Everybody chooses the registries of packages and images; brackets keep this file from matching itself.
 REGISTRIES = re.compile(
     r"py[p]i[.]org|pythonhoste[d]|maven[.]or[g]|rep[o]1?[.]maven|docke[r][.]io|ghc[r][.]io|qua[y][.]io"
 )
 SOMEBODYS_FOLDER = re.compile(r"(?<![\w.$}])/(?:home|root|Users|work)/[\w.]+")
 VAGUE = {"manager", "utils", "util", "helper", "helpers", "common", "misc"}
-
-
-@cache
-def files() -> list[str]:
-    """Return the paths of what belongs to the repository, tracked or about to be."""
-    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    told = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [path for path in told.splitlines() if (ROOT / path).is_file()]
-
-
-@cache
-def text(path: str) -> str:
-    """Return a file's text; empty for one that is not text."""
-    content = (ROOT / path).read_bytes()
-    return "" if b"\0" in content else content.decode()
 
 
 @cache
@@ -105,6 +88,41 @@ def test_names_say_what_a_thing_is() -> None:
     assert [place for place, words in named if VAGUE & set(words) and not place.startswith("tests/")] == []
 
 
+@pytest.mark.xfail(
+    strict=True, reason="The rooms are being rewritten; this goes when `python -m tests.words` finds none."
+)
+def test_the_old_words_are_gone() -> None:
+    remaining = all_violations()
+
+    assert not remaining, report(remaining)
+
+
+def numbers(path: str) -> Iterator[tuple[str, float]]:
+    """Yield the public constants of a module that are numbers, each with its value."""
+    for node in tree(path).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and node.value is not None:
+            names = {inner.id for inner in ast.walk(node.value) if isinstance(inner, ast.Name)}
+            calls = any(isinstance(inner, ast.Call) for inner in ast.walk(node.value))
+            if re.fullmatch(r"[A-Z][A-Z0-9_]+", target.id) and not names and not calls:
+                value = eval(ast.unparse(node.value), {"__builtins__": {}})  # no name and no call: arithmetic
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    yield target.id, value
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="Five names have two values: PATIENCE_SECONDS, MAX_NIGHTS_KEPT, ..._PAUSE_SECONDS, POLL_SECONDS.",
+)
+def test_a_constant_has_one_value_wherever_it_is_defined() -> None:
+    values: dict[str, dict[float, list[str]]] = {}
+    for path in modules(*ROOMS):
+        for name, value in numbers(path):
+            values.setdefault(name, {}).setdefault(value, []).append(path)
+
+    assert {name: found for name, found in values.items() if len(found) > 1} == {}
+
+
 def test_a_function_fits_one_screen() -> None:
     assert [
         f"{path}: {function.name} has {function.end_lineno - function.lineno + 1} lines"
@@ -156,6 +174,7 @@ def test_the_core_knows_the_language_itself_and_nothing_that_waits_or_chances() 
         "collections",
         "dataclasses",
         "datetime",
+        "decimal",
         "enum",
         "functools",
         "itertools",
@@ -166,11 +185,11 @@ def test_the_core_knows_the_language_itself_and_nothing_that_waits_or_chances() 
     }
     strangers = {
         f"{path}: {name}"
-        for path in modules("workers")
-        if path.startswith("workers/decisions/")
+        for path in modules("workers", "pricing")
+        if path.startswith(("workers/decisions/", "pricing/"))
         for name in imports(path)
-        if name.split(".")[0] not in pure | {"topics", "uuid"} and not name.startswith("workers.decisions")
-    }
+        if name.split(".")[0] not in pure | {"topics", "pricing", "uuid"} and not name.startswith("workers.decisions")
+    } - {f"pricing/stays.py: {name}" for name in ("numpy", "numpy.typing")}  # For its annotations.
 
     assert strangers == set()
 
@@ -191,6 +210,7 @@ def test_the_clock_and_chance_are_banned_in_the_core_alone(line: str) -> None:
         return "TID251" in done.stdout
 
     assert banned("workers/decisions/sample.py")
+    assert banned("pricing/sample.py")
     assert not banned("ingress/sample.py")
 
 
@@ -214,7 +234,7 @@ def test_the_lock_files_name_no_address() -> None:
     assert lines_with(re.compile(r"://|--index-url|--find-links|--extra"), LOCKS) == []
 
 
-def test_what_runs_in_production_is_what_was_tested() -> None:
+def test_production_runs_the_packages_that_were_tested() -> None:
     tested, runtime, build = (set(_entries(lock)) for lock in LOCKS)
     names = {entry.split("==")[0] for entry in runtime}
 

@@ -1,7 +1,7 @@
-"""The AsyncAPI document: every topic, who writes and reads it, and every message in every version, for programs.
+"""The AsyncAPI document for programs: every topic with its writers and readers, every message in every version.
 
-Made from the catalogue and the message types by `make docs`, and kept beside this module, because its
-examples are the frozen wire files, which a process in production does not have.
+`make docs` makes it from the catalogue and the message types. It is kept beside this module, because its examples are
+the frozen messages under `tests/contracts`, which a process in production does not have.
 """
 
 import inspect
@@ -26,7 +26,7 @@ _Json = dict[str, Any]
 
 
 def document(examples: Mapping[str, Mapping[str, Any]]) -> _Json:
-    """Return the AsyncAPI 3.0 document; `examples` has the headers, key and value of each message by its wire name."""
+    """Return the AsyncAPI 3.0 document; `examples` has the headers, key and value of each message type."""
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -43,13 +43,16 @@ def document(examples: Mapping[str, Mapping[str, Any]]) -> _Json:
             "messages": {
                 message_type: _message(kind, examples[message_type]) for message_type, kind in EVERY_VERSION.items()
             },
-            "messageTraits": {"command": _trait(_headers()), "event": _trait(_headers(_OF_EVENTS))},
+            "messageTraits": {
+                "command": _trait(_headers(optional=_OF_COMMANDS)),
+                "event": _trait(_headers(_OF_EVENTS)),
+            },
         },
     }
 
 
 def versions(kind: type[Message]) -> tuple[type[Message], ...]:
-    """Return the versions of a message that may stand on the log, the newest first."""
+    """Return the versions of a message that may be on the log, the newest first."""
     return (kind, *(older.kind for older in OLDER if older.now is kind))
 
 
@@ -72,14 +75,14 @@ def _channel(topic: Topic) -> _Json:
 
 def _operations() -> Iterator[tuple[str, _Json]]:
     for topic in CATALOGUE:
-        for action, does, parties in (("send", "writes", topic.written_by), ("receive", "reads", topic.read_by)):
-            for party in parties:
+        for action, does, services in (("send", "writes", topic.written_by), ("receive", "reads", topic.read_by)):
+            for service in services:
                 yield (
-                    f"{party}.{does}.{topic.name}",
+                    f"{service}.{does}.{topic.name}",
                     {
                         "action": action,
                         "channel": {"$ref": f"#/channels/{topic.name}"},
-                        "title": f"{party} {does} {topic.name}",
+                        "title": f"{service} {does} {topic.name}",
                     },
                 )
 
@@ -120,7 +123,7 @@ def _schemas() -> _Json:
 def _trait(headers: _Json) -> _Json:
     return {
         "headers": headers,
-        "correlationId": {"location": "$message.header#/ce_correlationid", "description": "The request behind it all."},
+        "correlationId": {"location": "$message.header#/ce_correlationid", "description": "The first request."},
         "bindings": {
             "kafka": {
                 "key": {"type": "string", "pattern": "^-?[0-9]+$", "description": "The room's id, as text."},
@@ -130,35 +133,43 @@ def _trait(headers: _Json) -> _Json:
     }
 
 
-def _headers(more: Mapping[str, str] | None = None) -> _Json:
-    told = {**_HEADERS, **(more or {})}
-    properties: _Json = {name: {"type": "string", "description": about} for name, about in told.items()}
+def _headers(required: Mapping[str, str] | None = None, optional: Mapping[str, str] | None = None) -> _Json:
+    described = {**_HEADERS, **(required or {}), **(optional or {})}
+    properties: _Json = {name: {"type": "string", "description": about} for name, about in described.items()}
     properties["ce_specversion"]["const"] = "1.0"
     properties["content-type"]["const"] = "application/json"
     properties["ce_time"]["format"] = "date-time"
-    return {"type": "object", "required": [*_REQUIRED, *(more or {})], "properties": properties}
+    return {"type": "object", "required": [*_REQUIRED, *(required or {})], "properties": properties}
 
 
 _ABOUT: Final = """\
-What travels on the log of a hotel-booking system: commands that ask something of the owner of a room, and the events \
-that tell what was decided. `booking.events` is the public record, kept for ever.
+The log of a hotel-booking system: commands about the rooms of hotels, and events with the decisions on them. \
+`booking.events` is the public record, kept for ever.
 
 Every record is a CloudEvents 1.0 event in Kafka's binary mode: attributes are headers, the value is the data as JSON. \
-Records of one room are in order. An event may stand on the log twice, with the same `ce_id` and `ce_sequence`: drop \
-the second. Fields that you do not know are to be ignored: a field with a default may be added at any time. Anything \
-else is a new version of the message with a new name; the older ones stay on the log."""
+Records of one room are in order. An event may be on the log twice, with the same `ce_id` and `ce_sequence`: drop the \
+second. Ignore unknown fields: a field with a default may be added at any time. Any other change is a new version of \
+the message with a new name; the older versions stay on the log."""
 
 _HEADERS: Final = {
     "ce_specversion": "CloudEvents' version.",
     "content-type": "Of the value.",
     "ce_id": "Unique; a second record with the same id is the same message.",
     "ce_type": "The message's name with its version.",
-    "ce_source": "Who wrote it.",
+    "ce_source": "The service that wrote it.",
     "ce_subject": "The booking's id, or else `room/` and the room's id.",
     "ce_time": "When it was decided (events: by the log's clock) or sent; RFC 3339, UTC, milliseconds.",
     "ce_correlationid": "The request that started it all.",
     "ce_causationid": "The id of the command that an event answers, or of the event that a command follows from.",
     "ce_traceparent": "W3C Trace Context, if the request was traced.",
+    "ce_causationposition": "The position of the command that an event answers, or of the webhook that a command "
+    "follows from, as topic[partition]@offset.",
+    "ce_actor": "The person who caused it, as a kind and an id: user/17, key/3 or operator/4; no name and no address.",
+    "ce_requestid": "The id of the request with which that person did so.",
+}
+_OF_COMMANDS: Final = {
+    "ce_replay": "Only on a command that an operator sent again: a JSON object with the replay's id, action, by (the "
+    "operator's login name), at (UTC) and of (the position of the record that was sent again).",
 }
 _OF_EVENTS: Final = {
     "ce_causationid": "The id of the command that it answers.",

@@ -1,4 +1,4 @@
-"""The catalogue of topics: what each carries, who writes and reads it, and how long it is kept."""
+"""The catalogue of topics: the messages, writers, readers and retention of each."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +11,7 @@ from topics.messages.message import Message
 
 
 class Service(StrEnum):
-    """Who writes and reads topics. A broker that asks for names knows each of ours by this one."""
+    """The services that write and read topics; the value is the name that a broker with access control knows."""
 
     INGRESS = "ingress"
     RESERVATIONS = "reservations"
@@ -24,12 +24,12 @@ class Service(StrEnum):
 
     @property
     def ours(self) -> bool:
-        """Whether it is a part of this house, and not somebody who reads what we tell the world."""
+        """Whether it is part of this system, and not an outside reader of the public record."""
         return self not in {Service.NOTIFICATIONS, Service.ANALYTICS}
 
     @property
     def in_a_group(self) -> bool:
-        """Whether its processes share partitions among them, as workers do; others read all and belong to no group."""
+        """Whether its processes share the partitions, as workers do; others read all partitions, without a group."""
         return self not in {Service.INGRESS, Service.OPERATORS}
 
 
@@ -71,7 +71,7 @@ STRIPE_WEBHOOKS: Final = Topic(
 DEAD_LETTERS: Final = Topic(
     name="dead.letters",
     key="as the origin",
-    # Who reads events alone buries nothing: an event is never skipped.
+    # Services that read only events write none: an event is never skipped.
     written_by=(Service.RESERVATIONS, Service.PAYMENTS),
     read_by=(Service.OPERATORS,),
     retention=timedelta(days=30),

@@ -1,4 +1,4 @@
-"""The consumers of this house: the names of their cursors, whose processes they are part of, and what they read."""
+"""The consumers of the workers: the names of their cursors, their roles, and the topics that they read."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +15,7 @@ class Consumer:
     topics: tuple[Topic, ...]
 
 
-#: A test holds this to the workers themselves, which the language of the log must not import.
+#: A test compares these with the workers, which `topics` must not import.
 CONSUMERS: Final = (
     Consumer(name="reservations", role=Service.RESERVATIONS, topics=(BOOKING_COMMANDS,)),
     Consumer(name="payments", role=Service.PAYMENTS, topics=(BOOKING_EVENTS, STRIPE_WEBHOOKS)),
@@ -24,7 +24,7 @@ CONSUMERS: Final = (
     Consumer(name="daily_report", role=Service.PROJECTIONS, topics=(BOOKING_EVENTS,)),
 )
 
-#: Which consumer processes the records of a topic that is not read by several: the name of its cursor.
+#: The consumer, by the name of its cursor, of each topic that has only one.
 PROCESSED_BY: Final = {
     topic.name: consumer.name for consumer in CONSUMERS for topic in consumer.topics if topic is not BOOKING_EVENTS
 }

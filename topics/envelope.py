@@ -1,8 +1,17 @@
 """The envelope and the codec: a message becomes a Kafka record in CloudEvents 1.0 binary mode, and back.
 
 Source: CloudEvents 1.0 "Kafka Protocol Binding", binary content mode: attributes are headers `ce_...`, the data is the
-value. Extensions: `sequence` (contiguous for a partition of `booking.events`), `traceparent`, `causationid` (the
-command an event answers, or the event a command follows from) and `correlationid` (the request that started it all).
+value. Extensions:
+
+- `sequence`: counts the events of a partition of `booking.events`, without a gap;
+- `causationid`: the id of the command that an event answers, or of the event that a command follows from;
+- `causationposition`: the position on the log of that command, or of the webhook that a command follows from;
+- `correlationid`: the id of the first command, which a client's request led to;
+- `actor` and `requestid`: the person who caused the message, and the request with which they did;
+- `traceparent`: W3C Trace Context;
+- `replay`: only on records that an operator sent again; see `Replay`.
+
+Readers ignore extensions that they do not know.
 """
 
 from collections.abc import Sequence
@@ -22,7 +31,7 @@ Headers = list[tuple[str, bytes]]
 
 
 class Undecodable(Exception):
-    """The record's headers or value cannot be read as the message it says it is."""
+    """The record's headers or value cannot be decoded as the message that its type names."""
 
 
 class UnknownType(Exception):
@@ -33,8 +42,27 @@ class UnknownVersion(Exception):
     """The name is ours but its version is newer than this reader: upgrade readers before writers."""
 
 
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """Names the operator's replay that sent a record again.
+
+    `id` is the replay's own, which `operator_action.details` has as `replay_id`. `action` is the operator's command
+    (`replay`, `dead-letters replay`), `by` their login name, `at` when the replay began (UTC), and `of` the position of
+    the record that was sent again, as `LogPosition` writes it.
+    """
+
+    id: str
+    action: str
+    by: str
+    at: datetime
+    of: str
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """Who sent a message, what about, when, and what it follows from. `time` is UTC; ids are at most 200 characters."""
+    """The attributes of a message. `time` is UTC; ids are at most 200 characters.
+
+    `causation_position` is written as `LogPosition` writes it: `booking.commands[3]@17`. `actor` is a kind and an id:
+    `user/17`, `key/3`, `operator/4` or `service/expiry`; it holds no name and no address.
+    """
 
     id: str
     type: str
@@ -45,6 +73,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     correlation: str | None = None
     sequence: int | None = None
     traceparent: str | None = None
+    causation_position: str | None = None
+    actor: str | None = None
+    request_id: str | None = None
 
 
 class Outgoing(NamedTuple):
@@ -73,9 +104,9 @@ class _Upcasting:
         return self._upcast(self._decoder.decode(value))
 
 
-#: What a reader meets, by the name on the wire.
+#: The messages of today, by their names on the wire.
 MESSAGES: Final[dict[str, type[Message]]] = {kind.message_type: kind for kind in (*COMMANDS, *EVENTS)}
-#: What may stand on the log: those, and the versions that they have replaced.
+#: Every message that may be on the log: those, and the versions that they replaced.
 EVERY_VERSION: Final[dict[str, type[Message]]] = MESSAGES | {older.kind.message_type: older.kind for older in OLDER}
 _FAMILIES: Final = {message_type.rpartition(".v")[0] for message_type in MESSAGES}
 _DECODERS: Final[dict[str, _Decoder]] = {
@@ -83,6 +114,8 @@ _DECODERS: Final[dict[str, _Decoder]] = {
     **{older.kind.message_type: _Upcasting(older) for older in OLDER},
 }
 _ENCODER: Final = msgspec.json.Encoder()
+_REPLAY: Final = "ce_replay"
+_REPLAY_DECODER: Final = msgspec.json.Decoder(Replay)
 _CONSTANT_HEADERS: Final[Headers] = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
 
 
@@ -109,6 +142,12 @@ def encode_headers(envelope: Envelope) -> Headers:
         headers.append(("ce_sequence", b"%d" % envelope.sequence))
     if envelope.traceparent is not None:
         headers.append(("ce_traceparent", envelope.traceparent.encode()))
+    if envelope.causation_position is not None:
+        headers.append(("ce_causationposition", envelope.causation_position.encode()))
+    if envelope.actor is not None:
+        headers.append(("ce_actor", envelope.actor.encode()))
+    if envelope.request_id is not None:
+        headers.append(("ce_requestid", envelope.request_id.encode()))
     return headers
 
 
@@ -131,11 +170,28 @@ def decode_envelope(headers: Sequence[tuple[str, bytes]]) -> Envelope:
             correlation=_text_or_none(found.get("ce_correlationid")),
             sequence=None if sequence is None else int(sequence),
             traceparent=_text_or_none(found.get("ce_traceparent")),
+            causation_position=_text_or_none(found.get("ce_causationposition")),
+            actor=_text_or_none(found.get("ce_actor")),
+            request_id=_text_or_none(found.get("ce_requestid")),
         )
     except KeyError as error:
         raise Undecodable(f"header {error} is missing") from error
     except (ValueError, AttributeError) as error:
         raise Undecodable(f"a header is malformed: {error}") from error
+
+
+def with_replay(headers: Sequence[tuple[str, bytes]], replay: Replay) -> Headers:
+    """Return a record's headers with the header that names the replay, in place of an earlier replay's."""
+    return [*((name, value) for name, value in headers if name != _REPLAY), (_REPLAY, _ENCODER.encode(replay))]
+
+
+def decode_replay(headers: Sequence[tuple[str, bytes]]) -> Replay | None:
+    """Return the replay that sent a record again; None for a record that no replay sent, or that does not name it."""
+    value = header(headers, _REPLAY)
+    try:
+        return None if value is None else _REPLAY_DECODER.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def decode_value(message_type: str, value: bytes | None) -> Message:
@@ -164,7 +220,7 @@ def decode_value(message_type: str, value: bytes | None) -> Message:
 
 @lru_cache(maxsize=100)
 def wire_names(kinds: tuple[type[Message], ...]) -> frozenset[str]:
-    """Return the names under which these messages may stand on the log, in whatever version."""
+    """Return the wire names of these messages in all their versions."""
     return frozenset(
         [kind.message_type for kind in kinds] + [older.kind.message_type for older in OLDER if older.now in kinds]
     )
@@ -179,13 +235,13 @@ def header(headers: Sequence[tuple[str, bytes]], name: str) -> bytes | None:
 
 
 def format_id(id: UUID) -> str:
-    """Return `str(id)`, in a third of the time."""
+    """Return `str(id)`; this takes a third of the time."""
     return _ENCODER.encode(id)[1:-1].decode()
 
 
 def format_time(time: datetime) -> bytes:
     """Return a UTC time in RFC 3339 with milliseconds."""
-    # Every record has one. msgspec writes `"2030-01-01T00:00:00.123456Z"`, and sooner than isoformat does.
+    # Every record has a time. msgspec writes `"2030-01-01T00:00:00.123456Z"` faster than isoformat does.
     text = _ENCODER.encode(time if time.tzinfo is UTC else time.astimezone(UTC))
     return b"%b.%bZ" % (text[1:20], text[21:24] if time.microsecond else b"000")
 
@@ -200,6 +256,9 @@ def command_record(
     causation: str | None = None,
     correlation: str | None = None,
     traceparent: str | None = None,
+    causation_position: str | None = None,
+    actor: str | None = None,
+    request_id: str | None = None,
 ) -> Outgoing:
     """Return the record of a command, keyed by its room; its subject is the booking, or else the room."""
     booking_id: UUID | None = getattr(command, "booking_id", None)
@@ -213,6 +272,9 @@ def command_record(
         causation=causation,
         correlation=correlation or id,
         traceparent=traceparent,
+        causation_position=causation_position,
+        actor=actor,
+        request_id=request_id,
     )
     return Outgoing(topic, b"%d" % room_id, encode_value(command), encode_headers(envelope))
 
@@ -220,12 +282,12 @@ def command_record(
 def _time(value: bytes) -> datetime:
     time = datetime.fromisoformat(value.decode())
     if time.tzinfo is None:
-        raise ValueError(f"ce_time {value!r} says no time zone")
+        raise ValueError(f"ce_time {value!r} has no time zone")
     return time
 
 
 def _text(value: bytes) -> str:
-    """Read what readers keep in tables: PostgreSQL has no zero character, and nobody may bury an event that has one."""
+    """Decode an attribute that readers store in PostgreSQL, which has no zero character in texts."""
     if b"\0" in value:
         raise ValueError(f"{value!r} has a zero character")
     return value.decode()

@@ -1,4 +1,4 @@
-"""When each event is told, and in answer to which commands: for the documentation; the core's stories check it."""
+"""When each event is written, and in answer to which commands: for the documentation; the core's tests check it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ from topics.messages.events import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventTrigger:
-    """When an event is told, in a sentence, and the commands it may answer."""
+    """When an event is written, as a sentence, and the commands that it may answer."""
 
     when: str
     after: tuple[type[Command], ...]
@@ -54,7 +54,7 @@ _ABOUT_BOOKINGS: Final = tuple(kind for kind in COMMANDS if issubclass(kind, Boo
 EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
     InventoryOpened: EventTrigger(
         when="Nights are put on sale that were not before: a new room's, or one more day of the year to come. "
-        "Each stretch of them is an event.",
+        "Each unbroken range of them is an event.",
         after=(OpenInventory,),
     ),
     InventoryChanged: EventTrigger(
@@ -70,22 +70,22 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=(ReserveStay,),
     ),
     BookingRejected: EventTrigger(
-        when="The stay cannot be had: a night is sold out, closed or not on sale, or the request makes no sense.",
+        when="The stay is not available: a night is sold out, closed or not on sale, or the request makes no sense.",
         after=(ReserveStay,),
     ),
     GuestsAdded: EventTrigger(
         when="The guests are named, or others in their place, before payment is asked for.", after=(AddGuests,)
     ),
     PaymentRequested: EventTrigger(
-        when="The guest wants to pay, and no Checkout Session is open or on its way.", after=(RequestPayment,)
+        when="The guest wants to pay, and no Checkout Session is open or being opened.", after=(RequestPayment,)
     ),
     CheckoutOpened: EventTrigger(when="Payments opened the Checkout Session at Stripe.", after=(RecordSession,)),
     BookingConfirmed: EventTrigger(
-        when="The money arrived; or nothing is owed before arrival, because the stay is free or paid at the hotel.",
+        when="The money arrived; or nothing is due before arrival, because the stay is free or paid at the hotel.",
         after=(ReserveStay, RequestPayment, ConfirmPayment),
     ),
     PaymentDeclined: EventTrigger(
-        when="Stripe says that a payment failed, or no session can be had.", after=(DeclinePayment,)
+        when="A payment failed at Stripe, or no Checkout Session can be opened.", after=(DeclinePayment,)
     ),
     BookingCancelled: EventTrigger(
         when="Guest or hotel cancels, or the Checkout Session was closed without a payment.",
@@ -97,14 +97,14 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=_ABOUT_BOOKINGS,
     ),
     RefundRequested: EventTrigger(
-        when="A paid booking is cancelled, or money arrives that buys nothing: too late, twice, or the wrong amount.",
+        when="A paid booking is cancelled, or money arrives too late, twice, or in the wrong amount.",
         after=(ConfirmPayment, CancelBooking),
     ),
-    BookingRefunded: EventTrigger(when="Stripe carried the refund out.", after=(RecordRefund,)),
+    BookingRefunded: EventTrigger(when="Stripe carried out the refund.", after=(RecordRefund,)),
     CommandRefused: EventTrigger(
-        when="The rules refuse what somebody asked of a booking, or there is no such booking.", after=_ABOUT_BOOKINGS
+        when="The rules refuse a command about a booking, or there is no such booking.", after=_ABOUT_BOOKINGS
     ),
     CommandRepeated: EventTrigger(
-        when="What a command asks for stands already, mostly because it was sent a second time.", after=_ABOUT_BOOKINGS
+        when="The command has had its effect already, mostly because it was sent a second time.", after=_ABOUT_BOOKINGS
     ),
 }

@@ -1,4 +1,4 @@
-"""The documents about messages that are written by the code: docs/messages.md and topics/asyncapi.json."""
+"""The generated documents about messages: docs/messages.md and topics/asyncapi.json."""
 
 import inspect
 import json
@@ -19,7 +19,7 @@ from topics.schemas import field_type, schema_of
 ROOT: Final = Path(__file__).parents[1]
 CONTRACTS: Final = ROOT / "tests" / "contracts"
 GENERATED: Final = "<!-- Written by `make docs`; edit the code instead. -->"
-#: An event that more commands than these may lead to is an answer to any.
+#: An event that can answer more commands than this is listed as an answer to any.
 _MAX_COMMANDS_NAMED: Final = 3
 
 
@@ -32,23 +32,23 @@ def messages_page() -> str:
         "## Topics",
         _topics_table(),
         "## Commands",
-        "What somebody asks of the owner of a room.",
+        "Requests about a room, decided by the worker that its partition is assigned to.",
         *(_message_section(kind) for kind in COMMANDS),
         "## Events",
-        "What the owner of a room decided: the public record.",
+        "The decisions on commands: the public record.",
         *(_message_section(kind) for kind in EVENTS),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def asyncapi_document() -> str:
-    """Return topics/asyncapi.json: the AsyncAPI document, with the frozen wire files as its examples."""
+    """Return topics/asyncapi.json: the AsyncAPI document, with the frozen messages as its examples."""
     examples = {message_type: example_of(kind) for message_type, kind in EVERY_VERSION.items()}
     return json.dumps(asyncapi.document(examples), indent=1, ensure_ascii=False) + "\n"
 
 
 def example_of(kind: type[Message]) -> dict[str, Any]:
-    """Return the frozen wire file of a message: its headers, key and value."""
+    """Return the frozen example of a message: its headers, key and value."""
     contract: dict[str, Any] = json.loads((CONTRACTS / f"{kind.message_type}.json").read_text())
     return contract
 
@@ -62,7 +62,7 @@ def _topics_table() -> str:
 
 
 def retention_in_words(topic: Topic) -> str:
-    """Return how long a topic keeps its records."""
+    """Return the retention of a topic in words."""
     return "for ever" if topic.retention is None else f"{topic.retention.days} days"
 
 
@@ -107,7 +107,7 @@ def _version(kind: type[Message]) -> list[str]:
 def _older_version(older: Older) -> list[str]:
     return [
         f"#### {older.kind.message_type}",
-        f"Replaced by `{older.now.message_type}`: {older.difference}. Nothing else differs; ours read it as that.",
+        f"Replaced by `{older.now.message_type}`: {older.difference}. Nothing else differs; our code reads it as that.",
         *_version(older.kind),
     ]
 
@@ -137,16 +137,21 @@ def _fenced(value: Mapping[str, Any]) -> str:
 
 _MESSAGES_INTRODUCTION: Final = """\
 Every record is a CloudEvents 1.0 event in Kafka's binary mode: the attributes are headers (`ce_id`, `ce_type`,
-`ce_source`, `ce_subject`, `ce_time`, and the extensions `ce_causationid`, `ce_correlationid`, `ce_sequence`,
-`ce_traceparent`), the value is the data as JSON. `ce_type` is the wire name with its version. An event's
-`ce_causationid` is the id of the command that it answers, its id is that one with an index, and its `ce_sequence`
-counts without a gap within a partition. Money is integers in minor units of `currency`, a surge is in thousandths,
-dates are hotel-local nights, and `[check_in, check_out)` leaves the check-out night free.
+`ce_source`, `ce_subject`, `ce_time`, and the extensions `ce_causationid`, `ce_causationposition`, `ce_correlationid`,
+`ce_sequence`, `ce_actor`, `ce_requestid`, `ce_traceparent`), the value is the data as JSON. `ce_type` is the message
+type with its version. An event's `ce_causationid` is the id of the command that it answers, its id is that one with an
+index, and its `ce_sequence` counts without a gap within a partition. `ce_causationposition` is the position of that
+command on the log (`booking.commands[3]@17`), or of the webhook that a command follows from. `ce_actor` is the person
+who caused it, as a kind and an id (`user/17`), and `ce_requestid` the request with which they did. A command that an
+operator sent again has `ce_replay`, which names the replay.
 
-Readers ignore fields that they do not know, so a field with a default may be added at any time. Anything else is a new
-version: readers are upgraded before writers, and a reader that meets a version it does not know stops. A version that
-was replaced stays on the log beside the newer one ([ADR 0014](adr/0014-replaced-versions-stay-readable.md)):
-`inventory.changed.v2` is written once `INVENTORY_CHANGED_VERSION` says so, until then `inventory.changed.v1`.
+Money is integers in minor units of `currency`, a surge is in thousandths, dates are hotel-local nights, and
+`[check_in, check_out)` leaves the check-out night free.
+
+Readers ignore unknown fields, so a field with a default may be added at any time. Any other change is a new version:
+readers are upgraded before writers, and a reader that meets an unknown version stops. A replaced version stays on the
+log beside the newer one ([ADR 0014](adr/0014-replaced-versions-stay-readable.md)):
+`inventory.changed.v2` is written once `INVENTORY_CHANGED_VERSION` is 2, until then `inventory.changed.v1`.
 
 The examples are the frozen files of `tests/contracts`. `innkeeper topics asyncapi` prints all this for programs
 (AsyncAPI 3.0; every ingress serves it at `/asyncapi.json`, and for people at `/events`), and `innkeeper topics schema`

@@ -1,4 +1,4 @@
-"""The JSON Schema of every message, for those who read our topics without our code."""
+"""The JSON Schema of every message, for readers of the topics without our code."""
 
 import inspect
 from collections.abc import Mapping
@@ -13,40 +13,40 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Return the schema of every version of every message by its wire name."""
+    """Return the schema of every version of every message by its message type."""
     return {message_type: schema_of(kind) for message_type, kind in EVERY_VERSION.items()}
 
 
 def schema_of(kind: type[Message]) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a message's data.
 
-    Fields that the schema does not name are allowed: a reader ignores what it does not know.
+    Fields that the schema does not name are allowed: a reader ignores unknown fields.
     """
     generated = msgspec.json.schema(kind)
-    words = {name: _described(schema) for name, schema in generated["$defs"].items()}
-    data = words.pop(kind.__name__)
+    definitions = {name: _described(schema) for name, schema in generated["$defs"].items()}
+    data = definitions.pop(kind.__name__)
     return {"$schema": DIALECT, "$id": f"urn:innkeeper:{kind.message_type}", **data} | (
-        {"$defs": words} if words else {}
+        {"$defs": definitions} if definitions else {}
     )
 
 
-def field_type(field: Mapping[str, Any], words: Mapping[str, Any]) -> str:
-    """Return in words what a field's schema allows; `words` are the schema's definitions."""
+def field_type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """Return the type of a field in words; `definitions` are the schema's own."""
     if "$ref" in field:
-        return _named_type(field["$ref"].rpartition("/")[2], words)
+        return _named_type(field["$ref"].rpartition("/")[2], definitions)
     if "anyOf" in field:
-        return " or ".join(field_type(choice, words) for choice in field["anyOf"])
+        return " or ".join(field_type(choice, definitions) for choice in field["anyOf"])
     if field.get("type") == "array":
-        return f"array of {field_type(field['items'], words)}"
+        return f"array of {field_type(field['items'], definitions)}"
     return str(field.get("format") or field["type"])
 
 
-def _named_type(name: str, words: Mapping[str, Any]) -> str:
-    definition = words[name]
+def _named_type(name: str, definitions: Mapping[str, Any]) -> str:
+    definition = definitions[name]
     if "enum" in definition:
         return f"one of {', '.join(f'`{word}`' for word in definition['enum'])}"
     fields = definition["properties"].items()
-    return f"object of {', '.join(f'`{inner}`: {field_type(schema, words)}' for inner, schema in fields)}"
+    return f"object of {', '.join(f'`{inner}`: {field_type(schema, definitions)}' for inner, schema in fields)}"
 
 
 def _described(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from benchmarks.row_locks.sessions import Sessions, StatementFailed
-from ingress.bookings.acceptance import InitBooking
 from ingress.bookings.ids import BookingIds
-from ingress.http.answers import answer
+from ingress.bookings.models import InitBooking
 from ingress.http.bodies import decoded, read
 from ingress.http.problems import Problem
+from ingress.http.responses import json_response
 from ingress.settings import IngressSettings
 from ingress.stays import accept_stay, today_at
 from ingress.tokens import Tokens
@@ -75,5 +75,5 @@ class _RowLocks:
         except StatementFailed as failure:
             if failure.sqlstate != _SOLD_OUT:
                 raise
-            return answer(409, {"detail": "sold out"})
-        return answer(201, {"id": booking_id, "booking_status": "RESERVED", "amount_minor": int(amount or 0)})
+            return json_response(409, {"detail": "sold out"})
+        return json_response(201, {"id": booking_id, "booking_status": "RESERVED", "amount_minor": int(amount or 0)})

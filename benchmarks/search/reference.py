@@ -10,8 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Row, TextClause, text
 
 from ingress.database import Database
-from ingress.hotels.search.words import EARTH_RADIUS_M, Found, Hit, HotelSearch, InOrder
-from storage.currencies import CURRENCIES
+from ingress.hotels.search.models import EARTH_RADIUS_M, Found, Hit, HotelSearch, SortPosition
+from pricing.currencies import CURRENCIES
 from storage.reads.search import HotelFacts
 
 #: The one index that the schema does not have for it.
@@ -79,7 +79,7 @@ class Reference:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, wanted: HotelSearch, after: InOrder | None) -> Found:
+    async def find(self, wanted: HotelSearch, after: SortPosition | None) -> Found:
         """Return a page of hits; `after` is the last hit of the page before, if one is given."""
         query = _query(
             wanted.sort, by_city=wanted.city is not None, near=wanted.near is not None, after=after is not None
@@ -101,7 +101,7 @@ def _query(sort: str, *, by_city: bool, near: bool, after: bool) -> TextClause:
     )
 
 
-def _parameters(wanted: HotelSearch, after: InOrder | None) -> dict[str, Any]:
+def _parameters(wanted: HotelSearch, after: SortPosition | None) -> dict[str, Any]:
     return {
         "city": wanted.city,
         "check_in": wanted.check_in_date,

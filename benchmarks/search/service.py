@@ -1,6 +1,6 @@
 """`python -m benchmarks.search.service`: our own operation, answered by one SQL query a search.
 
-The same routes, checks, answers and connections as our ingress has; only whoever finds the hotels is another.
+The same routes, checks, answers and connections as our ingress has; only the code that finds the hotels is another.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from aiohttp import web
 
 from benchmarks.search.reference import Reference
 from ingress.database import Database
-from ingress.hotels.search.operation import Search
+from ingress.hotels.search.handlers import Search
 from ingress.http.connections import Runner
 from ingress.http.problems import answer_problems
 from ingress.operations import mounted
@@ -27,7 +27,7 @@ _BACKLOG: Final = 1024
 
 
 def main(port: Annotated[int, typer.Option(help="The port to listen at.")]) -> None:
-    """Answer searches from DATABASE_URL until told to stop."""
+    """Answer searches from DATABASE_URL until a signal ends it."""
     uvloop.run(_serve(port))
 
 

@@ -1,1 +1,1 @@
-"""Who somebody is: accounts, how their owners log in and stay logged in, and what they say of themselves."""
+"""Accounts: signing up, logging in and staying logged in; profiles and saved guests."""

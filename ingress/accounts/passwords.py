@@ -1,4 +1,4 @@
-"""Passwords: hashed by bcrypt and judged by zxcvbn in threads of their own, so that logins never hold bookings up."""
+"""Passwords: hashed by bcrypt and rated by zxcvbn in threads of their own, so that logins never delay bookings."""
 
 import asyncio
 import re
@@ -12,24 +12,24 @@ import bcrypt
 from ingress.http.bodies import refused_field
 from ingress.http.problems import Problem
 
-# bcrypt reads no further; what it would ignore is refused instead.
+# bcrypt ignores further bytes; a longer password is refused instead.
 MAX_PASSWORD_BYTES: Final = 72
-# Of 0 to 4: not to be guessed with the stolen hash in less than a hundred million attempts.
+# Of 0 to 4: a guess with the stolen hash takes a hundred million attempts or more.
 _LEAST_SCORE: Final = 3
-# zxcvbn takes seconds for 72 characters that are chosen for it. These many take it no longer than the hash will.
+# zxcvbn can take seconds for 72 malicious characters. This many take it no longer than the hash takes.
 _JUDGED_AT_ONCE: Final = 24
-# Shorter parts of names are found in any password.
+# Shorter parts of names occur in any password.
 _SHORTEST_PART: Final = 3
 T = TypeVar("T")
 
 
 class Passwords:
-    """Hashes, compares and judges passwords, a bounded number at a time; `queue` more may wait."""
+    """Hashes, compares and rates passwords, a bounded number at a time; `queue` more may wait."""
 
     def __init__(self, *, rounds: int, threads: int, queue: int) -> None:
         self._rounds = rounds
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt")
-        # One: zxcvbn keeps what belongs to the password it judges in a variable of its module.
+        # One: zxcvbn keeps the state of a rating in a variable of its module.
         self._judge = ThreadPoolExecutor(1, thread_name_prefix="zxcvbn")
         self._room_for = threads + queue
         self._dummy_hash: asyncio.Future[str] | None = None
@@ -49,7 +49,7 @@ class Passwords:
         return same and password_hash is not None
 
     async def refuse_weak(self, password: str, *about: str) -> None:
-        """Refuse what is easy to guess, also for who knows what is said `about` its owner: name, e-mail address.
+        """Refuse a password that is easy to guess, also with the words `about` its user: name and e-mail address.
 
         Raises:
             Problem: 422 with zxcvbn's advice; 503 when too many wait.
@@ -59,7 +59,7 @@ class Passwords:
             raise refused_field("password", f"it is easy to guess. {advice}".rstrip())
 
     async def prepare(self) -> None:
-        """Make the hash for unknown e-mails now, so that the first of them takes no longer than the others."""
+        """Make the hash for unknown e-mail addresses now, so that the first of them takes no longer than the others."""
         await self._dummy()
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class Passwords:
 
 
 def refuse_unhashable(password: str) -> None:
-    """Refuse what bcrypt could not tell apart or would not take.
+    """Refuse passwords that bcrypt would cut off or not take.
 
     Raises:
         Problem: 422 for a password above 72 bytes or with a zero byte.
@@ -113,6 +113,6 @@ def _weakness(password: str, about: list[str]) -> str | None:
 
 
 def _parts(about: tuple[str, ...]) -> list[str]:
-    """Return what a guesser would try of names and addresses: each whole, and its words."""
+    """Return the parts of names and addresses that a guess would try: each whole, and its words."""
     words = {word for text in about for word in (text, *re.split(r"[\W_]+", text))}
     return sorted(word for word in words if len(word) >= _SHORTEST_PART)

@@ -1,14 +1,15 @@
-"""Refresh tokens: what a login lives on, for a week from one use to the next; the browser keeps them in a cookie.
+"""Refresh tokens keep a login going, for a week from one use to the next; the browser keeps them in a cookie.
 
-A token is random (or as good as), kept by its hash, and good for one use, which makes the next one of its family. The
-second use of a token is a thief's, or the first one was: then the whole family is revoked, and everybody logs in again.
-Unless it comes within the grace of ten seconds: an answer got lost, or two windows of a browser asked at once. Then it
-gets the newest token of the family, made again from the old one, so that a family is one line whoever asks how often.
+A token is random (or as good as), stored by its hash, and valid for one use, which makes the next token of its family.
+When a token is used a second time, one of the two uses was a thief's: the whole family is revoked, and everybody logs
+in again. Within a grace of ten seconds a second use is allowed, because a response got lost or two windows of a browser
+refreshed at once. It gets the newest token of the family, computed again from the old one, so that a family is one line
+of tokens however often it is used.
 
-If by then others have used the next token too, the line is followed to its end, five steps at most. Who was slow gets
-what the browser has already, never an older one, which would count as theft a little later. It gives a thief nothing:
-within the grace he would have got the same without those uses, and he and the owner then hold one and the same token.
-Whoever of them uses it second is found out. A line that cannot be followed is revoked: else a thief could hide in it.
+If the next token was used too by then, the line is followed to its end, five steps at most. The slow request gets the
+token that the browser has already, never an older one, whose use would count as theft a little later. A thief gains
+nothing by this: within the grace the theft gives the same token without those uses, and thief and user then have the
+same token, whose second use reveals the theft. A line that cannot be followed is revoked: a thief could hide in it.
 """
 
 import base64
@@ -34,13 +35,13 @@ log = logging.getLogger(__name__)
 
 _TOKEN_BYTES: Final = 32
 _TOKEN: Final = re.compile(r"[\w-]{43}", re.ASCII)
-# Nobody's windows are that busy within the grace.
+# No browser refreshes more often within the grace.
 _MAX_STEPS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is logged in, with which roles as they stand, and the token that goes on with it."""
+    """A login: its user, the user's present roles, and the token for the next refresh."""
 
     user_id: int
     roles: Sequence[str]
@@ -48,9 +49,9 @@ class Session:
 
 
 class RefreshTokens:
-    """Begins, goes on with, and ends what logins live on.
+    """Begins, continues and ends logins.
 
-    The next token is a keyed hash of the old one, which nobody keeps, and of random bytes, which are kept: neither the
+    The next token is a keyed hash of the old one, which is not stored, and of random bytes, which are: neither the
     database nor the key alone is enough to make one.
     """
 
@@ -74,7 +75,7 @@ class RefreshTokens:
         return Session(user_id, roles, token)
 
     async def go_on(self, token: str) -> Session | None:
-        """Take a token for the next one; None when it is unknown, too old, revoked, or was used before."""
+        """Exchange a token for the next one; None when it is unknown, too old, revoked, or was used before."""
         if not _TOKEN.fullmatch(token):
             return None
         async with self._database.writing() as connection:
@@ -88,7 +89,7 @@ class RefreshTokens:
         return None if following is None else Session(line.user_id, roles, following)
 
     async def end(self, token: str) -> None:
-        """Revoke the family of a token, whatever that is good for."""
+        """Revoke the family of a token, whether the token is still valid or not."""
         if not _TOKEN.fullmatch(token):
             return
         async with self._database.writing() as connection:
@@ -140,5 +141,5 @@ class RefreshTokens:
 
 
 def _hash(token: str) -> bytes:
-    """Return what is kept of a token. It has 256 bits of chance: a quick hash without a salt hides it well enough."""
+    """Return the stored hash of a token, which has 256 random bits: a fast hash without a salt is enough."""
     return hashlib.sha256(token.encode()).digest()

@@ -1,1 +1,1 @@
-"""What hosts see and change of their hotels: descriptions are rows, what is on sale goes through the log."""
+"""The operations of managers on their hotels: descriptions are rows, changes of what is on sale go through the log."""

@@ -1,4 +1,4 @@
-"""Money as people write it: minor units of the log become decimal strings and back, by the currency (ISO 4217)."""
+"""Money as people write it: decimal strings in place of the log's minor units, by the currency (ISO 4217)."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from ingress.http.bodies import refused_field
 from ingress.http.models import Currency
-from storage.currencies import CURRENCIES, decimal, digits_of
+from pricing.currencies import CURRENCIES, decimal, minor_units
 from topics.messages.values import MAX_PRICE_MINOR
 
 
@@ -25,12 +25,12 @@ def price_minor(field: str, price: Decimal, currency: str) -> int:
     """Return the price of a night in minor units.
 
     Raises:
-        Problem: 422 naming the field, for a price that has more digits than the currency, is nothing, or too much.
+        Problem: 422 naming the field, for a price that has more digits than the currency, is zero, or too high.
     """
-    digits = digits_of(currency)
-    exact = price.scaleb(digits)
-    if exact != exact.to_integral_value():
-        raise refused_field(field, f"{currency} has {digits or 'no'} digits after the point")
+    try:
+        exact = minor_units(price, currency)
+    except ValueError as error:
+        raise refused_field(field, str(error)) from None
     if not 1 <= exact <= MAX_PRICE_MINOR:
         raise refused_field(field, f"must be from {decimal(1, currency)} to {decimal(MAX_PRICE_MINOR, currency)}")
-    return int(exact)
+    return exact

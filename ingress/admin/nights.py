@@ -1,15 +1,12 @@
-"""A manager's changes of nights: commands to the room's owner, always waited for, and its refusals in words."""
+"""Changes of nights by a manager: commands that always wait for their decision, and problems that name nights."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Final, TypeAlias
 
-from aiohttp import web
-
-from ingress.http.models import Problems, Shown
+from ingress.http.models import OutModel, Problems
 from ingress.http.problems import Problem
-from ingress.log.commands import new_command_id
-from ingress.log.owners import Owners
+from ingress.log.commands import Commands
 from ingress.stays import HORIZON, today_at
 from storage.hotels import RoomRow
 from topics.messages.commands import ChangeInventory, Command, OpenInventory
@@ -19,14 +16,14 @@ from topics.messages.values import MAX_NIGHTS, NightRefusal
 
 _WAIT_SECONDS: Final = 10.0
 _MAX_NIGHTS_NAMED: Final = 5
-#: How often what is to be deleted is taken off sale before somebody who puts it back each time wins.
+#: How often a deletion takes nights off sale again that another request puts back each time.
 TRIES: Final = 3
 _ONE_DAY: Final = timedelta(days=1)
 # A field may be called what its type is called.
 _Date: TypeAlias = date
 
 
-class NightRefused(Shown):
+class NightRefused(OutModel):
     """One night that keeps its values, and why."""
 
     date: _Date
@@ -34,22 +31,22 @@ class NightRefused(Shown):
 
 
 class NightsRefused(Problems):
-    """A change that was not made: `refused` names the nights that keep it from being made."""
+    """A change that was not made: `refused` names the nights that prevent it."""
 
     refused: list[NightRefused] | None = None
 
 
 class Nights:
-    """Asks rooms' owners for nights. Each request may be sent again until its answer is known."""
+    """Sends commands about nights. Each of them may be sent again until its decision is known."""
 
-    def __init__(self, owners: Owners) -> None:
-        self._owners = owners
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
 
-    async def open_all(self, room: RoomRow, request: web.Request) -> bool:
-        """Put a room's nights on sale from today to the horizon; tell whether all of them were new.
+    async def open_all(self, room: RoomRow) -> bool:
+        """Put a room's nights on sale from today to the horizon; return whether all of them were new.
 
         Raises:
-            Problem: 503, the room's owner did not answer in time.
+            Problem: 503, the command was not decided in time.
         """
         first_night = today_at(room.time_zone)
         command = OpenInventory(
@@ -61,18 +58,18 @@ class Nights:
             price_minor=room.base_price_minor,
             currency=room.currency,
         )
-        event = await self._ask(command, request)
+        event = await self._decided(command)
         if isinstance(event, InventoryOpened):
             return (event.first_night, event.end_night) == (command.first_night, command.end_night)
         return False
 
-    async def change(self, command: ChangeInventory, request: web.Request) -> InventoryChanged:
+    async def change(self, command: ChangeInventory) -> InventoryChanged:
         """Change nights; which of them keep their values is in the event.
 
         Raises:
-            Problem: 503, the room's owner did not answer in time.
+            Problem: 503, the command was not decided in time.
         """
-        event = await self._ask(command, request)
+        event = await self._decided(command)
         if not isinstance(event, InventoryChanged):
             raise TypeError(f"a change of nights was answered by {event}")
         return event
@@ -81,7 +78,6 @@ class Nights:
         self,
         room: RoomRow,
         last_night: date | None,
-        request: web.Request,
         *,
         total_count: int,
         price_minor: int | None = None,
@@ -106,29 +102,26 @@ class Nights:
                 closed=closed,
                 total_count=total_count,
                 all_or_none=True,
-            ),
-            request,
+            )
         )
         if sold := [night for night in event.refused if night.reason is not NightRefusal.NOT_OPEN]:
             raise nights_refused(if_sold, sold)
         return event
 
-    async def take_off_sale(self, room: RoomRow, last_night: date | None, request: web.Request) -> None:
-        """Close all nights from today on, so that nothing of them can be sold or changed any more.
+    async def take_off_sale(self, room: RoomRow, last_night: date | None) -> None:
+        """Close all nights from today on, so that none of them can be sold or changed any more.
 
         Raises:
-            Problem: 409 naming the nights of which something is sold or held; 503 as `change`.
+            Problem: 409 naming the nights that are sold or held; 503 as `change`.
         """
-        await self.change_all_to_come(
-            room, last_night, request, total_count=0, closed=True, if_sold="it has bookings to come"
-        )
+        await self.change_all_to_come(room, last_night, total_count=0, closed=True, if_sold="it has bookings to come")
 
-    async def _ask(self, command: Command, request: web.Request) -> Message:
-        event = await self._owners.ask(command, new_command_id(), request, wait_seconds=_WAIT_SECONDS)
+    async def _decided(self, command: Command) -> Message:
+        event = await self._commands.send_command(command, _WAIT_SECONDS)
         if event is None:
             raise Problem(
                 503,
-                "the room's owner has not answered yet; send the same request again, it goes on where this one stopped",
+                "the change is not decided yet; send the same request again, it continues this one",
                 headers={"Retry-After": "2"},
                 more={"reason": "not_decided_yet"},
             )
@@ -139,12 +132,12 @@ class Nights:
 
 
 def put_back_on_sale() -> Problem:
-    """Return the problem of who deletes what somebody else puts on sale at the same time."""
+    """Return the problem of a deletion whose nights another request puts on sale at the same time."""
     return Problem(409, "somebody put nights of it on sale meanwhile", more={"reason": "changed_meanwhile"})
 
 
 def nights_refused(detail: str, refused: Sequence[RefusedNight]) -> Problem:
-    """Return the problem of a change that these nights keep from being made, the first few of them in words."""
+    """Return the problem of a change that these nights prevent; the detail names the first few of them."""
     named = ", ".join(str(night.night) for night in refused[:_MAX_NIGHTS_NAMED])
     more = f" and {len(refused) - _MAX_NIGHTS_NAMED} more nights" if len(refused) > _MAX_NIGHTS_NAMED else ""
     return Problem(

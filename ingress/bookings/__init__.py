@@ -1,1 +1,1 @@
-"""A guest's booking, step by step: requests become commands of its room, the ledger's word becomes answers."""
+"""Bookings: from asking for a stay to its end, and lists of them."""

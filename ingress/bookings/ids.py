@@ -1,11 +1,11 @@
-"""Booking ids that any ingress process can recognise as its user's, before the ledger knows of the booking.
+"""Booking ids that any ingress process can recognise as its user's, before the ledger has the booking.
 
-An id is a UUIDv8 (RFC 9562, section 5.8): 48 bits of Unix time in ms, 34 bits that tell ids of one millisecond apart,
-and 40 bits of a keyed hash (BLAKE2b, RFC 7693) over those and the user. Nobody can make an id that we would call
-pending, and nobody learns from an id whose it is.
+An id is a UUIDv8 (RFC 9562, section 5.8): 48 bits of Unix time in ms, 34 bits that differ within a millisecond,
+and 40 bits of a keyed hash (BLAKE2b, RFC 7693) over those and the user. Nobody else can make an id that we would call
+pending, and an id does not reveal its user.
 
 The 34 bits count from a random start, so one process never gives an id twice, and two processes that serve the same
-user meet less than once in a million seconds. Plain randomness in the 12 bits left in the first half would not do:
+user meet less than once in a million seconds. Random bits in the 12 bits left of the first half would not be enough:
 one user's program that books thousands a second would get the same id twice within a second.
 """
 

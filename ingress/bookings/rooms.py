@@ -1,4 +1,4 @@
-"""What the acceptance of a booking has to know of rooms, remembered for a few seconds."""
+"""The facts of rooms that the acceptance of a booking needs, cached for a few seconds."""
 
 import asyncio
 import time
@@ -13,10 +13,9 @@ _MAX_ROOMS_REMEMBERED: Final = 10_000
 
 
 class Rooms:
-    """Remembers the facts of rooms for a few seconds, so that a booking's acceptance costs no query.
+    """Caches the facts of rooms for a few seconds, so that a booking's acceptance costs no query.
 
-    Rooms that were asked for are read again together, in one query, by whichever request comes first; the others wait
-    for it.
+    The first request after that reads all rooms that were needed again, in one query; other requests wait for it.
     """
 
     def __init__(self, database: Database, *, seconds: float) -> None:
@@ -30,17 +29,17 @@ class Rooms:
     async def facts(self, room_id: int) -> RoomFacts | None:
         """Return a room's facts, None for a room that does not exist."""
         while True:
-            # Each time: who has read it has struck it off, and on a slow machine that may be too old by now.
+            # Each time: a read removes its rooms from the set, and on a slow machine its result may be too old by now.
             self._wanted.add(room_id)
             if time.monotonic() < self._good_until and room_id in self._facts:
                 return self._facts[room_id]
             await self._read()
 
     async def _read(self) -> None:
-        # One that is done may be of no use to us; and to wait for it would let nobody else run.
+        # A finished reading may lack this room, and to wait for it would not let other tasks run.
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read_wanted())
-        # The reading is everybody's: one request that goes away must not end it.
+        # All requests share the reading: one that is cancelled must not end it.
         await asyncio.shield(self._reading)
 
     async def _read_wanted(self) -> None:
@@ -54,7 +53,7 @@ class Rooms:
         if fresh and len(self._facts) < _MAX_ROOMS_REMEMBERED:
             self._facts.update(read)
             return
-        # Only what is asked for from now on will be read again next time.
+        # The next reading has only the rooms that are needed from now on.
         self._facts = dict(read)
         self._wanted = self._wanted - read.keys()
         self._good_until = time.monotonic() + self._seconds

@@ -1,1 +1,1 @@
-"""What tells of the interface itself: OpenAPI and AsyncAPI, for programs and as pages for people."""
+"""Documents about the interface itself: OpenAPI and AsyncAPI, for programs and as pages for people."""

@@ -120,7 +120,7 @@ _PAGE = """\
     <main>
       <h1>{title}</h1>
       {about}
-      <p>The same for programs: <a href="/asyncapi.json">asyncapi.json</a> (AsyncAPI 3.0).</p>
+      <p>The same for programs: <a href="asyncapi.json">asyncapi.json</a> (AsyncAPI 3.0).</p>
       {topics}
       {messages}
     </main>

@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document: the table of operations and its models, in the form that tools read."""
 
 import inspect
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from ingress.http.models import MAX_ID, InvalidRequest, NoQuery, Problems, RequestHeader
 from ingress.http.versions import IF_MATCH
-from ingress.operations import SERVICE, V1, Operation, Reply
+from ingress.operations import SERVICE, V1, Operation, ResponseSpec
 
 Json = dict[str, Any]
 
@@ -19,29 +20,30 @@ _TITLE: Final = "Innkeeper"
 _ABOUT: Final = """\
 Hotel bookings that are decided on a log.
 
-**Commands.** What touches a booking or a night is a command: it is answered 202 with a `Location` to ask at as soon as
-the log has it. Who sends `Prefer: wait=5` is answered with the decision itself, if it comes in time. With an
-`Idempotency-Key` the same request may be sent again and is done once.
+**Commands.** A request that changes a booking or a night is a command: it is answered 202, with the `Location` of its
+status, as soon as the log has it. With `Prefer: wait=5` it is answered with the decision itself, if that comes in time.
+With an `Idempotency-Key` the same request may be sent again and is done once.
 
 **Money** is a decimal string in major units, with its `currency` beside it.
 
 **Lists** are bare arrays. The next page is in the header `Link: <...>; rel="next"`.
 
-**Failures** are `{"detail": ...}`; a 422 names each field in `errors`. Whatever belongs to somebody else is not found.
+**Failures** are `{"detail": ...}`; a 422 names each field in `errors`. Things of other accounts are not found.
 
 **Versions.** All paths but those of webhooks and health begin with `/v1`. The same paths without it still answer, with
-the headers `Deprecation`, `Sunset` and `Link: <...>; rel="successor-version"`; their commands wait as with
-`Prefer: wait=10`.
+the headers `Deprecation`, `Sunset` and `Link: <...>; rel="successor-version"`. There commands wait as with
+`Prefer: wait=10`, a booking that was reserved is answered 200, a PUT changes the fields that are sent and no others, a
+sign-up with a known address is answered 400 whatever its password, and nights have `book_count` beside `booked_count`.
 """
 _TAGS: Final = {
     "auth": "Making accounts, logging in and out",
-    "users": "What is one's own: profile, guests, bookings",
+    "users": "One's own profile, guests and bookings",
     "hotels": "Finding and reading hotels; needs no account",
     "bookings": "From asking for a stay to its end",
-    "admin": "What hotel managers do with their own hotels",
-    "ops": "What operators read; the role is granted by the command line alone",
-    "webhooks": "What Stripe sends",
-    "health": "For those who watch the process",
+    "admin": "For managers, about their own hotels",
+    "ops": "For operators; the role is granted by the command line alone",
+    "webhooks": "For Stripe",
+    "health": "For probes of the process",
 }
 _BEARER: Final = "bearerAuth"
 _TOKEN: Final[Json] = {
@@ -103,24 +105,27 @@ _FAILURES: Final[Mapping[int, _Failure]] = {
     400: _Failure(name="NotJson", description="The body is not JSON."),
     401: _Failure(name="Unauthorized", description="Without a good access token.", headers=("WWW-Authenticate",)),
     403: _Failure(name="Forbidden", description="The role for this is missing."),
-    404: _Failure(name="NotFound", description="There is no such thing, or it is somebody else's."),
+    404: _Failure(name="NotFound", description="There is no such thing, or it is another account's."),
     408: _Failure(name="TooSlow", description="The body took too long to arrive."),
-    412: _Failure(name="ChangedMeanwhile", description="It is another version by now than `If-Match` insists on."),
+    412: _Failure(name="ChangedMeanwhile", description="It has another version by now than `If-Match` insists on."),
     413: _Failure(name="TooLarge", description="The body is larger than 64 KB."),
     415: _Failure(name="NotJsonByItsType", description="The body's `Content-Type` is not JSON in UTF-8."),
     422: _Failure(
         name="Invalid",
-        description="The request is not what the operation takes; `errors` say why.",
+        description="The operation does not take this request; `errors` say why.",
         model=InvalidRequest,
     ),
     429: _Failure(name="TooMany", description="Too many requests.", headers=("Retry-After",)),
-    500: _Failure(name="OurFault", description="Our fault; the log knows more under this `request_id`."),
+    500: _Failure(name="OurFault", description="Our fault; the log has more under this `request_id`."),
     503: _Failure(name="Away", description="A part of ours is away; try again.", headers=("Retry-After",)),
 }
 
 
-def document(rows: Sequence[Operation]) -> Json:
-    """Return the OpenAPI document of these operations, in their order, as they stand under the present version."""
+def document(rows: Sequence[Operation], public_prefix: str = "") -> Json:
+    """Return the OpenAPI document of these operations, in their order, under the present version.
+
+    `public_prefix` is the path in front of all paths that a proxy takes away.
+    """
     schemas = _Schemas(rows)
     paths: dict[str, Json] = {}
     for row in rows:
@@ -134,7 +139,7 @@ def document(rows: Sequence[Operation]) -> Json:
             "description": _ABOUT,
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": public_prefix or "/"}],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items() if name in tags],
         "paths": paths,
         "components": {
@@ -188,7 +193,7 @@ def _security(row: Operation) -> list[Json]:
     if not row.access.is_open:
         return [{_BEARER: []}]
     cookies: list[Json] = [{header.name: []} for header in row.headers if header.is_cookie]
-    return cookies if HTTPStatus.UNAUTHORIZED in row.answers or not cookies else [*cookies, {}]
+    return cookies if HTTPStatus.UNAUTHORIZED in row.responses or not cookies else [*cookies, {}]
 
 
 def _security_schemes(rows: Sequence[Operation]) -> Json:
@@ -239,28 +244,28 @@ def _request_body(row: Operation, schemas: "_Schemas") -> Json:
 
 
 def _responses(row: Operation, schemas: "_Schemas") -> Json:
-    own = {status: _response(row, status, reply, schemas) for status, reply in row.answers.items()}
+    own = {status: _response(row, status, spec, schemas) for status, spec in row.responses.items()}
     common = {
         status: {"$ref": f"{_COMPONENTS}/responses/{_FAILURES[status].name}"}
         for status in failures_of(row)
         if status not in own
     }
-    return {str(status): told for status, told in sorted((own | common).items())}
+    return {str(status): described for status, described in sorted((own | common).items())}
 
 
-def _response(row: Operation, status: int, reply: Reply, schemas: "_Schemas") -> Json:
+def _response(row: Operation, status: int, spec: ResponseSpec, schemas: "_Schemas") -> Json:
     common = _ON_ALL + (_ON_COUNTED if row.limited else ())
-    told: Json = {
-        "description": reply.description or HTTPStatus(status).phrase,
-        "headers": {name: _own_header(name, about) for name, about in reply.headers.items()} | _refs_to_headers(common),
+    described: Json = {
+        "description": spec.description or HTTPStatus(status).phrase,
+        "headers": {name: _own_header(name, about) for name, about in spec.headers.items()} | _refs_to_headers(common),
     }
-    if reply.model is not None:
-        told["content"] = {_JSON: {"schema": schemas.answer(row, status)}} | {
-            media: {"schema": {"type": "string", "description": about}} for media, about in reply.other_media.items()
+    if spec.model is not None:
+        described["content"] = {_JSON: {"schema": schemas.response(row, status)}} | {
+            media: {"schema": {"type": "string", "description": about}} for media, about in spec.other_media.items()
         }
     if row.links and status < HTTPStatus.MULTIPLE_CHOICES:
-        told["links"] = {target: _link(schemas.rows[target], given) for target, given in row.links.items()}
-    return told
+        described["links"] = {target: _link(schemas.rows[target], given) for target, given in row.links.items()}
+    return described
 
 
 def _link(target: Operation, given: Mapping[str, str]) -> Json:
@@ -273,8 +278,8 @@ def _link(target: Operation, given: Mapping[str, str]) -> Json:
 
 def _own_header(name: str, description: str) -> Json:
     schema = {"type": "integer", "minimum": 0} if name == "Retry-After" else {"type": "string"}
-    told: Json = {"description": description, "schema": schema}
-    return told | {"required": True} if name in _NEVER_LACKING else told
+    described: Json = {"description": description, "schema": schema}
+    return described | {"required": True} if name in _NEVER_LACKING else described
 
 
 def _failure(failure: _Failure, schemas: "_Schemas") -> Json:
@@ -304,10 +309,10 @@ class _Schemas:
         taken: dict[object, Any] = {("body", row.id): row.body for row in rows if row.takes_body}
         taken |= {("query", row.id): row.query for row in rows if _has_query(row)}
         shown: dict[object, Any] = {
-            ("answer", row.id, status): reply.model
+            ("answer", row.id, status): spec.model
             for row in rows
-            for status, reply in row.answers.items()
-            if reply.model is not None
+            for status, spec in row.responses.items()
+            if spec.model is not None
         }
         shown |= {failure.name: failure.model for failure in _FAILURES.values()}
         schemas, definitions = TypeAdapter.json_schemas(
@@ -318,9 +323,10 @@ class _Schemas:
             ref_template=f"{_COMPONENTS}/schemas/{{model}}",
             schema_generator=_WithoutTitles,
         )
-        self._schemas: dict[object, Json] = {key: schema for (key, _), schema in schemas.items()}
-        self.components: Json = dict(sorted(definitions.get("$defs", {}).items()))
-        # What a query may be is told parameter by parameter.
+        published = _Published(definitions.get("$defs", {}))
+        self._schemas: dict[object, Json] = {key: published.with_names(schema) for (key, _), schema in schemas.items()}
+        self.components: Json = published.components()
+        # What a query may be is described parameter by parameter.
         names = {row.id: self._schemas["query", row.id]["$ref"].rpartition("/")[2] for row in rows if _has_query(row)}
         self._queries: dict[str, Json] = {row_id: self.components[name] for row_id, name in names.items()}
         for name in set(names.values()):
@@ -330,7 +336,7 @@ class _Schemas:
         """Return the schema of a body that requests bring."""
         return self._schemas["body", row.id]
 
-    def answer(self, row: Operation, status: int) -> Json:
+    def response(self, row: Operation, status: int) -> Json:
         """Return the schema of an answer's body."""
         return self._schemas["answer", row.id, status]
 
@@ -347,6 +353,39 @@ class _Schemas:
             if "description" in schema:
                 parameter["description"] = schema.pop("description")
             yield _with_example(parameter | {"schema": schema}, row.example.query)
+
+
+class _Published:
+    """Gives models the names under which they are published: their titles, which stay when a class is renamed."""
+
+    def __init__(self, definitions: Mapping[str, Json]) -> None:
+        self._definitions = definitions
+        titles = Counter(schema.get("title") for schema in definitions.values())
+        # Two schemas of one model have the same title; these keep the names that tell them apart.
+        self._names = {
+            f"{_COMPONENTS}/schemas/{name}": schema["title"]
+            for name, schema in definitions.items()
+            if titles[schema.get("title")] == 1 and "title" in schema
+        }
+
+    def components(self) -> Json:
+        """Return all models by their published names."""
+        named = {
+            self._names.get(f"{_COMPONENTS}/schemas/{name}", name): self.with_names(schema)
+            for name, schema in self._definitions.items()
+        }
+        return dict(sorted(named.items()))
+
+    def with_names(self, schema: Any) -> Any:
+        """Return a schema that refers to models by their published names."""
+        if isinstance(schema, dict):
+            return {
+                key: self._named(value) if key == "$ref" else self.with_names(value) for key, value in schema.items()
+            }
+        return [self.with_names(each) for each in schema] if isinstance(schema, list) else schema
+
+    def _named(self, ref: Any) -> Any:
+        return f"{_COMPONENTS}/schemas/{self._names[ref]}" if ref in self._names else self.with_names(ref)
 
 
 def _has_query(row: Operation) -> bool:

@@ -1,6 +1,6 @@
-"""The pages for people: the OpenAPI document, and Swagger UI and Redoc that show it; the AsyncAPI document, and ours.
+"""The pages for people: a first page with links, the OpenAPI and AsyncAPI documents, and the pages that show them.
 
-All of it is served from here.
+Swagger UI and Redoc show the OpenAPI document. Every asset of theirs is served from here.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from aiohttp import web
 
 from ingress.documents.events_page import events_page
 from ingress.documents.openapi import document
-from ingress.http.answers import Answer, gzipped
 from ingress.http.problems import Problem
+from ingress.http.responses import Response, gzipped
 from ingress.operations import Operation
 from topics import asyncapi
 
@@ -29,8 +29,9 @@ _THEIRS: Final = (
     "swagger-ui-dist/swagger-ui.css",
     "redoc/bundles/redoc.standalone.js",
 )
-_SCRIPTS_AND_STYLES: Final = ("docs.js", "redoc.js", "redoc.css", "events.css")
+_SCRIPTS_AND_STYLES: Final = ("docs.js", "redoc.js", "redoc.css", "events.css", "home.css")
 _PAGES: Final = ("docs", "redoc")
+_HOME: Final = "home"
 #: Redoc shows its maker's logo from the maker's server.
 _LOGO: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _NO_LOGO: Final = b"data:,"
@@ -54,7 +55,7 @@ _PAGE_HEADERS: Final = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file as it is sent: as it is, and with gzip."""
+    """A file as it is sent, plain and with gzip."""
 
     media: str
     body: bytes
@@ -63,53 +64,56 @@ class _File:
 
 
 class Pages:
-    """Serves the OpenAPI and the AsyncAPI document, the pages that show them, and what those need.
+    """Serves the first page, the OpenAPI and the AsyncAPI document, the pages that show them, and their assets.
 
-    All is put together when the first of it is asked for: most processes never are.
+    The files are made at the first request for one of them: most processes never get any. Their addresses begin with
+    `public_prefix`, the path that a proxy takes away.
     """
 
-    def __init__(self, rows: Sequence[Operation]) -> None:
+    def __init__(self, rows: Sequence[Operation], public_prefix: str = "") -> None:
         self._rows = rows
+        self._public_prefix = public_prefix
         self._preparing: asyncio.Task[Mapping[str, _File]] | None = None
 
     def routes(self) -> Iterator[web.RouteDef]:
-        """Yield the routes, which are no operations: what they serve is about those."""
-        for path in ("/openapi.json", "/asyncapi.json", "/events", *(f"/{name}" for name in _PAGES)):
+        """Yield the routes of the pages, which are no operations."""
+        for path in ("/", "/openapi.json", "/asyncapi.json", "/events", *(f"/{name}" for name in _PAGES)):
             yield web.get(path, self._page)
         yield web.get("/assets/{version:[0-9a-f]{16}}/{name:[a-z.-]+}", self._asset)
 
-    async def _page(self, request: web.Request) -> Answer:
+    async def _page(self, request: web.Request) -> Response:
         file = (await self._files())[request.path]
         headers = {"ETag": f'"{file.tag}"', **_PAGE_HEADERS}
         if any(known.value in (file.tag, "*") for known in request.if_none_match or ()):
-            return Answer(304, None, headers, keep=_KEEP_PAGES)
-        return Answer(200, file.body, headers, media=file.media, packed=file.packed, keep=_KEEP_PAGES)
+            return Response(304, None, headers, keep=_KEEP_PAGES)
+        return Response(200, file.body, headers, media=file.media, packed=file.packed, keep=_KEEP_PAGES)
 
-    async def _asset(self, request: web.Request) -> Answer:
+    async def _asset(self, request: web.Request) -> Response:
         file = (await self._files()).get(request.path)
         if file is None:
             raise Problem(404, "not found")
-        return Answer(200, file.body, None, media=file.media, packed=file.packed, keep=_KEEP_ASSETS)
+        return Response(200, file.body, None, media=file.media, packed=file.packed, keep=_KEEP_ASSETS)
 
     async def _files(self) -> Mapping[str, _File]:
         if self._preparing is None:
-            self._preparing = asyncio.create_task(asyncio.to_thread(_files, self._rows))
-        # It is everybody's: one request that goes away must not end it.
+            self._preparing = asyncio.create_task(asyncio.to_thread(_files, self._rows, self._public_prefix))
+        # All requests share it: one that is cancelled must not end it.
         return await asyncio.shield(self._preparing)
 
 
-def _files(rows: Sequence[Operation]) -> Mapping[str, _File]:
-    """Return everything that is served, by its path."""
+def _files(rows: Sequence[Operation], public_prefix: str) -> Mapping[str, _File]:
+    """Return all files that are served, by their paths as the ingress gets them."""
     assets = {path.name: path.read_bytes() for path in _asset_paths()}
     assets = {name: content.replace(_LOGO, _NO_LOGO) for name, content in assets.items()}
     root = f"/assets/{_tag(*assets.values())}"
     published = asyncapi.PUBLISHED.read_bytes()
-    pages = {f"/{name}": _page(name, root) for name in _PAGES}
-    pages["/events"] = events_page(json.loads(published), f"{root}/events.css").encode()
+    pages = {f"/{name}": _page(name, root, public_prefix) for name in _PAGES}
+    pages["/"] = _page(_HOME, root, public_prefix)
+    pages["/events"] = events_page(json.loads(published), f"{public_prefix}{root}/events.css").encode()
     return (
         {f"{root}/{name}": _file(_MEDIA[name.rpartition(".")[2]], content) for name, content in assets.items()}
         | {path: _file(_MEDIA["html"], content) for path, content in pages.items()}
-        | {"/openapi.json": _file(_MEDIA["json"], json.dumps(document(rows)).encode())}
+        | {"/openapi.json": _file(_MEDIA["json"], json.dumps(document(rows, public_prefix)).encode())}
         | {"/asyncapi.json": _file(_MEDIA["json"], published)}
     )
 
@@ -123,8 +127,9 @@ def _asset_paths() -> Iterator[Path]:
     yield from (_OURS / name for name in _SCRIPTS_AND_STYLES)
 
 
-def _page(name: str, root: str) -> bytes:
-    return (_OURS / f"{name}.html").read_text().replace("{assets}", root).encode()
+def _page(name: str, root: str, public_prefix: str) -> bytes:
+    page = (_OURS / f"{name}.html").read_text()
+    return page.replace("{assets}", public_prefix + root).replace("{prefix}", public_prefix).encode()
 
 
 def _file(media: str, content: bytes) -> _File:

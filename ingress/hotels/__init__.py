@@ -1,1 +1,1 @@
-"""What anybody may see of hotels before there is a booking."""
+"""What anybody may see of hotels: search, and a hotel's public description."""

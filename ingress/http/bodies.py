@@ -1,4 +1,4 @@
-"""What requests bring: bodies, read whole, at most 64 KB, and queries; decoded as what the operation takes."""
+"""Bodies, read whole and at most 64 KB, and queries; decoded to what the operation takes."""
 
 import asyncio
 from typing import Any, Final, TypeVar
@@ -42,13 +42,13 @@ async def read(request: web.Request) -> bytes:
 
 
 def must_be_json(request: web.Request) -> None:
-    """Refuse a body that says it is something else.
+    """Refuse a body whose `Content-Type` is not JSON.
 
     Raises:
         Problem: 415.
     """
-    said = request.headers.get("Content-Type")
-    if said == "application/json" or said is None:
+    content_type = request.headers.get("Content-Type")
+    if content_type == "application/json" or content_type is None:
         return
     if request.content_type not in _JSON_TYPES:
         raise Problem(415, "the body must be application/json", headers={"Accept": ", ".join(_JSON_TYPES)})
@@ -60,7 +60,7 @@ def decoded(body: bytes, adapter: TypeAdapter[T]) -> T:
     """Read JSON.
 
     Raises:
-        Problem: 400 when it is not JSON, 422 naming each field that is not what the adapter wants.
+        Problem: 400 when it is not JSON, 422 naming each field that the adapter refuses.
     """
     try:
         return adapter.validator.validate_json(body)  # type: ignore[no-any-return]
@@ -71,10 +71,10 @@ def decoded(body: bytes, adapter: TypeAdapter[T]) -> T:
 
 
 def decoded_query(query: MultiMapping[str], adapter: TypeAdapter[T]) -> T:
-    """Read what stands behind the question mark; a parameter that is given twice becomes a list.
+    """Decode a query; a parameter that is given twice becomes a list.
 
     Raises:
-        Problem: 422 naming each parameter that is not what the adapter wants.
+        Problem: 422 naming each parameter that the adapter refuses.
     """
     given: dict[str, Any] = {}
     for name in query:
@@ -87,8 +87,8 @@ def decoded_query(query: MultiMapping[str], adapter: TypeAdapter[T]) -> T:
 
 
 def _invalid(error: ValidationError) -> Problem:
-    told = error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_ERRORS]
-    errors = [{"field": _field(each["loc"]), "message": each["msg"]} for each in told]
+    found = error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_ERRORS]
+    errors = [{"field": _field(each["loc"]), "message": each["msg"]} for each in found]
     detail = "; ".join(f"{each['field']}: {each['message']}" if each["field"] else each["message"] for each in errors)
     return Problem(422, detail, more={"errors": errors})
 
@@ -98,5 +98,5 @@ def _field(place: tuple[int | str, ...]) -> str:
 
 
 def refused_field(field: str, message: str) -> Problem:
-    """Return the problem of a field whose fault only its neighbours show."""
+    """Return the problem of a field that is wrong beside its neighbours."""
     return Problem(422, f"{field}: {message}", more={"errors": [{"field": field, "message": message}]})

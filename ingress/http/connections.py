@@ -1,7 +1,7 @@
-"""The server's end of connections: what becomes of clients that are slow, silent, or speak no HTTP.
+"""The server's end of connections, for clients that are slow, silent, or speak no HTTP.
 
-A connection on which no whole request arrives is closed, whether its client says nothing or a byte a second. What is
-not HTTP is answered in the form of every other mistake.
+A connection on which no whole request arrives is closed, whether its client sends nothing or a byte a second. Bytes
+that are no HTTP are answered in the form of every other mistake.
 """
 
 import socket
@@ -16,20 +16,20 @@ from typing_extensions import override
 
 from ingress.http.problems import Problem, of_the_framework
 
-#: How long a connection may be without the head of a next request. Longer than proxies keep theirs (60 s is usual), so
-#: that none sends on one that is just being closed.
+#: How long a connection may be without the head of a next request. Proxies keep theirs for a shorter time (60 s is
+#: usual), so that none of them sends on a connection that is just being closed.
 IDLE_SECONDS: Final = 75.0
 #: How long the rest of a refused body is read and thrown away, so that closing does not overtake the refusal.
 LINGERING_SECONDS: Final = 2.0
-#: How long a client may take nothing at all of what it asked for.
+#: How long a client may read nothing at all of a response.
 UNREAD_SECONDS: Final = 30.0
 
 
 class Runner(web.AppRunner):
-    """Runs the application on connections of our kind; a body is taken as it comes: packed JSON is no JSON."""
+    """Runs the application on connections of our kind; a body is not decompressed: packed JSON is no JSON."""
 
     def __init__(self, app: web.Application, *, drain_seconds: float, idle_seconds: float = IDLE_SECONDS) -> None:
-        """Give requests `drain_seconds` to be answered when the server is told to stop."""
+        """Give requests `drain_seconds` to be answered when the server stops."""
         super().__init__(
             app,
             access_log=None,
@@ -56,7 +56,7 @@ class _Connection(web.RequestHandler):
 
     @override
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Do nothing when reading was not paused: whoever reads a body asks for this, and most bodies are small."""
+        """Do nothing when reading was not paused: every read of a body calls this, and most bodies are small."""
         if self._reading_paused or self._buffer_paused:
             super().resume_reading(resume_parser)
 
@@ -72,7 +72,7 @@ class _Connection(web.RequestHandler):
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
-        """Answer in our form also what is refused before any middleware, such as an `Expect` of something unknown."""
+        """Give our form also to refusals before any middleware, such as that of an unknown `Expect`."""
         ours = of_the_framework(resp) if isinstance(resp, web.HTTPException) else resp
         return super().finish_response(request, ours, start_time)
 
@@ -84,7 +84,7 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what never became a request. It is not worth a line in the log: everybody can send it."""
+        """Answer bytes that are no request. They are not logged, because anybody can send them."""
         if status == 400:
             long = isinstance(exc, LineTooLong)
             return Problem(400, "a line of the head is too long" if long else "this is not HTTP").response()

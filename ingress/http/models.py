@@ -1,4 +1,4 @@
-"""The words of the HTTP interface that many operations share: bodies, queries, what is shown, and their fields."""
+"""The models that many operations share: bases of bodies, queries and responses, their fields, and problems."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 MAX_ID: Final = 2**63 - 1
-#: No control characters, which PostgreSQL could not store or a terminal would obey, and not only blanks.
+#: Neither control characters, which PostgreSQL cannot store or a terminal would obey, nor blanks alone.
 _LINE: Final = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$"
 _EMAIL: Final = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\.[^@\s\x00-\x1f\x7f-\x9f]+$"
 _PLAIN_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -20,13 +20,13 @@ _PLAIN_NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Line = Annotated[str, StringConstraints(pattern=_LINE, max_length=200)]
 Email = Annotated[str, StringConstraints(pattern=_EMAIL, max_length=254)]
-#: A web address that is shown and never fetched.
+#: A web address; it is shown and never fetched.
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$", max_length=2000)]
 Gender = Literal["MALE", "FEMALE"]
 
 
 def _plain(given: object) -> object:
-    """Return a number or a plain string as the decimal that it says; a float as the shortest that it can mean."""
+    """Return a number or a plain string as a decimal; a float as its shortest decimal form."""
     if isinstance(given, int | float) and not isinstance(given, bool):
         return Decimal(str(given))
     if isinstance(given, str) and _PLAIN_NUMBER.fullmatch(given):
@@ -56,7 +56,7 @@ Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
 def _written_plainly(given: object) -> object:
-    """Return a day that is written as one; a query would also take a moment, or seconds since 1970, for a day."""
+    """Return a day that is written as one; without this check pydantic would also take a moment or Unix seconds."""
     if not isinstance(given, str):
         return given
     if not _PLAIN_DAY.fullmatch(given):
@@ -71,7 +71,7 @@ def _storable(day: date) -> date:
 
 
 Day = Annotated[date, BeforeValidator(_written_plainly), AfterValidator(_storable)]
-#: The same in a body, whose types are strict by themselves: checked without a step in Python.
+#: The same in a body, whose types are strict already: pydantic checks it without a call into Python.
 BodyDay = Annotated[date, Field(ge=date(1970, 1, 1), le=date(2200, 12, 31))]
 T = TypeVar("T")
 
@@ -80,13 +80,13 @@ def _split(given: object) -> object:
     return given.split(",") if isinstance(given, str) else given
 
 
-#: A query's parameter that may be given several times, or once with commas.
+#: A parameter of a query that may be given several times, or once with commas.
 Several = Annotated[list[T], BeforeValidator(_split)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestHeader:
-    """A header or a cookie that an operation reads, as it is documented; it stands where it is read."""
+    """The documentation of a header or a cookie that an operation reads; it is declared where it is read."""
 
     name: str
     description: str
@@ -96,13 +96,13 @@ class RequestHeader:
 
 
 class Body(BaseModel):
-    """What a request brings. Unknown fields are refused, and no text passes for a number."""
+    """The body of a request. Unknown fields are refused, and text is no number."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Changes(Body):
-    """A merge patch (RFC 7396): what is left out stays as it is, null clears what may be empty."""
+    """A merge patch (RFC 7396): a field that is left out stays as it is, null clears one that may be empty."""
 
     def changed(self) -> dict[str, Any]:
         """Return the fields that were sent."""
@@ -114,22 +114,22 @@ class NoBody(Body):
 
 
 class Query(BaseModel):
-    """What stands behind the question mark. Unknown parameters are refused."""
+    """The query of a request. Unknown parameters are refused."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
 
 class NoQuery(Query):
-    """Nothing stands there."""
+    """The query of an operation that takes no parameters."""
 
 
-class Shown(BaseModel):
-    """What an answer shows; made from rows by `model_validate`."""
+class OutModel(BaseModel):
+    """The body of a response, or a part of it; `model_validate` makes it from a row."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, from_attributes=True)
 
 
-class Problems(Shown):
+class Problems(OutModel):
     """Every answer that is not a success."""
 
     detail: str
@@ -137,7 +137,7 @@ class Problems(Shown):
     request_id: str | None = None
 
 
-class FieldProblem(Shown):
+class FieldProblem(OutModel):
     """One field of a request, and what is wrong with it."""
 
     field: str
@@ -151,7 +151,7 @@ class InvalidRequest(Problems):
 
 
 class RefusedBooking(Problems):
-    """What the rules refuse, with where the booking stands."""
+    """A refusal by the rules, with the booking's status."""
 
     id: UUID | None = None
     booking_status: str | None = None

@@ -1,4 +1,4 @@
-"""Cross-origin requests: pages of the origins that are named may ask us from a browser, with their cookies."""
+"""Cross-origin requests: pages of the named origins may send requests from a browser, with their cookies."""
 
 from collections.abc import Collection
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from ingress.http.answers import Answer
+from ingress.http.responses import Response
 
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _SENT: Final = "Authorization, Content-Type, Idempotency-Key, If-Match, Prefer, X-Request-Id, traceparent"
@@ -18,7 +18,7 @@ _KEEP_SECONDS: Final = 600
 
 
 def allowing(origins: Collection[str]) -> Middleware:
-    """Return the middleware that lets pages of these origins in; all other pages are told nothing."""
+    """Return the middleware that lets pages of these origins in; responses to other pages have no CORS headers."""
 
     @web.middleware
     async def allow(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -40,10 +40,10 @@ def allowing(origins: Collection[str]) -> Middleware:
     return allow
 
 
-def _preflight() -> Answer:
+def _preflight() -> Response:
     headers = {
         "Access-Control-Allow-Methods": _METHODS,
         "Access-Control-Allow-Headers": _SENT,
         "Access-Control-Max-Age": str(_KEEP_SECONDS),
     }
-    return Answer(204, None, headers)
+    return Response(204, None, headers)

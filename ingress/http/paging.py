@@ -1,4 +1,4 @@
-"""Lists that come page by page: each page says where the next one begins, so that new rows shift nothing."""
+"""Lists in pages: each page names the row after which the next one begins, so that new rows shift nothing."""
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
-from aiohttp import web
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ingress.http.bodies import refused_field
@@ -16,7 +15,7 @@ MAX_PAGE: Final = 100
 #: The headers of a page, as they are documented.
 NEXT_PAGE: Final = {"Link": 'The next page, as `<...>; rel="next"`; none after the last.'}
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
-#: Where a page begins, as the page before it said; opaque to clients.
+#: The position at which a page begins, taken from the page before it; opaque to clients.
 PageCursor = Annotated[str, Field(max_length=500)]
 
 T = TypeVar("T")
@@ -24,36 +23,36 @@ Row = TypeVar("Row")
 
 
 class Paged(Query):
-    """The query of a list: how many at most, and from where on."""
+    """The query of a list: the largest number of rows, and the position after which they begin."""
 
     limit: Limit = 20
     cursor: PageCursor | None = None
 
 
 class Cursors(Generic[T]):
-    """Writes and reads the cursors of one list. `place` is what its rows are ordered by: a type for pydantic.
+    """Writes and reads the cursors of one list. `position` is the type, for pydantic, that its rows are ordered by.
 
-    A cursor is not signed: whatever a client makes of it, it only says from where on the caller's own list is read.
+    A cursor is not signed: whatever a client writes into it, it is only a position in the caller's own list.
     """
 
-    def __init__(self, place: type[T]) -> None:
-        self._place = TypeAdapter(place)
+    def __init__(self, position: type[T]) -> None:
+        self._position = TypeAdapter(position)
 
-    def write(self, place: T) -> str:
-        """Return a place in the list as a cursor."""
-        return urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
+    def write(self, position: T) -> str:
+        """Return a position in the list as a cursor."""
+        return urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()
 
     def read(self, cursor: str | None) -> T | None:
-        """Return the place, None without a cursor.
+        """Return the position, None without a cursor.
 
         Raises:
-            Problem: 422 for what is no cursor of this list.
+            Problem: 422 for a text that is no cursor of this list.
         """
         if cursor is None:
             return None
         try:
             decoded = urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4))
-            return self._place.validate_json(decoded, strict=True)
+            return self._position.validate_json(decoded, strict=True)
         except (ValidationError, binascii.Error, ValueError):
             raise refused_field("cursor", "is not one that this list gave") from None
 
@@ -64,8 +63,13 @@ def first_page(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], Row | No
     return page, page[-1] if len(rows) > limit else None
 
 
-def link_to_next(request: web.Request, last: Row | None, cursor_of: Callable[[Row], str]) -> Mapping[str, str]:
-    """Return the headers that name the next page: the same request, from after `last` on; none after the last page."""
+def link_to_next(
+    address_with: Callable[..., str], last: Row | None, cursor_of: Callable[[Row], str]
+) -> Mapping[str, str]:
+    """Return the headers that name the next page, none after the last page.
+
+    `address_with` returns the request's address with another query; the next page begins after `last`.
+    """
     if last is None:
         return {}
-    return {"Link": f'<{request.rel_url.update_query(cursor=cursor_of(last))}>; rel="next"'}
+    return {"Link": f'<{address_with(cursor=cursor_of(last))}>; rel="next"'}

@@ -1,4 +1,4 @@
-"""What a request prefers (RFC 7240): how long it would wait for its decision."""
+"""The preference of a request (RFC 7240): how long it waits for its decision."""
 
 import re
 from typing import Final
@@ -17,7 +17,7 @@ _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])
 
 
 def seconds_to_wait(request: web.Request) -> int | None:
-    """Return how long the request prefers to wait for its answer (RFC 7240); None when it does not say."""
+    """Return how many seconds the request prefers to wait (RFC 7240); None without a preference."""
     prefer = request.headers.getall("Prefer", None)
     if prefer is None:
         return None

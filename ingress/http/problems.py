@@ -1,4 +1,4 @@
-"""Every answer that is not a success: `{"detail": ...}`, and for what is our fault nothing but a request id."""
+"""Responses that are no success: `{"detail": ...}`, and for a fault of ours nothing else but a request id."""
 
 import itertools
 import logging
@@ -13,8 +13,9 @@ from aiohttp.typedefs import Handler
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ingress.http.answers import Answer, answer
-from ingress.measuring import count_answer
+from ingress.http.responses import Response, json_response
+from ingress.http.tracing import remember_client_trace
+from ingress.metrics import count_response
 from telemetry import metrics
 from telemetry.ids import about
 
@@ -32,7 +33,7 @@ _DETAILS: Final = {
 
 
 class Problem(Exception):
-    """A request that gets `{"detail": ...}`; `more` stands beside the detail."""
+    """A request that gets `{"detail": ...}`; `more` are fields beside the detail."""
 
     def __init__(
         self,
@@ -48,9 +49,9 @@ class Problem(Exception):
         self.headers = headers
         self.more = more or {}
 
-    def response(self) -> Answer:
-        """Return the answer."""
-        return answer(self.status, {"detail": self.detail, **self.more}, self.headers)
+    def response(self) -> Response:
+        """Return the response."""
+        return json_response(self.status, {"detail": self.detail, **self.more}, self.headers)
 
 
 def unavailable(what: str, *, retry_after_seconds: int = 1) -> Problem:
@@ -73,34 +74,35 @@ def unanswered(what: str, *, retry_after_seconds: int = 1) -> Problem:
 
 @web.middleware
 async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give every answer its request id, and every failure its form."""
+    """Give every response its request id, and every failure its form."""
     began = perf_counter() if metrics.are_read else 0.0
     request_id = request.headers.get(REQUEST_ID)
     if request_id is None or not _ACCEPTABLE_REQUEST_ID.fullmatch(request_id):
         request_id = f"{_process}-{next(_count):x}"
     about(request_id=request_id)
+    remember_client_trace(request)
     try:
         response = await handler(request)
     except Problem as problem:
         response = problem.response()
     except web.HTTPException as refused:
         response = of_the_framework(refused)
-    except Exception as error:  # noqa: BLE001 - it is logged and told as our fault
+    except Exception as error:  # noqa: BLE001 - it is logged and answered as our fault
         response = _our_fault(error, request, request_id)
     response.headers[REQUEST_ID] = request_id
     if metrics.are_read:
-        count_answer(handler, response.status, perf_counter() - began)
+        count_response(handler, response.status, perf_counter() - began)
     return response
 
 
-def of_the_framework(refused: web.HTTPException) -> Answer:
-    """Return the answer to a request that the framework refuses."""
+def of_the_framework(refused: web.HTTPException) -> Response:
+    """Return the response to a request that the framework refuses."""
     detail = _DETAILS.get(refused.status, refused.reason.lower())
     allow = refused.headers.get("Allow")
     return Problem(refused.status, detail, headers={"Allow": allow} if allow else None).response()
 
 
-def _our_fault(error: Exception, request: web.Request, request_id: str) -> Answer:
+def _our_fault(error: Exception, request: web.Request, request_id: str) -> Response:
     if _database_is_away(error):
         log.warning("%s: the database is away: %s", request_id, error.__cause__ or error)
         return unavailable("the database").response()

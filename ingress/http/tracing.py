@@ -1,14 +1,29 @@
-"""The first span of a booking's way: a request, as a part of the trace that its client names, if it names one."""
+"""The trace that a request belongs to: its own span where traces are collected, else the one that its client names."""
+
+from contextvars import ContextVar
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from telemetry import traces
 
+_client_trace: Final[ContextVar[str | None]] = ContextVar("client_trace", default=None)
+
+
+def remember_client_trace(request: web.Request) -> None:
+    """Remember the trace that the request's client names, for everything that this task and its own tasks send."""
+    _client_trace.set(traces.well_formed(request.headers.get(traces.TRACEPARENT)))
+
+
+def traceparent() -> str | None:
+    """Return the `traceparent` of the request at hand: that of our own span, or else the client's; None without one."""
+    return traces.current() or _client_trace.get()
+
 
 @web.middleware
 async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Trace a request by its method and the pattern of its path; what stands in it is told to nobody."""
+    """Trace a request by its method and the pattern of its path; the ids in the path are not recorded."""
     resource = request.match_info.route.resource
     route = "none" if resource is None else resource.canonical
     attributes = {"http.request.method": request.method, "http.route": route}

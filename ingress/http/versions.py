@@ -1,4 +1,4 @@
-"""Lost updates: an answer shows a row's version as its `ETag`, and a change may insist on it with `If-Match`."""
+"""Lost updates: a response has a row's version as its `ETag`, and a change may insist on it with `If-Match`."""
 
 import re
 from typing import Final
@@ -8,7 +8,7 @@ from aiohttp import web
 from ingress.http.models import RequestHeader
 from ingress.http.problems import Problem
 
-#: What an operation that shows a version says of its answer's headers.
+#: The documentation of the header, for operations whose responses have it.
 ETAG_HEADER: Final = {"ETag": "The version that `If-Match` may insist on."}
 IF_MATCH: Final = RequestHeader(
     name="If-Match",
@@ -22,7 +22,7 @@ _OURS: Final = re.compile(r'"v([1-9]\d{0,8})"', re.ASCII)
 
 
 def etag(version: int) -> dict[str, str]:
-    """Return the header of an answer that shows this version."""
+    """Return the header of a response that has this version."""
     return {"ETag": f'"v{version}"'}
 
 
@@ -30,7 +30,7 @@ def expected_versions(request: web.Request) -> frozenset[int] | None:
     """Return the versions that the request insists on one of, or None when any will do (RFC 9110, section 13.1.1).
 
     Raises:
-        Problem: 412, for what none of ours can be.
+        Problem: 412, when none of the tags can be a version.
     """
     said = ",".join(request.headers.getall("If-Match", ("*",))).strip()
     if said == "*":

@@ -1,1 +1,1 @@
-"""How often one client may ask, and try passwords: counted in this process, or in Redis for all of them."""
+"""Limits on requests and on failed logins, by user and by address."""

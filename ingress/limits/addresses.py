@@ -1,7 +1,7 @@
-"""The client's address: the peer's, unless the peer is a proxy of ours that says for whom it asks.
+"""The client's address: the peer's, unless the peer is a proxy of ours that names the client.
 
-Only what a configured proxy wrote is believed, and proxies write at the right end: what stands left of that came from
-the client. A header that cannot be read says nothing, nor do two that contradict each other: a proxy that writes one of
+Only the entries of configured proxies count, and proxies append at the right end: entries to the left of theirs came
+from the client. A malformed header is ignored, and so are two that contradict each other: a proxy that writes one of
 them may pass on the other as the client sent it.
 """
 
@@ -17,7 +17,7 @@ from ingress.settings import Network
 
 Address: TypeAlias = IPv4Address | IPv6Address
 _REMEMBERED: Final = 4096
-# One `name=value` of RFC 7239 with what ends it: `;` in an element, `,` between two. Proxies forget to quote colons.
+# One `name=value` of RFC 7239 with its separator: `;` in an element, `,` between two. Proxies forget to quote colons.
 _PAIR: Final = re.compile(
     r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=
         (?:([!#$%&'*+.^_`|~0-9A-Za-z:\[\]-]+)|"((?:[^"\\]|\\.)*)")[ \t]*(;|,|$)""",
@@ -30,13 +30,13 @@ _NODE: Final = re.compile(
 
 
 class Addresses:
-    """Says by which address a request is counted: an IPv4 address, or the /64 of an IPv6 one.
+    """Finds the address by which a request is counted: an IPv4 address, or the /64 of an IPv6 one.
 
-    A customer is given a /64 or more of IPv6, and has a new address whenever that is of use.
+    A customer gets a /64 or more of IPv6, and can change the address within it at will.
     """
 
     def __init__(self, trusted: Sequence[Network]) -> None:
-        """Believe the proxies in these networks."""
+        """Trust the proxies in these networks."""
         self._trusted = trusted
         self._peer = lru_cache(_REMEMBERED)(self._look_at_peer)
 
@@ -50,21 +50,21 @@ class Addresses:
     def _look_at_peer(self, remote: str | None) -> tuple[str, bool]:
         address = _address((remote or "").partition("%")[0])
         if address is None:
-            # A socket in the file system has no address; whoever may use it is one client.
+            # A socket in the file system has no address; all its users are one client.
             return remote or "", False
         return _counted(address), self._is_trusted(address)
 
     def _client(self, request: web.BaseRequest) -> Address | None:
-        """Return for whom a proxy asks; None when it does not say so clearly."""
-        told = []
+        """Return the client that a proxy names; None when it names none, or not clearly."""
+        named = []
         if forwarded := request.headers.getall(hdrs.FORWARDED, ()):
-            told.append(self._first_stranger(_forwarded_for(",".join(forwarded))))
+            named.append(self._first_stranger(_forwarded_for(",".join(forwarded))))
         if x_forwarded_for := request.headers.getall(hdrs.X_FORWARDED_FOR, ()):
-            told.append(self._first_stranger(",".join(x_forwarded_for).split(",")))
-        return told[0] if told and told[0] == told[-1] else None
+            named.append(self._first_stranger(",".join(x_forwarded_for).split(",")))
+        return named[0] if named and named[0] == named[-1] else None
 
     def _first_stranger(self, nodes: Sequence[str]) -> Address | None:
-        """Walk from our end to the first that is no proxy of ours; None when something unreadable stands before it."""
+        """Return the first node from our end that is no proxy of ours; None when one before it cannot be read."""
         for node in reversed(nodes):
             address = _address(node.strip())
             if address is None or not self._is_trusted(address):
@@ -76,7 +76,7 @@ class Addresses:
 
 
 def _forwarded_for(header: str) -> list[str]:
-    """Return what stands in `for=`, element by element; nothing at all when the header is malformed."""
+    """Return the values of `for=`, element by element; none at all when the header is malformed."""
     nodes, node, end = [], "", 0
     while end < len(header):
         pair = _PAIR.match(header, end)

@@ -1,8 +1,8 @@
-"""How many requests a minute one user, or one address without a user, may send: a bucket of tokens for each.
+"""The requests a minute that one user, or one address without a user, may send: a token bucket for each.
 
-A bucket is one number: when it will be full again. A request is one token, and moves that time on by what a token takes
-to come back. So a bucket that nobody draws from needs no memory, and Redis (`ingress/limits/redis_link.py`) does the
-same sum.
+A bucket is one number: the time at which it will be full again. A request takes one token, and moves that time on by
+the time that a token takes to come back. So an unused bucket needs no memory, and Redis
+(`ingress/limits/redis_link.py`) can compute the same.
 """
 
 import time
@@ -20,8 +20,8 @@ from ingress.settings import IngressSettings
 from ingress.tokens import Caller
 
 _MINUTE_US: Final = 60_000_000
-# Redis' own clock is the only one that all processes share. One that was set back must not leave a bucket empty for as
-# long: no bucket takes longer to fill than an empty one.
+# Redis' own clock is the only one that all processes share. A clock that was set back must not leave a bucket empty for
+# that long: no bucket takes longer to fill than an empty one.
 _TAKE: Final = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -36,7 +36,7 @@ return lacking
 
 
 class Verdict(NamedTuple):
-    """What a bucket said to one request. Seconds are rounded up."""
+    """The answer of a bucket to one request. Seconds are rounded up."""
 
     policy: "Policy"
     remaining: int
@@ -54,11 +54,11 @@ class Verdict(NamedTuple):
         return self.policy.per_minute
 
     def headers(self) -> Mapping[str, str]:
-        """Return the fields that tell a client where it stands; not to be changed, they are everybody's."""
+        """Return the header fields with the client's limits; shared by all, so not to be changed."""
         return _headers(self)
 
     def problem(self) -> Problem:
-        """Return the answer to a request that was one too many."""
+        """Return the problem of a request that was one too many."""
         seconds = self.retry_after_seconds
         return Problem(429, f"too many requests, try again in {seconds} s", headers=self.headers())
 
@@ -72,12 +72,12 @@ class Policy:
         self.name = name
         self.per_minute = per_minute
         self.burst = burst
-        #: How long one token takes to come back, and how long all of them do, in microseconds.
+        #: The time in which one token comes back, and all of them, in microseconds.
         self.token_us = _MINUTE_US // per_minute
         self.whole_us = self.token_us * burst
 
     def verdict(self, lacking_us: int) -> Verdict:
-        """Return what is to be said when, with this request's token, the bucket lacks so much of being full."""
+        """Return the verdict when, with this request's token taken, the bucket fills up in this time."""
         missing_us = lacking_us - self.whole_us
         if missing_us > 0:
             return Verdict(self, 0, _seconds(lacking_us - self.token_us), _seconds(missing_us))
@@ -119,7 +119,7 @@ class Buckets:
 
 
 class Limits:
-    """Counts a request by its user, wherever it comes from; one without a user by the client's address."""
+    """Counts a request by its user, from any address; one without a user by the client's address."""
 
     def __init__(self, settings: IngressSettings, addresses: Addresses, shared: Shared | None = None) -> None:
         burst = settings.burst
@@ -128,7 +128,7 @@ class Limits:
         self._addresses = addresses
 
     async def check(self, request: web.BaseRequest, caller: Caller | None) -> Mapping[str, str]:
-        """Count a request; return the headers that tell what is left, not to be changed.
+        """Count a request; return the headers with the requests that are left, not to be changed.
 
         Raises:
             Problem: 429, it was one too many.
@@ -148,7 +148,7 @@ def _seconds(microseconds: int) -> int:
 
 @lru_cache(4096)
 def _headers(verdict: Verdict) -> Mapping[str, str]:
-    """Write the fields as draft-ietf-httpapi-ratelimit-headers has them; `r` is what may be sent at once."""
+    """Write the fields of draft-ietf-httpapi-ratelimit-headers; `r` is the number that may be sent at once."""
     policy, remaining, reset_seconds, retry_after_seconds = verdict
     fields = {
         "RateLimit-Policy": f'"{policy.name}";q={policy.per_minute};w=60',

@@ -1,8 +1,8 @@
-"""Growing pauses for who guesses passwords: by e-mail address and client address together, never by the e-mail alone.
+"""Growing pauses after failed logins: by e-mail address and client address together, never by the e-mail alone.
 
-So a stranger elsewhere cannot keep an account's owner out. Who tries the passwords of many accounts from one address is
-slowed down as well, but later, because many people may share it. An attempt counts as failed until it has succeeded:
-fifty at once are no more than one after the other.
+So a stranger elsewhere cannot lock an account's user out. Failed logins to many accounts from one address slow that
+address down too, but later, because many people may share it. An attempt counts as failed until it has succeeded: fifty
+attempts at once get no more guesses than fifty in a row.
 """
 
 import time
@@ -26,15 +26,15 @@ _FORGOTTEN_AFTER_US: Final = FORGOTTEN_AFTER_SECONDS * _SECOND_US
 class _Rule(NamedTuple):
     """From the `free`th failure on each doubles the pause.
 
-    An account's failures are forgotten when it has been quiet for long enough; those of an address, where it may never
-    be quiet, so long after the first of them.
+    The failures of an account expire some time after the last of them; those of an address, which may never be quiet,
+    some time after the first of them.
     """
 
     free: int
     forgotten_when_quiet: bool
 
     def pause_us(self, failures: int) -> int:
-        """Return how long nobody may try after so many failures."""
+        """Return the length of the pause after this many failures."""
         over = failures - self.free
         return min(2 ** min(over, 30), MAX_LOGIN_DELAY_SECONDS) * _SECOND_US if over >= 0 else 0
 
@@ -44,9 +44,9 @@ _ADDRESS: Final = _Rule(FREE_FOR_ADDRESS, forgotten_when_quiet=False)
 
 
 class LoginDelays:
-    """Says whether a password may be tried now; asked before any work is done for it.
+    """Decides whether a password may be tried now; called before any work is done for it.
 
-    All processes share what is counted where there is Redis; while there is none each counts by itself.
+    With Redis all processes share the counters; without it each process counts by itself.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class LoginDelays:
         self._own = _Own(clock_us)
 
     async def before(self, email: str, address: str) -> None:
-        """Begin an attempt; whether there is such an account makes no difference.
+        """Begin an attempt; it makes no difference whether the account exists.
 
         Raises:
             Problem: 429, with when to try again; the attempt then counts for nothing.
@@ -82,12 +82,12 @@ class LoginDelays:
             self._own.failed(keys)
 
     async def succeeded(self, email: str, address: str) -> None:
-        """End an attempt: all failures of this account at this address are forgotten."""
+        """End an attempt: clear all failures of this account at this address."""
         if self._on and await self._ask(_SUCCEEDED, keys := _keys(email, address)) is None:
             self._own.succeeded(keys)
 
     async def withdrawn(self, email: str, address: str) -> None:
-        """End an attempt that nobody could judge, because something was away; it counts for nothing."""
+        """End an attempt that could not be checked, because a part was away; it does not count."""
         if self._on and await self._ask(_WITHDRAWN, keys := _keys(email, address)) is None:
             self._own.withdrawn(keys)
 
@@ -121,7 +121,7 @@ class _Failures(NamedTuple):
 
 
 class _Own:
-    """What this process counts by itself."""
+    """The counters of this process alone."""
 
     def __init__(self, clock_us: Callable[[], int]) -> None:
         self._clock_us = clock_us
@@ -147,12 +147,12 @@ class _Own:
                 self._pause(rule, key, failures, now)
 
     def succeeded(self, keys: _Keys) -> None:
-        """Forget the account's failures, and of the address's this attempt."""
+        """Clear the account's failures, and take this attempt from the address'."""
         self._failures.forget(keys.account)
         self._give_back(keys.address)
 
     def withdrawn(self, keys: _Keys) -> None:
-        """Forget this attempt."""
+        """Take back this attempt."""
         self._give_back(keys.account)
         self._give_back(keys.address)
 
@@ -173,12 +173,12 @@ class _Own:
         if failures.times <= 1:
             self._failures.forget(key)
         else:
-            # The pause was this attempt's own: while there is one nobody else begins.
+            # The pause was this attempt's own: no other attempt begins during a pause.
             self._failures.put(key, failures._replace(times=failures.times - 1, allowed_at_us=now), now)
 
 
-# What `_Own` does, by the clock that all processes share. KEYS[1] is the account's, KEYS[2] the address's; the
-# arguments are what is free for each, the longest pause in microseconds, and when all is forgotten in milliseconds.
+# The same as `_Own`, by the clock that all processes share. KEYS[1] is the account's, KEYS[2] the address's; the
+# arguments are the free failures of each, the longest pause in microseconds, and the expiry in milliseconds.
 _TOGETHER: Final = """
 local free = {tonumber(ARGV[1]), tonumber(ARGV[2])}
 local longest, forgotten_ms = tonumber(ARGV[3]), tonumber(ARGV[4])

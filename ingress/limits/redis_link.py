@@ -1,6 +1,6 @@
-"""Redis, where several ingress processes count together; none of them waits long for it, and none stops without it.
+"""Redis, in which several ingress processes count together; none of them waits long for it, and none stops without it.
 
-All requests that ask at the same time are one message on one connection: it costs least when there is most to do.
+The questions of all requests at one time are one message on one connection, which is cheapest under the highest load.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from ingress.limits.counting import Script
 
 log = logging.getLogger(__name__)
 
-#: An answer that takes longer is not waited for; then every process counts by itself.
-PATIENCE_SECONDS: Final = 0.05
+#: After this time without an answer every process counts by itself.
+MAX_ANSWER_SECONDS: Final = 0.05
 _CONNECT_SECONDS: Final = 2.0
 _LOOK_AGAIN_SECONDS: Final = 0.5
 _PREFIX: Final = "innkeeper:"
@@ -32,11 +32,11 @@ class _Question(NamedTuple):
 
 
 class RedisLink:
-    """Asks Redis while it answers; `run` does the asking, and looks for it when it went away."""
+    """Asks Redis while it answers; `run` sends the questions, and looks for Redis when it is away."""
 
     def __init__(self, url: str) -> None:
-        """Connect to nothing yet. The URL may hold a password: it is never told."""
-        # How long is waited is said here alone.
+        """Connect to nothing yet. The URL may have a password, so it is never logged."""
+        # This module alone sets the timeouts.
         self._redis = Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), protocol=2, socket_timeout=None, socket_connect_timeout=None
         )
@@ -55,19 +55,19 @@ class RedisLink:
         return await question.answer
 
     async def run(self) -> None:
-        """Answer what is asked, for as long as the process lives; an outage is told once."""
-        told = False
+        """Answer questions until the process ends; an outage is logged once."""
+        reported = False
         try:
             while True:
                 try:
                     await self._find()
                     log.info("Redis counts for all processes")
-                    told = False
+                    reported = False
                     await self._answer_all()
                 except (RedisError, OSError, TimeoutError) as error:
-                    if not told:
+                    if not reported:
                         log.warning("Redis is away (%r); until it is back this process counts by itself", error)
-                    told = True
+                    reported = True
                 self._let_go([])
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         finally:
@@ -77,10 +77,10 @@ class RedisLink:
     async def _find(self) -> None:
         async with asyncio.timeout(_CONNECT_SECONDS):
             await self._redis.ping()
-        # To connect may take longer than to answer. One that is slow even now would only make everybody wait.
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        # To connect may take longer than to answer. A Redis that is slow even now would only delay all requests.
+        async with asyncio.timeout(MAX_ANSWER_SECONDS):
             await self._redis.ping()
-        # A Redis that was started anew knows no scripts.
+        # A Redis that was restarted has no scripts.
         self._loaded.clear()
         self.ready = True
 
@@ -90,7 +90,7 @@ class RedisLink:
             self._asked.clear()
             questions, self._questions = self._questions, []
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(MAX_ANSWER_SECONDS):
                     answers = await self._answers(questions)
             except BaseException:
                 self._let_go(questions)
@@ -111,7 +111,7 @@ class RedisLink:
         return answers[len(new) :]
 
     def _let_go(self, questions: Sequence[_Question]) -> None:
-        """Leave everybody who waits, those with these questions too, to count by themselves."""
+        """Answer all open questions, and these, with None: their requests count by themselves."""
         self.ready = False
         for question in (*questions, *self._questions):
             if not question.answer.done():

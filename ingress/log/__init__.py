@@ -1,1 +1,1 @@
-"""The ends of the log that the ingress holds: what it writes onto it, and the events that it waits for."""
+"""The ingress' access to the log: the commands that it sends, and the events that it waits for."""

@@ -1,7 +1,7 @@
-"""The end of the log that the ingress writes to: patient when the broker is away, and it never keeps a guest waiting.
+"""The ingress' producer: it looks for the broker until it finds one, and no request waits for that.
 
-While no broker acknowledges, requests are refused at once, and what was not sent yet is given up: a command whose guest
-was told to try again must not turn up on the log a minute later.
+While no broker acknowledges, requests are refused at once, and unsent records are dropped: a command whose guest was
+asked to try again must not reach the log a minute later.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Broker:
         self._producer: Producer | None = None
         self._broken = asyncio.Event()
         self._sent = 0
-        # When each record was sent that is not acknowledged yet, oldest first.
+        # The time at which each unacknowledged record was sent, oldest first.
         self._unacknowledged: dict[int, float] = {}
         self.topics_checked = asyncio.Event()
 
@@ -88,10 +88,10 @@ class Broker:
         failpoint("ingress.after_ack")
 
     async def run(self) -> None:
-        """Keep a producer open for as long as the process lives.
+        """Keep a producer open until the process ends.
 
         Raises:
-            WrongTopics: a topic has another number of partitions, or something else that would lose records.
+            WrongTopics: a topic has another number of partitions, or another setting that would lose records.
         """
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
@@ -111,7 +111,7 @@ class Broker:
         async with asyncio.timeout(_START_SECONDS):
             missing = set(names).difference(await admin.partition_counts(self._settings, names))
             if missing:
-                # Whoever makes them may only come after us.
+                # The command that makes them may run after this process has started.
                 raise admin.TopicsFailed(f"No topic yet by the name of {', '.join(sorted(missing))}.")
             mismatches = await admin.check(self._settings, self._topics)
         for mismatch in mismatches:
@@ -131,7 +131,7 @@ class Broker:
                         request_timeout_seconds=self._ack_seconds,
                     )
                 )
-            # Whatever ends the producer: what it has not sent by then must not be sent later.
+            # However the producer ends: records that it has not sent by then must not be sent later.
             stack.push_async_callback(producer.abandon)
             self._broken.clear()
             self._producer = producer

@@ -1,8 +1,8 @@
-"""Waiting for an answer without polling: reads the end of `booking.events`, all partitions, without a group.
+"""Waiting for an event without polling: reads the end of `booking.events`, all partitions, without a consumer group.
 
-Only a request that prefers to wait costs anything. While nobody waits nothing is fetched; the first to wait finds out
-where the log ends and reads from there, before its command is sent. If the broker fails meanwhile, those who wait get
-the 202 that they would have got anyway.
+Only requests that wait cost anything. While no request waits nothing is fetched; the first one that waits seeks to the
+end of the log, and sends its command after that. If the broker fails meanwhile, waiting requests get the 202 that they
+would have got without waiting.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from topics.messages.message import Message
 log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS: Final = 1.0
-# After the last answer the log is followed a little longer: the same guest often asks again at once.
+# After the last event the log is read a little longer: the same guest often sends the next request at once.
 _FOLLOW_ON_SECONDS: Final = 1.0
 _FETCH_WAIT_MS: Final = 100
 _TURN_SECONDS: Final = 0.1
@@ -41,13 +41,13 @@ class _Waiter:
 
 
 class Waiters:
-    """Hands events to the requests that wait for them; `run` reads the log."""
+    """Gives events to the requests that wait for them; `run` reads the log."""
 
     def __init__(self, settings: KafkaSettings, topics_checked: asyncio.Event) -> None:
         self._settings = settings
         self._topics_checked = topics_checked
         self._by_id: defaultdict[tuple[str, bytes], list[_Waiter]] = defaultdict(list)
-        self._someone = asyncio.Event()
+        self._any_waiter = asyncio.Event()
         self._following = asyncio.Event()
         self.ready = False
 
@@ -55,15 +55,15 @@ class Waiters:
     def waiting(
         self, command_id: str, answers: tuple[type[Message], ...], *, through_others: bool = False
     ) -> Iterator[asyncio.Future[Message | None]]:
-        """Yield what becomes the first of `answers` to this command; send the command inside the block.
+        """Yield a future of the first of these events that answers the command; send the command inside the block.
 
-        `through_others`: the answer may follow from the command by way of other commands (it has the command's id as
-        its correlation, not as its causation). The answer is None when the process stops.
+        `through_others`: the event may follow from the command by way of other commands (it has the command's id as
+        its correlation, not as its causation). The result is None when the process stops.
         """
         key = (_CORRELATION if through_others else _CAUSATION, command_id.encode())
         waiter = _Waiter(wire_names(answers), asyncio.get_running_loop().create_future())
         self._by_id[key].append(waiter)
-        self._someone.set()
+        self._any_waiter.set()
         try:
             yield waiter.event
         finally:
@@ -71,16 +71,16 @@ class Waiters:
             if not self._by_id[key]:
                 del self._by_id[key]
             if not self._by_id:
-                self._someone.clear()
+                self._any_waiter.clear()
 
     def __len__(self) -> int:
         """Return how many requests wait."""
         return sum(len(waiters) for waiters in tuple(self._by_id.values()))
 
     async def following(self, within_seconds: float) -> None:
-        """Return when events from now on will be seen, or when that takes too long.
+        """Return when every event from now on will be read, or after this time.
 
-        It is counted in turns: a machine that stands still for seconds has used up one of them, not all patience.
+        The time is counted in turns: a machine that freezes for seconds uses up one turn, not all of them.
         """
         for _ in range(ceil(within_seconds / _TURN_SECONDS)):
             if self._following.is_set():
@@ -90,14 +90,14 @@ class Waiters:
                     await self._following.wait()
 
     def release(self) -> None:
-        """Let nobody wait any longer: the process stops."""
+        """End all waiting: the process stops."""
         for waiters in self._by_id.values():
             for waiter in waiters:
                 if not waiter.event.done():
                     waiter.event.set_result(None)
 
     async def run(self) -> None:
-        """Read the log for as long as the process lives."""
+        """Read the log until the process ends."""
         await self._topics_checked.wait()
         while True:
             try:
@@ -128,7 +128,7 @@ class Waiters:
             self.ready = True
             while True:
                 consumer.pause(*partitions)
-                await self._someone.wait()
+                await self._any_waiter.wait()
                 consumer.resume(*partitions)
                 await self._from_the_end(consumer)
                 self._following.set()
@@ -143,15 +143,15 @@ class Waiters:
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         clock = asyncio.get_running_loop().time
-        last_wanted = clock()
-        while self._by_id or clock() - last_wanted < _FOLLOW_ON_SECONDS:
+        last_waited = clock()
+        while self._by_id or clock() - last_waited < _FOLLOW_ON_SECONDS:
             batches = await consumer.getmany(timeout_ms=250)
             if self._by_id:
-                last_wanted = clock()
+                last_waited = clock()
                 for records in batches.values():
-                    self._hand_out(records)
+                    self._dispatch(records)
 
-    def _hand_out(self, records: Sequence[Any]) -> None:
+    def _dispatch(self, records: Sequence[Any]) -> None:
         for record in records:
             for name, value in record.headers:
                 if (name, value) in self._by_id:
@@ -165,7 +165,7 @@ class Waiters:
         try:
             event = decode_value(message_type, record.value)
         except (Undecodable, UnknownType, UnknownVersion) as error:
-            # The guest polls instead; the event itself is its readers' business.
+            # The guest polls instead; the consumers of the event handle the record.
             log.warning("an event at %s:%s cannot be read: %s", record.partition, record.offset, error)
             return
         for waiter in interested:

@@ -1,1 +1,1 @@
-"""What operators and their probes ask: whether the ingress can work, what the log and the ledger say."""
+"""The operations for operators and their probes: health, lag, one booking's history, dead letters."""

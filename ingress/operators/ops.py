@@ -14,16 +14,17 @@ import psycopg
 from aiokafka.errors import KafkaError
 from pydantic import Field
 
-from ingress.http.answers import Answer, answer
-from ingress.http.models import NoBody, NoQuery, Query, Several, Shown
+from ingress.http.models import NoBody, NoQuery, OutModel, Query, Several
 from ingress.http.problems import Problem, unavailable
-from ingress.operations import Access, Asked, Example, Reply, operation
+from ingress.http.responses import Response, json_response
+from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from operators.dead_letters import DeadLetter, State, listed
 from operators.explain import Kind, NoSuchBooking, explain
 from operators.lag import lags
+from storage.database import connect
 from storage.settings import DatabaseSettings
 from topics.kafka.admin import TopicsFailed
-from topics.kafka.log_reader import NoSuchTopic
+from topics.kafka.log_reader import NoSuchTopic, RecordsMissing
 from topics.kafka.settings import KafkaSettings
 
 _SECONDS: Final = 10.0
@@ -32,7 +33,7 @@ _CONNECT_SECONDS: Final = 3
 T = TypeVar("T")
 
 
-class ConsumerLag(Shown):
+class ConsumerLag(OutModel):
     """How far one consumer has come in one partition; `seconds` is how long the first record that waits has waited."""
 
     consumer: str
@@ -49,7 +50,7 @@ class ConsumerLag(Shown):
     owner: str | None
 
 
-class StepPlace(Shown):
+class StepPlace(OutModel):
     """Where a record stands on the log."""
 
     topic: str
@@ -57,7 +58,7 @@ class StepPlace(Shown):
     offset: int
 
 
-class Replayer(Shown):
+class Replayer(OutModel):
     """The operator who sent a record again, by which command, and when."""
 
     who: str
@@ -65,11 +66,11 @@ class Replayer(Shown):
     at: datetime
 
 
-class BookingStep(Shown):
+class BookingStep(OutModel):
     """One thing that happened; `seconds` have passed since the one before, `place` is null off the log.
 
-    `sent_again`: its id stood on the log already, or it is an event that came of a command sent again; `sent_by` is the
-    operator whose replay that was, where it can be told.
+    `sent_again`: a record before it has the same id, or it is an event that followed from a command that was sent
+    again. `sent_by` is the operator whose replay sent it.
     """
 
     kind: Kind
@@ -80,13 +81,15 @@ class BookingStep(Shown):
     sequence: int | None
     source: str | None
     cause: str | None
+    actor: str | None = Field(description="The person who caused it, as a kind and an id; null where none did.")
+    request_id: str | None
     details: str
     sent_again: bool
     sent_by: Replayer | None
     seconds: float | None
 
 
-class BookingRequest(Shown):
+class BookingRequest(OutModel):
     """What is known of the request that began it."""
 
     made_at: datetime | None
@@ -94,9 +97,11 @@ class BookingRequest(Shown):
     source: str | None
     correlation: str | None
     trace: str | None
+    actor: str | None = Field(description="The person who sent it, as a kind and an id: user/17.")
+    request_id: str | None
 
 
-class BookedStay(Shown):
+class BookedStay(OutModel):
     """What was booked, as the ledger has it."""
 
     hotel_id: int
@@ -110,7 +115,7 @@ class BookedStay(Shown):
     reason: str | None
 
 
-class AtStripe(Shown):
+class AtStripe(OutModel):
     """What we know of an object at Stripe; `owed_at`: a call to Stripe is due then."""
 
     kind: str
@@ -124,7 +129,7 @@ class AtStripe(Shown):
     failures: int
 
 
-class AwaitedNow(Shown):
+class AwaitedNow(OutModel):
     """Who is to act, and on what; `behind` are the records that a worker has before it."""
 
     who: str
@@ -134,7 +139,7 @@ class AwaitedNow(Shown):
     behind: int | None
 
 
-class BookingLife(Shown):
+class BookingLife(OutModel):
     """A booking's whole life. Nothing is awaited of one that is final."""
 
     booking_id: UUID
@@ -158,7 +163,7 @@ class WantedLetters(Query):
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
-class BuriedRecord(Shown):
+class BuriedRecord(OutModel):
     """A record that could not be understood, without what it says; `origin` is where it stood."""
 
     id: str
@@ -183,54 +188,52 @@ class Ops:
         "GET /ops/lag",
         access=Access.OPERATOR,
         summary="How far is who behind?",
-        answers={200: Reply(list[ConsumerLag], "A row for each consumer and partition.")},
+        responses={200: ResponseSpec(list[ConsumerLag], "A row for each consumer and partition.")},
         example=Example(),
     )
-    async def lag(self, asked: Asked[NoBody, NoQuery]) -> Answer:  # noqa: ARG002 - every operation is called like this
+    async def lag(self, context: RequestContext[NoBody, NoQuery]) -> Response:  # noqa: ARG002 - every operation is called like this
         """Tell of every consumer and partition how many records and seconds it is behind, and who owns it.
 
         `innkeeper lag` tells the same.
         """
         found = await self._answered(lambda: lags(self._kafka, self._database))
-        return answer(200, [ConsumerLag.model_validate(lag) for lag in found])
+        return json_response(200, [ConsumerLag.model_validate(lag) for lag in found])
 
     @operation(
         "GET /ops/bookings/{booking_id}",
         access=Access.OPERATOR,
         summary="What happened to this booking?",
-        answers={200: BookingLife},
+        responses={200: BookingLife},
         example=Example(path={"booking_id": "01980000-0000-8000-8000-000000000000"}),
     )
-    async def explain_booking(self, asked: Asked[NoBody, NoQuery]) -> Answer:
+    async def explain_booking(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Tell a booking's whole life, each step with its place on the log, and what is awaited now.
 
         `innkeeper explain` tells the same. Ids only: no names, no addresses.
         """
         try:
-            life = await self._answered(lambda: explain(self._kafka, self._database, asked.path["booking_id"]))
+            life = await self._answered(lambda: explain(self._kafka, self._database, context.path["booking_id"]))
         except NoSuchBooking:
             raise Problem(404, "no such booking") from None
-        return answer(200, BookingLife.model_validate(life))
+        return json_response(200, BookingLife.model_validate(life))
 
     @operation(
         "GET /ops/dead-letters",
         access=Access.OPERATOR,
         summary="What could not be understood?",
-        answers={200: Reply(list[BuriedRecord], "The newest first.")},
+        responses={200: ResponseSpec(list[BuriedRecord], "The newest first.")},
         example=Example(query={"state": "open", "limit": 50}),
     )
-    async def dead_letters(self, asked: Asked[NoBody, WantedLetters]) -> Answer:
+    async def dead_letters(self, context: RequestContext[NoBody, WantedLetters]) -> Response:
         """Tell which records were buried, where they came from, why, and what became of them.
 
         What they say is left out; `innkeeper dead-letters show` has it, and replays and discards.
         """
-        found = await self._answered(lambda: self._letters(asked.query))
-        return answer(200, [BuriedRecord.model_validate(letter) for letter in found])
+        found = await self._answered(lambda: self._letters(context.query))
+        return json_response(200, [BuriedRecord.model_validate(letter) for letter in found])
 
     async def _letters(self, wanted: WantedLetters) -> list[DeadLetter]:
-        async with await psycopg.AsyncConnection.connect(
-            self._database.conninfo(), autocommit=True, connect_timeout=_CONNECT_SECONDS
-        ) as connection:
+        async with await connect(self._database, "innkeeper ops", connect_seconds=_CONNECT_SECONDS) as connection:
             found = await listed(self._kafka, connection, open_only=wanted.open_only)
         return [letter for letter in reversed(found) if letter.state in (wanted.state or State)][: wanted.limit]
 
@@ -245,7 +248,7 @@ class Ops:
                 return await work()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable("the database", retry_after_seconds=2) from error
-        except (KafkaError, TopicsFailed, NoSuchTopic) as error:
+        except (KafkaError, TopicsFailed, NoSuchTopic, RecordsMissing) as error:
             raise unavailable("the broker", retry_after_seconds=2) from error
         except (TimeoutError, OSError) as error:
             raise unavailable("the broker or the database", retry_after_seconds=2) from error

@@ -28,8 +28,9 @@ from operators.cli.console import (
     run,
 )
 from operators.cli.tables import Field, Row, fitted
-from operators.dead_letters import DeadLetter, Origin, Outcome, Refused, State
+from operators.dead_letters import DeadLetter, Outcome, Refused, State
 from storage.operator_log import who
+from topics.kafka.positions import LogPosition
 from topics.kafka.producer import Producer, open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.times import to_the_second
@@ -98,7 +99,7 @@ def show(id: str, *, as_json: bool) -> None:
     """Print one dead letter whole."""
     settings = kafka_settings()
 
-    async def find() -> tuple[DeadLetter, tuple[Origin | None, Origin | None]]:
+    async def find() -> tuple[DeadLetter, tuple[LogPosition | None, LogPosition | None]]:
         async with ledger() as connection:
             listed = await dead_letters.listed(settings, connection)
             (letter,) = _chosen(listed, Selection(ids=[id], all=False), as_json=as_json)
@@ -250,7 +251,7 @@ class _Replaying:
 
     async def _each(
         self, letters: Sequence[DeadLetter]
-    ) -> AsyncGenerator[tuple[DeadLetter, Origin | None, Outcome | str], None]:
+    ) -> AsyncGenerator[tuple[DeadLetter, LogPosition | None, Outcome | str], None]:
         for letter in letters:
             try:
                 place = await dead_letters.replay(
@@ -356,7 +357,7 @@ def _would(verb: str, letters: Sequence[DeadLetter], settings: KafkaSettings, *,
     return False
 
 
-def _tell(letter: DeadLetter, stands_at: Origin | None, result: Outcome | str, *, looked: bool) -> None:
+def _tell(letter: DeadLetter, stands_at: LogPosition | None, result: Outcome | str, *, looked: bool) -> None:
     if isinstance(result, str):
         err.print(f"[red]refused    {escape(result)}[/]")
         return
@@ -369,7 +370,7 @@ def _tell(letter: DeadLetter, stands_at: Origin | None, result: Outcome | str, *
         err.print(escape(f"{sent}: {'not read yet; its worker may be behind, paused or down' if looked else 'sent'}"))
 
 
-def _as_result(letter: DeadLetter, stands_at: Origin | None, result: Outcome | str) -> dict[str, Any]:
+def _as_result(letter: DeadLetter, stands_at: LogPosition | None, result: Outcome | str) -> dict[str, Any]:
     told = {"id": letter.id, "stands_at": None if stands_at is None else str(stands_at)}
     if isinstance(result, str):
         return {**told, "refused": result}

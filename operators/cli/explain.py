@@ -5,8 +5,8 @@ from typing import Final
 from uuid import UUID
 
 from operators.cli.console import COULD_NOT, err, fail, kafka_settings, out, print_json, refuse, run
-from operators.cli.explain_page import print_life
-from operators.explain import Life, NoSuchBooking, explain
+from operators.cli.explain_page import print_history
+from operators.explain import BookingHistory, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings, refused_in_words
 
@@ -23,15 +23,15 @@ def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
     with refused_in_words():
         database = DatabaseSettings()
     try:
-        life = run(_within_patience(kafka, database, booking_id), kafka)
+        history = run(_within_patience(kafka, database, booking_id), kafka)
     except NoSuchBooking as error:
         refuse(str(error), as_json=as_json)
     if as_json:
-        print_json([life.as_json()])
+        print_json([history.as_json()])
     else:
-        print_life(life, out, err, everything=everything)
+        print_history(history, out, err, everything=everything)
 
 
-async def _within_patience(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> Life:
+async def _within_patience(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> BookingHistory:
     async with asyncio.timeout(_PATIENCE_SECONDS):
         return await explain(kafka, database, booking_id)

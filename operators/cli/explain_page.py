@@ -9,8 +9,8 @@ from rich.console import Console
 
 from operators.cli.console import counted
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
-from operators.explain import ANSWERS, Awaited, Kind, Life, Step, StripeObject
-from storage.currencies import decimal
+from operators.explain import ANSWERS, Awaited, BookingHistory, Kind, Step, StripeObject
+from pricing.currencies import decimal
 from topics.times import to_the_second
 
 _STYLES: Final = {Kind.COMMAND: "cyan", Kind.EVENT: "green", Kind.WEBHOOK: "magenta", Kind.DEAD_LETTER: "red"}
@@ -31,30 +31,30 @@ _AT_STRIPE: Final = (
     Field(name="for", yields=2),
     Field(name="made", yields=3),
     Field(name="changed", yields=4),
-    Field(name="owed", yields=5),
+    Field(name="due", yields=5),
     Field(name="failures", yields=6),
 )
 
 
-def print_life(life: Life, out: Console, err: Console, *, everything: bool = False) -> None:
+def print_history(history: BookingHistory, out: Console, err: Console, *, everything: bool = False) -> None:
     """Print the page on `out`, and notes about sources that could not be read on `err`.
 
     A record that was sent again and changed nothing is shown with the record that it repeats; with `everything` it has
     a row of its own.
     """
     page = _Page(out)
-    out.print(f"[bold]Booking {life.booking_id}  {life.status}[/]")
-    page.say(_stay(life))
-    page.say(_request(life))
-    page.table(_STEP, _steps(life.steps, everything=everything))
-    if life.stripe:
-        page.table(_AT_STRIPE, list(map(_at_stripe, life.stripe)))
+    out.print(f"[bold]Booking {history.booking_id}  {history.status}[/]")
+    page.say(_stay(history))
+    page.say(_request(history))
+    page.table(_STEP, _steps(history.steps, everything=everything))
+    if history.stripe:
+        page.table(_AT_STRIPE, list(map(_at_stripe, history.stripe)))
     out.print("[bold]Awaited now[/]")
-    for each in map(_awaited, life.awaited):
+    for each in map(_awaited, history.awaited):
         page.say(each, indent="  ")
-    if not life.awaited:
+    if not history.awaited:
         page.say("nothing: final", indent="  ")
-    for note in life.notes:
+    for note in history.notes:
         err.print(f"Note: {note}.", markup=False)
 
 
@@ -81,8 +81,8 @@ class _Page:
         self._out.print(fitted(fields, rows, self._out.width))
 
 
-def _stay(life: Life) -> str:
-    stay = life.stay
+def _stay(history: BookingHistory) -> str:
+    stay = history.stay
     if stay is None:
         return "accepted, and not in the ledger yet"
     told = (
@@ -92,8 +92,8 @@ def _stay(life: Life) -> str:
     return told if stay.reason is None else f"{told}, {stay.reason}"
 
 
-def _request(life: Life) -> str:
-    request = life.request
+def _request(history: BookingHistory) -> str:
+    request = history.request
     told = {"user": request.user_id, "from": request.source, "request": request.correlation, "trace": request.trace}
     return ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
 
@@ -110,11 +110,18 @@ def _steps(steps: Sequence[Step], *, everything: bool) -> list[Row]:
 def _step(step: Step, before: Step | None, again: str) -> Row:
     # A dead letter's name is a whole sentence.
     what, told = (NOT_KNOWN, step.what) if step.kind is Kind.DEAD_LETTER else (step.what, step.details or step.id)
-    details = "; ".join(filter(None, (told, again))) or NOT_KNOWN
+    details = "; ".join(filter(None, (told, _caused_by(step), again))) or NOT_KNOWN
     return Row(
         cells=(_time(step.at), _after(step, before), step.kind, what, _place(step), details),
         style=_STYLES.get(step.kind, ""),
     )
+
+
+def _caused_by(step: Step) -> str:
+    """Name the person who sent a command, and their request; an event has those of its command."""
+    if step.kind is not Kind.COMMAND or step.actor is None:
+        return ""
+    return f"by {step.actor}" if step.request_id is None else f"by {step.actor}, request {step.request_id}"
 
 
 def _is_folded(step: Step, steps: Sequence[Step]) -> bool:

@@ -16,7 +16,7 @@ def new_generation_command(topic: str, *, yes: bool) -> None:
         fail("Nothing was done: add --yes to do it.")
     try:
         number = generations.begin(DatabaseSettings(), name)
-    except generations.NoLifeYet as error:
+    except generations.NoGenerationYet as error:
         fail(str(error))
     except psycopg.Error as error:
         fail(str(error).strip(), COULD_NOT)

@@ -23,7 +23,7 @@ from operators.cli.console import (
     refuse,
     run,
 )
-from operators.replay import Move, Plan, Played, Refused, Stretch
+from operators.replay import CursorRewind, Plan, Refused, ReplayRange, ReplayResult
 from storage import pauses
 from storage.operator_log import who
 from topics.catalogue import CATALOGUE, STRIPE_WEBHOOKS
@@ -50,7 +50,7 @@ def replay_command(
     """Process a range of the log again, or without `yes` only say what would be done."""
     settings = kafka_settings()
     name_of(topic, settings)
-    stretch = Stretch(
+    wanted = ReplayRange(
         topic=next(each for each in CATALOGUE if each.name == topic),
         begin=_place(begin, partition),
         end=None if end is None else _place(end, partition),
@@ -58,9 +58,9 @@ def replay_command(
         type=kind,
     )
     if consumer is None:
-        work = _send(settings, stretch, wait_seconds=wait, by=by, yes=yes, as_json=as_json)
+        work = _send(settings, wanted, wait_seconds=wait, by=by, yes=yes, as_json=as_json)
     else:
-        work = _move(settings, stretch, consumer, by=by, yes=yes, as_json=as_json)
+        work = _move(settings, wanted, consumer, by=by, yes=yes, as_json=as_json)
     try:
         status = run(work, settings)
     except Refused as refused:
@@ -70,17 +70,17 @@ def replay_command(
 
 
 async def _send(
-    settings: KafkaSettings, stretch: Stretch, *, wait_seconds: float, by: str | None, yes: bool, as_json: bool
+    settings: KafkaSettings, wanted: ReplayRange, *, wait_seconds: float, by: str | None, yes: bool, as_json: bool
 ) -> int:
     async with ledger() as connection:
-        plan = await replay.planned(settings, connection, stretch)
+        plan = await replay.plan_replay(settings, connection, wanted)
         if not yes:
             _would_send(plan, as_json=as_json)
             return 1
         async with open_producer(settings, client_id="innkeeper-operators") as producer, _interruptible() as stop:
             with _progress() as progress:
                 bar = progress.add_task("sent again", total=plan.records)
-                played = await replay.play(
+                played = await replay.run_replay(
                     settings,
                     connection,
                     producer,
@@ -97,18 +97,18 @@ async def _send(
 
 
 async def _move(
-    settings: KafkaSettings, stretch: Stretch, consumer: str, *, by: str | None, yes: bool, as_json: bool
+    settings: KafkaSettings, wanted: ReplayRange, consumer: str, *, by: str | None, yes: bool, as_json: bool
 ) -> int:
     async with ledger() as connection:
-        planned = await replay.planned_move(settings, connection, stretch, consumer)
+        planned = await replay.plan_rewind(settings, connection, wanted, consumer)
         _tell_move(planned, done=False, as_json=as_json and not yes)
         if not yes:
             err.print(f"Would put {planned.consumer} back so far. Add --yes to do it.")
             return 1
-        await replay.move(connection, planned, who=who(by))
+        await replay.rewind(connection, planned, who=who(by))
         _tell_move(planned, done=True, as_json=as_json)
         paused = await pauses.of(connection, planned.role)
-    then = f"python -m workers {'resume ' if paused else ''}{planned.role}"
+    then = f"innkeeper {'resume' if paused else 'worker'} {planned.role}"
     err.print(f"Done. {planned.consumer} reads them when its role goes on: {then}")
     return 0
 
@@ -148,7 +148,7 @@ def _records(plan: Plan) -> str:
     return counted(plan.records, "webhook" if plan.topic is STRIPE_WEBHOOKS else "record")
 
 
-def _tell_played(plan: Plan, played: Played, *, as_json: bool) -> None:
+def _tell_played(plan: Plan, played: ReplayResult, *, as_json: bool) -> None:
     effects = played.effects
     if as_json:
         told = {
@@ -173,7 +173,7 @@ def _tell_played(plan: Plan, played: Played, *, as_json: bool) -> None:
     return _tell_types(effects.events)
 
 
-def _effects_in_words(plan: Plan, played: Played) -> str:
+def _effects_in_words(plan: Plan, played: ReplayResult) -> str:
     effects = played.effects
     commands = counted(effects.commands, "command")
     if plan.topic is STRIPE_WEBHOOKS:
@@ -187,7 +187,7 @@ def _effects_in_words(plan: Plan, played: Played) -> str:
     return f"{changed} {rest:,} changed nothing, and left an event that says so." if rest else changed
 
 
-def _tell_move(planned: Move, *, done: bool, as_json: bool) -> None:
+def _tell_move(planned: CursorRewind, *, done: bool, as_json: bool) -> None:
     if as_json:
         told = {
             "consumer": planned.consumer,
@@ -195,7 +195,7 @@ def _tell_move(planned: Move, *, done: bool, as_json: bool) -> None:
             "records": planned.records,
             "types": dict(planned.types),
             "from": planned.first,
-            "stood_at": planned.stands,
+            "stood_at": planned.applied,
             "moved": done,
         }
         return print_json([told])
@@ -204,8 +204,8 @@ def _tell_move(planned: Move, *, done: bool, as_json: bool) -> None:
     err.print(escape(f"{planned.consumer} reads {counted(planned.records, 'event')} of {planned.name} again:"))
     _tell_types(planned.types)
     for partition, first in sorted(planned.first.items()):
-        err.print(escape(f"  partition {partition}: from offset {first} on (cursor: {planned.stands[partition]})"))
-    return err.print(escape(f"The effect: {planned.reader.says}."))
+        err.print(escape(f"  partition {partition}: from offset {first} on (cursor: {planned.applied[partition]})"))
+    return err.print(escape(f"The effect: {planned.effect.description}."))
 
 
 def _tell_types(types: Mapping[str, int]) -> None:

@@ -1,20 +1,19 @@
-"""Explains one booking: its whole life, with the place of each record on the log, and what is awaited now.
+"""Explains one booking: its whole history, with the position of each record on the log, and what is awaited now.
 
-Reads the tables in one snapshot and a few hundred records of the log, however long that is; changes nothing. What the
-operator's command prints and what the ingress answers to operators is the same.
+One query reads the tables, and the timeline's positions lead to the booking's records on the log, however long that is.
+Nothing is changed. The operators' command and the ingress' answer to operators show the same.
 """
 
 from operators.explain.explanation import NoSuchBooking, explain
-from operators.explain.life import Awaited, Kind, Life, Place, Request, Sender, Stay, Step, StripeObject
-from operators.explain.repeats import ANSWERS
+from operators.explain.history import Awaited, BookingHistory, Kind, Request, Sender, Stay, Step, StripeObject
+from operators.explain.steps import ANSWERS
 
 __all__ = [
     "ANSWERS",
     "Awaited",
+    "BookingHistory",
     "Kind",
-    "Life",
     "NoSuchBooking",
-    "Place",
     "Request",
     "Sender",
     "Stay",

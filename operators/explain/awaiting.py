@@ -1,14 +1,14 @@
-"""Who is to act next for a booking, and on what: told from the tables and from what stands on the log unread.
+"""Says who is to act next for a booking, and on what: from the tables, and from records that are not read yet.
 
-Pure: rows and records in, sentences' parts out.
+Pure: rows and records in, parts of sentences out.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from operators.explain.life import Awaited, Kind, Step
-from operators.explain.told import Reached, Row, Told
+from operators.explain.history import Awaited, Kind, Step
+from operators.explain.snapshot import CursorRow, RefundRow, SessionRow, Snapshot
 from topics.messages.commands import ExpireHold
 from topics.messages.events import PaymentRequested, RefundRequested
 from topics.messages.values import BookingStatus
@@ -16,32 +16,34 @@ from topics.times import to_the_second
 
 #: What a guest is to do in each state that has a deadline.
 _GUESTS_PART: Final = {
-    BookingStatus.RESERVED: "to say who stays",
+    BookingStatus.RESERVED: "to name the guests",
     BookingStatus.GUESTS_ADDED: "to ask for the payment",
     BookingStatus.PAYMENTS_PENDING: "to pay",
 }
-_SESSION_OWED: Final = {
+#: What Stripe is to do while a call about a session is due.
+_STRIPES_PART: Final = {
     "creating": "to open a Checkout Session",
     "closing": "to close the Checkout Session",
-    "complete": "to say whether the Checkout Session was paid",
+    "complete": "to report whether the Checkout Session was paid",
 }
-_SESSION_TOLD: Final = {
-    "open": "the open Checkout Session",
-    "expired": "the expired Checkout Session",
-    "failed": "the Checkout Session that could not be opened",
+#: What the room's worker is to record of a session.
+_ROOMS_PART: Final = {
+    "open": "to record the open Checkout Session",
+    "expired": "to record the expired Checkout Session",
+    "failed": "to record the Checkout Session that could not be opened",
 }
 
 
-def awaited(told: Told, steps: Sequence[Step], behind: dict[str, int]) -> tuple[Awaited, ...]:
-    """Return what is awaited, the log's readers first; `behind` is how many records of each topic wait for its reader.
+def awaited(snapshot: Snapshot, steps: Sequence[Step], behind: dict[str, int]) -> tuple[Awaited, ...]:
+    """Return what is awaited, the log's consumers first.
 
-    `behind` goes by the consumer and the topic's name, as `unread` has it.
+    `behind` counts the records of each topic that a consumer has not read, by the key that `unread` returns.
     """
     return (
-        *_of_readers(told, steps, behind),
-        *_of_operators(told, steps),
-        *_of_stripe(told),
-        *_of_guest_or_timer(told),
+        *_of_consumers(snapshot, steps, behind),
+        *_of_operators(snapshot, steps),
+        *_of_stripe(snapshot),
+        *_of_guest_or_timer(snapshot),
     )
 
 
@@ -50,23 +52,22 @@ def unread(consumer: str, topic: str) -> str:
     return f"{consumer} {topic}"
 
 
-def _of_readers(told: Told, steps: Iterable[Step], behind: dict[str, int]) -> Iterator[Awaited]:
+def _of_consumers(snapshot: Snapshot, steps: Iterable[Step], behind: dict[str, int]) -> Iterator[Awaited]:
     for step in steps:
         if step.place is None:
             continue
-        for consumer, word in _readers(step):
-            reached = told.reached.get((consumer, step.place.topic, step.place.partition))
-            if not _has_read(reached, step):
+        for consumer, word in _consumers(step):
+            if not _has_read(snapshot.cursor(consumer, step.place.topic, step.place.partition), step):
                 yield Awaited(
-                    who=f"the {consumer} worker{_pause(told, consumer)}",
+                    who=f"the {consumer} worker{_pause(snapshot, consumer)}",
                     what=f"{word} {step.what}",
                     since=step.at,
                     behind=behind.get(unread(consumer, step.place.topic)),
                 )
 
 
-def _readers(step: Step) -> Sequence[tuple[str, str]]:
-    """Return who must read a step's record for the booking to go on, and to do what."""
+def _consumers(step: Step) -> Sequence[tuple[str, str]]:
+    """Return the consumers that must read a step's record for the booking to go on, and what each does with it."""
     if step.kind is Kind.COMMAND:
         return (("reservations", "to decide"),)
     if step.kind is Kind.WEBHOOK:
@@ -76,71 +77,76 @@ def _readers(step: Step) -> Sequence[tuple[str, str]]:
     return ()
 
 
-def _has_read(reached: Reached | None, step: Step) -> bool:
+def _has_read(cursor: CursorRow | None, step: Step) -> bool:
     assert step.place is not None
-    if reached is None:
+    if cursor is None:
         return False
-    # An event that stands twice was read when its sequence was.
-    return reached.applied >= step.place.offset or (step.sequence is not None and reached.sequence >= step.sequence)
+    # An event that the log has twice was read when its sequence was.
+    return cursor.applied >= step.place.offset or (step.sequence is not None and cursor.sequence >= step.sequence)
 
 
-def _of_operators(told: Told, steps: Iterable[Step]) -> Iterator[Awaited]:
+def _of_operators(snapshot: Snapshot, steps: Iterable[Step]) -> Iterator[Awaited]:
     for step in steps:
         if step.kind is Kind.DEAD_LETTER:
             yield Awaited(who="an operator", what=f"to look at the dead letter of {step.place}", since=step.at)
-    for refund in told.refunds:
-        if refund["status"] == "failed":
-            what = f"to refund {refund['payment_intent']} by hand: Stripe refused"
-            yield Awaited(who="an operator", what=what, since=refund["updated_at"])
+    for refund in snapshot.refunds:
+        if refund.status == "failed":
+            what = f"to refund {refund.payment_intent} by hand: Stripe refused"
+            yield Awaited(who="an operator", what=what, since=refund.updated_at)
 
 
-def _of_stripe(told: Told) -> Iterator[Awaited]:
-    for session in told.sessions:
-        if session["next_attempt_at"] is not None:
-            part = _SESSION_OWED.get(session["status"]) or f"to be told of {_SESSION_TOLD[session['status']]}"
-            yield _owed("Stripe" if session["status"] in _SESSION_OWED else "the room", part, session)
-    for refund in told.refunds:
-        if refund["status"] == "creating":
-            yield _owed("Stripe", f"to answer the refund of {refund['payment_intent']}", refund)
-        elif refund["status"] == "pending":
-            what = f"to carry out the refund of {refund['payment_intent']}"
-            yield Awaited(who="Stripe", what=what, since=refund["updated_at"])
-        elif refund["next_attempt_at"] is not None and refund["status"] == "succeeded":
-            yield _owed("the room", f"to be told that {refund['payment_intent']} was refunded", refund)
+def _of_stripe(snapshot: Snapshot) -> Iterator[Awaited]:
+    for session in snapshot.sessions:
+        if session.next_attempt_at is not None:
+            if session.status in _STRIPES_PART:
+                yield _due("Stripe", _STRIPES_PART[session.status], session)
+            else:
+                yield _due("the room", _ROOMS_PART[session.status], session)
+    for refund in snapshot.refunds:
+        if refund.status == "creating":
+            yield _due("Stripe", f"to answer the refund of {refund.payment_intent}", refund)
+        elif refund.status == "pending":
+            what = f"to carry out the refund of {refund.payment_intent}"
+            yield Awaited(who="Stripe", what=what, since=refund.updated_at)
+        elif refund.next_attempt_at is not None and refund.status == "succeeded":
+            yield _due("the room", f"to record that {refund.payment_intent} was refunded", refund)
 
 
-def _owed(who: str, what: str, row: Row) -> Awaited:
-    failures = row["failures"]
+def _due(who: str, what: str, row: SessionRow | RefundRow) -> Awaited:
+    failures = row.failures
     often = "once" if failures == 1 else f"{failures} times"
-    tried = f" (failed {often}, again at {to_the_second(row['next_attempt_at'])})" if failures else ""
-    return Awaited(who=who, what=what + tried, since=row["created_at"])
+    retried = ""
+    if failures and row.next_attempt_at is not None:
+        retried = f" (failed {often}, again at {to_the_second(row.next_attempt_at)})"
+    return Awaited(who=who, what=what + retried, since=row.created_at)
 
 
-def _of_guest_or_timer(told: Told) -> Iterator[Awaited]:
-    if told.booking is None:
+def _of_guest_or_timer(snapshot: Snapshot) -> Iterator[Awaited]:
+    if snapshot.booking is None:
         return
-    status, deadline = BookingStatus(told.booking["status"]), told.booking["hold_expires_at"]
+    status, deadline = BookingStatus(snapshot.booking.status), snapshot.booking.hold_expires_at
     part = _GUESTS_PART.get(status)
     if part is None:
         return
-    if _is_over(deadline, told.now):
+    if _is_over(deadline, snapshot.now):
         yield Awaited(
-            who=f"the timer{_pause(told, 'expiry')}",
+            who=f"the timer{_pause(snapshot, 'expiry')}",
             what=f"to end the hold with {ExpireHold.message_type}",
             since=deadline,
         )
-    elif status is not BookingStatus.PAYMENTS_PENDING or _can_be_paid(told.sessions):
+    elif status is not BookingStatus.PAYMENTS_PENDING or _can_be_paid(snapshot.sessions):
         yield Awaited(who="the guest", what=part, until=deadline)
 
 
-def _pause(told: Told, role: str) -> str:
-    return f" (paused by {told.paused[role]})" if role in told.paused else ""
+def _pause(snapshot: Snapshot, role: str) -> str:
+    paused = next((each for each in snapshot.paused if each.role == role), None)
+    return "" if paused is None else f" (paused by {paused.who})"
 
 
-def _is_over(deadline: Any, now: datetime) -> bool:
-    return isinstance(deadline, datetime) and deadline <= now
+def _is_over(deadline: datetime | None, now: datetime) -> bool:
+    return deadline is not None and deadline <= now
 
 
-def _can_be_paid(sessions: Sequence[Row]) -> bool:
+def _can_be_paid(sessions: Sequence[SessionRow]) -> bool:
     """Whether it is the guest's turn: a session is open, or the last one ended and another may be asked for."""
-    return bool(sessions) and sessions[-1]["status"] in {"open", "failed", "expired"}
+    return bool(sessions) and sessions[-1].status in {"open", "failed", "expired"}

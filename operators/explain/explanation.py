@@ -1,24 +1,18 @@
-"""Puts a booking's explanation together: the tables lead to its records, the records to their causes."""
+"""Puts a booking's explanation together: one query reads the tables, and positions lead to the records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
-from aiokafka import TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
-
 from operators.explain.awaiting import awaited
-from operators.explain.life import Kind, Life, Request, Stay, StripeObject
-from operators.explain.log import open_booking_log
-from operators.explain.search import Search, enveloped
+from operators.explain.history import BookingHistory, Request, Stay, StripeObject
+from operators.explain.records import envelope_of, open_records
+from operators.explain.search import Search, Topics
+from operators.explain.snapshot import BookingRow, RefundRow, SessionRow, Snapshot, load
 from operators.explain.steps import fields_of, steps_of
-from operators.explain.told import Row, Told, tell
-from storage.settings import CONNECT_SECONDS, DatabaseSettings
-from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
-from topics.envelope import Envelope
-from topics.kafka import admin
+from storage.database import connect
+from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 from topics.messages.values import BookingStatus
 
@@ -27,36 +21,26 @@ _TIME_IN_IDS: Final = 8
 
 
 class NoSuchBooking(Exception):
-    """No table and no record of the log knows the booking."""
+    """No table and no record of the log has the booking."""
 
 
-async def explain(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> Life:
-    """Return the booking's life.
+async def explain(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> BookingHistory:
+    """Return the booking's history.
 
     Raises:
-        NoSuchBooking: nothing knows it.
+        NoSuchBooking: neither a table nor the log has it.
         psycopg.Error: the database is away or not migrated.
         aiokafka.errors.KafkaError: the broker is away.
         topics.kafka.admin.TopicsFailed: our topics are not on the broker.
     """
-    names = [kafka.topic(topic) for topic in (BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS)]
-    counts = await admin.partition_counts(kafka, names)
-    if missing := set(names) - counts.keys():
-        raise admin.TopicsFailed(f"No topic by the name of {', '.join(sorted(missing))}.")
-    rooms = _Rooms(counts[names[0]])
-    places = [TopicPartition(name, number) for number in range(rooms.count) for name in names]
-    # The log is measured before the tables are read: what came later, they know nothing of.
-    async with open_booking_log(kafka, places, booking_id) as log:
-        async with await psycopg.AsyncConnection.connect(
-            database.conninfo(), connect_timeout=CONNECT_SECONDS, autocommit=True, application_name="innkeeper-explain"
-        ) as connection:
-            told = await tell(connection, booking_id, names, since=made_at(booking_id), partition_of=rooms.partition)
-        room_id = told.room_id
-        numbers = range(rooms.count) if room_id is None else [rooms.partition(room_id)]
-        search = Search(kafka, log, told, made_at(booking_id))
-        await search.begin()
-        await (search.undecided(numbers) if room_id is None else search.whole_life(numbers[0]))
-        return _life(booking_id, told, search)
+    topics = Topics.of(kafka)
+    # The log is measured before the tables are read: the tables know nothing of records that came later.
+    async with open_records(kafka, topics, booking_id) as records:
+        async with await connect(database, "innkeeper explain") as connection:
+            snapshot = await load(connection, booking_id, topics, since=made_at(booking_id))
+        search = Search(topics, records, snapshot)
+        await search.find(made_at(booking_id))
+        return _history(booking_id, search)
 
 
 def made_at(booking_id: UUID) -> datetime | None:
@@ -66,76 +50,75 @@ def made_at(booking_id: UUID) -> datetime | None:
     return datetime.fromtimestamp((booking_id.int >> 80) / 1000, UTC)
 
 
-class _Rooms:
-    """Which partition a room's records are in: the same of each topic."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def partition(self, room_id: int) -> int:
-        every = list(range(self.count))
-        return int(DefaultPartitioner()(b"%d" % room_id, every, every))
-
-
-def _life(booking_id: UUID, told: Told, search: Search) -> Life:
-    commands = list(enveloped(search.log.found(search.commands)))
-    if not (told.booking or told.timeline or commands or search.letters):
+def _history(booking_id: UUID, search: Search) -> BookingHistory:
+    snapshot = search.snapshot
+    request = _request(booking_id, search)
+    if not (snapshot.booking or snapshot.timeline or request.source or search.dead_letters):
         raise NoSuchBooking(f"No booking {booking_id}: neither the ledger nor the log knows it.")
-    request = _request(booking_id, told, commands)
-    steps = steps_of(told, search, request)
-    gone = [step for step in steps if step.kind is Kind.COMMAND and step.place is None]
-    if gone:
-        search.notes.append(f"commands that are no longer on the log, which keeps them for 7 days: {len(gone)}")
-    return Life(
+    steps = steps_of(search, request)
+    return BookingHistory(
         booking_id=booking_id,
-        status=BookingStatus.PENDING if told.booking is None else told.booking["status"],
+        status=BookingStatus.PENDING if snapshot.booking is None else snapshot.booking.status,
         request=request,
-        stay=None if told.booking is None else _stay(told.booking),
+        stay=None if snapshot.booking is None else _stay(snapshot.booking),
         steps=steps,
-        stripe=(*map(_session, told.sessions), *_payments(told), *map(_refund, told.refunds)),
-        awaited=awaited(told, steps, search.behind),
+        stripe=(*map(_session, snapshot.sessions), *_payments(snapshot), *map(_refund, snapshot.refunds)),
+        awaited=awaited(snapshot, steps, search.behind),
         notes=tuple(dict.fromkeys(search.notes)),
     )
 
 
-def _request(booking_id: UUID, told: Told, commands: Sequence[tuple[Envelope, Any]]) -> Request:
-    first, record = commands[0] if commands else (None, None)
-    user_id = told.booking["user_id"] if told.booking is not None else fields_of(record).get("user_id")
-    trace = None if first is None or first.traceparent is None else first.traceparent.split("-")[1]
+def _request(booking_id: UUID, search: Search) -> Request:
+    """Return what the first command's envelope says of the request."""
+    found = ((envelope_of(record), record) for record in search.records.of(search.topics.commands))
+    first, record = next(((envelope, record) for envelope, record in found if envelope is not None), (None, None))
+    booking = search.snapshot.booking
+    user_id: int | None = booking.user_id if booking is not None else fields_of(record).get("user_id")
+    if first is None:
+        return Request(made_at=made_at(booking_id), user_id=user_id, source=None, correlation=None, trace=None)
     return Request(
         made_at=made_at(booking_id),
         user_id=user_id,
-        source=None if first is None else first.source,
-        correlation=None if first is None else first.correlation,
-        trace=trace,
+        source=first.source,
+        correlation=first.correlation,
+        trace=None if first.traceparent is None else first.traceparent.split("-")[1],
+        actor=first.actor,
+        request_id=first.request_id,
     )
 
 
-def _stay(row: Row) -> Stay:
+def _stay(row: BookingRow) -> Stay:
     return Stay(
-        **{name: row[name] for name in ("hotel_id", "room_id", "check_in", "check_out", "rooms_count")},
-        **{name: row[name] for name in ("amount_minor", "currency", "hold_expires_at")},
-        reason=row["rejection"] or row["cancel_reason"] or row["failure"],
+        hotel_id=row.hotel_id,
+        room_id=row.room_id,
+        check_in=row.check_in,
+        check_out=row.check_out,
+        rooms_count=row.rooms_count,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        hold_expires_at=row.hold_expires_at,
+        reason=row.rejection or row.cancel_reason or row.failure,
     )
 
 
-def _session(row: Row) -> StripeObject:
+def _session(row: SessionRow) -> StripeObject:
     return StripeObject(
         kind="Checkout Session",
-        id=row["session_id"],
-        status=row["status"],
-        attempt=row["attempt"],
+        id=row.session_id,
+        status=row.status,
+        attempt=row.attempt,
         payment_intent=None,
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        owed_at=row["next_attempt_at"],
-        failures=row["failures"],
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        owed_at=row.next_attempt_at,
+        failures=row.failures,
     )
 
 
-def _payments(told: Told) -> Iterator[StripeObject]:
-    """Yield the money that arrived, as the room's owner keeps it with the booking."""
-    for payment in (told.booking or {}).get("payments") or ():
+def _payments(snapshot: Snapshot) -> Iterator[StripeObject]:
+    """Yield the payments that arrived, as the ledger keeps them with the booking."""
+    payments: list[dict[str, Any]] = (snapshot.booking and snapshot.booking.payments) or []
+    for payment in payments:
         yield StripeObject(
             kind="Payment Intent",
             id=payment["payment_intent"],
@@ -149,15 +132,15 @@ def _payments(told: Told) -> Iterator[StripeObject]:
         )
 
 
-def _refund(row: Row) -> StripeObject:
+def _refund(row: RefundRow) -> StripeObject:
     return StripeObject(
         kind="Refund",
-        id=row["refund_id"],
-        status=row["status"],
+        id=row.refund_id,
+        status=row.status,
         attempt=None,
-        payment_intent=row["payment_intent"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        owed_at=row["next_attempt_at"],
-        failures=row["failures"],
+        payment_intent=row.payment_intent,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        owed_at=row.next_attempt_at,
+        failures=row.failures,
     )

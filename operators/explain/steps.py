@@ -1,35 +1,80 @@
-"""Turns what was found into steps: records of ours with their envelopes, webhooks, rows whose records are gone."""
+"""Turns rows and records into steps: records of ours with their envelopes, webhooks, rows whose records are gone."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from operators.explain.life import Kind, Place, Request, Step
-from operators.explain.log import time_of
-from operators.explain.repeats import marked
-from operators.explain.search import Search, enveloped
-from operators.explain.senders import signed
-from operators.explain.told import Row, Told
-from topics.envelope import Envelope
+from operators.explain.history import Kind, Request, Sender, Step
+from operators.explain.records import causation_position_of, envelope_of, position_of, time_of
+from operators.explain.search import Search
+from operators.explain.snapshot import TimelineRow
+from topics.envelope import Envelope, decode_replay
+from topics.kafka.positions import LogPosition
+from topics.messages.events import CommandRefused, CommandRepeated
 
-#: Fields of our messages that stand elsewhere on the page.
-_KNOWN: Final = frozenset({"room_id", "booking_id", "hotel_id", "user_id"})
+#: The answers to commands that changed nothing.
+ANSWERS: Final = frozenset({CommandRefused.message_type, CommandRepeated.message_type})
+#: Fields of our messages that the page shows elsewhere.
+_SHOWN_ELSEWHERE: Final = frozenset({"room_id", "booking_id", "hotel_id", "user_id"})
 
 
-def steps_of(told: Told, search: Search, request: Request) -> tuple[Step, ...]:
+def steps_of(search: Search, request: Request) -> tuple[Step, ...]:
     """Return the steps in the order in which they happened, each with the time since the one before it."""
-    found = signed([*marked([*_steps(told, search)], _decided(told, search))], told.actions)
-    return tuple(_timed([*_began(request), *found]))
+    commands = list(map(_command, _enveloped(search.records.of(search.topics.commands))))
+    webhooks = list(map(_webhook, search.records.of(search.topics.webhooks)))
+    steps = [
+        *_began(request),
+        *sent_again(commands),
+        *_events(search),
+        *_commands_gone(search, commands),
+        *sent_again(webhooks),
+        *_dead_letters(search),
+    ]
+    return tuple(_timed(steps))
 
 
-def _decided(told: Told, search: Search) -> dict[str, datetime]:
-    """Return when each event was decided, by its id: that is its command's time, whichever of the same id it was."""
-    return {row["event_id"]: row["time"] for row in told.timeline} | {
-        envelope.id: envelope.time for envelope, _ in enveloped(search.log.found(search.events))
-    }
+def sent_again(steps: Iterable[Step]) -> Iterator[Step]:
+    """Yield commands or webhooks, in the order of the log; those whose id a record before has are marked."""
+    ids: set[str] = set()
+    for step in steps:
+        again = step.sent_again or step.id in ids
+        if step.id is not None:
+            ids.add(step.id)
+        yield replace(step, sent_again=again)
+
+
+def followed_from_repeats(steps: Sequence[Step], causes: Mapping[str, LogPosition]) -> Iterator[Step]:
+    """Yield events; those that followed from another record of a command than the first event did are marked.
+
+    Args:
+        steps: events.
+        causes: the position of each event's command, by the event's id.
+    """
+    first: dict[str, LogPosition] = {}
+    for step in sorted(steps, key=lambda step: step.sequence or 0):
+        cause = causes.get(step.id or "")
+        if cause is None or step.cause is None:
+            yield step
+        else:
+            yield replace(step, sent_again=first.setdefault(step.cause, cause) != cause)
+
+
+def fields_of(record: Any | None) -> dict[str, Any]:
+    """Return the fields of a record's data; none where it is no JSON object."""
+    try:
+        data = msgspec.json.decode(b"" if record is None else record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _enveloped(records: Iterable[Any]) -> Iterator[tuple[Envelope, Any]]:
+    """Yield the records that have our envelope, with it; a record that has none is shown as a dead letter."""
+    for record in records:
+        if (envelope := envelope_of(record)) is not None:
+            yield envelope, record
 
 
 def _began(request: Request) -> Iterator[Step]:
@@ -43,89 +88,109 @@ def _began(request: Request) -> Iterator[Step]:
         )
 
 
-def _steps(told: Told, search: Search) -> Iterator[Step]:
-    yield from (_command(envelope, record) for envelope, record in enveloped(search.log.found(search.commands)))
-    met = set()
-    for envelope, record in enveloped(search.log.found(search.events)):
-        if envelope.id not in met:
-            met.add(envelope.id)
-            yield _event(envelope, record)
-    yield from (_event_of_row(row) for row in told.timeline if row["event_id"] not in met)
-    yield from _commands_gone(told, search)
-    yield from map(_webhook, search.log.found(search.webhooks))
-    for row, record in search.letters:
-        yield Step(
-            kind=Kind.DEAD_LETTER,
-            at=row["created_at"],
-            what=row["reason"],
-            place=_place(record),
-            source=row["consumer"],
+def _events(search: Search) -> Iterator[Step]:
+    """Yield the events of the timeline and those that it does not have yet, each id once."""
+    steps: dict[str, Step] = {}
+    causes: dict[str, LogPosition] = {}
+    for row in search.snapshot.timeline:
+        record = search.records.at(row.position)
+        envelope = None if record is None else envelope_of(record)
+        is_there = envelope is not None and envelope.id == row.event_id
+        steps[row.event_id] = _event(envelope, record) if envelope is not None and is_there else _event_of_row(row)
+        if row.causation_position is not None:
+            causes[row.event_id] = row.causation_position
+    for envelope, record in _enveloped(search.records.of(search.topics.events)):
+        if envelope.id not in steps:
+            steps[envelope.id] = _event(envelope, record)
+            if (cause := causation_position_of(envelope)) is not None:
+                causes[envelope.id] = cause
+    if moved := sum(step.place is None for step in steps.values()):
+        search.notes.append(
+            f"events that are not at the timeline's positions: {moved}; innkeeper rebuild booking_timeline finds them"
         )
+    yield from followed_from_repeats(list(steps.values()), causes)
 
 
-def _commands_gone(told: Told, search: Search) -> Iterator[Step]:
-    """Yield the commands that events of the timeline name and the log has no more."""
-    known = {envelope.id for envelope, _ in enveloped(search.log.found(search.commands))}
-    for row in told.timeline:
-        if row["causation"] is not None and row["causation"] not in known:
-            known.add(row["causation"])
-            yield Step(kind=Kind.COMMAND, at=row["time"], what="a command", id=row["causation"])
+def _commands_gone(search: Search, commands: Sequence[Step]) -> Iterator[Step]:
+    """Yield the commands that the timeline names and the log does not have (any more)."""
+    known = {step.id for step in commands}
+    kept = unknown = 0
+    for row in search.snapshot.timeline:
+        if row.causation is not None and row.causation not in known:
+            known.add(row.causation)
+            kept, unknown = (kept, unknown + 1) if row.causation_position is None else (kept + 1, unknown)
+            yield Step(kind=Kind.COMMAND, at=row.time, what="a command", id=row.causation)
+    if kept:
+        search.notes.append(f"commands that are no longer on the log, which keeps them for 7 days: {kept}")
+    if unknown:
+        search.notes.append(f"commands whose positions their events do not name, as before 0.1.0: {unknown}")
 
 
-def _command(envelope: Envelope, record: Any) -> Step:
-    return Step(
-        kind=Kind.COMMAND,
-        at=time_of(record),
-        what=envelope.type,
-        id=envelope.id,
-        place=_place(record),
-        source=envelope.source,
-        cause=envelope.causation,
-        details=_in_words(fields_of(record)),
-    )
+def _dead_letters(search: Search) -> Iterator[Step]:
+    for row in search.dead_letters:
+        yield Step(kind=Kind.DEAD_LETTER, at=row.created_at, what=row.reason, place=row.position, source=row.consumer)
+
+
+def _command(found: tuple[Envelope, Any]) -> Step:
+    envelope, record = found
+    return replace(_of_ours(Kind.COMMAND, envelope, record), **_replayed(record))
 
 
 def _event(envelope: Envelope, record: Any) -> Step:
+    return replace(_of_ours(Kind.EVENT, envelope, record), sequence=envelope.sequence)
+
+
+def _of_ours(kind: Kind, envelope: Envelope, record: Any) -> Step:
     return Step(
-        kind=Kind.EVENT,
+        kind=kind,
         at=time_of(record),
         what=envelope.type,
         id=envelope.id,
-        place=_place(record),
-        sequence=envelope.sequence,
+        place=position_of(record),
         source=envelope.source,
         cause=envelope.causation,
+        actor=envelope.actor,
+        request_id=envelope.request_id,
         details=_in_words(fields_of(record)),
     )
 
 
-def _event_of_row(row: Row) -> Step:
+def _event_of_row(row: TimelineRow) -> Step:
     return Step(
         kind=Kind.EVENT,
-        at=row["time"],
-        what=row["type"],
-        id=row["event_id"],
-        sequence=row["sequence"],
-        cause=row["causation"],
-        details=_in_words(row["event"]),
+        at=row.time,
+        what=row.type,
+        id=row.event_id,
+        sequence=row.sequence,
+        cause=row.causation,
+        details=_in_words(row.event),
     )
 
 
 def _webhook(record: Any) -> Step:
-    """Return the step of a webhook: what it is called and about which object; all else may be somebody's own."""
-    told = fields_of(record)
-    content = told.get("data")
+    """Return the step of a webhook: its type and its object's id. All its other fields may be about people."""
+    body = fields_of(record)
+    content = body.get("data")
     about = content.get("object") if isinstance(content, dict) else None
     object_id = about.get("id") if isinstance(about, dict) else None
-    return Step(
+    step = Step(
         kind=Kind.WEBHOOK,
         at=time_of(record),
-        what=str(told.get("type", "unreadable")),
-        id=str(told["id"]) if "id" in told else None,
-        place=_place(record),
+        what=str(body.get("type", "unreadable")),
+        id=str(body["id"]) if "id" in body else None,
+        place=position_of(record),
         source="Stripe",
         details="" if object_id is None else f"object={object_id}",
     )
+    return replace(step, **_replayed(record))
+
+
+def _replayed(record: Any) -> dict[str, Any]:
+    """Return the fields of a step whose record names the operator's replay that sent it."""
+    replay = decode_replay(record.headers)
+    if replay is None:
+        return {}
+    return {"sent_again": True, "sent_by": Sender(who=replay.by, action=replay.action, at=replay.at)}
 
 
 def _timed(steps: Iterable[Step]) -> Iterator[Step]:
@@ -138,18 +203,7 @@ def _timed(steps: Iterable[Step]) -> Iterator[Step]:
         before = step.at
 
 
-def fields_of(record: Any | None) -> dict[str, Any]:
-    """Return the fields of a record's data; none where it is no JSON object."""
-    try:
-        told = msgspec.json.decode(b"" if record is None else record.value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
 def _in_words(fields: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in fields.items() if name not in _KNOWN and value is not None)
-
-
-def _place(record: Any) -> Place:
-    return Place(topic=record.topic, partition=record.partition, offset=record.offset)
+    return " ".join(
+        f"{name}={value}" for name, value in fields.items() if name not in _SHOWN_ELSEWHERE and value is not None
+    )

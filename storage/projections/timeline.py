@@ -7,15 +7,21 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from storage.projections.positioned_event import Heard
+from storage.projections.positioned_event import PositionedEvent
+from topics.kafka.positions import LogPosition
 from topics.messages.events import EVENTS, BookingEvent, Event
 
 #: The events that the timeline is made of.
-TAKES: Final[tuple[type[Event], ...]] = tuple(kind for kind in EVENTS if issubclass(kind, BookingEvent))
+EVENTS_APPLIED: Final[tuple[type[Event], ...]] = tuple(kind for kind in EVENTS if issubclass(kind, BookingEvent))
 
 
 class TimelineRow(NamedTuple):
-    """One event of a booking. `sequence` orders them, `time` is the log's (UTC), `event` its data as JSON text."""
+    """One event of a booking, in the order of the table's columns.
+
+    `sequence` orders a booking's rows, `time` is the log's (UTC), and `event` is the event's data as JSON text.
+    `topic`, `partition` and `offset` are the event's position on the log. The last three are its command's position;
+    they are None where the event's header does not name it.
+    """
 
     booking_id: UUID
     sequence: int
@@ -24,39 +30,64 @@ class TimelineRow(NamedTuple):
     time: datetime
     causation: str | None
     event: str
+    topic: str
+    partition: int
+    offset: int
+    causation_topic: str | None
+    causation_partition: int | None
+    causation_offset: int | None
 
 
-# Arrays go over in binary form (%b): as text they cost the worker fourteen times as much.
-# A row that stands already is the same event: the log never changes what it said.
+# Arrays travel in binary form (%b): encoding them as text costs the worker fourteen times as much.
+# A row that exists is the same event, because the log never changes; so a conflict is no update.
 _APPEND = """
-insert into booking_timeline (booking_id, sequence, event_id, type, time, causation, event)
-select booking_id, sequence, event_id, type, time, causation, event::jsonb
-from unnest(%b::uuid[], %b::bigint[], %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::text[])
-    as appended (booking_id, sequence, event_id, type, time, causation, event)
+insert into booking_timeline (booking_id, sequence, event_id, type, time, causation, event,
+                              topic, partition, "offset", causation_topic, causation_partition, causation_offset)
+select booking_id, sequence, event_id, type, time, causation, event::jsonb,
+       topic, partition, "offset", causation_topic, causation_partition, causation_offset
+from unnest(%b::uuid[], %b::bigint[], %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::text[],
+            %b::text[], %b::int[], %b::bigint[], %b::text[], %b::int[], %b::bigint[])
+    as appended (booking_id, sequence, event_id, type, time, causation, event,
+                 topic, partition, "offset", causation_topic, causation_partition, causation_offset)
 on conflict (booking_id, sequence) do nothing
 """
+_NO_POSITION: Final = (None, None, None)
 
 
-async def fold(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
-    """Append the events of bookings, in the caller's transaction; what happened to a room alone is no part of it."""
-    await append(connection, [_row(one, one.event) for one in heard if isinstance(one.event, BookingEvent)])
+async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
+    """Append the events of bookings, in the caller's transaction; events about a room alone are left out."""
+    await append(connection, [_row(each, each.event) for each in events if isinstance(each.event, BookingEvent)])
 
 
-def _row(heard: Heard, event: BookingEvent) -> TimelineRow:
-    envelope = heard.envelope
+def _row(positioned: PositionedEvent, event: BookingEvent) -> TimelineRow:
+    envelope = positioned.envelope
     return TimelineRow(
-        booking_id=event.booking_id,
-        sequence=heard.sequence,
-        event_id=envelope.id,
-        type=envelope.type,
-        time=envelope.time,
-        causation=envelope.causation,
-        event=heard.value.decode(),
+        event.booking_id,
+        positioned.sequence,
+        envelope.id,
+        envelope.type,
+        envelope.time,
+        envelope.causation,
+        positioned.value.decode(),
+        positioned.topic,
+        positioned.partition,
+        positioned.offset,
+        *_position(envelope.causation_position),
     )
 
 
+def _position(written: str | None) -> LogPosition | tuple[None, None, None]:
+    """Return the position that a header names; a header that names none must not stop the read model."""
+    if written is None:
+        return _NO_POSITION
+    try:
+        return LogPosition.parse(written)
+    except ValueError:
+        return _NO_POSITION
+
+
 async def append(connection: AsyncConnection, rows: Sequence[TimelineRow]) -> None:
-    """Write rows in the caller's transaction, all in one statement; a row that is there already stays."""
+    """Insert rows in the caller's transaction, all in one statement; rows that exist are not changed."""
     if not rows:
         return
     columns = [list(column) for column in zip(*rows, strict=True)]

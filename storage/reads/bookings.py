@@ -1,18 +1,20 @@
-"""What the ingress reads: hotels and rooms as they describe themselves, bookings as the ledger has them.
+"""Hotels and rooms as their managers describe them, and bookings from the ledger.
 
-The owner is part of every query about a booking: somebody else's looks exactly like one that does not exist.
+Every query for a booking names its user: another user's booking is not found.
 Money is integers in minor units; times are UTC.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import Any
+from itertools import starmap
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Row, Select, and_, any_, case, cast, func, select
+from sqlalchemy import ARRAY, BigInteger, Row, any_, bindparam, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pricing.stays import night_price_minor
 from storage.models import (
     Booking,
     BookingGuest,
@@ -24,12 +26,12 @@ from storage.models import (
     Room,
 )
 from topics.messages.events import CommandRepeated
-from topics.messages.values import BookingStatus, night_price_minor
+from topics.messages.values import BookingStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoomFacts:
-    """What the acceptance of a request depends on. `capacity` is guests in one room."""
+    """The facts of a room that the acceptance of a request needs. `capacity` is guests in one room."""
 
     room_id: int
     hotel_id: int
@@ -178,35 +180,47 @@ async def hotel_offer(
     )
     if hotel is None:
         return None
-    rooms = await connection.execute(_rooms_with_prices(hotel_id, first_night, end_night))
-    return HotelOffer(**hotel, rooms=[RoomOffer(**room) for room in rooms.mappings()])
+    asked = {"hotel_id": hotel_id, "first_night": first_night, "end_night": end_night}
+    rooms = await connection.execute(_ROOMS_WITH_PRICES, asked)
+    return HotelOffer(**hotel, rooms=[_room_offer(**room) for room in rooms.mappings()])
 
 
-def _rooms_with_prices(hotel_id: int, first_night: date, end_night: date) -> Select[*tuple[Any, ...]]:
-    on_sale = and_(
-        Inventory.room_id == Room.id,
-        Inventory.night >= first_night,
-        Inventory.night < end_night,
+def _room_offer(*, prices_minor: list[int] | None, surges_milli: list[int] | None, **described: Any) -> RoomOffer:
+    nights = zip(prices_minor or (), surges_milli or (), strict=True)
+    return RoomOffer(**described, price_from_minor=min(starmap(night_price_minor, nights), default=None))
+
+
+# Made once: to make it for each request would cost more than to run it.
+_PRICES: Final = (
+    select(Inventory.room_id, Inventory.price_minor, Inventory.surge_milli)
+    .join(Room, Room.id == Inventory.room_id)
+    .where(
+        Room.hotel_id == bindparam("hotel_id"),
+        Inventory.night >= bindparam("first_night"),
+        Inventory.night < bindparam("end_night"),
         ~Inventory.closed,
     )
-    # The same rounding as `topics.messages.values.night_price_minor`: half-up in whole numbers.
-    night_price_minor = (Inventory.price_minor * Inventory.surge_milli + 500) // 1000
-    return (
-        select(
-            Room.id,
-            Room.type,
-            Room.capacity,
-            Room.total_count,
-            Room.base_price_minor,
-            func.min(night_price_minor).label("price_from_minor"),
-            Room.photos,
-            Room.amenities,
-        )
-        .outerjoin(Inventory, on_sale)
-        .where(Room.hotel_id == hotel_id, ~Room.opening, Room.deleted_at.is_(None))
-        .group_by(Room.id)
-        .order_by(Room.id)
+    # A year of nights has few different prices, so few of them are sent.
+    .distinct()
+    .subquery()
+)
+_ROOMS_WITH_PRICES: Final = (
+    select(
+        Room.id,
+        Room.type,
+        Room.capacity,
+        Room.total_count,
+        Room.base_price_minor,
+        Room.photos,
+        Room.amenities,
+        func.array_agg(_PRICES.c.price_minor).filter(_PRICES.c.price_minor.is_not(None)).label("prices_minor"),
+        func.array_agg(_PRICES.c.surge_milli).filter(_PRICES.c.price_minor.is_not(None)).label("surges_milli"),
     )
+    .outerjoin(_PRICES, _PRICES.c.room_id == Room.id)
+    .where(Room.hotel_id == bindparam("hotel_id"), ~Room.opening, Room.deleted_at.is_(None))
+    .group_by(Room.id)
+    .order_by(Room.id)
+)
 
 
 async def nights_on_offer(
@@ -268,7 +282,7 @@ async def own_booking(connection: AsyncConnection, booking_id: UUID, user_id: in
 async def booking_status(
     connection: AsyncConnection, booking_id: UUID, user_id: int
 ) -> Row[str, str | None, str | None, str | None] | None:
-    """Return `status, rejection, failure, cancel_reason` of the user's booking, or None: what is polled most."""
+    """Return `status, rejection, failure, cancel_reason` of the user's booking, or None; clients poll this most."""
     rows = await connection.execute(
         select(Booking.status, Booking.rejection, Booking.failure, Booking.cancel_reason).where(
             Booking.id == booking_id, Booking.user_id == user_id
@@ -291,7 +305,7 @@ async def guests_of(connection: AsyncConnection, booking_id: UUID) -> list[Stayi
 async def timeline_of(connection: AsyncConnection, booking_id: UUID) -> list[TimelineEntry]:
     """Return the booking's history in the order of the log, as far as the projection has come.
 
-    Without the answers to commands that came again: nothing happened then.
+    Answers to repeated commands are left out, because nothing happened then.
     """
     rows = await connection.execute(
         select(BookingTimeline.sequence, BookingTimeline.type, BookingTimeline.time, BookingTimeline.event)
@@ -302,7 +316,7 @@ async def timeline_of(connection: AsyncConnection, booking_id: UUID) -> list[Tim
 
 
 async def open_session_url(connection: AsyncConnection, booking_id: UUID) -> str | None:
-    """Return where the booking can be paid, or None when it cannot be paid now."""
+    """Return the address at which the booking can be paid, or None when it cannot be paid now."""
     rows = await connection.execute(
         select(CheckoutSession.url)
         .join(Booking, Booking.id == CheckoutSession.booking_id)

@@ -1,10 +1,10 @@
-"""Tells whether today's code still reads what stands on the log for ever: the frozen wire files of this folder.
+"""Checks that today's code reads the messages that are on the log for ever: the frozen examples of this folder.
 
-Each file is one message as it was written once: `{"headers": ..., "key": ..., "value": ...}`. A file is never edited. A
-message that changes beyond a new field with a default gets a new version, a new file, and the old one stays readable.
+Each file is one message as it was once written: `{"headers": ..., "key": ..., "value": ...}`. A file is never edited. A
+message that changes beyond a new field with a default gets a new version and a new file; the old one stays readable.
 
-`published.json` has every version's schema as it was last published. `python -m tests.contracts.check` adds what is new
-to it, and refuses, with reasons, where something that was published would become another.
+`published.json` has the schema of every version as it was last published. `python -m tests.contracts.check` adds new
+ones to it, and refuses, with reasons, to change one that was published.
 """
 
 import json
@@ -26,12 +26,12 @@ Schema = Mapping[str, Any]
 
 
 def frozen() -> dict[str, dict[str, Any]]:
-    """Return every frozen wire file by the name that it has on the wire."""
+    """Return every frozen example by its message type."""
     return {path.stem: json.loads(path.read_text()) for path in HERE.glob("*.v*.json")}
 
 
 def differences(kind: type[Message], contract: Mapping[str, Any]) -> Iterator[str]:
-    """Yield, in words, how a message's type no longer means what the frozen file says; nothing if it still does."""
+    """Yield, in words, how a type no longer reads its frozen example as before; nothing if it still does."""
     try:
         message = msgspec.json.decode(json.dumps(contract["value"]), type=kind)
     except msgspec.ValidationError as error:
@@ -45,26 +45,26 @@ def differences(kind: type[Message], contract: Mapping[str, Any]) -> Iterator[st
 
 
 def _as_written(value: object) -> str:
-    # As text, because 5, 5.0 and True are equal in Python and not on the wire.
+    # As text, because 5, 5.0 and True are equal in Python and not in JSON.
     return json.dumps(msgspec.to_builtins(value), sort_keys=True)
 
 
 def published() -> dict[str, Schema]:
-    """Return the schema of every version of every message, as it was last published, by wire name."""
+    """Return the schema of every version of every message, as it was last published, by message type."""
     found: dict[str, Schema] = json.loads(PUBLISHED.read_text())
     return found
 
 
 def present() -> dict[str, Schema]:
-    """Return the schemas as they would be published now: as JSON has them."""
+    """Return the schemas as they would be published now, as JSON."""
     found: dict[str, Schema] = json.loads(json.dumps(schemas()))
     return found
 
 
 def breaks(before: Schema, after: Schema | None) -> Iterator[str]:
-    """Yield, in words, what a change of a published schema breaks; nothing if every reader of it goes on."""
+    """Yield, in words, the ways in which a change of a published schema breaks its readers."""
     if after is None:
-        yield "the message is gone, and stands on the log for ever"
+        yield "the message is gone, and stays on the log for ever"
         return
     if before["description"] != after["description"]:
         yield f"it meant: {before['description']!r}, and is said to mean: {after['description']!r}"
@@ -108,7 +108,7 @@ def _broken_fields(where: str, before: Schema, after: Schema) -> Iterator[str]:
 
 
 def _whole(part: Any, schema: Schema) -> Any:
-    """Return a part of a schema with what it refers to in its place."""
+    """Return a part of a schema with its references resolved."""
     if isinstance(part, list):
         return [_whole(each, schema) for each in part]
     if not isinstance(part, dict):
@@ -124,7 +124,7 @@ def _bare(field: Schema) -> Schema:
 
 
 def main() -> int:
-    """Take up in published.json what is new, unless something is broken."""
+    """Add new schemas to published.json, unless something is broken."""
     now = present()
     known = published() if PUBLISHED.exists() else {}
     broken = [

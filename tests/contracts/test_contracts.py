@@ -1,4 +1,4 @@
-"""What stands on the log stays readable: every message against its frozen wire file."""
+"""Messages on the log stay readable: every message type is compared with its frozen example."""
 
 import json
 from datetime import date
@@ -31,11 +31,11 @@ from topics.messages.message import Message
 from topics.schemas import schema_of
 
 FROZEN = frozen()
-every_message = pytest.mark.parametrize("wire", sorted(EVERY_VERSION))
-every_contract = pytest.mark.parametrize("wire", sorted(FROZEN))
+every_message = pytest.mark.parametrize("message_type", sorted(EVERY_VERSION))
+every_contract = pytest.mark.parametrize("message_type", sorted(FROZEN))
 
 
-def test_every_message_has_a_frozen_wire_file() -> None:
+def test_every_message_has_a_frozen_example() -> None:
     assert sorted(set(EVERY_VERSION) - set(FROZEN)) == []
 
 
@@ -60,14 +60,14 @@ def test_a_message_still_means_what_it_meant(message_type: str) -> None:
 
 
 @every_message
-def test_every_field_is_in_the_frozen_file(message_type: str) -> None:
+def test_every_field_is_in_the_frozen_example(message_type: str) -> None:
     required = {field.name for field in msgspec.structs.fields(EVERY_VERSION[message_type]) if field.required}
 
     assert required <= set(FROZEN[message_type]["value"])
 
 
 @every_message
-def test_the_frozen_file_is_valid_by_the_schema(message_type: str) -> None:
+def test_the_frozen_example_is_valid_by_the_schema(message_type: str) -> None:
     schema = schema_of(EVERY_VERSION[message_type])
     jsonschema.Draft202012Validator.check_schema(schema)
 
@@ -80,7 +80,7 @@ def test_the_frozen_file_is_valid_by_the_schema(message_type: str) -> None:
 
 
 @every_message
-def test_the_schema_says_what_a_message_is_for(message_type: str) -> None:
+def test_the_schema_describes_the_message(message_type: str) -> None:
     schema = schema_of(EVERY_VERSION[message_type])
 
     assert schema["$id"] == f"urn:innkeeper:{message_type}"
@@ -97,8 +97,8 @@ def test_headers_written_long_ago_are_still_read(message_type: str) -> None:
     assert dict(encode_headers(envelope)) == dict(headers)
 
 
-@pytest.mark.parametrize("wire", [kind.message_type for kind in CATALOGUE[0].messages])
-def test_a_command_is_written_as_its_frozen_file(message_type: str) -> None:
+@pytest.mark.parametrize("message_type", [kind.message_type for kind in CATALOGUE[0].messages])
+def test_a_command_is_written_as_its_frozen_example(message_type: str) -> None:
     contract = FROZEN[message_type]
     envelope = decode_envelope([(name, value.encode()) for name, value in contract["headers"].items()])
     command = decode_value(message_type, json.dumps(contract["value"]).encode())
@@ -138,7 +138,7 @@ def test_no_word_that_was_ever_written_is_gone() -> None:
         if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum
     }
     for name, words in json.loads(WORDS.read_text()).items():
-        assert set(words) <= set(known.get(name, [])), f"{name} lost a word that may stand on the log"
+        assert set(words) <= set(known.get(name, [])), f"{name} lost a word that may be on the log"
 
 
 def test_every_word_is_frozen() -> None:
@@ -173,7 +173,7 @@ def test_a_new_field_with_a_default_breaks_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "reason"),
     [
         pytest.param(changed(("room_id", int)), "the field booking_id is gone", id="removed"),
         pytest.param(changed(("room_id", int), ("booking", UUID)), "required field `booking`", id="renamed"),
@@ -186,17 +186,17 @@ def test_a_new_field_with_a_default_breaks_nothing() -> None:
         pytest.param(changed(("room_id", int), ("booking_id", date)), "Invalid RFC3339", id="another format"),
     ],
 )
-def test_a_breaking_change_is_noticed(kind: type[Message], told: str) -> None:
+def test_a_breaking_change_is_noticed(kind: type[Message], reason: str) -> None:
     found = list(differences(kind, CONTRACT))
 
-    assert any(told in difference for difference in found), found
+    assert any(reason in difference for difference in found), found
 
 
-# What was published stays what it is, also where the frozen file would not notice: for readers who are not ours.
+# A published schema stays as it is, also where the frozen example would not notice: others read it too.
 
 
-@pytest.mark.parametrize("wire", sorted(published()))
-def test_what_was_published_is_not_broken(message_type: str) -> None:
+@pytest.mark.parametrize("message_type", sorted(published()))
+def test_no_published_schema_is_broken(message_type: str) -> None:
     assert list(breaks(published()[message_type], present().get(message_type))) == []
 
 
@@ -205,14 +205,14 @@ def test_everything_that_is_published_is_recorded() -> None:
 
 
 class Reason(StrEnum):
-    """Why."""
+    """A reason."""
 
     NEWER = "newer"
     OLDER = "older"
 
 
 class Cause(StrEnum):
-    """What for."""
+    """A cause."""
 
     NEWER = "newer"
     OLDER = "older"
@@ -226,7 +226,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 def schema_with(*fields: tuple[str, Any] | tuple[str, Any, Any], meaning: str = "It happened.") -> dict[str, Any]:
     """Return the schema of a message with these fields."""
-    names = {"__doc__": meaning, "wire": "something.happened.v1"}
+    names = {"__doc__": meaning, "message_type": "something.happened.v1"}
     kind = msgspec.defstruct("Happened", fields, bases=(Message,), namespace=names, frozen=True, kw_only=True)
     assert issubclass(kind, Message)
     return schema_of(kind)
@@ -266,9 +266,9 @@ def test_a_change_that_readers_do_not_notice_passes(after: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    ("after", "told"),
+    ("after", "reason"),
     [
-        pytest.param(None, "the message is gone, and stands on the log for ever", id="message"),
+        pytest.param(None, "the message is gone, and stays on the log for ever", id="message"),
         pytest.param(happened(late=None), "the field late is gone", id="removed"),
         pytest.param(
             happened(room_id=("room_id", float)),
@@ -322,11 +322,11 @@ def test_a_change_that_readers_do_not_notice_passes(after: dict[str, Any]) -> No
         ),
     ],
 )
-def test_a_change_of_what_was_published_is_refused_with_the_reason(after: dict[str, Any] | None, told: str) -> None:
-    assert list(breaks(happened(), after)) == [told]
+def test_a_change_of_what_was_published_is_refused_with_the_reason(after: dict[str, Any] | None, reason: str) -> None:
+    assert list(breaks(happened(), after)) == [reason]
 
 
-# What a reader does with what it cannot read.
+# Records that a reader cannot read.
 
 
 def test_a_newer_version_of_a_known_message_stops_its_reader() -> None:
@@ -334,12 +334,12 @@ def test_a_newer_version_of_a_known_message_stops_its_reader() -> None:
         decode_value("booking.reserved.v2", b"{}")
 
 
-def test_a_message_of_an_unknown_type_is_told_apart_from_a_newer_version() -> None:
+def test_a_message_of_an_unknown_type_is_distinguished_from_a_newer_version() -> None:
     with pytest.raises(UnknownType):
         decode_value("booking.teleported.v1", b"{}")
 
 
-@pytest.mark.parametrize("wire", ["", "booking", "booking.reserved", "booking.reserved.v", ".v1", "v1"])
+@pytest.mark.parametrize("message_type", ["", "booking", "booking.reserved", "booking.reserved.v", ".v1", "v1"])
 def test_half_a_name_is_no_version_of_anything(message_type: str) -> None:
     with pytest.raises((UnknownType, UnknownVersion)):
         decode_value(message_type, b"{}")

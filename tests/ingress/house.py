@@ -1,10 +1,10 @@
-"""How the ingress's tests speak: a guest's requests, and the owner of a room as far as HTTP needs one."""
+"""A client of the ingress under test, and a stand-in for the worker that decides its commands."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -14,6 +14,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingress.application import TOKENS
 from storage.settings import DatabaseSettings
+from tests.support.client import Answer, Client
+from tests.support.hotels import HotelsInTables
 from tests.support.waiting import MAX_WAIT_SECONDS
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import (
@@ -43,17 +45,9 @@ STAY = {
 }
 
 
-class Answered(NamedTuple):
-    """An answer that was read to its end; `body` is decoded JSON, None when there is none."""
-
-    status: int
-    body: Any
-    headers: Mapping[str, str]
-
-
 @dataclass(frozen=True)
-class Told:
-    """A record as it stands on the log."""
+class LoggedCommand:
+    """A command as it is on the log."""
 
     envelope: Envelope
     message: Message
@@ -61,49 +55,51 @@ class Told:
     partition: int
 
 
-class House:
-    """An ingress, and how to ask it."""
+class House(Client):
+    """A client of one ingress that can be any user, with the ingress' application at hand."""
 
     def __init__(self, session: aiohttp.ClientSession, app: web.Application) -> None:
-        self.session = session
+        super().__init__(session)
         self.app = app
 
-    def token(self, user_id: int) -> dict[str, str]:
+    @property
+    def address(self) -> str:
+        """The ingress' own address."""
+        return str(self.session._base_url).rstrip("/")
+
+    def user_header(self, user_id: int) -> dict[str, str]:
         """Return the header of a user who has logged in."""
-        return self.token_of(user_id, "GUEST")
+        return self.header_of(user_id, "GUEST")
 
-    def manager_token(self, user_id: int) -> dict[str, str]:
+    def manager_header(self, user_id: int) -> dict[str, str]:
         """Return the header of a hotel manager who has logged in."""
-        return self.token_of(user_id, "GUEST", "HOTEL_MANAGER")
+        return self.header_of(user_id, "GUEST", "HOTEL_MANAGER")
 
-    def token_of(self, user_id: int, *roles: str) -> dict[str, str]:
+    def header_of(self, user_id: int, *roles: str) -> dict[str, str]:
         """Return the header of a user with these roles who has logged in."""
         return {"Authorization": f"Bearer {self.app[TOKENS].issue(user_id, roles)}"}
 
-    async def ask(self, method: str, path: str, *, user: int | None = None, **more: Any) -> Answered:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        user: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Answer:
         """Send one request, as a user if one is given."""
-        headers = dict(more.pop("headers", {}))
-        if user is not None:
-            headers |= self.token(user)
-        async with self.session.request(method, path, headers=headers, **more) as response:
-            is_json = response.content_type == "application/json"
-            return Answered(response.status, await response.json() if is_json else None, response.headers)
-
-    async def get(self, path: str, **more: Any) -> Answered:
-        """Ask for something."""
-        return await self.ask("GET", path, **more)
-
-    async def post(self, path: str, body: Any = None, **more: Any) -> Answered:
-        """Send something as JSON."""
-        return await self.ask("POST", path, **({} if body is None else {"json": body}), **more)
+        sent = dict(headers or {}) | ({} if user is None else self.user_header(user))
+        return await super().ask(method, path, body, headers=sent, **options)
 
     async def is_ready(self) -> bool:
         """Whether the ingress says that it can take bookings."""
         return (await self.get("/health/ready")).status == 200
 
 
-class Owner:
-    """Plays the owner of all rooms: reads what was commanded, and tells what it decided."""
+class StandInWorker:
+    """Stands in for the reservations worker: reads commands, writes bookings, and publishes the events of a test."""
 
     def __init__(
         self,
@@ -118,13 +114,13 @@ class Owner:
         self.connection = connection
         self._sequence = 0
 
-    async def next_command(self) -> Told:
+    async def next_command(self) -> LoggedCommand:
         """Return the next command that the log has."""
         record = await self._consumer.getone()
         envelope = decode_envelope(record.headers)
-        return Told(envelope, decode_value(envelope.type, record.value), record.key, record.partition)
+        return LoggedCommand(envelope, decode_value(envelope.type, record.value), record.key, record.partition)
 
-    async def tell(self, command: Told, event: BookingEvent) -> None:
+    async def publish(self, command: LoggedCommand, event: BookingEvent) -> None:
         """Publish an event that answers this command, to the partition of the command's number."""
         self._sequence += 1
         envelope = Envelope(
@@ -148,7 +144,7 @@ class Owner:
         )
 
     async def write_booking(self, booking_id: UUID, user_id: int, status: str, **columns: Any) -> None:
-        """Write a booking as the ledger would have it."""
+        """Write a booking into the ledger."""
         row = {
             "id": booking_id,
             "user_id": user_id,
@@ -169,22 +165,22 @@ class Owner:
         await self.connection.execute(f"insert into booking ({names}) values ({values})".encode(), row)
 
     async def reserved(self, user_id: int, status: str = "RESERVED", **columns: Any) -> UUID:
-        """Write a booking of this user that nobody had to ask for; return its id."""
+        """Write a booking of this user without a command; return its id."""
         booking_id = uuid4()
         await self.write_booking(booking_id, user_id, status, **columns)
         return booking_id
 
 
 @asynccontextmanager
-async def open_owner(settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Owner]:
-    """Play the rooms' owner for as long as the block lasts."""
+async def open_stand_in_worker(settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[StandInWorker]:
+    """Stand in for the reservations worker for as long as the block lasts."""
     consumer = await open_reader(settings, BOOKING_COMMANDS)
     try:
         async with (
-            open_producer(settings, client_id="test-owner", request_timeout_seconds=MAX_WAIT_SECONDS) as producer,
+            open_producer(settings, client_id="test-worker", request_timeout_seconds=MAX_WAIT_SECONDS) as producer,
             await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection,
         ):
-            yield Owner(settings, consumer, producer, connection)
+            yield StandInWorker(settings, consumer, producer, connection)
     finally:
         await consumer.stop()
 
@@ -204,14 +200,13 @@ async def open_reader(settings: KafkaSettings, topic: Topic) -> AIOKafkaConsumer
 async def open_hotel(database: DatabaseSettings) -> None:
     """Write users 1 and 2, hotel 1 with room 1 (two guests), and hotel 2, which is not active, with room 2."""
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        for statement in (
-            "insert into app_user (email, password_hash) values ('one@example.com', 'x'), ('two@example.com', 'x')",
-            f"""insert into hotel (name, city, currency, active, time_zone)
-                values ('Inn', 'Bern', 'EUR', true, '{NOON}'), ('Closed', 'Bern', 'EUR', false, '{NOON}')""",
-            """insert into room (hotel_id, type, base_price_minor, total_count, capacity)
-               values (1, 'double', 12000, 10, 2), (2, 'single', 8000, 10, 1)""",
-            f"""insert into inventory (room_id, date, hotel_id, total_count, price_minor, surge_milli, currency)
-                values (1, date '{TODAY}' + 10, 1, 10, 12000, 1500, 'EUR'),
-                       (1, date '{TODAY}' + 11, 1, 10, 11001, 1500, 'EUR')""",
-        ):
-            await connection.execute(statement.encode())
+        await connection.execute(
+            "insert into app_user (email, password_hash) values ('one@example.com', 'x'), ('two@example.com', 'x')"
+        )
+        hotels = HotelsInTables(connection)
+        for name, active in (("Inn", True), ("Closed", False)):
+            await hotels.hotel(name=name, city="Bern", active=active, time_zone=NOON)
+        await hotels.room(1)
+        await hotels.room(2, type="single", base_price_minor=8_000, capacity=1)
+        for number, price_minor in ((10, 12_000), (11, 11_001)):
+            await hotels.night(1, 1, TODAY + timedelta(days=number), price_minor=price_minor, surge_milli=1500)

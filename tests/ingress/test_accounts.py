@@ -1,4 +1,4 @@
-"""Who somebody is: accounts, logins, and tokens that others made."""
+"""Accounts, logins, and forged tokens."""
 
 import asyncio
 import base64
@@ -19,11 +19,12 @@ from ingress.http.problems import Problem
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import Clock
 from tests.ingress.conftest import JWT_KEY, PATIENT_SECONDS, broker_away, ingress_settings, running
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
 from tests.ingress.people import ANNA, log_in, opened, sign_up, visit
+from tests.support.client import Answer
 from tests.support.waiting import wait_until
 
-# As others would guess them who know Anna, and what they are told.
+# Guesses of somebody who knows Anna, and the advice in the response.
 GUESSABLE = [
     ("password1", "This is a very common password."),
     ("correctcorrect", "Avoid repeated words and characters."),
@@ -190,7 +191,7 @@ async def test_who_guesses_has_to_pause_and_the_owner_elsewhere_never(
         monkeypatch.setattr(house.app[LOGIN_DELAYS]._own, "_clock_us", Clock())
         await sign_up(house)
 
-        async def try_password(password: str, address: str) -> Answered:
+        async def try_password(password: str, address: str) -> Answer:
             given = {"email": ANNA["email"], "password": password}
             return await house.post("/v1/auth/login", given, headers={"X-Forwarded-For": address})
 

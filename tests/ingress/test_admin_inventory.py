@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import TODAY, WAIT, Answered, House
+from tests.ingress.house import TODAY, WAIT, House
 from tests.ingress.managers import Ledger, Manager, deciding
+from tests.support.client import Answer
 from topics.kafka.settings import KafkaSettings
 
 FIRST = TODAY + timedelta(days=40)
@@ -42,13 +43,13 @@ class Calendar:
         self._manager = manager
         self._room_id = room_id
 
-    async def read(self, **query: date) -> Answered:
+    async def read(self, **query: date) -> Answer:
         return await self._manager.ask("GET", self._path(query))
 
     async def days(self, **query: date) -> list[str]:
         return [night["date"] for night in (await self.read(**query)).body]
 
-    async def change(self, body: dict[str, Any], **query: date) -> Answered:
+    async def change(self, body: dict[str, Any], **query: date) -> Answer:
         return await self._manager.ask("PATCH", self._path(query), body)
 
     def _path(self, query: dict[str, date]) -> str:
@@ -60,6 +61,11 @@ def calendar(manager: Manager, room_id: int) -> Calendar:
     return Calendar(manager, room_id)
 
 
+def night_id(room_id: int, day: date) -> int:
+    """Return the id of a night as the documentation defines it."""
+    return room_id * 100_000 + (day - date(1970, 1, 1)).days
+
+
 async def test_a_manager_sees_what_is_sold_of_each_night_and_what_it_costs(
     calendar: Calendar, room_id: int, ledger: Ledger
 ) -> None:
@@ -69,6 +75,9 @@ async def test_a_manager_sees_what_is_sold_of_each_night_and_what_it_costs(
 
     assert read.status == 200
     night = {
+        "id": night_id(room_id, day(0)),
+        "hotel_id": 3,
+        "city": "Lisbon",
         "room_id": room_id,
         "date": str(day(0)),
         "booked_count": 2,
@@ -79,7 +88,8 @@ async def test_a_manager_sees_what_is_sold_of_each_night_and_what_it_costs(
         "currency": "EUR",
         "closed": False,
     }
-    assert read.body == [night, night | {"date": str(day(1)), "booked_count": 0}]
+    next_night = {"id": night_id(room_id, day(1)), "date": str(day(1)), "booked_count": 0}
+    assert read.body == [night, night | next_night]
 
 
 async def test_the_nights_asked_for_include_both_ends_and_one_end_is_enough(calendar: Calendar) -> None:
@@ -111,6 +121,9 @@ async def test_nights_are_changed_and_told_as_they_stand_now(
 
     assert changed.status == 200
     night = {
+        "id": night_id(room_id, day(0)),
+        "hotel_id": 3,
+        "city": "Lisbon",
         "room_id": room_id,
         "date": str(day(0)),
         "booked_count": 0,
@@ -122,7 +135,7 @@ async def test_nights_are_changed_and_told_as_they_stand_now(
         "closed": False,
         "refused": None,
     }
-    assert changed.body == [night, night | {"date": str(day(1))}]
+    assert changed.body == [night, night | {"id": night_id(room_id, day(1)), "date": str(day(1))}]
     read = await calendar.read(start_date=day(0), end_date=day(2))
     assert [entry["price"] for entry in read.body] == ["99.90", "99.90", "120.00"]
 

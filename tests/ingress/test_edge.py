@@ -1,4 +1,4 @@
-"""What every answer has in common, whichever operation gives it: origins, versions of the interface, media, sizes."""
+"""Properties of every response, whatever its operation: origins, versions of the interface, media, sizes."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -7,14 +7,14 @@ import pytest
 from aiohttp import ClientSession, web
 from pydantic import ValidationError
 
-from ingress.http.answers import Answer, answer
 from ingress.http.models import NoBody, NoQuery
 from ingress.http.problems import answer_problems
-from ingress.operations import V1, Access, Asked, Example, Mount, mounted, operation, operations_of
+from ingress.http.responses import Response, json_response
+from ingress.operations import V1, Access, Example, Mount, RequestContext, mounted, operation, operations_of
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running
-from tests.ingress.house import STAY, House, Owner
+from tests.ingress.house import STAY, House, StandInWorker
 from topics.kafka.settings import KafkaSettings
 
 PAGE = "https://app.example.com"
@@ -53,7 +53,9 @@ def test_origins_that_are_not_explicit_refuse_to_start(origin: str) -> None:
         ingress_settings(cors_origins=origin)
 
 
-async def test_paths_without_a_version_answer_the_same_and_name_their_successor(house: House, owner: Owner) -> None:
+async def test_paths_without_a_version_answer_the_same_and_name_their_successor(
+    house: House, stand_in: StandInWorker
+) -> None:
     old = await house.get("/hotels/1/info")
     new = await house.get("/v1/hotels/1/info")
 
@@ -69,23 +71,24 @@ async def test_paths_without_a_version_answer_the_same_and_name_their_successor(
 
 
 class _Greeter:
-    """An area of its own: what it says differs from one version of the interface to the next."""
+    """An area of its own, whose response differs between two versions of the interface."""
 
     @operation(
-        "GET /greeting", access=Access.ANYBODY, summary="Greet", answers={200: dict[str, str]}, example=Example()
+        "GET /greeting", access=Access.ANYBODY, summary="Greet", responses={200: dict[str, str]}, example=Example()
     )
-    async def greet(self, asked: Asked[NoBody, NoQuery]) -> Answer:
+    async def greet(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Greet."""
-        return answer(200, {"said": "good day", "more": asked.link("/greeting")})
+        return json_response(200, {"said": "good day", "more": context.link("/greeting")})
 
     @operation(
-        "GET /greeting", access=Access.ANYBODY, summary="Greet", answers={200: dict[str, str]}, example=Example()
+        "GET /greeting", access=Access.ANYBODY, summary="Greet", responses={200: dict[str, str]}, example=Example()
     )
-    async def greet_as_of_v2(self, asked: Asked[NoBody, NoQuery]) -> Answer:
+    async def greet_as_of_v2(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Greet as the next version does."""
-        return answer(200, {"said": "hello", "more": asked.link("/greeting")})
+        return json_response(200, {"said": "hello", "more": context.link("/greeting")})
 
 
+@pytest.mark.process
 async def test_a_version_is_one_more_mount_with_its_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {row.id: row for _, row in operations_of(_Greeter())}
     monkeypatch.delattr(_Greeter, "greet_as_of_v2")
@@ -145,11 +148,12 @@ async def test_every_wrong_field_is_named(house: House) -> None:
     assert all(name in refused.body["detail"] for name in ("rooms_count", "amount", "room_id"))
 
 
+@pytest.mark.process
 async def test_large_answers_are_compressed_for_those_who_say_so() -> None:
     app = web.Application()
 
     async def show(_: web.Request) -> web.StreamResponse:
-        return Answer(200, b'{"text": "' + b"long " * 1000 + b'"}', None)
+        return Response(200, b'{"text": "' + b"long " * 1000 + b'"}', None)
 
     app.add_routes([web.get("/", show)])
     runner = web.AppRunner(app)

@@ -1,10 +1,11 @@
-"""What those who watch an ingress are told of the workers behind it."""
+"""The health checks of an ingress, with the workers behind it."""
 
 import psycopg
 
 from storage import pauses
 from storage.settings import DatabaseSettings
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
+from tests.support.client import Answer
 from tests.support.waiting import wait_until
 
 ALL_READY = {"database": "ready", "broker": "ready", "events": "ready"}
@@ -23,9 +24,9 @@ async def test_a_role_that_an_operator_holds_is_named_and_bookings_are_taken_all
 
 
 async def shows(house: House, parts: dict[str, str]) -> None:
-    """Check what is told of the parts; where a machine stood still the broker may be away for a moment."""
+    """Check the states of the parts; on a machine that was frozen the broker may be away for a moment."""
 
-    async def told() -> Answered | None:
+    async def told() -> Answer | None:
         answered = await house.get("/health/ready")
         return answered if answered.status == 200 else None
 

@@ -10,8 +10,8 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from ingress.admin.nights import Nights
-from ingress.http.answers import Answer
-from storage.currencies import CURRENCIES
+from ingress.http.responses import Response
+from pricing.currencies import CURRENCIES
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, House
 from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
@@ -44,9 +44,9 @@ async def sent(house: House, head: str) -> str:
     assert url is not None
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(f"{head}\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
-    answer = await asyncio.wait_for(reader.read(), 60)
+    json_response = await asyncio.wait_for(reader.read(), 60)
     writer.close()
-    return answer.decode()
+    return json_response.decode()
 
 
 async def test_an_id_is_written_with_plain_digits(house: House) -> None:
@@ -59,10 +59,10 @@ async def test_an_id_is_written_with_plain_digits(house: House) -> None:
 
 async def test_who_expects_what_we_do_not_know_is_told_so_in_our_form(house: House) -> None:
     for path in ("/v1/auth/login", "/v1/nothing"):
-        answer = await sent(house, f"POST {path} HTTP/1.1\r\nExpect: tea\r\nContent-Length: 0")
-        assert answer.startswith("HTTP/1.1 417 ")
-        assert '{"detail":"' in answer
-        assert "aiohttp" not in answer
+        json_response = await sent(house, f"POST {path} HTTP/1.1\r\nExpect: tea\r\nContent-Length: 0")
+        assert json_response.startswith("HTTP/1.1 417 ")
+        assert '{"detail":"' in json_response
+        assert "aiohttp" not in json_response
 
 
 async def test_a_day_is_written_one_way_alone(manager: Manager) -> None:
@@ -72,9 +72,9 @@ async def test_a_day_is_written_one_way_alone(manager: Manager) -> None:
     assert (await manager.ask("GET", report.format("2026-12-01"))).status == 200
     # A count of seconds, a moment, and digits of another script.
     for day in ("1796083200", "2026-12-01T00:00:00", "2026-12-01T00:00:00Z", "20261201", "\uff12026-12-01"):
-        answer = await manager.ask("GET", report.format(day))
-        assert answer.status == 422, (day, answer.body)
-        assert [each["field"] for each in answer.body["errors"]] == ["start_date", "end_date"]
+        json_response = await manager.ask("GET", report.format(day))
+        assert json_response.status == 422, (day, json_response.body)
+        assert [each["field"] for each in json_response.body["errors"]] == ["start_date", "end_date"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ async def test_a_day_is_written_one_way_alone(manager: Manager) -> None:
     ],
 )
 async def test_an_answer_is_packed_only_for_those_who_take_it(accepted: str, *, packed: bool) -> None:
-    large = Answer(200, b" " * 5000, None)
+    large = Response(200, b" " * 5000, None)
     large._compress(make_mocked_request("GET", "/", headers={"Accept-Encoding": accepted}))
     assert ("Content-Encoding" in large.headers) is packed
 
@@ -121,17 +121,17 @@ async def open_nights(ledger: Ledger, room_id: int) -> int:
 
 
 def just(monkeypatch: pytest.MonkeyPatch, name: str, *, before: Moment = None, after: Moment = None) -> None:
-    """Let something happen once, just before or after the rooms' owners are asked for something."""
+    """Run something once, just before or after a command about nights is decided."""
     ask = getattr(Nights, name)
     moments = {"before": before, "after": after}
 
     async def asked(*arguments: Any, **named: Any) -> Any:
         if (moment := moments.pop("before", None)) is not None:
             await moment()
-        answer = await ask(*arguments, **named)
+        json_response = await ask(*arguments, **named)
         if (moment := moments.pop("after", None)) is not None:
             await moment()
-        return answer
+        return json_response
 
     monkeypatch.setattr(Nights, name, asked)
 

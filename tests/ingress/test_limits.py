@@ -1,4 +1,4 @@
-"""How often one may ask: buckets of tokens by themselves, over HTTP, and shared through a real Redis."""
+"""Rate limits: token buckets by themselves, over HTTP, and shared through a real Redis."""
 
 import asyncio
 import itertools
@@ -22,8 +22,11 @@ from ingress.settings import IngressSettings
 from sandbox.redis import PASSWORD, Redis
 from tests.ingress.clocks import Clock
 from tests.ingress.conftest import PATIENT_SECONDS, running_alone
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
+from tests.support.client import Answer
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.process
 
 BURST = 20
 USER = Policy("user", 100, BURST)
@@ -127,14 +130,15 @@ def test_what_was_put_lately_is_remembered_and_what_was_not_goes(steps: Sequence
 # Over HTTP.
 
 
-async def _asked(house: House, times: int, path: str = HOTEL, **more: Any) -> list[Answered]:
+async def _asked(house: House, times: int, path: str = HOTEL, **more: Any) -> list[Answer]:
     return [await house.get(path, **more) for _ in range(times)]
 
 
-def _refused(answers: Sequence[Answered]) -> list[bool]:
+def _refused(answers: Sequence[Answer]) -> list[bool]:
     return [answered.status == 429 for answered in answers]
 
 
+@pytest.mark.process
 async def test_a_user_who_asks_too_much_is_refused_and_told_when_to_come_back() -> None:
     async with running_alone(rate_limits=True, user_requests_per_minute=1) as house:
         answers = [await house.post(PROFILE, {}, user=7) for _ in range(BURST + 1)]
@@ -151,6 +155,7 @@ async def test_a_user_who_asks_too_much_is_refused_and_told_when_to_come_back() 
         assert (await house.post(PROFILE, {}, user=8)).status == 422
 
 
+@pytest.mark.process
 async def test_a_user_is_the_same_from_everywhere_and_behind_every_mount() -> None:
     async with running_alone(rate_limits=True, user_requests_per_minute=1, trusted_proxies="127.0.0.1") as house:
         for number in range(BURST):
@@ -160,6 +165,7 @@ async def test_a_user_is_the_same_from_everywhere_and_behind_every_mount() -> No
         assert elsewhere.status == 429
 
 
+@pytest.mark.process
 async def test_who_has_no_token_or_a_forged_one_counts_by_address() -> None:
     forged = {"Authorization": f"Bearer {'x' * 40}"}
     async with running_alone(rate_limits=True, address_requests_per_minute=1, trusted_proxies="127.0.0.1") as house:
@@ -169,11 +175,12 @@ async def test_who_has_no_token_or_a_forged_one_counts_by_address() -> None:
         answers = await _asked(house, BURST // 2 + 1)
         assert _refused(answers) == [False] * (BURST // 2) + [True]
         assert (await house.post(PROFILE, {}, headers=forged)).status == 429
-        # Whoever asks from another address, and whoever is known, goes on.
+        # Requests from another address, and those of users, are not refused.
         assert (await house.get(HOTEL, headers={"X-Forwarded-For": "192.0.2.7"})).status != 429
         assert (await house.post(PROFILE, {}, user=7)).status == 422
 
 
+@pytest.mark.process
 async def test_stripe_and_those_who_watch_are_never_refused() -> None:
     async with running_alone(rate_limits=True, address_requests_per_minute=1, burst=1) as house:
         await house.get(HOTEL)
@@ -183,6 +190,7 @@ async def test_stripe_and_those_who_watch_are_never_refused() -> None:
             assert (await house.post("/webhooks/stripe", {})).status == 400
 
 
+@pytest.mark.process
 async def test_limits_can_be_switched_off() -> None:
     async with running_alone(rate_limits=False, address_requests_per_minute=1, burst=1) as house:
         answers = await _asked(house, 3)
@@ -211,6 +219,7 @@ async def linked(url: str) -> AsyncIterator[RedisLink]:
         await asyncio.gather(running, return_exceptions=True)
 
 
+@pytest.mark.process
 async def test_two_processes_count_together(redis_server: Redis) -> None:
     async with linked(redis_server.url) as one, linked(redis_server.url) as other:
         ours, theirs = Buckets(SLOW, one), Buckets(SLOW, other)
@@ -224,6 +233,7 @@ async def test_two_processes_count_together(redis_server: Redis) -> None:
         assert (await theirs.check(8)).remaining == BURST - 1
 
 
+@pytest.mark.process
 async def test_fifty_at_once_are_no_more_than_the_burst(redis_server: Redis) -> None:
     async with linked(redis_server.url) as one, linked(redis_server.url) as other:
         buckets = [Buckets(SLOW, one), Buckets(SLOW, other)]
@@ -231,6 +241,7 @@ async def test_fifty_at_once_are_no_more_than_the_burst(redis_server: Redis) -> 
         assert sum(verdict.allowed for verdict in verdicts) == BURST
 
 
+@pytest.mark.process
 async def test_what_redis_remembers_goes_by_itself(redis_server: Redis) -> None:
     async with linked(redis_server.url) as link, client_of(redis_server) as client:
         await Buckets(SLOW, link).check(7)
@@ -239,6 +250,7 @@ async def test_what_redis_remembers_goes_by_itself(redis_server: Redis) -> None:
         assert 0 < await client.pttl(key) <= SLOW.token_us / 1000
 
 
+@pytest.mark.process
 async def test_two_ingresses_are_one_limit(redis_server: Redis) -> None:
     shared: dict[str, Any] = {"rate_limits": True, "redis_url": redis_server.url, "user_requests_per_minute": 1}
     async with running_alone(**shared) as one, running_alone(**shared) as other:
@@ -255,6 +267,7 @@ async def test_two_ingresses_are_one_limit(redis_server: Redis) -> None:
         assert [(await house.post(PROFILE, {}, user=7)).status for house in (one, other)] == [429, 429]
 
 
+@pytest.mark.process
 async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
     redis_server: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,7 +294,7 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
         await wait_until(lambda: looks > 3, message="it does not look for Redis")
         await redis_server.start()
         await wait_until(lambda: link.ready, message="Redis was not found again")
-        # It was started anew and knows nothing, not even our script.
+        # It was restarted and has nothing, not even our script.
         assert (await buckets.check(7)).remaining == BURST - 1
 
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
@@ -290,6 +303,7 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
     assert PASSWORD not in caplog.text
 
 
+@pytest.mark.process
 async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobodys(
     redis_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,7 +319,7 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
             return await answers(questions)
 
         monkeypatch.setattr(link, "_answers", counted)
-        monkeypatch.setattr(redis_link, "PATIENCE_SECONDS", 0.1)
+        monkeypatch.setattr(redis_link, "MAX_ANSWER_SECONDS", 0.1)
         os.kill(redis_server.pid, signal.SIGSTOP)
         try:
             verdicts = await asyncio.gather(*(buckets.check(f"guest {number}") for number in range(10)))
@@ -314,7 +328,7 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
             assert not link.ready
             answered_at_once(buckets.check("first"))
         finally:
-            monkeypatch.setattr(redis_link, "PATIENCE_SECONDS", PATIENT_SECONDS)
+            monkeypatch.setattr(redis_link, "MAX_ANSWER_SECONDS", PATIENT_SECONDS)
             os.kill(redis_server.pid, signal.SIGCONT)
         await wait_until(lambda: link.ready, message="Redis was not found again")
         for left in (18, 17, 16):
@@ -323,11 +337,12 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
 
 
 def answered_at_once(asked: Coroutine[Any, Any, Verdict]) -> None:
-    """Check that who asks waits for nothing at all."""
+    """Check that no question waits at all."""
     with pytest.raises(StopIteration):
         asked.send(None)
 
 
+@pytest.mark.process
 async def test_a_wrong_password_is_an_outage_whose_reason_is_told_without_it(
     redis_server: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

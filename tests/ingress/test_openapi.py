@@ -1,4 +1,4 @@
-"""The OpenAPI document says everything that the table does, and the application answers nothing that it lacks."""
+"""The OpenAPI document has everything of the table, and the application serves nothing that it lacks."""
 
 import json
 import re
@@ -12,12 +12,12 @@ from openapi_spec_validator import validate
 from ingress.documents.openapi import document, path_of
 from ingress.http.preferences import PREFER
 from ingress.http.versions import IF_MATCH
-from ingress.log.commands import IDEMPOTENCY_KEY
+from ingress.log.idempotency import IDEMPOTENCY_KEY
 from ingress.operations import Operation
 from tests.ingress.table import app, rows
 
-#: What the application serves besides operations: the document, and what shows it.
-ASSETS = {"/openapi.json", "/docs", "/redoc", "/asyncapi.json", "/events", "/assets/{version}/{name}"}
+#: The paths that are no operations: the first page, the documents, and the pages that show them.
+ASSETS = {"/", "/openapi.json", "/docs", "/redoc", "/asyncapi.json", "/events", "/assets/{version}/{name}"}
 
 each_operation = pytest.mark.parametrize("row", rows(), ids=lambda row: row.id)
 
@@ -62,8 +62,8 @@ def test_an_operation_says_what_it_is_for_and_what_it_answers(row: Operation, to
     assert described["summary"]
     assert described["description"]
     assert described["tags"][0] in {tag["name"] for tag in told["tags"]}
-    assert min(row.answers) < 300
-    assert row.example.status in row.answers
+    assert min(row.responses) < 300
+    assert row.example.status in row.responses
 
 
 @each_operation
@@ -97,14 +97,14 @@ def test_what_is_not_for_everybody_is_refused_without_a_token_or_cookie(row: Ope
 
 @each_operation
 def test_a_command_can_be_waited_for_and_sent_again(row: Operation) -> None:
-    assert (PREFER in row.headers) == (202 in row.answers)
+    assert (PREFER in row.headers) == (202 in row.responses)
     assert IDEMPOTENCY_KEY not in row.headers or PREFER in row.headers
 
 
 @each_operation
 def test_a_change_that_shows_a_version_can_insist_on_one(row: Operation) -> None:
     if row.method in ("PUT", "PATCH"):
-        shows = any("ETag" in reply.headers for reply in row.answers.values())
+        shows = any("ETag" in reply.headers for reply in row.responses.values())
         assert shows == (IF_MATCH in row.headers)
 
 

@@ -4,11 +4,13 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
+import pytest
+from aiokafka import TopicPartition
 from typer.testing import CliRunner
 
 from operators import dead_letters
 from operators.cli.main import app
-from storage.cursors import CursorKey, bury, create, generation
+from storage.cursors import CursorKey, create, generation, record_dead_letter
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import running_alone
 from tests.ingress.house import STAY, House
@@ -18,7 +20,6 @@ from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.envelope import Outgoing
 from topics.kafka import admin
 from topics.kafka.settings import KafkaSettings
-from workers.runtime.log_source import Place
 from workers.runtime.records import dead_letter
 
 ANYTHING = f"/v1/ops/bookings/{uuid4()}"
@@ -26,7 +27,7 @@ PATHS = ("/v1/ops/lag", ANYTHING, "/v1/ops/dead-letters")
 
 
 def operator(house: House) -> dict[str, Any]:
-    return {"headers": house.token_of(9, "GUEST", "OPERATOR")}
+    return {"headers": house.header_of(9, "GUEST", "OPERATOR")}
 
 
 async def bury_all(kafka: KafkaSettings, database: DatabaseSettings, *reasons: str) -> None:
@@ -35,9 +36,9 @@ async def bury_all(kafka: KafkaSettings, database: DatabaseSettings, *reasons: s
     async with open_log(kafka) as log, opened(database) as sql:
         for reason in reasons:
             await log.write(Outgoing(name, b"1", b"Ana Sousa, Rua do Ouro 1", [], 0))
-            record = (await log.read(BOOKING_COMMANDS))[Place(name, 0)][-1]
+            record = (await log.read(BOOKING_COMMANDS))[TopicPartition(name, 0)][-1]
             life = await generation(sql, name, "any")
-            await bury(sql, CursorKey("reservations", name, 0, life), record.offset, reason)
+            await record_dead_letter(sql, CursorKey("reservations", name, 0, life), record.offset, reason)
             await log.write(dead_letter(kafka.topic(DEAD_LETTERS), "reservations", record, reason))
 
 
@@ -45,7 +46,7 @@ async def test_only_operators_are_told_and_they_are_no_hotel_managers(house: Hou
     for path in PATHS:
         nobody = await house.get(path)
         guest = await house.get(path, user=1)
-        manager = await house.get(path, headers=house.manager_token(1))
+        manager = await house.get(path, headers=house.manager_header(1))
 
         assert (nobody.status, guest.status, manager.status) == (401, 403, 403), path
         assert manager.body == {"detail": "operators only"}
@@ -131,6 +132,7 @@ async def test_dead_letters_are_listed_by_what_became_of_them(
     assert (refused.status, [error["field"] for error in refused.body["errors"]]) == (422, ["state.0"])
 
 
+@pytest.mark.process
 async def test_while_the_broker_is_away_the_operator_is_told_to_come_again() -> None:
     async with running_alone() as house:
         for path in PATHS:

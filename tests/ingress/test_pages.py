@@ -20,6 +20,8 @@ from tests.support.chromium import CHROMIUM, Page, open_page
 from topics import asyncapi
 from topics.envelope import EVERY_VERSION
 
+pytestmark = pytest.mark.process
+
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 
 
@@ -54,7 +56,7 @@ async def test_who_has_the_present_document_gets_it_no_second_time(site: aiohttp
         assert changed.status == 200
 
 
-@pytest.mark.parametrize("page", ["/docs", "/redoc", "/events"])
+@pytest.mark.parametrize("page", ["/", "/docs", "/redoc", "/events"])
 async def test_a_page_runs_no_script_but_ours_and_names_nothing_outside(site: aiohttp.ClientSession, page: str) -> None:
     async with site.get(page, headers={"Accept-Encoding": "identity"}) as response:
         policy, text = response.headers["Content-Security-Policy"], await response.text()
@@ -80,6 +82,43 @@ async def test_what_a_page_needs_is_kept_for_ever_and_comes_packed(site: aiohttp
             plain = await response.read()
         assert (gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed) == plain
         assert len(packed) <= len(plain)
+
+
+async def test_the_first_page_says_what_this_is_and_links_to_documents_events_and_health(
+    site: aiohttp.ClientSession,
+) -> None:
+    async with site.get("/", headers={"Accept-Encoding": "identity"}) as response:
+        text = await response.text()
+
+    assert "hotel-booking" in text
+    assert "<script" not in text
+    assert set(re.findall(r'<a href="([^"]+)"', text)) == {
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+        "/events",
+        "/asyncapi.json",
+        "/health/ready",
+    }
+
+
+async def test_the_head_of_the_first_page_is_that_of_a_get(site: aiohttp.ClientSession) -> None:
+    plain = {"Accept-Encoding": "identity"}
+    async with site.get("/", headers=plain) as whole, site.head("/", headers=plain) as head:
+        assert (head.status, await head.read()) == (200, b"")
+        for name in ("Content-Type", "ETag", "Content-Length"):
+            assert head.headers[name] == whole.headers[name]
+
+
+@in_a_browser
+async def test_a_browser_shows_the_first_page_and_asks_nobody_else(site: aiohttp.ClientSession, tmp_path: Path) -> None:
+    async with open_page(tmp_path / "profile") as tab:
+        await tab.open(f"{address_of(site)}/")
+        await tab.shows("document.querySelectorAll('main li a').length === 6")
+        await tab.shows("getComputedStyle(document.body).maxWidth !== 'none'")
+
+        assert tab.complaints == []
+        assert hosts_of(tab) == {address_of(site)}
 
 
 async def test_an_asset_of_another_version_is_not_there(site: aiohttp.ClientSession) -> None:

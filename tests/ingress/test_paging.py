@@ -12,6 +12,7 @@ from pydantic import Field
 
 from ingress.http.paging import Cursors, first_page, link_to_next
 from ingress.http.problems import Problem
+from ingress.operations import V1, RequestContext
 
 ARRIVALS = Cursors(tuple[date, UUID])
 
@@ -53,19 +54,26 @@ def test_a_page_that_is_followed_by_another_names_its_last_row() -> None:
     assert first_page([], 2) == ([], None)
 
 
-def test_the_next_page_is_asked_for_as_this_one_was() -> None:
-    request = make_mocked_request("GET", "/v1/users/myBookings?status=CONFIRMED&status=EXPIRED&cursor=old&limit=5")
+def asked(address: str, public_prefix: str = "") -> RequestContext[None, None]:
+    """Return the context of a request for this address, which a proxy may have taken a prefix from."""
+    request = make_mocked_request("GET", address)
+    return RequestContext(request, mount=V1.behind(public_prefix), caller=None, path={}, query=None, body=None)
 
-    assert link_to_next(request, 7, str) == {
-        "Link": '</v1/users/myBookings?status=CONFIRMED&status=EXPIRED&cursor=7&limit=5>; rel="next"'
+
+@pytest.mark.parametrize("prefix", ["", "/booking", "/a/b"])
+def test_the_next_page_has_the_same_query_and_the_path_that_clients_see(prefix: str) -> None:
+    context = asked("/v1/users/myBookings?status=CONFIRMED&status=EXPIRED&cursor=old&limit=5", prefix)
+
+    assert link_to_next(context.address_with, 7, str) == {
+        "Link": f'<{prefix}/v1/users/myBookings?status=CONFIRMED&status=EXPIRED&cursor=7&limit=5>; rel="next"'
     }
-    assert link_to_next(request, None, str) == {}
+    assert link_to_next(context.address_with, None, str) == {}
 
 
 def test_no_query_ends_the_link_or_the_header_early() -> None:
-    request = make_mocked_request("GET", '/v1/users/myBookings?a=%3E%3B%0D%0AX:1&b=">;')
+    context = asked('/v1/users/myBookings?a=%3E%3B%0D%0AX:1&b=">;')
 
-    link = link_to_next(request, 7, str)["Link"]
+    link = link_to_next(context.address_with, 7, str)["Link"]
 
     assert link.startswith("</v1/users/myBookings?a=%3E")
     assert link.count(">") == 1

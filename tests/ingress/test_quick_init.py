@@ -1,4 +1,4 @@
-"""A stay that is asked for means the same whichever way it is decoded."""
+"""The body of a booking request is the same whichever way it is decoded."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from ingress.bookings.acceptance import InitBooking, QuickInitBooking
+from ingress.bookings.models import InitBooking, QuickInitBooking
 
 STAY: dict[str, Any] = {
     "hotel_id": 1,

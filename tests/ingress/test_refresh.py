@@ -16,8 +16,9 @@ from ingress.database import Database
 from storage import accounts, refresh_tokens
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import GRACE_SECONDS, JWT_KEY, broker_away, ingress_settings, running
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
 from tests.ingress.people import Visit, cookie, log_in, opened, refresh, sign_up, visit
+from tests.support.client import Answer
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 
@@ -44,7 +45,7 @@ async def anna(house: House) -> Visit:
 
 
 async def pass_time(sql: psycopg.AsyncConnection, seconds: int) -> None:
-    """Let all that the table tells of have happened so much earlier."""
+    """Move all times of the table back by this much."""
     await sql.execute(
         """update refresh_token
            set used_at = used_at - %(by)s, expires_at = expires_at - %(by)s, created_at = created_at - %(by)s""",
@@ -62,7 +63,7 @@ async def kept(sql: psycopg.AsyncConnection) -> tuple[int, int, int]:
     return counts
 
 
-def set_cookies(answered: Answered) -> list[str]:
+def set_cookies(answered: Answer) -> list[str]:
     """Return all cookies that an answer sets, as they are written."""
     return [value for name, value in answered.headers.items() if name == "Set-Cookie"]
 
@@ -223,7 +224,7 @@ async def test_a_new_signing_key_ends_no_login_that_is_not_about_to_be_refreshed
     settings = ingress_settings(jwt_secret_key=SecretStr("tomorrow's key that only tests know, as long"))
     async with running(settings, broker_away(), database, ready=False) as tomorrow:
         visit(await refresh(tomorrow, anna.refresh_token))
-        # What was given for this one cannot be made again: it might as well be a thief's.
+        # The successor of this token cannot be computed again, so its use counts as a theft.
         assert (await refresh(tomorrow, elsewhere.refresh_token)).status == 401
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from ingress.hotels.search import freshness
-from ingress.hotels.search.words import HotelHit, earliest_today, latest_today
+from ingress.hotels.search.models import HotelHit, earliest_today, latest_today
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import keep_the_day
 from tests.ingress.conftest import PATIENT_SECONDS, ingress_settings, running, running_alone
-from tests.ingress.house import Answered, House
+from tests.ingress.house import House
 from tests.ingress.town import Town, day, open_town
+from tests.support.client import Answer
 from topics.kafka.settings import KafkaSettings
 
 
@@ -40,7 +41,7 @@ async def house(
         yield house
 
 
-async def search(house: House, nights: int = 2, first: int = 0, **query: Any) -> Answered:
+async def search(house: House, nights: int = 2, first: int = 0, **query: Any) -> Answer:
     asked = {"check_in_date": str(day(first)), "check_out_date": str(day(first + nights)), "city": "Porto"} | query
     asked = {name: str(value) for name, value in asked.items() if value is not None}
     return await house.get("/v1/hotels/search", params=asked)
@@ -53,7 +54,7 @@ async def found(house: House, **query: Any) -> list[int]:
     return [hit["id"] for hit in answered.body]
 
 
-# What a guest sees.
+# The hits.
 
 
 async def test_a_guest_sees_the_cheapest_room_that_is_free_for_the_whole_stay(house: House, town: Town) -> None:
@@ -214,7 +215,7 @@ async def test_whether_a_day_is_past_is_told_by_the_hotels_own_clock(
     house: House, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_the_day(monkeypatch)
-    # Where it is the earliest on earth, and where it is the latest: never the same day.
+    # The earliest and the latest time zone never have the same day.
     early = await town.hotel(time_zone="Etc/GMT+12")
     late = await town.hotel(time_zone="Etc/GMT-14")
     before = (earliest_today() - day(0)).days
@@ -254,7 +255,7 @@ async def test_a_new_hotel_shifts_nothing_for_who_follows_cursors(house: House, 
     assert await pages(house, first) == [[1, 2], [3]]
 
 
-async def pages(house: House, answered: Answered) -> list[list[int]]:
+async def pages(house: House, answered: Answer) -> list[list[int]]:
     seen = []
     while True:
         seen.append([hit["id"] for hit in answered.body])
@@ -266,7 +267,7 @@ async def pages(house: House, answered: Answered) -> list[list[int]]:
         answered = await house.get(address.strip("<>"))
 
 
-# What is refused.
+# Refused searches.
 
 
 @pytest.mark.parametrize(
@@ -312,6 +313,7 @@ async def test_a_stay_beyond_every_hotels_horizon_is_refused(house: House, monke
 # When something is away.
 
 
+@pytest.mark.process
 async def test_without_a_database_a_search_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freshness, "LOAD_SECONDS", 0.1)
     async with running_alone() as house:

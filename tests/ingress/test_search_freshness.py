@@ -1,4 +1,4 @@
-"""The copy that searches are answered from: as fresh as promised, shared, and made anew when it must be."""
+"""The search index: as fresh as promised, shared, and loaded anew when it must be."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from ingress.database import Database
-from ingress.hotels.search import copy as copies
 from ingress.hotels.search import freshness
-from ingress.hotels.search.copy import Copy
+from ingress.hotels.search import index as indexes
 from ingress.hotels.search.freshness import Freshness
-from ingress.hotels.search.words import HotelSearch, earliest_today
+from ingress.hotels.search.index import SearchIndex
+from ingress.hotels.search.models import HotelSearch, earliest_today
 from storage.settings import DatabaseSettings
 from tests.ingress.market import TOPIC
 from tests.ingress.town import Town, day, open_town
@@ -67,14 +67,14 @@ async def rooms_left(ours: Freshness) -> int | None:
 
 def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], int]:
     """Count how often the copy is loaded or refreshed from now on."""
-    method = getattr(Copy, name)
+    method = getattr(SearchIndex, name)
     calls = []
 
-    async def call(self: Copy, connection: Any) -> None:
+    async def call(self: SearchIndex, connection: Any) -> None:
         calls.append(name)
         await method(self, connection)
 
-    monkeypatch.setattr(Copy, name, call)
+    monkeypatch.setattr(SearchIndex, name, call)
     return lambda: len(calls)
 
 
@@ -179,7 +179,7 @@ async def test_a_room_that_is_described_after_its_nights_were_opened_is_found_wi
     hotel = await town.hotel()
     room = await town.rooms(hotel, 5_000)
     # As a copy sees it that was loaded in between.
-    nights = (await ours.copy())._nights
+    nights = (await ours.index())._nights
     assert room in nights
     del nights._columns[room]
     await town.describe("room", room, type="suite")
@@ -204,7 +204,7 @@ async def test_a_hotel_that_moves_to_another_city_is_found_there_alone(
     assert len((await ours.find(in_bern, None)).hits) == 1
 
 
-# When the copy must be made anew.
+# Reasons to load the index anew.
 
 
 async def test_a_read_model_that_is_rebuilt_is_copied_anew(
@@ -243,33 +243,33 @@ async def test_a_copy_whose_days_run_out_serves_until_the_next_is_there(
     loaded = counted(monkeypatch, "load")
     async with keeping(pool) as ours:
         with monkeypatch.context() as weeks_ago:
-            weeks_ago.setattr(copies, "earliest_today", lambda: earliest_today() - timedelta(days=20))
-            old = await ours.copy()
+            weeks_ago.setattr(indexes, "earliest_today", lambda: earliest_today() - timedelta(days=20))
+            old = await ours.index()
         assert old.nearly_over
         assert old.covers_today
         assert await rooms_left(ours) == 3
 
         async def is_replaced() -> bool:
-            return await ours.copy() is not old
+            return await ours.index() is not old
 
         await wait_until(is_replaced)
         assert await rooms_left(ours) == 3
         assert loaded() == 2
 
 
-async def test_a_copy_whose_days_have_run_out_serves_no_longer(
+async def test_an_index_whose_days_have_run_out_is_replaced(
     town: Town, pool: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with keeping(pool) as ours:
         with monkeypatch.context() as a_month_ago:
-            a_month_ago.setattr(copies, "earliest_today", lambda: earliest_today() - timedelta(days=30))
-            module = freshness._module_of_copies()
-            old = module.Copy(TOPIC)
+            a_month_ago.setattr(indexes, "earliest_today", lambda: earliest_today() - timedelta(days=30))
+            module = freshness._index_module()
+            old = module.SearchIndex(TOPIC)
             async with pool.writing() as connection:
                 await old.load(connection)
-        ours._copy = old
+        ours._index = old
         ours._loaded.set()
 
         last = SEARCH.model_copy(update={"check_in_date": day(330), "check_out_date": day(360)})
         assert (await ours.find(last, None)).hits == []
-        assert await ours.copy() is not old
+        assert await ours.index() is not old

@@ -11,7 +11,7 @@ from benchmarks.search.reference import Reference
 from ingress.database import Database
 from ingress.hotels.search import freshness
 from ingress.hotels.search.freshness import Freshness
-from ingress.hotels.search.words import Found, HotelSearch, InOrder
+from ingress.hotels.search.models import Found, HotelSearch, SortPosition
 from ingress.stays import today_at
 from storage.settings import DatabaseSettings
 from tests.ingress.market import TOPIC, ZONES, open_market
@@ -83,7 +83,7 @@ async def in_turn(wanted: HotelSearch, *finders: Freshness | Reference) -> list[
 
 
 async def on_one_day(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask, and again if a day turned somewhere meanwhile: then some were asked before it and some after."""
+    """Search, and again if a day began in some time zone meanwhile: some searches were before it and some after."""
     while True:
         days = [today_at(zone) for zone in ZONES]
         found = await ask()
@@ -106,6 +106,6 @@ async def by_cursors(finder: Freshness | Reference, wanted: HotelSearch) -> list
     found = await finder.find(wanted.model_copy(update={"cursor": None}), None)
     hits: list[object] = list(found.hits)
     while found.more:
-        found = await finder.find(wanted, InOrder(found.hits[-1].key, found.hits[-1].hotel.id))
+        found = await finder.find(wanted, SortPosition(found.hits[-1].key, found.hits[-1].hotel.id))
         hits += found.hits
     return hits

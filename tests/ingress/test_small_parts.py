@@ -1,4 +1,4 @@
-"""What the ingress knows by itself: ids, money, and the wishes in a request's headers."""
+"""Small parts of the ingress: ids, money, and preferences in a request's headers."""
 
 import asyncio
 import time
@@ -14,13 +14,13 @@ from multidict import CIMultiDict
 from pydantic import TypeAdapter, ValidationError
 
 from ingress.bookings.ids import BookingIds
-from ingress.http.answers import answer
 from ingress.http.models import Day
 from ingress.http.preferences import seconds_to_wait
 from ingress.http.problems import Problem, answer_problems
+from ingress.http.responses import json_response
 from ingress.http.versions import expected_versions
-from ingress.operations import UNVERSIONED, V1, Asked
-from storage.currencies import decimal
+from ingress.operations import UNVERSIONED, V1, RequestContext
+from pricing.currencies import decimal
 
 users = st.integers(1, 2**63 - 1)
 
@@ -91,8 +91,8 @@ def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seco
 
     assert seconds_to_wait(request) == seconds
     for mount in (V1, UNVERSIONED):
-        asked = Asked(request, mount=mount, caller=None, path={}, query=None, body=None)
-        assert asked.wait_seconds == (mount.wait_seconds if seconds is None else seconds)
+        context = RequestContext(request, mount=mount, caller=None, path={}, query=None, body=None)
+        assert context.wait_seconds == (mount.wait_seconds if seconds is None else seconds)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seco
         ([' ,"v7" ,,"v1",\t'], {7, 1}),
         (['"v7"', '"v1"'], {7, 1}),
         (['"a,b", "", "é", "v1"'], {1}),
-        # What is weak is never the same.
+        # A weak tag is never equal to another.
         (['W/"v7", "v1"'], {1}),
     ],
 )
@@ -137,6 +137,7 @@ def test_only_who_asks_without_a_version_waits_unasked() -> None:
     assert (V1.wait_seconds, UNVERSIONED.wait_seconds) == (0, 10)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("request_head", "wanted", "unwanted"),
     [
@@ -155,7 +156,7 @@ async def test_answers_are_written_as_the_protocol_wants_them(
     app.add_routes([web.get("/health/live", _live)])
     async with TestServer(app) as server:
         reader, writer = await asyncio.open_connection(server.host, server.port)
-        # The second request tells where the first one's answer ends.
+        # The second response shows that the first one ended.
         writer.write(request_head + b"\r\n\r\n" + b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         written = await reader.read()
         writer.close()
@@ -174,4 +175,4 @@ def test_a_day_is_written_as_a_day_and_no_number_passes_for_one(text: str) -> No
 
 
 async def _live(_: web.Request) -> web.StreamResponse:
-    return answer(200, {"status": "live"})
+    return json_response(200, {"status": "live"})

@@ -1,4 +1,4 @@
-"""Who waits for a decision hears it in whatever version its worker writes, while workers are replaced one by one."""
+"""A waiting request gets its decision in any version of the event, while workers are replaced one by one."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ async def test_a_manager_hears_of_a_change_in_either_version(version: int) -> No
     with waiters.waiting("the command", (InventoryChanged,)) as answer:
         headers = [("ce_type", f"inventory.changed.v{version}".encode()), ("ce_causationid", b"the command")]
 
-        waiters._hand_out([Record(headers, encode_value(older(change)))])
+        waiters._dispatch([Record(headers, encode_value(older(change)))])
 
         assert answer.done()
         assert await answer == change

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from operators.cli.main import app
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from workers.runtime.role import Role
 
 Ledger = psycopg.AsyncConnection[Any]
@@ -48,10 +48,10 @@ async def at_work(role: Role, log: Log, database: DatabaseSettings) -> AsyncIter
 
     async def work() -> None:
         while not over.is_set():
-            await carry_out_all(runs, role, log)
-            await runs.settle()
+            await process_all(processor, role, log)
+            await processor.mark_published()
 
-    async with open_runs(role, log, database) as runs:
+    async with open_processor(role, log, database) as processor:
         working = asyncio.ensure_future(work())
         try:
             yield

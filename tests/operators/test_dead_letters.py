@@ -18,9 +18,9 @@ from operators.cli import dead_letters as cli_dead_letters
 from operators.dead_letters import DeadLetter, Refused, State
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
-from topics.envelope import Outgoing, command_record
+from topics.envelope import Outgoing, command_record, decode_replay
 from topics.kafka import log_reader
 from topics.kafka.producer import Producer
 from topics.messages.commands import OpenInventory, ReserveStay
@@ -73,8 +73,8 @@ def nights(log: Log) -> Outgoing:
 async def bury(log: Log, role: Role, database: DatabaseSettings, *poison: Outgoing) -> None:
     """Let the worker meet records that it cannot read."""
     await log.write(*poison)
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
 
 
 async def bury_what_is_readable_by_now(log: Log, *records: Outgoing) -> None:
@@ -215,7 +215,12 @@ async def test_a_letter_that_can_be_read_by_now_is_replayed_once_and_takes_effec
 
     assert told["read"]
     sent = (await commands(log))[-1]
-    assert (sent.key, sent.value, list(sent.headers)) == (b"7", a_stay(log).value, a_stay_headers(log, sent))
+    *headers, replayed = sent.headers
+    assert (sent.key, sent.value, headers) == (b"7", a_stay(log).value, a_stay_headers(log, sent))
+    named = decode_replay([replayed])
+    assert named is not None
+    assert (named.action, named.by, named.of) == ("dead-letters replay", "ines", f"{sent.topic}[0]@10000")
+    assert await rows(ledger, "select details ->> 'replay_id' from operator_action") == [(named.id,)]
     assert told["stands_at"] == f"{sent.topic}[{sent.partition}]@{sent.offset}"
     assert await rows(ledger, "select status from booking") == [("RESERVED",)]
     again = await operator("dead-letters", "replay", id, "--yes")

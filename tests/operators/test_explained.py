@@ -1,14 +1,16 @@
-"""What operators did to a booking's records is part of its life."""
+"""Operators' replays of a booking's records are part of its history."""
 
 import pytest
 
+from operators import dead_letters
 from operators.explain import Kind, explain
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, at_work
 from tests.operators.test_replaying import all_of, carry_out, nights, play, stay
 from tests.support.log import Log
-from topics.catalogue import BOOKING_COMMANDS
+from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from workers.reservations import handler
+from workers.runtime.records import dead_letter
 
 pytestmark = pytest.mark.system
 
@@ -29,3 +31,48 @@ async def test_a_command_that_was_replayed_says_who_did_it(
     assert again.sent_by is not None
     assert (again.sent_by.who, again.sent_by.action) == ("ines", "replay")
     assert abs((again.at - again.sent_by.at).total_seconds()) < 600
+
+
+async def test_a_clients_own_repeat_of_the_same_moment_is_nobodys_replay(
+    log: Log, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    role, booked = handler.build(log.settings, database), stay()
+    await log.send(nights())
+    await log.send(booked, id="the command")
+    await carry_out(role, log, database)
+    async with at_work(role, log, database):
+        await log.send(booked, id="the command")
+        await play(log, ledger, all_of(BOOKING_COMMANDS))
+        await log.send(booked, id="the command")
+    await carry_out(role, log, database)
+
+    life = await explain(log.settings, database, booked.booking_id)
+
+    commands = [step for step in life.steps if step.kind is Kind.COMMAND]
+    assert [step.sent_again for step in commands] == [False, True, True, True]
+    assert [step.sent_by and step.sent_by.who for step in commands] == [None, None, "ines", None]
+    assert sum(step.sent_again for step in life.steps if step.kind is Kind.EVENT) == 3
+
+
+async def test_a_dead_letter_that_was_replayed_says_who_did_it(
+    log: Log, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    role, booked = handler.build(log.settings, database), stay()
+    await log.send(nights(), booked)
+    await carry_out(role, log, database)
+    [records] = (await log.read(BOOKING_COMMANDS)).values()
+    stood = records[-1]
+    await log.write(
+        dead_letter(log.settings.topic(DEAD_LETTERS), "reservations", stood, "UnknownType: of a later release")
+    )
+    [letter] = await dead_letters.listed(log.settings, ledger)
+    async with at_work(role, log, database):
+        await dead_letters.replay(log.settings, ledger, log.producer, letter, who="grace")
+    await carry_out(role, log, database)
+
+    life = await explain(log.settings, database, booked.booking_id)
+
+    first, again = (step for step in life.steps if step.kind is Kind.COMMAND)
+    assert (first.sent_again, again.sent_again) == (False, True)
+    assert again.sent_by is not None
+    assert (again.sent_by.who, again.sent_by.action) == ("grace", "dead-letters replay")

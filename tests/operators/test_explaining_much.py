@@ -11,10 +11,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.filling import filling
-from operators.explain import Life, explain
+from operators.explain import BookingHistory, explain
 from storage.settings import DatabaseSettings
 from tests.operators.test_explaining import COMMANDS, EVENTS, OPEN, ROOM, Desk, reserve
-from tests.support.log import Log, all_places, open_log, open_runs
+from tests.support.log import Log, all_partitions, open_log, open_processor
 from topics.kafka import admin
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import AddGuests, RequestPayment
@@ -71,7 +71,7 @@ async def test_a_booking_among_many_is_explained_without_reading_theirs(
 
 async def reading(
     settings: KafkaSettings, database: DatabaseSettings, booking_id: UUID, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Life, int]:
+) -> tuple[BookingHistory, int]:
     """Explain the booking; return its life, and how many records of the log were read for it."""
     read = 0
     getmany = AIOKafkaConsumer.getmany
@@ -100,8 +100,8 @@ async def by_command(booking_id: UUID, environment: dict[str, str]) -> dict[str,
 
 async def go_on(role: Role, log: Log, database: DatabaseSettings) -> None:
     """Let a role read from its cursors on to the end of the log."""
-    async with open_runs(role, log, database) as runs:
-        starts = await runs.take_over(all_places(role, log.settings))
+    async with open_processor(role, log, database) as processor:
+        starts = await processor.on_assigned(all_partitions(role, log.settings))
         consumer = AIOKafkaConsumer(bootstrap_servers=log.settings.kafka_url)
         await consumer.start()
         try:
@@ -111,6 +111,6 @@ async def go_on(role: Role, log: Log, database: DatabaseSettings) -> None:
                 consumer.seek(partition, start)
                 end = (await consumer.end_offsets([partition]))[partition]
                 records = [await consumer.getone() for _ in range(start, end)]
-                assert await runs.carry_out([records]) == {}
+                assert await processor.process([records]) == {}
         finally:
             await consumer.stop()

@@ -12,14 +12,14 @@ from uuid import uuid4
 import pytest
 
 from operators import replay
-from operators.replay import Played, Refused, Stretch
+from operators.replay import Refused, ReplayRange, ReplayResult, sending
 from storage import pauses
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, Operator, at_work
 from tests.operators.hotel import until_all_have_left
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
-from topics.envelope import Outgoing
+from topics.envelope import Outgoing, decode_replay
 from topics.kafka import admin
 from topics.messages.commands import AddGuests, CancelBooking, ChangeInventory, OpenInventory, ReserveStay
 from workers import projections
@@ -57,18 +57,18 @@ def stay(rooms_count: int = 1) -> ReserveStay:
 
 
 async def carry_out(role: Role, log: Log, database: DatabaseSettings) -> None:
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
-        await runs.settle()
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+        await processor.mark_published()
     # A cursor is moved for a role that does not run.
     await until_all_have_left(database)
 
 
 async def play(
-    log: Log, ledger: Ledger, stretch: Stretch, *, stop: asyncio.Event | None = None, wait_seconds: float = 60
-) -> Played:
-    plan = await replay.planned(log.settings, ledger, stretch)
-    return await replay.play(
+    log: Log, ledger: Ledger, stretch: ReplayRange, *, stop: asyncio.Event | None = None, wait_seconds: float = 60
+) -> ReplayResult:
+    plan = await replay.plan_replay(log.settings, ledger, stretch)
+    return await replay.run_replay(
         log.settings,
         ledger,
         log.producer,
@@ -80,8 +80,8 @@ async def play(
     )
 
 
-def all_of(topic: Topic, **options: Any) -> Stretch:
-    return Stretch(topic=topic, begin=LONG_AGO, **options)
+def all_of(topic: Topic, **options: Any) -> ReplayRange:
+    return ReplayRange(topic=topic, begin=LONG_AGO, **options)
 
 
 async def test_commands_whose_effect_stands_change_nothing_and_stand_there_twice_as_they_were(
@@ -100,7 +100,34 @@ async def test_commands_whose_effect_stands_change_nothing_and_stand_there_twice
     assert (played.sent, played.effects.commands, played.effects.changed) == (4, 4, 0)
     assert await _ledger_rows(ledger) == rows
     (after,) = (await log.read(BOOKING_COMMANDS)).values()
-    assert [(r.key, r.value, r.headers) for r in after[4:]] == [(r.key, r.value, r.headers) for r in before]
+    again = after[4:]
+    assert [(r.key, r.value, r.headers[:-1]) for r in again] == [(r.key, r.value, r.headers) for r in before]
+    named = [decode_replay(r.headers[-1:]) for r in again]
+    assert [each and each.of for each in named] == [f"{r.topic}[{r.partition}]@{r.offset}" for r in before]
+    actions = await ledger.execute("select action, who, at, details ->> 'replay_id' from operator_action order by id")
+    (begun, _) = await actions.fetchall()
+    assert {(each.action, each.by, each.at, each.id) for each in named if each is not None} == {begun}
+
+
+async def test_a_record_that_is_replayed_twice_names_the_last_replay_alone(
+    log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
+) -> None:
+    await log.send(nights(), stay())
+    await carry_out(role, log, database)
+    for only in (None, 2):
+        async with at_work(role, log, database):
+            begin = LONG_AGO if only is None else only
+            (place,) = await log.read(BOOKING_COMMANDS)
+            await play(log, ledger, ReplayRange(topic=BOOKING_COMMANDS, begin=begin, partition=place.partition))
+
+    ((_, _, again, _, last, _),) = (await log.read(BOOKING_COMMANDS)).values()
+
+    assert sum(name == "ce_replay" for name, _ in last.headers) == 1
+    replay_of_again, replay_of_last = decode_replay(again.headers), decode_replay(last.headers)
+    assert replay_of_again is not None
+    assert replay_of_last is not None
+    assert replay_of_last.of == f"{again.topic}[{again.partition}]@{again.offset}"
+    assert replay_of_last.id != replay_of_again.id
 
 
 async def test_a_stretch_that_is_played_again_and_again_does_not_grow(  # noqa: PLR0917 - fixtures
@@ -115,7 +142,7 @@ async def test_a_stretch_that_is_played_again_and_again_does_not_grow(  # noqa: 
     await carry_out(role, log, database)
 
     for time in (1, 2, 3):
-        plan = await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+        plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
         assert (plan.records, plan.repeats) == (3, 3 * (time - 1))
         async with at_work(role, log, database):
             played = await play(log, ledger, all_of(BOOKING_COMMANDS))
@@ -207,11 +234,11 @@ async def test_what_was_not_carried_out_yet_is_left_out(
 ) -> None:
     await log.send(nights())
     with pytest.raises(Refused, match="reservations has not carried out any of it yet"):
-        await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+        await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
     await carry_out(role, log, database)
     await log.send(stay())
 
-    plan = await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
     would = await operator("replay", "booking.commands", "--from", "1d")
 
     assert (plan.records, plan.not_yet) == (1, 1)
@@ -223,26 +250,26 @@ async def test_dead_letters_are_left_out_as_too_many_would_stop_the_worker(
 ) -> None:
     (place,) = await log.send(nights())
     (good,) = (await log.read(BOOKING_COMMANDS)).values()
-    await log.write(replay._as_it_was(good[0])._replace(value=b"{"))
+    await log.write(Outgoing(good[0].topic, good[0].key, b"{", list(good[0].headers), good[0].partition))
     await carry_out(role, log, database)
 
-    plan = await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
 
     assert plan.records == 1
-    assert plan.buried == {place.partition: frozenset({1})}
+    assert plan.dead_letters == {place.partition: frozenset({1})}
 
 
 async def test_who_stops_it_is_told_how_far_it_came(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "CHUNK", 2)
+    monkeypatch.setattr(sending, "CHUNK", 2)
     places = await log.send(nights(), stay(), stay(), stay())
     await carry_out(role, log, database)
-    plan = await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
     stop = asyncio.Event()
 
     async with at_work(role, log, database):
-        played = await replay.play(
+        played = await replay.run_replay(
             log.settings,
             ledger,
             log.producer,
@@ -262,7 +289,7 @@ async def test_who_stops_it_is_told_how_far_it_came(
 async def test_a_worker_that_is_down_is_not_sent_more_than_it_can_take(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "CHUNK", 2)
+    monkeypatch.setattr(sending, "CHUNK", 2)
     await log.send(nights(), stay(), stay(), stay())
     await carry_out(role, log, database)
 
@@ -274,9 +301,9 @@ async def test_a_worker_that_is_down_is_not_sent_more_than_it_can_take(
 
 
 NO_GOOD = {
-    ("booking.events", "--from", "1d"): "Events are told once",
+    ("booking.events", "--from", "1d"): "Events are never sent again",
     ("dead.letters", "--from", "1d"): "dead-letters replay",
-    ("booking.commands", "--from", "1d"): "Nothing stands on",
+    ("booking.commands", "--from", "1d"): "Nothing is on",
     ("booking.commands", "--from", "0", "--partition", "9"): "has no partition 9",
     ("booking.events", "--from", "1d", "--consumer", "room_nights"): "innkeeper rebuild room_nights",
     ("booking.events", "--from", "1d", "--consumer", "analytics"): "There is no consumer analytics",
@@ -307,8 +334,8 @@ async def test_old_prices_come_back_only_where_somebody_means_it(
     await carry_out(role, log, database)
 
     with pytest.raises(Refused, match=r"1 of them are inventory\.change\.v1"):
-        await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS))
-    plan = await replay.planned(log.settings, ledger, all_of(BOOKING_COMMANDS, type="*"))
+        await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
+    plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS, type="*"))
     assert plan.records == 2
 
 
@@ -330,10 +357,10 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
     role = await told(log, database)
     await ledger.execute("delete from booking_timeline")
     (place,) = await log.read(BOOKING_EVENTS)
-    first = Stretch(topic=BOOKING_EVENTS, begin=1, partition=place.partition)
-    planned = await replay.planned_move(log.settings, ledger, first, "booking_timeline")
+    first = ReplayRange(topic=BOOKING_EVENTS, begin=1, partition=place.partition)
+    planned = await replay.plan_rewind(log.settings, ledger, first, "booking_timeline")
     assert planned.types == {"booking.reserved.v1": 2}
-    await replay.move(ledger, planned, who="ines")
+    await replay.rewind(ledger, planned, who="ines")
     taken = "select sum(taken_count) from room_night"
     before = await (await ledger.execute(taken)).fetchall()
 
@@ -343,21 +370,23 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
     assert await found.fetchall() == [(2,), (3,)]
     # The other consumers of the role read none of it twice.
     assert await (await ledger.execute(taken)).fetchall() == before
-    looked_too_early = replace(planned, stands={partition: offset - 1 for partition, offset in planned.stands.items()})
+    looked_too_early = replace(
+        planned, applied={partition: offset - 1 for partition, offset in planned.applied.items()}
+    )
     with pytest.raises(Refused, match="has moved meanwhile"):
-        await replay.move(ledger, looked_too_early, who="ines")
+        await replay.rewind(ledger, looked_too_early, who="ines")
 
 
 async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(
     log: Log, database: DatabaseSettings, ledger: Ledger
 ) -> None:
     role = await told(log, database)
-    planned = await replay.planned_move(log.settings, ledger, all_of(BOOKING_EVENTS), "daily_report")
-    async with open_runs(role, log, database):
+    planned = await replay.plan_rewind(log.settings, ledger, all_of(BOOKING_EVENTS), "daily_report")
+    async with open_processor(role, log, database):
         with pytest.raises(Refused, match="projections runs"):
-            await replay.move(ledger, planned, who="ines")
+            await replay.rewind(ledger, planned, who="ines")
         await pauses.begin(ledger, "projections", who="ines", reason=None)
-        await replay.move(ledger, planned, who="ines")
+        await replay.rewind(ledger, planned, who="ines")
 
     cursor = await ledger.execute("select max(applied), max(sequence) from log_cursor where consumer = 'daily_report'")
     assert await cursor.fetchall() == [(-1, 0)]
@@ -367,7 +396,7 @@ async def test_what_a_consumer_has_not_read_yet_is_still_to_come(log: Log, ledge
     await log.write(Outgoing(log.settings.topic(BOOKING_EVENTS), b"7", b"{}", []))
 
     with pytest.raises(Refused, match="has not come that far"):
-        await replay.planned_move(log.settings, ledger, all_of(BOOKING_EVENTS), "booking_timeline")
+        await replay.plan_rewind(log.settings, ledger, all_of(BOOKING_EVENTS), "booking_timeline")
 
 
 async def _ledger_rows(ledger: Ledger) -> list[tuple[Any, ...]]:

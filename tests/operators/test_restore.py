@@ -31,7 +31,7 @@ from tests.operators.hotel import (
     stay,
     until_all_have_left,
 )
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from tests.support.stack import Server, fresh_database
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Outgoing
@@ -49,7 +49,7 @@ from topics.messages.values import Terms
 from workers import payments, projections
 from workers.payments.settings import PaymentSettings
 from workers.reservations import handler
-from workers.runtime.batch_processor import Runs
+from workers.runtime.batch_processor import BatchProcessor
 from workers.runtime.empty_ledger import check_ledger
 from workers.runtime.role import Role, Stopped
 
@@ -77,7 +77,7 @@ CURSORS = (
 
 @pytest.fixture
 def new_database(postgres: Server, migrated: str) -> Iterator[DatabaseSettings]:
-    """What stands in for the lost one."""
+    """The database that replaces the lost one."""
     with fresh_database(postgres.url, migrated) as url:
         yield DatabaseSettings(_env_file=None, database_url=SecretStr(url))
 
@@ -127,10 +127,10 @@ def roles(log: Log, database: DatabaseSettings) -> Sequence[Role]:
 
 
 async def work(log: Log, database: DatabaseSettings) -> None:
-    """Let a worker of each role carry out all that stands on the log."""
+    """Let a worker of each role process the whole log."""
     for role in roles(log, database):
-        async with open_runs(role, log, database) as runs:
-            await carry_out_all(runs, role, log)
+        async with open_processor(role, log, database) as processor:
+            await process_all(processor, role, log)
 
 
 async def rows(database: DatabaseSettings, query: str) -> list[tuple[Any, ...]]:
@@ -161,13 +161,13 @@ async def test_a_lost_database_comes_back_as_it_was(
     await work(log, database)
     before = await tables(database)
 
-    told = await restored(log, new_database)
+    outcome = await restored(log, new_database)
 
     after = await tables(new_database)
     for table in TABLES:
         assert after[table] == before[table], table
     assert await rows(new_database, CURSORS) == await rows(database, CURSORS)
-    assert (told.bookings, told.undecided, told.unpublished, told.notes) == (8, 0, 0, ())
+    assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (8, 0, 0, ())
     await holds(log, new_database)
 
 
@@ -208,10 +208,10 @@ async def test_the_system_goes_on_where_it_stood(
     late = UUID(int=33)
     await log.send(stay(late, terms=Terms.AT_HOTEL))
 
-    told = await restored(log, new_database)
+    outcome = await restored(log, new_database)
     await work(log, new_database)
 
-    assert told.undecided == 1
+    assert outcome.undecided == 1
     status = f"select id, status from booking where id in ('{late}', '{PAID}', '{HELD}') order by id"
     assert await rows(new_database, status) == [(PAID, "CONFIRMED"), (HELD, "RESERVED"), (late, "CONFIRMED")]
     await holds(log, new_database)
@@ -220,8 +220,8 @@ async def test_the_system_goes_on_where_it_stood(
 class _Cut:
     """A broker that takes only the first of the records that a worker publishes, whatever the worker is told."""
 
-    def __init__(self, runs: Runs, count: int) -> None:
-        self._publish = runs._publisher.publish
+    def __init__(self, processor: BatchProcessor, count: int) -> None:
+        self._publish = processor._publisher.publish
         self._count = count
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
@@ -234,13 +234,13 @@ async def decide_and_lose(
 ) -> None:
     """Decide the commands in one batch, of whose events only the first `published` reach the broker."""
     role = handler.build(log.settings, database)
-    async with open_runs(role, log, database) as runs:
+    async with open_processor(role, log, database) as processor:
         await log.send(*commands)
-        monkeypatch.setattr(runs._publisher, "publish", _Cut(runs, published).publish)
-        await carry_out_all(runs, role, log)
+        monkeypatch.setattr(processor._publisher, "publish", _Cut(processor, published).publish)
+        await process_all(processor, role, log)
 
 
-async def test_what_was_decided_and_heard_of_by_nobody_is_decided_again_in_the_same_way(
+async def test_a_decision_that_was_never_published_is_made_again_in_the_same_way(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log.send(nights_on_sale(1), *paid(PAID))
@@ -248,10 +248,10 @@ async def test_what_was_decided_and_heard_of_by_nobody_is_decided_again_in_the_s
     await decide_and_lose(log, database, stay(AT_HOTEL, terms=Terms.AT_HOTEL), published=0, monkeypatch=monkeypatch)
     lost = await rows(database, "select * from booking order by id")
 
-    told = await restored(log, new_database)
+    outcome = await restored(log, new_database)
     await work(log, new_database)
 
-    assert told.undecided == 1
+    assert outcome.undecided == 1
     assert await rows(new_database, "select * from booking order by id") == lost
     await holds(log, new_database)
 
@@ -265,8 +265,8 @@ async def test_a_decision_of_which_the_broker_has_one_half_is_told_to_its_end(
     cancel = CancelBooking(room_id=1, booking_id=PAID, user_id=7)
     await decide_and_lose(log, database, cancel, published=1, monkeypatch=monkeypatch)
 
-    told = await restored(log, new_database)
-    assert (told.undecided, told.unpublished) == (0, 1)
+    outcome = await restored(log, new_database)
+    assert (outcome.undecided, outcome.unpublished) == (0, 1)
     await work(log, new_database)
 
     assert [event for _, event in await log.events() if isinstance(event, RefundRequested)] != []
@@ -275,16 +275,16 @@ async def test_a_decision_of_which_the_broker_has_one_half_is_told_to_its_end(
     await holds(log, new_database)
 
 
-async def test_a_command_that_stands_on_the_log_twice_is_decided_as_often_as_it_was(
+async def test_a_command_that_is_on_the_log_twice_is_decided_as_often_as_it_was(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings
 ) -> None:
     await log.send(nights_on_sale(1))
     await log.send(*[stay(PAID)] * 3, id="again and again")
     await work(log, database)
 
-    told = await restored(log, new_database)
+    outcome = await restored(log, new_database)
 
-    assert (told.undecided, told.unpublished, told.notes) == (0, 0, ())
+    assert (outcome.undecided, outcome.unpublished, outcome.notes) == (0, 0, ())
     assert await rows(new_database, CURSORS) == await rows(database, CURSORS)
 
 
@@ -336,7 +336,7 @@ async def test_a_database_with_anything_in_it_is_refused(
 
 async def test_workers_that_are_connected_are_named(log: Log, new_database: DatabaseSettings) -> None:
     role = handler.build(log.settings, new_database)
-    async with open_runs(role, log, new_database):
+    async with open_processor(role, log, new_database):
         with pytest.raises(NotRestored, match="Workers are connected to this database: innkeeper reservations"):
             await restore(log.settings, new_database, PAYMENTS, who="a test", without_backup=True)
 

@@ -1,20 +1,17 @@
-"""What was sent again is told from what happened, by the steps alone; and the page shows it once, at any width."""
+"""Records that were sent again are marked by their ids and positions; the page shows each once, at any width."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from io import StringIO
 from typing import Final
 from uuid import UUID
 
-import pytest
 from rich.console import Console
 
-from operators.cli.explain_page import print_life
-from operators.explain import Awaited, Kind, Life, Place, Request, Stay, Step, StripeObject
-from operators.explain.repeats import marked
-from operators.explain.senders import signed
-from operators.explain.told import Row
+from operators.cli.explain_page import print_history
+from operators.explain import Awaited, BookingHistory, Kind, Request, Sender, Stay, Step, StripeObject
+from operators.explain.steps import followed_from_repeats, sent_again
+from topics.kafka.positions import LogPosition
 
 T0: Final = datetime(2027, 3, 1, 12, tzinfo=UTC)
 BOOKING: Final = UUID("019c1e40-77aa-8b15-8d6e-3c5a7e9f1b2d")
@@ -23,29 +20,32 @@ TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
 
 
 class Story:
-    """Commands and the owner's answers, in the order of the log."""
+    """Commands and the answers to them, in the order of the log."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self.decided: dict[str, datetime] = {}
-        self.actions: list[Row] = []
+        self._causes: dict[str, LogPosition] = {}
 
-    def command(self, message_type: str, id: str, *events: str, second: int) -> "Story":
-        """Let a command stand on the log and lead to these events."""
+    def command(self, message_type: str, id: str, *events: str, second: int, sent_by: Sender | None = None) -> "Story":
+        """Let a command be on the log and lead to these events."""
         at = T0 + timedelta(seconds=second)
-        offset = len(self.steps)
-        place = Place(topic="booking.commands", partition=11, offset=1_234_000 + offset)
-        self.steps.append(Step(kind=Kind.COMMAND, at=at, what=f"booking.{message_type}.v1", id=id, place=place))
+        place = LogPosition("booking.commands", 11, 1_234_000 + len(self.steps))
+        what = f"booking.{message_type}.v1"
+        self.steps.append(
+            Step(
+                kind=Kind.COMMAND, at=at, what=what, id=id, place=place, sent_again=sent_by is not None, sent_by=sent_by
+            )
+        )
         for event in events:
             offset = len(self.steps)
-            self.decided[f"{id}:{offset}"] = at
+            self._causes[f"{id}:{offset}"] = place
             self.steps.append(
                 Step(
                     kind=Kind.EVENT,
                     at=at,
                     what=f"booking.{event}.v1",
                     id=f"{id}:{offset}",
-                    place=Place(topic="booking.events", partition=11, offset=4_321_000 + offset),
+                    place=LogPosition("booking.events", 11, 4_321_000 + offset),
                     sequence=offset,
                     cause=id,
                 )
@@ -53,11 +53,17 @@ class Story:
         return self
 
     def again(self) -> list[str]:
-        """Return what was sent again, and what came of that."""
-        return [step.what.split(".")[1] for step in marked(self.steps, self.decided) if step.sent_again]
+        """Return the types of the records that were sent again, and of the events that followed from them."""
+        return [step.what.split(".")[1] for step in self._marked() if step.sent_again]
 
-    def life(self) -> Life:
-        return Life(
+    def _marked(self) -> list[Step]:
+        commands = sent_again(step for step in self.steps if step.kind is Kind.COMMAND)
+        events = followed_from_repeats([step for step in self.steps if step.kind is Kind.EVENT], self._causes)
+        # As the explanation does: the offsets of the two topics count the same steps here.
+        return sorted([*commands, *events], key=lambda step: step.place.offset % 1_000 if step.place else 0)
+
+    def life(self) -> BookingHistory:
+        return BookingHistory(
             booking_id=BOOKING,
             status="PAYMENTS_PENDING",
             request=Request(
@@ -74,38 +80,24 @@ class Story:
                 hold_expires_at=None,
                 reason=None,
             ),
-            steps=tuple(signed([*marked(self.steps, self.decided)], self.actions)),
+            steps=tuple(self._marked()),
             stripe=(),
             awaited=(Awaited(who="the reservations worker", what="to decide booking.cancel.v1", behind=1),),
             notes=(),
         )
 
 
-def replay(who: str, began: int, ended: int, *, reached: int = 1_234_001, kind: str | None = None) -> list[Row]:
-    """Return what a replay of partition 11 writes down, between two seconds."""
-    did = {"ranges": {"11": [1_230_000, 1_234_001]}, "type": kind}
-    done = {"reached": {"11": reached}}
-    return [
-        action(who, began, "replay", "booking.commands", did),
-        action(who, ended, "replay ended", "booking.commands", done),
-    ]
+def sender(who: str, second: int, action: str = "replay") -> Sender:
+    """Return an operator whose replay began at this second."""
+    return Sender(who=who, action=action, at=T0 + timedelta(seconds=second))
 
 
-def replayed_letter(who: str, second: int, step: Step) -> Row:
-    """Return what the replay of a dead letter writes down."""
-    return action(who, second, "dead-letters replay", "0@1", {"stands_at": str(step.place)})
-
-
-def action(who: str, second: int, name: str, target: str, details: Row) -> Row:
-    return {"at": T0 + timedelta(seconds=second), "who": who, "action": name, "target": target, "details": details}
-
-
-def page(life: Life, *, width: int = 200, everything: bool = False, is_terminal: bool = True) -> list[str]:
+def page(life: BookingHistory, *, width: int = 200, everything: bool = False, is_terminal: bool = True) -> list[str]:
     """Return the lines that a terminal of this width shows, or that go into a pipe."""
     out = Console(
         file=StringIO(), width=width, force_terminal=is_terminal, color_system=None, highlight=False, soft_wrap=True
     )
-    print_life(life, out, out, everything=everything)
+    print_history(life, out, out, everything=everything)
     assert isinstance(out.file, StringIO)
     return out.file.getvalue().splitlines()
 
@@ -175,11 +167,11 @@ def test_a_command_that_was_replayed_again_and_again_is_one_row_unless_all_are_a
     assert (len(steps), sum(step["sent_again"] for step in steps)) == (82, 80)
 
 
-def test_who_sent_it_again_is_told_where_an_operator_did() -> None:
+def test_the_operator_whose_replay_sent_it_again_is_named() -> None:
     story = Story().command("reserve", "a", "reserved", second=0)
-    story.command("reserve", "a", "command_repeated", second=10).command("reserve", "a", "command_repeated", second=20)
-    story.command("reserve", "a", "command_repeated", second=30)
-    story.actions = [*replay("grace", 9, 11), replayed_letter("ines", 30, story.steps[-2])]
+    story.command("reserve", "a", "command_repeated", second=10, sent_by=sender("grace", 9))
+    story.command("reserve", "a", "command_repeated", second=20)
+    story.command("reserve", "a", "command_repeated", second=30, sent_by=sender("ines", 30, "dead-letters replay"))
 
     life = story.life()
 
@@ -199,33 +191,36 @@ def test_who_sent_it_again_is_told_where_an_operator_did() -> None:
     )
 
 
-def test_who_sent_it_again_is_told_also_of_what_was_sent_in_the_same_second() -> None:
+def test_a_replay_of_a_record_that_the_log_does_not_have_any_more_is_sent_again_all_the_same() -> None:
+    story = Story().command("reserve", "a", "reserved", second=10, sent_by=sender("grace", 9))
+
+    assert story.again() == ["reserve"]
+    [line] = [line for line in page(story.life()) if "booking.reserve.v1" in line]
+    assert "sent again once by grace (replay 2027-03-01 12:00:09.000)" in line
+
+
+def test_two_records_of_one_moment_are_distinguished_by_their_positions() -> None:
+    story = Story().command("expire_hold", "a", "expired", second=0)
+    story.command("expire_hold", "a", "expired", second=0)
+
+    assert story.again() == ["expire_hold", "expired"]
+
+
+def test_an_event_that_does_not_name_its_commands_position_is_not_marked() -> None:
     story = Story().command("reserve", "a", "reserved", second=0).command("reserve", "a", "command_repeated", second=1)
-    story.actions = replay("grace", 1, 1)
+    events = [step for step in story.steps if step.kind is Kind.EVENT]
 
-    first, again = (step for step in story.life().steps if step.kind is Kind.COMMAND)
-
-    assert first.sent_by is None
-    assert again.sent_by is not None
-    assert again.sent_by.who == "grace"
+    assert not any(step.sent_again for step in followed_from_repeats(events, {}))
 
 
-@pytest.mark.parametrize(
-    ("actions", "why"),
-    [
-        (lambda: replay("grace", 40, 50), "it was long after"),
-        (lambda: replay("grace", 9, 21), "two came meanwhile, and one is somebody else's"),
-        (lambda: replay("grace", 9, 11, reached=1_233_999), "it did not come so far"),
-        (lambda: replay("grace", 9, 11, kind="booking.can*"), "it was for others"),
-        (lambda: replay("grace", 9, 11)[:1], "nobody knows how far it came"),
-    ],
-)
-def test_nobody_is_named_who_may_not_have_done_it(actions: Callable[[], list[Row]], why: str) -> None:
+def test_the_person_who_sent_a_command_is_shown_with_their_request() -> None:
     story = Story().command("reserve", "a", "reserved", second=0)
-    story.command("reserve", "a", "command_repeated", second=10).command("reserve", "a", "command_repeated", second=20)
-    story.actions = actions()
+    story.steps = [replace(step, actor="user/17", request_id="r-9") for step in story.steps]
 
-    assert [step for step in story.life().steps if step.sent_by is not None] == [], why
+    lines = page(story.life())
+
+    assert [line for line in lines if "booking.reserve.v1" in line and "by user/17, request r-9" in line]
+    assert not [line for line in lines if "booking.reserved.v1" in line and "user/17" in line]
 
 
 def test_what_was_sent_again_and_not_decided_yet_is_not_said_to_have_changed_nothing() -> None:

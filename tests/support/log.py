@@ -1,4 +1,4 @@
-"""A test's hands on the log: write records, read them back, and feed them to a worker's `Runs` without Faust."""
+"""Writes records to the log of one test, reads them back, and hands them to a `BatchProcessor` without Faust."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,8 +16,7 @@ from topics.kafka.producer import Producer, open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import Command
 from topics.messages.events import Event
-from workers.runtime.batch_processor import Runs
-from workers.runtime.log_source import Place
+from workers.runtime.batch_processor import BatchProcessor
 from workers.runtime.role import Role
 
 
@@ -28,39 +27,40 @@ class Log:
         self.settings = settings
         self.producer = producer
 
-    async def send(self, *commands: Command, id: str | None = None) -> list[Place]:
-        """Write commands, each with an id of its own unless one is given; return where they stand."""
+    async def send(self, *commands: Command, id: str | None = None) -> list[TopicPartition]:
+        """Write commands, each with an id of its own unless one is given; return their partitions."""
         topic = self.settings.topic(BOOKING_COMMANDS)
         now = datetime.now(UTC)
         return await self.write(
             *(command_record(topic, command, id=id or str(uuid4()), source="test", time=now) for command in commands)
         )
 
-    async def write(self, *records: Outgoing) -> list[Place]:
+    async def write(self, *records: Outgoing) -> list[TopicPartition]:
         """Write any records."""
-        return [Place(written.topic, written.partition) for written in await self.producer.send_all(records)]
+        return [TopicPartition(written.topic, written.partition) for written in await self.producer.send_all(records)]
 
-    async def read(self, topic: Topic, places: Sequence[Place] | None = None) -> dict[Place, list[Any]]:
-        """Return every record that stands on the topic now, partition by partition."""
+    async def read(
+        self, topic: Topic, partitions: Sequence[TopicPartition] | None = None
+    ) -> dict[TopicPartition, list[Any]]:
+        """Return every record that the topic has now, by partition."""
         name = self.settings.topic(topic)
-        wanted = places or [Place(name, number) for number in range(self.settings.topic_partitions)]
-        partitions = [TopicPartition(*place) for place in wanted]
+        partitions = partitions or [TopicPartition(name, number) for number in range(self.settings.topic_partitions)]
         consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_url, group_id=None, fetch_max_wait_ms=20)
         await consumer.start()
         try:
             consumer.assign(partitions)
             await consumer.seek_to_beginning()
             starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-            found: dict[Place, list[Any]] = {place: [] for place in wanted}
-            while any(_missing(found[Place(*tp)], starts[tp], ends[tp]) for tp in partitions):
+            found: dict[TopicPartition, list[Any]] = {place: [] for place in partitions}
+            while any(_missing(found[tp], starts[tp], ends[tp]) for tp in partitions):
                 for tp, records in (await consumer.getmany(timeout_ms=200)).items():
-                    found[Place(*tp)].extend(records)
+                    found[tp].extend(records)
             return {place: records for place, records in found.items() if records}
         finally:
             await consumer.stop()
 
     async def events(self) -> list[tuple[Envelope, Event]]:
-        """Return every event that stands on the log, in order for each partition."""
+        """Return every event of the log, in order for each partition."""
         found = []
         for records in (await self.read(BOOKING_EVENTS)).values():
             for record in records:
@@ -80,27 +80,29 @@ async def open_log(settings: KafkaSettings) -> AsyncIterator[Log]:
 
 
 @asynccontextmanager
-async def open_runs(role: Role, log: Log, database: DatabaseSettings) -> AsyncIterator[Runs]:
-    """Open a worker's `Runs` that owns every partition of its topics."""
-    runs = Runs(role, log.settings, database, client_id=f"test-{role.name}")
+async def open_processor(role: Role, log: Log, database: DatabaseSettings) -> AsyncIterator[BatchProcessor]:
+    """Open a worker's `BatchProcessor` to which every partition of its topics is assigned."""
+    processor = BatchProcessor(role, log.settings, database, client_id=f"test-{role.name}")
     try:
-        await runs.take_over(all_places(role, log.settings))
-        yield runs
+        await processor.on_assigned(all_partitions(role, log.settings))
+        yield processor
     finally:
-        await runs.close()
+        await processor.close()
 
 
-def all_places(role: Role, settings: KafkaSettings) -> list[Place]:
+def all_partitions(role: Role, settings: KafkaSettings) -> list[TopicPartition]:
     """Return every partition that the role reads."""
     return [
-        Place(settings.topic(topic), number) for topic in role.topics for number in range(settings.topic_partitions)
+        TopicPartition(settings.topic(topic), number)
+        for topic in role.topics
+        for number in range(settings.topic_partitions)
     ]
 
 
-async def carry_out_all(runs: Runs, role: Role, log: Log) -> dict[Place, int]:
-    """Hand the runs everything that stands on the role's topics, from the beginning."""
+async def process_all(processor: BatchProcessor, role: Role, log: Log) -> dict[TopicPartition, int]:
+    """Process everything that the role's topics have, from the beginning."""
     found = [await log.read(topic) for topic in role.topics]
-    return await runs.carry_out([records for places in found for records in places.values()])
+    return await processor.process([records for places in found for records in places.values()])
 
 
 def _missing(records: Sequence[Any], start: int, end: int) -> bool:

@@ -1,8 +1,8 @@
-"""Given, when, then: a story about rooms and bookings, told in events and commands to the pure core alone.
+"""Given, when, then: a story about rooms and bookings, in events and commands, with the pure core alone.
 
     given(OPENED, RESERVED).when(CANCEL, at=NOON).then(CANCELLED)
 
-What is given has happened; `when` decides one command and lets its events happen; `then` names all of them exactly.
+`given` applies events; `when` decides one command and applies its events; `then` names all of them exactly.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from topics.messages.events import BookingEvent, Event
 from topics.messages.values import BookingStatus
 from workers.decisions import Booking, Night, State, decide, evolve
 
-#: When a story begins, unless it says otherwise; the log's time.
+#: The log's time at which a story begins, unless another is given.
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-class Told(NamedTuple):
-    """One thing that happened in a story: why, what, and the status of the booking before and after it."""
+class Happened(NamedTuple):
+    """One event of a story with its command, and the status of the booking before and after it."""
 
     command: Command
     event: Event
@@ -30,22 +30,22 @@ class Told(NamedTuple):
     after: BookingStatus | None
 
 
-_listeners: ContextVar[tuple[list[Told], ...]] = ContextVar("_listeners", default=())
+_recorders: ContextVar[tuple[list[Happened], ...]] = ContextVar("_recorders", default=())
 
 
 @contextmanager
-def listening() -> Iterator[list[Told]]:
-    """Collect all that stories tell meanwhile."""
-    heard: list[Told] = []
-    token = _listeners.set((*_listeners.get(), heard))
+def recorded() -> Iterator[list[Happened]]:
+    """Collect all events of the stories in the block."""
+    events: list[Happened] = []
+    token = _recorders.set((*_recorders.get(), events))
     try:
-        yield heard
+        yield events
     finally:
-        _listeners.reset(token)
+        _recorders.reset(token)
 
 
 class Story:
-    """Rooms, nights and bookings as the log made them so far."""
+    """Rooms, nights and bookings after the events so far."""
 
     def __init__(self) -> None:
         self.bookings: dict[UUID, Booking] = {}
@@ -60,8 +60,8 @@ class Story:
         for event in self.answer:
             before = self._status(event)
             self.happen(event)
-            for heard in _listeners.get():
-                heard.append(Told(command, event, before, self._status(event)))
+            for events in _recorders.get():
+                events.append(Happened(command, event, before, self._status(event)))
         return self
 
     def then(self, *events: Event) -> Self:
@@ -82,12 +82,12 @@ class Story:
         return self
 
     def state(self, command: Command) -> State:
-        """Return what the ledger shows for a command: the booking of that id, and the nights of the command's room."""
+        """Return the state for a command: the booking of its id, and the nights of its room."""
         booking = self.bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
         return State(booking, dict(self.nights.get(command.room_id, {})))
 
     def happen(self, event: Event) -> None:
-        """Apply one event to what the ledger shows."""
+        """Apply one event."""
         nights = self.nights.setdefault(event.room_id, {})
         booking = self.bookings.get(event.booking_id) if isinstance(event, BookingEvent) else None
         after = evolve(State(booking, dict(nights)), event)
@@ -101,7 +101,7 @@ class Story:
 
 
 def given(*events: Event) -> Story:
-    """Begin a story with what has happened already."""
+    """Begin a story with events that have happened already."""
     story = Story()
     for event in events:
         story.happen(event)

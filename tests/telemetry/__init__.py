@@ -1,1 +1,1 @@
-"""Tests of what is told about running processes."""
+"""Tests of metrics, logs and traces."""

@@ -23,15 +23,15 @@ class Seen:
 
 @dataclass
 class Collector:
-    """What came so far."""
+    """The spans that came so far."""
 
     url: str = ""
     spans: list[Seen] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         """Keep the spans of one export."""
-        told = ExportTraceServiceRequest.FromString(await request.read())
-        for process in told.resource_spans:
+        exported = ExportTraceServiceRequest.FromString(await request.read())
+        for process in exported.resource_spans:
             service = {item.key: item.value.string_value for item in process.resource.attributes}["service.name"]
             for scope in process.scope_spans:
                 self.spans += [

@@ -101,7 +101,7 @@ def test_libraries_speak_in_the_same_form_and_only_when_something_is_wrong(capsy
     assert (json.loads(line)["event"], json.loads(line)["logger"]) == ("gone", "aiokafka.conn")
 
 
-def test_what_else_a_library_adds_to_its_line_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_fields_that_a_library_adds_to_its_line_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("json", "payments", "payments-1")
     logging.getLogger("faust").error("bad", extra={"data": "a guest's name", "booking_id": "b-1"})
 
@@ -114,12 +114,13 @@ def test_the_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("console", "payments", "payments-1")
     logging.getLogger("workers").warning("the broker is away")
 
-    assert "the broker is away" in (told := capsys.readouterr().err)
-    assert not told.startswith("{")
+    assert "the broker is away" in (output := capsys.readouterr().err)
+    assert not output.startswith("{")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("room", ["ingress.application", "workers.runtime.agent"])
-def test_who_is_not_traced_nor_scraped_imports_nothing_for_it(room: str) -> None:
+def test_a_process_that_is_neither_traced_nor_scraped_imports_nothing_for_it(room: str) -> None:
     script = (
         f"import sys, {room}; import telemetry; from telemetry.settings import TelemetrySettings;"
         f"telemetry.start(TelemetrySettings(_env_file=None), 'part', 'name');"

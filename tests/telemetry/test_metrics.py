@@ -1,4 +1,4 @@
-"""What Prometheus reads of a process: every metric once, and the numbers are those of what happened."""
+"""Prometheus reads every metric of a process once, and the numbers are those of the events."""
 
 import re
 import socket
@@ -17,12 +17,12 @@ from telemetry.metrics import METRICS, Counter, Histogram, Series
 from telemetry.scraped import registry_of, serve
 from telemetry.settings import TelemetrySettings
 from tests.ingress.conftest import running_alone
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
+from topics import backoff
+from topics.backoff import Backoff
 from topics.envelope import Envelope, encode_headers
 from topics.messages.commands import OpenInventory, ReserveStay
 from workers.reservations import handler
-from workers.runtime import backoff
-from workers.runtime.backoff import Patience
 from workers.runtime.batch_metrics import _TYPE, asked_at_ms
 
 PARTS = ("ingress", "reservations", "payments", "projections", "expiry")
@@ -30,7 +30,7 @@ ROOM = 7
 
 
 def scraped(part: str) -> dict[str, float]:
-    """Return every sample that a process of this part tells, by name and labels as Prometheus writes them."""
+    """Return every sample that a process of this part reports, by name and labels as Prometheus writes them."""
     lines = generate_latest(registry_of(part)).decode().splitlines()
     samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     return {name: float(value) for name, value in samples}
@@ -47,11 +47,11 @@ def test_a_metric_is_named_once_as_operators_expect_names(metric: metrics.Metric
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_each_process_tells_its_own_metrics_and_no_others(part: str) -> None:
-    told = generate_latest(registry_of(part)).decode()
-    families = set(re.findall(r"^# TYPE (innkeeper_\w+) ", told, re.MULTILINE))
+def test_each_process_reports_its_own_metrics_and_no_others(part: str) -> None:
+    page = generate_latest(registry_of(part)).decode()
+    families = set(re.findall(r"^# TYPE (innkeeper_\w+) ", page, re.MULTILINE))
     assert families == {metric.name for metric in METRICS if part in metric.services}
-    assert "process_resident_memory_bytes" in told
+    assert "process_resident_memory_bytes" in page
 
 
 def test_a_histogram_puts_each_value_below_the_bound_that_it_does_not_exceed() -> None:
@@ -71,14 +71,14 @@ def test_series_begin_at_nought_so_that_the_first_increase_is_seen() -> None:
     assert Series((1.0,)).counts == [0, 0]
 
 
-async def test_what_the_rooms_owner_decides_is_counted_by_its_outcome(log: Log, database: DatabaseSettings) -> None:
+async def test_decisions_of_a_room_are_counted_by_event(log: Log, database: DatabaseSettings) -> None:
     role = handler.build(log.settings, database)
     await log.send(nights(rooms=1), stay(), stay())
 
-    async with open_runs(role, log, database) as runs:
+    async with open_processor(role, log, database) as processor:
         before = scraped("reservations")
-        runs.watch.ends_from(lambda _: 10)
-        await carry_out_all(runs, role, log)
+        processor.metrics.read_ends_from(lambda _: 10)
+        await process_all(processor, role, log)
         after = scraped("reservations")
         lags = {name: value for name, value in after.items() if name.startswith("innkeeper_lag_records")}
 
@@ -95,22 +95,23 @@ async def test_what_the_rooms_owner_decides_is_counted_by_its_outcome(log: Log, 
 async def test_a_broken_dependency_is_trouble_for_as_long_as_somebody_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Who waited in an earlier test may not be gone yet: it is Python that says when.
-    monkeypatch.setattr(backoff, "_troubled", WeakSet())
+    # A waiter of an earlier test may not be gone yet: Python decides when.
+    monkeypatch.setattr(backoff, "_waiting", WeakSet())
 
-    def told() -> float:
+    def waiting() -> float:
         return scraped("expiry")["innkeeper_troubles"]
 
-    one, other = Patience("one"), Patience("other")
+    one, other = Backoff("one"), Backoff("other")
     await one.wait(OSError("away"))
     await other.wait(OSError("away"))
-    assert told() == 2
-    one.over()
-    assert told() == 1
+    assert waiting() == 2
+    one.reset()
+    assert waiting() == 1
     del other
-    assert told() == 0
+    assert waiting() == 0
 
 
+@pytest.mark.process
 async def test_answers_of_the_ingress_are_counted_by_operation_and_class() -> None:
     before = scraped("ingress")
     async with running_alone() as house:
@@ -129,18 +130,19 @@ async def test_answers_of_the_ingress_are_counted_by_operation_and_class() -> No
     assert after['innkeeper_pool_connections{state="most"}'] == 10
 
 
+@pytest.mark.process
 def test_prometheus_reads_them_at_a_port_of_their_own() -> None:
     server = serve("expiry", "127.0.0.1", 0)
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:
-            told = answer.read().decode()
+            page = answer.read().decode()
     finally:
         server.shutdown()
         server.server_close()
-    assert "innkeeper_expiry_leads 0.0" in told
+    assert "innkeeper_expiry_leads 0.0" in page
 
 
-def test_a_port_that_somebody_has_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_somebody_has_is_named_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SystemExit):
@@ -148,14 +150,14 @@ def test_a_port_that_somebody_has_is_told_in_a_sentence(capsys: pytest.CaptureFi
     assert f"METRICS_PORT={port}: Address already in use" in capsys.readouterr().err
 
 
-def test_a_booking_id_of_the_ingress_tells_when_it_was_asked_for() -> None:
+def test_a_booking_id_of_the_ingress_shows_when_it_was_asked_for() -> None:
     asked = UUID(int=1_770_000_000_123 << 80 | 8 << 76 | 0b10 << 62)
-    for booking_id, told in ((asked, 1_770_000_000_123), (uuid4(), None)):
+    for booking_id, expected in ((asked, 1_770_000_000_123), (uuid4(), None)):
         headers = encode_headers(
             Envelope(id="a", type="booking.confirmed.v1", source="s", subject=str(booking_id), time=datetime.now(UTC))
         )
         assert headers[_TYPE] == ("ce_type", b"booking.confirmed.v1")
-        assert asked_at_ms(headers) == told
+        assert asked_at_ms(headers) == expected
 
 
 def nights(*, rooms: int) -> OpenInventory:

@@ -45,7 +45,7 @@ async def test_one_booking_is_one_trace_from_the_request_to_stripes_webhook(tmp_
             assert_it_is_one_way(spans)
             assert_stripe_kept_nothing_but_ids(await house.stripe("GET", "/_sandbox/ledger"), booking, trace)
             # The timer counts the holds when it is its turn.
-            await wait_until(lambda: every_process_tells_its_metrics(house, system.logs))
+            await wait_until(lambda: every_process_reports_its_metrics(house, system.logs))
         assert_lines_name_the_booking(system.logs, booking, trace)
 
 
@@ -55,7 +55,7 @@ async def booked_and_paid(house: House) -> tuple[str, str]:
     headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
     room, somebody = await house.room(), await house.guest()
     async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(60)) as session:
-        guest = Guest(session, somebody.url, somebody._token)
+        guest = Guest(session, somebody.url, somebody.token)
         booking = await guest.booked(room)
         page = await guest.checkout(booking)
         # The browser that pays knows nothing of the trace.
@@ -75,11 +75,11 @@ async def seen(collector: Collector, trace: str) -> list[Seen]:
         spans = [span for span in collector.spans if span.trace == trace]
         missing = {span.parent for span in spans} - {span.id for span in spans}
         assert len(missing) == 1, f"steps hang on {missing}"
-        told = {(span.service.removeprefix("innkeeper-"), span.name) for span in spans}
-        assert ("reservations", "reservations booking.confirm_payment.v1") in told
-        assert ("payments", "payments booking.confirmed.v1") in told
-        assert ("projections", "projections booking.confirmed.v1") in told
-        assert any("Stripe POST" in name for _, name in told)
+        seen = {(span.service.removeprefix("innkeeper-"), span.name) for span in spans}
+        assert ("reservations", "reservations booking.confirm_payment.v1") in seen
+        assert ("payments", "payments booking.confirmed.v1") in seen
+        assert ("projections", "projections booking.confirmed.v1") in seen
+        assert any("Stripe POST" in name for _, name in seen)
         assert any(trace in span.links and span.name == "reservations batch" for span in collector.spans)
         return spans
 
@@ -102,10 +102,10 @@ def assert_it_is_one_way(spans: list[Seen]) -> None:
     asked = [pay, "reservations booking.request_payment.v1"]
     assert way_to("payments booking.payment_requested.v1") == [*asked, "payments booking.payment_requested.v1"]
     assert way_to("Stripe POST") == [*asked, "payments creating", "Stripe POST"]
-    told = [*asked, "receive stripe.webhooks"]
-    assert way_to("payments stripe.webhooks") == [*told, "payments stripe.webhooks"]
+    until_webhook = [*asked, "receive stripe.webhooks"]
+    assert way_to("payments stripe.webhooks") == [*until_webhook, "payments stripe.webhooks"]
     assert way_to("payments booking.confirmed.v1") == [
-        *told,
+        *until_webhook,
         "reservations booking.confirm_payment.v1",
         "payments booking.confirmed.v1",
     ]
@@ -123,29 +123,29 @@ def written_in(logs: Path) -> list[str]:
     return [log.read_text() for log in logs.glob("*.log")]
 
 
-async def every_process_tells_its_metrics(house: House, logs: Path) -> bool:
+async def every_process_reports_its_metrics(house: House, logs: Path) -> bool:
     met = set()
     for log in written_in(logs):
         for url in re.findall(r"metrics at (http://[\d.:]+/metrics)", log)[-1:]:
             async with house.session.get(url) as response:
-                told = await response.text()
-            [part] = re.findall(r'innkeeper_info\{name="[^"]+",part="(\w+)"\} 1.0', told)
+                page = await response.text()
+            [part] = re.findall(r'innkeeper_info\{name="[^"]+",part="(\w+)"\} 1.0', page)
             met.add(part)
-            families = set(re.findall(r"^# TYPE (innkeeper_\w+) ", told, re.MULTILINE))
+            families = set(re.findall(r"^# TYPE (innkeeper_\w+) ", page, re.MULTILINE))
             assert families == {metric.name for metric in METRICS if part in metric.services}
             if part == "reservations":
-                assert 'innkeeper_decisions_total{event="booking.confirmed.v1"} 1.0' in told
-                assert "innkeeper_confirmation_seconds_count 1.0" in told
-                assert "innkeeper_lag_records{" in told
+                assert 'innkeeper_decisions_total{event="booking.confirmed.v1"} 1.0' in page
+                assert "innkeeper_confirmation_seconds_count 1.0" in page
+                assert "innkeeper_lag_records{" in page
             if part == "expiry":
-                assert 'innkeeper_holds{state="live"}' in told
+                assert 'innkeeper_holds{state="live"}' in page
     assert met == PARTS
     return True
 
 
 def assert_lines_name_the_booking(logs: Path, booking: str, trace: str) -> None:
     lines = [json.loads(line) for line in (logs / "payments-1.log").read_text().splitlines() if line.startswith("{")]
-    # Stripe tells it a second time where the first answer was slow.
+    # Stripe sends it a second time where the first answer was slow.
     webhooks = [line for line in lines if "is paid (webhook" in line["event"]]
     assert webhooks
     for webhook in webhooks:

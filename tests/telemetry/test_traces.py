@@ -1,4 +1,4 @@
-"""What becomes of a trace on the way through a room's owner and to Stripe."""
+"""A trace goes on through the decisions of a room and through Stripe."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,18 +8,18 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from storage.payments import RefundOwed, SessionOwed
+from storage.payments import RefundToMake, SessionToOpen
 from storage.settings import DatabaseSettings
 from telemetry import traces
 from telemetry.spans import Tracing
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from tests.telemetry.test_metrics import nights, stay
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Envelope, command_record
 from topics.messages.commands import Command
 from topics.messages.events import PaymentRequested, RefundRequested
 from topics.messages.values import RefundReason
-from workers.payments.obligations import owed
+from workers.payments.pending_calls import calls_for
 from workers.reservations import handler
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -39,7 +39,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
 
 
 async def decided(log: Log, database: DatabaseSettings, *asked: tuple[Command, str | None]) -> list[str | None]:
-    """Let a room's owner decide commands, each with its `traceparent`; return those of the events."""
+    """Decide commands, each with its `traceparent`; return those of the events."""
     topic = log.settings.topic(BOOKING_COMMANDS)
     await log.write(
         *(
@@ -48,21 +48,21 @@ async def decided(log: Log, database: DatabaseSettings, *asked: tuple[Command, s
         )
     )
     role = handler.build(log.settings, database)
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
     return [envelope.traceparent for envelope, _ in await log.events()]
 
 
-async def test_a_decision_is_told_as_a_part_of_its_own_span_and_linked_with_its_batch(
+async def test_a_decision_is_a_part_of_its_own_span_and_linked_with_its_batch(
     log: Log, database: DatabaseSettings, spans: InMemorySpanExporter
 ) -> None:
-    _, told = await decided(log, database, (nights(rooms=1), None), (stay(), KEPT))
+    _, published = await decided(log, database, (nights(rooms=1), None), (stay(), KEPT))
 
     decision, batch = spans.get_finished_spans()
     assert decision.name == "reservations booking.reserve.v1"
     assert decision.parent is not None
     assert f"{decision.parent.span_id:016x}" == SPAN
-    assert told == f"00-{TRACE}-{decision.context.span_id:016x}-01"
+    assert published == f"00-{TRACE}-{decision.context.span_id:016x}-01"
     assert batch.name == "reservations batch"
     assert batch.parent is None
     assert [link.context for link in batch.links] == [decision.context]
@@ -72,9 +72,9 @@ async def test_a_decision_is_told_as_a_part_of_its_own_span_and_linked_with_its_
 async def test_a_trace_that_is_not_kept_passes_through_and_costs_nothing(
     log: Log, database: DatabaseSettings, spans: InMemorySpanExporter
 ) -> None:
-    _, told = await decided(log, database, (nights(rooms=1), None), (stay(), NOT_KEPT))
+    _, published = await decided(log, database, (nights(rooms=1), None), (stay(), NOT_KEPT))
 
-    assert told == NOT_KEPT
+    assert published == NOT_KEPT
     assert spans.get_finished_spans() == ()
 
 
@@ -95,14 +95,14 @@ def test_stripe_is_given_the_events_own_trace_and_the_same_at_each_repetition(
         reason=RefundReason.BOOKING_CANCELLED,
     )
 
-    once, again = (owed(pay, envelope, NOW, frontend_url="http://127.0.0.1") for _ in range(2))
+    once, again = (calls_for(pay, envelope, NOW, frontend_url="http://127.0.0.1") for _ in range(2))
     assert once == again
-    for obligation in (*once, *owed(refund, envelope, NOW, frontend_url="http://127.0.0.1")):
-        if isinstance(obligation, SessionOwed | RefundOwed):
-            assert obligation.params["metadata"].get("traceparent") == trace
+    for call in (*once, *calls_for(refund, envelope, NOW, frontend_url="http://127.0.0.1")):
+        if isinstance(call, SessionToOpen | RefundToMake):
+            assert call.params["metadata"].get("traceparent") == trace
 
 
-@pytest.mark.parametrize("told", ["", "00", "00-xyz-1-01", KEPT.upper(), f"{KEPT}-more", 7, None])
-def test_what_is_no_traceparent_is_none(told: object) -> None:
-    assert traces.well_formed(told) is None
+@pytest.mark.parametrize("given", ["", "00", "00-xyz-1-01", KEPT.upper(), f"{KEPT}-more", 7, None])
+def test_a_malformed_traceparent_is_none(given: object) -> None:
+    assert traces.well_formed(given) is None
     assert traces.well_formed(KEPT) == KEPT

@@ -1,7 +1,7 @@
-"""Who may do what at a broker that asks for names: what the catalogue says, in the broker's words.
+"""The access rights of each role at a broker with access control, derived from the catalogue.
 
-A right to read or to write brings the right to describe with it, and a right to write to any topic the right to an
-idempotent producer (since Kafka 3.0); so neither is named.
+A right to read or to write includes the right to describe, and a right to write to any topic includes the right to an
+idempotent producer (since Kafka 3.0); so neither is listed.
 """
 
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from topics.catalogue import CATALOGUE, Service, Topic
 from topics.consumers import PROCESSED_BY
 from topics.kafka.settings import KafkaSettings
 
-#: Everybody at least compares the topics with the catalogue.
+#: Every role compares the topics with the catalogue.
 _COMPARE: Final = "DescribeConfigs"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """What one role may do with one topic, or as one consumer group. `operations` have Kafka's own names."""
+    """The rights of one role to one topic or consumer group. `operations` have Kafka's own names."""
 
     role: str
     resource: Literal["topic", "group"]
@@ -33,7 +33,7 @@ class Grant:
 
 
 def grants(settings: KafkaSettings) -> list[Grant]:
-    """Return everything that the roles of this house may do, role by role; whatever is not here they may not."""
+    """Return all rights of our roles, role by role; they need no others."""
     return [grant for role in Service if role.ours for grant in _grants_of(role, settings)]
 
 
@@ -42,7 +42,7 @@ def _grants_of(role: Service, settings: KafkaSettings) -> Iterator[Grant]:
         if operations := tuple(_operations(role, topic)):
             yield Grant(role=role, resource="topic", name=settings.topic(topic), operations=operations)
     if role in {Service.OPERATORS, Service.INGRESS}:
-        # They tell who reads which partition.
+        # They show the assigned worker of each partition.
         for group in _in_groups():
             yield Grant(role=role, resource="group", name=settings.group(group), operations=("Describe",))
     if role in _in_groups():
@@ -50,7 +50,7 @@ def _grants_of(role: Service, settings: KafkaSettings) -> Iterator[Grant]:
 
 
 def _in_groups() -> list[Service]:
-    """Return the roles of ours whose processes share partitions."""
+    """Return our roles whose processes share partitions."""
     return [
         role for role in Service if role.ours and role.in_a_group and any(role in topic.read_by for topic in CATALOGUE)
     ]
@@ -58,11 +58,11 @@ def _in_groups() -> list[Service]:
 
 def _operations(role: Service, topic: Topic) -> Iterator[str]:
     if role is Service.OPERATORS:
-        # They make the topics and may look at everything; they write only to play again what stands there already.
+        # Operators create the topics and may read all of them; they write only to replay records.
         yield from ("Create", "Read", *(["Write"] if topic.name in PROCESSED_BY else []), _COMPARE)
         return
     if role in topic.read_by or role is Service.INGRESS:
-        # The ingress shows operators what stands on the log, whatever its own work reads of it.
+        # The ingress shows operators the records of every topic.
         yield "Read"
     if role in topic.written_by:
         yield "Write"

@@ -1,6 +1,7 @@
-"""Makes our topics on the broker, checks them against the catalogue, and tells one life of a topic from the next.
+"""Creates our topics on the broker, checks them against the catalogue, and reads the ids of their generations.
 
-The broker never makes a topic by accident (auto-creation is off): what is here is the only way they come about.
+The broker never creates a topic by accident (auto-creation is off): topics are created here alone. aiokafka 0.14's
+admin client cannot send `topics.kafka.metadata`'s request, so all requests go through its plain client (ADR 0019).
 """
 
 import asyncio
@@ -47,18 +48,18 @@ _REQUEST_MS: Final = 15_000
 
 
 class TopicsFailed(Exception):
-    """The broker refused a request about our topics or groups, in its own words."""
+    """The broker refused a request about our topics or groups; the message is the broker's."""
 
 
 class _Passing(TopicsFailed):
-    """A refusal that passes by itself, as while a group is taken over."""
+    """A refusal that ends by itself, as while a new coordinator loads a group."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TopicState:
-    """A topic as the broker has it. `id` is new each time a topic of this name is made.
+    """A topic on the broker. `id` is new each time a topic of this name is created.
 
-    `replication` and `in_sync` are of the partition that has the fewest replicas, and the fewest that are up to date.
+    `replication` and `in_sync` are the smallest numbers of replicas, and of replicas in sync, among its partitions.
     """
 
     id: str
@@ -68,8 +69,8 @@ class TopicState:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Owner:
-    """The process that reads a partition: by which name the broker knows it, and from which address it comes."""
+class Member:
+    """A member of a consumer group: the name under which the broker knows it, and its address."""
 
     name: str
     host: str
@@ -77,7 +78,7 @@ class Owner:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mismatch:
-    """Where the broker differs from the catalogue. `fatal`: no process may start before it is mended."""
+    """A difference between broker and catalogue. `fatal`: no process may start before it is mended."""
 
     topic: str
     sentence: str
@@ -94,7 +95,7 @@ async def create(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE)
     Repeatable, and safe to run from several processes at once. Returns when every partition has a leader.
 
     Raises:
-        TopicsFailed: the broker refuses to make a topic.
+        TopicsFailed: the broker refuses to create a topic.
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
     wanted = {settings.topic(topic): topic_configuration(settings, topic) for topic in topics}
@@ -105,7 +106,7 @@ async def create(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE)
 
 
 async def check(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE) -> list[Mismatch]:
-    """Return every difference between the broker's topics and the catalogue; none means that all is well.
+    """Return every difference between the broker's topics and the catalogue.
 
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
@@ -127,7 +128,7 @@ async def check(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE) 
 
 
 async def unknown_topics(settings: KafkaSettings) -> list[Mismatch]:
-    """Return the topics that have our prefix, or without one the names of ours, and are not in the catalogue.
+    """Return the topics with our prefix, or without a prefix with a family name of ours, that the catalogue lacks.
 
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
@@ -149,7 +150,7 @@ async def unknown_topics(settings: KafkaSettings) -> list[Mismatch]:
 
 
 async def topic_ids(settings: KafkaSettings, names: Collection[str]) -> dict[str, str]:
-    """Return the broker's own id (a UUID) of each topic that exists; a topic made anew has a new one.
+    """Return the broker's own id (a UUID) of each topic that exists; a topic that was created again has a new one.
 
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached, or is too old to give topics ids.
@@ -165,16 +166,16 @@ async def partition_counts(settings: KafkaSettings, names: Collection[str]) -> d
 
 
 async def check_group(settings: KafkaSettings, group: str) -> None:
-    """Return when the broker knows who coordinates the consumer group, and lets us speak with it. Raises as `create`.
+    """Check that the consumer group has a coordinator and that we may use the group. Raises as `create`.
 
-    A client that joins a group it has no right to waits for ever without a word.
+    A client that joins a group without the right to it waits for ever, and logs nothing.
     """
     async with open_admin(settings) as admin:
         await admin.check_group(group)
 
 
 async def delete(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE) -> None:
-    """Delete those of our topics that exist, with all that stands on them. Raises as `create`."""
+    """Delete those of our topics that exist, with all their records. Raises as `create`."""
     async with open_admin(settings) as admin:
         await admin.delete([settings.topic(topic) for topic in topics])
 
@@ -182,8 +183,8 @@ async def delete(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE)
 def topic_configuration(settings: KafkaSettings, topic: Topic) -> dict[str, str]:
     """Return the broker's settings for a topic, by the broker's names.
 
-    Live topics carry the broker's time. A trace brings its own: then nothing may be deleted or rolled by
-    it, however old, and no distance from the broker's clock is too great.
+    Live topics carry the broker's time. A trace brings its own times: however old they are, they must neither delete
+    records nor roll segments, and no distance from the broker's clock is too great.
     """
     retention_ms = -1 if topic.retention is None else int(topic.retention.total_seconds() * 1000)
     configuration = {
@@ -208,7 +209,7 @@ def topic_configuration(settings: KafkaSettings, topic: Topic) -> dict[str, str]
 
 @asynccontextmanager
 async def open_admin(settings: KafkaSettings) -> AsyncIterator["Admin"]:
-    """Open a connection for questions about topics, for as long as the block lasts.
+    """Open an `Admin` for the length of the block.
 
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
@@ -226,14 +227,14 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator["Admin"]:
 
 
 class Admin:
-    """Asks the broker about topics, and makes and deletes them. Any broker passes such a request on."""
+    """Describes, creates and deletes topics. Requests go to any broker, which forwards them."""
 
     def __init__(self, client: AIOKafkaClient, settings: KafkaSettings) -> None:
         self._client = client
         self._settings = settings
 
     async def describe(self, names: Collection[str]) -> dict[str, TopicState]:
-        """Return those of the named topics that exist; one whose partitions are not all led yet counts as there."""
+        """Return those of the named topics that exist, even if some of their partitions have no leader yet."""
         response = await self._ask(DescribeTopicsRequest(names))
         states: dict[str, TopicState] = {}
         for error, name, topic_id, _, partitions, *_ in response.topics if names else ():
@@ -248,7 +249,7 @@ class Admin:
         return states
 
     async def names(self) -> list[str]:
-        """Return the names of all topics that we may know of, without the broker's own."""
+        """Return the names of all topics that we may describe, without the broker's own."""
         response = await self._ask(DescribeTopicsRequest(None))
         return [name for _, name, _, internal, *_ in response.topics if not internal]
 
@@ -268,9 +269,9 @@ class Admin:
             ) from None
 
     async def create(self, configurations: Mapping[str, Mapping[str, str]]) -> list[str]:
-        """Create topics with these settings; return the names of those that were not there already.
+        """Create topics with these settings; return the names of those that did not exist.
 
-        A broker's own picture lags a little behind the cluster's, so it is not asked first which are missing.
+        A broker's metadata lag a little behind the cluster's, so it is not asked first which topics are missing.
         """
         partitions, replication = self._settings.topic_partitions, self._settings.topic_replication
         wanted: list[tuple[Any, ...]] = [
@@ -286,7 +287,7 @@ class Admin:
         return created
 
     async def delete(self, names: Collection[str]) -> None:
-        """Delete the topics that exist among the named, and wait until the broker knows of it."""
+        """Delete those of the named topics that exist, and wait until the broker no longer shows them."""
         response = await self._ask(DeleteTopicsRequest(list(names), _REQUEST_MS))
         for name, error in response.topic_error_codes:
             if not _is_unknown(error):
@@ -308,44 +309,44 @@ class Admin:
         return found
 
     async def check_group(self, group: str) -> None:
-        """Ask who coordinates the consumer group. Raises TopicsFailed: nobody yet, or we may not know."""
+        """Look up the group's coordinator. Raises TopicsFailed: there is none yet, or we have no right to the group."""
         response = await self._ask(FindCoordinatorRequest(group, 0))
         _raise_for(response.error_code, group, None)
 
-    async def owners(self, group: str) -> dict[TopicPartition, Owner]:
-        """Return which member of a consumer group has which partition; none while they are being handed out.
+    async def members(self, group: str) -> dict[TopicPartition, Member]:
+        """Return the member of a consumer group that each partition is assigned to; empty during a rebalance.
 
-        A coordinator that is just taking the group over is waited for.
+        A coordinator that is still loading the group is waited for.
 
         Raises:
-            TopicsFailed: we may not know, or it is not taken over within some time.
+            TopicsFailed: we have no right to the group, or it is not loaded within some time.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + _LAG_SECONDS
         while True:
             try:
-                return await self._owners(group)
+                return await self._members(group)
             except _Passing:
                 if clock() >= deadline:
                     raise
                 await asyncio.sleep(_POLL_SECONDS)
 
-    async def _owners(self, group: str) -> dict[TopicPartition, Owner]:
+    async def _members(self, group: str) -> dict[TopicPartition, Member]:
         found = await self._ask(FindCoordinatorRequest(group, 0))
         if for_code(found.error_code) is GroupCoordinatorNotAvailableError:
-            return {}  # No group was ever coordinated by this broker.
+            return {}  # This broker has never coordinated a group.
         _raise_for(found.error_code, group, None)
-        # One group a request: the client cannot read more in one answer.
+        # One group a request: aiokafka cannot read more in one answer.
         response = await self._client.send(found.coordinator_id, DescribeGroupsRequest([group]))
-        owners: dict[TopicPartition, Owner] = {}
+        assigned: dict[TopicPartition, Member] = {}
         for error, _, _, _, _, members in response.groups:
             _raise_for(error, group, None)
             for _, client_id, client_host, _, assignment in members:
-                owner = Owner(name=client_id, host=client_host.removeprefix("/"))
+                member = Member(name=client_id, host=client_host.removeprefix("/"))
                 if assignment:
                     partitions = ConsumerProtocolMemberAssignment.decode(assignment).partitions()
-                    owners |= dict.fromkeys(partitions, owner)
-        return owners
+                    assigned |= dict.fromkeys(partitions, member)
+        return assigned
 
     async def _leaderless(self, names: Collection[str]) -> set[str]:
         response = await self._ask(DescribeTopicsRequest(names))
@@ -359,12 +360,12 @@ class Admin:
     async def _ask(self, request: Request[Any]) -> Any:
         node = self._client.get_random_node()
         if node is None:
-            raise KafkaError("The broker tells of no cluster yet.")
+            raise KafkaError("The broker has no cluster metadata yet.")
         return await self._client.send(node, request)
 
 
 async def _refusal(settings: KafkaSettings) -> str:
-    """Ask the first broker once more why it does not let us in: the client only logs that."""
+    """Connect to the first broker once more for the reason of its refusal, which the client only logs."""
     options = settings.client_options()
     host, port, _ = collect_hosts(options.pop("bootstrap_servers"), randomize=False)[0]
     protocol = f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
@@ -403,7 +404,7 @@ def _shape_mismatches(settings: KafkaSettings, name: str, state: TopicState) -> 
             sentence=f"The topic {name} has {state.partitions} partitions, not {settings.topic_partitions}.",
             mend=(
                 f"Set TOPIC_PARTITIONS={state.partitions}: the number decides which room is in which partition "
-                "and must stay what it was when the topic was made."
+                "and must stay as it was when the topic was created."
             ),
             fatal=True,
         )
@@ -419,7 +420,7 @@ def _shape_mismatches(settings: KafkaSettings, name: str, state: TopicState) -> 
         )
 
 
-# With one of these wrong, records would be lost, doubled or judged by another clock.
+# A wrong value of one of these would lose or double records, or judge them by another clock.
 _FATAL: Final = frozenset({"cleanup.policy", "message.timestamp.type"})
 
 
@@ -427,7 +428,7 @@ def _configuration_mismatches(
     settings: KafkaSettings, name: str, wanted: Mapping[str, str], actual: Mapping[str, str]
 ) -> Iterable[Mismatch]:
     for key, value in wanted.items():
-        # A broker that does not tell of a setting (the memory broker) cannot be judged by it.
+        # A broker that does not report a setting (the memory broker) is not checked for it.
         if key in actual and actual[key] != value:
             yield Mismatch(
                 topic=name,
@@ -447,7 +448,7 @@ def _unwritable(settings: KafkaSettings, name: str, state: TopicState, actual: M
             topic=name,
             sentence=f"A partition of {name} has {state.in_sync} replicas in sync and takes no records below {needed}.",
             mend=(
-                "Start the brokers that are away; which they are: "
+                "Start the brokers that are down; to list their partitions: "
                 f"{_tool(settings, 'kafka-topics')} --describe --topic {name} --under-min-isr-partitions"
             ),
             fatal=False,
@@ -455,5 +456,5 @@ def _unwritable(settings: KafkaSettings, name: str, state: TopicState, actual: M
 
 
 def _tool(settings: KafkaSettings, name: str) -> str:
-    """Return how Kafka's own tool begins."""
+    """Return the beginning of a command line of Kafka's own tool."""
     return f"{name}.sh --bootstrap-server {settings.kafka_url}"

@@ -1,6 +1,7 @@
-"""The broker's answer about topics with their ids, which aiokafka does not ask for yet.
+"""A request for topics with their ids.
 
-Source: the Kafka protocol guide, Metadata (API key 3) version 12, which tells a topic's id. From version 9 on messages
+aiokafka 0.14, the newest release on PyPI, speaks Metadata up to version 5 only, and an answer has a topic's id from
+version 10 on (ADR 0019). Source: the Kafka protocol guide, Metadata (API key 3) version 12. From version 9 on messages
 are "flexible": compact lengths, and tagged fields at the end.
 """
 
@@ -25,7 +26,7 @@ _UUID_BYTES: Final = 16
 
 
 class Uuid(AbstractType[bytes]):
-    """Sixteen bytes without a length."""
+    """Sixteen bytes without a length prefix."""
 
     @classmethod
     def encode(cls, value: bytes) -> bytes:
@@ -39,7 +40,7 @@ class Uuid(AbstractType[bytes]):
 
 
 class DescribeTopicsResponse(Response):
-    """Brokers, and for each topic asked for its id and partitions."""
+    """The brokers, and the id and partitions of each requested topic."""
 
     API_KEY = 3
     API_VERSION = 12
@@ -86,7 +87,7 @@ class DescribeTopicsResponse(Response):
 
 
 class DescribeTopicsRequestV12(RequestStruct):
-    """The request as it goes over the wire."""
+    """The encoded request."""
 
     API_KEY = 3
     API_VERSION = 12
@@ -104,7 +105,7 @@ class DescribeTopicsRequestV12(RequestStruct):
 
 
 class DescribeTopicsRequest(Request[DescribeTopicsRequestV12]):
-    """Asks about the named topics, or about all (None), without making them."""
+    """A request about the named topics, or about all (None); it creates none."""
 
     API_KEY = 3
 
@@ -112,7 +113,7 @@ class DescribeTopicsRequest(Request[DescribeTopicsRequestV12]):
         self._names = names
 
     def build(self, request_struct_class: type[DescribeTopicsRequestV12]) -> DescribeTopicsRequestV12:
-        """Return the request in the version agreed upon with the broker."""
+        """Return the request in the version that the broker supports."""
         return request_struct_class(
             topics=None if self._names is None else [(NO_ID, name, {}) for name in self._names],
             allow_auto_topic_creation=False,

@@ -1,4 +1,4 @@
-"""How to reach the broker, and who to be there, read from the environment."""
+"""The broker's address, our credentials there and the shape of our topics, read from the environment."""
 
 import os
 import ssl
@@ -18,7 +18,7 @@ from topics.secret_files import SECRETS
 class KafkaSettings(BaseSettings):
     """The broker and our topics on it. Every process reads the same variables."""
 
-    # A refused value is told by its name alone: it may be the password.
+    # An error names a refused value without showing it: it may be the password.
     model_config = SettingsConfigDict(
         env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True, hide_input_in_errors=True
     )
@@ -26,16 +26,19 @@ class KafkaSettings(BaseSettings):
     kafka_url: str = Field(default="127.0.0.1:9092", description="Bootstrap servers, host:port separated by commas.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT",
-        description="`PLAINTEXT`, `SSL` (encrypted), `SASL_PLAINTEXT` (we say who we are), or `SASL_SSL` (both).",
+        description="`PLAINTEXT`, `SSL` (encrypted), `SASL_PLAINTEXT` (we authenticate), or `SASL_SSL` (both).",
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         default="SCRAM-SHA-512",
-        description="How we prove it: `PLAIN` (shows the broker our password), `SCRAM-SHA-256`, or `SCRAM-SHA-512`.",
+        description="How we authenticate: `PLAIN` (sends the password itself), `SCRAM-SHA-256`, or `SCRAM-SHA-512`.",
     )
-    kafka_username: str | None = Field(default=None, description="Who we are; each role should be somebody else.")
+    kafka_username: str | None = Field(
+        default=None, description="The broker's name for us; each role should have its own."
+    )
     kafka_password: SecretStr | None = Field(default=None, description="The user's password.")
     kafka_ca_file: Path | None = Field(
-        default=None, description="Who signs the brokers' certificates, in PEM; without it, whom this machine trusts."
+        default=None,
+        description="The authority of the brokers' certificates, in PEM; without it, those that this machine trusts.",
     )
     kafka_certificate_file: Path | None = Field(
         default=None, description="Our own certificate, in PEM, for a broker that asks for one."
@@ -77,9 +80,9 @@ class KafkaSettings(BaseSettings):
         return f"{self.topic_prefix}innkeeper-{role}"
 
     def client_options(self) -> dict[str, Any]:
-        """Return where the broker is and how to get in: keyword arguments that every aiokafka client is made with.
+        """Return the broker's address and our credentials: the keyword arguments of every aiokafka client.
 
-        Certificates are read from their files each time, so that a client made anew has the newest.
+        Certificates are read from their files each time, so that a new client has the newest.
 
         Raises:
             OSError: the files cannot be read any more.
@@ -90,7 +93,7 @@ class KafkaSettings(BaseSettings):
         }
         if self._encrypts:
             options["ssl_context"] = self._trust()
-        if self._says_who and self.kafka_password is not None:
+        if self._authenticates and self.kafka_password is not None:
             options["sasl_mechanism"] = self.kafka_sasl_mechanism
             options["sasl_plain_username"] = self.kafka_username
             options["sasl_plain_password"] = self.kafka_password.get_secret_value()
@@ -101,37 +104,37 @@ class KafkaSettings(BaseSettings):
         return self.kafka_security_protocol in {"SSL", "SASL_SSL"}
 
     @property
-    def _says_who(self) -> bool:
+    def _authenticates(self) -> bool:
         return self.kafka_security_protocol in {"SASL_PLAINTEXT", "SASL_SSL"}
 
     def _trust(self) -> ssl.SSLContext:
-        """Return whom we trust and how we prove ourselves by certificate; raises OSError, in a sentence."""
+        """Return the trusted authorities and our own certificate; raises OSError with a sentence."""
         try:
             context = ssl.create_default_context(cafile=self.kafka_ca_file)
         except OSError as error:
             raise OSError(f"KAFKA_CA_FILE={self.kafka_ca_file}: {_in_words(error, 'no certificate in PEM')}") from None
         if self.kafka_certificate_file is not None:
             try:
-                # An encrypted key would be asked for at the terminal: the empty password fails instead.
+                # The empty password makes an encrypted key fail, instead of a prompt at the terminal.
                 context.load_cert_chain(self.kafka_certificate_file, self.kafka_key_file, password="")
             except OSError as error:
-                told = _in_words(error, "no certificate in PEM with the key that belongs to it, not encrypted")
-                raise OSError(f"KAFKA_CERTIFICATE_FILE={self.kafka_certificate_file} and its key: {told}") from None
+                reason = _in_words(error, "no certificate in PEM with the key that belongs to it, not encrypted")
+                raise OSError(f"KAFKA_CERTIFICATE_FILE={self.kafka_certificate_file} and its key: {reason}") from None
         return context
 
     @field_validator("kafka_username", "kafka_password", "kafka_ca_file", "kafka_certificate_file", "kafka_key_file")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
-        # An empty variable of the environment takes back what .env says.
+        # An empty variable of the environment overrides a value of .env.
         return None if value in {"", Path(), SecretStr("")} else value
 
     @model_validator(mode="after")
-    def _the_way_in_is_whole(self) -> Self:
+    def _credentials_are_complete(self) -> Self:
         protocol = f"KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol}"
         name_and_password = (self.kafka_username, self.kafka_password)
-        if self._says_who and None in name_and_password:
+        if self._authenticates and None in name_and_password:
             raise ValueError(f"{protocol} needs both KAFKA_USERNAME and KAFKA_PASSWORD.")
-        if not self._says_who and name_and_password != (None, None):
+        if not self._authenticates and name_and_password != (None, None):
             raise ValueError(
                 f"{protocol} sends neither KAFKA_USERNAME nor KAFKA_PASSWORD: use SASL_SSL, or leave them out."
             )
@@ -154,7 +157,7 @@ class KafkaSettings(BaseSettings):
 
 @contextmanager
 def refused_in_words() -> Iterator[None]:
-    """End the process with status 78 where settings are refused: in plain sentences, without a value in them."""
+    """End the process with status 78 when settings are refused, with plain sentences that show no value."""
     try:
         yield
     except ValidationError as error:

@@ -1,1 +1,1 @@
-"""Every message that travels on a topic: commands, events, the values in them, and older versions of them."""
+"""All messages on the topics: commands, events, the values in them, and older versions."""

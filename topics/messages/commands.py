@@ -1,4 +1,4 @@
-"""Commands: what somebody asks of a room's owner. They travel on `booking.commands`, keyed by `room_id`.
+"""Commands: requests on `booking.commands`, keyed by `room_id` and decided by the partition's assigned worker.
 
 Dates are hotel-local nights, money is integers in minor units of `currency`, a surge is in thousandths (1500 is x1.5).
 """
@@ -12,7 +12,7 @@ from topics.messages.values import CancelReason, Terms
 
 
 class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """A request that the owner of `room_id` decides."""
+    """A request about the room `room_id`."""
 
     room_id: Int64
 

@@ -1,7 +1,7 @@
-"""Events: what the owner of a room decided. The public record, on `booking.events`, keyed by `room_id`, kept for ever.
+"""Events: the decisions on commands, and the public record. `booking.events`, keyed by `room_id`, keeps them for ever.
 
-Ids only, no names or addresses. Money is integers in minor units of `currency`; a surge is in thousandths; dates are
-hotel-local nights. Together they carry all that the ledger needs.
+They carry ids, no names or addresses. Money is integers in minor units of `currency`; a surge is in thousandths; dates
+are hotel-local nights. Together they carry all that the reservations' tables hold.
 """
 
 from collections.abc import Iterable
@@ -86,7 +86,7 @@ class InventoryChanged(Event, frozen=True, kw_only=True):
 
 
 def night_ranges(nights: Iterable[date]) -> tuple[NightRange, ...]:
-    """Return the nights, which come in order, as ranges: as few as there can be."""
+    """Return nights in ascending order as ranges, as few as possible."""
     ranges: list[tuple[date, date]] = []
     for night in nights:
         if ranges and ranges[-1][1] == night:

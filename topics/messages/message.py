@@ -1,4 +1,4 @@
-"""What every message on the log is: a frozen, keyword-only value with a wire name of its own."""
+"""The base of every message on the log: a frozen, keyword-only value with a message type of its own."""
 
 from typing import Annotated, ClassVar
 
@@ -12,8 +12,8 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A value that travels on a topic.
 
-    `wire` is its name and version there (`booking.reserve.v1`), never derived from the class. Unknown
-    fields are ignored when read, so that a field can be added; a breaking change is a new version.
+    `message_type` is its name and version there (`booking.reserve.v1`), never derived from the class. Readers ignore
+    unknown fields, so that a field can be added; a breaking change is a new version.
     """
 
     message_type: ClassVar[str]

@@ -1,7 +1,7 @@
-"""Versions of events that a newer one has replaced: they stand on the log for ever, and are read as what they became.
+"""Versions of events that a newer one has replaced: they stay on the log for ever, and are read as the newer one.
 
-A version is replaced in two releases, because a reader that meets one it does not know stops: the first reads both and
-writes the older, so that old and new processes can stand side by side; from the second on, the newer is written.
+A version is replaced in two releases, because a reader that meets an unknown version stops: the first release reads
+both and writes the older, so that old and new processes can run side by side; the second writes the newer.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,9 +50,9 @@ def _with_every_night(new: InventoryChanged) -> InventoryChangedV1:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Older:
-    """A version that was replaced: what it became, how it is read as that, and how that is written as it.
+    """A replaced version (`kind`), the version that replaced it (`now`), and the conversions between them.
 
-    `difference` is for who reads the log without our code.
+    `difference` explains it to readers of the log without our code.
     """
 
     kind: type[Event]
@@ -74,6 +74,6 @@ OLDER: Final = (
 
 
 def written_as_older(inventory_changed_version: int) -> Mapping[type[Event], Callable[[Any], Event]]:
-    """Return, for each event that is still to be written as an older version, how."""
+    """Return the conversion of each event that is still written as an older version."""
     wanted = {f"inventory.changed.v{inventory_changed_version}"}
     return {older.now: older.downcast for older in OLDER if older.kind.message_type in wanted}

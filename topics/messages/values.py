@@ -1,4 +1,4 @@
-"""The words both sides of the log agree on: states of a booking, terms, and why a request is refused."""
+"""Values in messages: states of a booking, terms of payment, and reasons of refusals."""
 
 from datetime import date, timedelta
 from enum import StrEnum
@@ -25,9 +25,9 @@ class Terms(StrEnum):
     AT_HOTEL = "at_hotel"
 
 
-#: The most nights one command about inventory may name, and the most that a stay is looked up for.
+#: The largest number of nights in a command about inventory, and in a stay whose nights are loaded.
 MAX_NIGHTS = 1100
-#: The largest values a manager can set; a booking's amount then always fits 64 bits.
+#: The largest values that a manager can set; the amount of any booking then fits 64 bits.
 MAX_ROOMS = 100_000
 MAX_PRICE_MINOR = 10**9
 MAX_SURGE_MILLI = 10_000
@@ -96,11 +96,6 @@ class RefundReason(StrEnum):
 def nights_of(check_in: date, check_out: date) -> tuple[date, ...]:
     """Return every night of [check_in, check_out); the check-out day is not a night.
 
-    Remembered, for the same stays come again and again; callers see to it that a stay is not absurdly long.
+    Results are cached, because the same stays come again and again; callers limit the length of a stay.
     """
     return tuple(check_in + timedelta(days=offset) for offset in range((check_out - check_in).days))
-
-
-def night_price_minor(price_minor: int, surge_milli: int) -> int:
-    """Return one night's price in minor units: price x surge (thousandths), rounded half-up."""
-    return (price_minor * surge_milli + 500) // 1000

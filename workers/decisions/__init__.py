@@ -1,4 +1,4 @@
-"""The pure core: who gets which night, what a late payment means, when a hold is over. Values in, values out."""
+"""The pure core: it decides stays, payments, refunds and ends of holds. Values in, values out."""
 
 from workers.decisions.decide import decide
 from workers.decisions.evolve import evolve

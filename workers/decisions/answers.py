@@ -1,4 +1,4 @@
-"""The two answers that change nothing: the effect stood already, or the rules refuse."""
+"""The two answers that change nothing: the effect exists already, or the rules refuse."""
 
 from topics.messages.commands import BookingCommand
 from topics.messages.events import CommandRefused, CommandRepeated, Event
@@ -7,7 +7,7 @@ from workers.decisions.state import Booking
 
 
 def repeated(booking: Booking, command: BookingCommand) -> tuple[Event, ...]:
-    """Answer with the present state."""
+    """Answer with the present state, because the command's effect exists already."""
     return (
         CommandRepeated(
             room_id=command.room_id,
@@ -19,7 +19,7 @@ def repeated(booking: Booking, command: BookingCommand) -> tuple[Event, ...]:
 
 
 def refused(booking: Booking | None, command: BookingCommand, reason: Refusal) -> tuple[Event, ...]:
-    """Answer why not."""
+    """Answer with the reason of a refusal."""
     return (
         CommandRefused(
             room_id=command.room_id,
@@ -32,7 +32,7 @@ def refused(booking: Booking | None, command: BookingCommand, reason: Refusal) -
 
 
 def not_theirs(booking: Booking | None, user_id: int | None) -> Refusal | None:
-    """Tell why this user may not touch the booking; `user_id` None is a trusted writer."""
+    """Return the reason why this user may not change the booking, if any; `user_id` None is a trusted writer."""
     if booking is None:
         return Refusal.BOOKING_NOT_FOUND
     if user_id is not None and booking.user_id != user_id:

@@ -1,7 +1,8 @@
-"""Who gets which night: reserving, naming guests, cancelling, and the end of a hold."""
+"""Decisions about stays: reserving, naming guests, cancelling, and the end of a hold."""
 
 from datetime import datetime, timedelta
 
+from pricing.stays import night_price_minor, stay_amount_minor
 from topics.messages.commands import AddGuests, CancelBooking, ExpireHold, ReserveStay
 from topics.messages.events import (
     BookingCancelled,
@@ -20,7 +21,6 @@ from topics.messages.values import (
     Refusal,
     Rejection,
     Terms,
-    night_price_minor,
     nights_of,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
@@ -76,11 +76,10 @@ def rejection(state: State, command: ReserveStay) -> Rejection | None:
 
 def _reserved(state: State, command: ReserveStay, now: datetime) -> BookingReserved:
     nights = [state.nights[day] for day in nights_of(command.check_in, command.check_out)]
-    nightly = command.agreed_nightly_minor
-    if nightly is None:
-        per_room = sum(night_price_minor(night.price_minor, night.surge_milli) for night in nights)
-    else:
-        per_room = nightly * len(nights)
+    agreed = command.agreed_nightly_minor
+    prices_minor = [
+        night_price_minor(night.price_minor, night.surge_milli) if agreed is None else agreed for night in nights
+    ]
     prepaid = command.terms is Terms.PREPAID
     return BookingReserved(
         room_id=command.room_id,
@@ -90,7 +89,7 @@ def _reserved(state: State, command: ReserveStay, now: datetime) -> BookingReser
         check_in=command.check_in,
         check_out=command.check_out,
         rooms_count=command.rooms_count,
-        amount_minor=per_room * command.rooms_count,
+        amount_minor=stay_amount_minor(prices_minor, command.rooms_count),
         currency=nights[0].currency,
         terms=command.terms,
         hold_expires_at=now + timedelta(seconds=command.hold_seconds) if prepaid else None,
@@ -112,7 +111,7 @@ def _rejected(command: ReserveStay, reason: Rejection) -> BookingRejected:
 
 
 def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, ...]:
-    """Name who stays, as often as the guest likes until payment is asked for."""
+    """Name the people who stay; they can be replaced until payment is requested."""
     booking = state.booking
     reason = not_theirs(booking, command.user_id)
     if booking is None or reason is not None:
@@ -146,7 +145,7 @@ def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, 
 
 
 def _refund_of_kept(booking: Booking) -> tuple[Event, ...]:
-    """Return what sends the booking's money back. A hotel's cancellation policy would decide how much here."""
+    """Return the refund of the booking's money, in full: hotels have no cancellation policy yet."""
     kept = booking.kept()
     if kept is None:
         return ()
@@ -164,7 +163,7 @@ def _refund_of_kept(booking: Booking) -> tuple[Event, ...]:
 
 
 def expire(state: State, command: ExpireHold, now: datetime) -> tuple[Event, ...]:
-    """End a hold whose deadline the log has passed; one that came too early leaves nothing behind."""
+    """End a hold whose deadline the log's time has passed; a command that came too early leaves no event."""
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)

@@ -1,7 +1,7 @@
 """Decides one command: `decide(state, command, now) -> events`. No I/O, no clock, no randomness.
 
-Refusals are events; an exception here is a bug. Every command is answered by at least one event, except `ExpireHold`
-that came too early, which leaves nothing behind so that it can be sent again.
+Refusals are events; an exception here is a bug. Every command is answered by at least one event, except an
+`ExpireHold` that came too early: it leaves no event, so that it can be sent again.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
     """Return what happens because of the command, in order; `now` is the log's time (UTC).
 
     A command that names a booking whose hold is over expires it first, and is then decided as one about an expired
-    booking. A booking of another room is somebody else's to decide, and to this room there is none.
+    booking. A booking of another room counts as unknown here: that room's commands decide it.
     """
     if _is_of_another_room(state, command):
         if isinstance(command, ReserveStay):

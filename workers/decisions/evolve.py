@@ -1,4 +1,4 @@
-"""Applies an event to a booking and the nights of its room. What `decide` said happens here, and nothing may fail."""
+"""Applies an event to a booking and the nights of its room. `decide` has checked everything: nothing may fail here."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from pricing.stays import NO_SURGE_MILLI
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -35,7 +36,7 @@ def evolve(state: State, event: Event) -> State:
     """Return the booking after the event, and only those nights that the event changes.
 
     Raises:
-        IllegalMove: the event cannot happen to the booking in its status.
+        IllegalTransition: the event cannot happen to the booking in its status.
     """
     if isinstance(event, InventoryOpened):
         return State(state.booking, _opened(event))
@@ -50,7 +51,7 @@ def evolve(state: State, event: Event) -> State:
 
 
 def _of_another_room(booking: Booking | None, event: BookingEvent) -> bool:
-    """Tell whether the event names a booking that only another room's owner may change."""
+    """Return whether the event names a booking of another room, which events of this room must not change."""
     return booking is not None and booking.room_id != event.room_id
 
 
@@ -101,7 +102,7 @@ def _refund_requested(booking: Booking, event: RefundRequested) -> dict[str, Any
     payment = Payment(event.payment_intent, event.session_id, event.amount_minor, PaymentState.REFUND_REQUESTED)
     changes: dict[str, Any] = {"payments": (*_without(booking, event.payment_intent), payment)}
     if live(booking) and booking.session_id == event.session_id:
-        # The session is spent and paid for nothing: the guest may ask for another one.
+        # The session was paid in vain and is over: the guest may open another one.
         changes |= {"session_id": None, "failure": event.reason.value}
     return changes
 
@@ -130,7 +131,7 @@ _FIELDS: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]]
 
 
 def _nights_after(state: State, event: BookingEvent) -> dict[date, Night]:
-    """Return the stay's nights with the rooms taken, kept or given back."""
+    """Return the stay's nights with its rooms taken, kept or given back."""
     if isinstance(event, BookingReserved):
         nights = nights_of(event.check_in, event.check_out)
         return _taken(state.nights, nights, reserved=event.rooms_count)
@@ -168,7 +169,14 @@ def _taken(
 
 def _opened(event: InventoryOpened) -> dict[date, Night]:
     night = Night(
-        event.hotel_id, event.total_count, 0, 0, event.price_minor, 1000, closed=False, currency=event.currency
+        event.hotel_id,
+        event.total_count,
+        0,
+        0,
+        event.price_minor,
+        NO_SURGE_MILLI,
+        closed=False,
+        currency=event.currency,
     )
     return dict.fromkeys(nights_of(event.first_night, event.end_night), night)
 

@@ -1,8 +1,9 @@
-"""What a manager decides about nights: opening them, and their price, surge, closing and total."""
+"""Decisions about nights: opening them, and changing their price, surge, closing and total."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
 
+from pricing.stays import NO_SURGE_MILLI
 from topics.messages.commands import ChangeInventory, OpenInventory
 from topics.messages.events import (
     Event,
@@ -26,23 +27,23 @@ from workers.decisions.state import Night, State
 
 
 def open_inventory(state: State, command: OpenInventory, now: datetime) -> tuple[Event, ...]:
-    """Open those nights of the range that are not open yet, one event for each stretch of them."""
+    """Open those nights of the range that are not open yet, with one event for each range of neighbours."""
     reason = _refusal(
-        command.first_night, command.end_night, command.total_count, command.price_minor, surge_milli=1000
+        command.first_night, command.end_night, command.total_count, command.price_minor, surge_milli=NO_SURGE_MILLI
     )
     new = (
         day for day in ([] if reason else nights_of(command.first_night, command.end_night)) if day not in state.nights
     )
-    opened = tuple(_opened(command, stretch) for stretch in night_ranges(new))
+    opened = tuple(_opened(command, nights) for nights in night_ranges(new))
     return opened or (InventoryUnchanged(room_id=command.room_id, command=command.message_type, reason=reason),)
 
 
-def _opened(command: OpenInventory, stretch: NightRange) -> InventoryOpened:
+def _opened(command: OpenInventory, nights: NightRange) -> InventoryOpened:
     return InventoryOpened(
         room_id=command.room_id,
         hotel_id=command.hotel_id,
-        first_night=stretch.first_night,
-        end_night=stretch.end_night,
+        first_night=nights.first_night,
+        end_night=nights.end_night,
         total_count=command.total_count,
         price_minor=command.price_minor,
         currency=command.currency,
@@ -50,17 +51,17 @@ def _opened(command: OpenInventory, stretch: NightRange) -> InventoryOpened:
 
 
 def change_inventory(state: State, command: ChangeInventory, now: datetime) -> tuple[Event, ...]:
-    """Change the nights of the range; one that is not open, or would be oversold, keeps its values and says why.
+    """Change the nights of the range; a night that is not open, or would be oversold, keeps its values and is listed.
 
-    With `all_or_none`, one that would be oversold keeps all the others from changing too. One that is not open does
-    not: it has nothing that could change.
+    With `all_or_none`, a night that would be oversold keeps all others from changing too. A night that is not open
+    does not: it has nothing that could change.
     """
     reason = _refusal(
         command.first_night,
         command.end_night,
         command.total_count or 0,
         command.price_minor or 0,
-        1000 if command.surge_milli is None else command.surge_milli,
+        NO_SURGE_MILLI if command.surge_milli is None else command.surge_milli,
     )
     if reason is not None:
         return (InventoryUnchanged(room_id=command.room_id, command=command.message_type, reason=reason),)

@@ -1,4 +1,4 @@
-"""The saga of a payment on one page: asked for, opened, paid in time, paid too late, paid twice, sent back."""
+"""The saga of a payment on one page: requested, opened, paid in time, paid too late, paid twice, refunded."""
 
 from datetime import datetime
 
@@ -26,7 +26,7 @@ from workers.decisions.state import Booking, PaymentState, State, live
 
 
 def request_payment(state: State, command: RequestPayment, now: datetime) -> tuple[Event, ...]:
-    """Ask for a Checkout Session; one that is open or on its way is used again. Nothing owed confirms at once."""
+    """Request a Checkout Session, unless one is open or being opened. A free booking is confirmed at once."""
     booking = state.booking
     reason = not_theirs(booking, command.user_id)
     if booking is None or reason is not None:
@@ -55,12 +55,12 @@ def request_payment(state: State, command: RequestPayment, now: datetime) -> tup
 
 
 def _attempt_ended(booking: Booking) -> bool:
-    """Tell whether the present attempt never got a session: a declined card leaves its session open."""
+    """Return whether the present attempt never got a session: a declined card leaves its session open."""
     return booking.session_id is None and booking.failure is not None
 
 
 def record_session(state: State, command: RecordSession, now: datetime) -> tuple[Event, ...]:
-    """Note the session that guests can pay in."""
+    """Record the session in which the guest can pay."""
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
@@ -81,22 +81,22 @@ def record_session(state: State, command: RecordSession, now: datetime) -> tuple
 
 
 def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event, ...]:
-    """Money arrived: it buys the room, also after the hold ended if the nights are free, or it goes back in full."""
+    """Let a payment buy the stay, also after the hold ended if the nights are free, or refund it in full."""
     booking = state.booking
     if booking is None:
-        return (_sent_back(command, RefundReason.UNKNOWN_BOOKING),)
+        return (_refund(command, RefundReason.UNKNOWN_BOOKING),)
     if booking.payment(command.payment_intent) is not None:
         return repeated(booking, command)
     if (command.amount_minor, command.currency) != (booking.amount_minor, booking.currency):
-        return (_sent_back(command, RefundReason.WRONG_AMOUNT),)
+        return (_refund(command, RefundReason.WRONG_AMOUNT),)
     if live(booking):
         return (_confirmed(booking, command),)
     if booking.status is BookingStatus.CONFIRMED:
-        return (_sent_back(command, RefundReason.SECOND_PAYMENT),)
+        return (_refund(command, RefundReason.SECOND_PAYMENT),)
     if booking.status is not BookingStatus.EXPIRED:
-        return (_sent_back(command, RefundReason.BOOKING_CANCELLED),)
+        return (_refund(command, RefundReason.BOOKING_CANCELLED),)
     if not _free_again(state, booking):
-        return (_sent_back(command, RefundReason.NIGHTS_GONE),)
+        return (_refund(command, RefundReason.NIGHTS_GONE),)
     return (_confirmed(booking, command, late=True),)
 
 
@@ -117,7 +117,7 @@ def _confirmed(booking: Booking, payment: ConfirmPayment | None = None, *, late:
     )
 
 
-def _sent_back(command: ConfirmPayment, reason: RefundReason) -> RefundRequested:
+def _refund(command: ConfirmPayment, reason: RefundReason) -> RefundRequested:
     return RefundRequested(
         room_id=command.room_id,
         booking_id=command.booking_id,
@@ -130,7 +130,7 @@ def _sent_back(command: ConfirmPayment, reason: RefundReason) -> RefundRequested
 
 
 def decline(state: State, command: DeclinePayment, now: datetime) -> tuple[Event, ...]:
-    """Show why a payment failed; the booking may be paid again until its hold ends."""
+    """Record why a payment failed; the booking may be paid again until its hold ends."""
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
@@ -142,7 +142,7 @@ def decline(state: State, command: DeclinePayment, now: datetime) -> tuple[Event
 
 
 def close(state: State, command: ClosePayment, now: datetime) -> tuple[Event, ...]:
-    """A session closed without payment ends the booking that waits for it, and nothing else."""
+    """End the booking whose session was closed without a payment; a session of an older attempt changes nothing."""
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
@@ -154,7 +154,7 @@ def close(state: State, command: ClosePayment, now: datetime) -> tuple[Event, ..
 
 
 def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[Event, ...]:
-    """Note that money went back."""
+    """Record that a refund was carried out."""
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)

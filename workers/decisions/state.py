@@ -1,4 +1,4 @@
-"""What a decision looks at: the booking a command names, and the nights of its room."""
+"""The state that a decision reads: the booking that a command names, and the nights of its room."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -11,7 +11,7 @@ from topics.messages.values import BookingStatus, CancelReason, Rejection, Terms
 
 
 class Night(msgspec.Struct, frozen=True):
-    """One night of a room: how many there are and are taken, and the price (minor units, surge in thousandths)."""
+    """One night of a room: rooms in total and taken, and the price (minor units, surge in thousandths)."""
 
     hotel_id: int
     total_count: int
@@ -24,12 +24,12 @@ class Night(msgspec.Struct, frozen=True):
 
     @property
     def free_count(self) -> int:
-        """How many rooms nobody has."""
+        """The number of rooms that are neither booked nor reserved."""
         return self.total_count - self.booked_count - self.reserved_count
 
 
 class PaymentState(StrEnum):
-    """What became of money that arrived: it pays the booking, it is to go back, or it went back."""
+    """The state of a payment that arrived: it pays the booking, its refund is requested, or it was refunded."""
 
     KEPT = "kept"
     REFUND_REQUESTED = "refund_requested"
@@ -37,7 +37,7 @@ class PaymentState(StrEnum):
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """Money that arrived for a booking, by its payment intent."""
+    """A payment that arrived for a booking."""
 
     payment_intent: str
     session_id: str
@@ -46,7 +46,7 @@ class Payment(msgspec.Struct, frozen=True):
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
-    """One booking as its room's owner knows it. `version` counts the events that made it what it is."""
+    """One booking. `version` counts the events that were applied to it."""
 
     id: UUID
     user_id: int | None
@@ -74,16 +74,16 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
         return nights_of(self.check_in, self.check_out)
 
     def payment(self, payment_intent: str) -> Payment | None:
-        """Return the money of this payment intent, if it arrived."""
+        """Return the payment of this payment intent, if it arrived."""
         return next((paid for paid in self.payments if paid.payment_intent == payment_intent), None)
 
     def kept(self) -> Payment | None:
-        """Return the money that pays this booking, if any."""
+        """Return the payment that pays this booking, if any."""
         return next((paid for paid in self.payments if paid.state is PaymentState.KEPT), None)
 
 
 class State(msgspec.Struct, frozen=True):
-    """The booking a command names (None: there is none) and the room's nights it touches (absent: not open)."""
+    """The booking that a command names (None: there is none) and the nights that it touches (absent: not open)."""
 
     booking: Booking | None
     nights: Mapping[date, Night]
@@ -93,5 +93,5 @@ LIVE = frozenset({BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingSta
 
 
 def live(booking: Booking) -> bool:
-    """Tell whether the booking holds its nights unpaid."""
+    """Return whether the booking holds its nights unpaid."""
     return booking.status in LIVE

@@ -1,4 +1,4 @@
-"""Every move a booking can make, in one table; asserted by `evolve` and drawn in the docs."""
+"""Every transition of a booking's status, in one table; asserted by `evolve` and drawn in the docs."""
 
 from typing import Final
 
@@ -49,7 +49,7 @@ TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]]
     },
 }
 
-#: Events that are told about a booking in any status and move nothing.
+#: Events that can happen to a booking in any status and change no status.
 NO_TRANSITION: Final[frozenset[type[BookingEvent]]] = frozenset(
     {CheckoutOpened, PaymentDeclined, RefundRequested, BookingRefunded, CommandRefused, CommandRepeated}
 )
@@ -63,7 +63,7 @@ def next_status(status: BookingStatus, event: BookingEvent) -> BookingStatus:
     """Return the status after the event.
 
     Raises:
-        IllegalMove: the table has no such move.
+        IllegalTransition: the table has no such transition.
     """
     kind = type(event)
     if kind in NO_TRANSITION:
@@ -77,22 +77,22 @@ def next_status(status: BookingStatus, event: BookingEvent) -> BookingStatus:
 def drawing() -> str:
     """Return the table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", "    [*] --> PENDING: accepted"]
-    for kind, moves in TRANSITIONS.items():
+    for kind, transitions in TRANSITIONS.items():
         lines += [
-            f"    {before} --> {after}: {kind.message_type.rpartition('.')[0]}" for before, after in moves.items()
+            f"    {before} --> {after}: {kind.message_type.rpartition('.')[0]}" for before, after in transitions.items()
         ]
     lines += [f"    {end} --> [*]" for end in (S.REJECTED, S.CANCELLED, S.EXPIRED, S.CONFIRMED)]
     return "\n".join(lines)
 
 
 def states_page() -> str:
-    """Return `docs/states.md`: the drawing, every move, and what the events say that move nothing."""
-    moves = [
+    """Return `docs/states.md`: the drawing, every transition, and the events that change no status."""
+    transitions = [
         f"| `{event.message_type}` | {before} | {after} | {_sentence(event)} |"
         for event, row in TRANSITIONS.items()
         for before, after in row.items()
     ]
-    still = [f"- `{event.message_type}`: {_sentence(event)}" for event in EVENTS if event in NO_TRANSITION]
+    without = [f"- `{event.message_type}`: {_sentence(event)}" for event in EVENTS if event in NO_TRANSITION]
     return "\n".join(
         [
             "# The states of a booking",
@@ -103,17 +103,17 @@ def states_page() -> str:
             drawing(),
             "```",
             "",
-            "PENDING is never stored: it is an accepted request that its room's owner has not decided yet.",
+            "PENDING is never stored: it is an accepted request that is not decided yet.",
             "",
             "| event | before | after | what happened |",
             "|---|---|---|---|",
-            *moves,
+            *transitions,
             "",
-            "An event that has no row under a status cannot happen to it: a reader of the log stops there.",
+            "An event without a row for a status cannot happen in it: a reader of the log stops there.",
             "",
-            "## Events that move nothing",
+            "## Events that change no status",
             "",
-            *still,
+            *without,
             "",
         ]
     )

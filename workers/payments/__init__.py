@@ -1,8 +1,8 @@
-"""The payments role: what the room's owner decides about money becomes calls to Stripe, and Stripe's word commands.
+"""The payments role: decisions about money become calls to Stripe, and Stripe's answers and webhooks become commands.
 
-The reader follows a payment through `obligations` (events -> what is owed), `consumer` (the fenced transaction),
-`caller` and `steps` (the calls), `webhooks` (Stripe's word -> commands). Nothing outside this package knows Stripe's
-words.
+The reader follows a payment through `pending_calls` (events -> calls), `consumer` (the fenced transaction), `caller`
+and `steps` (the calls are made), `webhooks` (Stripe's objects -> commands). Nothing outside this package and
+`operators.reconcile` knows Stripe's terms.
 """
 
 from storage.settings import DatabaseSettings

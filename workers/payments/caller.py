@@ -1,9 +1,8 @@
-"""Payments' second step: finds the rows that owe Stripe a call and works on many of them at once, off the log.
+"""Payments' second step: finds the rows with a call to Stripe that is due, and works on many of them at once.
 
-Reads and writes `checkout_session` and `refund`; writes commands to `booking.commands`. One row's way is in `steps`;
-here is which rows are taken when. Any number of callers may run: a claim skips the rows of others. A row that fails
-comes again later and holds up nobody. The reconciliation of lost webhooks has its place beside this loop and does not
-exist yet.
+Reads and writes `checkout_session` and `refund`; writes commands to `booking.commands`. `steps` processes one row; this
+module chooses the rows and their order. Any number of callers may run: a claim skips the rows of others. A row that
+fails is due again later and delays no other. Webhooks that Stripe lost are found by `operators.reconcile`.
 """
 
 import asyncio
@@ -18,29 +17,29 @@ from storage import payments
 from storage.payments import ENDING, OPENING
 from storage.settings import DatabaseSettings
 from telemetry import metrics
+from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
 from workers.payments.gateway import open_gateway
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import LEASE_SECONDS, Due, Steps
-from workers.runtime.backoff import Patience
 from workers.runtime.publisher import Publisher
 
 POLL_SECONDS: Final = 1.0
 GRACE_SECONDS: Final = 5.0
 SLOTS: Final = 32
-"""Rows worked on at once."""
+"""The rows in progress at once, at most."""
 ENDING_SLOTS: Final = 24
-"""Refunds and closings come first, and leave some room for guests who want to pay."""
+"""Slots for refunds and closings, which come first; the rest is left to guests who want to pay."""
 CONNECTIONS: Final = 4
 
-Ledger = AsyncConnectionPool[psycopg.AsyncConnection]
+Database = AsyncConnectionPool[psycopg.AsyncConnection]
 
 log = logging.getLogger(__name__)
 
 
 class Caller:
-    """Works off the due rows until it is cancelled."""
+    """Makes the calls that are due until it is cancelled."""
 
     def __init__(self, kafka: KafkaSettings, database: DatabaseSettings, settings: PaymentSettings) -> None:
         self._kafka = kafka
@@ -55,39 +54,39 @@ class Caller:
         self._woken.set()
 
     async def run(self) -> None:
-        """Work until cancelled; then calls under way are given some seconds to end."""
+        """Work until cancelled; then calls in progress get some seconds to end."""
         publisher = Publisher(self._kafka, "innkeeper-payments-caller")
-        async with open_gateway(self._settings) as gateway, _ledger(self._database) as ledger:
+        async with open_gateway(self._settings) as gateway, _pool(self._database) as database:
             steps = Steps(
                 gateway,
-                ledger,
+                database,
                 publisher,
                 commands_topic=self._kafka.topic(BOOKING_COMMANDS),
                 live=self._settings.live,
             )
-            metrics.POOL.ask(lambda: _use_of(ledger))
+            metrics.POOL.set_function(lambda: _use_of(database))
             try:
-                await self._work(ledger, steps)
+                await self._work(database, steps)
             finally:
                 await _finish(self._ending | self._opening)
                 await publisher.close()
 
-    async def _work(self, ledger: Ledger, steps: Steps) -> None:
-        patience = Patience("the calls that are owed cannot be read from the ledger")
+    async def _work(self, database: Database, steps: Steps) -> None:
+        backoff = Backoff("the pending calls to Stripe cannot be read from the database")
         while True:
             self._woken.clear()
             try:
-                started = await self._start_due(ledger, steps)
+                started = await self._start_due(database, steps)
             except psycopg.Error as error:
-                await patience.wait(error)
+                await backoff.wait(error)
                 continue
-            patience.over()
+            backoff.reset()
             if not started:
                 await _either(self._woken, POLL_SECONDS)
 
-    async def _start_due(self, ledger: Ledger, steps: Steps) -> int:
-        """Claim what is due as far as slots are free, what ends first; return how many rows that were."""
-        async with ledger.connection() as connection:
+    async def _start_due(self, database: Database, steps: Steps) -> int:
+        """Claim due rows while slots are free, those that end something first; return how many were claimed."""
+        async with database.connection() as connection:
             started = 0
             if limit := self._free(ENDING_SLOTS - len(self._ending)):
                 refunds = await payments.claim_refunds(connection, limit=limit, lease_seconds=LEASE_SECONDS)
@@ -100,24 +99,24 @@ class Caller:
                 started += self._start(steps, opening, self._opening)
             return started
 
-    def _free(self, most: int) -> int:
-        return min(most, SLOTS - len(self._ending) - len(self._opening))
+    def _free(self, slots: int) -> int:
+        return min(slots, SLOTS - len(self._ending) - len(self._opening))
 
     def _start(self, steps: Steps, rows: Sequence[Due], slots: set[asyncio.Task[None]]) -> int:
         for due in rows:
-            task = asyncio.create_task(steps.take(due))
+            task = asyncio.create_task(steps.process(due))
             slots.add(task)
             task.add_done_callback(lambda ended: self._left(slots, ended))
         return len(rows)
 
     def _left(self, slots: set[asyncio.Task[None]], ended: asyncio.Task[None]) -> None:
         if not self._free(ENDING_SLOTS - len(self._ending)) or not self._free(SLOTS):
-            self.wake()  # Rows may be waiting for this slot.
+            self.wake()  # Due rows may wait for this slot.
         slots.discard(ended)
 
 
-def _ledger(database: DatabaseSettings) -> Ledger:
-    """Return a few connections that commit by themselves and are made anew after a database was away."""
+def _pool(database: DatabaseSettings) -> Database:
+    """Return a pool of a few connections in autocommit, replaced after the database was away."""
     return AsyncConnectionPool(
         database.conninfo(),
         kwargs={
@@ -133,14 +132,14 @@ def _ledger(database: DatabaseSettings) -> Ledger:
     )
 
 
-def _use_of(ledger: Ledger) -> list[tuple[metrics.Labels, float]]:
+def _use_of(database: Database) -> list[tuple[metrics.Labels, float]]:
     """Return how many connections are in use, and how many may be."""
-    stats = ledger.get_stats()
-    return [(("used",), stats.get("pool_size", 0) - stats.get("pool_available", 0)), (("most",), ledger.max_size)]
+    stats = database.get_stats()
+    return [(("used",), stats.get("pool_size", 0) - stats.get("pool_available", 0)), (("most",), database.max_size)]
 
 
 async def _either(woken: asyncio.Event, seconds: float) -> None:
-    """Wait until woken, at most so many seconds."""
+    """Wait until woken, at most `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             await woken.wait()
@@ -149,7 +148,7 @@ async def _either(woken: asyncio.Event, seconds: float) -> None:
 
 
 async def _finish(tasks: set[asyncio.Task[None]]) -> None:
-    """Let calls under way end; what does not is cancelled and due again when its lease ends."""
+    """Let calls in progress end; one that takes too long is cancelled, and due again when its lease ends."""
     if not tasks:
         return
     _, late = await asyncio.wait(tasks, timeout=GRACE_SECONDS)

@@ -1,9 +1,9 @@
-"""Stripe as the caller sees it: every call paced, every refusal one of a few kinds.
+"""Stripe's API for the caller: every call is paced, every refusal is one of a few kinds.
 
-What repeats safely is settled here. A call that opens a session or refunds a payment carries the idempotency key of its
-row. Stripe replays under that key whatever it answered first, for a day, a 5xx too: so after a 5xx we look whether the
-work was done, and if it was not, the key is spent and the row gets another. A refusal because the deadline is too near
-is Stripe's own word that the key opened nothing: had it done so, it would have answered with that session.
+A call that opens a session or refunds a payment carries the idempotency key of its row, so it can be repeated. Stripe
+replays its first answer to a key for a day, even a 5xx. After a 5xx the gateway therefore looks whether the work was
+done; if not, the key is exhausted and the row gets another. A refusal because the deadline is too near proves that the
+key opened nothing: Stripe would have answered with the session otherwise.
 """
 
 import time
@@ -20,7 +20,7 @@ from stripe.params import RefundCreateParams
 from stripe.params.checkout import SessionCreateParams
 
 from telemetry import metrics, traces
-from workers.payments.objects import Ours, Refund, Session, read
+from workers.payments.objects import BookingRef, Refund, Session, read
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 
 TIMEOUT_SECONDS: Final = 8.0
@@ -29,41 +29,44 @@ _CLOCKS_DIFFER_BY: Final = timedelta(minutes=10)
 
 
 class Refused(Exception):
-    """Stripe says no, and will say so again: repeating the call is of no use."""
+    """Stripe refuses the call, and would refuse it again."""
 
 
-class KeySpent(Exception):
-    """The idempotency key leads nowhere any more, and it is sure that nothing was done under it."""
+class IdempotencyKeyExhausted(Exception):
+    """The idempotency key is of no more use, and it is certain that nothing was done under it."""
 
 
 class Gateway:
-    """The calls that payments makes. Besides `Refused` and `KeySpent` they raise `stripe.StripeError`: try again."""
+    """The calls that payments makes.
+
+    Besides `Refused` and `IdempotencyKeyExhausted` they raise `stripe.StripeError` for failures worth a retry.
+    """
 
     def __init__(self, client: stripe.StripeClient) -> None:
         self._sessions = client.v1.checkout.sessions
         self._refunds = client.v1.refunds
 
-    async def open_session(self, ours: Ours, params: Mapping[str, Any], *, key: str, since: datetime) -> Session:
-        """Open a session, or return the one that this key opened; `since` is when it was first asked for."""
+    async def open_session(self, ref: BookingRef, params: Mapping[str, Any], *, key: str, since: datetime) -> Session:
+        """Open a session, or return the one that this key opened; `since` is the time of the first request."""
         try:
             created = await self._sessions.create_async(
                 cast(SessionCreateParams, dict(params)), {"idempotency_key": key}
             )
         except stripe.InvalidRequestError as error:
             if error.param == "expires_at":
-                raise KeySpent(_reason(error)) from error
+                raise IdempotencyKeyExhausted(_reason(error)) from error
             raise Refused(_reason(error)) from error
         except stripe.StripeError as error:
-            if not _spoils_the_key(error):
+            if not _exhausts_the_key(error):
                 raise
-            found = await self._find_session(ours, since)
+            found = await self._find_session(ref, since)
             if found is None:
-                raise KeySpent(_reason(error)) from error
+                raise IdempotencyKeyExhausted(_reason(error)) from error
             return found
         return read(created, Session)
 
     async def expire_session(self, session_id: str) -> Session:
-        """Expire a session and return it; where it cannot be expired any more, return it as it is."""
+        """Expire a session and return it; return one that cannot be expired any more as it is."""
         try:
             return read(await self._sessions.expire_async(session_id), Session)
         except stripe.InvalidRequestError:
@@ -76,47 +79,47 @@ class Gateway:
         except stripe.InvalidRequestError as error:
             raise Refused(_reason(error)) from error
 
-    async def refund(self, ours: Ours, params: Mapping[str, Any], *, key: str) -> Refund:
-        """Refund a payment, or return the refund that it had already."""
+    async def refund(self, ref: BookingRef, params: Mapping[str, Any], *, key: str) -> Refund:
+        """Refund a payment, or return the refund that it has already."""
         try:
             created = await self._refunds.create_async(cast(RefundCreateParams, dict(params)), {"idempotency_key": key})
         except (stripe.InvalidRequestError, stripe.CardError) as error:
-            found = await self._find_refund(ours, params["payment_intent"])
+            found = await self._find_refund(ref, params["payment_intent"])
             if found is None:
                 raise Refused(_reason(error)) from error
             return found
         except stripe.StripeError as error:
-            if not _spoils_the_key(error):
+            if not _exhausts_the_key(error):
                 raise
-            found = await self._find_refund(ours, params["payment_intent"])
+            found = await self._find_refund(ref, params["payment_intent"])
             if found is None:
-                raise KeySpent(_reason(error)) from error
+                raise IdempotencyKeyExhausted(_reason(error)) from error
             return found
         return read(created, Refund)
 
-    async def _find_session(self, ours: Ours, since: datetime) -> Session | None:
-        """Look for a session of this attempt that is not over; Stripe cannot be asked by metadata."""
+    async def _find_session(self, ref: BookingRef, since: datetime) -> Session | None:
+        """Look for a session of this attempt that has not expired; Stripe has no search by metadata."""
         earliest = int((since - _CLOCKS_DIFFER_BY).timestamp())
         listed = await self._sessions.list_async({"created": {"gte": earliest}, "limit": 100})
         async for found in listed.auto_paging_iter():
             session = read(found, Session)
-            if session.ours() == ours and session.status != "expired":
+            if session.booking_ref() == ref and session.status != "expired":
                 return session
         return None
 
-    async def _find_refund(self, ours: Ours, payment_intent: str) -> Refund | None:
-        """Look for a refund of this payment that we asked for and that did not fail."""
+    async def _find_refund(self, ref: BookingRef, payment_intent: str) -> Refund | None:
+        """Look for a refund of this payment that we requested and that did not fail."""
         listed = await self._refunds.list_async({"payment_intent": payment_intent, "limit": 100})
         async for found in listed.auto_paging_iter():
             refund = read(found, Refund)
-            if refund.ours() == ours and refund.status not in {"failed", "canceled"}:
+            if refund.booking_ref() == ref and refund.status not in {"failed", "canceled"}:
                 return refund
         return None
 
 
 @asynccontextmanager
 async def open_gateway(settings: PaymentSettings) -> AsyncIterator[Gateway]:
-    """Open the way to Stripe for the lifetime of a process."""
+    """Open a client of Stripe's API for the lifetime of a process."""
     stripe.enable_telemetry = False
     http = _PacedClient(settings.calls_per_second)
     addresses: BaseAddresses = {} if settings.stripe_api_url is None else {"api": settings.stripe_api_url}
@@ -134,7 +137,7 @@ async def open_gateway(settings: PaymentSettings) -> AsyncIterator[Gateway]:
 
 
 class _PacedClient(stripe.HTTPXClient):
-    """Counts every request, the library's own repetitions too."""
+    """Paces and counts every request, the library's own retries too."""
 
     def __init__(self, calls_per_second: int) -> None:
         super().__init__(timeout=TIMEOUT_SECONDS)
@@ -158,7 +161,7 @@ class _PacedClient(stripe.HTTPXClient):
 
 
 def _count(method: str, status: int, seconds: float) -> None:
-    """Count one request to Stripe; status 0: there was no answer."""
+    """Count one request to Stripe; status 0 means that no answer came."""
     metrics.STRIPE_SECONDS.of(method.upper(), f"{status // 100}xx" if status else "none").observe(seconds)
     if 0 < status < 500:
         metrics.STRIPE_FAILURES.set(0)
@@ -166,8 +169,8 @@ def _count(method: str, status: int, seconds: float) -> None:
         metrics.STRIPE_FAILURES.add(1)
 
 
-def _spoils_the_key(error: stripe.StripeError) -> bool:
-    """Tell whether Stripe will answer this again under the same key: a saved 5xx, or parameters that differ."""
+def _exhausts_the_key(error: stripe.StripeError) -> bool:
+    """Return whether Stripe would repeat this answer under the same key: a saved 5xx, or parameters that differ."""
     if isinstance(error, stripe.IdempotencyError):
         return True
     return isinstance(error, stripe.APIError) and (error.http_status or 0) >= 500

@@ -1,7 +1,7 @@
-"""What we read of Stripe's objects, and whose they are: the same from a webhook and from an answer of the API.
+"""Stripe's objects with the fields that we read, and the booking of each: the same from a webhook and from the API.
 
-Amounts are integers in minor units of a currency that Stripe writes in lower case and we in capitals. Objects of ours
-carry `booking_id` and `room_id` as metadata, and `attempt` on the way in; an object without them is somebody else's.
+Amounts are integers in minor units of a currency that Stripe writes in lower case and we in capitals. Our objects carry
+`booking_id` and `room_id` as metadata, and sessions `attempt`; an object without them was not made by us.
 """
 
 from typing import Annotated, Final, NamedTuple, TypeVar
@@ -11,37 +11,37 @@ import msgspec
 import stripe
 
 COMMAND_IDS: Final = UUID("5f1d5e0c-3d0a-5b7e-9a55-0f6c1d2b7a41")
-"""The name space of the ids of commands that follow from a Stripe object's transition."""
+"""The namespace of the ids of commands that follow from a Stripe object's transition."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 T = TypeVar("T")
 
 
-class Ours(NamedTuple):
-    """Which booking an object is about, and which of its payment attempts (counted from 1; 0: a refund, of none)."""
+class BookingRef(NamedTuple):
+    """The booking of an object, its room, and the payment attempt (counted from 1; 0 for a refund)."""
 
     booking_id: UUID
     room_id: int
     attempt: int = 0
 
     def metadata(self) -> dict[str, str]:
-        """Return what our objects carry, so that whoever meets them finds the booking."""
+        """Return the metadata of our objects, by which a webhook finds the booking."""
         attempt = {"attempt": str(self.attempt)} if self.attempt else {}
         return {"booking_id": str(self.booking_id), "room_id": str(self.room_id), **attempt}
 
 
 class StripeObject(msgspec.Struct, frozen=True, kw_only=True):
-    """What all of them have."""
+    """The fields that all objects have."""
 
     id: Text
     livemode: bool = False
     metadata: dict[str, str] | None = None
 
-    def ours(self) -> Ours | None:
-        """Return whose the object is; None for somebody else's."""
+    def booking_ref(self) -> BookingRef | None:
+        """Return the booking of the object; None for one that we did not make."""
         metadata = self.metadata or {}
         try:
-            return Ours(UUID(metadata["booking_id"]), int(metadata["room_id"]), int(metadata.get("attempt", 0)))
+            return BookingRef(UUID(metadata["booking_id"]), int(metadata["room_id"]), int(metadata.get("attempt", 0)))
         except (KeyError, ValueError):
             return None
 
@@ -59,12 +59,12 @@ class Session(StripeObject, frozen=True, kw_only=True):
 
     @property
     def paid(self) -> bool:
-        """Whether nothing is owed any more; `complete` alone does not say so."""
+        """Whether nothing is left to pay; `complete` alone does not mean that."""
         return self.payment_status in {"paid", "no_payment_required"}
 
 
 class PaymentError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an attempt to pay failed."""
+    """The reason why an attempt to pay failed."""
 
     code: str | None = None
     decline_code: str | None = None
@@ -72,7 +72,7 @@ class PaymentError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentIntent(StripeObject, frozen=True, kw_only=True):
-    """What becomes a payment: one for each session, with as many attempts as the guest likes."""
+    """A payment intent: one for each session, with any number of attempts to pay."""
 
     last_payment_error: PaymentError | None = None
 
@@ -99,19 +99,19 @@ class Charge(StripeObject, frozen=True, kw_only=True):
 
 
 def read(answer: stripe.StripeObject, kind: type[T]) -> T:
-    """Return what we read of an answer of Stripe's API.
+    """Return an answer of Stripe's API as one of our types.
 
     Raises:
-        msgspec.ValidationError: Stripe's answer lacks what its documentation promises.
+        msgspec.ValidationError: the answer lacks a field that Stripe's documentation promises.
     """
     return msgspec.convert(answer.to_dict(for_json=True), kind)
 
 
 def command_id(subject: str, transition: str) -> str:
-    """Return the id of the command that follows from an object's transition, the same whoever tells of it."""
+    """Return the id of the command that follows from an object's transition, wherever we learn of it."""
     return str(uuid5(COMMAND_IDS, f"{subject}:{transition}"))
 
 
-def our_currency(stripes: str) -> str:
+def log_currency(stripe_currency: str) -> str:
     """Return Stripe's currency code as the log writes it."""
-    return stripes.upper()
+    return stripe_currency.upper()

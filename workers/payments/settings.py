@@ -1,4 +1,4 @@
-"""How to reach Stripe and where guests return to, read from the environment."""
+"""Settings of payments, read from the environment: Stripe's key and address, and the page that guests return to."""
 
 from typing import Final, Literal, Self
 
@@ -33,7 +33,7 @@ class PaymentSettings(BaseSettings):
         default=None, description="Another address than Stripe's own: the local stand-in."
     )
     frontend_url: str = Field(
-        default=_DEVELOPMENT_FRONTEND, description="Where guests return to from Stripe's payment page."
+        default=_DEVELOPMENT_FRONTEND, description="The site that guests return to from Stripe's payment page."
     )
     stripe_calls_per_second: int | None = Field(
         default=None,

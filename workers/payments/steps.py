@@ -1,12 +1,11 @@
-"""One row that owes Stripe a call, from its claim to its end.
+"""One row with a pending call to Stripe, from its claim to its end.
 
 Reads and writes `checkout_session` and `refund`; writes commands to `booking.commands`. No transaction is open during
 a call. A crash between any two of these steps repeats safely, because the row stays due until the last:
 
     claim (lease) -> call -> record -> produce, acknowledged -> settle
 
-What fails is tried again with backoff. Refund policies and a circuit breaker have their place here and do not exist
-yet.
+A failed step is retried with backoff. Refund policies and a circuit breaker do not exist yet; they belong here.
 """
 
 import asyncio
@@ -31,16 +30,16 @@ from topics.envelope import command_record
 from topics.failpoints import failpoint
 from topics.messages.commands import BookingCommand, DeclinePayment, RecordRefund, RecordSession
 from workers.payments.consumer import SOURCE
-from workers.payments.gateway import Gateway, KeySpent, Refused
-from workers.payments.objects import Ours, Refund, Session, command_id
-from workers.payments.obligations import renewed_refund_key, renewed_session
-from workers.payments.webhooks import NotUnderstood, meaning_of_refund, meaning_of_session
+from workers.payments.gateway import Gateway, IdempotencyKeyExhausted, Refused
+from workers.payments.objects import BookingRef, Refund, Session, command_id
+from workers.payments.pending_calls import renewed_refund_key, renewed_session
+from workers.payments.webhooks import NotUnderstood, effect_of_refund, effect_of_session
 from workers.runtime.publisher import Publisher
 
 WORK_SECONDS: Final = 25.0
 LEASE_SECONDS: Final = 30.0
-"""Longer than the work, so that a row is given up before somebody else claims it."""
-MAX_PAUSE_SECONDS: Final = 60.0
+"""Longer than the work, so that a worker gives a row up before another claims it."""
+MAX_RETRY_DELAY_SECONDS: Final = 60.0
 
 Due = DueSession | DueRefund
 Commands = Sequence[tuple[str, BookingCommand]]
@@ -59,36 +58,36 @@ log = logging.getLogger(__name__)
 
 
 class Steps:
-    """What happens to a claimed row. `live`: our key moves real money."""
+    """Processes claimed rows. `live`: our key moves real money."""
 
     def __init__(
         self,
         gateway: Gateway,
-        ledger: AsyncConnectionPool[psycopg.AsyncConnection],
+        database: AsyncConnectionPool[psycopg.AsyncConnection],
         publisher: Publisher,
         *,
         commands_topic: str,
         live: bool,
     ) -> None:
         self._gateway = gateway
-        self._ledger = ledger
+        self._database = database
         self._publisher = publisher
         self._publishing = asyncio.Lock()
         self._commands_topic = commands_topic
         self._live = live
 
-    async def take(self, due: Due) -> None:
-        """Do what the row owes, or note why that failed and when it is due again. Only raises when cancelled."""
+    async def process(self, due: Due) -> None:
+        """Make the row's call, or record why it failed and when it is due again. Raises only when cancelled."""
         about(booking_id=str(due.booking_id), correlation_id=due.correlation)
         try:
             async with asyncio.timeout(WORK_SECONDS):
                 with traces.span(f"payments {due.status}", parent=_trace(due)):
-                    await self._carry_out(due)
-        except Exception as error:  # noqa: BLE001 - a bug met by one row must not stop its neighbours; it is told.
-            _tell(due, error)
+                    await self._call_and_record(due)
+        except Exception as error:  # noqa: BLE001 - a bug in one row must not stop the others; it is logged.
+            _log_failure(due, error)
             await self._postpone(due, error)
 
-    async def _carry_out(self, due: Due) -> None:
+    async def _call_and_record(self, due: Due) -> None:
         failpoint("payments.before_call")
         answer = await self._call(due)
         failpoint("payments.after_call")
@@ -96,11 +95,11 @@ class Steps:
         failpoint("payments.after_record")
         await self._produce(due, commands)
         failpoint("payments.after_produce")
-        async with self._ledger.connection() as connection:
+        async with self._database.connection() as connection:
             await payments.settled(connection, due)
 
     async def _call(self, due: Due) -> Session | Refund | Refused | None:
-        """Return Stripe's answer; None where it was recorded already and only telling of it was left."""
+        """Return Stripe's answer; None when it was recorded before and only the commands are left to send."""
         try:
             match due:
                 case DueSession(status="creating"):
@@ -110,34 +109,36 @@ class Steps:
                 case DueSession(status="complete", session_id=str() as session_id):
                     return await self._gateway.retrieve_session(session_id)
                 case DueRefund(status="creating"):
-                    return await self._gateway.refund(_ours(due), due.params, key=due.idempotency_key)
+                    return await self._gateway.refund(_booking_ref(due), due.params, key=due.idempotency_key)
                 case _:
                     return None
         except Refused as refused:
             return refused
 
     async def _open(self, due: DueSession) -> Session:
-        return await self._gateway.open_session(_ours(due), due.params, key=due.idempotency_key, since=due.created_at)
+        return await self._gateway.open_session(
+            _booking_ref(due), due.params, key=due.idempotency_key, since=due.created_at
+        )
 
     async def _close(self, due: DueSession) -> Session:
-        """Expire the session. One whose id was never recorded is asked for under its key, which opens it if need be."""
+        """Expire the session. One whose id was never recorded is requested under its key first, which may open it."""
         session_id = due.session_id
         if session_id is None:
             try:
                 session_id = (await self._open(due)).id
-            except KeySpent as error:
+            except IdempotencyKeyExhausted as error:
                 raise Refused(f"never opened: {error}") from error
         session = await self._gateway.expire_session(session_id)
         if session.status == "open":
-            raise NotUnderstood(f"{session.id} can neither be expired nor is it over")
+            raise NotUnderstood(f"{session.id} can neither be expired nor has it ended")
         return session
 
     async def _record(self, due: Due, answer: Session | Refund | Refused | None) -> Commands:
-        """Write the answer into the row, as far as the row still waits for it; return what follows for the room."""
-        async with self._ledger.connection() as connection:
+        """Write the answer into the row if the row still waits for it; return the commands to the room."""
+        async with self._database.connection() as connection:
             match due, answer:
                 case _, None:
-                    return left_to_tell(due)
+                    return remaining_commands(due)
                 case DueSession(), Session(status="open") as session:
                     return await _record_opened(connection, due, session)
                 case DueSession(), Session() as session:
@@ -152,14 +153,14 @@ class Steps:
         return ()
 
     async def _record_ended(self, connection: psycopg.AsyncConnection, session: Session) -> Commands:
-        meaning = meaning_of_session(session, live=self._live)
-        if not meaning.news:
-            raise NotUnderstood(meaning.says)
-        log.log(meaning.level, "%s", meaning.says)
-        for news in meaning.news:
-            await payments.note(connection, news, settled=False)
-        # Of a session that expired the room need not hear: it was closed because the room had done with it.
-        return meaning.commands if session.status == "complete" else ()
+        effect = effect_of_session(session, live=self._live)
+        if not effect.updates:
+            raise NotUnderstood(effect.summary)
+        log.log(effect.level, "%s", effect.summary)
+        for update in effect.updates:
+            await payments.record(connection, update, settled=False)
+        # The room needs no command for a session that expired: it closed the session itself.
+        return effect.commands if session.status == "complete" else ()
 
     async def _produce(self, due: Due, commands: Commands) -> None:
         records = [
@@ -179,19 +180,19 @@ class Steps:
             await self._publisher.publish(records)
 
     async def _postpone(self, due: Due, error: Exception) -> None:
-        """Note the failure and when to try again; a spent key is replaced first."""
+        """Record the failure and the time of the next attempt; an exhausted key is replaced first."""
         reason = f"{type(error).__name__}: {error}"
         try:
-            async with asyncio.timeout(LEASE_SECONDS - WORK_SECONDS), self._ledger.connection() as connection:
-                if isinstance(error, KeySpent):
+            async with asyncio.timeout(LEASE_SECONDS - WORK_SECONDS), self._database.connection() as connection:
+                if isinstance(error, IdempotencyKeyExhausted):
                     await _renew(connection, due)
-                await payments.try_again(connection, due, error=reason, delay_seconds=pause_seconds(due.failures))
+                await payments.try_again(connection, due, error=reason, delay_seconds=retry_delay_seconds(due.failures))
         except (psycopg.Error, TimeoutError) as trouble:
-            log.warning("%s: the failure is not noted (%r); it is due again when its lease ends", _name(due), trouble)
+            log.warning("%s: the failure is not recorded (%r); due again when the lease ends", _name(due), trouble)
 
 
-def left_to_tell(due: Due) -> Commands:
-    """Return what the room's owner must hear of a row whose answer is recorded; pure."""
+def remaining_commands(due: Due) -> Commands:
+    """Return the commands to the room that follow from a row whose answer is recorded; pure."""
     match due:
         case DueSession(status="open", session_id=str() as session_id):
             opened = RecordSession(
@@ -214,9 +215,9 @@ def left_to_tell(due: Due) -> Commands:
             return ()
 
 
-def pause_seconds(failures: int) -> float:
-    """Return how long to wait after one more failure than `failures`: twice as long each time, never all at once."""
-    return min(MAX_PAUSE_SECONDS, 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret.
+def retry_delay_seconds(failures: int) -> float:
+    """Return the delay after one more failure than `failures`: doubled each time, with jitter."""
+    return min(MAX_RETRY_DELAY_SECONDS, 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret.
 
 
 async def _record_opened(connection: psycopg.AsyncConnection, due: DueSession, session: Session) -> Commands:
@@ -224,22 +225,22 @@ async def _record_opened(connection: psycopg.AsyncConnection, due: DueSession, s
     if status is None:
         log.error("%s was opened for %s, which has another session by now", session.id, _name(due))
         return ()
-    # A session that must be closed meanwhile, or was paid already, is none to tell of.
-    return left_to_tell(replace(due, status=status, session_id=session.id)) if status == "open" else ()
+    # The room gets no session that must be closed meanwhile, or was paid already.
+    return remaining_commands(replace(due, status=status, session_id=session.id)) if status == "open" else ()
 
 
 async def _record_refused(connection: psycopg.AsyncConnection, due: DueSession, refused: Refused) -> Commands:
     log.error("%s: Stripe refuses: %s", _name(due), refused)
     status = await payments.session_refused(connection, due, str(refused))
-    return () if status is None else left_to_tell(replace(due, status=status))
+    return () if status is None else remaining_commands(replace(due, status=status))
 
 
 async def _record_refund(connection: psycopg.AsyncConnection, due: DueRefund, refund: Refund) -> Commands:
-    meaning = meaning_of_refund(msgspec.structs.replace(refund, metadata=_ours(due).metadata()))
-    log.log(meaning.level, "%s", meaning.says)
-    for news in meaning.news:
-        await payments.note(connection, news, settled=False)
-    return meaning.commands
+    effect = effect_of_refund(msgspec.structs.replace(refund, metadata=_booking_ref(due).metadata()))
+    log.log(effect.level, "%s", effect.summary)
+    for update in effect.updates:
+        await payments.record(connection, update, settled=False)
+    return effect.commands
 
 
 async def _renew(connection: psycopg.AsyncConnection, due: Due) -> None:
@@ -250,11 +251,11 @@ async def _renew(connection: psycopg.AsyncConnection, due: Due) -> None:
         await payments.renew_refund(connection, due, renewed_refund_key(due, now))
 
 
-def _tell(due: Due, error: Exception) -> None:
+def _log_failure(due: Due, error: Exception) -> None:
     if isinstance(error, _OUR_KEY_IS_WRONG):
         log.error("%s: Stripe does not take our key: %s", _name(due), error)
-    elif isinstance(error, KeySpent):
-        log.warning("%s: its call is fixed anew: %s", _name(due), error)
+    elif isinstance(error, IdempotencyKeyExhausted):
+        log.warning("%s: its call gets another key: %s", _name(due), error)
     elif isinstance(error, _FORESEEN):
         log.warning("%s: tried again later, after %d failures: %r", _name(due), due.failures, error)
     else:
@@ -262,13 +263,13 @@ def _tell(due: Due, error: Exception) -> None:
 
 
 def _trace(due: Due) -> str | None:
-    """Return the trace of the event that made us owe this."""
+    """Return the trace of the event that led to this call."""
     return traces.well_formed(due.params.get("metadata", {}).get(traces.TRACEPARENT))
 
 
-def _ours(due: Due) -> Ours:
+def _booking_ref(due: Due) -> BookingRef:
     attempt = due.attempt if isinstance(due, DueSession) else 0
-    return Ours(due.booking_id, due.room_id, attempt)
+    return BookingRef(due.booking_id, due.room_id, attempt)
 
 
 def _name(due: Due) -> str:

@@ -1,6 +1,6 @@
-"""What a worker tells of its batches: counted once for a batch, as far as that will do, and never for each record.
+"""The metrics and traces of a worker's batches, counted per batch as far as that is enough, and never per record.
 
-No part of a booking's way. Reads the records that a batch took and the headers of those that it led to.
+A booking does not depend on it. Reads the records of a batch and the headers of those that it led to.
 """
 
 import time
@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from aiokafka import TopicPartition
 
 from storage.cursors import CursorKey
 from telemetry import metrics, traces
@@ -17,21 +18,20 @@ from telemetry.metrics import Histogram, Labels
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Headers, Outgoing, header
 from topics.messages.events import EVENTS, BookingConfirmed, BookingRejected
-from workers.runtime.log_source import Place
-from workers.runtime.records import Progress
+from workers.runtime.cursor_state import CursorState
 from workers.runtime.role import Received, Record, Role
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-#: Which histogram tells how old a topic's records are when all that follows from them stands.
+#: The histogram of how old a topic's records are when all that follows from them is published.
 _AGES: Final[Mapping[Topic, Histogram]] = {
     BOOKING_COMMANDS: metrics.DECISION_SECONDS,
     BOOKING_EVENTS: metrics.EVENT_SECONDS,
     STRIPE_WEBHOOKS: metrics.WEBHOOK_SECONDS,
 }
 _timestamp = attrgetter("timestamp")
-#: Where `encode_headers` puts an event's type; to search for it costs more than all else that is counted here.
+#: The index at which `encode_headers` puts an event's type; a search would cost more than all other counting here.
 _TYPE: Final = 3
 _REJECTED: Final = BookingRejected.message_type.encode()
 _REASON: Final = b'"reason":'
@@ -39,7 +39,7 @@ _CONFIRMED: Final = BookingConfirmed.message_type.encode()
 
 
 class _Refusal(msgspec.Struct):
-    """What we read of a `BookingRejected`."""
+    """The part of a `BookingRejected` that is counted."""
 
     reason: str
 
@@ -47,17 +47,17 @@ class _Refusal(msgspec.Struct):
 _refusal: Final = msgspec.json.Decoder(_Refusal)
 
 
-class Watch:
-    """The eyes on one role's runs."""
+class BatchMetrics:
+    """Counts one role's batches."""
 
     def __init__(
-        self, role: Role, topics: Mapping[str, Topic], progress: Callable[[], Mapping[CursorKey, Progress]]
+        self, role: Role, topics: Mapping[str, Topic], states: Callable[[], Mapping[CursorKey, CursorState]]
     ) -> None:
-        """`topics` are those that are read, by their names on the broker; `progress` tells how far we are."""
+        """`topics` are those that the role reads, by name on the broker; `states` returns its cursors."""
         self._ages = {name: _AGES[topic].of() for name, topic in topics.items()}
         self._decides = BOOKING_COMMANDS in role.topics
-        self._progress = progress
-        self._ends: Callable[[Place], int | None] = lambda _: None
+        self._states = states
+        self._ends: Callable[[TopicPartition], int | None] = lambda _: None
         self._runs = metrics.RUN_RECORDS.of()
         self._batches = metrics.BATCH_RECORDS.of()
         self._transactions = metrics.TRANSACTION_SECONDS.of()
@@ -75,10 +75,10 @@ class Watch:
         if self._decides:
             for event in EVENTS:
                 metrics.DECISIONS.add(0, event.message_type)
-        metrics.LAG.ask(self._lags)
+        metrics.LAG.set_function(self._lags)
 
-    def ends_from(self, ends: Callable[[Place], int | None]) -> None:
-        """Ask this for the offset after the last of a partition, as the last fetch told it."""
+    def read_ends_from(self, ends: Callable[[TopicPartition], int | None]) -> None:
+        """Call `ends` for the offset after a partition's last record, as the last fetch said."""
         self._ends = ends
 
     def begins(self) -> None:
@@ -89,22 +89,22 @@ class Watch:
             self._spans.clear()
 
     def commits(self) -> None:
-        """It is committed."""
+        """A batch's transaction is committed."""
         self._committed = time.perf_counter()
         self._transactions.observe(self._committed - self._began)
 
-    def published(self, waiting: Mapping[Place, Sequence[Record]], outgoing: Sequence[Outgoing]) -> None:
-        """The broker has all that the batch led to."""
+    def published(self, batch: Mapping[TopicPartition, Sequence[Record]], outgoing: Sequence[Outgoing]) -> None:
+        """The broker has all that the batch led to; `batch` has its records by partition."""
         if outgoing:
             self._publishing.observe(time.perf_counter() - self._committed)
         now_ms = time.time_ns() // 1_000_000
         total = 0
-        for place, records in waiting.items():
+        for partition, records in batch.items():
             count = len(records)
             total += count
-            metrics.RECORDS.add(count, place.topic)
+            metrics.RECORDS.add(count, partition.topic)
             self._runs.observe(count)
-            age = self._ages[place.topic]
+            age = self._ages[partition.topic]
             # Records come by the dozen in a millisecond.
             for timestamp_ms, times in Counter(map(_timestamp, records)).items():
                 age.observe((now_ms - timestamp_ms) / 1000, times)
@@ -116,16 +116,16 @@ class Watch:
             self._spans.clear()
 
     def traced(self, received: Received) -> Received:
-        """Begin the span of a record whose trace is kept; what is decided about it is told as a part of that span.
+        """Begin the span of a record whose trace is kept; a command's events become parts of that span.
 
-        What payments fixes from an event must be the same whoever reads it, so an event keeps the trace it has.
+        An event keeps the trace that it has: what payments derives from it must be the same in every process.
         """
         record, envelope = received.record, received.envelope
         parent = header(record.headers, traces.TRACEPARENT) if envelope is None else envelope.traceparent
         if isinstance(parent, bytes):
             parent = parent.decode(errors="replace")
-        what = record.topic if envelope is None else envelope.type
-        span = None if parent is None else traces.begin(f"{self._name} {what}", parent, _attributes(received))
+        kind = record.topic if envelope is None else envelope.type
+        span = None if parent is None else traces.begin(f"{self._name} {kind}", parent, _attributes(received))
         if span is None:
             return received
         self._spans[record.topic, record.partition, record.offset] = span
@@ -133,43 +133,43 @@ class Watch:
             return received
         return received._replace(envelope=msgspec.structs.replace(envelope, traceparent=traces.traceparent_of(span)))
 
-    def buried(self, cursors: Iterable[CursorKey]) -> None:
-        """A record was buried by these."""
+    def dead_letters(self, cursors: Iterable[CursorKey]) -> None:
+        """These consumers sent a record to the dead-letter topic."""
         for key in cursors:
             metrics.DEAD_LETTERS.add(1, key.consumer, key.topic)
 
     def _lags(self) -> Iterable[tuple[Labels, float]]:
-        for key, progress in tuple(self._progress().items()):
-            end = self._ends(Place(key.topic, key.partition))
+        for key, state in tuple(self._states().items()):
+            end = self._ends(TopicPartition(key.topic, key.partition))
             if end is not None:
-                yield (key.consumer, key.topic, str(key.partition)), max(0, end - progress.acked - 1)
+                yield (key.consumer, key.topic, str(key.partition)), max(0, end - state.applied - 1)
 
 
 def _attributes(received: Received) -> dict[str, str | int]:
     record, envelope = received.record, received.envelope
-    place: dict[str, str | int] = {
+    attributes: dict[str, str | int] = {
         "messaging.system": "kafka",
         "messaging.destination.name": record.topic,
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
     }
     return (
-        place
+        attributes
         if envelope is None
-        else place | {"innkeeper.subject": envelope.subject, "messaging.message.id": envelope.id}
+        else attributes | {"innkeeper.subject": envelope.subject, "messaging.message.id": envelope.id}
     )
 
 
 def _count_decisions(outgoing: Sequence[Outgoing], now_ms: int) -> None:
-    told = Counter([record.headers[_TYPE][1] for record in outgoing])
-    for message_type, times in told.items():
+    counted = Counter([record.headers[_TYPE][1] for record in outgoing])
+    for message_type, times in counted.items():
         metrics.DECISIONS.add(times, message_type.decode())
-    if _REJECTED in told:
-        # The rest of the object from its reason on: there are few of those, and each is read once.
+    if _REJECTED in counted:
+        # The rest of the object from its reason on: the different ones are few, and each is decoded once.
         rests = [r.value.partition(_REASON)[2] for r in outgoing if r.headers[_TYPE][1] == _REJECTED]
         for rest, times in Counter(rests).items():
             metrics.REJECTIONS.add(times, _refusal.decode(b"{" + _REASON + rest).reason)
-    if _CONFIRMED in told:
+    if _CONFIRMED in counted:
         for record in outgoing:
             if record.headers[_TYPE][1] == _CONFIRMED and (asked_ms := asked_at_ms(record.headers)) is not None:
                 metrics.CONFIRMATION_SECONDS.of().observe((now_ms - asked_ms) / 1000)

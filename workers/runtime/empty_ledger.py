@@ -1,18 +1,18 @@
-"""Keeps a worker from beginning with an empty ledger beside a log that has events: it would decide everything anew.
+"""Keeps a worker from starting with an empty ledger and a log that has events: it would decide everything again.
 
-Asked once, when a worker starts. The database was lost then, or it is the wrong one; a restore makes it anew.
+Checked once, when a worker starts. Either the database was lost or it is the wrong one; a restore fills it again.
 """
 
 from typing import Final
 
 import psycopg
 
-from storage.database import connect
+from storage.database import connect_worker
 from storage.settings import DatabaseSettings
+from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
 from topics.kafka.log_reader import end_offsets
 from topics.kafka.settings import KafkaSettings
-from workers.runtime.backoff import Patience
 from workers.runtime.role import Stopped
 
 _HAS_DECIDED: Final = """
@@ -21,17 +21,17 @@ select exists (select from log_cursor where consumer = 'reservations' and topic 
 
 
 async def check_ledger(kafka: KafkaSettings, database: DatabaseSettings) -> None:
-    """Return when the ledger answers; whoever starts before it waits.
+    """Wait until the ledger answers.
 
     Raises:
-        Stopped: nothing was ever decided by this ledger, and its events stand on the log.
+        Stopped: this ledger never decided anything, and the log has events.
     """
-    patience = Patience("the worker waits for the database and its tables")
+    backoff = Backoff("the worker waits for the database and its tables")
     while True:
         try:
             has_decided = await _has_decided(database, kafka.topic(BOOKING_COMMANDS))
         except (psycopg.OperationalError, psycopg.errors.UndefinedTable, OSError) as error:
-            await patience.wait(error)
+            await backoff.wait(error)
         else:
             break
     name = kafka.topic(BOOKING_EVENTS)
@@ -43,6 +43,6 @@ async def check_ledger(kafka: KafkaSettings, database: DatabaseSettings) -> None
 
 
 async def _has_decided(database: DatabaseSettings, commands: str) -> bool:
-    async with await connect(database, "innkeeper start") as connection:
+    async with await connect_worker(database, "innkeeper start") as connection:
         found = await connection.execute(_HAS_DECIDED, (commands,))
         return bool((await found.fetchone() or (False,))[0])

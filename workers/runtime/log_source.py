@@ -1,4 +1,4 @@
-"""What a worker asks the broker about a log besides its records: its life, its bounds, and one record again."""
+"""Asks the broker about a log: the ids of its topics, the bounds of its partitions, and single records again."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,22 +7,15 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from topics.backoff import Backoff
 from topics.catalogue import Topic
 from topics.kafka import admin
 from topics.kafka.admin import topic_ids
 from topics.kafka.settings import KafkaSettings
 from topics.kafka.starting import started
-from workers.runtime.backoff import Patience
 from workers.runtime.role import Record, Stopped
 
 _ANSWER_SECONDS = 10
-
-
-class Place(NamedTuple):
-    """A partition of a topic, by the topic's name on the broker."""
-
-    topic: str
-    partition: int
 
 
 class Bounds(NamedTuple):
@@ -33,13 +26,13 @@ class Bounds(NamedTuple):
 
 
 async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic], group: str) -> None:
-    """Return when the broker answers, has the topics, and lets us into the group: whoever starts before them waits.
+    """Wait until the broker answers, has the topics, and admits us to the group.
 
     Raises:
         Stopped: a topic is not as the catalogue has it, in a way that would lose records.
     """
     names = [settings.topic(topic) for topic in topics]
-    patience = Patience("the worker waits for the broker and its topics")
+    backoff = Backoff("the worker waits for the broker and its topics")
     while True:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -47,18 +40,18 @@ async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic], grou
                 mismatches = [] if missing else await admin.check(settings, topics)
                 await admin.check_group(settings, group)
         except (KafkaError, admin.TopicsFailed, OSError) as error:
-            await patience.wait(error)
+            await backoff.wait(error)
             continue
         if fatal := [str(mismatch) for mismatch in mismatches if mismatch.fatal]:
             raise Stopped(" ".join(fatal))
         if not missing:
-            patience.over()
+            backoff.reset()
             return
-        await patience.wait(LookupError(f"no topic yet by the name of {', '.join(sorted(missing))}"))
+        await backoff.wait(LookupError(f"no topic yet by the name of {', '.join(sorted(missing))}"))
 
 
 class LogSource:
-    """Asks with a consumer of its own that belongs to no group."""
+    """Asks with a consumer of its own, which belongs to no group."""
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self._settings = settings
@@ -66,38 +59,38 @@ class LogSource:
         self._consumer: AIOKafkaConsumer | None = None
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
-        """Return the broker's own id of each topic; a topic that was made anew has another one."""
+        """Return the broker's id of each topic; a topic that was deleted and created again has another one."""
         return await topic_ids(self._settings, topics)
 
-    async def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Bounds]:
         """Return where each partition starts and ends now."""
         consumer = await self._open()
-        partitions = [TopicPartition(*place) for place in places]
+        partitions = list(partitions)
         async with asyncio.timeout(_ANSWER_SECONDS):
             starts, ends = await asyncio.gather(
                 consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
             )
-        return {Place(*tp): Bounds(starts[tp], ends[tp]) for tp in partitions}
+        return {tp: Bounds(starts[tp], ends[tp]) for tp in partitions}
 
-    async def records(self, offsets: Mapping[Place, int]) -> dict[Place, Record]:
+    async def records(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Record]:
         """Return the record at each offset, as far as it still exists."""
         if not offsets:
             return {}
         consumer = await self._open()
-        consumer.assign([TopicPartition(*place) for place in offsets])
-        for place, offset in offsets.items():
-            consumer.seek(TopicPartition(*place), offset)
-        found: dict[Place, Record] = {}
+        consumer.assign(list(offsets))
+        for partition, offset in offsets.items():
+            consumer.seek(partition, offset)
+        found: dict[TopicPartition, Record] = {}
         async with asyncio.timeout(_ANSWER_SECONDS):
             while len(found) < len(offsets):
                 for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
-                    found.setdefault(Place(*tp), records[0])
+                    found.setdefault(tp, records[0])
                     consumer.pause(tp)
         consumer.unsubscribe()
-        return {place: record for place, record in found.items() if record.offset == offsets[place]}
+        return {partition: record for partition, record in found.items() if record.offset == offsets[partition]}
 
     async def close(self) -> None:
-        """Let the consumer go."""
+        """Close the consumer."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.stop()

@@ -1,7 +1,7 @@
 "use strict";
 
 Redoc.init(
-  "/openapi.json",
+  "openapi.json",
   {
     nativeScrollbars: true,
     requiredPropsFirst: true,

@@ -1,4 +1,4 @@
-"""Search: answered from a copy in memory of what the projections and the hotels say, kept fresh while anybody asks.
+"""Search: answered from an index in memory of the nights and the hotels, which is refreshed while there are searches.
 
-Only `copy` and what it imports needs numpy, and is imported when the copy is loaded.
+Only `index` and the modules that it imports need numpy; they are imported when the index is loaded.
 """

@@ -1,35 +1,36 @@
-"""Finds hotels: by what they are first, then by what their rooms have free and what that costs, all in columns."""
+"""Finds hotels: first by their own facts, then by free rooms and prices, all in columns."""
 
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingress.hotels.search.nights import Nights
-from ingress.hotels.search.places import Place, amenity_keys
-from ingress.hotels.search.words import (
+from ingress.hotels.search.models import (
     EARTH_RADIUS_M,
     Found,
     Hit,
     HotelSearch,
-    InOrder,
     Near,
+    SortPosition,
     earliest_today,
     latest_today,
 )
+from ingress.hotels.search.nights import Nights
+from ingress.hotels.search.places import Place, amenity_keys
 from ingress.stays import HORIZON, today_at
+from pricing.stays import average_minor, stay_amount_minor
 
-#: Dearer than any stay: what is not free.
+#: The price of a room that is not free: higher than that of any stay.
 _NEVER: Final = 2**60
-#: Farther than any place on earth: where nobody knows.
+#: The distance of a hotel without coordinates: farther than any place on earth.
 _UNKNOWN_M: Final = 2**40
 
 _Ints = NDArray[np.int64]
 _Indices = NDArray[np.intp]
 
 
-def find(place: Place, nights: Nights, wanted: HotelSearch, after: InOrder | None) -> Found:
-    """Return a page of the hotels of a place that have what is wanted; `after` is the last hit before it, if given."""
+def find(place: Place, nights: Nights, wanted: HotelSearch, after: SortPosition | None) -> Found:
+    """Return a page of the hotels of a place that match; `after` is the last hit before the page, if given."""
     chosen = _chosen(place, wanted)
     distances_m = None
     if wanted.near is not None:
@@ -42,7 +43,7 @@ def find(place: Place, nights: Nights, wanted: HotelSearch, after: InOrder | Non
 
 
 def _chosen(place: Place, wanted: HotelSearch) -> _Indices:
-    """Return the hotels that are what is wanted, whatever they have free."""
+    """Return the hotels whose own facts match, whether they have free rooms or not."""
     fit = np.ones(len(place.hotels), np.bool)
     if wanted.stars is not None:
         fit &= place.stars >= wanted.stars
@@ -51,7 +52,7 @@ def _chosen(place: Place, wanted: HotelSearch) -> _Indices:
     if wanted.amenities:
         needed = amenity_keys(wanted.amenities)
         fit &= np.fromiter((needed <= there for there in place.amenities), np.bool, len(place.amenities))
-    # Almost every search is for days that are past nowhere, and too far away nowhere.
+    # Almost every search is for days that are neither past nor too far ahead in any time zone.
     if wanted.check_in_date < latest_today() or wanted.check_in_date >= earliest_today() + HORIZON:
         todays = (today_at(hotel.time_zone) for hotel in place.hotels)
         open_days = (today <= wanted.check_in_date < today + HORIZON for today in todays)
@@ -72,7 +73,7 @@ def _distances_m(place: Place, chosen: _Indices, near: Near) -> _Ints:
 
 
 class _Offers:
-    """What the chosen hotels have for the stay, the rooms of a hotel beside each other, the hotels by id."""
+    """The rooms of the chosen hotels for the stay, the rooms of a hotel beside each other, the hotels by id."""
 
     def __init__(
         self, place: Place, nights: Nights, wanted: HotelSearch, chosen: _Indices, distances_m: _Ints | None
@@ -91,13 +92,12 @@ class _Offers:
             fit &= place.capacities[self._rooms] * wanted.rooms_count >= wanted.guests
         self._per_room_minor = np.where(fit, prices_minor, _NEVER)
         self._cheapest_minor = np.minimum.reduceat(self._per_room_minor, self._begins)
-        # Rounded half-up to the minor unit.
-        self._averages_minor = (2 * self._cheapest_minor + wanted.nights) // (2 * wanted.nights)
+        self._averages_minor = average_minor(self._cheapest_minor, wanted.nights)
         # Numbers in major units can be compared, if not added; all currencies have whole thousandths.
         self._prices_milli = self._averages_minor * place.scales[chosen]
         self._keys = self._sorted_by()
 
-    def page(self, after: InOrder | None) -> Found:
+    def page(self, after: SortPosition | None) -> Found:
         """Return the hits of the wanted page, or those after a hit."""
         kept = self._kept(after).nonzero()[0]
         # Hotels with the same key stay in the order of their ids.
@@ -113,7 +113,7 @@ class _Offers:
             return self._distances_m
         return self._prices_milli
 
-    def _kept(self, after: InOrder | None) -> NDArray[np.bool]:
+    def _kept(self, after: SortPosition | None) -> NDArray[np.bool]:
         wanted, keys = self._wanted, self._keys
         kept = self._cheapest_minor < _NEVER
         if wanted.min_price is not None:
@@ -137,7 +137,7 @@ class _Offers:
                 described[room].id,
                 described[room].type,
                 average_minor,
-                per_room_minor * rooms_count,
+                stay_amount_minor((per_room_minor,), rooms_count),
                 rooms_left,
                 distance_m,
                 key,

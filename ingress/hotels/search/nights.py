@@ -1,4 +1,4 @@
-"""Every night of every room in two tables of numbers: how many rooms are free, and what one costs."""
+"""Every night of every room in two tables of numbers: how many rooms are free, and the price of one."""
 
 from collections.abc import Collection, Iterable
 from datetime import date, timedelta
@@ -7,18 +7,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pricing.stays import night_price_minor
 from storage.reads.search import PackedNights
 
-#: How many days are kept: what can be searched for from any place on earth, and three weeks more, so that the same
-#: tables serve for three weeks.
+#: How many days the tables have: those that can be searched for in any time zone, and three weeks more, so that the
+#: same tables can be used for three weeks.
 DAYS: Final = 420
 
 
 class Nights:
     """The nights of [first, end), a row a day, a column a room: rooms free (int32) and prices in minor units (int64).
 
-    A night that was not opened, or is closed, has nothing free. Rooms that are looked at together should be added
-    together: the numbers of a day lie beside each other then.
+    A night that was not opened, or is closed, has nothing free. Rooms that are read together should be added together:
+    the numbers of a day are beside each other in memory then.
     """
 
     def __init__(self, first: date) -> None:
@@ -35,19 +36,19 @@ class Nights:
         return room_id in self._columns
 
     def add(self, room_ids: Iterable[int]) -> None:
-        """Make place for rooms."""
+        """Give rooms a column each."""
         for room_id in room_ids:
             self._columns.setdefault(room_id, len(self._columns))
         self._ids = np.array(sorted(self._columns), np.int64)
         self._columns_by_id = self.columns(self._ids.tolist())
         count = len(self._columns)
         if count > self._free.shape[1]:
-            # With some more, so that not every new room moves all of them.
+            # Some columns more, so that not every new room copies the tables.
             more = ((0, 0), (0, count + count // 8 + 8 - self._free.shape[1]))
             self._free, self._prices_minor = np.pad(self._free, more), np.pad(self._prices_minor, more)
 
-    def tell(self, packed: PackedNights) -> None:
-        """Take over the nights of rooms that have a place; others are of nobody's interest."""
+    def update(self, packed: PackedNights) -> None:
+        """Write the nights of rooms that have a column; ignore others."""
         room_ids = np.frombuffer(packed.room_ids, ">i8")
         if not len(room_ids) or not len(self._ids):
             return
@@ -55,7 +56,10 @@ class Nights:
         known = self._ids[where] == room_ids
         columns, days = self._columns_by_id[where[known]], np.frombuffer(packed.days, ">i4")[known]
         self._free[days, columns] = np.frombuffer(packed.free, ">i4")[known]
-        self._prices_minor[days, columns] = np.frombuffer(packed.prices_minor, ">i8")[known]
+        self._prices_minor[days, columns] = night_price_minor(
+            np.frombuffer(packed.prices_minor, ">i8")[known].astype(np.int64),
+            np.frombuffer(packed.surges_milli, ">i4")[known].astype(np.int64),
+        )
 
     def columns(self, room_ids: Collection[int]) -> NDArray[np.intp]:
         """Return the columns of rooms."""
@@ -64,7 +68,7 @@ class Nights:
     def stay(
         self, columns: NDArray[np.intp], check_in: date, check_out: date
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return for each of the columns how many rooms are free in all nights, and what one costs altogether."""
+        """Return for each of the columns how many rooms are free in all nights, and the price of one for the stay."""
         begin, end = (check_in - self.first).days, (check_out - self.first).days
         free = self._free[begin:end].take(columns, axis=1)
         prices_minor = self._prices_minor[begin:end].take(columns, axis=1)

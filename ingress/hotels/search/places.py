@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ingress.hotels.search.models import written_alike
 from ingress.hotels.search.nights import Nights
-from ingress.hotels.search.words import written_alike
-from storage.currencies import digits_of
+from pricing.currencies import digits_of
 from storage.reads.search import HotelFacts, RoomTypeFacts
 
 _EVERYWHERE: Final = ""
@@ -41,7 +41,7 @@ class Place:
 
 
 class Places:
-    """Keeps the facts of hotels and rooms, and puts a place together when somebody looks for it."""
+    """Keeps the facts of hotels and rooms, and makes the columns of a place when a search names it."""
 
     def __init__(self, nights: Nights) -> None:
         self._nights = nights
@@ -51,8 +51,8 @@ class Places:
         self._hotels_in: defaultdict[str, set[int]] = defaultdict(set)
         self._places: dict[str, Place] = {}
 
-    def tell_hotels(self, hotels: Iterable[HotelFacts]) -> None:
-        """Take over what hotels say of themselves."""
+    def update_hotels(self, hotels: Iterable[HotelFacts]) -> None:
+        """Write the facts of hotels."""
         for hotel in hotels:
             before = self._hotels.get(hotel.id)
             if before != hotel:
@@ -69,8 +69,8 @@ class Places:
         cities = {room.hotel_id: written_alike(hotels[room.hotel_id].city) for room in rooms if room.hotel_id in hotels}
         return [room.id for room in sorted(rooms, key=lambda room: (cities.get(room.hotel_id, ""), room.hotel_id))]
 
-    def tell_rooms(self, rooms: Iterable[RoomTypeFacts]) -> None:
-        """Take over what is said of rooms whose nights are known."""
+    def update_rooms(self, rooms: Iterable[RoomTypeFacts]) -> None:
+        """Write the facts of rooms whose nights are in the index."""
         for room in rooms:
             if self._rooms.get(room.id) != room:
                 self._rooms[room.id] = room

@@ -1,4 +1,4 @@
-"""The OpenAPI document as the live system serves it, and whether an answer is what it says."""
+"""The OpenAPI document as the live system serves it, and a check of responses against it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator
 
 from ingress.documents.openapi import path_of
 from ingress.operations import Operation
-from tests.system.api.world import Answer
+from tests.support.client import Answer
 
 
 class Document:

@@ -1,4 +1,4 @@
-"""Every operation of the table on a whole system: its example is answered as it says, and nobody else may send it."""
+"""Every operation of the table on a whole system: its example gets its documented response, and others are refused."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,11 @@ import pytest_asyncio
 
 from ingress.operations import Access, Operation
 from tests.ingress.table import rows
+from tests.support.client import Answer
 from tests.support.waiting import wait_until
 from tests.system.api.document import Document
 from tests.system.api.needs import Needs
-from tests.system.api.world import Answer, Person, Request, World
+from tests.system.api.world import Person, Request, World
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 each_operation = pytest.mark.parametrize("row", rows(), ids=lambda row: row.id)

@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from tests.ingress.house import WAIT
-from tests.system.api.world import PASSWORD, Answer, Person, Request, World
+from tests.support.client import Answer
+from tests.system.api.world import PASSWORD, Person, Request, World
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 

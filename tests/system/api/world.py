@@ -1,4 +1,4 @@
-"""People who speak HTTP to a whole system."""
+"""Accounts that send requests to a whole system."""
 
 import asyncio
 import json
@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import aiohttp
-from multidict import CIMultiDictProxy
 from pydantic import SecretStr
 
 from operators.accounts import grant
@@ -22,24 +21,17 @@ from sandbox.system import System
 from storage.settings import DatabaseSettings
 from tests.ingress.house import WAIT
 from tests.ingress.table import rows
+from tests.support.client import Answer, Client
+from tests.support.hotels import HotelsOverHttp
 from tests.support.waiting import wait_until
 
 PASSWORD = "an estuary of 41 quiet herons"
 OPERATIONS = {row.id: row for row in rows()}
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back: status, decoded body (text where it is no JSON, None without one) and headers."""
-
-    status: int
-    body: Any
-    headers: CIMultiDictProxy[str]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request, without whoever sends it."""
+    """One request, without its sender."""
 
     method: str
     path: str
@@ -50,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """An account, logged in; without a token, nobody. Ids are 0 where nobody is."""
+    """An account, logged in. Without a token it is nobody, whose id is 0."""
 
     id: int = 0
     email: str = ""
@@ -58,7 +50,7 @@ class Person:
     refresh_token: str = ""
 
     def holding(self, token: str | None) -> "Person":
-        """Return somebody who shows another token."""
+        """Return the person with another token."""
         return replace(self, token=token)
 
 
@@ -70,7 +62,7 @@ class Room(NamedTuple):
 
 
 class World:
-    """A system with people in it: a guest and a host who own what the examples speak of, and one more of each."""
+    """A system with accounts: a guest and a host that own the things of the examples, and one more of each."""
 
     guest: Person
     stranger: Person
@@ -83,41 +75,26 @@ class World:
         self.session = session
 
     async def settle(self) -> None:
-        """Let everybody sign up."""
+        """Sign everybody up."""
         self.guest, self.stranger = await self.sign_up(), await self.sign_up()
         self.host, self.rival = await self.sign_up_host(), await self.sign_up_host()
         self.operator = await self.sign_up_operator()
 
     async def ask(self, person: Person, request: Request) -> Answer:
-        """Send a request as this person, and again while it is told to come again because something is slow."""
-
-        async def judged() -> Answer | None:
-            answer = await self._answered(person, request)
-            return None if answer.status == 503 and "Retry-After" in answer.headers else answer
-
-        answer = await wait_until(judged, message=f"{request} is not refused for the time being")
-        assert answer is not None
-        return answer
-
-    async def _answered(self, person: Person, request: Request) -> Answer:
+        """Send a request as this person, and again while the answer is to try again."""
         headers = dict(request.headers)
-        if person.token is not None:
-            headers["Authorization"] = f"Bearer {person.token}"
         if request.body is not None:
             headers.setdefault("Content-Type", "application/json")
-        async with self.session.request(
+        return await Client(self.session, self.system.url, person.token).ask_until_answered(
             request.method,
-            self.system.url + request.path,
-            params={name: str(value) for name, value in request.query.items()},
+            request.path,
             headers=headers,
+            params={name: str(value) for name, value in request.query.items()},
             data=None if request.body is None else json.dumps(request.body),
-        ) as response:
-            text = await response.text()
-            is_json = response.content_type == "application/json"
-            return Answer(response.status, json.loads(text) if is_json else text or None, response.headers)
+        )
 
     async def found(self, person: Person, *totals: str, **query: object) -> list[Any]:
-        """Return the hits of a search, once they cost so much: what was decided is told to searches a little later."""
+        """Return the hits of a search, once they have these totals: searches show decisions a little later."""
         request = Request(method="GET", path="/v1/hotels/search", query=query)
 
         async def told() -> Answer | None:
@@ -169,19 +146,25 @@ class World:
 
     async def new_room(self, host: Person, **described: object) -> Room:
         """Describe a hotel like the examples', not active yet, and put a room on sale in it."""
-        hotel = await self.done(host, "POST", "/v1/admin/hotels", _example("add_hotel"))
-        wanted = {**_example("add_room"), **described}
-        room = await self.done(host, "POST", f"/v1/admin/hotels/{hotel['id']}/rooms", wanted)
-        return Room(hotel_id=hotel["id"], room_id=room["id"])
+        hotels = self._hotels_of(host)
+        hotel_id = await hotels.hotel(**_example("add_hotel"))
+        room_id = await hotels.room(hotel_id, **{**_example("add_room"), **described})
+        return Room(hotel_id=hotel_id, room_id=room_id)
 
     async def room_on_sale(self, host: Person, **described: object) -> Room:
         """Return a room of an active hotel."""
         room = await self.new_room(host, **described)
-        await self.done(host, "PATCH", f"/v1/admin/hotels/{room.hotel_id}/activate")
+        await self._hotels_of(host).activate(room.hotel_id)
         return room
 
+    def _hotels_of(self, host: Person) -> HotelsOverHttp:
+        async def ask(method: str, path: str, body: Any) -> Answer:
+            return await self.ask(host, Request(method=method, path=path, body=body, headers=WAIT))
+
+        return HotelsOverHttp(ask)
+
     async def saved_guest(self, person: Person) -> int:
-        """Save somebody who may stay."""
+        """Save a guest who may stay."""
         return int((await self.done(person, "POST", "/v1/users/guests", {"name": "Ada", "age": 36}))["id"])
 
     async def booked(self, person: Person, room: Room, *, first: int = 30, nights: int = 3) -> str:
@@ -189,7 +172,7 @@ class World:
         return str((await self.done(person, "POST", "/v1/bookings/init", stay(room, first, nights)))["id"])
 
     async def unharmed(self) -> None:
-        """Check that no part stopped, nothing was buried, nobody was surprised, and the audit finds nothing."""
+        """Check that no part stopped, there is no dead letter and no unexpected error, and the audit finds nothing."""
         for log in self.system.logs.glob("*.log"):
             assert not re.search("ended|dead letter|critical|Traceback", log.read_text()), log
         audit = await asyncio.create_subprocess_exec(
@@ -223,7 +206,7 @@ def stay(room: Room, first: int = 30, nights: int = 3) -> dict[str, object]:
 async def open_world(system: System) -> AsyncIterator[World]:
     """Let people into a running system."""
     connector = aiohttp.TCPConnector(limit=0)
-    # Cookies are told one by one: who sends which is what is tested.
+    # The tests choose the cookies of each request themselves.
     async with aiohttp.ClientSession(
         connector=connector, timeout=aiohttp.ClientTimeout(300), cookie_jar=aiohttp.DummyCookieJar()
     ) as session:

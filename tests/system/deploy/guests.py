@@ -1,83 +1,59 @@
-"""Guests who know nothing but the address of the proxy, and keep what they were answered."""
+"""Guests who have only the address of the proxy, and count the responses that they get."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
 
 from sandbox.seed import SeededRoom
+from tests.support.client import Answer, Client
 from tests.support.waiting import wait_until
 
-_PATIENCE_SECONDS = 120.0
+_MAX_WAIT_SECONDS = 120.0
 _TOGETHER = {"email": "grace@example.org", "password": "nine lanterns by the sea"}
 
 
-class Answer(NamedTuple):
-    """What came back; `process` is the ingress that says it answered, empty when none did."""
-
-    status: int
-    body: Any
-    headers: Mapping[str, str]
-
-    @property
-    def process(self) -> str:
-        return self.headers.get("X-Request-Id", "").partition("-")[0]
-
-
-@dataclass
-class Guests:
+class Guests(Client):
     """One account, and as many people as use it."""
 
-    http: aiohttp.ClientSession
-    url: str
-    rooms: Sequence[SeededRoom]
-    token: str = ""
-    statuses: Counter[int] = field(default_factory=Counter)
-    surprises: list[str] = field(default_factory=list)
-    bookings: list[str] = field(default_factory=list)
-    #: By room, how many bookings were accepted already when the latest was asked for that is decided.
-    decided_after: Counter[int] = field(default_factory=Counter)
+    def __init__(self, session: aiohttp.ClientSession, url: str, rooms: Sequence[SeededRoom]) -> None:
+        super().__init__(session, url)
+        self.rooms = rooms
+        self.statuses: Counter[int] = Counter()
+        self.surprises: list[str] = []
+        self.bookings: list[str] = []
+        #: By room, how many bookings were accepted already when the latest was asked for that is decided.
+        self.decided_after: Counter[int] = Counter()
 
     async def log_in(self) -> None:
         """Make an account and use it."""
         await self.ask_until_answered("POST", "/v1/auth/signup", _TOGETHER)
         self.token = (await self.ask_until_answered("POST", "/v1/auth/login", _TOGETHER)).body["access_token"]
 
-    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Ask once."""
-        said = {name.replace("_", "-"): value for name, value in headers.items()}
-        if self.token:
-            said["Authorization"] = f"Bearer {self.token}"
-        async with self.http.request(
-            method, self.url + path, json=body, headers=said, allow_redirects=False
-        ) as response:
-            is_json = response.content_type == "application/json"
-            told = await response.json() if is_json else await response.text()
-            return Answer(response.status, told, response.headers)
-
-    async def ask_until_answered(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Ask, and again after a 503 that says when; whatever else nobody should see is kept as a surprise."""
+    async def ask_until_answered(
+        self, method: str, path: str, body: Any = None, *, seconds: float = _MAX_WAIT_SECONDS, **options: Any
+    ) -> Answer:
+        """Send a request, and again after a 503 with `Retry-After`; other failures are kept as surprises."""
 
         async def asked() -> Answer | None:
             try:
-                answer = await self.ask(method, path, body, **headers)
+                answer = await self.ask(method, path, body, **options)
             except aiohttp.ClientError as error:
                 self.surprises.append(f"{method} {path}: {error!r}")
                 return None
             self.statuses[answer.status] += 1
-            if answer.status == 503 and "Retry-After" in answer.headers:
+            if answer.try_again:
                 return None
             if not (200 <= answer.status < 300 or answer.status == 409):
                 self.surprises.append(f"{method} {path}: {answer.status} {answer.body}")
             return answer
 
-        answer = await wait_until(asked, _PATIENCE_SECONDS)
+        answer = await wait_until(asked, seconds)
         assert isinstance(answer, Answer)
         return answer
 
@@ -96,20 +72,20 @@ class Guests:
         """Book one stay after the other, each until it is decided."""
         while not stopped.is_set():
             stay, before = self.stay(next(numbers)), len(self.bookings)
-            accepted = await self.ask_until_answered("POST", "/v1/bookings/init", stay, Idempotency_Key=uuid4().hex)
+            accepted = await self.ask_until_answered("POST", "/v1/bookings/init", stay, key=uuid4().hex)
             if accepted.status != 202:
                 continue
             self.bookings.append(accepted.body["id"])
-            await wait_until(partial(self._is_decided, accepted.headers["Location"]), _PATIENCE_SECONDS)
+            await wait_until(partial(self._is_decided, accepted.headers["Location"]), _MAX_WAIT_SECONDS)
             room_id = stay["room_id"]
             self.decided_after[room_id] = max(before, self.decided_after[room_id])
 
     async def every_room_decides(self) -> None:
-        """Wait until each room's owner has decided a booking that is asked for from now on."""
+        """Wait until a booking of each room that is asked for from now on is decided."""
         now = len(self.bookings)
         await wait_until(
             lambda: all(self.decided_after[room.id] > now for room in self.rooms),
-            _PATIENCE_SECONDS,
+            _MAX_WAIT_SECONDS,
             lambda: f"every room decides what is asked for after {now} bookings: {self.decided_after}",
         )
 

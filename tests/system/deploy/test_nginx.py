@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.support.client import Answer
 from tests.system.deploy.conftest import Deployed, deployed
-from tests.system.deploy.guests import Answer
 
 pytestmark = pytest.mark.system
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployed]:
-    """Two ingress processes behind one nginx that count requests: what an address has used comes back too late."""
+    """Two ingress processes behind one nginx that count requests; no token comes back during the tests."""
     counting = {"RATE_LIMITS": "true", "ADDRESS_REQUESTS_PER_MINUTE": "1"}
     async with deployed(tmp_path_factory.mktemp("nginx"), environment=counting) as house:
         yield house
@@ -22,9 +22,9 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deplo
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_both_processes_are_asked_and_say_for_whom_they_count(house: Deployed) -> None:
-    house.guests.token, token = "", house.guests.token
+    house.guests.token, token = None, house.guests.token
     answers = [
-        await house.guests.ask_until_answered("GET", "/v1/hotels/1/info", X_Forwarded_For=f"192.0.2.{n}")
+        await house.guests.ask_until_answered("GET", "/v1/hotels/1/info", headers={"X-Forwarded-For": f"192.0.2.{n}"})
         for n in range(8)
     ]
     house.guests.token = token
@@ -41,7 +41,7 @@ async def test_both_processes_are_asked_and_say_for_whom_they_count(house: Deplo
 @pytest.mark.asyncio(loop_scope="module")
 async def test_whoever_waits_is_answered_by_either_process(house: Deployed) -> None:
     answers = [
-        await house.guests.ask_until_answered("POST", "/v1/bookings/init", house.guests.stay(number), Prefer="wait=30")
+        await house.guests.ask_until_answered("POST", "/v1/bookings/init", house.guests.stay(number), wait=True)
         for number in range(4)
     ]
     assert [answer.status for answer in answers] == [201] * 4
@@ -50,7 +50,7 @@ async def test_whoever_waits_is_answered_by_either_process(house: Deployed) -> N
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_plain_http_is_told_where_to_go(house: Deployed) -> None:
-    async with house.guests.http.get(f"{house.proxy.plain_url}/v1/hotels/1/info", allow_redirects=False) as answer:
+    async with house.guests.session.get(f"{house.proxy.plain_url}/v1/hotels/1/info", allow_redirects=False) as answer:
         assert answer.status == 308
         assert answer.headers["Location"] == "https://127.0.0.1/v1/hotels/1/info"
 

@@ -1,7 +1,7 @@
-"""A guest of the whole system: speaks HTTP and sees what any client sees."""
+"""A guest of the whole system, who sees what any client sees, and the system behind HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +13,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from sandbox.system import System
+from tests.support.client import Answer, Client
+from tests.support.hotels import HotelsInTables
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import command_record
@@ -27,20 +29,6 @@ _MAX_REQUEST_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back: status, decoded body (None without one) and headers."""
-
-    status: int
-    body: Any
-    headers: Mapping[str, str]
-
-    @property
-    def try_again(self) -> bool:
-        """Whether nothing was done, and the same may be asked again."""
-        return self.status == 503 and "Retry-After" in self.headers
-
-
-@dataclass(frozen=True)
 class Room:
     """A room type on sale from today on."""
 
@@ -48,29 +36,24 @@ class Room:
     id: int
 
 
-class Guest:
+class Guest(Client):
     """One account, logged in."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
-        self.session = session
-        self.url = url
-        self._token = token
-
     async def ask(
-        self, method: str, path: str, *, wait: bool = True, key: str | None = None, json: Any = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        wait: bool = True,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        **options: Any,
     ) -> Answer:
-        """Send one request; `wait` asks for the decision, `key` is its Idempotency-Key."""
-        headers = {"Authorization": f"Bearer {self._token}"}
-        if wait:
-            headers["Prefer"] = "wait=30"
-        if key is not None:
-            headers["Idempotency-Key"] = key
-
-        async def once() -> Answer:
-            async with self.session.request(method, self.url + path, headers=headers, json=json) as response:
-                return await answer_of(response)
-
-        return await answered(once)
+        """Send one request until it gets an answer; `wait` asks for the decision, `key` is its Idempotency-Key."""
+        body = json if body is None else body
+        return await self.ask_until_answered(method, path, body, wait=wait, key=key, headers=headers, **options)
 
     async def book(self, room: Room, first: int = 10, nights: int = 2, **options: Any) -> Answer:
         """Ask for a stay that begins `first` days from now."""
@@ -133,29 +116,19 @@ class House:
         """Sign up and log in."""
         account = {"email": f"{uuid4().hex}@example.org", "password": PASSWORD}
         base = url or self.system.url
+        client = Client(self.session, base)
         for path in ("signup", "login"):
-
-            async def once(url: str = f"{base}/v1/auth/{path}") -> Answer:
-                async with self.session.post(url, json=account) as response:
-                    return await answer_of(response)
-
-            answer = await answered(once)
+            answer = await client.ask_until_answered("POST", f"/v1/auth/{path}", account)
             assert 200 <= answer.status < 300, answer
         return Guest(self.session, base, answer.body["access_token"])
 
     async def room(self, total: int = 10, price_minor: int = 12_000) -> Room:
         """Describe a hotel with one room type and open its nights for sale."""
         async with await self.ledger() as ledger:
-            hotel = await ledger.execute(
-                "insert into hotel (name, city, currency, active) values ('Mill', 'Porto', 'EUR', true) returning id"
-            )
-            hotel_id = (await hotel.fetchone() or {})["id"]
-            described = await ledger.execute(
-                "insert into room (hotel_id, type, base_price_minor, total_count, capacity)"
-                " values (%s, 'double', %s, %s, 2) returning id",
-                (hotel_id, price_minor, total),
-            )
-            room = Room(hotel_id, (await described.fetchone() or {})["id"])
+            hotels = HotelsInTables(ledger)
+            hotel_id = await hotels.hotel()
+            room_id = await hotels.room(hotel_id, base_price_minor=price_minor, total_count=total)
+        room = Room(hotel_id, room_id)
         today = datetime.now(UTC).date()
         await self.send(
             OpenInventory(
@@ -193,14 +166,15 @@ class House:
 
         await wait_until(so, seconds, query)
 
-    async def payments_have_heard_all(self) -> None:
-        """Wait until nothing that was decided stands between payments and who wants to pay next; there may be much."""
+    async def payments_are_up_to_date(self) -> None:
+        """Wait until the payments worker has applied every event so far; there may be many."""
         await self.eventually(
             """
             select count(*) = %s as so
-            from log_cursor decided join log_cursor heard using (partition)
+            from log_cursor decided join log_cursor applied using (partition)
             where decided.consumer = 'reservations' and decided.topic = 'booking.commands'
-              and heard.consumer = 'payments' and heard.topic = 'booking.events' and heard.sequence >= decided.sequence
+              and applied.consumer = 'payments' and applied.topic = 'booking.events'
+              and applied.sequence >= decided.sequence
             """,
             self.kafka.topic_partitions,
             seconds=2 * MAX_WAIT_SECONDS,
@@ -211,12 +185,12 @@ class House:
         return await psycopg.AsyncConnection.connect(self.system.database_url, autocommit=True, row_factory=dict_row)
 
     async def stripe(self, method: str, path: str, json: Any = None) -> Any:
-        """Speak to the stand-in's own interface."""
+        """Send a request to the control interface of the stand-in for Stripe."""
         async with self.session.request(method, self.system.stripe_url + path, json=json) as response:
             return await response.json() if response.content_type == "application/json" else None
 
     async def money(self, booking_id: str) -> tuple[int, int]:
-        """Return what was captured and what went back for the booking, in minor units, as the stand-in counts it."""
+        """Return the amounts captured and refunded for the booking, in minor units, from the stand-in for Stripe."""
         entries = (await self.stripe("GET", "/_sandbox/ledger"))["payment_intents"]
         mine = [entry for entry in entries if entry["metadata"].get("booking_id") == booking_id]
         return sum(entry["captured_minor"] for entry in mine), sum(entry["refunded_minor"] for entry in mine)
@@ -224,7 +198,7 @@ class House:
 
 @asynccontextmanager
 async def open_house(system: System) -> AsyncIterator[House]:
-    """Open what tests need of a running system."""
+    """Open a client and a producer for a running system."""
     partitions = system.plan.partitions or 12
     kafka = KafkaSettings(_env_file=None, kafka_url=system.kafka_url, topic_partitions=partitions)
     connector = aiohttp.TCPConnector(limit=0)
@@ -233,24 +207,6 @@ async def open_house(system: System) -> AsyncIterator[House]:
         open_producer(kafka, client_id="test", request_timeout_seconds=MAX_WAIT_SECONDS) as producer,
     ):
         yield House(system, session, producer, kafka)
-
-
-async def answered(ask: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Ask, and again while the answer is to try again: a part is away for a moment where a machine stood still."""
-
-    async def asked() -> Answer | None:
-        answer = await ask()
-        return None if answer.try_again else answer
-
-    answer = await wait_until(asked, message="an answer that is not to try again")
-    assert answer is not None
-    return answer
-
-
-async def answer_of(response: aiohttp.ClientResponse) -> Answer:
-    """Return what came back."""
-    body = await response.json() if response.content_type == "application/json" else None
-    return Answer(response.status, body, response.headers)
 
 
 def stay(room: Room, first: int, nights: int) -> dict[str, Any]:

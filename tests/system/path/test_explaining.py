@@ -95,7 +95,7 @@ async def test_a_hold_awaits_its_guest_until_it_ends(house: House) -> None:
 
     [awaited] = (await life_of(house, booking))["awaited"]
 
-    assert (awaited["who"], awaited["what"]) == ("the guest", "to say who stays")
+    assert (awaited["who"], awaited["what"]) == ("the guest", "to name the guests")
     assert awaited["until"] is not None
 
     page = await guest.checkout(booking)

@@ -1,27 +1,24 @@
-"""Guests who look for a hotel in the whole system: what happens on the log is seen in search."""
+"""Searches in the whole system: they show the changes that happen on the log."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from tests.support.client import Client
 from tests.support.waiting import wait_until
-from tests.system.path.guest import Answer, House, Room, answer_of, answered
+from tests.system.path.guest import House, Room
 from topics.messages.commands import ChangeInventory
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
 
 async def hits(house: House, room: Room) -> list[dict[str, Any]]:
-    """Return what a search for two nights shows in the room's city."""
+    """Return the hits of a search for two nights in the room's city."""
     first = datetime.now(UTC).date() + timedelta(days=10)
     query = {"city": city(room), "check_in_date": str(first), "check_out_date": str(first + timedelta(days=2))}
-
-    async def once() -> Answer:
-        async with house.session.get(f"{house.system.url}/v1/hotels/search", params=query) as response:
-            return await answer_of(response)
-
-    answer = await answered(once)
+    client = Client(house.session, house.system.url)
+    answer = await client.ask_until_answered("GET", "/v1/hotels/search", params=query)
     assert answer.status == 200, answer
     found: list[dict[str, Any]] = answer.body
     return found

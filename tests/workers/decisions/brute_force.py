@@ -15,26 +15,26 @@ ONE_DAY = timedelta(days=1)
 
 
 class Clerk:
-    """Tells for each command what happens, as plain dicts in the shape of the events."""
+    """Returns the events of each command, as plain dicts in the shape of ours."""
 
     def __init__(self) -> None:
-        #: (room, night) -> what the manager said about it.
+        #: (room, night) -> the values that the manager set.
         self.shelf: dict[tuple[int, date], Fact] = {}
         #: booking id -> its sheet.
         self.sheets: dict[UUID, Fact] = {}
 
-    def hear(self, command: Any, now: datetime) -> list[Fact]:
-        """Carry the command out and tell what happened."""
+    def decide(self, command: Any, now: datetime) -> list[Fact]:
+        """Carry the command out and return its events."""
         _, verb, _ = command.message_type.split(".")
         if command.message_type.startswith("inventory"):
             return list(getattr(self, f"{verb}_nights")(command))
-        self._told: list[Fact] = []
+        self._events: list[Fact] = []
         self._command = command
         sheet = self.sheets.get(command.booking_id)
         ours = sheet is not None and sheet["room_id"] == command.room_id
         if sheet is not None and ours and verb != "expire_hold" and _lapsed(sheet, now):
             sheet["lapsed"] = True
-            self._tell("booking.expired.v1")
+            self._answer("booking.expired.v1")
         if verb == "reserve":
             self._reserve(sheet, command, now)
         elif sheet is None or not ours:
@@ -43,29 +43,29 @@ class Clerk:
             self._refuse("not_your_booking")
         else:
             getattr(self, f"_{verb}")(sheet, command, now)
-        return self._told
+        return self._events
 
-    # What is said back
+    # Answers
 
-    def _tell(self, message_type: str, **facts: Any) -> None:
+    def _answer(self, message_type: str, **facts: Any) -> None:
         room_id, booking_id = self._command.room_id, self._command.booking_id
-        self._told.append({"wire": message_type, "room_id": room_id, "booking_id": booking_id, **facts})
+        self._events.append({"message_type": message_type, "room_id": room_id, "booking_id": booking_id, **facts})
 
     def _refuse(self, reason: str) -> None:
         sheet = self.sheets.get(self._command.booking_id)
         ours = sheet is not None and sheet["room_id"] == self._command.room_id
-        self._tell(
+        self._answer(
             "booking.command_refused.v1",
             command=self._command.message_type,
             reason=reason,
-            booking_status=standing(sheet) if sheet is not None and ours else None,
+            booking_status=status_of(sheet) if sheet is not None and ours else None,
         )
 
-    def _stands(self, sheet: Fact) -> None:
-        self._tell("booking.command_repeated.v1", command=self._command.message_type, booking_status=standing(sheet))
+    def _repeat(self, sheet: Fact) -> None:
+        self._answer("booking.command_repeated.v1", command=self._command.message_type, booking_status=status_of(sheet))
 
     def _return_money(self, pay: Any, reason: str) -> None:
-        self._tell(
+        self._answer(
             "booking.refund_requested.v1",
             session_id=pay.session_id,
             payment_intent=pay.payment_intent,
@@ -74,7 +74,7 @@ class Clerk:
             reason=reason,
         )
 
-    # What is asked
+    # Commands about bookings
 
     def _nowhere(self, verb: str, command: Any) -> None:
         if verb == "confirm_payment":
@@ -84,7 +84,7 @@ class Clerk:
 
     def _reserve(self, sheet: Fact | None, command: Any, now: datetime) -> None:
         if sheet is not None and sheet["room_id"] == command.room_id:
-            self._stands(sheet)
+            self._repeat(sheet)
             return
         if sheet is not None:
             self._refuse("booking_not_found")
@@ -99,17 +99,17 @@ class Clerk:
         fresh |= {"until": None}
         self.sheets[command.booking_id] = fresh
         if no is not None:
-            self._tell("booking.rejected.v1", **asked, reason=no)
+            self._answer("booking.rejected.v1", **asked, reason=no)
             return
         fresh["cost"] = self._cost(command)
         fresh["coin"] = self.shelf[command.room_id, command.check_in]["currency"]
         if command.terms == "prepaid":
             fresh["until"] = now + timedelta(seconds=command.hold_seconds)
         price = {"amount_minor": fresh["cost"], "currency": fresh["coin"]}
-        self._tell("booking.reserved.v1", **asked, **price, hold_expires_at=fresh["until"])
+        self._answer("booking.reserved.v1", **asked, **price, hold_expires_at=fresh["until"])
         if command.terms == "at_hotel":
             fresh["sold"] = True
-            self._tell("booking.confirmed.v1", **price, session_id=None, payment_intent=None, late=False)
+            self._answer("booking.confirmed.v1", **price, session_id=None, payment_intent=None, late=False)
 
     def _why_not(self, command: Any) -> str | None:
         if not command.check_in < command.check_out:
@@ -150,9 +150,9 @@ class Clerk:
         for sheet in self.sheets.values():
             if sheet["room_id"] != room_id or not sheet["check_in"] <= day < sheet["check_out"]:
                 continue
-            if standing(sheet) == "CONFIRMED":
+            if status_of(sheet) == "CONFIRMED":
                 booked += sheet["rooms_count"]
-            elif standing(sheet) in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
+            elif status_of(sheet) in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
                 reserved += sheet["rooms_count"]
         return reserved, booked
 
@@ -167,21 +167,21 @@ class Clerk:
         return total
 
     def _add_guests(self, sheet: Fact, command: Any, now: datetime) -> None:
-        status, guests = standing(sheet), sorted(set(command.guest_ids))
+        status, guests = status_of(sheet), sorted(set(command.guest_ids))
         if status == "EXPIRED":
             self._refuse("hold_expired")
         elif guests and sheet["guests"] == guests:
-            self._stands(sheet)
+            self._repeat(sheet)
         elif status not in {"RESERVED", "GUESTS_ADDED"}:
             self._refuse("wrong_status")
         elif not guests:
             self._refuse("no_guests")
         else:
             sheet["guests"] = guests
-            self._tell("booking.guests_added.v1", guest_ids=tuple(guests))
+            self._answer("booking.guests_added.v1", guest_ids=tuple(guests))
 
     def _request_payment(self, sheet: Fact, command: Any, now: datetime) -> None:
-        status = standing(sheet)
+        status = status_of(sheet)
         never_opened = sheet["session"] is None and sheet["trouble"] is not None
         refusals = {
             "EXPIRED": "hold_expired",
@@ -192,12 +192,12 @@ class Clerk:
         if status in refusals:
             self._refuse(refusals[status])
         elif status == "CONFIRMED" or (status == "PAYMENTS_PENDING" and not never_opened):
-            self._stands(sheet)
+            self._repeat(sheet)
         elif sheet["cost"] == 0:
             self._sell(sheet, None, late=False)
         else:
             sheet |= {"attempt": sheet["attempt"] + 1, "session": None, "trouble": None}
-            self._tell(
+            self._answer(
                 "booking.payment_requested.v1",
                 attempt=sheet["attempt"],
                 amount_minor=sheet["cost"],
@@ -206,19 +206,19 @@ class Clerk:
 
     def _record_session(self, sheet: Fact, command: Any, now: datetime) -> None:
         if sheet["session"] == command.session_id:
-            self._stands(sheet)
-        elif standing(sheet) != "PAYMENTS_PENDING":
+            self._repeat(sheet)
+        elif status_of(sheet) != "PAYMENTS_PENDING":
             self._refuse("wrong_status")
         elif sheet["attempt"] != command.attempt:
             self._refuse("stale_session")
         else:
             sheet["session"] = command.session_id
-            self._tell("booking.checkout_opened.v1", attempt=command.attempt, session_id=command.session_id)
+            self._answer("booking.checkout_opened.v1", attempt=command.attempt, session_id=command.session_id)
 
     def _confirm_payment(self, sheet: Fact, command: Any, now: datetime) -> None:
-        status = standing(sheet)
+        status = status_of(sheet)
         if command.payment_intent in sheet["money"]:
-            self._stands(sheet)
+            self._repeat(sheet)
             return
         no = None
         if command.amount_minor != sheet["cost"] or command.currency != sheet["coin"]:
@@ -251,7 +251,7 @@ class Clerk:
         sheet |= {"sold": True, "lapsed": False, "until": None, "trouble": None}
         if pay is not None:
             sheet["money"][pay.payment_intent] = [pay.session_id, pay.amount_minor, "kept"]
-        self._tell(
+        self._answer(
             "booking.confirmed.v1",
             amount_minor=sheet["cost"],
             currency=sheet["coin"],
@@ -261,26 +261,26 @@ class Clerk:
         )
 
     def _decline_payment(self, sheet: Fact, command: Any, now: datetime) -> None:
-        if standing(sheet) != "PAYMENTS_PENDING":
+        if status_of(sheet) != "PAYMENTS_PENDING":
             self._refuse("wrong_status")
         elif sheet["trouble"] == command.failure:
-            self._stands(sheet)
+            self._repeat(sheet)
         else:
             sheet["trouble"] = command.failure
-            self._tell("booking.payment_declined.v1", failure=command.failure)
+            self._answer("booking.payment_declined.v1", failure=command.failure)
 
     def _close_payment(self, sheet: Fact, command: Any, now: datetime) -> None:
-        if standing(sheet) != "PAYMENTS_PENDING":
-            self._stands(sheet)
+        if status_of(sheet) != "PAYMENTS_PENDING":
+            self._repeat(sheet)
         elif sheet["session"] != command.session_id:
             self._refuse("stale_session")
         else:
             self._end(sheet, "payment_closed")
 
     def _cancel(self, sheet: Fact, command: Any, now: datetime) -> None:
-        status = standing(sheet)
+        status = status_of(sheet)
         if status == "CANCELLED":
-            self._stands(sheet)
+            self._repeat(sheet)
         elif status == "EXPIRED":
             self._refuse("hold_expired")
         elif status == "REJECTED":
@@ -290,11 +290,11 @@ class Clerk:
 
     def _end(self, sheet: Fact, reason: str) -> None:
         sheet |= {"ended": reason, "until": None}
-        self._tell("booking.cancelled.v1", reason=reason)
+        self._answer("booking.cancelled.v1", reason=reason)
         for intent, money in sheet["money"].items():
             if money[2] == "kept":
                 money[2] = "refund_requested"
-                self._tell(
+                self._answer(
                     "booking.refund_requested.v1",
                     session_id=money[0],
                     payment_intent=intent,
@@ -304,50 +304,52 @@ class Clerk:
                 )
 
     def _expire_hold(self, sheet: Fact, command: Any, now: datetime) -> None:
-        if standing(sheet) not in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
-            self._stands(sheet)
+        if status_of(sheet) not in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
+            self._repeat(sheet)
         elif _lapsed(sheet, now):
             sheet |= {"lapsed": True}
-            self._tell("booking.expired.v1")
+            self._answer("booking.expired.v1")
 
     def _record_refund(self, sheet: Fact, command: Any, now: datetime) -> None:
         money = sheet["money"].get(command.payment_intent, ["", 0, "kept"])
         if money[2] == "kept":
             self._refuse("unknown_payment")
         elif money[2] == "refunded":
-            self._stands(sheet)
+            self._repeat(sheet)
         else:
             money[2] = "refunded"
-            self._tell(
+            self._answer(
                 "booking.refunded.v1",
                 payment_intent=command.payment_intent,
                 refund_id=command.refund_id,
                 amount_minor=command.amount_minor,
             )
 
-    # What a manager asks
+    # Commands about nights
 
     def open_nights(self, command: Any) -> list[Fact]:
-        """Open the nights that are new, and tell of each run of neighbours."""
+        """Open the nights that are new, with an event for each range of neighbours."""
         no = _out_of_range(command, command.total_count, command.price_minor, 1)
-        told: list[Fact] = []
+        opened: list[Fact] = []
         offered = {name: getattr(command, name) for name in ("hotel_id", "total_count", "price_minor", "currency")}
         day = command.first_night
         while no is None and day < command.end_night:
             if (command.room_id, day) not in self.shelf:
                 self.shelf[command.room_id, day] = {**offered, "surge_milli": 1000, "closed": False}
-                if told and told[-1]["end_night"] == day:
-                    told[-1]["end_night"] = day + ONE_DAY
+                if opened and opened[-1]["end_night"] == day:
+                    opened[-1]["end_night"] = day + ONE_DAY
                 else:
-                    stretch = {"first_night": day, "end_night": day + ONE_DAY}
-                    told.append({"wire": "inventory.opened.v1", "room_id": command.room_id, **offered, **stretch})
+                    nights = {"first_night": day, "end_night": day + ONE_DAY}
+                    opened.append(
+                        {"message_type": "inventory.opened.v1", "room_id": command.room_id, **offered, **nights}
+                    )
             day += ONE_DAY
-        return told or [_unchanged(command, no)]
+        return opened or [_unchanged(command, no)]
 
     def change_nights(self, command: Any) -> list[Fact]:
         """Change night after night, except those that are not there or are sold beyond the new total.
 
-        Who wants all or none gets none as soon as one is sold beyond it.
+        With all or none, none is changed as soon as one is sold beyond the new total.
         """
         no = _out_of_range(command, command.total_count, command.price_minor, command.surge_milli)
         if no is not None:
@@ -377,7 +379,7 @@ class Clerk:
                 ranges.append({"first_night": day, "end_night": day + ONE_DAY})
         return [
             {
-                "wire": "inventory.changed.v2",
+                "message_type": "inventory.changed.v2",
                 "room_id": command.room_id,
                 "ranges": tuple(ranges),
                 **said,
@@ -386,7 +388,7 @@ class Clerk:
         ]
 
 
-def standing(sheet: Fact) -> str:
+def status_of(sheet: Fact) -> str:
     """Read the status off the facts."""
     facts = (
         ("REJECTED", sheet["no"] is not None),
@@ -401,7 +403,7 @@ def standing(sheet: Fact) -> str:
 
 
 def _lapsed(sheet: Fact, now: datetime) -> bool:
-    unpaid = standing(sheet) in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}
+    unpaid = status_of(sheet) in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}
     return unpaid and sheet["until"] is not None and sheet["until"] <= now
 
 
@@ -421,7 +423,7 @@ def _out_of_range(command: Any, total: int | None, price: int | None, surge: int
 
 def _unchanged(command: Any, reason: str | None) -> Fact:
     return {
-        "wire": "inventory.unchanged.v1",
+        "message_type": "inventory.unchanged.v1",
         "room_id": command.room_id,
         "command": command.message_type,
         "reason": reason,

@@ -1,4 +1,4 @@
-"""Anything that guests, managers, Stripe and the clock may do, in any order: the core and the clerk tell the same.
+"""Anything that guests, managers, Stripe and the clock may do, in any order: the core and the clerk agree.
 
 And the comparison has teeth: a core with one rule broken is found out.
 """
@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.support.story import Story, Told, listening
-from tests.workers.decisions.brute_force import Clerk, standing
+from tests.support.story import Happened, Story, recorded
+from tests.workers.decisions.brute_force import Clerk, status_of
 from tests.workers.decisions.words import but
 from topics.messages.commands import (
     AddGuests,
@@ -70,7 +70,7 @@ days = st.sampled_from(DAYS)
 
 
 class Named(NamedTuple):
-    """Which booking a command names: the last but so many; perhaps in the wrong room, or by somebody else."""
+    """The booking that a command names: counted from the last; maybe with the wrong room, or another user."""
 
     back: int
     astray: bool = False
@@ -89,8 +89,8 @@ names = st.sampled_from(
 
 
 def plain(event: Event) -> dict[str, Any]:
-    """Return an event as the clerk tells it."""
-    return {"wire": event.message_type, **msgspec.to_builtins(event, builtin_types=(date, datetime, UUID))}
+    """Return an event in the shape of the clerk's."""
+    return {"message_type": event.message_type, **msgspec.to_builtins(event, builtin_types=(date, datetime, UUID))}
 
 
 class Hotel(RuleBasedStateMachine):
@@ -119,7 +119,7 @@ class Hotel(RuleBasedStateMachine):
             currency="EUR",
         )
 
-    # What may happen
+    # Actions
 
     @rule(
         room_id=rooms,
@@ -265,12 +265,12 @@ class Hotel(RuleBasedStateMachine):
     def money(
         self, about: dict[str, Any], payment_intent: str, too_much: int = 0, currency: str = "EUR"
     ) -> ConfirmPayment:
-        owed = self.clerk.sheets.get(about["booking_id"], {"cost": 100})["cost"]
+        due = self.clerk.sheets.get(about["booking_id"], {"cost": 100})["cost"]
         return ConfirmPayment(
             **about,
             session_id="cs_1",
             payment_intent=payment_intent,
-            amount_minor=owed + too_much,
+            amount_minor=due + too_much,
             currency=currency,
         )
 
@@ -326,20 +326,20 @@ class Hotel(RuleBasedStateMachine):
     def guest(self, booking_id: UUID, *, stranger: bool = False) -> int:
         return 99 if stranger else 10 + booking_id.int
 
-    # What must hold at every step
+    # Checks after every step
 
     def send(self, command: Command) -> None:
-        """Let the core and the clerk hear the command, and compare what they tell."""
+        """Let the core and the clerk decide the command, and compare their events."""
         self.sent.append(command)
         now, before = self.story.now, Frozen(self.story)
         state = self.story.state(command)
         first = decide(state, command, now)
         assert decide(State(state.booking, dict(state.nights)), command, now) == first, "decided differently"
         assert Frozen(self.story) == before, "deciding changed something"
-        with listening() as heard:
+        with recorded() as events:
             self.story.when(command)
-        assert [plain(event) for event in self.story.answer] == self.clerk.hear(command, now)
-        assert all(_legal(told) for told in heard), heard
+        assert [plain(event) for event in self.story.answer] == self.clerk.decide(command, now)
+        assert all(_legal(event) for event in events), events
         self.only_its_own_changed(before, command)
         self.the_same_again_changes_nothing(command)
 
@@ -356,9 +356,9 @@ class Hotel(RuleBasedStateMachine):
         self.story.when(command)
         assert Frozen(self.story) == before, "the same command twice took effect twice"
         allowed = CommandRepeated | CommandRefused | InventoryUnchanged | InventoryChanged
-        stands = all(isinstance(event, allowed) for event in self.story.answer)
+        repeated = all(isinstance(event, allowed) for event in self.story.answer)
         unknown = answer == self.story.answer and all(isinstance(event, RefundRequested) for event in answer)
-        assert stands or unknown, "the same command twice was told as two effects"
+        assert repeated or unknown, "the same command twice had two effects"
 
     @invariant()
     def counters_are_the_sum_over_the_bookings(self) -> None:
@@ -399,7 +399,7 @@ class Hotel(RuleBasedStateMachine):
         assert self.story.bookings.keys() == self.clerk.sheets.keys()
         for booking_id, sheet in self.clerk.sheets.items():
             booking = self.story.bookings[booking_id]
-            assert booking.status == standing(sheet)
+            assert booking.status == status_of(sheet)
             assert (booking.amount_minor, booking.currency) == (sheet["cost"], sheet["coin"])
             assert (booking.rejection, booking.cancel_reason) == (sheet["no"], sheet["ended"])
             assert list(booking.guest_ids) == sheet["guests"]
@@ -420,7 +420,7 @@ class Hotel(RuleBasedStateMachine):
 
 
 class Frozen:
-    """All that a story knows at one moment."""
+    """The state of a story at one moment."""
 
     def __init__(self, story: Story) -> None:
         self.bookings: dict[UUID, Booking] = {**story.bookings}
@@ -440,8 +440,8 @@ class Frozen:
         return {key: night for key, night in self.nights.items() if key[0] != room_id}
 
 
-def _legal(told: Told) -> bool:
-    return told.before == told.after or (told.before, told.after) in LEGAL
+def _legal(event: Happened) -> bool:
+    return event.before == event.after or (event.before, event.after) in LEGAL
 
 
 def play(examples: int, *, phases: Sequence[Phase] = tuple(Phase), fixed: bool = False) -> None:
@@ -462,7 +462,7 @@ def play(examples: int, *, phases: Sequence[Phase] = tuple(Phase), fixed: bool =
     )
 
 
-def test_whatever_happens_the_core_and_the_clerk_tell_the_same() -> None:
+def test_the_core_and_the_clerk_agree_whatever_happens() -> None:
     play(60)
 
 
@@ -555,18 +555,18 @@ MUTATIONS: dict[str, Patch] = {
     "lets another room's events through": put("evolve", "_of_another_room", lambda right: lambda booking, event: False),
     "forgets that a stay was sold": put(
         "evolve",
-        "moved",
+        "next_status",
         lambda right: lambda status, event: "RESERVED" if right(status, event) == "CONFIRMED" else right(status, event),
     ),
 }
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS.keys())
-def test_a_core_with_one_rule_broken_is_found_out(mutation: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_core_with_one_broken_rule_is_noticed(mutation: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation(monkeypatch)
     with pytest.raises((AssertionError, IllegalTransition, LookupError)):
         play(150, phases=[Phase.generate], fixed=True)
 
 
-def test_the_unbroken_core_stands_where_the_broken_ones_fall() -> None:
+def test_the_unbroken_core_passes_where_the_broken_ones_fail() -> None:
     play(30, phases=[Phase.generate], fixed=True)

@@ -1,4 +1,4 @@
-"""Every word of the log and every move of the table is reached by a story; a new one without a story fails here."""
+"""Every value of the messages and every transition is reached by a story; a new one without a story fails here."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.story import Told, listening
+from tests.support.story import Happened, recorded
 from tests.workers.decisions import (
     test_cancelling,
     test_guests,
@@ -32,7 +32,7 @@ from topics.messages.values import (
 from workers.decisions.states import TRANSITIONS
 
 STORIES = (test_reserving, test_holds, test_guests, test_paying, test_cancelling, test_inventory)
-WORDS = (
+VALUES = (
     *Rejection,
     *Refusal,
     *InventoryRefusal,
@@ -43,18 +43,18 @@ WORDS = (
     *BookingStatus,
 )
 
-#: An event that more commands than these may lead to is an answer to any.
+#: An event that can answer more commands than this counts as an answer to any.
 MAX_NAMED = 3
 
 
 @cache
-def told() -> tuple[Told, ...]:
-    """Tell every story that needs nothing to be told, and return all that happened in them."""
-    with listening() as heard:
+def happened() -> tuple[Happened, ...]:
+    """Play every story that takes no arguments, and return all of their events."""
+    with recorded() as events:
         for module in STORIES:
             for story in _stories(module):
                 story()
-    return tuple(heard)
+    return tuple(events)
 
 
 def _stories(module: ModuleType) -> Iterator[Callable[[], None]]:
@@ -63,41 +63,41 @@ def _stories(module: ModuleType) -> Iterator[Callable[[], None]]:
             yield function
 
 
-def _words(event: Event) -> Iterator[object]:
+def _values(event: Event) -> Iterator[object]:
     yield from (getattr(event, field) for field in event.__struct_fields__)
     if isinstance(event, InventoryChanged):
         yield from (night.reason for night in event.refused)
 
 
-@pytest.mark.parametrize("word", WORDS, ids=lambda word: f"{type(word).__name__}.{word.name}")
-def test_every_word_is_said_in_a_story(word: object) -> None:
-    said = {(type(said), said) for one in told() for said in (*_words(one.event), one.after) if said is not None}
-    if word is BookingStatus.PENDING:
-        assert (BookingStatus, word) not in said, "pending is the time before the first event"
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}.{value.name}")
+def test_every_value_occurs_in_a_story(value: object) -> None:
+    found = {(type(it), it) for one in happened() for it in (*_values(one.event), one.after) if it is not None}
+    if value is BookingStatus.PENDING:
+        assert (BookingStatus, value) not in found, "pending is the time before the first event"
     else:
-        assert (type(word), word) in said
+        assert (type(value), value) in found
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.message_type)
 def test_every_command_is_decided_in_a_story(command: type[Command]) -> None:
-    assert command in {type(one.command) for one in told()}
+    assert command in {type(one.command) for one in happened()}
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.message_type)
 def test_every_event_happens_in_a_story(event: type[Event]) -> None:
-    assert event in {type(one.event) for one in told()}
+    assert event in {type(one.event) for one in happened()}
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.message_type)
 def test_an_event_answers_the_commands_that_the_documentation_names(event: type[Event]) -> None:
-    documented, heard = (
+    documented, found = (
         set(EVENT_TRIGGERS[event].after),
-        {type(one.command) for one in told() if type(one.event) is event},
+        {type(one.command) for one in happened() if type(one.event) is event},
     )
 
-    assert heard <= documented
-    # What any command about a booking can lead to, not each of them does in a story.
-    assert heard == documented or len(documented) > MAX_NAMED
+    assert found <= documented
+    # An event that any command about a booking can lead to need not follow from each of them in a story.
+    assert found == documented or len(documented) > MAX_NAMED
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_an_event_answers_the_commands_that_the_documentation_names(event: type[
         for before, after in row.items()
     ],
 )
-def test_every_move_of_the_table_is_made_in_a_story(
+def test_every_transition_of_the_table_is_made_in_a_story(
     event: type[Event], before: BookingStatus, after: BookingStatus
 ) -> None:
-    made = {(type(one.event), one.before or BookingStatus.PENDING, one.after) for one in told()}
+    made = {(type(one.event), one.before or BookingStatus.PENDING, one.after) for one in happened()}
     assert (event, before, after) in made

@@ -1,4 +1,4 @@
-"""What a manager may do with nights: open them, price them, close them, and never take back what is sold."""
+"""A manager opens nights, prices them and closes them, and never takes back a sold one."""
 
 from datetime import timedelta
 
@@ -226,7 +226,7 @@ def test_a_night_that_is_not_on_sale_keeps_none_of_the_others_from_changing() ->
 
 
 def test_a_room_is_taken_off_sale_whole_or_not_at_all() -> None:
-    """What deleting a room asks for."""
+    """The command of a deleted room."""
     off_sale = but(CHANGE, end_night=march(15), total_count=0, closed=True, all_or_none=True)
     given(*CALLED_OFF).when(off_sale).then(
         but(CHANGED, ranges=nights(*range(10, 15)), total_count=0, closed=True)
@@ -243,7 +243,7 @@ def test_nights_that_are_not_on_sale_are_not_changed() -> None:
     assert march(8) not in story.nights[ROOM]
 
 
-def test_a_change_of_nothing_but_nights_that_are_not_on_sale_says_so() -> None:
+def test_a_change_of_nothing_but_nights_that_are_not_on_sale_lists_them() -> None:
     command = but(CHANGE, room_id=ANOTHER_ROOM, closed=True)
     given(OPENED).when(command).then(
         but(
@@ -274,7 +274,7 @@ def test_a_change_is_refused_as_a_whole_when_its_values_are_out_of_range() -> No
 
 
 @pytest.mark.parametrize("first", list(InventoryRefusal))
-def test_a_change_wrong_in_many_ways_is_told_the_first(first: InventoryRefusal) -> None:
+def test_a_change_wrong_in_many_ways_is_refused_for_the_first(first: InventoryRefusal) -> None:
     wrongs = list(InventoryRefusal)[list(InventoryRefusal).index(first) :]
     end_night = march(12)
     if InventoryRefusal.TOO_MANY_NIGHTS in wrongs:

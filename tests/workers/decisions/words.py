@@ -1,4 +1,4 @@
-"""The words of the stories: one hotel, one room, a guest named Ada, and what she and others say and see.
+"""Messages of the stories: one hotel, one room, a guest named Ada, her commands and those of others, and events.
 
 `but(RESERVE, rooms_count=2)` is the same with another value.
 """
@@ -58,7 +58,7 @@ LATER = DEADLINE + timedelta(minutes=5)
 
 
 def nights(*days: int) -> tuple[NightRange, ...]:
-    """Return these nights of March as a change of them names them."""
+    """Return these nights of March as ranges."""
     return night_ranges(map(march, days))
 
 
@@ -72,7 +72,7 @@ def march(day: int) -> date:
     return date(2026, 3, day)
 
 
-# What is asked. Ada stays for the nights of 10 and 11 March, at 100.00 each.
+# Commands. Ada stays for the nights of 10 and 11 March, at 100.00 each.
 
 OPEN = OpenInventory(
     room_id=ROOM,
@@ -107,7 +107,7 @@ RECORD_REFUND = RecordRefund(
     room_id=ROOM, booking_id=ADAS, payment_intent="pi_1", refund_id="re_1", amount_minor=200_00
 )
 
-# What happens then.
+# Events.
 
 OPENED = InventoryOpened(
     room_id=ROOM,
@@ -181,7 +181,7 @@ def refused(command: BookingCommand, reason: Refusal, status: BookingStatus | No
 
 
 def repeated(command: BookingCommand, status: BookingStatus) -> CommandRepeated:
-    """Return the answer that it stood already."""
+    """Return the answer that its effect exists already."""
     return CommandRepeated(
         room_id=command.room_id,
         booking_id=command.booking_id,

@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from storage import pauses
-from storage.database import connect
+from storage.database import connect_worker
 from storage.holds import _DUE_HOLDS, FIRST, due_holds, take_lead
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
@@ -120,7 +120,7 @@ async def test_the_timer_that_stands_by_takes_over(
 
 
 async def test_a_leader_that_is_frozen_loses_the_lead(database: DatabaseSettings) -> None:
-    async with await connect(database, "frozen") as frozen, await connect(database, "awake") as awake:
+    async with await connect_worker(database, "frozen") as frozen, await connect_worker(database, "awake") as awake:
         assert await take_lead(frozen, silent_seconds=600)
         assert not await take_lead(awake, silent_seconds=600)
         # From its last word on it has this long; where the machine stands still, it is over within these words.

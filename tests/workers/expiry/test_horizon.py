@@ -9,7 +9,7 @@ import pytest
 from storage import pauses
 from storage.horizon import _SHORT_ROOMS, HORIZON_NIGHTS, time_zones
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from tests.support.waiting import wait_until
 from tests.workers.expiry.timers import Ledger, timer
 from topics.catalogue import BOOKING_COMMANDS
@@ -159,9 +159,9 @@ async def test_what_is_asked_for_is_opened_and_not_asked_for_again_until_another
 ) -> None:
     short = await room(ledger, await hotel(ledger))
     role = handler.build(log.settings, database)
-    async with open_runs(role, log, database) as runs, timer(log, database):
+    async with open_processor(role, log, database) as processor, timer(log, database):
         await wait_until(lambda: asked(log))
-        await carry_out_all(runs, role, log)
+        await process_all(processor, role, log)
 
         found = await ledger.execute("select count(*), min(date), max(date), min(total_count) from inventory")
         assert await found.fetchone() == (HORIZON_NIGHTS, today(), today() + YEAR - timedelta(days=1), 7)
@@ -195,13 +195,13 @@ async def test_guests_do_not_wait_behind_a_year_of_every_room_at_once(
     inn = await hotel(ledger)
     rooms = [await room(ledger, inn) for _ in range(5)]
     role = handler.build(log.settings, database)
-    async with open_runs(role, log, database) as runs, timer(log, database):
+    async with open_processor(role, log, database) as processor, timer(log, database):
         await wait_until(lambda: _asked_times(log, 2))
         assert await rooms_asked_for(log) == rooms[:2]
 
-        await carry_out_all(runs, role, log)
+        await process_all(processor, role, log)
         await wait_until(lambda: _asked_times(log, 4))
-        await carry_out_all(runs, role, log)
+        await process_all(processor, role, log)
         await wait_until(lambda: _asked_times(log, 5))
 
     assert await rooms_asked_for(log) == rooms

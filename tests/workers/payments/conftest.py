@@ -1,4 +1,4 @@
-"""What the payments' tests are handed: the stand-in for Stripe, and a desk."""
+"""Fixtures of payments' tests: the stand-in for Stripe, and a desk."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from workers.payments.settings import PaymentSettings
 
 @pytest.fixture
 async def stand_in(tmp_path: Path) -> AsyncIterator[Running]:
-    """Stripe's stand-in with empty books; it posts no webhooks, tests hand them over themselves."""
+    """Stripe's stand-in with empty books; it posts no webhooks; the tests hand them over."""
     async with running_stripe(tmp_path / "stripe") as running:
         yield running
 

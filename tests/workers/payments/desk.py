@@ -1,4 +1,4 @@
-"""The payments desk of a test: a real ledger and log, the stand-in for Stripe, and callers that come and go."""
+"""The payments desk of a test: a real database and log, the stand-in for Stripe, and callers that come and go."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from workers.payments.caller import Caller
 from workers.payments.consumer import Payments
 from workers.payments.gateway import open_gateway
 from workers.payments.settings import PaymentSettings
-from workers.runtime.role import Received, Run
+from workers.runtime.role import PartitionBatch, Received
 
 ROOM = 7
 GOOD_CARD = "4242424242424242"
@@ -63,9 +63,9 @@ class Desk:
 
     # The log's side.
 
-    async def hear(self, *events: BookingEvent, at: datetime | None = None) -> None:
+    async def read_events(self, *events: BookingEvent, at: datetime | None = None) -> None:
         """Hand events to the consumer in one transaction."""
-        assert await self._handle(BOOKING_EVENTS, [_heard(event, at or datetime.now(UTC)) for event in events]) == []
+        assert await self._handle(BOOKING_EVENTS, [_received(event, at or datetime.now(UTC)) for event in events]) == []
 
     async def webhooks(self, *bodies: bytes | None) -> list[tuple[Envelope, Message]]:
         """Hand webhooks to the consumer in one transaction; return the commands that it asks to publish."""
@@ -75,7 +75,7 @@ class Desk:
 
     async def _handle(self, topic: Topic, received: list[Received]) -> list[Outgoing]:
         cursor = Cursor(CursorKey("payments", topic.name, 0, 1), -1, -1, 0, None, None)
-        run = Run(topic=topic, partition=0, cursor=cursor, received=received)
+        run = PartitionBatch(topic=topic, partition=0, cursor=cursor, received=received)
         async with (
             await psycopg.AsyncConnection.connect(self.database.conninfo(), autocommit=True) as connection,
             connection.transaction(),
@@ -84,12 +84,12 @@ class Desk:
             return list(outgoing)
 
     async def commands(self) -> list[tuple[Envelope, Message]]:
-        """Return what stands on `booking.commands`."""
+        """Return the records of `booking.commands`."""
         places = await self.log.read(BOOKING_COMMANDS)
         return [_read(record.headers, record.value) for records in places.values() for record in records]
 
-    async def told(self, kind: type[Message]) -> dict[str, Message]:
-        """Return the commands of one kind by their ids: what was sent twice is there once."""
+    async def sent(self, kind: type[Message]) -> dict[str, Message]:
+        """Return the commands of one kind by their ids: one that was sent twice is there once."""
         return {envelope.id: command for envelope, command in await self.commands() if isinstance(command, kind)}
 
     # Our side of the counter.
@@ -120,11 +120,11 @@ class Desk:
         return await (await self.ledger.execute(query, (booking_id, booking_id))).fetchall()
 
     async def until_session(self, status: str, booking_id: UUID, seconds: float = MAX_WAIT_SECONDS) -> dict[str, Any]:
-        """Wait until the booking's last session has come to this status and nothing is owed for it; return its row."""
+        """Wait until the booking's last session has this status and no pending call; return its row."""
         return await self._until(status, lambda: self.sessions(booking_id), seconds)
 
     async def until_refund(self, status: str, booking_id: UUID, seconds: float = MAX_WAIT_SECONDS) -> dict[str, Any]:
-        """Wait until the booking's refund has come to this status and nothing is owed for it; return its row."""
+        """Wait until the booking's refund has this status and no pending call; return its row."""
         return await self._until(status, lambda: self.refunds(booking_id), seconds)
 
     async def _until(
@@ -167,7 +167,7 @@ class Desk:
         return [json.dumps(event).encode() for event in await self.at_stripe("events")]
 
     async def paid_booking(self) -> tuple[UUID, str]:
-        """Return a booking that was paid at Stripe, and its payment intent; nobody was told of it."""
+        """Return a booking that was paid at Stripe, and its payment intent; no webhook reports it."""
         booking_id = uuid4()
         params: dict[str, Any] = (await self._params_of(booking_id)) | {
             "expires_at": int(self.stand_in.clock.now()) + 40 * 60
@@ -177,12 +177,12 @@ class Desk:
         return booking_id, (await self.pay(session.id))["payment_intent"]
 
     async def _params_of(self, booking_id: UUID) -> dict[str, Any]:
-        from workers.payments.obligations import owed
+        from workers.payments.pending_calls import calls_for
 
         event = payment_requested(booking_id)
-        received = _heard(event, datetime.now(UTC))
+        received = _received(event, datetime.now(UTC))
         assert received.envelope is not None
-        _, session = owed(event, received.envelope, received.time, frontend_url="http://127.0.0.1:3000")
+        _, session = calls_for(event, received.envelope, received.time, frontend_url="http://127.0.0.1:3000")
         return session.params  # type: ignore[union-attr]
 
 
@@ -218,7 +218,7 @@ def refund_requested(booking_id: UUID, payment_intent: str, amount_minor: int = 
     )
 
 
-def _heard(event: BookingEvent, at: datetime) -> Received:
+def _received(event: BookingEvent, at: datetime) -> Received:
     envelope = Envelope(
         id=f"{uuid4()}:0",
         type=event.message_type,

@@ -1,4 +1,4 @@
-"""The consumer on a real ledger: what the log and Stripe's webhooks leave behind in our rows."""
+"""The consumer on a real database: events and webhooks become rows and commands."""
 
 import json
 import logging
@@ -43,17 +43,17 @@ def refund_webhook(booking_id: UUID, status: str, refund_id: str = "re_1") -> by
     return webhook("refund.updated", refund)
 
 
-def webhook(type: str, told: dict[str, Any], version: str = "2026-10-28.endive") -> bytes:
-    event = {"id": "evt_1", "type": type, "livemode": False, "api_version": version, "data": {"object": told}}
+def webhook(type: str, about: dict[str, Any], version: str = "2026-10-28.endive") -> bytes:
+    event = {"id": "evt_1", "type": type, "livemode": False, "api_version": version, "data": {"object": about}}
     return json.dumps(event).encode()
 
 
-async def test_a_payment_asked_for_owes_a_session_at_once_and_only_once(desk: Desk) -> None:
+async def test_a_requested_payment_adds_a_session_at_once_and_only_once(desk: Desk) -> None:
     booking_id = uuid4()
 
-    await desk.hear(payment_requested(booking_id))
+    await desk.read_events(payment_requested(booking_id))
     (first,) = await desk.sessions()
-    await desk.hear(payment_requested(booking_id))
+    await desk.read_events(payment_requested(booking_id))
 
     assert (first["status"], first["attempt"], first["room_id"]) == ("creating", 1, ROOM)
     assert first["next_attempt_at"] == first["created_at"]
@@ -73,10 +73,10 @@ async def test_a_payment_asked_for_owes_a_session_at_once_and_only_once(desk: De
 )
 async def test_a_booking_that_ends_closes_its_session_and_nobody_elses(desk: Desk, end: Any) -> None:
     ended, other = uuid4(), uuid4()
-    await desk.hear(payment_requested(ended), payment_requested(other))
+    await desk.read_events(payment_requested(ended), payment_requested(other))
     await desk.ledger.execute("update checkout_session set status = 'open', next_attempt_at = null, failures = 3")
 
-    await desk.hear(end(ended))
+    await desk.read_events(end(ended))
 
     (closing,), (open_,) = await desk.sessions(ended), await desk.sessions(other)
     assert (closing["status"], closing["failures"]) == ("closing", 0)
@@ -84,11 +84,11 @@ async def test_a_booking_that_ends_closes_its_session_and_nobody_elses(desk: Des
     assert (open_["status"], open_["next_attempt_at"]) == ("open", None)
 
 
-async def test_a_refund_is_owed_once_however_often_it_is_asked_for(desk: Desk) -> None:
+async def test_a_refund_is_added_once_however_often_it_is_requested(desk: Desk) -> None:
     booking_id = uuid4()
 
     for _ in range(5):
-        await desk.hear(refund_requested(booking_id, "pi_1"))
+        await desk.read_events(refund_requested(booking_id, "pi_1"))
 
     (refund,) = await desk.refunds()
     assert (refund["payment_intent"], refund["status"], refund["amount_minor"]) == ("pi_1", "creating", 24_000)
@@ -96,7 +96,7 @@ async def test_a_refund_is_owed_once_however_often_it_is_asked_for(desk: Desk) -
 
 async def test_webhooks_twice_and_in_the_wrong_order_confirm_once_and_undo_nothing(desk: Desk) -> None:
     booking_id = uuid4()
-    await desk.hear(payment_requested(booking_id))
+    await desk.read_events(payment_requested(booking_id))
     paid = session_webhook(booking_id, "completed")
     expired = session_webhook(booking_id, "expired", status="expired", payment_status="unpaid")
 
@@ -110,7 +110,7 @@ async def test_webhooks_twice_and_in_the_wrong_order_confirm_once_and_undo_nothi
 
 async def test_a_webhook_that_comes_before_the_session_is_recorded_finds_its_booking(desk: Desk) -> None:
     booking_id = uuid4()
-    await desk.hear(payment_requested(booking_id))
+    await desk.read_events(payment_requested(booking_id))
 
     ((envelope, command),) = await desk.webhooks(session_webhook(booking_id, "completed"))
 
@@ -122,7 +122,7 @@ async def test_a_webhook_that_comes_before_the_session_is_recorded_finds_its_boo
 
 async def test_a_payment_that_arrives_after_the_session_was_given_up_still_counts(desk: Desk) -> None:
     booking_id = uuid4()
-    await desk.hear(payment_requested(booking_id))
+    await desk.read_events(payment_requested(booking_id))
     await desk.webhooks(session_webhook(booking_id, "expired", status="expired", payment_status="unpaid"))
 
     await desk.webhooks(session_webhook(booking_id, "completed"))
@@ -130,7 +130,7 @@ async def test_a_payment_that_arrives_after_the_session_was_given_up_still_count
     assert [row["status"] for row in await desk.sessions()] == ["complete"]
 
 
-async def test_a_webhook_about_a_booking_that_we_have_no_row_of_is_told_to_the_room_all_the_same(desk: Desk) -> None:
+async def test_a_webhook_about_a_booking_that_we_have_no_row_of_is_sent_to_the_room_all_the_same(desk: Desk) -> None:
     ((_, command),) = await desk.webhooks(session_webhook(uuid4(), "completed"))
 
     assert isinstance(command, ConfirmPayment)
@@ -138,11 +138,11 @@ async def test_a_webhook_about_a_booking_that_we_have_no_row_of_is_told_to_the_r
 
 async def test_a_refund_that_failed_stays_failed(desk: Desk) -> None:
     booking_id = uuid4()
-    await desk.hear(refund_requested(booking_id, "pi_1"))
+    await desk.read_events(refund_requested(booking_id, "pi_1"))
 
     statuses = []
-    for told in ("pending", "succeeded", "pending", "failed", "succeeded"):
-        await desk.webhooks(refund_webhook(booking_id, told))
+    for status in ("pending", "succeeded", "pending", "failed", "succeeded"):
+        await desk.webhooks(refund_webhook(booking_id, status))
         statuses.append((await desk.refunds())[0]["status"])
 
     assert statuses == ["pending", "succeeded", "succeeded", "failed", "failed"]
@@ -150,7 +150,7 @@ async def test_a_refund_that_failed_stays_failed(desk: Desk) -> None:
 
 async def test_another_refund_of_the_same_payment_does_not_pass_for_ours(desk: Desk) -> None:
     booking_id = uuid4()
-    await desk.hear(refund_requested(booking_id, "pi_1"))
+    await desk.read_events(refund_requested(booking_id, "pi_1"))
     await desk.webhooks(refund_webhook(booking_id, "succeeded"), refund_webhook(booking_id, "failed", "re_2"))
 
     (refund,) = await desk.refunds()
@@ -159,7 +159,7 @@ async def test_another_refund_of_the_same_payment_does_not_pass_for_ours(desk: D
 
 async def test_a_webhook_that_cannot_be_read_is_named_and_leaves_nothing_of_its_batch(desk: Desk) -> None:
     booking_id = uuid4()
-    await desk.hear(payment_requested(booking_id))
+    await desk.read_events(payment_requested(booking_id))
 
     with pytest.raises(Unreadable) as raised:
         await desk.webhooks(session_webhook(booking_id, "completed"), b"no event")
@@ -168,7 +168,7 @@ async def test_a_webhook_that_cannot_be_read_is_named_and_leaves_nothing_of_its_
     assert [row["status"] for row in await desk.sessions()] == ["creating"]
 
 
-async def test_a_webhook_of_another_version_of_the_api_is_read_and_told_once(
+async def test_a_webhook_of_another_version_of_the_api_is_read_and_logged_once(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     intent = {"id": "pi_1", "metadata": {"booking_id": str(uuid4()), "room_id": "7", "attempt": "1"}}

@@ -1,4 +1,4 @@
-"""The payments role as a worker carries it out: events and webhooks from the log in, commands to the log out."""
+"""The payments role in a worker: events and webhooks are read from the log, commands are written to it."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.support.log import carry_out_all, open_runs
+from tests.support.log import open_processor, process_all
 from tests.support.waiting import wait_until
 from tests.workers.payments.desk import ROOM, Desk, payment_requested
 from topics.catalogue import BOOKING_EVENTS, DEAD_LETTERS, STRIPE_WEBHOOKS
@@ -17,7 +17,7 @@ from topics.envelope import Envelope, Outgoing, encode_headers, encode_value
 from topics.messages.commands import ConfirmPayment, RecordSession
 from topics.messages.events import BookingEvent
 from workers.payments import build, caller
-from workers.runtime.batch_processor import Runs
+from workers.runtime.batch_processor import BatchProcessor
 from workers.runtime.role import Role
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -29,12 +29,12 @@ def role(desk: Desk) -> Role:
 
 
 @pytest.fixture
-async def runs(role: Role, desk: Desk, database: DatabaseSettings) -> AsyncIterator[Runs]:
-    async with open_runs(role, desk.log, database) as opened:
+async def processor(role: Role, desk: Desk, database: DatabaseSettings) -> AsyncIterator[BatchProcessor]:
+    async with open_processor(role, desk.log, database) as opened:
         yield opened
 
 
-def told(desk: Desk, event: BookingEvent, sequence: int) -> Outgoing:
+def record_of(desk: Desk, event: BookingEvent, sequence: int) -> Outgoing:
     envelope = Envelope(
         id=f"{uuid4()}:0",
         type=event.message_type,
@@ -51,34 +51,34 @@ def posted(desk: Desk, body: bytes) -> Outgoing:
     return Outgoing(desk.log.settings.topic(STRIPE_WEBHOOKS), b"%d" % ROOM, body, [])
 
 
-async def test_a_guest_pays_and_the_room_hears_of_it_also_when_the_log_is_read_twice(
-    desk: Desk, role: Role, runs: Runs
+async def test_a_guest_pays_and_the_room_gets_the_command_also_when_the_log_is_read_twice(
+    desk: Desk, role: Role, processor: BatchProcessor
 ) -> None:
     booking_id = uuid4()
-    await desk.log.write(told(desk, payment_requested(booking_id), sequence=1))
-    await carry_out_all(runs, role, desk.log)
+    await desk.log.write(record_of(desk, payment_requested(booking_id), sequence=1))
+    await process_all(processor, role, desk.log)
     async with desk.caller():
         row = await desk.until_session("open", booking_id)
     await desk.pay(row["session_id"])
     await desk.log.write(*(posted(desk, body) for body in 2 * await desk.events()))
 
     for _ in range(2):
-        await carry_out_all(runs, role, desk.log)
+        await process_all(processor, role, desk.log)
 
     await wait_until(lambda: _confirmed(desk, booking_id))
     kinds = [type(command) for _, command in await desk.commands()]
     assert sorted(kind.message_type for kind in kinds) == sorted(
         [RecordSession.message_type, ConfirmPayment.message_type, ConfirmPayment.message_type]
     )
-    assert len(await desk.told(ConfirmPayment)) == 1
+    assert len(await desk.sent(ConfirmPayment)) == 1
 
 
 async def _confirmed(desk: Desk, booking_id: UUID) -> bool:
-    return any(command.booking_id == booking_id for command in (await desk.told(ConfirmPayment)).values())  # type: ignore[attr-defined]
+    return any(command.booking_id == booking_id for command in (await desk.sent(ConfirmPayment)).values())  # type: ignore[attr-defined]
 
 
-async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letters_and_the_next_one_is_heard(
-    desk: Desk, role: Role, runs: Runs
+async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letter_topic_and_the_next_one_is_read(
+    desk: Desk, role: Role, processor: BatchProcessor
 ) -> None:
     booking_id = uuid4()
     session = {
@@ -94,25 +94,23 @@ async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letters_and_the_ne
     event = {"id": "evt_1", "type": "checkout.session.completed", "livemode": False, "data": {"object": session}}
     await desk.log.write(posted(desk, b"no event"), posted(desk, json.dumps(event).encode()))
 
-    await carry_out_all(runs, role, desk.log)
+    await process_all(processor, role, desk.log)
 
     await wait_until(lambda: _confirmed(desk, booking_id))
     (letters,) = (await desk.log.read(DEAD_LETTERS)).values()
     assert [letter.value for letter in letters] == [b"no event"]
 
 
-async def test_the_caller_is_woken_by_what_was_committed(
-    desk: Desk, role: Role, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_commit_wakes_the_caller(desk: Desk, role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
     assert role.background is not None
-    # No poll comes in time: whatever happens, also again after a failure, happens because it was woken.
+    # No poll comes in time, so the caller works, also after a failure, only because it was woken.
     monkeypatch.setattr(caller, "POLL_SECONDS", 3600)
     first, second = uuid4(), uuid4()
-    await desk.hear(payment_requested(first))
+    await desk.read_events(payment_requested(first))
     background = asyncio.ensure_future(role.background())
     await wait_until(lambda: _opened_when_woken(desk, role, first))
 
-    await desk.hear(payment_requested(second))
+    await desk.read_events(payment_requested(second))
 
     await wait_until(lambda: _opened_when_woken(desk, role, second))
     background.cancel()

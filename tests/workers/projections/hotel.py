@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from operators.rebuild import PROJECTIONS
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, all_places, open_log, open_runs
+from tests.support.log import Log, all_partitions, open_log, open_processor
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
@@ -120,8 +120,8 @@ class BusyHotel:
         async with consumer_of(self.kafka, []) as consumer:
             sent = sum((await consumer.end_offsets(commands)).values())
         [(decided,)] = await self.rows("select sum(applied + 1) from log_cursor where consumer = 'reservations'")
-        told = await self.rows("select sum(sequence) from log_cursor group by consumer")
-        return decided == sent and len(told) == 1 + len(PROJECTIONS) and len(set(told)) == 1
+        sums = await self.rows("select sum(sequence) from log_cursor group by consumer")
+        return decided == sent and len(sums) == 1 + len(PROJECTIONS) and len(set(sums)) == 1
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the database."""
@@ -166,11 +166,11 @@ async def open_busy_hotel(kafka: KafkaSettings, database: DatabaseSettings) -> A
 
 async def _work(role: Role, log: Log, database: DatabaseSettings) -> None:
     """Be a worker, without Faust."""
-    places = [TopicPartition(*place) for place in all_places(role, log.settings)]
-    async with open_runs(role, log, database) as runs, consumer_of(log.settings, places) as consumer:
+    places = [TopicPartition(*place) for place in all_partitions(role, log.settings)]
+    async with open_processor(role, log, database) as processor, consumer_of(log.settings, places) as consumer:
         while True:
             found = await consumer.getmany(timeout_ms=100)
-            for partition, offset in (await runs.carry_out(found.values())).items() if found else ():
+            for partition, offset in (await processor.process(found.values())).items() if found else ():
                 consumer.seek(TopicPartition(*partition), offset)
 
 

@@ -16,7 +16,7 @@ from topics.envelope import Envelope, encode_headers, encode_value
 from topics.kafka.settings import KafkaSettings
 from topics.messages.events import BookingEvent, BookingReserved, Event, InventoryChanged, InventoryOpened, night_ranges
 from workers.projections import build
-from workers.runtime.role import Consumer, Received, Run
+from workers.runtime.role import Consumer, PartitionBatch, Received
 
 FIRST = date(2027, 2, 26)
 T0 = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -132,9 +132,9 @@ def consumers() -> dict[str, Consumer]:
     return {consumer.name: consumer for consumer in role.consumers}
 
 
-def run_of(consumer: Consumer, partition: int, received: list[Received]) -> Run:
+def run_of(consumer: Consumer, partition: int, received: list[Received]) -> PartitionBatch:
     key = CursorKey(consumer.name, BOOKING_EVENTS.name, partition, 1)
-    return Run(BOOKING_EVENTS, partition, Cursor(key, -1, -1, 0, None, None), received)
+    return PartitionBatch(BOOKING_EVENTS, partition, Cursor(key, -1, -1, 0, None, None), received)
 
 
 async def apply(database: DatabaseSettings, batches: Sequence[Log]) -> None:

@@ -1,7 +1,9 @@
-"""A booking's timeline is all that was told of it, in the order of the log."""
+"""A booking's timeline has all its events, in the order of the log."""
 
 from datetime import timedelta
 from uuid import UUID
+
+import msgspec
 
 from storage.settings import DatabaseSettings
 from tests.workers.projections.log import T0, apply, in_one_batch, on_the_log, opened, reserved, rows
@@ -63,3 +65,27 @@ async def test_events_that_come_again_are_told_once(database: DatabaseSettings) 
     await apply(database, [log])
 
     assert await rows(database, "select sequence from booking_timeline") == [(2,)]
+
+
+async def test_a_row_has_the_positions_of_its_event_and_of_its_command(database: DatabaseSettings) -> None:
+    log = on_the_log([opened(1, 0, 1, 9_000), reserved(1, 1, 0, 1), reserved(2, 1, 0, 1), reserved(3, 1, 0, 1)])
+    [(partition, received)] = log.items()
+    named = (None, "booking.commands[1]@17", None, "no position")
+    log[partition] = [
+        each._replace(envelope=msgspec.structs.replace(each.envelope, causation_position=position))
+        for each, position in zip(received, named, strict=True)
+        if each.envelope is not None
+    ]
+    await apply(database, [log])
+
+    found = await rows(
+        database,
+        'select topic, partition, "offset", causation_topic, causation_partition, causation_offset'
+        " from booking_timeline order by sequence",
+    )
+
+    assert found == [
+        ("booking.events", 1, 1, "booking.commands", 1, 17),
+        ("booking.events", 1, 2, None, None, None),
+        ("booking.events", 1, 3, None, None, None),
+    ]

@@ -11,14 +11,14 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from tests.support.waiting import MAX_WAIT_SECONDS
-from tests.workers.runtime.test_runs import ROOM, Witness, event, nights_on_sale, record, retyped, rows, stay
+from tests.workers.runtime.test_batch_processor import ROOM, Witness, event, nights_on_sale, record, retyped, rows, stay
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.envelope import Outgoing
 from topics.messages.commands import AddGuests, CancelBooking, ChangeInventory, RecordRefund
 from workers.reservations import handler
-from workers.runtime import batch_processor as runs_module
+from workers.runtime import batch_processor
 from workers.runtime.role import Role
 
 TAKEN_NIGHTS = "select distinct total_count, reserved_count from inventory where reserved_count > 0"
@@ -45,10 +45,10 @@ async def test_rooms_that_a_manager_adds_can_be_booked_in_the_same_batch(
     log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale(rooms=1))
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
         await log.send(rooms_from_now_on(3), stay(), stay(), stay())
-        await carry_out_all(runs, role, log)
+        await process_all(processor, role, log)
 
     assert await rows(ledger, TAKEN_NIGHTS) == [(3, 3)]
 
@@ -58,10 +58,10 @@ async def test_rooms_that_a_guest_gives_back_can_be_taken_off_sale_in_the_same_b
 ) -> None:
     given_up = stay()
     await log.send(nights_on_sale(rooms=2), stay(), given_up)
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
         await log.send(CancelBooking(room_id=ROOM, booking_id=given_up.booking_id, user_id=1), rooms_from_now_on(1))
-        await carry_out_all(runs, role, log)
+        await process_all(processor, role, log)
 
     assert await rows(ledger, TAKEN_NIGHTS) == [(1, 1)]
 
@@ -77,8 +77,8 @@ async def test_a_header_without_a_value_harms_nobody(
         record(log, stay()),
     )
 
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
 
     [letters] = (await log.read(DEAD_LETTERS)).values()
     assert ("trace", None) in letters[0].headers
@@ -101,8 +101,8 @@ async def test_a_zero_character_is_buried_where_it_comes_in(
     }[where]
     await log.write(record(log, nights_on_sale()), spoilt, record(log, stay()))
 
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
 
     [letters] = (await log.read(DEAD_LETTERS)).values()
     assert [letter.value for letter in letters] == [spoilt.value]
@@ -121,8 +121,8 @@ async def test_poison_of_any_size_is_buried_and_the_next_guest_is_served(
     await write_large(log, record(log, named))
     await log.send(stay())
 
-    async with open_runs(role, log, database) as runs, asyncio.timeout(MAX_WAIT_SECONDS):
-        await carry_out_all(runs, role, log)
+    async with open_processor(role, log, database) as processor, asyncio.timeout(MAX_WAIT_SECONDS):
+        await process_all(processor, role, log)
 
     [[letter]] = (await log.read(DEAD_LETTERS)).values()
     assert dict(letter.headers)["dl_offset"] == b"2"
@@ -146,9 +146,9 @@ async def test_a_run_that_got_lost_between_two_others_is_read_again(
     await log.send(nights_on_sale(), stay(), stay(), stay())
     [(place, records)] = (await log.read(BOOKING_COMMANDS)).items()
 
-    async with open_runs(role, log, database) as runs:
-        assert await runs.carry_out([records[:1], records[3:]]) == {place: 0}
-        assert await runs.carry_out([records]) == {}
+    async with open_processor(role, log, database) as processor:
+        assert await processor.process([records[:1], records[3:]]) == {place: 0}
+        assert await processor.process([records]) == {}
 
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3, 4]
 
@@ -159,8 +159,8 @@ async def test_records_that_are_read_twice_in_one_batch_are_decided_once(
     await log.send(nights_on_sale(), stay(), stay())
     [(_, records)] = (await log.read(BOOKING_COMMANDS)).items()
 
-    async with open_runs(role, log, database) as runs:
-        assert await runs.carry_out([records[:2], records]) == {}
+    async with open_processor(role, log, database) as processor:
+        assert await processor.process([records[:2], records]) == {}
 
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
 
@@ -171,8 +171,8 @@ async def test_a_gap_in_a_partition_that_somebody_else_reads_now_stops_nobody(
     role = Role("witness", (Witness(),))
     await log.write(event(log, 1), event(log, 3))
 
-    async with open_runs(role, log, database) as runs:
-        await carry_out_all(runs, role, log)
-        await runs.hand_over()
-        monkeypatch.setattr(runs_module, "MAX_GAP_SECONDS", 0)
-        await runs.settle()
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+        await processor.on_revoked()
+        monkeypatch.setattr(batch_processor, "MAX_GAP_SECONDS", 0)
+        await processor.mark_published()

@@ -17,8 +17,8 @@ from storage.settings import DatabaseSettings
 from tests.support.log import Log
 from tests.support.waiting import wait_until
 from tests.workers.runtime.conftest import Owners, Tool, shared
+from tests.workers.runtime.test_batch_processor import nights_on_sale
 from tests.workers.runtime.test_pausing import workers
-from tests.workers.runtime.test_runs import nights_on_sale
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
 

@@ -21,8 +21,8 @@ from storage.settings import DatabaseSettings
 from tests.support.log import Log
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from tests.workers.runtime.conftest import Tool, shared
-from tests.workers.runtime.test_runs import nights_on_sale, rows, stay
-from workers.runtime.pause_gate import Gate
+from tests.workers.runtime.test_batch_processor import nights_on_sale, rows, stay
+from workers.runtime.pause_gate import PauseGate
 
 Ledger = psycopg.AsyncConnection[Any]
 
@@ -123,10 +123,10 @@ class TestCommand:
 
 
 class TestGate:
-    """What runs beside the agent stands still too."""
+    """A pause stops the work beside the agent too."""
 
     async def test_work_beside_the_agent_is_cancelled_by_a_pause_and_begins_anew_after_it(self) -> None:
-        gate, begun, ended = Gate(), 0, 0
+        gate, begun, ended = PauseGate(), 0, 0
         pause = Pause(role="payments", who="anna", at=datetime.now(UTC), reason=None)
 
         async def work() -> None:
@@ -137,26 +137,26 @@ class TestGate:
             finally:
                 ended += 1
 
-        task = asyncio.create_task(gate.run_while_open(work))
-        assert gate.shut, "nothing begins before the ledger was asked"
-        gate.hear("payments", None)
+        task = asyncio.create_task(gate.run_while_resumed(work))
+        assert gate.paused, "nothing begins before the ledger was read"
+        gate.update("payments", None)
         await wait_until(lambda: (begun, ended) == (1, 0))
-        gate.hear("payments", pause)
+        gate.update("payments", pause)
         await wait_until(lambda: (begun, ended) == (1, 1))
-        gate.hear("payments", None)
+        gate.update("payments", None)
         await wait_until(lambda: (begun, ended) == (2, 1))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert (begun, ended) == (2, 2)
 
-    async def test_work_that_fails_is_heard_of(self) -> None:
+    async def test_work_that_fails_raises(self) -> None:
         async def work() -> None:
             raise ZeroDivisionError
 
-        gate = Gate()
-        gate.hear("payments", None)
+        gate = PauseGate()
+        gate.update("payments", None)
         with pytest.raises(ZeroDivisionError):
-            await gate.run_while_open(work)
+            await gate.run_while_resumed(work)
 
 
 @asynccontextmanager

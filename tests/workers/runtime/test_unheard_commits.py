@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_runs
+from tests.support.log import Log, open_processor, process_all
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.envelope import Outgoing
 from topics.messages.commands import OpenInventory
@@ -25,11 +25,11 @@ async def test_what_was_committed_unheard_is_published_once_and_never_done_again
     role = handler.build(log.settings, database)
     await log.write(Outgoing(log.settings.topic(BOOKING_COMMANDS), b"7", b"garbage", []))
     await log.send(nights_on_sale())
-    async with open_runs(role, log, database) as runs:
+    async with open_processor(role, log, database) as processor:
         lose_an_answer(nth, monkeypatch)
 
         # When everything is carried out.
-        await carry_out_all(runs, role, log)
+        await process_all(processor, role, log)
 
     # Then the poison is buried once, and the command is decided once.
     letters = [letter for found in (await log.read(DEAD_LETTERS)).values() for letter in found]

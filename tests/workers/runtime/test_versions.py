@@ -5,8 +5,8 @@ from typing import Any
 
 from operators.audit import audit
 from storage.settings import DatabaseSettings
-from tests.support.log import Log, carry_out_all, open_runs
-from tests.workers.runtime.test_runs import ROOM, nights_on_sale, stay
+from tests.support.log import Log, open_processor, process_all
+from tests.workers.runtime.test_batch_processor import ROOM, nights_on_sale, stay
 from topics.catalogue import BOOKING_EVENTS
 from topics.messages.commands import ChangeInventory
 from workers import projections
@@ -30,13 +30,13 @@ async def test_a_log_with_both_versions_is_one_story_to_everybody_who_reads_it(
         await log.send(command, stay())
         settings = log.settings.model_copy(update={"inventory_changed_version": version})
         role = handler.build(settings, database)
-        async with open_runs(role, log, database) as runs:
-            await carry_out_all(runs, role, log)
+        async with open_processor(role, log, database) as processor:
+            await process_all(processor, role, log)
 
     # When the read models follow.
     readers = projections.build(log.settings, database)
-    async with open_runs(readers, log, database) as runs:
-        await carry_out_all(runs, readers, log)
+    async with open_processor(readers, log, database) as processor:
+        await process_all(processor, readers, log)
 
     # Then both versions stand on the log, and everything agrees: ledger, read models, and the auditor's own reading.
     told = [dict(each.headers)["ce_type"].decode() for each in await records(log)]

@@ -1,0 +1,1 @@
+"""Hotels as their managers describe them."""

@@ -1,0 +1,281 @@
+"""Operations of managers on their hotels, which are ordinary rows. A hotel with bookings to come cannot be deleted."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import time
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ingress.admin.hotels.models import ContactChanges, ContactIn, HotelChanges, HotelIn, ManagedContact, ManagedHotel
+from ingress.admin.nights import TRIES, Nights, NightsRefused, put_back_on_sale
+from ingress.admin.resources import AnyContext, Resource, after_id
+from ingress.database import Database
+from ingress.http.models import NoBody, NoQuery, Problems
+from ingress.http.paging import NEXT_PAGE, Paged
+from ingress.http.problems import Problem
+from ingress.http.responses import Response, no_content
+from ingress.http.versions import ETAG_HEADER, IF_MATCH
+from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
+from ingress.stays import today_at
+from storage import hotels
+from storage.hotels import HotelRow
+
+_USUAL_CURRENCY: Final = "USD"
+_HOTEL: Final = {"hotel_id": 1}
+_EXAMPLE: Final = {
+    "name": "The Lighthouse",
+    "city": "Lisbon",
+    "photos": ["https://images.example/lighthouse.jpg"],
+    "amenities": ["wifi", "sea view"],
+    "contact_info": {"phone": "+351 21 000 0000", "email": "stay@lighthouse.example", "address": "Rua do Farol 1"},
+    "stars": 4,
+    "latitude": 38.71,
+    "longitude": -9.14,
+    "time_zone": "Europe/Lisbon",
+    "currency": "EUR",
+    "check_in_time": "15:00",
+    "check_out_time": "11:00",
+}
+_NEXT_OPERATIONS: Final = (
+    "read_hotel",
+    "replace_hotel",
+    "change_hotel",
+    "add_room",
+    "list_rooms",
+    "activate_hotel",
+    "deactivate_hotel",
+    "hotel_bookings",
+    "report",
+    "delete_hotel",
+)
+
+
+class AdminHotels:
+    """The operations of managers on their hotels."""
+
+    def __init__(self, database: Database, nights: Nights) -> None:
+        self._database = database
+        self._nights = nights
+
+    @operation(
+        "POST /admin/hotels",
+        access=Access.MANAGER,
+        summary="Add a hotel",
+        responses={201: ResponseSpec(ManagedHotel, "Not active yet.", {"Location": "The hotel.", **ETAG_HEADER})},
+        example=Example(status=201, body=_EXAMPLE),
+        links={name: {"hotel_id": "$response.body#/id"} for name in _NEXT_OPERATIONS},
+    )
+    async def add_hotel(self, context: RequestContext[HotelIn, NoQuery]) -> Response:
+        """Describe a hotel. Nobody else sees it before it has a room and is activated."""
+        fields = _fields(_whole(context.body))
+        async with self._database.writing() as connection:
+            hotel = await hotels.add_hotel(connection, context.caller.user_id, {"currency": _USUAL_CURRENCY} | fields)
+        return _hotels.created(hotel, context.link(f"/admin/hotels/{hotel.id}"))
+
+    @operation(
+        "GET /admin/hotels",
+        access=Access.MANAGER,
+        summary="List one's hotels",
+        responses={200: ResponseSpec(list[ManagedHotel], "By id.", NEXT_PAGE)},
+        example=Example(query={"limit": 10}),
+    )
+    async def list_hotels(self, context: RequestContext[NoBody, Paged]) -> Response:
+        """List one's hotels, active or not."""
+        after, limit = after_id(context), context.query.limit
+        async with self._database.reading() as connection:
+            rows = await hotels.hotels_of(connection, context.caller.user_id, limit=limit, after=after)
+        return _hotels.page(context, rows)
+
+    @operation(
+        "GET /admin/hotels/{hotel_id}",
+        access=Access.MANAGER,
+        summary="Read one's hotel",
+        responses={200: ResponseSpec(ManagedHotel, headers=ETAG_HEADER)},
+        example=Example(path=_HOTEL),
+    )
+    async def read_hotel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
+        """Read the description of one's hotel."""
+        async with self._database.reading() as connection:
+            hotel = await _hotels.find(connection, context)
+        return _hotels.response(hotel)
+
+    @operation(
+        "PUT /admin/hotels/{hotel_id}",
+        access=Access.MANAGER,
+        summary="Describe a hotel anew",
+        responses={
+            200: ResponseSpec(ManagedHotel, headers=ETAG_HEADER),
+            409: ResponseSpec(Problems, "There are rooms: the currency is fixed."),
+        },
+        example=Example(path=_HOTEL, body=_EXAMPLE),
+        headers=[IF_MATCH],
+        unversioned=Unversioned(by="change_hotel"),
+    )
+    async def replace_hotel(self, context: RequestContext[HotelIn, NoQuery]) -> Response:
+        """Replace the whole description: a field that is left out becomes empty, but for the currency."""
+        return await self._changed(context, _whole(context.body))
+
+    @operation(
+        "PATCH /admin/hotels/{hotel_id}",
+        access=Access.MANAGER,
+        summary="Change a hotel",
+        responses={
+            200: ResponseSpec(ManagedHotel, headers=ETAG_HEADER),
+            409: ResponseSpec(Problems, "There are rooms: the currency is fixed."),
+        },
+        example=Example(path=_HOTEL, body={"stars": 5, "contact_info": {"phone": None}}),
+        headers=[IF_MATCH],
+    )
+    async def change_hotel(self, context: RequestContext[HotelChanges, NoQuery]) -> Response:
+        """Change the fields that are sent; null clears a field that may be empty."""
+        return await self._changed(context, context.body.changed())
+
+    @operation(
+        "PATCH /admin/hotels/{hotel_id}/activate",
+        access=Access.MANAGER,
+        summary="Let guests see and book a hotel",
+        responses={204: None, 409: ResponseSpec(Problems, "It has no room yet.")},
+        example=Example(status=204, path=_HOTEL),
+    )
+    async def activate_hotel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
+        """Let a hotel be found and booked; it needs a room."""
+        return await self._switched(context, active=True)
+
+    @operation(
+        "PATCH /admin/hotels/{hotel_id}/deactivate",
+        access=Access.MANAGER,
+        summary="Hide a hotel from guests",
+        responses={204: None},
+        example=Example(status=204, path=_HOTEL),
+    )
+    async def deactivate_hotel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
+        """Hide a hotel; it takes no new bookings, and keeps those that it has."""
+        return await self._switched(context, active=False)
+
+    @operation(
+        "DELETE /admin/hotels/{hotel_id}",
+        access=Access.MANAGER,
+        summary="Delete a hotel",
+        responses={204: None, 409: ResponseSpec(NightsRefused, "It has bookings to come; it can only be deactivated.")},
+        example=Example(status=204, path=_HOTEL),
+    )
+    async def delete_hotel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
+        """Delete a hotel with all its rooms; refused when any of their nights is sold or held.
+
+        A booking that comes in between leaves the hotel deactivated and some of its rooms closed.
+        """
+        for _ in range(TRIES):
+            await self._taken_off_sale(context)
+            if await self._is_deleted(context):
+                return no_content()
+        raise put_back_on_sale()
+
+    async def _taken_off_sale(self, context: RequestContext[NoBody, NoQuery]) -> None:
+        """Deactivate the hotel and close all nights to come of all its rooms."""
+        hotel_id = context.path["hotel_id"]
+        async with self._database.writing() as connection:
+            hotel = await _hotels.find(connection, context, lock=True)
+            if await hotels.has_bookings_to_come(connection, hotel_id, today_at(hotel.time_zone)):
+                raise Problem(409, "it has bookings to come", more={"reason": "bookings_to_come"})
+            if hotel.active:
+                await hotels.change_hotel(connection, hotel_id, {"active": False})
+            rooms = await hotels.rooms_to_close(connection, hotel_id)
+            last_nights = [await hotels.last_open_night(connection, room.id) for room in rooms]
+        closing = [
+            self._nights.take_off_sale(room, last_night) for room, last_night in zip(rooms, last_nights, strict=True)
+        ]
+        for closed in await asyncio.gather(*closing, return_exceptions=True):
+            if closed is not None:
+                raise closed
+
+    async def _is_deleted(self, context: RequestContext[NoBody, NoQuery]) -> bool:
+        """Delete the hotel, unless something of it was put on sale since it was taken off."""
+        hotel_id = context.path["hotel_id"]
+        async with self._database.writing() as connection:
+            hotel = await _hotels.find(connection, context, lock=True)
+            # A request that puts nights on sale looks for the room once more afterwards, and waits for this lock:
+            # either this transaction sees the nights, or that request sees that the room is gone.
+            rooms = await hotels.rooms_to_close(connection, hotel_id, lock=True)
+            if await hotels.is_on_sale(connection, [room.id for room in rooms], today_at(hotel.time_zone)):
+                return False
+            await hotels.delete_hotel(connection, hotel_id)
+        return True
+
+    async def _changed(self, context: RequestContext[Any, NoQuery], sent: Mapping[str, Any]) -> Response:
+        fields = _fields(sent)
+        async with self._database.writing() as connection:
+            hotel = await _hotels.lock_to_change(connection, context)
+            if fields.get("currency", hotel.currency) != hotel.currency and await hotels.ever_had_rooms(
+                connection, hotel.id
+            ):
+                raise Problem(
+                    409, f"there are rooms; the currency stays {hotel.currency}", more={"reason": "currency_fixed"}
+                )
+            if fields:
+                hotel = await hotels.change_hotel(connection, hotel.id, fields)
+        return _hotels.response(hotel)
+
+    async def _switched(self, context: RequestContext[NoBody, NoQuery], *, active: bool) -> Response:
+        hotel_id = context.path["hotel_id"]
+        async with self._database.writing() as connection:
+            hotel = await _hotels.find(connection, context, lock=True)
+            if active and not await hotels.has_room(connection, hotel_id):
+                raise Problem(409, "the hotel has no room yet", more={"reason": "no_room"})
+            if hotel.active != active:
+                await hotels.change_hotel(connection, hotel_id, {"active": active})
+        return no_content()
+
+
+async def _find(connection: AsyncConnection, context: AnyContext, *, lock: bool) -> HotelRow | None:
+    return await hotels.own_hotel(connection, context.path["hotel_id"], context.caller.user_id, lock=lock)
+
+
+def _whole(description: HotelIn) -> dict[str, Any]:
+    """Return all fields of a description, those that were left out too, but for a currency that was left out."""
+    fields = {name: getattr(description, name) for name in type(description).model_fields}
+    return {name: value for name, value in fields.items() if not (name == "currency" and value is None)}
+
+
+def _fields(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns for the fields that were sent."""
+    fields = dict(sent)
+    for name in ("check_in_time", "check_out_time"):
+        if name in fields:
+            fields[name] = time.fromisoformat(fields[name])
+    if "contact_info" in fields:
+        contact = fields.pop("contact_info") or ContactIn()
+        changed = contact.changed() if isinstance(contact, ContactChanges) else contact.model_dump()
+        fields |= {f"contact_{name}": value for name, value in changed.items()}
+    return fields
+
+
+def _describe(row: HotelRow) -> ManagedHotel:
+    hotel = row
+    return ManagedHotel(
+        id=hotel.id,
+        active=hotel.active,
+        owner_id=hotel.owner_id,
+        name=hotel.name,
+        city=hotel.city,
+        photos=hotel.photos,
+        amenities=hotel.amenities,
+        contact_info=ManagedContact(
+            phone=hotel.contact_phone, email=hotel.contact_email, address=hotel.contact_address
+        ),
+        contact_phone=hotel.contact_phone,
+        contact_email=hotel.contact_email,
+        contact_address=hotel.contact_address,
+        stars=hotel.stars,
+        latitude=hotel.latitude,
+        longitude=hotel.longitude,
+        time_zone=hotel.time_zone,
+        currency=hotel.currency,
+        check_in_time=f"{hotel.check_in_time:%H:%M}",
+        check_out_time=f"{hotel.check_out_time:%H:%M}",
+        created_at=hotel.created_at,
+        updated_at=hotel.updated_at,
+    )
+
+
+_hotels: Final = Resource("hotel", _find, _describe)

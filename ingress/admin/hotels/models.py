@@ -1,0 +1,127 @@
+"""The bodies and responses of operations on hotels."""
+
+from datetime import datetime
+from functools import lru_cache
+from typing import Annotated, Self
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from ingress.admin.models import Amenities, Photos
+from ingress.admin.money import KnownCurrency
+from ingress.http.models import Body, Changes, Email, Line, OutModel, left_out
+
+
+@lru_cache(1)
+def _time_zones() -> frozenset[str]:
+    # These two are names for the machine's own zone, which mean nothing elsewhere.
+    return frozenset(available_timezones() - {"localtime", "Factory"})
+
+
+def _known(time_zone: str) -> str:
+    if time_zone not in _time_zones():
+        raise ValueError("is no time zone of the IANA database, such as Europe/Lisbon")
+    return time_zone
+
+
+Phone = Annotated[Line, StringConstraints(max_length=50)]
+Stars = Annotated[int, Field(ge=1, le=5)]
+Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
+Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known), Field(examples=["Europe/Lisbon"])]
+ClockTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+
+class ContactIn(Body, title="ContactWanted"):
+    """How to reach a hotel."""
+
+    phone: Phone | None = None
+    email: Email | None = None
+    address: Line | None = None
+
+
+class _Placed(Body):
+    """A body with both coordinates or none."""
+
+    @model_validator(mode="after")
+    def _has_both_or_none(self) -> Self:
+        sent = {"latitude", "longitude"} & self.model_fields_set
+        place = [getattr(self, "latitude", None), getattr(self, "longitude", None)]
+        if len(sent) == 1 or place.count(None) == 1:
+            raise ValueError("latitude and longitude come together")
+        return self
+
+
+class HotelIn(_Placed, title="HotelWanted"):
+    """A hotel, whole. Its currency stays what it is when it is left out; at first it is USD."""
+
+    name: Line
+    city: Line
+    photos: Photos = Field(default_factory=list)
+    amenities: Amenities = Field(default_factory=list)
+    contact_info: ContactIn | None = None
+    stars: Stars | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    time_zone: TimeZone = "UTC"
+    currency: KnownCurrency | None = None
+    check_in_time: ClockTime = "15:00"
+    check_out_time: ClockTime = "11:00"
+
+
+class ContactChanges(Changes):
+    """Changes to a hotel's contact; null clears a field."""
+
+    phone: Phone | None = None
+    email: Email | None = None
+    address: Line | None = None
+
+
+class HotelChanges(Changes, _Placed):
+    """Changes to a hotel; null clears a field that may be empty."""
+
+    name: Line = left_out()
+    city: Line = left_out()
+    photos: Photos = left_out()
+    amenities: Amenities = left_out()
+    contact_info: ContactChanges | None = None
+    stars: Stars | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    time_zone: TimeZone = left_out()
+    currency: KnownCurrency = left_out()
+    check_in_time: ClockTime = left_out()
+    check_out_time: ClockTime = left_out()
+
+
+class ManagedContact(OutModel):
+    """How to reach a hotel."""
+
+    phone: str | None
+    email: str | None
+    address: str | None
+
+
+class ManagedHotel(OutModel):
+    """A hotel as its manager sees it. Guests see it when it is active."""
+
+    id: int
+    active: bool
+    owner_id: int
+    name: str
+    city: str
+    photos: list[str]
+    amenities: list[str]
+    contact_info: ManagedContact
+    contact_phone: str | None
+    contact_email: str | None
+    contact_address: str | None
+    stars: int | None
+    latitude: float | None
+    longitude: float | None
+    time_zone: str
+    currency: str
+    check_in_time: str
+    check_out_time: str
+    created_at: datetime
+    updated_at: datetime

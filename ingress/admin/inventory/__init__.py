@@ -1,0 +1,1 @@
+"""A room's nights as their managers see and change them."""

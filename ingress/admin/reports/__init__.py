@@ -1,0 +1,1 @@
+"""Sales of a hotel, night by night."""

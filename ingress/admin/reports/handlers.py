@@ -1,0 +1,144 @@
+"""The report of a hotel's sales, night by night, as JSON or CSV, from the read model that the projections keep."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Final
+
+from aiohttp import hdrs, web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ingress.admin.reports.models import Report, ReportedDay, ReportQuery
+from ingress.database import Database
+from ingress.http.bodies import refused_field
+from ingress.http.models import NoBody
+from ingress.http.problems import Problem
+from ingress.http.responses import Response, json_response
+from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
+from ingress.stays import today_at
+from pricing.currencies import decimal
+from pricing.stays import average_minor
+from storage.reads import reports
+from storage.reads.reports import ManagedHotel, SoldNight
+
+MAX_REPORT_DAYS: Final = 366
+_USUAL_DAYS: Final = 30
+_CSV: Final = "text/csv"
+_JSON: Final = "application/json"
+_QUALITY: Final = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
+
+
+class Reports:
+    """The operation that reports a hotel's sales."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @operation(
+        "GET /admin/hotels/{hotel_id}/reports",
+        access=Access.MANAGER,
+        summary="Report what a hotel sold",
+        responses={
+            200: ResponseSpec(
+                Report,
+                "The report; as CSV its days alone, a line each after a line of names.",
+                {"Vary": "`Accept` says whether it is JSON or CSV.", "Content-Disposition": "CSV: a file's name."},
+                {_CSV: "The days: " + ", ".join((*ReportedDay.model_fields, "currency"))},
+            )
+        },
+        example=Example(path={"hotel_id": 1}, query={"start_date": "2026-12-01", "end_date": "2026-12-31"}),
+    )
+    async def report(self, context: RequestContext[NoBody, ReportQuery]) -> Response:
+        """Report bookings, revenue, occupancy and average daily rate of one's hotel, in all and day by day."""
+
+        async def made(connection: AsyncConnection) -> Report:
+            hotel = await reports.managed_hotel(connection, context.path["hotel_id"], context.caller.user_id)
+            if hotel is None:
+                raise Problem(404, "no such hotel")
+            first, last = _days(context.query, today_at(hotel.time_zone))
+            return _report(hotel, await reports.sold_nights(connection, hotel.id, first, last))
+
+        report = await self._database.read(made)
+        if prefers_csv(context.request):
+            return _as_csv(report)
+        return json_response(200, report, {hdrs.VARY: hdrs.ACCEPT})
+
+
+def _days(query: ReportQuery, today: date) -> tuple[date, date]:
+    last = query.end_date or today
+    first = query.start_date or last - timedelta(days=_USUAL_DAYS - 1)
+    if first > last:
+        raise refused_field("start_date", f"must not be after end_date, which is {last}")
+    if (last - first).days >= MAX_REPORT_DAYS:
+        raise refused_field("start_date", f"a report is about {MAX_REPORT_DAYS} days at most")
+    return first, last
+
+
+def _report(hotel: ManagedHotel, days: Sequence[SoldNight]) -> Report:
+    bookings = days[0].staying + sum(day.arrivals for day in days[1:])
+    nights, revenue_minor = sum(day.nights for day in days), sum(day.revenue_minor for day in days)
+    return Report(
+        hotel_id=hotel.id,
+        start_date=days[0].night,
+        end_date=days[-1].night,
+        currency=hotel.currency,
+        total_bookings=bookings,
+        total_revenue=decimal(revenue_minor, hotel.currency),
+        average_booking_value=_average(revenue_minor, bookings, hotel.currency),
+        total_nights=nights,
+        occupancy=_share(nights, sum(day.rooms for day in days)),
+        average_daily_rate=_average(revenue_minor, nights, hotel.currency),
+        by_day=[_reported(day, hotel.currency) for day in days],
+    )
+
+
+def _reported(day: SoldNight, currency: str) -> ReportedDay:
+    return ReportedDay(
+        date=day.night,
+        arrivals=day.arrivals,
+        bookings=day.staying,
+        nights=day.nights,
+        revenue=decimal(day.revenue_minor, currency),
+        rooms=day.rooms,
+        occupancy=_share(day.nights, day.rooms),
+        average_daily_rate=_average(day.revenue_minor, day.nights, currency),
+    )
+
+
+def _average(amount_minor: int, count: int, currency: str) -> str | None:
+    return decimal(average_minor(amount_minor, count), currency) if count else None
+
+
+def _share(part: int, whole: int) -> float | None:
+    return (2 * part * 10_000 + whole) // (2 * whole) / 10_000 if whole else None
+
+
+def _as_csv(report: Report) -> Response:
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, (*ReportedDay.model_fields, "currency"))
+    writer.writeheader()
+    writer.writerows({**day.model_dump(), "currency": report.currency} for day in report.by_day)
+    name = f"hotel-{report.hotel_id}-{report.start_date}-{report.end_date}.csv"
+    headers: dict[str, str] = {hdrs.VARY: hdrs.ACCEPT, hdrs.CONTENT_DISPOSITION: f'attachment; filename="{name}"'}
+    return Response(200, lines.getvalue().encode(), headers, media=f"{_CSV}; charset=utf-8")
+
+
+def prefers_csv(request: web.Request) -> bool:
+    """Whether CSV is preferred to JSON, or as much and named more exactly (RFC 9110, 12.5.1)."""
+    accepted = [each for header in request.headers.getall(hdrs.ACCEPT, ()) for each in header.split(",")]
+    return _preference(accepted, _CSV) > _preference(accepted, _JSON)
+
+
+def _preference(accepted: Sequence[str], media: str) -> tuple[float, int]:
+    """Return the quality of a medium, from the range that names it most exactly, and how exactly that range does."""
+    names = {media: 2, media.partition("/")[0] + "/*": 1, "*/*": 0}
+    exactness, quality = -1, 0.0
+    for each in accepted:
+        name = each.partition(";")[0].strip().lower()
+        if names.get(name, -1) > exactness:
+            found = _QUALITY.search(each)
+            exactness, quality = names[name], float(found[1]) if found else 1.0
+    # A medium with a quality of 0 is refused, however exactly it is named.
+    return quality, exactness if quality else -1

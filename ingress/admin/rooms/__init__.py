@@ -1,0 +1,1 @@
+"""A hotel's room types as their managers describe them."""

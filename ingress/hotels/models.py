@@ -1,0 +1,71 @@
+"""The query and the response of a hotel's public description."""
+
+from datetime import date
+
+from ingress.http.models import Day, MoneyOut, OutModel, Query
+from ingress.stays import RoomsCount
+
+
+class NightOut(OutModel, title="NightShown"):
+    """A night that was put on sale: its price with surge, and how many rooms are free."""
+
+    date: date
+    price: MoneyOut
+    available: int
+
+
+class RoomOut(OutModel, title="RoomShown"):
+    """A room type of a hotel; `price_from` is its cheapest night within three months.
+
+    Only with the dates of a stay: its nights that are on sale, how many rooms are `available` in all of them, and the
+    `total` that a booking of it would cost now; null when it cannot be booked.
+    """
+
+    id: int
+    type: str
+    capacity: int
+    total_count: int
+    base_price: MoneyOut
+    price_from: MoneyOut | None
+    photos: list[str]
+    amenities: list[str]
+    nights: list[NightOut] | None = None
+    available: int | None = None
+    total: MoneyOut | None = None
+
+
+class Contact(OutModel):
+    """How to reach a hotel."""
+
+    phone: str | None
+    email: str | None
+    address: str | None
+
+
+class HotelOut(OutModel, title="HotelShown"):
+    """A hotel with its rooms. Times are the hotel's own."""
+
+    id: int
+    name: str
+    city: str
+    currency: str
+    photos: list[str]
+    amenities: list[str]
+    contact: Contact
+    contact_phone: str | None
+    contact_email: str | None
+    stars: int | None
+    latitude: float | None
+    longitude: float | None
+    time_zone: str
+    check_in_time: str
+    check_out_time: str
+    rooms: list[RoomOut]
+
+
+class Stay(Query):
+    """A stay whose prices are in the response; without dates, none."""
+
+    check_in_date: Day | None = None
+    check_out_date: Day | None = None
+    rooms_count: RoomsCount = 1

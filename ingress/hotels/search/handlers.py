@@ -1,0 +1,124 @@
+"""`GET /hotels/search`: checks the query, and makes the response from the hits of a finder."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Final, Protocol
+
+from msgspec import Meta
+
+from ingress.hotels.search.models import Found, Hit, HotelHit, HotelSearch, SortPosition, earliest_today, latest_today
+from ingress.http.bodies import refused_field
+from ingress.http.models import NoBody
+from ingress.http.paging import NEXT_PAGE, Cursors, link_to_next
+from ingress.http.responses import Response, json_response
+from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
+from ingress.stays import HORIZON, accept_stay
+from pricing.currencies import decimal
+
+#: A cache between clients and the ingress may answer the same search for a second.
+_KEPT: Final = "public, max-age=1"
+_Number = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+_order: Final = Cursors(tuple[_Number, _Number])
+
+
+class Finder(Protocol):
+    """Finds hotels, such as the search index."""
+
+    async def find(self, wanted: HotelSearch, after: SortPosition | None) -> Found:
+        """Return a page of hits; `after` is the last hit of the page before, if one is given."""
+        ...
+
+
+class Search:
+    """The operation that searches for hotels."""
+
+    def __init__(self, finder: Finder) -> None:
+        self._finder = finder
+
+    @operation(
+        "GET /hotels/search",
+        access=Access.ANYBODY,
+        summary="Look for a hotel",
+        responses={200: ResponseSpec(list[HotelHit], "Sorted as wanted, then by id.", NEXT_PAGE)},
+        example=Example(
+            query={
+                "city": "Lisbon",
+                "check_in_date": "2026-12-24",
+                "check_out_date": "2026-12-27",
+                "rooms_count": 1,
+                "sort": "price",
+            }
+        ),
+        links={
+            "info": {"hotel_id": "$response.body#/0/id"},
+            "init": {
+                "hotel_id": "$response.body#/0/id",
+                "room_id": "$response.body#/0/room_id",
+                "check_in_date": "$request.query.check_in_date",
+                "check_out_date": "$request.query.check_out_date",
+            },
+        },
+    )
+    async def search(self, context: RequestContext[NoBody, HotelSearch]) -> Response:
+        """Find active hotels with a room type that is free in every night of a stay.
+
+        `city` is the whole name, in any case; `near` (latitude, longitude, kilometres) may replace it or be
+        beside it. All of `amenities` must be there, and `stars` at least. Prices in different currencies are compared
+        as numbers, in major units: `currency` restricts them to one. The next page is named in `Link`: by `page` if the
+        request has one, else by `cursor`, which new hotels do not shift.
+        """
+        query = context.query
+        _accept(query)
+        position = _order.read(query.cursor)
+        found = await self._finder.find(query, None if position is None else SortPosition(*position))
+        return json_response(200, [_hit(hit) for hit in found.hits], _next(context, found), keep=_KEPT)
+
+
+def _accept(wanted: HotelSearch) -> None:
+    """Check a search's parameters beside each other.
+
+    Raises:
+        Problem: 422, with the rule that is broken.
+    """
+    if wanted.city is None and wanted.near is None:
+        raise refused_field("city", "is needed, unless near says where")
+    if wanted.sort == "distance" and wanted.near is None:
+        raise refused_field("sort", "distance needs near to say from where")
+    if wanted.page is not None and wanted.cursor is not None:
+        raise refused_field("cursor", "cannot stand beside page")
+    # The stay suits some hotel's today, if any; the finder compares it with that of each hotel.
+    suits_best = max(earliest_today(), wanted.check_in_date - HORIZON + timedelta(days=1))
+    accept_stay(wanted.check_in_date, wanted.check_out_date, min(suits_best, latest_today()))
+
+
+def _next(context: RequestContext[NoBody, HotelSearch], found: Found) -> Mapping[str, str]:
+    """Return the headers that name the next page, by number or by cursor as the request did."""
+    if found.more and context.query.page is not None:
+        return {"Link": f'<{context.address_with(page=context.query.page + 1)}>; rel="next"'}
+    return link_to_next(context.address_with, found.hits[-1] if found.more else None, _cursor)
+
+
+def _cursor(hit: Hit) -> str:
+    return _order.write((hit.key, hit.hotel.id))
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    """Return a `HotelHit`; made directly, as a page of them costs more than finding it."""
+    hotel = hit.hotel
+    return {
+        "id": hotel.id,
+        "name": hotel.name,
+        "city": hotel.city,
+        "photos": hotel.photos,
+        "amenities": hotel.amenities,
+        "stars": hotel.stars,
+        "latitude": hotel.latitude,
+        "longitude": hotel.longitude,
+        "distance_km": None if hit.distance_m is None else hit.distance_m / 1000,
+        "currency": hotel.currency,
+        "min_price": decimal(hit.average_minor, hotel.currency),
+        "total": decimal(hit.total_minor, hotel.currency),
+        "room_id": hit.room_id,
+        "room_type": hit.room_type,
+        "rooms_left": hit.rooms_left,
+    }

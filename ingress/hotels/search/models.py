@@ -1,0 +1,142 @@
+"""The query of a search and its hits."""
+
+import re
+from datetime import date
+from typing import Annotated, Final, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field
+
+from ingress.http.models import Currency, Day, Line, MoneyIn, MoneyOut, OutModel, Query, Several
+from ingress.http.paging import Limit, PageCursor
+from ingress.stays import RoomsCount, today_at
+from storage.reads.search import HotelFacts
+
+MAX_PAGES: Final = 10_000
+EARTH_RADIUS_M: Final = 6_371_008.8
+
+
+class StartedAnew(Exception):
+    """The nights in the database are no continuation of those in the index, which must be loaded anew."""
+
+
+class Near(NamedTuple):
+    """A circle on the map, in degrees and kilometres."""
+
+    latitude: float
+    longitude: float
+    km: float
+
+
+_DECIMALS: Final = r"(\.\d{1,9})?"
+_LATITUDE: Final = rf"-?(90|[1-8]?\d{_DECIMALS})"
+_LONGITUDE: Final = rf"-?(180|(1[0-7]|[1-9])?\d{_DECIMALS})"
+_KM: Final = rf"(0\.\d{{0,8}}[1-9]|[1-9]\d{{0,3}}{_DECIMALS}|1\d{{4}}{_DECIMALS})"
+_NEAR: Final = f"^{_LATITUDE},{_LONGITUDE},{_KM}$"
+
+
+def _near(given: object) -> object:
+    if not isinstance(given, str) or not re.match(_NEAR, given, re.ASCII):
+        raise ValueError("must be latitude,longitude,kilometres, such as 38.72,-9.14,5")
+    return given.split(",")
+
+
+_NearText = Annotated[str, Field(pattern=_NEAR)]
+
+
+class HotelSearch(Query):
+    """The hotels and the stay of a search. Prices are of one night, in major units of the hotel's currency."""
+
+    city: Line | None = Field(default=None, description="The whole name, in any case; not needed beside near.")
+    check_in_date: Day
+    check_out_date: Day
+    rooms_count: RoomsCount = 1
+    guests: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="How many have to fit into the rooms."
+    )
+    min_price: MoneyIn | None = Field(default=None, description="Of a night, in major units.")
+    max_price: MoneyIn | None = Field(default=None, description="Of a night, in major units.")
+    amenities: Annotated[Several[Line], Field(max_length=20)] = Field(
+        default_factory=list, description="All of them must be there."
+    )
+    stars: Annotated[int, Field(ge=1, le=5)] | None = Field(default=None, description="At least so many.")
+    near: Annotated[Near, BeforeValidator(_near, json_schema_input_type=_NearText)] | None = Field(
+        default=None, description="Latitude, longitude and kilometres around, such as 38.72,-9.14,5."
+    )
+    currency: Currency | None = Field(default=None, description="Only hotels with prices in this one.")
+    sort: Literal["price", "stars", "distance"] = "price"
+    limit: Limit = 20
+    page: Annotated[int, Field(ge=1, le=MAX_PAGES)] | None = Field(default=None, description="Counted from 1.")
+    cursor: PageCursor | None = Field(default=None, description="As the page before named it; not beside page.")
+
+    @property
+    def nights(self) -> int:
+        """How many nights the stay has."""
+        return (self.check_out_date - self.check_in_date).days
+
+
+class SortPosition(NamedTuple):
+    """The position of a hotel in the order of a search: by `key`, then by its id."""
+
+    key: int
+    hotel_id: int
+
+
+class Hit(NamedTuple):
+    """A hotel that matches the search, and its cheapest room type. The search is sorted by `key`.
+
+    `average_minor` is of one room's nights, `total_minor` of the whole stay in all rooms, as a booking would cost.
+    """
+
+    hotel: HotelFacts
+    room_id: int
+    room_type: str
+    average_minor: int
+    total_minor: int
+    rooms_left: int
+    distance_m: int | None
+    key: int
+
+
+class Found(NamedTuple):
+    """One page of hits in order, and whether there are more."""
+
+    hits: list[Hit]
+    more: bool
+
+
+class HotelHit(OutModel):
+    """A hotel with the cheapest room type that is free for the whole stay, and its price.
+
+    `min_price` is the average of a night, `total` the price of a booking of this room type: all nights and rooms.
+    """
+
+    id: int
+    name: str
+    city: str
+    photos: list[str]
+    amenities: list[str]
+    stars: int | None
+    latitude: float | None
+    longitude: float | None
+    distance_km: float | None
+    currency: str
+    min_price: MoneyOut
+    total: MoneyOut
+    room_id: int
+    room_type: str
+    rooms_left: int
+
+
+def written_alike(name: str) -> str:
+    """Return a name without the differences of case and of blanks around it."""
+    return name.strip().casefold()
+
+
+def earliest_today() -> date:
+    """Return the day in the time zone where it is the earliest."""
+    return today_at("Etc/GMT+12")
+
+
+def latest_today() -> date:
+    """Return the day in the time zone where it is the latest."""
+    return today_at("Etc/GMT-14")

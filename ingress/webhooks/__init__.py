@@ -1,0 +1,1 @@
+"""Stripe's webhooks: verified, and put on the log."""

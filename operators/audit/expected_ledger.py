@@ -1,0 +1,402 @@
+"""Computes the nights and bookings that the ledger should have, from the events alone, and checks every event."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from operators.audit.ledger import LedgerBooking, LedgerNight
+from operators.audit.report import Check, Report
+
+LIVE: Final = frozenset({"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"})
+
+_parse = msgspec.json.Decoder().decode
+_Event = dict[str, Any]
+
+
+class Night:
+    """One night of a room after the events so far."""
+
+    __slots__ = ("booked", "closed", "currency", "day", "hotel_id", "price", "reserved", "room_id", "surge", "total")
+
+    def __init__(self, event: _Event, day: str) -> None:
+        self.room_id: int = event["room_id"]
+        self.day = day
+        self.hotel_id: int = event["hotel_id"]
+        self.total: int = event["total_count"]
+        self.price: int = event["price_minor"]
+        self.currency: str = event["currency"]
+        self.booked = 0
+        self.reserved = 0
+        self.surge = 1000
+        self.closed = False
+
+    def as_row(self) -> LedgerNight:
+        """Return the row that the ledger should have."""
+        return LedgerNight(
+            self.hotel_id, self.total, self.booked, self.reserved, self.price, self.surge, self.closed, self.currency
+        )
+
+
+class Booking:
+    """One booking after the events so far."""
+
+    __slots__ = (
+        "amount", "attempt", "cancel_reason", "check_in", "check_out", "currency", "guests", "hold_until", "hotel_id",
+        "nights", "payments", "rejection", "room_id", "rooms", "session_id", "status", "terms", "user_id",
+    )  # fmt: skip
+
+    def __init__(self, event: _Event, status: str, nights: list[Night]) -> None:
+        self.room_id: int = event["room_id"]
+        self.hotel_id: int = event["hotel_id"]
+        self.user_id: int | None = event.get("user_id")
+        self.check_in: str = event["check_in"]
+        self.check_out: str = event["check_out"]
+        self.rooms: int = event["rooms_count"]
+        self.terms: str = event.get("terms", "prepaid")
+        self.status = status
+        self.nights = nights
+        self.amount: int = event.get("amount_minor", 0)
+        self.currency: str = event.get("currency", "")
+        self.rejection: str | None = event.get("reason")
+        self.hold_until = _milliseconds(event.get("hold_expires_at"))
+        self.attempt = 0
+        self.session_id: str | None = None
+        self.cancel_reason: str | None = None
+        self.payments: dict[str, tuple[int, str]] = {}
+        self.guests: tuple[int, ...] = ()
+
+    def as_row(self) -> LedgerBooking:
+        """Return the row that the ledger should have."""
+        return LedgerBooking(
+            self.room_id, self.hotel_id, self.user_id, self.check_in, self.check_out, self.rooms, self.terms,
+            self.status, self.amount, self.currency, self.rejection, self.hold_until, self.attempt, self.session_id,
+            self.cancel_reason, self.payments, self.guests,
+        )  # fmt: skip
+
+
+class ExpectedLedger:
+    """The nights and bookings after the events so far."""
+
+    def __init__(self, report: Report) -> None:
+        self.nights: dict[tuple[int, str], Night] = {}
+        self.bookings: dict[str, Booking] = {}
+        self._report = report
+        self._partitions_of: dict[int, set[int]] = {}
+        self._where: tuple[int, int, str] = (0, 0, "")
+        self._time = 0
+        self._appliers: dict[str, Callable[[_Event], None]] = {
+            "inventory.opened.v1": self._opened,
+            "inventory.changed.v1": self._changed_nights,
+            "inventory.changed.v2": self._changed_ranges,
+            "inventory.unchanged.v1": self._unchanged,
+            "booking.reserved.v1": self._reserved,
+            "booking.rejected.v1": self._rejected,
+            "booking.guests_added.v1": self._guests_added,
+            "booking.payment_requested.v1": self._payment_requested,
+            "booking.checkout_opened.v1": self._checkout_opened,
+            "booking.confirmed.v1": self._confirmed,
+            "booking.payment_declined.v1": self._payment_declined,
+            "booking.cancelled.v1": self._cancelled,
+            "booking.expired.v1": self._expired,
+            "booking.refund_requested.v1": self._refund_requested,
+            "booking.refunded.v1": self._refunded,
+            "booking.command_refused.v1": self._answered,
+            "booking.command_repeated.v1": self._answered,
+        }
+
+    def apply(self, partition: int, sequence: int, kind: str, time: str, value: bytes) -> None:
+        """Apply one event, given by its type, the log's time (RFC 3339) and its data as JSON."""
+        self._where = (partition, sequence, kind)
+        apply = self._appliers.get(kind)
+        if apply is None:
+            self._mismatch("the audit does not know this type of event")
+            return
+        try:
+            event = _parse(value)
+            self._time = _milliseconds(time) or 0
+            self._check_partition(event["room_id"], partition)
+            apply(event)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            self._mismatch(f"it cannot be read ({error!r})")
+
+    def _check_partition(self, room_id: int, partition: int) -> None:
+        partitions = self._partitions_of.setdefault(room_id, {partition})
+        if partition not in partitions:
+            partitions.add(partition)
+            numbers = " and ".join(str(number) for number in sorted(partitions))
+            self._mismatch(f"room {room_id} is in partitions {numbers}: a room belongs to one partition")
+
+    def _mismatch(self, sentence: str) -> None:
+        self._wrong(Check.LOG_MATCHES_LEDGER, sentence)
+
+    def _wrong(self, check: Check, sentence: str) -> None:
+        partition, sequence, kind = self._where
+        self._report.add(check, f"partition {partition}, sequence {sequence}, {kind}: {sentence}")
+
+    # Nights.
+
+    def _opened(self, event: _Event) -> None:
+        for day in _days(event["first_night"], event["end_night"]):
+            key = (event["room_id"], day)
+            if key in self.nights:
+                self._mismatch(f"room {key[0]}, night {day}: opened a second time")
+            else:
+                self.nights[key] = Night(event, day)
+                self._check_counts(self.nights[key])
+
+    def _changed_nights(self, event: _Event) -> None:
+        self._changed(event, event["nights"])
+
+    def _changed_ranges(self, event: _Event) -> None:
+        for each in event["ranges"]:
+            self._changed(event, _days(each["first_night"], each["end_night"]))
+
+    def _changed(self, event: _Event, days: Iterable[str]) -> None:
+        for day in days:
+            night = self.nights.get((event["room_id"], day))
+            if night is None:
+                self._mismatch(f"room {event['room_id']}, night {day}: changed but never opened")
+                continue
+            night.price = _or(event.get("price_minor"), night.price)
+            night.surge = _or(event.get("surge_milli"), night.surge)
+            night.closed = _or(event.get("closed"), night.closed)
+            night.total = _or(event.get("total_count"), night.total)
+            self._check_counts(night)
+
+    def _unchanged(self, event: _Event) -> None:
+        """Do nothing: the event changes nothing."""
+
+    def _take(self, booking: Booking, *, reserved: int = 0, booked: int = 0) -> None:
+        for night in booking.nights:
+            night.reserved += reserved * booking.rooms
+            night.booked += booked * booking.rooms
+            if night.reserved < 0 or night.booked < 0 or night.reserved + night.booked > night.total:
+                self._check_counts(night)
+
+    def _check_counts(self, night: Night) -> None:
+        if night.reserved < 0 or night.booked < 0 or night.reserved + night.booked > night.total:
+            self._wrong(
+                Check.NO_OVERSOLD_NIGHT,
+                f"room {night.room_id}, night {night.day}: {night.booked} booked and {night.reserved} reserved "
+                f"of {night.total}",
+            )
+
+    # First events of a booking.
+
+    def _reserved(self, event: _Event) -> None:
+        if self._is_new(event):
+            booking = Booking(event, "RESERVED", list(self._open_nights(event)))
+            if not booking.nights:
+                self._mismatch(f"booking {event['booking_id']}: reserved without a night")
+            self.bookings[event["booking_id"]] = booking
+            self._take(booking, reserved=1)
+
+    def _rejected(self, event: _Event) -> None:
+        if self._is_new(event):
+            self.bookings[event["booking_id"]] = Booking(event, "REJECTED", [])
+
+    def _is_new(self, event: _Event) -> bool:
+        known = self.bookings.get(event["booking_id"])
+        if known is not None:
+            self._illegal(event, known)
+        return known is None
+
+    def _open_nights(self, event: _Event) -> Iterator[Night]:
+        for day in _days(event["check_in"], event["check_out"]):
+            night = self.nights.get((event["room_id"], day))
+            if night is None:
+                self._wrong(Check.NO_OVERSOLD_NIGHT, f"room {event['room_id']}, night {day}: reserved but never opened")
+            else:
+                yield night
+
+    # Later events of a booking.
+
+    def _guests_added(self, event: _Event) -> None:
+        booking = self._changing(event, {"RESERVED", "GUESTS_ADDED"})
+        if booking is not None:
+            booking.status = "GUESTS_ADDED"
+            booking.guests = tuple(sorted(set(event["guest_ids"])))
+
+    def _payment_requested(self, event: _Event) -> None:
+        booking = self._changing(event, {"GUESTS_ADDED", "PAYMENTS_PENDING"})
+        if booking is not None:
+            if event["attempt"] != booking.attempt + 1:
+                self._mismatch(f"{_name(event)}: attempt {event['attempt']} follows {booking.attempt}")
+            self._same_price(event, booking)
+            booking.status = "PAYMENTS_PENDING"
+            booking.attempt = event["attempt"]
+            booking.session_id = None
+
+    def _checkout_opened(self, event: _Event) -> None:
+        booking = self._changing(event, {"PAYMENTS_PENDING"})
+        if booking is not None:
+            if event["attempt"] != booking.attempt:
+                self._mismatch(
+                    f"{_name(event)}: a session for attempt {event['attempt']} of {booking.attempt}",
+                )
+            booking.session_id = event["session_id"]
+
+    def _payment_declined(self, event: _Event) -> None:
+        self._changing(event, {"PAYMENTS_PENDING"})
+
+    def _confirmed(self, event: _Event) -> None:
+        booking = self._changing(event, LIVE | {"EXPIRED"})
+        if booking is None:
+            return
+        self._same_price(event, booking)
+        if not _may_be_confirmed(event, booking):
+            how = f"{'' if event['payment_intent'] else 'un'}paid{' and late' if event['late'] else ''}"
+            self._mismatch(f"{_name(event)}: confirmed from {booking.status}, {how}: no legal transition")
+        self._take(booking, reserved=-1 if booking.status in LIVE else 0, booked=1)
+        booking.status = "CONFIRMED"
+        booking.hold_until = None
+        if event.get("payment_intent"):
+            self._money(event, booking, "kept")
+
+    def _cancelled(self, event: _Event) -> None:
+        booking = self._changing(event, LIVE | {"CONFIRMED"})
+        if booking is not None:
+            held = booking.status in LIVE
+            self._take(booking, reserved=-1 if held else 0, booked=0 if held else -1)
+            booking.status = "CANCELLED"
+            booking.hold_until = None
+            booking.cancel_reason = event["reason"]
+
+    def _expired(self, event: _Event) -> None:
+        booking = self._changing(event, LIVE, by_time=True)
+        if booking is not None:
+            if booking.hold_until is None or self._time < booking.hold_until:
+                self._wrong(
+                    Check.HOLDS_END_ON_TIME, f"{_name(event)}: its hold ended {_early(booking.hold_until, self._time)}"
+                )
+            self._take(booking, reserved=-1)
+            booking.status = "EXPIRED"
+            booking.hold_until = None
+
+    def _answered(self, event: _Event) -> None:
+        """Check an answer that changes nothing: it has the booking's present status."""
+        booking = self.bookings.get(event["booking_id"])
+        if booking is None or booking.room_id != event["room_id"]:
+            return
+        self._in_time(event, booking)
+        if event.get("booking_status") != booking.status:
+            self._mismatch(
+                f"{_name(event)}: answered with {event['booking_status']}, it is {booking.status}",
+            )
+
+    # Payments and refunds.
+
+    def _refund_requested(self, event: _Event) -> None:
+        known = self.bookings.get(event["booking_id"])
+        if known is None or known.room_id != event["room_id"]:
+            if event["reason"] != "unknown_booking":
+                self._mismatch(f"{_name(event)}: a refund of a booking that is unknown")
+            return
+        self._in_time(event, known)
+        amount, state = known.payments.get(event["payment_intent"], (0, None))
+        if state is None and known.attempt == 0:
+            self._mismatch(f"{_name(event)}: a refund without a payment")
+        if state == "kept" and known.status != "CANCELLED":
+            self._mismatch(f"{_name(event)}: {known.status}, and the money that pays it goes back")
+        if state == "kept" and amount != event["amount_minor"]:
+            self._mismatch(f"{_name(event)}: {event['amount_minor']} of {amount} goes back")
+        if state in {"refund_requested", "refunded"}:
+            self._mismatch(f"{_name(event)}: {event['payment_intent']} goes back a second time")
+        known.payments[event["payment_intent"]] = (event["amount_minor"], "refund_requested")
+
+    def _refunded(self, event: _Event) -> None:
+        booking = self._of_room(event)
+        if booking is None:
+            return
+        self._in_time(event, booking)
+        amount, state = booking.payments.get(event["payment_intent"], (0, None))
+        if state != "refund_requested" or amount != event["amount_minor"]:
+            self._mismatch(
+                f"{_name(event)}: {event['amount_minor']} went back for {event['payment_intent']}, "
+                f"which is {state or 'unknown'} with {amount}",
+            )
+        else:
+            booking.payments[event["payment_intent"]] = (amount, "refunded")
+
+    def _money(self, event: _Event, booking: Booking, state: str) -> None:
+        if event["payment_intent"] in booking.payments:
+            self._mismatch(f"{_name(event)}: {event['payment_intent']} pays a second time")
+        booking.payments[event["payment_intent"]] = (event["amount_minor"], state)
+
+    def _same_price(self, event: _Event, booking: Booking) -> None:
+        price = (event["amount_minor"], event["currency"])
+        if price != (booking.amount, booking.currency):
+            reserved = f"{booking.amount} {booking.currency}"
+            self._mismatch(f"{_name(event)}: {price[0]} {price[1]}, reserved for {reserved}")
+
+    # Conditions of every transition.
+
+    def _changing(
+        self, event: _Event, legal_from: set[str] | frozenset[str], *, by_time: bool = False
+    ) -> Booking | None:
+        """Return the event's booking if the event is a legal transition of it; report it if not."""
+        booking = self._of_room(event)
+        if booking is None:
+            return None
+        if booking.status not in legal_from:
+            self._illegal(event, booking)
+            return None
+        if not by_time:
+            self._in_time(event, booking)
+        return booking
+
+    def _of_room(self, event: _Event) -> Booking | None:
+        booking = self.bookings.get(event["booking_id"])
+        if booking is None:
+            self._mismatch(f"{_name(event)}: it was never reserved")
+        elif booking.room_id != event["room_id"]:
+            self._mismatch(f"{_name(event)}: of room {booking.room_id}, not {event['room_id']}")
+            return None
+        return booking
+
+    def _in_time(self, event: _Event, booking: Booking) -> None:
+        if booking.hold_until is not None and self._time >= booking.hold_until:
+            late_ms = self._time - booking.hold_until
+            self._wrong(Check.HOLDS_END_ON_TIME, f"{_name(event)}: its hold had ended {late_ms} ms before")
+
+    def _illegal(self, event: _Event, booking: Booking) -> None:
+        self._mismatch(f"{_name(event)}: it was {booking.status}: no legal transition")
+
+
+def _may_be_confirmed(event: _Event, booking: Booking) -> bool:
+    """Return whether this status may become CONFIRMED with this payment, or without."""
+    paid = bool(event.get("payment_intent"))
+    match booking.status:
+        case "RESERVED":
+            return booking.terms == "at_hotel" and not paid and not event.get("late")
+        case "GUESTS_ADDED":
+            return booking.amount == 0 and not paid and not event.get("late")
+        case "PAYMENTS_PENDING":
+            return paid and not event.get("late")
+        case _:
+            return paid and bool(event.get("late"))
+
+
+def _name(event: _Event) -> str:
+    return f"booking {event['booking_id']}"
+
+
+def _early(hold_until: int | None, time: int) -> str:
+    return "though it has no deadline" if hold_until is None else f"{hold_until - time} ms early"
+
+
+def _or(new: Any, old: Any) -> Any:
+    return old if new is None else new
+
+
+@lru_cache(maxsize=10_000)
+def _days(first: str, end: str) -> tuple[str, ...]:
+    start = date.fromisoformat(first)
+    return tuple((start + timedelta(days=n)).isoformat() for n in range((date.fromisoformat(end) - start).days))
+
+
+def _milliseconds(time: str | None) -> int | None:
+    return None if time is None else round(datetime.fromisoformat(time).timestamp() * 1000)

@@ -1,0 +1,202 @@
+"""Computes the rows that every read model should have, from the events alone."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from operators.audit.read_models import Reads, content
+
+_Event = dict[str, Any]
+_parse = msgspec.json.Decoder().decode
+_DAY: Final = timedelta(days=1)
+
+
+class Record(NamedTuple):
+    """One event of the log: its position, the values of its headers, and its data as JSON."""
+
+    partition: int
+    sequence: int
+    id: str
+    kind: str
+    time: str
+    causation: str | None
+    value: bytes
+
+
+class _Stay(NamedTuple):
+    room_id: int
+    hotel_id: int
+    days: tuple[str, ...]
+    rooms: int
+    amount: int
+    currency: str
+
+
+class ExpectedReadModels:
+    """Applies every event to the read models whose projection had applied it in the ledger's snapshot."""
+
+    def __init__(self, applied: Mapping[str, Mapping[int, int]]) -> None:
+        """`applied`: by projection and partition the sequence of the last event applied."""
+        self._applied = applied
+        self._timeline: Reads = {}
+        self._changes: Reads = {}
+        self._nights: dict[tuple[int, str], dict[str, Any]] = {}
+        self._stays: dict[str, _Stay] = {}
+        self._sold: dict[str, _Stay] = {}
+        self._appliers: dict[str, Callable[[_Event], Iterable[str]]] = {
+            "inventory.opened.v1": self._opened,
+            "inventory.changed.v1": lambda event: self._changed(event, event["nights"]),
+            "inventory.changed.v2": lambda event: self._changed(event, _in_ranges(event["ranges"])),
+            "booking.reserved.v1": lambda event: self._take(event, 1),
+            "booking.cancelled.v1": lambda event: self._take(event, -1),
+            "booking.expired.v1": lambda event: self._take(event, -1),
+            "booking.confirmed.v1": lambda event: self._take(event, 1) if event.get("late") else (),
+        }
+
+    def apply(self, record: Record) -> None:
+        """Apply one event. `ExpectedLedger` reports an event that cannot be read."""
+        try:
+            self._apply(record)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return
+
+    def rows(self) -> dict[str, Reads]:
+        """Return the rows that each table should have, by key."""
+        return {
+            "booking_timeline": self._timeline,
+            "room_night": {
+                f"room {room_id}, night {day}": tuple(night.values()) for (room_id, day), night in self._nights.items()
+            },
+            "room_night_change": self._changes,
+            "hotel_min_price": self._lowest(),
+            "reported_stay": {
+                f"booking {id_}": (
+                    stay.hotel_id,
+                    stay.days[0],
+                    _after(stay.days[-1]),
+                    stay.rooms,
+                    stay.amount,
+                    stay.currency,
+                )
+                for id_, stay in self._sold.items()
+            },
+            "daily_report": self._report(),
+        }
+
+    def _apply(self, record: Record) -> None:
+        applied_by = {name for name, at in self._applied.items() if record.sequence <= at.get(record.partition, 0)}
+        if not applied_by:
+            return
+        event = _parse(record.value)
+        if record.kind == "booking.reserved.v1":
+            self._stays[event["booking_id"]] = _stay(event)
+        if "booking_timeline" in applied_by and "booking_id" in event:
+            self._append(record, event)
+        if "room_nights" in applied_by and record.kind in self._appliers:
+            days = sorted(self._appliers[record.kind](event))
+            if days:
+                place = f"partition {record.partition}, position {record.sequence}"
+                self._changes[place] = (event["room_id"], days[0], _after(days[-1]))
+        if "daily_report" in applied_by and record.kind in {"booking.confirmed.v1", "booking.cancelled.v1"}:
+            self._sell(event["booking_id"], confirmed=record.kind == "booking.confirmed.v1")
+
+    def _append(self, record: Record, event: _Event) -> None:
+        milliseconds = round(datetime.fromisoformat(record.time).timestamp() * 1000)
+        self._timeline[f"booking {event['booking_id']}, sequence {record.sequence}"] = (
+            record.id,
+            record.kind,
+            milliseconds,
+            record.causation,
+            content(event),
+        )
+
+    # Nights. Each function returns the nights that the event changed.
+
+    def _opened(self, event: _Event) -> Iterable[str]:
+        days = _days(event["first_night"], event["end_night"])
+        for day in days:
+            self._nights[event["room_id"], day] = {
+                "hotel_id": event["hotel_id"],
+                "total_count": event["total_count"],
+                "taken_count": 0,
+                "price_minor": event["price_minor"],
+                "surge_milli": 1000,
+                "closed": False,
+                "currency": event["currency"],
+            }
+        return days
+
+    def _changed(self, event: _Event, days: Iterable[str]) -> Iterable[str]:
+        days = list(days)
+        names = ("total_count", "price_minor", "surge_milli", "closed")
+        new = {name: event[name] for name in names if event.get(name) is not None}
+        for day in days:
+            self._nights[event["room_id"], day] |= new
+        return days
+
+    def _take(self, event: _Event, sign: int) -> Iterable[str]:
+        stay = self._stays[event["booking_id"]]
+        for day in stay.days:
+            self._nights[stay.room_id, day]["taken_count"] += sign * stay.rooms
+        return stay.days
+
+    def _lowest(self) -> Reads:
+        offers: dict[str, list[tuple[int, int, str]]] = {}
+        for (room_id, day), night in self._nights.items():
+            if not night["closed"]:
+                price = (night["price_minor"] * night["surge_milli"] + 500) // 1000
+                offers.setdefault(f"hotel {night['hotel_id']}, night {day}", []).append(
+                    (price, room_id, night["currency"])
+                )
+        return {
+            place: (price, currency) for place, (price, _, currency) in ((each, min(of)) for each, of in offers.items())
+        }
+
+    # Sales.
+
+    def _sell(self, booking_id: str, *, confirmed: bool) -> None:
+        if confirmed:
+            self._sold[booking_id] = self._stays[booking_id]
+        else:
+            self._sold.pop(booking_id, None)
+
+    def _report(self) -> Reads:
+        sold: dict[str, list[tuple[int, int, int, int, str]]] = {}
+        for stay in self._sold.values():
+            each, left = divmod(stay.amount, len(stay.days))
+            for number, day in enumerate(stay.days):
+                share = (int(number == 0), 1, stay.rooms, each + (number < left), stay.currency)
+                sold.setdefault(f"hotel {stay.hotel_id}, night {day}", []).append(share)
+        return {
+            place: (
+                *(sum(column) for column in zip(*(share[:4] for share in shares), strict=True)),
+                min(s[4] for s in shares),
+            )
+            for place, shares in sold.items()
+        }
+
+
+def _stay(event: _Event) -> _Stay:
+    return _Stay(
+        event["room_id"],
+        event["hotel_id"],
+        tuple(_days(event["check_in"], event["check_out"])),
+        event["rooms_count"],
+        event["amount_minor"],
+        event["currency"],
+    )
+
+
+def _in_ranges(ranges: Iterable[Mapping[str, str]]) -> list[str]:
+    return [day for each in ranges for day in _days(each["first_night"], each["end_night"])]
+
+
+def _days(first: str, end: str) -> list[str]:
+    start = date.fromisoformat(first)
+    return [str(start + n * _DAY) for n in range((date.fromisoformat(end) - start).days)]
+
+
+def _after(day: str) -> str:
+    return str(date.fromisoformat(day) + _DAY)

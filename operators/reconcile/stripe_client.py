@@ -1,0 +1,160 @@
+"""Lists Checkout Sessions and refunds at Stripe, page by page, at a limited rate."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+from aiolimiter import AsyncLimiter
+
+from workers.payments.settings import STRIPE_VERSION, PaymentSettings
+
+MAX_CALLS_PER_SECOND: Final = 25
+_PAGE: Final = 100
+_TRIES: Final = 5
+_TIMEOUT_SECONDS: Final = 20.0
+_STRIPE: Final = "https://api.stripe.com"
+#: The states of refunds that were not made, or not in the end.
+_WITHOUT_EFFECT: Final = frozenset({"failed", "canceled"})
+
+
+class StripeUnavailable(Exception):
+    """Stripe does not answer, or answers with an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A Checkout Session of ours at Stripe; `amount_minor` in minor units of `currency` (capitals), times in UTC."""
+
+    id: str
+    booking_id: UUID
+    room_id: int
+    attempt: int
+    status: str
+    paid: bool
+    amount_minor: int
+    currency: str
+    payment: str
+    url: str | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refund:
+    """A refund at Stripe of any payment."""
+
+    id: str
+    payment: str
+    amount_minor: int
+    status: str
+    failure: str | None
+
+    @property
+    def is_effective(self) -> bool:
+        """Whether the money was sent back, or is on its way."""
+        return self.status not in _WITHOUT_EFFECT
+
+
+class StripeClient:
+    """Reads Stripe's lists, at most `MAX_CALLS_PER_SECOND` pages a second."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._pace = AsyncLimiter(MAX_CALLS_PER_SECOND, time_period=1)
+
+    async def sessions(self, since: datetime | None, until: datetime | None = None) -> AsyncIterator[Session]:
+        """Yield our sessions that were made between two times. Raises StripeUnavailable."""
+        async for found in self._list("checkout/sessions", _between(since, until)):
+            if (session := _session(found)) is not None:
+                yield session
+
+    async def refunds(self, since: datetime | None) -> AsyncIterator[Refund]:
+        """Yield all refunds that were made since then. Raises StripeUnavailable."""
+        async for found in self._list("refunds", _between(since, None)):
+            yield _refund(found)
+
+    async def refunds_of(self, payment: str) -> AsyncIterator[Refund]:
+        """Yield the refunds of one payment. Raises StripeUnavailable."""
+        async for found in self._list("refunds", {"payment_intent": payment}):
+            yield _refund(found)
+
+    async def _list(self, path: str, filters: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        after: dict[str, Any] = {}
+        while True:
+            page = await self._get(f"/v1/{path}", {**filters, **after, "limit": _PAGE})
+            for found in page["data"]:
+                yield found
+            if not page["has_more"]:
+                return
+            after = {"starting_after": page["data"][-1]["id"]}
+
+    async def _get(self, path: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        for number in range(_TRIES):
+            async with self._pace:
+                try:
+                    response = await self._client.get(path, params=parameters)
+                except httpx.HTTPError as error:
+                    reason = f"{type(error).__name__}: {error}"
+                else:
+                    if response.status_code == httpx.codes.OK:
+                        body: dict[str, Any] = response.json()
+                        return body
+                    reason = f"{response.status_code}: {response.text[:200]}"
+                    if response.status_code != httpx.codes.TOO_MANY_REQUESTS and not response.is_server_error:
+                        break
+            await asyncio.sleep(0.2 * 2**number)
+        raise StripeUnavailable(f"Stripe does not answer {path} (STRIPE_API_KEY, STRIPE_API_URL): {reason}")
+
+
+@asynccontextmanager
+async def open_stripe(settings: PaymentSettings) -> AsyncIterator[StripeClient]:
+    """Open a client for Stripe, or for the stand-in at `stripe_api_url`."""
+    headers = {
+        "Authorization": f"Bearer {settings.stripe_api_key.get_secret_value()}",
+        "Stripe-Version": STRIPE_VERSION,
+    }
+    async with httpx.AsyncClient(
+        base_url=settings.stripe_api_url or _STRIPE, headers=headers, timeout=_TIMEOUT_SECONDS
+    ) as client:
+        yield StripeClient(client)
+
+
+def _between(since: datetime | None, until: datetime | None) -> dict[str, int]:
+    times = {"created[gte]": since, "created[lte]": until}
+    return {name: int(time.timestamp()) for name, time in times.items() if time is not None}
+
+
+def _session(found: Mapping[str, Any]) -> Session | None:
+    """Read a session; None where it is not about a booking of ours."""
+    metadata = found.get("metadata") or {}
+    try:
+        booking_id, room_id, attempt = UUID(metadata["booking_id"]), int(metadata["room_id"]), int(metadata["attempt"])
+    except (KeyError, ValueError):
+        return None
+    return Session(
+        id=found["id"],
+        booking_id=booking_id,
+        room_id=room_id,
+        attempt=attempt,
+        status=found["status"],
+        paid=found["payment_status"] == "paid",
+        amount_minor=found["amount_total"] or 0,
+        currency=(found["currency"] or "").upper(),
+        payment=found["payment_intent"] or found["id"],
+        url=found.get("url"),
+        expires_at=datetime.fromtimestamp(found["expires_at"], UTC),
+    )
+
+
+def _refund(found: Mapping[str, Any]) -> Refund:
+    return Refund(
+        id=found["id"],
+        payment=found.get("payment_intent") or "",
+        amount_minor=found["amount"],
+        status=found["status"],
+        failure=found.get("failure_reason"),
+    )

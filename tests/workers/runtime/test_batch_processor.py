@@ -1,0 +1,466 @@
+"""What a worker does with its runs when all goes well, and when anything goes wrong."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from storage.settings import DatabaseSettings
+from tests.support.log import Log, open_processor, process_all
+from tests.support.waiting import wait_until
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, DEAD_LETTERS, Topic
+from topics.envelope import Envelope, Outgoing, command_record, encode_headers, encode_value
+from topics.messages.commands import Command, OpenInventory, ReserveStay
+from topics.messages.events import BookingRejected, BookingReserved, GuestsAdded
+from workers.reservations import handler
+from workers.runtime import batch_processor, batch_transaction
+from workers.runtime.role import PartitionBatch, Role, Stopped
+
+ROOM = 7
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def role(log: Log, database: DatabaseSettings) -> Role:
+    return handler.build(log.settings, database)
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        yield connection
+
+
+def nights_on_sale(room_id: int = ROOM, *, rooms: int = 10, currency: str = "EUR") -> OpenInventory:
+    return OpenInventory(
+        room_id=room_id,
+        hotel_id=1,
+        first_night=date(2027, 5, 1),
+        end_night=date(2027, 5, 11),
+        total_count=rooms,
+        price_minor=10_000,
+        currency=currency,
+    )
+
+
+def stay(room_id: int = ROOM, booking_id: UUID | None = None) -> ReserveStay:
+    return ReserveStay(
+        room_id=room_id,
+        booking_id=booking_id or uuid4(),
+        user_id=1,
+        hotel_id=1,
+        check_in=date(2027, 5, 1),
+        check_out=date(2027, 5, 3),
+    )
+
+
+async def rows(ledger: psycopg.AsyncConnection[Any], query: str) -> list[tuple[Any, ...]]:
+    return await (await ledger.execute(query)).fetchall()
+
+
+async def test_the_last_room_goes_to_the_first_who_asked(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    first, second = stay(), stay()
+    await log.send(nights_on_sale(rooms=1), first, second)
+
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+
+    told = {event.booking_id: event for _, event in await log.events() if hasattr(event, "booking_id")}
+    assert isinstance(told[first.booking_id], BookingReserved)
+    assert isinstance(told[second.booking_id], BookingRejected)
+    assert await rows(ledger, "select sum(reserved_count) from inventory") == [(2,)]
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
+
+
+async def test_records_that_come_again_have_no_further_effect(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    await log.send(nights_on_sale(), stay())
+
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+        await process_all(processor, role, log)
+
+    assert len(await log.events()) == 2
+    assert await rows(ledger, "select count(*) from booking") == [(1,)]
+
+
+async def test_what_is_too_much_at_once_for_a_slow_machine_is_decided_in_smaller_runs(
+    log: Log,
+    role: Role,
+    database: DatabaseSettings,
+    ledger: psycopg.AsyncConnection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each try would take as long as the first, for ever, while the database lets nobody stand still for so long."""
+    await log.send(nights_on_sale(), *(stay() for _ in range(4)))
+    (consumer,) = role.consumers
+    decide = consumer.handle
+
+    async def ended() -> bool:
+        return not await rows(ledger, "select 1 from pg_stat_activity where state = 'idle in transaction'")
+
+    async def decide_slowly(connection: psycopg.AsyncConnection[Any], runs: Sequence[PartitionBatch]) -> Any:
+        if sum(len(run.received) for run in runs) > 2:
+            await wait_until(ended, message="the database ends the transaction")
+        return await decide(connection, runs)
+
+    monkeypatch.setattr(consumer, "handle", decide_slowly)
+
+    hasty = database.model_copy(update={"idle_in_transaction_timeout_ms": 1000})
+    async with open_processor(role, log, hasty) as processor:
+        await process_all(processor, role, log)
+
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3, 4, 5]
+    assert await rows(ledger, "select count(*) from booking") == [(4,)]
+
+
+@pytest.mark.parametrize("poison", ["bad json", "no headers", "unknown type", "an event", "another room's key", "nul"])
+async def test_poison_is_buried_with_its_reason_and_its_neighbours_are_decided(
+    log: Log,
+    role: Role,
+    database: DatabaseSettings,
+    ledger: psycopg.AsyncConnection[Any],
+    poison: str,
+) -> None:
+    good = record(log, nights_on_sale())
+    spoilt = {
+        "bad json": good._replace(value=b'{"room_id": '),
+        "no headers": good._replace(headers=[]),
+        "unknown type": retyped(good, "booking.stroke_the_cat.v1"),
+        "an event": retyped(good, "booking.expired.v1")._replace(
+            value=encode_value(GuestsAdded(room_id=ROOM, booking_id=uuid4(), guest_ids=(1,)))
+        ),
+        "another room's key": record(log, stay(room_id=ROOM + 1))._replace(key=good.key),
+        "nul": record(log, nights_on_sale(currency="\0")),
+    }[poison]
+    await log.write(record(log, nights_on_sale(ROOM + 100)), spoilt, good, record(log, stay()))
+
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+
+    [letters] = (await log.read(DEAD_LETTERS)).values()
+    headers = dict(letters[0].headers)
+    assert len(letters) == 1
+    assert letters[0].value == spoilt.value
+    assert letters[0].key == spoilt.key
+    assert headers["dl_topic"].decode() == log.settings.topic(BOOKING_COMMANDS)
+    assert headers["dl_reason"]
+    assert await rows(ledger, "select count(*) from booking where status = 'RESERVED'") == [(1,)]
+    assert await rows(ledger, "select consumer from dead_letter") == [("reservations",)]
+
+
+async def test_a_flood_of_dead_letters_stops_the_worker(
+    log: Log, role: Role, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_transaction, "MAX_DEAD_LETTERS_AN_HOUR", 2)
+    spoilt = record(log, nights_on_sale())._replace(value=b"{")
+    await log.write(*[spoilt] * 3)
+
+    async with open_processor(role, log, database) as processor:
+        with pytest.raises(Stopped, match="3 dead letters"):
+            await process_all(processor, role, log)
+
+
+async def test_a_newer_version_stops_the_worker_instead_of_being_buried(
+    log: Log, role: Role, database: DatabaseSettings
+) -> None:
+    await log.write(retyped(record(log, stay()), "booking.reserve.v2"))
+
+    async with open_processor(role, log, database) as processor:
+        with pytest.raises(Stopped, match="upgrade"):
+            await process_all(processor, role, log)
+
+    assert await log.read(DEAD_LETTERS) == {}
+
+
+async def test_a_night_written_behind_the_owners_back_stops_it(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    await log.send(nights_on_sale(rooms=2), stay())
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+        await ledger.execute("update inventory set total_count = 1")
+        await log.send(stay())
+
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await process_all(processor, role, log)
+
+    assert await log.read(DEAD_LETTERS) == {}
+
+
+async def test_what_a_dead_worker_committed_is_published_by_its_successor_first(
+    log: Log, role: Role, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.send(nights_on_sale(), stay())
+    async with open_processor(role, log, database) as processor:
+        monkeypatch.setattr(processor._publisher, "publish", never)
+        with pytest.raises(PowerCut):
+            await process_all(processor, role, log)
+    assert await log.events() == []
+
+    await log.send(stay())
+    async with open_processor(role, log, database) as successor:
+        assert len(await log.events()) == 2
+        await process_all(successor, role, log)
+
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
+
+
+async def test_a_publish_that_fails_after_the_commit_is_tried_again_before_anything_newer(
+    log: Log, role: Role, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.send(nights_on_sale(), stay())
+    async with open_processor(role, log, database) as processor:
+        monkeypatch.setattr(processor._publisher, "publish", never)
+        with pytest.raises(PowerCut):
+            await process_all(processor, role, log)
+        monkeypatch.undo()
+        await log.send(stay())
+        await process_all(processor, role, log)
+
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
+
+
+async def test_a_zombie_owner_changes_nothing_that_its_successor_decided(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    await log.send(nights_on_sale(rooms=2), stay())
+    async with open_processor(role, log, database) as zombie:
+        await process_all(zombie, role, log)
+        await log.send(stay(), stay())
+        async with open_processor(role, log, database) as owner:
+            await process_all(owner, role, log)
+        await process_all(zombie, role, log)
+        await log.send(stay())
+        await process_all(zombie, role, log)
+
+    assert await rows(ledger, "select status, count(*) from booking group by 1 order by 1") == [
+        ("REJECTED", 2),
+        ("RESERVED", 2),
+    ]
+    sequences = {envelope.sequence for envelope, _ in await log.events()}
+    assert sequences == {1, 2, 3, 4, 5}
+
+
+async def test_a_run_that_begins_too_late_is_read_again_from_the_cursor(
+    log: Log, role: Role, database: DatabaseSettings
+) -> None:
+    await log.send(nights_on_sale(), stay(), stay())
+    [(place, records)] = (await log.read(BOOKING_COMMANDS)).items()
+
+    async with open_processor(role, log, database) as processor:
+        assert await processor.process([records[1:]]) == {place: 0}
+        for _ in range(batch_transaction.MAX_OFFSET_GAPS - 1):
+            await processor.process([records[1:]])
+        with pytest.raises(Stopped, match="hole"):
+            await processor.process([records[1:]])
+
+
+async def test_a_log_that_was_cut_under_the_cursor_is_refused(log: Log, role: Role, database: DatabaseSettings) -> None:
+    [place, *_] = await log.send(nights_on_sale(), stay())
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+    await log.send(stay(), stay(), stay())
+    await delete_before(log, place, 4)
+
+    with pytest.raises(Stopped, match="new-generation"):
+        async with open_processor(role, log, database):
+            pass
+
+
+async def test_a_log_that_ends_before_the_cursor_is_refused(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    await log.send(nights_on_sale())
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+    await ledger.execute("update log_cursor set applied = applied + 1 where applied >= 0")
+
+    with pytest.raises(Stopped, match="goes from 0 to 0"):
+        async with open_processor(role, log, database):
+            pass
+
+
+async def test_a_log_with_other_records_under_the_cursor_is_refused(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    await log.send(nights_on_sale())
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+    await ledger.execute(r"update log_cursor set last_hash = '\x00' where applied >= 0")
+
+    with pytest.raises(Stopped, match="another record"):
+        async with open_processor(role, log, database):
+            pass
+
+
+async def test_records_that_retention_removed_do_not_matter(log: Log, role: Role, database: DatabaseSettings) -> None:
+    [place, *_] = await log.send(nights_on_sale(), stay())
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+    await delete_before(log, place, 2)
+
+    async with open_processor(role, log, database) as processor:
+        await log.send(stay())
+        await process_all(processor, role, log)
+
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
+
+
+async def test_a_topic_made_anew_is_read_from_its_start_and_the_sequence_goes_on(
+    log: Log, role: Role, database: DatabaseSettings
+) -> None:
+    from topics.kafka import admin
+
+    await log.send(nights_on_sale(), stay())
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+    await admin.delete(log.settings, [BOOKING_COMMANDS])
+    await admin.create(log.settings)
+    await log.send(stay())
+
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
+
+
+async def test_a_topic_made_anew_under_a_running_worker_loses_nothing(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    from topics.kafka import admin
+
+    await log.send(nights_on_sale(), stay())
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+        await admin.delete(log.settings, [BOOKING_COMMANDS])
+        await admin.create(log.settings)
+        [place] = await log.send(stay())
+
+        assert await process_all(processor, role, log) == {place: 0}
+        await process_all(processor, role, log)
+
+    assert await rows(ledger, "select count(*) from booking") == [(2,)]
+    assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
+
+
+class Witness:
+    """A consumer of events that only remembers them."""
+
+    name = "witness"
+    topics: tuple[Topic, ...] = (BOOKING_EVENTS,)
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    async def handle(
+        self, _: psycopg.AsyncConnection[Any], runs: Sequence[PartitionBatch]
+    ) -> Sequence[Sequence[Outgoing]]:
+        """Remember."""
+        self.seen += [received.envelope.sequence or 0 for run in runs for received in run.received if received.envelope]
+        return [[] for _ in runs]
+
+    def forget(self) -> None:
+        """There is nothing to forget."""
+
+
+async def test_events_published_twice_are_applied_once_and_a_gap_waits_until_it_is_closed(
+    log: Log, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    witness = Witness()
+    role = Role("witness", (witness,))
+    await log.write(*(event(log, sequence) for sequence in (1, 2, 2, 1, 4, 5)))
+
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+        assert witness.seen == [1, 2]
+        assert await rows(ledger, "select applied, sequence from log_cursor where sequence > 0") == [(3, 2)]
+        await log.write(*(event(log, sequence) for sequence in (3, 4, 5, 6)))
+        await process_all(processor, role, log)
+
+    assert witness.seen == [1, 2, 3, 4, 5, 6]
+    assert await rows(ledger, "select applied, sequence from log_cursor where sequence > 0") == [(9, 6)]
+
+
+async def test_a_gap_that_stays_open_stops_the_role(
+    log: Log, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_processor, "MAX_GAP_SECONDS", 0)
+    role = Role("witness", (Witness(),))
+    await log.write(event(log, 1), event(log, 3))
+
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+        with pytest.raises(Stopped, match="missing"):
+            await processor.mark_published()
+
+
+async def test_an_event_that_cannot_be_read_stops_the_role_and_is_never_buried(
+    log: Log, database: DatabaseSettings
+) -> None:
+    role = Role("witness", (Witness(),))
+    await log.write(event(log, 1)._replace(value=b"{"))
+
+    async with open_processor(role, log, database) as processor:
+        with pytest.raises(Stopped, match="operator"):
+            await process_all(processor, role, log)
+
+    assert await log.read(DEAD_LETTERS) == {}
+
+
+async def test_published_outbox_rows_are_deleted(
+    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+) -> None:
+    await log.send(nights_on_sale(), stay())
+
+    async with open_processor(role, log, database) as processor:
+        await process_all(processor, role, log)
+        assert await rows(ledger, "select count(*) from outbox") == [(1,)]
+        await processor.mark_published()
+
+    assert await rows(ledger, "select count(*) from outbox") == [(0,)]
+    assert await rows(ledger, "select applied, published from log_cursor where applied >= 0") == [(1, 1)]
+
+
+class PowerCut(Exception):
+    """The process ends here."""
+
+
+async def never(_: object) -> None:
+    raise PowerCut
+
+
+def record(log: Log, command: Command) -> Outgoing:
+    topic = log.settings.topic(BOOKING_COMMANDS)
+    return command_record(topic, command, id=str(uuid4()), source="test", time=NOW)
+
+
+def retyped(outgoing: Outgoing, message_type: str) -> Outgoing:
+    headers = [(name, message_type.encode() if name == "ce_type" else value) for name, value in outgoing.headers]
+    return outgoing._replace(headers=headers)
+
+
+def event(log: Log, sequence: int) -> Outgoing:
+    told = GuestsAdded(room_id=ROOM, booking_id=UUID(int=sequence), guest_ids=(1,))
+    envelope = Envelope(
+        id=f"e:{sequence}", type=told.message_type, source="test", subject="x", time=NOW, sequence=sequence
+    )
+    topic = log.settings.topic(BOOKING_EVENTS)
+    return Outgoing(topic, b"%d" % ROOM, encode_value(told), encode_headers(envelope), partition=0)
+
+
+async def delete_before(log: Log, place: TopicPartition, offset: int) -> None:
+    client = AIOKafkaAdminClient(bootstrap_servers=log.settings.kafka_url)
+    await client.start()
+    try:
+        await client.delete_records({place: RecordsToDelete(before_offset=offset)})
+    finally:
+        await client.close()

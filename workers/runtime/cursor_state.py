@@ -1,0 +1,90 @@
+"""What a process keeps in memory of each cursor between two batches, in the two words of `storage.cursors`.
+
+`applied` and `published` are what the cursor's row says. Only a gap in the events' sequence lets a process read beyond
+`applied`: it reads on, so that it sees when the gap is filled, and applies nothing of it but what fills the gap.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from storage.cursors import Cursor
+from topics.sequence_tracker import Order, SequenceTracker
+from workers.runtime.records import where
+from workers.runtime.role import Received, Record, Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceGap:
+    """Events that are missing from the sequence of one partition.
+
+    `since`: when the gap was noticed, by `time.monotonic`. `offset`: of the first record beyond it. `highest`: the
+    highest sequence beyond it. `last_offset`: of the last record that was read.
+    """
+
+    since: float
+    offset: int
+    highest: int
+    last_offset: int
+
+
+@dataclass(slots=True)
+class CursorState:
+    """One cursor as this process left it. The row is another one's if its `applied` is not this."""
+
+    applied: int
+    published: int
+    gap: SequenceGap | None = None
+
+    @property
+    def next_offset(self) -> int:
+        """The offset of the first record that was not read yet."""
+        return (self.applied if self.gap is None else self.gap.last_offset) + 1
+
+
+class EventSequence:
+    """Picks out of the records of one partition the events that are next in their sequence."""
+
+    def __init__(self, cursor: Cursor, gap: SequenceGap | None) -> None:
+        self._tracker = SequenceTracker(cursor.sequence, 0 if gap is None else gap.highest)
+        self._gap = None if gap is None else (gap.since, gap.offset)
+
+    def is_next(self, received: Received) -> bool:
+        """Return whether this event is to be applied; a duplicate is not, nor is one beyond a gap: it comes again.
+
+        Raises:
+            Stopped: the event has no sequence.
+        """
+        sequence = received.envelope.sequence if received.envelope is not None else None
+        if sequence is None:
+            raise Stopped(f"{where(received.record)}: an event without a sequence")
+        order = self._tracker.add(sequence)
+        if not self._tracker.has_gap:
+            self._gap = None
+        elif self._gap is None:
+            self._gap = (time.monotonic(), received.record.offset)
+        return order is Order.NEXT
+
+    @property
+    def last(self) -> int:
+        """The sequence of the last event that was next."""
+        return self._tracker.last
+
+    def gap(self, last_offset: int) -> SequenceGap | None:
+        """Return the gap that is open after the record at `last_offset`, if there is one."""
+        return None if self._gap is None else SequenceGap(*self._gap, self._tracker.highest, last_offset)
+
+
+def unread(next_offset: int, records: Sequence[Record]) -> list[Record] | None:
+    """Return the records from `next_offset` on, each of them once; None when one is missing.
+
+    Several fetches of a partition may be in one batch, and any of them may have been read before, or may be lost.
+    """
+    fresh: list[Record] = []
+    for record in records:
+        if record.offset == next_offset:
+            fresh.append(record)
+            next_offset += 1
+        elif record.offset > next_offset:
+            return None
+    return fresh
