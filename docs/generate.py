@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from docs.commands import commands_page
 from telemetry.metrics import METRICS
 from topics.pages import asyncapi_document, messages_page, table
 from workers.decisions.states import states_page
@@ -70,6 +71,7 @@ def metrics_page() -> str:
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/messages.md": messages_page,
+    "docs/commands.md": lambda: commands_page(_GENERATED),
     "docs/metrics.md": metrics_page,
     "docs/states.md": states_page,
     "topics/asyncapi.json": asyncapi_document,

@@ -1,12 +1,11 @@
-"""`python -m sandbox`: the whole system on this machine."""
+"""`innkeeper sandbox`, or `python -m sandbox`: the whole system on this machine."""
 
-import typer
-
+from operators.cli.commands.options import examples, group
 from sandbox.demo import demo
 from sandbox.replay import replay
 from sandbox.up import up
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = group("Run the whole system on this machine.")
 
 
 @app.callback()
@@ -17,9 +16,11 @@ def _about() -> None:
     """
 
 
-app.command()(demo)
-app.command()(up)
-app.command()(replay)
+app.command(epilog=examples("innkeeper sandbox demo", "innkeeper sandbox demo --exit"))(demo)
+app.command(epilog=examples("innkeeper sandbox up", "innkeeper sandbox up --port 8081 --workers 2"))(up)
+app.command(
+    epilog=examples("innkeeper sandbox replay tests/system/trace/hotel_bookings.csv.gz --rooms 100 --workers 3")
+)(replay)
 
 if __name__ == "__main__":
     app()

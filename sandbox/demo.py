@@ -41,7 +41,7 @@ _REACHED_BY: Final = ("KAFKA_URL", "DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API
 
 def demo(
     *,
-    port: Annotated[int | None, typer.Option(help="Where the ingress answers; without it, at a free port.")] = None,
+    port: Annotated[int | None, typer.Option(help="The ingress' port; else a free one.")] = None,
     data: Annotated[
         Path, typer.Option(help="The folder of all data.", show_default=".sandbox/demo of the checkout")
     ] = folders.STATE / "demo",
@@ -49,8 +49,8 @@ def demo(
 ) -> None:
     """Start everything, book a room as a guest would over HTTP, and show each hop.
 
-    Then everything stays up to be tried, until Ctrl-C. Exit status 0 only if the booking was confirmed. It has servers
-    of its own, whatever KAFKA_URL and DATABASE_URL are set to.
+    Then everything stays up until Ctrl-C, so that you can try it. It starts servers of its own and ignores KAFKA_URL
+    and DATABASE_URL. Exit status: 0 only if the booking was confirmed.
     """
     console = Console()
     # The servers that the shell's KAFKA_URL and DATABASE_URL name belong to somebody: the demo books nothing there.

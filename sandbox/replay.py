@@ -47,14 +47,14 @@ def replay(
     workers: Annotated[int, typer.Option(min=1, help="How many reservations workers.")] = 1,
     kill_every: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SECONDS", help="SIGKILL a worker so long after the last replacement committed."),
+        typer.Option(min=0, metavar="SECONDS", help="SIGKILL a worker this long after the last replacement committed."),
     ] = None,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with all data and logs.")] = False,
 ) -> None:
-    """Send the real trace through the log of a fresh system, and print what became of it as one JSON line.
+    """Send the real trace through the log of a fresh system, and print the totals as one JSON line.
 
-    The totals are counted from the database. Exit status 0 only if everything was decided and the audit holds.
+    The totals are counted from the database. Exit status: 0 only if everything was decided and the audit holds.
     """
     give_up_for(kafka.available())
     give_up_for(postgres.available())

@@ -26,17 +26,17 @@ class Broker(StrEnum):
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Where the ingress answers.")] = 8080,
+    port: Annotated[int, typer.Option(help="The ingress' port.")] = 8080,
     data: Annotated[
         Path, typer.Option(help="The folder of all data.", show_default=".sandbox/up of the checkout")
     ] = folders.STATE / "up",
-    broker: Annotated[Broker, typer.Option(help="Tansu keeps nothing.")] = Broker.KAFKA,
+    broker: Annotated[Broker, typer.Option(help="The broker; Tansu keeps nothing.")] = Broker.KAFKA,
     workers: Annotated[int, typer.Option(min=1, help="How many reservations workers.")] = 1,
 ) -> None:
     """Run everything until Ctrl-C or SIGTERM; print `ready URL` when every part answers.
 
-    Each line of a process is shown after its name, and a process that ends is started again. What
-    was booked is there again after a restart with the same --data.
+    Each line of a process is shown after its name, and a process that ends is started again. A restart with the same
+    --data finds the bookings again. Exit status: 0 stopped; 1 a part cannot start.
     """
     plan = Plan(
         folder=data,

@@ -16,7 +16,8 @@ from storage.settings import DatabaseSettings
 
 #: Exit status: the database does not answer.
 _COULD_NOT: Final = 2
-_DESCRIPTION: Final = """\
+#: The command's help, without its options.
+DESCRIPTION: Final = """\
 Bring the database to the newest schema.
 
 Repeatable, and safe to run from several processes at once: one migrates, the others wait and find nothing to do.
@@ -39,7 +40,7 @@ def parser(program: str) -> argparse.ArgumentParser:
     migrate = made.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "migrate",
         help="Bring the database to the newest schema.",
-        description=_DESCRIPTION,
+        description=DESCRIPTION,
         epilog=f"{examples}\n\nDATABASE_URL names the database.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

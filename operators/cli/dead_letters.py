@@ -38,7 +38,7 @@ from topics.times import to_the_second
 _STYLES: Final = {State.OPEN: "red", State.BEGUN: "bold red", State.REPLAYED: "green", State.DISCARDED: "dim"}
 _COLUMNS: Final = (
     Field(name="id"),
-    Field(name="buried at", yields=1),
+    Field(name="sent here at", yields=1),
     Field(name="from"),
     Field(name="type", yields=3),
     Field(name="booking", yields=4),
@@ -52,7 +52,7 @@ _MAX_SHOWN: Final = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which letters an operator means: by their ids, or all that are open and match."""
+    """The dead letters that an operator chose: by their ids, or all that are open and match."""
 
     ids: Sequence[str]
     all: bool
@@ -63,12 +63,12 @@ class Selection:
 
     def __post_init__(self) -> None:
         if bool(self.ids) == self.all:
-            raise typer.BadParameter("name the letters (PARTITION@OFFSET), or say --all; not both")
+            raise typer.BadParameter("name the dead letters (PARTITION@OFFSET), or use --all; not both")
         if self.ids and (self.topic or self.type or self.reason or self.since):
             raise typer.BadParameter("filters go with --all")
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Tell whether the filters let it through."""
+        """Return whether the filters match it."""
         return (self.type is None or fnmatchcase(letter.type or "", self.type)) and (
             self.reason is None or self.reason.lower() in letter.reason.lower()
         )
@@ -92,7 +92,7 @@ def list_letters(*, topic: str | None, since: str | None, kind: str | None, open
         return err.print("No dead letters.")
     _print_table(found, settings)
     is_open = sum(letter.state in {State.OPEN, State.BEGUN} for letter in found)
-    return err.print(f"{is_open:,} open, of {counted(len(found), 'letter')}.")
+    return err.print(f"{is_open:,} open, of {counted(len(found), 'dead letter')}.")
 
 
 def show(id: str, *, as_json: bool) -> None:
@@ -183,7 +183,7 @@ def discard(
     settings = kafka_settings()
     wanted = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
     if not note.strip():
-        raise typer.BadParameter("say why, in a few words", param_hint="--note")
+        raise typer.BadParameter("give the reason in a few words", param_hint="--note")
 
     async def work() -> bool:
         async with ledger() as connection:
@@ -212,7 +212,7 @@ def discard(
 
 
 class _Replaying:
-    """Sends letters one after the other, and looks what became of each before the next."""
+    """Sends dead letters one after the other, and waits for the outcome of each before the next."""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ class _Replaying:
         self._wait_seconds = wait_seconds
 
     async def all(self, letters: Sequence[DeadLetter], *, as_json: bool) -> bool:
-        """Replay the letters; return whether all of them were sent and read. Stops at the first that comes back."""
+        """Replay them; return whether all of them were sent and read. Stops at the first that comes back."""
         fine = True
         async with aclosing(self._each(letters)) as told:
             left = len(letters)
@@ -261,7 +261,7 @@ class _Replaying:
                 yield letter, None, str(refused)
                 continue
             except KafkaError as error:
-                fail(f"{letter.id}: the broker did not say that it has it ({error!r}). Try again with --again.", 2)
+                fail(f"{letter.id}: the broker did not acknowledge it ({error!r}). Try again with --again.", 2)
             yield (
                 letter,
                 place,
@@ -272,7 +272,7 @@ class _Replaying:
 
 
 def as_object(letter: DeadLetter, settings: KafkaSettings) -> dict[str, Any]:
-    """Return what `list` tells of a letter, for programs."""
+    """Return a dead letter as `list --json` shows it."""
     end = letter.end
     return {
         "id": letter.id,
@@ -316,7 +316,7 @@ def _chosen(
     again: bool = False,
     as_json: bool = False,
 ) -> list[DeadLetter]:
-    """Return the letters that are meant; ends the command at an id that is none."""
+    """Return the chosen dead letters; ends the command at an id that does not exist."""
     if wanted.all:
         states = {State.OPEN, State.BEGUN} if again else {State.OPEN}
         prefix = "" if settings is None else settings.topic_prefix
@@ -333,7 +333,7 @@ def _chosen(
     chosen: list[DeadLetter] = []
     for id in dict.fromkeys(wanted.ids):
         if id in doubles:
-            told = f"{id} says the same as {doubles[id].id}, which was buried twice: use that one."
+            told = f"{id} is a copy of {doubles[id].id}, which was sent here twice: use that one."
             refuse(told, as_json=as_json)
         if id not in known:
             refuse(f"There is no dead letter {id}. innkeeper dead-letters list shows them.", as_json=as_json)
@@ -342,7 +342,7 @@ def _chosen(
 
 
 def _refuse(reasons: Iterable[str], *, as_json: bool) -> None:
-    """End the command when any letter may not be ended: nothing is done by half."""
+    """End the command when any of them is refused: it does all or nothing."""
     if told := list(reasons):
         refuse("\n".join([*told, "Nothing was done."]), as_json=as_json)
 
@@ -353,7 +353,7 @@ def _would(verb: str, letters: Sequence[DeadLetter], settings: KafkaSettings, *,
     else:
         _print_table(letters, settings)
     done = f"send {len(letters)} to the topics they came from" if verb == "replay" else f"discard {len(letters)}"
-    err.print(f"Would {done}. Say --yes to do it.")
+    err.print(f"Would {done}. Add --yes to do it.")
     return False
 
 
@@ -378,7 +378,7 @@ def _as_result(letter: DeadLetter, stands_at: LogPosition | None, result: Outcom
 
 
 def _print_table(letters: Sequence[DeadLetter], settings: KafkaSettings) -> None:
-    """Print the youngest so many: nobody reads a hundred thousand, and to lay them out takes more than a minute."""
+    """Print the youngest ones: a table of a hundred thousand rows takes more than a minute to lay out."""
     out.print(_table(letters[-_MAX_SHOWN:], settings))
     if (older := len(letters) - _MAX_SHOWN) > 0:
         err.print(f"{older:,} older ones are not shown: ask for fewer (--since, --open, --topic, --type), or --json.")
@@ -403,7 +403,7 @@ def _state_in_words(letter: DeadLetter) -> str:
 
 
 def _in_words(value: bytes | None) -> str | None:
-    """Return bytes as text where they are text that can be seen, else in hex."""
+    """Return bytes as text where all of it is printable, else in hex."""
     if value is None:
         return None
     try:

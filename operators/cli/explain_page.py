@@ -14,7 +14,7 @@ from pricing.currencies import decimal
 from topics.times import to_the_second
 
 _STYLES: Final = {Kind.COMMAND: "cyan", Kind.EVENT: "green", Kind.WEBHOOK: "magenta", Kind.DEAD_LETTER: "red"}
-#: Whoever reads it from a file or a pipe has lines as long as they are.
+#: In a file or a pipe no line is wrapped.
 _ENDLESS: Final = 10_000
 _STEP: Final = (
     Field(name="log time (UTC)"),
@@ -37,9 +37,10 @@ _AT_STRIPE: Final = (
 
 
 def print_history(history: BookingHistory, out: Console, err: Console, *, everything: bool = False) -> None:
-    """Print the page on `out` and what could not be looked at on `err`.
+    """Print the page on `out`, and notes about sources that could not be read on `err`.
 
-    What was sent again and changed nothing is told with what it repeats, unless `everything` shall be told by itself.
+    A record that was sent again and changed nothing is shown with the record that it repeats; with `everything` it has
+    a row of its own.
     """
     page = _Page(out)
     out.print(f"[bold]Booking {history.booking_id}  {history.status}[/]")
@@ -124,7 +125,7 @@ def _caused_by(step: Step) -> str:
 
 
 def _is_folded(step: Step, steps: Sequence[Step]) -> bool:
-    """Whether a step says only that what it repeats was sent again, and what that is, is there."""
+    """Return whether a step only repeats another step that is shown."""
     if not step.sent_again or (step.kind is Kind.EVENT and step.what not in ANSWERS):
         return False
     of = step.cause if step.kind is Kind.EVENT else step.id
@@ -132,7 +133,7 @@ def _is_folded(step: Step, steps: Sequence[Step]) -> bool:
 
 
 def _again(step: Step, steps: Sequence[Step], *, everything: bool) -> str:
-    """Say how often a record was sent again, and what came of it; or of which one it is."""
+    """Return how often a record was sent again and with which effect."""
     if everything or step.kind is Kind.EVENT or step.id is None:
         return f"sent again{_by_operators([step])}" * (step.sent_again and step.kind is not Kind.EVENT)
     repeats = [each for each in steps if each.sent_again and (each.kind, each.id) == (step.kind, step.id)]
@@ -147,7 +148,7 @@ def _again(step: Step, steps: Sequence[Step], *, everything: bool) -> str:
 
 
 def _by_operators(repeats: Sequence[Step]) -> str:
-    """Say whose replays some of it were: who, by which command, and when at last."""
+    """Return which operators sent the repeats, by which command, and when last."""
     told: dict[tuple[str, str], list[datetime]] = {}
     for sender in (each.sent_by for each in repeats if each.sent_by is not None):
         told.setdefault((sender.who, sender.action), []).append(sender.at)
@@ -163,7 +164,7 @@ def _some(count: int, of: int) -> str:
 
 def _came_of_it(step: Step, repeats: Sequence[Step], answers: Sequence[Step]) -> str:
     if step.kind is Kind.WEBHOOK:
-        # What a webhook leads to is commands, which have ids of their own.
+        # A webhook leads to commands, which have ids of their own.
         return ""
     if changes := [each.what for each in answers if each.what not in ANSWERS]:
         return f", which led to {', '.join(dict.fromkeys(changes))}"

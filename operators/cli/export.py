@@ -21,7 +21,7 @@ from operators.export.formats import Format
 from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
 
-#: So long after midnight the broker's clock may still give a record the time of the day before.
+#: For this long after midnight the broker's clock may still give a record the time of the day before.
 CLOCKS_DIFFER: Final = timedelta(minutes=5)
 _ONE_DAY: Final = timedelta(days=1)
 
@@ -46,7 +46,7 @@ def export_command(
 ) -> None:
     """Write the events as files, one for each day."""
     if topic != BOOKING_EVENTS.name:
-        raise typer.BadParameter(f"{topic} cannot be exported, only {BOOKING_EVENTS.name}: it alone is the record")
+        raise typer.BadParameter(f"{topic} cannot be exported, only {BOOKING_EVENTS.name}: it is the record")
     first = None if since is None else moment(since).astimezone(UTC).date()
     last, every = _last_day(until)
     work = _Export(kafka_settings(), out, format, first=first, last=last, today=until == "now", every=every)
@@ -56,14 +56,14 @@ def export_command(
 
 
 def _last_day(until: str | None) -> tuple[date, bool]:
-    """Return the last day that is over and meant, and whether every day that is over is meant."""
+    """Return the last day to export that is over, and whether every day that is over is to be exported."""
     over = datetime.now(UTC) - CLOCKS_DIFFER
     wanted = over if until in {None, "now"} else moment(until or "").astimezone(UTC)
     return min(wanted, over).date() - _ONE_DAY, wanted >= over
 
 
 class _Export:
-    """One call: the days that are wanted, and what came of them."""
+    """One call: the days to export, and the files that were written."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class _Export:
         """Write every file that is missing; `on_written` is called for each.
 
         Raises:
-            Unavailable, InUse, Unwritable, Unexportable: as they say.
+            Unavailable, InUse, Unwritable, Unexportable: see each.
             NoSuchTopic, KafkaError: as `open_days` does.
         """
         check_available(self._format)
@@ -147,7 +147,7 @@ class _Export:
     async def _write_day(
         self, day: date, batches: AsyncIterator[ExportBatch], advance: Callable[[int], None]
     ) -> Exported | None:
-        """Write one day's file; None: nothing happened that day, and there is none."""
+        """Write one day's file; None: the day has no events, and no file."""
         partial = day > self._last
         path = self._path(day, partial=partial)
         events = 0
@@ -161,7 +161,7 @@ class _Export:
                 self.doubles += batch.duplicates
                 advance(len(batch.new) + batch.duplicates)
             if file is not None and not partial:
-                # Before the whole file is there: who reads all files never finds an event in two.
+                # Before the whole file has its name: a reader of all files never finds an event in two.
                 self._path(day, partial=True).unlink(missing_ok=True)
         if file is None:
             return None
@@ -204,7 +204,7 @@ def _sum_up(work: _Export, seconds: float) -> None:
 
 @contextmanager
 def _bar(records: int) -> Iterator[Callable[[int], None]]:
-    """Show on stderr, where a person sees it, how many records are read."""
+    """Show on a terminal's stderr how many records have been read."""
     columns = (TextColumn("records read"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         task = bars.add_task("", total=records)
@@ -219,8 +219,8 @@ def _days(first: date, last: date) -> Iterator[date]:
 def _leave(*_: object) -> None:
     """End at once, as a program ends on Ctrl-C.
 
-    A file that was being written has not got its name yet; the next export writes it anew.
+    An unfinished file does not have its name yet; the next export writes it anew.
     """
     err.show_cursor()
-    err.print("Cut off; the same call goes on.")
+    err.print("Interrupted; the same call continues.")
     os._exit(130)

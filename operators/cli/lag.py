@@ -45,7 +45,7 @@ class Limit:
     seconds: float | None
 
     def exceeded(self, found: Sequence[Lag]) -> str | None:
-        """Say which limit is exceeded, and by whom."""
+        """Return a sentence that names the exceeded limit and the consumer, or None."""
         for lag in found:
             who = f"{lag.consumer} in {lag.topic}[{lag.partition}]"
             if self.records is not None and lag.lag > self.records:
@@ -81,7 +81,7 @@ def lag_command(
 
 
 async def _look(settings: KafkaSettings, interval: float) -> tuple[list[Lag], list[Pause]]:
-    """Look twice, for the sake of the rates."""
+    """Measure twice, because rates need two measurements."""
     found = await lags(settings, DatabaseSettings())
     if interval:
         await asyncio.sleep(interval)
@@ -90,7 +90,7 @@ async def _look(settings: KafkaSettings, interval: float) -> tuple[list[Lag], li
 
 
 async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, partitions: bool, as_json: bool) -> None:
-    # A cancellation can get lost in the Kafka client. There is nothing to tidy up but the terminal.
+    # A cancellation can get lost in the Kafka client. Only the terminal has to be restored.
     signal.signal(signal.SIGINT, _leave)
     in_place = not as_json and out.is_terminal
     with Live(console=out, auto_refresh=False) if in_place else nullcontext() as live:
@@ -107,7 +107,7 @@ async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, part
 
 
 async def _looks(settings: KafkaSettings, interval: float) -> AsyncIterator[list[Lag]]:
-    """Look for ever; who is away for a while is waited for."""
+    """Measure for ever; while the broker or the database does not answer, try again."""
     before: list[Lag] = []
     while True:
         try:
@@ -121,7 +121,7 @@ async def _looks(settings: KafkaSettings, interval: float) -> AsyncIterator[list
 
 
 async def _held(found: Sequence[Lag]) -> list[Pause]:
-    """Return the pauses that the lags tell of, and those of roles that read nothing: none that began since."""
+    """Return the pauses that the lags show, and those of roles that read no topic: none that began since."""
     paused = {lag.role: lag.paused for lag in found}
     async with ledger() as connection:
         return [pause for pause in await pauses.listed(connection) if paused.get(pause.role, True)]
@@ -172,7 +172,7 @@ def _of_partitions(found: Sequence[Lag], prefix: str) -> RenderableType:
     for lag in found:
         place = f"{lag.topic.removeprefix(prefix)}[{lag.partition}]"
         reader = "nobody" if lag.owner is None else f"{lag.owner} at {lag.host}"
-        # What was deleted before it was read does not count as waiting, nor does it here.
+        # Records that were deleted before they were read do not count as waiting, so they count as done here.
         done = f"{lag.end - lag.lag}/{lag.end}"
         rows.append(Row(cells=(lag.consumer, place, done, *_cells(lag), reader), style=_style(lag)))
     return fitted(_PARTITIONS, rows, out.width)
@@ -197,7 +197,7 @@ def _state(total: Total) -> str:
     if total.unowned == total.partitions:
         return "nobody reads"
     if total.still:
-        return "stands still" if total.still == total.behind else f"{total.still} of {total.partitions} still"
+        return "stalled" if total.still == total.behind else f"{total.still} of {total.partitions} stalled"
     return "reads"
 
 

@@ -35,7 +35,7 @@ def pause_command(role: Role, *, reason: str | None, by: str | None, yes: bool, 
     pause, changes = _asked(begin)
     _tell_json(role, pause, changes=changes, done=yes, as_json=as_json)
     if not yes:
-        would = f"{role} would stand still until `innkeeper resume {role}`: {_MEANWHILE[role]}"
+        would = f"{role} would be paused until `innkeeper resume {role}`: {_MEANWHILE[role]}"
         err.print(f"{would if pause is None else f'{pause} already'}.", markup=False)
         fail(_NOT_DONE)
     if not as_json:
@@ -56,12 +56,12 @@ def resume_command(role: Role, *, by: str | None, yes: bool, as_json: bool) -> N
     _tell_json(role, pause, changes=changes, done=yes, as_json=as_json)
     if not yes:
         if pause is not None:
-            err.print(f"{pause}. All its processes would go on where they stood.", markup=False)
+            err.print(f"{pause}. All its processes would continue where they stopped.", markup=False)
         else:
             err.print(f"{role} is not paused.", markup=False)
         fail(_NOT_DONE)
     if not as_json:
-        err.print(f"{role} goes on." if changes else f"{role} was not paused.", markup=False)
+        err.print(f"{role} continues." if changes else f"{role} was not paused.", markup=False)
 
 
 def paused_command(*, as_json: bool) -> None:
@@ -77,7 +77,7 @@ def paused_command(*, as_json: bool) -> None:
 
 
 def _tell_json(role: Role, pause: Pause | None, *, changes: bool, done: bool, as_json: bool) -> None:
-    """Print how it is now; `changes`: whether that was changed or, where nothing was done, would be."""
+    """Print the state of the role; `changes`: whether this call changed it or, without --yes, would."""
     if as_json:
         print_json(
             [{"role": role, "done": done, "changes": changes, "pause": None if pause is None else _plain(pause)}]

@@ -72,7 +72,7 @@ def _rebuilt(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_j
 
 
 async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
-    """Let the work tidy up on SIGTERM, too, as it does on Ctrl-C."""
+    """Cancel the work on SIGTERM and on Ctrl-C, and wait until it has tidied up."""
     task = asyncio.ensure_future(work)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -108,5 +108,5 @@ def _sentence(done: Rebuilt) -> str:
     rate = done.events / max(done.seconds, 0.001)
     made = f"{done.projection}: {console.counted(done.events, 'event')} in {done.seconds:.1f} s ({rate:,.0f} a second)"
     differs = {0: "no row differs", 1: "1 row differs"}.get(done.different, f"{done.different:,} rows differ")
-    end = f"in place; the workers stood still for {done.held_seconds:.2f} s" if done.swapped else "thrown away again"
+    end = f"in place; the workers waited for {done.held_seconds:.2f} s" if done.swapped else "thrown away"
     return f"{made}, {differs}; {end}."

@@ -103,7 +103,7 @@ async def _move(
         planned = await replay.plan_rewind(settings, connection, wanted, consumer)
         _tell_move(planned, done=False, as_json=as_json and not yes)
         if not yes:
-            err.print(f"Would put {planned.consumer} back so far. Say --yes to do it.")
+            err.print(f"Would put {planned.consumer} back so far. Add --yes to do it.")
             return 1
         await replay.rewind(connection, planned, who=who(by))
         _tell_move(planned, done=True, as_json=as_json)
@@ -117,7 +117,7 @@ def _place(text: str, partition: int | None) -> int | datetime:
     if not text.isdecimal():
         return moment(text)
     if partition is None:
-        raise typer.BadParameter(f"{text} is an offset, and each partition has its own: say which, with --partition")
+        raise typer.BadParameter(f"{text} is an offset, and each partition has its own: name one with --partition")
     return int(text)
 
 
@@ -132,10 +132,10 @@ def _would_send(plan: Plan, *, as_json: bool) -> None:
     if plan.repeats:
         err.print(f"Left out: {counted(plan.repeats, 'record')} with the id of one before, as each id is sent once.")
     if plan.not_yet:
-        err.print(f"Left out: {counted(plan.not_yet, 'record')} that nobody has carried out for the first time yet.")
+        err.print(f"Left out: {counted(plan.not_yet, 'record')} that no worker has processed for the first time yet.")
     return err.print(
-        "Would send them again. What has had its effect has none again; what was refused then may be carried out now."
-        f" {_left_behind(plan)} Say --yes to do it."
+        "Would send them again. A record that had its effect has none again; a refused one may have one now."
+        f" {_left_behind(plan)} Add --yes to do it."
     )
 
 
@@ -168,7 +168,7 @@ def _tell_played(plan: Plan, played: ReplayResult, *, as_json: bool) -> None:
         for partition, offset in sorted(played.reached.items()):
             err.print(escape(f"  {plan.name}[{partition}]@{offset}"))
     if not effects.known:
-        return err.print("[red]Not everything was carried out in time: what it changed is not known.[/]")
+        return err.print("[red]The workers did not process all of it in time, so the changes are not known.[/]")
     err.print(_effects_in_words(plan, played))
     return _tell_types(effects.events)
 
@@ -177,9 +177,9 @@ def _effects_in_words(plan: Plan, played: ReplayResult) -> str:
     effects = played.effects
     commands = counted(effects.commands, "command")
     if plan.topic is STRIPE_WEBHOOKS:
-        led = f"The {counted(played.sent, 'webhook')} led to {commands} to the rooms' owner"
+        led = f"The {counted(played.sent, 'webhook')} led to {commands}"
         if not effects.commands:
-            return f"{led}: whatever they say was known, or is none of ours."
+            return f"{led}: their contents were known already, or are about no booking of ours."
     else:
         led = f"These were {counted(played.sent, 'record')} of {commands}"
     rest = effects.commands - effects.changed
@@ -204,10 +204,8 @@ def _tell_move(planned: CursorRewind, *, done: bool, as_json: bool) -> None:
     err.print(escape(f"{planned.consumer} reads {counted(planned.records, 'event')} of {planned.name} again:"))
     _tell_types(planned.types)
     for partition, first in sorted(planned.first.items()):
-        err.print(
-            escape(f"  partition {partition}: from offset {first} on (it stands at {planned.applied[partition]})")
-        )
-    return err.print(escape(f"What that does: {planned.effect.description}."))
+        err.print(escape(f"  partition {partition}: from offset {first} on (cursor: {planned.applied[partition]})"))
+    return err.print(escape(f"The effect: {planned.effect.description}."))
 
 
 def _tell_types(types: Mapping[str, int]) -> None:
@@ -229,14 +227,14 @@ def _as_object(plan: Plan) -> dict[str, Any]:
 
 
 def _progress() -> Progress:
-    """Return a bar for people; nothing is drawn where nobody looks."""
+    """Return a progress bar; it is drawn on a terminal only."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
 @asynccontextmanager
 async def _interruptible() -> AsyncIterator[asyncio.Event]:
-    """Take the first Ctrl-C as a wish to stop where it is tidy; the second ends the program as ever."""
+    """Make the first Ctrl-C a wish to stop after the batch in flight; the second ends the program at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -24,18 +24,18 @@ from workers.runtime import garbage
 from workers.runtime.role import Stopped
 
 _PLAN: Final = """\
-This would make bookings, inventory, read models, what is owed to Stripe and every cursor out of {records:,} records of
-{topic}, in one transaction, into the database of DATABASE_URL, which is migrated and empty.
-- Hotels, rooms, users and guests come from your backup, and before this: their numbers go on behind all that the log
-  names, so that nobody who signs up gets the bookings of an account that the backup does not know.
-- Commands without an event are decided by the reservations workers once they are started: nobody has heard of them.
+This would make bookings, inventory, read models, pending calls to Stripe and every cursor from {records:,} records of
+{topic}, in one transaction, in the database of DATABASE_URL, which is migrated and empty.
+- Load hotels, rooms, users and guests from your backup first. Their sequences then continue after every id that the
+  log names, so that a new account never gets the bookings of an account that the backup lacks.
+- Commands without an event are decided by the reservations workers once they are started: no client has their answer.
 - Answers to repeated requests (Idempotency-Key) are not on the log: they come from the backup, as old as it is.
-- Nor is what operators did: which dead letters were replayed or discarded, which roles are paused, and who did what.
-  Without the backup every dead letter counts as open again.
+- The record of operators is not on the log either: replayed and discarded dead letters, pauses, actions. Without the
+  backup every dead letter counts as open again.
 - Stop every worker before, here and at the old database; start them after, and then run: innkeeper audit."""
 
 _FIELDS: Final = (
-    Field(name="what the log names"),
+    Field(name="the log names"),
     Field(name="named", right=True),
     Field(name="missing here", right=True),
     Field(name="such as", prose=True),
@@ -45,7 +45,7 @@ _FIELDS: Final = (
 def restore_command(*, from_log: bool, without_backup: bool, yes: bool, by: str | None, as_json: bool) -> None:
     """Restore the ledger from the log, or without `yes` only say what would be done."""
     if not from_log:
-        raise typer.BadParameter("say --from-log: the ledger is made out of booking.events")
+        raise typer.BadParameter("--from-log is needed: the ledger is made from booking.events")
     kafka = console.kafka_settings()
     with refused_in_words():
         database, payments = DatabaseSettings(), PaymentSettings()
@@ -105,7 +105,7 @@ def _print(restored: Restored) -> None:
         f" and {counted(restored.refunds, 'refund')}."
     )
     console.out.print(
-        f"To be decided by the reservations workers: {counted(restored.undecided, 'command')}; to be published by them:"
+        f"The reservations workers still have to decide {counted(restored.undecided, 'command')} and to publish"
         f" {counted(restored.unpublished, 'event')}. Start the workers, then run: innkeeper audit"
     )
     _print_backup_check(restored.described, console.out)
@@ -114,7 +114,7 @@ def _print(restored: Restored) -> None:
 def _print_backup_check(described: Sequence[BackupCheck], where: Console) -> None:
     where.print(fitted(_FIELDS, [_row(each) for each in described], where.width))
     if any(each.missing for each in described):
-        where.print("What is missing has bookings or nights, and nobody can ask for them: is there a newer backup?")
+        where.print("The missing ones have bookings or nights, and no guest can reach those: is there a newer backup?")
 
 
 def _row(each: BackupCheck) -> Row:

@@ -1,4 +1,4 @@
-"""Tables that a terminal of any width shows whole: what has no room beside the rest stands below its row."""
+"""Tables that a terminal of any width shows whole: cells without room are written below their row."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-#: What a cell says that has nothing to say; below a row it is left out.
+#: The text of an empty cell; below a row it is left out.
 NOT_KNOWN: Final = "-"
 _GAP: Final = 2
 _INDENT: Final = "    "
@@ -22,7 +22,7 @@ _INDENT: Final = "    "
 class Field:
     """A column. `yields`: the higher, the sooner it goes below its row where there is no room; 0 never does.
 
-    `prose` may go on in the next line between two words. Everything else stands in one piece.
+    `prose` may be wrapped between two words. Any other cell stays in one piece.
     """
 
     name: str

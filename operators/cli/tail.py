@@ -37,7 +37,7 @@ def tail_command(
     settings = kafka_settings()
     if follow and limit is not None and from_beginning:
         raise typer.BadParameter(
-            "with --follow it means the last so many: leave out --from-beginning", param_hint="--limit"
+            "with --follow it means the last N records: leave out --from-beginning", param_hint="--limit"
         )
     wanted = log_reader.Wanted(booking=None if booking is None else _booking_id(booking), room=room, type=kind)
     start = None if since is None else moment(since)
@@ -50,7 +50,7 @@ def tail_command(
     signal.signal(signal.SIGINT, _leave)
     shown = run(_show(found, None if follow else limit, show), settings)
     if not shown:
-        err.print(f"Nothing on {topic} matches." if not wanted.anything or start else f"Nothing stands on {topic}.")
+        err.print(f"Nothing on {topic} matches." if not wanted.anything or start else f"{topic} is empty.")
 
 
 async def _show(
@@ -68,7 +68,7 @@ async def _show(
 
 
 def _booking_id(text: str) -> str:
-    """Return the id as it stands on the log; raises BadParameter."""
+    """Return the id in the form that the log has; raises BadParameter."""
     try:
         return str(UUID(text))
     except ValueError:
@@ -83,7 +83,7 @@ def _show_line(record: log_reader.Record) -> None:
     line = log_reader.line(record, lambda text, part: f"[{_STYLES[part]}]{escape(text)}[/]")
     if not out.is_terminal:
         return out.print(line)
-    # What a window has no room for goes on below, between two words: a terminal would break an id.
+    # A long line is wrapped between two words, because the terminal itself would break an id.
     first, *rest = Text.from_markup(line).wrap(out, out.width - len(_INDENT))
     return out.print(first, *(Text.assemble(_INDENT, each) for each in rest), sep="\n")
 

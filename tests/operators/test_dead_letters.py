@@ -170,7 +170,7 @@ async def test_of_very_many_a_person_is_shown_the_youngest_and_a_program_all(
     assert len(told) == 5
     assert [each["booking"] in shown.stdout for each in told] == [False, False, False, True, True]
     assert "3 older ones are not shown" in shown.stderr
-    assert "5 open, of 5 letters." in shown.stderr
+    assert "5 open, of 5 dead letters." in shown.stderr
 
 
 async def test_bytes_that_are_no_text_are_shown_in_hex(
@@ -397,7 +397,7 @@ async def test_a_letter_that_was_published_twice_is_one_letter(log: Log, ledger:
 
     assert letter.doubles == [letter.offset + 1]
     refused = await operator("dead-letters", "replay", f"{letter.partition}@{letter.offset + 1}", "--yes")
-    assert f"says the same as {letter.id}" in refused.stderr
+    assert f"is a copy of {letter.id}" in refused.stderr
 
 
 async def test_what_was_too_large_to_travel_is_not_sent(log: Log, ledger: Ledger) -> None:
@@ -411,7 +411,7 @@ async def test_what_was_too_large_to_travel_is_not_sent(log: Log, ledger: Ledger
 
 
 NO_SENSE = {
-    ("replay",): "name the letters",
+    ("replay",): "name the dead letters",
     ("replay", "0@1", "--all"): "not both",
     ("replay", "0@1", "--type", "x"): "--all",
     ("discard", "0@1", "--note", " "): "say why",

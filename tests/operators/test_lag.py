@@ -290,7 +290,7 @@ def test_a_cursor_that_does_not_move_while_records_wait_stands_still_for_as_long
     assert [each.still_seconds for each in reported] == [None, None, 2.0, 4.0, None]
 
 
-@pytest.mark.parametrize(("moved", "state"), [((0, 0), "stands still"), ((0, 9), "1 of 2 still"), ((9, 9), "reads")])
+@pytest.mark.parametrize(("moved", "state"), [((0, 0), "stalled"), ((0, 9), "1 of 2 stalled"), ((9, 9), "reads")])
 def test_who_has_a_reader_that_hangs_is_not_said_to_read(moved: Sequence[int], state: str) -> None:
     before = [replace(seen(0, 99, 1000, partition=number), owner="reservations-1") for number in range(2)]
     after = [
@@ -322,7 +322,7 @@ async def test_a_worker_that_is_frozen_is_seen_to_stand_still(
         second = [replace(lag, seen_at=lag.seen_at + timedelta(seconds=12)) for lag in await wait_until(looked)]
 
     [total] = totals(with_rates(first, second))
-    assert (total.behind, total.still, cli_lag._state(total)) == (4, 4, "stands still")
+    assert (total.behind, total.still, cli_lag._state(total)) == (4, 4, "stalled")
 
 
 def test_a_watcher_gets_a_line_for_each_look_and_ends_at_the_limit(

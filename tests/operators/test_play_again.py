@@ -186,7 +186,7 @@ async def events_again(house: House, role: str, *consumers: str) -> None:
         for consumer in consumers:
             reported = await command(house, *again, consumer)
             assert reported.status == 0, reported.err
-            assert "What that does" in reported.err
+            assert "The effect: " in reported.err
             [cursor] = await house.rows(
                 "select max(applied) as at from log_cursor where consumer = %s and topic = %s",
                 consumer,

@@ -242,7 +242,7 @@ async def test_records_that_were_not_processed_yet_are_left_out(
     would = await operator("replay", "booking.commands", "--from", "1d")
 
     assert (plan.records, plan.not_yet) == (1, 1)
-    assert "Left out: 1 record that nobody has carried out for the first time yet." in would.stderr
+    assert "Left out: 1 record that no worker has processed for the first time yet." in would.stderr
 
 
 async def test_dead_letters_are_left_out_as_too_many_would_stop_the_worker(

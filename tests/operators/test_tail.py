@@ -202,7 +202,7 @@ async def test_who_follows_sees_the_last_that_match_and_then_what_comes(
 
 def test_who_asks_for_what_is_not_there_is_told_so(tool: Tool, kafka_settings: KafkaSettings) -> None:
     empty = tool("tail", "booking.commands")
-    assert (empty.exit_code, empty.stderr) == (0, "Nothing stands on booking.commands.\n")
+    assert (empty.exit_code, empty.stderr) == (0, "booking.commands is empty.\n")
     write(kafka_settings, commands(kafka_settings, reserve()))
 
     for wanted in (["--booking", str(ANOTHER)], ["--type", "booking.nothing.*"], ["--since", "2099-01-01"]):

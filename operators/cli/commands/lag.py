@@ -40,7 +40,7 @@ def lag_command(
     - **behind**: how many records wait; **seconds**: for how long the first of them has waited.
     - **done/written**: how many of a partition's records the consumer has applied, of all that were written.
     - **caught up**: in how many seconds nothing waits, at the rates of the last interval.
-    - **stands still**: the consumer has a reader, records wait, and its cursor has not moved for a second or more: the
+    - **stalled**: the consumer has a reader, records wait, and its cursor has not moved for a second or more: the
       process hangs, or waits for another.
 
     A consumer that has never run is shown, too. With --json one line for each partition; with --watch one for each

@@ -2,7 +2,9 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +40,7 @@ def leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 def operators_commands() -> dict[str, Any]:
     """Return each command that is declared here, by its words."""
-    ours = [name for name in COMMANDS if name not in {"topics", "migrate", "sandbox"}]
+    ours = [name for name in COMMANDS if name not in {"topics", "migrate"}]
     return {words: command for name in ours for words, command in leaves(name, load(name))}
 
 
@@ -130,3 +132,20 @@ def test_a_shell_gets_the_script_that_completes(shell: str) -> None:
 
     assert "_INNKEEPER_COMPLETE" in script
     assert PROGRAM in script
+
+
+def test_every_command_that_code_and_manifests_name_exists() -> None:
+    root = Path(__file__).parents[3]
+    listing = ["git", "ls-files", "ingress", "operators", "sandbox", "storage", "topics", "workers", "deploy", "*.yml"]
+    paths = subprocess.run(listing, cwd=root, check=True, capture_output=True, text=True).stdout.splitlines()
+    named = {
+        (path, word)
+        for path in paths
+        if path.endswith((".py", ".yml", ".yaml"))
+        for word in re.findall(r"(?:[:;(`] ?|&& |\")innkeeper ([a-z][a-z-]+)", (root / path).read_text())
+    }
+    # Names of connections to the database, and what an identifier is made from.
+    named -= {(path, word) for path, word in named if word in {"operators", "start", "booking", "refresh"}}
+
+    assert {word for _, word in named} >= {"audit", "migrate", "topics", "lag", "restore", "new-generation"}
+    assert sorted((path, word) for path, word in named if word not in COMMANDS) == []

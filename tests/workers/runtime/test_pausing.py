@@ -52,7 +52,7 @@ class TestCommand:
         assert tool("pause", "payments", "--by", "anna", "--yes").exit_code == 0
         held = tool("resume", "payments")
         assert held.exit_code == 1
-        assert "by anna. All its processes would go on where they stood." in held.stderr
+        assert "by anna. All its processes would continue where they stopped." in held.stderr
         assert "payments is paused since" in tool("paused").stdout
         assert "already." in tool("pause", "payments").stderr
 
@@ -92,7 +92,7 @@ class TestCommand:
         assert "payments is paused since" in tool("paused").stdout
         assert '"who":"anna"' in tool("paused", "--json").stdout
 
-        assert "payments goes on." in tool("resume", "payments", "--by", "bob", "--yes").stderr
+        assert "payments continues." in tool("resume", "payments", "--by", "bob", "--yes").stderr
         assert "payments was not paused." in tool("resume", "payments", "--yes").stderr
 
         with psycopg.connect(database.conninfo()) as connection:
