@@ -1,4 +1,4 @@
-"""Somebody at a browser: asks the ingress over HTTP, and tells what came back."""
+"""Somebody at a browser: asks the ingress over HTTP, and shows the answers."""
 
 import asyncio
 import re
@@ -20,7 +20,7 @@ class Unexpected(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came back over HTTP; `body` is decoded JSON, or the page's text."""
+    """One answer over HTTP; `body` is decoded JSON, or the page's text."""
 
     request: str
     status: int
@@ -44,7 +44,7 @@ class Client:
         """Use the account's token from now on."""
         login = await self._ask("POST", "/v1/auth/login", {"email": email, "password": password})
         self._headers["Authorization"] = f"Bearer {login.body['access_token']}"
-        self._hops.tell(f"{email} is logged in", str(login))
+        self._hops.show(f"{email} is logged in", str(login))
 
     async def _ask(
         self, method: str, path: str, body: object = None, *, expect: int = 200, wait: bool = False
@@ -52,7 +52,7 @@ class Client:
         headers = self._headers | ({"Prefer": "wait=30"} if wait else {})
         answer = await self._answer(method, path, body, headers)
         while answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-            # Who polls as eagerly as we do is told when to come back, and so is everybody while a part is away.
+            # A client that polls this eagerly gets Retry-After, and so does everybody while a part is away.
             await asyncio.sleep(int(answer.headers["Retry-After"]))
             answer = await self._answer(method, path, body, headers)
         if answer.status != expect:
@@ -62,8 +62,8 @@ class Client:
     async def _answer(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> Answer:
         async with self._http.request(method, self._url + path, json=body, headers=headers) as response:
             is_json = response.content_type == "application/json"
-            told = await response.json() if is_json else await response.text()
-            return Answer(request=f"{method} {path}", status=response.status, body=told, headers=response.headers)
+            body = await response.json() if is_json else await response.text()
+            return Answer(request=f"{method} {path}", status=response.status, body=body, headers=response.headers)
 
 
 def phrase(status: int) -> str:

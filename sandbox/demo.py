@@ -1,4 +1,4 @@
-"""Shows one booking's whole way: starts everything, books and pays as a guest would, and tells each hop."""
+"""Shows one booking's whole way: starts everything, books and pays as a guest would, and shows each hop."""
 
 import asyncio
 import contextlib
@@ -35,25 +35,25 @@ from topics.kafka.settings import KafkaSettings
 CARD: Final = "4242424242424242"
 _NIGHTS: Final = 2
 _BOOKED_WITHIN_SECONDS: Final = 300.0
-#: What the operators' commands find in their environment.
+#: The variables that operators' commands need.
 _REACHED_BY: Final = ("KAFKA_URL", "DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API_URL")
 
 
 def demo(
     *,
-    port: Annotated[int | None, typer.Option(help="Where the ingress answers; without it, at a free port.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port of the ingress; without it, a free one.")] = None,
     data: Annotated[
         Path, typer.Option(help="The folder of all data.", show_default=".sandbox/demo of the checkout")
     ] = folders.STATE / "demo",
     leave: Annotated[bool, typer.Option("--exit", help="End after the booking instead of staying up.")] = False,
 ) -> None:
-    """Start everything, book a room as a guest would over HTTP, and tell each hop.
+    """Start everything, book a room as a guest would over HTTP, and show each hop.
 
     Then everything stays up to be tried, until Ctrl-C. Exit status 0 only if the booking was confirmed. It has servers
     of its own, whatever KAFKA_URL and DATABASE_URL say.
     """
     console = Console()
-    # Whatever the shell's KAFKA_URL and DATABASE_URL name is somebody's: nothing is booked there for show.
+    # The shell's KAFKA_URL and DATABASE_URL belong to somebody: nothing is booked there for show.
     broker = possible_broker(Broker.KAFKA, own_servers=True)
     seen = {"METRICS_PORT": "0", **({"LOG_FORMAT": form} if (form := os.environ.get("LOG_FORMAT")) else {})}
     plan = Plan(folder=data, broker=broker.value, port=port, quiet=True, own_servers=True, environment=seen)
@@ -80,7 +80,7 @@ async def _show(system: System, *, console: Console, began: float, leave: bool) 
         return 1
     console.print("\n[bold green]Confirmed.[/]")
     if not leave:
-        _tell_where(system, console, rooms[0], booking_id)
+        _show_where(system, console, rooms[0], booking_id)
         await _until_interrupted()
     return 0
 
@@ -113,7 +113,7 @@ async def _book_and_pay(guest: Guest, watch: LogWatch, hops: Hops, stay: Mapping
     booking_id = await guest.book(stay, known=watch.follow)
     await guest.poll_until(booking_id, "RESERVED")
     await watch.until("booking.reserved.v1")
-    hops.chapter("Who will stay")
+    hops.chapter("The guests")
     await guest.add_guest(booking_id, guest_id)
     hops.chapter("Paying")
     page_url = await guest.ask_for_payment(booking_id)
@@ -140,7 +140,7 @@ async def _until_interrupted() -> None:
         await asyncio.Event().wait()
 
 
-def _tell_where(system: System, console: Console, room: SeededRoom, booking_id: UUID) -> None:
+def _show_where(system: System, console: Console, room: SeededRoom, booking_id: UUID) -> None:
     """Print what there is to try while everything is up."""
     reached = {name: system.environment()[name] for name in _REACHED_BY}
     ours = f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'

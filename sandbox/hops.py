@@ -1,4 +1,4 @@
-"""Tells a booking's way hop by hop: what happened in plain words, below it where, and since when."""
+"""Shows a booking's way hop by hop: the step in plain words, and below it the place and the time."""
 
 import asyncio
 import contextlib
@@ -19,21 +19,21 @@ from topics.kafka.settings import KafkaSettings
 _FETCH_MS: Final = 200
 _POLL_SECONDS: Final = 0.02
 
-#: What each record means for a guest who wants to know.
+#: The meaning of each record for a guest who wants to know.
 WORDS: Final[Mapping[str, str]] = {
-    "booking.reserve.v1": "The request stands on the log, in the one partition of its room",
-    "booking.reserved.v1": "The room's owner decided: the nights are held, and the booking is in the ledger",
-    "booking.rejected.v1": "The room's owner decided: refused",
-    "booking.add_guests.v1": "Who will stay stands on the log",
-    "booking.guests_added.v1": "The room's owner wrote the guest into the booking",
-    "booking.request_payment.v1": "The wish to pay stands on the log",
-    "booking.payment_requested.v1": "The room's owner agrees; payments asks Stripe for a Checkout Session",
-    "booking.record_session.v1": "Payments tells the room's owner which session Stripe has opened",
+    "booking.reserve.v1": "The request is on the log, in the one partition of its room",
+    "booking.reserved.v1": "The room's worker decided: the nights are held, and the booking is in the ledger",
+    "booking.rejected.v1": "The room's worker decided: refused",
+    "booking.add_guests.v1": "The guests' names are on the log",
+    "booking.guests_added.v1": "The room's worker wrote the guest into the booking",
+    "booking.request_payment.v1": "The wish to pay is on the log",
+    "booking.payment_requested.v1": "The room's worker agrees; payments asks Stripe for a Checkout Session",
+    "booking.record_session.v1": "Payments sends the room's worker the session that Stripe has opened",
     "booking.checkout_opened.v1": "The booking can be paid",
     "checkout.session.completed": "Stripe says by signed webhook that it is paid; it is on the log as it came",
     "payment_intent.payment_failed": "Stripe says by signed webhook that the card was declined",
-    "booking.confirm_payment.v1": "Payments compared amount and currency, and tells the room's owner",
-    "booking.confirmed.v1": "The room's owner decided: confirmed. The room is the guest's",
+    "booking.confirm_payment.v1": "Payments compared amount and currency, and asks the room's worker to confirm",
+    "booking.confirmed.v1": "The room's worker decided: confirmed. The room is the guest's",
 }
 
 
@@ -49,10 +49,10 @@ class Hops:
         self._began = monotonic()
 
     def chapter(self, title: str) -> None:
-        """Begin a new part of the story."""
+        """Begin a new part."""
         self._console.print(f"\n[bold]{escape(title)}[/]")
 
-    def tell(self, words: str, where: str, at: float | None = None) -> None:
+    def show(self, words: str, where: str, at: float | None = None) -> None:
         """Print one hop. `at` is when it was seen, on the monotonic clock; without it, now."""
         seconds = (monotonic() if at is None else at) - self._began
         self._console.print(f"[cyan]{seconds:7.3f} s[/]  {escape(words)}", highlight=False, soft_wrap=True)
@@ -65,25 +65,25 @@ class _Seen(NamedTuple):
 
 
 class LogWatch:
-    """Follows the topics that a booking passes, from their ends, and tells every record about it."""
+    """Follows the topics that a booking passes, from their ends, and shows every record about it."""
 
     def __init__(self, consumer: AIOKafkaConsumer, hops: Hops) -> None:
         self._consumer = consumer
         self._hops = hops
         self._wanted: Wanted | None = None
         self._early: list[_Seen] = []
-        self._told: set[str] = set()
+        self._shown: set[str] = set()
 
     def follow(self, booking_id: UUID) -> None:
-        """Tell of this booking: first what arrived before its id was known, then what comes."""
+        """Show this booking's records: first those that arrived before its id was known, then new ones."""
         self._wanted = Wanted(booking=str(booking_id))
         early, self._early = self._early, []
         for seen in early:
             self._arrived(seen)
 
     async def until(self, kind: str) -> None:
-        """Wait until a record of this type was told."""
-        while kind not in self._told:
+        """Wait until a record of this type was shown."""
+        while kind not in self._shown:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def read(self) -> None:
@@ -102,8 +102,8 @@ class LogWatch:
             record, at = seen
             kind = cloud_event(record)["type"]
             where = f"{record.topic}, partition {record.partition}, offset {record.offset}: {kind}"
-            self._hops.tell(WORDS.get(kind, "The log goes on"), where, at)
-            self._told.add(kind)
+            self._hops.show(WORDS.get(kind, "The log goes on"), where, at)
+            self._shown.add(kind)
 
 
 @asynccontextmanager

@@ -18,16 +18,16 @@ class Host(Client):
         changed = await self._ask("PATCH", path, {"surge_factor": surge_factor})
         [now] = changed.body
         words = f"The night of {now['date']} costs {now['price']} x {now['surge_factor']} from now on"
-        self._hops.tell(words, str(changed))
+        self._hops.show(words, str(changed))
 
     async def read_report(self, hotel_id: int, first: date, last: date) -> None:
         """Read what was sold, once the report has it."""
         path = f"/v1/admin/hotels/{hotel_id}/reports?start_date={first}&end_date={last}"
         while True:
-            told = await self._ask("GET", path)
-            report = told.body
+            answer = await self._ask("GET", path)
+            report = answer.body
             if report["total_bookings"]:
                 break
             await asyncio.sleep(_POLL_SECONDS)
         sold = f"{report['total_bookings']} bookings, {report['total_revenue']} {report['currency']}"
-        self._hops.tell(f"Sold from {first} to {last}: {sold}", str(told))
+        self._hops.show(f"Sold from {first} to {last}: {sold}", str(answer))

@@ -29,7 +29,7 @@ class Killer:
         decided: Callable[[], Awaitable[Mapping[int, int]]],
         written: Mapping[int, int],
     ) -> None:
-        """Take what tells the end of the decided part and of the log, by partition."""
+        """Take functions that return the end of the decided part and of the log, by partition."""
         self.kills = 0
         self._system = system
         self._kafka = kafka
@@ -37,7 +37,7 @@ class Killer:
         self._written = written
         self._names = [name for name in system.worker_names if name.startswith(ROLE)]
 
-    async def go_on(self, every_seconds: float) -> None:
+    async def resume(self, every_seconds: float) -> None:
         """Kill for ever, `every_seconds` after the start or after the last replacement's first commit."""
         while True:
             await asyncio.sleep(every_seconds)

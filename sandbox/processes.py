@@ -45,23 +45,23 @@ class ManagedProcess:
         raise NotImplementedError
 
     def environment(self) -> Mapping[str, str]:
-        """What is added to the environment of this process."""
+        """Return the variables added to the environment of this process."""
         return {}
 
     def output(self) -> IO[bytes] | int:
-        """Where stdout and stderr of the process go."""
+        """Return the target of stdout and stderr."""
         return subprocess.DEVNULL
 
     async def is_ready(self) -> bool:
-        """Whether the process does its work now; asked again and again until it says so."""
+        """Whether the process does its work now; asked again and again until it is."""
         return True
 
     def last_words(self) -> str:
-        """What explains a failed start: the end of the log."""
+        """Return the end of the log, which explains a failed start."""
         return ""
 
-    async def heard_out(self) -> None:
-        """Take in what the process, which has ended, said before."""
+    async def read_to_the_end(self) -> None:
+        """Read the last lines of the process, which has ended."""
 
     @property
     def running(self) -> bool:
@@ -80,17 +80,17 @@ class ManagedProcess:
             raise RuntimeError(f"{self.name} is not running")
         return pid
 
-    async def start(self, *, patient: bool = False) -> None:
+    async def start(self, *, without_deadline: bool = False) -> None:
         """Start the process and wait until it is ready; raises StartFailed.
 
-        A patient start has no deadline: it ends only when the process is ready or has ended.
+        A start without a deadline waits: it ends only when the process is ready or has ended.
         """
         if self.running:
             raise RuntimeError(f"{self.name} is already running")
         await self.prepare()
         process = self._spawn()
         try:
-            async with asyncio.timeout(None if patient else self.ready_within_seconds):
+            async with asyncio.timeout(None if without_deadline else self.ready_within_seconds):
                 await self._until_ready(process)
         except TimeoutError:
             await end(process, signal.SIGKILL, 0)
@@ -125,7 +125,7 @@ class ManagedProcess:
     async def _until_ready(self, process: subprocess.Popen[bytes]) -> None:
         while not await self.is_ready():
             if process.poll() is not None:
-                await self.heard_out()
+                await self.read_to_the_end()
                 if await self.is_ready():
                     return
                 message = f"{self.name} ended with {process.returncode} before it was ready"
@@ -266,12 +266,12 @@ class Program(ManagedProcess):
                 log.writelines(line + b"\n" for line in lines)
 
     @override
-    async def heard_out(self) -> None:
+    async def read_to_the_end(self) -> None:
         pipe = None if self._process is None else self._process.stdout
         if self._lines is None or pipe is None:
             return
-        # All that stands in the pipe is read, however late we are. What the process left behind may hold it open, and
-        # even write to it: that is not worth a wait.
+        # Everything in the pipe is read, however late we are. A child of the process may hold it open, and even write:
+        # that is not worth a wait.
         for _ in range(_TURNS_FOR_A_FULL_PIPE):
             if self._lines.done() or pipe.closed or not select.select([pipe], [], [], 0)[0]:
                 break
@@ -279,7 +279,7 @@ class Program(ManagedProcess):
         await asyncio.wait([self._lines], timeout=_LAST_LINES_SECONDS)
 
     async def _no_more_lines(self) -> None:
-        await self.heard_out()
+        await self.read_to_the_end()
         if self._lines is not None:
             self._lines.cancel()
 
@@ -338,7 +338,7 @@ class Supervisor:
 
     async def _start_again(self, service: ManagedProcess) -> float | None:
         try:
-            await service.start(patient=True)
+            await service.start(without_deadline=True)
         except StartFailed as failure:
             self._say(str(failure))
             return None

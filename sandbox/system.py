@@ -30,7 +30,7 @@ from topics.catalogue import Service
 STRIPE_KEY = "sk_test_sandbox"
 WEBHOOK_SECRET = "whsec_of_the_sandbox_alone"  # noqa: S105 - known only to the stand-in that signs with it
 READY_LINE = "worker ready"
-# What an endpoint of ours at the real Stripe subscribes to as well.
+# An endpoint of ours at the real Stripe subscribes to these as well.
 WEBHOOKS_WANTED = (
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",
@@ -98,17 +98,17 @@ class System:
 
     @property
     def url(self) -> str:
-        """Where the (first) ingress answers."""
+        """The URL of the (first) ingress."""
         return self.urls[0]
 
     @property
     def urls(self) -> list[str]:
-        """Where each ingress answers."""
+        """The URLs of all ingresses."""
         return [f"http://127.0.0.1:{port}" for port in self._ingress_ports]
 
     @property
     def stripe_url(self) -> str:
-        """Where the Stripe stand-in answers."""
+        """The URL of the Stripe stand-in."""
         return f"http://127.0.0.1:{self._stripe_port}"
 
     @property
@@ -208,7 +208,7 @@ class System:
         folder = self.folder
         given: set[str] = set() if self.plan.own_servers else {"KAFKA_URL", "DATABASE_URL"} & os.environ.keys()
         if self.plan.broker == "tansu" and "KAFKA_URL" not in given:
-            # What the database knows of a log that is gone is of no use: both start anew.
+            # A database is of no use without its log, which is gone: both start anew.
             folder = self.folder / "tansu"
             shutil.rmtree(folder, ignore_errors=True)
             self.kafka = Tansu(folder)
@@ -277,9 +277,9 @@ class System:
         )
 
     def environment(self, principal: str | None = None) -> dict[str, str]:
-        """What a program of ours finds in its environment; for programs of a test too.
+        """Return the environment of a program of ours; for programs of a test too.
 
-        `principal` is who it is for a broker that asks for names, and each role is somebody else there.
+        `principal` is its name for a broker that asks for names; each role has another one.
         """
         partitions = self.plan.partitions
         return {
@@ -298,7 +298,7 @@ class System:
         }
 
     def _way_in(self, principal: str | None) -> Mapping[str, str]:
-        # How a broker of somebody's own is entered stands in the environment already.
+        # The environment has the settings of a broker of somebody's own already.
         return {"KAFKA_URL": self.kafka_url} if self.kafka is None else self.kafka.variables(principal)
 
     def _jwt_secret(self) -> str:
@@ -342,6 +342,6 @@ def _principal(program: str) -> str | None:
 
 
 def say(line: str) -> None:
-    """Tell what the sandbox does, on stderr as the programs' own lines are."""
+    """Write a line about the sandbox to stderr, as the programs' own lines are."""
     sys.stderr.write(f"{'sandbox':<14} | {line}\n")
     sys.stderr.flush()

@@ -19,14 +19,14 @@ INTERRUPTED = 130
 
 
 class Broker(StrEnum):
-    """What carries the log."""
+    """The broker of the log."""
 
     KAFKA = "kafka"
     TANSU = "tansu"
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Where the ingress answers.")] = 8080,
+    port: Annotated[int, typer.Option(help="The port of the ingress.")] = 8080,
     data: Annotated[
         Path, typer.Option(help="The folder of all data.", show_default=".sandbox/up of the checkout")
     ] = folders.STATE / "up",
@@ -35,8 +35,8 @@ def up(
 ) -> None:
     """Run everything until Ctrl-C or SIGTERM; print `ready URL` when every part answers.
 
-    Each line of a process is shown after its name, and a process that ends is started again. What
-    was booked is there again after a restart with the same --data.
+    Each line of a process is shown after its name, and a process that ends is started again. Bookings
+    are there again after a restart with the same --data.
     """
     plan = Plan(
         folder=data,
@@ -44,10 +44,10 @@ def up(
         workers={**ONE_OF_EACH, "reservations": workers},
         port=port,
     )
-    raise typer.Exit(asyncio.run(in_foreground(System(plan), tell_and_stay)))
+    raise typer.Exit(asyncio.run(in_foreground(System(plan), announce_and_stay)))
 
 
-async def tell_and_stay(system: System) -> int:
+async def announce_and_stay(system: System) -> int:
     """Print `ready URL` and stay up."""
     print(f"ready {system.url}", flush=True)
     await asyncio.Event().wait()
@@ -58,7 +58,7 @@ async def in_foreground(system: System, work: Callable[[System], Awaitable[int]]
     """Start the system, do the work, stop all of it; the exit status.
 
     Ctrl-C and SIGTERM end the start or the work, with the status `interrupted`: success, where
-    staying up was all that was left to do. A part that cannot start is told on stderr, and the
+    only staying up was left to do. A part that cannot start is named on stderr, and the
     status is 1.
     """
 
@@ -103,7 +103,7 @@ def possible_broker(wanted: Broker, *, own_servers: bool = False) -> Broker:
 
 
 def give_up_for(reason: str | None) -> None:
-    """End the program, telling the reason on stderr; do nothing when there is none. Raises typer.Exit."""
+    """End the program with the reason on stderr; do nothing when there is none. Raises typer.Exit."""
     if reason is not None:
         say(reason)
         raise typer.Exit(1)

@@ -20,7 +20,7 @@ MAX_MESSAGE_BYTES = 9 * 1024 * 1024
 # the quick compiler (over the first 1.5 million records the thorough one costs more than it saves).
 ECONOMY = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 HEAP = ("-Xms256m", "-Xmx512m")
-#: A machine that stands still for some seconds must not cost the broker its partitions and its groups.
+#: A machine that is frozen for some seconds must not cost the broker its partitions and its groups.
 SESSION_MS = 30_000
 #: After a SIGKILL the broker may come back once its old session is over.
 SESSION_AFTER_A_KILL_MS = 2_000
@@ -41,7 +41,7 @@ class Kafka(ManagedProcess):
 
     @property
     def url(self) -> str:
-        """What clients call the bootstrap server: `127.0.0.1:port`."""
+        """The bootstrap server for clients: `127.0.0.1:port`."""
         return f"127.0.0.1:{self.port}"
 
     def variables(self, principal: str | None = None) -> Mapping[str, str]:  # noqa: ARG002 - nobody is asked who they are
@@ -83,7 +83,7 @@ class Kafka(ManagedProcess):
         return tail(self._log)
 
     def accounts(self) -> Sequence[str]:
-        """What the tool that formats a new folder is told of who may come in: nothing, everybody may."""
+        """Return the options about accounts for the tool that formats a new folder: none, everybody may come in."""
         return ()
 
     def listeners(self) -> Mapping[str, object]:

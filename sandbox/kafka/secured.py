@@ -27,11 +27,11 @@ Protocol = Literal["SASL_SSL", "SSL", "SASL_PLAINTEXT"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 Way = tuple[Protocol, Mechanism]
 MECHANISMS: Final[tuple[Mechanism, ...]] = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-#: Whose account may do everything: the broker itself, and whoever sets it up.
+#: The account that may do everything: the broker's own, and that of its administrator.
 BROKER: Final = "broker"
 #: Somebody who has an account here, and no business with us.
 STRANGER: Final = "stranger"
-ACCOUNTS: Final = (BROKER, STRANGER, *(party.value for party in Service if party.ours))
+ACCOUNTS: Final = (BROKER, STRANGER, *(service.value for service in Service if service.ours))
 
 # The roles come in by different ways, so that whoever runs them all has tried every one.
 _USUAL_WAY: Final[Way] = ("SASL_SSL", "SCRAM-SHA-512")
@@ -83,10 +83,10 @@ class SecuredKafka(Kafka):
         return {**found, **name, "KAFKA_SASL_MECHANISM": mechanism}
 
     @override
-    async def start(self, *, patient: bool = False) -> None:
+    async def start(self, *, without_deadline: bool = False) -> None:
         """Start the broker, and let it know who may do what."""
-        await super().start(patient=patient)
-        # Whoever comes finds the same prefix in the environment as we do.
+        await super().start(without_deadline=without_deadline)
+        # All programs find the same prefix in the environment.
         prefix = {"TOPIC_PREFIX": os.environ.get("TOPIC_PREFIX", "")}
         administrator = as_client({**self.variables(BROKER), **prefix})
         await _allow(administrator, grants(administrator))
@@ -181,7 +181,7 @@ async def _allow(kafka: KafkaSettings, allowed: Sequence[Grant]) -> None:
             for error, message in answer.creation_responses:
                 if error:
                     raise StartFailed(f"kafka refuses an ACL: {message or for_code(error).description}")
-        # The cluster has written them down; the broker may hear of it a moment later.
+        # The cluster has written them down; the broker may learn of it a moment later.
         while not rights <= await _known(client, node):
             await asyncio.sleep(POLL_SECONDS)
     finally:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Payment(StrEnum):
-    """What becomes of a payment."""
+    """The result of a payment."""
 
     SUCCEEDS = "succeeds"
     DECLINED = "declined"
@@ -18,7 +18,7 @@ class Payment(StrEnum):
 
 
 class Refunding(StrEnum):
-    """What becomes of a refund of a payment."""
+    """The result of a refund of a payment."""
 
     SUCCEEDS = "succeeds"
     PENDS = "pends, then succeeds"

@@ -10,7 +10,7 @@ import msgspec
 
 
 class Fault(StrEnum):
-    """What can go wrong."""
+    """The kinds of faults."""
 
     LATENCY = "latency"
     """The request waits `seconds`, or until the plan is cleared, before its work begins."""
@@ -79,10 +79,10 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False):
 
 @dataclass
 class FaultPlan:
-    """The rules still to strike. They live in memory: a restarted stand-in is healthy."""
+    """The rules still to strike. They are kept in memory: a restarted stand-in is healthy."""
 
     cleared: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the plan as it stands now is forgotten."""
+    """Set when the present plan is forgotten."""
     _rules: list[Rule] = field(default_factory=list)
 
     def add(self, body: bytes) -> None:

@@ -27,7 +27,7 @@ class Tansu(ManagedProcess):
 
     @property
     def url(self) -> str:
-        """What clients call the bootstrap server: `127.0.0.1:port`."""
+        """The bootstrap server for clients: `127.0.0.1:port`."""
         return f"127.0.0.1:{self.port}"
 
     def variables(self, principal: str | None = None) -> Mapping[str, str]:  # noqa: ARG002 - nobody is asked who they are

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from sandbox.stripe import Settings, webhooks
-from sandbox.stripe.ledger import Delivery
+from sandbox.stripe.books import Delivery
 from tests.sandbox.stripe_shop import SDK_IS_OLD_FASHIONED, Shop, open_endpoint, open_shop, open_shop_with
 from tests.support.waiting import wait_until
 
@@ -25,7 +25,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 
 def states_of(shop: Shop) -> list[str]:
-    return sorted(delivery["state"] for delivery in shop.stand_in.till.ledger.deliveries())
+    return sorted(delivery["state"] for delivery in shop.stand_in.till.books.deliveries())
 
 
 async def test_an_event_is_sent_until_it_is_taken_and_signed_anew(shop: Shop) -> None:
@@ -113,7 +113,7 @@ async def test_an_event_that_becomes_due_while_due_ones_are_looked_for_is_not_fo
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given events that are late by an hour, the machine stands still for longer just when nothing is due yet."""
-    ledger, passed_seconds = shop.stand_in.till.ledger, 0.0
+    ledger, passed_seconds = shop.stand_in.till.books, 0.0
     due_deliveries = ledger.due_deliveries
 
     def stand_still(now: float, limit: int) -> list[Delivery]:
