@@ -16,8 +16,7 @@ from telemetry import logs
 from topics.catalogue import BOOKING_COMMANDS, Topic
 from topics.envelope import Outgoing
 from topics.kafka.settings import KafkaSettings
-from workers.process import _collect_garbage_seldom
-from workers.runtime import agent
+from workers.runtime import agent, garbage
 from workers.runtime.batch_metrics import BatchMetrics
 from workers.runtime.role import PartitionBatch, Role
 
@@ -66,7 +65,7 @@ def main() -> None:
     app = agent.build_app(Role("nothing", (_Reader(),)), KafkaSettings(), DatabaseSettings())
     worker = faust.Worker(app, loglevel="WARNING", override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None
-    _collect_garbage_seldom()
+    garbage.collect_seldom()
     worker.execute_from_commandline()
 
 

@@ -85,7 +85,7 @@ class OtherWork:
 
 
 class OurCounters:
-    """What the ingress counts of a request, and a worker of a batch, with `telemetry.metrics`."""
+    """Counts a request as the ingress does, and a batch as a worker does, with `telemetry.metrics`."""
 
     def __init__(self) -> None:
         self._seconds, self._records, self._ages = (

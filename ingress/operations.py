@@ -43,10 +43,10 @@ class Access(Enum):
     """The callers that an operation allows. Every query names its caller too: the rows of others do not exist."""
 
     ANYBODY = "anybody"
-    USER = "whoever is logged in"
+    USER = "logged-in users"
     MANAGER = "hotel managers"
     OPERATOR = "operators"
-    SIGNED = "whoever signs the request"
+    SIGNED = "signed requests"
 
     @property
     def is_open(self) -> bool:
@@ -241,17 +241,14 @@ def operation(
         route: method and path, such as `GET /hotels/{hotel_id}/info`.
         access: the callers that may use it.
         summary: one line for the documentation.
-        responses: models (None: no body, `list[...]`: a bare array, or a `ResponseSpec`), by status; failures that any
-            operation may answer are added.
+        responses: by status, models (None: no body, `list[...]`: a bare array) or specs, without the common failures.
         example: a request for the documentation and the tests.
         limited: whether requests count against the rate limits.
         service: whether it has no version.
         raw_body: whether the method reads the body itself.
-        quick: decodes a body to an object with the model's fields, for the most frequent requests; a body that it
-            refuses is decoded by the model.
+        quick: decodes the most frequent bodies to an object with the model's fields; the model decodes the rest.
         headers: the headers and cookies that the method reads.
-        links: by id, the operations that can follow, and what their path and body take from this response, as OpenAPI's
-            runtime expressions.
+        links: the ids of operations that can follow, with the runtime expressions of OpenAPI for their path and body.
         unversioned: how it differs on the mount without a version.
     """
     method, _, path = route.partition(" ")

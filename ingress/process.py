@@ -1,4 +1,4 @@
-"""One ingress process, from its settings until it stops."""
+"""One ingress process, from its settings until SIGTERM or Ctrl-C."""
 
 import asyncio
 import gc
@@ -28,12 +28,12 @@ _BACKLOG = 1024
 def run(*, host: str, port: int, name: str) -> int:
     """Take bookings over HTTP until SIGTERM or Ctrl-C; return the exit status.
 
-    `port` 0 takes a free one. Wrong settings end the process with a sentence and status 78.
+    `port` 0 takes a free one. A wrong setting ends the process with a sentence and status 78.
     """
     settings, kafka, database = _settings()
     with refused_in_words():
         telemetry.start(TelemetrySettings(), "ingress", name)
-    # The client's own messages about a broker that is away repeat ours.
+    # aiokafka logs every failed attempt as an error of its own; the ingress logs the outcome.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return uvloop.run(_serve(settings, kafka, database, host, port))
 
@@ -60,7 +60,7 @@ async def _serve(
     app = create_app(settings, kafka, database, failed=failed)
     runner = Runner(app, drain_seconds=_DRAIN_SECONDS)
     await runner.setup()
-    # Everything loaded by now stays; the garbage collector need not visit it again and again.
+    # Objects that exist by now live as long as the process: the collector need not visit them again.
     gc.collect()
     gc.freeze()
     try:
@@ -74,7 +74,7 @@ async def _serve(
 
 
 def _settings() -> tuple[IngressSettings, KafkaSettings, DatabaseSettings]:
-    """Read the settings; a wrong one is reported in a plain sentence, without its value."""
+    """Read the settings; a wrong one ends the process with a sentence that contains no value."""
     with refused_in_words():
         settings, kafka, database = IngressSettings(), KafkaSettings(), DatabaseSettings()
     try:

@@ -1,4 +1,4 @@
-"""Roles that operators grant to accounts. An account may become a host by itself (`ingress/accounts/users.py`)."""
+"""Roles that operators grant to accounts. An account may become a host by itself (`ingress/accounts/handlers.py`)."""
 
 import psycopg
 from sqlalchemy import NullPool

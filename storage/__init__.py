@@ -1,1 +1,1 @@
-"""The ledger: tables, migrations, the queries that read, and the bulk writes of the rooms' owners."""
+"""The database: tables, migrations, reads of the ingress, and the bulk writes of the workers."""

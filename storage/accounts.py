@@ -1,4 +1,4 @@
-"""What the ingress writes in ordinary transactions: accounts, and the keys of repeated requests."""
+"""Accounts, and the idempotency keys of repeated requests: rows that the ingress writes itself."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _SHOWN: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:
-    """An account as its owner sees it. `version` counts its changes."""
+    """An account as its user sees it. `version` counts its changes."""
 
     id: int
     email: str
@@ -41,7 +41,7 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Login:
-    """What a login is compared with. `password_hash` is bcrypt's."""
+    """The row that a login is compared with. `password_hash` is bcrypt's."""
 
     user_id: int
     password_hash: str
@@ -49,7 +49,7 @@ class Login:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What an Idempotency-Key stands for: the request's body, by its hash, and the ids that were given out for it."""
+    """The request of an Idempotency-Key: the hash of its body, and the ids of its command and its booking."""
 
     body_hash: bytes
     command_id: str
@@ -77,7 +77,7 @@ async def add_account(
 
 
 async def find_login(connection: AsyncConnection, email: str) -> Login | None:
-    """Return what a login with this e-mail address is compared with, or None when nobody has it."""
+    """Return the row that a login with this e-mail address is compared with, or None without such an account."""
     rows = await connection.execute(
         select(AppUser.id, AppUser.password_hash).where(func.lower(AppUser.email) == func.lower(email))
     )
@@ -116,13 +116,13 @@ async def add_role(connection: AsyncConnection, user_id: int, role: str) -> bool
 
 
 async def lock(connection: AsyncConnection, user_id: int) -> list[str] | None:
-    """Hold an account until the transaction's end and return its roles as they stand; None when it is gone."""
+    """Lock an account until the transaction ends and return its present roles; None when it is gone."""
     rows = await connection.execute(select(AppUser.roles).where(AppUser.id == user_id).with_for_update(key_share=True))
     return rows.scalar()
 
 
 async def claim_key(connection: AsyncConnection, *, user_id: int, endpoint: str, key: str, claim: Claim) -> Claim:
-    """Let the key stand for this claim, unless it stands for one already; return the one it stands for."""
+    """Store the claim under the key, unless the key has one already; return the claim of the key."""
     made = await connection.execute(
         insert_or(IdempotencyKey)
         .values(
@@ -138,15 +138,15 @@ async def claim_key(connection: AsyncConnection, *, user_id: int, endpoint: str,
     )
     if made.first() is not None:
         return claim
-    standing = await find_claim(connection, user_id=user_id, endpoint=endpoint, key=key)
-    if standing is None:
+    present = await find_claim(connection, user_id=user_id, endpoint=endpoint, key=key)
+    if present is None:
         # A conflict means that the other row is committed, and keys outlive their bookings.
         raise LookupError("an idempotency key vanished between two statements")
-    return standing
+    return present
 
 
 async def find_claim(connection: AsyncConnection, *, user_id: int, endpoint: str, key: str) -> Claim | None:
-    """Return what the key stands for, or None when it was never used."""
+    """Return the claim of the key, or None when it was never used."""
     row = (
         (
             await connection.execute(

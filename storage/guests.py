@@ -1,4 +1,4 @@
-"""The people whom an account may name as staying. The account is part of every query: the others' do not exist."""
+"""The guests that an account has saved. Every query names the account: the guests of others are not found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ _STANDING: Final = (
     BookingStatus.PAYMENTS_PENDING,
     BookingStatus.CONFIRMED,
 )
-# A payment that arrives after the hold can bring an expired booking back; none takes this long.
+# A payment that arrives after the hold can revive an expired booking; no payment takes this long.
 _REVIVABLE_FOR: Final = timedelta(days=1)
-# Where on earth a day ends last, it does so 12 hours after UTC's.
+# In the last time zone a day ends 12 hours after it ends in UTC.
 _LAST_TIME_ZONE: Final = timedelta(hours=12)
 
 
@@ -86,7 +86,7 @@ async def delete_guest(connection: AsyncConnection, user_id: int, guest_id: int)
 
 
 async def guests_of_others(connection: AsyncConnection, user_id: int, guest_ids: Sequence[int]) -> list[int]:
-    """Return those of the ids that are no guests of this account, smallest first."""
+    """Return the ids that are no guests of this account, smallest first."""
     own = await connection.execute(select(Guest.id).where(Guest.user_id == user_id, Guest.id.in_(guest_ids)))
     return sorted(set(guest_ids).difference(own.scalars()))
 
@@ -96,7 +96,7 @@ def _its(user_id: int, guest_id: int) -> ColumnElement[bool]:
 
 
 def _is_not_over() -> ColumnElement[bool]:
-    """Whether somebody stays, will stay, or may still have paid in time."""
+    """Whether the stay is not over, and the booking is held, confirmed, or may still be revived by a payment."""
     earliest_day_on_earth = func.date(func.timezone("UTC", func.now()) - _LAST_TIME_ZONE)
     return and_(
         Booking.check_out >= earliest_day_on_earth,

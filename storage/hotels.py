@@ -1,8 +1,8 @@
-"""What a manager keeps: hotels and rooms as they are described, and a room's nights as the ledger has them.
+"""The hotels and rooms that managers describe, and a room's nights from the ledger.
 
-The owner is part of how a hotel or a room is found: somebody else's looks exactly like one that does not exist. Whoever
-changes a row locks it first and compares its version then; each change counts the version up. Money is integers in
-minor units; a surge is in thousandths.
+Every query for a hotel or a room names the owner: another owner's row is not found. A change locks its row first and
+then compares the version; each change counts the version up. Money is integers in minor units; a surge is in
+thousandths.
 """
 
 from collections.abc import Collection, Mapping
@@ -44,7 +44,7 @@ class HotelRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoomRow:
-    """A room as its owner sees it, with what its hotel says about money and days."""
+    """A room as its owner sees it, with its hotel's currency, time zone and city."""
 
     id: int
     hotel_id: int
@@ -96,7 +96,7 @@ async def hotels_of(connection: AsyncConnection, owner_id: int, *, limit: int, a
 async def own_hotel(
     connection: AsyncConnection, hotel_id: int, owner_id: int, *, lock: bool = False
 ) -> HotelRow | None:
-    """Return the owner's hotel, or None when this owner has none by that id; `lock` keeps others from changing it."""
+    """Return the owner's hotel, or None when this owner has none by that id; `lock` prevents other changes to it."""
     wanted = select(*_HOTEL).where(Hotel.id == hotel_id, Hotel.owner_id == owner_id, Hotel.deleted_at.is_(None))
     row = (await connection.execute(_locking(wanted, Hotel) if lock else wanted)).mappings().first()
     return None if row is None else HotelRow(**row)
@@ -120,12 +120,12 @@ async def change_hotel(connection: AsyncConnection, hotel_id: int, fields: Mappi
 
 
 async def ever_had_rooms(connection: AsyncConnection, hotel_id: int) -> bool:
-    """Tell whether a room was ever made: its nights, and what was sold of them, are in the hotel's currency."""
+    """Whether a room was ever made: its nights and bookings are in the hotel's currency."""
     return (await connection.execute(select(Room.id).where(Room.hotel_id == hotel_id).limit(1))).first() is not None
 
 
 async def has_room(connection: AsyncConnection, hotel_id: int) -> bool:
-    """Tell whether there is a room that was put on sale."""
+    """Whether there is a room that was put on sale."""
     found = await connection.execute(
         select(Room.id).where(Room.hotel_id == hotel_id, ~Room.opening, Room.deleted_at.is_(None)).limit(1)
     )
@@ -133,7 +133,7 @@ async def has_room(connection: AsyncConnection, hotel_id: int) -> bool:
 
 
 async def has_bookings_to_come(connection: AsyncConnection, hotel_id: int, today: date) -> bool:
-    """Tell whether anything is booked or held of the hotel's nights from `today` on."""
+    """Whether any of the hotel's nights from `today` on is booked or held."""
     found = await connection.execute(
         select(Inventory.night)
         .join(Room, Room.id == Inventory.room_id)
@@ -148,7 +148,7 @@ async def has_bookings_to_come(connection: AsyncConnection, hotel_id: int, today
 
 
 async def is_on_sale(connection: AsyncConnection, room_ids: Collection[int], today: date) -> bool:
-    """Tell whether any night of these rooms from `today` on is not closed."""
+    """Whether any night of these rooms from `today` on is not closed."""
     found = await connection.execute(
         select(Inventory.night)
         .where(Inventory.room_id.in_(room_ids), Inventory.night >= today, ~Inventory.closed)
@@ -158,7 +158,7 @@ async def is_on_sale(connection: AsyncConnection, room_ids: Collection[int], tod
 
 
 async def delete_hotel(connection: AsyncConnection, hotel_id: int) -> None:
-    """Let a hotel be gone, with its rooms. The rows stay, for what was sold."""
+    """Mark a hotel and its rooms as deleted. The rows stay, because bookings refer to them."""
     gone = {"deleted_at": func.now(), "updated_at": func.now()}
     await connection.execute(update(Room).values(**gone).where(Room.hotel_id == hotel_id, Room.deleted_at.is_(None)))
     await connection.execute(update(Hotel).values(**gone, active=False).where(Hotel.id == hotel_id))
@@ -191,9 +191,9 @@ async def own_room(
 
 
 async def begin_room(connection: AsyncConnection, hotel_id: int, fields: Mapping[str, Any]) -> RoomRow:
-    """Describe a room that nobody sees before `finish_room`; the caller has locked the hotel.
+    """Insert a room that is hidden until `finish_room`; the caller has locked the hotel.
 
-    One of the same type that was begun and not finished is taken up again.
+    A room of the same type that was begun and not finished is continued instead.
     """
     begun = await connection.execute(
         update(Room)
@@ -216,7 +216,7 @@ async def begin_room(connection: AsyncConnection, hotel_id: int, fields: Mapping
 
 
 async def finish_room(connection: AsyncConnection, room_id: int) -> RoomRow | None:
-    """Let a room be seen: its nights are on sale. None when it was deleted, with its hotel, meanwhile."""
+    """Show a room whose nights are on sale, and return it; None when its hotel was deleted meanwhile."""
     finished = await connection.execute(
         update(Room)
         .values(opening=False, updated_at=func.now())
@@ -235,14 +235,14 @@ async def change_room(connection: AsyncConnection, room_id: int, fields: Mapping
 
 
 async def delete_room(connection: AsyncConnection, room_id: int) -> None:
-    """Let a room be gone. The row stays, for what was sold."""
+    """Mark a room as deleted. The row stays, because bookings refer to it."""
     await connection.execute(
         update(Room).values(deleted_at=func.now(), updated_at=func.now()).where(Room.id == room_id)
     )
 
 
 async def described_room(connection: AsyncConnection, room_id: int) -> RoomRow:
-    """Return a room whoever owns it and whether it is seen or not."""
+    """Return a room of any owner, hidden or not."""
     rows = await connection.execute(select(*_ROOM).join(Hotel, Hotel.id == Room.hotel_id).where(Room.id == room_id))
     return RoomRow(**rows.mappings().one())
 
@@ -273,5 +273,5 @@ def _rooms() -> Select[Any]:
 
 
 def _locking(wanted: Select[Any], table: type[Hotel | Room]) -> Select[Any]:
-    # Rows that only refer to this one can still be written.
+    # Rows that refer to this one can still be written.
     return wanted.with_for_update(of=table, key_share=True)

@@ -1,7 +1,7 @@
-"""Refresh tokens as they are kept: by hash, in the family of the login that they came from.
+"""Refresh tokens, stored by their hashes, in the family of the login that they came from.
 
-Whoever changes a user's tokens holds the user's row (`accounts.lock`) from before the first look to the commit. So of a
-family that is revoked nothing is left, not even what another transaction was about to add to it.
+A transaction that changes a user's tokens locks the user's row (`accounts.lock`) before its first read and until its
+commit. So nothing of a revoked family is left, not even a token that another transaction was about to add.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from storage.models import RefreshToken
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """Where a token belongs, which never changes: its user, and the family that began with one login."""
+    """The user of a token, and the family that began with one login; neither ever changes."""
 
     user_id: int
     family: UUID
@@ -24,14 +24,14 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptToken:
-    """A token that is good for one use, or was until it was used. With the salt its successor is made."""
+    """A token that is valid for one use, or was used. Its successor is made with the salt."""
 
     used_seconds_ago: float | None
     salt: bytes | None
 
 
 async def line_of(connection: AsyncConnection, token_hash: bytes) -> Line | None:
-    """Return where a token belongs, None when it is unknown; what it is good for is another question."""
+    """Return the user and the family of a token, valid or not; None when it is unknown."""
     rows = await connection.execute(
         select(RefreshToken.user_id, RefreshToken.family).where(RefreshToken.token_hash == token_hash)
     )
@@ -42,7 +42,7 @@ async def line_of(connection: AsyncConnection, token_hash: bytes) -> Line | None
 async def find(connection: AsyncConnection, token_hash: bytes) -> KeptToken | None:
     """Return a token, None when it is unknown, revoked or expired.
 
-    Times are those of the transaction's beginning: who had to wait for the user's row asked before it was free.
+    Times are those of the transaction's beginning, which may be before it got the lock of the user's row.
     """
     used_seconds_ago = cast(extract("epoch", func.now() - RefreshToken.used_at), Double)
     rows = await connection.execute(
@@ -55,7 +55,7 @@ async def find(connection: AsyncConnection, token_hash: bytes) -> KeptToken | No
 
 
 async def add(connection: AsyncConnection, token_hash: bytes, line: Line, lifetime: timedelta) -> None:
-    """Insert a token that is good from now on."""
+    """Insert a token that is valid from now on."""
     await connection.execute(
         insert(RefreshToken).values(
             token_hash=token_hash, family=line.family, user_id=line.user_id, expires_at=func.now() + lifetime
@@ -64,14 +64,14 @@ async def add(connection: AsyncConnection, token_hash: bytes, line: Line, lifeti
 
 
 async def mark_used(connection: AsyncConnection, token_hash: bytes, salt: bytes) -> None:
-    """Note that a token was used now, and what its successor is made with."""
+    """Store that a token was used now, and the salt of its successor."""
     await connection.execute(
         update(RefreshToken).where(RefreshToken.token_hash == token_hash).values(used_at=func.now(), salt=salt)
     )
 
 
 async def revoke_family(connection: AsyncConnection, family: UUID) -> None:
-    """Delete all that came from one login."""
+    """Delete all tokens that came from one login."""
     await connection.execute(delete(RefreshToken).where(RefreshToken.family == family))
 
 
@@ -81,7 +81,7 @@ async def revoke_all(connection: AsyncConnection, user_id: int) -> None:
 
 
 async def forget_expired(connection: AsyncConnection, user_id: int) -> None:
-    """Delete the user's tokens that are good for nothing any more."""
+    """Delete the user's expired tokens."""
     await connection.execute(
         delete(RefreshToken).where(RefreshToken.user_id == user_id, RefreshToken.expires_at <= func.now())
     )

@@ -307,3 +307,43 @@ def test_the_oldest_python_that_we_promise_is_the_one_the_tools_check() -> None:
     assert 'target-version = "py311"' in project
     assert 'python_version = "3.11"' in project
     assert sysconfig.get_python_version() >= "3.11"
+
+
+def test_no_private_name_is_imported_across_packages() -> None:
+    # Until the writer of a batch is one class that both import.
+    temporary = {"operators/restore/retelling.py: workers.reservations.handler"}
+    strays = {
+        f"{path}: {node.module}"
+        for path in modules(*ROOMS, "benchmarks", "docs", "examples")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in {*ROOMS, "benchmarks"}
+        for name in [*node.module.split("."), *(alias.name for alias in node.names)]
+        if name.startswith("_") and not name.startswith("__")
+        if node.module.rpartition(".")[0] != ".".join(path.split("/")[:-1])
+    }
+
+    assert strays <= temporary
+
+
+def test_no_program_of_the_product_replaces_itself_by_another() -> None:
+    assert lines_with(re.compile(r"\bos\.(exec|posix_spawn)"), modules(*ROOMS)) == []
+
+
+def test_no_settings_class_is_written_twice() -> None:
+    classes = settings_classes()
+
+    assert [
+        f"{one.__name__} and {other.__name__}"
+        for one in classes
+        for other in classes
+        if one is not other and one.model_fields.keys() <= other.model_fields.keys()
+    ] == []
+
+
+def test_only_the_command_line_and_the_sandbox_import_typer_and_rich() -> None:
+    assert [
+        path
+        for path in modules(*ROOMS)
+        if not path.startswith(("operators/cli/", "sandbox/"))
+        if {"typer", "rich"} & {name.split(".")[0] for name in imports(path)}
+    ] == []

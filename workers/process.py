@@ -1,8 +1,7 @@
-"""One worker's process, from its settings until it is told to stop."""
+"""One worker's process, from its settings until SIGTERM or Ctrl-C."""
 
 import asyncio
 import contextlib
-import gc
 import signal
 from collections.abc import Callable, Coroutine
 from importlib import import_module
@@ -14,6 +13,7 @@ import telemetry
 from storage.settings import DatabaseSettings
 from telemetry.settings import TelemetrySettings
 from topics.kafka.settings import KafkaSettings, refused_in_words
+from workers.runtime import garbage
 from workers.runtime.empty_ledger import check_ledger
 from workers.runtime.log_source import wait_for_topics
 from workers.runtime.role import Role, Stopped
@@ -28,14 +28,14 @@ def run(role: str, name: str | None = None) -> None:
     if role == "expiry":
         from workers.expiry import run as run_timer
 
-        _be_seen(role, name)
+        _start_telemetry(role, name)
         uvloop.run(_until_terminated(run_timer(*_settings(), name=name or role)))
     else:
         _run(role, import_module(f"workers.{role}").build, name)
 
 
 async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
-    """Run until SIGTERM or Ctrl-C, and let the work tidy up."""
+    """Run until SIGTERM or Ctrl-C, then cancel the work and wait until it has tidied up."""
     task = asyncio.ensure_future(work)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -45,16 +45,16 @@ async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
 
 def _run(part: str, build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | None) -> None:
     """Run a role's agent until SIGTERM or Ctrl-C."""
-    # Who only asks something does not wait for Faust to be loaded.
+    # Faust takes most of a second to load, and `--help` and expiry need it not.
     import faust
 
     from workers.runtime.agent import build_app
 
-    _be_seen(part, name)
+    _start_telemetry(part, name)
     kafka, database = _settings()
     role = build(kafka, database)
     try:
-        # Faust itself gives up when there is no broker at its start.
+        # Faust itself gives up when no broker answers at its start.
         asyncio.run(wait_for_topics(kafka, role.topics, kafka.group(role.name)))
         asyncio.run(check_ledger(kafka, database))
     except Stopped as error:
@@ -63,7 +63,7 @@ def _run(part: str, build: Callable[[KafkaSettings, DatabaseSettings], Role], na
     app = build_app(role, kafka, database, name)
     worker = faust.Worker(app, loglevel="WARNING", override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None
-    _collect_garbage_seldom()
+    garbage.collect_seldom()
     worker.execute_from_commandline()
 
 
@@ -72,15 +72,8 @@ def _settings() -> tuple[KafkaSettings, DatabaseSettings]:
         return KafkaSettings(), DatabaseSettings()
 
 
-def _collect_garbage_seldom() -> None:
-    """Leave what was imported alone and look for cycles seldom: batches make many short-lived values, and no cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
-def _be_seen(part: str, name: str | None) -> None:
-    """Log to stderr, and be measured and traced as far as the settings say."""
+def _start_telemetry(part: str, name: str | None) -> None:
+    """Start logs on stderr, metrics and traces, as the settings say."""
     with refused_in_words():
         settings = TelemetrySettings()
     telemetry.start(settings, part, name or part)

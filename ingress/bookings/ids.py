@@ -1,6 +1,6 @@
 """Booking ids that any ingress process can recognise as its user's, before the ledger has the booking.
 
-An id is a UUIDv8 (RFC 9562, section 5.8): 48 bits of Unix time in ms, 34 bits that tell ids of one millisecond apart,
+An id is a UUIDv8 (RFC 9562, section 5.8): 48 bits of Unix time in ms, 34 bits that differ within a millisecond,
 and 40 bits of a keyed hash (BLAKE2b, RFC 7693) over those and the user. Nobody else can make an id that we would call
 pending, and an id does not reveal its user.
 

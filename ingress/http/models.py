@@ -151,7 +151,7 @@ class InvalidRequest(Problems):
 
 
 class RefusedBooking(Problems):
-    """What the rules refuse, with where the booking stands."""
+    """A refusal by the rules, with the booking's status."""
 
     id: UUID | None = None
     booking_status: str | None = None

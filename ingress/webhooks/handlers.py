@@ -75,7 +75,7 @@ def verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
     """Check that one of the secrets signed these bytes at most 300 s ago, and not more than 300 s ahead.
 
     Raises:
-        Problem: 400, always the same, whatever is wrong.
+        Problem: 400, the same for every fault.
     """
     try:
         text = body.decode()

@@ -1,6 +1,5 @@
 """Restores the ledger from the log, and prints the plan, the progress and the result."""
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings, refused_in_words
 from workers.decisions.states import IllegalTransition
 from workers.payments.settings import PaymentSettings
+from workers.runtime import garbage
 from workers.runtime.role import Stopped
 
 _PLAN: Final = """\
@@ -82,9 +82,7 @@ async def _plan(kafka: KafkaSettings, database: DatabaseSettings, *, without_bac
 async def _restore(
     kafka: KafkaSettings, database: DatabaseSettings, payments: PaymentSettings, *, who: str, without_backup: bool
 ) -> Restored:
-    # As in a worker: many short-lived values, and no cycles among them.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    garbage.collect_seldom()
     with _bar() as progress:
         return await restore(kafka, database, payments, who=who, without_backup=without_backup, progress=progress)
 

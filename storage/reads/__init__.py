@@ -1,1 +1,1 @@
-"""What the ingress reads: bookings, hotels, rooms, reports, and the data of searches."""
+"""The queries of the ingress: bookings, hotels, rooms, reports, and the data of searches."""

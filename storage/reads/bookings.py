@@ -1,6 +1,6 @@
-"""What the ingress reads: hotels and rooms as they describe themselves, bookings as the ledger has them.
+"""Hotels and rooms as their managers describe them, and bookings from the ledger.
 
-The owner is part of every query about a booking: somebody else's looks exactly like one that does not exist.
+Every query for a booking names its user: another user's booking is not found.
 Money is integers in minor units; times are UTC.
 """
 
@@ -31,7 +31,7 @@ from topics.messages.values import BookingStatus
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoomFacts:
-    """What the acceptance of a request depends on. `capacity` is guests in one room."""
+    """The facts of a room that the acceptance of a request needs. `capacity` is guests in one room."""
 
     room_id: int
     hotel_id: int
@@ -282,7 +282,7 @@ async def own_booking(connection: AsyncConnection, booking_id: UUID, user_id: in
 async def booking_status(
     connection: AsyncConnection, booking_id: UUID, user_id: int
 ) -> Row[str, str | None, str | None, str | None] | None:
-    """Return `status, rejection, failure, cancel_reason` of the user's booking, or None: what is polled most."""
+    """Return `status, rejection, failure, cancel_reason` of the user's booking, or None; clients poll this most."""
     rows = await connection.execute(
         select(Booking.status, Booking.rejection, Booking.failure, Booking.cancel_reason).where(
             Booking.id == booking_id, Booking.user_id == user_id
@@ -305,7 +305,7 @@ async def guests_of(connection: AsyncConnection, booking_id: UUID) -> list[Stayi
 async def timeline_of(connection: AsyncConnection, booking_id: UUID) -> list[TimelineEntry]:
     """Return the booking's history in the order of the log, as far as the projection has come.
 
-    Without the answers to commands that came again: nothing happened then.
+    Answers to repeated commands are left out, because nothing happened then.
     """
     rows = await connection.execute(
         select(BookingTimeline.sequence, BookingTimeline.type, BookingTimeline.time, BookingTimeline.event)
@@ -316,7 +316,7 @@ async def timeline_of(connection: AsyncConnection, booking_id: UUID) -> list[Tim
 
 
 async def open_session_url(connection: AsyncConnection, booking_id: UUID) -> str | None:
-    """Return where the booking can be paid, or None when it cannot be paid now."""
+    """Return the address at which the booking can be paid, or None when it cannot be paid now."""
     rows = await connection.execute(
         select(CheckoutSession.url)
         .join(Booking, Booking.id == CheckoutSession.booking_id)

@@ -1,7 +1,7 @@
-"""What managers and guests read in lists: what a hotel sold night by night, its bookings, and an account's own.
+"""Lists: a hotel's sales night by night, its bookings, and an account's bookings.
 
-The owner is part of how each list is found. Money is integers in minor units; times are UTC; dates are hotel-local.
-A page is one row longer than asked for when another one follows it.
+Every query names the hotel's owner or the account. Money is integers in minor units; times are UTC; dates are
+hotel-local. A page is one row longer than asked for when another one follows it.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,7 +19,7 @@ from topics.messages.values import MAX_NIGHTS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManagedHotel:
-    """What a report must know of its hotel."""
+    """The facts of a hotel that its report needs."""
 
     id: int
     currency: str
@@ -40,7 +40,7 @@ class SoldNight:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListedBooking:
-    """A booking in a list. A refused one shows the currency that it would have had."""
+    """A booking in a list. A refused one has the currency that it would have had."""
 
     id: UUID
     user_id: int | None
@@ -64,7 +64,7 @@ class ListedBooking:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedGuest:
-    """Somebody who stays. The name is None when the account has since taken it away."""
+    """Somebody who stays. The name is None when the account has deleted the guest since."""
 
     booking_id: UUID
     id: int
@@ -72,14 +72,14 @@ class NamedGuest:
 
 
 class ByArrival(NamedTuple):
-    """A place in a hotel's list."""
+    """A position in a hotel's list."""
 
     check_in: date
     id: UUID
 
 
 class ByCreation(NamedTuple):
-    """A place in an account's list."""
+    """A position in an account's list."""
 
     created_at: datetime
     id: UUID
@@ -99,7 +99,7 @@ async def managed_hotel(connection: AsyncConnection, hotel_id: int, owner_id: in
 async def sold_nights(connection: AsyncConnection, hotel_id: int, first: date, last: date) -> list[SoldNight]:
     """Return every night from `first` to `last`, both included, as far as the projections have come.
 
-    A closed room was not for sale, but for what is taken of it.
+    Of a closed room only the rooms that are taken count as for sale.
     """
     sold = (
         select(
@@ -186,7 +186,7 @@ async def bookings_of_hotel(
 def _touching(first: date | None, last: date | None) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if first is not None:
-        # The second says nothing new but where to begin to look.
+        # The second condition excludes nothing more; it lets the index begin at the right place.
         conditions += [Booking.check_out > first, Booking.check_in > first - timedelta(days=MAX_NIGHTS)]
     if last is not None:
         conditions.append(Booking.check_in <= last)

@@ -1,7 +1,7 @@
-"""What the ingress's copy for searching is made of and kept fresh from: nights as the projection has them, and facts.
+"""The data of the ingress' search index: the nights of the projection, and the facts of hotels and rooms.
 
-Nights come packed, many in one row, so that a million of them cost the reader next to nothing: byte strings of big-
-endian numbers, with one entry a night. Money is integers in minor units.
+Nights are packed, many in one row, so that a million of them cost the reader little: byte strings of big-endian
+numbers, with one entry a night. Money is integers in minor units.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,9 +18,9 @@ CONSUMER: Final = "room_nights"
 
 
 class IndexPosition(NamedTuple):
-    """How far the nights of one partition have come: the sequence of the last event, in one life of the topic.
+    """The position of one partition's nights: the sequence of the last event, in one generation of the topic.
 
-    `table_id` is PostgreSQL's for the table of the nights: a rebuild puts another one in its place.
+    `table_id` is PostgreSQL's id of the table of the nights: a rebuild replaces the table.
     """
 
     generation: int
@@ -30,7 +30,7 @@ class IndexPosition(NamedTuple):
 
 
 class PackedNights(NamedTuple):
-    """Nights of any rooms.
+    """Nights of any rooms: one number a night in each byte string.
 
     Room ids (int64), days from the first one asked for (int32), rooms free (int32), prices without their surge (int64),
     surges in thousandths (int32).
@@ -44,7 +44,7 @@ class PackedNights(NamedTuple):
 
 
 class HotelFacts(NamedTuple):
-    """A hotel as it describes itself. `listed`: guests may find it."""
+    """The facts of a hotel. `listed`: guests may find it."""
 
     id: int
     listed: bool
@@ -70,15 +70,15 @@ class RoomTypeFacts(NamedTuple):
 
 
 async def begin_whole(connection: AsyncConnection) -> None:
-    """Make the transaction that begins here see everything as it is at one moment; nobody can empty the nights."""
+    """Begin a transaction that reads one snapshot, and prevent that the nights are truncated meanwhile."""
     await connection.execute(text("set transaction isolation level repeatable read, read only"))
     await connection.execute(text("lock table room_night in access share mode"))
 
 
 class Delta(NamedTuple):
-    """What was changed since the time asked about, and how far the nights have come, by partition.
+    """The changes since some time: whether there are any, and the positions of the nights by partition.
 
-    `time` is what the database's clock says now.
+    `time` is the present time of the database's clock.
     """
 
     time: datetime
@@ -88,9 +88,9 @@ class Delta(NamedTuple):
 
 
 async def delta(connection: AsyncConnection, topic: str, since: datetime) -> Delta:
-    """Return what is new since a time, all of it in one answer; `topic` is the events' name on the broker."""
+    """Return the changes since a time, by one statement; `topic` is the events' name on the broker."""
     rows = (await connection.execute(_DELTA, {"consumer": CONSUMER, "topic": topic, "since": since})).all()
-    # Of several lives of the topic the last one counts.
+    # Of several generations of the topic the last one counts.
     nights = {
         row.partition: IndexPosition(row.generation, row.broker_id, row.table_id, row.sequence)
         for row in rows
@@ -151,7 +151,7 @@ async def nights_of_pages(
 ) -> PackedNights:
     """Return the nights within [first, end) that are in these pages, [from_page, to_page).
 
-    To read all of them in the order in which they lie is many times faster than room by room.
+    To read pages in the order of the file is many times faster than room by room.
     """
     return await _packed(connection, _OF_PAGES, first, end, from_page=f"({from_page},0)", to_page=f"({to_page},0)")
 
@@ -163,15 +163,15 @@ async def nights_changed(
 
     `positions` are these two, by partition. Some nights may come twice.
     """
-    # Each partition is named by itself, so that the planner knows how little it is.
+    # Each partition is named by itself, so that the planner can estimate how few rows there are.
     numbered = list(enumerate(positions.items()))
     between = " or ".join(f"c.partition = :p{n} and position > :s{n} and position <= :e{n}" for n, _ in numbered)
-    places = {
+    positions_by_name = {
         name: value
         for n, (partition, (beyond, up_to)) in numbered
         for name, value in ((f"p{n}", partition), (f"s{n}", beyond), (f"e{n}", up_to))
     }
-    return await _packed(connection, text(_PACKED.format(f"{_CHANGED}{between})")), first, end, **places)
+    return await _packed(connection, text(_PACKED.format(f"{_CHANGED}{between})")), first, end, **positions_by_name)
 
 
 async def _packed(

@@ -35,7 +35,7 @@ every_message = pytest.mark.parametrize("message_type", sorted(EVERY_VERSION))
 every_contract = pytest.mark.parametrize("message_type", sorted(FROZEN))
 
 
-def test_every_message_has_a_frozen_wire_file() -> None:
+def test_every_message_has_a_frozen_example() -> None:
     assert sorted(set(EVERY_VERSION) - set(FROZEN)) == []
 
 
@@ -60,14 +60,14 @@ def test_a_message_still_means_what_it_meant(message_type: str) -> None:
 
 
 @every_message
-def test_every_field_is_in_the_frozen_file(message_type: str) -> None:
+def test_every_field_is_in_the_frozen_example(message_type: str) -> None:
     required = {field.name for field in msgspec.structs.fields(EVERY_VERSION[message_type]) if field.required}
 
     assert required <= set(FROZEN[message_type]["value"])
 
 
 @every_message
-def test_the_frozen_file_is_valid_by_the_schema(message_type: str) -> None:
+def test_the_frozen_example_is_valid_by_the_schema(message_type: str) -> None:
     schema = schema_of(EVERY_VERSION[message_type])
     jsonschema.Draft202012Validator.check_schema(schema)
 
@@ -80,7 +80,7 @@ def test_the_frozen_file_is_valid_by_the_schema(message_type: str) -> None:
 
 
 @every_message
-def test_the_schema_says_what_a_message_is_for(message_type: str) -> None:
+def test_the_schema_describes_the_message(message_type: str) -> None:
     schema = schema_of(EVERY_VERSION[message_type])
 
     assert schema["$id"] == f"urn:innkeeper:{message_type}"
@@ -98,7 +98,7 @@ def test_headers_written_long_ago_are_still_read(message_type: str) -> None:
 
 
 @pytest.mark.parametrize("message_type", [kind.message_type for kind in CATALOGUE[0].messages])
-def test_a_command_is_written_as_its_frozen_file(message_type: str) -> None:
+def test_a_command_is_written_as_its_frozen_example(message_type: str) -> None:
     contract = FROZEN[message_type]
     envelope = decode_envelope([(name, value.encode()) for name, value in contract["headers"].items()])
     command = decode_value(message_type, json.dumps(contract["value"]).encode())
@@ -196,7 +196,7 @@ def test_a_breaking_change_is_noticed(kind: type[Message], reason: str) -> None:
 
 
 @pytest.mark.parametrize("message_type", sorted(published()))
-def test_what_was_published_is_not_broken(message_type: str) -> None:
+def test_no_published_schema_is_broken(message_type: str) -> None:
     assert list(breaks(published()[message_type], present().get(message_type))) == []
 
 
@@ -205,14 +205,14 @@ def test_everything_that_is_published_is_recorded() -> None:
 
 
 class Reason(StrEnum):
-    """Why."""
+    """A reason."""
 
     NEWER = "newer"
     OLDER = "older"
 
 
 class Cause(StrEnum):
-    """What for."""
+    """A cause."""
 
     NEWER = "newer"
     OLDER = "older"
@@ -334,7 +334,7 @@ def test_a_newer_version_of_a_known_message_stops_its_reader() -> None:
         decode_value("booking.reserved.v2", b"{}")
 
 
-def test_a_message_of_an_unknown_type_is_told_apart_from_a_newer_version() -> None:
+def test_a_message_of_an_unknown_type_is_distinguished_from_a_newer_version() -> None:
     with pytest.raises(UnknownType):
         decode_value("booking.teleported.v1", b"{}")
 

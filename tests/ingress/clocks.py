@@ -1,4 +1,4 @@
-"""Clocks that stand still unless a test moves them on: so no machine is so slow that a pause is over too soon."""
+"""Clocks that only tests move, so that no pause ends too soon on a slow machine."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ import pytest
 
 
 class Clock:
-    """A clock that only a test moves on, in microseconds."""
+    """A clock that only a test moves, in microseconds."""
 
     def __init__(self) -> None:
         self.now_us = 1_000_000_000
@@ -17,14 +17,14 @@ class Clock:
 
 
 def keep_the_day(patch: pytest.MonkeyPatch) -> None:
-    """Let no day turn anywhere on earth until the test ends."""
+    """Keep the present day in every time zone until the test ends."""
     now = time.time()
     patch.setattr("ingress.stays.time.time", lambda: now)
 
 
-def stand_still(seconds: float) -> None:
-    """Move the running loop's clock on, as if the whole machine had stood still for so long."""
+def freeze(seconds: float) -> None:
+    """Move the running loop's clock forward, as if the whole machine had been frozen for this time."""
     loop = asyncio.get_running_loop()
-    told = loop.time
-    # It is never moved back: whatever the loop is to do later is to come at its time.
-    loop.time = lambda: told() + seconds  # type: ignore[method-assign]
+    real_time = loop.time
+    # It is never moved back, so that everything that is scheduled happens at its time.
+    loop.time = lambda: real_time() + seconds  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""What the ingress's tests are handed: an ingress of their own, a hotel, and somebody who plays the rooms' owner."""
+"""The fixtures of the ingress' tests: an ingress of their own, a hotel, and a stand-in for the reservations worker."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ from ingress.settings import IngressSettings
 from sandbox import redis
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
-from tests.ingress.house import House, Owner, open_hotel, open_owner
+from tests.ingress.house import House, StandInWorker, open_hotel, open_stand_in_worker
 from tests.support.waiting import wait_until
 from topics.kafka.settings import KafkaSettings
 
@@ -30,7 +30,7 @@ JWT_KEY = "a key that only tests know, of some length"
 WEBHOOK_SECRETS = "whsec_of_the_stand_in, whsec_of_tomorrow"
 #: How long a refresh token may come again in tests: the longest that can be set.
 GRACE_SECONDS = 60
-#: No machine stands still for as long. Tests of what happens when something takes too long set a limit of their own.
+#: No machine freezes for as long. Tests of time limits set a limit of their own.
 PATIENT_SECONDS = 60.0
 
 
@@ -44,7 +44,7 @@ def ingress_settings(**changes: Any) -> IngressSettings:
         "body_seconds": PATIENT_SECONDS,
         "refresh_grace_seconds": GRACE_SECONDS,
         "room_facts_seconds": 0.05,
-        # One user asks more than one person would; tests of the limits switch them on.
+        # One user sends more requests than a person would; tests of the limits switch them on.
         "rate_limits": False,
     }
     return IngressSettings(_env_file=None, **(values | changes))
@@ -76,7 +76,7 @@ async def running(
 
 @pytest.fixture
 def database(database: DatabaseSettings) -> DatabaseSettings:
-    """Nobody loses a transaction because the machine stood still in its middle."""
+    """No transaction is ended because the machine was frozen in its middle."""
     return database.model_copy(update={"idle_in_transaction_timeout_ms": int(PATIENT_SECONDS * 1000)})
 
 
@@ -90,17 +90,17 @@ async def house(kafka_settings: KafkaSettings, database: DatabaseSettings) -> As
 
 @pytest.fixture
 async def house_without_broker(database: DatabaseSettings) -> AsyncIterator[House]:
-    """An ingress whose broker is away, with the hotels of `house`: what accounts are and do needs none."""
+    """An ingress whose broker is away, with the hotels of `house`: accounts need no broker."""
     await open_hotel(database)
     async with running(ingress_settings(), broker_away(), database, ready=False) as house:
         yield house
 
 
 @pytest.fixture
-async def owner(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Owner]:
-    """Plays the owner of all rooms: reads commands, writes bookings and events."""
-    async with open_owner(kafka_settings, database) as owner:
-        yield owner
+async def stand_in(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[StandInWorker]:
+    """Stands in for the reservations worker: reads commands, writes bookings and events."""
+    async with open_stand_in_worker(kafka_settings, database) as stand_in:
+        yield stand_in
 
 
 LIMITS = (
@@ -119,7 +119,7 @@ LIMITS = (
 
 @pytest.fixture(autouse=True)
 def _all_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody give up because a slow machine took long for an answer."""
+    """Give every wait enough time for a slow machine."""
     for module, name in LIMITS:
         monkeypatch.setattr(module, name, type(getattr(module, name))(PATIENT_SECONDS))
 
@@ -140,7 +140,7 @@ def broker_away() -> KafkaSettings:
 
 @asynccontextmanager
 async def running_alone(**changes: Any) -> AsyncIterator[House]:
-    """Run an ingress that has neither broker nor database: for what it does before it needs them."""
+    """Run an ingress that has neither broker nor database, for requests that need neither."""
     nowhere = f"postgresql://nobody:nothing@127.0.0.1:{free_port()}/nothing"
     database = DatabaseSettings(_env_file=None, database_url=SecretStr(nowhere))
     async with running(ingress_settings(**changes), broker_away(), database, ready=False) as house:

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from ingress.application import TOKENS
 from storage.settings import DatabaseSettings
 from tests.support.client import Answer, Client
+from tests.support.hotels import HotelsInTables
 from tests.support.waiting import MAX_WAIT_SECONDS
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import (
@@ -45,8 +46,8 @@ STAY = {
 
 
 @dataclass(frozen=True)
-class Told:
-    """A record as it stands on the log."""
+class LoggedCommand:
+    """A command as it is on the log."""
 
     envelope: Envelope
     message: Message
@@ -97,8 +98,8 @@ class House(Client):
         return (await self.get("/health/ready")).status == 200
 
 
-class Owner:
-    """Plays the owner of all rooms: reads what was commanded, and tells what it decided."""
+class StandInWorker:
+    """Stands in for the reservations worker: reads commands, writes bookings, and publishes the events of a test."""
 
     def __init__(
         self,
@@ -113,13 +114,13 @@ class Owner:
         self.connection = connection
         self._sequence = 0
 
-    async def next_command(self) -> Told:
+    async def next_command(self) -> LoggedCommand:
         """Return the next command that the log has."""
         record = await self._consumer.getone()
         envelope = decode_envelope(record.headers)
-        return Told(envelope, decode_value(envelope.type, record.value), record.key, record.partition)
+        return LoggedCommand(envelope, decode_value(envelope.type, record.value), record.key, record.partition)
 
-    async def tell(self, command: Told, event: BookingEvent) -> None:
+    async def publish(self, command: LoggedCommand, event: BookingEvent) -> None:
         """Publish an event that answers this command, to the partition of the command's number."""
         self._sequence += 1
         envelope = Envelope(
@@ -143,7 +144,7 @@ class Owner:
         )
 
     async def write_booking(self, booking_id: UUID, user_id: int, status: str, **columns: Any) -> None:
-        """Write a booking as the ledger would have it."""
+        """Write a booking into the ledger."""
         row = {
             "id": booking_id,
             "user_id": user_id,
@@ -164,22 +165,22 @@ class Owner:
         await self.connection.execute(f"insert into booking ({names}) values ({values})".encode(), row)
 
     async def reserved(self, user_id: int, status: str = "RESERVED", **columns: Any) -> UUID:
-        """Write a booking of this user that nobody had to ask for; return its id."""
+        """Write a booking of this user without a command; return its id."""
         booking_id = uuid4()
         await self.write_booking(booking_id, user_id, status, **columns)
         return booking_id
 
 
 @asynccontextmanager
-async def open_owner(settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Owner]:
-    """Play the rooms' owner for as long as the block lasts."""
+async def open_stand_in_worker(settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[StandInWorker]:
+    """Stand in for the reservations worker for as long as the block lasts."""
     consumer = await open_reader(settings, BOOKING_COMMANDS)
     try:
         async with (
-            open_producer(settings, client_id="test-owner", request_timeout_seconds=MAX_WAIT_SECONDS) as producer,
+            open_producer(settings, client_id="test-worker", request_timeout_seconds=MAX_WAIT_SECONDS) as producer,
             await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection,
         ):
-            yield Owner(settings, consumer, producer, connection)
+            yield StandInWorker(settings, consumer, producer, connection)
     finally:
         await consumer.stop()
 
@@ -199,14 +200,13 @@ async def open_reader(settings: KafkaSettings, topic: Topic) -> AIOKafkaConsumer
 async def open_hotel(database: DatabaseSettings) -> None:
     """Write users 1 and 2, hotel 1 with room 1 (two guests), and hotel 2, which is not active, with room 2."""
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        for statement in (
-            "insert into app_user (email, password_hash) values ('one@example.com', 'x'), ('two@example.com', 'x')",
-            f"""insert into hotel (name, city, currency, active, time_zone)
-                values ('Inn', 'Bern', 'EUR', true, '{NOON}'), ('Closed', 'Bern', 'EUR', false, '{NOON}')""",
-            """insert into room (hotel_id, type, base_price_minor, total_count, capacity)
-               values (1, 'double', 12000, 10, 2), (2, 'single', 8000, 10, 1)""",
-            f"""insert into inventory (room_id, date, hotel_id, total_count, price_minor, surge_milli, currency)
-                values (1, date '{TODAY}' + 10, 1, 10, 12000, 1500, 'EUR'),
-                       (1, date '{TODAY}' + 11, 1, 10, 11001, 1500, 'EUR')""",
-        ):
-            await connection.execute(statement.encode())
+        await connection.execute(
+            "insert into app_user (email, password_hash) values ('one@example.com', 'x'), ('two@example.com', 'x')"
+        )
+        hotels = HotelsInTables(connection)
+        for name, active in (("Inn", True), ("Closed", False)):
+            await hotels.hotel(name=name, city="Bern", active=active, time_zone=NOON)
+        await hotels.room(1)
+        await hotels.room(2, type="single", base_price_minor=8_000, capacity=1)
+        for number, price_minor in ((10, 12_000), (11, 11_001)):
+            await hotels.night(1, 1, TODAY + timedelta(days=number), price_minor=price_minor, surge_milli=1500)

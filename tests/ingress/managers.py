@@ -1,7 +1,7 @@
-"""How tests speak for a manager, and owners of rooms who really decide: with the core and the ledger of the worker."""
+"""A manager's requests, and a reservations worker that really decides: with its own core and ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any
@@ -11,6 +11,7 @@ import psycopg
 
 from storage.settings import DatabaseSettings
 from tests.ingress.house import NOON, House, open_reader
+from tests.support import hotels
 from tests.support.client import Answer
 from tests.support.log import all_partitions, open_log, open_processor
 from tests.support.waiting import wait_until
@@ -20,28 +21,9 @@ from topics.messages.commands import CancelBooking, Command, ReserveStay
 from topics.messages.values import CancelReason, Terms
 from workers.reservations import handler
 
-HOTEL = {
-    "name": "The Lighthouse",
-    "city": "Lisbon",
-    "photos": ["https://images.example/1.jpg"],
-    "amenities": ["wifi", "sea view"],
-    "contact_info": {"phone": "+351 21", "email": "stay@lighthouse.example", "address": "Rua do Farol 1"},
-    "stars": 4,
-    "latitude": 38.71,
-    "longitude": -9.14,
-    "time_zone": NOON,
-    "currency": "EUR",
-    "check_in_time": "14:30",
-    "check_out_time": "10:00",
-}
-ROOM = {
-    "type": "double",
-    "base_price": "120.00",
-    "photos": ["https://images.example/double.jpg"],
-    "amenities": ["bath"],
-    "total_count": 5,
-    "capacity": 2,
-}
+#: The hotel of tests that begin today: it is noon there.
+HOTEL = {**hotels.HOTEL, "time_zone": NOON}
+ROOM = dict(hotels.ROOM)
 
 
 class Manager:
@@ -49,30 +31,29 @@ class Manager:
 
     def __init__(self, house: House, user_id: int = 1) -> None:
         self._house = house
+        self._hotels = hotels.HotelsOverHttp(self._ask)
         self.user_id = user_id
 
     async def ask(self, method: str, path: str, body: Any = None, *, if_match: str | None = None) -> Answer:
-        """Send one request to what managers have."""
-        headers = self._house.manager_header(self.user_id)
-        if if_match is not None:
-            headers["If-Match"] = if_match
-        return await self._house.ask(method, f"/v1/admin{path}", body, headers=headers)
+        """Send one request to the managers' operations."""
+        headers = {} if if_match is None else {"If-Match": if_match}
+        return await self._ask(method, f"/v1/admin{path}", body, headers)
+
+    async def _ask(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Answer:
+        sent = self._house.manager_header(self.user_id) | dict(headers or {})
+        return await self._house.ask(method, path, body, headers=sent)
 
     async def hotel(self, **changes: Any) -> int:
         """Add a hotel; return its id."""
-        answer = await self.ask("POST", "/hotels", HOTEL | changes)
-        assert answer.status == 201, answer
-        return int(answer.body["id"])
+        return await self._hotels.hotel(**{"time_zone": NOON} | changes)
 
     async def room(self, hotel_id: int, **changes: Any) -> int:
         """Add a room; return its id."""
-        answer = await self.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM | changes)
-        assert answer.status == 201, answer
-        return int(answer.body["id"])
+        return await self._hotels.room(hotel_id, **changes)
 
 
 class Ledger:
-    """What the owners of the rooms did, and stays that came to them from elsewhere."""
+    """The worker's decisions in the ledger, and commands that do not come from the ingress."""
 
     def __init__(self, connection: psycopg.AsyncConnection, send: Any) -> None:
         self.connection = connection
@@ -117,7 +98,7 @@ class Ledger:
 
 @asynccontextmanager
 async def deciding(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Ledger]:
-    """Let the owners of all rooms decide for as long as the block lasts."""
+    """Run the reservations worker for as long as the block lasts."""
     role = handler.build(kafka, database)
     consumer = await open_reader(kafka, BOOKING_COMMANDS)
     try:

@@ -1,6 +1,6 @@
-"""A market of hotels: everything is decided by the real core, kept in the real tables, and told to the projection.
+"""A market of hotels: decided by the real core, stored in the real tables, and applied by the real projection.
 
-Seeded, so that what went wrong once goes wrong again. What hotels say of themselves is changed as an ingress does it.
+It is seeded, so that a failure can be repeated. Descriptions of hotels are changed with the ingress' own statements.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
@@ -16,6 +16,7 @@ from ingress.hotels.search.models import HotelSearch, earliest_today
 from storage.projections import room_nights
 from storage.projections.room_nights import Told
 from storage.settings import DatabaseSettings
+from tests.support.hotels import HotelsInTables
 from tests.support.story import Story
 from topics.catalogue import BOOKING_EVENTS
 from topics.messages.commands import (
@@ -42,27 +43,27 @@ HORIZON: Final = (360, 372)
 
 
 class Projection:
-    """Tells events to the read model of nights, as the worker does: with its cursor, in one transaction."""
+    """Applies events to the read model of nights as the worker does: with its cursor, in one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._sequences = [0] * PARTITIONS
 
     async def begin(self) -> None:
-        """Begin a life of the log."""
+        """Begin a generation of the topic."""
         await self._connection.execute(
             "insert into topic_generation (topic, broker_id) values (%s, 'the broker')", (TOPIC,)
         )
 
-    async def tell(self, events: Sequence[Event]) -> None:
+    async def apply(self, events: Sequence[Event]) -> None:
         """Apply events in their order."""
-        told = []
+        positioned = []
         for event in events:
             partition = event.room_id % PARTITIONS
             self._sequences[partition] += 1
-            told.append(Told(event, partition, self._sequences[partition]))
+            positioned.append(Told(event, partition, self._sequences[partition]))
         async with self._connection.transaction():
-            await room_nights.apply(self._connection, told)
+            await room_nights.apply(self._connection, positioned)
             for partition, sequence in enumerate(self._sequences):
                 await self._connection.execute(
                     """
@@ -74,7 +75,7 @@ class Projection:
                 )
 
     async def empty(self) -> None:
-        """Throw everything away, as who rebuilds the read model does; the log is told from its start."""
+        """Delete everything, as a rebuild of the read model does; the log is applied from its start."""
         await self._connection.execute("truncate room_night, room_night_change, hotel_min_price")
         await self._connection.execute("delete from log_cursor where consumer = 'room_nights'")
         self._sequences = [0] * PARTITIONS
@@ -92,30 +93,31 @@ class Market:
         self._story = Story()
         self._hotels = hotels
         self._projection = Projection(connection)
+        self._tables = HotelsInTables(connection)
         self._bookings: list[UUID] = []
 
-    # What hotels say of themselves.
+    # Descriptions of hotels.
 
     async def describe(self) -> None:
-        """Write hotels and rooms as somebody describes them; some are not to be found."""
+        """Insert hotels and rooms; guests cannot find some of them."""
         await self._projection.begin()
         chance = self.chance
         for hotel_id in range(1, self._hotels + 1):
             self.currency_of[hotel_id] = chance.choice(CURRENCIES)
-            await self._write("insert into hotel ({}) values ({})", self._hotel(hotel_id))
+            await self._tables.insert("hotel", self._hotel(hotel_id))
             for _ in range(chance.randint(1, 3)):
                 room_id = len(self.hotel_of) + 1
                 self.hotel_of[room_id] = hotel_id
-                await self._write("insert into room ({}) values ({})", self._room(hotel_id))
+                await self._tables.insert("room", self._room(hotel_id))
 
     async def describe_anew(self) -> None:
-        """Change what one hotel and one room say of themselves, and add a room."""
+        """Change the descriptions of one hotel and one room, and add a room."""
         hotel_id, room_id = self.chance.choice(list(self.currency_of)), self.chance.choice(list(self.hotel_of))
         update = "update {} set ({{}}) = row({{}}), updated_at = now() where id = {}"
         await self._write(update.format("hotel", hotel_id), self._hotel(hotel_id))
         await self._write(update.format("room", room_id), self._room(self.hotel_of[room_id]))
         self.hotel_of[len(self.hotel_of) + 1] = hotel_id
-        await self._write("insert into room ({}) values ({})", self._room(hotel_id))
+        await self._tables.insert("room", self._room(hotel_id))
 
     def _hotel(self, hotel_id: int) -> dict[str, Any]:
         chance = self.chance
@@ -150,14 +152,14 @@ class Market:
         names, places = ", ".join(row), ", ".join(["%s"] * len(row))
         await self.connection.execute(statement.format(names, places).encode(), list(row.values()))
 
-    # What happens.
+    # Commands.
 
     async def open(self) -> None:
         """Put some nights of every room on sale."""
         await self._decide(self._open(room_id) for room_id in self.hotel_of)
 
     async def happen(self, commands: int) -> None:
-        """Let so many commands be decided, then tell the events."""
+        """Decide this many commands, then apply their events."""
         await self._decide(self._command() for _ in range(commands))
 
     async def _decide(self, commands: Iterable[Command]) -> None:
@@ -166,7 +168,7 @@ class Market:
             self._story.when(command, at=self._story.now + timedelta(minutes=1))
             events += self._story.answer
         await self._keep({event.room_id for event in events})
-        await self._projection.tell(events)
+        await self._projection.apply(events)
 
     def _command(self) -> Command:
         chance = self.chance
@@ -237,7 +239,7 @@ class Market:
     # The ledger.
 
     async def _keep(self, room_ids: Collection[int]) -> None:
-        """Write the ledger's rows of rooms as the core has them."""
+        """Write the core's nights and bookings of rooms into the ledger."""
         nights = [
             (
                 room_id,
@@ -293,10 +295,10 @@ class Market:
                 ],
             )
 
-    # What somebody looks for.
+    # Searches.
 
     def search(self) -> HotelSearch:
-        """Return any search that an ingress would answer, read from its query."""
+        """Return a random search that an ingress would answer, read from its query."""
         chance = self.chance
         begin = chance.choice([0, 1, 2, *(chance.randint(0, NIGHTS) for _ in range(4)), chance.randint(358, 366)])
         near = f"{chance.uniform(38, 42):.6f},{chance.uniform(-10, 8):.6f},{10 ** chance.uniform(2, 3.2):.3f}"

@@ -1,4 +1,4 @@
-"""Who somebody is: accounts, logins, and tokens that others made."""
+"""Accounts, logins, and forged tokens."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ from tests.ingress.people import ANNA, log_in, opened, sign_up, visit
 from tests.support.client import Answer
 from tests.support.waiting import wait_until
 
-# As others would guess them who know Anna, and what they are told.
+# Guesses of somebody who knows Anna, and the advice in the response.
 GUESSABLE = [
     ("password1", "This is a very common password."),
     ("correctcorrect", "Avoid repeated words and characters."),

@@ -1,4 +1,4 @@
-"""By which address a client counts: its own, or the one that a proxy of ours tells of, never one that it made up."""
+"""The address by which a client is counted: its own, or the one that a proxy of ours names, never one it made up."""
 
 import time
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ OURS = "10.0.0.0/8, fd00::/8"
 
 @cache
 def behind(trusted: str) -> Addresses:
-    """Return the addresses as they are told when these proxies are trusted."""
+    """Return the finder of addresses that trusts these proxies."""
     return Addresses(IngressSettings(_env_file=None, trusted_proxies=trusted).trusted_networks)
 
 
@@ -64,7 +64,7 @@ def test_what_a_stranger_says_of_its_address_is_not_believed(header: tuple[str, 
         ([("Forwarded", 'for="[2001:db8::1]:4711"')], "2001:db8::/64"),
         ([("Forwarded", 'for="[2001:db8::1]"')], "2001:db8::/64"),
         ([("Forwarded", 'for="[2001:db8::1]:_port"')], "2001:db8::/64"),
-        # What the client wrote stands left of what our proxies did, the last of which we are asked by.
+        # The client's entries are left of our proxies' entries; the last proxy is the peer.
         ([("Forwarded", "for=198.51.100.1, for=192.0.2.7")], CLIENT),
         ([("Forwarded", "for=198.51.100.1"), ("Forwarded", "for=192.0.2.7")], CLIENT),
         ([("Forwarded", 'for=192.0.2.7, for=10.1.2.3, for="[fd00::1]"')], CLIENT),

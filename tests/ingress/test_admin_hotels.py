@@ -13,6 +13,7 @@ from ingress.application import FRESHNESS
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, WAIT, House
 from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
+from tests.support.hotels import HotelsInTables
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.kafka.settings import KafkaSettings
@@ -37,11 +38,7 @@ async def tables(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConne
 
 async def describe_room(tables: psycopg.AsyncConnection[Any], hotel_id: int, *, opening: bool = False) -> None:
     """Describe a room as if it had been put on sale."""
-    await tables.execute(
-        "insert into room (hotel_id, type, base_price_minor, total_count, capacity, opening)"
-        " values (%s, 'double', 12000, 5, 2, %s)",
-        (hotel_id, opening),
-    )
+    await HotelsInTables(tables).room(hotel_id, total_count=5, opening=opening)
 
 
 async def test_a_hotel_is_added_as_it_was_described_and_is_not_active(manager: Manager) -> None:
@@ -327,7 +324,7 @@ async def test_who_lists_rooms_while_their_hotel_is_deleted_sees_all_of_them_or_
 ) -> None:
     hotel_id = await manager.hotel()
     await describe_room(tables, hotel_id)
-    # What searches are answered from is read from the same tables, a second after the start.
+    # The search index is read from the same tables, a second after the start.
     await wait_until(lambda: house.app[FRESHNESS].loaded, message="the hotels are not read yet")
     async with tables.transaction():
         # The request stops half-way: behind the hotel, in front of its rooms.

@@ -1,4 +1,4 @@
-"""A hotel's rooms: on sale when they are told of, never fewer than are sold, and gone only when nobody is to come."""
+"""A hotel's rooms: visible once they are on sale, never fewer than are sold, deleted only without bookings to come."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ import pytest
 
 from ingress.admin import nights
 from storage.settings import DatabaseSettings
-from tests.ingress.house import TODAY, House, Owner
+from tests.ingress.house import TODAY, House, StandInWorker
 from tests.ingress.managers import ROOM, Ledger, Manager, deciding
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ChangeInventory, OpenInventory
@@ -245,7 +245,7 @@ async def test_nights_whose_total_was_set_one_by_one_keep_it_when_a_description_
 
 
 async def test_of_two_changes_to_the_same_version_only_one_reaches_the_rooms_owner(
-    manager: Manager, hotel_id: int, ledger: Ledger, owner: Owner
+    manager: Manager, hotel_id: int, ledger: Ledger, stand_in: StandInWorker
 ) -> None:
     room_id = await manager.room(hotel_id)
     path = f"/hotels/{hotel_id}/rooms/{room_id}"
@@ -259,8 +259,8 @@ async def test_of_two_changes_to_the_same_version_only_one_reaches_the_rooms_own
     (made,) = [answer for answer in answers if answer.status == 200]
     assert await totals(ledger, room_id) == [(made.body["total_count"], 365)]
     assert (await manager.ask("GET", path)).headers["ETag"] == made.headers["ETag"]
-    assert isinstance((await owner.next_command()).message, OpenInventory)
-    asked = (await owner.next_command()).message
+    assert isinstance((await stand_in.next_command()).message, OpenInventory)
+    asked = (await stand_in.next_command()).message
     assert isinstance(asked, ChangeInventory)
     assert asked.total_count == made.body["total_count"]
 

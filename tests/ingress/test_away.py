@@ -18,7 +18,7 @@ from topics.kafka.settings import KafkaSettings
 
 
 class Guest:
-    """Asks for bookings while the broker is impatient; `sent` are those that may have come to it."""
+    """Sends bookings with a short time limit for the broker; `sent` are those that may have reached it."""
 
     def __init__(self, house: House) -> None:
         self.house = house

@@ -8,8 +8,9 @@ from uuid import UUID
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import STAY, House, Owner
+from tests.ingress.house import STAY, House, StandInWorker
 from tests.support.client import Answer
+from tests.support.hotels import HotelsInTables
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 
@@ -21,19 +22,17 @@ OF_HOTEL = "/v1/admin/hotels/1/bookings"
 
 
 @pytest.fixture
-async def desk(owner: Owner, house: House) -> Owner:
-    """Who writes the ledger; hotel 1 belongs to the manager, and has a second room (3)."""
-    await owner.connection.execute(
+async def desk(stand_in: StandInWorker, house: House) -> StandInWorker:
+    """The stand-in that writes the ledger; hotel 1 belongs to the manager, and has a second room (3)."""
+    await stand_in.connection.execute(
         "insert into app_user (email, password_hash, name) values ('three@example.com', 'x', 'Three')"
     )
-    await owner.connection.execute("update hotel set owner_id = %s where id = 1", (MANAGER,))
-    await owner.connection.execute(
-        "insert into room (hotel_id, type, base_price_minor, total_count, capacity) values (1, 'suite', 1, 1, 2)"
-    )
-    return owner
+    await stand_in.connection.execute("update hotel set owner_id = %s where id = 1", (MANAGER,))
+    await HotelsInTables(stand_in.connection).room(1, type="suite", base_price_minor=1, total_count=1)
+    return stand_in
 
 
-async def bookings_of_guest(desk: Owner, count: int, **columns: Any) -> list[UUID]:
+async def bookings_of_guest(desk: StandInWorker, count: int, **columns: Any) -> list[UUID]:
     """Write bookings of the guest, each a minute younger than the one before; return their ids in that order."""
     return [
         await desk.reserved(GUEST, **{"created_at": T0 + timedelta(minutes=number), **columns})
@@ -65,7 +64,7 @@ def strings(ids: list[UUID]) -> list[str]:
 # A guest's own.
 
 
-async def test_a_guest_finds_all_about_each_of_their_bookings(house: House, desk: Owner) -> None:
+async def test_a_guest_finds_all_about_each_of_their_bookings(house: House, desk: StandInWorker) -> None:
     booking_id = await desk.reserved(GUEST, "CONFIRMED", created_at=T0, updated_at=T0, rooms_count=2)
 
     answered = await house.get(MINE, user=GUEST)
@@ -92,7 +91,9 @@ async def test_a_guest_finds_all_about_each_of_their_bookings(house: House, desk
     assert answered.headers["Cache-Control"] == "no-store"
 
 
-async def test_a_refused_booking_says_why_and_in_which_currency_it_cost_nothing(house: House, desk: Owner) -> None:
+async def test_a_refused_booking_says_why_and_in_which_currency_it_cost_nothing(
+    house: House, desk: StandInWorker
+) -> None:
     await desk.reserved(GUEST, "REJECTED", rejection="sold_out", amount_minor=0, currency="")
 
     (booking,) = (await house.get(MINE, user=GUEST)).body
@@ -101,7 +102,9 @@ async def test_a_refused_booking_says_why_and_in_which_currency_it_cost_nothing(
     assert (booking["amount"], booking["currency"]) == ("0.00", "EUR")
 
 
-async def test_a_booking_of_a_hotel_that_nobody_describes_is_listed_all_the_same(house: House, desk: Owner) -> None:
+async def test_a_booking_of_a_hotel_that_nobody_describes_is_listed_all_the_same(
+    house: House, desk: StandInWorker
+) -> None:
     await desk.reserved(GUEST, hotel_id=99, room_id=99)
 
     (booking,) = (await house.get(MINE, user=GUEST)).body
@@ -109,14 +112,14 @@ async def test_a_booking_of_a_hotel_that_nobody_describes_is_listed_all_the_same
     assert (booking["hotel_name"], booking["room_type"]) == (None, None)
 
 
-async def test_nobody_sees_the_bookings_of_others(house: House, desk: Owner) -> None:
+async def test_nobody_sees_the_bookings_of_others(house: House, desk: StandInWorker) -> None:
     await bookings_of_guest(desk, 2)
 
     assert (await house.get(MINE, user=MANAGER)).body == []
     assert (await house.get(MINE)).status == 401
 
 
-async def test_the_newest_comes_first_page_by_page_while_new_ones_come(house: House, desk: Owner) -> None:
+async def test_the_newest_comes_first_page_by_page_while_new_ones_come(house: House, desk: StandInWorker) -> None:
     ids = await bookings_of_guest(desk, 5)
     first = await house.get(MINE, user=GUEST, params={"limit": 2})
     await desk.reserved(GUEST, created_at=T0 + timedelta(days=1))
@@ -127,7 +130,7 @@ async def test_the_newest_comes_first_page_by_page_while_new_ones_come(house: Ho
     assert [[booking["id"] for booking in first.body], *rest] == [newest_first[:2], newest_first[2:4], newest_first[4:]]
 
 
-async def test_bookings_of_the_same_moment_are_each_on_one_page(house: House, desk: Owner) -> None:
+async def test_bookings_of_the_same_moment_are_each_on_one_page(house: House, desk: StandInWorker) -> None:
     ids = await bookings_of_guest(desk, 5, created_at=T0)
 
     pages = await all_pages(house, f"{MINE}?limit=1", house.user_header(GUEST))
@@ -135,7 +138,7 @@ async def test_bookings_of_the_same_moment_are_each_on_one_page(house: House, de
     assert sorted(id for page in pages for id in page) == sorted(strings(ids))
 
 
-async def test_a_guest_asks_for_bookings_in_some_states(house: House, desk: Owner) -> None:
+async def test_a_guest_asks_for_bookings_in_some_states(house: House, desk: StandInWorker) -> None:
     written = {}
     for status in ("RESERVED", "CONFIRMED", "CANCELLED", "CONFIRMED"):
         written[await desk.reserved(GUEST, status)] = status
@@ -170,7 +173,7 @@ async def is_refused(house: House, path: str, field: str, headers: dict[str, str
     assert (answered.status, [error["field"] for error in answered.body["errors"]]) == (422, [field]), path
 
 
-async def test_clients_of_old_get_the_same_list_and_where_it_is_now(house: House, desk: Owner) -> None:
+async def test_clients_of_old_get_the_same_list_and_where_it_is_now(house: House, desk: StandInWorker) -> None:
     await bookings_of_guest(desk, 3)
 
     answered = await house.get("/users/myBookings", user=GUEST, params={"limit": 2})
@@ -183,7 +186,7 @@ async def test_clients_of_old_get_the_same_list_and_where_it_is_now(house: House
 # A hotel's.
 
 
-async def test_a_manager_sees_who_comes_and_not_how_to_reach_them(house: House, desk: Owner) -> None:
+async def test_a_manager_sees_who_comes_and_not_how_to_reach_them(house: House, desk: StandInWorker) -> None:
     await desk.connection.execute(
         "insert into guest (user_id, name, gender, age) values (1, 'Ada', 'FEMALE', 36), (1, 'Alan', 'MALE', 41)"
     )
@@ -216,7 +219,9 @@ async def test_a_manager_sees_who_comes_and_not_how_to_reach_them(house: House, 
     ]
 
 
-async def test_bookings_and_who_comes_are_of_one_moment(house: House, desk: Owner, database: DatabaseSettings) -> None:
+async def test_bookings_and_who_comes_are_of_one_moment(
+    house: House, desk: StandInWorker, database: DatabaseSettings
+) -> None:
     booking_id = await desk.reserved(GUEST)
     async with desk.connection.transaction():
         # The request stops half-way: behind the bookings, in front of their guests.
@@ -231,7 +236,7 @@ async def test_bookings_and_who_comes_are_of_one_moment(house: House, desk: Owne
     assert (after["booking_status"], after["guests"]) == ("GUESTS_ADDED", [{"id": 7, "name": None}])
 
 
-async def test_bookings_of_all_rooms_come_by_arrival_page_by_page(house: House, desk: Owner) -> None:
+async def test_bookings_of_all_rooms_come_by_arrival_page_by_page(house: House, desk: StandInWorker) -> None:
     arrivals = []
     for number in range(7):
         check_in = FIRST + timedelta(days=number // 2)
@@ -244,7 +249,7 @@ async def test_bookings_of_all_rooms_come_by_arrival_page_by_page(house: House, 
     assert [id for page in pages for id in page] == [str(id) for _, id in sorted(arrivals)]
 
 
-async def test_a_manager_asks_for_a_room_a_state_or_the_nights_of_some_dates(house: House, desk: Owner) -> None:
+async def test_a_manager_asks_for_a_room_a_state_or_the_nights_of_some_dates(house: House, desk: StandInWorker) -> None:
     before = await stay(desk, 0, 2)
     into = await stay(desk, 1, 3)
     within = await stay(desk, 2, 3, room_id=3)
@@ -266,13 +271,13 @@ async def test_a_manager_asks_for_a_room_a_state_or_the_nights_of_some_dates(hou
     assert await found(f"{dates}&status=CANCELLED") == {over}
 
 
-async def stay(desk: Owner, first: int, end: int, *, status: str = "CONFIRMED", **columns: Any) -> UUID:
+async def stay(desk: StandInWorker, first: int, end: int, *, status: str = "CONFIRMED", **columns: Any) -> UUID:
     """Write a stay of these days from the first on."""
     check_in, check_out = FIRST + timedelta(days=first), FIRST + timedelta(days=end)
     return await desk.reserved(GUEST, status, check_in=check_in, check_out=check_out, **columns)
 
 
-async def test_a_hotel_of_somebody_else_does_not_exist(house: House, desk: Owner) -> None:
+async def test_a_hotel_of_somebody_else_does_not_exist(house: House, desk: StandInWorker) -> None:
     await desk.reserved(GUEST)
 
     assert (await house.get(OF_HOTEL, headers=house.manager_header(OTHER_MANAGER))).status == 404
@@ -282,20 +287,20 @@ async def test_a_hotel_of_somebody_else_does_not_exist(house: House, desk: Owner
     assert (await house.get(OF_HOTEL)).status == 401
 
 
-async def test_a_hotel_that_was_deleted_does_not_exist(house: House, desk: Owner) -> None:
+async def test_a_hotel_that_was_deleted_does_not_exist(house: House, desk: StandInWorker) -> None:
     await desk.connection.execute("update hotel set deleted_at = now() where id = 1")
 
     assert (await house.get(OF_HOTEL, headers=house.manager_header(MANAGER))).status == 404
 
 
-async def test_bookings_of_a_room_that_was_deleted_stay_in_the_list(house: House, desk: Owner) -> None:
+async def test_bookings_of_a_room_that_was_deleted_stay_in_the_list(house: House, desk: StandInWorker) -> None:
     booking_id = await desk.reserved(GUEST, "CONFIRMED", room_id=3)
     await desk.connection.execute("update room set deleted_at = now() where id = 3")
 
     assert await all_pages(house, OF_HOTEL, house.manager_header(MANAGER)) == [[str(booking_id)]]
 
 
-async def test_what_makes_no_sense_to_a_manager_is_refused_by_name(house: House, desk: Owner) -> None:
+async def test_what_makes_no_sense_to_a_manager_is_refused_by_name(house: House, desk: StandInWorker) -> None:
     for query, field in (
         ("limit=101", "limit"),
         ("room_id=0", "room_id"),

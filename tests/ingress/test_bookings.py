@@ -1,4 +1,4 @@
-"""Bookings over HTTP, with somebody who plays the rooms' owner."""
+"""Bookings over HTTP, with a stand-in for the reservations worker."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import STAY, TODAY, WAIT, House, Owner, Told
+from tests.ingress.house import STAY, TODAY, WAIT, House, LoggedCommand, StandInWorker
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.messages.commands import AddGuests, CancelBooking, RequestPayment, ReserveStay
@@ -27,7 +27,7 @@ from topics.messages.values import BookingStatus, CancelReason, Refusal, Rejecti
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def _reserved(command: Told) -> BookingReserved:
+def _reserved(command: LoggedCommand) -> BookingReserved:
     wanted = command.message
     assert isinstance(wanted, ReserveStay)
     return BookingReserved(
@@ -44,7 +44,9 @@ def _reserved(command: Told) -> BookingReserved:
     )
 
 
-async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_decided(house: House, owner: Owner) -> None:
+async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_decided(
+    house: House, stand_in: StandInWorker
+) -> None:
     asked = await house.post("/v1/bookings/init", STAY, user=1, headers={"traceparent": TRACE, "X-Request-Id": "r1"})
 
     assert asked.status == 202
@@ -53,7 +55,7 @@ async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_deci
     assert asked.headers["Location"] == f"/v1/bookings/{booking_id}/status"
     assert (asked.headers["Retry-After"], asked.headers["X-Request-Id"]) == ("1", "r1")
 
-    command = await owner.next_command()
+    command = await stand_in.next_command()
     assert command.key == b"1"
     assert command.message == ReserveStay(
         room_id=1,
@@ -74,14 +76,14 @@ async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_deci
         assert (early.status, early.body["detail"]) == (409, "not decided yet, retry")
         assert early.headers["Retry-After"] == "1"
 
-    await owner.write_booking(UUID(booking_id), 1, "REJECTED", rejection="sold_out", amount_minor=0)
+    await stand_in.write_booking(UUID(booking_id), 1, "REJECTED", rejection="sold_out", amount_minor=0)
     refused = await house.get(f"/v1/bookings/{booking_id}/status", user=1)
     assert refused.body == {"id": booking_id, "booking_status": "REJECTED", "reason": "sold_out"}
 
 
-async def test_a_booking_is_its_own_guests_alone(house: House, owner: Owner) -> None:
+async def test_a_booking_is_its_own_guests_alone(house: House, stand_in: StandInWorker) -> None:
     pending = (await house.post("/v1/bookings/init", STAY, user=1)).body["id"]
-    decided = await owner.reserved(1)
+    decided = await stand_in.reserved(1)
     for booking_id in (pending, decided, uuid4()):
         for method, path in (
             ("GET", ""),
@@ -124,13 +126,13 @@ NONSENSE: list[tuple[dict[str, Any], int]] = [
 ]
 
 
-async def test_a_request_that_makes_no_sense_never_reaches_the_log(house: House, owner: Owner) -> None:
+async def test_a_request_that_makes_no_sense_never_reaches_the_log(house: House, stand_in: StandInWorker) -> None:
     for changes, status in NONSENSE:
         refused = await house.post("/v1/bookings/init", STAY | changes, user=1)
         assert (refused.status, type(refused.body["detail"])) == (status, str), changes
 
     accepted = await house.post("/v1/bookings/init", STAY, user=1)
-    assert (await owner.next_command()).envelope.subject == accepted.body["id"]
+    assert (await stand_in.next_command()).envelope.subject == accepted.body["id"]
 
 
 async def test_bodies_are_json_and_no_larger_than_64_kb(house: House) -> None:
@@ -153,10 +155,10 @@ async def test_unknown_paths_and_methods_are_told_in_the_same_form(house: House)
     assert (await house.get("/v1/bookings/1/status", user=1)).status == 404
 
 
-async def test_who_waits_gets_the_booking_itself(house: House, owner: Owner) -> None:
+async def test_who_waits_gets_the_booking_itself(house: House, stand_in: StandInWorker) -> None:
     asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
-    command = await owner.next_command()
-    await owner.tell(command, _reserved(command))
+    command = await stand_in.next_command()
+    await stand_in.publish(command, _reserved(command))
 
     answered = await asking
     assert answered.status == 201
@@ -166,9 +168,9 @@ async def test_who_waits_gets_the_booking_itself(house: House, owner: Owner) -> 
     assert answered.body["hold_expires_at"] == "2030-01-01T00:00:00Z"
 
 
-async def test_who_waits_is_told_why_the_room_is_refused(house: House, owner: Owner) -> None:
+async def test_who_waits_is_told_why_the_room_is_refused(house: House, stand_in: StandInWorker) -> None:
     asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
-    command = await owner.next_command()
+    command = await stand_in.next_command()
     wanted = command.message
     assert isinstance(wanted, ReserveStay)
     rejected = BookingRejected(
@@ -181,7 +183,7 @@ async def test_who_waits_is_told_why_the_room_is_refused(house: House, owner: Ow
         rooms_count=1,
         reason=Rejection.SOLD_OUT,
     )
-    await owner.tell(command, rejected)
+    await stand_in.publish(command, rejected)
 
     answered = await asking
     assert answered.status == 409
@@ -193,20 +195,20 @@ async def test_who_waits_is_told_why_the_room_is_refused(house: House, owner: Ow
     }
 
 
-async def test_who_waits_in_vain_gets_the_usual_answer(house: House, owner: Owner) -> None:
+async def test_who_waits_in_vain_gets_the_usual_answer(house: House, stand_in: StandInWorker) -> None:
     answered = await house.post("/v1/bookings/init", STAY, user=1, headers={"Prefer": "wait=1"})
     assert (answered.status, answered.body["booking_status"]) == (202, "PENDING")
     assert "Preference-Applied" not in answered.headers
-    assert (await owner.next_command()).envelope.subject == answered.body["id"]
+    assert (await stand_in.next_command()).envelope.subject == answered.body["id"]
 
 
-async def test_many_who_wait_at_once_each_get_their_own_answer(house: House, owner: Owner) -> None:
+async def test_many_who_wait_at_once_each_get_their_own_answer(house: House, stand_in: StandInWorker) -> None:
     asking = [
         asyncio.create_task(house.post("/v1/bookings/init", STAY, user=user, headers=WAIT)) for user in range(1, 31)
     ]
     for _ in asking:
-        command = await owner.next_command()
-        await owner.tell(command, _reserved(command))
+        command = await stand_in.next_command()
+        await stand_in.publish(command, _reserved(command))
     answered = await asyncio.gather(*asking)
     assert {answer.status for answer in answered} == {201}
     assert len({answer.body["id"] for answer in answered}) == 30
@@ -218,29 +220,31 @@ async def _guest_of(house: House, user: int) -> int:
     return guest_id
 
 
-async def _waiting_for(house: House, owner: Owner, path: str, events: list[BookingEvent], body: Any = None) -> Any:
+async def _waiting_for(
+    house: House, stand_in: StandInWorker, path: str, events: list[BookingEvent], body: Any = None
+) -> Any:
     asking = asyncio.create_task(house.post(f"/v1/bookings/{path}", body, user=1, headers=WAIT))
-    command = await owner.next_command()
+    command = await stand_in.next_command()
     for event in events:
-        await owner.tell(command, event)
+        await stand_in.publish(command, event)
     return command, await asking
 
 
-async def test_a_guest_is_added_paid_for_and_cancelled(house: House, owner: Owner) -> None:
-    booking_id, guest_id = await owner.reserved(1), await _guest_of(house, 1)
+async def test_a_guest_is_added_paid_for_and_cancelled(house: House, stand_in: StandInWorker) -> None:
+    booking_id, guest_id = await stand_in.reserved(1), await _guest_of(house, 1)
     about: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
 
-    await owner.connection.execute(
+    await stand_in.connection.execute(
         b"insert into booking_guest (booking_id, guest_id) values (%s, %s)", (booking_id, guest_id)
     )
     added = GuestsAdded(**about, guest_ids=(guest_id,))
-    command, answered = await _waiting_for(house, owner, f"{booking_id}/addGuests", [added], [guest_id])
+    command, answered = await _waiting_for(house, stand_in, f"{booking_id}/addGuests", [added], [guest_id])
     assert command.message == AddGuests(**about, user_id=1, guest_ids=(guest_id,))
     assert answered.status == 200
     assert answered.body["guests"] == [{"id": guest_id, "name": "Bo", "gender": None, "age": 7}]
 
-    await owner.connection.execute(b"update booking set status = 'PAYMENTS_PENDING'")
-    await owner.connection.execute(
+    await stand_in.connection.execute(b"update booking set status = 'PAYMENTS_PENDING'")
+    await stand_in.connection.execute(
         b"insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key, url, "
         b"expires_at, causation, correlation) values (%s, 1, 1, 'open', '{}', 'k', 'http://pay/1', now(), 'c', 'c')",
         (booking_id,),
@@ -249,7 +253,7 @@ async def test_a_guest_is_added_paid_for_and_cancelled(house: House, owner: Owne
         PaymentRequested(**about, attempt=1, amount_minor=24000, currency="EUR"),
         CheckoutOpened(**about, attempt=1, session_id="cs_1"),
     ]
-    command, answered = await _waiting_for(house, owner, f"{booking_id}/payments", events)
+    command, answered = await _waiting_for(house, stand_in, f"{booking_id}/payments", events)
     assert command.message == RequestPayment(**about, user_id=1)
     assert answered.status == 200
     assert answered.body == {
@@ -261,14 +265,14 @@ async def test_a_guest_is_added_paid_for_and_cancelled(house: House, owner: Owne
     assert (shown.body["session_url"], shown.body["amount"], shown.body["timeline"]) == ("http://pay/1", "240.00", [])
 
     cancelled = BookingCancelled(**about, reason=CancelReason.BY_GUEST)
-    command, answered = await _waiting_for(house, owner, f"{booking_id}/cancel", [cancelled])
+    command, answered = await _waiting_for(house, stand_in, f"{booking_id}/cancel", [cancelled])
     assert command.message == CancelBooking(**about, user_id=1)
     assert (answered.status, answered.body) == (204, None)
     assert answered.headers["Preference-Applied"] == WAIT["Prefer"]
 
 
-async def test_a_hold_that_ends_under_a_command_is_told_as_a_refusal(house: House, owner: Owner) -> None:
-    booking_id, guest_id = await owner.reserved(1), await _guest_of(house, 1)
+async def test_a_hold_that_ends_under_a_command_is_told_as_a_refusal(house: House, stand_in: StandInWorker) -> None:
+    booking_id, guest_id = await stand_in.reserved(1), await _guest_of(house, 1)
     about: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
     events: list[BookingEvent] = [
         BookingExpired(**about),
@@ -279,13 +283,13 @@ async def test_a_hold_that_ends_under_a_command_is_told_as_a_refusal(house: Hous
             booking_status=BookingStatus.EXPIRED,
         ),
     ]
-    _, answered = await _waiting_for(house, owner, f"{booking_id}/addGuests", events, [guest_id])
+    _, answered = await _waiting_for(house, stand_in, f"{booking_id}/addGuests", events, [guest_id])
     assert answered.status == 409
     assert (answered.body["reason"], answered.body["booking_status"]) == ("hold_expired", "EXPIRED")
 
 
-async def test_guests_must_be_ones_own_named_once_and_find_a_bed(house: House, owner: Owner) -> None:
-    booking_id = await owner.reserved(1)
+async def test_guests_must_be_ones_own_named_once_and_find_a_bed(house: House, stand_in: StandInWorker) -> None:
+    booking_id = await stand_in.reserved(1)
     mine = [await _guest_of(house, 1) for _ in range(3)]
     others = await _guest_of(house, 2)
     path = f"/v1/bookings/{booking_id}/addGuests"
@@ -300,22 +304,22 @@ async def test_guests_must_be_ones_own_named_once_and_find_a_bed(house: House, o
     ):
         assert (await house.post(path, guests, user=1)).status == status
     assert (await house.post(path, mine[:2], user=1)).status == 202
-    assert isinstance((await owner.next_command()).message, AddGuests)
+    assert isinstance((await stand_in.next_command()).message, AddGuests)
 
 
-async def test_a_request_without_a_body_takes_no_fields(house: House, owner: Owner) -> None:
-    booking_id = await owner.reserved(1)
+async def test_a_request_without_a_body_takes_no_fields(house: House, stand_in: StandInWorker) -> None:
+    booking_id = await stand_in.reserved(1)
     assert (await house.post(f"/v1/bookings/{booking_id}/cancel", {"reason": "by_hotel"}, user=1)).status == 422
     answered = await house.post(f"/v1/bookings/{booking_id}/cancel", {}, user=1)
     assert (answered.status, answered.body) == (202, {"id": str(booking_id), "booking_status": "RESERVED"})
 
 
-async def test_a_booking_tells_its_history(house: House, owner: Owner) -> None:
-    booking_id = await owner.reserved(1, "PAYMENTS_PENDING", failure="card_declined")
-    await owner.connection.execute(
+async def test_a_booking_tells_its_history(house: House, stand_in: StandInWorker) -> None:
+    booking_id = await stand_in.reserved(1, "PAYMENTS_PENDING", failure="card_declined")
+    await stand_in.connection.execute(
         b"insert into booking_timeline (booking_id, sequence, event_id, type, time, event) "
         b"values (%(id)s, 7, 'e', 'booking.reserved.v1', '2030-01-01T00:00:00Z', %(event)s),"
-        # What came again and changed nothing is no part of it.
+        # A repeated command that changed nothing is not in it.
         b"(%(id)s, 8, 'f', 'booking.command_repeated.v1', '2030-01-01T00:00:01Z', %(event)s)",
         {"id": booking_id, "event": json.dumps({"room_id": 1})},
     )
@@ -331,18 +335,18 @@ async def test_a_booking_tells_its_history(house: House, owner: Owner) -> None:
 
 
 async def test_a_booking_and_its_history_are_of_one_moment(
-    house: House, owner: Owner, database: DatabaseSettings
+    house: House, stand_in: StandInWorker, database: DatabaseSettings
 ) -> None:
-    """Who reads while a hold ends gets the booking before that or after it, never a mixture."""
-    booking_id = await owner.reserved(1)
+    """A read while a hold ends gives the booking before that or after it, never a mixture."""
+    booking_id = await stand_in.reserved(1)
     named = {"id": booking_id}
-    async with owner.connection.transaction():
+    async with stand_in.connection.transaction():
         # The request stops half-way: behind the booking, in front of its history.
-        await owner.connection.execute("lock table booking_timeline in access exclusive mode")
+        await stand_in.connection.execute("lock table booking_timeline in access exclusive mode")
         reading = asyncio.create_task(house.get(f"/v1/bookings/{booking_id}", user=1))
         await wait_until(lambda: somebody_waits(database), message="the request waits for the history")
-        await owner.connection.execute("update booking set status = 'EXPIRED' where id = %(id)s", named)
-        await owner.connection.execute(
+        await stand_in.connection.execute("update booking set status = 'EXPIRED' where id = %(id)s", named)
+        await stand_in.connection.execute(
             "insert into booking_timeline (booking_id, sequence, event_id, type, time, event)"
             " values (%(id)s, 7, 'e', 'booking.expired.v1', '2030-01-01T00:00:00Z', '{}')",
             named,

@@ -28,7 +28,7 @@ async def test_a_connection_that_nobody_waits_for_any_longer_is_not_left_half_op
         for _ in range(turns):
             await asyncio.wait([reading], timeout=0)
         reading.cancel()
-        # Kept, with all that they were about, as by somebody who goes on to tell of them.
+        # Kept with their tracebacks, as by code that reports them later.
         given_up += await asyncio.gather(reading, return_exceptions=True)
     await pool.close()
 
@@ -50,7 +50,7 @@ async def test_who_stands_still_in_the_middle_of_writing_keeps_nobody_waiting(da
                 await another.execute("update note set number = 2")
                 await frozen.execute(text("update note set number = 3"))
 
-        # A machine that stands still itself may have it lose its transaction before there is a row to keep.
+        # On a machine that is frozen itself the transaction may end before it has locked a row.
         while not has_written:
             with pytest.raises(DBAPIError) as lost:
                 await write()

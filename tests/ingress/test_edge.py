@@ -1,4 +1,4 @@
-"""What every answer has in common, whichever operation gives it: origins, versions of the interface, media, sizes."""
+"""Properties of every response, whatever its operation: origins, versions of the interface, media, sizes."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +14,7 @@ from ingress.operations import V1, Access, Example, Mount, RequestContext, mount
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running
-from tests.ingress.house import STAY, House, Owner
+from tests.ingress.house import STAY, House, StandInWorker
 from topics.kafka.settings import KafkaSettings
 
 PAGE = "https://app.example.com"
@@ -53,7 +53,9 @@ def test_origins_that_are_not_explicit_refuse_to_start(origin: str) -> None:
         ingress_settings(cors_origins=origin)
 
 
-async def test_paths_without_a_version_answer_the_same_and_name_their_successor(house: House, owner: Owner) -> None:
+async def test_paths_without_a_version_answer_the_same_and_name_their_successor(
+    house: House, stand_in: StandInWorker
+) -> None:
     old = await house.get("/hotels/1/info")
     new = await house.get("/v1/hotels/1/info")
 
@@ -69,7 +71,7 @@ async def test_paths_without_a_version_answer_the_same_and_name_their_successor(
 
 
 class _Greeter:
-    """An area of its own: what it says differs from one version of the interface to the next."""
+    """An area of its own, whose response differs between two versions of the interface."""
 
     @operation(
         "GET /greeting", access=Access.ANYBODY, summary="Greet", responses={200: dict[str, str]}, example=Example()

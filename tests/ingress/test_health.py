@@ -1,4 +1,4 @@
-"""What those who watch an ingress are told of the workers behind it."""
+"""The health checks of an ingress, with the workers behind it."""
 
 import psycopg
 
@@ -24,7 +24,7 @@ async def test_a_role_that_an_operator_holds_is_named_and_bookings_are_taken_all
 
 
 async def shows(house: House, parts: dict[str, str]) -> None:
-    """Check what is told of the parts; where a machine stood still the broker may be away for a moment."""
+    """Check the states of the parts; on a machine that was frozen the broker may be away for a moment."""
 
     async def told() -> Answer | None:
         answered = await house.get("/health/ready")

@@ -121,7 +121,7 @@ async def open_nights(ledger: Ledger, room_id: int) -> int:
 
 
 def just(monkeypatch: pytest.MonkeyPatch, name: str, *, before: Moment = None, after: Moment = None) -> None:
-    """Let something happen once, just before or after the rooms' owners are asked for something."""
+    """Run something once, just before or after a command about nights is decided."""
     ask = getattr(Nights, name)
     moments = {"before": before, "after": after}
 

@@ -1,4 +1,4 @@
-"""What everybody may know of a hotel: its rooms, and what a stay in each of them costs."""
+"""A hotel's public description: its rooms, and the price of a stay in each of them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,6 +14,7 @@ from storage.settings import DatabaseSettings
 from tests.ingress.clocks import keep_the_day
 from tests.ingress.conftest import ingress_settings, running
 from tests.ingress.house import TODAY, House
+from tests.support.hotels import HotelsInTables
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.kafka.settings import KafkaSettings
@@ -25,14 +26,10 @@ FIRST = TODAY + timedelta(days=30)
 async def ledger(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection]:
     """The ledger, with a hotel that has two room types, of which the second is being opened."""
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as ledger:
-        await ledger.execute(
-            "insert into hotel (name, city, currency, active, stars, latitude, longitude, time_zone, check_in_time)"
-            " values ('Mill', 'Porto', 'EUR', true, 4, 41.15, -8.61, 'Asia/Tokyo', '16:30')"
-        )
-        await ledger.execute(
-            "insert into room (hotel_id, type, base_price_minor, total_count, capacity, opening)"
-            " values (1, 'double', 9000, 5, 2, false), (1, 'suite', 1, 1, 1, true)"
-        )
+        hotels = HotelsInTables(ledger)
+        await hotels.hotel(stars=4, latitude=41.15, longitude=-8.61, time_zone="Asia/Tokyo", check_in_time="16:30")
+        await hotels.room(1, base_price_minor=9_000, total_count=5)
+        await hotels.room(1, type="suite", base_price_minor=1, total_count=1, capacity=1, opening=True)
         yield ledger
 
 
@@ -45,16 +42,12 @@ async def house(ledger: psycopg.AsyncConnection, database: DatabaseSettings) -> 
 
 
 async def on_sale(ledger: psycopg.AsyncConnection, night: int, price_minor: int = 10_000, **values: Any) -> None:
-    told = {"surge_milli": 1000, "booked_count": 0, "reserved_count": 0, "closed": False} | values
-    await ledger.execute(
-        "insert into inventory (room_id, date, hotel_id, total_count, price_minor, currency, surge_milli, booked_count,"
-        " reserved_count, closed) values (1, %s, 1, 5, %s, 'EUR', %s, %s, %s, %s)",
-        (FIRST + timedelta(days=night), price_minor, *told.values()),
-    )
+    day = FIRST + timedelta(days=night)
+    await HotelsInTables(ledger).night(1, 1, day, total_count=5, price_minor=price_minor, **values)
 
 
 async def stay(house: House, nights: int = 2, **query: Any) -> dict[str, Any]:
-    """Return what the hotel tells of its one room for a stay."""
+    """Return the fields of the hotel's one room that depend on the stay."""
     dates = {"check_in_date": str(FIRST), "check_out_date": str(FIRST + timedelta(days=nights))}
     told = await house.get("/v1/hotels/1/info", params=dates | query)
     assert told.status == 200, told

@@ -1,4 +1,4 @@
-"""How often one may ask: buckets of tokens by themselves, over HTTP, and shared through a real Redis."""
+"""Rate limits: token buckets by themselves, over HTTP, and shared through a real Redis."""
 
 import asyncio
 import itertools
@@ -170,7 +170,7 @@ async def test_who_has_no_token_or_a_forged_one_counts_by_address() -> None:
         answers = await _asked(house, BURST // 2 + 1)
         assert _refused(answers) == [False] * (BURST // 2) + [True]
         assert (await house.post(PROFILE, {}, headers=forged)).status == 429
-        # Whoever asks from another address, and whoever is known, goes on.
+        # Requests from another address, and those of users, are not refused.
         assert (await house.get(HOTEL, headers={"X-Forwarded-For": "192.0.2.7"})).status != 429
         assert (await house.post(PROFILE, {}, user=7)).status == 422
 
@@ -282,7 +282,7 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
         await wait_until(lambda: looks > 3, message="it does not look for Redis")
         await redis_server.start()
         await wait_until(lambda: link.ready, message="Redis was not found again")
-        # It was started anew and knows nothing, not even our script.
+        # It was restarted and has nothing, not even our script.
         assert (await buckets.check(7)).remaining == BURST - 1
 
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
@@ -324,7 +324,7 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
 
 
 def answered_at_once(asked: Coroutine[Any, Any, Verdict]) -> None:
-    """Check that who asks waits for nothing at all."""
+    """Check that no question waits at all."""
     with pytest.raises(StopIteration):
         asked.send(None)
 

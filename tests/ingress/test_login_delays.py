@@ -1,4 +1,4 @@
-"""Who guesses passwords has to pause, longer each time; the owner of an account, elsewhere, does not.
+"""Failed logins have to pause, longer each time; the user of an account, elsewhere, does not.
 
 Each rule is tried where a process counts by itself, and where all count together in a real Redis.
 """
@@ -25,12 +25,12 @@ SETTINGS = IngressSettings(_env_file=None)
 ANNA = "anna@example.com"
 HOME, ELSEWHERE = "192.0.2.7", "198.51.100.1"
 MINUTE = 60
-#: Nothing comes near the moment when it is forgotten, which Redis tells by its own clock.
+#: No test comes near the expiry, which Redis measures by its own clock.
 SEED = 375
 
 
 class Door:
-    """Where people log in, and a clock that can be moved on."""
+    """An ingress for logins, with a clock that the test moves."""
 
     def __init__(self, delays: LoginDelays, later: Callable[[float], Awaitable[None]]) -> None:
         self.delays = delays
@@ -82,14 +82,14 @@ def own_door() -> Door:
 
 @cache
 def told_the_time(script: Script) -> Script:
-    """Return a script that reads the time from two keys: Redis' own clock goes on while a machine stands still."""
+    """Return a script that reads the time from two keys: Redis' own clock runs on while the machine is frozen."""
     told = script.source.replace("redis.call('TIME')", "redis.call('MGET', 'seconds', 'microseconds')")
     assert told != script.source
     return Script(told)
 
 
 class Told:
-    """A link to a Redis whose scripts are told the time."""
+    """A link to a Redis whose scripts get the time from the test."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link

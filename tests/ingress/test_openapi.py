@@ -1,4 +1,4 @@
-"""The OpenAPI document says everything that the table does, and the application answers nothing that it lacks."""
+"""The OpenAPI document has everything of the table, and the application serves nothing that it lacks."""
 
 import json
 import re

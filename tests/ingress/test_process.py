@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
-from tests.ingress.house import STAY, Owner, open_hotel
+from tests.ingress.house import STAY, StandInWorker, open_hotel
 from tests.support.waiting import wait_until
 
 SAFE = {
@@ -26,7 +26,7 @@ SAFE = {
     "FRONTEND_URL": "https://inn.example",
     "DATABASE_URL": "postgresql://somebody:something@127.0.0.1:1/innkeeper",
 }
-#: A process that has not said or done something by then never will.
+#: The longest wait for a line of a process, or for its end.
 HANGS_SECONDS = 240.0
 #: The broker may take its time: that is not what is tried here.
 PATIENT = {"ACK_SECONDS": "60"}
@@ -57,7 +57,7 @@ async def _said(process: asyncio.subprocess.Process, pattern: str) -> re.Match[s
 
 
 async def test_told_to_stop_it_answers_who_still_waits_and_ends_cleanly(
-    environment: dict[str, str], database: DatabaseSettings, owner: Owner
+    environment: dict[str, str], database: DatabaseSettings, stand_in: StandInWorker
 ) -> None:
     await open_hotel(database)
     tokens = Tokens(IngressSettings(_env_file=None, jwt_secret_key=SecretStr(environment["JWT_SECRET_KEY"])))
@@ -72,7 +72,7 @@ async def test_told_to_stop_it_answers_who_still_waits_and_ends_cleanly(
 
             await wait_until(ready)
             waiting = asyncio.create_task(session.post("/v1/bookings/init", json=STAY, headers=headers))
-            await owner.next_command()
+            await stand_in.next_command()
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(HANGS_SECONDS):
                 assert (await waiting).status == 202

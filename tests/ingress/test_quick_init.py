@@ -1,4 +1,4 @@
-"""A stay that is asked for means the same whichever way it is decoded."""
+"""The body of a booking request is the same whichever way it is decoded."""
 
 import json
 from typing import Any

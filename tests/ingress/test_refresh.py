@@ -45,7 +45,7 @@ async def anna(house: House) -> Visit:
 
 
 async def pass_time(sql: psycopg.AsyncConnection, seconds: int) -> None:
-    """Let all that the table tells of have happened so much earlier."""
+    """Move all times of the table back by this much."""
     await sql.execute(
         """update refresh_token
            set used_at = used_at - %(by)s, expires_at = expires_at - %(by)s, created_at = created_at - %(by)s""",
@@ -224,7 +224,7 @@ async def test_a_new_signing_key_ends_no_login_that_is_not_about_to_be_refreshed
     settings = ingress_settings(jwt_secret_key=SecretStr("tomorrow's key that only tests know, as long"))
     async with running(settings, broker_away(), database, ready=False) as tomorrow:
         visit(await refresh(tomorrow, anna.refresh_token))
-        # What was given for this one cannot be made again: it might as well be a thief's.
+        # The successor of this token cannot be computed again, so its use counts as a theft.
         assert (await refresh(tomorrow, elsewhere.refresh_token)).status == 401
 
 

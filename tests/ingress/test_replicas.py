@@ -18,7 +18,7 @@ from sandbox.postgres.replica import Replica
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running
-from tests.ingress.house import STAY, open_hotel, open_owner
+from tests.ingress.house import STAY, open_hotel, open_stand_in_worker
 from tests.support.waiting import wait_until
 from topics.kafka.settings import KafkaSettings
 
@@ -41,7 +41,7 @@ class Notebook:
             await connection.execute(text("update note set number = :number"), {"number": number})
 
     async def read(self) -> tuple[int, bool]:
-        """Return the number, and whether the replica told it."""
+        """Return the number, and whether it came from the replica."""
         return await self.database.read(_number)
 
     async def replica_answers(self) -> bool:
@@ -175,7 +175,7 @@ async def test_a_guest_reads_over_http_what_was_decided_a_moment_ago(
             await open_hotel(database)
             async with (
                 running(ingress_settings(), kafka_settings, database) as house,
-                open_owner(kafka_settings, database) as owner,
+                open_stand_in_worker(kafka_settings, database) as owner,
             ):
                 await wait_until(lambda: house.app[DATABASE].replicas == "1 of 1 in use")
                 assert (await house.get("/health/ready")).body["parts"]["replicas"] == "1 of 1 in use"

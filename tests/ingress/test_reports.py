@@ -12,7 +12,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from ingress.admin.reports.handlers import prefers_csv
 from storage.projections import daily_report
-from tests.ingress.house import House, Owner
+from tests.ingress.house import House, StandInWorker
 from tests.support.client import Answer
 
 MANAGER, OTHER_MANAGER = 1, 2
@@ -25,13 +25,15 @@ def night(days: int) -> date:
 
 
 @pytest.fixture
-async def desk(owner: Owner, house: House) -> Owner:
-    """Who writes the ledger and what follows from it; hotel 1 belongs to the manager."""
-    await owner.connection.execute("update hotel set owner_id = %s where id = 1", (MANAGER,))
-    return owner
+async def desk(stand_in: StandInWorker, house: House) -> StandInWorker:
+    """The stand-in that writes the ledger and the read model; hotel 1 belongs to the manager."""
+    await stand_in.connection.execute("update hotel set owner_id = %s where id = 1", (MANAGER,))
+    return stand_in
 
 
-async def sold(desk: Owner, first: int, end: int, amount_minor: int, rooms_count: int = 1, **columns: Any) -> UUID:
+async def sold(
+    desk: StandInWorker, first: int, end: int, amount_minor: int, rooms_count: int = 1, **columns: Any
+) -> UUID:
     """Write a confirmed stay of these days from the first on, and have it counted."""
     dates = {"check_in": night(first), "check_out": night(end)}
     counts = {"amount_minor": amount_minor, "rooms_count": rooms_count}
@@ -41,7 +43,15 @@ async def sold(desk: Owner, first: int, end: int, amount_minor: int, rooms_count
 
 
 async def on_sale(
-    desk: Owner, room_id: int, first: int, end: int, total: int, *, closed: bool = False, taken: int = 0, hotel: int = 1
+    desk: StandInWorker,
+    room_id: int,
+    first: int,
+    end: int,
+    total: int,
+    *,
+    closed: bool = False,
+    taken: int = 0,
+    hotel: int = 1,
 ) -> None:
     """Write nights of a room as the projections do."""
     await desk.connection.execute(
@@ -61,7 +71,7 @@ async def ask(house: House, first: date | None = None, last: date | None = None,
     return await house.get(REPORT, params=query, headers=house.manager_header(MANAGER) | headers)
 
 
-async def test_a_report_adds_up_what_was_sold_for_its_nights(house: House, desk: Owner) -> None:
+async def test_a_report_adds_up_what_was_sold_for_its_nights(house: House, desk: StandInWorker) -> None:
     await on_sale(desk, 1, 0, 9, 3)
     await on_sale(desk, 3, 0, 9, 1)
     await sold(desk, -1, 2, 30_000)  # Came before, stays on: two of three nights.
@@ -99,7 +109,7 @@ def day(name: str, counts: tuple[int, int, int], revenue: str, rooms: int, **mor
     return {"date": name, **told, "revenue": revenue, "rooms": rooms, **more}
 
 
-async def test_a_hotel_that_sold_nothing_has_nothing_to_divide_by(house: House, desk: Owner) -> None:
+async def test_a_hotel_that_sold_nothing_has_nothing_to_divide_by(house: House, desk: StandInWorker) -> None:
     await on_sale(desk, 1, 0, 1, 3)
 
     report = (await ask(house, night(0), night(1))).body
@@ -112,7 +122,7 @@ async def test_a_hotel_that_sold_nothing_has_nothing_to_divide_by(house: House, 
     ]
 
 
-async def test_a_closed_room_was_for_sale_only_as_far_as_it_is_taken(house: House, desk: Owner) -> None:
+async def test_a_closed_room_was_for_sale_only_as_far_as_it_is_taken(house: House, desk: StandInWorker) -> None:
     await on_sale(desk, 1, 0, 1, 4)
     await on_sale(desk, 3, 0, 1, 5, closed=True, taken=2)
     await on_sale(desk, 2, 0, 1, 9, hotel=2)
@@ -123,14 +133,14 @@ async def test_a_closed_room_was_for_sale_only_as_far_as_it_is_taken(house: Hous
     assert [(each["rooms"], each["occupancy"]) for each in report["by_day"]] == [(6, 0.3333)]
 
 
-async def test_a_cancelled_booking_leaves_the_report(house: House, desk: Owner) -> None:
+async def test_a_cancelled_booking_leaves_the_report(house: House, desk: StandInWorker) -> None:
     booking_id = await sold(desk, 0, 1, 10_000)
     await daily_report.count(desk.connection, confirmed=[], cancelled=[booking_id])
 
     assert (await ask(house, night(0), night(0))).body["total_bookings"] == 0
 
 
-async def test_money_has_the_digits_of_the_hotels_currency(house: House, desk: Owner) -> None:
+async def test_money_has_the_digits_of_the_hotels_currency(house: House, desk: StandInWorker) -> None:
     await desk.connection.execute("update hotel set currency = 'JPY' where id = 1")
     await sold(desk, 0, 2, 10_001, currency="JPY")
 
@@ -140,7 +150,9 @@ async def test_money_has_the_digits_of_the_hotels_currency(house: House, desk: O
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Niue"])
-async def test_unless_asked_otherwise_the_last_thirty_days_at_the_hotel(zone: str, house: House, desk: Owner) -> None:
+async def test_unless_asked_otherwise_the_last_thirty_days_at_the_hotel(
+    zone: str, house: House, desk: StandInWorker
+) -> None:
     await desk.connection.execute("update hotel set time_zone = %s where id = 1", (zone,))
 
     before = datetime.now(ZoneInfo(zone)).date()
@@ -153,7 +165,7 @@ async def test_unless_asked_otherwise_the_last_thirty_days_at_the_hotel(zone: st
     assert len(report["by_day"]) == 30
 
 
-async def test_one_date_alone_is_enough(house: House, desk: Owner) -> None:
+async def test_one_date_alone_is_enough(house: House, desk: StandInWorker) -> None:
     up_to = (await ask(house, last=night(0))).body
     today = datetime.now(ZoneInfo("UTC")).date()
     since = (await ask(house, first=today - timedelta(days=3))).body
@@ -162,7 +174,7 @@ async def test_one_date_alone_is_enough(house: House, desk: Owner) -> None:
     assert len(since["by_day"]) in {4, 5}
 
 
-async def test_days_that_make_no_report_are_refused(house: House, desk: Owner) -> None:
+async def test_days_that_make_no_report_are_refused(house: House, desk: StandInWorker) -> None:
     for first, last, told in (
         (night(1), night(0), "must not be after end_date, which is 2027-03-01"),
         (night(0), night(366), "a report is about 366 days at most"),
@@ -175,7 +187,7 @@ async def test_days_that_make_no_report_are_refused(house: House, desk: Owner) -
         assert answered.body["errors"] == [{"field": "start_date", "message": told}]
 
 
-async def test_a_whole_leap_year_and_the_first_day_of_all_make_reports(house: House, desk: Owner) -> None:
+async def test_a_whole_leap_year_and_the_first_day_of_all_make_reports(house: House, desk: StandInWorker) -> None:
     year = (await ask(house, date(2028, 1, 1), date(2028, 12, 31))).body
     beginning = (await ask(house, last=date(1970, 1, 1))).body
 
@@ -183,7 +195,7 @@ async def test_a_whole_leap_year_and_the_first_day_of_all_make_reports(house: Ho
     assert beginning["start_date"] == "1969-12-03"
 
 
-async def test_a_report_of_somebody_elses_hotel_does_not_exist(house: House, desk: Owner) -> None:
+async def test_a_report_of_somebody_elses_hotel_does_not_exist(house: House, desk: StandInWorker) -> None:
     assert (await house.get(REPORT, headers=house.manager_header(OTHER_MANAGER))).status == 404
     assert (await house.get("/v1/admin/hotels/2/reports", headers=house.manager_header(MANAGER))).status == 404
     assert (await house.get(REPORT, user=MANAGER)).status == 403
@@ -193,7 +205,7 @@ async def test_a_report_of_somebody_elses_hotel_does_not_exist(house: House, des
 # As CSV.
 
 
-async def test_a_spreadsheet_gets_the_days(house: House, desk: Owner) -> None:
+async def test_a_spreadsheet_gets_the_days(house: House, desk: StandInWorker) -> None:
     await on_sale(desk, 1, 0, 1, 3)
     await sold(desk, 0, 1, 10_000)
 

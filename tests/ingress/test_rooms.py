@@ -1,4 +1,4 @@
-"""What the ingress remembers of rooms, while many guests ask for many of them at once."""
+"""The cache of rooms' facts, while many requests need many rooms at once."""
 
 import asyncio
 from collections.abc import Generator, Mapping

@@ -54,7 +54,7 @@ async def found(house: House, **query: Any) -> list[int]:
     return [hit["id"] for hit in answered.body]
 
 
-# What a guest sees.
+# The hits.
 
 
 async def test_a_guest_sees_the_cheapest_room_that_is_free_for_the_whole_stay(house: House, town: Town) -> None:
@@ -215,7 +215,7 @@ async def test_whether_a_day_is_past_is_told_by_the_hotels_own_clock(
     house: House, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_the_day(monkeypatch)
-    # Where it is the earliest on earth, and where it is the latest: never the same day.
+    # The earliest and the latest time zone never have the same day.
     early = await town.hotel(time_zone="Etc/GMT+12")
     late = await town.hotel(time_zone="Etc/GMT-14")
     before = (earliest_today() - day(0)).days
@@ -267,7 +267,7 @@ async def pages(house: House, answered: Answer) -> list[list[int]]:
         answered = await house.get(address.strip("<>"))
 
 
-# What is refused.
+# Refused searches.
 
 
 @pytest.mark.parametrize(

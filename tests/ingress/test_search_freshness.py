@@ -1,4 +1,4 @@
-"""The copy that searches are answered from: as fresh as promised, shared, and made anew when it must be."""
+"""The search index: as fresh as promised, shared, and loaded anew when it must be."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -204,7 +204,7 @@ async def test_a_hotel_that_moves_to_another_city_is_found_there_alone(
     assert len((await ours.find(in_bern, None)).hits) == 1
 
 
-# When the copy must be made anew.
+# Reasons to load the index anew.
 
 
 async def test_a_read_model_that_is_rebuilt_is_copied_anew(

@@ -83,7 +83,7 @@ async def in_turn(wanted: HotelSearch, *finders: Freshness | Reference) -> list[
 
 
 async def on_one_day(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask, and again if a day turned somewhere meanwhile: then some were asked before it and some after."""
+    """Search, and again if a day began in some time zone meanwhile: some searches were before it and some after."""
     while True:
         days = [today_at(zone) for zone in ZONES]
         found = await ask()

@@ -15,7 +15,7 @@ from ingress.http.bodies import BODY_SECONDS, read
 from ingress.http.connections import Runner
 from ingress.http.problems import answer_problems
 from ingress.http.responses import Response, json_response
-from tests.ingress.clocks import stand_still
+from tests.ingress.clocks import freeze
 from tests.ingress.conftest import PATIENT_SECONDS, running_alone
 from tests.support.waiting import wait_until
 
@@ -99,7 +99,7 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def hasty() -> AsyncIterator[Server]:
-    """A server that lets go soon of who asks for nothing."""
+    """A server that soon closes connections without requests."""
     async with serving(idle_seconds=SHORT_SECONDS) as server:
         yield server
 
@@ -122,7 +122,7 @@ async def serving(
 
 
 def told(answered: bytes) -> tuple[int, str]:
-    """Return the status and the detail of an answer that says that it is the last."""
+    """Return the status and the detail of a response that closes its connection."""
     head, _, body = answered.partition(b"\r\n\r\n")
     assert b"\r\nConnection: close" in head, answered
     return int(head.split()[1]), json.loads(body)["detail"]
@@ -160,7 +160,7 @@ async def test_who_was_answered_may_ask_again_but_not_for_ever(server: Server) -
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
         assert await reader.readexactly(1) == str(len(body)).encode()
     writer.write(HEAD)
-    stand_still(PATIENT_SECONDS)
+    freeze(PATIENT_SECONDS)
     assert await reader.read() == b""
     writer.close()
 

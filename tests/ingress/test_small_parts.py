@@ -1,4 +1,4 @@
-"""What the ingress knows by itself: ids, money, and the wishes in a request's headers."""
+"""Small parts of the ingress: ids, money, and preferences in a request's headers."""
 
 import asyncio
 import time
@@ -105,7 +105,7 @@ def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seco
         ([' ,"v7" ,,"v1",\t'], {7, 1}),
         (['"v7"', '"v1"'], {7, 1}),
         (['"a,b", "", "é", "v1"'], {1}),
-        # What is weak is never the same.
+        # A weak tag is never equal to another.
         (['W/"v7", "v1"'], {1}),
     ],
 )
@@ -155,7 +155,7 @@ async def test_answers_are_written_as_the_protocol_wants_them(
     app.add_routes([web.get("/health/live", _live)])
     async with TestServer(app) as server:
         reader, writer = await asyncio.open_connection(server.host, server.port)
-        # The second request tells where the first one's answer ends.
+        # The second response shows that the first one ended.
         writer.write(request_head + b"\r\n\r\n" + b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         written = await reader.read()
         writer.close()

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import STAY, TODAY, WAIT, House, Owner
+from tests.ingress.house import STAY, TODAY, WAIT, House, StandInWorker
 from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
 from tests.ingress.people import ANNA, sign_up
 from tests.support.client import Answer
@@ -36,14 +36,14 @@ async def without_version(manager: Manager, house: House, method: str, path: str
     return await house.ask(method, f"/admin{path}", body, headers=house.manager_header(manager.user_id))
 
 
-async def reserve(house: House, owner: Owner, mount: str) -> Answer:
-    """Ask for a stay and wait for the decision, which is that it is reserved."""
+async def reserve(house: House, stand_in: StandInWorker, mount: str) -> Answer:
+    """Ask for a stay and wait for the decision: reserved."""
     asking = asyncio.create_task(house.post(f"{mount}/bookings/init", STAY, user=1, headers=WAIT))
-    command = await owner.next_command()
+    command = await stand_in.next_command()
     assert isinstance(command.message, ReserveStay)
     stay = command.message
     times = dict.fromkeys(("created_at", "updated_at"), datetime(2026, 11, 1, 12, tzinfo=UTC))
-    await owner.write_booking(stay.booking_id, 1, "RESERVED", **times)
+    await stand_in.write_booking(stay.booking_id, 1, "RESERVED", **times)
     reserved = BookingReserved(
         room_id=1,
         booking_id=stay.booking_id,
@@ -56,12 +56,14 @@ async def reserve(house: House, owner: Owner, mount: str) -> Answer:
         currency="EUR",
         hold_expires_at=datetime(2030, 1, 1, tzinfo=UTC),
     )
-    await owner.tell(command, reserved)
+    await stand_in.publish(command, reserved)
     return await asking
 
 
-async def test_a_stay_that_was_reserved_is_answered_200_with_the_whole_row(house: House, owner: Owner) -> None:
-    reserved = await reserve(house, owner, "")
+async def test_a_stay_that_was_reserved_is_answered_200_with_the_whole_row(
+    house: House, stand_in: StandInWorker
+) -> None:
+    reserved = await reserve(house, stand_in, "")
 
     assert reserved.status == 200
     assert "Deprecation" in reserved.headers
@@ -69,18 +71,18 @@ async def test_a_stay_that_was_reserved_is_answered_200_with_the_whole_row(house
     assert row == {"booking_status": "RESERVED", "user_id": 1, "created_at": WRITTEN_AT, "updated_at": WRITTEN_AT}
 
 
-async def test_a_stay_that_was_reserved_is_answered_201_under_a_version(house: House, owner: Owner) -> None:
-    reserved = await reserve(house, owner, "/v1")
+async def test_a_stay_that_was_reserved_is_answered_201_under_a_version(house: House, stand_in: StandInWorker) -> None:
+    reserved = await reserve(house, stand_in, "/v1")
 
     assert (reserved.status, reserved.body["booking_status"], reserved.body["user_id"]) == (201, "RESERVED", 1)
 
 
 @pytest.mark.parametrize("mount", ["", "/v1"])
 async def test_every_response_that_has_a_booking_names_its_user_and_its_last_change(
-    house: House, owner: Owner, mount: str
+    house: House, stand_in: StandInWorker, mount: str
 ) -> None:
-    await owner.connection.execute("update hotel set owner_id = 2 where id = 1")
-    booking_id = await owner.reserved(1, updated_at=datetime(2026, 11, 1, 12, tzinfo=UTC))
+    await stand_in.connection.execute("update hotel set owner_id = 2 where id = 1")
+    booking_id = await stand_in.reserved(1, updated_at=datetime(2026, 11, 1, 12, tzinfo=UTC))
 
     one = (await house.get(f"{mount}/bookings/{booking_id}", user=1)).body
     (own,) = (await house.get(f"{mount}/users/myBookings", user=1)).body
@@ -90,11 +92,11 @@ async def test_every_response_that_has_a_booking_names_its_user_and_its_last_cha
         assert (booking["user_id"], booking["updated_at"]) == (1, WRITTEN_AT), booking
 
 
-async def test_a_request_that_is_not_decided_yet_names_its_user_too(house: House, owner: Owner) -> None:
+async def test_a_request_that_is_not_decided_yet_names_its_user_too(house: House, stand_in: StandInWorker) -> None:
     pending = await house.post("/bookings/init", STAY, user=1, headers={"Prefer": "wait=0"})
 
     assert (pending.status, pending.body["user_id"]) == (202, 1)
-    assert UUID(pending.body["id"]) == (await owner.next_command()).message.booking_id  # type: ignore[attr-defined]
+    assert UUID(pending.body["id"]) == (await stand_in.next_command()).message.booking_id  # type: ignore[attr-defined]
 
 
 async def test_a_put_of_a_hotel_changes_the_fields_that_are_sent_and_no_others(house: House, manager: Manager) -> None:
@@ -112,7 +114,7 @@ async def test_a_put_of_a_hotel_merges_its_contact_too(house: House, manager: Ma
 
     put = await without_version(manager, house, "PUT", f"/hotels/{hotel_id}", {"contact_info": {"phone": "+351 1"}})
 
-    assert put.body["contact_info"] == HOTEL["contact_info"] | {"phone": "+351 1"}  # type: ignore[operator]
+    assert put.body["contact_info"] == HOTEL["contact_info"] | {"phone": "+351 1"}
 
 
 async def test_a_put_of_a_room_changes_the_fields_that_are_sent_and_no_others(
@@ -178,9 +180,11 @@ async def test_nights_have_ids_their_hotel_and_without_a_version_the_old_name_of
 
 @pytest.mark.parametrize("mount", ["", "/v1"])
 async def test_a_hotel_has_its_phone_and_its_address_by_their_flat_names_too(
-    house: House, owner: Owner, mount: str
+    house: House, stand_in: StandInWorker, mount: str
 ) -> None:
-    await owner.connection.execute("update hotel set contact_phone = '+41', contact_email = 'a@b.example' where id = 1")
+    await stand_in.connection.execute(
+        "update hotel set contact_phone = '+41', contact_email = 'a@b.example' where id = 1"
+    )
 
     hotel = (await house.get(f"{mount}/hotels/1/info")).body
 

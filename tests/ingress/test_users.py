@@ -1,4 +1,4 @@
-"""What an account says of itself and of who travels with it, and how somebody becomes a host."""
+"""Profiles, saved guests, and becoming a host."""
 
 import asyncio
 import json
@@ -69,7 +69,7 @@ NO_GUEST: list[tuple[str, object]] = [
     ("age", True),
     ("gender", "OTHER"),
 ]
-# Where a booking stands, in how many days its guests leave, how long ago that was decided; may its guest be deleted?
+# A booking's status, in how many days its guests leave, how long ago it was decided; may its guest be deleted?
 STAYS = [
     ("GUESTS_ADDED", 12, "1 minute", 409),
     ("PAYMENTS_PENDING", 12, "1 minute", 409),
@@ -220,7 +220,7 @@ async def test_many_guests_come_page_by_page_while_new_ones_are_saved(house: Hou
 
 
 async def stays(sql: psycopg.AsyncConnection, guest_id: int, status: str, leaves: int, decided_ago: str) -> UUID:
-    """Write a booking of user 1 that names a guest, who leaves so many days from today."""
+    """Write a booking of user 1 that names a guest, who leaves this many days from today."""
     booking_id = uuid4()
     await sql.execute(
         """insert into booking (id, user_id, hotel_id, room_id, check_in, check_out, rooms_count, status, terms,

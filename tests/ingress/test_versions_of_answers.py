@@ -1,4 +1,4 @@
-"""Who waits for a decision hears it in whatever version its worker writes, while workers are replaced one by one."""
+"""A waiting request gets its decision in any version of the event, while workers are replaced one by one."""
 
 import asyncio
 from typing import Any, NamedTuple

@@ -1,10 +1,10 @@
-"""Who waits for a decision, on a machine that now and then stands still."""
+"""Waiting for a decision on a machine that freezes now and then."""
 
 import asyncio
 from collections.abc import Generator
 
 from ingress.log.waiters import Waiters
-from tests.ingress.clocks import stand_still
+from tests.ingress.clocks import freeze
 from topics.kafka.settings import KafkaSettings
 
 
@@ -21,7 +21,7 @@ async def test_nobody_stops_looking_for_the_end_of_the_log_because_the_machine_s
     looking = asyncio.create_task(waiters.following(2.0))
     await OneTurn()
 
-    stand_still(5.0)
+    freeze(5.0)
     for _ in range(10):
         await OneTurn()
     assert not looking.done()

@@ -1,4 +1,4 @@
-"""What Stripe sends, and what others send in its name."""
+"""Webhooks from Stripe, and forged ones."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A town with hotels of which every detail is known, on sale through the real projection."""
+"""A town with hotels whose every detail a test sets, on sale through the real projection."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY
 from tests.ingress.market import Projection
+from tests.support.hotels import HotelsInTables
 from topics.messages.events import BookingReserved, InventoryChanged, InventoryOpened, night_ranges
 
 #: Nights are numbered from this day on, which is neither past nor far away for any hotel.
@@ -22,24 +23,18 @@ def day(number: int) -> date:
     return FIRST + timedelta(days=number)
 
 
-class Town:
+class Town(HotelsInTables):
     """Hotels and rooms, and the events that open and change their nights."""
 
     def __init__(self, connection: AsyncConnection) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.projection = Projection(connection)
         self._hotel_of: dict[int, int] = {}
         self._stays = 0
 
-    async def hotel(self, **facts: Any) -> int:
-        """Describe a hotel; return its id."""
-        told = {"name": "Mill", "city": "Porto", "currency": "EUR", "active": True} | facts
-        return await self._insert("hotel", told)
-
-    async def room(self, hotel_id: int, **facts: Any) -> int:
-        """Describe a room type without any nights; return its id."""
-        told = {"hotel_id": hotel_id, "type": "double", "base_price_minor": 1, "total_count": 1, "capacity": 2} | facts
-        room_id = await self._insert("room", told)
+    async def room(self, hotel_id: int, **columns: Any) -> int:
+        """Insert a room type without nights; return its id."""
+        room_id = await super().room(hotel_id, **{"base_price_minor": 1, "total_count": 1} | columns)
         self._hotel_of[room_id] = hotel_id
         return room_id
 
@@ -51,7 +46,7 @@ class Town:
 
     async def open(self, room_id: int, price_minor: int, *, first: int = 0, nights: int = 10, total: int = 3) -> None:
         """Put nights on sale."""
-        await self.projection.tell(
+        await self.projection.apply(
             [
                 InventoryOpened(
                     room_id=room_id,
@@ -68,10 +63,10 @@ class Town:
     async def change(self, room_id: int, *nights: int, **values: Any) -> None:
         """Change nights as a manager does."""
         changed = InventoryChanged(room_id=room_id, ranges=night_ranges(map(day, nights)), **values)
-        await self.projection.tell([changed])
+        await self.projection.apply([changed])
 
     async def sell(self, room_id: int, first: int = 0, nights: int = 1, rooms_count: int = 1) -> None:
-        """Let somebody reserve a stay."""
+        """Reserve a stay."""
         self._stays += 1
         reserved = BookingReserved(
             room_id=room_id,
@@ -83,20 +78,13 @@ class Town:
             amount_minor=1,
             currency="EUR",
         )
-        await self.projection.tell([reserved])
+        await self.projection.apply([reserved])
 
     async def describe(self, table: str, id: int, **facts: Any) -> None:
-        """Describe a hotel or a room anew."""
+        """Change the description of a hotel or a room."""
         assignments = ", ".join(f"{name} = %s" for name in facts)
         statement = f"update {table} set {assignments}, updated_at = now() where id = %s"
         await self.connection.execute(statement.encode(), [*facts.values(), id])
-
-    async def _insert(self, table: str, row: dict[str, Any]) -> int:
-        names, places = ", ".join(row), ", ".join(["%s"] * len(row))
-        statement = f"insert into {table} ({names}) values ({places}) returning id"
-        made = await (await self.connection.execute(statement.encode(), list(row.values()))).fetchone()
-        assert made is not None
-        return int(made[0])
 
 
 @asynccontextmanager

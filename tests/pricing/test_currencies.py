@@ -28,7 +28,7 @@ def test_an_amount_has_the_digits_of_its_currency(amount_minor: int, currency: s
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.sampled_from(sorted(CURRENCIES)))
-def test_what_is_written_reads_back_as_the_same_amount(amount_minor: int, currency: str) -> None:
+def test_a_written_amount_reads_back_as_the_same(amount_minor: int, currency: str) -> None:
     assert minor_units(Decimal(decimal(amount_minor, currency)), currency) == amount_minor
 
 

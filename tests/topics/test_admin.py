@@ -1,4 +1,4 @@
-"""The operator's topics on a real broker: made, checked, told apart from their predecessors."""
+"""Our topics on a real broker: created, checked, and distinguished from their earlier generations."""
 
 import asyncio
 import dataclasses
@@ -26,14 +26,14 @@ def names(settings: KafkaSettings) -> list[str]:
     return [settings.topic(topic) for topic in CATALOGUE]
 
 
-async def test_topics_are_made_as_the_catalogue_says(kafka_settings: KafkaSettings) -> None:
+async def test_topics_are_created_as_in_the_catalogue(kafka_settings: KafkaSettings) -> None:
     assert await admin.check(kafka_settings) == []
     assert await admin.partition_counts(kafka_settings, names(kafka_settings)) == dict.fromkeys(
         names(kafka_settings), 4
     )
 
 
-async def test_topics_that_exist_are_left_alone(kafka_settings: KafkaSettings) -> None:
+async def test_topics_that_exist_stay_as_they_are(kafka_settings: KafkaSettings) -> None:
     ids = await admin.topic_ids(kafka_settings, names(kafka_settings))
     await admin.delete(kafka_settings, [DEAD_LETTERS])
 
@@ -52,7 +52,7 @@ async def test_several_operators_may_create_the_topics_at_once(kafka_settings: K
     assert sorted(name for each in created for name in each) == sorted(names(kafka_settings))
 
 
-async def test_a_topic_made_anew_has_an_id_of_its_own(kafka_settings: KafkaSettings) -> None:
+async def test_a_topic_created_again_has_another_id(kafka_settings: KafkaSettings) -> None:
     name = kafka_settings.topic(BOOKING_COMMANDS)
     first = (await admin.topic_ids(kafka_settings, [name]))[name]
     await admin.delete(kafka_settings, [BOOKING_COMMANDS])
@@ -72,7 +72,7 @@ async def test_a_topic_that_does_not_exist_has_no_id(kafka_settings: KafkaSettin
     assert await admin.topic_ids(kafka_settings, []) == {}
 
 
-async def test_a_missing_topic_is_told_with_its_mend(kafka_settings: KafkaSettings) -> None:
+async def test_a_missing_topic_is_reported_with_its_mend(kafka_settings: KafkaSettings) -> None:
     await admin.delete(kafka_settings, [BOOKING_EVENTS])
 
     [mismatch] = await admin.check(kafka_settings)
@@ -82,7 +82,7 @@ async def test_a_missing_topic_is_told_with_its_mend(kafka_settings: KafkaSettin
     assert str(mismatch) == f"The topic {name} does not exist. Create it: innkeeper topics create."
 
 
-async def test_a_wrong_number_of_partitions_is_told_with_its_mend(kafka_settings: KafkaSettings) -> None:
+async def test_a_wrong_number_of_partitions_is_reported_with_its_mend(kafka_settings: KafkaSettings) -> None:
     other = kafka_settings.model_copy(update={"topic_partitions": 12})
 
     [mismatch] = await admin.check(other, [BOOKING_COMMANDS])
@@ -92,7 +92,7 @@ async def test_a_wrong_number_of_partitions_is_told_with_its_mend(kafka_settings
     assert "TOPIC_PARTITIONS=4" in mismatch.mend
 
 
-async def test_another_retention_than_the_catalogues_is_told(kafka_settings: KafkaSettings) -> None:
+async def test_another_retention_than_the_catalogues_is_reported(kafka_settings: KafkaSettings) -> None:
     shorter = dataclasses.replace(BOOKING_COMMANDS, retention=timedelta(days=1))
 
     [mismatch] = await admin.check(kafka_settings, [shorter])
@@ -112,7 +112,7 @@ async def test_another_retention_than_the_catalogues_is_told(kafka_settings: Kaf
         ("unclean.leader.election.enable", "true", False),
     ],
 )
-async def test_a_setting_that_somebody_changed_is_told_with_the_command_that_mends_it(
+async def test_a_setting_that_was_changed_is_reported_with_the_command_that_mends_it(
     kafka_settings: KafkaSettings, setting: str, broken: str, *, fatal: bool
 ) -> None:
     name = kafka_settings.topic(BOOKING_EVENTS)
@@ -127,14 +127,14 @@ async def test_a_setting_that_somebody_changed_is_told_with_the_command_that_men
         f"Set it: kafka-configs.sh --bootstrap-server {kafka_settings.kafka_url} --alter --entity-type topics "
         f"--entity-name {name} --add-config {setting}={wanted[setting]}"
     )
-    told = [f"A partition of {name} has 1 replicas in sync and takes no records below 2."]
-    assert [other.sentence for other in others] == (told if setting == "min.insync.replicas" else [])
+    unwritable = [f"A partition of {name} has 1 replicas in sync and takes no records below 2."]
+    assert [other.sentence for other in others] == (unwritable if setting == "min.insync.replicas" else [])
     await configure(kafka_settings, name, wanted)
     assert await admin.check(kafka_settings) == []
 
 
 async def configure(settings: KafkaSettings, topic: str, values: dict[str, str]) -> None:
-    """Set a topic's settings; the broker tells the new ones when it has heard of them itself."""
+    """Set a topic's settings, and wait until the broker reports the new ones."""
     client = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_url)
     await client.start()
     try:
@@ -142,14 +142,14 @@ async def configure(settings: KafkaSettings, topic: str, values: dict[str, str])
     finally:
         await client.close()
 
-    async def heard() -> bool:
+    async def reported() -> bool:
         async with admin.open_admin(settings) as broker:
             return values.items() <= (await broker.configurations([topic]))[topic].items()
 
-    await wait_until(heard)
+    await wait_until(reported)
 
 
-async def test_a_topic_of_ours_that_the_catalogue_does_not_know_is_told(kafka_settings: KafkaSettings) -> None:
+async def test_a_topic_of_ours_that_the_catalogue_lacks_is_reported(kafka_settings: KafkaSettings) -> None:
     assert await admin.unknown_topics(kafka_settings) == []
     name = f"{kafka_settings.topic_prefix}booking.rumours"
     async with admin.open_admin(kafka_settings) as broker:
@@ -187,7 +187,7 @@ async def test_a_replayed_trace_keeps_its_own_time(kafka_settings: KafkaSettings
     assert await sent_at(replay, summer_2014_ms) == summer_2014_ms
 
 
-async def test_live_topics_tell_the_brokers_time(kafka_settings: KafkaSettings) -> None:
+async def test_live_topics_carry_the_brokers_time(kafka_settings: KafkaSettings) -> None:
     summer_2014_ms = 1_404_000_000_000
 
     assert await sent_at(kafka_settings, summer_2014_ms) > 1_700_000_000_000
@@ -200,14 +200,14 @@ async def sent_at(settings: KafkaSettings, timestamp_ms: int) -> int:
     return int(metadata.timestamp)
 
 
-async def test_what_the_broker_refuses_is_told_in_its_words(kafka_settings: KafkaSettings) -> None:
+async def test_a_refusal_is_reported_in_the_brokers_words(kafka_settings: KafkaSettings) -> None:
     too_many = kafka_settings.model_copy(update={"topic_prefix": "refused.", "topic_replication": 3})
 
     with pytest.raises(admin.TopicsFailed, match="replication factor of 3"):
         await admin.create(too_many)
 
 
-async def test_who_reads_is_asked_again_while_another_broker_takes_the_group_over(
+async def test_members_are_requested_again_while_another_coordinator_loads_the_group(
     kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = AIOKafkaClient.send
@@ -225,7 +225,7 @@ async def test_who_reads_is_asked_again_while_another_broker_takes_the_group_ove
     assert refusals == []
 
 
-async def test_a_broker_that_is_away_is_a_plain_error(kafka_settings: KafkaSettings) -> None:
+async def test_a_broker_that_is_down_is_a_plain_error(kafka_settings: KafkaSettings) -> None:
     away = kafka_settings.model_copy(update={"kafka_url": f"127.0.0.1:{free_port()}"})
 
     with pytest.raises(KafkaError):

@@ -1,4 +1,4 @@
-"""A broker that asks for names: every role comes in as somebody, does its own work, and can do nothing else."""
+"""A broker with access control: every role has its own user, does its own work, and can do nothing else."""
 
 import asyncio
 import json
@@ -42,9 +42,9 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(CANNOT is not None, reason=CANNOT or ""),
 ]
-#: What somebody writes who tries whether they may.
+#: The value of a record that only tries whether it may be written.
 NOTHING = b"{}"
-EVERYBODY = (STRANGER, *(party.value for party in Service if party.ours))
+EVERYBODY = (STRANGER, *(service.value for service in Service if service.ours))
 WAYS: list[Way] = [
     ("SSL", "PLAIN"),
     *(("SASL_SSL", mechanism) for mechanism in MECHANISMS),
@@ -59,7 +59,7 @@ def _no_process_is_left_behind() -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """A program of ours, and where it writes."""
+    """A program of ours, and its log file."""
 
     process: Process
     log: Path
@@ -69,9 +69,9 @@ class Running:
         """Whether it has not ended."""
         return self.process.returncode is None
 
-    def says_again(self, told: str) -> bool:
-        """Whether it said something more than once."""
-        return self.log.read_text().count(told) > 1
+    def logs_again(self, sentence: str) -> bool:
+        """Whether it logged a sentence more than once."""
+        return self.log.read_text().count(sentence) > 1
 
 
 class Secured(House):
@@ -84,12 +84,12 @@ class Secured(House):
         return self.system.kafka
 
     def kafka_as(self, principal: str, **variables: str) -> KafkaSettings:
-        """Return how somebody reaches the broker."""
+        """Return the settings of a client with this user."""
         return as_client({**self.system.environment(principal), **variables})
 
     @asynccontextmanager
     async def program(self, principal: str | None, *arguments: str) -> AsyncIterator[Running]:
-        """Run a program as somebody for as long as the block lasts."""
+        """Run a program with a user for the length of the block."""
         log = self.system.logs / f"{uuid4().hex}.log"
         found = {**os.environ, **self.system.environment(principal)}
         with log.open("wb") as output:
@@ -104,18 +104,18 @@ class Secured(House):
             await process.wait()
 
     async def written(self, topic: Topic) -> int:
-        """Return how many records stand on a topic."""
+        """Return the number of records on a topic."""
         operator = self.kafka_as("operators")
         return sum(end for _, end in (await log_reader.end_offsets(operator, [operator.topic(topic)])).values())
 
-    async def standing(self, topic: Topic, wanted: log_reader.Wanted) -> list[log_reader.Record]:
-        """Return the records of a topic that are wanted; what else comes meanwhile, the system writes by itself."""
+    async def stored(self, topic: Topic, wanted: log_reader.Wanted) -> list[log_reader.Record]:
+        """Return the wanted records of a topic; the system writes others by itself meanwhile."""
         operator = self.kafka_as("operators")
         found = log_reader.read(operator, operator.topic(topic), wanted, since=None, last=None, follow=False)
         return [record async for record in found]
 
     async def cannot_write(self, principal: str, topic: Topic) -> bool:
-        """Try to write to a topic as somebody."""
+        """Return whether a user is refused to write to a topic."""
         # An idempotent producer is refused before it has named a topic when there is none that it may write to.
         kafka = self.kafka_as(principal).model_copy(update={"kafka_idempotent": False})
         async with open_producer(kafka, client_id="test") as producer:
@@ -126,14 +126,14 @@ class Secured(House):
         return False
 
     async def cannot_read(self, principal: str, topic: Topic) -> bool:
-        """Try to read a topic as somebody."""
+        """Return whether a user is refused to read a topic."""
         kafka = self.kafka_as(principal)
         try:
             [first, *_] = await log_reader.partitions_of(kafka, kafka.topic(topic))
             async with log_reader.open_reader(kafka) as consumer:
                 consumer.assign([first])
                 consumer.seek(first, 0)
-                # A refusal ends this at once; only who may read waits so long.
+                # A refusal ends this at once; only a user that may read waits so long.
                 await consumer.getmany(timeout_ms=60_000)
         except (admin.TopicsFailed, TopicAuthorizationFailedError):
             return True
@@ -151,24 +151,24 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secur
             yield Secured(system, session, producer, kafka)
 
 
-async def test_a_booking_is_made_and_paid_by_roles_of_which_each_is_somebody_else(house: Secured) -> None:
+async def test_a_booking_is_made_and_paid_by_roles_with_users_of_their_own(house: Secured) -> None:
     guest, room = await house.guest(), await house.room()
 
     booking = await guest.booked(room)
     await guest.pay(await guest.checkout(booking))
 
     await guest.becomes(booking, "CONFIRMED")
-    told = "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = 'booking.confirmed.v1'"
-    await house.eventually(told, booking)
+    query = "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = 'booking.confirmed.v1'"
+    await house.eventually(query, booking)
     assert await house.money(booking) == (24_000, 0)
     assert await house.written(STRIPE_WEBHOOKS) > 0
     assert "ended (" not in (house.system.logs / "sandbox.log").read_text()
 
 
-async def test_an_operator_reads_what_was_told_about_a_room(house: Secured) -> None:
+async def test_an_operator_reads_the_events_of_a_room(house: Secured) -> None:
     room = await house.room()
 
-    found = await house.standing(BOOKING_EVENTS, log_reader.Wanted(room=room.id))
+    found = await house.stored(BOOKING_EVENTS, log_reader.Wanted(room=room.id))
 
     assert [log_reader.cloud_event(record)["type"] for record in found] == ["inventory.opened.v1"]
 
@@ -179,17 +179,17 @@ async def test_the_expiry_timer_may_ask_for_a_hold_to_end(house: Secured) -> Non
     async with open_producer(kafka, client_id="test") as producer:
         await producer.send(expire_hold(kafka, booking_id))
 
-    [asked] = await house.standing(BOOKING_COMMANDS, log_reader.Wanted(booking=str(booking_id)))
+    [asked] = await house.stored(BOOKING_COMMANDS, log_reader.Wanted(booking=str(booking_id)))
     assert log_reader.cloud_event(asked)["type"] == ExpireHold.message_type
 
 
-async def test_nobody_but_the_ingress_writes_webhooks_and_operators_who_play_them_again(house: Secured) -> None:
+async def test_only_the_ingress_and_operators_that_replay_write_webhooks(house: Secured) -> None:
     others = [name for name in EVERYBODY if name not in {"ingress", "operators"}]
 
     refused = await asyncio.gather(*(house.cannot_write(name, STRIPE_WEBHOOKS) for name in others))
 
     assert [name for name, was in zip(others, refused, strict=True) if not was] == []
-    webhooks = await house.standing(STRIPE_WEBHOOKS, log_reader.Wanted())
+    webhooks = await house.stored(STRIPE_WEBHOOKS, log_reader.Wanted())
     assert [record for record in webhooks if record.value == NOTHING] == []
 
 
@@ -209,40 +209,38 @@ async def test_nobody_writes_or_reads_what_the_catalogue_leaves_to_others(house:
 
 
 @pytest.mark.parametrize("way", WAYS, ids="-".join)
-async def test_every_way_in_that_can_be_set_leads_in(house: Secured, way: Way) -> None:
+async def test_every_security_protocol_that_can_be_set_connects(house: Secured, way: Way) -> None:
     assert await admin.check(house.kafka_as("operators", **house.broker.variables("operators", way))) == []
 
 
-async def test_what_is_written_down_for_a_role_brings_it_in(house: Secured) -> None:
+async def test_the_documented_settings_of_a_role_connect_it(house: Secured) -> None:
     written = KafkaSettings(_env_file=house.broker.folder / "clients" / "operators.env", topic_partitions=2)
 
     assert await admin.check(written) == []
 
 
-async def test_a_wrong_password_is_told_as_such_and_nowhere_shown(
-    house: Secured, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_wrong_password_is_reported_and_never_shown(house: Secured, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(KafkaConnectionError, match=r"no way in .* SaslAuthenticationFailed") as refused:
         await admin.check(house.kafka_as("operators", KAFKA_PASSWORD="a wrong password"))
 
     assert "a wrong password" not in str(refused.value) + caplog.text
 
 
-async def test_a_broker_with_an_unknown_certificate_is_not_believed(house: Secured) -> None:
+async def test_a_broker_with_an_unknown_certificate_is_refused(house: Secured) -> None:
     with pytest.raises(KafkaConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
         await admin.check(house.kafka_as("operators", KAFKA_CA_FILE=""))
 
 
-async def test_who_comes_without_a_name_says_so_and_waits(house: Secured) -> None:
+async def test_a_program_without_a_user_logs_so_and_waits(house: Secured) -> None:
     port = free_port()
-    told = f"no way in at {house.broker.url}"
+    sentence = f"no way in at {house.broker.url}"
 
     async with (
         house.program(None, "operators", "ingress", "--port", str(port)) as ingress,
         house.program(None, "operators", "worker", "reservations") as worker,
     ):
         for process in (ingress, worker):
-            await wait_until(partial(process.says_again, told), message=told)
+            await wait_until(partial(process.logs_again, sentence), message=sentence)
         alive = await wait_until(partial(health, house, port, "live"), message="the ingress answers")
         ready = await health(house, port, "ready")
         running = ingress.running and worker.running
@@ -256,7 +254,7 @@ async def test_who_comes_without_a_name_says_so_and_waits(house: Secured) -> Non
     ("principal", "reason"),
     [(STRANGER, "booking.events: .*TOPIC_AUTHORIZATION_FAILED"), ("payments", "innkeeper-projections: .*GROUP_AUTH")],
 )
-async def test_a_worker_without_its_rights_says_so_and_waits(
+async def test_a_worker_without_its_rights_logs_so_and_waits(
     house: Secured, principal: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Payments may read the events too, but not in the place of projections.
@@ -271,7 +269,7 @@ async def test_a_worker_without_its_rights_says_so_and_waits(
         await asyncio.wait([waiting])
 
 
-async def test_no_password_stands_in_any_log(house: Secured) -> None:
+async def test_no_log_contains_a_password(house: Secured) -> None:
     passwords = json.loads((house.broker.folder / "passwords.json").read_text()).values()
     logs = [*house.system.logs.glob("*.log"), house.broker.folder / "kafka.log"]
 

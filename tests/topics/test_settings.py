@@ -1,4 +1,4 @@
-"""Settings of the broker: what does not fit together refuses to start, in a sentence, and no password is ever shown."""
+"""Settings of the broker: contradictions refuse to start with a sentence, and no password is ever shown."""
 
 import ast
 import ssl
@@ -39,22 +39,22 @@ def settings(**values: Any) -> KafkaSettings:
 
 
 def options(**values: Any) -> dict[str, Any]:
-    """What clients are made with, without the trust, which cannot be compared."""
+    """Return the options of clients without the TLS context, which cannot be compared."""
     return {name: value for name, value in settings(**values).client_options().items() if name != "ssl_context"}
 
 
-def test_without_a_word_about_security_the_broker_is_believed_and_asks_nobody() -> None:
+def test_without_security_settings_clients_neither_encrypt_nor_authenticate() -> None:
     assert settings().client_options() == {"bootstrap_servers": "broker:9092", "security_protocol": "PLAINTEXT"}
 
 
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
-def test_a_client_says_who_it_is(protocol: str) -> None:
+def test_a_client_authenticates_as_its_user(protocol: str) -> None:
     found = options(kafka_security_protocol=protocol, **NAMED)
 
     assert found == {"bootstrap_servers": "broker:9092", "security_protocol": protocol, **SCRAM}
 
 
-def test_an_encrypted_way_leads_to_the_broker_of_that_name_alone() -> None:
+def test_an_encrypted_connection_checks_the_brokers_name() -> None:
     trust = settings(kafka_security_protocol="SSL").client_options()["ssl_context"]
 
     assert trust.check_hostname
@@ -72,13 +72,13 @@ async def test_our_own_authority_is_trusted_instead_of_everybody_elses(certifica
 
 @needs_openssl
 @pytest.mark.parametrize("protocol", ["SSL", "SASL_PLAINTEXT", "SASL_SSL", "PLAINTEXT"])
-async def test_faust_comes_in_by_the_same_way(certificates: Certificates, protocol: str) -> None:
+async def test_faust_connects_with_the_same_credentials(certificates: Certificates, protocol: str) -> None:
     values = {**(NAMED if "SASL" in protocol else {}), "kafka_sasl_mechanism": "SCRAM-SHA-256"}
     found = settings(kafka_security_protocol=protocol, **values).client_options()
 
-    told = dict(credentials_to_aiokafka_auth(_credentials(found)))
+    options = dict(credentials_to_aiokafka_auth(_credentials(found)))
 
-    assert {name: value for name, value in told.items() if value is not None} == {
+    assert {name: value for name, value in options.items() if value is not None} == {
         name: value for name, value in found.items() if name != "bootstrap_servers"
     }
 
@@ -115,7 +115,7 @@ async def test_faust_comes_in_by_the_same_way(certificates: Certificates, protoc
         ({"kafka_sasl_mechanism": "GSSAPI"}, "Input should be 'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
     ],
 )
-def test_what_does_not_fit_together_is_refused_in_a_sentence(values: Mapping[str, Any], sentence: str) -> None:
+def test_contradictory_settings_are_refused_with_a_sentence(values: Mapping[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError) as refused:
         settings(**values)
 
@@ -149,7 +149,7 @@ async def test_an_encrypted_key_is_refused_instead_of_asked_for_at_the_terminal(
 
 
 @needs_openssl
-async def test_a_file_that_vanishes_later_is_a_trouble_that_may_pass(certificates: Certificates) -> None:
+async def test_a_file_that_vanishes_later_is_an_error_worth_a_retry(certificates: Certificates) -> None:
     kafka = settings(kafka_security_protocol="SSL", kafka_ca_file=certificates.authority)
     certificates.authority.unlink()
 
@@ -157,7 +157,7 @@ async def test_a_file_that_vanishes_later_is_a_trouble_that_may_pass(certificate
         kafka.client_options()
 
 
-def test_an_empty_variable_takes_back_what_the_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / ".env"
     file.write_text("KAFKA_SECURITY_PROTOCOL=SASL_SSL\nKAFKA_USERNAME=ingress\nKAFKA_PASSWORD=hunter2\n")
     monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
@@ -169,7 +169,7 @@ def test_an_empty_variable_takes_back_what_the_file_says(tmp_path: Path, monkeyp
     assert (kafka.kafka_username, kafka.kafka_password, kafka.kafka_ca_file) == (None, None, None)
 
 
-def test_no_password_is_shown_by_settings_or_by_what_is_wrong_with_them() -> None:
+def test_no_password_is_shown_by_settings_or_their_errors() -> None:
     shown = repr(settings(kafka_security_protocol="SASL_PLAINTEXT", **NAMED))
     with pytest.raises(ValidationError) as refused:
         settings(**NAMED)
@@ -202,7 +202,7 @@ def test_every_program_refuses_to_start_in_a_plain_sentence(
     assert "hunter2" not in done.stderr
 
 
-def test_no_client_of_the_broker_is_made_without_the_settings() -> None:
+def test_every_client_of_the_broker_is_made_from_the_settings() -> None:
     rooms = ("topics", "pricing", "storage", "workers", "ingress", "operators", "telemetry", "sandbox", "benchmarks")
     root = Path(__file__).parents[2]
     calls = [
@@ -228,7 +228,7 @@ def test_a_secret_may_be_a_file_and_the_environment_goes_before_it(tmp_path: Pat
     (tmp_path / "kafka_username").write_text("file")
     password = "repr(s.kafka_password.get_secret_value())"
     show = f"from topics.kafka.settings import KafkaSettings as S; s = S(); print(s.kafka_username, {password})"
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", show],
         env={
             "SECRETS_FOLDER": str(tmp_path),
@@ -239,4 +239,4 @@ def test_a_secret_may_be_a_file_and_the_environment_goes_before_it(tmp_path: Pat
         text=True,
         check=True,
     )
-    assert told.stdout == "environment 'from a file'\n"
+    assert done.stdout == "environment 'from a file'\n"

@@ -9,7 +9,7 @@ from topics.kafka.starting import started
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def _time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A start that is about to end has the time for it."""
     monkeypatch.setattr(starting, "_MAX_START_SECONDS", 60.0)
 
@@ -44,7 +44,7 @@ async def test_a_start_that_is_cancelled_comes_to_its_end_first() -> None:
     assert client.connected
 
 
-async def test_a_start_that_fails_after_it_was_cancelled_troubles_nobody() -> None:
+async def test_a_start_that_fails_after_it_was_cancelled_raises_nothing_else() -> None:
     client = Client(ConnectionError("no broker"))
     under_way = asyncio.create_task(started(client.start()))
     await client.began.wait()
@@ -56,7 +56,7 @@ async def test_a_start_that_fails_after_it_was_cancelled_troubles_nobody() -> No
         await under_way
 
 
-async def test_a_start_that_fails_says_so() -> None:
+async def test_a_start_that_fails_raises() -> None:
     client = Client(ConnectionError("no broker"))
     client.answered.set()
 

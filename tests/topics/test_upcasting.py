@@ -1,4 +1,4 @@
-"""A version that was replaced: read for ever as what replaced it, and written for as long as somebody needs it."""
+"""A replaced version is read for ever as the newer one, and written until every reader knows the newer one."""
 
 import json
 from datetime import date, timedelta
@@ -36,7 +36,7 @@ changes = st.builds(
 )
 
 
-def test_a_change_written_long_ago_is_read_as_ranges_of_nights() -> None:
+def test_an_older_change_is_read_as_ranges_of_nights() -> None:
     long_ago = json.dumps(frozen()["inventory.changed.v1"]["value"]).encode()
 
     assert decode_value("inventory.changed.v1", long_ago) == InventoryChanged(
@@ -87,15 +87,15 @@ def test_a_change_of_a_year_is_a_line_and_no_longer_a_page() -> None:
     assert len(encode_value(written_as_older(1)[InventoryChanged](year))) > 4_000
 
 
-def test_the_older_version_is_written_until_an_operator_says_otherwise() -> None:
+def test_the_older_version_is_written_until_an_operator_sets_the_newer() -> None:
     assert KafkaSettings(_env_file=None).inventory_changed_version == 1
     assert written_as_older(2) == {}
-    for unheard_of in (0, 3):
+    for unknown in (0, 3):
         with pytest.raises(ValidationError):
-            KafkaSettings(_env_file=None, inventory_changed_version=unheard_of)
+            KafkaSettings(_env_file=None, inventory_changed_version=unknown)
 
 
-def test_who_waits_for_an_event_waits_for_all_its_versions() -> None:
+def test_a_waiter_for_an_event_gets_all_its_versions() -> None:
     assert wire_names((InventoryChanged, BookingReserved)) == {
         "inventory.changed.v1",
         "inventory.changed.v2",
@@ -103,7 +103,7 @@ def test_who_waits_for_an_event_waits_for_all_its_versions() -> None:
     }
 
 
-def test_what_replaced_a_version_is_the_same_message_and_newer() -> None:
+def test_the_replacement_is_the_same_message_in_a_newer_version() -> None:
     for older in OLDER:
         (name, old), (same, new) = (kind.message_type.rsplit(".v", 1) for kind in (older.kind, older.now))
         assert (name, int(old) < int(new)) == (same, True)

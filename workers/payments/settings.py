@@ -33,7 +33,7 @@ class PaymentSettings(BaseSettings):
         default=None, description="Another address than Stripe's own: the local stand-in."
     )
     frontend_url: str = Field(
-        default=_DEVELOPMENT_FRONTEND, description="Where guests return to from Stripe's payment page."
+        default=_DEVELOPMENT_FRONTEND, description="The site that guests return to from Stripe's payment page."
     )
     stripe_calls_per_second: int | None = Field(
         default=None,

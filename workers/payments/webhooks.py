@@ -126,7 +126,7 @@ def _paid(session: Session, ref: BookingRef) -> WebhookEffect:
             level=logging.ERROR,
         )
     if session.amount_total is None or session.currency is None:
-        raise NotUnderstood(f"{session.id} is paid and does not say how much")
+        raise NotUnderstood(f"{session.id} is paid, and its amount or currency is missing")
     confirm = ConfirmPayment(
         room_id=ref.room_id,
         booking_id=ref.booking_id,

@@ -62,10 +62,10 @@ class Search:
     async def search(self, context: RequestContext[NoBody, HotelSearch]) -> Response:
         """Find active hotels with a room type that is free in every night of a stay.
 
-        `city` is the whole name, in any case; `near` (latitude, longitude, kilometres) may stand in its place or
+        `city` is the whole name, in any case; `near` (latitude, longitude, kilometres) may replace it or be
         beside it. All of `amenities` must be there, and `stars` at least. Prices in different currencies are compared
-        as numbers, in major units: say `currency` to see those in one of them alone. The next page is named in `Link`:
-        by `page` if the request said one, else by `cursor`, which new hotels do not shift.
+        as numbers, in major units: `currency` restricts them to one. The next page is named in `Link`: by `page` if the
+        request has one, else by `cursor`, which new hotels do not shift.
         """
         query = context.query
         _accept(query)

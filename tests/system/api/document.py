@@ -1,4 +1,4 @@
-"""The OpenAPI document as the live system serves it, and whether an answer is what it says."""
+"""The OpenAPI document as the live system serves it, and a check of responses against it."""
 
 from collections.abc import Mapping
 from typing import Any

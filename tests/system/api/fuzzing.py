@@ -1,4 +1,4 @@
-"""What schemathesis cannot know of our rules: loaded by it, in a process of its own (`schemathesis.toml`).
+"""Our rules that schemathesis cannot read from the document: it loads them, in its own process (`schemathesis.toml`).
 
 A request that is meant to be good gets ids that exist, days that make sense, and a way to pay; one that is meant to be
 bad is left as it is.
@@ -88,7 +88,7 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
 
 @schemathesis.hook
 def after_call(context: HookContext, case: Case[Any], response: Response) -> None:
-    """Remember what was booked; pay, as a guest does who is shown a page to pay at, and wait until that is known."""
+    """Remember a booking; pay on its page as a guest does, and wait until the payment is confirmed."""
     operation_id = case.operation.definition.raw["operationId"]
     if operation_id == "init" and response.status_code == requests.codes.created:
         _bookings.append(response.json()["id"])
@@ -116,7 +116,7 @@ def _is_confirmed(booking_id: str) -> bool:
 
 
 def _spare_what_is_known(case: Case[Any]) -> None:
-    """Take away something else: all other requests speak of what is known."""
+    """Delete another thing: all other requests name the known ones."""
     for name, value in (case.path_parameters or {}).items():
         if str(value) == str(_KNOWN[name]):
             case.path_parameters[name] = 2**62

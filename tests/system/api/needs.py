@@ -1,4 +1,4 @@
-"""For each operation a request like its example, about things that exist: what it needs is made first."""
+"""For each operation a request like its example, about things that exist: they are made first."""
 
 import hashlib
 import hmac
@@ -28,7 +28,7 @@ class Prepared:
 
 @dataclass
 class _Found:
-    """What stands in the place of the example's ids and dates, and who owns it."""
+    """The ids and dates that replace those of the example, and their owner."""
 
     values: Mapping[str, object] = field(default_factory=dict)
     owner: Person | None = None
@@ -37,7 +37,7 @@ class _Found:
 
 
 class Needs:
-    """What each operation needs to be there before its example can be answered as it says."""
+    """The things that must exist before an operation's example gets its documented response."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -80,7 +80,7 @@ class Needs:
         return Prepared(request=request, owner=found.owner or owner)
 
     async def _the_usual(self, row: Operation) -> _Found:
-        """A room that is on sale, and what else the path names, new."""
+        """A new room that is on sale, and the other new things that the path names."""
         if self._room is None:
             self._room = await self._world.room_on_sale(self._world.host)
         values: dict[str, object] = {**self._room._asdict()}

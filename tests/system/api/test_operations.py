@@ -1,4 +1,4 @@
-"""Every operation of the table on a whole system: its example is answered as it says, and nobody else may send it."""
+"""Every operation of the table on a whole system: its example gets its documented response, and others are refused."""
 
 import time
 from collections.abc import Callable

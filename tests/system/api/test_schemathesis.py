@@ -1,4 +1,4 @@
-"""Requests that nobody thought of, made from the document: none is answered by anything that it does not say."""
+"""Requests that are generated from the document: every response is one that it documents."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ async def test_the_documents_links_tell_stories_up_to_bookings_that_are_paid_can
 
 
 async def tried(world: World, host: Person, phases: str) -> None:
-    """Let schemathesis try these phases as a host, who is a guest, too."""
+    """Run these phases of schemathesis as a host, who is a guest, too."""
     room = await world.room_on_sale(host, total_count=1000)
     guest_id, booking_id = await world.saved_guest(host), await world.booked(host, room)
     known = {**room._asdict(), "guest_id": guest_id, "booking_id": booking_id}

@@ -100,7 +100,7 @@ async def becomes(world: World, guest: Person, booking_id: str, status: str) -> 
 
 
 async def sold(world: World, host: Person, hotel_id: int, bookings: int) -> dict[str, Any]:
-    """Return the report of the weekend once it tells of so many bookings."""
+    """Return the report of the weekend once it has this many bookings."""
     report: dict[str, Any] = {}
 
     async def there() -> bool:
@@ -147,7 +147,7 @@ async def test_a_host_builds_a_hotel_and_a_guest_stays_there_for_a_weekend_and_n
 
 
 async def money(world: World, booking_id: str) -> tuple[int, int]:
-    """Return what Stripe captured and gave back for the booking, in minor units, once it gave something back."""
+    """Return the amounts that Stripe captured and refunded for the booking, in minor units, once there is a refund."""
     found: list[tuple[int, int]] = []
 
     async def refunded() -> bool:
@@ -170,14 +170,14 @@ async def stripe(world: World, path: str) -> Any:
 
 
 def canaries(people: list[Person]) -> list[bytes]:
-    """Return what of these people has no business outside the database and answers to themselves."""
+    """Return the texts about these people that may be only in the database and in responses to themselves."""
     secrets = [HOST_EMAIL, GUEST_EMAIL, HOST_PASSWORD, GUEST_PASSWORD, HOST_NAME, GUEST_NAME, COMPANION]
     secrets += [token for person in people for token in (person.token, person.refresh_token) if token]
     return [form for secret in secrets for form in forms_of(secret)]
 
 
 async def places_of(world: World, needles: list[bytes]) -> list[str]:
-    """Return where one of these stands."""
+    """Return the places in which one of these texts occurs."""
     return [
         f"{place}: {needle!r}" async for place, content in everywhere(world) for needle in needles if needle in content
     ]
@@ -194,7 +194,7 @@ def forms_of(secret: str) -> Iterator[bytes]:
 
 
 async def everywhere(world: World) -> AsyncIterator[tuple[str, bytes]]:
-    """Yield every record of every topic, every log, and everything that Stripe was told."""
+    """Yield every record of every topic, every log, and every request to Stripe."""
     kafka = KafkaSettings(_env_file=None, kafka_url=world.system.kafka_url, topic_partitions=4)
     async with open_log(kafka) as log:
         for topic in CATALOGUE:

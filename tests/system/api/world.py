@@ -1,4 +1,4 @@
-"""People who speak HTTP to a whole system."""
+"""Accounts that send requests to a whole system."""
 
 import asyncio
 import json
@@ -22,6 +22,7 @@ from storage.settings import DatabaseSettings
 from tests.ingress.house import WAIT
 from tests.ingress.table import rows
 from tests.support.client import Answer, Client
+from tests.support.hotels import HotelsOverHttp
 from tests.support.waiting import wait_until
 
 PASSWORD = "an estuary of 41 quiet herons"
@@ -30,7 +31,7 @@ OPERATIONS = {row.id: row for row in rows()}
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request, without whoever sends it."""
+    """One request, without its sender."""
 
     method: str
     path: str
@@ -41,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """An account, logged in; without a token, nobody. Ids are 0 where nobody is."""
+    """An account, logged in. Without a token it is nobody, whose id is 0."""
 
     id: int = 0
     email: str = ""
@@ -49,7 +50,7 @@ class Person:
     refresh_token: str = ""
 
     def holding(self, token: str | None) -> "Person":
-        """Return somebody who shows another token."""
+        """Return the person with another token."""
         return replace(self, token=token)
 
 
@@ -61,7 +62,7 @@ class Room(NamedTuple):
 
 
 class World:
-    """A system with people in it: a guest and a host who own what the examples speak of, and one more of each."""
+    """A system with accounts: a guest and a host that own the things of the examples, and one more of each."""
 
     guest: Person
     stranger: Person
@@ -74,7 +75,7 @@ class World:
         self.session = session
 
     async def settle(self) -> None:
-        """Let everybody sign up."""
+        """Sign everybody up."""
         self.guest, self.stranger = await self.sign_up(), await self.sign_up()
         self.host, self.rival = await self.sign_up_host(), await self.sign_up_host()
         self.operator = await self.sign_up_operator()
@@ -93,7 +94,7 @@ class World:
         )
 
     async def found(self, person: Person, *totals: str, **query: object) -> list[Any]:
-        """Return the hits of a search, once they cost so much: what was decided is told to searches a little later."""
+        """Return the hits of a search, once they have these totals: searches show decisions a little later."""
         request = Request(method="GET", path="/v1/hotels/search", query=query)
 
         async def told() -> Answer | None:
@@ -145,19 +146,25 @@ class World:
 
     async def new_room(self, host: Person, **described: object) -> Room:
         """Describe a hotel like the examples', not active yet, and put a room on sale in it."""
-        hotel = await self.done(host, "POST", "/v1/admin/hotels", _example("add_hotel"))
-        wanted = {**_example("add_room"), **described}
-        room = await self.done(host, "POST", f"/v1/admin/hotels/{hotel['id']}/rooms", wanted)
-        return Room(hotel_id=hotel["id"], room_id=room["id"])
+        hotels = self._hotels_of(host)
+        hotel_id = await hotels.hotel(**_example("add_hotel"))
+        room_id = await hotels.room(hotel_id, **{**_example("add_room"), **described})
+        return Room(hotel_id=hotel_id, room_id=room_id)
 
     async def room_on_sale(self, host: Person, **described: object) -> Room:
         """Return a room of an active hotel."""
         room = await self.new_room(host, **described)
-        await self.done(host, "PATCH", f"/v1/admin/hotels/{room.hotel_id}/activate")
+        await self._hotels_of(host).activate(room.hotel_id)
         return room
 
+    def _hotels_of(self, host: Person) -> HotelsOverHttp:
+        async def ask(method: str, path: str, body: Any) -> Answer:
+            return await self.ask(host, Request(method=method, path=path, body=body, headers=WAIT))
+
+        return HotelsOverHttp(ask)
+
     async def saved_guest(self, person: Person) -> int:
-        """Save somebody who may stay."""
+        """Save a guest who may stay."""
         return int((await self.done(person, "POST", "/v1/users/guests", {"name": "Ada", "age": 36}))["id"])
 
     async def booked(self, person: Person, room: Room, *, first: int = 30, nights: int = 3) -> str:
@@ -165,7 +172,7 @@ class World:
         return str((await self.done(person, "POST", "/v1/bookings/init", stay(room, first, nights)))["id"])
 
     async def unharmed(self) -> None:
-        """Check that no part stopped, nothing was buried, nobody was surprised, and the audit finds nothing."""
+        """Check that no part stopped, there is no dead letter and no unexpected error, and the audit finds nothing."""
         for log in self.system.logs.glob("*.log"):
             assert not re.search("ended|dead letter|critical|Traceback", log.read_text()), log
         audit = await asyncio.create_subprocess_exec(
@@ -199,7 +206,7 @@ def stay(room: Room, first: int = 30, nights: int = 3) -> dict[str, object]:
 async def open_world(system: System) -> AsyncIterator[World]:
     """Let people into a running system."""
     connector = aiohttp.TCPConnector(limit=0)
-    # Cookies are told one by one: who sends which is what is tested.
+    # The tests choose the cookies of each request themselves.
     async with aiohttp.ClientSession(
         connector=connector, timeout=aiohttp.ClientTimeout(300), cookie_jar=aiohttp.DummyCookieJar()
     ) as session:

@@ -1,4 +1,4 @@
-"""A system with two ingress processes behind nginx, and guests who only know nginx."""
+"""A system with two ingress processes behind nginx, and guests who have only nginx' address."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ from topics.kafka.settings import KafkaSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """What runs, and who asks it."""
+    """A running system, its proxy, and its guests."""
 
     system: System
     proxy: Nginx

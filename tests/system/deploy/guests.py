@@ -1,4 +1,4 @@
-"""Guests who know nothing but the address of the proxy, and keep what they were answered."""
+"""Guests who have only the address of the proxy, and count the responses that they get."""
 
 import asyncio
 from collections import Counter
@@ -14,7 +14,7 @@ from sandbox.seed import SeededRoom
 from tests.support.client import Answer, Client
 from tests.support.waiting import wait_until
 
-_PATIENCE_SECONDS = 120.0
+_MAX_WAIT_SECONDS = 120.0
 _TOGETHER = {"email": "grace@example.org", "password": "nine lanterns by the sea"}
 
 
@@ -36,7 +36,7 @@ class Guests(Client):
         self.token = (await self.ask_until_answered("POST", "/v1/auth/login", _TOGETHER)).body["access_token"]
 
     async def ask_until_answered(
-        self, method: str, path: str, body: Any = None, *, seconds: float = _PATIENCE_SECONDS, **options: Any
+        self, method: str, path: str, body: Any = None, *, seconds: float = _MAX_WAIT_SECONDS, **options: Any
     ) -> Answer:
         """Send a request, and again after a 503 with `Retry-After`; other failures are kept as surprises."""
 
@@ -76,16 +76,16 @@ class Guests(Client):
             if accepted.status != 202:
                 continue
             self.bookings.append(accepted.body["id"])
-            await wait_until(partial(self._is_decided, accepted.headers["Location"]), _PATIENCE_SECONDS)
+            await wait_until(partial(self._is_decided, accepted.headers["Location"]), _MAX_WAIT_SECONDS)
             room_id = stay["room_id"]
             self.decided_after[room_id] = max(before, self.decided_after[room_id])
 
     async def every_room_decides(self) -> None:
-        """Wait until each room's owner has decided a booking that is asked for from now on."""
+        """Wait until a booking of each room that is asked for from now on is decided."""
         now = len(self.bookings)
         await wait_until(
             lambda: all(self.decided_after[room.id] > now for room in self.rooms),
-            _PATIENCE_SECONDS,
+            _MAX_WAIT_SECONDS,
             lambda: f"every room decides what is asked for after {now} bookings: {self.decided_after}",
         )
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.system
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployed]:
-    """Two ingress processes behind one nginx that count requests: what an address has used comes back too late."""
+    """Two ingress processes behind one nginx that count requests; no token comes back during the tests."""
     counting = {"RATE_LIMITS": "true", "ADDRESS_REQUESTS_PER_MINUTE": "1"}
     async with deployed(tmp_path_factory.mktemp("nginx"), environment=counting) as house:
         yield house

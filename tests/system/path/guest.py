@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from sandbox.system import System
 from tests.support.client import Answer, Client
+from tests.support.hotels import HotelsInTables
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import command_record
@@ -124,16 +125,10 @@ class House:
     async def room(self, total: int = 10, price_minor: int = 12_000) -> Room:
         """Describe a hotel with one room type and open its nights for sale."""
         async with await self.ledger() as ledger:
-            hotel = await ledger.execute(
-                "insert into hotel (name, city, currency, active) values ('Mill', 'Porto', 'EUR', true) returning id"
-            )
-            hotel_id = (await hotel.fetchone() or {})["id"]
-            described = await ledger.execute(
-                "insert into room (hotel_id, type, base_price_minor, total_count, capacity)"
-                " values (%s, 'double', %s, %s, 2) returning id",
-                (hotel_id, price_minor, total),
-            )
-            room = Room(hotel_id, (await described.fetchone() or {})["id"])
+            hotels = HotelsInTables(ledger)
+            hotel_id = await hotels.hotel()
+            room_id = await hotels.room(hotel_id, base_price_minor=price_minor, total_count=total)
+        room = Room(hotel_id, room_id)
         today = datetime.now(UTC).date()
         await self.send(
             OpenInventory(
@@ -171,14 +166,15 @@ class House:
 
         await wait_until(so, seconds, query)
 
-    async def payments_have_heard_all(self) -> None:
-        """Wait until nothing that was decided stands between payments and who wants to pay next; there may be much."""
+    async def payments_are_up_to_date(self) -> None:
+        """Wait until the payments worker has applied every event so far; there may be many."""
         await self.eventually(
             """
             select count(*) = %s as so
-            from log_cursor decided join log_cursor heard using (partition)
+            from log_cursor decided join log_cursor applied using (partition)
             where decided.consumer = 'reservations' and decided.topic = 'booking.commands'
-              and heard.consumer = 'payments' and heard.topic = 'booking.events' and heard.sequence >= decided.sequence
+              and applied.consumer = 'payments' and applied.topic = 'booking.events'
+              and applied.sequence >= decided.sequence
             """,
             self.kafka.topic_partitions,
             seconds=2 * MAX_WAIT_SECONDS,
@@ -189,12 +185,12 @@ class House:
         return await psycopg.AsyncConnection.connect(self.system.database_url, autocommit=True, row_factory=dict_row)
 
     async def stripe(self, method: str, path: str, json: Any = None) -> Any:
-        """Speak to the stand-in's own interface."""
+        """Send a request to the control interface of the stand-in for Stripe."""
         async with self.session.request(method, self.system.stripe_url + path, json=json) as response:
             return await response.json() if response.content_type == "application/json" else None
 
     async def money(self, booking_id: str) -> tuple[int, int]:
-        """Return what was captured and what went back for the booking, in minor units, as the stand-in counts it."""
+        """Return the amounts captured and refunded for the booking, in minor units, from the stand-in for Stripe."""
         entries = (await self.stripe("GET", "/_sandbox/ledger"))["payment_intents"]
         mine = [entry for entry in entries if entry["metadata"].get("booking_id") == booking_id]
         return sum(entry["captured_minor"] for entry in mine), sum(entry["refunded_minor"] for entry in mine)
@@ -202,7 +198,7 @@ class House:
 
 @asynccontextmanager
 async def open_house(system: System) -> AsyncIterator[House]:
-    """Open what tests need of a running system."""
+    """Open a client and a producer for a running system."""
     partitions = system.plan.partitions or 12
     kafka = KafkaSettings(_env_file=None, kafka_url=system.kafka_url, topic_partitions=partitions)
     connector = aiohttp.TCPConnector(limit=0)

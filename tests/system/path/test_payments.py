@@ -15,7 +15,7 @@ COMPLETED = "checkout.session.completed"
 @pytest_asyncio.fixture(scope="module", loop_scope="package", autouse=True)
 async def _who_pays_need_not_wait(house: House) -> None:
     """Tests before these may have had thousands of bookings decided, and some holds here are short."""
-    await house.payments_have_heard_all()
+    await house.payments_are_up_to_date()
 
 
 async def faults(house: House, *rules: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ class Late(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Three that ended together. Two were paid in time, of which we heard too late; one of these lost its room."""
+    """Three bookings whose holds ended together; two were paid in time with late webhooks, one of them lost its room."""
 
     free: Late
     gone: Late
@@ -51,7 +51,7 @@ class Ended(NamedTuple):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="package")
 async def ended(house: House, hasty: str) -> Ended:
-    """Let holds of the last room end while nothing tells us of a payment, and no page can be closed."""
+    """Let holds of the last room end while no webhook arrives, and no page can be closed."""
     await release(house)
     await faults(
         house,

@@ -1,4 +1,4 @@
-"""Guests who look for a hotel in the whole system: what happens on the log is seen in search."""
+"""Searches in the whole system: they show the changes that happen on the log."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def hits(house: House, room: Room) -> list[dict[str, Any]]:
-    """Return what a search for two nights shows in the room's city."""
+    """Return the hits of a search for two nights in the room's city."""
     first = datetime.now(UTC).date() + timedelta(days=10)
     query = {"city": city(room), "check_in_date": str(first), "check_out_date": str(first + timedelta(days=2))}
     client = Client(house.session, house.system.url)

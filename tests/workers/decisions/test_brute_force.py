@@ -70,7 +70,7 @@ days = st.sampled_from(DAYS)
 
 
 class Named(NamedTuple):
-    """Which booking a command names: the last but so many; perhaps in the wrong room, or by somebody else."""
+    """The booking that a command names: counted from the last; maybe with the wrong room, or another user."""
 
     back: int
     astray: bool = False
@@ -265,12 +265,12 @@ class Hotel(RuleBasedStateMachine):
     def money(
         self, about: dict[str, Any], payment_intent: str, too_much: int = 0, currency: str = "EUR"
     ) -> ConfirmPayment:
-        owed = self.clerk.sheets.get(about["booking_id"], {"cost": 100})["cost"]
+        due = self.clerk.sheets.get(about["booking_id"], {"cost": 100})["cost"]
         return ConfirmPayment(
             **about,
             session_id="cs_1",
             payment_intent=payment_intent,
-            amount_minor=owed + too_much,
+            amount_minor=due + too_much,
             currency=currency,
         )
 
@@ -420,7 +420,7 @@ class Hotel(RuleBasedStateMachine):
 
 
 class Frozen:
-    """All that a story knows at one moment."""
+    """The state of a story at one moment."""
 
     def __init__(self, story: Story) -> None:
         self.bookings: dict[UUID, Booking] = {**story.bookings}
@@ -462,7 +462,7 @@ def play(examples: int, *, phases: Sequence[Phase] = tuple(Phase), fixed: bool =
     )
 
 
-def test_whatever_happens_the_core_and_the_clerk_agree() -> None:
+def test_the_core_and_the_clerk_agree_whatever_happens() -> None:
     play(60)
 
 

@@ -95,7 +95,7 @@ def test_the_hotel_may_call_off_any_stay() -> None:
     )
 
 
-def test_the_first_reason_for_calling_off_stands() -> None:
+def test_the_first_reason_for_calling_off_stays() -> None:
     by_hotel = but(CANCEL, user_id=None, reason=CancelReason.BY_HOTEL)
     given(*CALLED_OFF).when(by_hotel).then(repeated(by_hotel, BookingStatus.CANCELLED)).with_booking(
         ADAS, cancel_reason=CancelReason.BY_GUEST

@@ -106,7 +106,7 @@ def test_a_booking_of_another_room_takes_no_guests() -> None:
     )
 
 
-def test_a_request_wrong_in_many_ways_is_told_the_first() -> None:
+def test_a_request_wrong_in_many_ways_is_refused_for_the_first() -> None:
     """In the order of `Refusal`: found, theirs, in time, in a fitting status, and with guests."""
     everything = but(ADD_GUESTS, room_id=ANOTHER_ROOM, user_id=BEN, guest_ids=())
     given(*OVER).when(everything).then(refused(everything, Refusal.BOOKING_NOT_FOUND, None))

@@ -1,4 +1,4 @@
-"""When a hold is over: judged by the log's time, to the millisecond, whoever speaks first afterwards."""
+"""Holds end by the log's time, to the millisecond, with whichever command comes first afterwards."""
 
 from datetime import datetime
 from uuid import UUID
@@ -58,7 +58,7 @@ def test_a_hold_ends_exactly_at_its_deadline() -> None:
     )
 
 
-def test_a_hold_stands_a_millisecond_before_its_deadline_and_the_timer_leaves_nothing_behind() -> None:
+def test_a_hold_lasts_until_a_millisecond_before_its_deadline_and_the_timer_leaves_nothing_behind() -> None:
     given(*HELD).when(EXPIRE, at=DEADLINE - MILLISECOND).then().with_booking(
         ADAS, status=BookingStatus.RESERVED, hold_expires_at=DEADLINE, version=1
     ).when(EXPIRE, at=DEADLINE + MILLISECOND).then(EXPIRED)
@@ -90,7 +90,7 @@ def test_a_stay_paid_at_the_hotel_does_not_expire() -> None:
     given(OPENED, reserved, CONFIRMED_FREE).when(EXPIRE, at=LATER).then(repeated(EXPIRE, BookingStatus.CONFIRMED))
 
 
-def test_a_hold_ends_once_however_many_timers_say_so() -> None:
+def test_a_hold_ends_once_however_many_timers_end_it() -> None:
     given(*OVER).when(EXPIRE, at=LATER).then(repeated(EXPIRE, BookingStatus.EXPIRED)).with_night(
         ROOM, march(10), reserved_count=0
     )
@@ -133,14 +133,14 @@ AFTER_THE_DEADLINE: list[tuple[BookingCommand, Event]] = [
 ]
 
 
-def test_every_command_but_the_timers_own_is_asked_about_its_deadline() -> None:
+def test_every_command_but_the_timers_own_has_a_test_of_the_deadline() -> None:
     asked = {type(command) for command, _ in AFTER_THE_DEADLINE}
     assert asked == {*BookingCommand.__subclasses__()} - {type(EXPIRE)}
 
 
 @pytest.mark.parametrize(("command", "answer"), AFTER_THE_DEADLINE, ids=lambda value: value.message_type)
 @pytest.mark.parametrize("at", [DEADLINE, DEADLINE + MILLISECOND], ids=["at", "after"])
-def test_whoever_names_an_overdue_stay_ends_its_hold_first(
+def test_a_command_about_an_overdue_stay_ends_its_hold_first(
     command: BookingCommand, answer: Event, at: datetime
 ) -> None:
     given(*WAITING).when(command, at=at).then(EXPIRED, answer)

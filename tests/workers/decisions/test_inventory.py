@@ -243,7 +243,7 @@ def test_nights_that_are_not_on_sale_are_not_changed() -> None:
     assert march(8) not in story.nights[ROOM]
 
 
-def test_a_change_of_nothing_but_nights_that_are_not_on_sale_says_so() -> None:
+def test_a_change_of_nothing_but_nights_that_are_not_on_sale_lists_them() -> None:
     command = but(CHANGE, room_id=ANOTHER_ROOM, closed=True)
     given(OPENED).when(command).then(
         but(
@@ -274,7 +274,7 @@ def test_a_change_is_refused_as_a_whole_when_its_values_are_out_of_range() -> No
 
 
 @pytest.mark.parametrize("first", list(InventoryRefusal))
-def test_a_change_wrong_in_many_ways_is_told_the_first(first: InventoryRefusal) -> None:
+def test_a_change_wrong_in_many_ways_is_refused_for_the_first(first: InventoryRefusal) -> None:
     wrongs = list(InventoryRefusal)[list(InventoryRefusal).index(first) :]
     end_night = march(12)
     if InventoryRefusal.TOO_MANY_NIGHTS in wrongs:

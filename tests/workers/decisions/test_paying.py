@@ -1,4 +1,4 @@
-"""Money: asked for, opened, declined, paid in time, paid too late, paid twice, closed, sent back."""
+"""Payments: requested, opened, declined, paid in time, paid too late, paid twice, closed, refunded."""
 
 import pytest
 
@@ -190,7 +190,7 @@ def test_another_failure_takes_the_place_of_the_first() -> None:
     ).with_booking(ADAS, failure="expired_card")
 
 
-def test_a_failure_says_nothing_about_a_stay_that_waits_for_no_payment() -> None:
+def test_a_failure_is_refused_for_a_stay_that_waits_for_no_payment() -> None:
     for so_far, status in (
         (NAMED, BookingStatus.GUESTS_ADDED),
         (BOUGHT, BookingStatus.CONFIRMED),
@@ -401,18 +401,18 @@ def test_money_for_a_stay_whose_session_was_closed_goes_back() -> None:
 # Money that goes back
 
 
-def test_a_refund_that_was_carried_out_is_noted() -> None:
+def test_a_refund_that_was_carried_out_is_recorded() -> None:
     given(*BOUGHT, CANCELLED, SENT_BACK).when(RECORD_REFUND, at=LATER).then(REFUNDED).with_booking(
         ADAS, status=BookingStatus.CANCELLED, payments=(GONE,)
     )
 
 
-def test_a_refund_is_noted_whatever_the_booking_became() -> None:
+def test_a_refund_is_recorded_whatever_the_booking_became() -> None:
     late = (*PAYABLE, EXPIRED, but(SENT_BACK, reason=RefundReason.NIGHTS_GONE))
     given(*late).when(RECORD_REFUND, at=LATER).then(REFUNDED).with_booking(ADAS, status=BookingStatus.EXPIRED)
 
 
-def test_a_refund_noted_twice_is_noted_once() -> None:
+def test_a_refund_recorded_twice_is_recorded_once() -> None:
     given(*BOUGHT, CANCELLED, SENT_BACK, REFUNDED).when(RECORD_REFUND).then(
         repeated(RECORD_REFUND, BookingStatus.CANCELLED)
     )

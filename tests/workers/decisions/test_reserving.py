@@ -40,7 +40,7 @@ def test_a_free_stay_is_held_for_fifteen_minutes() -> None:
     )
 
 
-def test_a_hold_lasts_as_long_as_the_command_says() -> None:
+def test_a_hold_lasts_as_long_as_in_the_command() -> None:
     given(OPENED).when(but(RESERVE, hold_seconds=60), at=DEADLINE - 60_000 * MILLISECOND).then(RESERVED)
 
 
@@ -135,7 +135,7 @@ def test_a_night_that_is_on_sale_again_can_be_reserved() -> None:
 
 
 @pytest.mark.parametrize("first", list(Rejection))
-def test_a_request_wrong_in_many_ways_is_told_the_first(first: Rejection) -> None:
+def test_a_request_wrong_in_many_ways_is_refused_for_the_first(first: Rejection) -> None:
     wrongs = list(Rejection)[list(Rejection).index(first) :]
     command = but(
         RESERVE,
@@ -209,7 +209,7 @@ def test_each_night_is_rounded_before_the_rooms_are_counted() -> None:
     given(OPENED, changed).when(but(RESERVE, rooms_count=2)).then(but(RESERVED, rooms_count=2, amount_minor=8))
 
 
-def test_an_agreed_rate_stands_for_every_night_whatever_they_cost() -> None:
+def test_an_agreed_rate_is_the_price_of_every_night_whatever_they_cost() -> None:
     given(OPENED, but(CHANGED, surge_milli=3000)).when(but(RESERVE, agreed_nightly_minor=70_01, rooms_count=2)).then(
         but(RESERVED, rooms_count=2, amount_minor=280_04)
     )

@@ -1,4 +1,4 @@
-"""The moves of a booking: the table is the design's, nothing else can happen, and the page shows the table."""
+"""Transitions of a booking: the table is the design's, nothing else can happen, and the page shows the table."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def come_to(status: BookingStatus) -> Story:
     return given(OPENED, *WAYS[status])
 
 
-def test_the_table_and_the_events_that_move_nothing_are_all_that_is_told_about_bookings() -> None:
+def test_the_table_and_the_events_without_a_transition_are_all_events_about_bookings() -> None:
     about_bookings = {event for event in EVENTS if issubclass(event, BookingEvent)}
     assert TRANSITIONS.keys() | NO_TRANSITION == about_bookings
     assert not TRANSITIONS.keys() & NO_TRANSITION
@@ -75,13 +75,13 @@ def test_every_way_comes_to_its_status(status: BookingStatus) -> None:
 
 
 @pytest.mark.parametrize("status", sorted(set(S) - {S.PENDING}))
-def test_money_that_goes_back_moves_no_booking(status: BookingStatus) -> None:
+def test_a_refund_changes_no_status(status: BookingStatus) -> None:
     story = come_to(status)
     story.happen(but(SENT_BACK, payment_intent="pi_9"))
     assert story.bookings[RESERVED.booking_id].status is status
 
 
-def test_every_move_is_on_the_page_twice_as_a_line_and_as_an_arrow() -> None:
+def test_every_transition_is_on_the_page_twice_as_a_line_and_as_an_arrow() -> None:
     for event, row in TRANSITIONS.items():
         for before, after in row.items():
             assert f"| `{event.message_type}` | {before} | {after} |" in states_page()

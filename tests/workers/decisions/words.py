@@ -181,7 +181,7 @@ def refused(command: BookingCommand, reason: Refusal, status: BookingStatus | No
 
 
 def repeated(command: BookingCommand, status: BookingStatus) -> CommandRepeated:
-    """Return the answer that it stood already."""
+    """Return the answer that its effect exists already."""
     return CommandRepeated(
         room_id=command.room_id,
         booking_id=command.booking_id,

@@ -1,4 +1,4 @@
-"""The payments desk of a test: a real ledger and log, the stand-in for Stripe, and callers that come and go."""
+"""The payments desk of a test: a real database and log, the stand-in for Stripe, and callers that come and go."""
 
 import asyncio
 import json

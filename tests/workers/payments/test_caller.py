@@ -1,4 +1,4 @@
-"""The caller on a real ledger and log, against the stand-in: each pending call takes effect once, whatever fails."""
+"""The caller on a real database and log, against the stand-in: each pending call takes effect once, whatever fails."""
 
 import asyncio
 import logging
@@ -82,7 +82,7 @@ async def test_two_callers_open_one_session_for_each_of_thirty_guests(desk: Desk
     ],
     ids=lambda fault: f"{fault['fault']}-{fault.get('status', '')}",
 )
-async def test_trouble_on_the_way_leads_to_one_session_all_the_same(desk: Desk, fault: Mapping[str, Any]) -> None:
+async def test_a_fault_leads_to_one_session_all_the_same(desk: Desk, fault: Mapping[str, Any]) -> None:
     booking_id = uuid4()
     await desk.plan({"match": CREATE, **fault})
     await desk.read_events(payment_requested(booking_id))
@@ -290,7 +290,7 @@ async def test_a_session_paid_at_the_last_moment_takes_the_late_payments_way(des
     ],
     ids=lambda fault: fault["fault"],
 )
-async def test_money_goes_back_once_although_it_is_asked_for_five_times(desk: Desk, fault: Mapping[str, Any]) -> None:
+async def test_money_goes_back_once_although_five_refunds_are_requested(desk: Desk, fault: Mapping[str, Any]) -> None:
     booking_id, payment_intent = await desk.paid_booking()
     await desk.plan({"match": REFUND, **fault})
 
@@ -326,7 +326,7 @@ async def test_a_refund_that_was_carried_out_and_forgotten_is_recognised(desk: D
     assert refund["id"] == row["refund_id"]
 
 
-async def test_a_refund_that_stripe_refuses_is_shouted_and_kept(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refund_that_stripe_refuses_is_an_error_and_kept(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     booking_id, payment_intent = await desk.paid_booking()
     await desk.read_events(refund_requested(booking_id, payment_intent, amount_minor=99_999))
 
@@ -337,7 +337,7 @@ async def test_a_refund_that_stripe_refuses_is_shouted_and_kept(desk: Desk, capl
     assert "NOT refunded" in caplog.text
 
 
-async def test_a_pending_refund_is_recorded_when_stripe_tells_that_it_succeeded(desk: Desk) -> None:
+async def test_a_pending_refund_is_recorded_when_stripe_reports_its_success(desk: Desk) -> None:
     booking_id, payment_intent = await desk.paid_booking()
     await desk.plan({"match": REFUND, "fault": "refund_pends", "seconds": 600})
     await desk.read_events(refund_requested(booking_id, payment_intent))
@@ -417,7 +417,7 @@ async def test_a_caller_killed_anywhere_leaves_nothing_undone_and_nothing_done_t
         await desk.read_events(payment_requested(late))
         await desk.pay((await desk.until_session("open", late))["session_id"])
 
-    # Whichever comes first is where the first caller dies; a second one dies at what is left.
+    # The first caller dies at the failpoint that comes first; a second one dies at the other.
     await desk.read_events(refund_requested(gone, payment_intent), expired(late), payment_requested(new))
     for passes in (1, 2):
         assert await _killed_at(f"payments.{place}:{passes}", desk, environment) == -signal.SIGKILL

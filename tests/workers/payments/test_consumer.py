@@ -1,4 +1,4 @@
-"""The consumer on a real ledger: what the log and Stripe's webhooks leave behind in our rows."""
+"""The consumer on a real database: events and webhooks become rows and commands."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ def webhook(type: str, about: dict[str, Any], version: str = "2026-10-28.endive"
     return json.dumps(event).encode()
 
 
-async def test_a_payment_asked_for_owes_a_session_at_once_and_only_once(desk: Desk) -> None:
+async def test_a_requested_payment_adds_a_session_at_once_and_only_once(desk: Desk) -> None:
     booking_id = uuid4()
 
     await desk.read_events(payment_requested(booking_id))
@@ -84,7 +84,7 @@ async def test_a_booking_that_ends_closes_its_session_and_nobody_elses(desk: Des
     assert (open_["status"], open_["next_attempt_at"]) == ("open", None)
 
 
-async def test_a_refund_is_owed_once_however_often_it_is_asked_for(desk: Desk) -> None:
+async def test_a_refund_is_added_once_however_often_it_is_requested(desk: Desk) -> None:
     booking_id = uuid4()
 
     for _ in range(5):

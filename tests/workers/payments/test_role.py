@@ -1,4 +1,4 @@
-"""The payments role as a worker carries it out: events and webhooks from the log in, commands to the log out."""
+"""The payments role in a worker: events and webhooks are read from the log, commands are written to it."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ def posted(desk: Desk, body: bytes) -> Outgoing:
     return Outgoing(desk.log.settings.topic(STRIPE_WEBHOOKS), b"%d" % ROOM, body, [])
 
 
-async def test_a_guest_pays_and_the_room_hears_of_it_also_when_the_log_is_read_twice(
+async def test_a_guest_pays_and_the_room_gets_the_command_also_when_the_log_is_read_twice(
     desk: Desk, role: Role, processor: BatchProcessor
 ) -> None:
     booking_id = uuid4()
@@ -77,7 +77,7 @@ async def _confirmed(desk: Desk, booking_id: UUID) -> bool:
     return any(command.booking_id == booking_id for command in (await desk.sent(ConfirmPayment)).values())  # type: ignore[attr-defined]
 
 
-async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letters_and_the_next_one_is_received(
+async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letter_topic_and_the_next_one_is_read(
     desk: Desk, role: Role, processor: BatchProcessor
 ) -> None:
     booking_id = uuid4()
@@ -101,11 +101,9 @@ async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letters_and_the_ne
     assert [letter.value for letter in letters] == [b"no event"]
 
 
-async def test_the_caller_is_woken_by_what_was_committed(
-    desk: Desk, role: Role, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_commit_wakes_the_caller(desk: Desk, role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
     assert role.background is not None
-    # No poll comes in time: whatever happens, also again after a failure, happens because it was woken.
+    # No poll comes in time, so the caller works, also after a failure, only because it was woken.
     monkeypatch.setattr(caller, "POLL_SECONDS", 3600)
     first, second = uuid4(), uuid4()
     await desk.read_events(payment_requested(first))
