@@ -1,1 +1,1 @@
-"""What the system can do, measured beside the strongest row-lock service that we could write."""
+"""The speed of the system, measured beside the strongest row-lock service that we could write."""

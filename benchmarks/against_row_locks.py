@@ -79,9 +79,9 @@ async def memory(extent: Extent) -> AsyncIterator[Line]:
     rooms = Rooms.on_sale(count=1, nights=30)
     async with stage(rooms, ingress=1) as ours:
         await run_ours(ours, Bodies(ours.system.folder, rooms, one_night=True), extent)
-        for told, part in (("worker", WORKER), ("ingress", "ingress")):
+        for name, part in (("worker", WORKER), ("ingress", "ingress")):
             held = round(resident_mb(ours.system.pid(part)), 1)
-            yield Figure(benchmark=f"memory.{told}", value=held, unit="MB", target=MAX_MEMORY_MB)
+            yield Figure(benchmark=f"memory.{name}", value=held, unit="MB", target=MAX_MEMORY_MB)
 
 
 @dataclass(frozen=True, kw_only=True)

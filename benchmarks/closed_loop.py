@@ -25,7 +25,7 @@ class Ours:
 
     @property
     def parts(self) -> dict[str, str]:
-        """Whose CPU time counts, by the names that it is told under."""
+        """The processes whose CPU time counts, by the names in the figures."""
         return {"worker": self.worker, "ingress": self.ingress, "kafka": "kafka", "postgres": "postgres"}
 
 
@@ -63,7 +63,7 @@ async def run_ours(ours: Stage, bodies: Bodies, extent: Extent, who: Ours = OURS
     bookings = await sold(ours.ledger) - before
     if not 0 < load.requests <= bookings:
         raise BenchmarkFailed(f"{load.requests} bookings were accepted and {bookings} decided")
-    # What was decided while wrk was still summing up was decided by the end of its load.
+    # Bookings decided while wrk was still summing up count as decided by the end of its load.
     return Run.measured(load, bookings, max(decided_at, load.ended), used)
 
 

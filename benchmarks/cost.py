@@ -1,4 +1,4 @@
-"""What each part of the system costs: its CPU time, measured from outside."""
+"""The cost of each part of the system: its CPU time, measured from outside."""
 
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -18,8 +18,8 @@ class Meter:
 
     @classmethod
     def of(cls, system: System, parts: Mapping[str, str]) -> Self:
-        """Return a meter of parts of the system, by the names that they are to be told under; wrk is added."""
-        return cls({**{told: system.pid(part) for told, part in parts.items()}, "wrk": None})
+        """Return a meter of parts of the system, by the names that they get in the figures; wrk is added."""
+        return cls({**{name: system.pid(part) for name, part in parts.items()}, "wrk": None})
 
     def microseconds(self) -> dict[str, float]:
         """Return what each part has used since the meter was made."""

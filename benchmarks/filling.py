@@ -45,7 +45,7 @@ class Filling:
         )
 
     async def write(self, count: int) -> None:
-        """Write so many commands and as many events behind what stands there, as if all had read them."""
+        """Write so many commands and as many events behind those that are there, as if all had read them."""
         found = await self._connection.execute("select max(sequence) from log_cursor where consumer = 'reservations'")
         [sequence] = await found.fetchone() or (0,)
         commands = await self._write(BOOKING_COMMANDS, self._command, int(sequence), count)

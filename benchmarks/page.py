@@ -10,7 +10,7 @@ from typing import Final
 
 import psutil
 
-from benchmarks.lines import LEAST_RATIO, Comparison, Figure, Line, SearchComparison, Without, goals
+from benchmarks.lines import MIN_RATIO, Comparison, Figure, Line, SearchComparison, Without, goals
 from sandbox.kafka import jars
 from sandbox.postgres.server import program
 
@@ -66,8 +66,8 @@ def _search_figures(lines: Sequence[Line]) -> Iterator[str]:
     yield ""
     yield "Where the CPU goes, in us for one search, with its share:"
     yield ""
-    for side, told in (("cpu", "ours"), ("sql.cpu", "one SQL query")):
-        yield f"- {told}: {_shares(_parts(lines, f'search.{side}.'))}"
+    for side, label in (("cpu", "ours"), ("sql.cpu", "one SQL query")):
+        yield f"- {label}: {_shares(_parts(lines, f'search.{side}.'))}"
 
 
 def _parts(lines: Sequence[Line], start: str) -> dict[str, float]:
@@ -119,10 +119,10 @@ def _figure(value: float) -> str:
 def _costs(lines: Sequence[Figure]) -> Iterator[str]:
     yield "Where the CPU goes, in us for one booking, with its share:"
     yield ""
-    for side, told in (("cpu", "ours"), ("row_locks.cpu", "row locks")):
-        for name in LEAST_RATIO:
+    for side, label in (("cpu", "ours"), ("row_locks.cpu", "row locks")):
+        for name in MIN_RATIO:
             if parts := _parts(lines, f"{name}.{side}."):
-                yield f"- `{name}`, {told}: {_shares(parts)}"
+                yield f"- `{name}`, {label}: {_shares(parts)}"
 
 
 def _shares(parts: Mapping[str, float]) -> str:
@@ -144,11 +144,11 @@ def _processor() -> str:
 
 
 def _postgres_version() -> str:
-    told = subprocess.run([program("postgres"), "--version"], capture_output=True, text=True, check=True)
-    return told.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
+    printed = subprocess.run([program("postgres"), "--version"], capture_output=True, text=True, check=True)
+    return printed.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
 
 
 def _wrk() -> str:
-    # It ends with a failure after telling.
-    told = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout
-    return " ".join(told.split()[:2])
+    # It ends with a failure after printing it.
+    printed = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout
+    return " ".join(printed.split()[:2])

@@ -28,7 +28,7 @@ async def telemetry(extent: Extent) -> AsyncIterator[Line]:
 
 
 async def _more(ours: Stage, bodies: Bodies, extent: Extent, turn: int) -> float:
-    """Return how many percent more a booking takes where metrics are told."""
+    """Return how many percent more a booking takes where metrics are reported."""
     async with stopped(ours, _SEEN):
         unseen = _together(await run_ours(ours, bodies, extent, OURS))
     async with stopped(ours, OURS):

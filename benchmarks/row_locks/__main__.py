@@ -1,4 +1,4 @@
-"""`python -m benchmarks.row_locks`: runs the baseline until it is told to stop."""
+"""`python -m benchmarks.row_locks`: runs the baseline until it is asked to stop."""
 
 import asyncio
 import gc

@@ -40,7 +40,7 @@ class Sessions:
         """Run the statement in a transaction of its own; the first column of its first row.
 
         Raises:
-            StatementFailed: PostgreSQL refused it; nothing of it stands.
+            StatementFailed: PostgreSQL refused it; nothing of it is written.
         """
         session = await self._idle.get()
         try:

@@ -97,7 +97,7 @@ def _comparison(our_runs: Sequence[_Run], their_runs: Sequence[_Run]) -> SearchC
     )
 
 
-# What is measured, and whether both sides say the same.
+# The measurement, and the comparison of both sides' answers.
 
 
 async def _refuse_differences(ours: str, theirs: str, size: Size, first: date) -> None:

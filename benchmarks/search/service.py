@@ -27,7 +27,7 @@ _BACKLOG: Final = 1024
 
 
 def main(port: Annotated[int, typer.Option(help="The port to listen at.")]) -> None:
-    """Answer searches from DATABASE_URL until told to stop."""
+    """Answer searches from DATABASE_URL until asked to stop."""
     uvloop.run(_serve(port))
 
 

@@ -29,7 +29,7 @@ SDK_IS_OLD_FASHIONED = pytest.mark.filterwarnings("ignore:Use 'content=:Deprecat
 
 @dataclass
 class Endpoint:
-    """Where webhooks arrive. It verifies every signature and can refuse what comes."""
+    """The endpoint of webhooks. It verifies every signature and can refuse what comes."""
 
     url: str = ""
     events: list[stripe.Event] = field(default_factory=list)
@@ -48,10 +48,10 @@ class Endpoint:
         return web.Response(status=200)
 
     def types(self) -> list[str]:
-        """What arrived, in the order of arrival."""
+        """The events, in the order of arrival."""
         return [event.type for event in self.events]
 
-    def told(self, event_type: str) -> Any:
+    def received(self, event_type: str) -> Any:
         """The object of the first event of a type; false while there is none."""
         return next((e.data.object for e in self.events if e.type == event_type), None)
 
@@ -98,13 +98,13 @@ class Shop:
             return answer.status
 
     async def read(self, path: str) -> Any:
-        """Read what the stand-in tells of itself."""
+        """Read what the stand-in shows of itself."""
         async with self.http.get(self.stand_in.url + path) as answer:
             return await answer.json()
 
 
 def stay_params(**changes: Any) -> dict[str, Any]:
-    """What the shop sends to have a stay of 120.00 euros paid."""
+    """The request of a shop for a payment of 120.00 euros."""
     params: dict[str, Any] = {
         "mode": "payment",
         "client_reference_id": "booking-1",
