@@ -1,1 +1,1 @@
-"""The speed of the system, measured beside the strongest row-lock service that we could write."""
+"""Measures the system beside the strongest row-lock service that we could write."""

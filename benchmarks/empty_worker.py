@@ -1,6 +1,6 @@
 """`python -m benchmarks.empty_worker`: the workers' own Faust agent, reading the same log, with nothing to do.
 
-Its cost is the cost of Faust, its Kafka client and our transport cost a worker.
+What it costs is what Faust, its Kafka client and our transport cost a worker.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class _Reader:
 
 
 class _NoWork:
-    """Takes the place of `workers.runtime.batch_processor.BatchProcessor`: takes every batch as done."""
+    """Stands in the place of `workers.runtime.batch_processor.BatchProcessor`: takes every batch as done."""
 
     def __init__(self, role: Role, *_: Any, **__: Any) -> None:
         self.metrics = BatchMetrics(role, {}, dict)
@@ -57,7 +57,7 @@ class _NoWork:
 
 
 def main() -> None:
-    """Run until asked to stop."""
+    """Run until told to stop."""
     logs.configure("console", "empty", "empty")
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     # The agent is the one that is measured; what it hands its records to is all that differs.

@@ -1,6 +1,6 @@
 """An open loop straight to the log: commands at a steady rate, and how long each waits until its event is seen.
 
-It never waits for a decision before it sends the next command, so a standstill is felt by all who come meanwhile.
+It never waits for a decision before it sends the next command, so a pause of the system delays every later command.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class Flow:
     def _see(self, record: Any, now: float) -> None:
         sent_at = self._sent_at.pop(header(record.headers, "ce_causationid") or b"", None)
         if sent_at is None:
-            # Published twice: it was seen before.
+            # A record that was published twice was seen before.
             return
         message_type = (header(record.headers, "ce_type") or b"").decode()
         if message_type != BookingReserved.message_type:

@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.extent import Extent
 from benchmarks.flow import flow
 from benchmarks.lines import Figure, Line, percentile
-from benchmarks.stage import Rooms, Stage, say, stage
+from benchmarks.stage import Rooms, Stage, progress, stage
 
 #: Commands a second, with the most that p50 and p99 should be, in ms.
 RATES: Final = {200: (12.0, 30.0), 1000: (25.0, None)}
@@ -56,7 +56,7 @@ async def _longest_wait(
         for number, worker in zip(range(1, extent.kills + 1), cycle(ours.system.worker_names), strict=False):
             await asyncio.sleep(_CALM_SECONDS)
             await disturb(ours, worker)
-            say(f"{name}: {number} of {extent.kills}; longest wait until now {max(commands.waits):.2f} s")
+            progress(f"{name}: {number} of {extent.kills}; longest wait until now {max(commands.waits):.2f} s")
         await asyncio.sleep(_CALM_SECONDS)
         sending.cancel()
         await asyncio.wait([sending])

@@ -1,6 +1,6 @@
-"""`explain`, `trace`, `pause`: how long operators wait for a booking, for a whole ledger, for a role to pause.
+"""`explain`, `trace`, `pause`: how long operators wait for a booking, for a whole ledger, for a role to stand still.
 
-The measured command is the one that operators type, and its answer must be right.
+What is measured is what they type, or what that does, and what it answers must be right.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from benchmarks.stage import (
     folder_of_its_own,
     kafka_of,
     number,
-    say,
+    progress,
     stage,
 )
 from operators.rebuild import PROJECTIONS
@@ -51,13 +51,13 @@ from topics.messages.commands import AddGuests, Command, OpenInventory, RequestP
 
 MAX_SECONDS_TO_EXPLAIN: Final = 1.0
 MAX_SECONDS_TO_RESTORE: Final = 60.0
-MIN_EVENTS_PER_S: Final = 20_000.0
+LEAST_EVENTS_PER_S: Final = 20_000.0
 MAX_SECONDS_TO_PAUSE: Final = 1.0
 
-TRACE: Final = Path(__file__).parents[1] / "tests" / "system" / "trace" / "hotel_bookings.csv.gz"
+TRACE: Final = Path(__file__).parents[1] / "tests" / "trace" / "hotel_bookings.csv.gz"
 _ROOM: Final = 1
 _HOTEL: Final = 1
-_MAX_WAIT_SECONDS: Final = 120.0
+_PATIENCE_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.05
 _ROLE: Final = "reservations"
 _COMMANDS_PER_S: Final = 100
@@ -76,11 +76,11 @@ async def explain(extent: Extent) -> AsyncIterator[Line]:
         await _in_the_middle(system, booking_id, extent.records)
         seconds = []
         for _ in range(extent.runs):
-            took, history = await _command(system.environment(), "explain", str(booking_id))
-            if len([step for step in history["steps"] if step["place"] is not None]) != 2 * len(_history(booking_id)):
-                raise BenchmarkFailed(f"not all of the booking's records are shown: {history}")
+            took, life = await _command(system.environment(), "explain", str(booking_id))
+            if len([step for step in life["steps"] if step["place"] is not None]) != 2 * len(_life(booking_id)):
+                raise BenchmarkFailed(f"not all of the booking's records are told: {life}")
             seconds.append(took)
-            say(f"explain: {took:.2f} s")
+            progress(f"explain: {took:.2f} s")
     value = round(median(seconds), 2)
     yield Figure(benchmark="explain", value=value, unit="s", target=MAX_SECONDS_TO_EXPLAIN)
 
@@ -90,7 +90,7 @@ async def _in_the_middle(system: System, booking_id: UUID, records: int) -> None
     kafka, database = kafka_of(system).model_copy(update={"topic_partitions": 1}), _database(system.database_url)
     async with filling(kafka, database, _stay(uuid4())) as others:
         await _decide(system, kafka, [_NIGHTS])
-        for commands in (_history(booking_id), ()):
+        for commands in (_life(booking_id), ()):
             for name in system.worker_names:
                 await system.stop_part(name)
             await others.write(records // 4)
@@ -110,11 +110,11 @@ async def _decide(system: System, kafka: KafkaSettings, commands: Sequence[Comma
         )
     async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as ledger:
         try:
-            async with asyncio.timeout(_MAX_WAIT_SECONDS):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
                 while await number(ledger, _FOLLOWED, last.offset) < len(PROJECTIONS):
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
-            raise BenchmarkFailed(f"a few commands are not decided after {_MAX_WAIT_SECONDS:.0f} s") from None
+            raise BenchmarkFailed(f"a few commands are not decided after {_PATIENCE_SECONDS:.0f} s") from None
 
 
 #: How many read models have the events of all commands, once those are decided up to an offset.
@@ -135,7 +135,7 @@ _NIGHTS: Final = OpenInventory(
 )
 
 
-def _history(booking_id: UUID) -> Sequence[Command]:
+def _life(booking_id: UUID) -> Sequence[Command]:
     """Return what a guest asks for up to the payment; each has one event."""
     return (
         _stay(booking_id),
@@ -169,7 +169,7 @@ async def trace(extent: Extent) -> AsyncIterator[Line]:
         seconds, restored = await _command(there, "restore", "--from-log", "--yes", "--without-backup")
         if await _totals(there["DATABASE_URL"]) != await _totals(system.database_url):
             raise BenchmarkFailed("what was restored is not what was lost")
-        say(f"trace: {restored['events']:,} events restored in {seconds:.1f} s")
+        progress(f"trace: {restored['events']:,} events restored in {seconds:.1f} s")
         yield Figure(benchmark="trace.restore", value=round(seconds, 1), unit="s", target=MAX_SECONDS_TO_RESTORE)
         yield Figure(benchmark="trace.restore.events", value=round(restored["events"] / seconds), unit="events/s")
         for name in PROJECTIONS:
@@ -179,7 +179,7 @@ async def trace(extent: Extent) -> AsyncIterator[Line]:
 async def _replay(system: System, most: int | None) -> None:
     """Have the trace decided, or so many commands of its beginning."""
     steps = read_trace(TRACE, rooms=1000)[:most]
-    say(f"trace: {len(steps):,} commands are replayed")
+    progress(f"trace: {len(steps):,} commands are replayed")
     async with open_course(kafka_of(system), _database(system.database_url)) as course:
         try:
             await course.send(steps)
@@ -196,7 +196,7 @@ async def _rebuilt(environment: Mapping[str, str], name: str) -> Line:
         benchmark=f"trace.rebuild.{name}",
         value=round(rebuilt["events"] / rebuilt["seconds"]),
         unit="events/s",
-        target=MIN_EVENTS_PER_S,
+        target=LEAST_EVENTS_PER_S,
         kind="least",
     )
 
@@ -206,7 +206,7 @@ async def _totals(database_url: str) -> Mapping[str, int]:
         return await totals(connection)
 
 
-# A paused role.
+# A role that stands still.
 
 
 async def pause(extent: Extent) -> AsyncIterator[Line]:
@@ -231,7 +231,7 @@ async def pause(extent: Extent) -> AsyncIterator[Line]:
             await pauses.end(ledger, _ROLE, who=SOURCE)
             resumed_at = perf_counter()
             going.append(await _next_event(commands, after=resumed_at) - resumed_at)
-            say(f"pause: {turn} of {extent.pauses}; still after {still[-1]:.2f} s, going after {going[-1]:.2f} s")
+            progress(f"pause: {turn} of {extent.pauses}; still after {still[-1]:.2f} s, going after {going[-1]:.2f} s")
         sending.cancel()
         await asyncio.wait([sending])
         await commands.until_all_are_seen()
@@ -242,7 +242,7 @@ async def pause(extent: Extent) -> AsyncIterator[Line]:
 
 async def _next_event(commands: Flow, *, after: float) -> float:
     """Return when the next event was seen, by the clock of `perf_counter`."""
-    async with asyncio.timeout(_MAX_WAIT_SECONDS):
+    async with asyncio.timeout(_PATIENCE_SECONDS):
         while commands.seen_at <= after:
             await asyncio.sleep(_POLL_SECONDS / 10)
     return commands.seen_at
@@ -281,5 +281,5 @@ async def _command(environment: Mapping[str, str], *arguments: str) -> tuple[flo
     seconds = perf_counter() - began
     if process.returncode != 0:
         raise BenchmarkFailed(f"{' '.join(arguments)} ended with {process.returncode}: {err.decode()}")
-    answer: dict[str, Any] = json.loads(out)
-    return seconds, answer
+    told: dict[str, Any] = json.loads(out)
+    return seconds, told

@@ -1,4 +1,4 @@
-"""Writes what was measured into docs/performance.md, between the words that people wrote."""
+"""Writes what was measured into docs/performance.md, between the parts that people wrote."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from typing import Final
 
 import psutil
 
-from benchmarks.lines import MIN_RATIO, Comparison, Figure, Line, SearchComparison, Without, goals
+from benchmarks.lines import LEAST_RATIO, Comparison, Figure, Line, SearchComparison, Without, goals
 from sandbox.kafka import jars
 from sandbox.postgres.server import program
 
@@ -66,8 +66,8 @@ def _search_figures(lines: Sequence[Line]) -> Iterator[str]:
     yield ""
     yield "Where the CPU goes, in us for one search, with its share:"
     yield ""
-    for side, label in (("cpu", "ours"), ("sql.cpu", "one SQL query")):
-        yield f"- {label}: {_shares(_parts(lines, f'search.{side}.'))}"
+    for side, name in (("cpu", "ours"), ("sql.cpu", "one SQL query")):
+        yield f"- {name}: {_shares(_parts(lines, f'search.{side}.'))}"
 
 
 def _parts(lines: Sequence[Line], start: str) -> dict[str, float]:
@@ -112,7 +112,7 @@ def _targets(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _figure(value: float) -> str:
-    """Return a value with all its places, as it was rounded by whoever measured it."""
+    """Return a value with all its places, as the benchmark rounded it."""
     return f"{value:,.10g}"
 
 
@@ -120,7 +120,7 @@ def _costs(lines: Sequence[Figure]) -> Iterator[str]:
     yield "Where the CPU goes, in us for one booking, with its share:"
     yield ""
     for side, label in (("cpu", "ours"), ("row_locks.cpu", "row locks")):
-        for name in MIN_RATIO:
+        for name in LEAST_RATIO:
             if parts := _parts(lines, f"{name}.{side}."):
                 yield f"- `{name}`, {label}: {_shares(parts)}"
 
@@ -149,6 +149,6 @@ def _postgres_version() -> str:
 
 
 def _wrk() -> str:
-    # It ends with a failure after printing it.
+    # It prints its version and ends with a failure.
     printed = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout
     return " ".join(printed.split()[:2])

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from storage import pauses
 from storage.database import connect
@@ -20,7 +20,7 @@ from topics.catalogue import Service
 from topics.consumers import CONSUMERS
 from topics.kafka import admin
 from topics.kafka.admin import Member
-from topics.kafka.log_reader import Record, bounds, first_records, open_reader
+from topics.kafka.log_reader import LogReader, Record
 from topics.kafka.settings import KafkaSettings
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -138,9 +138,11 @@ async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) ->
     async with admin.open_admin(kafka) as broker:
         states = await broker.describe(names)
         owners = {role: await broker.members(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
-    async with open_reader(kafka, fetch_bytes=_FETCH_BYTES) as reader:
+    async with LogReader(kafka, fetch_bytes=_FETCH_BYTES) as reader:
         # The ends are read first, so that records that come meanwhile do not count as behind.
-        ends = await bounds(reader, {name: state.partitions for name, state in states.items()})
+        ends = await reader.ranges(
+            TopicPartition(name, number) for name, state in states.items() for number in range(state.partitions)
+        )
         async with _connected(database) as connection:
             cursors = await _cursors(connection, names)
             paused = {pause.role for pause in await pauses.listed(connection)}
@@ -210,14 +212,14 @@ def _compare(kafka: KafkaSettings, seen: _Seen, cursors: Iterable[_Cursor]) -> I
             )
 
 
-async def _with_seconds(kafka: KafkaSettings, reader: AIOKafkaConsumer, found: list[Lag]) -> list[Lag]:
+async def _with_seconds(kafka: KafkaSettings, reader: LogReader, found: list[Lag]) -> list[Lag]:
     """Return the lags with how long the first record that waits has waited.
 
     A topic of a replayed trace has the trace's times: there the newest record's time is taken for now.
     """
     behind = [lag for lag in found if lag.lag]
     newest = [(_place(lag), lag.end - 1) for lag in behind if kafka.topic_create_time]
-    records = await first_records(reader, [*((_place(lag), lag.end - lag.lag) for lag in behind), *newest])
+    records = await reader.first_records([*((_place(lag), lag.end - lag.lag) for lag in behind), *newest])
 
     def seconds(lag: Lag) -> float:
         waits_since = _time(records[_place(lag), lag.end - lag.lag])

@@ -14,7 +14,7 @@ _ENDED: Final = frozenset({"REJECTED", "CANCELLED", "EXPIRED"})
 
 
 class Guest(Client):
-    """Somebody who books. Each method is what a click would send."""
+    """A person who books. Each method sends the request of one click."""
 
     async def sign_up_and_log_in(self, email: str, password: str) -> None:
         """Make an account and use its token from now on."""
@@ -24,7 +24,7 @@ class Guest(Client):
         await self.log_in(email, password)
 
     async def save_guest(self, name: str) -> int:
-        """Save who will stay; the guest's id."""
+        """Save a person who will stay; return the guest's id."""
         saved = await self._ask("POST", "/v1/users/guests", {"name": name, "age": 37}, expect=201)
         self._hops.show(f"{name} is saved as a guest", str(saved))
         return int(saved.body["id"])
@@ -44,7 +44,7 @@ class Guest(Client):
         self._hops.show(f"{hotel['name']} in {hotel['city']} has: {rooms}", str(info))
 
     async def book(self, stay: Mapping[str, object], known: Callable[[UUID], None]) -> UUID:
-        """Ask for a stay; return its booking's id, which `known` gets before the answer is shown."""
+        """Ask for a stay; its booking's id, passed to `known` before the response is shown."""
         accepted = await self._ask("POST", "/v1/bookings/init", stay, expect=202)
         booking_id = UUID(accepted.body["id"])
         known(booking_id)
@@ -53,7 +53,7 @@ class Guest(Client):
         return booking_id
 
     async def add_guest(self, booking_id: UUID, guest_id: int) -> None:
-        """Say who will stay, and wait for the decision."""
+        """Add a guest to the booking, and wait for the decision."""
         added = await self._ask("POST", f"/v1/bookings/{booking_id}/addGuests", [guest_id], wait=True)
         self._hops.show("The answer, with the guest in the booking", str(added))
 
@@ -83,21 +83,21 @@ class Guest(Client):
         times = 0
         while True:
             times += 1
-            answer = await self._ask("GET", f"/v1/bookings/{booking_id}/status")
-            now = answer.body["booking_status"]
+            response = await self._ask("GET", f"/v1/bookings/{booking_id}/status")
+            now = response.body["booking_status"]
             if now == status:
                 break
             if now in _ENDED:
-                raise Unexpected(f"the booking is {now} ({answer.body.get('reason')}), not {status}")
+                raise Unexpected(f"the booking is {now} ({response.body.get('reason')}), not {status}")
             await asyncio.sleep(_POLL_SECONDS)
-        self._hops.show(f"The status is {now}", f"{answer} (asked {times} times)" if times > 1 else str(answer))
+        self._hops.show(f"The status is {now}", f"{response} (asked {times} times)" if times > 1 else str(response))
 
     async def read_history(self, booking_id: UUID, last: str) -> None:
         """Read the booking's history once it has the event `last`."""
         while True:
-            answer = await self._ask("GET", f"/v1/bookings/{booking_id}")
-            history = [entry["type"].split(".")[1].replace("_", " ") for entry in answer.body["timeline"]]
-            if any(entry["type"] == last for entry in answer.body["timeline"]):
+            response = await self._ask("GET", f"/v1/bookings/{booking_id}")
+            history = [entry["type"].split(".")[1].replace("_", " ") for entry in response.body["timeline"]]
+            if any(entry["type"] == last for entry in response.body["timeline"]):
                 break
             await asyncio.sleep(_POLL_SECONDS)
-        self._hops.show(f"Its history, from the log: {', '.join(history)}", str(answer))
+        self._hops.show(f"Its history, from the log: {', '.join(history)}", str(response))

@@ -1,4 +1,4 @@
-"""Shows a booking's way hop by hop: the step in plain words, and below it the place and the time."""
+"""Shows a booking's way hop by hop: an event in plain words, its place below it, and the seconds since the request."""
 
 import asyncio
 import contextlib
@@ -19,21 +19,21 @@ from topics.kafka.settings import KafkaSettings
 _FETCH_MS: Final = 200
 _POLL_SECONDS: Final = 0.02
 
-#: The meaning of each record for a guest who wants to know.
+#: The meaning of each record in a guest's words.
 WORDS: Final[Mapping[str, str]] = {
     "booking.reserve.v1": "The request is on the log, in the one partition of its room",
-    "booking.reserved.v1": "The room's worker decided: the nights are held, and the booking is in the ledger",
-    "booking.rejected.v1": "The room's worker decided: refused",
-    "booking.add_guests.v1": "The guests' names are on the log",
-    "booking.guests_added.v1": "The room's worker wrote the guest into the booking",
+    "booking.reserved.v1": "The reservations worker holds the nights, and the booking is in the ledger",
+    "booking.rejected.v1": "The reservations worker decided: refused",
+    "booking.add_guests.v1": "The guest's name is on the log",
+    "booking.guests_added.v1": "The reservations worker wrote the guest into the booking",
     "booking.request_payment.v1": "The wish to pay is on the log",
-    "booking.payment_requested.v1": "The room's worker agrees; payments asks Stripe for a Checkout Session",
-    "booking.record_session.v1": "Payments sends the room's worker the session that Stripe has opened",
+    "booking.payment_requested.v1": "The reservations worker agrees; the payments worker asks Stripe for a session",
+    "booking.record_session.v1": "The payments worker reports the session that Stripe has opened",
     "booking.checkout_opened.v1": "The booking can be paid",
-    "checkout.session.completed": "Stripe says by signed webhook that it is paid; it is on the log as it came",
-    "payment_intent.payment_failed": "Stripe says by signed webhook that the card was declined",
-    "booking.confirm_payment.v1": "Payments compared amount and currency, and asks the room's worker to confirm",
-    "booking.confirmed.v1": "The room's worker decided: confirmed. The room is the guest's",
+    "checkout.session.completed": "A signed webhook of Stripe confirms the payment; its bytes are on the log unchanged",
+    "payment_intent.payment_failed": "A signed webhook of Stripe reports that the card was declined",
+    "booking.confirm_payment.v1": "The payments worker compared amount and currency, and confirms the payment",
+    "booking.confirmed.v1": "The reservations worker decided: confirmed. The room is the guest's",
 }
 
 
@@ -49,7 +49,7 @@ class Hops:
         self._began = monotonic()
 
     def chapter(self, title: str) -> None:
-        """Begin a new part."""
+        """Begin a new part of the story."""
         self._console.print(f"\n[bold]{escape(title)}[/]")
 
     def show(self, words: str, where: str, at: float | None = None) -> None:
@@ -64,7 +64,7 @@ class _Seen(NamedTuple):
     at: float
 
 
-class LogWatch:
+class LogFollower:
     """Follows the topics that a booking passes, from their ends, and shows every record about it."""
 
     def __init__(self, consumer: AIOKafkaConsumer, hops: Hops) -> None:
@@ -75,7 +75,7 @@ class LogWatch:
         self._shown: set[str] = set()
 
     def follow(self, booking_id: UUID) -> None:
-        """Show this booking's records: first those that arrived before its id was known, then new ones."""
+        """Show this booking's records: first those that arrived before its id was known, then later ones."""
         self._wanted = Wanted(booking=str(booking_id))
         early, self._early = self._early, []
         for seen in early:
@@ -102,23 +102,23 @@ class LogWatch:
             record, at = seen
             kind = cloud_event(record)["type"]
             where = f"{record.topic}, partition {record.partition}, offset {record.offset}: {kind}"
-            self._hops.show(WORDS.get(kind, "The log goes on"), where, at)
+            self._hops.show(WORDS.get(kind, "Another record of this booking"), where, at)
             self._shown.add(kind)
 
 
 @asynccontextmanager
-async def watching(settings: KafkaSettings, hops: Hops) -> AsyncIterator[LogWatch]:
-    """Watch the log with a consumer that belongs to no group, as long as the block lasts."""
+async def following(settings: KafkaSettings, hops: Hops) -> AsyncIterator[LogFollower]:
+    """Follow the log with a consumer that belongs to no group, as long as the block lasts."""
     async with open_reader(settings) as consumer:
         topics = (BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS)
         partitions = [each for topic in topics for each in await partitions_of(settings, settings.topic(topic))]
         consumer.assign(partitions)
         for partition, end in (await consumer.end_offsets(partitions)).items():
             consumer.seek(partition, end)
-        watch = LogWatch(consumer, hops)
-        reading = asyncio.create_task(watch.read())
+        follower = LogFollower(consumer, hops)
+        reading = asyncio.create_task(follower.read())
         try:
-            yield watch
+            yield follower
         finally:
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""The totals of the replayed trace, counted from the database and never by the driver that sent it."""
+"""The outcome of the replayed trace, counted from the database and never by the driver that sent it."""
 
 from typing import Any
 

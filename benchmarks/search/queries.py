@@ -1,4 +1,4 @@
-"""Searches of the benchmark: a city and dates, and often something more."""
+"""The searches of the benchmark: a city and dates, and often something more."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta

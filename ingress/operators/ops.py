@@ -24,7 +24,7 @@ from operators.lag import lags
 from storage.database import connect
 from storage.settings import DatabaseSettings
 from topics.kafka.admin import TopicsFailed
-from topics.kafka.log_reader import NoSuchTopic
+from topics.kafka.log_reader import NoSuchTopic, RecordsMissing
 from topics.kafka.settings import KafkaSettings
 
 _SECONDS: Final = 10.0
@@ -248,7 +248,7 @@ class Ops:
                 return await work()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable("the database", retry_after_seconds=2) from error
-        except (KafkaError, TopicsFailed, NoSuchTopic) as error:
+        except (KafkaError, TopicsFailed, NoSuchTopic, RecordsMissing) as error:
             raise unavailable("the broker", retry_after_seconds=2) from error
         except (TimeoutError, OSError) as error:
             raise unavailable("the broker or the database", retry_after_seconds=2) from error

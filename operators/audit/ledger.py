@@ -1,4 +1,4 @@
-"""What the tables say at one moment, and whether they agree among themselves."""
+"""Reads the ledger's tables in one snapshot, and checks them against each other."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import dict_row
 
-from operators.audit.read_models import ReadModels, hold, read_models
-from operators.audit.report import Report
+from operators.audit.read_models import ReadModels, lock_tables, read_models
+from operators.audit.report import Check, Report
+from storage.database import connect
 from storage.settings import DatabaseSettings
 
 
@@ -25,7 +26,7 @@ class LedgerNight(NamedTuple):
 
 
 class LedgerBooking(NamedTuple):
-    """One row of `booking` with its guests; what is not told by events is left out.
+    """One row of `booking` with its guests, without the columns that no event determines.
 
     `hold_expires_at` is in milliseconds since 1970. `payments`: (amount_minor, state) by payment intent.
     """
@@ -51,7 +52,7 @@ class LedgerBooking(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """The tables at one moment. `sequences`: the last event decided, by partition of `booking.commands`."""
+    """The tables in one snapshot. `sequences`: the last event decided, by partition of `booking.commands`."""
 
     sequences: dict[int, int]
     bookings: dict[str, LedgerBooking]
@@ -59,7 +60,7 @@ class Ledger:
     read_models: ReadModels
 
 
-# The lives of a topic continue one sequence, so the highest of them is the last.
+# The generations of a topic continue one sequence, so the highest of them is the last.
 _SEQUENCES = """
 select partition, max(sequence) from log_cursor
 where consumer = 'reservations' and topic = %s group by partition
@@ -112,11 +113,11 @@ order by hold_expires_at
 
 
 async def read_ledger(database: DatabaseSettings, commands: str, events: str, report: Report, *, holds: bool) -> Ledger:
-    """Return the tables as they are at one moment, and report where they disagree among themselves."""
-    async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
+    """Return the tables in one snapshot, and report where they contradict each other."""
+    async with await connect(database, "innkeeper audit", autocommit=False) as connection:
         await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
         await connection.set_read_only(True)
-        await hold(connection)
+        await lock_tables(connection)
         ledger = Ledger(
             sequences=await _sequences(connection, commands),
             bookings=await _bookings(connection),
@@ -132,7 +133,7 @@ async def read_ledger(database: DatabaseSettings, commands: str, events: str, re
 
 async def decided_sequences(database: DatabaseSettings, commands: str) -> dict[int, int]:
     """Return, by partition, the sequence of the last event that the ledger has decided by now."""
-    async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
+    async with await connect(database, "innkeeper audit") as connection:
         return await _sequences(connection, commands)
 
 
@@ -161,15 +162,15 @@ async def _report_sums(connection: psycopg.AsyncConnection[Any], report: Report)
         sums = f"bookings sum to {row['booked']} booked and {row['reserved']} reserved"
         if row["open"]:
             counts = f"{row['booked_count']} booked and {row['reserved_count']} reserved"
-            report.add("I2", f"{night}: inventory counts {counts}, {sums}")
+            report.add(Check.COUNTS_MATCH_BOOKINGS, f"{night}: inventory counts {counts}, {sums}")
         else:
-            report.add("I2", f"{night}: not in the inventory, {sums}")
+            report.add(Check.COUNTS_MATCH_BOOKINGS, f"{night}: not in the inventory, {sums}")
 
 
 async def _report_oversold(connection: psycopg.AsyncConnection[Any], report: Report) -> None:
     for row in await _rows(connection, _OVERSOLD):
         report.add(
-            "I1",
+            Check.NO_OVERSOLD_NIGHT,
             f"room {row['room_id']}, night {row['date']}: the inventory counts {row['booked_count']} booked "
             f"and {row['reserved_count']} reserved of {row['total_count']}",
         )
@@ -178,7 +179,7 @@ async def _report_oversold(connection: psycopg.AsyncConnection[Any], report: Rep
 async def _report_overdue(connection: psycopg.AsyncConnection[Any], report: Report) -> None:
     for row in await _rows(connection, _OVERDUE):
         report.add(
-            "I5",
+            Check.HOLDS_END_ON_TIME,
             f"booking {row['id']} of room {row['room_id']}: {row['status']} and its hold is overdue "
             f"by {row['overdue_seconds']} s",
         )

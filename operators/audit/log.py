@@ -1,4 +1,7 @@
-"""The auditor's own consumer: every record of `booking.events`, from the beginning, as raw bytes."""
+"""The auditor's own reader: every record of `booking.events`, from the beginning, as raw bytes.
+
+It is not `LogReader`, because an auditor shares no code with the programs that it audits.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from topics.kafka.settings import KafkaSettings
 
-_PATIENT_FETCH_MS = 100
+_FETCH_MS = 100
 _MAX_SILENCE_SECONDS = 60.0
 
 
@@ -16,31 +19,32 @@ class NoSuchTopic(Exception):
     """The broker has no topic of this name."""
 
 
-class Listener(Protocol):
-    """Whom the log is read to."""
+class Receiver(Protocol):
+    """Receives the log's records."""
 
     def begins(self, partition: int, offset: int) -> None:
-        """A partition's oldest record stands at `offset`."""
+        """Receive the offset of a partition's oldest record."""
 
-    def hear(self, partition: int, records: Sequence[Any]) -> None:
-        """These records (aiokafka's) of a partition come next."""
+    def receive(self, partition: int, records: Sequence[Any]) -> None:
+        """Receive the next records (aiokafka's) of a partition."""
 
     def last_sequence(self, partition: int) -> int:
-        """Return the highest sequence heard; 0 before the first."""
+        """Return the highest sequence received; 0 before the first."""
 
 
 async def read_log(
     kafka: KafkaSettings,
     topic: str,
-    listener: Listener,
+    receiver: Receiver,
     wanted: Mapping[int, int],
     *,
-    patience_seconds: float,
+    max_wait_seconds: float,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Read the topic to its present end, and on until each partition has the sequence that is wanted of it.
 
-    Returns without it when nothing has come for `patience_seconds`, but waits longer for what stands there already.
+    Returns without it when no record has come for `max_wait_seconds`; for records that the log has already it waits
+    longer.
 
     Raises:
         NoSuchTopic: the topic does not exist.
@@ -52,12 +56,12 @@ async def read_log(
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        fetch_max_wait_ms=_PATIENT_FETCH_MS,
+        fetch_max_wait_ms=_FETCH_MS,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
     try:
         await consumer.start()
-        await _read(consumer, topic, listener, wanted, patience_seconds=patience_seconds, progress=progress)
+        await _read(consumer, topic, receiver, wanted, max_wait_seconds=max_wait_seconds, progress=progress)
     finally:
         await consumer.stop()
 
@@ -65,35 +69,35 @@ async def read_log(
 async def _read(
     consumer: AIOKafkaConsumer,
     topic: str,
-    listener: Listener,
+    receiver: Receiver,
     wanted: Mapping[int, int],
     *,
-    patience_seconds: float,
+    max_wait_seconds: float,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     partitions = await _assigned(consumer, topic)
     next_offsets = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
     for partition, offset in next_offsets.items():
-        listener.begins(partition.partition, offset)
+        receiver.begins(partition.partition, offset)
     to_read, read = sum(ends.values()) - sum(next_offsets.values()), 0
 
-    def seconds_of_silence() -> float:
-        """Return how long to wait for more: what stands on the log comes, however slow the broker is."""
+    def max_silence_seconds() -> float:
+        """Return how long to wait for more: a slow broker does send the records that the log has."""
         if any(next_offsets[partition] < ends[partition] for partition in partitions):
-            return max(patience_seconds, _MAX_SILENCE_SECONDS)
-        is_short = any(listener.last_sequence(partition) < sequence for partition, sequence in wanted.items())
-        return patience_seconds if is_short else 0.0
+            return max(max_wait_seconds, _MAX_SILENCE_SECONDS)
+        is_short = any(receiver.last_sequence(partition) < sequence for partition, sequence in wanted.items())
+        return max_wait_seconds if is_short else 0.0
 
     clock = asyncio.get_running_loop().time
-    heard_at = clock()
-    while clock() - heard_at < seconds_of_silence():
-        batches = await consumer.getmany(timeout_ms=_PATIENT_FETCH_MS)
+    received_at = clock()
+    while clock() - received_at < max_silence_seconds():
+        batches = await consumer.getmany(timeout_ms=_FETCH_MS)
         for partition, records in batches.items():
-            listener.hear(partition.partition, records)
+            receiver.receive(partition.partition, records)
             next_offsets[partition] = records[-1].offset + 1
             read += len(records)
-            heard_at = clock()
+            received_at = clock()
         if progress is not None:
             progress(read, max(to_read, read))
 

@@ -1,4 +1,4 @@
-"""What the read models' tables say at the ledger's moment, and whether that is what the events make of them."""
+"""Reads the read models' tables in the ledger's snapshot, and compares them with the rows that the events give."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import psycopg
 
-from operators.audit.report import Report
+from operators.audit.report import Check, Report
 
-#: The rows of one table: values by key, both in words of the report.
+#: The rows of one table: values by key, both as the report prints them.
 Reads: TypeAlias = dict[str, tuple[Any, ...]]
 
 _ENCODE = msgspec.json.Encoder(order="sorted").encode
@@ -17,7 +17,7 @@ _ENCODE = msgspec.json.Encoder(order="sorted").encode
 
 @dataclass(frozen=True, kw_only=True)
 class ReadModels:
-    """The tables at one moment. `applied`: by projection and partition the sequence of the last event applied."""
+    """The tables in one snapshot. `applied`: by projection and partition the sequence of the last event applied."""
 
     applied: dict[str, dict[int, int]]
     tables: dict[str, Reads]
@@ -39,19 +39,22 @@ _KEYS: Final[Mapping[str, str]] = {
     "reported_stay": "'booking ' || booking_id",
     "daily_report": "'hotel ' || hotel_id || ', night ' || date",
 }
-_AS_TOLD: Final = {
+_EXPRESSIONS: Final = {
     "time": "round(extract(epoch from time) * 1000)::bigint",
     **{name: f"{name}::text" for name in ("first_night", "end_night", "check_in", "check_out")},
 }
 
-# The lives of a topic continue one sequence, so the highest of them is the last.
+# The generations of a topic continue one sequence, so the highest of them is the last.
 _APPLIED: Final = """
 select consumer, partition, max(sequence) from log_cursor where topic = %s group by consumer, partition
 """
 
 
-async def hold(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Let nobody replace the tables until the transaction ends; before its first query, or new ones look empty."""
+async def lock_tables(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Keep rebuilds from replacing the tables until the transaction ends.
+
+    Call it before the transaction's first query: in an older snapshot a table that was replaced would look empty.
+    """
     await connection.execute(f"lock table {', '.join(_KEYS)} in access share mode".encode())
 
 
@@ -64,8 +67,8 @@ async def read_models(connection: psycopg.AsyncConnection[Any], events: str) -> 
 
 
 async def _rows(connection: psycopg.AsyncConnection[Any], table: str) -> Reads:
-    columns = ", ".join(_AS_TOLD.get(name, name) for name in _COLUMNS[table])
-    query = f"select {_KEYS[table]}, {columns} from {table}"  # noqa: S608 - of words that are written above
+    columns = ", ".join(_EXPRESSIONS.get(name, name) for name in _COLUMNS[table])
+    query = f"select {_KEYS[table]}, {columns} from {table}"  # noqa: S608 - made of the names above
     rows = await connection.execute(query.encode())
     if table == "booking_timeline":
         return {key: (*values, content(event)) async for key, *values, event in rows}
@@ -73,28 +76,28 @@ async def _rows(connection: psycopg.AsyncConnection[Any], table: str) -> Reads:
 
 
 def content(event: Any) -> int:
-    """Return what tells an event's data from any other, however it is written down."""
+    """Return a hash of an event's data that does not depend on the order of its fields."""
     return hash(_ENCODE(event))
 
 
-def compare_read_models(told: Mapping[str, Reads], written: Mapping[str, Reads], report: Report) -> None:
-    """Report every row that is not as the events make it."""
+def compare_read_models(expected: Mapping[str, Reads], written: Mapping[str, Reads], report: Report) -> None:
+    """Report every row that differs from the row that the events give."""
     for table, columns in _COLUMNS.items():
-        for key, row in told[table].items():
+        for key, row in expected[table].items():
             there = written[table].get(key)
             if there is None:
-                report.add("I7", f"{table}, {key}: on the log but not in the read model")
+                report.add(Check.READ_MODELS_MATCH_LOG, f"{table}, {key}: on the log but not in the read model")
             elif there != row:
-                report.add("I7", f"{table}, {key}: {_differences(columns, row, there)}")
-        for key in written[table].keys() - told[table].keys():
-            report.add("I7", f"{table}, {key}: in the read model but not on the log")
+                report.add(Check.READ_MODELS_MATCH_LOG, f"{table}, {key}: {_differences(columns, row, there)}")
+        for key in written[table].keys() - expected[table].keys():
+            report.add(Check.READ_MODELS_MATCH_LOG, f"{table}, {key}: in the read model but not on the log")
 
 
-def _differences(columns: tuple[str, ...], told: tuple[Any, ...], written: tuple[Any, ...]) -> str:
+def _differences(columns: tuple[str, ...], expected: tuple[Any, ...], written: tuple[Any, ...]) -> str:
     return ", ".join(
         f"{column} is another one"
         if column == "event"
         else f"{column} is {there!r} in the read model and {here!r} by the log"
-        for column, here, there in zip(columns, told, written, strict=True)
+        for column, here, there in zip(columns, expected, written, strict=True)
         if here != there
     )

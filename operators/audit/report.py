@@ -1,53 +1,70 @@
-"""What an audit found: each problem a sentence under the check that it breaks."""
+"""The checks of an audit, and its report: each problem is a sentence under the check that failed."""
 
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 
-CHECKS: Final = {
-    "I1": "every room and night: 0 <= booked + reserved <= total, after every event of the log",
-    "I2": "inventory counts equal the sum over bookings by status",
-    "I5": "no hold ends early or is acted on after its deadline (with --holds: none is 10 s overdue)",
-    "I6": "events: no gap in a partition's sequence, legal moves only, and the log equals the ledger",
-    "I7": "read models: every row is what the events make of it, as far as their projection has come",
-}
+
+class Check(StrEnum):
+    """What an audit checks.
+
+    | check | meaning |
+    |---|---|
+    | no oversold night | every room and night: 0 <= booked + reserved <= total, after every event of the log |
+    | counts match bookings | inventory counts equal the sum over bookings by status |
+    | holds end on time | no hold ends early or is acted on after its deadline (`--holds`: none is 10 s overdue) |
+    | log matches ledger | no gap in a partition's sequence, legal transitions only, the log equals the ledger |
+    | read models match log | every row is what the events make of it, as far as its projection has applied them |
+    """
+
+    NO_OVERSOLD_NIGHT = "no oversold night"
+    COUNTS_MATCH_BOOKINGS = "counts match bookings"
+    HOLDS_END_ON_TIME = "holds end on time"
+    LOG_MATCHES_LEDGER = "log matches ledger"
+    READ_MODELS_MATCH_LOG = "read models match log"
+
 
 _MAX_PROBLEMS_SHOWN: Final = 100
 
 
 @dataclass
 class Report:
-    """The problems found so far; of each check the first hundred are told, the others counted."""
+    """The problems found so far. Of each check the first hundred are listed, the others counted."""
 
     counts: dict[str, int] = field(default_factory=dict)
-    _told: list[str] = field(default_factory=list)
-    _found: Counter[str] = field(default_factory=Counter)
+    _listed: list[str] = field(default_factory=list)
+    _found: Counter[Check] = field(default_factory=Counter)
 
-    def add(self, check: str, sentence: str) -> None:
-        """Note a problem with one of `CHECKS`."""
+    def add(self, check: Check, sentence: str) -> None:
+        """Add a problem."""
         self._found[check] += 1
         if self._found[check] <= _MAX_PROBLEMS_SHOWN:
-            self._told.append(f"{check}: {sentence}")
+            self._listed.append(f"{check}: {sentence}")
 
     @property
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not self._found
 
+    def failed(self) -> list[Check]:
+        """Return the checks that found a problem."""
+        return [check for check in Check if self._found[check]]
+
     def problems(self) -> list[str]:
-        """Return one line a problem, in the order in which they were found."""
-        untold = [
-            f"{check}: and {count - _MAX_PROBLEMS_SHOWN} more"
-            for check, count in sorted(self._found.items())
-            if count > _MAX_PROBLEMS_SHOWN
+        """Return one line for each problem, in the order in which they were found."""
+        others = [
+            f"{check}: and {self._found[check] - _MAX_PROBLEMS_SHOWN} more"
+            for check in Check
+            if self._found[check] > _MAX_PROBLEMS_SHOWN
         ]
-        return self._told + untold
+        return self._listed + others
 
     def as_json(self) -> dict[str, Any]:
-        """Return the outcome for machines."""
+        """Return the outcome for machines; `checks` has `ok` or `failed` by the check's name."""
         return {
             "audit": "ok" if self.ok else "failed",
-            "checks": {check: "failed" if self._found[check] else "ok" for check in CHECKS},
+            "checks": {check.value: "failed" if self._found[check] else "ok" for check in Check},
             "problems": self.problems(),
             **self.counts,
         }

@@ -79,6 +79,6 @@ def _print(report: Report, when: str) -> None:
         sys.stdout.write(f"{problem}\n")
     sys.stdout.flush()
     counts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
-    failed = [check for check, state in report.as_json()["checks"].items() if state == "failed"]
+    failed = report.failed()
     verdict = f"The audit failed: {', '.join(failed)}" if failed else "The audit holds"
     console.err.print(f"{when}{verdict} ({counts}).", markup=False)

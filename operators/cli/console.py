@@ -53,7 +53,7 @@ def run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(work)
-    except (admin.TopicsFailed, log_reader.NoSuchTopic) as error:
+    except (admin.TopicsFailed, log_reader.NoSuchTopic, log_reader.RecordsMissing) as error:
         fail(str(error))
     except psycopg.Error as error:
         fail(f"The database cannot be used (DATABASE_URL): {str(error).strip()}", COULD_NOT)

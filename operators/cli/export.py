@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from operators.cli.console import COULD_NOT, counted, err, fail, kafka_settings, moment, print_json, run
 from operators.export.columns import Unexportable
-from operators.export.days import EventDays, Run, open_days
+from operators.export.days import EventDays, ExportBatch, open_days
 from operators.export.files import InUse, Unavailable, check_available, day_file, folder_of_ours
 from operators.export.formats import Format
 from topics.catalogue import BOOKING_EVENTS
@@ -142,20 +142,22 @@ class _Export:
         for partition, count in days.missing().items():
             self.missing[partition] = self.missing.get(partition, 0) + count
 
-    async def _write_day(self, day: date, runs: AsyncIterator[Run], advance: Callable[[int], None]) -> Exported | None:
+    async def _write_day(
+        self, day: date, batches: AsyncIterator[ExportBatch], advance: Callable[[int], None]
+    ) -> Exported | None:
         """Write one day's file; None: nothing happened that day, and there is none."""
         partial = day > self._last
         path = self._path(day, partial=partial)
         events = 0
         with ExitStack() as stack:
             file = None
-            async for run in runs:
-                if run.new:
+            async for batch in batches:
+                if batch.new:
                     file = file or stack.enter_context(day_file(path, self._format))
-                    file.write(run.new)
-                events += len(run.new)
-                self.doubles += run.doubles
-                advance(len(run.new) + run.doubles)
+                    file.write(batch.new)
+                events += len(batch.new)
+                self.doubles += batch.duplicates
+                advance(len(batch.new) + batch.duplicates)
             if file is not None and not partial:
                 # Before the whole file is there: who reads all files never finds an event in two.
                 self._path(day, partial=True).unlink(missing_ok=True)

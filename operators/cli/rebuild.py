@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from operators.cli import console
 from operators.cli.commands.rebuild import ReadModel
-from operators.rebuild import PROJECTIONS, Busy, Compared, InUse, NeverKept, NotWhole, Rebuilt, rebuild
+from operators.rebuild import PROJECTIONS, Busy, Compared, EventsMissing, InUse, NeverKept, Rebuilt, rebuild
 from storage.operator_log import who
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
@@ -55,12 +55,12 @@ def _rebuilt(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_j
             name,
             who=operator,
             swap=swap,
-            told=lambda tables: None if as_json else _tell(tables),
+            on_compared=lambda tables: None if as_json else _tell(tables),
             progress=lambda folded, to_fold: bar.update(task, completed=folded, total=to_fold),
         )
         try:
             done = console.run(_until_terminated(work), kafka)
-        except (Busy, InUse, NeverKept, NotWhole) as error:
+        except (Busy, EventsMissing, InUse, NeverKept) as error:
             console.refuse(f"{name} was not rebuilt: {error}.", as_json=as_json)
         except (asyncio.CancelledError, KeyboardInterrupt):
             console.fail(f"{name} was not rebuilt: it was interrupted, and nothing of it is left.", console.COULD_NOT)

@@ -9,8 +9,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from operators.cli import console
 from operators.reconcile.comparison import Difference
-from operators.reconcile.counter import StripeSays
 from operators.reconcile.reconcile import NoSuchBooking, Reconciled, reconcile
+from operators.reconcile.stripe_client import StripeUnavailable
 from storage import operator_log
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import refused_in_words
@@ -34,13 +34,13 @@ def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by:
                     payments,
                     since=moment,
                     booking=booking,
-                    mending=yes,
+                    correcting=yes,
                     who=operator_log.who(by),
                     progress=lambda read: bar.update(task, completed=read),
                 ),
                 kafka,
             )
-        except StripeSays as error:
+        except StripeUnavailable as error:
             console.fail(str(error), console.COULD_NOT)
         except NoSuchBooking as error:
             console.refuse(str(error), as_json=as_json)

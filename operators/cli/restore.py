@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from operators.cli import console
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
-from operators.restore.described import Described
+from operators.restore.backup_check import BackupCheck
 from operators.restore.restore import Plan, Restored, plan, restore
 from operators.restore.target import NotRestored
 from storage import operator_log
@@ -111,13 +111,13 @@ def _tell(restored: Restored) -> None:
     _tell_described(restored.described, console.out)
 
 
-def _tell_described(described: Sequence[Described], where: Console) -> None:
+def _tell_described(described: Sequence[BackupCheck], where: Console) -> None:
     where.print(fitted(_FIELDS, [_row(each) for each in described], where.width))
     if any(each.missing for each in described):
         where.print("What is missing has bookings or nights, and nobody can ask for them: is there a newer backup?")
 
 
-def _row(each: Described) -> Row:
+def _row(each: BackupCheck) -> Row:
     examples = [*map(str, each.examples), *(["..."] if each.missing > len(each.examples) else [])]
     cells = (each.what, f"{each.named:,}", f"{each.missing:,}", ", ".join(examples) or NOT_KNOWN)
     return Row(cells=cells, style="yellow" if each.missing else "")

@@ -1,4 +1,4 @@
-"""The columns of an export: those of the envelope, and every field that any event has, derived from the events."""
+"""The columns of an export: those of the envelope, and one for every field that any event has."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from topics.messages.events import EVENTS, Event
 
 
 class Kind(StrEnum):
-    """What a single value is. A time is UTC, to the microsecond; an integer has 64 bits."""
+    """The type of a single value. A time is UTC, to the microsecond; an integer has 64 bits."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -37,7 +37,7 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Named values that belong together."""
+    """A struct of named values."""
 
     fields: tuple[tuple[str, "Shape"], ...]
 
@@ -50,7 +50,7 @@ Shape: TypeAlias = Kind | ListOf | Parts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column. `required`: no row is without it; `families`: the types of events (no version) that fill it."""
+    """One column. `required`: every row has a value; `families`: the event types (without version) that fill it."""
 
     name: str
     shape: Shape
@@ -59,7 +59,7 @@ class Column:
 
 
 class Unexportable(Exception):
-    """A record is no event that this version can read."""
+    """A record is not an event that this version can read."""
 
 
 ENVELOPE: Final = (
@@ -108,7 +108,7 @@ def row_of(record: Record) -> list[Any]:
 
 
 def place_of(record: Record) -> str:
-    """Return in words where a record stands."""
+    """Return a record's position in words."""
     return f"Offset {record.offset} of partition {record.partition} of {record.topic}"
 
 
@@ -133,7 +133,7 @@ def data_columns(events: Sequence[type[Event]]) -> tuple[Column, ...]:
     """Return a column for each name of a field that any of the events has, in the order in which they first have it.
 
     Raises:
-        TypeError: a field has a type that no column can have, or one name stands for two types or for an envelope's.
+        TypeError: a field has a type that no column can have, or a name has two types, or is an envelope's column.
     """
     shapes: dict[str, Shape] = {}
     families: dict[str, list[str]] = {}
@@ -149,22 +149,22 @@ def data_columns(events: Sequence[type[Event]]) -> tuple[Column, ...]:
 
 
 def _fields(event: type[msgspec.Struct]) -> list[tuple[str, Shape]]:
-    told = inspect.type_info(event)
-    assert isinstance(told, inspect.StructType)
-    return [(field.name, _shape(field.type)) for field in told.fields]
+    described = inspect.type_info(event)
+    assert isinstance(described, inspect.StructType)
+    return [(field.name, _shape(field.type)) for field in described.fields]
 
 
-def _shape(told: inspect.Type) -> Shape:
-    match told:
+def _shape(type_: inspect.Type) -> Shape:
+    match type_:
         case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
             return ListOf(_shape(item))
         case inspect.StructType(fields=fields):
             return Parts(tuple((field.name, _shape(field.type)) for field in fields))
         case inspect.UnionType(types=(one, inspect.NoneType())):
             return _shape(one)
-    if type(told) not in _KINDS:
-        raise TypeError(f"no column can hold {told}")
-    return _KINDS[type(told)]
+    if type(type_) not in _KINDS:
+        raise TypeError(f"no column can hold {type_}")
+    return _KINDS[type(type_)]
 
 
 _KINDS: Final[Mapping[type, Kind]] = {
@@ -180,7 +180,7 @@ Plain: TypeAlias = Callable[[Any], Any]
 
 
 def _plain(shape: Shape) -> Plain | None:
-    """Return what makes plain texts, lists and mappings of an event's values; None where they are plain already."""
+    """Return the function that turns a value into plain texts, lists and mappings; None: it is plain already."""
     match shape:
         case Kind.TEXT:
             return str

@@ -1,123 +1,136 @@
 """Reads `booking.events` day by day for the export: every event once, in the order of partition and offset."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 
 from operators.export.columns import Unexportable, place_of
 from topics.envelope import header
-from topics.kafka.log_reader import NoSuchTopic, Record, open_reader, partitions_of
+from topics.kafka.log_reader import LogReader, NoSuchTopic, OffsetRange, Record, partitions_of
 from topics.kafka.settings import KafkaSettings
+from topics.sequence_tracker import Order, SequenceTracker
 
-#: More events of a partition than are ever decided and not yet acknowledged, and so published again, at a time.
+#: More events of a partition than are ever decided and not yet acknowledged at a time, and so published again.
 MAX_REPEAT: Final = 100_000
-_FETCHED_TOGETHER: Final = 5000
-_FETCH_MS: Final = 500
+_RECORDS_IN_BATCH: Final = 5000
 _FETCH_BYTES: Final = 2**21
 _FETCH_WAIT_MS: Final = 20
-_PATIENCE_SECONDS: Final = 30.0
 
 
-class Once:
-    """Tells an event of one partition from its second publication, by its sequence.
+class Deduplicator:
+    """Separates the first publication of each event of one partition from repeated ones, by the sequence.
 
-    Sequences have no gaps. One that is open, because what comes later was acknowledged first, closes soon.
+    Sequences have no gaps. A gap that is open because a later event was acknowledged first closes soon.
+
+    Attributes:
+        lost: how many sequences were given up as missing.
     """
 
     def __init__(self, last: int | None) -> None:
-        """Begin behind a sequence; None: wherever the first record is."""
+        """Begin behind a sequence; None: at the sequence of the first record."""
         self.lost = 0
-        self._last = last
+        self._sequences = None if last is None else SequenceTracker(last)
         self._beyond: set[int] = set()
 
     def is_new(self, sequence: int) -> bool:
-        """Tell whether the event has not been seen yet, and remember it."""
-        if self._last is None:
-            self._last = sequence - 1
-        if sequence <= self._last or sequence in self._beyond:
-            return False
+        """Return whether the event has not come before, and remember that it has come."""
+        if self._sequences is None:
+            self._sequences = SequenceTracker(sequence - 1)
+        match self._sequences.add(sequence):
+            case Order.NEXT:
+                self._continue(self._sequences)
+                return True
+            case Order.DUPLICATE:
+                return False
+            case Order.BEYOND_GAP if sequence in self._beyond:
+                return False
         self._beyond.add(sequence)
         if len(self._beyond) > MAX_REPEAT:
-            self.lost += min(self._beyond) - self._last - 1
-            self._last = min(self._beyond) - 1
-        while self._last + 1 in self._beyond:
-            self._last += 1
-            self._beyond.remove(self._last)
+            first = min(self._beyond)
+            self.lost += first - self._sequences.last - 1
+            self._sequences = SequenceTracker(first - 1)
+            self._continue(self._sequences)
         return True
 
     def missing(self) -> int:
-        """Return how many sequences are missing between those that were seen."""
-        return self.lost + (max(self._beyond) - (self._last or 0) - len(self._beyond) if self._beyond else 0)
+        """Return how many sequences are missing between those that have come."""
+        if self._sequences is None or not self._beyond:
+            return self.lost
+        return self.lost + max(self._beyond) - self._sequences.last - len(self._beyond)
+
+    def _continue(self, sequences: SequenceTracker) -> None:
+        """Add the events that came beyond the gap which has just closed."""
+        while (following := sequences.last + 1) in self._beyond:
+            self._beyond.remove(following)
+            sequences.add(following)
 
 
-class Run(NamedTuple):
-    """Some records of one partition: those read for the first time, and how many others."""
+class ExportBatch(NamedTuple):
+    """Some records of one partition: those published for the first time, and the number of all others."""
 
     new: list[Record]
-    doubles: int
+    duplicates: int
 
 
 class EventDays:
-    """The days of a topic, read forward, up to what was its end when it was opened."""
+    """The days of a topic, read forward up to the end that the topic had when it was opened."""
 
     def __init__(
         self,
-        consumer: AIOKafkaConsumer,
-        partitions: list[TopicPartition],
-        bounds: Mapping[TopicPartition, tuple[int, int]],
+        reader: LogReader,
+        ranges: Mapping[TopicPartition, OffsetRange],
     ) -> None:
-        self._consumer = consumer
-        self._bounds = bounds
-        self._partitions = [each for each in partitions if bounds[each][0] < bounds[each][1]]
-        self._readers: list[_Partition] = []
+        self._reader = reader
+        self._ranges = ranges
+        self._partitions = [each for each, (first, end) in ranges.items() if first < end]
+        self._readers: list[_PartitionReader] = []
 
     async def first(self) -> date | None:
-        """Return the day of the oldest event; None: there is none."""
+        """Return the day of the oldest event; None: there is no event."""
         if not self._partitions:
             return None
-        found = await self._consumer.offsets_for_times(dict.fromkeys(self._partitions, 0))
-        oldest = min(at.timestamp for at in found.values() if at is not None)
+        found = await self._reader.offsets_and_times_at(dict.fromkeys(self._partitions, 0))
+        oldest = min(at.time_ms for at in found.values() if at is not None)
         return datetime.fromtimestamp(oldest / 1000, UTC).date()
 
     async def records_since(self, day: date) -> int:
         """Return how many records there are of that day and of those after it."""
         starts = await self._at(day)
-        return sum(self._bounds[each][1] - start for each, start in starts.items())
+        return sum(self._ranges[each].end - start for each, start in starts.items())
 
     async def begin(self, first: date, last: date) -> int:
         """Go to the first of some consecutive days; return how many records they have."""
         starts = await self._at(first)
         stops = await self._at(last + timedelta(days=1))
         self._readers = [
-            await _Partition.open(self._consumer, each, self._bounds[each][0], starts[each], stops[each])
+            await _PartitionReader.open(self._reader, each, self._ranges[each].first, starts[each], stops[each])
             for each in self._partitions
             if starts[each] < stops[each]
         ]
         return sum(stops[each] - starts[each] for each in self._partitions)
 
-    async def day(self, day: date) -> AsyncIterator[Run]:
+    async def day(self, day: date) -> AsyncIterator[ExportBatch]:
         """Yield the events of the next day."""
         midnight = _milliseconds(day + timedelta(days=1))
         for reader in self._readers:
-            async for run in reader.before(midnight):
-                new = [record for record in run if reader.once.is_new(_sequence(record))]
-                yield Run(new, len(run) - len(new))
+            async for records in reader.before(midnight):
+                new = [record for record in records if reader.deduplicator.is_new(_sequence(record))]
+                yield ExportBatch(new, len(records) - len(new))
 
     def missing(self) -> dict[int, int]:
-        """Return by partition how many sequences are missing in what was read."""
-        return {reader.number: reader.once.missing() for reader in self._readers if reader.once.missing()}
+        """Return, by partition, how many sequences are missing in the days that were read."""
+        counts = {reader.number: reader.deduplicator.missing() for reader in self._readers}
+        return {number: count for number, count in counts.items() if count}
 
     async def _at(self, day: date) -> dict[TopicPartition, int]:
         if not self._partitions:
             return {}
-        found = await self._consumer.offsets_for_times(dict.fromkeys(self._partitions, _milliseconds(day)))
-        ends = {each: end for each, (_, end) in self._bounds.items()}
-        return {each: ends[each] if at is None else min(at.offset, ends[each]) for each, at in found.items()}
+        found = await self._reader.offsets_at(dict.fromkeys(self._partitions, _milliseconds(day)))
+        ends = {each: end for each, (_, end) in self._ranges.items()}
+        return {each: ends[each] if at is None else min(at, ends[each]) for each, at in found.items()}
 
 
 @asynccontextmanager
@@ -131,31 +144,29 @@ async def open_days(settings: KafkaSettings, name: str) -> AsyncIterator[EventDa
     partitions = await partitions_of(settings, name)
     if not partitions:
         raise NoSuchTopic(f"The topic {name} does not exist. Create it: innkeeper topics create.")
-    async with open_reader(settings, fetch_bytes=_FETCH_BYTES, fetch_wait_ms=_FETCH_WAIT_MS) as consumer:
-        consumer.assign(partitions)
-        starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-        for each, end in ends.items():
-            # Nobody has asked for what stands there yet: it need not be fetched.
-            consumer.seek(each, end)
-        yield EventDays(consumer, partitions, {each: (starts[each], ends[each]) for each in partitions})
+    async with LogReader(settings, fetch_bytes=_FETCH_BYTES, fetch_wait_ms=_FETCH_WAIT_MS) as reader:
+        ranges = await reader.ranges(partitions)
+        # Nothing is fetched before `begin` has moved a partition from its end.
+        reader.assign({each: end for each, (_, end) in ranges.items()})
+        yield EventDays(reader, ranges)
 
 
-class _Partition:
-    """One partition, read forward up to a day's end at a time."""
+class _PartitionReader:
+    """Reads one partition forward, up to the end of one day after the other."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, place: TopicPartition, stop: int, once: Once) -> None:
+    def __init__(self, reader: LogReader, place: TopicPartition, stop: int, deduplicator: Deduplicator) -> None:
         self.number: int = place.partition
-        self.once = once
-        self._consumer = consumer
+        self.deduplicator = deduplicator
+        self._reader = reader
         self._place = place
         self._stop = stop
         self._fetched: list[Record] = []
 
     @classmethod
     async def open(
-        cls, consumer: AIOKafkaConsumer, place: TopicPartition, beginning: int, start: int, stop: int
-    ) -> "_Partition":
-        """Go to the start, knowing what of the records behind it stands before it already.
+        cls, reader: LogReader, place: TopicPartition, beginning: int, start: int, stop: int
+    ) -> "_PartitionReader":
+        """Move to the start, after reading the sequences before it, so that repeated events behind it are known.
 
         Only the newest events are published again, none further back than MAX_REPEAT. So where the records read
         span more than that, some of them are new, and the highest of them is the highest of all.
@@ -163,29 +174,29 @@ class _Partition:
         reach = MAX_REPEAT + 1
         while True:
             from_offset = max(beginning, start - reach)
-            consumer.seek(place, from_offset)
-            earlier = cls(consumer, place, start, Once(None))
-            sequences = [_sequence(record) async for run in earlier.before(None) for record in run]
+            reader.seek(place, from_offset)
+            earlier = cls(reader, place, start, Deduplicator(None))
+            sequences = [_sequence(record) async for records in earlier.before(None) for record in records]
             whole = from_offset == beginning
             if whole or max(sequences) - min(sequences) >= MAX_REPEAT:
                 break
             reach *= 2
-        once = Once(0 if beginning == 0 and whole else min(sequences) - 1 if sequences else None)
+        deduplicator = Deduplicator(0 if beginning == 0 and whole else min(sequences) - 1 if sequences else None)
         for sequence in sequences:
-            once.is_new(sequence)
-        consumer.seek(place, start)
-        return cls(consumer, place, stop, once)
+            deduplicator.is_new(sequence)
+        reader.seek(place, start)
+        return cls(reader, place, stop, deduplicator)
 
     async def before(self, midnight_ms: int | None) -> AsyncIterator[list[Record]]:
-        """Yield the records up to the first of a time (None: any), in runs.
+        """Yield the records before the first one of this time (ms since 1970; None: all), some at a time.
 
-        What stands behind that one belongs to its day or a later one, whatever its own time is: that is also where
-        the broker finds a time.
+        All records behind that one belong to its day or a later one, whatever their own time is. The broker finds the
+        offset of a time in the same way.
         """
         while self._fetched or (await self._fetch()):
-            run, self._fetched = self._cut(midnight_ms)
-            if run:
-                yield run
+            records, self._fetched = self._cut(midnight_ms)
+            if records:
+                yield records
             if self._fetched:
                 return
 
@@ -197,16 +208,10 @@ class _Partition:
         return self._fetched, []
 
     async def _fetch(self) -> bool:
-        """Read on; False at the end. Raises KafkaError: the broker gives nothing any more."""
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                while not self._fetched and await self._consumer.position(self._place) < self._stop:
-                    found = await self._consumer.getmany(
-                        self._place, timeout_ms=_FETCH_MS, max_records=_FETCHED_TOGETHER
-                    )
-                    self._fetched = [each for each in found.get(self._place, ()) if each.offset < self._stop]
-        except TimeoutError:
-            raise KafkaError(f"nothing of partition {self.number} for {_PATIENCE_SECONDS:.0f} s") from None
+        """Read the next records; False at the end."""
+        ends = {self._place: self._stop}
+        async with aclosing(self._reader.batches(ends, max_records=_RECORDS_IN_BATCH)) as batches:
+            self._fetched = (await anext(batches, {})).get(self._place, [])
         return bool(self._fetched)
 
 

@@ -1,14 +1,13 @@
-"""All of `booking.events` from its beginning, up to wherever the events of each partition are wanted."""
+"""Reads `booking.events` from its beginning up to given sequences, for a rebuild."""
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from storage.projections.positioned_event import Heard
+from storage.projections.positioned_event import PositionedEvent
 from topics.envelope import (
     EVERY_VERSION,
     Undecodable,
@@ -17,157 +16,149 @@ from topics.envelope import (
     decode_envelope,
     decode_value,
 )
+from topics.kafka.log_reader import LogReader, RecordsMissing, partitions_of
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import started
 from topics.messages.events import Event
+from topics.sequence_tracker import Order, SequenceTracker
 
-#: How many events are folded together: enough that what a statement costs by itself is nothing.
-EVENTS_AT_ONCE: Final = 10_000
+#: So many events are applied together, which makes the cost of a statement itself negligible.
+EVENTS_IN_BATCH: Final = 10_000
 _FETCH_BYTES: Final = 4 * 2**20
 _FETCH_WAIT_MS: Final = 20
-_PATIENCE_SECONDS: Final = 10.0
 
 
-class NotWhole(Exception):
-    """The log does not have what the read model was made of: it was cut, or replaced, or has something unreadable."""
+class EventsMissing(Exception):
+    """The log lacks events that the read model is made of: it was cut or replaced, or a record cannot be read."""
 
 
 class EventLog:
-    """Reads each event once, in the order of its partition, and remembers where it stands."""
+    """Yields each event once, in the order of its partition, and keeps its progress between calls.
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str, takes: frozenset[str]) -> None:
-        """Begin at the beginning of the topic, by its name on the broker; `takes` names the events that are wanted."""
+    Attributes:
+        events: the number of events read so far.
+    """
+
+    def __init__(self, reader: LogReader, partitions: Iterable[TopicPartition], event_types: frozenset[str]) -> None:
+        """Continue at the positions of `reader`; only events of `event_types` are decoded and yielded."""
         self.events = 0
-        self._consumer = consumer
-        self._takes = takes
-        self._topic = topic
-        self._waiting: dict[int, deque[Any]] = {}
-        self._at: dict[int, int] = {}
+        self._reader = reader
+        self._event_types = event_types
+        self._partitions = {place.partition: place for place in partitions}
+        self._read: dict[int, deque[Any]] = {number: deque() for number in self._partitions}
+        self._sequences = {number: SequenceTracker() for number in self._partitions}
 
     def behind(self, sequences: Mapping[int, int]) -> int:
-        """Return how many events are missing to stand at these sequences, by partition."""
-        return sum(max(0, wanted - self._at.get(partition, 0)) for partition, wanted in sequences.items())
+        """Return how many events are left to read up to these sequences, by partition."""
+        return sum(max(0, wanted - self._last(partition)) for partition, wanted in sequences.items())
 
-    async def until(self, sequences: Mapping[int, int]) -> AsyncIterator[list[Heard]]:
-        """Yield the wanted events among those that are still missing up to these sequences, by partition; many at once.
+    async def until(self, sequences: Mapping[int, int]) -> AsyncIterator[list[PositionedEvent]]:
+        """Yield the events that are left up to these sequences, by partition, in batches; a batch may be empty.
 
         Raises:
-            NotWhole: an event is not there.
+            EventsMissing: the log does not have an event.
             aiokafka.errors.KafkaError: the broker cannot be reached.
         """
-        clock = asyncio.get_running_loop().time
-        found_at = clock()
-        while missing := [number for number, wanted in sequences.items() if self._at.get(number, 0) < wanted]:
+        while missing := [number for number, wanted in sequences.items() if self._last(number) < wanted]:
             before = self.events
-            heard = [one for number in missing for one in self._take(number, sequences[number])]
+            events = [event for number in missing for event in self._take(number, sequences[number])]
             if self.events > before:
-                found_at = clock()
-                yield heard
+                yield events
             else:
-                await self._fetch(missing)
-                if clock() - found_at > _PATIENCE_SECONDS and await self._all_read(missing):
-                    raise NotWhole(self._short(missing[0], sequences[missing[0]]))
+                await self._fetch(missing, sequences)
 
-    async def _fetch(self, numbers: list[int]) -> None:
-        partitions = [TopicPartition(self._topic, number) for number in numbers]
-        found = await self._consumer.getmany(*partitions, timeout_ms=200, max_records=EVENTS_AT_ONCE)
-        for partition, records in found.items():
-            self._waiting.setdefault(partition.partition, deque()).extend(records)
+    def _last(self, number: int) -> int:
+        tracker = self._sequences.get(number)
+        return 0 if tracker is None else tracker.last
 
-    async def _all_read(self, numbers: list[int]) -> bool:
-        partitions = [TopicPartition(self._topic, number) for number in numbers]
-        ends = await self._consumer.end_offsets(partitions)
-        return all([await self._consumer.position(partition) >= ends[partition] for partition in partitions])
+    async def _fetch(self, numbers: list[int], sequences: Mapping[int, int]) -> None:
+        """Read the next records of these partitions, of which each has at least one that is missing."""
+        # Each missing event is at least one record.
+        wanted = {
+            place: self._reader.position(place) + sequences[number] - self._last(number)
+            for number in numbers
+            if (place := self._partitions.get(number)) is not None
+        }
+        if not wanted:
+            raise EventsMissing(self._cut(numbers[0], sequences[numbers[0]]))
+        try:
+            async with aclosing(self._reader.batches(wanted, max_records=EVENTS_IN_BATCH)) as batches:
+                for place, records in (await anext(batches)).items():
+                    self._read[place.partition].extend(records)
+        except RecordsMissing as error:
+            raise EventsMissing(self._cut(numbers[0], sequences[numbers[0]])) from error
 
-    def _take(self, number: int, wanted: int) -> list[Heard]:
-        """Return what has come of a partition, as far as it is wanted."""
-        heard = []
-        waiting = self._waiting.get(number)
-        while waiting:
-            headers = dict(waiting[0].headers)
-            sequence = _sequence(waiting[0], headers)
-            # The log of a topic that was made anew goes on where the one before ended: then it never comes to 1.
-            at = self._at.get(number, 0)
-            if at >= wanted:
-                break
-            record = waiting.popleft()
-            # An event from behind a gap comes again when the gap is closed, as what was published twice does.
-            if sequence == at + 1:
-                self._at[number] = sequence
+    def _take(self, number: int, wanted: int) -> list[PositionedEvent]:
+        """Return the events of a partition that were read, up to the sequence that is wanted."""
+        events: list[PositionedEvent] = []
+        read, tracker = self._read.get(number), self._sequences.get(number)
+        while read and tracker is not None and tracker.last < wanted:
+            record = read.popleft()
+            headers = dict(record.headers)
+            sequence = _sequence(record, headers)
+            # An event beyond a gap was published again after the gap was filled, as duplicates are. The log of a topic
+            # that was created anew continues the sequence of the topic before, and so never comes to 1.
+            if tracker.add(sequence) is Order.NEXT:
                 self.events += 1
-                if _kind(record, headers) in self._takes:
-                    heard.append(_heard(record, sequence))
-        return heard
+                if _type(record, headers) in self._event_types:
+                    events.append(_event(record, sequence))
+        return events
 
-    def _short(self, number: int, wanted: int) -> str:
+    def _cut(self, number: int, wanted: int) -> str:
+        topic = next(iter(self._partitions.values())).topic
         return (
-            f"{self._topic}[{number}] goes up to sequence {self._at.get(number, 0)}, and the read model is made of"
+            f"{topic}[{number}] goes up to sequence {self._last(number)}, and the read model is made of"
             f" events up to {wanted}: the log was cut or replaced"
         )
 
 
 @asynccontextmanager
-async def open_log(kafka: KafkaSettings, topic: str, takes: frozenset[str]) -> AsyncIterator[EventLog]:
-    """Open the whole log; `topic` is its name on the broker, `takes` the names of the events that are wanted.
+async def open_log(kafka: KafkaSettings, topic: str, event_types: frozenset[str]) -> AsyncIterator[EventLog]:
+    """Open the whole log; `topic` is its name on the broker, `event_types` are the message types that are yielded.
 
     Raises:
-        NotWhole: it has lost its beginning.
+        EventsMissing: the log has lost its beginning.
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
-    consumer = AIOKafkaConsumer(
-        **kafka.client_options(),
+    partitions = await partitions_of(kafka, topic)
+    if not partitions:
+        raise EventsMissing(f"there is no topic {topic}")
+    async with LogReader(
+        kafka,
         client_id="innkeeper-rebuild",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
-        max_partition_fetch_bytes=_FETCH_BYTES,
-    )
-    try:
-        await started(consumer.start())
-        partitions = [TopicPartition(topic, number) for number in sorted(await _numbers(consumer, topic))]
-        consumer.assign(partitions)
-        for partition, offset in (await consumer.beginning_offsets(partitions)).items():
-            if offset > 0:
-                raise NotWhole(f"{topic}[{partition.partition}] begins at offset {offset}: its beginning is gone")
-            consumer.seek(partition, offset)
-        yield EventLog(consumer, topic, takes)
-    finally:
-        await consumer.stop()
-
-
-async def _numbers(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    if topic not in await consumer.topics():
-        raise NotWhole(f"there is no topic {topic}")
-    consumer.assign([TopicPartition(topic, 0)])
-    # The broker's answer about one partition brings with it which others there are.
-    await consumer.end_offsets([TopicPartition(topic, 0)])
-    return set(consumer.partitions_for_topic(topic) or ())
+        fetch_bytes=_FETCH_BYTES,
+        fetch_wait_ms=_FETCH_WAIT_MS,
+    ) as reader:
+        for place, (first, _) in (await reader.ranges(partitions)).items():
+            if first > 0:
+                raise EventsMissing(f"{topic}[{place.partition}] begins at offset {first}: its beginning is gone")
+        reader.assign(dict.fromkeys(partitions, 0))
+        yield EventLog(reader, partitions, event_types)
 
 
 def _sequence(record: Any, headers: Mapping[str, bytes]) -> int:
     sequence = headers.get("ce_sequence") or b""
     if not sequence.isdigit():
-        raise NotWhole(f"{_where(record)}: an event without a sequence")
+        raise EventsMissing(f"{_position(record)}: an event without a sequence")
     return int(sequence)
 
 
-def _kind(record: Any, headers: Mapping[str, bytes]) -> str:
-    kind = (headers.get("ce_type") or b"").decode(errors="replace")
-    if kind not in EVERY_VERSION:
-        raise NotWhole(f"{_where(record)}: nobody knows an event {kind!r}")
-    return kind
+def _type(record: Any, headers: Mapping[str, bytes]) -> str:
+    message_type = (headers.get("ce_type") or b"").decode(errors="replace")
+    if message_type not in EVERY_VERSION:
+        raise EventsMissing(f"{_position(record)}: the type {message_type!r} is unknown")
+    return message_type
 
 
-def _heard(record: Any, sequence: int) -> Heard:
+def _event(record: Any, sequence: int) -> PositionedEvent:
     try:
         envelope = decode_envelope(record.headers)
         event = decode_value(envelope.type, record.value)
     except (Undecodable, UnknownType, UnknownVersion) as error:
-        raise NotWhole(f"{_where(record)}: {type(error).__name__}: {error}") from error
+        raise EventsMissing(f"{_position(record)}: {type(error).__name__}: {error}") from error
     if not isinstance(event, Event):
-        raise NotWhole(f"{_where(record)}: {envelope.type} does not belong there")
-    return Heard(envelope, event, record.value, record.partition, sequence, record.topic, record.offset)
+        raise EventsMissing(f"{_position(record)}: {envelope.type} does not belong there")
+    return PositionedEvent(envelope, event, record.value, record.partition, sequence, record.topic, record.offset)
 
 
-def _where(record: Any) -> str:
+def _position(record: Any) -> str:
     return f"{record.topic}[{record.partition}]@{record.offset}"

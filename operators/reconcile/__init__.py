@@ -1,8 +1,8 @@
-"""The auditor of money: what Stripe has for each booking beside what the booking says (invariant I4).
+"""Compares the money that Stripe has for each booking with the booking (check `money matches bookings`).
 
-It asks Stripe with a client of its own and the tables with SQL of its own, and shares no code with payments, which it
-audits: their settings alone say where Stripe is. The reader follows it through `counter` (Stripe), `books` (tables),
-`comparison` (pure), `mending` (rows that were lost, brought up to date).
+It reads Stripe with a client of its own and the tables with SQL of its own. It audits payments and so shares no code
+with it, except the settings that have Stripe's address. Files in the order in which they are used: `bookings` (tables),
+`stripe_client` (Stripe), `comparison` (pure), `corrections` (rows updated to Stripe's state).
 """
 
 from operators.reconcile.reconcile import Reconciled, reconcile

@@ -1,29 +1,32 @@
-"""One booking's money on both sides: what differs, in words, and what mends it. Pure."""
+"""Compares one booking's money in the ledger and at Stripe: each difference, and its correction. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from operators.reconcile.books import Booking, RefundRow, SessionRow
-from operators.reconcile.counter import Refund, Session
+from operators.reconcile.bookings import Booking, RefundRow, SessionRow
+from operators.reconcile.stripe_client import Refund, Session
 
-_TOLD_THE_ROOM_IS = "payments tells the room as soon as it runs"
+_COMMAND_FOLLOWS = "payments sends the room the command as soon as it runs"
 
 
 class Kind(StrEnum):
-    """What is wrong. The first three break I4; the others are rows that do not know what Stripe knows."""
+    """The kind of a difference. With the first three, money is wrong; with the others, a row lacks Stripe's state."""
 
     WRONG_SUM = "wrong_sum"
-    UNHEARD_PAYMENT = "unheard_payment"
+    UNKNOWN_PAYMENT = "unheard_payment"
     UNKNOWN_BOOKING = "unknown_booking"
     STALE_SESSION = "stale_session"
     STALE_REFUND = "stale_refund"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionMend:
-    """How a row of `checkout_session` must stand. `was` None: there is none yet. `is_due`: payments must tell."""
+class SessionCorrection:
+    """The right content of a row of `checkout_session`.
+
+    `was` is the present row; None: there is none yet. `is_due`: payments must send the room a command.
+    """
 
     session: Session
     was: SessionRow | None
@@ -32,8 +35,8 @@ class SessionMend:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefundMend:
-    """How a row of `refund` must stand."""
+class RefundCorrection:
+    """The right content of a row of `refund`; its fields are as those of `SessionCorrection`."""
 
     booking: Booking
     refund: Refund
@@ -44,33 +47,33 @@ class RefundMend:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One thing that is not the same on both sides, with its mend in words, and as a row where a row mends it."""
+    """One difference in words (`says`), with its correction in words (`mend`) and, if a row corrects it, as `row`."""
 
     booking_id: UUID
     kind: Kind
     says: str
     mend: str
-    row: SessionMend | RefundMend | None = None
+    row: SessionCorrection | RefundCorrection | None = None
 
     @property
     def breaks_the_sum(self) -> bool:
-        """Whether money is not where it belongs."""
-        return self.kind in {Kind.WRONG_SUM, Kind.UNHEARD_PAYMENT, Kind.UNKNOWN_BOOKING}
+        """Whether Stripe has more or less money than the booking."""
+        return self.kind in {Kind.WRONG_SUM, Kind.UNKNOWN_PAYMENT, Kind.UNKNOWN_BOOKING}
 
 
 @dataclass(kw_only=True)
 class AtStripe:
-    """All that Stripe has for one booking."""
+    """All sessions and refunds that Stripe has for one booking."""
 
     sessions: list[Session] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
 
     @property
     def net_minor(self) -> int:
-        """What came in and did not go back."""
-        came = {session.payment: session.amount_minor for session in self.sessions if session.paid}
-        went = sum(refund.amount_minor for refund in self.refunds if refund.went_back and refund.payment in came)
-        return sum(came.values()) - went
+        """The amount that was paid and not refunded."""
+        paid = {session.payment: session.amount_minor for session in self.sessions if session.paid}
+        refunded = sum(refund.amount_minor for refund in self.refunds if refund.is_effective and refund.payment in paid)
+        return sum(paid.values()) - refunded
 
 
 def compare(booking_id: UUID, booking: Booking | None, stripe: AtStripe) -> Sequence[Difference]:
@@ -78,21 +81,21 @@ def compare(booking_id: UUID, booking: Booking | None, stripe: AtStripe) -> Sequ
     if booking is None:
         return [_unknown(booking_id, stripe)] if stripe.net_minor else []
     found = [*_sessions(booking, stripe), *_refunds(booking, stripe)]
-    if stripe.net_minor != booking.owed_minor and not _is_explained(booking, found):
+    if stripe.net_minor != booking.due_minor and not _is_explained(booking, found):
         found.append(_wrong_sum(booking, stripe))
     return found
 
 
 def _is_explained(booking: Booking, found: Iterable[Difference]) -> bool:
-    """Tell whether a payment that the room has yet to hear of, or a refund that is under way, makes the difference."""
-    unheard = any(difference.kind is Kind.UNHEARD_PAYMENT for difference in found)
+    """Return whether the difference is a payment that the room does not know yet, or a refund under way."""
+    unknown = any(difference.kind is Kind.UNKNOWN_PAYMENT for difference in found)
     going_back = any(
         state == "refund_requested"
         and (booking.refunds.get(payment) is None or booking.refunds[payment].status in {"creating", "pending"})
         and payment in booking.refunds
         for payment, state in booking.payments.items()
     )
-    return unheard or going_back
+    return unknown or going_back
 
 
 def _unknown(booking_id: UUID, stripe: AtStripe) -> Difference:
@@ -106,8 +109,8 @@ def _unknown(booking_id: UUID, stripe: AtStripe) -> Difference:
 
 
 def _wrong_sum(booking: Booking, stripe: AtStripe) -> Difference:
-    says = f"{booking.status}: Stripe has {stripe.net_minor}, and it should have {booking.owed_minor}"
-    if stripe.net_minor > booking.owed_minor:
+    says = f"{booking.status}: Stripe has {stripe.net_minor}, and it should have {booking.due_minor}"
+    if stripe.net_minor > booking.due_minor:
         failed = [payment for payment, row in booking.refunds.items() if row.status == "failed"]
         mend = f"refund {', '.join(failed)} again at Stripe" if failed else "refund the rest at Stripe"
     else:
@@ -122,19 +125,22 @@ def _sessions(booking: Booking, stripe: AtStripe) -> Iterable[Difference]:
     for session in stripe.sessions:
         row = booking.sessions.get(session.attempt)
         if row is not None and row.is_due:
-            # Payments is at it.
+            # Payments is working on it.
             continue
-        unheard = session.paid and session.payment not in booking.payments
-        wanted = _wanted(booking, session, unheard=unheard)
-        if unheard:
+        is_unknown = session.paid and session.payment not in booking.payments
+        wanted = _wanted(booking, session, is_unknown=is_unknown)
+        if is_unknown:
             yield Difference(
                 booking_id=booking.id,
-                kind=Kind.UNHEARD_PAYMENT,
-                says=f"{session.id} was paid with {session.amount_minor} {session.currency}, and the room never heard",
-                mend=_TOLD_THE_ROOM_IS,
+                kind=Kind.UNKNOWN_PAYMENT,
+                says=(
+                    f"{session.id} was paid with {session.amount_minor} {session.currency},"
+                    " and the room does not know it"
+                ),
+                mend=_COMMAND_FOLLOWS,
                 row=wanted,
             )
-        elif row is None or not _stands(row, wanted):
+        elif row is None or not _is_right(row, wanted):
             was = "has no row" if row is None else f"is {row.status} in our rows"
             yield Difference(
                 booking_id=booking.id,
@@ -145,17 +151,17 @@ def _sessions(booking: Booking, stripe: AtStripe) -> Iterable[Difference]:
             )
 
 
-def _wanted(booking: Booking, session: Session, *, unheard: bool) -> SessionMend:
+def _wanted(booking: Booking, session: Session, *, is_unknown: bool) -> SessionCorrection:
     row = booking.sessions.get(session.attempt)
-    status, is_due = session.status, unheard
+    status, is_due = session.status, is_unknown
     if session.status == "open":
         awaited = booking.status == "PAYMENTS_PENDING" and booking.attempt == session.attempt
-        # What nobody waits for must not be paid any more.
+        # A session for which no booking waits must not be paid any more.
         status, is_due = ("open", booking.session_id != session.id) if awaited else ("closing", True)
-    return SessionMend(session=session, was=row, status=status, is_due=is_due)
+    return SessionCorrection(session=session, was=row, status=status, is_due=is_due)
 
 
-def _stands(row: SessionRow, wanted: SessionMend) -> bool:
+def _is_right(row: SessionRow, wanted: SessionCorrection) -> bool:
     session = wanted.session
     url = row.url if session.status == "open" else session.url
     return (row.status, row.session_id, url, False) == (wanted.status, session.id, session.url, wanted.is_due)
@@ -166,23 +172,23 @@ def _stands(row: SessionRow, wanted: SessionMend) -> bool:
 
 def _refunds(booking: Booking, stripe: AtStripe) -> Iterable[Difference]:
     for payment, state in booking.payments.items():
-        refund = _last_word([refund for refund in stripe.refunds if refund.payment == payment])
+        refund = _effective_refund([refund for refund in stripe.refunds if refund.payment == payment])
         row = booking.refunds.get(payment)
         if refund is None or state == "kept" or (row is not None and row.is_due):
             continue
         status = refund.status if refund.status in {"pending", "succeeded"} else "failed"
-        unheard = state == "refund_requested" and status == "succeeded"
-        if row is None or (row.status, row.refund_id) != (status, refund.id) or unheard:
+        is_unknown = state == "refund_requested" and status == "succeeded"
+        if row is None or (row.status, row.refund_id) != (status, refund.id) or is_unknown:
             was = "has no row" if row is None else f"is {row.status} in our rows"
             yield Difference(
                 booking_id=booking.id,
                 kind=Kind.STALE_REFUND,
                 says=f"{refund.id} of {payment} {refund.status} at Stripe and {was}",
-                mend=_TOLD_THE_ROOM_IS if unheard else "its row is brought up to date",
-                row=RefundMend(booking=booking, refund=refund, was=row, status=status, is_due=unheard),
+                mend=_COMMAND_FOLLOWS if is_unknown else "its row is brought up to date",
+                row=RefundCorrection(booking=booking, refund=refund, was=row, status=status, is_due=is_unknown),
             )
 
 
-def _last_word(refunds: Sequence[Refund]) -> Refund | None:
-    """Return the refund that counts: one that went back before one that failed."""
-    return next((refund for refund in refunds if refund.went_back), refunds[0] if refunds else None)
+def _effective_refund(refunds: Sequence[Refund]) -> Refund | None:
+    """Return the refund that counts: one that was not refused, else one that failed."""
+    return next((refund for refund in refunds if refund.is_effective), refunds[0] if refunds else None)

@@ -1,7 +1,6 @@
-"""The reconciliation: tables first, then Stripe, and whatever differs is looked at in the tables once more.
+"""The reconciliation: reads the tables, then Stripe, and then the tables of every booking that differs once more.
 
-So what moved while it looked is no difference: a booking counts as different only if it was so before Stripe was asked
-and still is so after.
+So a booking that changed meanwhile is no difference: it must differ both before and after Stripe was read.
 """
 
 from collections import defaultdict
@@ -13,13 +12,14 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from operators.reconcile import books
-from operators.reconcile.books import Booking
+from operators.reconcile import bookings
+from operators.reconcile.bookings import Booking
 from operators.reconcile.comparison import AtStripe, Difference, compare
-from operators.reconcile.counter import Counter, Refund, Session, open_counter
-from operators.reconcile.mending import mend
+from operators.reconcile.corrections import correct
+from operators.reconcile.stripe_client import Refund, Session, StripeClient, open_stripe
 from storage import operator_log
-from storage.settings import CONNECT_SECONDS, DatabaseSettings
+from storage.database import connect
+from storage.settings import DatabaseSettings
 from workers.payments.settings import PaymentSettings
 
 _CLOCKS_DIFFER_BY: Final = timedelta(minutes=10)
@@ -30,12 +30,12 @@ Progress = Callable[[int], None]
 
 
 class NoSuchBooking(Exception):
-    """The ledger does not have the booking that was named."""
+    """The ledger does not have the named booking."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reconciled:
-    """What was compared and what differed. `mended` are those of `differences` whose rows stand right now."""
+    """The outcome: numbers of compared objects, and the differences; `mended` has the indexes of corrected ones."""
 
     bookings: int
     sessions: int
@@ -45,7 +45,7 @@ class Reconciled:
 
     @property
     def left(self) -> tuple[Difference, ...]:
-        """What still differs."""
+        """The differences that were not corrected."""
         return tuple(each for number, each in enumerate(self.differences) if number not in self.mended)
 
 
@@ -62,7 +62,7 @@ async def reconcile(
     *,
     since: datetime | None = None,
     booking: UUID | None = None,
-    mending: bool = False,
+    correcting: bool = False,
     who: str = "",
     progress: Progress | None = None,
 ) -> Reconciled:
@@ -73,52 +73,47 @@ async def reconcile(
         payments: where Stripe is, and the key to it.
         since: only bookings that were made since then (UTC).
         booking: only this one.
-        mending: whether rows of ours that lack what Stripe knows are brought up to date.
-        who: who does this, for the record.
-        progress: called with the number of objects that Stripe has told of so far.
+        correcting: whether rows that lack Stripe's state are updated.
+        who: the operator's name, for the operator log.
+        progress: called with the number of objects that Stripe has listed so far.
 
     Raises:
-        NoSuchBooking: the booking that was named is not in the ledger.
-        operators.reconcile.counter.StripeSays: Stripe does not answer.
+        NoSuchBooking: the named booking is not in the ledger.
+        operators.reconcile.stripe_client.StripeUnavailable: Stripe does not answer.
         psycopg.Error: the database cannot be used.
     """
     async with (
-        await AsyncConnection.connect(
-            database.conninfo(),
-            autocommit=True,
-            application_name="innkeeper-reconcile",
-            connect_timeout=CONNECT_SECONDS,
-        ) as connection,
-        open_counter(payments) as counter,
+        await connect(database, "innkeeper-reconcile") as connection,
+        open_stripe(payments) as client,
     ):
         named = None if booking is None else [booking]
-        ours = await books.read(connection, since=since, ids=named)
+        ours = await bookings.read(connection, since=since, ids=named)
         if booking is not None and booking not in ours:
             raise NoSuchBooking(f"The ledger does not have booking {booking}.")
-        stripe = await _ask(counter, since, None if booking is None else ours[booking], progress or (lambda _: None))
+        stripe = await _ask(client, since, None if booking is None else ours[booking], progress or (lambda _: None))
         differences = await _differences(connection, ours, stripe, since, named)
-        mended = await _mend(connection, differences, who) if mending else frozenset()
+        corrected = await _correct(connection, differences, who) if correcting else frozenset()
     return Reconciled(
         bookings=len(ours),
         sessions=stripe.sessions,
         refunds=stripe.refunds,
         differences=differences,
-        mended=mended,
+        mended=corrected,
     )
 
 
-async def _ask(counter: Counter, since: datetime | None, named: Booking | None, progress: Progress) -> _Stripe:
-    """Return what Stripe has, of all bookings made since then or of one."""
+async def _ask(client: StripeClient, since: datetime | None, named: Booking | None, progress: Progress) -> _Stripe:
+    """Return Stripe's objects for all bookings made since then, or for one."""
     by_booking: dict[UUID, AtStripe] = defaultdict(AtStripe)
     of_payment: dict[str, UUID] = {}
     sessions = refunds = 0
-    async for session in _sessions(counter, since, named):
+    async for session in _sessions(client, since, named):
         if named is None or session.booking_id == named.id:
             by_booking[session.booking_id].sessions.append(session)
             of_payment[session.payment] = session.booking_id
             sessions += 1
             progress(sessions)
-    async for refund in _refunds(counter, since, named, list(of_payment)):
+    async for refund in _refunds(client, since, named, list(of_payment)):
         if refund.payment in of_payment:
             by_booking[of_payment[refund.payment]].refunds.append(refund)
             refunds += 1
@@ -126,21 +121,21 @@ async def _ask(counter: Counter, since: datetime | None, named: Booking | None, 
     return _Stripe(by_booking=dict(by_booking), sessions=sessions, refunds=refunds)
 
 
-def _sessions(counter: Counter, since: datetime | None, named: Booking | None) -> AsyncIterator[Session]:
+def _sessions(client: StripeClient, since: datetime | None, named: Booking | None) -> AsyncIterator[Session]:
     if named is not None:
-        return counter.sessions(named.created_at - _CLOCKS_DIFFER_BY, named.created_at + _MAX_HOLD)
-    return counter.sessions(None if since is None else since - _CLOCKS_DIFFER_BY)
+        return client.sessions(named.created_at - _CLOCKS_DIFFER_BY, named.created_at + _MAX_HOLD)
+    return client.sessions(None if since is None else since - _CLOCKS_DIFFER_BY)
 
 
 async def _refunds(
-    counter: Counter, since: datetime | None, named: Booking | None, payments: Iterable[str]
+    client: StripeClient, since: datetime | None, named: Booking | None, payments: Iterable[str]
 ) -> AsyncIterator[Refund]:
     if named is None:
-        async for refund in counter.refunds(None if since is None else since - _CLOCKS_DIFFER_BY):
+        async for refund in client.refunds(None if since is None else since - _CLOCKS_DIFFER_BY):
             yield refund
         return
     for payment in payments:
-        async for refund in counter.refunds_of(payment):
+        async for refund in client.refunds_of(payment):
             yield refund
 
 
@@ -156,25 +151,25 @@ async def _differences(
     suspect = [id for id in every if compare(id, ours.get(id), stripe.by_booking.get(id, nothing))]
     if not suspect:
         return ()
-    now = await books.read(connection, ids=suspect)
+    now = await bookings.read(connection, ids=suspect)
     found: list[Difference] = []
     for id in sorted(suspect):
         booking = now.get(id)
         if since is not None and booking is not None and booking.created_at < since and named is None:
-            # Of an older booking not all of the money was asked for.
+            # Not all payments of an older booking were read.
             continue
         found += compare(id, booking, stripe.by_booking.get(id, nothing))
     return tuple(found)
 
 
-async def _mend(connection: AsyncConnection, differences: tuple[Difference, ...], who: str) -> frozenset[int]:
-    mended = set()
+async def _correct(connection: AsyncConnection, differences: tuple[Difference, ...], who: str) -> frozenset[int]:
+    corrected = set()
     for number, difference in enumerate(differences):
         async with connection.transaction():
-            if await mend(connection, difference):
-                mended.add(number)
-    if mended:
+            if await correct(connection, difference):
+                corrected.add(number)
+    if corrected:
         await operator_log.record(
-            connection, who=who, action="reconcile", target="stripe", details={"rows": len(mended)}
+            connection, who=who, action="reconcile", target="stripe", details={"rows": len(corrected)}
         )
-    return frozenset(mended)
+    return frozenset(corrected)

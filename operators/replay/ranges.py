@@ -4,17 +4,15 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from aiokafka import TopicPartition
 
 from topics.catalogue import Topic
 from topics.envelope import header
 from topics.kafka import admin
-from topics.kafka.log_reader import NoSuchTopic, Record, cloud_event, end_offsets, open_reader, partitions_of
+from topics.kafka.log_reader import LogReader, NoSuchTopic, OffsetRange, Record, cloud_event, end_offsets, partitions_of
 from topics.kafka.settings import KafkaSettings
-
-_FETCH_MS: Final = 500
 
 Ranges: TypeAlias = dict[int, tuple[int, int]]
 """For each partition the first offset and the one after the last."""
@@ -74,28 +72,23 @@ async def _offsets_at(
     if isinstance(at, int):
         return dict.fromkeys(numbers, at)
     places = [TopicPartition(name, number) for number in numbers]
-    async with open_reader(kafka) as consumer:
-        consumer.assign(places)
-        found = await consumer.offsets_for_times(dict.fromkeys(places, int(at.timestamp() * 1000)))
-    return {
-        place.partition: bounds[place.partition][1] if first is None else first.offset for place, first in found.items()
-    }
+    async with LogReader(kafka) as reader:
+        found = await reader.offsets_at(dict.fromkeys(places, int(at.timestamp() * 1000)))
+    return {place.partition: bounds[place.partition][1] if first is None else first for place, first in found.items()}
 
 
 async def records_of(kafka: KafkaSettings, name: str, ranges: Ranges) -> AsyncGenerator[Record, None]:
-    """Yield the records of the ranges; those of one partition come in order."""
-    ends = {TopicPartition(name, number): end for number, (_, end) in ranges.items()}
-    if not ends:
+    """Yield the records of the ranges; those of one partition come in order.
+
+    Raises:
+        RecordsMissing: the log has deleted some of them meanwhile.
+    """
+    if not ranges:
         return
-    async with open_reader(kafka) as consumer:
-        consumer.assign(list(ends))
-        for number, (first, _) in ranges.items():
-            consumer.seek(TopicPartition(name, number), first)
-        while left := [place for place, end in ends.items() if await consumer.position(place) < end]:
-            for place, records in (await consumer.getmany(*left, timeout_ms=_FETCH_MS)).items():
-                for record in records:
-                    if record.offset < ends[place]:
-                        yield record
+    wanted = {TopicPartition(name, number): OffsetRange(*offsets) for number, offsets in ranges.items()}
+    async with LogReader(kafka) as reader, aclosing(reader.records(wanted)) as records:
+        async for record in records:
+            yield record
 
 
 async def records_since(

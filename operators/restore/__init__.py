@@ -1,12 +1,12 @@
-"""Makes the ledger anew out of `booking.events`, and says where on the other topics the system goes on.
+"""Restores the ledger from `booking.events`, and sets every cursor so that the workers resume.
 
-The reader follows a restore through `target` (is the database empty and nobody at work?), `described` (does the backup
-know all that the log names?), `hearing` (events, in order and whole), `retelling` (events -> rows), `going_on` (the
-last command that was decided), `money` (what is owed to Stripe), `numbering` (what the log names is not given to
-others), `restore` (all of it, in one transaction).
+Files in the order in which a restore uses them: `target` (the database is empty and no worker is connected),
+`backup_check` (the backup has all rows that the log names), `log` (events in order, none missing), `apply` (events to
+rows), `resume` (the last command that was decided), `payments` (pending Stripe calls), `sequences` (ids for new rows),
+`restore` (all of it, in one transaction).
 
-It lives among the workers because it needs their truth: `evolve` says what an event does to a booking, the projections
-what it does to a read model, payments what it makes us owe. None of that is told here a second time.
+It uses the workers' own code: `evolve` defines what an event does to a booking, the projections what it does to a read
+model, and payments which Stripe calls follow from it. None of that is written here a second time.
 """
 
 from operators.restore.restore import Restored, plan, restore

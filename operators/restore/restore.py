@@ -1,20 +1,21 @@
-"""The restore: one transaction from an empty database to one that the workers go on from.
+"""The restore: one transaction from an empty database to one from which the workers resume.
 
-Reads `booking.events` whole, and of `booking.commands` what the last events came from; writes the ledger, the read
-models, what is owed to Stripe and every cursor. On failure nothing of it stands.
+Reads all of `booking.events`, and from `booking.commands` the commands of the last events; writes the ledger, the read
+models, pending Stripe calls and every cursor. After a failure the database is as before.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from psycopg import AsyncConnection, sql
 
-from operators.restore import log, payments, resume, sequences, target
-from operators.restore.described import Described, Named, check_backup
+from operators.restore import payments, resume, sequences, target
+from operators.restore.apply import EventBatch
+from operators.restore.backup_check import BackupCheck, NamedIds, require_backup
 from operators.restore.log import Partition, envelope_of
-from operators.restore.retelling import Batch
 from operators.restore.target import NotRestored
 from storage import cursors, operator_log
 from storage.cursors import Cursor, CursorKey
@@ -22,35 +23,43 @@ from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Outgoing
 from topics.kafka import admin
-from topics.kafka.log_reader import NoSuchTopic, open_reader, partitions_of
+from topics.kafka.log_reader import LogReader, NoSuchTopic, OffsetRange, partitions_of
 from topics.kafka.settings import KafkaSettings
 from workers import projections
 from workers.decisions import Booking, Night
 from workers.decisions.states import IllegalTransition
 from workers.payments.consumer import Payments
 from workers.payments.settings import PaymentSettings
-from workers.reservations.handler import NightKey, Reservations
+from workers.reservations.handler import Reservations
+from workers.reservations.write_batch import NightKey
 from workers.runtime.records import fingerprint
 from workers.runtime.role import Consumer, PartitionBatch, Received, Stopped
 
-#: How many events are told before the read models are brought up to date with them.
-_TOLD_TOGETHER: Final = 20_000
+#: So many events are applied to the ledger, and then to the read models, at a time.
+_EVENTS_IN_BATCH: Final = 20_000
 _MAX_FETCH_MS: Final = 20
 _EVENTS_FETCH_BYTES: Final = 2 * 2**20
-#: Of the commands only a few are asked for, all over the log.
+#: Only a few commands are read, all over the log.
 _COMMANDS_FETCH_BYTES: Final = 64 * 2**10
 
 Progress = Callable[[int, int], None]
-Bounds = Mapping[TopicPartition, tuple[int, int]]
+Ranges = Mapping[TopicPartition, OffsetRange]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """What was made: numbers of rows, and what an operator should know of.
+    """The outcome of a restore: numbers of rows, and notes for the operator.
 
-    `undecided` commands stand behind the last ones that have events; `unpublished` events were decided and never
-    published, and are left for the reservations workers to publish. `described`: what the backup knows of all that the
-    log names.
+    Attributes:
+        events: events of the log.
+        bookings: rows of `booking`.
+        nights: rows of `inventory`.
+        sessions: rows of `checkout_session`.
+        refunds: rows of `refund`.
+        undecided: commands behind the last ones that have events; the reservations workers decide them.
+        unpublished: events that were decided and never published; the reservations workers publish them.
+        described: the check of the backup against the ids that the log names.
+        notes: sentences about anything unusual.
     """
 
     events: int
@@ -60,35 +69,35 @@ class Restored:
     refunds: int
     undecided: int
     unpublished: int
-    described: tuple[Described, ...]
+    described: tuple[BackupCheck, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What there is to restore from: so many records, and what the backup knows of all that they name."""
+    """What a restore would read: the number of records, and the check of the backup against the ids they name."""
 
     records: int
-    described: tuple[Described, ...]
+    described: tuple[BackupCheck, ...]
 
 
 async def plan(
     kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool = False, progress: Progress | None = None
 ) -> Plan:
-    """Read what there is to restore from, without restoring anything. Takes and raises what `restore` does."""
+    """Read the log and check the backup, without restoring anything. Takes and raises what `restore` does."""
     async with (
         await target.connect(database) as connection,
-        open_reader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as events,
+        LogReader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as events,
     ):
         await target.check(connection)
-        bounds, named = await _bounds(kafka, events, BOOKING_EVENTS), Named()
-        await _check_backup(connection, bounds, without_backup=without_backup)
-        partitions = {place.partition: Partition(place.partition, named) for place in bounds}
-        async for _ in _heard(events, bounds, partitions, progress):
+        ranges, named = await _ranges(kafka, events, BOOKING_EVENTS), NamedIds()
+        await _require_backup(connection, ranges, without_backup=without_backup)
+        partitions = {place.partition: Partition(place.partition, named) for place in ranges}
+        async for _ in _events(events, ranges, partitions, progress):
             pass
         for partition in partitions.values():
-            partition.check_whole()
-        return Plan(records=_records(bounds), described=await named.described(connection))
+            partition.require_no_gap()
+        return Plan(records=_count(ranges), described=await named.check(connection))
 
 
 async def restore(
@@ -100,33 +109,33 @@ async def restore(
     without_backup: bool = False,
     progress: Progress | None = None,
 ) -> Restored:
-    """Make ledger, read models and cursors out of `booking.events`.
+    """Write the ledger, read models and cursors from `booking.events`.
 
     Args:
         kafka: where the topics are.
-        database: a migrated database with nothing of the ledger in it.
-        payments: where guests return to, which is part of what Stripe is asked.
-        who: who does this, for the record.
-        without_backup: go on although nobody described accounts, hotels or rooms.
+        database: a migrated database whose ledger is empty.
+        payments: the address to which guests return, a parameter of Stripe calls.
+        who: the operator's name, for the operator log.
+        without_backup: restore although there are no accounts, hotels or rooms.
         progress: called with the records read and the records to read.
 
     Raises:
-        NotRestored: the database or the log is not fit for it; nothing was written.
+        NotRestored: the database or the log cannot be used for it; nothing was written.
         topics.kafka.log_reader.NoSuchTopic: there is no log to restore from.
         aiokafka.errors.KafkaError: the broker cannot be reached.
         psycopg.Error: the database cannot be written.
     """
     async with (
         await target.connect(database) as connection,
-        open_reader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as events,
-        open_reader(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as commands,
+        LogReader(kafka, fetch_bytes=_EVENTS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as events,
+        LogReader(kafka, fetch_bytes=_COMMANDS_FETCH_BYTES, fetch_wait_ms=_MAX_FETCH_MS) as commands,
     ):
         async with connection.transaction():
-            await target.keep_everybody_out(connection)
+            await target.lock_tables(connection)
             await target.check(connection)
-            bounds = await _bounds(kafka, events, BOOKING_EVENTS)
-            await _check_backup(connection, bounds, without_backup=without_backup)
-            restored = await _Restore(kafka, payments, connection, events, commands).all(bounds, progress)
+            ranges = await _ranges(kafka, events, BOOKING_EVENTS)
+            await _require_backup(connection, ranges, without_backup=without_backup)
+            restored = await _Restore(kafka, payments, connection, events, commands).run(ranges, progress)
             await operator_log.record(
                 connection,
                 who=who,
@@ -134,7 +143,7 @@ async def restore(
                 target=kafka.topic(BOOKING_EVENTS),
                 details={"events": restored.events, "bookings": restored.bookings},
             )
-        # Statements of the workers must not be planned for the empty tables of before.
+        # The workers' statements must not be planned for empty tables.
         await connection.execute("analyze")
     return restored
 
@@ -147,8 +156,8 @@ class _Restore:
         kafka: KafkaSettings,
         payments: PaymentSettings,
         connection: AsyncConnection,
-        events: AIOKafkaConsumer,
-        commands: AIOKafkaConsumer,
+        events: LogReader,
+        commands: LogReader,
     ) -> None:
         self._kafka = kafka
         self._connection = connection
@@ -158,25 +167,25 @@ class _Restore:
         self._projections: Sequence[Consumer] = projections.build(kafka, DatabaseSettings()).consumers
         self._payments: Consumer = Payments(kafka, payments)
         self._owner = Reservations(kafka)
-        self._nights: dict[NightKey, Night] = {}
+        self._nights: dict[NightKey, Night | None] = {}
         self._partitions: dict[int, Partition] = {}
         self._generations: dict[Topic, int] = {}
-        self._named = Named()
+        self._named = NamedIds()
         self._notes: list[str] = []
         self._undecided = 0
         self._unpublished = 0
 
-    async def all(self, bounds: Bounds, progress: Progress | None) -> Restored:
-        await _bounds(self._kafka, self._commands, BOOKING_COMMANDS)
-        self._partitions = {place.partition: Partition(place.partition, self._named) for place in bounds}
-        await self._begin_lives()
-        await payments.make_room(self._connection)
-        await self._hear(bounds, progress)
+    async def run(self, ranges: Ranges, progress: Progress | None) -> Restored:
+        await _ranges(self._kafka, self._commands, BOOKING_COMMANDS)
+        self._partitions = {place.partition: Partition(place.partition, self._named) for place in ranges}
+        await self._begin_generations()
+        await payments.create_table(self._connection)
+        await self._apply_all(ranges, progress)
         for partition in self._partitions.values():
-            partition.check_whole()
-            await self._go_on(partition)
+            partition.require_no_gap()
+            await self._resume(partition)
         sessions, refunds = await payments.write(self._connection, frontend_url=self._frontend_url)
-        await sequences.go_on_behind_the_log(self._connection)
+        await sequences.continue_after_the_log(self._connection)
         return Restored(
             events=sum(partition.sequence for partition in self._partitions.values()),
             bookings=await self._count("booking"),
@@ -185,52 +194,52 @@ class _Restore:
             refunds=refunds,
             undecided=self._undecided,
             unpublished=self._unpublished,
-            described=await self._named.described(self._connection),
+            described=await self._named.check(self._connection),
             notes=tuple(self._notes),
         )
 
     # Events.
 
-    async def _hear(self, bounds: Bounds, progress: Progress | None) -> None:
+    async def _apply_all(self, ranges: Ranges, progress: Progress | None) -> None:
         waiting: list[Received] = []
-        async for told in _heard(self._events, bounds, self._partitions, progress):
-            waiting += told
-            if len(waiting) >= _TOLD_TOGETHER:
-                await self._tell(waiting)
+        async for events in _events(self._events, ranges, self._partitions, progress):
+            waiting += events
+            if len(waiting) >= _EVENTS_IN_BATCH:
+                await self._apply(waiting)
                 waiting = []
-        await self._tell(waiting)
+        await self._apply(waiting)
 
-    async def _tell(self, told: Sequence[Received]) -> None:
-        """Bring the ledger up to date with events, and then the read models."""
-        batch = Batch(self._nights)
-        await batch.load(self._connection, told)
-        about = []
-        for received in told:
+    async def _apply(self, events: Sequence[Received]) -> None:
+        """Apply events to the ledger, and then to the read models."""
+        batch = EventBatch(self._nights)
+        await batch.load(self._connection, events)
+        applied = []
+        for received in events:
             try:
-                about.append((received, batch.tell(received)))
+                applied.append((received, batch.apply(received)))
             except (IllegalTransition, KeyError, AssertionError) as error:
                 envelope = envelope_of(received)
                 raise NotRestored(
-                    f"{envelope.type} {envelope.id} cannot have happened after all that stands before it ({error!r})."
+                    f"{envelope.type} {envelope.id} cannot have happened after the events before it ({error!r})."
                 ) from error
         await batch.write(self._connection)
-        await self._show(about)
+        await self._project(applied)
 
-    async def _show(self, told: Sequence[tuple[Received, Booking | None]]) -> None:
-        """Bring the read models up to date, and put aside what is about money."""
-        runs: dict[int, PartitionBatch] = {}
-        for received, _ in told:
+    async def _project(self, events: Sequence[tuple[Received, Booking | None]]) -> None:
+        """Apply events, each with its booking after it, to the read models, and save those about payments."""
+        batches: dict[int, PartitionBatch] = {}
+        for received, _ in events:
             number = received.record.partition
-            if number not in runs:
-                runs[number] = PartitionBatch(BOOKING_EVENTS, number, _cursor("", "", number, 0))
-            runs[number].received.append(received)
+            if number not in batches:
+                batches[number] = PartitionBatch(BOOKING_EVENTS, number, _cursor("", "", number, 0))
+            batches[number].received.append(received)
         for consumer in self._projections:
-            await consumer.handle(self._connection, list(runs.values()))
-        await payments.keep(self._connection, told)
+            await consumer.handle(self._connection, list(batches.values()))
+        await payments.save(self._connection, events)
 
     # Cursors.
 
-    async def _begin_lives(self) -> None:
+    async def _begin_generations(self) -> None:
         topics = (BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS)
         ids = await admin.topic_ids(self._kafka, [self._kafka.topic(topic) for topic in topics])
         for topic in topics:
@@ -239,20 +248,20 @@ class _Restore:
                 raise NoSuchTopic(f"The topic {name} does not exist. Create it: innkeeper topics create.")
             self._generations[topic] = await cursors.generation(self._connection, name, ids[name])
 
-    async def _go_on(self, partition: Partition) -> None:
-        """Tell the partition's last decision, and set every cursor of the partition."""
+    async def _resume(self, partition: Partition) -> None:
+        """Apply the partition's last decision, and set every cursor of the partition."""
         place = TopicPartition(self._kafka.topic(BOOKING_COMMANDS), partition.number)
         commands = await resume.find(self._commands, place, partition)
         cursor = self._new_cursor(Reservations.name, BOOKING_COMMANDS, partition.number)
-        cursor.applied = cursor.published = commands.start - 1
+        cursor.applied = cursor.published = commands.range.first - 1
         cursor.sequence = partition.sequence
         missing: Sequence[Outgoing] = ()
-        if partition.deciding:
-            cursor.last_time = envelope_of(partition.deciding[0]).time
+        if partition.last_decision:
+            cursor.last_time = envelope_of(partition.last_decision[0]).time
             missing = await self._last_decision(partition, cursor, commands)
-        self._undecided += commands.end - cursor.applied - 1
+        self._undecided += commands.range.end - cursor.applied - 1
         self._unpublished += len(missing)
-        await self._save(cursor, commands.start, missing)
+        await self._save(cursor, commands.range.first, missing)
         for consumer in (*self._projections, self._payments):
             await self._save(self._read_to_the_end(consumer, partition), 0, ())
         await self._begin_webhooks(partition.number)
@@ -260,22 +269,22 @@ class _Restore:
     async def _last_decision(
         self, partition: Partition, cursor: Cursor, commands: resume.Commands
     ) -> Sequence[Outgoing]:
-        told = partition.deciding
-        missing = await resume.decide_again(self._connection, self._owner, cursor, told, commands)
+        events = partition.last_decision
+        missing = await resume.decide_again(self._connection, self._owner, cursor, events, commands)
         if missing is None:
-            await self._tell(told)
+            await self._apply(events)
             if commands.decided:
-                resume.behind(cursor, commands.decided[-1])
+                resume.move_behind(cursor, commands.decided[-1])
                 self._notes.append(
-                    f"partition {partition.number}: its last command would be decided otherwise today;"
-                    " what stands on the log was taken."
+                    f"partition {partition.number}: this version decides its last command differently;"
+                    " the events of the log were applied."
                 )
             return ()
-        batch = Batch({})
-        await batch.load(self._connection, told)
-        await self._show([(received, batch.booking(received)) for received in told])
+        batch = EventBatch({})
+        await batch.load(self._connection, events)
+        await self._project([(received, batch.booking(received)) for received in events])
         if missing:
-            # Kept in the outbox: the next worker of the partition publishes it first.
+            # They are in the outbox: the next worker of the partition publishes them first.
             cursor.published = cursor.applied - 1
         return missing
 
@@ -288,9 +297,9 @@ class _Restore:
         return cursor
 
     async def _begin_webhooks(self, number: int) -> None:
-        """Let payments hear again whatever Stripe told: what took effect already has none a second time."""
+        """Let payments process all webhooks again: a webhook that had its effect has none a second time."""
         place = TopicPartition(self._kafka.topic(STRIPE_WEBHOOKS), number)
-        start = (await self._commands.beginning_offsets([place]))[place]
+        start = (await self._commands.ranges([place]))[place].first
         cursor = self._new_cursor(self._payments.name, STRIPE_WEBHOOKS, number)
         await cursors.create(self._connection, cursor.key, start)
 
@@ -311,33 +320,45 @@ def _cursor(consumer: str, topic: str, number: int, generation: int) -> Cursor:
     return Cursor(CursorKey(consumer, topic, number, generation), -1, -1, 0, None, None)
 
 
-async def _check_backup(connection: AsyncConnection, bounds: Bounds, *, without_backup: bool) -> None:
-    if _records(bounds) and not without_backup:
-        await check_backup(connection)
+async def _require_backup(connection: AsyncConnection, ranges: Ranges, *, without_backup: bool) -> None:
+    if _count(ranges) and not without_backup:
+        await require_backup(connection)
 
 
-async def _heard(
-    consumer: AIOKafkaConsumer, bounds: Bounds, partitions: Mapping[int, Partition], progress: Progress | None
+async def _events(
+    reader: LogReader, ranges: Ranges, partitions: Mapping[int, Partition], progress: Progress | None
 ) -> AsyncIterator[list[Received]]:
-    """Yield the events whose decisions are told to their ends, as the log's records come."""
-    heard = 0
-    async for found in log.events(consumer, bounds):
-        yield [received for number, records in found.items() for received in partitions[number].hear(records)]
-        heard += sum(map(len, found.values()))
-        if progress is not None:
-            progress(heard, _records(bounds))
-
-
-def _records(bounds: Bounds) -> int:
-    return sum(end - start for start, end in bounds.values())
-
-
-async def _bounds(kafka: KafkaSettings, consumer: AIOKafkaConsumer, topic: Topic) -> Bounds:
-    """Return where each partition of a topic begins and ends now.
+    """Yield the events of complete decisions, as the log's records come.
 
     Raises:
-        NoSuchTopic: there is none of this name.
-        NotRestored: it has another number of partitions than we are told.
+        NotRestored: the beginning of the log is gone.
+    """
+    for place, (first, _) in ranges.items():
+        if first > 0:
+            raise NotRestored(
+                f"{place.topic}[{place.partition}] begins at offset {first}: its beginning is gone,"
+                " and with it what the ledger had from it."
+            )
+    reader.assign({place: first for place, (first, _) in ranges.items()})
+    read = 0
+    async with aclosing(reader.batches({place: end for place, (_, end) in ranges.items()})) as batches:
+        async for batch in batches:
+            yield [each for place, records in batch.items() for each in partitions[place.partition].decode(records)]
+            read += sum(map(len, batch.values()))
+            if progress is not None:
+                progress(read, _count(ranges))
+
+
+def _count(ranges: Ranges) -> int:
+    return sum(end - first for first, end in ranges.values())
+
+
+async def _ranges(kafka: KafkaSettings, reader: LogReader, topic: Topic) -> Ranges:
+    """Return the present offsets of each partition of a topic.
+
+    Raises:
+        NoSuchTopic: the broker has no topic of this name.
+        NotRestored: the topic has another number of partitions than the settings say.
     """
     name = kafka.topic(topic)
     places = await partitions_of(kafka, name)
@@ -345,8 +366,7 @@ async def _bounds(kafka: KafkaSettings, consumer: AIOKafkaConsumer, topic: Topic
         raise NoSuchTopic(f"The topic {name} does not exist: there is nothing to restore from.")
     if len(places) != kafka.topic_partitions:
         raise NotRestored(f"{name} has {len(places)} partitions: set TOPIC_PARTITIONS={len(places)}.")
-    starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-    return {place: (starts[place], ends[place]) for place in places}
+    return await reader.ranges(places)
 
 
 __all__ = ["NotRestored", "Restored", "Stopped", "plan", "restore"]

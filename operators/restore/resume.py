@@ -1,15 +1,16 @@
-"""Where on `booking.commands` the system goes on: behind the command that led to the last event of the partition.
+"""Finds the position on `booking.commands` from which workers resume: behind the command of the last event.
 
-Commands behind it led to no event that anybody could have seen: they are decided, or decided again. The command itself
-is decided once more, with the ledger as it stood before it: its events must come out as they stand on the log, and
-those that were not published any more are left to be published.
+Commands behind that position have no published event: they are decided, or decided again, by the workers. The command
+itself is decided here once more, with the ledger as it was before it: the events must equal those of the log. Its
+events that were never published are left in the outbox.
 """
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from psycopg import AsyncConnection
 
 from operators.restore.log import Partition, envelope_of
@@ -17,49 +18,50 @@ from operators.restore.target import NotRestored
 from storage.cursors import Cursor
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing, decode_envelope, decode_value, header
+from topics.kafka.log_reader import LogReader, OffsetRange
 from topics.times import to_the_second
 from workers.reservations.handler import Reservations
 from workers.runtime.records import fingerprint, read
 from workers.runtime.role import PartitionBatch, Received, Record
 
-_FETCH_MS: Final = 200
 
-
-class _OtherwiseToday(Exception):
-    """The commands do not lead to the events that stand on the log."""
+class _DecidedDifferently(Exception):
+    """The commands do not lead to the events that the log has."""
 
 
 class Commands(NamedTuple):
-    """What `booking.commands` still has of a partition: its bounds, and the commands that led to the last events.
+    """The commands of one partition that the log still has.
 
-    `decided` are records of the same command at the same time, nearly always one. None: their place was deleted long
-    ago, and all that stands there now is newer.
+    Attributes:
+        range: their offsets.
+        decided: the records of the command that led to the last events, nearly always one. Empty: retention deleted
+            them, and all commands that are left are newer.
     """
 
-    start: int
-    end: int
+    range: OffsetRange
     decided: Sequence[Record]
 
 
-async def find(consumer: AIOKafkaConsumer, place: TopicPartition, partition: Partition) -> Commands:
-    """Look for the command that led to the partition's last events, by the log's time and its id.
+async def find(reader: LogReader, place: TopicPartition, partition: Partition) -> Commands:
+    """Find the command that led to the partition's last events, by the log's time and the command's id.
 
     Raises:
-        NotRestored: it is not where it must be, so these commands and events do not belong together.
+        NotRestored: it is not at its time, so these commands and events do not belong together.
     """
-    start, end = (await consumer.beginning_offsets([place]))[place], (await consumer.end_offsets([place]))[place]
-    if not partition.deciding or start == end:
-        return Commands(start, end, ())
-    envelope = envelope_of(partition.deciding[0])
+    commands = (await reader.ranges([place]))[place]
+    start, end = commands
+    if not partition.last_decision or start == end:
+        return Commands(commands, ())
+    envelope = envelope_of(partition.last_decision[0])
     causation, time_ms = envelope.causation or "", round(envelope.time.timestamp() * 1000)
-    since = (await consumer.offsets_for_times({place: time_ms}))[place]
+    since = (await reader.offsets_and_times_at({place: time_ms}))[place]
     if since is not None:
-        decided = await _decided(consumer, place, (since.offset, end), causation, time_ms)
-        if decided or (since.offset == start and since.timestamp > time_ms):
-            return Commands(start, end, decided)
-    # The clock ran backwards there: then its time does not say where it stands.
-    if found := await _decided(consumer, place, (start, end), causation, None):
-        return Commands(start, end, found[-1:])
+        decided = await _decided(reader, place, OffsetRange(since.offset, end), causation, time_ms)
+        if decided or (since.offset == start and since.time_ms > time_ms):
+            return Commands(commands, decided)
+    # Where the clock ran backwards, the command is not at its time.
+    if found := await _decided(reader, place, commands, causation, None):
+        return Commands(commands, found[-1:])
     raise NotRestored(
         f"{place.topic}[{place.partition}] does not have command {causation}, which led to the last event of that"
         f" partition at {to_the_second(envelope.time)}, though it has older ones: they do not belong together."
@@ -67,69 +69,73 @@ async def find(consumer: AIOKafkaConsumer, place: TopicPartition, partition: Par
 
 
 async def _decided(
-    consumer: AIOKafkaConsumer, place: TopicPartition, between: tuple[int, int], causation: str, until_ms: int | None
+    reader: LogReader, place: TopicPartition, offsets: OffsetRange, causation: str, until_ms: int | None
 ) -> list[Record]:
-    """Return the records of a command in [start, end), up to the first one that is later than `until_ms`."""
-    start, end = between
-    consumer.assign([place])
-    consumer.seek(place, start)
+    """Return the records of a command in a range, up to the first record that is later than `until_ms`."""
     found: list[Record] = []
-    wanted, offset = causation.encode(), start
-    while offset < end:
-        for record in (await consumer.getmany(timeout_ms=_FETCH_MS)).get(place, ()):
+    wanted = causation.encode()
+    async with aclosing(reader.records({place: offsets})) as records:
+        async for record in records:
             if until_ms is not None and record.timestamp > until_ms:
-                return found
+                break
             if header(record.headers, "ce_id") == wanted:
                 found.append(record)
-            offset = record.offset + 1
     return found
 
 
 async def decide_again(
-    connection: AsyncConnection, owner: Reservations, cursor: Cursor, told: Sequence[Received], commands: Commands
+    connection: AsyncConnection, owner: Reservations, cursor: Cursor, published: Sequence[Received], commands: Commands
 ) -> list[Outgoing] | None:
-    """Decide the last commands of a partition as their owner does, and move the cursor behind them.
+    """Decide the last commands of a partition again, and move the cursor behind them.
+
+    Args:
+        connection: inside the restore's transaction.
+        owner: decides, as in a worker.
+        cursor: the cursor of reservations in the partition; it is changed.
+        published: the events of these commands that the log has.
+        commands: the commands that are left of the partition.
 
     Returns:
-        Their events that the log does not have. None: they would be decided otherwise today, and nothing was written.
+        The events of the commands that the log does not have. None: this version of the program decides the commands
+        differently, and nothing was written.
     """
     sequence = cursor.sequence
     try:
         async with connection.transaction():
-            return await _again(connection, owner, cursor, told, commands)
-    except _OtherwiseToday:
-        # The log has the last word: these events happened.
+            return await _again(connection, owner, cursor, published, commands)
+    except _DecidedDifferently:
+        # The events of the log count, because clients have seen them.
         cursor.sequence = sequence
         return None
 
 
 async def _again(
-    connection: AsyncConnection, owner: Reservations, cursor: Cursor, told: Sequence[Received], commands: Commands
+    connection: AsyncConnection, owner: Reservations, cursor: Cursor, published: Sequence[Received], commands: Commands
 ) -> list[Outgoing]:
-    left, time = list(told), envelope_of(told[0]).time
-    cursor.sequence = (envelope_of(told[0]).sequence or 1) - 1
+    left, time = list(published), envelope_of(published[0]).time
+    cursor.sequence = (envelope_of(published[0]).sequence or 1) - 1
     for record in commands.decided:
         owner.forget()
         decided = await _decide(connection, owner, cursor, record, time)
         if not _same(decided, left):
             break
-        behind(cursor, record)
+        move_behind(cursor, record)
         missing, left = decided[len(left) :], left[len(decided) :]
         if not left:
             return missing
-    raise _OtherwiseToday
+    raise _DecidedDifferently
 
 
 async def _decide(
     connection: AsyncConnection, owner: Reservations, cursor: Cursor, record: Record, time: datetime
 ) -> list[Outgoing]:
-    run = PartitionBatch(BOOKING_COMMANDS, record.partition, cursor, [read(BOOKING_COMMANDS, record, time)])
-    (decided,) = await owner.handle(connection, [run])
+    batch = PartitionBatch(BOOKING_COMMANDS, record.partition, cursor, [read(BOOKING_COMMANDS, record, time)])
+    (decided,) = await owner.handle(connection, [batch])
     return decided
 
 
-def _same(decided: Sequence[Outgoing], told: Sequence[Received]) -> bool:
-    return all(_is(record, received) for record, received in zip(decided, told, strict=False))
+def _same(decided: Sequence[Outgoing], published: Sequence[Received]) -> bool:
+    return all(_is(record, received) for record, received in zip(decided, published, strict=False))
 
 
 def _is(record: Outgoing, received: Received) -> bool:
@@ -140,7 +146,7 @@ def _is(record: Outgoing, received: Received) -> bool:
     )
 
 
-def behind(cursor: Cursor, record: Record) -> None:
+def move_behind(cursor: Cursor, record: Record) -> None:
     """Move the cursor behind a record."""
     cursor.applied = cursor.published = record.offset
     cursor.last_hash = fingerprint(record)

@@ -1,7 +1,7 @@
-"""Sees to it that no number of an account, guest, hotel or room which the log names is given to another one.
+"""Moves the id sequences of accounts, guests, hotels and rooms behind every id that the log names.
 
-They are described by a backup, which may be older than the log: an account made after it is not there, and its bookings
-are. Whoever signed up next would have its number, and so its bookings.
+Their rows come from a backup, which may be older than the log: an account that was made after the backup has bookings
+but no row. Without this, the next person to sign up would get that account's id, and with it its bookings.
 """
 
 from collections.abc import Mapping
@@ -9,33 +9,33 @@ from typing import Final
 
 from psycopg import AsyncConnection, sql
 
-#: An account that has no booking is named by nothing on the log, and its holder's token is good for a while.
-_ACCOUNTS_LEFT_OUT: Final = 1_000_000
+#: So many ids are skipped: accounts without a booking are not on the log, and their tokens stay valid for a while.
+_ACCOUNTS_SKIPPED: Final = 1_000_000
 
-#: By table: the highest number that the log names, and how many are left out behind it.
+#: By table: the query for the highest id that the log names, and how many ids are skipped behind it.
 _NAMED: Final[Mapping[str, tuple[str, int]]] = {
-    "app_user": ("select max(user_id) from booking", _ACCOUNTS_LEFT_OUT),
+    "app_user": ("select max(user_id) from booking", _ACCOUNTS_SKIPPED),
     "guest": ("select max(guest_id) from booking_guest", 0),
     "hotel": ("select max(hotel_id) from inventory", 0),
     "room": ("select max(room_id) from inventory", 0),
 }
 
-_GO_ON: Final = """
+_CONTINUE: Final = """
 select setval(numbers, last)
 from (select pg_get_serial_sequence({name}, 'id')::regclass as numbers) as sequence,
-     (select greatest((select max(id) from {table}), ({named})) + {left_out} as last) as known
+     (select greatest((select max(id) from {table}), ({named})) + {skipped} as last) as known
 where last >= coalesce(pg_sequence_last_value(numbers), 0)
 """
 
 
-async def go_on_behind_the_log(connection: AsyncConnection) -> None:
-    """Let numbering go on behind what the restored rows and the backup's name; what was given since stays given."""
-    for table, (named, left_out) in _NAMED.items():
+async def continue_after_the_log(connection: AsyncConnection) -> None:
+    """Set every sequence behind the ids in the restored rows and in the backup; none is set back."""
+    for table, (named, skipped) in _NAMED.items():
         await connection.execute(
-            sql.SQL(_GO_ON).format(
+            sql.SQL(_CONTINUE).format(
                 name=sql.Literal(table),
                 table=sql.Identifier(table),
                 named=sql.SQL(named),
-                left_out=sql.Literal(left_out),
+                skipped=sql.Literal(skipped),
             )
         )

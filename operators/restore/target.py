@@ -1,19 +1,19 @@
-"""The database that is to be restored: it must be migrated and empty, and nobody may be at work on it meanwhile."""
+"""The database that is restored: it must be migrated and empty, and no worker may write to it meanwhile."""
 
 from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection, sql
 
-from storage import models
-from storage.settings import CONNECT_SECONDS, DatabaseSettings
+from storage import database, models
+from storage.settings import DatabaseSettings
 
 
 class NotRestored(Exception):
-    """The restore is refused, and nothing was written. Says why, and what to do."""
+    """The restore is refused, and nothing was written. The text says why, and what to do."""
 
 
-#: All that is made from the log, and nothing of what a backup brings.
+#: The tables that are made from the log; all others come from a backup.
 FROM_THE_LOG: Final = tuple(
     table.__tablename__
     for table in (
@@ -39,21 +39,16 @@ _LOCK_SECONDS: Final = 3
 
 
 async def connect(settings: DatabaseSettings) -> AsyncConnection:
-    """Open the connection of a restore, whose statements are prepared while the tables are still empty."""
-    return await AsyncConnection.connect(
-        settings.conninfo(),
-        autocommit=True,
-        application_name="innkeeper restore",
-        connect_timeout=CONNECT_SECONDS,
-        options="-c enable_seqscan=off -c jit=off",
-    )
+    """Open the connection of a restore."""
+    # Statements are planned while the tables are still empty: a plan that reads all rows must not be kept.
+    return await database.connect(settings, "innkeeper restore", options={"enable_seqscan": "off", "jit": "off"})
 
 
 async def check(connection: AsyncConnection) -> None:
-    """Refuse a database that has rows already, or workers.
+    """Refuse a database that has rows already or is used by workers.
 
     Raises:
-        NotRestored: what is in the way.
+        NotRestored: the database cannot be restored into.
     """
     if workers := await _workers(connection):
         raise NotRestored(f"Workers are connected to this database: {', '.join(workers)}. Stop them first.")
@@ -68,11 +63,11 @@ async def check(connection: AsyncConnection) -> None:
         )
 
 
-async def keep_everybody_out(connection: AsyncConnection) -> None:
-    """Keep all others from writing these tables until the transaction ends; a worker that starts waits.
+async def lock_tables(connection: AsyncConnection) -> None:
+    """Lock the tables against all other writers until the transaction ends; a worker that starts waits.
 
     Raises:
-        NotRestored: somebody is writing them now.
+        NotRestored: another process is writing them now.
     """
     await connection.execute(f"set local lock_timeout = '{_LOCK_SECONDS}s'".encode())
     try:
@@ -83,16 +78,17 @@ async def keep_everybody_out(connection: AsyncConnection) -> None:
 
 
 async def _workers(connection: AsyncConnection) -> list[str]:
-    """Return who is connected and would write what is restored; the ingress only writes what a backup brings."""
+    """Return the names of connected processes that may write restored tables; the ingress and an audit never do."""
     found = await connection.execute(
         "select distinct application_name from pg_stat_activity"
         " where datname = current_database() and pid <> pg_backend_pid()"
-        " and application_name like 'innkeeper%' and application_name <> 'innkeeper-ingress' order by 1"
+        " and application_name like 'innkeeper%'"
+        " and application_name not in ('innkeeper-ingress', 'innkeeper audit') order by 1"
     )
     return [name for (name,) in await found.fetchall()]
 
 
 async def has_rows(connection: AsyncConnection, table: str) -> bool:
-    """Tell whether there is anything in a table."""
+    """Return whether a table has any row."""
     found = await connection.execute(sql.SQL("select exists (select from {})").format(sql.Identifier(table)))
     return bool((await found.fetchone() or (False,))[0])

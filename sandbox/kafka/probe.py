@@ -12,7 +12,7 @@ from typing_extensions import override
 from topics.kafka.settings import KafkaSettings
 
 ANSWER_WITHIN_MS = 2000
-#: The variables of a client that needs no name; empty ones take back what somebody has set for another broker.
+#: The variables of a client that needs no name; empty ones undo settings for another broker.
 NO_NAME: Final[Mapping[str, str]] = {
     "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
     "KAFKA_USERNAME": "",
@@ -23,7 +23,7 @@ NO_NAME: Final[Mapping[str, str]] = {
 }
 
 
-class _Given(KafkaSettings):
+class _AsTold(KafkaSettings):
     """Settings that come from nowhere but their arguments."""
 
     @override
@@ -36,7 +36,7 @@ class _Given(KafkaSettings):
 
 def as_client(variables: Mapping[str, str]) -> KafkaSettings:
     """Return the settings of a process that finds these variables, and nothing else, in its environment."""
-    return _Given(**{name.lower(): value for name, value in variables.items()})  # type: ignore[arg-type]
+    return _AsTold(**{name.lower(): value for name, value in variables.items()})  # type: ignore[arg-type]
 
 
 async def answers(variables: Mapping[str, str]) -> bool:

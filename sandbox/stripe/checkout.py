@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import stripe
 
-from sandbox.stripe.books import Json
 from sandbox.stripe.cards import Card, Payment
+from sandbox.stripe.ledger import Json
 from sandbox.stripe.refused import Refused
 from sandbox.stripe.terms import Terms, terms_of
 from sandbox.stripe.till import NOBODY, Cause, Till, new_id, nulls_of, shown
@@ -18,8 +18,8 @@ def open_session(till: Till, params: Json) -> Json:
     """Open a session, of which Stripe sends no event; `params` are checked SessionCreateParams. Raises Refused."""
     terms = terms_of(params, till.now())
     session = _new_session(till, params, terms)
-    till.books.put(session)
-    till.books.set_timer("expire_session", session["id"], terms.expires_at)
+    till.ledger.put(session)
+    till.ledger.set_timer("expire_session", session["id"], terms.expires_at)
     log.info("%s opened for %s %s", session["id"], terms.amount_minor, terms.currency)
     return session
 
@@ -33,10 +33,10 @@ def expire_session(till: Till, session_id: str, cause: Cause = NOBODY) -> Json:
             f" This Checkout Session has a status of {session['status']}."
         )
     session |= {"status": "expired", "url": None}
-    till.books.put(session)
-    till.books.drop_timer("expire_session", session_id)
+    till.ledger.put(session)
+    till.ledger.drop_timer("expire_session", session_id)
     _cancel_payment(till, session, cause)
-    till.announce("checkout.session.expired", session, cause)
+    till.emit("checkout.session.expired", session, cause)
     log.info("%s expired", session_id)
     return session
 
@@ -61,9 +61,9 @@ def pay(till: Till, session_id: str, card: Card, late_seconds: float | None = No
         _capture(till, payment)
         return _complete(till, session, "paid")
     payment["status"] = "processing"
-    till.books.put(payment)
+    till.ledger.put(payment)
     seconds = till.settings.late_payment_seconds if late_seconds is None else late_seconds
-    till.books.set_timer("settle_payment", session_id, till.clock.now() + seconds)
+    till.ledger.set_timer("settle_payment", session_id, till.clock.now() + seconds)
     return _complete(till, session, "unpaid")
 
 
@@ -74,11 +74,11 @@ def settle_payment(till: Till, session_id: str) -> None:
     if payment["_card_succeeds"]:
         _capture(till, payment)
         session["payment_status"] = "paid"
-        till.books.put(session)
-        till.announce("checkout.session.async_payment_succeeded", session)
+        till.ledger.put(session)
+        till.emit("checkout.session.async_payment_succeeded", session)
     else:
         _fail_late(till, payment)
-        till.announce("checkout.session.async_payment_failed", session)
+        till.emit("checkout.session.async_payment_failed", session)
     log.info("%s is now %s", session_id, session["payment_status"])
 
 
@@ -142,7 +142,7 @@ def _payment_of(till: Till, session: Json, card: Card) -> Json:
     else:
         payment = _new_payment(till, session)
         session["payment_intent"] = payment["id"]
-        till.books.put(session)
+        till.ledger.put(session)
     payment["_card_succeeds"] = card.payment in (Payment.SUCCEEDS, Payment.SUCCEEDS_LATER)
     payment["_refunding"] = card.refunding
     payment["_error_code"] = card.error_code
@@ -182,15 +182,15 @@ def _decline(till: Till, payment: Json, card: Card) -> None:
         "decline_code": card.decline_code,
         "message": "Your card has expired." if card.error_code == "expired_card" else "Your card was declined.",
     }
-    till.books.put(payment)
-    till.announce("payment_intent.payment_failed", payment)
+    till.ledger.put(payment)
+    till.emit("payment_intent.payment_failed", payment)
     log.info("%s declined: %s", payment["id"], card.decline_code)
 
 
 def _fail_late(till: Till, payment: Json) -> None:
     charge = till.get("charge", payment["latest_charge"])
     charge["status"] = "failed"
-    till.books.put(charge)
+    till.ledger.put(charge)
     payment |= {
         "status": "requires_payment_method",
         "last_payment_error": {
@@ -200,8 +200,8 @@ def _fail_late(till: Till, payment: Json) -> None:
             "message": "The payment attempt failed.",
         },
     }
-    till.books.put(payment)
-    till.announce("payment_intent.payment_failed", payment)
+    till.ledger.put(payment)
+    till.emit("payment_intent.payment_failed", payment)
 
 
 def _charge(till: Till, payment: Json, card: Card) -> None:
@@ -225,7 +225,7 @@ def _charge(till: Till, payment: Json, card: Card) -> None:
         "refunded": False,
         "status": "pending",
     }
-    till.books.put(charge)
+    till.ledger.put(charge)
     payment["latest_charge"] = charge["id"]
 
 
@@ -243,24 +243,24 @@ def _capture(till: Till, payment: Json) -> None:
         "last_payment_error": None,
         "status": "succeeded",
     }
-    till.books.put(charge)
-    till.books.put(payment)
-    till.books.move_money("capture", payment, amount_minor, till.clock.now())
-    till.announce("charge.succeeded", charge)
-    till.announce("payment_intent.succeeded", payment)
+    till.ledger.put(charge)
+    till.ledger.put(payment)
+    till.ledger.move_money("capture", payment, amount_minor, till.clock.now())
+    till.emit("charge.succeeded", charge)
+    till.emit("payment_intent.succeeded", payment)
 
 
 def _complete(till: Till, session: Json, payment_status: str) -> Json:
     session |= {"status": "complete", "payment_status": payment_status, "url": None}
-    till.books.put(session)
-    till.books.drop_timer("expire_session", session["id"])
-    till.announce("checkout.session.completed", session)
+    till.ledger.put(session)
+    till.ledger.drop_timer("expire_session", session["id"])
+    till.emit("checkout.session.completed", session)
     log.info("%s completed: %s", session["id"], payment_status)
     return session
 
 
 def _cancel_payment(till: Till, session: Json, cause: Cause) -> None:
-    """Cancel the intent that a declined attempt left behind: nobody can pay it any more."""
+    """Cancel the intent that a declined attempt left behind: it cannot be paid any more."""
     if session["payment_intent"] is None:
         return
     payment = till.get("payment_intent", session["payment_intent"])
@@ -269,12 +269,12 @@ def _cancel_payment(till: Till, session: Json, cause: Cause) -> None:
         "canceled_at": till.now(),
         "cancellation_reason": "automatic",
     }
-    till.books.put(payment)
-    till.announce("payment_intent.canceled", payment, cause)
+    till.ledger.put(payment)
+    till.emit("payment_intent.canceled", payment, cause)
 
 
 TIMED: dict[str, Callable[[Till, str], object]] = {
     "expire_session": expire_session,
     "settle_payment": settle_payment,
 }
-"""Tasks of the stand-in's clock."""
+"""The tasks of this module that the stand-in's clock starts."""

@@ -1,6 +1,6 @@
 """Turns form-encoded requests into typed parameters, checked against the SDK's own types.
 
-Stripe's API takes `line_items[0][price_data][currency]=eur`. The fields of a request are read
+Stripe's API takes `line_items[0][price_data][currency]=eur`. What a request may hold is read
 from the typed params that the `stripe` package generates from Stripe's OpenAPI description, so
 that a parameter Stripe does not know is refused here as it is refused there.
 """
@@ -73,7 +73,7 @@ def _next_index(into: dict[str, Tree], rest: list[str]) -> str:
 
 
 def _holds(tree: Tree, path: list[str]) -> bool:
-    """Return whether there is a value at a path already."""
+    """Return whether a path has a value already."""
     for name in path:
         if isinstance(tree, str):
             return True
@@ -84,7 +84,7 @@ def _holds(tree: Tree, path: list[str]) -> bool:
 
 
 def _is_params(expected: Any) -> bool:
-    """Return the SDK's typed dictionaries, which may stem from `typing_extensions`."""
+    """Return whether it is a typed dictionary of the SDK, which may be one of `typing_extensions`."""
     return isinstance(expected, type) and hasattr(expected, "__required_keys__")
 
 

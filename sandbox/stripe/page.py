@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from sandbox.stripe.books import Json
 from sandbox.stripe.cards import CARDS
 from sandbox.stripe.control import attempt
+from sandbox.stripe.ledger import Json
 from sandbox.stripe.refused import Refused
 from sandbox.stripe.till import Till
 from sandbox.stripe.timers import run_due
@@ -22,7 +22,7 @@ _WITH_THREE_DECIMALS = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 
 
 def add_routes(app: web.Application, till: Till) -> None:
-    """Add the page a session's `url` leads to, and a front page that says what this is."""
+    """Add the page a session's `url` leads to, and a front page that describes this server."""
     page = _Page(till)
     app.router.add_get("/", page.front)
     app.router.add_get("/c/pay/{id}", page.show)
@@ -42,25 +42,25 @@ class _Page:
         self._till = till
 
     async def front(self, _: web.Request) -> web.Response:
-        """Say what this server is."""
+        """Describe this server."""
         return _html("Stripe, locally", _FRONT)
 
     async def show(self, request: web.Request) -> web.Response:
         """Show a session as its guest sees it."""
         run_due(self._till)
-        session = self._till.books.find("checkout.session", request.match_info["id"])
+        session = self._till.ledger.find("checkout.session", request.match_info["id"])
         if session is None:
             return _html("Not found", "<h1>There is no such payment</h1>", status=404)
         return _session_page(session)
 
     async def pay(self, request: web.Request) -> web.Response:
-        """Take a card's number from the form; go on to the shop, or say what is wrong."""
+        """Take a card's number from the form; go on to the shop, or show the error."""
         session_id = request.match_info["id"]
         form = await request.post()
         try:
             session = attempt(self._till, session_id, str(form.get("card", "")))
         except Refused as refused:
-            session_or_none = self._till.books.find("checkout.session", session_id)
+            session_or_none = self._till.ledger.find("checkout.session", session_id)
             if session_or_none is None:
                 return _html("Not found", "<h1>There is no such payment</h1>", status=404)
             return _session_page(session_or_none, refused)
@@ -90,7 +90,7 @@ def _open(session: Json, refused: Refused | None) -> str:
     problem = f'<p class="problem" role="alert">{escape(refused.message)}</p>' if refused else ""
     others = "".join(
         f'<form method="post"><button name="card" value="{card.number}" class="other">'
-        f"<code>{card.spaced}</code><span>{escape(card.says)}</span></button></form>"
+        f"<code>{card.spaced}</code><span>{escape(card.effect)}</span></button></form>"
         for card in CARDS
     )
     return f"""

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import stripe
 
-from sandbox.stripe.books import Json
 from sandbox.stripe.cards import Refunding
 from sandbox.stripe.faults import REFUND_FAULTS, Fault
+from sandbox.stripe.ledger import Json
 from sandbox.stripe.refused import Refused, invalid, missing
 from sandbox.stripe.till import Cause, Till, new_id, nulls_of
 
@@ -17,7 +17,7 @@ _IMITATED = frozenset({"amount", "charge", "expand", "metadata", "payment_intent
 
 
 def create_refund(till: Till, params: Json, cause: Cause) -> Json:
-    """Refund a payment, all that is left of it unless `amount` says less. Raises Refused."""
+    """Refund a payment, all that is left of it unless `amount` is less. Raises Refused."""
     for name in params:
         if name not in _IMITATED:
             raise Refused(f"The local stand-in does not imitate {name}.", param=name, saved=False)
@@ -27,15 +27,15 @@ def create_refund(till: Till, params: Json, cause: Cause) -> Json:
     fate, seconds = _fate(till, payment)
     refund = _new_refund(till, charge, amount_minor, params)
     refund["status"] = "pending" if fate is Refunding.PENDS else "succeeded"
-    till.books.put(refund)
-    till.books.move_money("refund", payment, amount_minor, till.clock.now())
+    till.ledger.put(refund)
+    till.ledger.move_money("refund", payment, amount_minor, till.clock.now())
     _recount(till, charge)
     if fate is not Refunding.SUCCEEDS:
         task = "settle_refund" if fate is Refunding.PENDS else "fail_refund"
-        till.books.set_timer(task, refund["id"], till.clock.now() + seconds)
+        till.ledger.set_timer(task, refund["id"], till.clock.now() + seconds)
     # A card's refund that succeeds at once brings no refund.updated: only its changes do.
-    till.announce("refund.created", refund, cause)
-    till.announce("charge.refunded", charge, cause)
+    till.emit("refund.created", refund, cause)
+    till.emit("charge.refunded", charge, cause)
     log.info("%s refunds %s of %s: %s", refund["id"], amount_minor, payment["id"], fate)
     return refund
 
@@ -44,8 +44,8 @@ def settle_refund(till: Till, refund_id: str) -> None:
     """Let a pending refund succeed."""
     refund = till.get("refund", refund_id)
     refund |= {"status": "succeeded", "pending_reason": None}
-    till.books.put(refund)
-    _announce_change(till, refund)
+    till.ledger.put(refund)
+    _tell_of_change(till, refund)
 
 
 def fail_refund(till: Till, refund_id: str) -> None:
@@ -56,12 +56,12 @@ def fail_refund(till: Till, refund_id: str) -> None:
         "failure_reason": "expired_or_canceled_card",
         "failure_balance_transaction": new_id("txn_"),
     }
-    till.books.put(refund)
+    till.ledger.put(refund)
     payment = till.get("payment_intent", refund["payment_intent"])
-    till.books.move_money("refund_reversed", payment, refund["amount"], till.clock.now())
+    till.ledger.move_money("refund_reversed", payment, refund["amount"], till.clock.now())
     _recount(till, till.get("charge", refund["charge"]))
-    _announce_change(till, refund)
-    till.announce("refund.failed", refund)
+    _tell_of_change(till, refund)
+    till.emit("refund.failed", refund)
     log.info("%s failed", refund_id)
 
 
@@ -70,7 +70,7 @@ def _charge_named(till: Till, params: Json) -> Json:
         charge = till.get("charge", params["charge"], param="charge")
     elif "payment_intent" in params:
         payment = till.get("payment_intent", params["payment_intent"], param="payment_intent")
-        charge = till.books.find("charge", payment["latest_charge"] or "") or {}
+        charge = till.ledger.find("charge", payment["latest_charge"] or "") or {}
     else:
         raise missing("payment_intent")
     if charge.get("status") != "succeeded":
@@ -80,7 +80,7 @@ def _charge_named(till: Till, params: Json) -> Json:
 
 def _amount(till: Till, charge: Json, asked_minor: int | None) -> int:
     """Check the amount: the sum of a payment's refunds never exceeds what was captured."""
-    captured_minor, refunded_minor = till.books.balance(charge["payment_intent"])
+    captured_minor, refunded_minor = till.ledger.balance(charge["payment_intent"])
     left_minor = captured_minor - refunded_minor
     if asked_minor is not None and asked_minor < 1:
         raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
@@ -121,21 +121,21 @@ def _new_refund(till: Till, charge: Json, amount_minor: int, params: Json) -> Js
 
 
 def _recount(till: Till, charge: Json) -> None:
-    _, refunded_minor = till.books.balance(charge["payment_intent"])
+    _, refunded_minor = till.ledger.balance(charge["payment_intent"])
     charge |= {
         "amount_refunded": refunded_minor,
         "refunded": refunded_minor == charge["amount_captured"],
     }
-    till.books.put(charge)
+    till.ledger.put(charge)
 
 
-def _announce_change(till: Till, refund: Json) -> None:
-    till.announce("refund.updated", refund)
-    till.announce("charge.refund.updated", refund)
+def _tell_of_change(till: Till, refund: Json) -> None:
+    till.emit("refund.updated", refund)
+    till.emit("charge.refund.updated", refund)
 
 
 TIMED: dict[str, Callable[[Till, str], object]] = {
     "settle_refund": settle_refund,
     "fail_refund": fail_refund,
 }
-"""Tasks of the stand-in's clock."""
+"""The tasks of this module that the stand-in's clock starts."""

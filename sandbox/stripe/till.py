@@ -1,4 +1,4 @@
-"""The state of the stand-in for all its parts: books, clock, faults, settings, and events."""
+"""The state that all parts of the stand-in share: books, clock, faults, settings, and events."""
 
 import asyncio
 import secrets
@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.stripe.books import Books, Json
 from sandbox.stripe.clock import Clock
 from sandbox.stripe.faults import WEBHOOK_FAULTS, Fault, FaultPlan
+from sandbox.stripe.ledger import Json, Ledger
 from sandbox.stripe.refused import no_such
 
 API_VERSION = "2026-10-28.endive"
@@ -28,13 +28,13 @@ class Settings:
     """
 
     webhook_url: str | None = None
-    webhook_secret: str = "whsec_sandbox"  # noqa: S105 - a secret of nobody's.
+    webhook_secret: str = "whsec_sandbox"  # noqa: S105 - of the sandbox alone
     key: str | None = None
     events: frozenset[str] = frozenset()
     public_url: str | None = None
     late_payment_seconds: float = 5.0
     late_refund_seconds: float = 5.0
-    #: Longer than a machine is frozen: an event that was taken in that time would come twice.
+    #: Longer than a machine pauses: an event that was taken in that time would come twice.
     webhook_timeout_seconds: float = 30.0
     first_retry_seconds: float = 0.5
     longest_retry_seconds: float = 30.0
@@ -55,13 +55,13 @@ NOBODY = Cause()
 class Till:
     """The stand-in's state, handed to every function that acts upon it."""
 
-    books: Books
+    ledger: Ledger
     settings: Settings
     clock: Clock = field(default_factory=Clock)
     faults: FaultPlan = field(default_factory=FaultPlan)
     url: str = ""
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by whoever wants the stand-in to end: a signal, or a background worker that met a bug."""
+    """Set by a signal, or by a background worker that met a bug: the stand-in then ends."""
 
     def now(self) -> int:
         """Whole seconds since the epoch, as Stripe gives times."""
@@ -69,12 +69,12 @@ class Till:
 
     def get(self, kind: str, object_id: str, *, param: str = "id") -> Json:
         """Read an object; raises Refused (404) if there is none."""
-        found = self.books.find(kind, object_id)
+        found = self.ledger.find(kind, object_id)
         if found is None:
             raise no_such(kind, object_id, param=param)
         return found
 
-    def announce(self, event_type: str, about: Json, cause: Cause = NOBODY) -> None:
+    def emit(self, event_type: str, about: Json, cause: Cause = NOBODY) -> None:
         """Record an event with a picture of the object as it is now, and put it on its way."""
         wanted = self.settings.webhook_url is not None and (
             not self.settings.events or event_type in self.settings.events
@@ -90,7 +90,7 @@ class Till:
             "request": {"id": cause.request_id, "idempotency_key": cause.idempotency_key},
             "type": event_type,
         }
-        self.books.put(event)
+        self.ledger.put(event)
         if wanted:
             self._send(event)
 
@@ -105,7 +105,7 @@ class Till:
         if Fault.WEBHOOK_DELAY in faults:
             due_at += faults[Fault.WEBHOOK_DELAY].seconds
         for _ in range(2 if Fault.WEBHOOK_DUPLICATE in faults else 1):
-            self.books.send(event, state=state, at=due_at, first_at=now)
+            self.ledger.send(event, state=state, at=due_at, first_at=now)
 
 
 def new_id(prefix: str, length: int = 24) -> str:
@@ -119,7 +119,7 @@ def shown(stored: Json) -> Json:
 
 
 def nulls_of(sdk_type: Any) -> Json:
-    """Give null for every field that the SDK's type of an object says may be null.
+    """Give null for every field that may be null by the SDK's type of an object.
 
     A caller then finds every documented field, whether the stand-in fills it or not.
     """

@@ -1,4 +1,4 @@
-"""The read model of what a hotel sold for each night. Projections count; `storage.reads.reports` reads."""
+"""The read model of a hotel's sales for each night. The projection counts; `storage.reads.reports` reads."""
 
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -6,20 +6,20 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from storage.projections.positioned_event import Heard
+from storage.projections.positioned_event import PositionedEvent
 from topics.messages.events import BookingCancelled, BookingConfirmed, Event
 
 #: The events that the report is made of.
-TAKES: Final[tuple[type[Event], ...]] = (BookingConfirmed, BookingCancelled)
+EVENTS_APPLIED: Final[tuple[type[Event], ...]] = (BookingConfirmed, BookingCancelled)
 
 
 class BookingNotInLedger(Exception):
     """An event confirms a booking that the ledger does not have: log and ledger do not belong together."""
 
 
-# A stay's facts are the ledger's: they never change, and are committed before any event about them is published.
-# A booking that is counted stands in `reported_stay`, so that nothing is counted twice or taken off unless it was.
-# The nights are written in the order of their key: workers of one hotel wait for each other, and never in a circle.
+# The ledger's facts about a stay never change, and are committed before any event about the stay is published.
+# A booking that is counted has a row in `reported_stay`, so no booking is counted twice or subtracted uncounted.
+# Nights are written in the order of their key, so workers of one hotel may wait for each other but never deadlock.
 _COUNT = """
 with known as (
     select id, hotel_id, check_in, check_out, rooms_count, amount_minor, currency
@@ -52,7 +52,7 @@ with known as (
 select (select array_agg(id) from known), array_agg(hotel_id), array_agg(date) from counted where staying = 0
 """
 
-# Written above in this transaction, and so locked by it: nobody has counted anything for these nights since.
+# This transaction has just written these rows and so holds their locks: no other count can come between.
 _DROP_EMPTY = """
 delete from daily_report
 using unnest(%b::bigint[], %b::date[]) as empty (hotel_id, date)
@@ -60,14 +60,14 @@ where (daily_report.hotel_id, daily_report.date) = (empty.hotel_id, empty.date)
 """
 
 
-async def fold(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
-    """Count what the events confirm and cancel, in the caller's transaction; raises as `count`.
+async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
+    """Count the bookings that the events confirm or cancel, in the caller's transaction; raises as `count`.
 
-    Of a booking that they confirm and cancel, the end is what counts.
+    Of a booking that they both confirm and cancel, the last event counts.
     """
     counts = {
         event.booking_id: isinstance(event, BookingConfirmed)
-        for event in (one.event for one in heard)
+        for event in (each.event for each in events)
         if isinstance(event, BookingConfirmed | BookingCancelled)
     }
     await count(
@@ -78,10 +78,10 @@ async def fold(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
 
 
 async def count(connection: AsyncConnection, *, confirmed: Collection[UUID], cancelled: Collection[UUID]) -> None:
-    """Count bookings that are `confirmed` and no longer those `cancelled`, in the caller's transaction.
+    """Add the `confirmed` bookings and subtract the `cancelled` ones, in the caller's transaction.
 
-    The transaction is read committed. A booking is in one of the two at most. One that is counted already, or was
-    not counted, changes nothing. A night for which nothing is sold has no row.
+    The transaction is read committed. A booking is in one of the two at most. Adding a counted booking or subtracting
+    an uncounted one changes nothing. A night without sales has no row.
 
     Raises:
         BookingNotInLedger: a confirmed booking is unknown.

@@ -1,4 +1,4 @@
-"""One event on its way into read models: what a worker and a rebuild both hand to the projections' folding."""
+"""An event with its position on the log: the input of every projection, from a worker or from a rebuild."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from topics.envelope import Envelope
 from topics.messages.events import Event
 
 
-class Heard(NamedTuple):
+class PositionedEvent(NamedTuple):
     """An event with its envelope, its data as the log has them, and its position; `sequence` is the partition's."""
 
     envelope: Envelope

@@ -1,4 +1,4 @@
-"""The read models that can be made anew: the consumer that keeps each, its tables, and how events become its rows."""
+"""The read models that can be rebuilt: the consumer that keeps each, its tables, and how events become its rows."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,31 +9,35 @@ from sqlalchemy import Table as SqlTable
 
 from storage import models
 from storage.projections import daily_report, room_nights, timeline
-from storage.projections.positioned_event import Heard
+from storage.projections.positioned_event import PositionedEvent
 from topics.envelope import wire_names
 
-Fold: TypeAlias = Callable[[AsyncConnection, Sequence[Heard]], Awaitable[None]]
+Apply: TypeAlias = Callable[[AsyncConnection, Sequence[PositionedEvent]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Projection:
-    """`name` is its consumer's in `log_cursor`; `fold` writes into the tables that the search path finds first.
+    """One read model.
 
-    `takes`: what events of these names make of the rows is all that there is in them.
+    Attributes:
+        name: its consumer's name in `log_cursor`.
+        tables: its tables; no other consumer writes them.
+        event_types: the message types, in all versions, of the events that change its rows.
+        apply: writes events into the tables that the search path finds first.
     """
 
     name: str
     tables: tuple[SqlTable, ...]
-    takes: frozenset[str]
-    fold: Fold
+    event_types: frozenset[str]
+    apply: Apply
 
     @property
     def schema(self) -> str:
-        """Where its tables are made anew."""
+        """The schema in which its tables are rebuilt."""
         return f"{SCHEMAS}{self.name}"
 
 
-#: What the names of schemas in which something is made anew begin with.
+#: The beginning of the names of schemas in which a read model is rebuilt.
 SCHEMAS: Final = "rebuild_"
 
 
@@ -44,18 +48,20 @@ def _tables(*of: type[models.Table]) -> tuple[SqlTable, ...]:
 PROJECTIONS: Final[Mapping[str, Projection]] = {
     each.name: each
     for each in (
-        Projection("booking_timeline", _tables(models.BookingTimeline), wire_names(timeline.TAKES), timeline.fold),
+        Projection(
+            "booking_timeline", _tables(models.BookingTimeline), wire_names(timeline.EVENTS_APPLIED), timeline.apply
+        ),
         Projection(
             "room_nights",
             _tables(models.RoomNight, models.RoomNightChange, models.HotelMinPrice),
-            wire_names(room_nights.TAKES),
-            room_nights.fold,
+            wire_names(room_nights.EVENTS_APPLIED),
+            room_nights.apply,
         ),
         Projection(
             "daily_report",
             _tables(models.ReportedStay, models.DailyReport),
-            wire_names(daily_report.TAKES),
-            daily_report.fold,
+            wire_names(daily_report.EVENTS_APPLIED),
+            daily_report.apply,
         ),
     )
 }

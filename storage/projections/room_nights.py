@@ -1,7 +1,8 @@
 """The read model of every night of every room: what it costs, how many rooms are taken, and each hotel's lowest price.
 
-What a batch of events does to a night is added up first, and written once. A room's nights are written by the worker
-that owns its partition alone; a hotel's lowest prices by whoever changed one of its rooms, in turns.
+The changes of a batch of events to a night are added up first, and written once. Only the worker to which a room's
+partition is assigned writes the room's nights. Every worker that changed a room of a hotel writes the hotel's lowest
+prices, one worker after the other.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from pricing.stays import NO_SURGE_MILLI, night_price_minor
-from storage.projections.positioned_event import Heard
+from storage.projections.positioned_event import PositionedEvent
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -28,15 +29,15 @@ from topics.messages.values import nights_of
 
 
 class NightNotOpened(Exception):
-    """An event changes a night that no event before it opened: the log is not whole."""
+    """An event changes a night that no earlier event opened: the log lacks events."""
 
 
 class StayNotInLedger(Exception):
     """An event ends or renews a stay that the ledger does not have: log and ledger do not belong together."""
 
 
-class Told(NamedTuple):
-    """One event with its place: the partition of the log, and its sequence there, which is its position."""
+class NightsEvent(NamedTuple):
+    """An event that may change nights. `position` is its sequence in its partition."""
 
     event: Event
     partition: int
@@ -50,23 +51,23 @@ class _Stay(NamedTuple):
     rooms_count: int
 
 
-async def fold(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
-    """Apply events to the nights they name, as `apply` does; those of different partitions are of different rooms."""
-    await apply(connection, [Told(one.event, one.partition, one.sequence) for one in heard])
+async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
+    """Apply events to the nights they name, as `apply_to_nights` does. A room's events are all in one partition."""
+    await apply_to_nights(connection, [NightsEvent(each.event, each.partition, each.sequence) for each in events])
 
 
-async def apply(connection: AsyncConnection, told: Iterable[Told]) -> None:
-    """Bring the nights up to date with events, in their order, in the caller's transaction (read committed).
+async def apply_to_nights(connection: AsyncConnection, events: Iterable[NightsEvent]) -> None:
+    """Apply events to the nights they name, in their order, in the caller's transaction (read committed).
 
     Raises:
-        NightNotOpened: an event changes a night that is unknown.
-        StayNotInLedger: a stay is given back that the ledger does not have.
+        NightNotOpened: an event changes an unknown night.
+        StayNotInLedger: an event ends a stay that the ledger does not have.
     """
-    telling = [one for one in told if type(one.event) in _APPLIED]
-    stays = await _stays(connection, telling)
+    applied = [each for each in events if type(each.event) in _APPLIED]
+    stays = await _stays(connection, applied)
     changes: _Changes = {}
     touched: list[_Touched] = []
-    for event, partition, position in telling:
+    for event, partition, position in applied:
         nights = _APPLIED[type(event)](changes, event, stays)
         if nights:
             touched.append(_Touched(partition, position, event.room_id, min(nights), max(nights) + _ONE_DAY))
@@ -84,7 +85,7 @@ _ONE_DAY: Final = timedelta(days=1)
 
 
 class _Touched(NamedTuple):
-    """Which nights an event changes; not all of the range need be changed."""
+    """The range of nights within which an event changes some."""
 
     partition: int
     position: int
@@ -93,14 +94,14 @@ class _Touched(NamedTuple):
     end_night: date
 
 
-# What a batch does to each night.
+# The changes of a batch to each night.
 
 _Key = tuple[int, date]
 
 
 @dataclass(slots=True)
 class _Change:
-    """What happens to one night, None where nothing does. What is opened replaces whatever was there."""
+    """The changes to one night; None where a value stays. Opening a night replaces the row that was there."""
 
     opened: InventoryOpened | None = None
     taken: int = 0
@@ -158,7 +159,7 @@ def _given_back(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
 
 
 def _confirmed(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
-    # In time, the stay was taken when it was reserved. Late, it was given back when its hold ended.
+    # A stay confirmed in time was counted when it was reserved. One confirmed late was given back when its hold ended.
     return _take(changes, stays[event.booking_id], 1) if event.late else ()
 
 
@@ -176,7 +177,7 @@ def _of(changes: _Changes, key: _Key) -> _Change:
     return change
 
 
-#: What each event does to nights; returns which.
+#: How each event changes nights; the functions return which nights.
 _APPLIED: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[date]]]] = {
     InventoryOpened: _opened,
     InventoryChanged: _changed,
@@ -186,15 +187,17 @@ _APPLIED: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[
     BookingConfirmed: _confirmed,
 }
 #: The events that the nights are made of.
-TAKES: Final = tuple(_APPLIED)
+EVENTS_APPLIED: Final = tuple(_APPLIED)
 
 
-async def _stays(connection: AsyncConnection, told: Iterable[Told]) -> _Stays:
-    """Return the stays that events name by their booking alone.
+async def _stays(connection: AsyncConnection, events: Iterable[NightsEvent]) -> _Stays:
+    """Return the stays of events that name only their booking.
 
-    They are the ledger's: they never change, and are committed before any event about them is published.
+    They come from the ledger: they never change, and are committed before any event about them is published.
     """
-    wanted = {one.event.booking_id for one in told if isinstance(one.event, BookingEvent) and _needs_stay(one.event)}
+    wanted = {
+        each.event.booking_id for each in events if isinstance(each.event, BookingEvent) and _needs_stay(each.event)
+    }
     if not wanted:
         return {}
     rows = await connection.execute(
@@ -210,9 +213,9 @@ def _needs_stay(event: BookingEvent) -> bool:
     return isinstance(event, BookingCancelled | BookingExpired) or (isinstance(event, BookingConfirmed) and event.late)
 
 
-# What is written. Arrays go over in binary form (%b): as text they cost the worker several times as much.
+# Statements. Arrays travel in binary form (%b): encoding them as text costs the worker several times as much.
 
-# What stands there already is told once more, by a rebuild that left the rows: a night then begins anew.
+# A row exists already where the log is read again over rows that were kept: then a night starts from its opening.
 _TOUCH: Final = """
 insert into room_night_change (partition, position, room_id, first_night, end_night)
 select * from unnest(%b::int[], %b::bigint[], %b::bigint[], %b::date[], %b::date[])
@@ -286,8 +289,8 @@ async def _update(
 async def _first_unknown(connection: AsyncConnection, changes: _Changes) -> str:
     room_ids, nights = _places(changes)
     found = await connection.execute(
-        "select room_id, date from unnest(%b::bigint[], %b::date[]) as told (room_id, date)"
-        " where not exists (select from room_night as n where n.room_id = told.room_id and n.date = told.date)"
+        "select room_id, date from unnest(%b::bigint[], %b::date[]) as wanted (room_id, date)"
+        " where not exists (select from room_night as n where n.room_id = wanted.room_id and n.date = wanted.date)"
         " order by room_id, date",
         (room_ids, nights),
     )
@@ -307,9 +310,9 @@ def _columns(changes: Collection[_Change], *names: str) -> list[list[object]]:
 
 # The lowest price of each hotel's nights.
 
-# One hotel's rooms lie in several partitions, and so with several workers. Each writes its own rooms'
-# prices without waiting; then they take turns, so that the second sees what the first has committed. Tables that are
-# being rebuilt are in a schema of their own, and hold up nobody.
+# The rooms of one hotel are in several partitions, so several workers write them. Each writes its own rooms' prices
+# without waiting; then the workers take turns, so that the second sees the commit of the first. Tables that are being
+# rebuilt are in a schema of their own, whose lock no worker waits for.
 _TAKE_TURNS: Final = """
 select pg_advisory_xact_lock(key)
 from (select distinct hashtextextended(current_schema() || '.hotel_min_price', hotel_id) as key

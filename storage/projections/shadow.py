@@ -1,8 +1,8 @@
-"""A read model's tables made anew beside those that serve: filled from the log, compared, and put in their place.
+"""A read model's new tables beside those that serve: filled from the log, compared, and put in their place.
 
-The new tables are in a schema of their own, which comes first in the connection's search path: what folds events into
-the tables that serve fills these in the same way. They follow the consumer's cursors and never overtake it, so that at
-the same cursors both have the same rows. Whoever holds the cursors' row locks holds the consumer still.
+The new tables are in a schema of their own, which comes first in the connection's search path: the code that applies
+events to the tables that serve fills these in the same way. They follow the consumer's cursors and never overtake it,
+so that at the same cursors both have the same rows. A transaction that locks the cursors' rows stops the consumer.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -15,28 +15,29 @@ from psycopg import AsyncConnection, sql
 from sqlalchemy import make_url
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
+from storage.database import connect
 from storage.projections.rebuildable import SCHEMAS, Projection
-from storage.settings import CONNECT_SECONDS, DatabaseSettings
+from storage.settings import DatabaseSettings
 
-#: How many of a table's differences are told one by one.
+#: So many differences of a table are reported one by one.
 MAX_DIFFERENCES_SHOWN: Final = 10
 
-# As in a worker, statements are prepared while the tables are empty. What is not there after a crash is made anew.
+# As in a worker, statements are prepared while the tables are empty. After a crash the rebuild starts again.
 _DIALECT: Final = make_url("postgresql+psycopg://").get_dialect()()
-_OPTIONS: Final = "-c enable_seqscan=off -c synchronous_commit=off"
+_OPTIONS: Final = {"enable_seqscan": "off", "synchronous_commit": "off"}
 
 
 class Busy(Exception):
-    """Somebody else is rebuilding this read model."""
+    """Another process is rebuilding this read model."""
 
 
 class NeverKept(Exception):
-    """No worker has kept this read model yet."""
+    """No worker has written this read model yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """One row that is not the same: `was` in the table that serves, `is_now` in the new one. None: it is missing."""
+    """One row that differs: `was` in the table that serves, `is_now` in the new one. None: it is missing there."""
 
     table: str
     key: dict[str, Any]
@@ -46,7 +47,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """One table beside its new one: how many rows that has, how many differ, and the first of them."""
+    """The comparison of one table: the new table's `rows`, how many are `different`, and the `first` of those."""
 
     table: str
     rows: int
@@ -65,7 +66,7 @@ class Shadow:
         self._topic = topic
 
     async def sequences(self, *, held: bool = False) -> dict[int, int]:
-        """Return the last event that the consumer has applied, by partition; `held`: and hold it there.
+        """Return the sequence of the last event that the consumer has applied, by partition; `held`: lock its cursors.
 
         Raises:
             NeverKept: it has no cursors.
@@ -73,7 +74,7 @@ class Shadow:
         rows = await self.connection.execute(
             _CURSORS + ("for update" if held else ""), (self._projection.name, self._topic)
         )
-        # Of several lives of the topic the last one counts.
+        # Of several generations of the topic the last one counts.
         found = {partition: sequence async for partition, sequence in rows}
         if not found:
             raise NeverKept(
@@ -123,20 +124,20 @@ class Shadow:
         ]
 
     async def analyze(self) -> None:
-        """Let the planner know the new tables."""
+        """Give the planner statistics of the new tables."""
         for table in self._projection.tables:
             await self.connection.execute(sql.SQL("analyze {}").format(sql.Identifier(table.name)))
 
-    async def swap(self, catch_up: Callable[[dict[int, int]], Awaitable[None]], patience_ms: int) -> None:
+    async def swap(self, catch_up: Callable[[dict[int, int]], Awaitable[None]], max_wait_ms: int) -> None:
         """Put the new tables in the place of those that serve, which are dropped, in the caller's transaction.
 
-        The consumer is held; then `catch_up` is called with where it stands.
+        The consumer is stopped by its locked cursors; then `catch_up` is called with the sequences of these cursors.
 
         Raises:
-            psycopg.errors.LockNotAvailable: somebody uses the tables for longer than `patience_ms`; nothing was done.
+            psycopg.errors.LockNotAvailable: the tables are used for longer than `max_wait_ms`; nothing was done.
         """
         await self.connection.execute("set local synchronous_commit = on")
-        await self.connection.execute(sql.SQL("set local lock_timeout = {}").format(patience_ms))
+        await self.connection.execute(sql.SQL("set local lock_timeout = {}").format(max_wait_ms))
         sequences = await self.sequences(held=True)
         names = [table.name for table in self._projection.tables]
         serving = [sql.Identifier(self._serving, name) for name in names]
@@ -157,27 +158,21 @@ class Shadow:
         )
 
     async def _rights(self, name: str) -> Sequence[str]:
-        """Return the statements that give the new table to whom the old one belongs, and to all who may use it."""
-        told = {"serving": self._serving, "new": self._projection.schema, "table": name}
-        rows = await self.connection.execute(_RIGHTS, told)
+        """Return the statements that give the new table the owner and the rights of the old one."""
+        names = {"serving": self._serving, "new": self._projection.schema, "table": name}
+        rows = await self.connection.execute(_RIGHTS, names)
         return [statement async for (statement,) in rows]
 
 
 @asynccontextmanager
 async def open_shadow(database: DatabaseSettings, projection: Projection, topic: str) -> AsyncIterator[Shadow]:
-    """Make empty tables beside those that serve; when the block ends, however it does, nothing is left of them.
+    """Create empty tables beside those that serve; when the block ends, also by an error, nothing is left of them.
 
     Raises:
-        Busy: somebody else is at it.
+        Busy: another process is rebuilding the read model.
         psycopg.Error: the database cannot be used.
     """
-    connection = await AsyncConnection.connect(
-        database.conninfo(),
-        autocommit=True,
-        application_name="innkeeper rebuild",
-        options=_OPTIONS,
-        connect_timeout=CONNECT_SECONDS,
-    )
+    connection = await connect(database, "innkeeper rebuild", options=_OPTIONS)
     try:
         if not await _is_ours(connection, projection.schema):
             raise Busy(f"somebody else is rebuilding {projection.name} at this moment")
@@ -186,16 +181,14 @@ async def open_shadow(database: DatabaseSettings, projection: Projection, topic:
         await _make(connection, projection)
         yield Shadow(connection, projection, row[0], topic)
     finally:
-        # Closed first: a statement that still runs, after Ctrl-C, holds what is dropped here.
+        # The connection is closed first: after Ctrl-C a statement may still run on it and lock the tables dropped here.
         await connection.close()
         await sweep(database)
 
 
 async def sweep(database: DatabaseSettings) -> list[str]:
-    """Drop what rebuilds left that were killed, and return the schemas' names; what is under way is left alone."""
-    async with await AsyncConnection.connect(
-        database.conninfo(), autocommit=True, application_name="innkeeper rebuild", connect_timeout=CONNECT_SECONDS
-    ) as connection:
+    """Drop the schemas that killed rebuilds left, and return their names; rebuilds that run are left alone."""
+    async with await connect(database, "innkeeper rebuild") as connection:
         rows = await connection.execute("select nspname from pg_namespace where nspname like %s", (f"{SCHEMAS}%",))
         left = [name for (name,) in await rows.fetchall() if await _is_ours(connection, name)]
         for name in left:
@@ -204,7 +197,7 @@ async def sweep(database: DatabaseSettings) -> list[str]:
 
 
 async def _is_ours(connection: AsyncConnection, schema: str) -> bool:
-    """Take the schema's lock, which ends with the connection; a process that was killed has lost it soon after."""
+    """Take the schema's lock, which ends with the connection; that of a killed process is free soon after."""
     await connection.execute("set lock_timeout = '3s'")
     try:
         await connection.execute("select pg_advisory_lock(hashtext('innkeeper.rebuild'), hashtext(%s))", (schema,))
@@ -229,7 +222,7 @@ async def _make(connection: AsyncConnection, projection: Projection) -> None:
 
 
 def _statements(projection: Projection) -> list[str]:
-    """Return what makes the tables. The models are the schema's truth: indexes get the names that they have there."""
+    """Return the statements that create the tables, with the indexes' names as in `storage.models`."""
     making: list[ExecutableDDLElement] = []
     for table in projection.tables:
         making += [CreateTable(table), *map(CreateIndex, table.indexes)]
@@ -248,7 +241,7 @@ where ({was}) is distinct from ({is_now})
 order by {key} limit {most}
 """
 
-# Who owns a table may do everything with it; what others may is granted to them one by one.
+# The owner of a table may do everything with it; all other roles have rights that were granted to them.
 _RIGHTS: Final = """
 select format('alter table %%I.%%I owner to %%I', %(new)s::text, %(table)s::text, pg_get_userbyid(relowner))
 from pg_class where oid = format('%%I.%%I', %(serving)s::text, %(table)s::text)::regclass

@@ -7,12 +7,12 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from storage.projections.positioned_event import Heard
+from storage.projections.positioned_event import PositionedEvent
 from topics.kafka.positions import LogPosition
 from topics.messages.events import EVENTS, BookingEvent, Event
 
 #: The events that the timeline is made of.
-TAKES: Final[tuple[type[Event], ...]] = tuple(kind for kind in EVENTS if issubclass(kind, BookingEvent))
+EVENTS_APPLIED: Final[tuple[type[Event], ...]] = tuple(kind for kind in EVENTS if issubclass(kind, BookingEvent))
 
 
 class TimelineRow(NamedTuple):
@@ -54,24 +54,24 @@ on conflict (booking_id, sequence) do nothing
 _NO_POSITION: Final = (None, None, None)
 
 
-async def fold(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
+async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
     """Append the events of bookings, in the caller's transaction; events about a room alone are left out."""
-    await append(connection, [_row(one, one.event) for one in heard if isinstance(one.event, BookingEvent)])
+    await append(connection, [_row(each, each.event) for each in events if isinstance(each.event, BookingEvent)])
 
 
-def _row(heard: Heard, event: BookingEvent) -> TimelineRow:
-    envelope = heard.envelope
+def _row(positioned: PositionedEvent, event: BookingEvent) -> TimelineRow:
+    envelope = positioned.envelope
     return TimelineRow(
         event.booking_id,
-        heard.sequence,
+        positioned.sequence,
         envelope.id,
         envelope.type,
         envelope.time,
         envelope.causation,
-        heard.value.decode(),
-        heard.topic,
-        heard.partition,
-        heard.offset,
+        positioned.value.decode(),
+        positioned.topic,
+        positioned.partition,
+        positioned.offset,
         *_position(envelope.causation_position),
     )
 

@@ -11,17 +11,17 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 def test_the_hot_room_is_measured_with_all_that_it_costs() -> None:
-    figures = measured("hot")
+    printed = measured("hot")
 
-    assert figures["hot"]["ours_per_s"] > 0 < figures["hot"]["row_locks_per_s"]
+    assert printed["hot"]["ours_per_s"] > 0 < printed["hot"]["row_locks_per_s"]
     parts = ("worker", "ingress", "kafka", "postgres", "wrk", "worker.faust")
-    assert all(figures[f"hot.cpu.{part}"]["value"] > 0 for part in parts)
+    assert all(printed[f"hot.cpu.{part}"]["value"] > 0 for part in parts)
 
 
-def test_operators_commands_are_measured_with_their_targets() -> None:
-    figures = measured("explain", "trace", "pause")
+def test_what_operators_wait_for_is_measured_with_its_targets() -> None:
+    printed = measured("explain", "trace", "pause")
 
-    assert {name: (figure["kind"], figure["target"], figure["unit"]) for name, figure in figures.items()} == {
+    assert {name: (figure["kind"], figure["target"], figure["unit"]) for name, figure in printed.items()} == {
         "explain": ("most", 1.0, "s"),
         "trace.restore": ("most", 60.0, "s"),
         "trace.restore.events": ("most", None, "events/s"),
@@ -32,15 +32,15 @@ def test_operators_commands_are_measured_with_their_targets() -> None:
         "pause.going": ("most", 1.0, "s"),
     }
     # A role may resume before the command that resumes it has its answer.
-    assert all(figure["value"] >= 0 for figure in figures.values())
-    assert all(figure["value"] > 0 for name, figure in figures.items() if not name.startswith("pause."))
+    assert all(figure["value"] >= 0 for figure in printed.values())
+    assert all(figure["value"] > 0 for name, figure in printed.items() if not name.startswith("pause."))
 
 
 def measured(*names: str) -> dict[str, dict[str, Any]]:
-    """Run the benchmarks, quickly; return what they print, by what it is called."""
+    """Run the benchmarks, quickly; return what they print, by name."""
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks", *names, "--quick"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    figures = [json.loads(line) for line in run.stdout.splitlines()]
-    return {line["benchmark"]: line for line in figures if "benchmark" in line}
+    printed = [json.loads(line) for line in run.stdout.splitlines()]
+    return {line["benchmark"]: line for line in printed if "benchmark" in line}

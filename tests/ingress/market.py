@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 
 from ingress.hotels.search.models import HotelSearch, earliest_today
 from storage.projections import room_nights
-from storage.projections.room_nights import Told
+from storage.projections.room_nights import NightsEvent
 from storage.settings import DatabaseSettings
 from tests.support.hotels import HotelsInTables
 from tests.support.story import Story
@@ -61,9 +61,9 @@ class Projection:
         for event in events:
             partition = event.room_id % PARTITIONS
             self._sequences[partition] += 1
-            positioned.append(Told(event, partition, self._sequences[partition]))
+            positioned.append(NightsEvent(event, partition, self._sequences[partition]))
         async with self._connection.transaction():
-            await room_nights.apply(self._connection, positioned)
+            await room_nights.apply_to_nights(self._connection, positioned)
             for partition, sequence in enumerate(self._sequences):
                 await self._connection.execute(
                     """

@@ -1,4 +1,4 @@
-"""A small hotel whose every kind of booking stands on a real log and in a real ledger, for the auditor to look at.
+"""A small hotel with every kind of booking on a real log and in a real ledger, for tests of the auditor.
 
 The log and the tables are written here by hand, so that a test can put anything wrong into either.
 """
@@ -51,8 +51,8 @@ PAID, AT_HOTEL, REJECTED, EXPIRED, LATE, REFUNDED, CANCELLED, HELD, CLOSED, FREE
 
 
 @dataclass(kw_only=True)
-class Told:
-    """One event on the log: where, as which number, when, and what."""
+class LoggedEvent:
+    """One event of the log, with its position and time."""
 
     partition: int
     sequence: int
@@ -63,9 +63,9 @@ class Told:
 
 @dataclass
 class SmallHotel:
-    """Rooms 1 and 2 of a hotel, in partitions of their own, and what happened there so far."""
+    """Rooms 1 and 2 of a hotel, each in a partition of its own, with their events so far."""
 
-    log: list[Told] = field(default_factory=list)
+    log: list[LoggedEvent] = field(default_factory=list)
     nights: dict[tuple[int, date], Night] = field(default_factory=dict)
     bookings: dict[UUID, Booking] = field(default_factory=dict)
     _now: datetime = T0
@@ -82,26 +82,28 @@ class SmallHotel:
             self.nights |= {(command.room_id, day): night for day, night in changed.nights.items()}
             if booking_id is not None and changed.booking is not None:
                 self.bookings[booking_id] = changed.booking
-            self.tell(event, id=f"command-{self._commands}:{index}")
+            self.append(event, id=f"command-{self._commands}:{index}")
         return self
 
-    def tell(self, event: Event, *, id: str = "forged:0", at: datetime | None = None) -> Told:
+    def append(self, event: Event, *, id: str = "forged:0", at: datetime | None = None) -> LoggedEvent:
         """Put an event at the end of the log without asking whether it may happen."""
         partition = event.room_id
-        told = Told(partition=partition, sequence=self.last(partition) + 1, time=at or self._now, event=event, id=id)
-        self.log.append(told)
-        return told
+        logged = LoggedEvent(
+            partition=partition, sequence=self.last(partition) + 1, time=at or self._now, event=event, id=id
+        )
+        self.log.append(logged)
+        return logged
 
     def last(self, partition: int) -> int:
         """Return the sequence of the last event of a partition."""
-        return max((told.sequence for told in self.log if told.partition == partition), default=0)
+        return max((logged.sequence for logged in self.log if logged.partition == partition), default=0)
 
-    def find(self, kind: type[Event], booking_id: UUID | None = None) -> Told:
+    def find(self, kind: type[Event], booking_id: UUID | None = None) -> LoggedEvent:
         """Return the first event of this kind, and of this booking if one is named."""
         return next(
-            told
-            for told in self.log
-            if isinstance(told.event, kind) and booking_id in {None, getattr(told.event, "booking_id", None)}
+            logged
+            for logged in self.log
+            if isinstance(logged.event, kind) and booking_id in {None, getattr(logged.event, "booking_id", None)}
         )
 
     def _state(self, room_id: int, booking_id: UUID | None) -> State:
@@ -202,24 +204,24 @@ def intent(booking_id: UUID) -> str:
 # The real log.
 
 
-def record(kafka: KafkaSettings, told: Told) -> Outgoing:
-    """Return an event as it stands on the log."""
-    subject = f"room/{told.event.room_id}"
+def record(kafka: KafkaSettings, logged: LoggedEvent) -> Outgoing:
+    """Return an event's record."""
+    subject = f"room/{logged.event.room_id}"
     envelope = Envelope(
-        id=told.id,
-        type=told.event.message_type,
+        id=logged.id,
+        type=logged.event.message_type,
         source="innkeeper/reservations",
         subject=subject,
-        time=told.time,
-        causation=told.id.rpartition(":")[0],
-        sequence=told.sequence,
+        time=logged.time,
+        causation=logged.id.rpartition(":")[0],
+        sequence=logged.sequence,
     )
     return Outgoing(
         kafka.topic(BOOKING_EVENTS),
-        b"%d" % told.event.room_id,
-        encode_value(told.event),
+        b"%d" % logged.event.room_id,
+        encode_value(logged.event),
         encode_headers(envelope),
-        partition=told.partition,
+        partition=logged.partition,
     )
 
 
@@ -251,7 +253,7 @@ async def write_ledger(kafka: KafkaSettings, database: DatabaseSettings, hotel: 
 async def write_cursors(kafka: KafkaSettings, database: DatabaseSettings, hotel: SmallHotel) -> None:
     """Write that every event of the hotel's log was decided."""
     async with await AsyncConnection.connect(database.conninfo()) as connection:
-        for partition in {told.partition for told in hotel.log}:
+        for partition in {logged.partition for logged in hotel.log}:
             await _insert(
                 connection,
                 "log_cursor",

@@ -7,6 +7,8 @@ from storage.settings import DatabaseSettings
 from tests.workers.projections.hotel import FIRST, open_busy_hotel
 from topics.kafka.settings import KafkaSettings
 
+READS = "read models match log"
+
 
 @pytest.mark.system
 async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row_is_named(
@@ -17,14 +19,15 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
         async with hotel.keeps_booking():
             under_load = await audit(kafka_settings, database)
         await hotel.kept()
-        [(told, partition, position)] = await hotel.rows(
+        [(booking, partition, position)] = await hotel.rows(
             "select (select min(booking_id::text) from booking_timeline where type = 'booking.reserved.v1'),"
             " partition, min(position) from room_night_change group by partition limit 1"
         )
         [(sold, amount)] = await hotel.rows("select booking_id, amount_minor from reported_stay limit 1")
         [(day, staying)] = await hotel.rows("select date::text, staying from daily_report where hotel_id = 2 limit 1")
         await hotel.change(
-            f"update booking_timeline set event = '{{}}' where booking_id = '{told}' and type = 'booking.reserved.v1'",
+            "update booking_timeline set event = '{}'"
+            f" where booking_id = '{booking}' and type = 'booking.reserved.v1'",
             f"update room_night set price_minor = 1 where (room_id, date) = (1, '{FIRST}')",
             f"delete from room_night_change where (partition, position) = ({partition}, {position})",
             f"insert into hotel_min_price values (1, '{FIRST}'::date - 1, 1, 'EUR')",
@@ -36,12 +39,12 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
 
     assert under_load.problems() == []
     timeline, *others = damaged.problems()
-    assert timeline.startswith(f"I7: booking_timeline, booking {told}, sequence ")
+    assert timeline.startswith(f"{READS}: booking_timeline, booking {booking}, sequence ")
     assert timeline.endswith(": event is another one")
     assert others == [
-        f"I7: room_night, room 1, night {FIRST}: price_minor is 1 in the read model and {price} by the log",
-        f"I7: room_night_change, partition {partition}, position {position}: on the log but not in the read model",
-        "I7: hotel_min_price, hotel 1, night 2027-04-30: in the read model but not on the log",
-        f"I7: reported_stay, booking {sold}: amount_minor is 1 in the read model and {amount} by the log",
-        f"I7: daily_report, hotel 2, night {day}: staying is 77 in the read model and {staying} by the log",
+        f"{READS}: room_night, room 1, night {FIRST}: price_minor is 1 in the read model and {price} by the log",
+        f"{READS}: room_night_change, partition {partition}, position {position}: on the log but not in the read model",
+        f"{READS}: hotel_min_price, hotel 1, night 2027-04-30: in the read model but not on the log",
+        f"{READS}: reported_stay, booking {sold}: amount_minor is 1 in the read model and {amount} by the log",
+        f"{READS}: daily_report, hotel 2, night {day}: staying is 77 in the read model and {staying} by the log",
     ]

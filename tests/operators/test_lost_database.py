@@ -19,7 +19,7 @@ import aiohttp
 import psycopg
 import pytest
 
-from operators.restore.sequences import go_on_behind_the_log
+from operators.restore.sequences import continue_after_the_log
 from operators.restore.target import FROM_THE_LOG
 from sandbox.kafka import available
 from sandbox.postgres.server import program
@@ -35,7 +35,9 @@ from tests.system.path.guest import Guest, House, Room, open_house
 NO_KAFKA = available()
 pytestmark = [
     pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or ""),
+    # The short form: test_restore.py and test_restore_tool.py restore what they need for each claim.
     pytest.mark.system,
+    pytest.mark.long,
     pytest.mark.timeout(900),
 ]
 
@@ -113,7 +115,7 @@ async def test_numbers_go_on_behind_all_that_the_log_and_the_backup_name(databas
         )
         await connection.execute("select setval('guest_id_seq', 40)")
 
-        await go_on_behind_the_log(connection)
+        await continue_after_the_log(connection)
 
         assert await next_number("app_user", "email, password_hash", "'ben', ''") > 5
         assert await next_number("hotel", "name, city, currency", "'Inn', 'Porto', 'EUR'") == 4
@@ -139,19 +141,19 @@ class Stay:
     page: str = ""
 
     async def settled(self) -> dict[str, Any]:
-        """Return all that is told of it, once its history is complete."""
-        told: dict[str, Any] = {}
+        """Return the booking, once its history is complete."""
+        found: dict[str, Any] = {}
 
         async def there() -> bool:
-            nonlocal told
-            told = (await self.guest.ask("GET", f"/v1/bookings/{self.id}")).body
-            # What Stripe told twice, as it does after a restore, is in the history twice, and without effect.
-            told["timeline"] = [each for each in told["timeline"] if each["type"] != REPEATED]
-            is_payable = bool(told.get("session_url")) == bool(self.page)
-            return is_payable and [each["type"] for each in told["timeline"]][-1:] == [f"booking.{self.last}.v1"]
+            nonlocal found
+            found = (await self.guest.ask("GET", f"/v1/bookings/{self.id}")).body
+            # A webhook that Stripe sends twice, as after a restore, is in the history twice, without effect.
+            found["timeline"] = [each for each in found["timeline"] if each["type"] != REPEATED]
+            is_payable = bool(found.get("session_url")) == bool(self.page)
+            return is_payable and [each["type"] for each in found["timeline"]][-1:] == [f"booking.{self.last}.v1"]
 
-        await wait_until(there, message=lambda: f"{self.last} is told of {told}")
-        return told
+        await wait_until(there, message=lambda: f"{self.last} is not the last event of {found}")
+        return found
 
 
 @dataclass
@@ -313,7 +315,7 @@ async def book_until_nobody_answers(guest: Guest, room: Room, accepted: Accepted
 
 
 async def restore(hotel: Hotel) -> Mapping[str, Any]:
-    """Make the database anew as the README says; return what the restore told."""
+    """Restore the database as the README says; return its report."""
     await hotel.system.start_part("postgres")
     migrated = await hotel.operator("migrate")
     assert migrated.status == 0, migrated.err
@@ -322,9 +324,9 @@ async def restore(hotel: Hotel) -> Mapping[str, Any]:
     done = await hotel.operator("restore", "--from-log", "--yes", "--by", "Olga", "--json")
     seconds = time.monotonic() - began
     assert done.status == 0, done.err
-    told: dict[str, Any] = json.loads(done.out)
-    (hotel.system.folder / "restored.json").write_text(json.dumps(told | {"seconds": round(seconds, 2)}))
-    return told
+    found: dict[str, Any] = json.loads(done.out)
+    (hotel.system.folder / "restored.json").write_text(json.dumps(found | {"seconds": round(seconds, 2)}))
+    return found
 
 
 async def postgresql(name: str, *arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""Read models are the same however the log comes in batches, and when they are made anew, beside old rows or not."""
+"""Read models are the same however the log comes in batches, and when they are rebuilt, beside old rows or not."""
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
@@ -91,7 +91,7 @@ def _changes(room: int, nights: Sequence[int]) -> st.SearchStrategy[InventoryCha
 
 
 def _moves(stay: BookingReserved, status: str) -> list[tuple[Event, str]]:
-    """Return what can happen to a stay next, each with where it stands then."""
+    """Return what can happen to a stay next, each with its status then."""
     room, booking = stay.room_id, stay.booking_id
     cancelled = BookingCancelled(room_id=room, booking_id=booking, reason=CancelReason.BY_GUEST)
     expired = BookingExpired(room_id=room, booking_id=booking)
@@ -168,13 +168,13 @@ def _open(row: dict[str, Any], event: Any, _: Any) -> None:
 
 
 def _change(row: dict[str, Any], event: Any, _: Any) -> None:
-    told = {
+    values = {
         "total": event.total_count,
         "price": event.price_minor,
         "surge": event.surge_milli,
         "closed": event.closed,
     }
-    row |= {name: value for name, value in told.items() if value is not None}
+    row |= {name: value for name, value in values.items() if value is not None}
 
 
 def _take(row: dict[str, Any], event: Any, stays: dict[UUID, BookingReserved]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from ingress.database import Database
 from ingress.hotels.search.index import SearchIndex
 from ingress.hotels.search.models import StartedAnew
-from operators.rebuild import PROJECTIONS, Difference, NotWhole, Rebuilt, rebuild
+from operators.rebuild import PROJECTIONS, Difference, EventsMissing, Rebuilt, rebuild
 from storage.settings import DatabaseSettings
 from tests.storage.test_tool import end, run, start
 from tests.support.locks import somebody_waits
@@ -110,7 +110,7 @@ async def test_a_rebuild_that_is_interrupted_or_killed_leaves_nothing_behind(
         interrupted = await start(environment, "rebuild", "daily_report", "--yes")
         await wait_until(lambda: somebody_waits(hotel.database), message="the rebuild waits for the bookings")
         interrupted.send_signal(signal.SIGINT)
-        told = await end(interrupted)
+        stopped = await end(interrupted)
         left_by_the_interrupted = await hotel.left_behind()
 
         killed = await start(environment, "rebuild", "daily_report", "--yes")
@@ -120,24 +120,26 @@ async def test_a_rebuild_that_is_interrupted_or_killed_leaves_nothing_behind(
     assert await hotel.left_behind() != []
     again = await run(environment, "rebuild", "booking_timeline", "--compare-only")
 
-    assert (told.status, "nothing of it is left" in told.err, "Traceback" in told.err) == (2, True, False), told.err
+    assert (stopped.status, "nothing of it is left" in stopped.err, "Traceback" in stopped.err) == (2, True, False), (
+        stopped.err
+    )
     assert left_by_the_interrupted == []
     assert again.status == 0, again.err
     assert await hotel.left_behind() == []
     assert await hotel.read_models() == before
 
 
-async def test_a_log_that_was_made_anew_is_refused_before_anything_is_lost(
+async def test_a_log_of_a_topic_that_was_created_anew_is_refused_before_anything_is_lost(
     hotel: BusyHotel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await hotel.book(10)
     await hotel.kept()
     before = await hotel.read_models()
-    # As after a topic that was deleted and made again: what is on it now goes on behind what was lost.
+    # As after a topic was deleted and created again: its sequence continues behind the lost events.
     await hotel.change("update log_cursor set sequence = sequence + 1000 where consumer = 'daily_report'")
-    monkeypatch.setattr("operators.rebuild.log._PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("topics.kafka.log_reader.MISSING_AFTER_SECONDS", 0.5)
 
-    with pytest.raises(NotWhole, match="the log was cut or replaced"):
+    with pytest.raises(EventsMissing, match="the log was cut or replaced"):
         await rebuilt(hotel, "daily_report")
 
     assert await hotel.read_models() == before

@@ -1,4 +1,4 @@
-"""Money at Stripe is a booking's or goes back; what differs is told with its mend, and lost rows come back."""
+"""Money at Stripe is a booking's or goes back; each difference has a correction, and lost rows come back."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from operators.reconcile import Reconciled, reconcile
 from operators.restore import restore
 from storage.settings import DatabaseSettings
 from tests.operators.hotel import AT_HOTEL, HELD, PAID, REFUNDED, stay
-from tests.operators.till import AMOUNT, ROOM, Till, open_till
+from tests.operators.paid_bookings import AMOUNT, ROOM, PaidBookings, open_paid_bookings
 from tests.support.log import open_log
 from tests.support.stack import Server, fresh_database
 from topics.kafka.settings import KafkaSettings
@@ -24,139 +24,141 @@ pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore:Use 'conten
 
 
 @pytest.fixture
-async def till(kafka_settings: KafkaSettings, database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[Till]:
-    async with open_log(kafka_settings) as log, open_till(log, database, tmp_path) as opened:
+async def paid(
+    kafka_settings: KafkaSettings, database: DatabaseSettings, tmp_path: Path
+) -> AsyncIterator[PaidBookings]:
+    async with open_log(kafka_settings) as log, open_paid_bookings(log, database, tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
 def new_database(postgres: Server, migrated: str) -> Iterator[DatabaseSettings]:
-    """What stands in for the lost one."""
+    """The database that replaces the lost one."""
     with fresh_database(postgres.url, migrated) as url:
         yield DatabaseSettings(_env_file=None, database_url=SecretStr(url))
 
 
-async def reconciled(till: Till, *, booking: UUID | None = None, mending: bool = False) -> Reconciled:
-    return await reconcile(till.database, till.settings, booking=booking, mending=mending, who="a test")
+async def reconciled(paid: PaidBookings, *, booking: UUID | None = None, correcting: bool = False) -> Reconciled:
+    return await reconcile(paid.database, paid.settings, booking=booking, correcting=correcting, who="a test")
 
 
-def told(found: Reconciled) -> list[tuple[UUID, str]]:
+def kinds(found: Reconciled) -> list[tuple[UUID, str]]:
     return [(each.booking_id, each.kind.value) for each in found.differences]
 
 
 async def test_a_paid_booking_stays_paid_and_a_payment_after_the_restore_confirms(
-    till: Till, new_database: DatabaseSettings
+    paid: PaidBookings, new_database: DatabaseSettings
 ) -> None:
-    await till.checkout(PAID, HELD)
-    await till.pay(PAID)
-    await till.tell()
-    assert [await till.status(booking) for booking in (PAID, HELD)] == ["CONFIRMED", "PAYMENTS_PENDING"]
+    await paid.checkout(PAID, HELD)
+    await paid.pay(PAID)
+    await paid.deliver_webhooks()
+    assert [await paid.status(booking) for booking in (PAID, HELD)] == ["CONFIRMED", "PAYMENTS_PENDING"]
     page = "select url from checkout_session where booking_id = %s"
-    address = await till.rows(page, HELD)
+    address = await paid.rows(page, HELD)
 
     # The database is gone for good.
-    till.database = new_database
-    await restore(till.log.settings, new_database, till.settings, who="a test", without_backup=True)
-    await till.work()
-    await till.call()
+    paid.database = new_database
+    await restore(paid.log.settings, new_database, paid.settings, who="a test", without_backup=True)
+    await paid.work()
+    await paid.call()
 
-    assert await till.rows(page, HELD) == address
-    await till.pay(HELD)
-    await till.tell()
-    assert [await till.status(booking) for booking in (PAID, HELD)] == ["CONFIRMED", "CONFIRMED"]
-    assert len(await till.at_stripe("checkout/sessions")) == 2
-    assert await till.at_stripe("refunds") == []
-    assert told(await reconciled(till)) == []
-    report = await audit(till.log.settings, new_database)
+    assert await paid.rows(page, HELD) == address
+    await paid.pay(HELD)
+    await paid.deliver_webhooks()
+    assert [await paid.status(booking) for booking in (PAID, HELD)] == ["CONFIRMED", "CONFIRMED"]
+    assert len(await paid.at_stripe("checkout/sessions")) == 2
+    assert await paid.at_stripe("refunds") == []
+    assert kinds(await reconciled(paid)) == []
+    report = await audit(paid.log.settings, new_database)
     assert report.ok, list(report.problems())
 
 
-async def test_money_that_is_where_it_belongs_is_no_difference(till: Till) -> None:
-    await till.checkout(PAID, HELD, REFUNDED)
-    await till.pay(PAID)
-    await till.pay(REFUNDED)
-    await till.tell()
-    await till.work(stay(AT_HOTEL, terms=Terms.AT_HOTEL), CancelBooking(room_id=ROOM, booking_id=REFUNDED, user_id=7))
+async def test_money_that_is_where_it_belongs_is_no_difference(paid: PaidBookings) -> None:
+    await paid.checkout(PAID, HELD, REFUNDED)
+    await paid.pay(PAID)
+    await paid.pay(REFUNDED)
+    await paid.deliver_webhooks()
+    await paid.work(stay(AT_HOTEL, terms=Terms.AT_HOTEL), CancelBooking(room_id=ROOM, booking_id=REFUNDED, user_id=7))
 
     # Its refund is on its way, then it has arrived.
-    assert told(await reconciled(till)) == []
-    await till.call()
-    await till.work()
+    assert kinds(await reconciled(paid)) == []
+    await paid.call()
+    await paid.work()
 
-    found = await reconciled(till)
-    assert (told(found), found.bookings, found.sessions, found.refunds) == ([], 4, 3, 1)
+    found = await reconciled(paid)
+    assert (kinds(found), found.bookings, found.sessions, found.refunds) == ([], 4, 3, 1)
 
 
-async def test_a_payment_of_which_no_webhook_told_is_found_and_confirms(till: Till) -> None:
-    await till.checkout(PAID)
-    await till.pay(PAID)
+async def test_a_payment_without_a_webhook_is_found_and_confirms(paid: PaidBookings) -> None:
+    await paid.checkout(PAID)
+    await paid.pay(PAID)
 
-    first = await reconciled(till)
-    assert told(first) == [(PAID, "unheard_payment")]
-    assert f"was paid with {AMOUNT} EUR, and the room never heard" in first.differences[0].says
+    first = await reconciled(paid)
+    assert kinds(first) == [(PAID, "unheard_payment")]
+    assert f"was paid with {AMOUNT} EUR, and the room does not know it" in first.differences[0].says
     assert len(first.left) == 1
 
-    second = await reconciled(till, booking=PAID, mending=True)
+    second = await reconciled(paid, booking=PAID, correcting=True)
     assert second.left == ()
-    await till.call()
-    await till.work()
+    await paid.call()
+    await paid.work()
 
-    assert await till.status(PAID) == "CONFIRMED"
-    assert told(await reconciled(till)) == []
+    assert await paid.status(PAID) == "CONFIRMED"
+    assert kinds(await reconciled(paid)) == []
 
 
-async def test_rows_that_were_lost_come_back(till: Till) -> None:
-    await till.checkout(PAID, HELD, REFUNDED)
-    await till.pay(PAID)
-    await till.pay(REFUNDED)
-    await till.tell()
-    await till.work(CancelBooking(room_id=ROOM, booking_id=REFUNDED, user_id=7))
-    await till.call()
-    await till.work()
+async def test_rows_that_were_lost_come_back(paid: PaidBookings) -> None:
+    await paid.checkout(PAID, HELD, REFUNDED)
+    await paid.pay(PAID)
+    await paid.pay(REFUNDED)
+    await paid.deliver_webhooks()
+    await paid.work(CancelBooking(room_id=ROOM, booking_id=REFUNDED, user_id=7))
+    await paid.call()
+    await paid.work()
     tables = (
         # A page that is closed has no address at Stripe any more.
         "select booking_id, status, session_id, case status when 'open' then url end from checkout_session order by 1",
         "select booking_id, payment_intent, status, refund_id, next_attempt_at from refund order by 1, 2",
     )
-    before = [await till.rows(table) for table in tables]
-    await till.rows("delete from checkout_session")
-    await till.rows("delete from refund")
+    before = [await paid.rows(table) for table in tables]
+    await paid.rows("delete from checkout_session")
+    await paid.rows("delete from refund")
 
-    found = await reconciled(till, mending=True)
+    found = await reconciled(paid, correcting=True)
 
     stale = [(id, "stale_session") for id in (PAID, REFUNDED, HELD)] + [(REFUNDED, "stale_refund")]
-    assert sorted(told(found)) == sorted(stale)
+    assert sorted(kinds(found)) == sorted(stale)
     assert found.left == ()
-    assert [await till.rows(table) for table in tables] == before
-    assert told(await reconciled(till)) == []
+    assert [await paid.rows(table) for table in tables] == before
+    assert kinds(await reconciled(paid)) == []
 
 
-async def test_money_that_somebody_refunded_by_hand_is_told_and_not_mended(till: Till) -> None:
-    await till.checkout(PAID)
-    payment = await till.pay(PAID)
-    await till.tell()
-    await till.refund_by_hand(payment)
+async def test_money_that_was_refunded_by_hand_is_reported_and_not_corrected(paid: PaidBookings) -> None:
+    await paid.checkout(PAID)
+    payment = await paid.pay(PAID)
+    await paid.deliver_webhooks()
+    await paid.refund_by_hand(payment)
 
-    found = await reconciled(till, mending=True)
+    found = await reconciled(paid, correcting=True)
 
-    assert told(found) == [(PAID, "wrong_sum")]
+    assert kinds(found) == [(PAID, "wrong_sum")]
     assert found.differences[0].says == f"CONFIRMED: Stripe has 0, and it should have {AMOUNT} EUR"
     assert found.left == found.differences
 
 
-async def test_money_for_a_booking_that_the_ledger_does_not_have_is_told(till: Till) -> None:
-    await till.checkout(PAID)
-    await till.pay(PAID)
-    await till.rows("delete from booking")
+async def test_money_for_a_booking_that_the_ledger_does_not_have_is_reported(paid: PaidBookings) -> None:
+    await paid.checkout(PAID)
+    await paid.pay(PAID)
+    await paid.rows("delete from booking")
 
-    assert told(await reconciled(till)) == [(PAID, "unknown_booking")]
+    assert kinds(await reconciled(paid)) == [(PAID, "unknown_booking")]
 
 
-async def test_bookings_made_before_the_time_asked_for_are_left_out(till: Till) -> None:
-    await till.checkout(PAID)
-    await till.pay(PAID)
+async def test_bookings_made_before_the_time_asked_for_are_left_out(paid: PaidBookings) -> None:
+    await paid.checkout(PAID)
+    await paid.pay(PAID)
     later = datetime.now(UTC) + timedelta(seconds=1)
 
-    found = await reconcile(till.database, till.settings, since=later)
+    found = await reconcile(paid.database, paid.settings, since=later)
 
-    assert (told(found), found.bookings) == ([], 0)
+    assert (kinds(found), found.bookings) == ([], 0)

@@ -77,7 +77,7 @@ CURSORS = (
 
 @pytest.fixture
 def new_database(postgres: Server, migrated: str) -> Iterator[DatabaseSettings]:
-    """What stands in for the lost one."""
+    """The database that replaces the lost one."""
     with fresh_database(postgres.url, migrated) as url:
         yield DatabaseSettings(_env_file=None, database_url=SecretStr(url))
 
@@ -127,7 +127,7 @@ def roles(log: Log, database: DatabaseSettings) -> Sequence[Role]:
 
 
 async def work(log: Log, database: DatabaseSettings) -> None:
-    """Let a worker of each role carry out all that stands on the log."""
+    """Let a worker of each role process the whole log."""
     for role in roles(log, database):
         async with open_processor(role, log, database) as processor:
             await process_all(processor, role, log)
@@ -161,13 +161,13 @@ async def test_a_lost_database_comes_back_as_it_was(
     await work(log, database)
     before = await tables(database)
 
-    told = await restored(log, new_database)
+    outcome = await restored(log, new_database)
 
     after = await tables(new_database)
     for table in TABLES:
         assert after[table] == before[table], table
     assert await rows(new_database, CURSORS) == await rows(database, CURSORS)
-    assert (told.bookings, told.undecided, told.unpublished, told.notes) == (8, 0, 0, ())
+    assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (8, 0, 0, ())
     await holds(log, new_database)
 
 
@@ -208,10 +208,10 @@ async def test_the_system_goes_on_where_it_stood(
     late = UUID(int=33)
     await log.send(stay(late, terms=Terms.AT_HOTEL))
 
-    told = await restored(log, new_database)
+    outcome = await restored(log, new_database)
     await work(log, new_database)
 
-    assert told.undecided == 1
+    assert outcome.undecided == 1
     status = f"select id, status from booking where id in ('{late}', '{PAID}', '{HELD}') order by id"
     assert await rows(new_database, status) == [(PAID, "CONFIRMED"), (HELD, "RESERVED"), (late, "CONFIRMED")]
     await holds(log, new_database)
@@ -240,7 +240,7 @@ async def decide_and_lose(
         await process_all(processor, role, log)
 
 
-async def test_what_was_decided_and_heard_of_by_nobody_is_decided_again_in_the_same_way(
+async def test_a_decision_that_was_never_published_is_made_again_in_the_same_way(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log.send(nights_on_sale(1), *paid(PAID))
@@ -248,10 +248,10 @@ async def test_what_was_decided_and_heard_of_by_nobody_is_decided_again_in_the_s
     await decide_and_lose(log, database, stay(AT_HOTEL, terms=Terms.AT_HOTEL), published=0, monkeypatch=monkeypatch)
     lost = await rows(database, "select * from booking order by id")
 
-    told = await restored(log, new_database)
+    outcome = await restored(log, new_database)
     await work(log, new_database)
 
-    assert told.undecided == 1
+    assert outcome.undecided == 1
     assert await rows(new_database, "select * from booking order by id") == lost
     await holds(log, new_database)
 
@@ -265,8 +265,8 @@ async def test_a_decision_of_which_the_broker_has_one_half_is_told_to_its_end(
     cancel = CancelBooking(room_id=1, booking_id=PAID, user_id=7)
     await decide_and_lose(log, database, cancel, published=1, monkeypatch=monkeypatch)
 
-    told = await restored(log, new_database)
-    assert (told.undecided, told.unpublished) == (0, 1)
+    outcome = await restored(log, new_database)
+    assert (outcome.undecided, outcome.unpublished) == (0, 1)
     await work(log, new_database)
 
     assert [event for _, event in await log.events() if isinstance(event, RefundRequested)] != []
@@ -275,16 +275,16 @@ async def test_a_decision_of_which_the_broker_has_one_half_is_told_to_its_end(
     await holds(log, new_database)
 
 
-async def test_a_command_that_stands_on_the_log_twice_is_decided_as_often_as_it_was(
+async def test_a_command_that_is_on_the_log_twice_is_decided_as_often_as_it_was(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings
 ) -> None:
     await log.send(nights_on_sale(1))
     await log.send(*[stay(PAID)] * 3, id="again and again")
     await work(log, database)
 
-    told = await restored(log, new_database)
+    outcome = await restored(log, new_database)
 
-    assert (told.undecided, told.unpublished, told.notes) == (0, 0, ())
+    assert (outcome.undecided, outcome.unpublished, outcome.notes) == (0, 0, ())
     assert await rows(new_database, CURSORS) == await rows(database, CURSORS)
 
 

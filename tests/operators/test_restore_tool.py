@@ -43,7 +43,7 @@ def describe(database: DatabaseSettings, *rows: str) -> None:
 
 
 def described(**counts: Sequence[int]) -> list[dict[str, Any]]:
-    """Return what is told of a backup that knows all that is named: [named, missing] by what it is."""
+    """Return the report on a backup that lacks nothing: [named, missing] by kind."""
     every = {"accounts": [0, 0], "guests": [0, 0], "hotels": [0, 0], "rooms": [0, 0]} | counts
     return [
         {"what": what, "named": named, "missing": missing, "examples": []} for what, (named, missing) in every.items()
@@ -52,7 +52,7 @@ def described(**counts: Sequence[int]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def new_database(postgres: Server, migrated: str) -> Iterator[DatabaseSettings]:
-    """What stands in for the lost one."""
+    """The database that replaces the lost one."""
     with fresh_database(postgres.url, migrated) as url:
         yield DatabaseSettings(_env_file=None, database_url=SecretStr(url))
 
@@ -82,9 +82,9 @@ async def test_an_operator_is_told_what_would_be_done_does_it_once_and_is_refuse
     would = {"done": False, "topic": topic, "records": 2, "described": complete}
     assert (planned.status, json.loads(planned.out)) == (1, would)
     assert "dead letters" not in planned.err
-    told = json.loads(done.out)
-    assert (told["events"], told["bookings"], told["nights"], told["undecided"]) == (2, 1, 6, 0)
-    assert told["described"] == complete
+    outcome = json.loads(done.out)
+    assert (outcome["events"], outcome["bookings"], outcome["nights"], outcome["undecided"]) == (2, 1, 6, 0)
+    assert outcome["described"] == complete
     assert json.loads(again.out)["detail"].startswith("The database is not empty")
     with psycopg.connect(new_database.conninfo()) as connection:
         assert connection.execute("select who, action from operator_action").fetchall() == [("Ana", "restore")]
@@ -115,9 +115,9 @@ async def test_an_operator_is_told_whom_and_what_an_old_backup_does_not_know(
         {"what": "hotels", "named": 1, "missing": 0, "examples": []},
         {"what": "rooms", "named": 2, "missing": 1, "examples": [2]},
     ]
-    for told in (asked.err, done.out):
-        rows = [" ".join(line.split()) for line in told.splitlines()]
-        assert {"accounts 8 7 11, 12, 13, 14, 15, ...", "guests 2 1 32", "hotels 1 0 -", "rooms 2 1 2"} <= {*rows}, told
+    for text in (asked.err, done.out):
+        rows = [" ".join(line.split()) for line in text.splitlines()]
+        assert {"accounts 8 7 11, 12, 13, 14, 15, ...", "guests 2 1 32", "hotels 1 0 -", "rooms 2 1 2"} <= {*rows}, text
 
 
 async def test_an_operator_who_forgot_the_backup_is_refused_until_they_say_so(
@@ -168,5 +168,5 @@ async def test_the_real_trace_is_restored_with_equal_totals(
         async with await psycopg.AsyncConnection.connect(url) as connection:
             counted = await totals(connection)
     assert (restored.bookings, restored.undecided, restored.unpublished) == (119_390, 0, 0)
-    assert counted == {name: replayed_trace.told[name] for name in counted}
+    assert counted == {name: replayed_trace.result[name] for name in counted}
     assert report.ok, list(report.problems())

@@ -29,7 +29,7 @@ SDK_IS_OLD_FASHIONED = pytest.mark.filterwarnings("ignore:Use 'content=:Deprecat
 
 @dataclass
 class Endpoint:
-    """The endpoint of webhooks. It verifies every signature and can refuse what comes."""
+    """Where webhooks arrive. It verifies every signature and can refuse what comes."""
 
     url: str = ""
     events: list[stripe.Event] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Endpoint:
         return web.Response(status=200)
 
     def types(self) -> list[str]:
-        """The events, in the order of arrival."""
+        """What arrived, in the order of arrival."""
         return [event.type for event in self.events]
 
     def received(self, event_type: str) -> Any:
@@ -98,13 +98,13 @@ class Shop:
             return answer.status
 
     async def read(self, path: str) -> Any:
-        """Read what the stand-in shows of itself."""
+        """Read the state of the stand-in."""
         async with self.http.get(self.stand_in.url + path) as answer:
             return await answer.json()
 
 
 def stay_params(**changes: Any) -> dict[str, Any]:
-    """The request of a shop for a payment of 120.00 euros."""
+    """What the shop sends to have a stay of 120.00 euros paid."""
     params: dict[str, Any] = {
         "mode": "payment",
         "client_reference_id": "booking-1",

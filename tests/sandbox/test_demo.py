@@ -26,7 +26,7 @@ from tests.support.stack import PATIENT_INGRESS
 
 NO_KAFKA = available()
 README = (Path(__file__).parents[2] / "README.md").read_text()
-#: The wait of a reader is shorter than a machine may be frozen.
+#: What a reader waits is less than a machine may stand still.
 LONGER = ("wait=5", "wait=30")
 SHOWN_OVER_HTTP = (
     r"POST /v1/auth/signup: 201",
@@ -41,14 +41,14 @@ SHOWN_OVER_HTTP = (
     r"Sold from [0-9-]{10} to [0-9-]{10}: 1 bookings, 258.00 EUR",
     r"The night of [0-9-]{10} costs 129.00 x 1.250 from now on",
 )
-SHOWN_TO_CURL = (
+TOLD_TO_CURL = (
     r'"email":"grace@example.com"',
     r'"name":"The Lighthouse"',
     r'"booking_status":"GUESTS_ADDED".*"guests":\[\{"id":\d+,"name":"Grace"',
     r'"booking_status":"PAYMENTS_PENDING","session_url":"http',
     r'"booking_status":"PAYMENTS_PENDING"\}.*"booking_status":"CANCELLED"',
 )
-SHOWN_ON_THE_LOG = {
+TOLD_ON_THE_LOG = {
     "booking.commands": [
         "booking.reserve.v1",
         "booking.add_guests.v1",
@@ -72,10 +72,10 @@ SHOWN_ON_THE_LOG = {
 async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of_the_readme(tmp_path: Path) -> None:
     port = free_port()
     async with demo(tmp_path, port) as process:
-        output = await _until_it_stays_up(process)
-        assert [pattern for pattern in SHOWN_OVER_HTTP if not re.search(pattern, output)] == [], output
-        hops = re.findall(r"([\w.]+), partition \d+, offset \d+: ([\w.]+)", output)
-        assert {name: [kind for topic, kind in hops if topic == name] for name in SHOWN_ON_THE_LOG} == SHOWN_ON_THE_LOG
+        printed = await _until_it_stays_up(process)
+        assert [pattern for pattern in SHOWN_OVER_HTTP if not re.search(pattern, printed)] == [], printed
+        hops = re.findall(r"([\w.]+), partition \d+, offset \d+: ([\w.]+)", printed)
+        assert {name: [kind for topic, kind in hops if topic == name] for name in TOLD_ON_THE_LOG} == TOLD_ON_THE_LOG
 
         [lines] = re.findall(r"```sh\n(.+?)```", README, re.DOTALL)
         assert (lines.count("\n"), lines.count("127.0.0.1:8080"), lines.count(LONGER[0])) == (10, 1, 1)
@@ -85,7 +85,7 @@ async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of
             stderr=PIPE,
         )
         answers, complaints = (each.decode() for each in await shell.communicate())
-        export, then = (output.partition(f"{name} ")[2].splitlines()[0] for name in ("As an operator", "and then"))
+        export, then = (printed.partition(f"{name} ")[2].splitlines()[0] for name in ("As an operator", "and then"))
         operator = await asyncio.create_subprocess_exec(
             *("bash", "-euc", f"{export}\n{then}\ninnkeeper topics check\ninnkeeper reconcile"), stdout=PIPE
         )
@@ -93,7 +93,7 @@ async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of
     assert operator.returncode == 0, explained
     assert "booking.confirmed.v1" in explained
     assert (shell.returncode, complaints) == (0, ""), answers + complaints
-    assert [pattern for pattern in SHOWN_TO_CURL if not re.search(pattern, answers)] == [], answers
+    assert [pattern for pattern in TOLD_TO_CURL if not re.search(pattern, answers)] == [], answers
     assert process.returncode == 0
 
 
@@ -115,25 +115,25 @@ async def demo(folder: Path, port: int) -> AsyncIterator[Process]:
 
 
 async def _until_it_stays_up(process: Process) -> str:
-    """Return the demo's output until all is there to be tried."""
+    """Return the output of the demo until all is there to be tried."""
     assert process.stdout is not None
-    output = ""
-    while "and then" not in output:
+    printed = ""
+    while "and then" not in printed:
         line = await process.stdout.readline()
-        assert line, f"the demo ended: {output}"
-        output += line.decode()
-    return output
+        assert line, f"the demo ended: {printed}"
+        printed += line.decode()
+    return printed
 
 
-async def shown_rejected(_: web.Request) -> web.Response:
+async def told_rejected(_: web.Request) -> web.Response:
     return web.json_response({"booking_status": "REJECTED", "reason": "sold_out"})
 
 
 @pytest.fixture
 async def url_of_a_full_house() -> AsyncIterator[str]:
-    """An ingress that refuses every booking."""
+    """Where every booking is refused."""
     app = web.Application()
-    app.router.add_get("/v1/bookings/{id}/status", shown_rejected)
+    app.router.add_get("/v1/bookings/{id}/status", told_rejected)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

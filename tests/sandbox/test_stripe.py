@@ -1,4 +1,4 @@
-"""A shop uses the stand-in for Stripe through Stripe's own SDK."""
+"""What a shop meets at the stand-in for Stripe, asked through Stripe's own SDK."""
 
 import asyncio
 import time
@@ -30,17 +30,17 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
         yield shop
 
 
-async def test_a_guest_pays_and_the_shop_gets_a_webhook(shop: Shop) -> None:
+async def test_a_guest_pays_and_the_shop_gets_the_event(shop: Shop) -> None:
     session = await shop.open()
 
     assert await shop.pay(session) == 200
 
-    completed = await wait_until(lambda: shop.endpoint.received("checkout.session.completed"))
-    assert (completed.id, completed.status, completed.payment_status) == (session.id, "complete", "paid")
-    assert (completed.amount_total, completed.currency, completed.livemode) == (12000, "eur", False)
-    assert completed.client_reference_id == "booking-1"
-    assert completed.metadata["room_id"] == "room-7"
-    payment = await shop.client.v1.payment_intents.retrieve_async(completed.payment_intent)
+    received = await wait_until(lambda: shop.endpoint.received("checkout.session.completed"))
+    assert (received.id, received.status, received.payment_status) == (session.id, "complete", "paid")
+    assert (received.amount_total, received.currency, received.livemode) == (12000, "eur", False)
+    assert received.client_reference_id == "booking-1"
+    assert received.metadata["room_id"] == "room-7"
+    payment = await shop.client.v1.payment_intents.retrieve_async(received.payment_intent)
     assert (payment.status, payment.amount_received) == ("succeeded", 12000)
     assert payment.metadata["booking_id"] == "booking-1"
 
@@ -99,9 +99,9 @@ async def test_a_session_expires_by_itself_at_its_deadline(shop: Shop) -> None:
     before = await shop.sessions.retrieve_async(session.id)
     shop.stand_in.clock.advance(60)
 
-    completed = await wait_until(lambda: shop.endpoint.received("checkout.session.expired"))
+    received = await wait_until(lambda: shop.endpoint.received("checkout.session.expired"))
     assert before.status == "open"
-    assert (completed.id, completed.status, completed.url) == (session.id, "expired", None)
+    assert (received.id, received.status, received.url) == (session.id, "expired", None)
     assert await shop.pay(session) == 400
 
 
@@ -160,7 +160,7 @@ async def test_a_price_without_a_currency_is_refused(shop: Shop) -> None:
     assert raised.value.param == "line_items[0][price_data][currency]"
 
 
-async def test_fields_that_the_imitation_lacks_are_refused_and_not_ignored(shop: Shop) -> None:
+async def test_what_the_stand_in_does_not_imitate_is_refused_and_not_ignored(shop: Shop) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="does not imitate"):
         await shop.open(mode="setup")
 

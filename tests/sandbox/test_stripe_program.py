@@ -1,4 +1,4 @@
-"""The stand-in as a program of its own: it says when it is ready, stops when asked, and loses nothing when killed."""
+"""The stand-in as a program of its own: it prints when it is ready, ends on a signal, and loses nothing when killed."""
 
 import asyncio
 import signal
@@ -46,7 +46,7 @@ async def test_the_money_outlives_a_killed_program(tmp_path: Path) -> None:
     assert ledger["payment_intents"][0]["client_reference_id"] == "booking-1"
 
 
-async def test_the_program_stops_cleanly_when_asked_though_a_request_hangs(tmp_path: Path) -> None:
+async def test_the_program_stops_cleanly_when_told_though_a_request_hangs(tmp_path: Path) -> None:
     async with program(tmp_path) as (process, url), aiohttp.ClientSession() as http:
         await (await http.post(f"{url}/_sandbox/faults", json={"match": "GET /v1/events", "fault": "hang"})).read()
         hanging = asyncio.create_task(http.get(f"{url}/v1/events"))

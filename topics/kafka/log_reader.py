@@ -1,4 +1,4 @@
-"""Reads a topic for a person: where to begin, what to show, and how a record looks in words and as a CloudEvent."""
+"""Reads topics from one offset to another (`LogReader`), and shows a record in words and as a CloudEvent."""
 
 import asyncio
 import base64
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from heapq import merge
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from topics.envelope import Envelope, Undecodable, decode_envelope, format_time
 from topics.kafka import admin
@@ -27,6 +27,13 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _FETCH_MS: Final = 500
 _FIRST_RECORDS_SECONDS: Final = 30
 _AGAIN_SECONDS: Final = 1.0
+#: `LogReader` gives up when the broker sends nothing for so long although the log has more.
+MAX_SILENCE_SECONDS: Final = 30.0
+_TURNS_TO_DROP_FETCHES: Final = 20
+#: After so long without a record `LogReader` asks whether the log has the records that are missing.
+MISSING_AFTER_SECONDS: Final = 10.0
+#: A batch of `LogReader` has at most so many records of all partitions together.
+MAX_BATCH_RECORDS: Final = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +42,245 @@ class NoSuchTopic(Exception):
     """The broker does not have the topic."""
 
 
+class RecordsMissing(Exception):
+    """The log does not have all records of a range: they were deleted, or the topic was created anew."""
+
+
+class OffsetRange(NamedTuple):
+    """Offsets of one partition, from `first` on and before `end`."""
+
+    first: int
+    end: int
+
+
+class OffsetAndTime(NamedTuple):
+    """A record's offset, and its time in milliseconds since 1970."""
+
+    offset: int
+    time_ms: int
+
+
+class LogReader:
+    """Reads partitions from one offset to another: each record once, those of a partition in the order of offsets.
+
+    It belongs to no consumer group and commits nothing. Of each assigned partition it fetches at most `fetch_bytes`
+    ahead, so the memory it needs does not grow with the log. It is used as an asynchronous context manager:
+
+        async with LogReader(settings) as reader:
+            ranges = await reader.ranges(await partitions_of(settings, topic))
+            async for record in reader.records(ranges):
+                ...
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        client_id: str = "innkeeper-reader",
+        fetch_bytes: int = admin.MAX_MESSAGE_BYTES,
+        fetch_wait_ms: int = 500,
+        max_silence_seconds: float = MAX_SILENCE_SECONDS,
+    ) -> None:
+        """Prepare a reader.
+
+        Args:
+            settings: where the broker is.
+            client_id: the name under which the broker knows the reader.
+            fetch_bytes: how many bytes of a partition one fetch may return.
+            fetch_wait_ms: how long the broker may keep a fetch that finds nothing new. A seek waits for such a fetch.
+            max_silence_seconds: reading fails when no record arrives for so long before the end of the range.
+        """
+        self._max_silence_seconds = max_silence_seconds
+        self._next: dict[TopicPartition, int] = {}
+        self._consumer = AIOKafkaConsumer(
+            **settings.client_options(),
+            client_id=client_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=fetch_bytes,
+            fetch_max_wait_ms=fetch_wait_ms,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect to the broker.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker cannot be reached.
+        """
+        try:
+            await started(self._consumer.start())
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Disconnect."""
+        # aiokafka's fetching task ignores its cancellation, and `stop` then waits for ever, while that task is still
+        # dropping the fetches of an assignment that was replaced. This takes it a few turns of the loop.
+        for _turn in range(_TURNS_TO_DROP_FETCHES):
+            await asyncio.sleep(0)
+        await self._consumer.stop()
+
+    async def ranges(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
+        """Return the offsets that the broker has now: `first` is the oldest record, `end` gets the next one."""
+        wanted = list(partitions)
+        if not wanted:
+            return {}
+        starts, ends = await asyncio.gather(
+            self._consumer.beginning_offsets(wanted), self._consumer.end_offsets(wanted)
+        )
+        return {each: OffsetRange(starts[each], ends[each]) for each in wanted}
+
+    async def offsets_at(self, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
+        """Return for each partition the offset of the first record of this time (ms since 1970) or a later one.
+
+        None: there is no such record.
+        """
+        found = await self.offsets_and_times_at(times_ms)
+        return {each: None if at is None else at.offset for each, at in found.items()}
+
+    async def offsets_and_times_at(
+        self, times_ms: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, OffsetAndTime | None]:
+        """Return as `offsets_at`, with the time of each record found."""
+        if not times_ms:
+            return {}
+        found = await self._consumer.offsets_for_times(dict(times_ms))
+        return {each: None if at is None else OffsetAndTime(at.offset, at.timestamp) for each, at in found.items()}
+
+    def assign(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions and no others, from these offsets on; all of them are fetched ahead."""
+        if self._next.keys() != starts.keys():
+            self._next.clear()
+            self._consumer.assign(list(starts))
+        for partition, offset in starts.items():
+            self.seek(partition, offset)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read an assigned partition from another offset on."""
+        self._consumer.seek(partition, offset)
+        self._next[partition] = offset
+
+    def position(self, partition: TopicPartition) -> int:
+        """Return the offset that is read next of an assigned partition."""
+        return self._next[partition]
+
+    async def batches(
+        self, ends: Mapping[TopicPartition, int], *, max_records: int = MAX_BATCH_RECORDS
+    ) -> AsyncGenerator[dict[TopicPartition, list[Record]], None]:
+        """Yield what assigned partitions have from their positions up to these ends (exclusive), as it arrives.
+
+        Partitions that are assigned and have no end here stay where they are. When the caller stops early, the
+        positions are behind the last batch.
+
+        Raises:
+            RecordsMissing: the broker no longer has some of these records.
+            aiokafka.errors.KafkaError: the broker cannot be reached, or has sent nothing for `max_silence_seconds`.
+        """
+        clock = asyncio.get_running_loop().time
+        silent_since = clock()
+        while left := [each for each, end in ends.items() if self._next[each] < end]:
+            batch = await self._fetch(left, ends, max_records)
+            if batch:
+                yield batch
+                silent_since = clock()
+            elif (silence := clock() - silent_since) > min(self._max_silence_seconds, MISSING_AFTER_SECONDS):
+                if (missing := await self._missing(left, ends)) is not None:
+                    raise missing
+                if silence > self._max_silence_seconds:
+                    places = ", ".join(map(_name, left))
+                    raise KafkaTimeoutError(f"the broker sent no record of {places} for {silence:.1f} s")
+
+    async def records(self, ranges: Mapping[TopicPartition, OffsetRange]) -> AsyncGenerator[Record, None]:
+        """Yield every record of the ranges; assigns their partitions. Raises as `batches`."""
+        self.assign({each: first for each, (first, _) in ranges.items()})
+        async with aclosing(self.batches({each: end for each, (_, end) in ranges.items()})) as batches:
+            async for batch in batches:
+                for records in batch.values():
+                    for record in records:
+                        yield record
+
+    async def first_records(
+        self, positions: Iterable[tuple[TopicPartition, int]]
+    ) -> dict[tuple[TopicPartition, int], Record]:
+        """Return for each position the first record at or behind it, which must exist; assigns the partitions anew.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker does not send them.
+        """
+        found: dict[tuple[TopicPartition, int], Record] = {}
+        left = sorted(set(positions))
+        while left:
+            # A consumer has one position in a partition at a time.
+            now = dict(left)
+            left = [(partition, offset) for partition, offset in left if now[partition] != offset]
+            ranges = await self.ranges(now)
+            self.assign({each: max(offset, ranges[each].first) for each, offset in now.items()})
+            while now:
+                async with aclosing(self.batches({each: ranges[each].end for each in now})) as batches:
+                    batch = await anext(batches, None)
+                if batch is None:
+                    raise RecordsMissing(f"{', '.join(map(_name, now))}: there is no record at the wanted offset")
+                for partition, records in batch.items():
+                    found[partition, now.pop(partition)] = records[0]
+        return found
+
+    async def follow(self) -> AsyncGenerator[dict[TopicPartition, list[Record]], None]:
+        """Yield what the assigned partitions have, and then what is written to them, without an end.
+
+        Raises:
+            RecordsMissing: the broker no longer has some of these records.
+            aiokafka.errors.KafkaError: the broker refuses.
+        """
+        while True:
+            if batch := await self._fetch(list(self._next), {}, MAX_BATCH_RECORDS):
+                yield batch
+
+    async def _fetch(
+        self, partitions: list[TopicPartition], ends: Mapping[TopicPartition, int], max_records: int
+    ) -> dict[TopicPartition, list[Record]]:
+        try:
+            fetched = await self._consumer.getmany(*partitions, timeout_ms=_FETCH_MS, max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            raise await self._missing(partitions, ends) or error from error
+        batch: dict[TopicPartition, list[Record]] = {}
+        for partition, records in fetched.items():
+            self._next[partition] = records[-1].offset + 1
+            end = ends.get(partition)
+            if end is not None and self._next[partition] > end:
+                records = [record for record in records if record.offset < end]  # noqa: PLW2901 - cut at the end
+                self.seek(partition, end)
+            if records:
+                batch[partition] = records
+        if not fetched:
+            # Offsets of a transaction's markers belong to no record: only the consumer moves across them.
+            for partition in partitions:
+                self._next[partition] = await self._consumer.position(partition)
+        return batch
+
+    async def _missing(
+        self, partitions: Iterable[TopicPartition], ends: Mapping[TopicPartition, int]
+    ) -> RecordsMissing | None:
+        """Return the error that names the records which the broker does not have; None: it has them all."""
+        sentences = []
+        for each, (first, end) in (await self.ranges(partitions)).items():
+            wanted = self._next[each]
+            if not first <= wanted <= end or end < ends.get(each, wanted):
+                until = f" up to {ends[each] - 1}" if each in ends else ""
+                sentences.append(
+                    f"{_name(each)} has offsets from {first} up to {end - 1}, and those from {wanted}{until} are wanted"
+                )
+        return RecordsMissing("; ".join(sentences)) if sentences else None
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}[{partition.partition}]"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """Which records a reader wants to see; None means any. `type` may have wildcards (`booking.re*`)."""
+    """A filter for records; None means any. `type` may have wildcards (`booking.re*`)."""
 
     booking: str | None = None
     room: int | None = None
@@ -49,7 +292,7 @@ class Wanted:
         return self == Wanted()
 
     def has(self, record: Record) -> bool:
-        """Tell whether the record is wanted. Foreign bytes are about a booking when its id stands in them."""
+        """Return whether the record is wanted. Foreign bytes are about a booking if they contain its id."""
         return (
             (self.booking is None or self.booking.encode() in (record.value or b""))
             and (self.room is None or record.key == b"%d" % self.room)
@@ -60,10 +303,10 @@ class Wanted:
 async def read(
     settings: KafkaSettings, name: str, wanted: Wanted, *, since: datetime | None, last: int | None, follow: bool
 ) -> AsyncGenerator[Record, None]:
-    """Yield the wanted records of a topic since a time, or from the first on; with `last` the youngest so many of them.
+    """Yield the wanted records of a topic since a time, or from the first on; with `last` only the newest of them.
 
-    Those of one partition come in order. Ends at what is the end of the log now, unless it follows: then never, also
-    when the broker goes away for a while.
+    Records of one partition come in order. It ends at the present end of the log; with `follow` it never ends, also
+    when the broker is away for a while.
 
     Raises:
         NoSuchTopic: there is no topic of this name on the broker.
@@ -72,13 +315,14 @@ async def read(
     partitions = await partitions_of(settings, name)
     if not partitions:
         raise NoSuchTopic(f"The topic {name} does not exist. Create it: innkeeper topics create.")
-    async with open_reader(settings) as consumer:
-        # Where every record is wanted, the last of each partition are all that need be read.
-        await _begin(consumer, partitions, since, last if wanted.anything else None)
-        ends = await consumer.end_offsets(partitions)
-        written = _wanted(_until(consumer, ends), wanted)
-        async for record in written if last is None else _last(written, last):
-            yield record
+    async with LogReader(settings) as reader:
+        ranges = await reader.ranges(partitions)
+        ends = {each: end for each, (_, end) in ranges.items()}
+        # Where every record is wanted, it is enough to read the last ones of each partition.
+        reader.assign(await _starts(reader, ranges, since, last if wanted.anything else None))
+        async with aclosing(_wanted(_by_time(reader.batches(ends)), wanted)) as written:
+            async for record in written if last is None else _last(written, last):
+                yield record
     if follow:
         async with aclosing(_following(settings, ends)) as coming:
             async for record in _wanted(coming, wanted):
@@ -89,10 +333,10 @@ async def read(
 async def open_reader(
     settings: KafkaSettings, fetch_bytes: int = admin.MAX_MESSAGE_BYTES, fetch_wait_ms: int = 500
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """Open a consumer that belongs to no group and so disturbs nobody.
+    """Open a consumer that belongs to no group. Use `LogReader` to read ranges of offsets.
 
-    It asks for so much of a partition at once. Where nothing new is, the broker answers after so long: who goes to
-    and fro in the log is held up by that.
+    A fetch returns at most `fetch_bytes` of a partition. The broker keeps a fetch that finds nothing new for
+    `fetch_wait_ms`, and a seek waits for such a fetch.
 
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
@@ -113,38 +357,32 @@ async def open_reader(
 
 
 async def partitions_of(settings: KafkaSettings, name: str) -> list[TopicPartition]:
-    """Return the partitions of a topic by its name on the broker; none when it does not exist."""
+    """Return the partitions of a topic by its name on the broker; none if it does not exist."""
     counts = await admin.partition_counts(settings, [name])
     return [TopicPartition(name, number) for number in range(counts.get(name, 0))]
 
 
-async def _begin(
-    consumer: AIOKafkaConsumer, partitions: list[TopicPartition], since: datetime | None, last: int | None
-) -> None:
-    consumer.assign(partitions)
+async def _starts(
+    reader: LogReader, ranges: Mapping[TopicPartition, OffsetRange], since: datetime | None, last: int | None
+) -> dict[TopicPartition, int]:
+    """Return the offset to begin at, by partition: at a time, or so many records before the end, or at the first."""
     if since is not None:
-        milliseconds = int(since.timestamp() * 1000)
-        found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
-        ends = await consumer.end_offsets(partitions)
-        starts = {each: ends[each] if at is None else at.offset for each, at in found.items()}
-    else:
-        starts = await consumer.beginning_offsets(partitions)
-        if last is not None:
-            ends = await consumer.end_offsets(partitions)
-            starts = {each: max(starts[each], ends[each] - last) for each in partitions}
-    for partition, offset in starts.items():
-        consumer.seek(partition, offset)
+        found = await reader.offsets_at(dict.fromkeys(ranges, int(since.timestamp() * 1000)))
+        return {each: ranges[each].end if at is None else at for each, at in found.items()}
+    if last is not None:
+        return {each: max(first, end - last) for each, (first, end) in ranges.items()}
+    return {each: first for each, (first, _) in ranges.items()}
 
 
 async def end_offsets(settings: KafkaSettings, names: list[str]) -> dict[TopicPartition, tuple[int, int]]:
-    """Return for each partition of the topics its first offset and the one that the next record will get."""
+    """Return for each partition of the topics its first offset and the offset that the next record will get."""
     counts = await admin.partition_counts(settings, names)
     async with open_reader(settings) as consumer:
         return await bounds(consumer, counts)
 
 
 async def bounds(consumer: AIOKafkaConsumer, counts: Mapping[str, int]) -> dict[TopicPartition, tuple[int, int]]:
-    """As `end_offsets`, with a reader that is open; `counts` are the partitions of each topic."""
+    """Return as `end_offsets`, with an open consumer; `counts` are the numbers of partitions by topic."""
     partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     if not partitions:
         return {}
@@ -155,16 +393,16 @@ async def bounds(consumer: AIOKafkaConsumer, counts: Mapping[str, int]) -> dict[
 async def first_records(
     consumer: AIOKafkaConsumer, wanted: Iterable[tuple[TopicPartition, int]]
 ) -> dict[tuple[TopicPartition, int], Record]:
-    """Return for each place the first record that stands there or after it. It must not be the end of the log.
+    """Return for each position the first record at or behind it. It must not be the end of the log.
 
     Raises:
-        TimeoutError: the broker does not give them.
+        TimeoutError: the broker does not send them.
     """
     found: dict[tuple[TopicPartition, int], Record] = {}
     left = sorted(set(wanted))
     async with asyncio.timeout(_FIRST_RECORDS_SECONDS):
         while left:
-            # A reader stands at one place of a partition at a time.
+            # A consumer has one position in a partition at a time.
             now = dict(left)
             left = [(partition, offset) for partition, offset in left if now[partition] != offset]
             consumer.assign(list(now))
@@ -181,27 +419,27 @@ async def first_records(
 def cloud_event(record: Record) -> dict[str, Any]:
     """Return the record as a CloudEvent in structured mode.
 
-    Where it stands on the log is in extensions of ours. A record without our envelope has `unreadable` as its type, or,
-    where it is a foreign event that names one (a webhook), that.
+    Extensions of ours have its position on the log. A record without our envelope has `unreadable` as its type, or the
+    type that a foreign event (a webhook) names.
     """
-    stands = {
+    position = {
         "kafkatopic": record.topic,
         "kafkapartition": record.partition,
         "kafkaoffset": record.offset,
         "kafkatime": _log_time(record).decode(),
     }
     if record.key is not None:
-        stands["partitionkey"] = record.key.decode(errors="replace")
+        position["partitionkey"] = record.key.decode(errors="replace")
     try:
-        return {**_attributes(decode_envelope(record.headers)), **stands, **_content(record.value)}
+        return {**_attributes(decode_envelope(record.headers)), **position, **_content(record.value)}
     except Undecodable:
-        return {**_foreign(record), **stands, **_content(record.value)}
+        return {**_foreign(record), **position, **_content(record.value)}
 
 
 def line(record: Record, dress: Callable[[str, str], str] = lambda text, _: text) -> str:
     """Return the record in words, on one line.
 
-    `dress` is given each part's text and what it is: `time`, `place`, `type`, `subject` or `field`.
+    `dress` is called with each part's text and its kind: `time`, `place`, `type`, `subject` or `field`.
     """
     event = cloud_event(record)
     data = event.get("data")
@@ -219,7 +457,7 @@ def line(record: Record, dress: Callable[[str, str], str] = lambda text, _: text
 
 
 def headers(record: Record) -> list[str]:
-    """Return the record's headers in words, one a line; bytes that are no text are escaped."""
+    """Return the record's headers as text, one a line; bytes that are no text are escaped."""
     return [f"{name}: {(value or b'').decode(errors='backslashreplace')}" for name, value in record.headers]
 
 
@@ -244,39 +482,33 @@ def _timestamp(record: Record) -> int:
     return milliseconds
 
 
-async def _until(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Record]:
-    while any([await consumer.position(partition) < end for partition, end in ends.items()]):
-        for record in await _fetch(consumer):
-            if record.offset < ends[TopicPartition(record.topic, record.partition)]:
-                yield record
-
-
 async def _following(settings: KafkaSettings, starts: Mapping[TopicPartition, int]) -> AsyncGenerator[Record, None]:
-    """Yield what comes, each record once, for ever; a broker that goes away is waited for."""
+    """Yield each record that is written from these offsets on, without an end; reconnect when the broker was away."""
     positions = dict(starts)
     while True:
         try:
-            async with open_reader(settings) as consumer:
-                consumer.assign(list(positions))
-                for partition, offset in positions.items():
-                    consumer.seek(partition, offset)
-                while True:
-                    for record in await _fetch(consumer):
+            async with LogReader(settings) as reader:
+                ranges = await reader.ranges(positions)
+                # Retention may have deleted records while the broker was away.
+                reader.assign({each: max(offset, ranges[each].first) for each, offset in positions.items()})
+                async with aclosing(_by_time(reader.follow())) as coming:
+                    async for record in coming:
                         positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
                         yield record
-        except (KafkaError, OSError) as error:
+        except (KafkaError, RecordsMissing, OSError) as error:
             log.warning("The broker does not answer (%s); waiting for it.", type(error).__name__)
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _wanted(found: AsyncIterator[Record], wanted: Wanted) -> AsyncIterator[Record]:
-    async for record in found:
-        if wanted.has(record):
-            yield record
+async def _wanted(found: AsyncGenerator[Record, None], wanted: Wanted) -> AsyncGenerator[Record, None]:
+    async with aclosing(found) as records:
+        async for record in records:
+            if wanted.has(record):
+                yield record
 
 
 async def _last(found: AsyncIterator[Record], count: int) -> AsyncIterator[Record]:
-    """Yield the youngest: they are among the last of each partition."""
+    """Yield the newest records, which are among the last of each partition."""
     kept: defaultdict[int, deque[Record]] = defaultdict(lambda: deque(maxlen=count))
     async for record in found:
         kept[record.partition].append(record)
@@ -284,10 +516,14 @@ async def _last(found: AsyncIterator[Record], count: int) -> AsyncIterator[Recor
         yield record
 
 
-async def _fetch(consumer: AIOKafkaConsumer) -> list[Record]:
-    runs = await consumer.getmany(timeout_ms=_FETCH_MS)
-    # They come one partition after the other; told by time they read as a story.
-    return list(merge(*runs.values(), key=_timestamp))
+async def _by_time(
+    batches: AsyncGenerator[dict[TopicPartition, list[Record]], None],
+) -> AsyncGenerator[Record, None]:
+    """Yield the records of each batch in the order of time: a batch has one partition after the other."""
+    async with aclosing(batches) as found:
+        async for batch in found:
+            for record in merge(*batch.values(), key=_timestamp):
+                yield record
 
 
 def _log_time(record: Record) -> bytes:
@@ -300,6 +536,9 @@ def _attributes(envelope: Envelope) -> dict[str, Any]:
         "correlationid": envelope.correlation,
         "sequence": envelope.sequence,
         "traceparent": envelope.traceparent,
+        "causationposition": envelope.causation_position,
+        "actor": envelope.actor,
+        "requestid": envelope.request_id,
     }
     return {
         "specversion": "1.0",

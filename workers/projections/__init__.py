@@ -1,10 +1,10 @@
 """The projections role: turns `booking.events` into the rows that the ingress reads.
 
-Reads `booking.events`, and of the ledger what an event leaves out because the booking has it; writes the read models of
+Reads `booking.events`, and from the ledger the facts of a booking that an event leaves out; writes the read models of
 its consumers, and publishes nothing. Each consumer's cursor moves in the transaction of its rows, so a failure leaves
-neither, and the run comes again. A rebuild (rows and cursor removed, the whole log read again) gives the same rows.
+neither, and the batch is read again. A rebuild (rows and cursor removed, the whole log read again) gives the same rows.
 
-The consumers' order is the order in which every worker takes its locks: it is the same in all of them.
+All workers take their locks in the order of the consumers, which is the same in all of them.
 """
 
 from storage.settings import DatabaseSettings
@@ -16,5 +16,5 @@ from workers.runtime.role import Role
 
 
 def build(kafka: KafkaSettings, database: DatabaseSettings) -> Role:  # noqa: ARG001 - every role is built like this
-    """Return the role; it needs nothing of its own beyond what the adapter hands it."""
+    """Return the role; it needs no settings of its own."""
     return Role(name="projections", consumers=(BookingTimeline(), RoomNights(), DailyReport()))

@@ -87,7 +87,7 @@ def _comparable(row: Sequence[Any]) -> list[Any]:
     ]
 
 
-def told(table: Table) -> str:
+def as_text(table: Table) -> str:
     """Return the answer as the page shows it."""
     columns, rows = table
     shown = (

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from operators.cli.main import app
 from operators.export import days, files
 from operators.export.columns import COLUMNS, data_columns
-from operators.export.days import Once
+from operators.export.days import Deduplicator
 from tests.operators.export.conftest import Export
 from tests.operators.export.questions import asked
 from tests.operators.export.records import at, record, reserved, write
@@ -134,10 +134,10 @@ class TestDays:
         it_is(now, monkeypatch)
         put(timed, [record(timed, number, now, partition=number % 2) for number in (1, 2, 3)])
         tomorrow = str(now.date() + timedelta(days=1))
-        told = "Left out, as their day is not over: 3 records. --until now writes them, too."
+        listed = "Left out, as their day is not over: 3 records. --until now writes them, too."
 
         for options in ((), ("--until", tomorrow), ("--since", "1d")):
-            assert told in export(*options).stderr, options
+            assert listed in export(*options).stderr, options
         assert "Left out" not in export("--until", "2026-03-06").stderr
         assert not any(folder.glob("*"))
         with_today = export("--until", "now")
@@ -149,7 +149,7 @@ class TestDays:
         assert not folder.exists()
 
 
-class TestOnce:
+class TestDeduplication:
     """No event twice, none lost."""
 
     def test_an_event_published_twice_counts_for_the_day_of_its_first_time_wherever_the_export_begins(
@@ -163,9 +163,9 @@ class TestOnce:
             out = str(folder / since)
             result = export("--since", since, "--until", "2026-03-05", "--format", "jsonl", "--json", "--out", out)
 
-            told = [json.loads(line) for line in result.stdout.splitlines()]
+            listed = [json.loads(line) for line in result.stdout.splitlines()]
             events = {"2026-03-02": 3, "2026-03-04": 1}
-            assert {each["day"]: each["events"] for each in told} == {
+            assert {each["day"]: each["events"] for each in listed} == {
                 day: n for day, n in events.items() if day >= since
             }
             assert f"({doubles} published twice, left out)" in result.stderr
@@ -193,7 +193,7 @@ class TestOnce:
 
         assert sequences(folder) == [(0, 8)]
 
-    def test_an_event_that_is_not_on_the_log_is_told_of(
+    def test_an_event_that_is_not_on_the_log_is_reported(
         self, timed: KafkaSettings, export: Export, folder: Path
     ) -> None:
         put(timed, [record(timed, number, at(0)) for number in (1, 2, 5)])
@@ -206,10 +206,10 @@ class TestOnce:
 
     def test_a_gap_that_never_closes_is_counted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(days, "MAX_REPEAT", 2)
-        once = Once(0)
+        deduplicator = Deduplicator(0)
 
-        assert [once.is_new(number) for number in (1, 4, 5, 6, 7, 4, 9)] == [True] * 5 + [False, True]
-        assert once.missing() == 3
+        assert [deduplicator.is_new(number) for number in (1, 4, 5, 6, 7, 4, 9)] == [True] * 5 + [False, True]
+        assert deduplicator.missing() == 3
 
 
 class TestResuming:
@@ -244,17 +244,17 @@ class TestResuming:
         environment = {**os.environ, "KAFKA_URL": timed.kafka_url, "TOPIC_PREFIX": timed.topic_prefix}
         options = ["--since", "2026-03-02", "--until", "2026-10-01", "--format", "csv"]
         command = [sys.executable, "-m", "operators", "export", "booking.events", *options]
-        # It tells of each file, and nobody listens: it cannot come to its end before it is killed.
-        unheard, told = os.pipe()
-        fcntl.fcntl(told, fcntl.F_SETPIPE_SZ, 4096)
+        # It prints each file and nobody reads: the full pipe keeps it from ending before it is killed.
+        unread, full = os.pipe()
+        fcntl.fcntl(full, fcntl.F_SETPIPE_SZ, 4096)
         process = subprocess.Popen(
-            [*command, "--json", "--out", str(folder)], env=environment, stdout=told, stderr=subprocess.DEVNULL
+            [*command, "--json", "--out", str(folder)], env=environment, stdout=full, stderr=subprocess.DEVNULL
         )
         await wait_until(lambda: len(csv_files(folder)) > 5)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        os.close(unheard)
-        os.close(told)
+        os.close(unread)
+        os.close(full)
         some = len(csv_files(folder))
 
         for out in (folder, tmp_path / "again"):
@@ -281,7 +281,7 @@ class TestResuming:
 
 
 class TestColumns:
-    """What stands in the files."""
+    """The files' contents."""
 
     def test_every_value_has_its_type(self, timed: KafkaSettings, export: Export, folder: Path) -> None:
         changed = InventoryChanged(

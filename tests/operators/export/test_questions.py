@@ -13,7 +13,7 @@ from sandbox.replay import _record
 from sandbox.trace import read_trace
 from storage.settings import DatabaseSettings
 from tests.operators.export.conftest import Export
-from tests.operators.export.questions import PAGE, QUESTIONS, Question, check_against, told
+from tests.operators.export.questions import PAGE, QUESTIONS, Question, as_text, check_against
 from tests.sandbox.test_replay import first_rows
 from tests.support.log import open_log, open_processor, process_all
 from tests.system.trace.replayed import ReplayedTrace
@@ -83,11 +83,11 @@ async def test_the_pages_figures_are_those_of_the_whole_trace(
     answers = check_against(replayed_trace.database)
 
     page = PAGE.read_text()
-    # What stands twice on the log is left out, and not counted.
+    # An event that is on the log twice is exported once.
     assert f" {EVENTS_OF_THE_TRACE:,} events (" in summary
     assert f"{EVENTS_OF_THE_TRACE:,} events" in page
     for question in QUESTIONS:
-        assert told(answers[question.name]) in page
+        assert as_text(answers[question.name]) in page
 
 
 async def export_all(kafka_url: str, folder: Path) -> str:

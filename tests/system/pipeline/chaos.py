@@ -225,10 +225,10 @@ async def probe(town: Town) -> float | None:
 async def compare(system: System, town: Town, verdict: Verdict) -> None:
     """Compare promises, log, ledger and money."""
     commands, events = await log_at_rest(system)
-    told, verdict.doubles, verdict.log_wrong = reckoning.first_told(events)
-    verdict.log_wrong += reckoning.decided_once(commands, told)
-    verdict.longest_wait_seconds = reckoning.longest_wait_seconds(commands, told)
-    ledger, by_events = await reckoning.statuses(system.database_url), reckoning.last_status(told)
+    published, verdict.doubles, verdict.log_wrong = reckoning.first_publications(events)
+    verdict.log_wrong += reckoning.decided_once(commands, published)
+    verdict.longest_wait_seconds = reckoning.longest_wait_seconds(commands, published)
+    ledger, by_events = await reckoning.statuses(system.database_url), reckoning.last_status(published)
     verdict.decided = len(ledger)
     verdict.confirmed = sum(status == "CONFIRMED" for status in ledger.values())
     verdict.lost = [
@@ -236,7 +236,7 @@ async def compare(system: System, town: Town, verdict: Verdict) -> None:
         for booking in town.promises.bookings
         if ledger.get(booking) in {None, *reckoning.HOLDING} or ledger[booking] != by_events.get(booking)
     ]
-    verdict.sold_twice = await reckoning.oversold(system.database_url) + reckoning.sold_again(told)
+    verdict.sold_twice = await reckoning.oversold(system.database_url) + reckoning.sold_again(published)
     verdict.log_wrong += await reckoning.miscounted(system.database_url)
     async with town.http.get(f"{system.stripe_url}/_sandbox/ledger") as response:
         payments = (await response.json())["payment_intents"]

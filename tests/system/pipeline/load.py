@@ -59,7 +59,7 @@ class Reply(NamedTuple):
 
 @dataclass
 class Promises:
-    """What guests were told; the system is held to it."""
+    """The answers that guests got; the system must keep what they say."""
 
     bookings: dict[str, float] = field(default_factory=dict)
     keys: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -69,7 +69,7 @@ class Promises:
     surprises: list[str] = field(default_factory=list)
 
     def booked(self, booking_id: str, key: str | None) -> None:
-        """Note that a guest was told of a booking, maybe under an Idempotency-Key."""
+        """Note that a guest got an answer about a booking, maybe under an Idempotency-Key."""
         self.bookings.setdefault(booking_id, time.time())
         if key is not None:
             self.keys[key].add(booking_id)

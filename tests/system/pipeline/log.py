@@ -1,4 +1,4 @@
-"""What stands on a topic, read from outside: a consumer of its own, and headers and JSON read by hand."""
+"""Reads a topic from outside: with a consumer of its own, and headers and JSON decoded by hand."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ async def ends(kafka_url: str, topics: Iterable[str]) -> dict[tuple[str, int], i
 
 
 async def read(kafka_url: str, topic: str) -> list[Entry]:
-    """Return every record that stands on the topic now, in order within each partition.
+    """Return every record that is on the topic now, in order within each partition.
 
     Raises:
         TimeoutError: the broker does not hand over what it says it has.

@@ -106,7 +106,7 @@ async def unpaid_for(database_url: str, payments: Iterable[Mapping[str, Any]]) -
     ]
 
 
-def longest_wait_seconds(commands: Iterable[Entry], told: Mapping[int, Sequence[Entry]]) -> float:
+def longest_wait_seconds(commands: Iterable[Entry], published: Mapping[int, Sequence[Entry]]) -> float:
     """Return the longest time between a request for a stay and its decision, both as the broker's clock has them."""
     asked: dict[str, int] = {}
     for command in commands:
@@ -114,7 +114,7 @@ def longest_wait_seconds(commands: Iterable[Entry], told: Mapping[int, Sequence[
             asked.setdefault(command.id, command.timestamp_ms)
     waits = [
         event.timestamp_ms - asked[event.causation]
-        for events in told.values()
+        for events in published.values()
         for event in events
         if event.type in DECISIONS and event.causation in asked
     ]
@@ -128,12 +128,12 @@ async def statuses(database_url: str) -> dict[str, str]:
         return {id: status async for id, status in rows}
 
 
-def first_told(events: Sequence[Entry]) -> tuple[dict[int, list[Entry]], int, list[str]]:
+def first_publications(events: Sequence[Entry]) -> tuple[dict[int, list[Entry]], int, list[str]]:
     """Return each partition's events without doubles, how many doubles there were, and what is wrong with them."""
-    told: dict[int, list[Entry]] = defaultdict(list)
+    published: dict[int, list[Entry]] = defaultdict(list)
     doubles, wrong = 0, []
     for event in events:
-        before = told[event.partition]
+        before = published[event.partition]
         if event.sequence == len(before) + 1:
             before.append(event)
         elif event.sequence <= len(before):
@@ -145,15 +145,15 @@ def first_told(events: Sequence[Entry]) -> tuple[dict[int, list[Entry]], int, li
             wrong.append(
                 f"partition {event.partition}: sequence {event.sequence} after {len(before)} at {event.offset}"
             )
-    return dict(told), doubles, wrong
+    return dict(published), doubles, wrong
 
 
-def decided_once(commands: Sequence[Entry], told: Mapping[int, Sequence[Entry]]) -> list[str]:
+def decided_once(commands: Sequence[Entry], published: Mapping[int, Sequence[Entry]]) -> list[str]:
     """Return what is wrong with the answers: each command has one, its repetitions change nothing, all in log order."""
     wrong = []
     standing = Counter(command.id for command in commands if command.id)
     answers_of: dict[str, list[Entry]] = defaultdict(list)
-    for events in told.values():
+    for events in published.values():
         for event in events:
             answers_of[event.causation].append(event)
     wrong += [
@@ -165,9 +165,9 @@ def decided_once(commands: Sequence[Entry], told: Mapping[int, Sequence[Entry]])
         if id not in standing:
             wrong.append(f"{answers[0].type} {answers[0].id} answers a command that is not on the log")
         effects = Counter(answer.id for answer in answers)
-        # A command that stands on the log twice may be refused twice, or change the guests twice.
+        # A command that is on the log twice may be refused twice, or change the guests twice.
         wrong += [f"{effect} happened {count} times" for effect, count in effects.items() if count > standing[id]]
-    for partition, events in told.items():
+    for partition, events in published.items():
         if not _in_order([c.id for c in commands if c.partition == partition], [e.causation for e in events]):
             wrong.append(f"partition {partition}: events are not in the order of their commands")
     return wrong
@@ -184,15 +184,15 @@ def _in_order(commands: Iterable[str], causes: Sequence[str]) -> bool:
     return True
 
 
-def sold_again(told: Mapping[int, Sequence[Entry]]) -> list[str]:
+def sold_again(published: Mapping[int, Sequence[Entry]]) -> list[str]:
     """Return the bookings that were decided more than once."""
     decisions = Counter(
-        event.body["booking_id"] for events in told.values() for event in events if event.type in DECISIONS
+        event.body["booking_id"] for events in published.values() for event in events if event.type in DECISIONS
     )
     return [f"{booking} was decided {count} times" for booking, count in decisions.items() if count > 1]
 
 
-def last_status(told: Mapping[int, Sequence[Entry]]) -> dict[str, str]:
+def last_status(published: Mapping[int, Sequence[Entry]]) -> dict[str, str]:
     """Return the status that each booking has by its events."""
     moves = {
         "booking.reserved.v1": "RESERVED",
@@ -204,7 +204,7 @@ def last_status(told: Mapping[int, Sequence[Entry]]) -> dict[str, str]:
         "booking.expired.v1": "EXPIRED",
     }
     found: dict[str, str] = {}
-    for events in told.values():
+    for events in published.values():
         for event in events:
             if event.type in moves:
                 found[_booking_of(event.body)] = moves[event.type]

@@ -86,15 +86,15 @@ async def everything_holds(system: System, clerk: Clerk) -> None:
     commands = await log.read(system.kafka_url, reckoning.COMMANDS)
     events = await log.read(system.kafka_url, reckoning.EVENTS)
     letters = await log.read(system.kafka_url, reckoning.LETTERS)
-    told, doubles, wrong = reckoning.first_told(events)
+    published, doubles, wrong = reckoning.first_publications(events)
     standing = {command.id for command in commands}
     say(f"{len(commands)} commands, {len(events)} events, {doubles} published twice")
 
     assert not wrong, "events stand in sequence, and doubles are the same to the byte"
     assert set(clerk.acknowledged) <= standing, "what the broker acknowledged is on the log"
-    assert not reckoning.decided_once(commands, told)
-    assert not reckoning.sold_again(told)
-    assert reckoning.last_status(told) == await reckoning.statuses(system.database_url)
+    assert not reckoning.decided_once(commands, published)
+    assert not reckoning.sold_again(published)
+    assert reckoning.last_status(published) == await reckoning.statuses(system.database_url)
     assert not await reckoning.miscounted(system.database_url)
     assert not await reckoning.oversold(system.database_url)
     assert {letter.value.hex() for letter in letters} == set(clerk.poisoned)

@@ -2,7 +2,7 @@
 
 from tests.system.pipeline.load import Promises
 from tests.system.pipeline.log import Entry
-from tests.system.pipeline.reckoning import decided_once, first_told, sold_again
+from tests.system.pipeline.reckoning import decided_once, first_publications, sold_again
 
 BOOKING = b'{"booking_id":"b"}'
 
@@ -24,17 +24,17 @@ def event(
 
 
 def test_doubles_are_counted_and_dropped() -> None:
-    told, doubles, wrong = first_told([event(0, 1, "a"), event(1, 2, "b"), event(2, 1, "a")])
+    published, doubles, wrong = first_publications([event(0, 1, "a"), event(1, 2, "b"), event(2, 1, "a")])
 
-    assert (len(told[0]), doubles, wrong) == (2, 1, [])
+    assert (len(published[0]), doubles, wrong) == (2, 1, [])
 
 
 def test_a_gap_is_found() -> None:
-    assert first_told([event(0, 1, "a"), event(1, 3, "c")])[2]
+    assert first_publications([event(0, 1, "a"), event(1, 3, "c")])[2]
 
 
 def test_a_double_that_says_something_else_is_found() -> None:
-    assert first_told([event(0, 1, "a"), event(1, 1, "a", value=b"{}")])[2]
+    assert first_publications([event(0, 1, "a"), event(1, 1, "a", value=b"{}")])[2]
 
 
 def test_a_command_without_an_answer_is_found() -> None:
@@ -43,16 +43,16 @@ def test_a_command_without_an_answer_is_found() -> None:
 
 
 def test_a_command_that_took_effect_twice_is_found() -> None:
-    told = {0: [event(0, 1, "a"), event(1, 2, "a")]}
+    published = {0: [event(0, 1, "a"), event(1, 2, "a")]}
 
-    assert decided_once([command(0, "a")], told)
-    assert sold_again(told)
+    assert decided_once([command(0, "a")], published)
+    assert sold_again(published)
 
 
 def test_answers_that_overtook_each_other_are_found() -> None:
-    told = {0: [event(0, 1, "b", "booking.cancelled.v1"), event(1, 2, "a")]}
+    published = {0: [event(0, 1, "b", "booking.cancelled.v1"), event(1, 2, "a")]}
 
-    assert decided_once([command(0, "a"), command(1, "b", "booking.cancel.v1")], told)
+    assert decided_once([command(0, "a"), command(1, "b", "booking.cancel.v1")], published)
 
 
 def test_an_answer_to_nothing_is_found() -> None:

@@ -120,8 +120,8 @@ class BusyHotel:
         async with consumer_of(self.kafka, []) as consumer:
             sent = sum((await consumer.end_offsets(commands)).values())
         [(decided,)] = await self.rows("select sum(applied + 1) from log_cursor where consumer = 'reservations'")
-        told = await self.rows("select sum(sequence) from log_cursor group by consumer")
-        return decided == sent and len(told) == 1 + len(PROJECTIONS) and len(set(told)) == 1
+        sums = await self.rows("select sum(sequence) from log_cursor group by consumer")
+        return decided == sent and len(sums) == 1 + len(PROJECTIONS) and len(set(sums)) == 1
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the database."""

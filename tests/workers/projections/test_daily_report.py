@@ -49,7 +49,7 @@ class Stay:
 
 
 async def write_ledger(database: DatabaseSettings, *stays: Stay) -> None:
-    """Write bookings as their rooms' owners did before they told of them."""
+    """Write bookings as the reservations role does before it publishes their events."""
     row = "id, hotel_id, room_id, check_in, check_out, rooms_count, amount_minor, currency"
     places = ", ".join(f"%({name})s" for name in row.split(", "))
     async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""A booking's timeline is all that was told of it, in the order of the log."""
+"""A booking's timeline has all its events, in the order of the log."""
 
 from datetime import timedelta
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Every night and booking as the events alone make them, with each event judged on its way."""
+"""Computes the nights and bookings that the ledger should have, from the events alone, and checks every event."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta
@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from operators.audit.ledger import LedgerBooking, LedgerNight
-from operators.audit.report import Report
+from operators.audit.report import Check, Report
 
 LIVE: Final = frozenset({"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"})
 
@@ -17,7 +17,7 @@ _Event = dict[str, Any]
 
 
 class Night:
-    """One night of a room, with its counts as they are after the events so far."""
+    """One night of a room after the events so far."""
 
     __slots__ = ("booked", "closed", "currency", "day", "hotel_id", "price", "reserved", "room_id", "surge", "total")
 
@@ -41,7 +41,7 @@ class Night:
 
 
 class Booking:
-    """One booking as it is after the events so far."""
+    """One booking after the events so far."""
 
     __slots__ = (
         "amount", "attempt", "cancel_reason", "check_in", "check_out", "currency", "guests", "hold_until", "hotel_id",
@@ -77,8 +77,8 @@ class Booking:
         )  # fmt: skip
 
 
-class Story:
-    """What the events so far make of nights and bookings."""
+class ExpectedLedger:
+    """The nights and bookings after the events so far."""
 
     def __init__(self, report: Report) -> None:
         self.nights: dict[tuple[int, str], Night] = {}
@@ -87,7 +87,7 @@ class Story:
         self._partitions_of: dict[int, set[int]] = {}
         self._where: tuple[int, int, str] = (0, 0, "")
         self._time = 0
-        self._tellers: dict[str, Callable[[_Event], None]] = {
+        self._appliers: dict[str, Callable[[_Event], None]] = {
             "inventory.opened.v1": self._opened,
             "inventory.changed.v1": self._changed_nights,
             "inventory.changed.v2": self._changed_ranges,
@@ -107,29 +107,32 @@ class Story:
             "booking.command_repeated.v1": self._answered,
         }
 
-    def tell(self, partition: int, sequence: int, kind: str, time: str, value: bytes) -> None:
-        """Take up one event: its type, the log's time (RFC 3339) and its data as JSON."""
+    def apply(self, partition: int, sequence: int, kind: str, time: str, value: bytes) -> None:
+        """Apply one event, given by its type, the log's time (RFC 3339) and its data as JSON."""
         self._where = (partition, sequence, kind)
-        tell = self._tellers.get(kind)
-        if tell is None:
-            self._wrong("I6", "nobody knows an event of this type")
+        apply = self._appliers.get(kind)
+        if apply is None:
+            self._mismatch("the audit does not know this type of event")
             return
         try:
             event = _parse(value)
             self._time = _milliseconds(time) or 0
-            self._has_one_owner(event["room_id"], partition)
-            tell(event)
+            self._check_partition(event["room_id"], partition)
+            apply(event)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            self._wrong("I6", f"it cannot be read ({error!r})")
+            self._mismatch(f"it cannot be read ({error!r})")
 
-    def _has_one_owner(self, room_id: int, partition: int) -> None:
+    def _check_partition(self, room_id: int, partition: int) -> None:
         partitions = self._partitions_of.setdefault(room_id, {partition})
         if partition not in partitions:
             partitions.add(partition)
-            told = " and ".join(str(number) for number in sorted(partitions))
-            self._wrong("I6", f"room {room_id} stands in partitions {told}: it has more than one owner")
+            numbers = " and ".join(str(number) for number in sorted(partitions))
+            self._mismatch(f"room {room_id} is in partitions {numbers}: a room belongs to one partition")
 
-    def _wrong(self, check: str, sentence: str) -> None:
+    def _mismatch(self, sentence: str) -> None:
+        self._wrong(Check.LOG_MATCHES_LEDGER, sentence)
+
+    def _wrong(self, check: Check, sentence: str) -> None:
         partition, sequence, kind = self._where
         self._report.add(check, f"partition {partition}, sequence {sequence}, {kind}: {sentence}")
 
@@ -139,7 +142,7 @@ class Story:
         for day in _days(event["first_night"], event["end_night"]):
             key = (event["room_id"], day)
             if key in self.nights:
-                self._wrong("I6", f"room {key[0]}, night {day}: opened a second time")
+                self._mismatch(f"room {key[0]}, night {day}: opened a second time")
             else:
                 self.nights[key] = Night(event, day)
                 self._check_counts(self.nights[key])
@@ -155,7 +158,7 @@ class Story:
         for day in days:
             night = self.nights.get((event["room_id"], day))
             if night is None:
-                self._wrong("I6", f"room {event['room_id']}, night {day}: changed but never opened")
+                self._mismatch(f"room {event['room_id']}, night {day}: changed but never opened")
                 continue
             night.price = _or(event.get("price_minor"), night.price)
             night.surge = _or(event.get("surge_milli"), night.surge)
@@ -164,7 +167,7 @@ class Story:
             self._check_counts(night)
 
     def _unchanged(self, event: _Event) -> None:
-        """Say nothing: nothing happened."""
+        """Do nothing: the event changes nothing."""
 
     def _take(self, booking: Booking, *, reserved: int = 0, booked: int = 0) -> None:
         for night in booking.nights:
@@ -176,18 +179,18 @@ class Story:
     def _check_counts(self, night: Night) -> None:
         if night.reserved < 0 or night.booked < 0 or night.reserved + night.booked > night.total:
             self._wrong(
-                "I1",
+                Check.NO_OVERSOLD_NIGHT,
                 f"room {night.room_id}, night {night.day}: {night.booked} booked and {night.reserved} reserved "
                 f"of {night.total}",
             )
 
-    # Bookings: how they begin.
+    # First events of a booking.
 
     def _reserved(self, event: _Event) -> None:
         if self._is_new(event):
             booking = Booking(event, "RESERVED", list(self._open_nights(event)))
             if not booking.nights:
-                self._wrong("I6", f"booking {event['booking_id']}: reserved without a night")
+                self._mismatch(f"booking {event['booking_id']}: reserved without a night")
             self.bookings[event["booking_id"]] = booking
             self._take(booking, reserved=1)
 
@@ -205,46 +208,48 @@ class Story:
         for day in _days(event["check_in"], event["check_out"]):
             night = self.nights.get((event["room_id"], day))
             if night is None:
-                self._wrong("I1", f"room {event['room_id']}, night {day}: reserved but never opened")
+                self._wrong(Check.NO_OVERSOLD_NIGHT, f"room {event['room_id']}, night {day}: reserved but never opened")
             else:
                 yield night
 
-    # Bookings: how they go on.
+    # Later events of a booking.
 
     def _guests_added(self, event: _Event) -> None:
-        booking = self._moving(event, {"RESERVED", "GUESTS_ADDED"})
+        booking = self._changing(event, {"RESERVED", "GUESTS_ADDED"})
         if booking is not None:
             booking.status = "GUESTS_ADDED"
             booking.guests = tuple(sorted(set(event["guest_ids"])))
 
     def _payment_requested(self, event: _Event) -> None:
-        booking = self._moving(event, {"GUESTS_ADDED", "PAYMENTS_PENDING"})
+        booking = self._changing(event, {"GUESTS_ADDED", "PAYMENTS_PENDING"})
         if booking is not None:
             if event["attempt"] != booking.attempt + 1:
-                self._wrong("I6", f"{_name(event)}: attempt {event['attempt']} follows {booking.attempt}")
+                self._mismatch(f"{_name(event)}: attempt {event['attempt']} follows {booking.attempt}")
             self._same_price(event, booking)
             booking.status = "PAYMENTS_PENDING"
             booking.attempt = event["attempt"]
             booking.session_id = None
 
     def _checkout_opened(self, event: _Event) -> None:
-        booking = self._moving(event, {"PAYMENTS_PENDING"})
+        booking = self._changing(event, {"PAYMENTS_PENDING"})
         if booking is not None:
             if event["attempt"] != booking.attempt:
-                self._wrong("I6", f"{_name(event)}: a session for attempt {event['attempt']} of {booking.attempt}")
+                self._mismatch(
+                    f"{_name(event)}: a session for attempt {event['attempt']} of {booking.attempt}",
+                )
             booking.session_id = event["session_id"]
 
     def _payment_declined(self, event: _Event) -> None:
-        self._moving(event, {"PAYMENTS_PENDING"})
+        self._changing(event, {"PAYMENTS_PENDING"})
 
     def _confirmed(self, event: _Event) -> None:
-        booking = self._moving(event, LIVE | {"EXPIRED"})
+        booking = self._changing(event, LIVE | {"EXPIRED"})
         if booking is None:
             return
         self._same_price(event, booking)
         if not _may_be_confirmed(event, booking):
             how = f"{'' if event['payment_intent'] else 'un'}paid{' and late' if event['late'] else ''}"
-            self._wrong("I6", f"{_name(event)}: confirmed from {booking.status}, {how}: no legal move")
+            self._mismatch(f"{_name(event)}: confirmed from {booking.status}, {how}: no legal transition")
         self._take(booking, reserved=-1 if booking.status in LIVE else 0, booked=1)
         booking.status = "CONFIRMED"
         booking.hold_until = None
@@ -252,7 +257,7 @@ class Story:
             self._money(event, booking, "kept")
 
     def _cancelled(self, event: _Event) -> None:
-        booking = self._moving(event, LIVE | {"CONFIRMED"})
+        booking = self._changing(event, LIVE | {"CONFIRMED"})
         if booking is not None:
             held = booking.status in LIVE
             self._take(booking, reserved=-1 if held else 0, booked=0 if held else -1)
@@ -261,41 +266,45 @@ class Story:
             booking.cancel_reason = event["reason"]
 
     def _expired(self, event: _Event) -> None:
-        booking = self._moving(event, LIVE, by_time=True)
+        booking = self._changing(event, LIVE, by_time=True)
         if booking is not None:
             if booking.hold_until is None or self._time < booking.hold_until:
-                self._wrong("I5", f"{_name(event)}: its hold ended {_early(booking.hold_until, self._time)}")
+                self._wrong(
+                    Check.HOLDS_END_ON_TIME, f"{_name(event)}: its hold ended {_early(booking.hold_until, self._time)}"
+                )
             self._take(booking, reserved=-1)
             booking.status = "EXPIRED"
             booking.hold_until = None
 
     def _answered(self, event: _Event) -> None:
-        """Judge an answer that changes nothing: it tells the status as it is."""
+        """Check an answer that changes nothing: it has the booking's present status."""
         booking = self.bookings.get(event["booking_id"])
         if booking is None or booking.room_id != event["room_id"]:
             return
         self._in_time(event, booking)
         if event.get("booking_status") != booking.status:
-            self._wrong("I6", f"{_name(event)}: answered with {event['booking_status']}, it is {booking.status}")
+            self._mismatch(
+                f"{_name(event)}: answered with {event['booking_status']}, it is {booking.status}",
+            )
 
-    # Money.
+    # Payments and refunds.
 
     def _refund_requested(self, event: _Event) -> None:
         known = self.bookings.get(event["booking_id"])
         if known is None or known.room_id != event["room_id"]:
             if event["reason"] != "unknown_booking":
-                self._wrong("I6", f"{_name(event)}: a refund of a booking that is unknown")
+                self._mismatch(f"{_name(event)}: a refund of a booking that is unknown")
             return
         self._in_time(event, known)
         amount, state = known.payments.get(event["payment_intent"], (0, None))
         if state is None and known.attempt == 0:
-            self._wrong("I6", f"{_name(event)}: a refund without a payment")
+            self._mismatch(f"{_name(event)}: a refund without a payment")
         if state == "kept" and known.status != "CANCELLED":
-            self._wrong("I6", f"{_name(event)}: {known.status}, and the money that pays it goes back")
+            self._mismatch(f"{_name(event)}: {known.status}, and the money that pays it goes back")
         if state == "kept" and amount != event["amount_minor"]:
-            self._wrong("I6", f"{_name(event)}: {event['amount_minor']} of {amount} goes back")
+            self._mismatch(f"{_name(event)}: {event['amount_minor']} of {amount} goes back")
         if state in {"refund_requested", "refunded"}:
-            self._wrong("I6", f"{_name(event)}: {event['payment_intent']} goes back a second time")
+            self._mismatch(f"{_name(event)}: {event['payment_intent']} goes back a second time")
         known.payments[event["payment_intent"]] = (event["amount_minor"], "refund_requested")
 
     def _refunded(self, event: _Event) -> None:
@@ -305,8 +314,7 @@ class Story:
         self._in_time(event, booking)
         amount, state = booking.payments.get(event["payment_intent"], (0, None))
         if state != "refund_requested" or amount != event["amount_minor"]:
-            self._wrong(
-                "I6",
+            self._mismatch(
                 f"{_name(event)}: {event['amount_minor']} went back for {event['payment_intent']}, "
                 f"which is {state or 'unknown'} with {amount}",
             )
@@ -315,19 +323,21 @@ class Story:
 
     def _money(self, event: _Event, booking: Booking, state: str) -> None:
         if event["payment_intent"] in booking.payments:
-            self._wrong("I6", f"{_name(event)}: {event['payment_intent']} pays a second time")
+            self._mismatch(f"{_name(event)}: {event['payment_intent']} pays a second time")
         booking.payments[event["payment_intent"]] = (event["amount_minor"], state)
 
     def _same_price(self, event: _Event, booking: Booking) -> None:
-        told = (event["amount_minor"], event["currency"])
-        if told != (booking.amount, booking.currency):
-            price = f"{booking.amount} {booking.currency}"
-            self._wrong("I6", f"{_name(event)}: {told[0]} {told[1]}, reserved for {price}")
+        price = (event["amount_minor"], event["currency"])
+        if price != (booking.amount, booking.currency):
+            reserved = f"{booking.amount} {booking.currency}"
+            self._mismatch(f"{_name(event)}: {price[0]} {price[1]}, reserved for {reserved}")
 
-    # What every move must satisfy.
+    # Conditions of every transition.
 
-    def _moving(self, event: _Event, legal_from: set[str] | frozenset[str], *, by_time: bool = False) -> Booking | None:
-        """Return the event's booking if the event is a legal move of it; report it if not."""
+    def _changing(
+        self, event: _Event, legal_from: set[str] | frozenset[str], *, by_time: bool = False
+    ) -> Booking | None:
+        """Return the event's booking if the event is a legal transition of it; report it if not."""
         booking = self._of_room(event)
         if booking is None:
             return None
@@ -341,23 +351,23 @@ class Story:
     def _of_room(self, event: _Event) -> Booking | None:
         booking = self.bookings.get(event["booking_id"])
         if booking is None:
-            self._wrong("I6", f"{_name(event)}: it was never reserved")
+            self._mismatch(f"{_name(event)}: it was never reserved")
         elif booking.room_id != event["room_id"]:
-            self._wrong("I6", f"{_name(event)}: of room {booking.room_id}, not {event['room_id']}")
+            self._mismatch(f"{_name(event)}: of room {booking.room_id}, not {event['room_id']}")
             return None
         return booking
 
     def _in_time(self, event: _Event, booking: Booking) -> None:
         if booking.hold_until is not None and self._time >= booking.hold_until:
             late_ms = self._time - booking.hold_until
-            self._wrong("I5", f"{_name(event)}: its hold had ended {late_ms} ms before")
+            self._wrong(Check.HOLDS_END_ON_TIME, f"{_name(event)}: its hold had ended {late_ms} ms before")
 
     def _illegal(self, event: _Event, booking: Booking) -> None:
-        self._wrong("I6", f"{_name(event)}: it was {booking.status}: no legal move")
+        self._mismatch(f"{_name(event)}: it was {booking.status}: no legal transition")
 
 
 def _may_be_confirmed(event: _Event, booking: Booking) -> bool:
-    """Tell whether this status may become CONFIRMED with this money, or without."""
+    """Return whether this status may become CONFIRMED with this payment, or without."""
     paid = bool(event.get("payment_intent"))
     match booking.status:
         case "RESERVED":

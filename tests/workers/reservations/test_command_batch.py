@@ -16,12 +16,12 @@ from tests.workers.decisions.words import (
     repeated,
 )
 from topics.messages.values import BookingStatus
-from workers.reservations.handler import Batch
+from workers.reservations.handler import CommandBatch
 
 
-def batch() -> Batch:
+def batch() -> CommandBatch:
     nights = {(ROOM, march(day)): None for day in range(10, 15)}
-    return Batch({**nights})
+    return CommandBatch({**nights})
 
 
 def test_the_nights_of_a_new_stay_are_those_it_asks_for() -> None:

@@ -1,4 +1,4 @@
-"""What Stripe has: every Checkout Session and refund of ours, listed by pages and paced."""
+"""Lists Checkout Sessions and refunds at Stripe, page by page, at a limited rate."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -13,17 +13,17 @@ from aiolimiter import AsyncLimiter
 
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 
-CALLS_PER_SECOND: Final = 25
+MAX_CALLS_PER_SECOND: Final = 25
 _PAGE: Final = 100
 _TRIES: Final = 5
 _TIMEOUT_SECONDS: Final = 20.0
 _STRIPE: Final = "https://api.stripe.com"
-#: Refunds that did not take place, or not in the end.
-_CAME_TO_NOTHING: Final = frozenset({"failed", "canceled"})
+#: The states of refunds that were not made, or not in the end.
+_WITHOUT_EFFECT: Final = frozenset({"failed", "canceled"})
 
 
-class StripeSays(Exception):
-    """Stripe does not answer, or not with what was asked for."""
+class StripeUnavailable(Exception):
+    """Stripe does not answer, or answers with an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class Refund:
-    """A refund at Stripe of a payment, whosever it is."""
+    """A refund at Stripe of any payment."""
 
     id: str
     payment: str
@@ -54,31 +54,31 @@ class Refund:
     failure: str | None
 
     @property
-    def went_back(self) -> bool:
-        """Whether the money is gone, or on its way."""
-        return self.status not in _CAME_TO_NOTHING
+    def is_effective(self) -> bool:
+        """Whether the money was sent back, or is on its way."""
+        return self.status not in _WITHOUT_EFFECT
 
 
-class Counter:
-    """Asks Stripe."""
+class StripeClient:
+    """Reads Stripe's lists, at most `MAX_CALLS_PER_SECOND` pages a second."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
-        self._pace = AsyncLimiter(CALLS_PER_SECOND, time_period=1)
+        self._pace = AsyncLimiter(MAX_CALLS_PER_SECOND, time_period=1)
 
     async def sessions(self, since: datetime | None, until: datetime | None = None) -> AsyncIterator[Session]:
-        """Yield our sessions that were made between two times. Raises StripeSays."""
+        """Yield our sessions that were made between two times. Raises StripeUnavailable."""
         async for found in self._list("checkout/sessions", _between(since, until)):
             if (session := _session(found)) is not None:
                 yield session
 
     async def refunds(self, since: datetime | None) -> AsyncIterator[Refund]:
-        """Yield all refunds that were made since then. Raises StripeSays."""
+        """Yield all refunds that were made since then. Raises StripeUnavailable."""
         async for found in self._list("refunds", _between(since, None)):
             yield _refund(found)
 
     async def refunds_of(self, payment: str) -> AsyncIterator[Refund]:
-        """Yield the refunds of one payment. Raises StripeSays."""
+        """Yield the refunds of one payment. Raises StripeUnavailable."""
         async for found in self._list("refunds", {"payment_intent": payment}):
             yield _refund(found)
 
@@ -96,23 +96,23 @@ class Counter:
         for number in range(_TRIES):
             async with self._pace:
                 try:
-                    answer = await self._client.get(path, params=parameters)
+                    response = await self._client.get(path, params=parameters)
                 except httpx.HTTPError as error:
                     reason = f"{type(error).__name__}: {error}"
                 else:
-                    if answer.status_code == httpx.codes.OK:
-                        body: dict[str, Any] = answer.json()
+                    if response.status_code == httpx.codes.OK:
+                        body: dict[str, Any] = response.json()
                         return body
-                    reason = f"{answer.status_code}: {answer.text[:200]}"
-                    if answer.status_code != httpx.codes.TOO_MANY_REQUESTS and not answer.is_server_error:
+                    reason = f"{response.status_code}: {response.text[:200]}"
+                    if response.status_code != httpx.codes.TOO_MANY_REQUESTS and not response.is_server_error:
                         break
             await asyncio.sleep(0.2 * 2**number)
-        raise StripeSays(f"Stripe does not answer {path} (STRIPE_API_KEY, STRIPE_API_URL): {reason}")
+        raise StripeUnavailable(f"Stripe does not answer {path} (STRIPE_API_KEY, STRIPE_API_URL): {reason}")
 
 
 @asynccontextmanager
-async def open_counter(settings: PaymentSettings) -> AsyncIterator[Counter]:
-    """Open the way to Stripe, or to what stands in for it."""
+async def open_stripe(settings: PaymentSettings) -> AsyncIterator[StripeClient]:
+    """Open a client for Stripe, or for the stand-in at `stripe_api_url`."""
     headers = {
         "Authorization": f"Bearer {settings.stripe_api_key.get_secret_value()}",
         "Stripe-Version": STRIPE_VERSION,
@@ -120,7 +120,7 @@ async def open_counter(settings: PaymentSettings) -> AsyncIterator[Counter]:
     async with httpx.AsyncClient(
         base_url=settings.stripe_api_url or _STRIPE, headers=headers, timeout=_TIMEOUT_SECONDS
     ) as client:
-        yield Counter(client)
+        yield StripeClient(client)
 
 
 def _between(since: datetime | None, until: datetime | None) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What our tables say of money: bookings, and what payments noted of Stripe."""
+"""Reads the bookings that payments may be about, with their rows of `checkout_session` and `refund`."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRow:
-    """A row of `checkout_session`. `is_due`: payments is still at it."""
+    """A row of `checkout_session`. `is_due`: payments has yet to work on it."""
 
     status: str
     session_id: str | None
@@ -32,7 +32,7 @@ class RefundRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Booking:
-    """One booking; `payments` by payment intent: what became of the money, as the room's owner knows it."""
+    """One booking; `payments` is the state of each payment by payment intent, as the ledger has it."""
 
     id: UUID
     room_id: int
@@ -48,8 +48,8 @@ class Booking:
     refunds: dict[str, RefundRow] = field(default_factory=dict)
 
     @property
-    def owed_minor(self) -> int:
-        """What Stripe must have for it, in the end."""
+    def due_minor(self) -> int:
+        """The net amount that Stripe must have for it in the end."""
         return self.amount_minor if self.status == "CONFIRMED" and self.terms == "prepaid" else 0
 
 
@@ -72,21 +72,21 @@ where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
 async def read(
     connection: AsyncConnection, *, since: datetime | None = None, ids: Iterable[UUID] | None = None
 ) -> dict[UUID, Booking]:
-    """Return the bookings that money may be about: made since a time, or those named."""
-    named = {"ids": None if ids is None else list(ids), "since": since}
+    """Return the bookings that payments may be about: those made since a time, or those with these ids."""
+    parameters = {"ids": None if ids is None else list(ids), "since": since}
     sessions: dict[UUID, dict[int, SessionRow]] = defaultdict(dict)
     refunds: dict[UUID, dict[str, RefundRow]] = defaultdict(dict)
     async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute("set transaction isolation level repeatable read read only")
-        await cursor.execute(_SESSIONS, named)
+        await cursor.execute(_SESSIONS, parameters)
         for row in await cursor.fetchall():
             booking_id, attempt = row.pop("booking_id"), row.pop("attempt")
             sessions[booking_id][attempt] = SessionRow(**row)
-        await cursor.execute(_REFUNDS, named)
+        await cursor.execute(_REFUNDS, parameters)
         for row in await cursor.fetchall():
             booking_id, payment = row.pop("booking_id"), row.pop("payment_intent")
             refunds[booking_id][payment] = RefundRow(**row)
-        await cursor.execute(_BOOKINGS, named)
+        await cursor.execute(_BOOKINGS, parameters)
         found = await cursor.fetchall()
     return {row["id"]: _booking(row, sessions, refunds) for row in found}
 

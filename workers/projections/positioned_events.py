@@ -1,28 +1,28 @@
-"""The runs that the adapter hands over, as the read models take them up."""
+"""Turns a worker's batches into the positioned events that projections apply."""
 
 from collections.abc import Sequence
 
-from storage.projections.positioned_event import Heard
+from storage.projections.positioned_event import PositionedEvent
 from topics.messages.events import Event
 from workers.runtime.role import PartitionBatch
 
 
-def heard(runs: Sequence[PartitionBatch]) -> list[Heard]:
-    """Return the runs' events with their places, run after run."""
+def positioned_events(batches: Sequence[PartitionBatch]) -> list[PositionedEvent]:
+    """Return the events of the batches with their positions, batch after batch."""
     return [
-        Heard(
+        PositionedEvent(
             received.envelope,
             received.message,
             received.record.value or b"",
-            run.partition,
+            batch.partition,
             sequence,
             received.record.topic,
             received.record.offset,
         )
-        for run in runs
-        for received in run.received
+        for batch in batches
+        for received in batch.received
         if isinstance(received.message, Event)
         and received.envelope is not None
-        # The adapter stops at an event that has none.
+        # The batch processor stops at an event without a sequence.
         and (sequence := received.envelope.sequence) is not None
     ]

@@ -1,4 +1,7 @@
-"""What the log names and only a backup describes (accounts, guests, hotels, rooms), and which of it is not there."""
+"""Checks that the backup has the accounts, guests, hotels and rooms that the log names.
+
+Events have their ids only; the rows come from a backup, which may be missing or older than the log.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,9 +12,9 @@ from operators.restore.target import NotRestored, has_rows
 from topics.messages.events import BookingRejected, BookingReserved, GuestsAdded, InventoryOpened
 from topics.messages.message import Message
 
-#: The tables, and what their rows are to an operator.
+#: The tables, and the word for their rows in reports.
 _TABLES: Final = {"app_user": "accounts", "guest": "guests", "hotel": "hotels", "room": "rooms"}
-#: None of them is empty where anything was ever on sale; guests need not have been named.
+#: These tables have rows wherever anything was ever on sale; guests need not have been named.
 _NEVER_EMPTY: Final = ("app_user", "hotel", "room")
 _EXAMPLES: Final = 5
 
@@ -24,10 +27,14 @@ order by 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Described:
-    """How many accounts, guests, hotels or rooms (`what`) the log names, how many of them the database does not know.
+class BackupCheck:
+    """The check of one table.
 
-    `examples`: the numbers of the first few that are missing.
+    Attributes:
+        what: `accounts`, `guests`, `hotels` or `rooms`.
+        named: how many of them the log names.
+        missing: how many of those the database does not have.
+        examples: the ids of the first few that are missing.
     """
 
     what: str
@@ -36,14 +43,14 @@ class Described:
     examples: tuple[int, ...]
 
 
-class Named:
-    """The numbers that events name, by the table that describes them."""
+class NamedIds:
+    """The ids that events name, by the table whose rows have them."""
 
     def __init__(self) -> None:
         self._ids: dict[str, set[int]] = {table: set() for table in _TABLES}
 
-    def hear(self, event: Message | None) -> None:
-        """Keep the numbers that an event is the first to name."""
+    def add(self, event: Message | None) -> None:
+        """Add the ids that an event names."""
         ids = self._ids
         if isinstance(event, BookingReserved | BookingRejected):
             ids["room"].add(event.room_id)
@@ -56,22 +63,22 @@ class Named:
             ids["room"].add(event.room_id)
             ids["hotel"].add(event.hotel_id)
 
-    async def described(self, connection: AsyncConnection) -> tuple[Described, ...]:
-        """Compare with what the database describes."""
-        return tuple([await self._described(connection, table, what) for table, what in _TABLES.items()])
+    async def check(self, connection: AsyncConnection) -> tuple[BackupCheck, ...]:
+        """Compare the ids with the rows of the database."""
+        return tuple([await self._check(connection, table, what) for table, what in _TABLES.items()])
 
-    async def _described(self, connection: AsyncConnection, table: str, what: str) -> Described:
+    async def _check(self, connection: AsyncConnection, table: str, what: str) -> BackupCheck:
         ids = self._ids[table]
         found = await connection.execute(sql.SQL(_MISSING).format(table=sql.Identifier(table)), (list(ids),))
         missing = [id for (id,) in await found.fetchall()]
-        return Described(what=what, named=len(ids), missing=len(missing), examples=tuple(missing[:_EXAMPLES]))
+        return BackupCheck(what=what, named=len(ids), missing=len(missing), examples=tuple(missing[:_EXAMPLES]))
 
 
-async def check_backup(connection: AsyncConnection) -> None:
-    """Refuse a database that no backup was loaded into.
+async def require_backup(connection: AsyncConnection) -> None:
+    """Refuse a database into which no backup was loaded.
 
     Raises:
-        NotRestored: which tables are empty, though the log has events.
+        NotRestored: tables are empty although the log has events; the text names them.
     """
     empty = [table for table in _NEVER_EMPTY if not await has_rows(connection, table)]
     if empty:

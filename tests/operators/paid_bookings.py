@@ -1,4 +1,4 @@
-"""Bookings that are really paid: rooms, payments and the stand-in for Stripe, with a database that can be lost."""
+"""Paid bookings: rooms, payments and the stand-in for Stripe, with a database that can be lost."""
 
 import asyncio
 import json
@@ -32,8 +32,8 @@ AMOUNT = 2 * PRICE
 
 
 @dataclass
-class Till:
-    """Room 1, and the counter where its guests pay. `database` is where the workers of now write."""
+class PaidBookings:
+    """Room 1 and its payments. `database` is the one to which the workers write now."""
 
     log: Log
     database: DatabaseSettings
@@ -42,7 +42,7 @@ class Till:
     http: aiohttp.ClientSession
 
     async def work(self, *commands: Command) -> None:
-        """Let rooms and payments carry out all that stands on the log, and these commands."""
+        """Let rooms and payments process the whole log, and these commands."""
         if commands:
             await self.log.send(*commands)
         for role in (
@@ -80,38 +80,38 @@ class Till:
         await self.work()
 
     async def call(self) -> None:
-        """Let payments make every call that is owed."""
+        """Let payments make every call that is due."""
         caller = asyncio.create_task(Caller(self.log.settings, self.database, self.settings).run())
 
-        async def nothing_owed() -> bool:
+        async def nothing_due() -> bool:
             return not await self.rows(
                 "select 1 as due from checkout_session where next_attempt_at is not null"
                 " union all select 1 from refund where next_attempt_at is not null"
             )
 
         try:
-            await wait_until(nothing_owed, message="nothing is owed to Stripe")
+            await wait_until(nothing_due, message="nothing is due to Stripe")
         finally:
             caller.cancel()
             await asyncio.gather(caller, return_exceptions=True)
 
     async def pay(self, booking: UUID) -> str:
-        """Let the guest pay; nobody is told. Return the payment intent."""
+        """Let the guest pay, without a webhook. Return the payment intent."""
         (row,) = await self.rows("select session_id from checkout_session where booking_id = %s", booking)
         url = f"{self.stand_in.url}/_sandbox/sessions/{row['session_id']}/pay"
         async with self.http.post(url, json={"card": "4242424242424242"}) as answer:
             assert answer.status == 200
             return str((await answer.json())["payment_intent"])
 
-    async def tell(self) -> None:
-        """Let Stripe tell everything that it has to tell, once more, and let it be carried out."""
+    async def deliver_webhooks(self) -> None:
+        """Deliver all webhooks of Stripe, again if they were delivered before, and let them be processed."""
         bodies = [json.dumps(event).encode() for event in await self.at_stripe("events")]
         topic = self.log.settings.topic(STRIPE_WEBHOOKS)
         await self.log.write(*(Outgoing(topic, b"%d" % ROOM, body, []) for body in bodies))
         await self.work()
 
     async def refund_by_hand(self, payment: str) -> None:
-        """Send money back as somebody in Stripe's own dashboard does."""
+        """Refund a payment as in Stripe's own dashboard."""
         url, key = f"{self.stand_in.url}/v1/refunds", self.settings.stripe_api_key.get_secret_value()
         headers = {"Authorization": f"Bearer {key}"}
         async with self.http.post(url, data={"payment_intent": payment}, headers=headers) as answer:
@@ -124,7 +124,7 @@ class Till:
             return list(reversed((await answer.json())["data"]))
 
     async def status(self, booking: UUID) -> str:
-        """Return where a booking stands."""
+        """Return a booking's status."""
         (row,) = await self.rows("select status from booking where id = %s", booking)
         return str(row["status"])
 
@@ -138,8 +138,8 @@ class Till:
 
 
 @asynccontextmanager
-async def open_till(log: Log, database: DatabaseSettings, folder: Path) -> AsyncIterator[Till]:
-    """Open a test's till."""
+async def open_paid_bookings(log: Log, database: DatabaseSettings, folder: Path) -> AsyncIterator[PaidBookings]:
+    """Open a test's bookings."""
     async with running_stripe(folder / "stripe") as stand_in, aiohttp.ClientSession() as http:
         settings = PaymentSettings(
             _env_file=None,
@@ -148,6 +148,6 @@ async def open_till(log: Log, database: DatabaseSettings, folder: Path) -> Async
             frontend_url="http://127.0.0.1:3000",
             stripe_calls_per_second=100,
         )
-        till = Till(log, database, settings, stand_in, http)
-        await till.open()
-        yield till
+        paid = PaidBookings(log, database, settings, stand_in, http)
+        await paid.open()
+        yield paid

@@ -1,4 +1,4 @@
-"""The read models as the events alone make them."""
+"""Computes the rows that every read model should have, from the events alone."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
@@ -14,7 +14,7 @@ _DAY: Final = timedelta(days=1)
 
 
 class Record(NamedTuple):
-    """One event as it stands on the log: its place, what its headers say, and its data as JSON."""
+    """One event of the log: its position, the values of its headers, and its data as JSON."""
 
     partition: int
     sequence: int
@@ -34,8 +34,8 @@ class _Stay(NamedTuple):
     currency: str
 
 
-class Mirror:
-    """Hears every event in its turn, and takes it up where the projection had applied it at the ledger's moment."""
+class ExpectedReadModels:
+    """Applies every event to the read models whose projection had applied it in the ledger's snapshot."""
 
     def __init__(self, applied: Mapping[str, Mapping[int, int]]) -> None:
         """`applied`: by projection and partition the sequence of the last event applied."""
@@ -45,7 +45,7 @@ class Mirror:
         self._nights: dict[tuple[int, str], dict[str, Any]] = {}
         self._stays: dict[str, _Stay] = {}
         self._sold: dict[str, _Stay] = {}
-        self._tellers: dict[str, Callable[[_Event], Iterable[str]]] = {
+        self._appliers: dict[str, Callable[[_Event], Iterable[str]]] = {
             "inventory.opened.v1": self._opened,
             "inventory.changed.v1": lambda event: self._changed(event, event["nights"]),
             "inventory.changed.v2": lambda event: self._changed(event, _in_ranges(event["ranges"])),
@@ -55,10 +55,10 @@ class Mirror:
             "booking.confirmed.v1": lambda event: self._take(event, 1) if event.get("late") else (),
         }
 
-    def hear(self, record: Record) -> None:
-        """Take up one event. What cannot be read is the story's to tell."""
+    def apply(self, record: Record) -> None:
+        """Apply one event. `ExpectedLedger` reports an event that cannot be read."""
         try:
-            self._hear(record)
+            self._apply(record)
         except (ValueError, LookupError, TypeError, AttributeError):
             return
 
@@ -85,7 +85,7 @@ class Mirror:
             "daily_report": self._report(),
         }
 
-    def _hear(self, record: Record) -> None:
+    def _apply(self, record: Record) -> None:
         applied_by = {name for name, at in self._applied.items() if record.sequence <= at.get(record.partition, 0)}
         if not applied_by:
             return
@@ -93,16 +93,16 @@ class Mirror:
         if record.kind == "booking.reserved.v1":
             self._stays[event["booking_id"]] = _stay(event)
         if "booking_timeline" in applied_by and "booking_id" in event:
-            self._tell(record, event)
-        if "room_nights" in applied_by and record.kind in self._tellers:
-            days = sorted(self._tellers[record.kind](event))
+            self._append(record, event)
+        if "room_nights" in applied_by and record.kind in self._appliers:
+            days = sorted(self._appliers[record.kind](event))
             if days:
                 place = f"partition {record.partition}, position {record.sequence}"
                 self._changes[place] = (event["room_id"], days[0], _after(days[-1]))
         if "daily_report" in applied_by and record.kind in {"booking.confirmed.v1", "booking.cancelled.v1"}:
             self._sell(event["booking_id"], confirmed=record.kind == "booking.confirmed.v1")
 
-    def _tell(self, record: Record, event: _Event) -> None:
+    def _append(self, record: Record, event: _Event) -> None:
         milliseconds = round(datetime.fromisoformat(record.time).timestamp() * 1000)
         self._timeline[f"booking {event['booking_id']}, sequence {record.sequence}"] = (
             record.id,
@@ -112,7 +112,7 @@ class Mirror:
             content(event),
         )
 
-    # Nights: which of them an event changed is returned.
+    # Nights. Each function returns the nights that the event changed.
 
     def _opened(self, event: _Event) -> Iterable[str]:
         days = _days(event["first_night"], event["end_night"])
@@ -154,7 +154,7 @@ class Mirror:
             place: (price, currency) for place, (price, _, currency) in ((each, min(of)) for each, of in offers.items())
         }
 
-    # What was sold.
+    # Sales.
 
     def _sell(self, booking_id: str, *, confirmed: bool) -> None:
         if confirmed:

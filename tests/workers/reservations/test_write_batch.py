@@ -1,0 +1,105 @@
+"""A write batch writes what its events changed, and reads every row once."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from psycopg import AsyncConnection
+
+from storage.database import connect
+from storage.settings import DatabaseSettings
+from tests.support.story import NOON
+from tests.workers.decisions.words import ADAS, GUESTS, OPENED, RESERVED, ROOM, march, nights
+from topics.messages.events import Event, InventoryChanged
+from topics.messages.values import BookingStatus
+from workers.decisions import Night
+from workers.reservations.write_batch import NightKey, WriteBatch
+
+LATER = NOON + timedelta(minutes=1)
+STAY = [(ROOM, march(10)), (ROOM, march(11))]
+CHANGED = InventoryChanged(room_id=ROOM, ranges=nights(10), price_minor=77, total_count=9)
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
+    async with await connect(database, "a test") as connection:
+        yield connection
+
+
+async def batch_of(
+    ledger: AsyncConnection, *events: Event, known: dict[NightKey, Night | None] | None = None
+) -> WriteBatch:
+    """Load Ada's booking and its nights, and apply events, each a minute after the one before it."""
+    batch = WriteBatch({} if known is None else known)
+    await batch.load_bookings(ledger, [ADAS])
+    await batch.load_nights(ledger, STAY)
+    state = batch.state(ADAS, STAY)
+    for minute, event in enumerate(events):
+        state = batch.apply(state, event, NOON + timedelta(minutes=minute))
+    return batch
+
+
+async def write(ledger: AsyncConnection, *events: Event) -> None:
+    async with ledger.transaction():
+        await (await batch_of(ledger, *events)).write(ledger)
+
+
+async def rows(ledger: AsyncConnection, query: str) -> list[tuple[object, ...]]:
+    return await (await ledger.execute(query.encode())).fetchall()
+
+
+async def test_a_booking_that_changes_in_the_batch_that_makes_it_is_written_once(ledger: AsyncConnection) -> None:
+    await write(ledger, OPENED, RESERVED, GUESTS)
+
+    [(id, status, made, changed)] = await rows(ledger, "select id, status, created_at, updated_at from booking")
+    guests = await rows(ledger, "select booking_id, guest_id from booking_guest order by guest_id")
+    counts = await rows(ledger, "select date, reserved_count, booked_count from inventory order by date limit 3")
+
+    assert (id, status) == (ADAS, BookingStatus.GUESTS_ADDED.value)
+    assert (made, changed) == (NOON + timedelta(minutes=1), NOON + timedelta(minutes=2))
+    assert guests == [(ADAS, guest_id) for guest_id in sorted(GUESTS.guest_ids)]
+    assert counts == [(march(10), 1, 0), (march(11), 1, 0), (march(12), 0, 0)]
+
+
+async def test_a_later_batch_reads_what_an_earlier_one_wrote(ledger: AsyncConnection) -> None:
+    await write(ledger, OPENED, RESERVED)
+    written = await batch_of(ledger)
+    before = written.booking(ADAS), written.state(ADAS, STAY)
+    await write(ledger, GUESTS)
+    after = (await batch_of(ledger)).booking(ADAS)
+
+    assert before[0] == before[1].booking
+    assert before[0] is not None
+    assert before[0].status is BookingStatus.RESERVED
+    assert [night.reserved_count for night in before[1].nights.values()] == [1, 1]
+    assert after is not None
+    assert (after.status, after.guest_ids) == (BookingStatus.GUESTS_ADDED, tuple(sorted(GUESTS.guest_ids)))
+
+
+async def test_a_night_that_a_manager_and_a_guest_change_together_gets_both(ledger: AsyncConnection) -> None:
+    await write(ledger, OPENED)
+    await write(ledger, CHANGED, RESERVED)
+
+    found = await rows(
+        ledger, "select date, total_count, price_minor, reserved_count from inventory order by date limit 2"
+    )
+
+    assert found == [(march(10), 9, 77, 1), (march(11), OPENED.total_count, OPENED.price_minor, 1)]
+
+
+async def test_nights_are_read_once_also_if_they_are_not_open(ledger: AsyncConnection) -> None:
+    known: dict[NightKey, Night | None] = {}
+    await batch_of(ledger, known=known)
+    assert known == dict.fromkeys(STAY)
+    await write(ledger, OPENED)
+
+    # Only the process that owns the room may change its nights, so that what was read stays true.
+    assert (await batch_of(ledger, known=known)).state(None, STAY).nights == {}
+
+
+async def test_a_batch_without_changes_writes_nothing(ledger: AsyncConnection) -> None:
+    await write(ledger)
+
+    assert await rows(ledger, "select 1 from booking union all select 1 from inventory") == []
+    assert (await batch_of(ledger)).booking(UUID(int=99)) is None

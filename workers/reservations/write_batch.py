@@ -1,0 +1,168 @@
+"""The bookings and nights that a batch of messages touches: read together, changed in memory, written together.
+
+The owner of rooms uses it for the events that it decides, a restore for the events that the log has. What an event does
+to a booking and to nights is `evolve`'s word alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import TypeAlias
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+
+from storage import bookings, inventory
+from topics.messages.events import BookingEvent, Event, GuestsAdded, InventoryOpened
+from topics.messages.values import BookingStatus, CancelReason, Rejection, Terms
+from workers.decisions import Booking, Night, Payment, State, evolve
+
+NightKey: TypeAlias = tuple[int, date]
+"""A room's id and a night."""
+
+
+class WriteBatch:
+    """Bookings and nights in memory between one read and one write of the ledger, both in a few bulk statements.
+
+    The caller holds the fence of every room in the batch, so nobody else changes these rows meanwhile.
+    """
+
+    def __init__(self, nights: dict[NightKey, Night | None]) -> None:
+        """`nights` is kept by the caller from batch to batch and updated here; None: the night is not open."""
+        self._nights = nights
+        self._bookings: dict[UUID, Booking] = {}
+        self._created: dict[UUID, datetime] = {}
+        self._updated: dict[UUID, datetime] = {}
+        self._guests: dict[UUID, Sequence[int]] = {}
+        self._opened: set[NightKey] = set()
+        self._counted: set[NightKey] = set()
+        self._managed: set[NightKey] = set()
+
+    async def load_bookings(self, connection: AsyncConnection, ids: Iterable[UUID]) -> None:
+        """Read the bookings that exist among `ids`."""
+        for row in await bookings.load_bookings(connection, ids):
+            booking = _booking_of(row)
+            self._bookings[booking.id] = booking
+
+    async def load_nights(self, connection: AsyncConnection, keys: Iterable[NightKey]) -> None:
+        """Read the nights that were not read before."""
+        wanted = set(keys) - self._nights.keys()
+        if wanted:
+            self._nights.update(dict.fromkeys(wanted))
+            for night in await inventory.load_nights(connection, wanted):
+                self._nights[night[0], night[1]] = Night(*night[2:])
+
+    def booking(self, id: UUID) -> Booking | None:
+        """Return a booking after the events so far; None: there is none, or it was not loaded."""
+        return self._bookings.get(id)
+
+    def state(self, booking_id: UUID | None, keys: Iterable[NightKey]) -> State:
+        """Return a booking and the open ones of some nights, all of one room, after the events so far."""
+        known = self._nights
+        nights = {key[1]: night for key in keys if (night := known.get(key)) is not None}
+        return State(None if booking_id is None else self._bookings.get(booking_id), nights)
+
+    def apply(self, state: State, event: Event, time: datetime) -> State:
+        """Apply an event to a state of this batch, note what it changed at `time` (UTC), and return the new state.
+
+        Raises:
+            workers.decisions.states.IllegalTransition: the event cannot have happened in this state.
+            KeyError: the event changes a night that was never opened.
+        """
+        after = evolve(state, event)
+        booking = after.booking
+        if booking is not None and booking is not self._bookings.get(booking.id):
+            self._note_booking(booking, event, time)
+        if not after.nights:
+            return State(booking, state.nights)
+        keys = [(event.room_id, day) for day in after.nights]
+        self._nights.update(zip(keys, after.nights.values(), strict=True))
+        if isinstance(event, BookingEvent):
+            self._counted.update(keys)
+        elif isinstance(event, InventoryOpened):
+            self._opened.update(keys)
+        else:
+            self._managed.update(keys)
+        return State(booking, {**state.nights, **after.nights})
+
+    async def write(self, connection: AsyncConnection) -> None:
+        """Write everything that is new or changed."""
+        changed = [id for id in self._updated if id not in self._created]
+        if self._created:
+            await bookings.add_bookings(
+                connection,
+                self._booking_rows(self._created),
+                list(self._created.values()),
+                updated=[self._updated[id] for id in self._created],
+            )
+        if self._opened:
+            await inventory.add_nights(connection, self._night_rows(self._opened))
+        async with connection.pipeline():
+            if changed:
+                times = [self._updated[id] for id in changed]
+                await bookings.change_bookings(connection, self._booking_rows(changed), times)
+            if self._guests:
+                await bookings.name_guests(connection, self._guests)
+            if counted := self._counted - self._opened - self._managed:
+                await inventory.count_nights(connection, self._night_rows(counted))
+            if managed := self._managed - self._opened:
+                await inventory.change_nights(connection, self._night_rows(managed))
+
+    def _note_booking(self, booking: Booking, event: Event, time: datetime) -> None:
+        id = booking.id
+        if id not in self._bookings:
+            self._created[id] = time
+        self._updated[id] = time
+        self._bookings[id] = booking
+        if isinstance(event, GuestsAdded):
+            self._guests[id] = event.guest_ids
+
+    def _booking_rows(self, ids: Iterable[UUID]) -> list[bookings.BookingRow]:
+        return [_row_of(self._bookings[id]) for id in ids]
+
+    def _night_rows(self, keys: Iterable[NightKey]) -> list[inventory.NightRow]:
+        rows = []
+        for room_id, day in keys:
+            night = self._nights[room_id, day]
+            assert night is not None
+            rows.append((room_id, day, *msgspec.structs.astuple(night)))
+        return rows
+
+
+def _row_of(booking: Booking) -> bookings.BookingRow:
+    return (
+        booking.id,
+        booking.user_id,
+        booking.hotel_id,
+        booking.room_id,
+        booking.check_in,
+        booking.check_out,
+        booking.rooms_count,
+        booking.status.value,
+        booking.terms.value,
+        booking.amount_minor,
+        booking.currency,
+        None if booking.rejection is None else booking.rejection.value,
+        booking.hold_expires_at,
+        booking.payment_attempt,
+        booking.session_id,
+        bookings.as_json(msgspec.to_builtins(booking.payments)),
+        booking.failure,
+        None if booking.cancel_reason is None else booking.cancel_reason.value,
+        booking.version,
+    )
+
+
+def _booking_of(row: bookings.BookingRow) -> Booking:
+    fields = dict(zip((*bookings.BOOKING_COLUMNS, "guest_ids"), row, strict=True))
+    return Booking(
+        **{
+            **fields,
+            "status": BookingStatus(fields["status"]),
+            "terms": Terms(fields["terms"]),
+            "rejection": None if fields["rejection"] is None else Rejection(fields["rejection"]),
+            "cancel_reason": None if fields["cancel_reason"] is None else CancelReason(fields["cancel_reason"]),
+            "payments": msgspec.convert(fields["payments"] or (), tuple[Payment, ...]),
+            "guest_ids": tuple(fields["guest_ids"]),
+        }
+    )
