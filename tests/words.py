@@ -80,7 +80,7 @@ class Violation:
 LIMITS: Final = re.compile(r"_?(?:MOST|LONGEST|LARGEST|BIGGEST|LEAST|SHORTEST|SMALLEST)_")
 NAMES: Final = (
     Name("patience|patient", "Backoff, retry"),
-    Name("^_?runs?$", "PartitionBatch", "class"),
+    Name("^_?runs?$", "PartitionBatch", "class", ROOMS),
     Name("^_?runs?$", "batch", "variable", ("workers/", "storage/")),
     Name("carry_out|carried_out|carries_out|carrying_out", "process"),
     Name("^_?(?:places?|origins?)$", "TopicPartition, LogPosition", "class"),
@@ -108,7 +108,7 @@ NAMES: Final = (
     Name("^_?nodes?$", "BrokerQueue", "class"),
     Name("party|parties|told_by", "Service, services"),
     Name("asking", "RetrySchedule", under=("workers/",)),
-    Name("^_?(?:meaning|ours|key_spent)$", "WebhookEffect, BookingRef, IdempotencyKeyExhausted", "class"),
+    Name("^_?(?:meaning|ours|key_spent)$", "WebhookEffect, BookingRef, IdempotencyKeyExhausted", "class", ROOMS),
     Name("obligations?|owed|owes?", "pending Stripe call, due"),
     Name("^(?:moves|still)$", "TRANSITIONS, NO_TRANSITION", "variable", ("workers/decisions/", "operators/")),
     Name("going_on|goes_on|go_on|went_on", "resume"),
