@@ -7,6 +7,7 @@ in time.
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
@@ -134,7 +135,7 @@ class Bookings:
         """
         stay, caller, wait = context.body, context.caller, context.wait_seconds
         ids = await self._keys.ids(
-            context.request, caller.user_id, stay, lambda: self._new_ids(caller), lambda: self._accept(stay)
+            context.request, caller.user_id, stay, partial(self._new_ids, caller), partial(self._accept, stay)
         )
         command = ReserveStay(
             room_id=stay.room_id,

@@ -111,7 +111,7 @@ _PAGE = """\
   <head>
     <meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">
-    <title>Innkeeper: what is told on the log</title>
+    <title>Innkeeper: commands and events</title>
     <link rel="icon" href="data:,">
     <link rel="stylesheet" href="{style}">
   </head>

@@ -14,10 +14,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingress.http.responses import Response, json_response
-from ingress.http.tracing import remember_client_trace
+from ingress.http.tracing import client_trace
 from ingress.metrics import count_response
 from telemetry import metrics
 from telemetry.ids import about
+from telemetry.traces import TRACEPARENT
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     if request_id is None or not _ACCEPTABLE_REQUEST_ID.fullmatch(request_id):
         request_id = f"{_process}-{next(_count):x}"
     about(request_id=request_id)
-    remember_client_trace(request)
+    client_trace.set(request.headers.get(TRACEPARENT))
     try:
         response = await handler(request)
     except Problem as problem:

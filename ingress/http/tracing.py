@@ -8,17 +8,13 @@ from aiohttp.typedefs import Handler
 
 from telemetry import traces
 
-_client_trace: Final[ContextVar[str | None]] = ContextVar("client_trace", default=None)
-
-
-def remember_client_trace(request: web.Request) -> None:
-    """Remember the trace that the request's client names, for everything that this task and its own tasks send."""
-    _client_trace.set(traces.well_formed(request.headers.get(traces.TRACEPARENT)))
+#: The `traceparent` header of the request at hand, unchecked; set for every request, for its task and the task's own.
+client_trace: Final[ContextVar[str | None]] = ContextVar("client_trace", default=None)
 
 
 def traceparent() -> str | None:
     """Return the `traceparent` of the request at hand: that of our own span, or else the client's; None without one."""
-    return traces.current() or _client_trace.get()
+    return traces.current() or traces.well_formed(client_trace.get())
 
 
 @web.middleware

@@ -42,7 +42,7 @@ class Late(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Three bookings whose holds ended together. Two were paid in time, their webhooks came late; one lost its room."""
+    """Three bookings with holds that ended together. Two were paid, with late webhooks; one of them lost its room."""
 
     free: Late
     gone: Late
