@@ -36,6 +36,15 @@ def test_what_operators_wait_for_is_measured_with_its_targets() -> None:
     assert all(figure["value"] > 0 for name, figure in printed.items() if not name.startswith("pause."))
 
 
+def test_what_an_idle_system_uses_is_measured_beside_how_soon_it_answers() -> None:
+    told = measured("idle")
+
+    parts = ("kafka", "postgres", "ingress", "reservations-1", "payments-1", "expiry-1", "projections-1")
+    assert all(told[f"idle.cpu.{part}"]["value"] >= 0 for part in parts)
+    assert (told["idle.all"]["target"], told["idle.all"]["unit"]) == (5.0, "% of a core")
+    assert 0 < told["idle.20_per_s.p50"]["value"] <= told["idle.20_per_s.p99"]["value"]
+
+
 def measured(*names: str) -> dict[str, dict[str, Any]]:
     """Run the benchmarks, quickly; return what they print, by name."""
     run = subprocess.run(

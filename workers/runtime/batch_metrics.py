@@ -58,7 +58,7 @@ class BatchMetrics:
         self._decides = BOOKING_COMMANDS in role.topics
         self._states = states
         self._ends: Callable[[TopicPartition], int | None] = lambda _: None
-        self._runs = metrics.RUN_RECORDS.of()
+        self._partition_records = metrics.RUN_RECORDS.of()
         self._batches = metrics.BATCH_RECORDS.of()
         self._transactions = metrics.TRANSACTION_SECONDS.of()
         self._publishing = metrics.PUBLISH_SECONDS.of()
@@ -103,7 +103,7 @@ class BatchMetrics:
             count = len(records)
             total += count
             metrics.RECORDS.add(count, partition.topic)
-            self._runs.observe(count)
+            self._partition_records.observe(count)
             age = self._ages[partition.topic]
             # Records come by the dozen in a millisecond.
             for timestamp_ms, times in Counter(map(_timestamp, records)).items():

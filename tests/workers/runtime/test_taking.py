@@ -60,7 +60,7 @@ async def test_events_that_wait_are_taken_together_and_later_ones_wait_for_the_n
     stream = Stream()
     async with asyncio.timeout(MAX_WAIT_SECONDS), aclosing(take_waiting(stream)) as batches:
         taking = asyncio.ensure_future(anext(batches))
-        await asyncio.sleep(0)
+        await wait_until(lambda: stream.looks == 1)
         stream.put("one", "two", "three")
         assert await taking == ["one", "two", "three"]
 
@@ -75,8 +75,8 @@ async def test_nothing_is_looked_for_while_nothing_comes() -> None:
     stream = Stream()
     async with asyncio.timeout(MAX_WAIT_SECONDS), aclosing(take_waiting(stream)) as batches:
         taking = asyncio.ensure_future(anext(batches))
-        for _ in range(1000):
-            await asyncio.sleep(0)
+        turns = iter(range(10))
+        await wait_until(lambda: next(turns) == 9)
         assert stream.looks == 1
         stream.put("one")
         assert await taking == ["one"]
