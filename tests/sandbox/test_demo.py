@@ -26,7 +26,7 @@ from tests.support.stack import PATIENT_INGRESS
 
 NO_KAFKA = available()
 README = (Path(__file__).parents[2] / "README.md").read_text()
-#: What a reader waits is less than a machine may stand still.
+#: A reader waits for less time than a machine may pause.
 LONGER = ("wait=5", "wait=30")
 SHOWN_OVER_HTTP = (
     r"POST /v1/auth/signup: 201",
@@ -41,14 +41,14 @@ SHOWN_OVER_HTTP = (
     r"Sold from [0-9-]{10} to [0-9-]{10}: 1 bookings, 258.00 EUR",
     r"The night of [0-9-]{10} costs 129.00 x 1.250 from now on",
 )
-TOLD_TO_CURL = (
+SHOWN_TO_CURL = (
     r'"email":"grace@example.com"',
     r'"name":"The Lighthouse"',
     r'"booking_status":"GUESTS_ADDED".*"guests":\[\{"id":\d+,"name":"Grace"',
     r'"booking_status":"PAYMENTS_PENDING","session_url":"http',
     r'"booking_status":"PAYMENTS_PENDING"\}.*"booking_status":"CANCELLED"',
 )
-TOLD_ON_THE_LOG = {
+SHOWN_ON_THE_LOG = {
     "booking.commands": [
         "booking.reserve.v1",
         "booking.add_guests.v1",
@@ -75,7 +75,7 @@ async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of
         printed = await _until_it_stays_up(process)
         assert [pattern for pattern in SHOWN_OVER_HTTP if not re.search(pattern, printed)] == [], printed
         hops = re.findall(r"([\w.]+), partition \d+, offset \d+: ([\w.]+)", printed)
-        assert {name: [kind for topic, kind in hops if topic == name] for name in TOLD_ON_THE_LOG} == TOLD_ON_THE_LOG
+        assert {name: [kind for topic, kind in hops if topic == name] for name in SHOWN_ON_THE_LOG} == SHOWN_ON_THE_LOG
 
         [lines] = re.findall(r"```sh\n(.+?)```", README, re.DOTALL)
         assert (lines.count("\n"), lines.count("127.0.0.1:8080"), lines.count(LONGER[0])) == (10, 1, 1)
@@ -93,7 +93,7 @@ async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of
     assert operator.returncode == 0, explained
     assert "booking.confirmed.v1" in explained
     assert (shell.returncode, complaints) == (0, ""), answers + complaints
-    assert [pattern for pattern in TOLD_TO_CURL if not re.search(pattern, answers)] == [], answers
+    assert [pattern for pattern in SHOWN_TO_CURL if not re.search(pattern, answers)] == [], answers
     assert process.returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""A browser without a window, by its DevTools protocol: what a page asks for, complains of, and looks like."""
+"""A browser without a window, by its DevTools protocol: the requests of a page, its errors and its looks."""
 
 import asyncio
 import base64
@@ -14,12 +14,12 @@ import aiohttp
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-#: Whatever of these a browser says, a person would see in red in its console.
+#: Messages of these levels appear in red in the console of a person.
 _COMPLAINTS: Final = ("error", "warning")
 
 
 class Page:
-    """One open tab; `requested` are the addresses that it asked for, `complaints` what its console said in anger."""
+    """One open tab; `requested` are the addresses that it asked for, `complaints` the errors in its console."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.requested: list[str] = []
@@ -40,9 +40,9 @@ class Page:
 
     async def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression in the page."""
-        told = await self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        answer = await self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     async def shows(self, expression: str, seconds: float = MAX_WAIT_SECONDS) -> None:
         """Wait until a JavaScript expression is true in the page."""
@@ -50,31 +50,31 @@ class Page:
         async def true() -> bool:
             return bool(await self.evaluate(expression))
 
-        await wait_until(true, seconds, lambda: f"{expression}; the console says {self.complaints}")
+        await wait_until(true, seconds, lambda: f"{expression}; the console has {self.complaints}")
 
     async def screenshot(self) -> bytes:
         """Return what the tab shows, as PNG."""
-        told = await self._call("Page.captureScreenshot", format="png")
-        return base64.b64decode(told["data"])
+        answer = await self._call("Page.captureScreenshot", format="png")
+        return base64.b64decode(answer["data"])
 
     async def listen(self) -> None:
-        """Take what the browser says, until it is cancelled."""
+        """Read the messages of the browser, until cancelled."""
         async for message in self._socket:
-            told = message.json()
-            if "id" in told:
-                self._answers.pop(told["id"]).set_result(told)
+            answer = message.json()
+            if "id" in answer:
+                self._answers.pop(answer["id"]).set_result(answer)
             else:
-                self._hear(told["method"], told.get("params", {}))
+                self._note(answer["method"], answer.get("params", {}))
 
-    def _hear(self, event: str, told: dict[str, Any]) -> None:
+    def _note(self, event: str, parameters: dict[str, Any]) -> None:
         if event == "Network.requestWillBeSent":
-            self.requested.append(told["request"]["url"])
+            self.requested.append(parameters["request"]["url"])
         elif event == "Runtime.exceptionThrown":
-            self.complaints.append(str(told["exceptionDetails"]))
-        elif event == "Log.entryAdded" and told["entry"]["level"] in _COMPLAINTS:
-            self.complaints.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
-        elif event == "Runtime.consoleAPICalled" and told["type"] in (*_COMPLAINTS, "assert"):
-            self.complaints.append(str([value.get("value", value.get("description")) for value in told["args"]]))
+            self.complaints.append(str(parameters["exceptionDetails"]))
+        elif event == "Log.entryAdded" and parameters["entry"]["level"] in _COMPLAINTS:
+            self.complaints.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
+        elif event == "Runtime.consoleAPICalled" and parameters["type"] in (*_COMPLAINTS, "assert"):
+            self.complaints.append(str([value.get("value", value.get("description")) for value in parameters["args"]]))
 
     async def _call(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)
@@ -110,7 +110,7 @@ async def open_page(folder: Path) -> AsyncIterator[Page]:
     reading = None
     try:
         address = await _address(browser.stderr)
-        # Nobody reads on: what it says later goes into a pipe that must not fill.
+        # Later output is read too, as the pipe must not fill.
         reading = asyncio.create_task(browser.stderr.read())
         async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
             page = Page(socket)

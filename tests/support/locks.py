@@ -1,4 +1,4 @@
-"""Who waits for whom in the database."""
+"""Transactions that wait for one another in the database."""
 
 import psycopg
 

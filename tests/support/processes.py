@@ -1,4 +1,4 @@
-"""What became of a process, however quickly it goes."""
+"""The end of a process, however quickly it goes."""
 
 import psutil
 

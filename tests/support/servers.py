@@ -10,18 +10,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Final
 
 from sandbox.kafka import Kafka, available
 from sandbox.postgres import Postgres
 from sandbox.spawning import StartFailed
 from tests.support.stack import Server, postgres_for_tests, source_of
+from tests.support.waiting import wait_until
 
 #: The names under which the distributing process hands the servers on to the others.
 KAFKA, POSTGRES = "innkeeper_kafka", "innkeeper_postgres"
 _MAX_START_SECONDS: Final = 240.0
-_POLL_SECONDS: Final = 0.05
 
 
 class SharedServers:
@@ -74,16 +73,18 @@ def shared_server(address: tuple[str, str]) -> Iterator[Server]:
     """Yield a server that another process keeps, once it is ready. It is not ours: `pids` is empty.
 
     Raises:
-        RuntimeError: it could not start, or not in time.
+        RuntimeError: it could not start.
+        AssertionError: it did not start in time.
     """
     url, folder = address
-    deadline = monotonic() + _MAX_START_SECONDS
-    while not _mark(Path(folder), "ready").exists():
-        if (failed := _mark(Path(folder), "failed")).exists():
+    ready, failed = (_mark(Path(folder), what) for what in ("ready", "failed"))
+
+    def has_started() -> bool:
+        if failed.exists():
             raise RuntimeError(failed.read_text())
-        if monotonic() > deadline:
-            raise RuntimeError(f"the server at {url} was not ready within {_MAX_START_SECONDS:.0f} s")
-        sleep(_POLL_SECONDS)
+        return ready.exists()
+
+    asyncio.run(wait_until(has_started, _MAX_START_SECONDS, f"the server at {url} is ready"))
     yield Server(url=url)
 
 

@@ -1,13 +1,15 @@
-"""The stack that all other tests stand on: where it comes from, and that each test has a corner of its own."""
+"""The servers that all other tests use: where they come from, and that each test has a corner of its own."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.support.stack import kafka_container_environment, name_of, source_of, url_of
+from tests.support.servers import shared_server
+from tests.support.stack import Server, kafka_container_environment, name_of, source_of, url_of
 from topics.kafka.settings import KafkaSettings
 
 
@@ -28,12 +30,12 @@ def test_the_environment_says_where_a_server_comes_from(environment: dict[str, s
     assert source_of("KAFKA_URL", environment) == source
 
 
-def test_a_stack_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_stack_is_refused() -> None:
     with pytest.raises(ValueError, match="must be sandbox or testcontainers"):
         source_of("KAFKA_URL", {"INNKEEPER_TEST_STACK": "podman"})
 
 
-def test_the_containers_broker_tells_clients_the_address_they_came_by() -> None:
+def test_the_containers_broker_gives_clients_the_address_that_they_used() -> None:
     environment = kafka_container_environment("127.0.0.1:12345")
 
     assert environment["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://127.0.0.1:12345"
@@ -65,12 +67,12 @@ def test_a_process_of_ours_reaches_this_tests_servers(
         "from storage.settings import DatabaseSettings; from topics.kafka.settings import KafkaSettings;"
         "print(DatabaseSettings().conninfo(), KafkaSettings().topic_prefix, KafkaSettings().topic_partitions)"
     )
-    told = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
 
-    assert told.stdout.split() == [database.conninfo(), kafka_settings.topic_prefix, "4"]
+    assert ended.stdout.split() == [database.conninfo(), kafka_settings.topic_prefix, "4"]
 
 
-def test_a_forgotten_process_is_ended_and_told_of(
+def test_a_forgotten_process_is_ended_and_reported(
     pytester: pytest.Pytester, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))
@@ -87,3 +89,19 @@ def test_a_forgotten_process_is_ended_and_told_of(
 
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*left running: * time.sleep(600)*"])
+
+
+def test_a_server_of_the_run_that_could_not_start_is_no_wait(tmp_path: Path) -> None:
+    folder = tmp_path / "kafka"
+    folder.with_name("kafka.failed").write_text("kafka ended with 1 before it was ready")
+
+    with pytest.raises(RuntimeError, match="ended with 1"), shared_server(("127.0.0.1:9", str(folder))):
+        pass
+
+
+def test_a_server_of_the_run_is_not_this_processs_own(tmp_path: Path) -> None:
+    folder = tmp_path / "kafka"
+    folder.with_name("kafka.ready").touch()
+
+    with shared_server(("127.0.0.1:9", str(folder))) as server:
+        assert server == Server(url="127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""Patience with a deadline."""
+"""A wait has a condition and a deadline."""
 
 import asyncio
 
@@ -35,7 +35,7 @@ async def test_a_failed_assertion_means_not_yet() -> None:
     assert await wait_until(condition, 10)
 
 
-async def test_the_deadline_is_told_with_what_was_waited_for() -> None:
+async def test_the_error_at_the_deadline_names_what_was_waited_for() -> None:
     with pytest.raises(AssertionError, match=r"not within 0 s: the booking is confirmed; it is RESERVED"):
         await wait_until(lambda: False, 0, lambda: "the booking is confirmed; it is RESERVED")
 

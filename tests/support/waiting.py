@@ -40,7 +40,7 @@ async def wait_until(
     Args:
         condition: a function or coroutine function; an AssertionError in it counts as "not yet".
         timeout: seconds until this gives up.
-        message: what was waited for, told when it gives up; a function is asked then.
+        message: what was waited for, part of the error; a function is called only then.
 
     Raises:
         AssertionError: the condition did not hold in time.
@@ -52,8 +52,8 @@ async def wait_until(
         if answer:
             return answer
         if clock() >= deadline:
-            told = message() if callable(message) else message
-            raise AssertionError(f"not within {timeout:g} s: {told or condition}") from reason
+            text = message() if callable(message) else message
+            raise AssertionError(f"not within {timeout:g} s: {text or condition}") from reason
         await asyncio.sleep(POLL_SECONDS)
 
 
