@@ -1,4 +1,4 @@
-"""What happens when partitions are assigned to this process, before it reads their first record.
+"""Opens partitions that are assigned to this process, before it reads their first record.
 
 The cursor rows are made if they are missing, and locked. The log is compared with them. What the worker before
 committed and did not publish is published. Reads and writes `log_cursor`, `topic_generation` and `outbox`.
