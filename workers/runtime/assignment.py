@@ -92,7 +92,7 @@ class Assignment:
         found = await self._source.records({partition: cursor.applied for partition, cursor in compare.items()})
         for partition, record in found.items():
             if fingerprint(record) != compare[partition].last_hash:
-                raise Stopped(_not_this_log(compare[partition], "another record stands there now"))
+                raise Stopped(_not_this_log(compare[partition], "another record is there now"))
 
 
 def _not_this_log(cursor: Cursor, found: str) -> str:
