@@ -36,7 +36,7 @@ class _Reader:
 
 
 class _NoWork:
-    """Stands in the place of `workers.runtime.batch_processor.BatchProcessor`: takes every batch as done."""
+    """Takes the place of `workers.runtime.batch_processor.BatchProcessor`: every batch is done at once."""
 
     def __init__(self, role: Role, *_: Any, **__: Any) -> None:
         self.metrics = BatchMetrics(role, {}, dict)
@@ -57,7 +57,7 @@ class _NoWork:
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run until SIGTERM or Ctrl-C."""
     logs.configure("console", "empty", "empty")
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     # The agent is the one that is measured; what it hands its records to is all that differs.

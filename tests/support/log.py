@@ -74,7 +74,7 @@ class Log:
 @asynccontextmanager
 async def open_log(settings: KafkaSettings) -> AsyncIterator[Log]:
     """Open a test's log."""
-    # Where the machine stands still a test waits, as nobody else writes its records.
+    # When the machine is frozen for a while a test waits, since nothing else writes its records.
     async with open_producer(settings, client_id="test", request_timeout_seconds=MAX_WAIT_SECONDS) as producer:
         yield Log(settings, producer)
 

@@ -1,1 +1,1 @@
-"""What every role runs on: the Faust agent, the transport, the batch processor, the publisher, backoff and pauses."""
+"""The runtime of every role that reads the log: Faust agent, transport, batch processor, publisher and pauses."""

@@ -1,4 +1,4 @@
-"""What happens when partitions are assigned to this process, before it reads their first record.
+"""Opens partitions that are assigned to this process, before it reads their first record.
 
 The cursor rows are made if they are missing, and locked. The log is compared with them. What the worker before
 committed and did not publish is published. Reads and writes `log_cursor`, `topic_generation` and `outbox`.
@@ -92,7 +92,7 @@ class Assignment:
         found = await self._source.records({partition: cursor.applied for partition, cursor in compare.items()})
         for partition, record in found.items():
             if fingerprint(record) != compare[partition].last_hash:
-                raise Stopped(_not_this_log(compare[partition], "another record stands there now"))
+                raise Stopped(_not_this_log(compare[partition], "another record is there now"))
 
 
 def _not_this_log(cursor: Cursor, found: str) -> str:

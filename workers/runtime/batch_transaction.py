@@ -161,7 +161,7 @@ class BatchTransaction:
         fresh = unread(state.next_offset, records)
         if fresh is None:
             raise self._offset_gap(OffsetGap(TopicPartition(key.topic, key.partition), state.next_offset))
-        # What was applied before this batch is published: the publisher is done with one batch before the next.
+        # Everything applied before this batch is published: the publisher finishes one batch before the next begins.
         cursor.published = cursor.applied
         if not fresh:
             return batch, CursorState(cursor.applied, cursor.published, state.gap)

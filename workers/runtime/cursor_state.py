@@ -1,6 +1,6 @@
-"""What a process keeps in memory of each cursor between two batches, in the two words of `storage.cursors`.
+"""The state that a process keeps of each cursor between two batches, in the two words of `storage.cursors`.
 
-`applied` and `published` are what the cursor's row says. Only a gap in the events' sequence lets a process read beyond
+`applied` and `published` are as in the cursor's row. Only a gap in the events' sequence lets a process read beyond
 `applied`: it reads on, so that it sees when the gap is filled, and applies nothing of it but what fills the gap.
 """
 

@@ -175,7 +175,7 @@ class WorkerConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        # Faust says "" for no name, which to the broker is a name, and that of every worker without one.
+        # Faust uses "" for no name; the broker takes it for a name, and the same one for every worker without one.
         consumer._group_instance_id = self.app.conf.consumer_group_instance_id or None  # noqa: SLF001 - it has no setting
         client = consumer._client  # noqa: SLF001 - as above
         client.coordinator_lookup = partial(_coordinator_lookup, client)
