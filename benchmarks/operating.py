@@ -54,7 +54,7 @@ MAX_SECONDS_TO_RESTORE: Final = 60.0
 LEAST_EVENTS_PER_S: Final = 20_000.0
 MAX_SECONDS_TO_PAUSE: Final = 1.0
 
-TRACE: Final = Path(__file__).parents[1] / "tests" / "trace" / "hotel_bookings.csv.gz"
+TRACE: Final = Path(__file__).parents[1] / "tests" / "system" / "trace" / "hotel_bookings.csv.gz"
 _ROOM: Final = 1
 _HOTEL: Final = 1
 _PATIENCE_SECONDS: Final = 120.0

@@ -43,6 +43,7 @@ def test_every_block_says_its_language() -> None:
     assert {name: found for name, found in fences.items() if set(found) - KNOWN} == {}
 
 
+@pytest.mark.process
 @of("sh")
 def test_a_block_of_shell_is_shell(block: Block) -> None:
     checked = subprocess.run(["bash", "-n"], input=block.code, capture_output=True, text=True, check=False)
@@ -57,6 +58,7 @@ def test_a_block_of_json_or_yaml_can_be_read(block: Block) -> None:
     assert read(block.code) is not None
 
 
+@pytest.mark.process
 @of("python")
 def test_a_block_of_python_is_python_and_runs(block: Block) -> None:
     ast.parse(block.code)
