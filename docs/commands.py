@@ -13,7 +13,7 @@ from topics.pages import table
 
 _INTRODUCTION: Final = """\
 `innkeeper --help` and `innkeeper COMMAND --help` show the same. `python -m operators` is the same program.
-`innkeeper --install-completion` makes your shell complete commands, options and roles. `KAFKA_URL` and `DATABASE_URL`
+With `--install-completion` your shell completes commands, options and roles. `KAFKA_URL` and `DATABASE_URL`
 name the broker and the database ([configuration](configuration.md)).
 Exit status, unless a command lists others: 0 fine, 1
 something was found or refused, 2 it could not be done."""
