@@ -6,24 +6,24 @@ from tests.ingress.house import STAY, House, StandInWorker
 from topics.messages.commands import ReserveStay
 
 
-async def test_a_command_names_the_account_and_the_request_that_sent_it(house: House, worker: StandInWorker) -> None:
+async def test_a_command_names_the_account_and_the_request_that_sent_it(house: House, stand_in: StandInWorker) -> None:
     await house.post("/v1/bookings/init", STAY, user=1, headers={"X-Request-Id": "r1"})
-    command = await worker.next_command()
+    command = await stand_in.next_command()
     assert (command.envelope.actor, command.envelope.request_id) == ("user/1", "r1")
 
     # The same connection, and so the same task, answers somebody else.
     answered = await house.post("/v1/bookings/init", STAY, user=2)
-    command = await worker.next_command()
+    command = await stand_in.next_command()
     assert (command.envelope.actor, command.envelope.request_id) == ("user/2", answered.headers["X-Request-Id"])
 
 
-async def test_requests_at_the_same_time_are_not_mixed_up(house: House, worker: StandInWorker) -> None:
+async def test_requests_at_the_same_time_are_not_mixed_up(house: House, stand_in: StandInWorker) -> None:
     users = (1, 2) * 4
     await asyncio.gather(
         *(house.post("/v1/bookings/init", STAY, user=user, headers={"X-Request-Id": f"r{user}"}) for user in users)
     )
 
-    commands = [await worker.next_command() for _ in users]
+    commands = [await stand_in.next_command() for _ in users]
 
     named = sorted((command.envelope.actor, command.envelope.request_id) for command in commands)
     assert named == [("user/1", "r1")] * 4 + [("user/2", "r2")] * 4
