@@ -7,12 +7,20 @@ KAFKA  := .cache/kafka/$(shell sed -n 's|.*<kafka.version>\(.*\)</kafka.version>
 SEED ?= 1
 FOR  ?= 60
 ARGS ?=
+LIMIT ?= 3
 # Tests mostly wait for servers: somewhat more processes than cores keep them busy.
 PROCESSES ?= 3
+# One file, folder or test (make test T=tests/x.py::test_y), of whatever kind it is.
+T ?=
+# One part of test-all, each of which ends within half an hour on two cores; all of them unless one is named.
+PART ?= quick system long trace api
+# Hypothesis begins at this seed where one is given: make test SEED=7.
+PYTEST := $(RUN) -m pytest $(if $(filter command% environment%,$(origin SEED)),--hypothesis-seed=$(SEED))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up test test-system test-trace test-api lint types contracts docs docs-check chaos bench bench-search audit check
+.PHONY: help setup demo up test test-unit test-system test-all lint types contracts docs docs-check chaos bench bench-pair \
+	bench-search audit static check
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,17 +33,27 @@ demo: setup  ## Start everything, book a room as a guest would, and stay up (ARG
 up: setup  ## Start everything and stay up (ARGS="--port 8080 --data DIR")
 	@.venv/bin/innkeeper sandbox up $(ARGS)
 
-test: setup  ## Run the tests, on a real Kafka and a real PostgreSQL
-	@$(RUN) -m pytest --numprocesses $(PROCESSES) $(ARGS)
+test: setup  ## Run the tests, on a real Kafka and a real PostgreSQL (T=tests/x.py::test_y runs one, SEED=7 repeats one)
+	@$(PYTEST) $(if $(T),$(T) -m '',--numprocesses $(PROCESSES)) $(ARGS)
 
-test-trace: setup  ## Replay the whole real trace: under kills, and with three workers
-	@$(RUN) -m pytest -m trace $(ARGS)
+test-unit: setup  ## Run the tests that need no server
+	@$(PYTEST) -m unit --numprocesses 2 $(ARGS)
 
-test-system: setup  ## Try whole systems: all operations, stories, kills, storms, a secured broker
-	@$(RUN) -m pytest -m 'system and not trace' --numprocesses $(PROCESSES) $(ARGS)
+test-system: setup  ## Try whole systems: all operations, stories, kills, a short storm, a secured broker
+	@$(PYTEST) -m 'system and not long' --numprocesses $(PROCESSES) $(ARGS)
 
-test-api: setup  ## Try the whole OpenAPI document on a whole system, with requests that nobody thought of
-	@$(RUN) -m pytest -m api $(ARGS)
+# The parts that the longest tests alone make up run in one process: such a test keeps both cores busy.
+test-all: setup  ## Run all tests, the long forms too (PART= one of quick, system, long, trace, api)
+	@set -e; for part in $(PART); do \
+		echo "part $$part"; \
+		case $$part in \
+			quick) $(PYTEST) --numprocesses $(PROCESSES) $(ARGS);; \
+			system) $(PYTEST) -m 'system and not long' --numprocesses $(PROCESSES) $(ARGS);; \
+			long) $(PYTEST) -m 'long and not trace and not api' --numprocesses 2 $(ARGS);; \
+			trace|api) $(PYTEST) -m $$part $(ARGS);; \
+			*) echo "no part is called $$part" >&2; exit 2;; \
+		esac; \
+	done
 
 lint: setup  ## Check style and format
 	@$(RUN) -m ruff check
@@ -53,11 +71,18 @@ docs: setup  ## Write the documents that are generated from the code
 docs-check: setup  ## Fail when the generated documents are not what the code says
 	@$(RUN) -m docs.generate --check
 
+# One after the other with make, at the same time with make -j.
+static: lint types contracts docs-check  ## Check all that can be checked without running it
+
 chaos: setup  ## Break things under load, then audit (SEED=1 FOR=60)
 	@$(RUN) -m tests.system.pipeline.chaos --seed $(SEED) --seconds $(FOR)
 
 bench: setup  ## Measure against the row-lock baseline, in JSON lines
 	@$(RUN) -m benchmarks $(ARGS)
+
+bench-pair: setup  ## Compare a booking's CPU time with an older checkout's (REV=v0.1.0 LIMIT=3, in percent)
+	@$(if $(REV),,echo 'Name the older release: make bench-pair REV=v0.1.0' >&2; exit 2)
+	@$(RUN) -m benchmarks.pair $(REV) --limit $(LIMIT) $(ARGS)
 
 bench-search: setup  ## Measure search among 10,000 hotels beside one SQL query, in JSON lines
 	@$(RUN) -m benchmarks.search $(ARGS)
@@ -65,7 +90,7 @@ bench-search: setup  ## Measure search among 10,000 hotels beside one SQL query,
 audit: setup  ## Look the locked packages up among the known vulnerabilities
 	@$(RUN) -m tests.advisories
 
-check: lint types contracts docs-check test  ## Everything that must be green
+check: static test  ## Everything that must be green
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

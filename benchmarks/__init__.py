@@ -1,1 +1,1 @@
-"""What the system can do, measured beside the strongest row-lock service that we could write."""
+"""Measures the system beside the strongest row-lock service that we could write."""

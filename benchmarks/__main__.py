@@ -12,7 +12,7 @@ import uvloop
 from benchmarks import against_row_locks, idle, latency, load, operating, page, telemetry
 from benchmarks.extent import Extent
 from benchmarks.lines import Line, Without, as_json
-from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, say
+from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, progress
 from sandbox import kafka, postgres
 from sandbox.spawning import StartFailed
 
@@ -39,14 +39,14 @@ def main(
     seconds: Annotated[float, typer.Option(min=1, help="The length of one run.")] = Extent().seconds,
     *,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Once and for a second: tells that it works, no more.")
+        bool, typer.Option("--quick", help="Once and for a second: shows that it works, no more.")
     ] = False,
     alone: Annotated[
         bool, typer.Option("--alone", help="Without the baseline: `hot` and `spread` measure what a booking costs us.")
     ] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the figures to docs/performance.md.")] = False,
 ) -> None:
-    """Measure the system beside the row-lock baseline: JSON lines on stdout, what goes on on stderr.
+    """Measure the system beside the row-lock baseline: JSON lines on stdout, progress on stderr.
 
     Every benchmark starts a broker, a database, a worker and an ingress of its own and stops them. Nothing else should
     run meanwhile. The load comes from wrk, which must be installed.
@@ -59,7 +59,7 @@ def main(
         raise typer.BadParameter("--write-docs needs the whole of it: no names, no --quick, no --alone")
     for reason in (load.missing(), kafka.available(), postgres.available()):
         if reason is not None:
-            say(reason)
+            progress(reason)
             raise typer.Exit(1)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     extent = replace(_QUICK if quick else Extent(seconds=seconds), alone=alone)
@@ -72,13 +72,13 @@ async def _measure(names: list[str], extent: Extent) -> list[Line]:
     lines: list[Line] = [Without(switched_off=list(SWITCHED_OFF))]
     print(as_json(lines[0]), flush=True)
     for name in names:
-        say(f"{name}: starting a system of its own")
+        progress(f"{name}: starting a system of its own")
         try:
             async for line in BENCHMARKS[name](extent):
                 print(as_json(line), flush=True)
                 lines.append(line)
         except (BenchmarkFailed, StartFailed) as failure:
-            say(f"{name}: {failure}")
+            progress(f"{name}: {failure}")
             raise typer.Exit(1) from None
     return lines
 

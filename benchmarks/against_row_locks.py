@@ -19,7 +19,7 @@ from benchmarks.extent import Extent
 from benchmarks.lines import Comparison, Figure, Line
 from benchmarks.load import CLIENTS, Bodies, put_load
 from benchmarks.row_locks.__main__ import READY_LINE
-from benchmarks.stage import HOTEL, STOCK, WORKER, Rooms, Stage, say, stage, token_of
+from benchmarks.stage import HOTEL, STOCK, WORKER, Rooms, Stage, progress, stage, token_of
 from sandbox.ports import free_port
 from sandbox.processes import Program
 
@@ -49,10 +49,10 @@ async def _compare(name: str, rooms: Rooms, extent: Extent) -> AsyncIterator[Lin
         our_runs, their_runs = [], []
         for turn in range(1, extent.runs + 1):
             our_runs.append(await run_ours(ours, bodies, extent))
-            say(f"{name}: run {turn}: {our_runs[-1].per_s:.0f} decided/s")
+            progress(f"{name}: run {turn}: {our_runs[-1].per_s:.0f} decided/s")
             async with stopped(ours, OURS):
                 their_runs.append(await _run_theirs(theirs, ours, bodies, extent))
-            say(f"{name}: run {turn}: {their_runs[-1].per_s:.0f}/s by row locks")
+            progress(f"{name}: run {turn}: {their_runs[-1].per_s:.0f}/s by row locks")
         yield _comparison(name, our_runs, their_runs)
         for side, runs in (("cpu", our_runs), ("row_locks.cpu", their_runs)):
             for line in _costs(f"{name}.{side}", runs):
@@ -79,9 +79,9 @@ async def memory(extent: Extent) -> AsyncIterator[Line]:
     rooms = Rooms.on_sale(count=1, nights=30)
     async with stage(rooms, ingress=1) as ours:
         await run_ours(ours, Bodies(ours.system.folder, rooms, one_night=True), extent)
-        for told, part in (("worker", WORKER), ("ingress", "ingress")):
+        for name, part in (("worker", WORKER), ("ingress", "ingress")):
             held = round(resident_mb(ours.system.pid(part)), 1)
-            yield Figure(benchmark=f"memory.{told}", value=held, unit="MB", target=MAX_MEMORY_MB)
+            yield Figure(benchmark=f"memory.{name}", value=held, unit="MB", target=MAX_MEMORY_MB)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""One run of the whole system under a closed loop: 64 clients who book as fast as they are answered."""
+"""One run of the whole system under a closed loop: 64 clients that book as fast as they get answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ class Ours:
 
     @property
     def parts(self) -> dict[str, str]:
-        """Whose CPU time counts, by the names that it is told under."""
+        """The parts whose CPU time counts, by the names in the output."""
         return {"worker": self.worker, "ingress": self.ingress, "kafka": "kafka", "postgres": "postgres"}
 
 
@@ -63,7 +63,7 @@ async def run_ours(ours: Stage, bodies: Bodies, extent: Extent, who: Ours = OURS
     bookings = await sold(ours.ledger) - before
     if not 0 < load.requests <= bookings:
         raise BenchmarkFailed(f"{load.requests} bookings were accepted and {bookings} decided")
-    # What was decided while wrk was still summing up was decided by the end of its load.
+    # A booking that was decided while wrk still summed up counts as decided at the end of its load.
     return Run.measured(load, bookings, max(decided_at, load.ended), used)
 
 

@@ -1,4 +1,4 @@
-"""What each part of the system costs: its CPU time, measured from outside."""
+"""The cost of each part of the system: its CPU time, measured from outside."""
 
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -12,14 +12,14 @@ class Meter:
     """Adds up the CPU seconds of parts, their processes' children included, dead or alive."""
 
     def __init__(self, pids: Mapping[str, int | None]) -> None:
-        """Take the process of each part; None stands for whatever this process starts and sees end."""
+        """Take the process of each part; None means all children of this process that have ended."""
         self._pids = pids
         self._before = self._now()
 
     @classmethod
     def of(cls, system: System, parts: Mapping[str, str]) -> Self:
-        """Return a meter of parts of the system, by the names that they are to be told under; wrk is added."""
-        return cls({**{told: system.pid(part) for told, part in parts.items()}, "wrk": None})
+        """Return a meter of parts of the system, by their names in the output; wrk is added."""
+        return cls({**{name: system.pid(part) for name, part in parts.items()}, "wrk": None})
 
     def microseconds(self) -> dict[str, float]:
         """Return what each part has used since the meter was made."""

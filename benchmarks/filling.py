@@ -1,4 +1,4 @@
-"""Fills a log with records of others: what is looked for among them must not be looked for in all of them."""
+"""Fills a log with records of others: a search for one booking must not read all of them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -45,7 +45,7 @@ class Filling:
         )
 
     async def write(self, count: int) -> None:
-        """Write so many commands and as many events behind what stands there, as if all had read them."""
+        """Write so many commands and as many events behind the present records, as if all had read them."""
         found = await self._connection.execute("select max(sequence) from log_cursor where consumer = 'reservations'")
         [sequence] = await found.fetchone() or (0,)
         commands = await self._write(BOOKING_COMMANDS, self._command, int(sequence), count)

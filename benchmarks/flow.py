@@ -1,6 +1,6 @@
 """An open loop straight to the log: commands at a steady rate, and how long each waits until its event is seen.
 
-It never waits for a decision before it sends the next command, so a standstill is felt by all who come meanwhile.
+It never waits for a decision before it sends the next command, so a pause of the system delays every later command.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from topics.messages.commands import ReserveStay
 from topics.messages.events import BookingReserved
 
 _FETCH_WAIT_MS: Final = 20
-_PATIENCE_SECONDS: Final = 120.0
+_MAX_WAIT_SECONDS: Final = 120.0
 
 
 class Flow:
@@ -44,7 +44,7 @@ class Flow:
         self._sending: set[asyncio.Task[Any]] = set()
         self._chance = random.Random(1)
 
-    async def go_on(self, per_s: float, seconds: float | None = None) -> None:
+    async def send_steadily(self, per_s: float, seconds: float | None = None) -> None:
         """Send so many commands a second, evenly, for so many seconds or until cancelled."""
         began = time.perf_counter()
         count = 0
@@ -62,10 +62,10 @@ class Flow:
             BenchmarkFailed: some are not seen for a long time, or could not be sent.
         """
         await asyncio.gather(*self._sending)
-        deadline = time.perf_counter() + _PATIENCE_SECONDS
+        deadline = time.perf_counter() + _MAX_WAIT_SECONDS
         while self._sent_at:
             if time.perf_counter() > deadline:
-                raise BenchmarkFailed(f"{len(self._sent_at)} commands have no event after {_PATIENCE_SECONDS:.0f} s")
+                raise BenchmarkFailed(f"{len(self._sent_at)} commands have no event after {_MAX_WAIT_SECONDS:.0f} s")
             await asyncio.sleep(0.01)
 
     def _send(self) -> None:
@@ -107,7 +107,7 @@ class Flow:
     def _see(self, record: Any, now: float) -> None:
         sent_at = self._sent_at.pop(header(record.headers, "ce_causationid") or b"", None)
         if sent_at is None:
-            # Published twice: it was seen before.
+            # A record that was published twice was seen before.
             return
         message_type = (header(record.headers, "ce_type") or b"").decode()
         if message_type != BookingReserved.message_type:

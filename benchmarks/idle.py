@@ -29,10 +29,10 @@ async def idle(extent: Extent) -> AsyncIterator[Line]:
     rooms = Rooms.on_sale(count=20, nights=30)
     async with stage(rooms, ingress=1, workers=ONE_OF_EACH) as ours:
         async with flow(ours.kafka, rooms) as commands:
-            await commands.go_on(PER_SECOND, extent.warm_up_seconds)
+            await commands.send_steadily(PER_SECOND, extent.warm_up_seconds)
             await commands.until_all_are_seen()
             commands.waits.clear()
-            await commands.go_on(PER_SECOND, extent.seconds)
+            await commands.send_steadily(PER_SECOND, extent.seconds)
             await commands.until_all_are_seen()
         waits = [wait * 1000 for wait in commands.waits]
         await asyncio.sleep(extent.seconds * _SETTLE_FACTOR)

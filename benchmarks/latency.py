@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.extent import Extent
 from benchmarks.flow import flow
 from benchmarks.lines import Figure, Line, percentile
-from benchmarks.stage import Rooms, Stage, say, stage
+from benchmarks.stage import Rooms, Stage, progress, stage
 
 #: Commands a second, with the most that p50 and p99 should be, in ms.
 RATES: Final = {200: (12.0, 30.0), 1000: (25.0, None)}
@@ -26,10 +26,10 @@ async def latency(extent: Extent) -> AsyncIterator[Line]:
     async with stage(rooms, ingress=0) as ours:
         for per_s, (most_p50, most_p99) in RATES.items():
             async with flow(ours.kafka, rooms) as commands:
-                await commands.go_on(per_s, extent.warm_up_seconds)
+                await commands.send_steadily(per_s, extent.warm_up_seconds)
                 await commands.until_all_are_seen()
                 commands.waits.clear()
-                await commands.go_on(per_s, extent.seconds)
+                await commands.send_steadily(per_s, extent.seconds)
                 await commands.until_all_are_seen()
             waits = [wait * 1000 for wait in commands.waits]
             for name, share, target in (("p50", 0.5, most_p50), ("p99", 0.99, most_p99)):
@@ -52,11 +52,11 @@ async def _longest_wait(
 ) -> Figure:
     rooms = Rooms.on_sale(count=200, nights=30)
     async with stage(rooms, ingress=0, workers=workers) as ours, flow(ours.kafka, rooms) as commands:
-        sending = asyncio.create_task(commands.go_on(_COMMANDS_PER_S))
+        sending = asyncio.create_task(commands.send_steadily(_COMMANDS_PER_S))
         for number, worker in zip(range(1, extent.kills + 1), cycle(ours.system.worker_names), strict=False):
             await asyncio.sleep(_CALM_SECONDS)
             await disturb(ours, worker)
-            say(f"{name}: {number} of {extent.kills}; longest wait until now {max(commands.waits):.2f} s")
+            progress(f"{name}: {number} of {extent.kills}; longest wait until now {max(commands.waits):.2f} s")
         await asyncio.sleep(_CALM_SECONDS)
         sending.cancel()
         await asyncio.wait([sending])

@@ -1,4 +1,4 @@
-"""What a benchmark tells: one JSON object a line, and whether its targets are met."""
+"""The output of a benchmark: one JSON object a line, and whether its targets are met."""
 
 import json
 import math
@@ -32,7 +32,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Without:
-    """What the system of all that follows did without."""
+    """The features that are switched off in the measured system."""
 
     switched_off: list[str]
 
@@ -83,8 +83,8 @@ class Goal:
 
 def as_json(line: Line) -> str:
     """Return the line as it is printed."""
-    told: dict[str, Any] = asdict(line)
-    return json.dumps(told)
+    fields: dict[str, Any] = asdict(line)
+    return json.dumps(fields)
 
 
 def goals(line: Line) -> list[Goal]:

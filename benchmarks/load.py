@@ -23,7 +23,7 @@ _SEED: Final = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """What one run of wrk did, and from when to when (monotonic seconds)."""
+    """The result of one run of wrk, with its begin and end (monotonic seconds)."""
 
     began: float
     ended: float
@@ -40,7 +40,7 @@ def missing() -> str | None:
 
 
 class Bodies:
-    """What is asked for: a file of request bodies for each run."""
+    """The request bodies: a file for each run."""
 
     def __init__(self, folder: Path, rooms: Rooms, *, one_night: bool) -> None:
         """Ask for stays of 1 to 3 nights over all rooms; or, `one_night`, in each run for one night of the first room.
@@ -90,7 +90,7 @@ async def put_load(url: str, *, token: str, bodies: Path, seconds: float) -> Loa
 
 
 async def run_wrk(url: str, script: Path, *arguments: str, seconds: float) -> Load:
-    """Run wrk with a script that tells at its end what it did, for whole seconds.
+    """Run wrk with a script that prints a summary at its end, for whole seconds.
 
     Raises:
         BenchmarkFailed: a request was refused or got no answer.
@@ -105,10 +105,10 @@ async def run_wrk(url: str, script: Path, *arguments: str, seconds: float) -> Lo
             process.kill()
             await process.wait()
     ended = monotonic()
-    told = [line for line in output.decode().splitlines() if line.startswith("{")]
-    if process.returncode != 0 or not told:
+    summaries = [line for line in output.decode().splitlines() if line.startswith("{")]
+    if process.returncode != 0 or not summaries:
         raise BenchmarkFailed(f"wrk failed: {output.decode()}")
-    summary = json.loads(told[-1])
+    summary = json.loads(summaries[-1])
     if summary["refused"] or summary["broken"]:
         raise BenchmarkFailed(f"{url}: {summary['refused']} requests refused, {summary['broken']} without an answer")
     return Load(

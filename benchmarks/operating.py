@@ -33,7 +33,7 @@ from benchmarks.stage import (
     folder_of_its_own,
     kafka_of,
     number,
-    say,
+    progress,
     stage,
 )
 from operators.rebuild import PROJECTIONS
@@ -80,7 +80,7 @@ async def explain(extent: Extent) -> AsyncIterator[Line]:
             if len([step for step in life["steps"] if step["place"] is not None]) != 2 * len(_life(booking_id)):
                 raise BenchmarkFailed(f"not all of the booking's records are told: {life}")
             seconds.append(took)
-            say(f"explain: {took:.2f} s")
+            progress(f"explain: {took:.2f} s")
     value = round(median(seconds), 2)
     yield Figure(benchmark="explain", value=value, unit="s", target=MAX_SECONDS_TO_EXPLAIN)
 
@@ -169,7 +169,7 @@ async def trace(extent: Extent) -> AsyncIterator[Line]:
         seconds, restored = await _command(there, "restore", "--from-log", "--yes", "--without-backup")
         if await _totals(there["DATABASE_URL"]) != await _totals(system.database_url):
             raise BenchmarkFailed("what was restored is not what was lost")
-        say(f"trace: {restored['events']:,} events restored in {seconds:.1f} s")
+        progress(f"trace: {restored['events']:,} events restored in {seconds:.1f} s")
         yield Figure(benchmark="trace.restore", value=round(seconds, 1), unit="s", target=MAX_SECONDS_TO_RESTORE)
         yield Figure(benchmark="trace.restore.events", value=round(restored["events"] / seconds), unit="events/s")
         for name in PROJECTIONS:
@@ -179,7 +179,7 @@ async def trace(extent: Extent) -> AsyncIterator[Line]:
 async def _replay(system: System, most: int | None) -> None:
     """Have the trace decided, or so many commands of its beginning."""
     steps = read_trace(TRACE, rooms=1000)[:most]
-    say(f"trace: {len(steps):,} commands are replayed")
+    progress(f"trace: {len(steps):,} commands are replayed")
     async with open_course(kafka_of(system), _database(system.database_url)) as course:
         try:
             await course.send(steps)
@@ -221,7 +221,7 @@ async def pause(extent: Extent) -> AsyncIterator[Line]:
         flow(ours.kafka, rooms) as commands,
         await psycopg.AsyncConnection.connect(ours.system.database_url, autocommit=True) as ledger,
     ):
-        sending = asyncio.create_task(commands.go_on(_COMMANDS_PER_S))
+        sending = asyncio.create_task(commands.send_steadily(_COMMANDS_PER_S))
         for turn in range(1, extent.pauses + 1):
             await _next_event(commands, after=perf_counter())
             await pauses.begin(ledger, _ROLE, who=SOURCE, reason=None)
@@ -231,7 +231,7 @@ async def pause(extent: Extent) -> AsyncIterator[Line]:
             await pauses.end(ledger, _ROLE, who=SOURCE)
             resumed_at = perf_counter()
             going.append(await _next_event(commands, after=resumed_at) - resumed_at)
-            say(f"pause: {turn} of {extent.pauses}; still after {still[-1]:.2f} s, going after {going[-1]:.2f} s")
+            progress(f"pause: {turn} of {extent.pauses}; still after {still[-1]:.2f} s, going after {going[-1]:.2f} s")
         sending.cancel()
         await asyncio.wait([sending])
         await commands.until_all_are_seen()

@@ -1,4 +1,4 @@
-"""Writes what was measured into docs/performance.md, between the words that people wrote."""
+"""Writes what was measured into docs/performance.md, between the parts that people wrote."""
 
 import os
 import platform
@@ -66,8 +66,8 @@ def _search_figures(lines: Sequence[Line]) -> Iterator[str]:
     yield ""
     yield "Where the CPU goes, in us for one search, with its share:"
     yield ""
-    for side, told in (("cpu", "ours"), ("sql.cpu", "one SQL query")):
-        yield f"- {told}: {_shares(_parts(lines, f'search.{side}.'))}"
+    for side, name in (("cpu", "ours"), ("sql.cpu", "one SQL query")):
+        yield f"- {name}: {_shares(_parts(lines, f'search.{side}.'))}"
 
 
 def _parts(lines: Sequence[Line], start: str) -> dict[str, float]:
@@ -112,17 +112,17 @@ def _targets(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _figure(value: float) -> str:
-    """Return a value with all its places, as it was rounded by whoever measured it."""
+    """Return a value with all its places, as the benchmark rounded it."""
     return f"{value:,.10g}"
 
 
 def _costs(lines: Sequence[Figure]) -> Iterator[str]:
     yield "Where the CPU goes, in us for one booking, with its share:"
     yield ""
-    for side, told in (("cpu", "ours"), ("row_locks.cpu", "row locks")):
+    for side, label in (("cpu", "ours"), ("row_locks.cpu", "row locks")):
         for name in LEAST_RATIO:
             if parts := _parts(lines, f"{name}.{side}."):
-                yield f"- `{name}`, {told}: {_shares(parts)}"
+                yield f"- `{name}`, {label}: {_shares(parts)}"
 
 
 def _shares(parts: Mapping[str, float]) -> str:
@@ -144,11 +144,11 @@ def _processor() -> str:
 
 
 def _postgres_version() -> str:
-    told = subprocess.run([program("postgres"), "--version"], capture_output=True, text=True, check=True)
-    return told.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
+    printed = subprocess.run([program("postgres"), "--version"], capture_output=True, text=True, check=True)
+    return printed.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL")
 
 
 def _wrk() -> str:
-    # It ends with a failure after telling.
-    told = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout
-    return " ".join(told.split()[:2])
+    # It prints its version and ends with a failure.
+    printed = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False).stdout
+    return " ".join(printed.split()[:2])

@@ -21,7 +21,7 @@ from typing import Annotated, Final
 import typer
 
 from benchmarks.interval import Interval, ratio_interval
-from benchmarks.stage import BenchmarkFailed, say
+from benchmarks.stage import BenchmarkFailed, progress
 
 #: The parts of a booking's cost by their names in the lines of `hot`. `sum` is that of the first two: our own code.
 OUR_PARTS: Final = ("ingress", "worker")
@@ -101,7 +101,7 @@ def costs(lines: Sequence[str]) -> dict[str, float]:
     if missing := [part for part, value in parts.items() if value is None]:
         raise BenchmarkFailed(f"`hot` printed no CPU time of {', '.join(missing)}")
     known = {part: float(value) for part, value in parts.items() if value is not None}
-    return {**known, "sum": sum(known[part] for part in OUR_PARTS)}
+    return {**known, "sum": round(sum(known[part] for part in OUR_PARTS), 1)}
 
 
 def summary(blocks: Sequence[Block], limit_percent: float) -> Iterator[PairLine]:
@@ -149,7 +149,7 @@ def main(
     try:
         lines = asyncio.run(_compare(rev, limit, 2 if quick else blocks, extent))
     except (BenchmarkFailed, subprocess.CalledProcessError) as failure:
-        say(str(failure))
+        progress(str(failure))
         raise typer.Exit(1) from None
     for line in lines:
         print(json.dumps(asdict(line)), flush=True)
@@ -170,7 +170,8 @@ async def _measure_block(older: Checkout, newer: Checkout, number: int, count: i
     runs: dict[str, list[dict[str, float]]] = {older.name: [], newer.name: []}
     for checkout in (older, newer, newer, older):
         runs[checkout.name].append(measured := await checkout.measure(*arguments))
-        say(f"block {number} of {count}: {checkout.name}: " + ", ".join(f"{part} {measured[part]}" for part in PARTS))
+        shown = ", ".join(f"{part} {measured[part]}" for part in PARTS)
+        progress(f"block {number} of {count}: {checkout.name}: {shown}")
     return Block(older=runs[older.name], newer=runs[newer.name])
 
 
@@ -200,7 +201,7 @@ def _python_of(folder: Path) -> Path:
         (folder / ".cache").symlink_to((_CHECKOUT / ".cache").resolve())
     if _same("requirements.lock", folder):
         return Path(sys.executable)
-    say("the older release's lock differs from ours: it gets an environment of its own")
+    progress("the older release's lock differs from ours: it gets an environment of its own")
     subprocess.run(["make", "setup", f"PYTHON={sys.executable}"], cwd=folder, check=True, stdout=sys.stderr)
     return folder / ".venv" / "bin" / "python"
 

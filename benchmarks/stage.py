@@ -37,15 +37,15 @@ HOTEL: Final = 1
 USER: Final = 1
 #: More than a run asks for, so that every request sells; the most that a room can have.
 STOCK: Final = MAX_ROOMS
-#: What benchmarks do without, because all their load is one user's: told with the figures, and how it is switched off.
+#: Features that are off in benchmarks, because one user makes all their load, with the setting that switches each off.
 SWITCHED_OFF: Final = {"rate limits": ("RATE_LIMITS", "false")}
 _FOLDER: Final = Path(".sandbox")
-_PATIENCE_SECONDS: Final = 120.0
+_MAX_STALL_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.005
 
 
 class BenchmarkFailed(Exception):
-    """What was measured is not what was meant to be."""
+    """The measurement is not the intended one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +112,8 @@ class Stage:
                 seen, seen_at = decided, monotonic()
             if decided == await self.written():
                 return seen_at
-            if monotonic() - seen_at > _PATIENCE_SECONDS:
-                raise BenchmarkFailed(f"nothing was decided for {_PATIENCE_SECONDS:.0f} s; {decided} commands are")
+            if monotonic() - seen_at > _MAX_STALL_SECONDS:
+                raise BenchmarkFailed(f"nothing was decided for {_MAX_STALL_SECONDS:.0f} s; {decided} commands are")
             await asyncio.sleep(_POLL_SECONDS)
 
     async def decided(self) -> int:
@@ -126,7 +126,7 @@ class Stage:
         )
 
     async def written(self) -> int:
-        """Return how many commands stand on the log."""
+        """Return how many commands the log has."""
         partitions = [TopicPartition(self._topic, number) for number in range(self.kafka.topic_partitions)]
         ends = await self._reader.end_offsets(partitions)
         return sum(ends.values())
@@ -181,7 +181,7 @@ def folder_of_its_own() -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        say(f"the logs are kept in {folder / 'logs'}")
+        progress(f"the logs are kept in {folder / 'logs'}")
         raise
     shutil.rmtree(folder)
 
@@ -209,7 +209,7 @@ def token_of(system: System) -> str:
     return Tokens(settings).issue(USER, ["GUEST"])
 
 
-def say(line: str) -> None:
-    """Tell what goes on, on stderr."""
+def progress(line: str) -> None:
+    """Write a line of progress to stderr."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""`telemetry`: what it costs a booking that everything is counted for somebody who asks."""
+"""`telemetry`: the CPU time that metrics and JSON logs add to a booking."""
 
 from collections.abc import AsyncIterator
 from statistics import median
@@ -8,10 +8,10 @@ from benchmarks.closed_loop import OURS, Ours, Run, run_ours, stopped
 from benchmarks.extent import Extent
 from benchmarks.lines import Figure, Line
 from benchmarks.load import Bodies
-from benchmarks.stage import Rooms, Stage, say, stage
+from benchmarks.stage import Rooms, Stage, progress, stage
 
 MAX_PERCENT: Final = 2.0
-#: The one whose metrics can be asked for, and who writes its log for machines.
+#: The ingress and the worker that serve metrics and write JSON logs.
 _SEEN: Final = Ours(ingress="ingress-2", worker="reservations-2")
 _SEEING: Final = {"METRICS_PORT": "0", "LOG_FORMAT": "json"}
 
@@ -28,12 +28,12 @@ async def telemetry(extent: Extent) -> AsyncIterator[Line]:
 
 
 async def _more(ours: Stage, bodies: Bodies, extent: Extent, turn: int) -> float:
-    """Return how many percent more a booking takes where metrics are told."""
+    """Return how many percent more a booking takes where metrics are served."""
     async with stopped(ours, _SEEN):
         unseen = _together(await run_ours(ours, bodies, extent, OURS))
     async with stopped(ours, OURS):
         seen = _together(await run_ours(ours, bodies, extent, _SEEN))
-    say(f"telemetry: run {turn}: {unseen:.1f} us a booking without, {seen:.1f} us with")
+    progress(f"telemetry: run {turn}: {unseen:.1f} us a booking without, {seen:.1f} us with")
     return (seen / unseen - 1) * 100
 
 

@@ -1,4 +1,4 @@
-"""Somebody at a browser: asks the ingress over HTTP, and tells what came back."""
+"""A person at a browser: sends requests to the ingress over HTTP, and shows the responses."""
 
 import asyncio
 import re
@@ -15,12 +15,12 @@ _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Unexpected(RuntimeError):
-    """An answer that a guest cannot go on with."""
+    """A response that a guest cannot continue after."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What came back over HTTP; `body` is decoded JSON, or the page's text."""
+class Response:
+    """An HTTP response; `body` is decoded JSON, or the page's text."""
 
     request: str
     status: int
@@ -44,26 +44,26 @@ class Client:
         """Use the account's token from now on."""
         login = await self._ask("POST", "/v1/auth/login", {"email": email, "password": password})
         self._headers["Authorization"] = f"Bearer {login.body['access_token']}"
-        self._hops.tell(f"{email} is logged in", str(login))
+        self._hops.show(f"{email} is logged in", str(login))
 
     async def _ask(
         self, method: str, path: str, body: object = None, *, expect: int = 200, wait: bool = False
-    ) -> Answer:
+    ) -> Response:
         headers = self._headers | ({"Prefer": "wait=30"} if wait else {})
         answer = await self._answer(method, path, body, headers)
         while answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-            # Who polls as eagerly as we do is told when to come back, and so is everybody while a part is away.
+            # A client that polls as often as this one gets a Retry-After, and so do all while a part is away.
             await asyncio.sleep(int(answer.headers["Retry-After"]))
             answer = await self._answer(method, path, body, headers)
         if answer.status != expect:
             raise Unexpected(f"{answer.request} was answered {answer.status}: {answer.body}")
         return answer
 
-    async def _answer(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> Answer:
+    async def _answer(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> Response:
         async with self._http.request(method, self._url + path, json=body, headers=headers) as response:
             is_json = response.content_type == "application/json"
-            told = await response.json() if is_json else await response.text()
-            return Answer(request=f"{method} {path}", status=response.status, body=told, headers=response.headers)
+            content = await response.json() if is_json else await response.text()
+            return Response(request=f"{method} {path}", status=response.status, body=content, headers=response.headers)
 
 
 def phrase(status: int) -> str:

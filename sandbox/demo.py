@@ -1,4 +1,4 @@
-"""Shows one booking's whole way: starts everything, books and pays as a guest would, and tells each hop."""
+"""Shows one booking's whole way: starts everything, books and pays as a guest would, and shows each hop."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from rich.markup import escape
 from sandbox import folders
 from sandbox.client import Unexpected
 from sandbox.guest import Guest
-from sandbox.hops import Hops, LogWatch, watching
+from sandbox.hops import Hops, LogFollower, following
 from sandbox.host import Host
 from sandbox.seed import HOTELS, OWNER_EMAIL, OWNER_PASSWORD, NotOpened, SeededRoom, seed
 from sandbox.system import Plan, System
@@ -35,7 +35,7 @@ from topics.kafka.settings import KafkaSettings
 CARD: Final = "4242424242424242"
 _NIGHTS: Final = 2
 _BOOKED_WITHIN_SECONDS: Final = 300.0
-#: What the operators' commands find in their environment.
+#: The variables that operators' commands read.
 _REACHED_BY: Final = ("KAFKA_URL", "DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API_URL")
 
 
@@ -47,13 +47,13 @@ def demo(
     ] = folders.STATE / "demo",
     leave: Annotated[bool, typer.Option("--exit", help="End after the booking instead of staying up.")] = False,
 ) -> None:
-    """Start everything, book a room as a guest would over HTTP, and tell each hop.
+    """Start everything, book a room as a guest would over HTTP, and show each hop.
 
     Then everything stays up to be tried, until Ctrl-C. Exit status 0 only if the booking was confirmed. It has servers
-    of its own, whatever KAFKA_URL and DATABASE_URL say.
+    of its own, whatever KAFKA_URL and DATABASE_URL are set to.
     """
     console = Console()
-    # Whatever the shell's KAFKA_URL and DATABASE_URL name is somebody's: nothing is booked there for show.
+    # The servers that the shell's KAFKA_URL and DATABASE_URL name belong to somebody: the demo books nothing there.
     broker = possible_broker(Broker.KAFKA, own_servers=True)
     seen = {"METRICS_PORT": "0", **({"LOG_FORMAT": form} if (form := os.environ.get("LOG_FORMAT")) else {})}
     plan = Plan(folder=data, broker=broker.value, port=port, quiet=True, own_servers=True, environment=seen)
@@ -80,14 +80,14 @@ async def _show(system: System, *, console: Console, began: float, leave: bool) 
         return 1
     console.print("\n[bold green]Confirmed.[/]")
     if not leave:
-        _tell_where(system, console, rooms[0], booking_id)
+        _print_addresses(system, console, rooms[0], booking_id)
         await _until_interrupted()
     return 0
 
 
 async def _book(system: System, kafka: KafkaSettings, room: SeededRoom, hops: Hops) -> UUID:
     """Be a guest from the account to the confirmed booking; the booking's id."""
-    async with aiohttp.ClientSession() as http, watching(kafka, hops) as watch:
+    async with aiohttp.ClientSession() as http, following(kafka, hops) as follower:
         guest = Guest(http, system.url, hops)
         hops.chapter("Before booking")
         hops.begin()
@@ -100,7 +100,7 @@ async def _book(system: System, kafka: KafkaSettings, room: SeededRoom, hops: Ho
         await guest.look_at(room.hotel_id)
         hops.chapter(f"Booking: {room.type} at {room.hotel_name}, {_NIGHTS} nights")
         hops.begin()
-        booking_id = await _book_and_pay(guest, watch, hops, stay, guest_id)
+        booking_id = await _book_and_pay(guest, follower, hops, stay, guest_id)
         hops.chapter(f"The other side: the host of {room.hotel_name}")
         host = Host(http, system.url, hops)
         await host.log_in(OWNER_EMAIL, OWNER_PASSWORD)
@@ -109,17 +109,19 @@ async def _book(system: System, kafka: KafkaSettings, room: SeededRoom, hops: Ho
         return booking_id
 
 
-async def _book_and_pay(guest: Guest, watch: LogWatch, hops: Hops, stay: Mapping[str, object], guest_id: int) -> UUID:
-    booking_id = await guest.book(stay, known=watch.follow)
+async def _book_and_pay(
+    guest: Guest, follower: LogFollower, hops: Hops, stay: Mapping[str, object], guest_id: int
+) -> UUID:
+    booking_id = await guest.book(stay, known=follower.follow)
     await guest.poll_until(booking_id, "RESERVED")
-    await watch.until("booking.reserved.v1")
-    hops.chapter("Who will stay")
+    await follower.until("booking.reserved.v1")
+    hops.chapter("The guest")
     await guest.add_guest(booking_id, guest_id)
     hops.chapter("Paying")
     page_url = await guest.ask_for_payment(booking_id)
     await guest.pay(page_url, CARD)
     await guest.poll_until(booking_id, "CONFIRMED")
-    await watch.until("booking.confirmed.v1")
+    await follower.until("booking.confirmed.v1")
     await guest.read_history(booking_id, "booking.confirmed.v1")
     return booking_id
 
@@ -140,7 +142,7 @@ async def _until_interrupted() -> None:
         await asyncio.Event().wait()
 
 
-def _tell_where(system: System, console: Console, room: SeededRoom, booking_id: UUID) -> None:
+def _print_addresses(system: System, console: Console, room: SeededRoom, booking_id: UUID) -> None:
     """Print what there is to try while everything is up."""
     reached = {name: system.environment()[name] for name in _REACHED_BY}
     ours = f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'

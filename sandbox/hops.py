@@ -1,4 +1,4 @@
-"""Tells a booking's way hop by hop: what happened in plain words, below it where, and since when."""
+"""Shows a booking's way hop by hop: an event in plain words, its place below it, and the seconds since the request."""
 
 import asyncio
 import contextlib
@@ -17,21 +17,21 @@ from topics.kafka.settings import KafkaSettings
 
 _POLL_SECONDS: Final = 0.02
 
-#: What each record means for a guest who wants to know.
+#: The meaning of each record in a guest's words.
 WORDS: Final[Mapping[str, str]] = {
-    "booking.reserve.v1": "The request stands on the log, in the one partition of its room",
-    "booking.reserved.v1": "The room's owner decided: the nights are held, and the booking is in the ledger",
-    "booking.rejected.v1": "The room's owner decided: refused",
-    "booking.add_guests.v1": "Who will stay stands on the log",
-    "booking.guests_added.v1": "The room's owner wrote the guest into the booking",
-    "booking.request_payment.v1": "The wish to pay stands on the log",
-    "booking.payment_requested.v1": "The room's owner agrees; payments asks Stripe for a Checkout Session",
-    "booking.record_session.v1": "Payments tells the room's owner which session Stripe has opened",
+    "booking.reserve.v1": "The request is on the log, in the one partition of its room",
+    "booking.reserved.v1": "The reservations worker holds the nights, and the booking is in the ledger",
+    "booking.rejected.v1": "The reservations worker decided: refused",
+    "booking.add_guests.v1": "The guest's name is on the log",
+    "booking.guests_added.v1": "The reservations worker wrote the guest into the booking",
+    "booking.request_payment.v1": "The wish to pay is on the log",
+    "booking.payment_requested.v1": "The reservations worker agrees; the payments worker asks Stripe for a session",
+    "booking.record_session.v1": "The payments worker reports the session that Stripe has opened",
     "booking.checkout_opened.v1": "The booking can be paid",
-    "checkout.session.completed": "Stripe says by signed webhook that it is paid; it is on the log as it came",
-    "payment_intent.payment_failed": "Stripe says by signed webhook that the card was declined",
-    "booking.confirm_payment.v1": "Payments compared amount and currency, and tells the room's owner",
-    "booking.confirmed.v1": "The room's owner decided: confirmed. The room is the guest's",
+    "checkout.session.completed": "A signed webhook of Stripe confirms the payment; its bytes are on the log unchanged",
+    "payment_intent.payment_failed": "A signed webhook of Stripe reports that the card was declined",
+    "booking.confirm_payment.v1": "The payments worker compared amount and currency, and confirms the payment",
+    "booking.confirmed.v1": "The reservations worker decided: confirmed. The room is the guest's",
 }
 
 
@@ -50,7 +50,7 @@ class Hops:
         """Begin a new part of the story."""
         self._console.print(f"\n[bold]{escape(title)}[/]")
 
-    def tell(self, words: str, where: str, at: float | None = None) -> None:
+    def show(self, words: str, where: str, at: float | None = None) -> None:
         """Print one hop. `at` is when it was seen, on the monotonic clock; without it, now."""
         seconds = (monotonic() if at is None else at) - self._began
         self._console.print(f"[cyan]{seconds:7.3f} s[/]  {escape(words)}", highlight=False, soft_wrap=True)
@@ -62,26 +62,26 @@ class _Seen(NamedTuple):
     at: float
 
 
-class LogWatch:
-    """Follows the topics that a booking passes, from their ends, and tells every record about it."""
+class LogFollower:
+    """Follows the topics that a booking passes, from their ends, and shows every record about it."""
 
     def __init__(self, reader: LogReader, hops: Hops) -> None:
         self._reader = reader
         self._hops = hops
         self._wanted: Wanted | None = None
         self._early: list[_Seen] = []
-        self._told: set[str] = set()
+        self._shown: set[str] = set()
 
     def follow(self, booking_id: UUID) -> None:
-        """Tell of this booking: first what arrived before its id was known, then what comes."""
+        """Show this booking's records: first those that arrived before its id was known, then later ones."""
         self._wanted = Wanted(booking=str(booking_id))
         early, self._early = self._early, []
         for seen in early:
             self._arrived(seen)
 
     async def until(self, kind: str) -> None:
-        """Wait until a record of this type was told."""
-        while kind not in self._told:
+        """Wait until a record of this type was shown."""
+        while kind not in self._shown:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def read(self) -> None:
@@ -100,21 +100,21 @@ class LogWatch:
             record, at = seen
             kind = cloud_event(record)["type"]
             where = f"{record.topic}, partition {record.partition}, offset {record.offset}: {kind}"
-            self._hops.tell(WORDS.get(kind, "The log goes on"), where, at)
-            self._told.add(kind)
+            self._hops.show(WORDS.get(kind, "Another record of this booking"), where, at)
+            self._shown.add(kind)
 
 
 @asynccontextmanager
-async def watching(settings: KafkaSettings, hops: Hops) -> AsyncIterator[LogWatch]:
-    """Watch the log with a consumer that belongs to no group, as long as the block lasts."""
+async def following(settings: KafkaSettings, hops: Hops) -> AsyncIterator[LogFollower]:
+    """Follow the log with a consumer that belongs to no group, as long as the block lasts."""
     async with LogReader(settings) as reader:
         topics = (BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS)
         partitions = [each for topic in topics for each in await partitions_of(settings, settings.topic(topic))]
         reader.assign({each: end for each, (_, end) in (await reader.ranges(partitions)).items()})
-        watch = LogWatch(reader, hops)
-        reading = asyncio.create_task(watch.read())
+        follower = LogFollower(reader, hops)
+        reading = asyncio.create_task(follower.read())
         try:
-            yield watch
+            yield follower
         finally:
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):

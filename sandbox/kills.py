@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from sandbox.spawning import POLL_SECONDS
-from sandbox.system import System, say
+from sandbox.system import System, report
 from topics.kafka.settings import KafkaSettings
 
 ROLE = "reservations"
@@ -29,7 +29,7 @@ class Killer:
         decided: Callable[[], Awaitable[Mapping[int, int]]],
         written: Mapping[int, int],
     ) -> None:
-        """Take what tells the end of the decided part and of the log, by partition."""
+        """Take the end of the decided part and of the log, by partition."""
         self.kills = 0
         self._system = system
         self._kafka = kafka
@@ -37,8 +37,8 @@ class Killer:
         self._written = written
         self._names = [name for name in system.worker_names if name.startswith(ROLE)]
 
-    async def go_on(self, every_seconds: float) -> None:
-        """Kill for ever, `every_seconds` after the start or after the last replacement's first commit."""
+    async def kill_forever(self, every_seconds: float) -> None:
+        """Kill until cancelled, `every_seconds` after the start or after the last replacement's first commit."""
         while True:
             await asyncio.sleep(every_seconds)
             name = random.choice(self._names)
@@ -52,7 +52,7 @@ class Killer:
             await asyncio.sleep(POLL_SECONDS)
         os.kill(pid, signal.SIGKILL)
         self.kills += 1
-        say(f"killed {name}")
+        report(f"killed {name}")
         while worker.running_pid in {None, pid} or not await worker.is_ready():
             await asyncio.sleep(POLL_SECONDS)
 

@@ -15,7 +15,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nothing listens on now, and that neither this process nor another that lives has given out.
+    """A port that nothing listens on now, and that neither this process nor another that runs has given out.
 
     It lies below the range from which the kernel picks ports for outgoing connections. A port of
     that range is not safe while its server is down: a client that reconnects to it may be given
@@ -40,7 +40,7 @@ def _lowest_ephemeral_port() -> int:
 
 
 def _promised(port: int) -> bool:
-    """Keep the port for this process as long as it lives, unless another one has it: nothing may listen there yet."""
+    """Keep the port for this process as long as it runs, unless another one has it: nothing may listen there yet."""
     try:
         fcntl.lockf(_promises(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
     except OSError:

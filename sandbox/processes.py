@@ -25,7 +25,7 @@ _TURNS_FOR_A_FULL_PIPE = 1000
 
 
 class ManagedProcess:
-    """One process: subclasses say how to prepare it, what to run and when it is ready."""
+    """One process: subclasses define its preparation, its command and when it is ready."""
 
     name: str
     ready_within_seconds = 120.0
@@ -45,23 +45,23 @@ class ManagedProcess:
         raise NotImplementedError
 
     def environment(self) -> Mapping[str, str]:
-        """What is added to the environment of this process."""
+        """Return the variables that are added to the environment of this process."""
         return {}
 
     def output(self) -> IO[bytes] | int:
-        """Where stdout and stderr of the process go."""
+        """Return the file of stdout and stderr of the process."""
         return subprocess.DEVNULL
 
     async def is_ready(self) -> bool:
-        """Whether the process does its work now; asked again and again until it says so."""
+        """Whether the process does its work now; asked again and again until it is."""
         return True
 
     def last_words(self) -> str:
-        """What explains a failed start: the end of the log."""
+        """Return the explanation of a failed start: the end of the log."""
         return ""
 
-    async def heard_out(self) -> None:
-        """Take in what the process, which has ended, said before."""
+    async def drain_output(self) -> None:
+        """Read the rest of the output of the process, which has ended."""
 
     @property
     def running(self) -> bool:
@@ -70,7 +70,7 @@ class ManagedProcess:
 
     @property
     def running_pid(self) -> int | None:
-        """The process's id, None when it does not run: for who must not ask twice, as it may end in between."""
+        """The process's id, None when it does not run: it may end between two questions, so ask once."""
         return None if self._process is None or self._process.poll() is not None else self._process.pid
 
     @property
@@ -80,17 +80,17 @@ class ManagedProcess:
             raise RuntimeError(f"{self.name} is not running")
         return pid
 
-    async def start(self, *, patient: bool = False) -> None:
+    async def start(self, *, without_deadline: bool = False) -> None:
         """Start the process and wait until it is ready; raises StartFailed.
 
-        A patient start has no deadline: it ends only when the process is ready or has ended.
+        Without a deadline the start ends only when the process is ready or has ended.
         """
         if self.running:
             raise RuntimeError(f"{self.name} is already running")
         await self.prepare()
         process = self._spawn()
         try:
-            async with asyncio.timeout(None if patient else self.ready_within_seconds):
+            async with asyncio.timeout(None if without_deadline else self.ready_within_seconds):
                 await self._until_ready(process)
         except TimeoutError:
             await end(process, signal.SIGKILL, 0)
@@ -125,7 +125,7 @@ class ManagedProcess:
     async def _until_ready(self, process: subprocess.Popen[bytes]) -> None:
         while not await self.is_ready():
             if process.poll() is not None:
-                await self.heard_out()
+                await self.drain_output()
                 if await self.is_ready():
                     return
                 message = f"{self.name} ended with {process.returncode} before it was ready"
@@ -186,7 +186,7 @@ class Program(ManagedProcess):
         self._ready_line = None if ready_line is None else ready_line.encode()
         self._probe = probe
         self._log = log
-        self._said_ready = False
+        self._printed_ready = False
         self._lines: asyncio.Task[None] | None = None
 
     async def finish(self) -> None:
@@ -214,8 +214,8 @@ class Program(ManagedProcess):
 
     @override
     async def is_ready(self) -> bool:
-        said = self._ready_line is None or self._said_ready
-        return said and (self._probe is None or await self._probe())
+        printed = self._ready_line is None or self._printed_ready
+        return printed and (self._probe is None or await self._probe())
 
     @override
     def last_words(self) -> str:
@@ -232,7 +232,7 @@ class Program(ManagedProcess):
         await self._no_more_lines()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        self._said_ready = False
+        self._printed_ready = False
         process = super()._spawn()
         self._first_start.clear()
         self._lines = asyncio.create_task(self._show_lines(process))
@@ -257,7 +257,7 @@ class Program(ManagedProcess):
     def _show(self, lines: Sequence[bytes]) -> None:
         for line in lines:
             if self._ready_line is not None and self._ready_line in line:
-                self._said_ready = True
+                self._printed_ready = True
         if self._log is None:
             sys.stderr.writelines(f"{self.name:<14} | {line.decode(errors='replace')}\n" for line in lines)
             sys.stderr.flush()
@@ -266,12 +266,12 @@ class Program(ManagedProcess):
                 log.writelines(line + b"\n" for line in lines)
 
     @override
-    async def heard_out(self) -> None:
+    async def drain_output(self) -> None:
         pipe = None if self._process is None else self._process.stdout
         if self._lines is None or pipe is None:
             return
-        # All that stands in the pipe is read, however late we are. What the process left behind may hold it open, and
-        # even write to it: that is not worth a wait.
+        # All that is in the pipe is read, however late we are. A child that the process left behind may hold the pipe
+        # open, and even write to it: its lines are not worth a wait.
         for _ in range(_TURNS_FOR_A_FULL_PIPE):
             if self._lines.done() or pipe.closed or not select.select([pipe], [], [], 0)[0]:
                 break
@@ -279,7 +279,7 @@ class Program(ManagedProcess):
         await asyncio.wait([self._lines], timeout=_LAST_LINES_SECONDS)
 
     async def _no_more_lines(self) -> None:
-        await self.heard_out()
+        await self.drain_output()
         if self._lines is not None:
             self._lines.cancel()
 
@@ -287,8 +287,8 @@ class Program(ManagedProcess):
 class Supervisor:
     """Keeps services running: one that ends is started again, at once unless it keeps failing."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self._services: dict[str, ManagedProcess] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
 
@@ -332,15 +332,15 @@ class Supervisor:
             failures = 0 if healthy else failures + 1
             pause_seconds = _pause_before_restart(failures)
             when = f"in {pause_seconds:.1f} s" if pause_seconds else "now"
-            self._say(f"{service.name} ended ({status_in_words(status)}); starts again {when}")
+            self._report(f"{service.name} ended ({status_in_words(status)}); starts again {when}")
             await asyncio.sleep(pause_seconds)
             ready_at = await self._start_again(service)
 
     async def _start_again(self, service: ManagedProcess) -> float | None:
         try:
-            await service.start(patient=True)
+            await service.start(without_deadline=True)
         except StartFailed as failure:
-            self._say(str(failure))
+            self._report(str(failure))
             return None
         return asyncio.get_running_loop().time()
 

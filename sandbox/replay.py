@@ -1,7 +1,7 @@
 """Replays the real booking trace through a system of its own, and counts in the database what became of it.
 
-Only what decides is started: Kafka, PostgreSQL and reservations workers. Whoever sends the trace is a trusted writer:
-its stays carry an agreed rate and are paid at the hotel.
+It starts only the parts that decide: Kafka, PostgreSQL and reservations workers. The sender of the trace is a trusted
+writer: its stays carry an agreed rate and are paid at the hotel.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from operators.audit import audit
 from sandbox import kafka, postgres
 from sandbox.kills import Killer
-from sandbox.system import Plan, System, say
+from sandbox.system import Plan, System, report
 from sandbox.trace import TraceStep, command_id, read_trace
 from sandbox.trace_totals import totals
 from sandbox.up import INTERRUPTED, give_up_for, in_foreground
@@ -38,7 +38,7 @@ SOURCE: Final = "innkeeper/trace"
 _SENT_TOGETHER: Final = 4000
 _LINGER_MS: Final = 5
 _POLL_SECONDS: Final = 0.05
-_PATIENCE_SECONDS: Final = 180.0
+_MAX_STALL_SECONDS: Final = 180.0
 
 
 def replay(
@@ -68,18 +68,18 @@ def replay(
         own_servers=True,
         environment={"TOPIC_CREATE_TIME": "true"},
     )
-    work = partial(_replay_and_tell, steps=steps, rooms=rooms, kill_every=kill_every)
+    work = partial(_replay_and_print, steps=steps, rooms=rooms, kill_every=kill_every)
     try:
         status = asyncio.run(in_foreground(System(plan), work, interrupted=INTERRUPTED))
     finally:
         if keep:
-            say(f"kept: {folder}")
+            report(f"kept: {folder}")
         else:
             shutil.rmtree(folder)
     raise typer.Exit(status)
 
 
-async def _replay_and_tell(system: System, *, steps: Sequence[TraceStep], rooms: int, kill_every: float | None) -> int:
+async def _replay_and_print(system: System, *, steps: Sequence[TraceStep], rooms: int, kill_every: float | None) -> int:
     log = KafkaSettings(kafka_url=system.kafka_url, topic_create_time=True)
     database = DatabaseSettings(database_url=SecretStr(system.database_url))
     async with open_course(log, database) as course:
@@ -87,22 +87,22 @@ async def _replay_and_tell(system: System, *, steps: Sequence[TraceStep], rooms:
         try:
             seconds = await _decide_all(course, steps, killer, kill_every)
         except Stalled as stalled:
-            say(f"given up: {stalled}")
+            report(f"given up: {stalled}")
             return 1
         counted = await totals(course.connection)
-    report = await audit(log, database)
-    for problem in report.problems():
-        say(problem)
-    told = {
+    found = await audit(log, database)
+    for problem in found.problems():
+        report(problem)
+    result = {
         "rooms": rooms,
         "workers": system.plan.workers["reservations"],
         "kills": killer.kills,
         **counted,
         "seconds": round(seconds, 2),
-        "audit": report.as_json()["audit"],
+        "audit": found.as_json()["audit"],
     }
-    print(json.dumps(told), flush=True)
-    return 0 if report.ok else 1
+    print(json.dumps(result), flush=True)
+    return 0 if found.ok else 1
 
 
 async def _decide_all(course: "Course", steps: Sequence[TraceStep], killer: Killer, kill_every: float | None) -> float:
@@ -116,7 +116,7 @@ async def _decide_all(course: "Course", steps: Sequence[TraceStep], killer: Kill
         with _bars(course, len(steps)) as show:
             async with asyncio.TaskGroup() as together:
                 together.create_task(course.send(steps))
-                killing = together.create_task(killer.go_on(kill_every)) if kill_every else None
+                killing = together.create_task(killer.kill_forever(kill_every)) if kill_every else None
                 await course.until_decided(len(steps), show)
                 seconds = monotonic() - began
                 if killing is not None:
@@ -146,8 +146,8 @@ class Course:
         async with open_producer(self._kafka, client_id="innkeeper-trace", linger_ms=_LINGER_MS) as producer:
             for start in range(0, len(steps), _SENT_TOGETHER):
                 records = [_record(self._topic, step) for step in steps[start : start + _SENT_TOGETHER]]
-                for stands in await producer.send_all(records):
-                    self.written[stands.partition] = stands.offset + 1
+                for metadata in await producer.send_all(records):
+                    self.written[metadata.partition] = metadata.offset + 1
 
     async def until_decided(self, count: int, show: Callable[[], None]) -> None:
         """Wait until every one of `count` commands is written and its decision committed; raises Stalled."""
@@ -157,18 +157,18 @@ class Course:
             show()
             if self.decided != before:
                 moved_at = monotonic()
-            elif monotonic() - moved_at > _PATIENCE_SECONDS:
-                raise Stalled(f"no decision for {_PATIENCE_SECONDS:.0f} s")
+            elif monotonic() - moved_at > _MAX_STALL_SECONDS:
+                raise Stalled(f"no decision for {_MAX_STALL_SECONDS:.0f} s")
             await asyncio.sleep(_POLL_SECONDS)
 
     async def until_published(self) -> None:
         """Wait until the broker has every event; raises Stalled."""
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_MAX_STALL_SECONDS):
                 while await self._unpublished():
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
-            raise Stalled(f"events are not published after {_PATIENCE_SECONDS:.0f} s") from None
+            raise Stalled(f"events are not published after {_MAX_STALL_SECONDS:.0f} s") from None
 
     async def ask(self) -> dict[int, int]:
         """Return how many commands of each partition are decided: the ledger's cursors, as offsets begin at 0."""

@@ -56,7 +56,7 @@ class HotelToSeed:
 
 @dataclass(frozen=True, kw_only=True)
 class SeededRoom:
-    """A room as it stands in the database. The price of a night is in minor units."""
+    """A room as the database has it. The price of a night is in minor units."""
 
     id: int
     hotel_id: int
@@ -112,7 +112,7 @@ async def seed(kafka: KafkaSettings, database: DatabaseSettings) -> Sequence[See
     Repeatable: nights that are on sale already stay as they are. When it returns they can be searched, too.
 
     Raises:
-        NotOpened: no reservations worker opened the nights in time, or no projections worker heard of it.
+        NotOpened: no reservations worker opened the nights in time, or no projections worker read their events.
     """
     rooms = await asyncio.to_thread(_describe, database)
     first_night = datetime.now(UTC).date()

@@ -30,7 +30,7 @@ from topics.catalogue import Service
 STRIPE_KEY = "sk_test_sandbox"
 WEBHOOK_SECRET = "whsec_of_the_sandbox_alone"  # noqa: S105 - known only to the stand-in that signs with it
 READY_LINE = "worker ready"
-# What an endpoint of ours at the real Stripe subscribes to as well.
+# An endpoint of ours at the real Stripe subscribes to the same events.
 WEBHOOKS_WANTED = (
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",
@@ -88,7 +88,7 @@ class System:
         self.plan = plan
         self.folder = plan.folder.resolve()
         self.logs = self.folder / "logs"
-        self.supervisor = Supervisor(self._say)
+        self.supervisor = Supervisor(self._report)
         self.kafka: Kafka | Tansu | None = None
         self.postgres: Postgres | None = None
         self._parts: dict[str, ManagedProcess] = {}
@@ -98,17 +98,17 @@ class System:
 
     @property
     def url(self) -> str:
-        """Where the (first) ingress answers."""
+        """The URL of the (first) ingress."""
         return self.urls[0]
 
     @property
     def urls(self) -> list[str]:
-        """Where each ingress answers."""
+        """The URL of each ingress."""
         return [f"http://127.0.0.1:{port}" for port in self._ingress_ports]
 
     @property
     def stripe_url(self) -> str:
-        """Where the Stripe stand-in answers."""
+        """The URL of the Stripe stand-in."""
         return f"http://127.0.0.1:{self._stripe_port}"
 
     @property
@@ -208,7 +208,7 @@ class System:
         folder = self.folder
         given: set[str] = set() if self.plan.own_servers else {"KAFKA_URL", "DATABASE_URL"} & os.environ.keys()
         if self.plan.broker == "tansu" and "KAFKA_URL" not in given:
-            # What the database knows of a log that is gone is of no use: both start anew.
+            # A database is of no use without the log that it describes: both start anew.
             folder = self.folder / "tansu"
             shutil.rmtree(folder, ignore_errors=True)
             self.kafka = Tansu(folder)
@@ -220,7 +220,7 @@ class System:
 
     async def _start(self, part: ManagedProcess) -> None:
         self._parts[part.name] = part
-        self._say(f"starting {part.name}")
+        self._report(f"starting {part.name}")
         await self.supervisor.start(part)
 
     async def _start_broker(self) -> None:
@@ -279,7 +279,7 @@ class System:
     def environment(self, principal: str | None = None) -> dict[str, str]:
         """What a program of ours finds in its environment; for programs of a test too.
 
-        `principal` is who it is for a broker that asks for names, and each role is somebody else there.
+        `principal` is its name at a broker that asks for one, where each role has a name of its own.
         """
         partitions = self.plan.partitions
         return {
@@ -298,7 +298,7 @@ class System:
         }
 
     def _way_in(self, principal: str | None) -> Mapping[str, str]:
-        # How a broker of somebody's own is entered stands in the environment already.
+        # The environment has the credentials for a given broker already.
         return {"KAFKA_URL": self.kafka_url} if self.kafka is None else self.kafka.variables(principal)
 
     def _jwt_secret(self) -> str:
@@ -309,12 +309,12 @@ class System:
             path.write_text(secrets.token_urlsafe(48))
         return path.read_text()
 
-    def _say(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         if self.plan.quiet:
             with (self.logs / "sandbox.log").open("a") as log:
                 log.write(f"{line}\n")
         else:
-            say(line)
+            report(line)
 
     async def _stripe_listens(self) -> bool:
         try:
@@ -335,13 +335,13 @@ async def _is_ready(url: str) -> bool:
 
 
 def _principal(program: str) -> str | None:
-    """Return who a program is for a broker that asks; the operators' tool alone has another name than its user."""
+    """Return a program's name at a broker that asks for one; the operators' tool has another name than its user."""
     if program == "topics":
         return Service.OPERATORS
     return program if program in set(Service) else None
 
 
-def say(line: str) -> None:
-    """Tell what the sandbox does, on stderr as the programs' own lines are."""
+def report(line: str) -> None:
+    """Write a line about the sandbox to stderr, in the form of the programs' own lines."""
     sys.stderr.write(f"{'sandbox':<14} | {line}\n")
     sys.stderr.flush()

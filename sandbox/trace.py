@@ -54,7 +54,7 @@ class TraceRoom(NamedTuple):
 
 
 def read_trace(path: Path, *, rooms: int) -> Sequence[TraceStep]:
-    """Return every command of the trace in the order in which it must stand on the log.
+    """Return every command of the trace in the order in which the log must have it.
 
     Args:
         path: the file, gzip or plain CSV.

@@ -1,4 +1,4 @@
-"""What became of the replayed trace, counted from the database and never by the driver that sent it."""
+"""The outcome of the replayed trace, counted from the database and never by the driver that sent it."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from booking
 async def totals(connection: psycopg.AsyncConnection[Any]) -> dict[str, int]:
     """Return the totals of all bookings in the ledger.
 
-    `reserved` counts every stay that was ever reserved, `kept` those that still stand, `revenue_minor`
+    `reserved` counts every stay that was ever reserved, `kept` those that were not cancelled, `revenue_minor`
     (cents) and `room_nights` those of the kept; `fullest_night` is the most rooms booked on one night.
     """
     async with connection.cursor(row_factory=dict_row) as cursor:

@@ -12,14 +12,14 @@ import typer
 
 from sandbox import folders, kafka, postgres, tansu
 from sandbox.spawning import StartFailed
-from sandbox.system import ONE_OF_EACH, FolderInUse, Plan, System, say
+from sandbox.system import ONE_OF_EACH, FolderInUse, Plan, System, report
 
 #: The exit status of a program that was interrupted before it had done its work.
 INTERRUPTED = 130
 
 
 class Broker(StrEnum):
-    """What carries the log."""
+    """The program that carries the log."""
 
     KAFKA = "kafka"
     TANSU = "tansu"
@@ -44,10 +44,10 @@ def up(
         workers={**ONE_OF_EACH, "reservations": workers},
         port=port,
     )
-    raise typer.Exit(asyncio.run(in_foreground(System(plan), tell_and_stay)))
+    raise typer.Exit(asyncio.run(in_foreground(System(plan), print_and_stay)))
 
 
-async def tell_and_stay(system: System) -> int:
+async def print_and_stay(system: System) -> int:
     """Print `ready URL` and stay up."""
     print(f"ready {system.url}", flush=True)
     await asyncio.Event().wait()
@@ -58,7 +58,7 @@ async def in_foreground(system: System, work: Callable[[System], Awaitable[int]]
     """Start the system, do the work, stop all of it; the exit status.
 
     Ctrl-C and SIGTERM end the start or the work, with the status `interrupted`: success, where
-    staying up was all that was left to do. A part that cannot start is told on stderr, and the
+    staying up was all that was left to do. A part that cannot start is reported on stderr, and the
     status is 1.
     """
 
@@ -74,15 +74,15 @@ async def in_foreground(system: System, work: Callable[[System], Awaitable[int]]
     except asyncio.CancelledError:
         return interrupted
     except (StartFailed, FolderInUse) as failure:
-        say(str(failure))
+        report(str(failure))
         return 1
     finally:
-        say("stopping")
+        report("stopping")
         await system.stop()
 
 
 def possible_broker(wanted: Broker, *, own_servers: bool = False) -> Broker:
-    """The broker that this machine can run, saying so when it is not the wanted one.
+    """Return the broker that this machine can run, with a line on stderr when it is not the wanted one.
 
     `own_servers` also where KAFKA_URL and DATABASE_URL name others. Raises typer.Exit when it can run none, or no
     PostgreSQL.
@@ -96,14 +96,14 @@ def possible_broker(wanted: Broker, *, own_servers: bool = False) -> Broker:
         reason = kafka.available()
         if reason is None:
             return Broker.KAFKA
-        say(f"{reason} Tansu is used instead: it keeps everything in memory, and what is booked")
-        say("now is gone at the end. It is for a first try, and outside all guarantees.")
+        report(f"{reason} Tansu is used instead: it keeps everything in memory, and what is booked")
+        report("now is gone at the end. It is for a first try, and outside all guarantees.")
     give_up_for(tansu.available())
     return Broker.TANSU
 
 
 def give_up_for(reason: str | None) -> None:
-    """End the program, telling the reason on stderr; do nothing when there is none. Raises typer.Exit."""
+    """End the program with the reason on stderr; do nothing when there is none. Raises typer.Exit."""
     if reason is not None:
-        say(reason)
+        report(reason)
         raise typer.Exit(1)

@@ -11,7 +11,8 @@ from typing import Final
 
 import psycopg
 
-from storage.settings import CONNECT_SECONDS, DatabaseSettings
+from storage.database import connect_sync
+from storage.settings import DatabaseSettings
 
 #: Exit status: the database does not answer.
 _COULD_NOT: Final = 2
@@ -74,7 +75,7 @@ def _answers(settings: DatabaseSettings, seconds: float) -> bool:
     is_waiting = False
     while True:
         try:
-            psycopg.connect(settings.conninfo(), connect_timeout=CONNECT_SECONDS).close()
+            connect_sync(settings, "innkeeper migrate").close()
         except psycopg.OperationalError as error:
             reason = str(error).strip()
             if time.monotonic() >= deadline:

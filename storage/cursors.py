@@ -1,4 +1,9 @@
-"""How far each consumer has come: cursor rows, which are its fence, and the outbox of what is not published yet."""
+"""The cursors of consumers, which are their fence, and the outbox of records that are not published yet.
+
+Two words for offsets, here and in `workers.runtime`. `applied`: the last offset whose effects are committed.
+`published`: the last offset for which the broker has every record that followed from it, as far as the ledger knows;
+never beyond `applied`. After a crash the outbox has what lies between the two.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +20,7 @@ _UNPACK = msgspec.msgpack.Decoder(list[tuple[str, bytes, bytes, list[tuple[str, 
 
 @dataclass(frozen=True, slots=True)
 class CursorKey:
-    """Which consumer, in which life of which partition."""
+    """A consumer and a partition of one generation of a topic."""
 
     consumer: str
     topic: str
@@ -27,9 +32,9 @@ class CursorKey:
 class Cursor:
     """One row of `log_cursor`. Offsets are -1 before the first record.
 
-    `applied`: the last offset whose effects are committed. `published`: the last offset whose outgoing records the
-    broker has for sure. `sequence`: of the last event written (reservations) or applied (everyone else). `last_time`:
-    the log's time (UTC). `last_hash`: of the bytes at `applied`, to tell when the log was replaced under the cursor.
+    `applied` and `published`: see above. `sequence`: of the last event written (reservations) or applied (all other
+    consumers). `last_time`: the log's time (UTC). `last_hash`: of the record at `applied`; it shows when the log was
+    replaced under the cursor.
     """
 
     key: CursorKey
@@ -41,7 +46,7 @@ class Cursor:
 
 
 async def generation(connection: AsyncConnection, topic: str, broker_id: str) -> int:
-    """Return the number of the topic's present life; a topic with another broker id than last time is a new one."""
+    """Return the topic's present generation; a topic whose broker id differs from last time is a new one."""
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock(hashtext('innkeeper.generation'))")
         found = await connection.execute(
@@ -59,7 +64,7 @@ async def generation(connection: AsyncConnection, topic: str, broker_id: str) ->
 
 
 async def create(connection: AsyncConnection, key: CursorKey, log_start: int) -> None:
-    """Make the cursor's row if there is none: at the log's start, with the sequence of the topic's last life."""
+    """Make the cursor's row if there is none: at the log's start, with the sequence of the generation before."""
     await connection.execute(
         """
         insert into log_cursor (consumer, topic, partition, generation, applied, published, sequence, last_time)
@@ -90,7 +95,7 @@ _LOCK = """
 
 
 async def lock(connection: AsyncConnection, keys: Iterable[CursorKey]) -> dict[CursorKey, Cursor]:
-    """Lock the rows in one order for all writers; whoever holds them is their partitions' only writer.
+    """Lock the rows, in the same order for all writers; the transaction that has them is their partitions' only writer.
 
     Raises:
         KeyError: a row is missing; `create` makes it when a partition is assigned.
@@ -124,7 +129,7 @@ _PRUNE = """
 """
 
 
-_KEEP = """
+_INSERT = """
     insert into outbox (consumer, topic, partition, generation, last_offset, records)
     select * from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[], %b::bigint[], %b::bytea[])
 """
@@ -133,9 +138,9 @@ _KEEP = """
 async def save(
     connection: AsyncConnection, cursors: Sequence[Cursor], outbox: Sequence[tuple[Cursor, Sequence[Outgoing]]]
 ) -> None:
-    """Write where the cursors stand now, delete the outbox rows that the broker has, and keep the new ones.
+    """Write the cursors, delete the outbox rows that the broker has, and insert the new ones.
 
-    `outbox` has the exact records that each cursor's run led to; they are kept until the broker has them.
+    `outbox` has the exact records that follow from each cursor's batch; they are kept until the broker has them.
     """
     keys = _columns([cursor.key for cursor in cursors])
     published = [cursor.published for cursor in cursors]
@@ -153,15 +158,15 @@ async def save(
         )
         await connection.execute(_PRUNE, (*keys, published))
         if outbox:
-            led = [cursor for cursor, _ in outbox]
+            moved = [cursor for cursor, _ in outbox]
             packed = [_PACK.encode(records) for _, records in outbox]
             await connection.execute(
-                _KEEP, (*_columns([cursor.key for cursor in led]), [cursor.applied for cursor in led], packed)
+                _INSERT, (*_columns([cursor.key for cursor in moved]), [cursor.applied for cursor in moved], packed)
             )
 
 
 async def unpublished(connection: AsyncConnection, key: CursorKey) -> list[Outgoing]:
-    """Return the stored records that the broker may not have, in order; those of the topic's earlier lives first."""
+    """Return the stored records that the broker may not have, in order; those of earlier generations first."""
     rows = await connection.execute(
         """
         select o.records from outbox o
@@ -176,7 +181,7 @@ async def unpublished(connection: AsyncConnection, key: CursorKey) -> list[Outgo
 
 
 async def mark_published(connection: AsyncConnection, key: CursorKey, through: int) -> None:
-    """Note that the broker has everything up to `through`, and all of the topic's earlier lives."""
+    """Note that the broker has everything up to `through`, and everything of earlier generations."""
     parameters = (key.consumer, key.topic, key.partition, key.generation, key.generation, through)
     await connection.execute(
         """
@@ -196,7 +201,7 @@ async def mark_published(connection: AsyncConnection, key: CursorKey, through: i
 
 
 async def record_dead_letter(connection: AsyncConnection, key: CursorKey, offset: int, reason: str) -> int:
-    """Count a dead letter and return how many this consumer buried in this partition within the last hour."""
+    """Store a dead letter; return how many this consumer sent from this partition within the last hour."""
     await connection.execute(
         'insert into dead_letter (consumer, topic, partition, generation, "offset", reason)'
         " values (%s, %s, %s, %s, %s, %s)",

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 
 
@@ -40,13 +41,12 @@ async def record(
 
     `action` is the command's words (`dead-letters replay`), `target` names the object of the action, `details` is JSON.
     """
-    made = await connection.execute(
+    made = await connection.cursor(row_factory=scalar_row).execute(
         "insert into operator_action (who, action, target, details) values (%s, %s, %s, %s) returning at",
         (who, action, target, Jsonb(dict(details or {}))),
     )
-    row = await made.fetchone()
-    assert row is not None
-    at: datetime = row[0]
+    at: datetime | None = await made.fetchone()
+    assert at is not None
     return at
 
 

@@ -1,4 +1,4 @@
-"""Metrics, logs and traces of every process, beside a booking's way and never in it."""
+"""Metrics, logs and traces of every process. No booking depends on any of them."""
 
 import os
 import sys
@@ -8,11 +8,11 @@ from telemetry.settings import TelemetrySettings
 
 
 def start(settings: TelemetrySettings, part: str, name: str) -> None:
-    """Start logs, metrics and traces as the settings want them: `part` is the process's role, `name` its own name.
+    """Configure logs, metrics and traces of this process: `part` is its kind, `name` the name of this one.
 
-    Ends the process with a sentence when another process has the metrics' port.
+    Ends the process with a sentence when the metrics' port is in use.
     """
-    from telemetry import logs  # noqa: PLC0415 - structlog is only for processes that stay
+    from telemetry import logs  # noqa: PLC0415 - only long-running processes need structlog
 
     logs.configure(settings.log_format, part, name)
     metrics.INFO.set(1, part, name)
@@ -23,10 +23,10 @@ def start(settings: TelemetrySettings, part: str, name: str) -> None:
 
 
 def serve_metrics(settings: TelemetrySettings, part: str) -> None:
-    """Answer Prometheus, if there is a port for it. Ends the process with a sentence when another process has it."""
+    """Answer Prometheus, if a port is set. Ends the process with a sentence when it is in use."""
     if settings.metrics_port is None:
         return
-    from telemetry.scraped import serve  # noqa: PLC0415 - only for processes that are scraped
+    from telemetry.scraped import serve  # noqa: PLC0415 - only a process that is scraped needs it
 
     try:
         serve(part, settings.metrics_host, settings.metrics_port)

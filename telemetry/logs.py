@@ -1,8 +1,8 @@
-"""Log lines as JSON or for people, ours and the libraries' alike, each with the ids of its task.
+"""Log lines as JSON or for people, ours and the libraries' alike, each with the ids of its request or message.
 
-Call sites stay what they are, `logging.getLogger(__name__).warning("...", argument)`; structlog only writes the lines.
-The ids are bound where work begins, by reference: they are looked up when a line is written, which hardly ever happens.
-No line has names, addresses, or bodies of requests.
+Code logs with `logging.getLogger(__name__).warning("...", argument)`; structlog only formats the lines. The ids are
+bound by reference where work begins, and looked up when a line is written, which hardly ever happens. No line has
+names, addresses, or the content of a request.
 """
 
 import logging
@@ -15,7 +15,7 @@ from structlog.typing import Processor
 
 from telemetry.ids import NAMES, bound
 
-#: The lowest level of libraries' lines that are written.
+#: The level from which on lines of libraries are written.
 _LIBRARIES: Final[Mapping[str, int]] = {
     "faust": logging.WARNING,
     "mode": logging.WARNING,
@@ -27,7 +27,7 @@ _LIBRARIES: Final[Mapping[str, int]] = {
 
 
 def configure(format: Literal["json", "console"], part: str, name: str) -> None:
-    """Write lines to stderr from now on, and libraries' lines only from a warning on."""
+    """Write lines to stderr from now on; those of libraries only when something is wrong."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -46,18 +46,18 @@ def configure(format: Literal["json", "console"], part: str, name: str) -> None:
 
 
 def _with_ids(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for name, value in bound().items():
-        line.setdefault(name, value)
+    for field, value in bound().items():
+        line.setdefault(field, value)
     return line
 
 
 def _json(part: str, name: str) -> list[Processor]:
-    def whose(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def with_process(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {**line, "part": part, "process": name}
 
     return [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        whose,
+        with_process,
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
     ]

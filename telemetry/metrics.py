@@ -1,8 +1,8 @@
-"""Every metric, named once. The event loop counts in plain numbers; a scrape reads them.
+"""Every metric of Innkeeper, named once. Processes count in plain numbers; a scrape reads them.
 
-A lock and a search by labels for every booking, as the usual clients have, cost more than counting a whole batch here.
-Only the event loop counts, so nothing needs a lock; a scrape from its own thread may find a sum that is one observation
-ahead of its buckets, and the next one finds it right.
+prometheus_client takes a lock and looks up labels for every observation, which costs more than counting a whole batch
+here. Only the event loop counts, so no lock is needed; a scrape runs in its own thread and may read a sum that is one
+observation ahead of its buckets, which the next scrape corrects.
 """
 
 from bisect import bisect_left
@@ -12,7 +12,7 @@ from typing import ClassVar, Final, TypeVar
 from topics import backoff
 
 Labels = tuple[str, ...]
-Read = Callable[[], Iterable[tuple[Labels, float]]]
+ReadValues = Callable[[], Iterable[tuple[Labels, float]]]
 
 INGRESS: Final = ("ingress",)
 RESERVATIONS: Final = ("reservations",)
@@ -23,22 +23,22 @@ EVENT_READERS: Final = ("payments", "projections")
 WORKERS: Final = (*LOG_READERS, *EXPIRY)
 ALL: Final = (*INGRESS, *WORKERS)
 
-#: Upper bounds of times of requests, in seconds.
+#: Upper bounds for requests that are answered at once, in seconds.
 _QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-#: Upper bounds of times through the log, in seconds.
-_LOG: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-#: Upper bounds of times in which a guest acts too, in seconds.
+#: Upper bounds for what goes through the log, in seconds.
+_PATIENT: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+#: Upper bounds for what includes a guest's own time, in seconds.
 _HUMAN: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
-#: Upper bounds of numbers of records.
+#: Upper bounds for numbers of records.
 _RECORDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 
 
-#: Whether anybody can scrape this process; if not, nothing is counted for each request.
+#: Whether this process can be scraped; if not, nothing needs to be counted for each request.
 are_read = True
 
 
 class Metric:
-    """One number: its name, meaning and unit. `services` are the processes that report it."""
+    """One metric. `services` are the processes that have it; `unit` is what is counted or measured."""
 
     kind: ClassVar[str]
 
@@ -51,7 +51,7 @@ class Metric:
 
 
 class Counter(Metric):
-    """Only ever grows while a process lives."""
+    """Only grows while a process runs."""
 
     kind = "counter"
 
@@ -60,22 +60,22 @@ class Counter(Metric):
         self.values: dict[Labels, int] = {} if labels else {(): 0}
 
     def add(self, count: int = 1, *labels: str) -> None:
-        """Count; with 0 the series begins, so that its first increase is seen."""
+        """Count; a count of 0 begins the series, so that its first increase is visible."""
         self.values[labels] = self.values.get(labels, 0) + count
 
 
 class Gauge(Metric):
-    """Goes up and down; either set, or asked for at each scrape."""
+    """Goes up and down; either set, or read by a function at each scrape."""
 
     kind = "gauge"
 
     def __init__(self, name: str, help: str, *, unit: str, services: Sequence[str], labels: Labels = ()) -> None:
         super().__init__(name, help, unit=unit, services=services, labels=labels)
         self._values: dict[Labels, float] = {} if labels else {(): 0.0}
-        self._read: Read | None = None
+        self._read: ReadValues | None = None
 
     def set(self, value: float, *labels: str) -> None:
-        """Set the present value."""
+        """Set the value."""
         self._values[labels] = value
 
     def add(self, change: float, *labels: str) -> None:
@@ -83,10 +83,10 @@ class Gauge(Metric):
         self._values[labels] = self._values.get(labels, 0.0) + change
 
     def clear(self) -> None:
-        """Report nothing any more: another process reports it."""
+        """Remove all values: another process exports them now."""
         self._values.clear()
 
-    def set_function(self, read: Read) -> None:
+    def set_function(self, read: ReadValues) -> None:
         """Call `read` for the values at each scrape. The scrape's thread calls it, so it may only look at memory."""
         self._read = read
 
@@ -106,13 +106,13 @@ class Series:
         self.total = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Count a value, or so many of the same."""
+        """Count a value, or several equal ones."""
         self.counts[bisect_left(self._bounds, value)] += times
         self.total += value * times
 
 
 class Histogram(Metric):
-    """How values are spread over buckets; `bounds` are the buckets' upper ends, the last one is open."""
+    """The distribution of values over buckets; `bounds` are the buckets' upper ends, the last one is open."""
 
     kind = "histogram"
 
@@ -131,7 +131,7 @@ class Histogram(Metric):
         self.series: dict[Labels, Series] = {} if labels else {(): Series(bounds)}
 
     def of(self, *labels: str) -> Series:
-        """Return the series with these labels; who observes often keeps it."""
+        """Return the series with these labels; code that observes often keeps it."""
         series = self.series.get(labels)
         if series is None:
             series = self.series[labels] = Series(self.bounds)
@@ -139,7 +139,7 @@ class Histogram(Metric):
 
 
 METRICS: Final[list[Metric]] = []
-"""All of them, in the order of a booking's way."""
+"""All of them, in the order in which a booking meets them."""
 
 Some = TypeVar("Some", bound=Metric)
 
@@ -150,7 +150,13 @@ def _named(metric: Some) -> Some:
 
 
 INFO: Final = _named(
-    Gauge("innkeeper_info", "Always 1: which part this process is.", unit="", services=ALL, labels=("part", "name"))
+    Gauge(
+        "innkeeper_info",
+        "Always 1; the labels name the part that this process is.",
+        unit="",
+        services=ALL,
+        labels=("part", "name"),
+    )
 )
 
 # The ingress.
@@ -171,7 +177,7 @@ HTTP_ANSWERS: Final = _named(
 ACKNOWLEDGED_SECONDS: Final = _named(
     Histogram(
         "innkeeper_acknowledged_seconds",
-        "From handing a command or webhook to the producer until the broker has it, or until that failed.",
+        "From handing a command or webhook to the producer until the broker has it, or the attempt failed.",
         unit="seconds",
         services=INGRESS,
         bounds=_QUICK,
@@ -198,7 +204,7 @@ POOL: Final = _named(
 READY: Final = _named(
     Gauge(
         "innkeeper_ready",
-        "1 while what the ingress needs is there: the `broker` to write to, the `events` to read.",
+        "1 while a dependency of the ingress answers: the `broker` to write to, the `events` to read.",
         unit="",
         services=INGRESS,
         labels=("dependency",),
@@ -208,24 +214,29 @@ WAITING_REQUESTS: Final = _named(
     Gauge("innkeeper_waiting_requests", "Requests that wait for a decision.", unit="requests", services=INGRESS)
 )
 SEARCH_LOADED: Final = _named(
-    Gauge("innkeeper_search_loaded", "1 while searches have a copy to be answered from.", unit="", services=INGRESS)
+    Gauge(
+        "innkeeper_search_loaded",
+        "1 while the search index is loaded, from which searches are answered.",
+        unit="",
+        services=INGRESS,
+    )
 )
 SEARCH_REFRESH_SECONDS: Final = _named(
     Histogram(
         "innkeeper_search_refresh_seconds",
-        "Bringing the copy that searches read up to date.",
+        "Bringing the search index up to date.",
         unit="seconds",
         services=INGRESS,
         bounds=_QUICK,
     )
 )
 
-# Readers of the log.
+# Workers that read the log.
 
 RECORDS: Final = _named(
     Counter(
         "innkeeper_records_total",
-        "Records that were processed, by topic; a record that is read again counts again.",
+        "Processed records, by topic; a record that is read again counts again.",
         unit="records",
         services=LOG_READERS,
         labels=("topic",),
@@ -261,7 +272,7 @@ TRANSACTION_SECONDS: Final = _named(
 PUBLISH_SECONDS: Final = _named(
     Histogram(
         "innkeeper_publish_seconds",
-        "Publishing what a batch led to, until the broker has all of it.",
+        "Publishing the records that follow from a batch, until the broker has all of them.",
         unit="seconds",
         services=LOG_READERS,
         bounds=_QUICK,
@@ -270,7 +281,7 @@ PUBLISH_SECONDS: Final = _named(
 PUBLISH_RETRIES: Final = _named(
     Counter(
         "innkeeper_publish_retries_total",
-        "Times that the broker did not take what was committed, so that it was published again.",
+        "Times that the broker did not acknowledge committed records, so that they were published again.",
         unit="attempts",
         services=LOG_READERS,
     )
@@ -278,7 +289,7 @@ PUBLISH_RETRIES: Final = _named(
 DEAD_LETTERS: Final = _named(
     Counter(
         "innkeeper_dead_letters_total",
-        "Records that were sent to `dead.letters`.",
+        "Records that were sent to the dead-letter topic, `dead.letters`.",
         unit="records",
         services=LOG_READERS,
         labels=("consumer", "topic"),
@@ -287,7 +298,7 @@ DEAD_LETTERS: Final = _named(
 LAG: Final = _named(
     Gauge(
         "innkeeper_lag_records",
-        "Records of a partition assigned to this process that are not applied, as of its last fetch.",
+        "Records of an assigned partition that this process has not applied, as of its last fetch.",
         unit="records",
         services=LOG_READERS,
         labels=("consumer", "topic", "partition"),
@@ -296,7 +307,7 @@ LAG: Final = _named(
 TROUBLES: Final = _named(
     Gauge(
         "innkeeper_troubles",
-        "Things that wait for a database, broker or Stripe that is away; 0 while all goes well.",
+        "Retry loops that wait for a database, broker or Stripe that is away; 0 while everything works.",
         unit="waits",
         services=WORKERS,
     )
@@ -308,7 +319,7 @@ TROUBLES.set_function(lambda: [((), backoff.waiting())])
 DECISIONS: Final = _named(
     Counter(
         "innkeeper_decisions_total",
-        "Decisions that are committed, by event: reserved against rejected is how many bookings succeed.",
+        "Published decisions, by event type: reserved against rejected is the share of bookings that succeed.",
         unit="events",
         services=RESERVATIONS,
         labels=("event",),
@@ -329,13 +340,13 @@ DECISION_SECONDS: Final = _named(
         "From the broker's time of a command (the 202) until its events are published.",
         unit="seconds",
         services=RESERVATIONS,
-        bounds=_LOG,
+        bounds=_PATIENT,
     )
 )
 CONFIRMATION_SECONDS: Final = _named(
     Histogram(
         "innkeeper_confirmation_seconds",
-        "From the making of a booking's id, when it was asked for, until it is confirmed: the guest's time too.",
+        "From a booking's request (its id has the time) to its published confirmation, with the guest's own time.",
         unit="seconds",
         services=RESERVATIONS,
         bounds=_HUMAN,
@@ -350,16 +361,16 @@ EVENT_SECONDS: Final = _named(
         "From the broker's time of an event until this role has applied it.",
         unit="seconds",
         services=EVENT_READERS,
-        bounds=_LOG,
+        bounds=_PATIENT,
     )
 )
 WEBHOOK_SECONDS: Final = _named(
     Histogram(
         "innkeeper_webhook_seconds",
-        "From the broker's time of a webhook of Stripe's until the commands that follow are on the log.",
+        "From the broker's time of a webhook of Stripe's until the commands that follow from it are published.",
         unit="seconds",
         services=PAYMENTS,
-        bounds=_LOG,
+        bounds=_PATIENT,
     )
 )
 STRIPE_SECONDS: Final = _named(
@@ -381,12 +392,12 @@ STRIPE_FAILURES: Final = _named(
     )
 )
 LEADS: Final = _named(
-    Gauge("innkeeper_expiry_leads", "1 for the one timer that leads, 0 for the others.", unit="", services=EXPIRY)
+    Gauge("innkeeper_expiry_leads", "1 for the timer that leads, 0 for those that wait.", unit="", services=EXPIRY)
 )
 HOLDS: Final = _named(
     Gauge(
         "innkeeper_holds",
-        "Holds, by `state`: `live` are all, `overdue` those whose time is over; reported by the timer that leads.",
+        "Holds, by `state`: `live` are all, `overdue` those whose time is over; exported by the timer that leads.",
         unit="holds",
         services=EXPIRY,
         labels=("state",),
@@ -395,11 +406,11 @@ HOLDS: Final = _named(
 OLDEST_OVERDUE_SECONDS: Final = _named(
     Gauge(
         "innkeeper_oldest_overdue_hold_seconds",
-        "For how long the hold that is most overdue has been over, 0 when none is; reported by the timer that leads.",
+        "For how long the most overdue hold has been over, 0 when none is; exported by the timer that leads.",
         unit="seconds",
         services=EXPIRY,
     )
 )
 HOLDS_ASKED: Final = _named(
-    Counter("innkeeper_holds_asked_total", "Holds that were asked to be ended.", unit="commands", services=EXPIRY)
+    Counter("innkeeper_holds_asked_total", "Commands that were sent to end a hold.", unit="commands", services=EXPIRY)
 )

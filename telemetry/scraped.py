@@ -1,6 +1,6 @@
-"""Answers Prometheus: the numbers of `metrics` as its client library writes them, on a port of their own.
+"""Answers Prometheus on a port of its own, with the numbers of `metrics` as its client library formats them.
 
-A thread answers, so that scrapes work also when the event loop is stuck, which is when people look.
+It runs in a thread, so that it also answers when the event loop is blocked.
 """
 
 import logging
@@ -18,21 +18,21 @@ from telemetry.metrics import METRICS, Counter, Gauge, Histogram, Metric
 log = logging.getLogger(__name__)
 
 
-class PartMetrics(Collector):
-    """The metrics of one part of the system, collected at each scrape."""
+class PartCollector(Collector):
+    """The metrics of one part of Innkeeper, collected at each scrape."""
 
     def __init__(self, part: str) -> None:
         self._metrics = [metric for metric in METRICS if part in metric.services]
 
     def collect(self) -> Iterator[Family]:
-        """Yield every metric with its present values."""
+        """Return every metric with its present values."""
         return map(_family, self._metrics)
 
 
 def registry_of(part: str) -> CollectorRegistry:
-    """Return what a process reports: its part's metrics, and the library's about memory, time and garbage."""
+    """Return what a process exports: its part's metrics, and the library's about memory, time and garbage."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(PartMetrics(part))
+    registry.register(PartCollector(part))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     return registry
@@ -42,7 +42,7 @@ def serve(part: str, host: str, port: int) -> WSGIServer:
     """Answer scrapes at this address from now on; port 0 takes a free one.
 
     Raises:
-        OSError: somebody else has the port.
+        OSError: the port is in use.
     """
     server, _ = start_http_server(port, host, registry_of(part))
     log.info("metrics at http://%s:%d/metrics", host, server.server_port)
@@ -64,7 +64,7 @@ def _family(metric: Metric) -> Family:
         case Histogram():
             return _histogram(metric)
         case _:
-            raise TypeError(f"{metric.name} is of no kind that can be reported")
+            raise TypeError(f"{metric.name} has an unknown kind")
 
 
 def _histogram(metric: Histogram) -> Family:

@@ -1,4 +1,4 @@
-"""Settings of metrics, logs and traces, read from the environment."""
+"""The settings of metrics, logs and traces, read from the environment."""
 
 from typing import Literal, Self
 
@@ -31,7 +31,7 @@ class TelemetrySettings(BaseSettings):
         default=1.0,
         ge=0,
         le=1,
-        description="The part of the traces beginning here that is kept; others follow their own beginning.",
+        description="How large a part of the traces that begin here is kept; others go as whoever began them decided.",
     )
 
     @field_validator("metrics_port", "otel_exporter_otlp_endpoint", mode="before")

@@ -1,4 +1,4 @@
-"""The OpenTelemetry SDK as `traces` uses it; imported by who has a collector alone."""
+"""The OpenTelemetry SDK as `traces` uses it; imported only where a collector is set."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ _EXPORT_SECONDS: Final = 10
 
 
 def exporting_to(endpoint: str) -> SpanProcessor:
-    """Return what sends spans in batches, by OTLP over HTTP, from a thread; what cannot be sent is dropped."""
+    """Return a processor that sends spans in batches, by OTLP over HTTP, from a thread, or drops them."""
     address = f"{endpoint.rstrip('/')}/v1/traces"
     return BatchSpanProcessor(OTLPSpanExporter(endpoint=address, timeout=_EXPORT_SECONDS))
 
@@ -48,20 +48,20 @@ class Tracing:
     @contextmanager
     def inside(self, name: str, kind: Kind, parent: str | None, attributes: Attributes) -> Iterator[Span]:
         """Trace the block."""
-        # Without a parent the block is a part of the present span, if there is one.
+        # A span without a parent belongs to the span that we are in, if there is one.
         with self._tracer.start_as_current_span(
             name, context=_context(parent), kind=_KINDS[kind], attributes=dict(attributes)
         ) as span:
             yield span
 
     def begin(self, name: str, parent: str, attributes: Attributes) -> Span:
-        """Begin a span that somebody else ends."""
+        """Begin a span that `end_together` ends."""
         return self._tracer.start_span(
             name, context=_context(parent), kind=SpanKind.CONSUMER, attributes=dict(attributes)
         )
 
     def end_together(self, name: str, began_ns: int, spans: Sequence[Span]) -> None:
-        """End spans, and record the work that they had in common as a span with links."""
+        """End spans, and record the work that they had in common as one span."""
         links = [Link(span.get_span_context()) for span in spans]
         common = self._tracer.start_span(name, context=Context(), links=links, start_time=began_ns)
         for span in spans:
@@ -71,7 +71,7 @@ class Tracing:
 
 
 def _context(parent: str | None) -> Context | None:
-    """Return what a `traceparent` says; None (whatever we are in) for none, and for one that is not well formed."""
+    """Return a `traceparent` as a context; None (the present context) for none, and for one that is not well formed."""
     if well_formed(parent) is None or parent is None:
         return None
     _, trace_id, span_id, flags = parent.split("-")

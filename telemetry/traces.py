@@ -1,7 +1,7 @@
-"""One trace from a guest's request to Stripe's webhook, where a collector is set; elsewhere nothing, not an import.
+"""One trace from a guest's request to Stripe's webhook where a collector is set; otherwise no cost, not even an import.
 
-It travels as W3C's `traceparent`: in HTTP as a header, on our topics as `ce_traceparent`, on `stripe.webhooks` as
-`traceparent`, and through Stripe in the metadata of what we open there, from where its webhooks bring it back.
+The trace is carried by W3C's `traceparent`: in HTTP as a header, on our topics as `ce_traceparent`, on
+`stripe.webhooks` as `traceparent`, and at Stripe in the metadata of our objects, which its webhooks bring back.
 """
 
 import re
@@ -20,7 +20,7 @@ Attributes = Mapping[str, str | int]
 TRACEPARENT: Final = "traceparent"
 _WELL_FORMED: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
-#: Last digits of a `traceparent` whose trace is kept: the lowest bit of its flags says so.
+#: The last digits of a `traceparent` whose trace is kept: the lowest bit of its flags is set.
 _SAMPLED: Final = frozenset("13579bdf")
 
 _tracing: "Tracing | None" = None
@@ -29,7 +29,7 @@ _tracing: "Tracing | None" = None
 def start(endpoint: str, ratio: float, part: str, name: str) -> "Tracing":
     """Send traces to a collector from now on; `ratio` of those that begin here are kept."""
     global _tracing  # noqa: PLW0603 - as logging is, for the whole process
-    from telemetry.spans import Tracing, exporting_to  # noqa: PLC0415 - the SDK is for who has a collector
+    from telemetry.spans import Tracing, exporting_to  # noqa: PLC0415 - only a process with a collector needs the SDK
 
     _tracing = Tracing(exporting_to(endpoint), ratio, part, name)
     return _tracing
@@ -47,7 +47,7 @@ def on() -> bool:
 
 
 def well_formed(traceparent: object) -> str | None:
-    """Return a `traceparent` that somebody else gave us, None when it is none."""
+    """Return a foreign `traceparent`, or None when it is not well formed."""
     return traceparent if isinstance(traceparent, str) and _WELL_FORMED.fullmatch(traceparent) else None
 
 
@@ -69,19 +69,19 @@ def span(
 
 
 def begin(name: str, parent: str, attributes: Attributes) -> "Span | None":
-    """Begin a span of somebody who consumes what was sent under `parent`; None when that is not kept anyway."""
+    """Begin the span of consuming a message that was sent under `parent`; None when that trace is not kept."""
     if _tracing is None or parent[-1:] not in _SAMPLED:
         return None
     return _tracing.begin(name, parent, attributes)
 
 
 def end_together(name: str, began_ns: int, spans: Sequence["Span"]) -> None:
-    """End spans that were one piece of work, which becomes a span with links to them all, and they to it."""
+    """End spans that were one piece of work; that becomes a span of its own, linked with each of them."""
     if _tracing is not None:
         _tracing.end_together(name, began_ns, spans)
 
 
 def traceparent_of(span: "Span") -> str:
-    """Return the `traceparent` that makes other spans a part of this one."""
+    """Return the `traceparent` under which further spans become parts of this one."""
     context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"

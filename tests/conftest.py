@@ -1,7 +1,10 @@
-"""What tests are handed: a real broker and a real database for the session, a fresh corner of each for every test."""
+"""What tests share: a real broker and a real database server for the run, and a fresh corner of each for every test."""
 
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 import hypothesis
@@ -10,11 +13,15 @@ import pytest
 from pydantic import SecretStr
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
+from tests.support.databases import Databases
 from tests.support.log import Log, open_log
 from tests.support.processes import is_gone
+from tests.support.purity import Guard
+from tests.support.servers import KAFKA, POSTGRES, SharedServers, shared_server
 from tests.support.stack import Server, fresh_database, name_of, open_kafka, open_postgres
 from topics.kafka import admin
 from topics.kafka.settings import KafkaSettings
@@ -23,23 +30,70 @@ pytest_plugins = ("pytester", "tests.system.trace.replayed")
 
 #: Folders whose tests share one whole system: all of a folder go to one process, as those of a file do elsewhere.
 ONE_SYSTEM = ("tests/system/path", "tests/system/api")
+#: Few tests that take long, in the order in which they begin: at the end of a run one process would wait for them.
+_SLOW: Final = (
+    "tests/system/path",
+    "tests/system/pipeline/test_agent_under_kill.py",
+    "tests/system/pipeline/test_chaos.py",
+    "tests/system/pipeline/test_two_releases.py",
+    "tests/sandbox/test_demo.py",
+    "tests/workers/runtime/test_groups.py",
+    "tests/operators/test_restore_tool.py",
+    "tests/sandbox/test_up.py",
+    "tests/operators/test_lost_database.py",
+    "tests/operators/test_play_again.py",
+    "tests/topics/test_security.py",
+    "tests/workers/payments/test_caller.py",
+    "tests/sandbox/test_postgres.py",
+)
+#: Folders whose tests are unit tests, but for those that ask for a server or carry a mark that says otherwise.
+_UNIT: Final = tuple(
+    f"tests/{room}" for room in ("contracts", "docs", "ingress", "pricing", "storage", "telemetry", "topics", "workers")
+)
+_SERVERS: Final = frozenset({"kafka", "postgres", "pytester", "redis_server"})
+_UNIT_PREFIXES: Final = tuple(f"{folder}/" for folder in _UNIT)
+_NOT_UNIT: Final = ("process", "system", "long", "trace", "api")
+_SHARED: Final = pytest.StashKey[SharedServers]()
 _our_servers: set[int] = set()
-# A machine that stands still in the middle of an example, or while one is made, has found nothing wrong.
-hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("patient")
+_guard = Guard()
+# A machine that pauses in the middle of an example, or while one is made, has found nothing wrong.
+hypothesis.settings.register_profile("slow", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("slow")
 
 
 class _Scheduling(LoadFileScheduling):
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        super().__init__(config, log)
+        # The order is that of `pytest_collection_modifyitems`.
+        config.option.loadscopereorder = False
+
     def _split_scope(self, nodeid: str) -> str:
-        file, _, _ = nodeid.partition("::")
-        folder, _, _ = file.rpartition("/")
-        return folder if folder in ONE_SYSTEM else file
+        # Unit tests share nothing, and the core's longest fill one file.
+        return nodeid if _only_unit(self.config) else _scope(nodeid)
+
+
+def _scope(nodeid: str) -> str:
+    """Return the folder or file whose tests all go to one process."""
+    file, _, _ = nodeid.partition("::")
+    folder, _, _ = file.rpartition("/")
+    return folder if folder in ONE_SYSTEM else file
 
 
 def pytest_configure() -> None:
-    """Let the processes of tests hear Ctrl-C, also where a shell that runs us in the background had us ignore it."""
+    """Let Ctrl-C reach the processes of tests, also where a shell that runs us in the background had us ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _only_unit(config: pytest.Config) -> bool:
+    return str(config.getoption("markexpr")) == "unit"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import other tests where only unit tests are asked for."""
+    if not _only_unit(config) or collection_path.parent.name != "tests":
+        return None
+    return f"tests/{collection_path.name}" not in _UNIT or None
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
@@ -47,18 +101,78 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Schedu
     return _Scheduling(config, log)
 
 
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell each process where the servers of the run will be."""
+    if _only_unit(node.config):
+        return
+    servers = node.config.stash.setdefault(_SHARED, None) or SharedServers()
+    node.config.stash[_SHARED] = servers
+    node.workerinput.update(servers.addresses)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionstart(session: pytest.Session) -> Iterator[None]:
+    """Start the servers of the run once the other processes are started, while those collect their tests."""
+    yield
+    if (servers := session.config.stash.get(_SHARED, None)) is not None:
+        servers.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers of the run."""
+    if (servers := config.stash.get(_SHARED, None)) is not None:
+        servers.stop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests for `-m`, and order them for xdist: what takes long begins first, then files with many tests.
+
+    All tests of the trace and of the whole API are `long`; `unit` are those that need no server.
+    """
+    size = Counter(_scope(item.nodeid) for item in items)
+    slow = {scope: rank for rank, scope in enumerate(_SLOW)}
+    items.sort(key=lambda item: (slow.get(_scope(item.nodeid), len(slow)), -size[_scope(item.nodeid)]))
+    for item in items:
+        if item.get_closest_marker("trace") or item.get_closest_marker("api"):
+            item.add_marker("long")
+        fixtures = frozenset(getattr(item, "fixturenames", ()))
+        marked = any(item.get_closest_marker(name) for name in _NOT_UNIT)
+        if item.nodeid.startswith(_UNIT_PREFIXES) and not marked and not fixtures & _SERVERS:
+            item.add_marker("unit")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a unit test that starts a process or connects to a server."""
+    if item.get_closest_marker("unit") is None:
+        return (yield)
+    with _guard.pure() as tried:
+        result = yield
+    if tried:
+        pytest.fail(f"a unit test asks for {'; '.join(tried)}: mark it `process`, or take this from it")
+    return result
+
+
+def _shared(request: pytest.FixtureRequest, name: str) -> tuple[str, str] | None:
+    address: tuple[str, str] | None = getattr(request.config, "workerinput", {}).get(name)
+    return address
+
+
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A broker for the whole session. A test that harms its broker starts one of its own instead."""
-    with open_kafka(tmp_path_factory.mktemp("kafka")) as server:
+def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A broker for the whole run. A test that harms its broker starts one of its own instead."""
+    address = _shared(request, KAFKA)
+    with open_kafka(tmp_path_factory.mktemp("kafka")) if address is None else shared_server(address) as server:
         _our_servers.update(server.pids)
         yield server
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A database server for the whole session. A test that harms its server starts one of its own instead."""
-    with open_postgres(tmp_path_factory.mktemp("postgres")) as server:
+def postgres(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A database server for the whole run. A test that harms its server starts one of its own instead."""
+    address = _shared(request, POSTGRES)
+    with open_postgres(tmp_path_factory.mktemp("postgres")) if address is None else shared_server(address) as server:
         _our_servers.update(server.pids)
         yield server
 
@@ -72,10 +186,18 @@ def migrated(postgres: Server) -> Iterator[str]:
         yield name_of(url)
 
 
+@pytest.fixture(scope="session")
+def databases(postgres: Server, migrated: str) -> Iterator[Databases]:
+    """The databases of this process's tests."""
+    databases = Databases(postgres.url, migrated)
+    yield databases
+    databases.drop()
+
+
 @pytest.fixture
-def database(postgres: Server, migrated: str) -> Iterator[DatabaseSettings]:
-    """Settings of a fresh, migrated, empty database of this test's own."""
-    with fresh_database(postgres.url, migrated) as url:
+def database(databases: Databases) -> Iterator[DatabaseSettings]:
+    """Settings of a migrated, empty database of this test's own."""
+    with databases.lend() as url:
         yield DatabaseSettings(_env_file=None, database_url=SecretStr(url))
 
 
@@ -92,7 +214,7 @@ async def kafka_settings(kafka: Server) -> AsyncIterator[KafkaSettings]:
 
 @pytest.fixture
 async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    """This test's hands on its topics."""
+    """What this test writes to its topics and reads from them with."""
     async with open_log(kafka_settings) as opened:
         yield opened
 
@@ -119,12 +241,12 @@ def _no_process_is_left_behind() -> Iterator[None]:
     before = _children()
     yield
     left = [process for process in _children() if process not in before and process.pid not in _our_servers]
-    told = [words for process in left if (words := _in_words(process)) is not None]
+    running = [words for process in left if (words := _in_words(process)) is not None]
     for process in left:
         process.kill()
         process.wait()
-    if told:
-        pytest.fail(f"left running: {'; '.join(told)}")
+    if running:
+        pytest.fail(f"left running: {'; '.join(running)}")
 
 
 def _children() -> list[psutil.Process]:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.row_locks`: runs the baseline until it is told to stop."""
+"""`python -m benchmarks.row_locks`: runs the baseline until a signal ends it."""
 
 import asyncio
 import gc

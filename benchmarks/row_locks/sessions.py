@@ -19,7 +19,7 @@ _NAME: Final = b"statement"
 
 
 class StatementFailed(Exception):
-    """PostgreSQL refused a call; `sqlstate` says why."""
+    """PostgreSQL refused a call; `sqlstate` is the reason."""
 
     def __init__(self, sqlstate: str, message: str) -> None:
         super().__init__(f"{sqlstate}: {message}")
@@ -40,7 +40,7 @@ class Sessions:
         """Run the statement in a transaction of its own; the first column of its first row.
 
         Raises:
-            StatementFailed: PostgreSQL refused it; nothing of it stands.
+            StatementFailed: PostgreSQL refused it; nothing of it is stored.
         """
         session = await self._idle.get()
         try:

@@ -12,7 +12,7 @@ from benchmarks.extent import Extent
 from benchmarks.lines import Line, Without, as_json
 from benchmarks.search.comparison import compare
 from benchmarks.search.data import Size
-from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, say
+from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, progress
 from sandbox import kafka, postgres
 from sandbox.spawning import StartFailed
 
@@ -21,7 +21,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=1, help="The length of one run.")] = Extent().seconds,
     *,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Once, for a second, among few hotels: tells that it works, no more.")
+        bool, typer.Option("--quick", help="Once, for a second, among few hotels: shows that it works, no more.")
     ] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the figures to docs/performance.md.")] = False,
 ) -> None:
@@ -34,7 +34,7 @@ def main(
         raise typer.BadParameter("--write-docs needs the whole of it: no --quick")
     for reason in (load.missing(), kafka.available(), postgres.available()):
         if reason is not None:
-            say(reason)
+            progress(reason)
             raise typer.Exit(1)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     extent, size = (Extent(seconds=1.0, runs=1), Size.small()) if quick else (Extent(seconds=seconds), Size())
@@ -51,7 +51,7 @@ async def _measure(extent: Extent, size: Size) -> list[Line]:
             print(as_json(line), flush=True)
             lines.append(line)
     except (BenchmarkFailed, StartFailed) as failure:
-        say(f"search: {failure}")
+        progress(f"search: {failure}")
         raise typer.Exit(1) from None
     return lines
 

@@ -25,7 +25,7 @@ from benchmarks.search.data import PROBES, Size, fill
 from benchmarks.search.queries import PATH, searches, write_searches
 from benchmarks.search.service import READY_LINE
 from benchmarks.search.visible import CHANGES_PER_S, changes_seen
-from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, kafka_of, say
+from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, kafka_of, progress
 from ingress.hotels.search.models import latest_today
 from sandbox.ports import free_port
 from sandbox.processes import Program
@@ -57,10 +57,10 @@ async def compare(extent: Extent, size: Size) -> AsyncIterator[Line]:
         for turn in range(1, extent.runs + 1):
             ours = {"ingress": system.pid("ingress"), "postgres": system.pid("postgres"), "wrk": None}
             our_runs.append(await _run(system.url, ours, file, extent))
-            say(f"search: run {turn}: {our_runs[-1].per_s:.0f} searches/s")
+            progress(f"search: run {turn}: {our_runs[-1].per_s:.0f} searches/s")
             sql = {"service": theirs.pid, "postgres": system.pid("postgres"), "wrk": None}
             their_runs.append(await _run(theirs.url, sql, file, extent))
-            say(f"search: run {turn}: {their_runs[-1].per_s:.0f}/s by SQL")
+            progress(f"search: run {turn}: {their_runs[-1].per_s:.0f}/s by SQL")
         yield _comparison(our_runs, their_runs)
         for side, runs in (("cpu", our_runs), ("sql.cpu", their_runs)):
             for part, value in medians([run.microseconds for run in runs]).items():
@@ -97,7 +97,7 @@ def _comparison(our_runs: Sequence[_Run], their_runs: Sequence[_Run]) -> SearchC
     )
 
 
-# What is measured, and whether both sides say the same.
+# The measured service, and the check that both sides give the same answers.
 
 
 async def _refuse_differences(ours: str, theirs: str, size: Size, first: date) -> None:
@@ -113,7 +113,7 @@ async def _refuse_differences(ours: str, theirs: str, size: Size, first: date) -
             if answers[0] != answers[1]:
                 raise BenchmarkFailed(f"{path}: ours finds {answers[0]!r}, and SQL {answers[1]!r}")
             found += bool(answers[0])
-    say(f"search: {_COMPARED} searches, {found} of which found something, are answered the same by both")
+    progress(f"search: {_COMPARED} searches, {found} of which found something, are answered the same by both")
     if found < _COMPARED / 2:
         raise BenchmarkFailed("most searches find nothing")
 
@@ -141,7 +141,7 @@ async def _system() -> AsyncIterator[System]:
         async with System(plan) as system:
             yield system
     except BaseException:
-        say(f"the logs are kept in {folder / 'logs'}")
+        progress(f"the logs are kept in {folder / 'logs'}")
         raise
     shutil.rmtree(folder)
 
@@ -153,7 +153,9 @@ async def _filled(system: System, size: Size) -> AsyncIterator[date]:
     began = time.monotonic()
     async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as connection:
         first = await fill(connection, size)
-    say(f"search: {size.hotels} hotels are on sale for {size.nights} nights, after {time.monotonic() - began:.0f} s")
+    progress(
+        f"search: {size.hotels} hotels are on sale for {size.nights} nights, after {time.monotonic() - began:.0f} s"
+    )
     yield first
 
 

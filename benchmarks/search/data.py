@@ -73,7 +73,7 @@ from room
 cross join lateral (select %(first)s + n as night from generate_series(0, %(nights)s - 1) as n) as nights
 left join sold on sold.room_id = room.id and sold.date = night
 """
-#: As if the projection had told it all before the first event of its log.
+#: As if the projection had written it all before the first event of its log.
 _ROOM_NIGHTS: Final = """
 insert into room_night (room_id, date, hotel_id, total_count, taken_count, price_minor, surge_milli, closed, currency)
 select room_id, date, hotel_id, total_count, booked_count, price_minor, surge_milli, closed, currency
@@ -84,7 +84,7 @@ from inventory
 async def fill(connection: psycopg.AsyncConnection[Any], size: Size) -> date:
     """Put everything on sale; return the first night."""
     first = earliest_today()
-    told = {
+    values = {
         "hotels": size.hotels,
         "cities": size.cities,
         "probes": PROBES,
@@ -94,11 +94,11 @@ async def fill(connection: psycopg.AsyncConnection[Any], size: Size) -> date:
     }
     await connection.execute("select setseed(0.5)")
     for statement in (_HOTELS, _ROOMS):
-        await connection.execute(statement.encode(), told)
+        await connection.execute(statement.encode(), values)
     rooms = await (await connection.execute("select count(*) from room")).fetchone()
     assert rooms is not None
     for statement in (_BOOKINGS, _SOLD, _ENOUGH, _INVENTORY, _ROOM_NIGHTS, INDEX):
-        await connection.execute(statement.encode(), told | {"rooms": rooms[0]})
+        await connection.execute(statement.encode(), values | {"rooms": rooms[0]})
     for statement in ("vacuum analyze", "checkpoint"):
         await connection.execute(statement.encode())
     return first

@@ -1,4 +1,4 @@
-"""What guests look for in the benchmark: a city and dates, and often something more."""
+"""The searches of the benchmark: a city and dates, and often something more."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -45,6 +45,6 @@ def searches(size: Size, first: date, seed: int) -> Iterator[str]:
 def write_searches(folder: Path, size: Size, first: date) -> Path:
     """Write a file of searches, one a line, for wrk."""
     file = folder / "searches.txt"
-    told = searches(size, first, seed=1)
-    file.write_text("".join(f"{next(told)}\n" for _ in range(_QUERIES)))
+    lines = searches(size, first, seed=1)
+    file.write_text("".join(f"{next(lines)}\n" for _ in range(_QUERIES)))
     return file

@@ -1,6 +1,6 @@
 """`python -m benchmarks.search.service`: our own operation, answered by one SQL query a search.
 
-The same routes, checks, answers and connections as our ingress has; only whoever finds the hotels is another.
+The same routes, checks, answers and connections as our ingress has; only the code that finds the hotels is another.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _BACKLOG: Final = 1024
 
 
 def main(port: Annotated[int, typer.Option(help="The port to listen at.")]) -> None:
-    """Answer searches from DATABASE_URL until told to stop."""
+    """Answer searches from DATABASE_URL until a signal ends it."""
     uvloop.run(_serve(port))
 
 

@@ -78,11 +78,15 @@ async def _offsets_at(
 
 
 async def records_of(kafka: KafkaSettings, name: str, ranges: Ranges) -> AsyncGenerator[Record, None]:
-    """Yield the records of the ranges; those of one partition come in order."""
+    """Yield the records of the ranges; those of one partition come in order.
+
+    Raises:
+        RecordsMissing: the log has deleted some of them meanwhile.
+    """
     if not ranges:
         return
-    offsets = {TopicPartition(name, number): OffsetRange(*each) for number, each in ranges.items()}
-    async with LogReader(kafka) as reader, aclosing(reader.records(offsets)) as records:
+    wanted = {TopicPartition(name, number): OffsetRange(*offsets) for number, offsets in ranges.items()}
+    async with LogReader(kafka) as reader, aclosing(reader.records(wanted)) as records:
         async for record in records:
             yield record
 

@@ -33,7 +33,7 @@ from storage.consumer_positions import applied_offsets, wait_for_consumer
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, DEAD_LETTERS, STRIPE_WEBHOOKS, Topic
 from topics.consumers import PROCESSED_BY
 from topics.envelope import Outgoing, Replay, header, with_replay
-from topics.kafka.log_reader import Record, end_offsets
+from topics.kafka.log_reader import Record, RecordsMissing, end_offsets
 from topics.kafka.positions import LogPosition
 from topics.kafka.producer import Producer
 from topics.kafka.settings import KafkaSettings
@@ -211,6 +211,12 @@ class _Sending:
 
     async def all(self, advance: Callable[[int], None], stop: asyncio.Event) -> str | None:
         """Send chunk by chunk; return why that ended early, or None."""
+        try:
+            return await self._all(advance, stop)
+        except RecordsMissing as error:
+            return f"the log has deleted some of the records: {error}"
+
+    async def _all(self, advance: Callable[[int], None], stop: asyncio.Event) -> str | None:
         plan = self._plan
         chunk: list[Record] = []
         first = _FirstOfId()

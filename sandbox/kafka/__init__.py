@@ -1,6 +1,6 @@
 """Apache Kafka for the sandbox and the tests: `with Kafka(folder) as kafka: ... kafka.url`.
 
-`SecuredKafka` is the same broker for those who come with a name, and lets each do what the catalogue says.
+`SecuredKafka` is the same broker with authentication, and grants each client the rights of the catalogue.
 """
 
 from sandbox.kafka.broker import Kafka

@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 def fetch() -> None:
     """Fetch Apache Kafka's jars with Maven into the sandbox's cache, unless they are there.
 
-    A machine without Java or Maven is told so; that is no error, for Tansu can stand in for Kafka.
+    A machine without Java or Maven gets a message and no error, for Tansu can be used instead of Kafka.
     """
     reason = jars.available()
     if reason is not None:

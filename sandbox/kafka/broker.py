@@ -16,11 +16,11 @@ from sandbox.spawning import run, tail
 
 CLUSTER_ID = "aW5ua2VlcGVyLXNhbmRib3"
 MAX_MESSAGE_BYTES = 9 * 1024 * 1024
-# The machine is small, and no sandbox lives long. So: a small heap, the collector with the fewest threads, and only
+# The machine is small, and no sandbox runs for long. So: a small heap, the collector with the fewest threads, and only
 # the quick compiler (over the first 1.5 million records the thorough one costs more than it saves).
 ECONOMY = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 HEAP = ("-Xms256m", "-Xmx512m")
-#: A machine that stands still for some seconds must not cost the broker its partitions and its groups.
+#: A machine that pauses for some seconds must not cost the broker its partitions and its groups.
 SESSION_MS = 30_000
 #: After a SIGKILL the broker may come back once its old session is over.
 SESSION_AFTER_A_KILL_MS = 2_000
@@ -41,10 +41,10 @@ class Kafka(ManagedProcess):
 
     @property
     def url(self) -> str:
-        """What clients call the bootstrap server: `127.0.0.1:port`."""
+        """The bootstrap server: `127.0.0.1:port`."""
         return f"127.0.0.1:{self.port}"
 
-    def variables(self, principal: str | None = None) -> Mapping[str, str]:  # noqa: ARG002 - nobody is asked who they are
+    def variables(self, principal: str | None = None) -> Mapping[str, str]:  # noqa: ARG002 - this broker asks for no name
         """The variables that bring a process here, as this principal where the broker asks for one."""
         return {"KAFKA_URL": self.url, **NO_NAME}
 
@@ -83,11 +83,11 @@ class Kafka(ManagedProcess):
         return tail(self._log)
 
     def accounts(self) -> Sequence[str]:
-        """What the tool that formats a new folder is told of who may come in: nothing, everybody may."""
+        """Return the accounts for the tool that formats a new folder: none, as this broker has no authentication."""
         return ()
 
     def listeners(self) -> Mapping[str, object]:
-        """The settings that say where the broker listens, and to whom."""
+        """Return the settings of the broker's listeners."""
         return {
             "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://{self.url},CONTROLLER://127.0.0.1:{self.controller_port}",

@@ -21,7 +21,7 @@ class Certificates:
         return self.folder / f"{name}.pem"
 
     async def make(self, *names: str) -> None:
-        """Make what is not there yet. The common name of each is the name, and all may stand for 127.0.0.1."""
+        """Make what is not there yet. The common name of each is the name, and all are valid for 127.0.0.1."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         if not self.authority.exists():
             to = ("-keyout", str(self._authority_key), "-out", str(self.authority))

@@ -25,7 +25,7 @@ def version() -> str:
 
 
 def folder() -> Path:
-    """Where the jars of this version are, or would be."""
+    """The folder of the jars of this version, which may not exist yet."""
     return CACHE / version()
 
 
@@ -57,8 +57,8 @@ def java_version() -> int | None:
     java = shutil.which("java")
     if java is None:
         return None
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    found = re.search(r'version "(?:1\.)?(\d+)', told)
+    printed = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(?:1\.)?(\d+)', printed)
     return int(found[1]) if found else None
 
 
@@ -74,7 +74,7 @@ def fetch() -> Path:
         fresh = Path(name) / "kafka"
         _copy_dependencies(fresh / "jars")
         (fresh / "complete").write_text(_pom_hash())
-        if not fetched():  # Somebody else may have been faster.
+        if not fetched():  # Another process may have been faster.
             shutil.rmtree(folder(), ignore_errors=True)
             fresh.rename(folder())
     return folder()

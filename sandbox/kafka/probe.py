@@ -12,7 +12,7 @@ from typing_extensions import override
 from topics.kafka.settings import KafkaSettings
 
 ANSWER_WITHIN_MS = 2000
-#: The variables of a client that needs no name; empty ones take back what somebody has set for another broker.
+#: The variables of a client that needs no name; empty ones undo settings for another broker.
 NO_NAME: Final[Mapping[str, str]] = {
     "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
     "KAFKA_USERNAME": "",

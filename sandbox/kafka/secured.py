@@ -1,4 +1,4 @@
-"""The broker's second profile: nobody comes in without a name, and nobody gets further than the catalogue says."""
+"""The broker's second profile: every client authenticates, and has the rights of the catalogue alone."""
 
 import asyncio
 import json
@@ -27,13 +27,13 @@ Protocol = Literal["SASL_SSL", "SSL", "SASL_PLAINTEXT"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 Way = tuple[Protocol, Mechanism]
 MECHANISMS: Final[tuple[Mechanism, ...]] = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-#: Whose account may do everything: the broker itself, and whoever sets it up.
+#: The account that may do everything: of the broker itself, and of its administrator.
 BROKER: Final = "broker"
-#: Somebody who has an account here, and no business with us.
+#: An account without any rights on our topics.
 STRANGER: Final = "stranger"
 ACCOUNTS: Final = (BROKER, STRANGER, *(party.value for party in Service if party.ours))
 
-# The roles come in by different ways, so that whoever runs them all has tried every one.
+# The roles authenticate in different ways, so that a run of them all has tried every one.
 _USUAL_WAY: Final[Way] = ("SASL_SSL", "SCRAM-SHA-512")
 _WAYS: Final[Mapping[str, Way]] = {
     "payments": ("SASL_SSL", "PLAIN"),
@@ -52,9 +52,9 @@ _ANY_HOST: Final = "*"
 
 
 class SecuredKafka(Kafka):
-    """A broker at which each role of ours is somebody, with a password and a certificate of its own.
+    """A broker at which each role of ours has an account, with a password and a certificate of its own.
 
-    `url` speaks SASL_SSL; further ports speak SASL_PLAINTEXT, and SSL to whoever shows a certificate. The variables of
+    `url` speaks SASL_SSL; further ports speak SASL_PLAINTEXT, and SSL to clients with a certificate. The variables of
     each role are also in a file of `clients`, such as `operators.env`.
     """
 
@@ -83,10 +83,10 @@ class SecuredKafka(Kafka):
         return {**found, **name, "KAFKA_SASL_MECHANISM": mechanism}
 
     @override
-    async def start(self, *, patient: bool = False) -> None:
+    async def start(self, *, without_deadline: bool = False) -> None:
         """Start the broker, and let it know who may do what."""
-        await super().start(patient=patient)
-        # Whoever comes finds the same prefix in the environment as we do.
+        await super().start(without_deadline=without_deadline)
+        # A client finds the same prefix in the environment as we do.
         prefix = {"TOPIC_PREFIX": os.environ.get("TOPIC_PREFIX", "")}
         administrator = as_client({**self.variables(BROKER), **prefix})
         await _allow(administrator, grants(administrator))
@@ -181,7 +181,7 @@ async def _allow(kafka: KafkaSettings, allowed: Sequence[Grant]) -> None:
             for error, message in answer.creation_responses:
                 if error:
                     raise StartFailed(f"kafka refuses an ACL: {message or for_code(error).description}")
-        # The cluster has written them down; the broker may hear of it a moment later.
+        # The cluster has stored them; the broker may read them a moment later.
         while not rights <= await _known(client, node):
             await asyncio.sleep(POLL_SECONDS)
     finally:

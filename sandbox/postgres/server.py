@@ -94,8 +94,8 @@ class Postgres(ManagedProcess):
         return _initdb(folder)
 
     @override
-    async def start(self, *, patient: bool = False) -> None:
-        await super().start(patient=patient)
+    async def start(self, *, without_deadline: bool = False) -> None:
+        await super().start(without_deadline=without_deadline)
         await self.create_database(DATABASE)
 
     @override

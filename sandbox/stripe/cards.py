@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Payment(StrEnum):
-    """What becomes of a payment."""
+    """The outcome of a payment."""
 
     SUCCEEDS = "succeeds"
     DECLINED = "declined"
@@ -18,7 +18,7 @@ class Payment(StrEnum):
 
 
 class Refunding(StrEnum):
-    """What becomes of a refund of a payment."""
+    """The outcome of a refund of a payment."""
 
     SUCCEEDS = "succeeds"
     PENDS = "pends, then succeeds"
@@ -30,7 +30,7 @@ class Card:
     """A card, or a bank account, that behaves in one known way."""
 
     number: str
-    says: str
+    effect: str
     payment: Payment = Payment.SUCCEEDS
     refunding: Refunding = Refunding.SUCCEEDS
     error_code: str = "card_declined"
@@ -44,45 +44,45 @@ class Card:
 
 
 CARDS = (
-    Card(number="4242424242424242", says="succeeds"),
+    Card(number="4242424242424242", effect="succeeds"),
     Card(
         number="4000000000000002",
-        says="is declined",
+        effect="is declined",
         payment=Payment.DECLINED,
         decline_code="generic_decline",
     ),
     Card(
         number="4000000000009995",
-        says="is declined: insufficient funds",
+        effect="is declined: insufficient funds",
         payment=Payment.DECLINED,
         decline_code="insufficient_funds",
     ),
     Card(
         number="4000000000000069",
-        says="is declined: expired card",
+        effect="is declined: expired card",
         payment=Payment.DECLINED,
         error_code="expired_card",
         decline_code="expired_card",
     ),
     Card(
         number="4000000000007726",
-        says="succeeds; a refund of it pends",
+        effect="succeeds; a refund of it pends",
         refunding=Refunding.PENDS,
     ),
     Card(
         number="4000000000005126",
-        says="succeeds; a refund of it fails later",
+        effect="succeeds; a refund of it fails later",
         refunding=Refunding.FAILS_LATER,
     ),
     Card(
         number="AT321904300235473204",
-        says="bank debit: the money arrives later",
+        effect="bank debit: the money arrives later",
         payment=Payment.SUCCEEDS_LATER,
         method="sepa_debit",
     ),
     Card(
         number="AT861904300235473202",
-        says="bank debit: fails later",
+        effect="bank debit: fails later",
         payment=Payment.FAILS_LATER,
         error_code="payment_intent_payment_attempt_failed",
         method="sepa_debit",

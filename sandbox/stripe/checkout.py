@@ -36,7 +36,7 @@ def expire_session(till: Till, session_id: str, cause: Cause = NOBODY) -> Json:
     till.ledger.put(session)
     till.ledger.drop_timer("expire_session", session_id)
     _cancel_payment(till, session, cause)
-    till.tell("checkout.session.expired", session, cause)
+    till.emit("checkout.session.expired", session, cause)
     log.info("%s expired", session_id)
     return session
 
@@ -44,7 +44,7 @@ def expire_session(till: Till, session_id: str, cause: Cause = NOBODY) -> Json:
 def pay(till: Till, session_id: str, card: Card, late_seconds: float | None = None) -> Json:
     """Pay an open session with a test card, as its guest; gives the session as it is then.
 
-    A declined card leaves the session open (`declined` tells why). Raises Refused (400) for a
+    A declined card leaves the session open (`declined` is the reason). Raises Refused (400) for a
     session that is not open.
     """
     session = till.get("checkout.session", session_id, param="session")
@@ -75,10 +75,10 @@ def settle_payment(till: Till, session_id: str) -> None:
         _capture(till, payment)
         session["payment_status"] = "paid"
         till.ledger.put(session)
-        till.tell("checkout.session.async_payment_succeeded", session)
+        till.emit("checkout.session.async_payment_succeeded", session)
     else:
         _fail_late(till, payment)
-        till.tell("checkout.session.async_payment_failed", session)
+        till.emit("checkout.session.async_payment_failed", session)
     log.info("%s is now %s", session_id, session["payment_status"])
 
 
@@ -183,7 +183,7 @@ def _decline(till: Till, payment: Json, card: Card) -> None:
         "message": "Your card has expired." if card.error_code == "expired_card" else "Your card was declined.",
     }
     till.ledger.put(payment)
-    till.tell("payment_intent.payment_failed", payment)
+    till.emit("payment_intent.payment_failed", payment)
     log.info("%s declined: %s", payment["id"], card.decline_code)
 
 
@@ -201,7 +201,7 @@ def _fail_late(till: Till, payment: Json) -> None:
         },
     }
     till.ledger.put(payment)
-    till.tell("payment_intent.payment_failed", payment)
+    till.emit("payment_intent.payment_failed", payment)
 
 
 def _charge(till: Till, payment: Json, card: Card) -> None:
@@ -246,21 +246,21 @@ def _capture(till: Till, payment: Json) -> None:
     till.ledger.put(charge)
     till.ledger.put(payment)
     till.ledger.move_money("capture", payment, amount_minor, till.clock.now())
-    till.tell("charge.succeeded", charge)
-    till.tell("payment_intent.succeeded", payment)
+    till.emit("charge.succeeded", charge)
+    till.emit("payment_intent.succeeded", payment)
 
 
 def _complete(till: Till, session: Json, payment_status: str) -> Json:
     session |= {"status": "complete", "payment_status": payment_status, "url": None}
     till.ledger.put(session)
     till.ledger.drop_timer("expire_session", session["id"])
-    till.tell("checkout.session.completed", session)
+    till.emit("checkout.session.completed", session)
     log.info("%s completed: %s", session["id"], payment_status)
     return session
 
 
 def _cancel_payment(till: Till, session: Json, cause: Cause) -> None:
-    """Cancel the intent that a declined attempt left behind: nobody can pay it any more."""
+    """Cancel the intent that a declined attempt left behind: it cannot be paid any more."""
     if session["payment_intent"] is None:
         return
     payment = till.get("payment_intent", session["payment_intent"])
@@ -270,11 +270,11 @@ def _cancel_payment(till: Till, session: Json, cause: Cause) -> None:
         "cancellation_reason": "automatic",
     }
     till.ledger.put(payment)
-    till.tell("payment_intent.canceled", payment, cause)
+    till.emit("payment_intent.canceled", payment, cause)
 
 
 TIMED: dict[str, Callable[[Till, str], object]] = {
     "expire_session": expire_session,
     "settle_payment": settle_payment,
 }
-"""What the stand-in's clock sets off here."""
+"""The tasks of this module that the stand-in's clock starts."""

@@ -20,7 +20,7 @@ class Clock:
         return time.time() + self._offset_seconds
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass at once, and wake whoever waits for a moment.
+        """Let `seconds` pass at once, and wake every task that waits for a moment.
 
         Raises ValueError for a negative number: what has expired stays expired.
         """

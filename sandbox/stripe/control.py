@@ -1,4 +1,4 @@
-"""What only the stand-in has, under `/_sandbox`: pay by script, ledger, faults, clock."""
+"""The endpoints that only the stand-in has, under `/_sandbox`: pay by script, ledger, faults, clock."""
 
 from collections import Counter
 
@@ -117,7 +117,7 @@ class _Control:
         return web.Response(status=204)
 
     async def tell_time(self, _: web.Request) -> web.Response:
-        """Tell the time by the stand-in's clock."""
+        """Answer with the time of the stand-in's clock."""
         return web.json_response({"now": self._till.clock.now()})
 
     async def advance_clock(self, request: web.Request) -> web.Response:

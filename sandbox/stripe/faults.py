@@ -10,7 +10,7 @@ import msgspec
 
 
 class Fault(StrEnum):
-    """What can go wrong."""
+    """The kinds of faults."""
 
     LATENCY = "latency"
     """The request waits `seconds`, or until the plan is cleared, before its work begins."""
@@ -52,8 +52,8 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False):
     """One line of the plan, as it is posted to `/_sandbox/faults`.
 
     `match` is a method and a path (`POST /v1/checkout/sessions/*/expire`) or an event's type
-    (`checkout.session.*`); `*` stands for anything. `times` null means until it is cleared.
-    `saved` says whether an idempotency key remembers a `status`: by default as Stripe does it,
+    (`checkout.session.*`); `*` matches anything. `times` null means until it is cleared.
+    `saved`: whether an idempotency key remembers a `status`: by default as Stripe does it,
     a 5xx yes (the work had begun), anything else no.
     """
 
@@ -79,10 +79,10 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=False):
 
 @dataclass
 class FaultPlan:
-    """The rules still to strike. They live in memory: a restarted stand-in is healthy."""
+    """The rules still to strike. They are in memory alone: a restarted stand-in is healthy."""
 
     cleared: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the plan as it stands now is forgotten."""
+    """Set when the present plan is dropped."""
     _rules: list[Rule] = field(default_factory=list)
 
     def add(self, body: bytes) -> None:

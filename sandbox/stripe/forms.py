@@ -73,7 +73,7 @@ def _next_index(into: dict[str, Tree], rest: list[str]) -> str:
 
 
 def _holds(tree: Tree, path: list[str]) -> bool:
-    """Tell whether a value stands at a path already."""
+    """Return whether a path has a value already."""
     for name in path:
         if isinstance(tree, str):
             return True
@@ -84,7 +84,7 @@ def _holds(tree: Tree, path: list[str]) -> bool:
 
 
 def _is_params(expected: Any) -> bool:
-    """Tell the SDK's typed dictionaries, which may stem from `typing_extensions`."""
+    """Return whether it is a typed dictionary of the SDK, which may be one of `typing_extensions`."""
     return isinstance(expected, type) and hasattr(expected, "__required_keys__")
 
 

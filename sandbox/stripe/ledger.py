@@ -70,7 +70,7 @@ CREATE INDEX IF NOT EXISTS delivery_by_event ON delivery (event_id);
 
 @dataclass(frozen=True, kw_only=True)
 class SavedAnswer:
-    """What an idempotency key remembers."""
+    """A stored answer to an idempotency key."""
 
     request: str
     request_id: str
@@ -139,7 +139,7 @@ class Ledger:
         return None if row is None else _json(row[0])
 
     def sequence_of(self, object_id: str) -> int | None:
-        """Tell where an object stands in the order of creation."""
+        """Return an object's number in the order of creation."""
         row = self._db.execute("SELECT sequence FROM stripe_object WHERE id = ?", (object_id,)).fetchone()
         return None if row is None else int(row[0])
 
@@ -195,7 +195,7 @@ class Ledger:
         )
         return [_balance(*row) for row in rows]
 
-    # What is to be done at some moment of the stand-in's clock.
+    # Tasks that are due at a moment of the stand-in's clock.
 
     def set_timer(self, task: str, object_id: str, at: float) -> None:
         """Have a task done for an object at a time."""
@@ -211,7 +211,7 @@ class Ledger:
         return None if row is None else (row[0], row[1])
 
     def next_timer_at(self) -> float | None:
-        """Tell when the next task is due."""
+        """Return the time at which the next task is due."""
         (at,) = self._db.execute("SELECT min(at) FROM timer").fetchone()
         return None if at is None else float(at)
 
@@ -263,7 +263,7 @@ class Ledger:
         ]
 
     def next_delivery_at(self, after: float) -> float | None:
-        """Tell when a delivery that is not due yet will be."""
+        """Return the time at which the next later delivery is due."""
         (at,) = self._db.execute(
             "SELECT min(due_at) FROM delivery WHERE state = 'pending' AND due_at > ?", (after,)
         ).fetchone()

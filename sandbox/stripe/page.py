@@ -22,7 +22,7 @@ _WITH_THREE_DECIMALS = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 
 
 def add_routes(app: web.Application, till: Till) -> None:
-    """Add the page a session's `url` leads to, and a front page that says what this is."""
+    """Add the page a session's `url` leads to, and a front page that describes this server."""
     page = _Page(till)
     app.router.add_get("/", page.front)
     app.router.add_get("/c/pay/{id}", page.show)
@@ -42,7 +42,7 @@ class _Page:
         self._till = till
 
     async def front(self, _: web.Request) -> web.Response:
-        """Say what this server is."""
+        """Describe this server."""
         return _html("Stripe, locally", _FRONT)
 
     async def show(self, request: web.Request) -> web.Response:
@@ -54,7 +54,7 @@ class _Page:
         return _session_page(session)
 
     async def pay(self, request: web.Request) -> web.Response:
-        """Take a card's number from the form; go on to the shop, or say what is wrong."""
+        """Take a card's number from the form; go on to the shop, or show the error."""
         session_id = request.match_info["id"]
         form = await request.post()
         try:
@@ -90,7 +90,7 @@ def _open(session: Json, refused: Refused | None) -> str:
     problem = f'<p class="problem" role="alert">{escape(refused.message)}</p>' if refused else ""
     others = "".join(
         f'<form method="post"><button name="card" value="{card.number}" class="other">'
-        f"<code>{card.spaced}</code><span>{escape(card.says)}</span></button></form>"
+        f"<code>{card.spaced}</code><span>{escape(card.effect)}</span></button></form>"
         for card in CARDS
     )
     return f"""
@@ -133,7 +133,7 @@ _EXPIRED = """<h1>This payment has expired</h1>
 _PAID = """<h1>Thank you, this is paid</h1><p>There is nothing more to do here.</p>"""
 
 _UNDER_WAY = """<h1>Your payment is on its way</h1>
-<p>Your bank takes its time. The shop is told when the money has arrived, or has not.</p>"""
+<p>Your bank takes its time. The shop gets a message when the money has arrived, or has not.</p>"""
 
 _FRONT = """<h1>Stripe, locally</h1>
 <p>This server stands in for Stripe while you develop and test. No money moves.</p>

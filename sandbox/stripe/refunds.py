@@ -17,7 +17,7 @@ _IMITATED = frozenset({"amount", "charge", "expand", "metadata", "payment_intent
 
 
 def create_refund(till: Till, params: Json, cause: Cause) -> Json:
-    """Refund a payment, all that is left of it unless `amount` says less. Raises Refused."""
+    """Refund a payment, all that is left of it unless `amount` is less. Raises Refused."""
     for name in params:
         if name not in _IMITATED:
             raise Refused(f"The local stand-in does not imitate {name}.", param=name, saved=False)
@@ -34,8 +34,8 @@ def create_refund(till: Till, params: Json, cause: Cause) -> Json:
         task = "settle_refund" if fate is Refunding.PENDS else "fail_refund"
         till.ledger.set_timer(task, refund["id"], till.clock.now() + seconds)
     # A card's refund that succeeds at once brings no refund.updated: only its changes do.
-    till.tell("refund.created", refund, cause)
-    till.tell("charge.refunded", charge, cause)
+    till.emit("refund.created", refund, cause)
+    till.emit("charge.refunded", charge, cause)
     log.info("%s refunds %s of %s: %s", refund["id"], amount_minor, payment["id"], fate)
     return refund
 
@@ -61,7 +61,7 @@ def fail_refund(till: Till, refund_id: str) -> None:
     till.ledger.move_money("refund_reversed", payment, refund["amount"], till.clock.now())
     _recount(till, till.get("charge", refund["charge"]))
     _tell_of_change(till, refund)
-    till.tell("refund.failed", refund)
+    till.emit("refund.failed", refund)
     log.info("%s failed", refund_id)
 
 
@@ -130,12 +130,12 @@ def _recount(till: Till, charge: Json) -> None:
 
 
 def _tell_of_change(till: Till, refund: Json) -> None:
-    till.tell("refund.updated", refund)
-    till.tell("charge.refund.updated", refund)
+    till.emit("refund.updated", refund)
+    till.emit("charge.refund.updated", refund)
 
 
 TIMED: dict[str, Callable[[Till, str], object]] = {
     "settle_refund": settle_refund,
     "fail_refund": fail_refund,
 }
-"""What the stand-in's clock sets off here."""
+"""The tasks of this module that the stand-in's clock starts."""

@@ -8,7 +8,7 @@ _DOCUMENTED_ERROR_CODES = "https://docs.stripe.com/error-codes#"
 class Refused(Exception):
     """Ends a request with an error object: `{"error": {"type", "code", "message", "param"}}`.
 
-    `saved` says whether an idempotency key remembers the error. Stripe does not remember what
+    `saved`: whether an idempotency key remembers the error. Stripe does not remember what
     failed before the work began: unknown parameters, a wrong key, a rate limit
     (docs.stripe.com/api/idempotent_requests).
     """

@@ -125,7 +125,7 @@ class _Asked:
 
     @property
     def fingerprint(self) -> str:
-        """What another request under the same idempotency key is compared with."""
+        """Return the value by which requests under the same idempotency key are compared."""
         return json.dumps([self.line, self.form], sort_keys=True)
 
 

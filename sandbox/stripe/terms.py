@@ -1,4 +1,4 @@
-"""What a request for a Checkout Session may ask: how much, in which currency, and until when."""
+"""The terms of a Checkout Session that a request may ask for: amount, currency and deadline."""
 
 import re
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ _IMITATED_OF_A_PAYMENT = frozenset({"description", "metadata", "receipt_email", 
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What a session is about; `expires_at` in seconds since the epoch."""
+    """The subject of a session; `expires_at` in seconds since the epoch."""
 
     amount_minor: int
     currency: str

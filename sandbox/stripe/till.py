@@ -1,4 +1,4 @@
-"""What every part of the stand-in works with: books, clock, faults, settings, and events."""
+"""The state that all parts of the stand-in share: books, clock, faults, settings, and events."""
 
 import asyncio
 import secrets
@@ -28,13 +28,13 @@ class Settings:
     """
 
     webhook_url: str | None = None
-    webhook_secret: str = "whsec_sandbox"  # noqa: S105 - a secret of nobody's.
+    webhook_secret: str = "whsec_sandbox"  # noqa: S105 - of the sandbox alone
     key: str | None = None
     events: frozenset[str] = frozenset()
     public_url: str | None = None
     late_payment_seconds: float = 5.0
     late_refund_seconds: float = 5.0
-    #: Longer than a machine stands still: an event that was taken in that time would come twice.
+    #: Longer than a machine pauses: an event that was taken in that time would come twice.
     webhook_timeout_seconds: float = 30.0
     first_retry_seconds: float = 0.5
     longest_retry_seconds: float = 30.0
@@ -61,7 +61,7 @@ class Till:
     faults: FaultPlan = field(default_factory=FaultPlan)
     url: str = ""
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by whoever wants the stand-in to end: a signal, or a background worker that met a bug."""
+    """Set by a signal, or by a background worker that met a bug: the stand-in then ends."""
 
     def now(self) -> int:
         """Whole seconds since the epoch, as Stripe gives times."""
@@ -74,7 +74,7 @@ class Till:
             raise no_such(kind, object_id, param=param)
         return found
 
-    def tell(self, event_type: str, about: Json, cause: Cause = NOBODY) -> None:
+    def emit(self, event_type: str, about: Json, cause: Cause = NOBODY) -> None:
         """Record an event with a picture of the object as it is now, and put it on its way."""
         wanted = self.settings.webhook_url is not None and (
             not self.settings.events or event_type in self.settings.events
@@ -119,7 +119,7 @@ def shown(stored: Json) -> Json:
 
 
 def nulls_of(sdk_type: Any) -> Json:
-    """Give null for every field that the SDK's type of an object says may be null.
+    """Give null for every field that may be null by the SDK's type of an object.
 
     A caller then finds every documented field, whether the stand-in fills it or not.
     """

@@ -1,6 +1,6 @@
 """Delivers events to the webhook endpoint, signed, and tries again until they are taken.
 
-What is on its way stands in the ledger, so that a restarted stand-in goes on delivering. As with
+The ledger has every undelivered event, so that a restarted stand-in goes on delivering. As with
 Stripe, events travel side by side: they may arrive in another order, and more than once.
 """
 

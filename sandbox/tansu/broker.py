@@ -27,10 +27,10 @@ class Tansu(ManagedProcess):
 
     @property
     def url(self) -> str:
-        """What clients call the bootstrap server: `127.0.0.1:port`."""
+        """The bootstrap server: `127.0.0.1:port`."""
         return f"127.0.0.1:{self.port}"
 
-    def variables(self, principal: str | None = None) -> Mapping[str, str]:  # noqa: ARG002 - nobody is asked who they are
+    def variables(self, principal: str | None = None) -> Mapping[str, str]:  # noqa: ARG002 - this broker asks for no name
         """The variables that bring a process here."""
         return {"KAFKA_URL": self.url, **NO_NAME}
 

@@ -41,7 +41,7 @@ def test_one_ratio_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratios", "told"),
+    ("ratios", "expected"),
     [
         ([1.04, 1.0401, 1.0402], "worse"),
         ([1.02, 1.0201, 1.0202], "not worse"),
@@ -51,8 +51,8 @@ def test_one_ratio_has_no_interval() -> None:
         ([1.5, 1.52, 1.54], "worse; the interval of 9.9 % is wider than the limit of 3 %"),
     ],
 )
-def test_worse_means_that_the_whole_interval_is_beyond_the_limit(ratios: list[float], told: str) -> None:
-    assert verdict(ratio_interval(ratios), 3.0) == told
+def test_worse_means_that_the_whole_interval_is_beyond_the_limit(ratios: list[float], expected: str) -> None:
+    assert verdict(ratio_interval(ratios), 3.0) == expected
 
 
 def test_a_block_compares_its_own_measurements_alone() -> None:

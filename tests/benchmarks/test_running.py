@@ -11,17 +11,17 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 def test_the_hot_room_is_measured_with_all_that_it_costs() -> None:
-    told = measured("hot")
+    printed = measured("hot")
 
-    assert told["hot"]["ours_per_s"] > 0 < told["hot"]["row_locks_per_s"]
+    assert printed["hot"]["ours_per_s"] > 0 < printed["hot"]["row_locks_per_s"]
     parts = ("worker", "ingress", "kafka", "postgres", "wrk", "worker.faust")
-    assert all(told[f"hot.cpu.{part}"]["value"] > 0 for part in parts)
+    assert all(printed[f"hot.cpu.{part}"]["value"] > 0 for part in parts)
 
 
 def test_what_operators_wait_for_is_measured_with_its_targets() -> None:
-    told = measured("explain", "trace", "pause")
+    printed = measured("explain", "trace", "pause")
 
-    assert {name: (figure["kind"], figure["target"], figure["unit"]) for name, figure in told.items()} == {
+    assert {name: (figure["kind"], figure["target"], figure["unit"]) for name, figure in printed.items()} == {
         "explain": ("most", 1.0, "s"),
         "trace.restore": ("most", 60.0, "s"),
         "trace.restore.events": ("most", None, "events/s"),
@@ -31,16 +31,16 @@ def test_what_operators_wait_for_is_measured_with_its_targets() -> None:
         "pause.still": ("most", 1.0, "s"),
         "pause.going": ("most", 1.0, "s"),
     }
-    # A role may go on before whoever says so is told that it was said.
-    assert all(figure["value"] >= 0 for figure in told.values())
-    assert all(figure["value"] > 0 for name, figure in told.items() if not name.startswith("pause."))
+    # A role may resume before the command that resumes it has its answer.
+    assert all(figure["value"] >= 0 for figure in printed.values())
+    assert all(figure["value"] > 0 for name, figure in printed.items() if not name.startswith("pause."))
 
 
 def measured(*names: str) -> dict[str, dict[str, Any]]:
-    """Run the benchmarks, quickly; return what they tell, by what it is called."""
+    """Run the benchmarks, quickly; return what they print, by name."""
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks", *names, "--quick"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    told = [json.loads(line) for line in run.stdout.splitlines()]
-    return {line["benchmark"]: line for line in told if "benchmark" in line}
+    printed = [json.loads(line) for line in run.stdout.splitlines()]
+    return {line["benchmark"]: line for line in printed if "benchmark" in line}

@@ -88,6 +88,7 @@ class _Greeter:
         return json_response(200, {"said": "hello", "more": context.link("/greeting")})
 
 
+@pytest.mark.process
 async def test_a_version_is_one_more_mount_with_its_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {row.id: row for _, row in operations_of(_Greeter())}
     monkeypatch.delattr(_Greeter, "greet_as_of_v2")
@@ -147,6 +148,7 @@ async def test_every_wrong_field_is_named(house: House) -> None:
     assert all(name in refused.body["detail"] for name in ("rooms_count", "amount", "room_id"))
 
 
+@pytest.mark.process
 async def test_large_answers_are_compressed_for_those_who_say_so() -> None:
     app = web.Application()
 

@@ -26,6 +26,8 @@ from tests.ingress.house import House
 from tests.support.client import Answer
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.process
+
 BURST = 20
 USER = Policy("user", 100, BURST)
 #: A token comes back after a minute: none does while a test runs on a real clock, however slow the machine.
@@ -136,6 +138,7 @@ def _refused(answers: Sequence[Answer]) -> list[bool]:
     return [answered.status == 429 for answered in answers]
 
 
+@pytest.mark.process
 async def test_a_user_who_asks_too_much_is_refused_and_told_when_to_come_back() -> None:
     async with running_alone(rate_limits=True, user_requests_per_minute=1) as house:
         answers = [await house.post(PROFILE, {}, user=7) for _ in range(BURST + 1)]
@@ -152,6 +155,7 @@ async def test_a_user_who_asks_too_much_is_refused_and_told_when_to_come_back() 
         assert (await house.post(PROFILE, {}, user=8)).status == 422
 
 
+@pytest.mark.process
 async def test_a_user_is_the_same_from_everywhere_and_behind_every_mount() -> None:
     async with running_alone(rate_limits=True, user_requests_per_minute=1, trusted_proxies="127.0.0.1") as house:
         for number in range(BURST):
@@ -161,6 +165,7 @@ async def test_a_user_is_the_same_from_everywhere_and_behind_every_mount() -> No
         assert elsewhere.status == 429
 
 
+@pytest.mark.process
 async def test_who_has_no_token_or_a_forged_one_counts_by_address() -> None:
     forged = {"Authorization": f"Bearer {'x' * 40}"}
     async with running_alone(rate_limits=True, address_requests_per_minute=1, trusted_proxies="127.0.0.1") as house:
@@ -175,6 +180,7 @@ async def test_who_has_no_token_or_a_forged_one_counts_by_address() -> None:
         assert (await house.post(PROFILE, {}, user=7)).status == 422
 
 
+@pytest.mark.process
 async def test_stripe_and_those_who_watch_are_never_refused() -> None:
     async with running_alone(rate_limits=True, address_requests_per_minute=1, burst=1) as house:
         await house.get(HOTEL)
@@ -184,6 +190,7 @@ async def test_stripe_and_those_who_watch_are_never_refused() -> None:
             assert (await house.post("/webhooks/stripe", {})).status == 400
 
 
+@pytest.mark.process
 async def test_limits_can_be_switched_off() -> None:
     async with running_alone(rate_limits=False, address_requests_per_minute=1, burst=1) as house:
         answers = await _asked(house, 3)
@@ -212,6 +219,7 @@ async def linked(url: str) -> AsyncIterator[RedisLink]:
         await asyncio.gather(running, return_exceptions=True)
 
 
+@pytest.mark.process
 async def test_two_processes_count_together(redis_server: Redis) -> None:
     async with linked(redis_server.url) as one, linked(redis_server.url) as other:
         ours, theirs = Buckets(SLOW, one), Buckets(SLOW, other)
@@ -225,6 +233,7 @@ async def test_two_processes_count_together(redis_server: Redis) -> None:
         assert (await theirs.check(8)).remaining == BURST - 1
 
 
+@pytest.mark.process
 async def test_fifty_at_once_are_no_more_than_the_burst(redis_server: Redis) -> None:
     async with linked(redis_server.url) as one, linked(redis_server.url) as other:
         buckets = [Buckets(SLOW, one), Buckets(SLOW, other)]
@@ -232,6 +241,7 @@ async def test_fifty_at_once_are_no_more_than_the_burst(redis_server: Redis) -> 
         assert sum(verdict.allowed for verdict in verdicts) == BURST
 
 
+@pytest.mark.process
 async def test_what_redis_remembers_goes_by_itself(redis_server: Redis) -> None:
     async with linked(redis_server.url) as link, client_of(redis_server) as client:
         await Buckets(SLOW, link).check(7)
@@ -240,6 +250,7 @@ async def test_what_redis_remembers_goes_by_itself(redis_server: Redis) -> None:
         assert 0 < await client.pttl(key) <= SLOW.token_us / 1000
 
 
+@pytest.mark.process
 async def test_two_ingresses_are_one_limit(redis_server: Redis) -> None:
     shared: dict[str, Any] = {"rate_limits": True, "redis_url": redis_server.url, "user_requests_per_minute": 1}
     async with running_alone(**shared) as one, running_alone(**shared) as other:
@@ -256,6 +267,7 @@ async def test_two_ingresses_are_one_limit(redis_server: Redis) -> None:
         assert [(await house.post(PROFILE, {}, user=7)).status for house in (one, other)] == [429, 429]
 
 
+@pytest.mark.process
 async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
     redis_server: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +303,7 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
     assert PASSWORD not in caplog.text
 
 
+@pytest.mark.process
 async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobodys(
     redis_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,6 +342,7 @@ def answered_at_once(asked: Coroutine[Any, Any, Verdict]) -> None:
         asked.send(None)
 
 
+@pytest.mark.process
 async def test_a_wrong_password_is_an_outage_whose_reason_is_told_without_it(
     redis_server: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

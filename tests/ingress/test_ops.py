@@ -4,6 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
+import pytest
 from aiokafka import TopicPartition
 from typer.testing import CliRunner
 
@@ -131,6 +132,7 @@ async def test_dead_letters_are_listed_by_what_became_of_them(
     assert (refused.status, [error["field"] for error in refused.body["errors"]]) == (422, ["state.0"])
 
 
+@pytest.mark.process
 async def test_while_the_broker_is_away_the_operator_is_told_to_come_again() -> None:
     async with running_alone() as house:
         for path in PATHS:

@@ -20,6 +20,8 @@ from tests.support.chromium import CHROMIUM, Page, open_page
 from topics import asyncapi
 from topics.envelope import EVERY_VERSION
 
+pytestmark = pytest.mark.process
+
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 
 

@@ -113,6 +113,7 @@ def test_unsafe_settings_refuse_to_start_as_production_without_telling_them(
     assert not any(secret in told for secret in ("a key that only", "whsec_of", "whsec_1"))
 
 
+@pytest.mark.process
 async def test_a_refused_start_is_told_in_one_sentence() -> None:
     async with _process(SAFE | {"JWT_SECRET_KEY": "short"}) as process:
         _, said = await process.communicate()

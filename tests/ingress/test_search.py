@@ -313,6 +313,7 @@ async def test_a_stay_beyond_every_hotels_horizon_is_refused(house: House, monke
 # When something is away.
 
 
+@pytest.mark.process
 async def test_without_a_database_a_search_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freshness, "LOAD_SECONDS", 0.1)
     async with running_alone() as house:

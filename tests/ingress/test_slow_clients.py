@@ -19,6 +19,8 @@ from tests.ingress.clocks import freeze
 from tests.ingress.conftest import PATIENT_SECONDS, running_alone
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.process
+
 SHORT_SECONDS = 0.5
 HEAD = b"POST /length HTTP/1.1\r\nHost: inn\r\n"
 

@@ -137,6 +137,7 @@ def test_only_who_asks_without_a_version_waits_unasked() -> None:
     assert (V1.wait_seconds, UNVERSIONED.wait_seconds) == (0, 10)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("request_head", "wanted", "unwanted"),
     [

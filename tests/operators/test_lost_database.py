@@ -35,7 +35,9 @@ from tests.system.path.guest import Guest, House, Room, open_house
 NO_KAFKA = available()
 pytestmark = [
     pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or ""),
+    # The short form: test_restore.py and test_restore_tool.py restore what they need for each claim.
     pytest.mark.system,
+    pytest.mark.long,
     pytest.mark.timeout(900),
 ]
 

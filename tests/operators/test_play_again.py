@@ -138,6 +138,7 @@ async def caught_up(house: House) -> None:
     await wait_until(so, message="nobody is behind")
 
 
+@pytest.mark.long
 async def test_all_that_was_lived_through_played_again_changes_nothing(house: House) -> None:
     await lives(house)
     await caught_up(house)

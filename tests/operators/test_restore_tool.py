@@ -168,5 +168,5 @@ async def test_the_real_trace_is_restored_with_equal_totals(
         async with await psycopg.AsyncConnection.connect(url) as connection:
             counted = await totals(connection)
     assert (restored.bookings, restored.undecided, restored.unpublished) == (119_390, 0, 0)
-    assert counted == {name: replayed_trace.told[name] for name in counted}
+    assert counted == {name: replayed_trace.result[name] for name in counted}
     assert report.ok, list(report.problems())

@@ -51,7 +51,7 @@ class Endpoint:
         """What arrived, in the order of arrival."""
         return [event.type for event in self.events]
 
-    def told(self, event_type: str) -> Any:
+    def received(self, event_type: str) -> Any:
         """The object of the first event of a type; false while there is none."""
         return next((e.data.object for e in self.events if e.type == event_type), None)
 
@@ -98,7 +98,7 @@ class Shop:
             return answer.status
 
     async def read(self, path: str) -> Any:
-        """Read what the stand-in tells of itself."""
+        """Read the state of the stand-in."""
         async with self.http.get(self.stand_in.url + path) as answer:
             return await answer.json()
 

@@ -28,7 +28,7 @@ NO_KAFKA = available()
 README = (Path(__file__).parents[2] / "README.md").read_text()
 #: What a reader waits is less than a machine may stand still.
 LONGER = ("wait=5", "wait=30")
-TOLD_OVER_HTTP = (
+SHOWN_OVER_HTTP = (
     r"POST /v1/auth/signup: 201",
     r"POST /v1/users/guests: 201",
     r"Free in Lisbon from [0-9-]{10}: The Lighthouse, 129.00 EUR a night",
@@ -72,9 +72,9 @@ TOLD_ON_THE_LOG = {
 async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of_the_readme(tmp_path: Path) -> None:
     port = free_port()
     async with demo(tmp_path, port) as process:
-        told = await _until_it_stays_up(process)
-        assert [pattern for pattern in TOLD_OVER_HTTP if not re.search(pattern, told)] == [], told
-        hops = re.findall(r"([\w.]+), partition \d+, offset \d+: ([\w.]+)", told)
+        printed = await _until_it_stays_up(process)
+        assert [pattern for pattern in SHOWN_OVER_HTTP if not re.search(pattern, printed)] == [], printed
+        hops = re.findall(r"([\w.]+), partition \d+, offset \d+: ([\w.]+)", printed)
         assert {name: [kind for topic, kind in hops if topic == name] for name in TOLD_ON_THE_LOG} == TOLD_ON_THE_LOG
 
         [lines] = re.findall(r"```sh\n(.+?)```", README, re.DOTALL)
@@ -85,7 +85,7 @@ async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of
             stderr=PIPE,
         )
         answers, complaints = (each.decode() for each in await shell.communicate())
-        export, then = (told.partition(f"{name} ")[2].splitlines()[0] for name in ("As an operator", "and then"))
+        export, then = (printed.partition(f"{name} ")[2].splitlines()[0] for name in ("As an operator", "and then"))
         operator = await asyncio.create_subprocess_exec(
             *("bash", "-euc", f"{export}\n{then}\ninnkeeper topics check\ninnkeeper reconcile"), stdout=PIPE
         )
@@ -115,14 +115,14 @@ async def demo(folder: Path, port: int) -> AsyncIterator[Process]:
 
 
 async def _until_it_stays_up(process: Process) -> str:
-    """Return what the demo tells until all is there to be tried."""
+    """Return the output of the demo until all is there to be tried."""
     assert process.stdout is not None
-    told = ""
-    while "and then" not in told:
+    printed = ""
+    while "and then" not in printed:
         line = await process.stdout.readline()
-        assert line, f"the demo ended: {told}"
-        told += line.decode()
-    return told
+        assert line, f"the demo ended: {printed}"
+        printed += line.decode()
+    return printed
 
 
 async def told_rejected(_: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sandbox.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-#: Picks from the one port that it is told.
+#: Picks from the one given port.
 ANOTHER_PROCESS = """
 import sys
 from sandbox import ports
@@ -23,7 +23,7 @@ def test_a_port_is_given_to_one_process_alone() -> None:
     ours = free_port()
 
     asked = [sys.executable, "-c", ANOTHER_PROCESS, str(ours)]
-    told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert (told.returncode, told.stdout) == (1, "")
-    assert f"no free port between {ours} and {ours}" in told.stderr
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"no free port between {ours} and {ours}" in ended.stderr

@@ -55,7 +55,7 @@ async def test_a_program_that_is_killed_from_outside_starts_again_at_once() -> N
 async def test_a_program_that_keeps_failing_is_left_alone_for_longer_and_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # However long a machine stands still between its first line and its end, it has failed.
+    # However long a machine pauses between its first line and its end, it has failed.
     monkeypatch.setattr(processes, "FAILED_WITHIN_SECONDS", 600.0)
     said: list[str] = []
     supervisor = Supervisor(said.append)
@@ -100,7 +100,7 @@ async def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline() -> Non
     assert await program.ended() == -signal.SIGKILL
 
 
-async def test_a_frozen_program_hears_that_it_shall_stop() -> None:
+async def test_a_frozen_program_gets_the_signal_to_stop() -> None:
     program = a_program(WAITS)
     program.stop_within_seconds = MAX_WAIT_SECONDS
     await program.start()

@@ -54,26 +54,26 @@ def test_a_few_thousand_guests_get_what_selling_by_hand_gives(tmp_path: Path) ->
     file = first_rows(3000, tmp_path)
     expected = sell_by_hand(read_trace(file, rooms=8), 8)
 
-    told = replay(file, "--rooms", "8", "--workers", "2")
+    result = replay(file, "--rooms", "8", "--workers", "2")
 
     assert expected["sold_out"] > 100
-    assert told == {"rooms": 8, "workers": 2, "kills": 0, **expected, "seconds": told["seconds"], "audit": "ok"}
+    assert result == {"rooms": 8, "workers": 2, "kills": 0, **expected, "seconds": result["seconds"], "audit": "ok"}
 
 
 @pytest.mark.trace
 @pytest.mark.timeout(1800)
 def test_119390_real_guests_get_the_known_totals(replayed_trace: ReplayedTrace) -> None:
-    told = replayed_trace.told
+    result = replayed_trace.result
 
-    assert {key: told[key] for key in EVERY_TYPE_HAS_1000_ROOMS} == EVERY_TYPE_HAS_1000_ROOMS
-    assert (told["workers"], told["kills"], told["audit"]) == (3, 0, "ok")
+    assert {key: result[key] for key in EVERY_TYPE_HAS_1000_ROOMS} == EVERY_TYPE_HAS_1000_ROOMS
+    assert (result["workers"], result["kills"], result["audit"]) == (3, 0, "ok")
 
 
 @pytest.mark.trace
 @pytest.mark.timeout(1800)
 def test_119390_real_guests_get_the_known_totals_while_workers_are_killed() -> None:
-    told = replay(TRACE, "--rooms", "100", "--kill-every", "3")
+    result = replay(TRACE, "--rooms", "100", "--kill-every", "3")
 
-    assert {key: told[key] for key in EVERY_TYPE_HAS_100_ROOMS} == EVERY_TYPE_HAS_100_ROOMS
-    assert told["kills"] > 0
-    assert told["audit"] == "ok"
+    assert {key: result[key] for key in EVERY_TYPE_HAS_100_ROOMS} == EVERY_TYPE_HAS_100_ROOMS
+    assert result["kills"] > 0
+    assert result["audit"] == "ok"

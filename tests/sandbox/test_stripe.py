@@ -30,17 +30,17 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
         yield shop
 
 
-async def test_a_guest_pays_and_the_shop_is_told(shop: Shop) -> None:
+async def test_a_guest_pays_and_the_shop_gets_the_event(shop: Shop) -> None:
     session = await shop.open()
 
     assert await shop.pay(session) == 200
 
-    told = await wait_until(lambda: shop.endpoint.told("checkout.session.completed"))
-    assert (told.id, told.status, told.payment_status) == (session.id, "complete", "paid")
-    assert (told.amount_total, told.currency, told.livemode) == (12000, "eur", False)
-    assert told.client_reference_id == "booking-1"
-    assert told.metadata["room_id"] == "room-7"
-    payment = await shop.client.v1.payment_intents.retrieve_async(told.payment_intent)
+    received = await wait_until(lambda: shop.endpoint.received("checkout.session.completed"))
+    assert (received.id, received.status, received.payment_status) == (session.id, "complete", "paid")
+    assert (received.amount_total, received.currency, received.livemode) == (12000, "eur", False)
+    assert received.client_reference_id == "booking-1"
+    assert received.metadata["room_id"] == "room-7"
+    payment = await shop.client.v1.payment_intents.retrieve_async(received.payment_intent)
     assert (payment.status, payment.amount_received) == ("succeeded", 12000)
     assert payment.metadata["booking_id"] == "booking-1"
 
@@ -57,14 +57,14 @@ async def test_a_declined_card_leaves_the_session_open_for_another(shop: Shop) -
     session = await shop.open()
 
     assert await shop.pay(session, DECLINED_CARD) == 402
-    failed = await wait_until(lambda: shop.endpoint.told("payment_intent.payment_failed"))
+    failed = await wait_until(lambda: shop.endpoint.received("payment_intent.payment_failed"))
     again = await shop.sessions.retrieve_async(session.id)
     assert await shop.pay(session) == 200
 
     assert failed.last_payment_error.decline_code == "generic_decline"
     assert failed.metadata["booking_id"] == "booking-1"
     assert (again.status, again.payment_intent) == ("open", failed.id)
-    completed = await wait_until(lambda: shop.endpoint.told("checkout.session.completed"))
+    completed = await wait_until(lambda: shop.endpoint.received("checkout.session.completed"))
     assert completed.payment_intent == failed.id
 
 
@@ -81,12 +81,12 @@ async def test_a_bank_debit_completes_unpaid_and_is_settled_later(
     session = await shop.open()
 
     await shop.pay(session, debit, late_seconds=3600)
-    completed = await wait_until(lambda: shop.endpoint.told("checkout.session.completed"))
+    completed = await wait_until(lambda: shop.endpoint.received("checkout.session.completed"))
     assert completed.payment_status == "unpaid"
     assert (await shop.read("/_sandbox/ledger"))["captured_minor"] == {"eur": 0}
     shop.stand_in.clock.advance(3600)
 
-    settled = await wait_until(lambda: shop.endpoint.told(ending))
+    settled = await wait_until(lambda: shop.endpoint.received(ending))
     assert settled.payment_status == payment_status
     captured_minor = 12000 if payment_status == "paid" else 0
     assert (await shop.read("/_sandbox/ledger"))["captured_minor"] == {"eur": captured_minor}
@@ -99,9 +99,9 @@ async def test_a_session_expires_by_itself_at_its_deadline(shop: Shop) -> None:
     before = await shop.sessions.retrieve_async(session.id)
     shop.stand_in.clock.advance(60)
 
-    told = await wait_until(lambda: shop.endpoint.told("checkout.session.expired"))
+    received = await wait_until(lambda: shop.endpoint.received("checkout.session.expired"))
     assert before.status == "open"
-    assert (told.id, told.status, told.url) == (session.id, "expired", None)
+    assert (received.id, received.status, received.url) == (session.id, "expired", None)
     assert await shop.pay(session) == 400
 
 
@@ -218,8 +218,8 @@ async def test_a_refund_brings_its_events(shop: Shop) -> None:
 
     refund = await shop.refunds.create_async({"payment_intent": payment})
 
-    charge = await wait_until(lambda: shop.endpoint.told("charge.refunded"))
-    created = await wait_until(lambda: shop.endpoint.told("refund.created"))
+    charge = await wait_until(lambda: shop.endpoint.received("charge.refunded"))
+    created = await wait_until(lambda: shop.endpoint.received("refund.created"))
     assert (charge.payment_intent, charge.amount_refunded, charge.refunded) == (payment, 12000, True)
     assert charge.metadata["booking_id"] == "booking-1"
     assert created.id == refund.id
@@ -233,7 +233,7 @@ async def test_a_pending_refund_succeeds_later(shop: Shop) -> None:
     assert refund.status == "pending"
     shop.stand_in.clock.advance(3600)
 
-    updated = await wait_until(lambda: shop.endpoint.told("refund.updated"))
+    updated = await wait_until(lambda: shop.endpoint.received("refund.updated"))
     assert (updated.id, updated.status) == (refund.id, "succeeded")
 
 
@@ -244,7 +244,7 @@ async def test_a_refund_that_fails_later_can_be_made_again(shop: Shop) -> None:
     first = await shop.refunds.create_async({"payment_intent": payment})
     assert first.status == "succeeded"
     shop.stand_in.clock.advance(60)
-    failed = await wait_until(lambda: shop.endpoint.told("refund.failed"))
+    failed = await wait_until(lambda: shop.endpoint.received("refund.failed"))
     assert (await shop.read("/_sandbox/ledger"))["refunded_minor"] == {"eur": 0}
     second = await shop.refunds.create_async({"payment_intent": payment})
 

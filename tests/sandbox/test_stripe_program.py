@@ -1,4 +1,4 @@
-"""The stand-in as a program of its own: it says when it is ready, stops when told, and loses nothing when killed."""
+"""The stand-in as a program of its own: it prints when it is ready, ends on a signal, and loses nothing when killed."""
 
 import asyncio
 import signal

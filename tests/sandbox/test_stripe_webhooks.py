@@ -112,7 +112,7 @@ async def test_an_event_can_be_late(shop: Shop) -> None:
 async def test_an_event_that_becomes_due_while_due_ones_are_looked_for_is_not_forgotten(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given events that are late by an hour, the machine stands still for longer just when nothing is due yet."""
+    """Given events that are late by an hour, the machine pauses for longer just when nothing is due yet."""
     ledger, passed_seconds = shop.stand_in.till.ledger, 0.0
     due_deliveries = ledger.due_deliveries
 
@@ -142,8 +142,8 @@ async def test_what_was_not_delivered_is_delivered_after_a_restart(tmp_path: Pat
         endpoint.refusals = 0
 
         async with open_shop_with(tmp_path, endpoint) as shop:
-            told = await wait_until(lambda: endpoint.told(COMPLETED))
+            received = await wait_until(lambda: endpoint.received(COMPLETED))
             ledger = await shop.read("/_sandbox/ledger")
 
-    assert told.id == session.id
+    assert received.id == session.id
     assert ledger["captured_minor"] == {"eur": 12000}

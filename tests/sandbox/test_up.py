@@ -25,10 +25,10 @@ SYSTEM = """
 import asyncio, sys
 from pathlib import Path
 from sandbox.system import Plan, System
-from sandbox.up import in_foreground, tell_and_stay
+from sandbox.up import in_foreground, print_and_stay
 
 plan = Plan(folder=Path(sys.argv[1]), workers={}, ingress=0)
-sys.exit(asyncio.run(in_foreground(System(plan), tell_and_stay)))
+sys.exit(asyncio.run(in_foreground(System(plan), print_and_stay)))
 """
 
 

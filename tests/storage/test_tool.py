@@ -272,6 +272,7 @@ def test_help_says_what_comes_of_leaving_yes_out(command: str) -> None:
     assert "Without it: what would be done, and exit status 1." in " ".join(ended.stdout.split())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "explained"),
     [

@@ -6,16 +6,20 @@ databases of ours are made there, and removed again.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
 from psycopg import sql
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from sandbox.postgres import Postgres
 
 Source = Literal["given", "sandbox", "testcontainers"]
 
@@ -75,9 +79,7 @@ def open_postgres(folder: Path) -> Iterator[Server]:
         case "given":
             yield Server(url=os.environ["DATABASE_URL"])
         case "sandbox":
-            from sandbox.postgres import Postgres
-
-            with Postgres(folder) as postgres:
+            with postgres_for_tests(folder) as postgres:
                 yield Server(url=postgres.url, pids=frozenset({postgres.pid}))
         case "testcontainers":
             from testcontainers.community.postgres import PostgresContainer
@@ -86,21 +88,36 @@ def open_postgres(folder: Path) -> Iterator[Server]:
                 yield Server(url=postgres.get_connection_url())
 
 
+def postgres_for_tests(folder: Path) -> "Postgres":
+    """Return a server that does not wait for the disk: its data are dropped with the tests, and no test pulls the plug.
+
+    A process that is killed loses nothing by this. Tests of what a server keeps start `sandbox.postgres` themselves.
+    """
+    from sandbox.postgres import Postgres
+
+    class QuickPostgres(Postgres):
+        @override
+        def command(self) -> Sequence[str]:
+            return [*super().command(), "-c", "fsync=off", "-c", "full_page_writes=off"]
+
+    return QuickPostgres(folder)
+
+
 @contextmanager
 def fresh_database(server_url: str, template: str | None = None) -> Iterator[str]:
     """Yield the URL of a new database, copied from `template` where one is named; dropped afterwards."""
     name = f"innkeeper_test_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        _execute_alone(connection, create.format(sql.Identifier(name), sql.Identifier(template or "template1")))
+        execute_alone(connection, create.format(sql.Identifier(name), sql.Identifier(template or "template1")))
         try:
             yield url_of(server_url, name)
         finally:
             # Sessions that a test left open must not keep it.
-            _execute_alone(connection, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            execute_alone(connection, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _execute_alone(connection: psycopg.Connection, statement: sql.Composed) -> None:
+def execute_alone(connection: psycopg.Connection, statement: sql.Composed) -> None:
     """Execute what the server does once the last session of a database is gone, for which it waits 5 s each time."""
     for more in reversed(range(_MAX_WAITS)):
         try:

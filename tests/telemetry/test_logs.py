@@ -118,6 +118,7 @@ def test_the_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert not output.startswith("{")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("room", ["ingress.application", "workers.runtime.agent"])
 def test_a_process_that_is_neither_traced_nor_scraped_imports_nothing_for_it(room: str) -> None:
     script = (

@@ -111,6 +111,7 @@ async def test_a_broken_dependency_is_trouble_for_as_long_as_somebody_waits_for_
     assert waiting() == 0
 
 
+@pytest.mark.process
 async def test_answers_of_the_ingress_are_counted_by_operation_and_class() -> None:
     before = scraped("ingress")
     async with running_alone() as house:
@@ -129,6 +130,7 @@ async def test_answers_of_the_ingress_are_counted_by_operation_and_class() -> No
     assert after['innkeeper_pool_connections{state="most"}'] == 10
 
 
+@pytest.mark.process
 def test_prometheus_reads_them_at_a_port_of_their_own() -> None:
     server = serve("expiry", "127.0.0.1", 0)
     try:

@@ -76,6 +76,7 @@ def test_the_catalogue_says_what_a_worker_reads(build: Callable[[KafkaSettings, 
     assert (Service(role.name) in DEAD_LETTERS.written_by) == any(topic is not BOOKING_EVENTS for topic in role.topics)
 
 
+@pytest.mark.process
 def test_a_person_gets_the_arguments_of_kafkas_own_tool() -> None:
     told = CliRunner().invoke(app, ["topics", "acls"]).stdout.splitlines()
 
@@ -87,6 +88,7 @@ def test_a_person_gets_the_arguments_of_kafkas_own_tool() -> None:
     assert all(shlex.split(line)[0] == "--add" for line in told)
 
 
+@pytest.mark.process
 def test_a_program_gets_an_object_a_line_with_the_brokers_own_names_of_the_roles() -> None:
     told = (
         CliRunner().invoke(app, ["topics", "acls", "--json", "--principal", "User:CN={role},O=Inn"]).stdout.splitlines()

@@ -122,6 +122,7 @@ def test_contradictory_settings_are_refused_with_a_sentence(values: Mapping[str,
     assert sentence in str(refused.value)
 
 
+@pytest.mark.process
 @needs_openssl
 async def test_a_key_of_another_certificate_is_refused(certificates: Certificates) -> None:
     await certificates.make("payments")
@@ -134,6 +135,7 @@ async def test_a_key_of_another_certificate_is_refused(certificates: Certificate
         )
 
 
+@pytest.mark.process
 @needs_openssl
 async def test_an_encrypted_key_is_refused_instead_of_asked_for_at_the_terminal(certificates: Certificates) -> None:
     encrypted, log = certificates.folder / "encrypted.key", certificates.folder / "openssl.log"
@@ -177,6 +179,7 @@ def test_no_password_is_shown_by_settings_or_their_errors() -> None:
     assert "hunter2" not in shown + str(refused.value) + repr(refused.value)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "program",
     [
@@ -223,6 +226,7 @@ def _is_from_settings(keyword: ast.keyword) -> bool:
     return keyword.arg is None and ast.unparse(keyword.value).endswith(".client_options()")
 
 
+@pytest.mark.process
 def test_a_secret_may_be_a_file_and_the_environment_goes_before_it(tmp_path: Path) -> None:
     (tmp_path / "kafka_password").write_text("from a file\n")
     (tmp_path / "kafka_username").write_text("file")

@@ -20,6 +20,8 @@ from topics.envelope import EVERY_VERSION
 from topics.kafka import admin
 from topics.kafka.settings import KafkaSettings
 
+pytestmark = pytest.mark.process
+
 Tool = Callable[..., Result]
 
 

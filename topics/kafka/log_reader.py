@@ -502,6 +502,9 @@ def _attributes(envelope: Envelope) -> dict[str, Any]:
         "correlationid": envelope.correlation,
         "sequence": envelope.sequence,
         "traceparent": envelope.traceparent,
+        "causationposition": envelope.causation_position,
+        "actor": envelope.actor,
+        "requestid": envelope.request_id,
     }
     return {
         "specversion": "1.0",

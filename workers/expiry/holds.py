@@ -1,9 +1,9 @@
-"""The expiry timer: looks for holds whose time is over and asks the rooms' owners to end them.
+"""The expiry timer: finds holds whose time is over and sends the commands that end them.
 
-Reads `booking`; writes `ExpireHold` to `booking.commands`, and nothing else. Whether a hold is over is decided on the
-log, by the log's time: so a command too many does no harm, and one that came too early is sent again. Any number of
-timers may run; one leads, by an advisory lock of its session, and the others stand by. The leader also keeps the
-horizon. On trouble with database or broker it lets the lead go, waits and starts over.
+Reads `booking`; writes `ExpireHold` to `booking.commands`, and nothing else. The reservations workers decide by the
+log's time whether a hold is over, so a command too many does no harm, and one that is too early is sent again. Any
+number of timers may run: one leads, by an advisory lock of its session, and the others wait. The leader also opens new
+nights (`horizon`). When database or broker fails it gives up the lead, waits and starts over.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ from workers.expiry.retry_schedule import RetrySchedule
 ROLE: Final = "expiry"
 POLL_SECONDS: Final = 1.0
 COUNT_SECONDS: Final = 10.0
-"""How often the leader counts all holds, for those who watch."""
+"""How often the leader counts all holds, for the metrics."""
 SILENT_SECONDS: Final = 30
 MARGIN_SECONDS: Final = 0.5
 """The log's clock may be behind the database's by this much before a command comes too early."""
 FIRST_PAUSE_SECONDS: Final = 5.0
 MAX_PAUSE_SECONDS: Final = 60.0
 MAX_AWAITED: Final = 10_000
-"""Holds asked for once and not ended yet; guests' own commands stand behind them in the log."""
+"""Commands sent once whose holds are not ended yet; guests' own commands wait behind them in the log."""
 SOURCE: Final = "innkeeper/expiry"
 COMMAND_IDS: Final = UUID("0e0b9a4e-1a52-5f0e-8a49-3c1f6d1b52c7")
 """The name space of the commands' ids: a booking and its deadline always give the same one."""
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 async def run(kafka: KafkaSettings, database: DatabaseSettings, *, name: str) -> None:
-    """End holds whose time is over until cancelled; `name` tells this timer from others in logs and sessions."""
+    """End holds whose time is over until cancelled; `name` distinguishes this timer in logs and sessions."""
     backoff = Backoff("the expiry timer waits for the database and the broker")
     while True:
         try:
@@ -60,8 +60,8 @@ async def run(kafka: KafkaSettings, database: DatabaseSettings, *, name: str) ->
 
 async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, backoff: Backoff) -> None:
     """Wait for the lead, then keep it until something breaks."""
-    who = f"innkeeper-expiry-{name}"
-    async with await connect_worker(database, who) as connection, open_producer(kafka, client_id=who) as producer:
+    client = f"innkeeper-expiry-{name}"
+    async with await connect_worker(database, client) as connection, open_producer(kafka, client_id=client) as producer:
         backoff.reset()
         log.info("worker ready: expiry %s", name)
         while not await take_lead(connection, silent_seconds=SILENT_SECONDS):
@@ -69,44 +69,44 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, ba
         log.info("expiry %s leads", name)
         timer = Timer(connection, producer, kafka.topic(BOOKING_COMMANDS))
         horizon = Horizon(connection, producer, kafka.topic(BOOKING_COMMANDS), role=ROLE)
-        with HoldMetrics(connection) as census:
-            await _lead(connection, timer, horizon, census)
+        with HoldMetrics(connection) as hold_metrics:
+            await _lead(connection, timer, horizon, hold_metrics)
 
 
-async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, census: "HoldMetrics") -> NoReturn:
+async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, hold_metrics: "HoldMetrics") -> NoReturn:
     while True:
-        await _until_not_paused(connection, census)
-        await census.keep()
+        await _until_resumed(connection, hold_metrics)
+        await hold_metrics.update()
         seconds = await timer.sweep()
         await horizon.keep()
-        # After an outage a sweep may be long; the rooms' owners are left some time to work off what it found.
+        # After an outage a sweep may be long; the reservations workers get some time to work off its commands.
         await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
 
 
-async def _until_not_paused(connection: AsyncConnection, census: "HoldMetrics") -> None:
-    """Keep the lead, and wait for as long as an operator says so."""
-    told = False
+async def _until_resumed(connection: AsyncConnection, hold_metrics: "HoldMetrics") -> None:
+    """Keep the lead, and wait while an operator has paused the role."""
+    is_logged = False
     while pause := await pauses.of(connection, ROLE):
-        if not told:
+        if not is_logged:
             log.warning("%s", pause)
-            told = True
-        await census.keep()
+            is_logged = True
+        await hold_metrics.update()
         await asyncio.sleep(POLL_SECONDS / 2)
-    if told:
-        log.warning("%s goes on", ROLE)
+    if is_logged:
+        log.warning("%s is resumed", ROLE)
 
 
 class HoldMetrics:
-    """Counts all holds now and then, inside the block: only who leads tells of them.
+    """Counts all holds now and then, inside the block: only the leader exports these metrics.
 
-    Not beside the sweep but in turn with it: a leader that hangs must stay silent, and lose the lead.
+    It runs in turn with the sweep, not beside it: a leader that hangs must be silent, and lose the lead.
     """
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._next_at = 0.0
 
-    async def keep(self) -> None:
+    async def update(self) -> None:
         """Count, if it is time."""
         now = asyncio.get_running_loop().time()
         if now < self._next_at:
@@ -128,35 +128,35 @@ class HoldMetrics:
 
 
 class Timer:
-    """Asks for each due hold to be ended, and again, ever more rarely, for as long as it is not."""
+    """Sends the command that ends each due hold, and again, ever more rarely, until the hold is ended."""
 
     def __init__(self, connection: AsyncConnection, producer: Producer, commands_topic: str) -> None:
         self._connection = connection
         self._producer = producer
         self._commands_topic = commands_topic
-        self._asking: RetrySchedule[UUID] = RetrySchedule(
+        self._schedule: RetrySchedule[UUID] = RetrySchedule(
             first_pause_seconds=FIRST_PAUSE_SECONDS,
-            longest_pause_seconds=MAX_PAUSE_SECONDS,
-            most_awaited=MAX_AWAITED,
+            max_pause_seconds=MAX_PAUSE_SECONDS,
+            max_awaited=MAX_AWAITED,
         )
 
     async def sweep(self) -> float:
-        """Go through all holds that are over; return the seconds that this took."""
+        """Go through all holds whose time is over; return the seconds that this took."""
         clock = asyncio.get_running_loop().time
         began = clock()
         last, sent = FIRST, 0
-        with self._asking.sweep():
+        with self._schedule.sweep():
             while page := await due_holds(self._connection, last, margin_seconds=MARGIN_SECONDS):
                 if await pauses.of(self._connection, ROLE):
-                    # After an outage there may be very many: a pause is not to wait for them.
-                    self._asking.cut_short()
+                    # After an outage there may be very many, and a pause must not wait for them.
+                    self._schedule.cut_short()
                     break
-                chosen = [hold for hold in page if self._asking.is_asked_now(hold.booking_id, clock())]
+                chosen = [hold for hold in page if self._schedule.is_sent_now(hold.booking_id, clock())]
                 await self._producer.send_all([self._command(hold) for hold in chosen])
                 last, sent = page[-1], sent + len(chosen)
         metrics.HOLDS_ASKED.add(sent)
         if sent:
-            log.info("%d holds asked to be ended, of %d whose time is over", sent, len(self._asking))
+            log.info("sent commands to end %d holds, of %d whose time is over", sent, len(self._schedule))
         return clock() - began
 
     def _command(self, hold: DueHold) -> Outgoing:

@@ -1,7 +1,7 @@
-"""Keeps a year of every room's nights on sale: each new day asks the rooms' owners to open the nights that it lacks.
+"""Keeps a year of every room's nights on sale: sends commands that open the nights which a new day lacks.
 
 Reads `hotel`, `room` and `inventory`; writes `OpenInventory` to `booking.commands`, and nothing else. Nights that are
-open stay as they are, so a command too many does no harm. It is part of the expiry role, which leads and has backoff.
+open stay as they are, so a command too many does no harm. The expiry role runs it: it holds the lead, and retries.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from workers.expiry.retry_schedule import RetrySchedule
 
 CHECK_SECONDS: Final = 180.0
 BUSY_SECONDS: Final = 5.0
-"""The pause while there is something to ask for."""
+"""The pause while some rooms lack nights."""
 FIRST_PAUSE_SECONDS: Final = 60.0
 MAX_PAUSE_SECONDS: Final = 3600.0
 MAX_NIGHTS_AWAITED: Final = 5_000
-"""Nights asked for once and not open yet."""
+"""Nights whose command was sent once and that are not open yet."""
 SOURCE: Final = "innkeeper/horizon"
 COMMAND_IDS: Final = UUID("6f9a3c02-58a7-5d1b-b0c6-92f4a1d7e835")
 """The name space of the commands' ids: a room and the nights that it lacks always give the same one."""
@@ -36,17 +36,17 @@ log = logging.getLogger(__name__)
 
 
 class Horizon:
-    """Asks for the nights that each room lacks, and again, ever more rarely, for as long as they are not open."""
+    """Sends commands for the nights that each room lacks, and again, ever more rarely, until they are open."""
 
     def __init__(self, connection: AsyncConnection, producer: Producer, commands_topic: str, *, role: str) -> None:
         self._connection = connection
         self._role = role
         self._producer = producer
         self._commands_topic = commands_topic
-        self._asking: RetrySchedule[UUID] = RetrySchedule(
+        self._schedule: RetrySchedule[UUID] = RetrySchedule(
             first_pause_seconds=FIRST_PAUSE_SECONDS,
-            longest_pause_seconds=MAX_PAUSE_SECONDS,
-            most_awaited=MAX_NIGHTS_AWAITED,
+            max_pause_seconds=MAX_PAUSE_SECONDS,
+            max_awaited=MAX_NIGHTS_AWAITED,
         )
         self._next_at = 0.0
 
@@ -59,21 +59,21 @@ class Horizon:
         self._next_at = clock() + (BUSY_SECONDS if is_busy else CHECK_SECONDS)
 
     async def _sweep(self, now: float) -> bool:
-        """Ask for what is short now; tell whether more is to be asked for soon."""
+        """Send commands for the nights that are missing now; return whether to look again soon."""
         todays = await self._todays()
         last, rooms, nights = 0, 0, 0
-        with self._asking.sweep():
+        with self._schedule.sweep():
             while page := await short_rooms(self._connection, todays, last):
                 if await pauses.of(self._connection, self._role):
-                    self._asking.cut_short()
+                    self._schedule.cut_short()
                     return True
-                chosen = [room for room in page if self._asking.is_asked_now(_command_id(room), now, _nights(room))]
+                chosen = [room for room in page if self._schedule.is_sent_now(_command_id(room), now, _nights(room))]
                 await self._producer.send_all([self._command(room) for room in chosen])
                 last, rooms = page[-1].room_id, rooms + len(page)
                 nights += sum(map(_nights, chosen))
         if nights:
-            log.info("%d nights asked to be opened; %d rooms are short of nights", nights, rooms)
-        return nights > 0 or len(self._asking) < rooms
+            log.info("sent commands to open %d nights; %d rooms are short of nights", nights, rooms)
+        return nights > 0 or len(self._schedule) < rooms
 
     async def _todays(self) -> dict[str, date]:
         now, zones = await time_zones(self._connection)
@@ -95,13 +95,13 @@ class Horizon:
 
 
 def _days(now: datetime, zones: Iterable[str]) -> Iterable[tuple[str, date]]:
-    """Yield which day it is in each time zone."""
+    """Yield the present day in each time zone."""
     for zone in zones:
         try:
             yield zone, now.astimezone(ZoneInfo(zone)).date()
         except (ValueError, OSError, KeyError):
-            # One hotel's bad word must not keep all others' nights closed.
-            log.error("no such time zone: %r; its hotels' nights are opened by UTC", zone)  # noqa: TRY400 - it is told
+            # One hotel's bad time zone must not keep all other hotels' nights closed.
+            log.error("no such time zone: %r; its hotels' nights are opened by UTC", zone)  # noqa: TRY400 - the cause is known
             yield zone, now.astimezone(UTC).date()
 
 

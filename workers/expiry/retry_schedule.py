@@ -1,4 +1,4 @@
-"""What the expiry role asked rooms' owners for and is not done yet: asked for again, ever more rarely."""
+"""When to send a command again whose effect is not there yet: ever more rarely, and not too many at once."""
 
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -7,56 +7,56 @@ from typing import Generic, NamedTuple, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 
 
-class _Asked(NamedTuple):
-    """When something is asked for again, by the caller's clock in seconds, and after which pause."""
+class _Sent(NamedTuple):
+    """When a command is sent again, by the caller's clock in seconds, and the pause before that."""
 
     again_at: float
     pause_seconds: float
 
 
 class RetrySchedule(Generic[Key]):
-    """Says what to ask for now.
+    """Says for each thing that is due whether its command is to be sent now.
 
-    What was asked for once and is not done yet stands in the log behind guests' own commands: at most `most_awaited` of
-    it does, by weight.
+    Commands that were sent once and have no effect yet wait in the log behind guests' own commands: they may be at most
+    `max_awaited`, by weight.
     """
 
-    def __init__(self, *, first_pause_seconds: float, longest_pause_seconds: float, most_awaited: int) -> None:
+    def __init__(self, *, first_pause_seconds: float, max_pause_seconds: float, max_awaited: int) -> None:
         self._first_pause_seconds = first_pause_seconds
-        self._longest_pause_seconds = longest_pause_seconds
-        self._most_awaited = most_awaited
-        self._asked: dict[Key, _Asked] = {}
-        self._still_due: dict[Key, _Asked] = {}
+        self._max_pause_seconds = max_pause_seconds
+        self._max_awaited = max_awaited
+        self._sent: dict[Key, _Sent] = {}
+        self._still_due: dict[Key, _Sent] = {}
         self._awaited = 0
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
-        """Go through all that is due inside the block; what was asked for and is not due any more is forgotten."""
+        """Go through everything that is due inside the block; what is not due any more is forgotten."""
         self._still_due, self._awaited = {}, 0
         yield
-        self._asked = self._still_due
+        self._sent = self._still_due
 
     def cut_short(self) -> None:
-        """End the sweep before it came to everything: what it has not met may be due as before."""
-        self._still_due = self._asked | self._still_due
+        """End the sweep early: what it has not come to may be due as before."""
+        self._still_due = self._sent | self._still_due
 
-    def is_asked_now(self, key: Key, now: float, weight: int = 1) -> bool:
-        """Tell whether to ask for something that is due, and remember when it was asked for."""
-        asked = self._asked.get(key)
-        if asked is not None and now < asked.again_at:
-            self._still_due[key] = asked
-            if asked.pause_seconds == self._first_pause_seconds:
+    def is_sent_now(self, key: Key, now: float, weight: int = 1) -> bool:
+        """Return whether the command of something that is due is to be sent, and remember that it was."""
+        sent = self._sent.get(key)
+        if sent is not None and now < sent.again_at:
+            self._still_due[key] = sent
+            if sent.pause_seconds == self._first_pause_seconds:
                 self._awaited += weight
             return False
-        if asked is None and self._awaited and self._awaited + weight > self._most_awaited:
+        if sent is None and self._awaited and self._awaited + weight > self._max_awaited:
             return False
         pause = self._first_pause_seconds
-        if asked is not None:
-            pause = min(2 * asked.pause_seconds, self._longest_pause_seconds)
-        self._still_due[key] = _Asked(now + pause, pause)
-        self._awaited += weight if asked is None else 0
+        if sent is not None:
+            pause = min(2 * sent.pause_seconds, self._max_pause_seconds)
+        self._still_due[key] = _Sent(now + pause, pause)
+        self._awaited += weight if sent is None else 0
         return True
 
     def __len__(self) -> int:
-        """Return how much is asked for and not done."""
+        """Return how many commands were sent and have no effect yet."""
         return len(self._still_due)

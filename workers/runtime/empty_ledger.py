@@ -1,6 +1,6 @@
-"""Keeps a worker from beginning with an empty ledger beside a log that has events: it would decide everything anew.
+"""Keeps a worker from starting with an empty ledger and a log that has events: it would decide everything again.
 
-Asked once, when a worker starts. The database was lost then, or it is the wrong one; a restore makes it anew.
+Checked once, when a worker starts. Either the database was lost or it is the wrong one; a restore fills it again.
 """
 
 from typing import Final
@@ -21,10 +21,10 @@ select exists (select from log_cursor where consumer = 'reservations' and topic 
 
 
 async def check_ledger(kafka: KafkaSettings, database: DatabaseSettings) -> None:
-    """Return when the ledger answers; whoever starts before it waits.
+    """Wait until the ledger answers.
 
     Raises:
-        Stopped: nothing was ever decided by this ledger, and its events stand on the log.
+        Stopped: this ledger never decided anything, and the log has events.
     """
     backoff = Backoff("the worker waits for the database and its tables")
     while True:

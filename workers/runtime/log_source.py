@@ -1,4 +1,4 @@
-"""What a worker asks the broker about a log besides its records: its life, its bounds, and one record again."""
+"""Asks the broker about a log: the ids of its topics, the bounds of its partitions, and single records again."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ class Bounds(NamedTuple):
 
 
 async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic], group: str) -> None:
-    """Return when the broker answers, has the topics, and lets us into the group: whoever starts before them waits.
+    """Wait until the broker answers, has the topics, and admits us to the group.
 
     Raises:
         Stopped: a topic is not as the catalogue has it, in a way that would lose records.
@@ -51,7 +51,7 @@ async def wait_for_topics(settings: KafkaSettings, topics: Sequence[Topic], grou
 
 
 class LogSource:
-    """Asks with a consumer of its own that belongs to no group."""
+    """Asks with a consumer of its own, which belongs to no group."""
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self._settings = settings
@@ -59,13 +59,13 @@ class LogSource:
         self._consumer: AIOKafkaConsumer | None = None
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
-        """Return the broker's own id of each topic; a topic that was made anew has another one."""
+        """Return the broker's id of each topic; a topic that was deleted and created again has another one."""
         return await topic_ids(self._settings, topics)
 
-    async def bounds(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, Bounds]:
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Bounds]:
         """Return where each partition starts and ends now."""
         consumer = await self._open()
-        partitions = list(places)
+        partitions = list(partitions)
         async with asyncio.timeout(_ANSWER_SECONDS):
             starts, ends = await asyncio.gather(
                 consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
@@ -78,8 +78,8 @@ class LogSource:
             return {}
         consumer = await self._open()
         consumer.assign(list(offsets))
-        for place, offset in offsets.items():
-            consumer.seek(place, offset)
+        for partition, offset in offsets.items():
+            consumer.seek(partition, offset)
         found: dict[TopicPartition, Record] = {}
         async with asyncio.timeout(_ANSWER_SECONDS):
             while len(found) < len(offsets):
@@ -87,10 +87,10 @@ class LogSource:
                     found.setdefault(tp, records[0])
                     consumer.pause(tp)
         consumer.unsubscribe()
-        return {place: record for place, record in found.items() if record.offset == offsets[place]}
+        return {partition: record for partition, record in found.items() if record.offset == offsets[partition]}
 
     async def close(self) -> None:
-        """Let the consumer go."""
+        """Close the consumer."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.stop()

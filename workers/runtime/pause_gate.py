@@ -1,7 +1,7 @@
-"""Holds a role back while an operator says so: the gate that its runs go through, and who asks whether it is open.
+"""Holds a role back while an operator has paused it.
 
-Reads `paused_role`. What runs at the moment comes to its end; no run after it begins. A worker that stands still stays
-a member of its group with all its partitions, and so nobody else is given them.
+Reads `paused_role`. A batch that is being processed is finished; none begins after it. A paused worker stays a member
+of its group with all its partitions, so that no other worker is given them.
 """
 
 import asyncio
@@ -17,67 +17,67 @@ from storage.pauses import Pause
 from storage.settings import DatabaseSettings
 from topics.backoff import Backoff
 
-#: How often each process asks, on a connection of its own: a pause must be felt within a second.
-ASK_SECONDS: Final = 0.5
+#: How often each process reads `paused_role`, on a connection of its own: a pause must take effect within a second.
+POLL_SECONDS: Final = 0.5
 
 log = logging.getLogger(__name__)
 
 
 class PauseGate:
-    """Whether the role may begin something new; shut until the ledger was asked for the first time.
+    """Whether the role may begin new work; paused until the ledger was read for the first time.
 
-    `holding`: there was a pause, so that runs read before it are dropped, until the log is read anew from the cursors.
+    `draining`: there was a pause, so fetched records are dropped until the log is read again from the cursors.
     """
 
     def __init__(self) -> None:
-        self.holding = False
-        self._opened = asyncio.Event()
-        self._shut = asyncio.Event()
-        self._shut.set()
+        self.draining = False
+        self._resumed = asyncio.Event()
+        self._paused = asyncio.Event()
+        self._paused.set()
 
     @property
-    def shut(self) -> bool:
+    def paused(self) -> bool:
         """Whether nothing new may begin."""
-        return self._shut.is_set()
+        return self._paused.is_set()
 
-    def hear(self, role: str, pause: Pause | None) -> None:
-        """Take over what the ledger says of the role."""
+    def update(self, role: str, pause: Pause | None) -> None:
+        """Set the gate as the ledger has it: the role's pause, or None."""
         if pause is None:
-            if self.holding and self.shut:
-                log.warning("%s goes on", role)
-            self._shut.clear()
-            self._opened.set()
-        elif not (self.holding and self.shut):
-            self.holding = True
-            self._opened.clear()
-            self._shut.set()
+            if self.draining and self.paused:
+                log.warning("%s is resumed", role)
+            self._paused.clear()
+            self._resumed.set()
+        elif not (self.draining and self.paused):
+            self.draining = True
+            self._resumed.clear()
+            self._paused.set()
             log.warning("%s", pause)
 
-    async def run_while_open(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do endless work whenever the gate is open; a pause cancels it, and afterwards it begins anew."""
+    async def run_while_resumed(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do endless work while the role is not paused; a pause cancels it, and afterwards it begins anew."""
         while True:
-            await self._opened.wait()
+            await self._resumed.wait()
             working = asyncio.ensure_future(work())
-            shutting = asyncio.ensure_future(self._shut.wait())
+            pausing = asyncio.ensure_future(self._paused.wait())
             try:
-                await asyncio.wait([working, shutting], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([working, pausing], return_when=asyncio.FIRST_COMPLETED)
                 if working.done():
                     return await working
             finally:
-                shutting.cancel()
+                pausing.cancel()
                 working.cancel()
-                await asyncio.wait([working, shutting])
+                await asyncio.wait([working, pausing])
 
 
-async def watch(database: DatabaseSettings, role: str, gate: PauseGate) -> None:
-    """Tell the gate what the ledger says, until cancelled. While the ledger is away it stays as it is."""
-    backoff = Backoff(f"{role} cannot ask whether it is paused")
+async def keep_updated(database: DatabaseSettings, role: str, gate: PauseGate) -> None:
+    """Set the gate as the ledger has it, until cancelled. While the ledger is away the gate stays as it is."""
+    backoff = Backoff(f"{role} cannot read whether it is paused")
     while True:
         try:
             async with await connect_worker(database, f"innkeeper {role} pauses") as connection:
                 while True:
-                    gate.hear(role, await pauses.of(connection, role))
+                    gate.update(role, await pauses.of(connection, role))
                     backoff.reset()
-                    await asyncio.sleep(ASK_SECONDS)
+                    await asyncio.sleep(POLL_SECONDS)
         except (psycopg.Error, OSError) as error:
             await backoff.wait(error)

@@ -1,4 +1,4 @@
-"""Publishes what the ledger has committed, in order, for as long as it takes."""
+"""Publishes what the ledger has committed, in order, and retries for as long as it takes."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Owns the producer and makes it anew when a send fails, so that nothing newer can overtake what failed."""
+    """Owns the producer, and replaces it when a send fails, so that nothing newer can overtake what failed."""
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self._settings = settings
@@ -29,7 +29,7 @@ class Publisher:
         """Return when the broker has acknowledged every record; all of them again after any failure."""
         if not records:
             return
-        backoff = Backoff("the broker does not take what was committed")
+        backoff = Backoff("the broker does not acknowledge what was committed")
         while True:
             try:
                 producer = self._producer or await self._open()
@@ -43,13 +43,13 @@ class Publisher:
                 return
 
     async def close(self) -> None:
-        """Let the producer go; what it had not sent is published again by whoever needs it."""
+        """Close the producer; records that it had not sent are given up, and published again by the caller."""
         producer, self._producer = self._producer, None
         stack, self._stack = self._stack, AsyncExitStack()
         try:
             async with asyncio.timeout(5):
                 if producer is not None:
-                    # What waits in it must not come out late, behind what is published next.
+                    # Records that wait in it must not be sent late, after those that are published next.
                     await producer.abandon()
                 await stack.aclose()
         except (KafkaError, OSError, TimeoutError) as error:

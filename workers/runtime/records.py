@@ -1,7 +1,4 @@
-"""Reads records of the log: what they say, whether they come in order, and what becomes of those that say nothing.
-
-No connection to anything: the first step of a run, before the ledger is asked.
-"""
+"""Decodes records of the log, and makes dead letters of those that cannot be decoded. No I/O."""
 
 import hashlib
 from datetime import datetime
@@ -11,14 +8,14 @@ from topics.catalogue import BOOKING_EVENTS, Topic
 from topics.envelope import Envelope, Outgoing, Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
 from workers.runtime.role import Received, Record, Stopped, Unreadable
 
-#: The largest command that is decided: far more than any of ours, and what it leads to can always be published.
+#: The largest command that is decided: far larger than any of ours, and its events can always be published.
 MAX_COMMAND_BYTES: Final = 2**20
-#: The largest record that its dead letter carries whole, with our headers, below what a producer of ours sends.
-MAX_LETTER_BYTES: Final = 7 * 2**20
+#: The largest record that a dead letter carries whole: with our headers it is below a producer's limit.
+MAX_DEAD_LETTER_BYTES: Final = 7 * 2**20
 
 
 def read(topic: Topic, record: Record, at: datetime) -> Received:
-    """Read one record of the topic.
+    """Decode one record of the topic.
 
     Raises:
         Unreadable: it cannot be understood.
@@ -37,13 +34,13 @@ def read(topic: Topic, record: Record, at: datetime) -> Received:
         raise Unreadable(record, f"{type(error).__name__}: {error}") from error
     if not isinstance(message, topic.messages):
         raise Unreadable(record, f"{envelope.type} does not belong on {topic.name}")
-    if topic is not BOOKING_EVENTS and _told_on_bytes(record, envelope) > MAX_COMMAND_BYTES:
+    if topic is not BOOKING_EVENTS and _repeated_bytes(record, envelope) > MAX_COMMAND_BYTES:
         raise Unreadable(record, f"larger than {MAX_COMMAND_BYTES} bytes")
     return Received(envelope, message, record, at)
 
 
 def fingerprint(record: Record) -> bytes:
-    """Return 16 bytes that tell this record from any other."""
+    """Return a hash of the record, 16 bytes."""
     digest = hashlib.blake2b(record.key or b"", digest_size=16)
     digest.update(record.value or b"")
     for name, value in record.headers:
@@ -52,14 +49,14 @@ def fingerprint(record: Record) -> bytes:
 
 
 def dead_letter(topic: str, consumer: str, record: Record, reason: str) -> Outgoing:
-    """Return the same bytes and key for the dead letters, with where they came from and why.
+    """Return the record for the dead-letter topic: the same bytes and key, its position and the reason as headers.
 
-    What is too large to be sent stays on the log it came from; the letter tells how many bytes that are.
+    A record that is too large to be sent stays on its own topic alone; the dead letter says how many bytes it has.
     """
     key, value = record.key or b"", record.value or b""
     headers = [(name, text) for name, text in record.headers if not name.startswith("dl_")]
     size_bytes = len(key) + len(value) + sum(len(name) + len(text or b"") for name, text in headers)
-    if size_bytes > MAX_LETTER_BYTES:
+    if size_bytes > MAX_DEAD_LETTER_BYTES:
         key, value, headers = b"", b"", [("dl_left_behind", b"%d" % size_bytes)]
     headers += [
         ("dl_consumer", consumer.encode()),
@@ -71,18 +68,18 @@ def dead_letter(topic: str, consumer: str, record: Record, reason: str) -> Outgo
     return Outgoing(topic, key, value, headers)
 
 
-def _told_on_bytes(record: Record, envelope: Envelope) -> int:
-    """Return how much of a command may come up in its events, some of it three times."""
+def _repeated_bytes(record: Record, envelope: Envelope) -> int:
+    """Return how many bytes of a command its events may repeat, some of them three times."""
     names = len(envelope.id) + len(envelope.correlation or "") + len(envelope.traceparent or "")
     people = len(envelope.actor or "") + len(envelope.request_id or "")
     return names + people + len(record.value or b"")
 
 
 def where(record: Record) -> str:
-    """Name the place of a record."""
+    """Return the position of a record as people read it: `booking.events[3]@17`."""
     return f"{record.topic}[{record.partition}]@{record.offset}"
 
 
 def cannot_be_applied(record: Record, error: Exception) -> str:
-    """Say that an event stops its role."""
+    """Return the sentence with which an event stops its role."""
     return f"{where(record)}: an event cannot be applied ({error}); an operator must decide"

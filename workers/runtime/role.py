@@ -1,4 +1,4 @@
-"""What a role is to the adapter: consumers, each a function from runs of the log to effects, and nothing of Faust."""
+"""A role: consumers, each a function from batches of records to effects. Nothing here knows Faust."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from topics.messages.message import Message
 
 
 class Record(Protocol):
-    """A record as the Kafka client hands it over; `timestamp` is in milliseconds since 1970."""
+    """A record as the Kafka client returns it; `timestamp` is in milliseconds since 1970."""
 
     topic: str
     partition: int
@@ -26,7 +26,7 @@ class Record(Protocol):
 
 
 class Received(NamedTuple):
-    """One record, read. Foreign bytes (webhooks) have neither envelope nor message."""
+    """One decoded record. Foreign bytes (webhooks) have neither envelope nor message."""
 
     envelope: Envelope | None
     message: Message | None
@@ -36,9 +36,9 @@ class Received(NamedTuple):
 
 @dataclass(slots=True)
 class PartitionBatch:
-    """Consecutive records of one partition that this consumer has not applied yet.
+    """Consecutive records of one partition that the consumer has not applied yet.
 
-    Events come without gaps or doubles in their sequence. The adapter writes `cursor` back.
+    Events come without gaps or duplicates in their sequence. The runtime writes `cursor` back.
     """
 
     topic: Topic
@@ -48,7 +48,7 @@ class PartitionBatch:
 
     @property
     def generation(self) -> int:
-        """Return which life of the topic this is."""
+        """Return the generation of the topic."""
         return self.cursor.key.generation
 
 
@@ -62,11 +62,13 @@ class Consumer(Protocol):
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """What it reads."""
+        """The topics that it reads."""
         ...
 
-    async def handle(self, connection: AsyncConnection, runs: Sequence[PartitionBatch]) -> Sequence[Sequence[Outgoing]]:
-        """Read, decide and write inside the fenced transaction; return what to publish, for each run.
+    async def handle(
+        self, connection: AsyncConnection, batches: Sequence[PartitionBatch]
+    ) -> Sequence[Sequence[Outgoing]]:
+        """Decide and write inside the fenced transaction; return what to publish, for each batch.
 
         May be called again with the same records after a rollback. Raises `Unreadable` for a record that cannot
         be understood; any other exception that is not the database's means a bug and stops the worker.
@@ -74,12 +76,12 @@ class Consumer(Protocol):
         ...
 
     def forget(self) -> None:
-        """Drop whatever was kept in memory: somebody else may have written since."""
+        """Drop everything that is kept in memory: another worker may have written since."""
         ...
 
 
 class Unreadable(Exception):
-    """One record cannot be understood and goes to the dead letters."""
+    """One record cannot be understood and goes to the dead-letter topic."""
 
     def __init__(self, record: Record, reason: str) -> None:
         super().__init__(reason)
@@ -88,7 +90,7 @@ class Unreadable(Exception):
 
 
 class Stopped(Exception):
-    """The log and the ledger do not fit together: the worker stops and an operator decides. Says what to do."""
+    """Log and ledger do not match: the worker stops and an operator decides. The message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How a worker ends when it cannot go on: at once, with a status that asks its supervisor to start it again."""
+"""Ends a worker that cannot go on, at once, with a status that asks its supervisor to start it again."""
 
 import logging
 import os

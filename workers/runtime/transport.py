@@ -1,7 +1,7 @@
-"""Faust's Kafka transport, made safe and fast: one event a run of records, and positions taken from the ledger.
+"""Faust's Kafka transport, made safe and fast: one event for many records, and offsets taken from the ledger.
 
-Faust spends about 130 us of Python on each event, more than a booking costs; a run of records as one event makes that
-nothing. Its commit to Kafka stays, as a hint; where a partition is read from is what the ledger's cursor says.
+Faust 0.15 spends about 130 us of Python on each event, more than a booking costs, so all records that one fetch brings
+from a partition are one event. Faust's commit to Kafka stays as a hint; the ledger's cursors say what is read next.
 """
 
 import asyncio
@@ -24,39 +24,39 @@ from workers.runtime.stopping import stop_hard
 
 log = logging.getLogger(__name__)
 
-#: How long a rebalance waits for the ledger; after that the agent finds the right place at its first batch.
-MAX_TAKE_OVER_SECONDS = 20.0
-#: How long a paused worker waits until it looks again whether it may go on.
-REST_SECONDS: Final = 0.2
-#: Nobody writes to it. To ask the broker for no partition at all would mean all of them.
-NOBODYS: Final = TP("", 0)
+#: How long a rebalance waits for the ledger; after that the first batch finds the right offsets.
+MAX_ASSIGNED_SECONDS = 20.0
+#: How long a paused worker waits until it looks again whether it is resumed.
+PAUSED_SECONDS: Final = 0.2
+#: A partition that does not exist, for a fetch of nothing: aiokafka takes no partition at all as all of them.
+NO_PARTITION: Final = TP("", 0)
 
 
-class Ledger(Protocol):
-    """Who knows where partitions are to be read, and is told when they change hands."""
+class Assignee(Protocol):
+    """The part of `BatchProcessor` that takes partitions and lets them go."""
 
-    async def on_assigned(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the offset to read next, for each partition that became ours."""
+    async def on_assigned(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Open partitions that were assigned to this process; return the offset to read next, for each."""
         ...
 
     async def on_revoked(self) -> None:
-        """Leave everything tidy for whoever goes on."""
+        """Let all partitions go."""
         ...
 
 
-class RunConsumer(driver.Consumer):
-    """Hands the agent runs: one message whose value is the list of records fetched from a partition."""
+class WorkerConsumer(driver.Consumer):
+    """Hands the agent messages whose value is the list of records that one fetch brought from a partition."""
 
     logger = driver.logger
 
-    def _new_consumer_thread(self) -> "PromptConsumerThread":
-        return PromptConsumerThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> "WorkerConsumerThread":
+        return WorkerConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - as Faust calls it
-        """Yield one message a run. The checks are Faust's own for each record, made once for each run."""
-        gate = cast("RunTransport", self.transport).gate
-        if gate.shut or gate.holding:
-            await self._rest(gate)
+        """Yield one message for each partition. The checks are those that Faust makes for each record."""
+        gate = cast("WorkerTransport", self.transport).gate
+        if gate.paused or gate.draining:
+            await self._wait_for_resume(gate)
             return
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
@@ -66,32 +66,32 @@ class RunConsumer(driver.Consumer):
             await self.perform_seek()
             return
         owned = cast("set[TP]", active)
-        for tp, run in records.items():
+        for tp, fetched in records.items():
             if self._interrupted(generation):
                 return
-            if run and (tp in owned or tp in self._buffered_partitions):
-                self._read_offset[tp] = run[-1].offset - 1
-                yield tp, self._as_message(tp, run)
+            if fetched and (tp in owned or tp in self._buffered_partitions):
+                self._read_offset[tp] = fetched[-1].offset - 1
+                yield tp, self._as_message(tp, fetched)
 
-    async def _rest(self, gate: PauseGate) -> None:
-        """Read nothing, but as often as a member of the group must; when the pause is over, begin at the cursors."""
+    async def _wait_for_resume(self, gate: PauseGate) -> None:
+        """Poll without reading, as a member of the group must; after the pause, begin at the cursors."""
         if not self.flow_active:
             await self.wait(cast("Any", self.can_resume_flow))
         if self._get_active_partitions():
-            await self._getmany(active_partitions={NOBODYS}, timeout=REST_SECONDS)
+            await self._getmany(active_partitions={NO_PARTITION}, timeout=PAUSED_SECONDS)
         else:
-            await self.sleep(REST_SECONDS)
+            await self.sleep(PAUSED_SECONDS)
         if not self.flow_active:
             await self.perform_seek()
-        elif gate.holding and not gate.shut and not self.unacked:
+        elif gate.draining and not gate.paused and not self.unacked:
             await self.perform_seek()
-            gate.holding = gate.shut
+            gate.draining = gate.paused
 
     def _interrupted(self, generation: int) -> bool:
         return not self.flow_active or self.app.consumer_generation_id != generation
 
-    def _as_message(self, tp: TP, run: Any) -> ConsumerMessage:
-        last = run[-1]
+    def _as_message(self, tp: TP, fetched: Any) -> ConsumerMessage:
+        last = fetched[-1]
         return ConsumerMessage(
             last.topic,
             last.partition,
@@ -100,7 +100,7 @@ class RunConsumer(driver.Consumer):
             last.timestamp_type,
             [],
             None,
-            run,
+            fetched,
             None,
             0,
             0,
@@ -116,27 +116,27 @@ class RunConsumer(driver.Consumer):
         highest: int = max(acked)
         acked.clear()
         self._acked_index[tp].clear()
-        # What a pause made the agent drop is not done.
-        return None if cast("RunTransport", self.transport).gate.holding else highest + 1
+        # Records dropped because of a pause are not committed; they are read again after resume.
+        return None if cast("WorkerTransport", self.transport).gate.draining else highest + 1
 
     async def perform_seek(self) -> None:
-        """Start each partition where the ledger says, after its owner before us has been heard out.
+        """Start each partition where the ledger's cursors say, once the worker before us has committed.
 
-        Faust would ask Kafka for the offsets committed there, one partition after the other, and die of it where one of
-        them is taken away meanwhile. Until the ledger answers, the client begins there by itself.
+        Faust would ask Kafka for the committed offsets, one partition after the other, and fail where one of them is
+        revoked meanwhile. Until the ledger answers, the client reads from there by itself.
         """
-        ledger = cast("RunTransport", self.transport).ledger
-        places = {TopicPartition(tp.topic, tp.partition): tp for tp in self.assignment()}
-        if not places:
+        assignee = cast("WorkerTransport", self.transport).assignee
+        assigned = {TopicPartition(tp.topic, tp.partition): tp for tp in self.assignment()}
+        if not assigned:
             return
-        task = asyncio.ensure_future(ledger.on_assigned(list(places)))
+        task = asyncio.ensure_future(assignee.on_assigned(list(assigned)))
         task.add_done_callback(_stop_if_failed)
         try:
-            offsets = await asyncio.wait_for(asyncio.shield(task), MAX_TAKE_OVER_SECONDS)
+            offsets = await asyncio.wait_for(asyncio.shield(task), MAX_ASSIGNED_SECONDS)
         except TimeoutError:
-            log.warning("the ledger does not answer; its cursors are asked again with the first batch")
+            log.warning("the ledger does not answer; its cursors are read again with the first batch")
             return
-        await self.start_at({places[place]: offset for place, offset in offsets.items()})
+        await self.start_at({assigned[partition]: offset for partition, offset in offsets.items()})
 
     async def start_at(self, offsets: dict[TP, int]) -> None:
         """Read the partitions from these offsets on."""
@@ -146,30 +146,30 @@ class RunConsumer(driver.Consumer):
         try:
             await self._thread.seek_wait(still_ours)
         except IllegalStateError:
-            # One of them was taken away this moment; whoever gets them asks the ledger, and so do we for what is left.
-            log.info("partitions change hands while they are taken over")
+            # One of them was revoked this moment; the rebalance that follows reads the cursors again for what is left.
+            log.info("partitions were revoked while they were being opened")
             return
         for tp, offset in still_ours.items():
             self._read_offset[tp] = offset - 1 if offset > 0 else None
             self._committed_offset[tp] = offset
 
     def end_of(self, tp: TP) -> int | None:
-        """Return the offset after the partition's last as the last fetch told it; None before the first."""
+        """Return the offset after the partition's last record, as of the last fetch; None before the first fetch."""
         try:
             return cast("int | None", self._thread.highwater(tp))
         except (AssertionError, ConsumerNotStarted):
-            # It is not ours any more, or not yet: the client asserts that it is.
+            # It is not assigned to us, as the client asserts.
             return None
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Tell Kafka and the ledger how far we came before somebody else goes on."""
+        """Commit to Kafka and note in the ledger what is done, before another worker is given the partitions."""
         await self.commit()
         await super().on_partitions_revoked(revoked)
-        await cast("RunTransport", self.transport).ledger.on_revoked()
+        await cast("WorkerTransport", self.transport).assignee.on_revoked()
 
 
-class PromptConsumerThread(driver.AIOKafkaConsumerThread):
-    """Asks the broker for records without Faust's hard-coded wait of 1.5 s, and leaves the group when others go on."""
+class WorkerConsumerThread(driver.AIOKafkaConsumerThread):
+    """Chooses the wait of each fetch, where Faust has a fixed 1.5 s, and leaves the group when other workers remain."""
 
     logger = driver.logger
 
@@ -182,7 +182,7 @@ class PromptConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def on_start(self) -> None:
-        """Start reading. Whatever ends the client's place in the group ends the process: Faust would wait for ever."""
+        """Start reading. An error that ends the client's membership ends the process: Faust would wait for ever."""
         await super().on_start()
         assert self._consumer is not None
         choose_fetch_wait(self._consumer)
@@ -194,18 +194,18 @@ class PromptConsumerThread(driver.AIOKafkaConsumerThread):
         await super()._seek_wait(consumer, partitions)
 
     async def on_thread_stop(self) -> None:
-        """Stop reading; what others of the role can go on with is theirs at once, with no wait for us to come back."""
+        """Stop reading; where other workers of the role remain, our partitions are theirs at once."""
         consumer = self._consumer
-        if consumer is not None and _others_go_on(consumer):
+        if consumer is not None and _others_remain(consumer):
             consumer._coordinator._group_instance_id = None  # noqa: SLF001 - only a member without a name leaves
         await super().on_thread_stop()
 
 
 async def _coordinator_lookup(client: AIOKafkaClient, kind: CoordinationType, name: str) -> int:
-    """Ask which broker keeps the group. While a broker comes up it knows of none, itself included: to be asked again.
+    """Ask which broker coordinates the group. While a broker starts it knows of none, itself included.
 
     Raises:
-        NodeNotReadyError: no broker is known. The client asserts that one is, and would never ask again.
+        NodeNotReadyError: no broker is known; the client tries again. Its own assertion would end it.
     """
     if client.get_random_node() is None:
         raise NodeNotReadyError
@@ -213,25 +213,25 @@ async def _coordinator_lookup(client: AIOKafkaClient, kind: CoordinationType, na
     return node
 
 
-def _others_go_on(consumer: aiokafka.AIOKafkaConsumer) -> bool:
-    """Return whether we own something, and somebody else of the role the rest."""
+def _others_remain(consumer: aiokafka.AIOKafkaConsumer) -> bool:
+    """Return whether some partitions are assigned to us, and the others to other workers of the role."""
     owned = len(consumer.assignment())
     return 0 < owned < sum(len(consumer.partitions_for_topic(topic) or ()) for topic in consumer.subscription())
 
 
 def _stop_if_failed(task: asyncio.Task[Any]) -> None:
-    """End the process with the error of what it cannot do without; Faust would give up with a status of its own."""
+    """End the process when a task failed that it cannot do without; Faust would end with a status of its own."""
     error = None if task.cancelled() else task.exception()
     if isinstance(error, Exception):
         stop_hard(error)
 
 
-class RunTransport(driver.Transport):
-    """The transport of every worker; `ledger` is asked where to read what becomes ours, and `gate` whether."""
+class WorkerTransport(driver.Transport):
+    """The transport of every worker; `assignee` opens partitions, and `gate` says whether they may be read."""
 
-    Consumer = RunConsumer
+    Consumer = WorkerConsumer
 
-    def __init__(self, url: Any, app: AppT, ledger: Ledger, gate: PauseGate) -> None:
+    def __init__(self, url: Any, app: AppT, assignee: Assignee, gate: PauseGate) -> None:
         super().__init__(url, app)
-        self.ledger = ledger
+        self.assignee = assignee
         self.gate = gate

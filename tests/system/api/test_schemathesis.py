@@ -12,15 +12,24 @@ import pytest
 from tests.support.waiting import wait_until
 from tests.system.api.world import Person, World
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.api, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(1800)]
 
 
+@pytest.mark.system
+async def test_a_few_requests_for_each_operation_are_answered_as_the_document_says(world: World) -> None:
+    await tried(world, world.host, "examples,fuzzing", "--max-examples", "2")
+
+    await world.unharmed()
+
+
+@pytest.mark.api
 async def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(world: World) -> None:
     await tried(world, world.host, "examples,coverage,fuzzing")
 
     await world.unharmed()
 
 
+@pytest.mark.api
 async def test_the_documents_links_tell_stories_up_to_bookings_that_are_paid_cancelled_and_paid_back(
     world: World,
 ) -> None:
@@ -35,14 +44,14 @@ async def test_the_documents_links_tell_stories_up_to_bookings_that_are_paid_can
     await world.unharmed()
 
 
-async def tried(world: World, host: Person, phases: str) -> None:
+async def tried(world: World, host: Person, phases: str, *options: str) -> None:
     """Run these phases of schemathesis as a host, who is a guest, too."""
     room = await world.room_on_sale(host, total_count=1000)
     guest_id, booking_id = await world.saved_guest(host), await world.booked(host, room)
     known = {**room._asdict(), "guest_id": guest_id, "booking_id": booking_id}
     process = await asyncio.create_subprocess_exec(
         *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", "tests/system/api/schemathesis.toml"),
-        *("run", f"{world.system.url}/openapi.json", "--no-color", "--phases", phases),
+        *("run", f"{world.system.url}/openapi.json", "--no-color", "--phases", phases, *options),
         env=os.environ
         | {
             "INNKEEPER_URL": world.system.url,

@@ -15,7 +15,7 @@ from tests.system.path.guest import GOOD_CARD, Guest, House, Room, together
 from topics.messages.commands import ReserveStay
 from topics.messages.values import Terms
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="package", autouse=True)

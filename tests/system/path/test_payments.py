@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from tests.system.path.guest import GOOD_CARD, Guest, House, Room
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
 COMPLETED = "checkout.session.completed"
 
@@ -42,7 +42,7 @@ class Late(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Three bookings whose holds ended together. Two were paid in time, with late webhooks; one of them lost its room."""
+    """Three bookings whose holds ended together. Two were paid in time, their webhooks came late; one lost its room."""
 
     free: Late
     gone: Late

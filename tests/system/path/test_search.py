@@ -10,7 +10,7 @@ from tests.support.waiting import wait_until
 from tests.system.path.guest import House, Room
 from topics.messages.commands import ChangeInventory
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
 
 async def hits(house: House, room: Room) -> list[dict[str, Any]]:

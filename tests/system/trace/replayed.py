@@ -21,9 +21,9 @@ from topics.kafka.settings import KafkaSettings
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayedTrace:
-    """What the replay told, and where its log and its ledger are: all tests share them, and none may write there."""
+    """The result of the replay, its log and its ledger: all tests share them, and none may write there."""
 
-    told: dict[str, Any]
+    result: dict[str, Any]
     kafka: KafkaSettings
     database: DatabaseSettings
 
@@ -33,8 +33,8 @@ def replay(file: Path, *options: str, **variables: str) -> dict[str, Any]:
     command = (sys.executable, "-m", "sandbox", "replay", str(file), *options)
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +43,11 @@ def replayed_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replaye
     if (reason := available()) is not None:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("trace")
-    told = replay(TRACE, "--rooms", "1000", "--workers", "3", "--keep", TMPDIR=str(folder))
+    result = replay(TRACE, "--rooms", "1000", "--workers", "3", "--keep", TMPDIR=str(folder))
     (kept,) = folder.glob("innkeeper-replay-*")
     with Kafka(kept / "kafka") as kafka, Postgres(kept / "postgres") as postgres:
         yield ReplayedTrace(
-            told=told,
+            result=result,
             kafka=KafkaSettings(_env_file=None, kafka_url=kafka.url, topic_create_time=True),
             database=DatabaseSettings(_env_file=None, database_url=SecretStr(postgres.url)),
         )

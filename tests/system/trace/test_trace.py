@@ -13,6 +13,8 @@ from sandbox.trace import TraceStep, booking_id, command_id, read_rows, read_tra
 from topics.messages.commands import CancelBooking, OpenInventory, ReserveStay
 from topics.messages.values import Terms
 
+#: All of the file is read, several times over; tests/sandbox/test_replay.py sells the first of it by hand in short.
+pytestmark = pytest.mark.long
 TRACE = Path(__file__).with_name("hotel_bookings.csv.gz")
 
 

@@ -407,7 +407,16 @@ asyncio.run(caller.Caller(KafkaSettings(), DatabaseSettings(), PaymentSettings()
 """
 
 
-@pytest.mark.parametrize("place", ["before_call", "after_call", "after_record", "after_produce"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param("before_call", marks=pytest.mark.long),
+        # Stripe has done it and we have not written it: the place where most could go wrong.
+        "after_call",
+        pytest.param("after_record", marks=pytest.mark.long),
+        pytest.param("after_produce", marks=pytest.mark.long),
+    ],
+)
 async def test_a_caller_killed_anywhere_leaves_nothing_undone_and_nothing_done_twice(
     desk: Desk, environment: dict[str, str], place: str
 ) -> None:

@@ -123,7 +123,7 @@ class TestCommand:
 
 
 class TestGate:
-    """What runs beside the agent stands still too."""
+    """A pause stops the work beside the agent too."""
 
     async def test_work_beside_the_agent_is_cancelled_by_a_pause_and_begins_anew_after_it(self) -> None:
         gate, begun, ended = PauseGate(), 0, 0
@@ -137,26 +137,26 @@ class TestGate:
             finally:
                 ended += 1
 
-        task = asyncio.create_task(gate.run_while_open(work))
-        assert gate.shut, "nothing begins before the ledger was asked"
-        gate.hear("payments", None)
+        task = asyncio.create_task(gate.run_while_resumed(work))
+        assert gate.paused, "nothing begins before the ledger was read"
+        gate.update("payments", None)
         await wait_until(lambda: (begun, ended) == (1, 0))
-        gate.hear("payments", pause)
+        gate.update("payments", pause)
         await wait_until(lambda: (begun, ended) == (1, 1))
-        gate.hear("payments", None)
+        gate.update("payments", None)
         await wait_until(lambda: (begun, ended) == (2, 1))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert (begun, ended) == (2, 2)
 
-    async def test_work_that_fails_is_heard_of(self) -> None:
+    async def test_work_that_fails_raises(self) -> None:
         async def work() -> None:
             raise ZeroDivisionError
 
         gate = PauseGate()
-        gate.hear("payments", None)
+        gate.update("payments", None)
         with pytest.raises(ZeroDivisionError):
-            await gate.run_while_open(work)
+            await gate.run_while_resumed(work)
 
 
 @asynccontextmanager

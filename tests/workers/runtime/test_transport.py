@@ -18,7 +18,7 @@ from topics.kafka.settings import KafkaSettings
 from workers.reservations import handler
 from workers.runtime.agent import build_app
 from workers.runtime.stopping import EXIT_FAILED
-from workers.runtime.transport import RunConsumer
+from workers.runtime.transport import WorkerConsumer
 
 #: A worker whose member of the group knows of no broker at first, as while the only one comes up.
 NO_BROKER_AT_FIRST = """
@@ -66,9 +66,9 @@ class Hands:
         self.sought.update(offsets)
 
 
-def consumer_of(kafka: KafkaSettings, database: DatabaseSettings, hands: Hands) -> RunConsumer:
+def consumer_of(kafka: KafkaSettings, database: DatabaseSettings, hands: Hands) -> WorkerConsumer:
     app = build_app(handler.build(kafka, database), kafka, database)
-    consumer = cast("RunConsumer", app.consumer)
+    consumer = cast("WorkerConsumer", app.consumer)
     consumer._thread = cast("Any", hands)
     return consumer
 

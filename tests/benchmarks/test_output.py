@@ -1,4 +1,4 @@
-"""What the benchmarks print and write: lines for programs, a page for people."""
+"""The output of the benchmarks: lines for programs, a page for people."""
 
 import json
 from pathlib import Path
@@ -59,12 +59,12 @@ def test_a_comparison_and_a_figure_have_the_keys_that_programs_read() -> None:
     assert list(figure) == ["benchmark", "value", "unit", "target", "kind"]
 
 
-def test_what_was_switched_off_is_told_with_the_figures() -> None:
+def test_switched_off_features_are_printed_with_the_figures() -> None:
     assert json.loads(as_json(LINES[0])) == {"switched_off": ["rate limits"]}
     assert goals(LINES[0]) == []
 
 
-def test_a_missed_target_tells_by_how_much() -> None:
+def test_the_verdict_on_a_missed_target_is_by_how_much() -> None:
     assert [goal.verdict for goal in goals(SLOW)] == ["missed by 50%", "met"]
 
 
