@@ -18,7 +18,7 @@ from topics.times import to_the_second
 
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130
-#: What was found is not forgotten because the operator has seen enough.
+#: Problems that were found still count when the operator stops the audit.
 _WORST_FIRST: Final = (_FAILED, console.COULD_NOT, _INTERRUPTED, 0)
 
 

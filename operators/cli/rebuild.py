@@ -56,7 +56,7 @@ def _rebuilt(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_j
             who=operator,
             swap=swap,
             on_compared=lambda tables: None if as_json else _print_comparison(tables),
-            progress=lambda folded, to_fold: bar.update(task, completed=folded, total=to_fold),
+            progress=lambda applied, to_apply: bar.update(task, completed=applied, total=to_apply),
         )
         try:
             done = console.run(_until_terminated(work), kafka)
@@ -108,5 +108,5 @@ def _sentence(done: Rebuilt) -> str:
     rate = done.events / max(done.seconds, 0.001)
     made = f"{done.projection}: {console.counted(done.events, 'event')} in {done.seconds:.1f} s ({rate:,.0f} a second)"
     differs = {0: "no row differs", 1: "1 row differs"}.get(done.different, f"{done.different:,} rows differ")
-    end = f"in place; the workers stood still for {done.held_seconds:.2f} s" if done.swapped else "thrown away again"
+    end = f"in place; the workers were stopped for {done.held_seconds:.2f} s" if done.swapped else "thrown away again"
     return f"{made}, {differs}; {end}."

@@ -24,11 +24,11 @@ from workers.runtime import garbage
 from workers.runtime.role import Stopped
 
 _PLAN: Final = """\
-This would make bookings, inventory, read models, what is owed to Stripe and every cursor out of {records:,} records of
+This would make bookings, inventory, read models, pending Stripe calls and every cursor out of {records:,} records of
 {topic}, in one transaction, into the database of DATABASE_URL, which is migrated and empty.
 - Hotels, rooms, users and guests come from your backup, and before this: their numbers go on behind all that the log
   names, so that nobody who signs up gets the bookings of an account that the backup does not know.
-- Commands without an event are decided by the reservations workers once they are started: nobody has heard of them.
+- Commands without an event are decided by the reservations workers once they are started: no client has seen a result.
 - Answers to repeated requests (Idempotency-Key) are not on the log: they come from the backup, as old as it is.
 - Nor is what operators did: which dead letters were replayed or discarded, which roles are paused, and who did what.
   Without the backup every dead letter counts as open again.
@@ -114,7 +114,7 @@ def _print(restored: Restored) -> None:
 def _print_backup_check(described: Sequence[BackupCheck], where: Console) -> None:
     where.print(fitted(_FIELDS, [_row(each) for each in described], where.width))
     if any(each.missing for each in described):
-        where.print("What is missing has bookings or nights, and nobody can ask for them: is there a newer backup?")
+        where.print("Missing rows have bookings or nights that nobody can ask for: is there a newer backup?")
 
 
 def _row(each: BackupCheck) -> Row:
