@@ -7,7 +7,7 @@ from typing import Any, Final
 
 
 class Check(StrEnum):
-    """What an audit checks.
+    """The checks of an audit, by name.
 
     | check | meaning |
     |---|---|

@@ -56,7 +56,7 @@ def _rebuilt(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_j
             who=operator,
             swap=swap,
             on_compared=lambda tables: None if as_json else _print_comparison(tables),
-            progress=lambda folded, to_fold: bar.update(task, completed=folded, total=to_fold),
+            progress=lambda applied, to_apply: bar.update(task, completed=applied, total=to_apply),
         )
         try:
             done = console.run(_until_terminated(work), kafka)

@@ -75,7 +75,7 @@ class Restored:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a restore would read: the number of records, and the check of the backup against the ids they name."""
+    """The input of a restore: the number of records, and the check of the backup against the ids they name."""
 
     records: int
     described: tuple[BackupCheck, ...]
@@ -166,7 +166,7 @@ class _Restore:
         self._frontend_url = payments.frontend_url
         self._projections: Sequence[Consumer] = projections.build(kafka, DatabaseSettings()).consumers
         self._payments: Consumer = Payments(kafka, payments)
-        self._owner = Reservations(kafka)
+        self._reservations = Reservations(kafka)
         self._nights: dict[NightKey, Night | None] = {}
         self._partitions: dict[int, Partition] = {}
         self._generations: dict[Topic, int] = {}
@@ -270,7 +270,7 @@ class _Restore:
         self, partition: Partition, cursor: Cursor, commands: resume.Commands
     ) -> Sequence[Outgoing]:
         events = partition.last_decision
-        missing = await resume.decide_again(self._connection, self._owner, cursor, events, commands)
+        missing = await resume.decide_again(self._connection, self._reservations, cursor, events, commands)
         if missing is None:
             await self._apply(events)
             if commands.decided:

@@ -84,13 +84,17 @@ async def _decided(
 
 
 async def decide_again(
-    connection: AsyncConnection, owner: Reservations, cursor: Cursor, published: Sequence[Received], commands: Commands
+    connection: AsyncConnection,
+    reservations: Reservations,
+    cursor: Cursor,
+    published: Sequence[Received],
+    commands: Commands,
 ) -> list[Outgoing] | None:
     """Decide the last commands of a partition again, and move the cursor behind them.
 
     Args:
         connection: inside the restore's transaction.
-        owner: decides, as in a worker.
+        reservations: decides, as in a worker.
         cursor: the cursor of reservations in the partition; it is changed.
         published: the events of these commands that the log has.
         commands: the commands that are left of the partition.
@@ -102,7 +106,7 @@ async def decide_again(
     sequence = cursor.sequence
     try:
         async with connection.transaction():
-            return await _again(connection, owner, cursor, published, commands)
+            return await _again(connection, reservations, cursor, published, commands)
     except _DecidedDifferently:
         # The events of the log count, because clients have seen them.
         cursor.sequence = sequence
@@ -110,13 +114,17 @@ async def decide_again(
 
 
 async def _again(
-    connection: AsyncConnection, owner: Reservations, cursor: Cursor, published: Sequence[Received], commands: Commands
+    connection: AsyncConnection,
+    reservations: Reservations,
+    cursor: Cursor,
+    published: Sequence[Received],
+    commands: Commands,
 ) -> list[Outgoing]:
     left, time = list(published), envelope_of(published[0]).time
     cursor.sequence = (envelope_of(published[0]).sequence or 1) - 1
     for record in commands.decided:
-        owner.forget()
-        decided = await _decide(connection, owner, cursor, record, time)
+        reservations.forget()
+        decided = await _decide(connection, reservations, cursor, record, time)
         if not _same(decided, left):
             break
         move_behind(cursor, record)
@@ -127,10 +135,10 @@ async def _again(
 
 
 async def _decide(
-    connection: AsyncConnection, owner: Reservations, cursor: Cursor, record: Record, time: datetime
+    connection: AsyncConnection, reservations: Reservations, cursor: Cursor, record: Record, time: datetime
 ) -> list[Outgoing]:
     batch = PartitionBatch(BOOKING_COMMANDS, record.partition, cursor, [read(BOOKING_COMMANDS, record, time)])
-    (decided,) = await owner.handle(connection, [batch])
+    (decided,) = await reservations.handle(connection, [batch])
     return decided
 
 

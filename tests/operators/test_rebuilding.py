@@ -57,7 +57,7 @@ async def test_a_rebuild_gives_the_same_rows_while_guests_go_on_booking(hotel: B
     assert await hotel.left_behind() == []
 
 
-async def test_what_somebody_changed_is_told_and_mended_and_searches_notice(hotel: BusyHotel) -> None:
+async def test_changed_rows_are_reported_and_replaced_and_searches_notice(hotel: BusyHotel) -> None:
     await hotel.book(30)
     await hotel.kept()
     rows = await hotel.read_models()
