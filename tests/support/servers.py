@@ -15,7 +15,7 @@ from typing import Final
 from sandbox.kafka import Kafka, available
 from sandbox.postgres import Postgres
 from sandbox.spawning import StartFailed
-from tests.support.stack import Server, postgres_for_tests, source_of
+from tests.support.stack import Server, source_of
 from tests.support.waiting import wait_until
 
 #: The names under which the distributing process hands the servers on to the others.
@@ -38,7 +38,7 @@ class SharedServers:
         if source_of("KAFKA_URL", os.environ) == "sandbox" and available() is None:
             self._servers[KAFKA] = Kafka(self._folder / "kafka")
         if source_of("DATABASE_URL", os.environ) == "sandbox":
-            self._servers[POSTGRES] = postgres_for_tests(self._folder / "postgres")
+            self._servers[POSTGRES] = Postgres(self._folder / "postgres")
         self.addresses = {name: (server.url, str(server.folder)) for name, server in self._servers.items()}
 
     def start(self) -> None:

@@ -6,7 +6,7 @@ databases of ours are made there, and removed again.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,9 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import sql
-from typing_extensions import override
 
 if TYPE_CHECKING:
-    from sandbox.postgres import Postgres
+    pass
 
 Source = Literal["given", "sandbox", "testcontainers"]
 
@@ -79,28 +78,15 @@ def open_postgres(folder: Path) -> Iterator[Server]:
         case "given":
             yield Server(url=os.environ["DATABASE_URL"])
         case "sandbox":
-            with postgres_for_tests(folder) as postgres:
+            from sandbox.postgres import Postgres
+
+            with Postgres(folder) as postgres:
                 yield Server(url=postgres.url, pids=frozenset({postgres.pid}))
         case "testcontainers":
             from testcontainers.community.postgres import PostgresContainer
 
             with PostgresContainer(POSTGRES_IMAGE, driver=None) as postgres:
                 yield Server(url=postgres.get_connection_url())
-
-
-def postgres_for_tests(folder: Path) -> "Postgres":
-    """Return a server that does not wait for the disk: its data are dropped with the tests, and no test pulls the plug.
-
-    A process that is killed loses nothing by this. Tests of what a server keeps start `sandbox.postgres` themselves.
-    """
-    from sandbox.postgres import Postgres
-
-    class QuickPostgres(Postgres):
-        @override
-        def command(self) -> Sequence[str]:
-            return [*super().command(), "-c", "fsync=off", "-c", "full_page_writes=off"]
-
-    return QuickPostgres(folder)
 
 
 @contextmanager
