@@ -163,7 +163,7 @@ FORMS: Final = (
 #: Banned words that are meant literally, with the reason.
 LITERAL: Final = (
     *(
-        Literal(path, text, "tests/contracts/published.json froze the description of this type")
+        Literal(path, text, "tests/contracts/published.json froze the description of this type.")
         for path, text in (
             ("topics/messages/events.py", "it stood already, or it is refused"),
             ("topics/messages/events.py", "A Checkout Session is owed for this attempt"),

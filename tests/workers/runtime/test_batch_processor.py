@@ -99,7 +99,7 @@ async def test_a_batch_too_large_for_a_slow_machine_is_decided_in_smaller_ones(
     ledger: psycopg.AsyncConnection[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each try would take as long as the first, for ever, and the database ends a transaction that is idle for so long."""
+    """Each try would take as long as the first, and the database ends a transaction that is idle for so long."""
     await log.send(nights_on_sale(), *(stay() for _ in range(4)))
     (consumer,) = role.consumers
     decide = consumer.handle
