@@ -1,6 +1,6 @@
 """`python -m benchmarks.empty_worker`: the workers' own Faust agent, reading the same log, with nothing to do.
 
-What it costs is what Faust, its Kafka client and our transport cost a worker.
+Its cost is that of Faust, its Kafka client and our transport in every worker.
 """
 
 import asyncio

@@ -54,9 +54,9 @@ class SearchComparison:
 
 Line: TypeAlias = Comparison | SearchComparison | Figure | Without
 
-LEAST_RATIO: Final = {"hot": 4.0, "spread": 1.8}
+MIN_RATIO: Final = {"hot": 4.0, "spread": 1.8}
 MAX_P99_MS: Final = 25.0
-LEAST_SEARCH_RATIO: Final = 5.0
+MIN_SEARCH_RATIO: Final = 5.0
 MAX_SEARCH_P99_MS: Final = 50.0
 
 
@@ -98,11 +98,11 @@ def goals(line: Line) -> list[Goal]:
     name = line.benchmark
     if isinstance(line, SearchComparison):
         return [
-            Goal(what=f"{name}: ratio", measured=line.ratio, unit="x", target=LEAST_SEARCH_RATIO, kind="least"),
+            Goal(what=f"{name}: ratio", measured=line.ratio, unit="x", target=MIN_SEARCH_RATIO, kind="least"),
             Goal(what=f"{name}: p99", measured=line.p99_ms, unit="ms", target=MAX_SEARCH_P99_MS, kind="most"),
         ]
     return [
-        Goal(what=f"{name}: ratio", measured=line.ratio, unit="x", target=LEAST_RATIO[name], kind="least"),
+        Goal(what=f"{name}: ratio", measured=line.ratio, unit="x", target=MIN_RATIO[name], kind="least"),
         Goal(what=f"{name}: p99 of the 202", measured=line.p99_ms, unit="ms", target=MAX_P99_MS, kind="most"),
     ]
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import psutil
 
-from benchmarks.lines import LEAST_RATIO, Comparison, Figure, Line, SearchComparison, Without, goals
+from benchmarks.lines import MIN_RATIO, Comparison, Figure, Line, SearchComparison, Without, goals
 from sandbox.kafka import jars
 from sandbox.postgres.server import program
 
@@ -120,7 +120,7 @@ def _costs(lines: Sequence[Figure]) -> Iterator[str]:
     yield "Where the CPU goes, in us for one booking, with its share:"
     yield ""
     for side, label in (("cpu", "ours"), ("row_locks.cpu", "row locks")):
-        for name in LEAST_RATIO:
+        for name in MIN_RATIO:
             if parts := _parts(lines, f"{name}.{side}."):
                 yield f"- `{name}`, {label}: {_shares(parts)}"
 

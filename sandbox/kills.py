@@ -10,7 +10,7 @@ from typing import cast
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
-from sandbox.spawning import POLL_SECONDS
+from sandbox.spawning import PROCESS_POLL_SECONDS
 from sandbox.system import System, report
 from topics.kafka.settings import KafkaSettings
 
@@ -49,12 +49,12 @@ class Killer:
     async def _kill_and_see_it_back(self, name: str) -> None:
         worker = self._system.supervisor[name]
         while (pid := worker.running_pid) is None:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(PROCESS_POLL_SECONDS)
         os.kill(pid, signal.SIGKILL)
         self.kills += 1
         report(f"killed {name}")
         while worker.running_pid in {None, pid} or not await worker.is_ready():
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(PROCESS_POLL_SECONDS)
 
     async def _until_committed(self, owned: set[int]) -> None:
         """Wait until one of the partitions has moved, unless nothing is left to decide in any of them."""
@@ -63,7 +63,7 @@ class Killer:
             now = await self._decided()
             if any(now.get(partition, 0) > before.get(partition, 0) for partition in owned):
                 return
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(PROCESS_POLL_SECONDS)
 
     async def _partitions_of(self, name: str) -> set[int]:
         """Return the partitions that the broker has assigned to a worker; its member id is its name and a UUID."""
@@ -84,6 +84,6 @@ class Killer:
                 ((_, _, state, _, _, members, *_),) = answer.groups
                 if state == _STABLE:
                     return cast("Sequence[tuple[str, str, str, bytes, bytes]]", members)
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(PROCESS_POLL_SECONDS)
         finally:
             await admin.close()

@@ -16,10 +16,10 @@ from typing import IO, Self
 
 from typing_extensions import override
 
-from sandbox.spawning import POLL_SECONDS, StartFailed, end, exit_status, spawn, status_in_words, tail
+from sandbox.spawning import PROCESS_POLL_SECONDS, StartFailed, end, exit_status, spawn, status_in_words, tail
 
 FAILED_WITHIN_SECONDS = 5.0
-MAX_PAUSE_SECONDS = 15.0
+MAX_RESTART_PAUSE_SECONDS = 15.0
 _LAST_LINES_SECONDS = 0.5
 _TURNS_FOR_A_FULL_PIPE = 1000
 
@@ -130,7 +130,7 @@ class ManagedProcess:
                     return
                 message = f"{self.name} ended with {process.returncode} before it was ready"
                 raise StartFailed(f"{message}\n{self.last_words()}")
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(PROCESS_POLL_SECONDS)
 
     async def __aenter__(self) -> Self:
         try:
@@ -348,4 +348,4 @@ class Supervisor:
 def _pause_before_restart(failures: int) -> float:
     if failures <= 1:
         return 0.0
-    return float(min(0.5 * 2 ** min(failures - 2, 10), MAX_PAUSE_SECONDS))
+    return float(min(0.5 * 2 ** min(failures - 2, 10), MAX_RESTART_PAUSE_SECONDS))

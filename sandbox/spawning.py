@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-POLL_SECONDS = 0.02
+PROCESS_POLL_SECONDS = 0.02
 PR_SET_PDEATHSIG = 1
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
@@ -91,7 +91,7 @@ async def exit_status(process: subprocess.Popen[bytes]) -> int:
         with contextlib.suppress(ProcessLookupError):
             await _until_gone(process.pid)
     while process.poll() is None:
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(PROCESS_POLL_SECONDS)
     return process.returncode
 
 

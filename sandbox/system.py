@@ -277,7 +277,7 @@ class System:
         )
 
     def environment(self, principal: str | None = None) -> dict[str, str]:
-        """What a program of ours finds in its environment; for programs of a test too.
+        """Return the environment of a program of ours; for programs of a test too.
 
         `principal` is its name at a broker that asks for one, where each role has a name of its own.
         """

@@ -27,7 +27,7 @@ ALL: Final = (*INGRESS, *WORKERS)
 #: Upper bounds for requests that are answered at once, in seconds.
 _QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 #: Upper bounds for what goes through the log, in seconds.
-_PATIENT: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_SLOW: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 #: Upper bounds for what includes a guest's own time, in seconds.
 _HUMAN: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 #: Upper bounds for numbers of records.
@@ -341,7 +341,7 @@ DECISION_SECONDS: Final = _named(
         "From the broker's time of a command (the 202) until its events are published.",
         unit="seconds",
         services=RESERVATIONS,
-        bounds=_PATIENT,
+        bounds=_SLOW,
     )
 )
 CONFIRMATION_SECONDS: Final = _named(
@@ -362,7 +362,7 @@ EVENT_SECONDS: Final = _named(
         "From the broker's time of an event until this role has applied it.",
         unit="seconds",
         services=EVENT_READERS,
-        bounds=_PATIENT,
+        bounds=_SLOW,
     )
 )
 WEBHOOK_SECONDS: Final = _named(
@@ -371,7 +371,7 @@ WEBHOOK_SECONDS: Final = _named(
         "From the broker's time of a webhook of Stripe's until the commands that follow from it are published.",
         unit="seconds",
         services=PAYMENTS,
-        bounds=_PATIENT,
+        bounds=_SLOW,
     )
 )
 STRIPE_SECONDS: Final = _named(

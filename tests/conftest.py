@@ -1,4 +1,4 @@
-"""What tests share: a real broker and a real database server for the run, and a fresh corner of each for every test."""
+"""The tests share a real broker and a real database server, and every test has fresh topics and a fresh database."""
 
 import signal
 from collections import Counter
@@ -102,7 +102,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Schedu
 
 
 def pytest_configure_node(node: WorkerController) -> None:
-    """Tell each process where the servers of the run will be."""
+    """Hand each process the addresses of the servers that the run shares."""
     if _only_unit(node.config):
         return
     servers = node.config.stash.setdefault(_SHARED, None) or SharedServers()
@@ -214,7 +214,7 @@ async def kafka_settings(kafka: Server) -> AsyncIterator[KafkaSettings]:
 
 @pytest.fixture
 async def log(kafka_settings: KafkaSettings) -> AsyncIterator[Log]:
-    """What this test writes to its topics and reads from them with."""
+    """A writer and reader of this test's topics."""
     async with open_log(kafka_settings) as opened:
         yield opened
 

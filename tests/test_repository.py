@@ -110,10 +110,6 @@ def numbers(path: str) -> Iterator[tuple[str, float]]:
                     yield target.id, value
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Five names have two values: PATIENCE_SECONDS, MAX_NIGHTS_KEPT, ..._PAUSE_SECONDS, POLL_SECONDS.",
-)
 def test_a_constant_has_one_value_wherever_it_is_defined() -> None:
     values: dict[str, dict[float, list[str]]] = {}
     for path in modules(*ROOMS):

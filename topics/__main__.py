@@ -130,11 +130,11 @@ def _table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     lines = [heading]
     for line, row in zip(narrow, rows, strict=True):
         below = [f"{name} {cell}" for name, cell in zip(_HEADINGS[_NARROW:], row[_NARROW:], strict=True)]
-        lines += [line, *(part for each in below for part in _folded(each, width))]
+        lines += [line, *(part for each in below for part in _wrapped(each, width))]
     return lines
 
 
-def _folded(text: str, width: int) -> list[str]:
+def _wrapped(text: str, width: int) -> list[str]:
     """Return the lines of a text that is indented below a row; no name is broken."""
     return wrap(
         text,

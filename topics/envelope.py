@@ -195,10 +195,10 @@ def decode_replay(headers: Sequence[tuple[str, bytes]]) -> Replay | None:
 
 
 def decode_value(message_type: str, value: bytes | None) -> Message:
-    """Read a message's data by its wire name; an older version becomes the one that replaced it.
+    """Read a message's data by its message type; an older version becomes the one that replaced it.
 
     Raises:
-        UnknownVersion: the name is known, its version is not.
+        UnknownVersion: the type is known, its version is not.
         UnknownType: the name is not known.
         Undecodable: the data is not what the name promises.
     """
@@ -219,8 +219,8 @@ def decode_value(message_type: str, value: bytes | None) -> Message:
 
 
 @lru_cache(maxsize=100)
-def wire_names(kinds: tuple[type[Message], ...]) -> frozenset[str]:
-    """Return the wire names of these messages in all their versions."""
+def message_types(kinds: tuple[type[Message], ...]) -> frozenset[str]:
+    """Return the message types of these messages in all their versions."""
     return frozenset(
         [kind.message_type for kind in kinds] + [older.kind.message_type for older in OLDER if older.now in kinds]
     )

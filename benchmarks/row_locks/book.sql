@@ -1,4 +1,4 @@
--- One booking in one round trip: take the nights, then write the booking; both stand or neither.
+-- One booking in one round trip: take the nights, then write the booking; both are committed or neither.
 --
 -- The locks come in the order of the dates, because sessions of the baseline read `inventory` by its key alone; so two
 -- stays that overlap wait for each other and never deadlock. They are held until the commit is on disk.

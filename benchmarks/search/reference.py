@@ -56,7 +56,7 @@ _DISTANCE_M: Final = f"""
     + cos(radians(:latitude)) * cos(radians(h.latitude)) * sin(radians(h.longitude - :longitude) / 2) ^ 2))))::bigint
 """
 _KEYS: Final = {"price": "price_milli", "stars": "-coalesce(stars, 0)", "distance": "distance_m"}
-#: What every search may ask for; null where it does not. One statement for nearly all is prepared once.
+#: The wishes that a search may have; null for one that it does not have. One statement for nearly all is prepared once.
 _WISHES: Final = """
     (cast(:guests as int) is null or r.capacity * :rooms_count >= :guests)
     and (cast(:stars as int) is null or h.stars >= :stars)

@@ -24,7 +24,7 @@ from topics.messages.commands import ChangeInventory
 CHANGES_PER_S: Final = 200
 _NIGHTS: Final = 3
 _POLL_SECONDS: Final = 0.005
-_PATIENCE_SECONDS: Final = 120.0
+_MAX_WAIT_SECONDS: Final = 120.0
 
 
 class Changes:
@@ -42,7 +42,7 @@ class Changes:
         self._prices = itertools.count(10_000)
         self._chance = Random(1)
 
-    async def go_on(self, seconds: float) -> None:
+    async def change_prices(self, seconds: float) -> None:
         """Change prices of any rooms at a steady rate, and of every probe once a second."""
         began = time.perf_counter()
         tasks: list[asyncio.Task[None]] = []
@@ -66,8 +66,8 @@ class Changes:
         began = time.perf_counter()
         await self._send(room_id, price_minor)
         while await self._price(room_id) != f"{price_minor / 100:.2f}":
-            if time.perf_counter() > began + _PATIENCE_SECONDS:
-                raise BenchmarkFailed(f"a change is not seen after {_PATIENCE_SECONDS:.0f} s")
+            if time.perf_counter() > began + _MAX_WAIT_SECONDS:
+                raise BenchmarkFailed(f"a change is not seen after {_MAX_WAIT_SECONDS:.0f} s")
             await asyncio.sleep(_POLL_SECONDS)
         self.waits.append(time.perf_counter() - began)
 
@@ -102,7 +102,7 @@ async def changes_seen(kafka: KafkaSettings, url: str, rooms: int, first: date, 
         open_producer(kafka, client_id="innkeeper-benchmarks") as producer,
     ):
         changes = Changes(kafka, producer, session, rooms, first)
-        await changes.go_on(2.0)
+        await changes.change_prices(2.0)
         changes.waits.clear()
-        await changes.go_on(seconds)
+        await changes.change_prices(seconds)
     return changes.waits

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from topics.catalogue import BOOKING_EVENTS
-from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header, wire_names
+from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header, message_types
 from topics.kafka.settings import KafkaSettings
 from topics.kafka.starting import started
 from topics.messages.message import Message
@@ -61,7 +61,7 @@ class Waiters:
         its correlation, not as its causation). The result is None when the process stops.
         """
         key = (_CORRELATION if through_others else _CAUSATION, command_id.encode())
-        waiter = _Waiter(wire_names(answers), asyncio.get_running_loop().create_future())
+        waiter = _Waiter(message_types(answers), asyncio.get_running_loop().create_future())
         self._by_id[key].append(waiter)
         self._any_waiter.set()
         try:

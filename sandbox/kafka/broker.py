@@ -1,6 +1,7 @@
 """One Apache Kafka broker (KRaft, its own controller) on 127.0.0.1, with its data in a folder."""
 
 import asyncio
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from sandbox.kafka.probe import NO_NAME, answers
 from sandbox.ports import free_port
 from sandbox.processes import ManagedProcess
 from sandbox.spawning import run, tail
+
+log = logging.getLogger(__name__)
 
 CLUSTER_ID = "aW5ua2VlcGVyLXNhbmRib3"
 MAX_MESSAGE_BYTES = 9 * 1024 * 1024
@@ -162,7 +165,10 @@ SETTINGS: Mapping[str, object] = {
 
 
 async def archive_classes() -> None:
-    """Let Java keep its loaded classes in a file, which halves the start; once for each version."""
+    """Let Java keep its loaded classes in a file, which halves the start; once for each version.
+
+    Java may leave it out, for instance where the disk is full: then the broker only starts more slowly.
+    """
     if jars.class_archive().exists():
         return
     with tempfile.TemporaryDirectory(prefix="kafka-classes-") as name:
@@ -170,6 +176,9 @@ async def archive_classes() -> None:
         try:
             async with Kafka(Path(name), extra_java_options=(f"-XX:ArchiveClassesAtExit={fresh}",)):
                 pass
-            fresh.rename(jars.class_archive())
+            if fresh.exists():
+                fresh.rename(jars.class_archive())
+            else:
+                log.warning("Java wrote no archive of the broker's classes; the broker will start more slowly.")
         finally:
             fresh.unlink(missing_ok=True)

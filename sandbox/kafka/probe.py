@@ -23,7 +23,7 @@ NO_NAME: Final[Mapping[str, str]] = {
 }
 
 
-class _AsTold(KafkaSettings):
+class _FromArguments(KafkaSettings):
     """Settings that come from nowhere but their arguments."""
 
     @override
@@ -36,7 +36,7 @@ class _AsTold(KafkaSettings):
 
 def as_client(variables: Mapping[str, str]) -> KafkaSettings:
     """Return the settings of a process that finds these variables, and nothing else, in its environment."""
-    return _AsTold(**{name.lower(): value for name, value in variables.items()})  # type: ignore[arg-type]
+    return _FromArguments(**{name.lower(): value for name, value in variables.items()})  # type: ignore[arg-type]
 
 
 async def answers(variables: Mapping[str, str]) -> bool:

@@ -18,7 +18,7 @@ from sandbox.kafka.broker import Kafka
 from sandbox.kafka.certificates import Certificates
 from sandbox.kafka.probe import NO_NAME, answers, as_client
 from sandbox.ports import free_port
-from sandbox.spawning import POLL_SECONDS, StartFailed
+from sandbox.spawning import PROCESS_POLL_SECONDS, StartFailed
 from topics.catalogue import Service
 from topics.kafka.acls import Grant, grants
 from topics.kafka.settings import KafkaSettings
@@ -31,7 +31,7 @@ MECHANISMS: Final[tuple[Mechanism, ...]] = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA
 BROKER: Final = "broker"
 #: An account without any rights on our topics.
 STRANGER: Final = "stranger"
-ACCOUNTS: Final = (BROKER, STRANGER, *(party.value for party in Service if party.ours))
+ACCOUNTS: Final = (BROKER, STRANGER, *(service.value for service in Service if service.ours))
 
 # The roles authenticate in different ways, so that a run of them all has tried every one.
 _USUAL_WAY: Final[Way] = ("SASL_SSL", "SCRAM-SHA-512")
@@ -183,7 +183,7 @@ async def _allow(kafka: KafkaSettings, allowed: Sequence[Grant]) -> None:
                     raise StartFailed(f"kafka refuses an ACL: {message or for_code(error).description}")
         # The cluster has stored them; the broker may read them a moment later.
         while not rights <= await _known(client, node):
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(PROCESS_POLL_SECONDS)
     finally:
         await client.close()
 

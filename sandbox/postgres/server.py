@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from sandbox.ports import free_port
 from sandbox.processes import ManagedProcess
-from sandbox.spawning import POLL_SECONDS, run, tail
+from sandbox.spawning import PROCESS_POLL_SECONDS, run, tail
 
 USER = "innkeeper"
 PASSWORD = "innkeeper"  # noqa: S105 - of a sandbox on this machine
@@ -107,7 +107,7 @@ class Postgres(ManagedProcess):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         while any(_alive(process) for process in family):
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(PROCESS_POLL_SECONDS)
 
     @override
     def command(self) -> Sequence[str]:

@@ -8,7 +8,7 @@ from stripe import params as sdk
 from stripe.params import checkout as sdk_checkout
 
 from sandbox.stripe import checkout, refunds
-from sandbox.stripe.ledger import Json
+from sandbox.stripe.books import Json
 from sandbox.stripe.refused import Refused, invalid, no_such
 from sandbox.stripe.till import Cause, Till, shown
 
@@ -162,7 +162,7 @@ def _page(till: Till, call: Call, kind: str, url: str, filters: list[tuple[str, 
         raise invalid(f"Limit must be between 1 and {_MAX_PAGE}", "limit")
     backwards = "ending_before" in call.params
     where = [*filters, *_created(call), *_cursor(till, call, kind)]
-    found = till.ledger.page(kind, where, limit=limit + 1, newest_first=not backwards)
+    found = till.books.page(kind, where, limit=limit + 1, newest_first=not backwards)
     rows = found[:limit]
     return {
         "object": "list",
@@ -175,7 +175,7 @@ def _page(till: Till, call: Call, kind: str, url: str, filters: list[tuple[str, 
 def _cursor(till: Till, call: Call, kind: str) -> list[tuple[str, Any]]:
     for name, comparison in (("starting_after", "<"), ("ending_before", ">")):
         if name in call.params:
-            sequence = till.ledger.sequence_of(call.params[name])
+            sequence = till.books.sequence_of(call.params[name])
             if sequence is None:
                 raise no_such(kind, call.params[name], param=name)
             return [(f"sequence {comparison} ?", sequence)]
@@ -183,7 +183,7 @@ def _cursor(till: Till, call: Call, kind: str) -> list[tuple[str, Any]]:
 
 
 def _with_deliveries(till: Till, event: Json) -> Json:
-    return event | {"pending_webhooks": till.ledger.undelivered(event["id"])}
+    return event | {"pending_webhooks": till.books.undelivered(event["id"])}
 
 
 _EXPANDABLE = {"payment_intent": "payment_intent", "latest_charge": "charge", "charge": "charge"}

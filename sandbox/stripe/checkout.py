@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import stripe
 
+from sandbox.stripe.books import Json
 from sandbox.stripe.cards import Card, Payment
-from sandbox.stripe.ledger import Json
 from sandbox.stripe.refused import Refused
 from sandbox.stripe.terms import Terms, terms_of
 from sandbox.stripe.till import NOBODY, Cause, Till, new_id, nulls_of, shown
@@ -18,8 +18,8 @@ def open_session(till: Till, params: Json) -> Json:
     """Open a session, of which Stripe sends no event; `params` are checked SessionCreateParams. Raises Refused."""
     terms = terms_of(params, till.now())
     session = _new_session(till, params, terms)
-    till.ledger.put(session)
-    till.ledger.set_timer("expire_session", session["id"], terms.expires_at)
+    till.books.put(session)
+    till.books.set_timer("expire_session", session["id"], terms.expires_at)
     log.info("%s opened for %s %s", session["id"], terms.amount_minor, terms.currency)
     return session
 
@@ -33,8 +33,8 @@ def expire_session(till: Till, session_id: str, cause: Cause = NOBODY) -> Json:
             f" This Checkout Session has a status of {session['status']}."
         )
     session |= {"status": "expired", "url": None}
-    till.ledger.put(session)
-    till.ledger.drop_timer("expire_session", session_id)
+    till.books.put(session)
+    till.books.drop_timer("expire_session", session_id)
     _cancel_payment(till, session, cause)
     till.emit("checkout.session.expired", session, cause)
     log.info("%s expired", session_id)
@@ -61,9 +61,9 @@ def pay(till: Till, session_id: str, card: Card, late_seconds: float | None = No
         _capture(till, payment)
         return _complete(till, session, "paid")
     payment["status"] = "processing"
-    till.ledger.put(payment)
+    till.books.put(payment)
     seconds = till.settings.late_payment_seconds if late_seconds is None else late_seconds
-    till.ledger.set_timer("settle_payment", session_id, till.clock.now() + seconds)
+    till.books.set_timer("settle_payment", session_id, till.clock.now() + seconds)
     return _complete(till, session, "unpaid")
 
 
@@ -74,7 +74,7 @@ def settle_payment(till: Till, session_id: str) -> None:
     if payment["_card_succeeds"]:
         _capture(till, payment)
         session["payment_status"] = "paid"
-        till.ledger.put(session)
+        till.books.put(session)
         till.emit("checkout.session.async_payment_succeeded", session)
     else:
         _fail_late(till, payment)
@@ -142,7 +142,7 @@ def _payment_of(till: Till, session: Json, card: Card) -> Json:
     else:
         payment = _new_payment(till, session)
         session["payment_intent"] = payment["id"]
-        till.ledger.put(session)
+        till.books.put(session)
     payment["_card_succeeds"] = card.payment in (Payment.SUCCEEDS, Payment.SUCCEEDS_LATER)
     payment["_refunding"] = card.refunding
     payment["_error_code"] = card.error_code
@@ -182,7 +182,7 @@ def _decline(till: Till, payment: Json, card: Card) -> None:
         "decline_code": card.decline_code,
         "message": "Your card has expired." if card.error_code == "expired_card" else "Your card was declined.",
     }
-    till.ledger.put(payment)
+    till.books.put(payment)
     till.emit("payment_intent.payment_failed", payment)
     log.info("%s declined: %s", payment["id"], card.decline_code)
 
@@ -190,7 +190,7 @@ def _decline(till: Till, payment: Json, card: Card) -> None:
 def _fail_late(till: Till, payment: Json) -> None:
     charge = till.get("charge", payment["latest_charge"])
     charge["status"] = "failed"
-    till.ledger.put(charge)
+    till.books.put(charge)
     payment |= {
         "status": "requires_payment_method",
         "last_payment_error": {
@@ -200,7 +200,7 @@ def _fail_late(till: Till, payment: Json) -> None:
             "message": "The payment attempt failed.",
         },
     }
-    till.ledger.put(payment)
+    till.books.put(payment)
     till.emit("payment_intent.payment_failed", payment)
 
 
@@ -225,7 +225,7 @@ def _charge(till: Till, payment: Json, card: Card) -> None:
         "refunded": False,
         "status": "pending",
     }
-    till.ledger.put(charge)
+    till.books.put(charge)
     payment["latest_charge"] = charge["id"]
 
 
@@ -243,17 +243,17 @@ def _capture(till: Till, payment: Json) -> None:
         "last_payment_error": None,
         "status": "succeeded",
     }
-    till.ledger.put(charge)
-    till.ledger.put(payment)
-    till.ledger.move_money("capture", payment, amount_minor, till.clock.now())
+    till.books.put(charge)
+    till.books.put(payment)
+    till.books.move_money("capture", payment, amount_minor, till.clock.now())
     till.emit("charge.succeeded", charge)
     till.emit("payment_intent.succeeded", payment)
 
 
 def _complete(till: Till, session: Json, payment_status: str) -> Json:
     session |= {"status": "complete", "payment_status": payment_status, "url": None}
-    till.ledger.put(session)
-    till.ledger.drop_timer("expire_session", session["id"])
+    till.books.put(session)
+    till.books.drop_timer("expire_session", session["id"])
     till.emit("checkout.session.completed", session)
     log.info("%s completed: %s", session["id"], payment_status)
     return session
@@ -269,7 +269,7 @@ def _cancel_payment(till: Till, session: Json, cause: Cause) -> None:
         "canceled_at": till.now(),
         "cancellation_reason": "automatic",
     }
-    till.ledger.put(payment)
+    till.books.put(payment)
     till.emit("payment_intent.canceled", payment, cause)
 
 

@@ -1,4 +1,4 @@
-"""The endpoints that only the stand-in has, under `/_sandbox`: pay by script, ledger, faults, clock."""
+"""The endpoints that only the stand-in has, under `/_sandbox`: pay by script, books, faults, clock."""
 
 from collections import Counter
 
@@ -6,8 +6,8 @@ import msgspec
 from aiohttp import web
 
 from sandbox.stripe import checkout
+from sandbox.stripe.books import Json
 from sandbox.stripe.cards import card_of
-from sandbox.stripe.ledger import Json
 from sandbox.stripe.refused import Refused
 from sandbox.stripe.till import Till, shown
 from sandbox.stripe.timers import run_due
@@ -17,12 +17,12 @@ def add_routes(app: web.Application, till: Till) -> None:
     """Add the stand-in's own endpoints, which need no key."""
     control = _Control(till)
     app.router.add_post("/_sandbox/sessions/{id}/pay", control.pay)
-    app.router.add_get("/_sandbox/ledger", control.ledger)
+    app.router.add_get("/_sandbox/ledger", control.books)
     app.router.add_get("/_sandbox/deliveries", control.deliveries)
     app.router.add_get("/_sandbox/faults", control.list_faults)
     app.router.add_post("/_sandbox/faults", control.add_faults)
     app.router.add_delete("/_sandbox/faults", control.clear_faults)
-    app.router.add_get("/_sandbox/clock", control.tell_time)
+    app.router.add_get("/_sandbox/clock", control.time)
     app.router.add_post("/_sandbox/clock", control.advance_clock)
     app.router.add_get("/_sandbox/health", control.health)
 
@@ -44,7 +44,7 @@ def attempt(till: Till, session_id: str, number: str, late_seconds: float | None
             code="incorrect_number",
             param="card",
         )
-    with till.ledger.transaction():
+    with till.books.transaction():
         session = checkout.pay(till, session_id, card, late_seconds)
     refused = checkout.declined(till, session)
     if refused is not None:
@@ -76,10 +76,10 @@ class _Control:
             return web.json_response(refused.body(), status=refused.status)
         return web.json_response(shown(session))
 
-    async def ledger(self, _: web.Request) -> web.Response:
+    async def books(self, _: web.Request) -> web.Response:
         """Count the money: for each payment intent, and by currency."""
         run_due(self._till)
-        balances = self._till.ledger.balances()
+        balances = self._till.books.balances()
         captured: Counter[str] = Counter()
         refunded: Counter[str] = Counter()
         for balance in balances:
@@ -95,7 +95,7 @@ class _Control:
 
     async def deliveries(self, _: web.Request) -> web.Response:
         """List every webhook delivery with its state and attempts."""
-        return web.json_response(self._till.ledger.deliveries())
+        return web.json_response(self._till.books.deliveries())
 
     async def list_faults(self, _: web.Request) -> web.Response:
         """List the faults still to strike."""
@@ -112,11 +112,11 @@ class _Control:
     async def clear_faults(self, _: web.Request) -> web.Response:
         """Forget all faults, and let go the webhooks that wait for a later one."""
         self._till.faults.clear()
-        with self._till.ledger.transaction():
-            self._till.ledger.release_held(0.0)
+        with self._till.books.transaction():
+            self._till.books.release_held(0.0)
         return web.Response(status=204)
 
-    async def tell_time(self, _: web.Request) -> web.Response:
+    async def time(self, _: web.Request) -> web.Response:
         """Answer with the time of the stand-in's clock."""
         return web.json_response({"now": self._till.clock.now()})
 

@@ -1,7 +1,7 @@
 """Turns form-encoded requests into typed parameters, checked against the SDK's own types.
 
-Stripe's API takes `line_items[0][price_data][currency]=eur`. What a request may hold is read
-from the typed params that the `stripe` package generates from Stripe's OpenAPI description, so
+Stripe's API takes `line_items[0][price_data][currency]=eur`. The parameters of a request are
+those of the typed params that the `stripe` package generates from Stripe's OpenAPI description, so
 that a parameter Stripe does not know is refused here as it is refused there.
 """
 

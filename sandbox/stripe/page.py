@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from sandbox.stripe.books import Json
 from sandbox.stripe.cards import CARDS
 from sandbox.stripe.control import attempt
-from sandbox.stripe.ledger import Json
 from sandbox.stripe.refused import Refused
 from sandbox.stripe.till import Till
 from sandbox.stripe.timers import run_due
@@ -48,7 +48,7 @@ class _Page:
     async def show(self, request: web.Request) -> web.Response:
         """Show a session as its guest sees it."""
         run_due(self._till)
-        session = self._till.ledger.find("checkout.session", request.match_info["id"])
+        session = self._till.books.find("checkout.session", request.match_info["id"])
         if session is None:
             return _html("Not found", "<h1>There is no such payment</h1>", status=404)
         return _session_page(session)
@@ -60,7 +60,7 @@ class _Page:
         try:
             session = attempt(self._till, session_id, str(form.get("card", "")))
         except Refused as refused:
-            session_or_none = self._till.ledger.find("checkout.session", session_id)
+            session_or_none = self._till.books.find("checkout.session", session_id)
             if session_or_none is None:
                 return _html("Not found", "<h1>There is no such payment</h1>", status=404)
             return _session_page(session_or_none, refused)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import stripe
 
+from sandbox.stripe.books import Json
 from sandbox.stripe.cards import Refunding
 from sandbox.stripe.faults import REFUND_FAULTS, Fault
-from sandbox.stripe.ledger import Json
 from sandbox.stripe.refused import Refused, invalid, missing
 from sandbox.stripe.till import Cause, Till, new_id, nulls_of
 
@@ -27,12 +27,12 @@ def create_refund(till: Till, params: Json, cause: Cause) -> Json:
     fate, seconds = _fate(till, payment)
     refund = _new_refund(till, charge, amount_minor, params)
     refund["status"] = "pending" if fate is Refunding.PENDS else "succeeded"
-    till.ledger.put(refund)
-    till.ledger.move_money("refund", payment, amount_minor, till.clock.now())
+    till.books.put(refund)
+    till.books.move_money("refund", payment, amount_minor, till.clock.now())
     _recount(till, charge)
     if fate is not Refunding.SUCCEEDS:
         task = "settle_refund" if fate is Refunding.PENDS else "fail_refund"
-        till.ledger.set_timer(task, refund["id"], till.clock.now() + seconds)
+        till.books.set_timer(task, refund["id"], till.clock.now() + seconds)
     # A card's refund that succeeds at once brings no refund.updated: only its changes do.
     till.emit("refund.created", refund, cause)
     till.emit("charge.refunded", charge, cause)
@@ -44,8 +44,8 @@ def settle_refund(till: Till, refund_id: str) -> None:
     """Let a pending refund succeed."""
     refund = till.get("refund", refund_id)
     refund |= {"status": "succeeded", "pending_reason": None}
-    till.ledger.put(refund)
-    _tell_of_change(till, refund)
+    till.books.put(refund)
+    _emit_changed(till, refund)
 
 
 def fail_refund(till: Till, refund_id: str) -> None:
@@ -56,11 +56,11 @@ def fail_refund(till: Till, refund_id: str) -> None:
         "failure_reason": "expired_or_canceled_card",
         "failure_balance_transaction": new_id("txn_"),
     }
-    till.ledger.put(refund)
+    till.books.put(refund)
     payment = till.get("payment_intent", refund["payment_intent"])
-    till.ledger.move_money("refund_reversed", payment, refund["amount"], till.clock.now())
+    till.books.move_money("refund_reversed", payment, refund["amount"], till.clock.now())
     _recount(till, till.get("charge", refund["charge"]))
-    _tell_of_change(till, refund)
+    _emit_changed(till, refund)
     till.emit("refund.failed", refund)
     log.info("%s failed", refund_id)
 
@@ -70,7 +70,7 @@ def _charge_named(till: Till, params: Json) -> Json:
         charge = till.get("charge", params["charge"], param="charge")
     elif "payment_intent" in params:
         payment = till.get("payment_intent", params["payment_intent"], param="payment_intent")
-        charge = till.ledger.find("charge", payment["latest_charge"] or "") or {}
+        charge = till.books.find("charge", payment["latest_charge"] or "") or {}
     else:
         raise missing("payment_intent")
     if charge.get("status") != "succeeded":
@@ -80,7 +80,7 @@ def _charge_named(till: Till, params: Json) -> Json:
 
 def _amount(till: Till, charge: Json, asked_minor: int | None) -> int:
     """Check the amount: the sum of a payment's refunds never exceeds what was captured."""
-    captured_minor, refunded_minor = till.ledger.balance(charge["payment_intent"])
+    captured_minor, refunded_minor = till.books.balance(charge["payment_intent"])
     left_minor = captured_minor - refunded_minor
     if asked_minor is not None and asked_minor < 1:
         raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
@@ -121,15 +121,15 @@ def _new_refund(till: Till, charge: Json, amount_minor: int, params: Json) -> Js
 
 
 def _recount(till: Till, charge: Json) -> None:
-    _, refunded_minor = till.ledger.balance(charge["payment_intent"])
+    _, refunded_minor = till.books.balance(charge["payment_intent"])
     charge |= {
         "amount_refunded": refunded_minor,
         "refunded": refunded_minor == charge["amount_captured"],
     }
-    till.ledger.put(charge)
+    till.books.put(charge)
 
 
-def _tell_of_change(till: Till, refund: Json) -> None:
+def _emit_changed(till: Till, refund: Json) -> None:
     till.emit("refund.updated", refund)
     till.emit("charge.refund.updated", refund)
 

@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl
 from aiohttp import BasicAuth, hdrs, web
 
 from sandbox.stripe import api, control, page
+from sandbox.stripe.books import Books, Json, SavedAnswer
 from sandbox.stripe.clock import Clock
 from sandbox.stripe.faults import REQUEST_FAULTS, Fault, Rule
 from sandbox.stripe.forms import decode_form, typed_params
-from sandbox.stripe.ledger import Json, Ledger, SavedAnswer
 from sandbox.stripe.refused import Refused
 from sandbox.stripe.till import API_VERSION, Cause, Settings, Till, new_id
 from sandbox.stripe.timers import keep_time, run_due, wait
@@ -55,7 +55,7 @@ async def running_stripe(
 ) -> AsyncIterator[Running]:
     """Serve the stand-in from this process; `folder` holds its books, port 0 takes a free one."""
     listening = socket.create_server((host, port))
-    till = Till(ledger=Ledger(folder), settings=settings or Settings(), clock=clock or Clock())
+    till = Till(books=Books(folder), settings=settings or Settings(), clock=clock or Clock())
     url = f"http://{host}:{listening.getsockname()[1]}"
     till.url = till.settings.public_url or url
     runner = web.AppRunner(application(till), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
@@ -66,7 +66,7 @@ async def running_stripe(
     finally:
         await runner.cleanup()
         listening.close()
-        till.ledger.close()
+        till.books.close()
 
 
 def application(till: Till) -> web.Application:
@@ -202,15 +202,15 @@ class _Server:
     def _once(self, endpoint: api.Endpoint, asked: _Asked, broken: Rule | None) -> _Answer:
         """Do a request's work and save its answer with it, or replay the answer saved before."""
         till = self._till
-        with till.ledger.transaction():
+        with till.books.transaction():
             if asked.key is not None:
                 not_before = till.clock.now() - _KEYS_LIVE_SECONDS
-                saved = till.ledger.saved_answer(asked.key, not_before)
+                saved = till.books.saved_answer(asked.key, not_before)
                 if saved is not None:
                     return _replay(asked, saved)
             answer = self._work(endpoint, asked, broken)
             if asked.key is not None:
-                till.ledger.save_answer(
+                till.books.save_answer(
                     asked.key,
                     SavedAnswer(
                         request=asked.fingerprint,

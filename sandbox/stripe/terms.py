@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from sandbox.stripe.ledger import Json
+from sandbox.stripe.books import Json
 from sandbox.stripe.refused import Refused, invalid, missing
 from sandbox.stripe.till import new_id
 
-SHORTEST_SECONDS = 30 * 60
-MAX_SECONDS = 24 * 60 * 60
-_LEAST_MINOR = 50
+MIN_SESSION_SECONDS = 30 * 60
+MAX_SESSION_SECONDS = 24 * 60 * 60
+_MIN_MINOR = 50
 _MAX_MINOR = 99_999_999
 _MAX_REFERENCE_LENGTH = 200
 
@@ -103,13 +103,13 @@ def _refuse_bad_urls(params: Json) -> None:
 
 def _expires_at(params: Json, now: int) -> int:
     """Check the deadline against the window of 30 minutes to 24 hours, by the stand-in's clock."""
-    expires_at: int = params.get("expires_at", now + MAX_SECONDS)
-    if expires_at < now + SHORTEST_SECONDS:
+    expires_at: int = params.get("expires_at", now + MAX_SESSION_SECONDS)
+    if expires_at < now + MIN_SESSION_SECONDS:
         raise invalid(
             "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.",
             "expires_at",
         )
-    if expires_at > now + MAX_SECONDS:
+    if expires_at > now + MAX_SESSION_SECONDS:
         raise invalid(
             "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
             "expires_at",
@@ -162,9 +162,9 @@ def _total(items: list[Json], expected_currency: str | None) -> tuple[int, str]:
     if len(currencies) > 1:
         raise invalid("All prices must use the same currency", "line_items")
     amount_minor = sum(item["amount_total"] for item in items)
-    if 0 < amount_minor < _LEAST_MINOR:
+    if 0 < amount_minor < _MIN_MINOR:
         raise invalid(
-            f"The total must be at least {_LEAST_MINOR} minor units",
+            f"The total must be at least {_MIN_MINOR} minor units",
             "line_items",
             "amount_too_small",
         )

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox.stripe.books import Books, Json
 from sandbox.stripe.clock import Clock
 from sandbox.stripe.faults import WEBHOOK_FAULTS, Fault, FaultPlan
-from sandbox.stripe.ledger import Json, Ledger
 from sandbox.stripe.refused import no_such
 
 API_VERSION = "2026-10-28.endive"
@@ -55,7 +55,7 @@ NOBODY = Cause()
 class Till:
     """The stand-in's state, handed to every function that acts upon it."""
 
-    ledger: Ledger
+    books: Books
     settings: Settings
     clock: Clock = field(default_factory=Clock)
     faults: FaultPlan = field(default_factory=FaultPlan)
@@ -69,7 +69,7 @@ class Till:
 
     def get(self, kind: str, object_id: str, *, param: str = "id") -> Json:
         """Read an object; raises Refused (404) if there is none."""
-        found = self.ledger.find(kind, object_id)
+        found = self.books.find(kind, object_id)
         if found is None:
             raise no_such(kind, object_id, param=param)
         return found
@@ -90,7 +90,7 @@ class Till:
             "request": {"id": cause.request_id, "idempotency_key": cause.idempotency_key},
             "type": event_type,
         }
-        self.ledger.put(event)
+        self.books.put(event)
         if wanted:
             self._send(event)
 
@@ -105,7 +105,7 @@ class Till:
         if Fault.WEBHOOK_DELAY in faults:
             due_at += faults[Fault.WEBHOOK_DELAY].seconds
         for _ in range(2 if Fault.WEBHOOK_DUPLICATE in faults else 1):
-            self.ledger.send(event, state=state, at=due_at, first_at=now)
+            self.books.send(event, state=state, at=due_at, first_at=now)
 
 
 def new_id(prefix: str, length: int = 24) -> str:

@@ -13,10 +13,10 @@ def run_due(till: Till) -> None:
 
     Every request calls this first, so that no answer shows a session open past its deadline.
     """
-    while due := till.ledger.due_timer(till.clock.now()):
+    while due := till.books.due_timer(till.clock.now()):
         task, object_id = due
-        with till.ledger.transaction():
-            till.ledger.drop_timer(task, object_id)
+        with till.books.transaction():
+            till.books.drop_timer(task, object_id)
             _TASKS[task](till, object_id)
 
 
@@ -24,11 +24,11 @@ async def keep_time(till: Till) -> None:
     """Do what is due when it is due, until cancelled."""
     woken = asyncio.Event()
     till.clock.wakes(woken.set)
-    till.ledger.wakes(woken.set)
+    till.books.wakes(woken.set)
     while True:
         woken.clear()
         run_due(till)
-        at = till.ledger.next_timer_at()
+        at = till.books.next_timer_at()
         await wait(woken, None if at is None else at - till.clock.now())
 
 

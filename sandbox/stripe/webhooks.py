@@ -1,6 +1,6 @@
 """Delivers events to the webhook endpoint, signed, and tries again until they are taken.
 
-The ledger has every undelivered event, so that a restarted stand-in goes on delivering. As with
+The books have every undelivered event, so that a restarted stand-in goes on delivering. As with
 Stripe, events travel side by side: they may arrive in another order, and more than once.
 """
 
@@ -13,7 +13,7 @@ import time
 
 import aiohttp
 
-from sandbox.stripe.ledger import Delivery
+from sandbox.stripe.books import Delivery
 from sandbox.stripe.till import Till
 from sandbox.stripe.timers import wait
 
@@ -26,7 +26,7 @@ _GIVE_UP_SECONDS = 3 * 24 * 60 * 60
 async def deliver_webhooks(till: Till) -> None:
     """Deliver what is due when it is due, until cancelled."""
     woken = asyncio.Event()
-    till.ledger.wakes(woken.set)
+    till.books.wakes(woken.set)
     on_their_way: dict[int, asyncio.Task[None]] = {}
     timeout = aiohttp.ClientTimeout(total=till.settings.webhook_timeout_seconds)
     async with aiohttp.ClientSession(timeout=timeout) as http:
@@ -37,7 +37,7 @@ async def deliver_webhooks(till: Till) -> None:
                 # One moment for both: what became due in between would be neither due nor next.
                 now = time.time()
                 _start_due(till, http, on_their_way, woken, now)
-                next_at = till.ledger.next_delivery_at(now)
+                next_at = till.books.next_delivery_at(now)
                 await wait(woken, None if next_at is None else next_at - time.time())
         finally:
             for task in on_their_way.values():
@@ -58,7 +58,7 @@ def _start_due(
     woken: asyncio.Event,
     now: float,
 ) -> None:
-    due = till.ledger.due_deliveries(now, limit=_AT_ONCE + len(on_their_way))
+    due = till.books.due_deliveries(now, limit=_AT_ONCE + len(on_their_way))
     waiting = [delivery for delivery in due if delivery.id not in on_their_way]
     for delivery in waiting[: _AT_ONCE - len(on_their_way)]:
         task = asyncio.create_task(_deliver(till, http, delivery))
@@ -77,11 +77,11 @@ def _raise_what_failed(on_their_way: dict[int, asyncio.Task[None]]) -> None:
 async def _deliver(till: Till, http: aiohttp.ClientSession, delivery: Delivery) -> None:
     taken, answer = await _post(till, http, delivery)
     now = time.time()
-    with till.ledger.transaction():
+    with till.books.transaction():
         if taken:
-            till.ledger.delivered(delivery, answer, now)
+            till.books.delivered(delivery, answer, now)
         else:
-            till.ledger.not_delivered(delivery, answer, _again_at(till, delivery, now))
+            till.books.not_delivered(delivery, answer, _again_at(till, delivery, now))
     if not taken:
         log.warning("%s %s not taken: %s", delivery.event_id, delivery.event_type, answer)
 

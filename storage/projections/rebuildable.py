@@ -10,7 +10,7 @@ from sqlalchemy import Table as SqlTable
 from storage import models
 from storage.projections import daily_report, room_nights, timeline
 from storage.projections.positioned_event import PositionedEvent
-from topics.envelope import wire_names
+from topics.envelope import message_types
 
 Apply: TypeAlias = Callable[[AsyncConnection, Sequence[PositionedEvent]], Awaitable[None]]
 
@@ -49,18 +49,18 @@ PROJECTIONS: Final[Mapping[str, Projection]] = {
     each.name: each
     for each in (
         Projection(
-            "booking_timeline", _tables(models.BookingTimeline), wire_names(timeline.EVENTS_APPLIED), timeline.apply
+            "booking_timeline", _tables(models.BookingTimeline), message_types(timeline.EVENTS_APPLIED), timeline.apply
         ),
         Projection(
             "room_nights",
             _tables(models.RoomNight, models.RoomNightChange, models.HotelMinPrice),
-            wire_names(room_nights.EVENTS_APPLIED),
+            message_types(room_nights.EVENTS_APPLIED),
             room_nights.apply,
         ),
         Projection(
             "daily_report",
             _tables(models.ReportedStay, models.DailyReport),
-            wire_names(daily_report.EVENTS_APPLIED),
+            message_types(daily_report.EVENTS_APPLIED),
             daily_report.apply,
         ),
     )

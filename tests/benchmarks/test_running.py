@@ -18,7 +18,7 @@ def test_the_hot_room_is_measured_with_all_that_it_costs() -> None:
     assert all(printed[f"hot.cpu.{part}"]["value"] > 0 for part in parts)
 
 
-def test_what_operators_wait_for_is_measured_with_its_targets() -> None:
+def test_commands_that_operators_wait_for_are_measured_with_their_targets() -> None:
     printed = measured("explain", "trace", "pause")
 
     assert {name: (figure["kind"], figure["target"], figure["unit"]) for name, figure in printed.items()} == {
@@ -36,13 +36,13 @@ def test_what_operators_wait_for_is_measured_with_its_targets() -> None:
     assert all(figure["value"] > 0 for name, figure in printed.items() if not name.startswith("pause."))
 
 
-def test_what_an_idle_system_uses_is_measured_beside_how_soon_it_answers() -> None:
-    told = measured("idle")
+def test_the_use_of_an_idle_system_is_measured_beside_how_soon_it_answers() -> None:
+    printed = measured("idle")
 
     parts = ("kafka", "postgres", "ingress", "reservations-1", "payments-1", "expiry-1", "projections-1")
-    assert all(told[f"idle.cpu.{part}"]["value"] >= 0 for part in parts)
-    assert (told["idle.all"]["target"], told["idle.all"]["unit"]) == (5.0, "% of a core")
-    assert 0 < told["idle.20_per_s.p50"]["value"] <= told["idle.20_per_s.p99"]["value"]
+    assert all(printed[f"idle.cpu.{part}"]["value"] >= 0 for part in parts)
+    assert (printed["idle.all"]["target"], printed["idle.all"]["unit"]) == (5.0, "% of a core")
+    assert 0 < printed["idle.20_per_s.p50"]["value"] <= printed["idle.20_per_s.p99"]["value"]
 
 
 def measured(*names: str) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from storage.projections import room_nights
 from storage.projections.room_nights import NightsEvent
 from storage.settings import DatabaseSettings
 from tests.support.hotels import HotelsInTables
-from tests.support.story import Story
+from tests.support.scenario import Scenario
 from topics.catalogue import BOOKING_EVENTS
 from topics.messages.commands import (
     CancelBooking,
@@ -90,7 +90,7 @@ class Market:
         self.first = earliest_today()
         self.currency_of: dict[int, str] = {}
         self.hotel_of: dict[int, int] = {}
-        self._story = Story()
+        self._story = Scenario()
         self._hotels = hotels
         self._projection = Projection(connection)
         self._tables = HotelsInTables(connection)

@@ -29,7 +29,7 @@ SDK_IS_OLD_FASHIONED = pytest.mark.filterwarnings("ignore:Use 'content=:Deprecat
 
 @dataclass
 class Endpoint:
-    """Where webhooks arrive. It verifies every signature and can refuse what comes."""
+    """The endpoint of webhooks. It verifies every signature and can refuse what comes."""
 
     url: str = ""
     events: list[stripe.Event] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Endpoint:
         return web.Response(status=200)
 
     def types(self) -> list[str]:
-        """What arrived, in the order of arrival."""
+        """Return the types of the events, in the order of arrival."""
         return [event.type for event in self.events]
 
     def received(self, event_type: str) -> Any:
@@ -104,7 +104,7 @@ class Shop:
 
 
 def stay_params(**changes: Any) -> dict[str, Any]:
-    """What the shop sends to have a stay of 120.00 euros paid."""
+    """Return the parameters with which the shop has a stay of 120.00 euros paid."""
     params: dict[str, Any] = {
         "mode": "payment",
         "client_reference_id": "booking-1",

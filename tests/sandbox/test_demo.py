@@ -22,7 +22,7 @@ from sandbox.guest import Guest
 from sandbox.hops import Hops
 from sandbox.kafka import available
 from sandbox.ports import free_port
-from tests.support.stack import PATIENT_INGRESS
+from tests.support.stack import LONG_TIMEOUTS
 
 NO_KAFKA = available()
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -103,7 +103,7 @@ async def demo(folder: Path, port: int) -> AsyncIterator[Process]:
     elsewhere = {"KAFKA_URL": "127.0.0.1:1", "DATABASE_URL": "postgresql://somebody:s@127.0.0.1:1/else"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sandbox", "demo", "--port", str(port), "--data", str(folder / "demo")),
-        env={**os.environ, **elsewhere, **PATIENT_INGRESS, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **elsewhere, **LONG_TIMEOUTS, "PYTHONUNBUFFERED": "1"},
         stdout=PIPE,
     )
     try:
@@ -125,15 +125,15 @@ async def _until_it_stays_up(process: Process) -> str:
     return printed
 
 
-async def told_rejected(_: web.Request) -> web.Response:
+async def rejected_status(_: web.Request) -> web.Response:
     return web.json_response({"booking_status": "REJECTED", "reason": "sold_out"})
 
 
 @pytest.fixture
 async def url_of_a_full_house() -> AsyncIterator[str]:
-    """Where every booking is refused."""
+    """The address of a server that refuses every booking."""
     app = web.Application()
-    app.router.add_get("/v1/bookings/{id}/status", told_rejected)
+    app.router.add_get("/v1/bookings/{id}/status", rejected_status)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -26,7 +26,7 @@ async def create_topic(kafka: Kafka) -> None:
 
 
 async def error_of(topic: str, kafka: Kafka) -> int:
-    """What the broker says when it is asked for this topic."""
+    """Return the broker's error code for this topic."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.url)
     await admin.start()
     try:

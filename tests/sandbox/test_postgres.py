@@ -22,7 +22,7 @@ async def execute(url: str, *statements: str) -> None:
             await connection.execute(statement)
 
 
-async def test_what_is_committed_survives_a_kill_and_a_stop(tmp_path: Path) -> None:
+async def test_a_commit_survives_a_kill_and_a_stop(tmp_path: Path) -> None:
     async with Postgres(tmp_path) as postgres:
         url = postgres.url
         await execute(url, "CREATE TABLE room (id int)", "INSERT INTO room VALUES (1)")

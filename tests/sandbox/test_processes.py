@@ -141,7 +141,7 @@ async def test_each_line_is_shown_after_the_name_of_its_program(
 async def test_a_program_that_ended_before_we_looked_was_ready_all_the_same() -> None:
     program = a_program(FAILS)
     process = program._spawn()
-    # As on a machine that lets us stand still meanwhile.
+    # As on a machine that pauses this process meanwhile.
     process.wait()
 
     await program._until_ready(process)
@@ -149,7 +149,7 @@ async def test_a_program_that_ended_before_we_looked_was_ready_all_the_same() ->
     await program.stop()
 
 
-async def test_what_a_program_said_last_is_shown_however_late_we_are(
+async def test_the_last_lines_of_a_program_are_shown_however_late_we_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "_LAST_LINES_SECONDS", 0.0)

@@ -1,4 +1,4 @@
-"""What a shop meets at the stand-in for Stripe, asked through Stripe's own SDK."""
+"""The stand-in for Stripe answers a shop that uses Stripe's own SDK."""
 
 import asyncio
 import time
@@ -160,7 +160,7 @@ async def test_a_price_without_a_currency_is_refused(shop: Shop) -> None:
     assert raised.value.param == "line_items[0][price_data][currency]"
 
 
-async def test_what_the_stand_in_does_not_imitate_is_refused_and_not_ignored(shop: Shop) -> None:
+async def test_a_parameter_that_is_not_imitated_is_refused_and_not_ignored(shop: Shop) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="does not imitate"):
         await shop.open(mode="setup")
 

@@ -69,7 +69,7 @@ def test_metadata_can_be_emptied() -> None:
         ("mode=payment&mode[a]=1", "mode[a]", None),
     ],
 )
-def test_what_stripe_would_refuse_is_refused(text: str, param: str, code: str | None) -> None:
+def test_a_form_that_stripe_would_refuse_is_refused(text: str, param: str, code: str | None) -> None:
     with pytest.raises(Refused) as raised:
         read(text)
 

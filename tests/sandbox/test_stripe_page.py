@@ -77,7 +77,7 @@ async def test_a_page_of_no_session_is_not_found(shop: Shop) -> None:
     assert answer.status == 404
 
 
-async def test_what_a_shop_writes_is_never_taken_for_markup(shop: Shop) -> None:
+async def test_the_text_of_a_shop_is_never_taken_for_markup(shop: Shop) -> None:
     product = {"name": "<script>alert(1)</script>"}
     item = {"price_data": {"currency": "eur", "unit_amount": 6000, "product_data": product}, "quantity": 1}
     session = await shop.open(line_items=[item])

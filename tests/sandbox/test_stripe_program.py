@@ -46,7 +46,7 @@ async def test_the_money_outlives_a_killed_program(tmp_path: Path) -> None:
     assert ledger["payment_intents"][0]["client_reference_id"] == "booking-1"
 
 
-async def test_the_program_stops_cleanly_when_told_though_a_request_hangs(tmp_path: Path) -> None:
+async def test_the_program_stops_cleanly_on_a_signal_though_a_request_hangs(tmp_path: Path) -> None:
     async with program(tmp_path) as (process, url), aiohttp.ClientSession() as http:
         await (await http.post(f"{url}/_sandbox/faults", json={"match": "GET /v1/events", "fault": "hang"})).read()
         hanging = asyncio.create_task(http.get(f"{url}/v1/events"))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from sandbox.stripe import Settings, webhooks
-from sandbox.stripe.ledger import Delivery
+from sandbox.stripe.books import Delivery
 from tests.sandbox.stripe_shop import SDK_IS_OLD_FASHIONED, Shop, open_endpoint, open_shop, open_shop_with
 from tests.support.waiting import wait_until
 
@@ -25,7 +25,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 
 def states_of(shop: Shop) -> list[str]:
-    return sorted(delivery["state"] for delivery in shop.stand_in.till.ledger.deliveries())
+    return sorted(delivery["state"] for delivery in shop.stand_in.till.books.deliveries())
 
 
 async def test_an_event_is_sent_until_it_is_taken_and_signed_anew(shop: Shop) -> None:
@@ -113,18 +113,18 @@ async def test_an_event_that_becomes_due_while_due_ones_are_looked_for_is_not_fo
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given events that are late by an hour, the machine pauses for longer just when nothing is due yet."""
-    ledger, passed_seconds = shop.stand_in.till.ledger, 0.0
-    due_deliveries = ledger.due_deliveries
+    books, passed_seconds = shop.stand_in.till.books, 0.0
+    due_deliveries = books.due_deliveries
 
-    def stand_still(now: float, limit: int) -> list[Delivery]:
+    def look_for_due(now: float, limit: int) -> list[Delivery]:
         nonlocal passed_seconds
         due = due_deliveries(now, limit)
-        if not due and ledger.deliveries():
+        if not due and books.deliveries():
             passed_seconds = 7200.0
         return due
 
     monkeypatch.setattr(webhooks, "time", SimpleNamespace(time=lambda: time.time() + passed_seconds))
-    monkeypatch.setattr(ledger, "due_deliveries", stand_still)
+    monkeypatch.setattr(books, "due_deliveries", look_for_due)
     await shop.plan({"match": "*", "fault": "webhook_delay", "seconds": 3600, "times": None})
 
     # Nothing is asked for after the payment, which would wake it.
@@ -133,7 +133,7 @@ async def test_an_event_that_becomes_due_while_due_ones_are_looked_for_is_not_fo
     await wait_until(lambda: len(shop.endpoint.events) == 2)
 
 
-async def test_what_was_not_delivered_is_delivered_after_a_restart(tmp_path: Path) -> None:
+async def test_events_that_were_not_delivered_are_delivered_after_a_restart(tmp_path: Path) -> None:
     async with open_endpoint() as endpoint:
         endpoint.refusals = 10**6
         async with open_shop_with(tmp_path, endpoint) as shop:

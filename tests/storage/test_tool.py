@@ -1,4 +1,4 @@
-"""What an operator sees who runs `innkeeper migrate`, `audit`, `rebuild` and `new-generation`."""
+"""The output and the exit statuses of `innkeeper migrate`, `audit`, `rebuild` and `new-generation`."""
 
 import asyncio
 import json
@@ -191,7 +191,7 @@ async def test_an_audit_is_made_again_and_again_until_the_operator_has_seen_enou
     assert (ended.status, "Traceback" in ended.err) == (1, False), ended.err
 
 
-async def test_who_has_seen_enough_of_audits_that_hold_ends_them_as_everything_else_that_is_watched(
+async def test_an_interrupt_ends_repeated_audits_that_hold_as_everything_else_that_is_watched(
     environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     await open_hotel(kafka_settings, database)
@@ -207,7 +207,7 @@ async def test_who_has_seen_enough_of_audits_that_hold_ends_them_as_everything_e
 # rebuild
 
 
-async def test_what_a_rebuild_would_do_is_told_to_people_and_to_programs(environment: dict[str, str]) -> None:
+async def test_a_rebuild_shows_its_plan_to_people_and_to_programs(environment: dict[str, str]) -> None:
     plain = await ask(environment, "rebuild", "all")
     machine = await ask(environment, "rebuild", "all", "--json")
 
@@ -224,7 +224,7 @@ async def test_what_a_rebuild_would_do_is_told_to_people_and_to_programs(environ
 # new-generation
 
 
-async def begin_life(database: DatabaseSettings, topic: str) -> int:
+async def begin_generation(database: DatabaseSettings, topic: str) -> int:
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         return await generation(connection, topic, "the broker's id")
 
@@ -233,12 +233,12 @@ async def test_a_new_generation_is_begun_only_when_the_operator_means_it(
     environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     topic = kafka_settings.topic_prefix + "booking.commands"
-    before = await begin_life(database, topic)
+    before = await begin_generation(database, topic)
 
     asked = await ask(environment, "new-generation", "booking.commands")
-    unchanged = await begin_life(database, topic)
+    unchanged = await begin_generation(database, topic)
     done = await ask(environment, "new-generation", "booking.commands", "--yes")
-    after = await begin_life(database, topic)
+    after = await begin_generation(database, topic)
 
     assert asked.status == 1
     assert f"A new generation of {topic} makes every consumer of it leave its cursors" in asked.err
@@ -253,7 +253,7 @@ async def test_a_topic_that_nobody_has_read_has_no_generation_to_leave(
     environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     known = kafka_settings.topic_prefix + "booking.events"
-    await begin_life(database, known)
+    await begin_generation(database, known)
 
     ended = await ask(environment, "new-generation", "booking.comands", "--yes")
 

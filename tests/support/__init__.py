@@ -1,1 +1,1 @@
-"""What several tests need: a broker and a database, patience, stories."""
+"""Parts that several tests need: a broker and a database, waiting on conditions, scenarios."""

@@ -1,4 +1,4 @@
-"""What a unit test may not do: start a process, or open a connection. Python itself reports both.
+"""Keeps unit tests from starting a process and from opening a connection. Python itself reports both.
 
 `unit` is given to the tests of most rooms that ask for no server. One that needs a process or a connection is marked
 `process`.

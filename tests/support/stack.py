@@ -25,9 +25,9 @@ Source = Literal["given", "sandbox", "testcontainers"]
 _MAX_WAITS = 24
 KAFKA_IMAGE = "apache/kafka:4.3.0"
 POSTGRES_IMAGE = "postgres:18"
-#: For an ingress of tests that are not about how soon it gives up: a machine may stand still for longer than the few
-#: seconds after which guests are told to try again.
-PATIENT_INGRESS: Mapping[str, str] = {"ACK_SECONDS": "60", "BODY_SECONDS": "60"}
+#: For an ingress of tests that are not about how soon it gives up: a machine may pause for longer than the few seconds
+#: after which the ingress asks guests to try again.
+LONG_TIMEOUTS: Mapping[str, str] = {"ACK_SECONDS": "60", "BODY_SECONDS": "60"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def name_of(database_url: str) -> str:
 
 @contextmanager
 def _kafka_container() -> Iterator[str]:
-    """Run the official image; the broker tells its clients a port that must be known before it starts."""
+    """Run the official image; the broker advertises a port that must be known before it starts."""
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 

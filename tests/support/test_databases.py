@@ -38,7 +38,7 @@ def test_two_at_once_are_two(lender: Databases) -> None:
         assert one != other
 
 
-def test_what_a_forgotten_session_holds_is_no_longer_held(lender: Databases) -> None:
+def test_the_locks_of_a_forgotten_session_are_released(lender: Databases) -> None:
     with lender.lend() as url:
         forgotten = psycopg.connect(url)
         forgotten.execute(ROWS)

@@ -71,7 +71,7 @@ def test_the_whole_trace_and_the_whole_api_are_long() -> None:
     assert [item.marks for item in items] == [["trace", "long"], ["api", "long"], ["system"]]
 
 
-def test_what_takes_long_begins_first_and_then_files_with_many_tests() -> None:
+def test_long_tests_begin_first_and_then_files_with_many_tests() -> None:
     nodeids = ["tests/ingress/test_a.py::a", "tests/ingress/test_b.py::a", "tests/ingress/test_b.py::b"]
     nodeids += ["tests/system/path/test_b.py::a", "tests/system/path/test_a.py::a"]
     items = [Item(nodeid, ["postgres"], []) for nodeid in nodeids]

@@ -99,7 +99,7 @@ def test_a_server_of_the_run_that_could_not_start_is_no_wait(tmp_path: Path) -> 
         pass
 
 
-def test_a_server_of_the_run_is_not_this_processs_own(tmp_path: Path) -> None:
+def test_a_shared_server_is_not_this_processs_own(tmp_path: Path) -> None:
     folder = tmp_path / "kafka"
     folder.with_name("kafka.ready").touch()
 

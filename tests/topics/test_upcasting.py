@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.contracts.check import frozen
-from topics.envelope import decode_value, encode_value, wire_names
+from topics.envelope import decode_value, encode_value, message_types
 from topics.kafka.settings import KafkaSettings
 from topics.messages.events import BookingReserved, InventoryChanged, NightRange, RefusedNight, night_ranges
 from topics.messages.upcasting import OLDER, InventoryChangedV1, written_as_older
@@ -96,7 +96,7 @@ def test_the_older_version_is_written_until_an_operator_sets_the_newer() -> None
 
 
 def test_a_waiter_for_an_event_gets_all_its_versions() -> None:
-    assert wire_names((InventoryChanged, BookingReserved)) == {
+    assert message_types((InventoryChanged, BookingReserved)) == {
         "inventory.changed.v1",
         "inventory.changed.v2",
         "booking.reserved.v1",

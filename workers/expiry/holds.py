@@ -37,8 +37,8 @@ COUNT_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 30
 MARGIN_SECONDS: Final = 0.5
 """The log's clock may be behind the database's by this much before a command comes too early."""
-FIRST_PAUSE_SECONDS: Final = 5.0
-MAX_PAUSE_SECONDS: Final = 60.0
+FIRST_HOLD_PAUSE_SECONDS: Final = 5.0
+MAX_HOLD_PAUSE_SECONDS: Final = 60.0
 MAX_AWAITED: Final = 10_000
 """Commands sent once whose holds are not ended yet; guests' own commands wait behind them in the log."""
 SOURCE: Final = "innkeeper/expiry"
@@ -135,8 +135,8 @@ class Timer:
         self._producer = producer
         self._commands_topic = commands_topic
         self._schedule: RetrySchedule[UUID] = RetrySchedule(
-            first_pause_seconds=FIRST_PAUSE_SECONDS,
-            max_pause_seconds=MAX_PAUSE_SECONDS,
+            first_pause_seconds=FIRST_HOLD_PAUSE_SECONDS,
+            max_pause_seconds=MAX_HOLD_PAUSE_SECONDS,
             max_awaited=MAX_AWAITED,
         )
 

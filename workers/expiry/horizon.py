@@ -24,8 +24,8 @@ from workers.expiry.retry_schedule import RetrySchedule
 CHECK_SECONDS: Final = 180.0
 BUSY_SECONDS: Final = 5.0
 """The pause while some rooms lack nights."""
-FIRST_PAUSE_SECONDS: Final = 60.0
-MAX_PAUSE_SECONDS: Final = 3600.0
+FIRST_HORIZON_PAUSE_SECONDS: Final = 60.0
+MAX_HORIZON_PAUSE_SECONDS: Final = 3600.0
 MAX_NIGHTS_AWAITED: Final = 5_000
 """Nights whose command was sent once and that are not open yet."""
 SOURCE: Final = "innkeeper/horizon"
@@ -44,8 +44,8 @@ class Horizon:
         self._producer = producer
         self._commands_topic = commands_topic
         self._schedule: RetrySchedule[UUID] = RetrySchedule(
-            first_pause_seconds=FIRST_PAUSE_SECONDS,
-            max_pause_seconds=MAX_PAUSE_SECONDS,
+            first_pause_seconds=FIRST_HORIZON_PAUSE_SECONDS,
+            max_pause_seconds=MAX_HORIZON_PAUSE_SECONDS,
             max_awaited=MAX_NIGHTS_AWAITED,
         )
         self._next_at = 0.0

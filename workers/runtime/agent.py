@@ -59,7 +59,7 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
         broker_rebalance_timeout=30,
         broker_max_poll_records=2000,
         consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=name or "",
+        consumer_group_instance_id=name,
         # The name under which the broker lists this process as the one that its partitions are assigned to.
         broker_client_id=name or f"{role.name}-{socket.gethostname()}-{os.getpid()}",
         producer_acks=-1,

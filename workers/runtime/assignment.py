@@ -1,7 +1,7 @@
 """Opens partitions that are assigned to this process, before it reads their first record.
 
-The cursor rows are made if they are missing, and locked. The log is compared with them. What the worker before
-committed and did not publish is published. Reads and writes `log_cursor`, `topic_generation` and `outbox`.
+The cursor rows are made if they are missing, and locked. The log is compared with them. Commits of the
+worker before that it did not publish are published. Reads and writes `log_cursor`, `topic_generation` and `outbox`.
 """
 
 import logging

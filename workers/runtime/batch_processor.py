@@ -205,11 +205,11 @@ class BatchProcessor:
         if self._topics[partition.topic] is BOOKING_EVENTS:
             raise Stopped(cannot_be_applied(record, error)) from error
         reason = str(error).strip().partition("\n")[0].replace("\0", "\\0")[:MAX_REASON]
-        letters = await self._fenced(
+        dead_letters = await self._fenced(
             [partition], lambda connection: self._transaction.commit_dead_letter(connection, record, reason)
         )
         log.error("dead letter: %s: %s", where(record), reason, extra=ids_of(record.headers))
-        await self._publish(letters)
+        await self._publish(dead_letters)
 
     # Partitions.
 

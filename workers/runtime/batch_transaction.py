@@ -127,7 +127,7 @@ class BatchTransaction:
         for key, cursor in locked.items():
             self.states[key] = CursorState(cursor.applied, cursor.published)
         self._metrics.dead_letters(cursor.key for cursor, _ in outbox)
-        return [letter for _, letters in outbox for letter in letters]
+        return [record for _, records in outbox for record in records]
 
     async def mark_published(self, connection: AsyncConnection) -> None:
         """Write into the cursors' rows that the broker has everything that is applied. Only when it has."""

@@ -18,7 +18,7 @@ from storage.settings import DatabaseSettings
 from topics.backoff import Backoff
 
 #: How often each process reads `paused_role`, on a connection of its own: a pause must take effect within a second.
-POLL_SECONDS: Final = 0.5
+PAUSE_POLL_SECONDS: Final = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,6 @@ async def keep_updated(database: DatabaseSettings, role: str, gate: PauseGate) -
                 while True:
                     gate.update(role, await pauses.of(connection, role))
                     backoff.reset()
-                    await asyncio.sleep(POLL_SECONDS)
+                    await asyncio.sleep(PAUSE_POLL_SECONDS)
         except (psycopg.Error, OSError) as error:
             await backoff.wait(error)

@@ -110,11 +110,11 @@ class WorkerConsumer(driver.Consumer):
 
     def _new_offset(self, tp: TP) -> int | None:
         """Return the offset to commit: the agent acknowledges in order, so it is one past the highest."""
-        acked = self._acked[tp]
-        if not acked:
+        acknowledged = self._acked[tp]
+        if not acknowledged:
             return None
-        highest: int = max(acked)
-        acked.clear()
+        highest: int = max(acknowledged)
+        acknowledged.clear()
         self._acked_index[tp].clear()
         # Records dropped because of a pause are not committed; they are read again after resume.
         return None if cast("WorkerTransport", self.transport).gate.draining else highest + 1
@@ -175,9 +175,7 @@ class WorkerConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        # Faust uses "" for no name; the broker takes it for a name, and the same one for every worker without one.
-        consumer._group_instance_id = self.app.conf.consumer_group_instance_id or None  # noqa: SLF001 - it has no setting
-        client = consumer._client  # noqa: SLF001 - as above
+        client = consumer._client  # noqa: SLF001 - it has no setting
         client.coordinator_lookup = partial(_coordinator_lookup, client)
         return consumer
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.support.story import Happened, Story, recorded
+from tests.support.scenario import Happened, Scenario, recorded
 from tests.workers.decisions.brute_force import Clerk, status_of
 from tests.workers.decisions.words import but
 from topics.messages.commands import (
@@ -99,7 +99,7 @@ class Hotel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clerk = Clerk()
-        self.story = Story()
+        self.scenario = Scenario()
         self.sent: list[Command] = []
 
     @initialize(total_count=st.integers(1, 2), surge_milli=st.sampled_from((1500, 1000, 1499)))
@@ -219,7 +219,7 @@ class Hotel(RuleBasedStateMachine):
         deadline = self.clerk.sheets[booking_id]["until"]
         if deadline is None:
             return
-        self.story.now = max(self.story.now, deadline + timedelta(milliseconds=milliseconds))
+        self.scenario.now = max(self.scenario.now, deadline + timedelta(milliseconds=milliseconds))
         about: dict[str, Any] = {"room_id": room_id, "booking_id": booking_id}
         if another_comes:
             self.send(ExpireHold(**about))
@@ -306,14 +306,14 @@ class Hotel(RuleBasedStateMachine):
 
     @rule(milliseconds=st.sampled_from((1, 999, 60_000, 600_000, 900_000)))
     def time_passes(self, milliseconds: int) -> None:
-        self.story.now += timedelta(milliseconds=milliseconds)
+        self.scenario.now += timedelta(milliseconds=milliseconds)
 
     @rule(back=st.integers(0, 5), milliseconds=st.sampled_from((0, 1, -1)))
     def a_deadline_comes_near(self, back: int, milliseconds: int) -> None:
         deadlines = [sheet["until"] for sheet in self.clerk.sheets.values() if sheet["until"] is not None]
         if deadlines:
             near = deadlines[-1 - back % len(deadlines)] + timedelta(milliseconds=milliseconds)
-            self.story.now = max(self.story.now, near)
+            self.scenario.now = max(self.scenario.now, near)
 
     def about(self, named: Named) -> dict[str, Any]:
         """Name the booking and its room, or the other room, or a booking that nobody made."""
@@ -331,20 +331,20 @@ class Hotel(RuleBasedStateMachine):
     def send(self, command: Command) -> None:
         """Let the core and the clerk decide the command, and compare their events."""
         self.sent.append(command)
-        now, before = self.story.now, Frozen(self.story)
-        state = self.story.state(command)
+        now, before = self.scenario.now, Frozen(self.scenario)
+        state = self.scenario.state(command)
         first = decide(state, command, now)
         assert decide(State(state.booking, dict(state.nights)), command, now) == first, "decided differently"
-        assert Frozen(self.story) == before, "deciding changed something"
+        assert Frozen(self.scenario) == before, "deciding changed something"
         with recorded() as events:
-            self.story.when(command)
-        assert [plain(event) for event in self.story.answer] == self.clerk.decide(command, now)
+            self.scenario.when(command)
+        assert [plain(event) for event in self.scenario.answer] == self.clerk.decide(command, now)
         assert all(_legal(event) for event in events), events
         self.only_its_own_changed(before, command)
         self.the_same_again_changes_nothing(command)
 
     def only_its_own_changed(self, before: "Frozen", command: Command) -> None:
-        after = Frozen(self.story)
+        after = Frozen(self.scenario)
         named = command.booking_id if isinstance(command, BookingCommand) else None
         assert before.bookings_but(named) == after.bookings_but(named)
         assert before.nights_but(command.room_id) == after.nights_but(command.room_id)
@@ -352,17 +352,17 @@ class Hotel(RuleBasedStateMachine):
             assert after.bookings == before.bookings
 
     def the_same_again_changes_nothing(self, command: Command) -> None:
-        before, answer = Frozen(self.story), self.story.answer
-        self.story.when(command)
-        assert Frozen(self.story) == before, "the same command twice took effect twice"
+        before, answer = Frozen(self.scenario), self.scenario.answer
+        self.scenario.when(command)
+        assert Frozen(self.scenario) == before, "the same command twice took effect twice"
         allowed = CommandRepeated | CommandRefused | InventoryUnchanged | InventoryChanged
-        repeated = all(isinstance(event, allowed) for event in self.story.answer)
-        unknown = answer == self.story.answer and all(isinstance(event, RefundRequested) for event in answer)
+        repeated = all(isinstance(event, allowed) for event in self.scenario.answer)
+        unknown = answer == self.scenario.answer and all(isinstance(event, RefundRequested) for event in answer)
         assert repeated or unknown, "the same command twice had two effects"
 
     @invariant()
     def counters_are_the_sum_over_the_bookings(self) -> None:
-        for room_id, nights in self.story.nights.items():
+        for room_id, nights in self.scenario.nights.items():
             for day, night in nights.items():
                 assert night.reserved_count == self.rooms_with(room_id, day, UNPAID)
                 assert night.booked_count == self.rooms_with(room_id, day, ("CONFIRMED",))
@@ -371,13 +371,13 @@ class Hotel(RuleBasedStateMachine):
     def rooms_with(self, room_id: int, day: date, statuses: Iterable[str]) -> int:
         return sum(
             booking.rooms_count
-            for booking in self.story.bookings.values()
+            for booking in self.scenario.bookings.values()
             if booking.room_id == room_id and booking.check_in <= day < booking.check_out and booking.status in statuses
         )
 
     @invariant()
     def nothing_is_sold_twice(self) -> None:
-        for nights in self.story.nights.values():
+        for nights in self.scenario.nights.values():
             for night in nights.values():
                 assert min(night.reserved_count, night.booked_count) >= 0
                 assert night.reserved_count + night.booked_count <= night.total_count
@@ -389,16 +389,16 @@ class Hotel(RuleBasedStateMachine):
                 name: getattr(night, name)
                 for name in ("hotel_id", "total_count", "price_minor", "currency", "surge_milli", "closed")
             }
-            for room_id, nights in self.story.nights.items()
+            for room_id, nights in self.scenario.nights.items()
             for day, night in nights.items()
         }
         assert ours == self.clerk.shelf
 
     @invariant()
     def bookings_are_as_the_clerk_knows_them(self) -> None:
-        assert self.story.bookings.keys() == self.clerk.sheets.keys()
+        assert self.scenario.bookings.keys() == self.clerk.sheets.keys()
         for booking_id, sheet in self.clerk.sheets.items():
-            booking = self.story.bookings[booking_id]
+            booking = self.scenario.bookings[booking_id]
             assert booking.status == status_of(sheet)
             assert (booking.amount_minor, booking.currency) == (sheet["cost"], sheet["coin"])
             assert (booking.rejection, booking.cancel_reason) == (sheet["no"], sheet["ended"])
@@ -410,7 +410,7 @@ class Hotel(RuleBasedStateMachine):
     @invariant()
     def money_is_kept_or_sent_back_and_never_both(self) -> None:
         for booking_id, sheet in self.clerk.sheets.items():
-            booking = self.story.bookings[booking_id]
+            booking = self.scenario.bookings[booking_id]
             money = {paid.payment_intent: [paid.session_id, paid.amount_minor, paid.state] for paid in booking.payments}
             assert len(money) == len(booking.payments)
             assert money == sheet["money"]
@@ -420,12 +420,12 @@ class Hotel(RuleBasedStateMachine):
 
 
 class Frozen:
-    """The state of a story at one moment."""
+    """The state of a scenario at one moment."""
 
-    def __init__(self, story: Story) -> None:
-        self.bookings: dict[UUID, Booking] = {**story.bookings}
+    def __init__(self, scenario: Scenario) -> None:
+        self.bookings: dict[UUID, Booking] = {**scenario.bookings}
         self.nights = {
-            (room_id, day): night for room_id, nights in story.nights.items() for day, night in nights.items()
+            (room_id, day): night for room_id, nights in scenario.nights.items() for day, night in nights.items()
         }
 
     def __eq__(self, other: object) -> bool:

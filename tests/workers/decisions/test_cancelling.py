@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.story import given
+from tests.support.scenario import given
 from tests.workers.decisions.words import (
     ADAS,
     ANOTHER_ROOM,

@@ -1,4 +1,4 @@
-"""Every value of the messages and every transition is reached by a story; a new one without a story fails here."""
+"""Every value of the messages and every transition is reached by a scenario; a new one without one fails here."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.story import Happened, recorded
+from tests.support.scenario import Happened, recorded
 from tests.workers.decisions import (
     test_cancelling,
     test_guests,
@@ -49,15 +49,15 @@ MAX_NAMED = 3
 
 @cache
 def happened() -> tuple[Happened, ...]:
-    """Play every story that takes no arguments, and return all of their events."""
+    """Play every scenario that takes no arguments, and return all of their events."""
     with recorded() as events:
         for module in STORIES:
-            for story in _stories(module):
-                story()
+            for scenario in _scenarios(module):
+                scenario()
     return tuple(events)
 
 
-def _stories(module: ModuleType) -> Iterator[Callable[[], None]]:
+def _scenarios(module: ModuleType) -> Iterator[Callable[[], None]]:
     for name, function in getmembers(module, isfunction):
         if name.startswith("test_") and not signature(function).parameters:
             yield function
@@ -96,7 +96,7 @@ def test_an_event_answers_the_commands_that_the_documentation_names(event: type[
     )
 
     assert found <= documented
-    # An event that any command about a booking can lead to need not follow from each of them in a story.
+    # An event that any command about a booking can lead to need not follow from each of them in a scenario.
     assert found == documented or len(documented) > MAX_NAMED
 
 

@@ -1,6 +1,6 @@
 """Guests are named by the booking's own user, as often as they like until payment is requested."""
 
-from tests.support.story import given
+from tests.support.scenario import given
 from tests.workers.decisions.words import (
     ADAS,
     ADD_GUESTS,

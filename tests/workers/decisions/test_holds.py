@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.story import NOON, given
+from tests.support.scenario import NOON, given
 from tests.workers.decisions.words import (
     ADAS,
     ADD_GUESTS,
@@ -70,10 +70,10 @@ def test_a_hold_ends_after_its_deadline_however_late_the_timer_is() -> None:
 
 @pytest.mark.parametrize("so_far", [HELD, NAMED, WAITING, PAYABLE], ids=["held", "named", "waiting", "payable"])
 def test_time_ends_every_unpaid_stay_and_gives_its_nights_back(so_far: tuple[Event, ...]) -> None:
-    story = given(*so_far).with_night(ROOM, march(10), reserved_count=1)
-    story.when(EXPIRE, at=DEADLINE).then(EXPIRED)
-    story.with_night(ROOM, march(10), reserved_count=0, booked_count=0)
-    story.with_night(ROOM, march(11), reserved_count=0, booked_count=0)
+    scenario = given(*so_far).with_night(ROOM, march(10), reserved_count=1)
+    scenario.when(EXPIRE, at=DEADLINE).then(EXPIRED)
+    scenario.with_night(ROOM, march(10), reserved_count=0, booked_count=0)
+    scenario.with_night(ROOM, march(11), reserved_count=0, booked_count=0)
 
 
 def test_time_ends_a_hold_before_and_after_its_guests_are_named() -> None:
@@ -159,10 +159,10 @@ def test_an_ended_hold_does_not_end_again(command: BookingCommand, _answer: Even
 @pytest.mark.parametrize(("command", "_answer"), AFTER_THE_DEADLINE, ids=lambda value: value.message_type)
 def test_another_room_never_ends_the_hold(command: BookingCommand, _answer: Event) -> None:
     stray = but(command, room_id=ANOTHER_ROOM)
-    story = given(*WAITING).when(stray, at=LATER)
-    assert EXPIRED not in story.answer
-    story.with_booking(ADAS, status=BookingStatus.PAYMENTS_PENDING, version=3, payments=())
-    story.with_night(ROOM, march(10), reserved_count=1)
+    scenario = given(*WAITING).when(stray, at=LATER)
+    assert EXPIRED not in scenario.answer
+    scenario.with_booking(ADAS, status=BookingStatus.PAYMENTS_PENDING, version=3, payments=())
+    scenario.with_night(ROOM, march(10), reserved_count=1)
 
 
 def test_a_stranger_who_names_an_overdue_stay_learns_no_more_than_before() -> None:

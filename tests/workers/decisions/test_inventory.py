@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.story import given
+from tests.support.scenario import given
 from tests.workers.decisions.words import (
     ANOTHER_ROOM,
     BEN_RESERVED,
@@ -49,9 +49,9 @@ def refusing(reason: NightRefusal, *days: int) -> tuple[RefusedNight, ...]:
 
 
 def test_nights_are_put_on_sale() -> None:
-    story = given().when(OPEN).then(OPENED)
-    assert sorted(story.nights[ROOM]) == [march(day) for day in (10, 11, 12, 13, 14)]
-    story.with_night(
+    scenario = given().when(OPEN).then(OPENED)
+    assert sorted(scenario.nights[ROOM]) == [march(day) for day in (10, 11, 12, 13, 14)]
+    scenario.with_night(
         ROOM,
         march(14),
         hotel_id=1,
@@ -137,20 +137,20 @@ def test_price_surge_closing_and_total_are_changed_and_the_rest_is_kept() -> Non
 
 
 def test_a_value_that_is_not_named_is_kept() -> None:
-    story = given(OPENED).when(but(CHANGE, surge_milli=1500)).then(but(CHANGED, surge_milli=1500))
-    story.when(but(CHANGE, closed=True)).then(but(CHANGED, closed=True))
-    story.when(but(CHANGE, price_minor=0)).then(but(CHANGED, price_minor=0))
-    story.with_night(ROOM, march(10), price_minor=0, surge_milli=1500, closed=True, total_count=2)
-    story.when(but(CHANGE, closed=False)).then(but(CHANGED, closed=False)).with_night(ROOM, march(10), closed=False)
+    scenario = given(OPENED).when(but(CHANGE, surge_milli=1500)).then(but(CHANGED, surge_milli=1500))
+    scenario.when(but(CHANGE, closed=True)).then(but(CHANGED, closed=True))
+    scenario.when(but(CHANGE, price_minor=0)).then(but(CHANGED, price_minor=0))
+    scenario.with_night(ROOM, march(10), price_minor=0, surge_milli=1500, closed=True, total_count=2)
+    scenario.when(but(CHANGE, closed=False)).then(but(CHANGED, closed=False)).with_night(ROOM, march(10), closed=False)
 
 
 def test_the_same_change_twice_leaves_the_same_nights() -> None:
     command = but(CHANGE, price_minor=120_00)
     changed = but(CHANGED, price_minor=120_00)
-    story = given(OPENED).when(command).then(changed)
-    once = dict(story.nights[ROOM])
-    story.when(command).then(changed)
-    assert story.nights[ROOM] == once
+    scenario = given(OPENED).when(command).then(changed)
+    once = dict(scenario.nights[ROOM])
+    scenario.when(command).then(changed)
+    assert scenario.nights[ROOM] == once
 
 
 def test_a_new_price_leaves_those_who_reserved_before_alone() -> None:
@@ -162,7 +162,7 @@ def test_a_new_price_leaves_those_who_reserved_before_alone() -> None:
 def test_the_total_never_goes_below_what_is_reserved_or_booked() -> None:
     """One room is booked and one is reserved on the 10th and 11th; the 12th is free."""
     one = but(CHANGE, end_night=march(13), total_count=1, price_minor=90_00)
-    story = (
+    scenario = (
         given(*BOUGHT, BEN_RESERVED)
         .when(one)
         .then(
@@ -175,8 +175,8 @@ def test_the_total_never_goes_below_what_is_reserved_or_booked() -> None:
             )
         )
     )
-    story.with_night(ROOM, march(10), total_count=2, price_minor=100_00)
-    story.with_night(ROOM, march(12), total_count=1, price_minor=90_00)
+    scenario.with_night(ROOM, march(10), total_count=2, price_minor=100_00)
+    scenario.with_night(ROOM, march(12), total_count=1, price_minor=90_00)
 
 
 def test_the_total_may_go_down_to_exactly_what_is_sold() -> None:
@@ -189,9 +189,9 @@ def test_the_total_may_go_down_to_exactly_what_is_sold() -> None:
 def test_all_or_none_leaves_every_night_alone_when_one_is_sold_beyond_the_new_total() -> None:
     """One room is booked and one is reserved on the 10th and 11th; the 12th is free."""
     one = but(CHANGE, end_night=march(13), total_count=1, closed=True, all_or_none=True)
-    story = given(*BOUGHT, BEN_RESERVED)
-    before = dict(story.nights[ROOM])
-    story.when(one).then(
+    scenario = given(*BOUGHT, BEN_RESERVED)
+    before = dict(scenario.nights[ROOM])
+    scenario.when(one).then(
         but(
             CHANGED,
             ranges=(),
@@ -200,7 +200,7 @@ def test_all_or_none_leaves_every_night_alone_when_one_is_sold_beyond_the_new_to
             refused=refusing(NightRefusal.TOTAL_BELOW_SOLD, 10, 11),
         )
     )
-    assert story.nights[ROOM] == before
+    assert scenario.nights[ROOM] == before
 
 
 def test_all_or_none_changes_all_when_none_is_sold_beyond_the_new_total() -> None:
@@ -235,12 +235,12 @@ def test_a_room_is_taken_off_sale_whole_or_not_at_all() -> None:
 
 def test_nights_that_are_not_on_sale_are_not_changed() -> None:
     command = but(CHANGE, first_night=march(8), end_night=march(11), price_minor=90_00)
-    story = (
+    scenario = (
         given(OPENED)
         .when(command)
         .then(but(CHANGED, ranges=nights(10), price_minor=90_00, refused=refusing(NightRefusal.NOT_OPEN, 8, 9)))
     )
-    assert march(8) not in story.nights[ROOM]
+    assert march(8) not in scenario.nights[ROOM]
 
 
 def test_a_change_of_nothing_but_nights_that_are_not_on_sale_lists_them() -> None:

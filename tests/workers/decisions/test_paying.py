@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.story import given
+from tests.support.scenario import given
 from tests.workers.decisions.words import (
     ADAS,
     ANOTHER_ROOM,
@@ -284,20 +284,20 @@ def test_money_that_is_not_the_amount_goes_back_whatever_became_of_the_stay(
 
 def test_a_wrong_amount_buys_nothing_and_the_right_one_still_does() -> None:
     wrong = but(PAY, payment_intent="pi_0", amount_minor=1)
-    story = (
+    scenario = (
         given(*PAYABLE)
         .when(wrong)
         .then(but(SENT_BACK, payment_intent="pi_0", amount_minor=1, reason=RefundReason.WRONG_AMOUNT))
     )
-    story.with_booking(ADAS, status=BookingStatus.PAYMENTS_PENDING).when(PAY).then(PAID)
-    story.when(wrong).then(repeated(wrong, BookingStatus.CONFIRMED))
+    scenario.with_booking(ADAS, status=BookingStatus.PAYMENTS_PENDING).when(PAY).then(PAID)
+    scenario.when(wrong).then(repeated(wrong, BookingStatus.CONFIRMED))
 
 
 def test_after_a_wrong_amount_the_spent_session_is_followed_by_another() -> None:
     wrong = but(PAY, amount_minor=1)
-    story = given(*PAYABLE).when(wrong).then(but(SENT_BACK, amount_minor=1, reason=RefundReason.WRONG_AMOUNT))
-    story.with_booking(ADAS, session_id=None, failure=RefundReason.WRONG_AMOUNT.value)
-    story.when(REQUEST_PAYMENT).then(but(ASKED, attempt=2))
+    scenario = given(*PAYABLE).when(wrong).then(but(SENT_BACK, amount_minor=1, reason=RefundReason.WRONG_AMOUNT))
+    scenario.with_booking(ADAS, session_id=None, failure=RefundReason.WRONG_AMOUNT.value)
+    scenario.when(REQUEST_PAYMENT).then(but(ASKED, attempt=2))
 
 
 def test_money_for_a_booking_that_is_not_there_goes_back() -> None:
@@ -312,9 +312,9 @@ def test_money_for_a_booking_of_another_room_goes_back_and_leaves_the_booking_al
 
 
 def test_money_for_a_refused_request_goes_back() -> None:
-    story = given(OPENED, rejected(RESERVE, Rejection.SOLD_OUT))
-    story.when(PAY).then(but(SENT_BACK, reason=RefundReason.WRONG_AMOUNT))
-    story.with_booking(ADAS, status=BookingStatus.REJECTED, payments=(LEAVING,))
+    scenario = given(OPENED, rejected(RESERVE, Rejection.SOLD_OUT))
+    scenario.when(PAY).then(but(SENT_BACK, reason=RefundReason.WRONG_AMOUNT))
+    scenario.with_booking(ADAS, status=BookingStatus.REJECTED, payments=(LEAVING,))
 
 
 def test_money_in_advance_for_a_stay_paid_at_the_hotel_goes_back() -> None:
@@ -450,5 +450,5 @@ def test_a_refund_for_a_booking_that_is_not_there_is_refused() -> None:
 
 
 def test_money_is_never_both_kept_and_sent_back() -> None:
-    story = given(*PAYABLE).when(PAY).then(PAID).when(CANCEL).then(CANCELLED, SENT_BACK)
-    story.when(PAY).then(repeated(PAY, BookingStatus.CANCELLED)).with_booking(ADAS, payments=(LEAVING,))
+    scenario = given(*PAYABLE).when(PAY).then(PAID).when(CANCEL).then(CANCELLED, SENT_BACK)
+    scenario.when(PAY).then(repeated(PAY, BookingStatus.CANCELLED)).with_booking(ADAS, payments=(LEAVING,))

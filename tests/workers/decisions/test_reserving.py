@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.story import NOON, given
+from tests.support.scenario import NOON, given
 from tests.workers.decisions.words import (
     ADA,
     ADAS,
@@ -45,10 +45,10 @@ def test_a_hold_lasts_as_long_as_in_the_command() -> None:
 
 
 def test_a_held_stay_takes_its_nights_and_not_the_day_of_departure() -> None:
-    story = given(OPENED).when(RESERVE).then(RESERVED)
-    story.with_night(ROOM, march(10), reserved_count=1, booked_count=0, free_count=1)
-    story.with_night(ROOM, march(11), reserved_count=1, booked_count=0, free_count=1)
-    story.with_night(ROOM, march(12), reserved_count=0, booked_count=0, free_count=2)
+    scenario = given(OPENED).when(RESERVE).then(RESERVED)
+    scenario.with_night(ROOM, march(10), reserved_count=1, booked_count=0, free_count=1)
+    scenario.with_night(ROOM, march(11), reserved_count=1, booked_count=0, free_count=1)
+    scenario.with_night(ROOM, march(12), reserved_count=0, booked_count=0, free_count=2)
 
 
 def test_one_guest_leaves_on_the_day_the_next_arrives() -> None:
@@ -228,9 +228,9 @@ def test_the_amount_is_in_the_currency_of_the_nights() -> None:
 def test_a_stay_paid_at_the_hotel_is_confirmed_at_once_and_held_by_no_deadline() -> None:
     command = but(RESERVE, terms=Terms.AT_HOTEL, user_id=None)
     reserved = but(RESERVED, terms=Terms.AT_HOTEL, user_id=None, hold_expires_at=None)
-    story = given(OPENED).when(command).then(reserved, CONFIRMED_FREE)
-    story.with_booking(ADAS, status=BookingStatus.CONFIRMED, hold_expires_at=None, payments=(), version=2)
-    story.with_night(ROOM, march(10), reserved_count=0, booked_count=1)
+    scenario = given(OPENED).when(command).then(reserved, CONFIRMED_FREE)
+    scenario.with_booking(ADAS, status=BookingStatus.CONFIRMED, hold_expires_at=None, payments=(), version=2)
+    scenario.with_night(ROOM, march(10), reserved_count=0, booked_count=1)
 
 
 def test_a_stay_paid_at_the_hotel_is_refused_for_the_same_reasons() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.story import Story, given
+from tests.support.scenario import Scenario, given
 from tests.workers.decisions.words import (
     ASKED,
     CANCELLED,
@@ -47,7 +47,7 @@ MAY: dict[BookingEvent, set[BookingStatus]] = {
 }
 
 
-def come_to(status: BookingStatus) -> Story:
+def come_to(status: BookingStatus) -> Scenario:
     return given(OPENED, *WAYS[status])
 
 
@@ -61,12 +61,12 @@ def test_the_table_and_the_events_without_a_transition_are_all_events_about_book
 @pytest.mark.parametrize("status", S)
 def test_only_what_the_design_allows_happens_to_a_booking(status: BookingStatus) -> None:
     for event, allowed in MAY.items():
-        story = come_to(status)
+        scenario = come_to(status)
         if status in allowed:
-            story.happen(event)
+            scenario.happen(event)
         elif status is not S.PENDING:
             with pytest.raises(IllegalTransition, match=f"{event.message_type} in status {status}"):
-                story.happen(event)
+                scenario.happen(event)
 
 
 @pytest.mark.parametrize("status", sorted(set(S) - {S.PENDING}))
@@ -76,9 +76,9 @@ def test_every_way_comes_to_its_status(status: BookingStatus) -> None:
 
 @pytest.mark.parametrize("status", sorted(set(S) - {S.PENDING}))
 def test_a_refund_changes_no_status(status: BookingStatus) -> None:
-    story = come_to(status)
-    story.happen(but(SENT_BACK, payment_intent="pi_9"))
-    assert story.bookings[RESERVED.booking_id].status is status
+    scenario = come_to(status)
+    scenario.happen(but(SENT_BACK, payment_intent="pi_9"))
+    assert scenario.bookings[RESERVED.booking_id].status is status
 
 
 def test_every_transition_is_on_the_page_twice_as_a_line_and_as_an_arrow() -> None:

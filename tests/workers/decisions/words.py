@@ -1,4 +1,4 @@
-"""Messages of the stories: one hotel, one room, a guest named Ada, her commands and those of others, and events.
+"""Messages of the scenarios: one hotel, one room, a guest named Ada, her commands and those of others, and events.
 
 `but(RESERVE, rooms_count=2)` is the same with another value.
 """
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from tests.support.story import NOON
+from tests.support.scenario import NOON
 from topics.messages.commands import (
     AddGuests,
     BookingCommand,

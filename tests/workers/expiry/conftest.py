@@ -1,4 +1,4 @@
-"""What the expiry role's tests are handed: a log, a ledger, and a timer that looks again at once."""
+"""Fixtures of the expiry role's tests: a log, a ledger, and a timer that looks again at once."""
 
 from collections.abc import AsyncIterator
 
@@ -14,12 +14,12 @@ from workers.expiry import holds
 def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tests wait for the next sweep only for a moment; on no machine is it late enough to ask a second time.
 
-    Nor does a leader lose the lead where the machine stands still: who leads next would ask for all of it again.
+    Nor does a leader lose the lead while the machine pauses: the next leader would ask for all of it again.
     """
     monkeypatch.setattr(holds, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(holds, "SILENT_SECONDS", 600)
-    monkeypatch.setattr(holds, "FIRST_PAUSE_SECONDS", 600.0)
-    monkeypatch.setattr(holds, "MAX_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(holds, "FIRST_HOLD_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(holds, "MAX_HOLD_PAUSE_SECONDS", 600.0)
 
 
 @pytest.fixture

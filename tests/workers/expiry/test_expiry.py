@@ -101,7 +101,7 @@ async def _asked_for(log: Log, count: int) -> bool:
     return len(bookings(await asked(log))) == count
 
 
-async def test_the_timer_that_stands_by_takes_over(
+async def test_the_timer_that_waits_becomes_the_leader(
     log: Log, database: DatabaseSettings, ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -123,7 +123,7 @@ async def test_a_leader_that_is_frozen_loses_the_lead(database: DatabaseSettings
     async with await connect_worker(database, "frozen") as frozen, await connect_worker(database, "awake") as awake:
         assert await take_lead(frozen, silent_seconds=600)
         assert not await take_lead(awake, silent_seconds=600)
-        # From its last word on it has this long; where the machine stands still, it is over within these words.
+        # The lead lasts this long after its last statement; where the machine pauses, it ends within this statement.
         with suppress(psycopg.OperationalError):
             assert await take_lead(frozen, silent_seconds=0.5)
 
@@ -133,8 +133,8 @@ async def test_a_leader_that_is_frozen_loses_the_lead(database: DatabaseSettings
 async def test_a_hold_is_asked_for_again_while_it_is_not_ended_and_ever_more_rarely(
     log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holds, "FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(holds, "MAX_PAUSE_SECONDS", 0.4)
+    monkeypatch.setattr(holds, "FIRST_HOLD_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(holds, "MAX_HOLD_PAUSE_SECONDS", 0.4)
     await hold(ledger, 1, 1)
 
     async with timer(log, database):
@@ -189,7 +189,7 @@ async def test_holds_of_a_room_whose_owner_is_away_do_not_keep_others_waiting(
     log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holds, "MAX_AWAITED", 10)
-    monkeypatch.setattr(holds, "FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(holds, "FIRST_HOLD_PAUSE_SECONDS", 0.1)
     await hold(ledger, 1, 10, deadline="now() - interval '1 hour'")
     await hold(ledger, 11, 15)
 

@@ -29,8 +29,8 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tests wait for the next look only for a moment; on no machine is it late enough to ask a second time."""
     monkeypatch.setattr(horizon, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(horizon, "BUSY_SECONDS", 0.05)
-    monkeypatch.setattr(horizon, "FIRST_PAUSE_SECONDS", 600.0)
-    monkeypatch.setattr(horizon, "MAX_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(horizon, "FIRST_HORIZON_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(horizon, "MAX_HORIZON_PAUSE_SECONDS", 600.0)
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +154,7 @@ async def test_rooms_that_have_all_nights_or_are_not_there_to_be_sold_are_left_a
     assert await rooms_asked_for(log) == [short]
 
 
-async def test_what_is_asked_for_is_opened_and_not_asked_for_again_until_another_night_lacks(
+async def test_nights_asked_for_are_opened_and_not_asked_for_again_until_another_night_lacks(
     log: Log, database: DatabaseSettings, ledger: Ledger
 ) -> None:
     short = await room(ledger, await hotel(ledger))
@@ -178,8 +178,8 @@ async def test_what_is_asked_for_is_opened_and_not_asked_for_again_until_another
 async def test_nights_are_asked_for_again_while_they_are_not_open_by_the_same_command(
     log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(horizon, "FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(horizon, "MAX_PAUSE_SECONDS", 0.4)
+    monkeypatch.setattr(horizon, "FIRST_HORIZON_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(horizon, "MAX_HORIZON_PAUSE_SECONDS", 0.4)
     await room(ledger, await hotel(ledger))
 
     async with timer(log, database):

@@ -104,7 +104,7 @@ async def test_a_server_error_after_the_work_was_done_adopts_the_session(desk: D
     async with desk.caller():
         await wait_until(lambda: desk.at_stripe("checkout/sessions"))
         # From now on Stripe answers this key with an error, as if the first try had ended in one.
-        desk.stand_in.till.ledger._db.execute("update idempotency set status = 500, body = ?", (SERVER_ERROR,))
+        desk.stand_in.till.books._db.execute("update idempotency set status = 500, body = ?", (SERVER_ERROR,))
         await desk.end_of_faults()
         row = await desk.until_session("open", booking_id)
 

@@ -99,11 +99,11 @@ class BusyHotel:
         """Let guests come without a pause for as long as the block lasts."""
         stop = asyncio.Event()
 
-        async def go_on() -> None:
+        async def book_on() -> None:
             while not stop.is_set():
                 await self.book(20)
 
-        going = asyncio.create_task(go_on())
+        going = asyncio.create_task(book_on())
         try:
             yield
         finally:

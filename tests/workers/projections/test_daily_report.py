@@ -1,4 +1,4 @@
-"""What a hotel sold for each night is what its confirmed bookings say, however the log comes in batches."""
+"""A hotel's sales for each night are those of its confirmed bookings, however the log comes in batches."""
 
 import asyncio
 from collections import defaultdict
@@ -98,7 +98,7 @@ async def forget(database: DatabaseSettings, tables: str = "daily_report, report
         await connection.execute(f"truncate {tables}".encode())
 
 
-# What a manager sees.
+# The figures that a manager sees.
 
 
 async def test_a_confirmed_stay_counts_for_each_of_its_nights(database: DatabaseSettings) -> None:
@@ -255,9 +255,9 @@ async def at_once(
 
 @st.composite
 def logs(draw: st.DrawFn) -> tuple[list[Stay], list[BookingEvent]]:
-    """Return bookings and their events, in any order that a booking's own life allows."""
+    """Return bookings and their events, in any order that keeps each booking's own."""
     stays = []
-    lives: list[list[BookingEvent]] = []
+    histories: list[list[BookingEvent]] = []
     for number in range(1, draw(st.integers(1, 8)) + 1):
         room = draw(st.integers(1, 4))
         first = draw(st.integers(0, 4))
@@ -272,10 +272,10 @@ def logs(draw: st.DrawFn) -> tuple[list[Stay], list[BookingEvent]]:
         )
         begun = [GuestsAdded(room_id=room, booking_id=stay.id, guest_ids=(1,))]
         stays.append(stay)
-        lives.append([*begun, *[stay.confirmed(), stay.cancelled()][: draw(st.integers(0, 2))]])
+        histories.append([*begun, *[stay.confirmed(), stay.cancelled()][: draw(st.integers(0, 2))]])
     events: list[BookingEvent] = []
-    while lives := [life for life in lives if life]:
-        events.append(draw(st.sampled_from(lives)).pop(0))
+    while histories := [history for history in histories if history]:
+        events.append(draw(st.sampled_from(histories)).pop(0))
     return stays, events
 
 

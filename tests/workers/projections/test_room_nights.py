@@ -1,4 +1,4 @@
-"""What a night costs and how many rooms are taken is what the events say, and a hotel's lowest price follows."""
+"""A night's price and its taken rooms are those of the events, and a hotel's lowest price follows."""
 
 import asyncio
 from datetime import date
@@ -162,7 +162,7 @@ async def test_an_end_of_a_stay_that_the_ledger_does_not_have_stops_the_role(dat
         await apply(database, in_one_batch([opened(1, 0, 1, 9_000), expired(reserved(1, 1, 0, 1))]))
 
 
-# What a hotel costs.
+# The price of a hotel.
 
 
 async def test_a_hotel_costs_what_its_cheapest_room_costs(database: DatabaseSettings) -> None:

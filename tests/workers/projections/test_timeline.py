@@ -11,7 +11,7 @@ from topics.messages.events import BookingCancelled, BookingExpired, GuestsAdded
 from topics.messages.values import CancelReason
 
 
-async def test_a_booking_tells_its_whole_history_in_order(database: DatabaseSettings) -> None:
+async def test_a_booking_shows_its_whole_history_in_order(database: DatabaseSettings) -> None:
     booking = UUID(int=1)
     await apply(
         database,
@@ -52,13 +52,13 @@ async def test_a_booking_tells_its_whole_history_in_order(database: DatabaseSett
     ]
 
 
-async def test_what_happens_to_a_room_alone_is_in_no_timeline(database: DatabaseSettings) -> None:
+async def test_an_event_of_a_room_alone_is_in_no_timeline(database: DatabaseSettings) -> None:
     await apply(database, in_one_batch([opened(1, 0, 1, 9_000)]))
 
     assert await rows(database, "select * from booking_timeline") == []
 
 
-async def test_events_that_come_again_are_told_once(database: DatabaseSettings) -> None:
+async def test_events_that_come_again_are_stored_once(database: DatabaseSettings) -> None:
     log = on_the_log([opened(1, 0, 1, 9_000), reserved(1, 1, 0, 1)])
     await apply(database, [log])
 

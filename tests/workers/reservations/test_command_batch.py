@@ -1,6 +1,6 @@
 """A batch loads every night that `decide` reads, and no more."""
 
-from tests.support.story import NOON
+from tests.support.scenario import NOON
 from tests.workers.decisions.words import (
     CANCEL,
     CANCELLED,

@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from storage.database import connect
 from storage.settings import DatabaseSettings
-from tests.support.story import NOON
+from tests.support.scenario import NOON
 from tests.workers.decisions.words import ADAS, GUESTS, OPENED, RESERVED, ROOM, march, nights
 from topics.messages.events import Event, InventoryChanged
 from topics.messages.values import BookingStatus

@@ -1,4 +1,4 @@
-"""What tests of workers are handed besides the broker and the database: the operators' command."""
+"""Fixtures of the workers' tests besides the broker and the database: the operators' command."""
 
 from collections.abc import Awaitable, Callable, Collection
 

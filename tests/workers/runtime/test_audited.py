@@ -80,13 +80,13 @@ async def test_a_header_without_a_value_harms_nobody(
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
 
-    [letters] = (await log.read(DEAD_LETTERS)).values()
-    assert ("trace", None) in letters[0].headers
+    [dead_letters] = (await log.read(DEAD_LETTERS)).values()
+    assert ("trace", None) in dead_letters[0].headers
     assert await rows(ledger, "select status, count(*) from booking group by 1") == [("RESERVED", 1)]
 
 
-@pytest.mark.parametrize("where", ["the type", "the id", "the correlation", "what is told on"])
-async def test_a_zero_character_is_buried_where_it_comes_in(
+@pytest.mark.parametrize("where", ["the type", "the id", "the correlation", "the event"])
+async def test_a_zero_character_becomes_a_dead_letter_wherever_it_comes_in(
     log: Log, role: Role, database: DatabaseSettings, where: str
 ) -> None:
     good = record(log, stay())
@@ -97,20 +97,20 @@ async def test_a_zero_character_is_buried_where_it_comes_in(
         "the correlation": good._replace(
             headers=[(n, b"a\0b" if n == "ce_correlationid" else v) for n, v in good.headers]
         ),
-        "what is told on": record(log, refund),
+        "the event": record(log, refund),
     }[where]
     await log.write(record(log, nights_on_sale()), spoilt, record(log, stay()))
 
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
 
-    [letters] = (await log.read(DEAD_LETTERS)).values()
-    assert [letter.value for letter in letters] == [spoilt.value]
-    assert [type(told).__name__ for _, told in await log.events()] == ["InventoryOpened", "BookingReserved"]
+    [dead_letters] = (await log.read(DEAD_LETTERS)).values()
+    assert [record.value for record in dead_letters] == [spoilt.value]
+    assert [type(event).__name__ for _, event in await log.events()] == ["InventoryOpened", "BookingReserved"]
 
 
 @pytest.mark.parametrize("megabytes", [3, 8.5])
-async def test_poison_of_any_size_is_buried_and_the_next_guest_is_served(
+async def test_poison_of_any_size_becomes_a_dead_letter_and_the_next_guest_is_served(
     log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any], megabytes: float
 ) -> None:
     first = stay()

@@ -1,4 +1,4 @@
-"""What a worker does with its runs when all goes well, and when anything goes wrong."""
+"""A worker processes its batches once, also when the broker, the database or a record fails."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime
@@ -72,9 +72,9 @@ async def test_the_last_room_goes_to_the_first_who_asked(
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
 
-    told = {event.booking_id: event for _, event in await log.events() if hasattr(event, "booking_id")}
-    assert isinstance(told[first.booking_id], BookingReserved)
-    assert isinstance(told[second.booking_id], BookingRejected)
+    events = {event.booking_id: event for _, event in await log.events() if hasattr(event, "booking_id")}
+    assert isinstance(events[first.booking_id], BookingReserved)
+    assert isinstance(events[second.booking_id], BookingRejected)
     assert await rows(ledger, "select sum(reserved_count) from inventory") == [(2,)]
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
 
@@ -92,14 +92,14 @@ async def test_records_that_come_again_have_no_further_effect(
     assert await rows(ledger, "select count(*) from booking") == [(1,)]
 
 
-async def test_what_is_too_much_at_once_for_a_slow_machine_is_decided_in_smaller_runs(
+async def test_a_batch_too_large_for_a_slow_machine_is_decided_in_smaller_ones(
     log: Log,
     role: Role,
     database: DatabaseSettings,
     ledger: psycopg.AsyncConnection[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each try would take as long as the first, for ever, while the database lets nobody stand still for so long."""
+    """Each try would take as long as the first, and the database ends a transaction that is idle for so long."""
     await log.send(nights_on_sale(), *(stay() for _ in range(4)))
     (consumer,) = role.consumers
     decide = consumer.handle
@@ -123,7 +123,7 @@ async def test_what_is_too_much_at_once_for_a_slow_machine_is_decided_in_smaller
 
 
 @pytest.mark.parametrize("poison", ["bad json", "no headers", "unknown type", "an event", "another room's key", "nul"])
-async def test_poison_is_buried_with_its_reason_and_its_neighbours_are_decided(
+async def test_poison_becomes_a_dead_letter_with_its_reason_and_its_neighbours_are_decided(
     log: Log,
     role: Role,
     database: DatabaseSettings,
@@ -169,7 +169,7 @@ async def test_a_flood_of_dead_letters_stops_the_worker(
             await process_all(processor, role, log)
 
 
-async def test_a_newer_version_stops_the_worker_instead_of_being_buried(
+async def test_a_newer_version_stops_the_worker_and_becomes_no_dead_letter(
     log: Log, role: Role, database: DatabaseSettings
 ) -> None:
     await log.write(retyped(record(log, stay()), "booking.reserve.v2"))
@@ -196,7 +196,7 @@ async def test_a_night_written_behind_the_owners_back_stops_it(
     assert await log.read(DEAD_LETTERS) == {}
 
 
-async def test_what_a_dead_worker_committed_is_published_by_its_successor_first(
+async def test_a_successor_first_publishes_the_commits_of_a_dead_worker(
     log: Log, role: Role, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log.send(nights_on_sale(), stay())
@@ -403,7 +403,7 @@ async def test_a_gap_that_stays_open_stops_the_role(
             await processor.mark_published()
 
 
-async def test_an_event_that_cannot_be_read_stops_the_role_and_is_never_buried(
+async def test_an_event_that_cannot_be_read_stops_the_role_and_becomes_no_dead_letter(
     log: Log, database: DatabaseSettings
 ) -> None:
     role = Role("witness", (Witness(),))
@@ -449,12 +449,12 @@ def retyped(outgoing: Outgoing, message_type: str) -> Outgoing:
 
 
 def event(log: Log, sequence: int) -> Outgoing:
-    told = GuestsAdded(room_id=ROOM, booking_id=UUID(int=sequence), guest_ids=(1,))
+    added = GuestsAdded(room_id=ROOM, booking_id=UUID(int=sequence), guest_ids=(1,))
     envelope = Envelope(
-        id=f"e:{sequence}", type=told.message_type, source="test", subject="x", time=NOW, sequence=sequence
+        id=f"e:{sequence}", type=added.message_type, source="test", subject="x", time=NOW, sequence=sequence
     )
     topic = log.settings.topic(BOOKING_EVENTS)
-    return Outgoing(topic, b"%d" % ROOM, encode_value(told), encode_headers(envelope), partition=0)
+    return Outgoing(topic, b"%d" % ROOM, encode_value(added), encode_headers(envelope), partition=0)
 
 
 async def delete_before(log: Log, place: TopicPartition, offset: int) -> None:

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.system
 
 #: How often somebody joins and leaves again: two rebalances each.
 COMINGS = 8
-#: A worker whose silence the broker bears for longer than a machine stands still.
-LONG_BORNE = """
+#: A worker whose session outlasts every pause of a machine.
+LONG_SESSION = """
 import runpy
 import faust
 
@@ -39,7 +39,7 @@ runpy.run_module("operators", run_name="__main__")
 
 @pytest.fixture
 def owners(log: Log, database: DatabaseSettings) -> Owners:
-    """Who reads each partition of the commands, as the broker tells now."""
+    """The worker that each partition of the commands is assigned to, as the broker reports now."""
 
     async def asked() -> dict[int, str]:
         found = await lags(log.settings, database)
@@ -95,7 +95,7 @@ async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_
 async def test_a_worker_without_others_is_waited_for(
     environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
 ) -> None:
-    async with workers(["one"], environment, tmp_path, ("-c", LONG_BORNE)) as programs:
+    async with workers(["one"], environment, tmp_path, ("-c", LONG_SESSION)) as programs:
         await wait_until(lambda: shared(owners, ["one"], log.settings.topic_partitions))
 
         await programs["one"].stop()
@@ -104,7 +104,7 @@ async def test_a_worker_without_others_is_waited_for(
 
 
 @pytest.mark.parametrize("is_paused", [False, True], ids=["at work", "paused"])
-async def test_a_worker_lives_on_however_often_others_come_and_go(
+async def test_a_worker_keeps_running_however_often_others_come_and_go(
     environment: dict[str, str], log: Log, owners: Owners, tool: Tool, tmp_path: Path, *, is_paused: bool
 ) -> None:
     rooms = range(1, 9)

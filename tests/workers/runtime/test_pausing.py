@@ -1,4 +1,4 @@
-"""An operator holds a role: real workers stand still within a second, keep what is theirs, and go on afterwards."""
+"""An operator pauses a role: real workers stop within a second, keep their partitions, and resume afterwards."""
 
 import asyncio
 import json
@@ -34,9 +34,9 @@ async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
 
 
 class TestCommand:
-    """What an operator types."""
+    """The commands that an operator types."""
 
-    def test_without_a_yes_nothing_is_done_and_what_would_be_is_told(self, tool: Tool) -> None:
+    def test_without_a_yes_nothing_is_done_and_the_plan_is_shown(self, tool: Tool) -> None:
         result = tool("pause", "reservations")
 
         assert result.exit_code == 1
@@ -45,7 +45,7 @@ class TestCommand:
         none = tool("paused")
         assert (none.stdout, none.stderr) == ("", "No role is paused.\n")
 
-    def test_who_would_let_a_role_go_on_is_told_what_that_would_do(self, tool: Tool) -> None:
+    def test_an_operator_who_would_resume_a_role_sees_what_that_would_do(self, tool: Tool) -> None:
         idle = tool("resume", "payments")
         assert (idle.exit_code, idle.stderr) == (1, "payments is not paused.\nNothing was done: add --yes to do it.\n")
 
@@ -66,21 +66,21 @@ class TestCommand:
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith("The database cannot be used")
 
-    def test_programs_are_told_what_would_be_done_and_what_was(self, tool: Tool) -> None:
-        def told(*arguments: str) -> tuple[int, dict[str, Any]]:
+    def test_a_program_reads_what_would_be_done_and_what_was(self, tool: Tool) -> None:
+        def answer(*arguments: str) -> tuple[int, dict[str, Any]]:
             result = tool(*arguments, "payments", "--by", "anna", "--json")
             return result.exit_code, json.loads(result.stdout)
 
         nothing = {"role": "payments", "done": False, "changes": True, "pause": None}
-        assert told("pause") == (1, nothing)
-        assert told("resume") == (1, {**nothing, "changes": False})
-        status, paused = told("pause", "--yes", "--reason", "Stripe is down")
+        assert answer("pause") == (1, nothing)
+        assert answer("resume") == (1, {**nothing, "changes": False})
+        status, paused = answer("pause", "--yes", "--reason", "Stripe is down")
         assert (status, paused["done"], paused["changes"]) == (0, True, True)
         assert (paused["pause"]["who"], paused["pause"]["reason"]) == ("anna", "Stripe is down")
-        assert told("pause", "--yes") == (0, {**paused, "changes": False})
+        assert answer("pause", "--yes") == (0, {**paused, "changes": False})
         assert json.loads(tool("paused", "--json").stdout) == paused["pause"]
-        assert told("resume", "--yes") == (0, {"role": "payments", "done": True, "changes": True, "pause": None})
-        assert told("resume", "--yes") == (0, {"role": "payments", "done": True, "changes": False, "pause": None})
+        assert answer("resume", "--yes") == (0, {"role": "payments", "done": True, "changes": True, "pause": None})
+        assert answer("resume", "--yes") == (0, {"role": "payments", "done": True, "changes": False, "pause": None})
 
     def test_a_role_is_paused_once_and_resumed_once_and_both_are_on_record(
         self, tool: Tool, database: DatabaseSettings
@@ -182,7 +182,7 @@ async def workers(
 
 
 @pytest.mark.system
-async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where_it_stood(
+async def test_a_paused_role_stops_keeps_its_partitions_and_resumes_at_the_same_record(
     tool: Tool, environment: dict[str, str], log: Log, ledger: Ledger, tmp_path: Path
 ) -> None:
     """Given two workers in the middle of requests, a pause holds both, also after a restart, until it ends."""
@@ -229,13 +229,13 @@ async def test_a_paused_role_stands_still_keeps_its_partitions_and_goes_on_where
         await programs["one"].stop()
         # Nobody is given partitions in the middle of a batch: the last one before the pause is over.
         await wait_until(lambda: shared(owners, ["two"], settings.topic_partitions))
-        stood = await applied()
+        applied_before = await applied()
         (tmp_path / "one.log").unlink()
         await programs["one"].start()
         await wait_until(lambda: said("reservations is paused") == names)
         await wait_until(owned_as_before)
-        assert await applied() == stood < sent
-        assert sum(lag.lag for lag in await looked() if lag.paused) == sent - stood
+        assert await applied() == applied_before < sent
+        assert sum(lag.lag for lag in await looked() if lag.paused) == sent - applied_before
 
         resumed = await asyncio.to_thread(tool, "resume", "reservations", "--yes")
         assert resumed.exit_code == 0

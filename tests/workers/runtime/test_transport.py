@@ -51,7 +51,7 @@ OURS, ANOTHERS = TP("booking.commands", 0), TP("booking.commands", 1)
 
 
 class Hands:
-    """Stands for the thread that holds the Kafka client, in the moment before it hears of a rebalance."""
+    """Stand-in for the thread that holds the Kafka client, in the moment before it learns of a rebalance."""
 
     def __init__(self, *ours: TP) -> None:
         self._ours = set(ours)

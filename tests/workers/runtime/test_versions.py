@@ -38,9 +38,9 @@ async def test_a_log_with_both_versions_is_one_story_to_everybody_who_reads_it(
     async with open_processor(readers, log, database) as processor:
         await process_all(processor, readers, log)
 
-    # Then both versions stand on the log, and everything agrees: ledger, read models, and the auditor's own reading.
-    told = [dict(each.headers)["ce_type"].decode() for each in await records(log)]
-    assert [message_type for message_type in told if message_type.startswith("inventory.changed")] == [
+    # Then both versions are on the log, and everything agrees: ledger, read models, and the auditor's own reading.
+    message_types = [dict(each.headers)["ce_type"].decode() for each in await records(log)]
+    assert [message_type for message_type in message_types if message_type.startswith("inventory.changed")] == [
         "inventory.changed.v1",
         "inventory.changed.v2",
         "inventory.changed.v1",

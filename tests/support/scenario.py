@@ -1,4 +1,4 @@
-"""Given, when, then: a story about rooms and bookings, in events and commands, with the pure core alone.
+"""Given, when, then: a scenario about rooms and bookings, in events and commands, with the pure core alone.
 
     given(OPENED, RESERVED).when(CANCEL, at=NOON).then(CANCELLED)
 
@@ -17,12 +17,12 @@ from topics.messages.events import BookingEvent, Event
 from topics.messages.values import BookingStatus
 from workers.decisions import Booking, Night, State, decide, evolve
 
-#: The log's time at which a story begins, unless another is given.
+#: The log's time at which a scenario begins, unless another is given.
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class Happened(NamedTuple):
-    """One event of a story with its command, and the status of the booking before and after it."""
+    """One event of a scenario with its command, and the status of the booking before and after it."""
 
     command: Command
     event: Event
@@ -35,7 +35,7 @@ _recorders: ContextVar[tuple[list[Happened], ...]] = ContextVar("_recorders", de
 
 @contextmanager
 def recorded() -> Iterator[list[Happened]]:
-    """Collect all events of the stories in the block."""
+    """Collect all events of the scenarios in the block."""
     events: list[Happened] = []
     token = _recorders.set((*_recorders.get(), events))
     try:
@@ -44,7 +44,7 @@ def recorded() -> Iterator[list[Happened]]:
         _recorders.reset(token)
 
 
-class Story:
+class Scenario:
     """Rooms, nights and bookings after the events so far."""
 
     def __init__(self) -> None:
@@ -100,9 +100,9 @@ class Story:
         return None if booking is None else booking.status
 
 
-def given(*events: Event) -> Story:
-    """Begin a story with events that have happened already."""
-    story = Story()
+def given(*events: Event) -> Scenario:
+    """Begin a scenario with events that have happened already."""
+    scenario = Scenario()
     for event in events:
-        story.happen(event)
-    return story
+        scenario.happen(event)
+    return scenario

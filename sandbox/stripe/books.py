@@ -90,7 +90,7 @@ class Delivery:
     attempts: int
 
 
-class Ledger:
+class Books:
     """The open books. Every method is quick and synchronous: no change is ever half done."""
 
     def __init__(self, folder: Path) -> None:

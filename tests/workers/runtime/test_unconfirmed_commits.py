@@ -1,4 +1,4 @@
-"""A commit that worked while its answer was lost: whatever was done is found done, and not done again."""
+"""A commit worked and its answer was lost: the worker finds everything done, and does nothing again."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,22 +18,22 @@ from workers.reservations import handler
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
-async def test_what_was_committed_unheard_is_published_once_and_never_done_again(
+async def test_an_unconfirmed_commit_is_published_once_and_never_done_again(
     log: Log, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
-    # Given a poison, a command behind it, and a connection that breaks right after a commit (the first: the burial's).
+    # Given a poison, a command behind it, and a connection that breaks right after a commit (first: the dead letter's).
     role = handler.build(log.settings, database)
     await log.write(Outgoing(log.settings.topic(BOOKING_COMMANDS), b"7", b"garbage", []))
     await log.send(nights_on_sale())
     async with open_processor(role, log, database) as processor:
         lose_an_answer(nth, monkeypatch)
 
-        # When everything is carried out.
+        # When everything is processed.
         await process_all(processor, role, log)
 
-    # Then the poison is buried once, and the command is decided once.
-    letters = [letter for found in (await log.read(DEAD_LETTERS)).values() for letter in found]
-    assert [letter.value for letter in letters] == [b"garbage"]
+    # Then the poison is one dead letter, and the command is decided once.
+    dead_letters = [record for found in (await log.read(DEAD_LETTERS)).values() for record in found]
+    assert [record.value for record in dead_letters] == [b"garbage"]
     assert await count(database, "dead_letter") == 1
     assert [type(event) for _, event in await log.events()] == [InventoryOpened]
     assert await count(database, "inventory") == 10
