@@ -161,7 +161,15 @@ FORMS: Final = (
 )
 
 #: Banned words that are meant literally, with the reason.
-LITERAL: Final[tuple[Literal, ...]] = ()
+LITERAL: Final[tuple[Literal, ...]] = (
+    Literal(
+        "operators/dead_letters.py", "    origin: LogPosition | None", "an attribute of /v1/ops/dead-letters' objects"
+    ),
+    Literal(
+        "operators/explain/history.py", "    owed_at: datetime | None", "an attribute of explain's JSON and /v1/ops"
+    ),
+    Literal("operators/lag.py", "    owner: str | None = None", "an attribute of lag's JSON and of /v1/ops/lag"),
+)
 
 
 @cache
