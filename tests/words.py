@@ -163,12 +163,12 @@ FORMS: Final = (
 #: Banned words that are meant literally, with the reason.
 LITERAL: Final[tuple[Literal, ...]] = (
     Literal(
-        "operators/dead_letters.py", "    origin: LogPosition | None", "an attribute of /v1/ops/dead-letters' objects"
+        "operators/dead_letters.py", "    origin: LogPosition | None", "A field of /v1/ops/dead-letters has this name."
     ),
     Literal(
-        "operators/explain/history.py", "    owed_at: datetime | None", "an attribute of explain's JSON and /v1/ops"
+        "operators/explain/history.py", "    owed_at: datetime | None", "A field of explain --json and of /v1/ops."
     ),
-    Literal("operators/lag.py", "    owner: str | None = None", "an attribute of lag's JSON and of /v1/ops/lag"),
+    Literal("operators/lag.py", "    owner: str | None = None", "A field of lag --json and of /v1/ops/lag."),
 )
 
 

@@ -416,7 +416,7 @@ NO_SENSE = {
     ("replay",): "name the dead letters",
     ("replay", "0@1", "--all"): "not both",
     ("replay", "0@1", "--type", "x"): "--all",
-    ("discard", "0@1", "--note", " "): "say why",
+    ("discard", "0@1", "--note", " "): "give the reason",
 }
 
 
