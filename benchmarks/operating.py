@@ -1,6 +1,6 @@
-"""`explain`, `trace`, `pause`: how long operators wait for a booking, for a whole ledger, for a role to stand still.
+"""`explain`, `trace`, `pause`: how long operators wait for a booking's history, for a whole ledger, for a pause.
 
-What is measured is what they type, or what that does, and what it answers must be right.
+Each benchmark runs the operators' command, or calls the function behind it, and checks that its result is right.
 """
 
 import asyncio
@@ -51,18 +51,18 @@ from topics.messages.commands import AddGuests, Command, OpenInventory, RequestP
 
 MAX_SECONDS_TO_EXPLAIN: Final = 1.0
 MAX_SECONDS_TO_RESTORE: Final = 60.0
-LEAST_EVENTS_PER_S: Final = 20_000.0
+MIN_EVENTS_PER_S: Final = 20_000.0
 MAX_SECONDS_TO_PAUSE: Final = 1.0
 
 TRACE: Final = Path(__file__).parents[1] / "tests" / "system" / "trace" / "hotel_bookings.csv.gz"
 _ROOM: Final = 1
 _HOTEL: Final = 1
-_PATIENCE_SECONDS: Final = 120.0
+_MAX_WAIT_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.05
 _ROLE: Final = "reservations"
 _COMMANDS_PER_S: Final = 100
 #: Long enough that a booking would be decided in it, if any still were.
-_STILL_SECONDS: Final = 3.0
+_PAUSED_SECONDS: Final = 3.0
 
 
 # One booking among many.
@@ -76,9 +76,9 @@ async def explain(extent: Extent) -> AsyncIterator[Line]:
         await _in_the_middle(system, booking_id, extent.records)
         seconds = []
         for _ in range(extent.runs):
-            took, life = await _command(system.environment(), "explain", str(booking_id))
-            if len([step for step in life["steps"] if step["place"] is not None]) != 2 * len(_life(booking_id)):
-                raise BenchmarkFailed(f"not all of the booking's records are told: {life}")
+            took, history = await _command(system.environment(), "explain", str(booking_id))
+            if len([step for step in history["steps"] if step["place"] is not None]) != 2 * len(_commands(booking_id)):
+                raise BenchmarkFailed(f"the history lacks some of the booking's records: {history}")
             seconds.append(took)
             progress(f"explain: {took:.2f} s")
     value = round(median(seconds), 2)
@@ -90,7 +90,7 @@ async def _in_the_middle(system: System, booking_id: UUID, records: int) -> None
     kafka, database = kafka_of(system).model_copy(update={"topic_partitions": 1}), _database(system.database_url)
     async with filling(kafka, database, _stay(uuid4())) as others:
         await _decide(system, kafka, [_NIGHTS])
-        for commands in (_life(booking_id), ()):
+        for commands in (_commands(booking_id), ()):
             for name in system.worker_names:
                 await system.stop_part(name)
             await others.write(records // 4)
@@ -110,11 +110,11 @@ async def _decide(system: System, kafka: KafkaSettings, commands: Sequence[Comma
         )
     async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as ledger:
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_MAX_WAIT_SECONDS):
                 while await number(ledger, _FOLLOWED, last.offset) < len(PROJECTIONS):
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
-            raise BenchmarkFailed(f"a few commands are not decided after {_PATIENCE_SECONDS:.0f} s") from None
+            raise BenchmarkFailed(f"a few commands are not decided after {_MAX_WAIT_SECONDS:.0f} s") from None
 
 
 #: How many read models have the events of all commands, once those are decided up to an offset.
@@ -135,7 +135,7 @@ _NIGHTS: Final = OpenInventory(
 )
 
 
-def _life(booking_id: UUID) -> Sequence[Command]:
+def _commands(booking_id: UUID) -> Sequence[Command]:
     """Return what a guest asks for up to the payment; each has one event."""
     return (
         _stay(booking_id),
@@ -168,7 +168,7 @@ async def trace(extent: Extent) -> AsyncIterator[Line]:
         await _command(there, "migrate")
         seconds, restored = await _command(there, "restore", "--from-log", "--yes", "--without-backup")
         if await _totals(there["DATABASE_URL"]) != await _totals(system.database_url):
-            raise BenchmarkFailed("what was restored is not what was lost")
+            raise BenchmarkFailed("the restored database differs from the lost one")
         progress(f"trace: {restored['events']:,} events restored in {seconds:.1f} s")
         yield Figure(benchmark="trace.restore", value=round(seconds, 1), unit="s", target=MAX_SECONDS_TO_RESTORE)
         yield Figure(benchmark="trace.restore.events", value=round(restored["events"] / seconds), unit="events/s")
@@ -196,7 +196,7 @@ async def _rebuilt(environment: Mapping[str, str], name: str) -> Line:
         benchmark=f"trace.rebuild.{name}",
         value=round(rebuilt["events"] / rebuilt["seconds"]),
         unit="events/s",
-        target=LEAST_EVENTS_PER_S,
+        target=MIN_EVENTS_PER_S,
         kind="least",
     )
 
@@ -206,13 +206,13 @@ async def _totals(database_url: str) -> Mapping[str, int]:
         return await totals(connection)
 
 
-# A role that stands still.
+# A role that is paused.
 
 
 async def pause(extent: Extent) -> AsyncIterator[Line]:
-    """Yield how long after a role is paused its last booking is decided, and after it goes on the next one.
+    """Yield the seconds from a pause to the last booking decided after it, and from a resume to the next one.
 
-    Paused it is once the ledger says so, which is all that `innkeeper pause` does.
+    A role is paused once the ledger has the pause's row, and writing that row is all that `innkeeper pause` does.
     """
     rooms = Rooms.on_sale(count=200, nights=30)
     still, going = [], []
@@ -226,7 +226,7 @@ async def pause(extent: Extent) -> AsyncIterator[Line]:
             await _next_event(commands, after=perf_counter())
             await pauses.begin(ledger, _ROLE, who=SOURCE, reason=None)
             paused_at = perf_counter()
-            await asyncio.sleep(_STILL_SECONDS)
+            await asyncio.sleep(_PAUSED_SECONDS)
             still.append(max(0.0, commands.seen_at - paused_at))
             await pauses.end(ledger, _ROLE, who=SOURCE)
             resumed_at = perf_counter()
@@ -242,7 +242,7 @@ async def pause(extent: Extent) -> AsyncIterator[Line]:
 
 async def _next_event(commands: Flow, *, after: float) -> float:
     """Return when the next event was seen, by the clock of `perf_counter`."""
-    async with asyncio.timeout(_PATIENCE_SECONDS):
+    async with asyncio.timeout(_MAX_WAIT_SECONDS):
         while commands.seen_at <= after:
             await asyncio.sleep(_POLL_SECONDS / 10)
     return commands.seen_at
@@ -265,7 +265,7 @@ def _database(url: str) -> DatabaseSettings:
 
 
 async def _command(environment: Mapping[str, str], *arguments: str) -> tuple[float, dict[str, Any]]:
-    """Run an operator's command; return the seconds that it took by the clock, and what it says to programs.
+    """Run an operator's command; return the seconds that it took by the clock, and its JSON.
 
     Raises:
         BenchmarkFailed: it did not succeed.
@@ -281,5 +281,5 @@ async def _command(environment: Mapping[str, str], *arguments: str) -> tuple[flo
     seconds = perf_counter() - began
     if process.returncode != 0:
         raise BenchmarkFailed(f"{' '.join(arguments)} ended with {process.returncode}: {err.decode()}")
-    told: dict[str, Any] = json.loads(out)
-    return seconds, told
+    answer: dict[str, Any] = json.loads(out)
+    return seconds, answer

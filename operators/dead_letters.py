@@ -53,11 +53,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """One record of the dead-letter topic: `key`, `value` and `headers` as the origin had them, and what was added.
+    """One record of the dead-letter topic: `key`, `value` and `headers` as the record had them, and what was added.
 
-    `at` is the log's time (UTC) at which a worker sent it there. `left_behind_bytes`: it was too large to be sent, and
-    only the origin has it. `doubles` are the offsets, in the same partition, of dead letters of the same record, which
-    were published twice.
+    `origin` is the position of the record that could not be read. `at` is the log's time (UTC) at which a worker sent
+    the dead letter. `left_behind_bytes`: the record was too large to be sent, and is only at `origin`. `doubles` are
+    the offsets, in the same partition, of dead letters of the same record, which were published twice.
     """
 
     topic_id: str
@@ -142,11 +142,11 @@ async def listed(
     ]
 
 
-async def neighbours(kafka: KafkaSettings, origin: LogPosition) -> tuple[LogPosition | None, LogPosition | None]:
-    """Return the positions before and after the origin, as far as the log still has records there."""
-    ends = await end_offsets(kafka, [origin.topic])
-    start, end = next((bounds for place, bounds in ends.items() if place.partition == origin.partition), (0, 0))
-    before, after = (origin._replace(offset=origin.offset + step) for step in (-1, 1))
+async def neighbours(kafka: KafkaSettings, position: LogPosition) -> tuple[LogPosition | None, LogPosition | None]:
+    """Return the positions before and after a position, as far as the log still has records there."""
+    ends = await end_offsets(kafka, [position.topic])
+    start, end = next((bounds for found, bounds in ends.items() if found.partition == position.partition), (0, 0))
+    before, after = (position._replace(offset=position.offset + step) for step in (-1, 1))
     return (before if start <= before.offset < end else None, after if start <= after.offset < end else None)
 
 
@@ -225,23 +225,24 @@ async def outcome(
     kafka: KafkaSettings,
     connection: AsyncConnection[Any],
     dead_letter: DeadLetter,
-    place: LogPosition,
+    position: LogPosition,
     *,
     within_seconds: float,
 ) -> Outcome:
-    """Wait until the dead letter's consumer has read the replayed record at `place`; return the result."""
-    consumer = dead_letter.consumer or PROCESSED_BY[place.topic.removeprefix(kafka.topic_prefix)]
-    topic_id = (await admin.topic_ids(kafka, [place.topic]))[place.topic]
+    """Wait until the dead letter's consumer has read the replayed record at `position`; return the result."""
+    consumer = dead_letter.consumer or PROCESSED_BY[position.topic.removeprefix(kafka.topic_prefix)]
+    topic_id = (await admin.topic_ids(kafka, [position.topic]))[position.topic]
+    through = {position.partition: position.offset}
     known = await wait_for_consumer(
-        connection, consumer, place.topic, topic_id, {place.partition: place.offset}, within_seconds=within_seconds
+        connection, consumer, position.topic, topic_id, through, within_seconds=within_seconds
     )
     reason = await stored.reason_at(
         connection,
         consumer=consumer,
-        topic=place.topic,
+        topic=position.topic,
         topic_id=topic_id,
-        partition=place.partition,
-        offset=place.offset,
+        partition=position.partition,
+        offset=position.offset,
     )
     return Outcome(known=known, reason=reason)
 
@@ -262,7 +263,7 @@ def _resolved_in_words(dead_letter: DeadLetter, end: Resolution) -> str:
 
 @asynccontextmanager
 async def _locked(connection: AsyncConnection[Any], dead_letter: DeadLetter) -> AsyncIterator[None]:
-    """Keep every other operator from the dead letter, for as long as this process lives and no longer."""
+    """Keep every other operator from the dead letter, for as long as this process runs and no longer."""
     async with stored.locked(connection, dead_letter.stored_key) as is_ours:
         if not is_ours:
             raise Refused(f"{dead_letter.id}: somebody else is ending it at this moment.")
@@ -270,7 +271,7 @@ async def _locked(connection: AsyncConnection[Any], dead_letter: DeadLetter) -> 
 
 
 def _outgoing(kafka: KafkaSettings, dead_letter: DeadLetter) -> Outgoing:
-    """Return the record as its origin had it; its key chooses the partition, as it did there."""
+    """Return the record as it was at its origin; its key chooses the partition, as it did there."""
     if dead_letter.origin is None:
         raise Refused(f"{dead_letter.id} does not say where it came from. Look at it, and discard it.")
     if dead_letter.origin.topic.removeprefix(kafka.topic_prefix) not in PROCESSED_BY:
@@ -322,7 +323,7 @@ def _dead_letter(record: Record, topic_id: str, end: Resolution | None) -> DeadL
         partition=record.partition,
         offset=record.offset,
         at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-        origin=_origin(added),
+        origin=_record_position(added),
         consumer=_text(added.get("dl_consumer")),
         reason=_text(added.get("dl_reason")) or "no reason is given: no worker of ours sent this here",
         key=record.key,
@@ -333,7 +334,7 @@ def _dead_letter(record: Record, topic_id: str, end: Resolution | None) -> DeadL
     )
 
 
-def _origin(added: Mapping[str, bytes]) -> LogPosition | None:
+def _record_position(added: Mapping[str, bytes]) -> LogPosition | None:
     topic, partition, offset = (
         _text(added.get("dl_topic")),
         _number(added.get("dl_partition")),

@@ -76,7 +76,7 @@ class Lag:
 class Total:
     """All partitions of one topic for one consumer: `lag` and `rate` are sums, `seconds` and the rest the worst.
 
-    `owners` are the processes that read them; `behind`, `still`, `unowned` and `not_started` count partitions.
+    `members` are the processes that read them; `behind`, `stalled`, `unassigned` and `not_started` count partitions.
     """
 
     consumer: str
@@ -87,11 +87,11 @@ class Total:
     rate: float | None
     caught_up_seconds: float | None
     paused: bool
-    owners: tuple[str, ...]
+    members: tuple[str, ...]
     partitions: int
     behind: int
-    still: int
-    unowned: int
+    stalled: int
+    unassigned: int
     not_started: int
 
 
@@ -107,11 +107,11 @@ class _Cursor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Seen:
-    """The broker's bounds and owners of partitions and ids of topics, and the roles that are paused."""
+    """The broker's bounds of partitions, ids of topics and members of groups, and the roles that are paused."""
 
     ends: Mapping[TopicPartition, OffsetRange]
     ids: Mapping[str, str]
-    owners: Mapping[Service, Mapping[TopicPartition, Member]]
+    members: Mapping[Service, Mapping[TopicPartition, Member]]
     paused: Container[str]
 
 
@@ -138,7 +138,7 @@ async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) ->
     names = sorted({kafka.topic(topic) for each in CONSUMERS for topic in each.topics})
     async with admin.open_admin(kafka) as broker:
         states = await broker.describe(names)
-        owners = {role: await broker.members(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
+        members = {role: await broker.members(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
     async with LogReader(kafka, fetch_bytes=_FETCH_BYTES, retry_ms=_RETRY_MS) as reader:
         # The ends are read first, so that records that come meanwhile do not count as behind.
         ends = await reader.ranges(
@@ -147,7 +147,7 @@ async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) ->
         async with _connected(database) as connection:
             cursors = await _cursors(connection, names)
             paused = {pause.role for pause in await pauses.listed(connection)}
-        seen = _Seen(ends=ends, ids={name: state.id for name, state in states.items()}, owners=owners, paused=paused)
+        seen = _Seen(ends=ends, ids={name: state.id for name, state in states.items()}, members=members, paused=paused)
         return await _with_seconds(kafka, reader, list(_compare(kafka, seen, cursors)))
 
 
@@ -195,7 +195,7 @@ def _compare(kafka: KafkaSettings, seen: _Seen, cursors: Iterable[_Cursor]) -> I
             cursor = known.get((consumer, topic, place.partition))
             current = cursor if cursor is not None and cursor.broker_id == seen.ids[topic] else None
             applied = -1 if current is None else current.applied
-            owner = None if role is None else seen.owners[role].get(place)
+            member = None if role is None else seen.members[role].get(place)
             yield Lag(
                 consumer=consumer,
                 topic=topic,
@@ -208,8 +208,8 @@ def _compare(kafka: KafkaSettings, seen: _Seen, cursors: Iterable[_Cursor]) -> I
                 started=current is not None,
                 paused=role in seen.paused,
                 role=role,
-                owner=None if owner is None else owner.name,
-                host=None if owner is None else owner.host,
+                owner=None if member is None else member.name,
+                host=None if member is None else member.host,
             )
 
 
@@ -266,10 +266,10 @@ def _total(found: Sequence[Lag]) -> Total:
         rate=round(sum(rates), 1) if rates else None,
         caught_up_seconds=max(caught_up) if len(caught_up) == len(found) else None,
         paused=first.paused,
-        owners=tuple(sorted({lag.owner for lag in found if lag.owner is not None})),
+        members=tuple(sorted({lag.owner for lag in found if lag.owner is not None})),
         partitions=len(found),
         behind=sum(lag.lag > 0 for lag in found),
-        still=sum(lag.is_still for lag in found),
-        unowned=sum(lag.owner is None for lag in found),
+        stalled=sum(lag.is_still for lag in found),
+        unassigned=sum(lag.owner is None for lag in found),
         not_started=sum(not lag.started for lag in found),
     )

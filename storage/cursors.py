@@ -158,10 +158,10 @@ async def save(
         )
         await connection.execute(_PRUNE, (*keys, published))
         if outbox:
-            moved = [cursor for cursor, _ in outbox]
+            new = [cursor for cursor, _ in outbox]
             packed = [_PACK.encode(records) for _, records in outbox]
             await connection.execute(
-                _INSERT, (*_columns([cursor.key for cursor in moved]), [cursor.applied for cursor in moved], packed)
+                _INSERT, (*_columns([cursor.key for cursor in new]), [cursor.applied for cursor in new], packed)
             )
 
 

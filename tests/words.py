@@ -161,7 +161,7 @@ FORMS: Final = (
 )
 
 #: Banned words that are meant literally, with the reason.
-LITERAL: Final = (
+LITERAL: Final[tuple[Literal, ...]] = (
     *(
         Literal(path, text, "tests/contracts/published.json froze the description of this type.")
         for path, text in (
@@ -183,6 +183,13 @@ LITERAL: Final = (
             ("docs/messages.md", "The command's effect stood already"),
         )
     ),
+    Literal(
+        "operators/dead_letters.py", "    origin: LogPosition | None", "A field of /v1/ops/dead-letters has this name."
+    ),
+    Literal(
+        "operators/explain/history.py", "    owed_at: datetime | None", "A field of explain --json and of /v1/ops."
+    ),
+    Literal("operators/lag.py", "    owner: str | None = None", "A field of lag --json and of /v1/ops/lag."),
 )
 
 

@@ -67,14 +67,16 @@ class Selection:
         if self.ids and (self.topic or self.type or self.reason or self.since):
             raise typer.BadParameter("filters go with --all")
 
-    def matches(self, letter: DeadLetter) -> bool:
+    def matches(self, dead_letter: DeadLetter) -> bool:
         """Return whether the filters match it."""
-        return (self.type is None or fnmatchcase(letter.type or "", self.type)) and (
-            self.reason is None or self.reason.lower() in letter.reason.lower()
+        return (self.type is None or fnmatchcase(dead_letter.type or "", self.type)) and (
+            self.reason is None or self.reason.lower() in dead_letter.reason.lower()
         )
 
 
-def list_letters(*, topic: str | None, since: str | None, kind: str | None, open_only: bool, as_json: bool) -> None:
+def list_dead_letters(
+    *, topic: str | None, since: str | None, kind: str | None, open_only: bool, as_json: bool
+) -> None:
     """Print dead letters, the oldest first."""
     settings = kafka_settings()
     if topic is not None:
@@ -85,13 +87,13 @@ def list_letters(*, topic: str | None, since: str | None, kind: str | None, open
         async with ledger() as connection:
             return await dead_letters.listed(settings, connection, topic=topic, since=start, open_only=open_only)
 
-    found = [letter for letter in run(find(), settings) if kind is None or fnmatchcase(letter.type or "", kind)]
+    found = [each for each in run(find(), settings) if kind is None or fnmatchcase(each.type or "", kind)]
     if as_json:
-        return print_json(as_object(letter, settings) for letter in found)
+        return print_json(as_object(dead_letter, settings) for dead_letter in found)
     if not found:
         return err.print("No dead letters.")
     _print_table(found, settings)
-    is_open = sum(letter.state in {State.OPEN, State.BEGUN} for letter in found)
+    is_open = sum(dead_letter.state in {State.OPEN, State.BEGUN} for dead_letter in found)
     return err.print(f"{is_open:,} open, of {counted(len(found), 'dead letter')}.")
 
 
@@ -102,28 +104,29 @@ def show(id: str, *, as_json: bool) -> None:
     async def find() -> tuple[DeadLetter, tuple[LogPosition | None, LogPosition | None]]:
         async with ledger() as connection:
             listed = await dead_letters.listed(settings, connection)
-            (letter,) = _chosen(listed, Selection(ids=[id], all=False), as_json=as_json)
-        around = (None, None) if letter.origin is None else await dead_letters.neighbours(settings, letter.origin)
-        return letter, around
+            (dead_letter,) = _chosen(listed, Selection(ids=[id], all=False), as_json=as_json)
+        if dead_letter.origin is None:
+            return dead_letter, (None, None)
+        return dead_letter, await dead_letters.neighbours(settings, dead_letter.origin)
 
-    letter, (before, after) = run(find(), settings)
-    told = {
-        **as_object(letter, settings),
+    dead_letter, (before, after) = run(find(), settings)
+    fields = {
+        **as_object(dead_letter, settings),
         "before": None if before is None else str(before),
         "after": None if after is None else str(after),
-        "key": _in_words(letter.key),
-        "headers": [[name, _in_words(value)] for name, value in letter.headers],
-        "bytes": None if letter.value is None else len(letter.value),
-        "value": _in_words(letter.value),
+        "key": _in_words(dead_letter.key),
+        "headers": [[name, _in_words(value)] for name, value in dead_letter.headers],
+        "bytes": None if dead_letter.value is None else len(dead_letter.value),
+        "value": _in_words(dead_letter.value),
     }
     if as_json:
-        return print_json([told])
-    headers = told.pop("headers")
-    told["at"] = to_the_second(letter.at)
-    if letter.end is not None:
-        told["ended_at"] = to_the_second(letter.end.done_at or letter.end.began_at)
-    value = told.pop("value")
-    rows = [(name.replace("_", " "), text) for name, text in told.items() if text is not None]
+        return print_json([fields])
+    headers = fields.pop("headers")
+    fields["at"] = to_the_second(dead_letter.at)
+    if dead_letter.end is not None:
+        fields["ended_at"] = to_the_second(dead_letter.end.done_at or dead_letter.end.began_at)
+    value = fields.pop("value")
+    rows = [(name.replace("_", " "), text) for name, text in fields.items() if text is not None]
     for name, text in [*rows, *((f"header {name}", text) for name, text in headers)]:
         out.print(f"[dim]{escape(name):>24}[/]  {escape(str(text))}")
     return out.print(escape(value or ""), markup=True)
@@ -150,17 +153,17 @@ def replay(
     async def work() -> bool:
         async with ledger() as connection:
             listed = await dead_letters.listed(settings, connection)
-            letters = _chosen(listed, wanted, settings, again=again, as_json=as_json)
-            refusals = [dead_letters.refusal(settings, letter, again=again) for letter in letters]
+            chosen = _chosen(listed, wanted, settings, again=again, as_json=as_json)
+            refusals = [dead_letters.refusal(settings, dead_letter, again=again) for dead_letter in chosen]
             _refuse(filter(None, refusals), as_json=as_json)
-            if not letters:
+            if not chosen:
                 err.print("No dead letter is open that matches.")
                 return True
             if not yes:
-                return _would("replay", letters, settings, as_json=as_json)
+                return _would("replay", chosen, settings, as_json=as_json)
             async with open_producer(settings, client_id=_CLIENT) as producer:
                 replaying = _Replaying(settings, connection, producer, who(by), again=again, wait_seconds=wait)
-                return await replaying.all(letters, as_json=as_json)
+                return await replaying.all(chosen, as_json=as_json)
 
     if not run(work(), settings):
         raise typer.Exit(1)
@@ -187,20 +190,20 @@ def discard(
 
     async def work() -> bool:
         async with ledger() as connection:
-            letters = _chosen(await dead_letters.listed(settings, connection), wanted, settings, as_json=as_json)
-            ended = [each for each in letters if each.end is not None]
+            chosen = _chosen(await dead_letters.listed(settings, connection), wanted, settings, as_json=as_json)
+            ended = [each for each in chosen if each.end is not None]
             _refuse((dead_letters.refusal(settings, each) or "" for each in ended), as_json=as_json)
-            if not letters:
+            if not chosen:
                 err.print("No dead letter is open that matches.")
                 return True
             if not yes:
-                return _would("discard", letters, settings, as_json=as_json)
-            for letter in letters:
-                await dead_letters.discard(connection, letter, who=who(by), note=note.strip())
+                return _would("discard", chosen, settings, as_json=as_json)
+            for dead_letter in chosen:
+                await dead_letters.discard(connection, dead_letter, who=who(by), note=note.strip())
                 if as_json:
-                    print_json([{"id": letter.id, "discarded": True, "by": who(by), "note": note.strip()}])
+                    print_json([{"id": dead_letter.id, "discarded": True, "by": who(by), "note": note.strip()}])
                 else:
-                    err.print(f"discarded  {letter.id}")
+                    err.print(f"discarded  {dead_letter.id}")
             return True
 
     try:
@@ -231,18 +234,18 @@ class _Replaying:
         self._again = again
         self._wait_seconds = wait_seconds
 
-    async def all(self, letters: Sequence[DeadLetter], *, as_json: bool) -> bool:
+    async def all(self, chosen: Sequence[DeadLetter], *, as_json: bool) -> bool:
         """Replay them; return whether all of them were sent and read. Stops at the first that comes back."""
         fine = True
-        async with aclosing(self._each(letters)) as told:
-            left = len(letters)
-            async for letter, stands_at, result in told:
+        async with aclosing(self._each(chosen)) as results:
+            left = len(chosen)
+            async for dead_letter, position, result in results:
                 left -= 1
                 fine = fine and isinstance(result, Outcome) and result.known and result.reason is None
                 if as_json:
-                    print_json([_as_result(letter, stands_at, result)])
+                    print_json([_as_result(dead_letter, position, result)])
                 else:
-                    _tell(letter, stands_at, result, looked=self._wait_seconds > 0)
+                    _print_result(dead_letter, position, result, looked=self._wait_seconds > 0)
                 if isinstance(result, Outcome) and result.reason is not None and left:
                     rest = "1 is left as it was" if left == 1 else f"{left} are left as they were"
                     err.print(f"[red]Stopped: {rest}. Too many would stop the worker.[/]")
@@ -250,45 +253,45 @@ class _Replaying:
         return fine or self._wait_seconds == 0
 
     async def _each(
-        self, letters: Sequence[DeadLetter]
+        self, chosen: Sequence[DeadLetter]
     ) -> AsyncGenerator[tuple[DeadLetter, LogPosition | None, Outcome | str], None]:
-        for letter in letters:
+        for dead_letter in chosen:
             try:
-                place = await dead_letters.replay(
-                    self._settings, self._connection, self._producer, letter, who=self._who, again=self._again
+                position = await dead_letters.replay(
+                    self._settings, self._connection, self._producer, dead_letter, who=self._who, again=self._again
                 )
             except Refused as refused:
-                yield letter, None, str(refused)
+                yield dead_letter, None, str(refused)
                 continue
             except KafkaError as error:
-                fail(f"{letter.id}: the broker did not acknowledge it ({error!r}). Try again with --again.", 2)
+                fail(f"{dead_letter.id}: the broker did not acknowledge it ({error!r}). Try again with --again.", 2)
             yield (
-                letter,
-                place,
+                dead_letter,
+                position,
                 await dead_letters.outcome(
-                    self._settings, self._connection, letter, place, within_seconds=self._wait_seconds
+                    self._settings, self._connection, dead_letter, position, within_seconds=self._wait_seconds
                 ),
             )
 
 
-def as_object(letter: DeadLetter, settings: KafkaSettings) -> dict[str, Any]:
+def as_object(dead_letter: DeadLetter, settings: KafkaSettings) -> dict[str, Any]:
     """Return a dead letter as `list --json` shows it."""
-    end = letter.end
+    end = dead_letter.end
     return {
-        "id": letter.id,
-        "at": letter.at.isoformat(timespec="milliseconds"),
-        "topic": None if letter.origin is None else letter.origin.topic.removeprefix(settings.topic_prefix),
-        "origin": None if letter.origin is None else str(letter.origin),
-        "consumer": letter.consumer,
-        "type": letter.type,
-        "booking": None if letter.booking is None else str(letter.booking),
-        "reason": letter.reason,
-        "state": letter.state.value,
+        "id": dead_letter.id,
+        "at": dead_letter.at.isoformat(timespec="milliseconds"),
+        "topic": None if dead_letter.origin is None else dead_letter.origin.topic.removeprefix(settings.topic_prefix),
+        "origin": None if dead_letter.origin is None else str(dead_letter.origin),
+        "consumer": dead_letter.consumer,
+        "type": dead_letter.type,
+        "booking": None if dead_letter.booking is None else str(dead_letter.booking),
+        "reason": dead_letter.reason,
+        "state": dead_letter.state.value,
         "by": None if end is None else end.who,
         "ended_at": None if end is None else (end.done_at or end.began_at).isoformat(timespec="seconds"),
         "note": None if end is None else end.note,
-        "left_behind_bytes": letter.left_behind_bytes,
-        "doubles": [f"{letter.partition}@{offset}" for offset in letter.doubles],
+        "left_behind_bytes": dead_letter.left_behind_bytes,
+        "doubles": [f"{dead_letter.partition}@{offset}" for offset in dead_letter.doubles],
     }
 
 
@@ -309,7 +312,7 @@ def _selection(
 
 
 def _chosen(
-    letters: Iterable[DeadLetter],
+    listed: Iterable[DeadLetter],
     wanted: Selection,
     settings: KafkaSettings | None = None,
     *,
@@ -321,20 +324,20 @@ def _chosen(
         states = {State.OPEN, State.BEGUN} if again else {State.OPEN}
         prefix = "" if settings is None else settings.topic_prefix
         return [
-            letter
-            for letter in letters
-            if letter.state in states
-            and wanted.matches(letter)
-            and (wanted.since is None or letter.at >= wanted.since)
-            and (wanted.topic is None or (letter.origin is not None and letter.origin.topic == prefix + wanted.topic))
+            each
+            for each in listed
+            if each.state in states
+            and wanted.matches(each)
+            and (wanted.since is None or each.at >= wanted.since)
+            and (wanted.topic is None or (each.origin is not None and each.origin.topic == prefix + wanted.topic))
         ]
-    known = {letter.id: letter for letter in letters}
+    known = {dead_letter.id: dead_letter for dead_letter in listed}
     doubles = {f"{each.partition}@{offset}": each for each in known.values() for offset in each.doubles}
     chosen: list[DeadLetter] = []
     for id in dict.fromkeys(wanted.ids):
         if id in doubles:
-            told = f"{id} is a copy of {doubles[id].id}, which was sent here twice: use that one."
-            refuse(told, as_json=as_json)
+            first = doubles[id].id
+            refuse(f"{id} is a copy of {first}, which was sent here twice: use that one.", as_json=as_json)
         if id not in known:
             refuse(f"There is no dead letter {id}. innkeeper dead-letters list shows them.", as_json=as_json)
         chosen.append(known[id])
@@ -343,25 +346,27 @@ def _chosen(
 
 def _refuse(reasons: Iterable[str], *, as_json: bool) -> None:
     """End the command when any of them is refused: it does all or nothing."""
-    if told := list(reasons):
-        refuse("\n".join([*told, "Nothing was done."]), as_json=as_json)
+    if refusals := list(reasons):
+        refuse("\n".join([*refusals, "Nothing was done."]), as_json=as_json)
 
 
-def _would(verb: str, letters: Sequence[DeadLetter], settings: KafkaSettings, *, as_json: bool) -> bool:
+def _would(verb: str, chosen: Sequence[DeadLetter], settings: KafkaSettings, *, as_json: bool) -> bool:
     if as_json:
-        print_json({**as_object(letter, settings), "would": verb} for letter in letters)
+        print_json({**as_object(dead_letter, settings), "would": verb} for dead_letter in chosen)
     else:
-        _print_table(letters, settings)
-    done = f"send {len(letters)} to the topics they came from" if verb == "replay" else f"discard {len(letters)}"
+        _print_table(chosen, settings)
+    done = f"send {len(chosen)} to the topics they came from" if verb == "replay" else f"discard {len(chosen)}"
     err.print(f"Would {done}. Add --yes to do it.")
     return False
 
 
-def _tell(letter: DeadLetter, stands_at: LogPosition | None, result: Outcome | str, *, looked: bool) -> None:
+def _print_result(
+    dead_letter: DeadLetter, position: LogPosition | None, result: Outcome | str, *, looked: bool
+) -> None:
     if isinstance(result, str):
         err.print(f"[red]refused    {escape(result)}[/]")
         return
-    sent = f"replayed   {letter.id} -> {stands_at}"
+    sent = f"replayed   {dead_letter.id} -> {position}"
     if result.reason is not None:
         err.print(f"[red]{escape(sent)}: came back as another dead letter: {escape(result.reason)}[/]")
     elif result.known:
@@ -370,36 +375,36 @@ def _tell(letter: DeadLetter, stands_at: LogPosition | None, result: Outcome | s
         err.print(escape(f"{sent}: {'not read yet; its worker may be behind, paused or down' if looked else 'sent'}"))
 
 
-def _as_result(letter: DeadLetter, stands_at: LogPosition | None, result: Outcome | str) -> dict[str, Any]:
-    told = {"id": letter.id, "stands_at": None if stands_at is None else str(stands_at)}
+def _as_result(dead_letter: DeadLetter, position: LogPosition | None, result: Outcome | str) -> dict[str, Any]:
+    fields = {"id": dead_letter.id, "stands_at": None if position is None else str(position)}
     if isinstance(result, str):
-        return {**told, "refused": result}
-    return {**told, "read": result.known and result.reason is None, "buried_again": result.reason}
+        return {**fields, "refused": result}
+    return {**fields, "read": result.known and result.reason is None, "buried_again": result.reason}
 
 
-def _print_table(letters: Sequence[DeadLetter], settings: KafkaSettings) -> None:
+def _print_table(chosen: Sequence[DeadLetter], settings: KafkaSettings) -> None:
     """Print the youngest ones: a table of a hundred thousand rows takes more than a minute to lay out."""
-    out.print(_table(letters[-_MAX_SHOWN:], settings))
-    if (older := len(letters) - _MAX_SHOWN) > 0:
+    out.print(_table(chosen[-_MAX_SHOWN:], settings))
+    if (older := len(chosen) - _MAX_SHOWN) > 0:
         err.print(f"{older:,} older ones are not shown: ask for fewer (--since, --open, --topic, --type), or --json.")
 
 
-def _table(letters: Iterable[DeadLetter], settings: KafkaSettings) -> RenderableType:
+def _table(chosen: Iterable[DeadLetter], settings: KafkaSettings) -> RenderableType:
     rows = []
-    for letter in letters:
-        origin = "?" if letter.origin is None else str(letter.origin).removeprefix(settings.topic_prefix)
-        about = (letter.type or "?", str(letter.booking or "?"), letter.reason)
-        told = (letter.id, to_the_second(letter.at), origin, *about)
-        rows.append(Row(cells=(*told, _state_in_words(letter)), styles={len(told): _STYLES[letter.state]}))
+    for dead_letter in chosen:
+        position = "?" if dead_letter.origin is None else str(dead_letter.origin).removeprefix(settings.topic_prefix)
+        about = (dead_letter.type or "?", str(dead_letter.booking or "?"), dead_letter.reason)
+        cells = (dead_letter.id, to_the_second(dead_letter.at), position, *about)
+        rows.append(Row(cells=(*cells, _state_in_words(dead_letter)), styles={len(cells): _STYLES[dead_letter.state]}))
     return fitted(_COLUMNS, rows, out.width)
 
 
-def _state_in_words(letter: DeadLetter) -> str:
-    if letter.end is None:
-        return letter.state
-    when = to_the_second(letter.end.done_at or letter.end.began_at)
-    note = f": {letter.end.note}" if letter.end.note else ""
-    return f"{letter.state} by {letter.end.who} at {when}{note}"
+def _state_in_words(dead_letter: DeadLetter) -> str:
+    if dead_letter.end is None:
+        return dead_letter.state
+    when = to_the_second(dead_letter.end.done_at or dead_letter.end.began_at)
+    note = f": {dead_letter.end.note}" if dead_letter.end.note else ""
+    return f"{dead_letter.state} by {dead_letter.end.who} at {when}{note}"
 
 
 def _in_words(value: bytes | None) -> str | None:

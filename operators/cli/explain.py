@@ -10,7 +10,7 @@ from operators.explain import BookingHistory, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings, refused_in_words
 
-_PATIENCE_SECONDS: Final = 30
+_MAX_SECONDS: Final = 30
 
 
 def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
@@ -23,7 +23,7 @@ def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
     with refused_in_words():
         database = DatabaseSettings()
     try:
-        history = run(_within_patience(kafka, database, booking_id), kafka)
+        history = run(_explain_in_time(kafka, database, booking_id), kafka)
     except NoSuchBooking as error:
         refuse(str(error), as_json=as_json)
     if as_json:
@@ -32,6 +32,6 @@ def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
         print_history(history, out, err, everything=everything)
 
 
-async def _within_patience(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> BookingHistory:
-    async with asyncio.timeout(_PATIENCE_SECONDS):
+async def _explain_in_time(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> BookingHistory:
+    async with asyncio.timeout(_MAX_SECONDS):
         return await explain(kafka, database, booking_id)

@@ -85,21 +85,21 @@ def _stay(history: BookingHistory) -> str:
     stay = history.stay
     if stay is None:
         return "accepted, and not in the ledger yet"
-    told = (
+    text = (
         f"hotel {stay.hotel_id}, room {stay.room_id}, {stay.check_in} to {stay.check_out},"
         f" {counted(stay.rooms_count, 'room')}, {decimal(stay.amount_minor, stay.currency)} {stay.currency}"
     )
-    return told if stay.reason is None else f"{told}, {stay.reason}"
+    return text if stay.reason is None else f"{text}, {stay.reason}"
 
 
 def _request(history: BookingHistory) -> str:
     request = history.request
-    told = {"user": request.user_id, "from": request.source, "request": request.correlation, "trace": request.trace}
-    return ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+    fields = {"user": request.user_id, "from": request.source, "request": request.correlation, "trace": request.trace}
+    return ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
 
 
 def _steps(steps: Sequence[Step], *, everything: bool) -> list[Row]:
-    shown = list(steps) if everything else [step for step in steps if not _is_folded(step, steps)]
+    shown = list(steps) if everything else [step for step in steps if not _only_repeats(step, steps)]
     before = [None, *shown]
     return [
         _step(step, earlier, _again(step, steps, everything=everything))
@@ -109,8 +109,8 @@ def _steps(steps: Sequence[Step], *, everything: bool) -> list[Row]:
 
 def _step(step: Step, before: Step | None, again: str) -> Row:
     # A dead letter's name is a whole sentence.
-    what, told = (NOT_KNOWN, step.what) if step.kind is Kind.DEAD_LETTER else (step.what, step.details or step.id)
-    details = "; ".join(filter(None, (told, _caused_by(step), again))) or NOT_KNOWN
+    what, about = (NOT_KNOWN, step.what) if step.kind is Kind.DEAD_LETTER else (step.what, step.details or step.id)
+    details = "; ".join(filter(None, (about, _caused_by(step), again))) or NOT_KNOWN
     return Row(
         cells=(_time(step.at), _after(step, before), step.kind, what, _place(step), details),
         style=_STYLES.get(step.kind, ""),
@@ -124,7 +124,7 @@ def _caused_by(step: Step) -> str:
     return f"by {step.actor}" if step.request_id is None else f"by {step.actor}, request {step.request_id}"
 
 
-def _is_folded(step: Step, steps: Sequence[Step]) -> bool:
+def _only_repeats(step: Step, steps: Sequence[Step]) -> bool:
     """Return whether a step only repeats another step that is shown."""
     if not step.sent_again or (step.kind is Kind.EVENT and step.what not in ANSWERS):
         return False
@@ -149,12 +149,12 @@ def _again(step: Step, steps: Sequence[Step], *, everything: bool) -> str:
 
 def _by_operators(repeats: Sequence[Step]) -> str:
     """Return which operators sent the repeats, by which command, and when last."""
-    told: dict[tuple[str, str], list[datetime]] = {}
+    sendings: dict[tuple[str, str], list[datetime]] = {}
     for sender in (each.sent_by for each in repeats if each.sent_by is not None):
-        told.setdefault((sender.who, sender.action), []).append(sender.at)
+        sendings.setdefault((sender.who, sender.action), []).append(sender.at)
     return "".join(
         f"{', ' if len(repeats) > 1 else ' '}{_some(len(times), len(repeats))}by {who} ({action} {_time(max(times))})"
-        for (who, action), times in told.items()
+        for (who, action), times in sendings.items()
     )
 
 
@@ -174,9 +174,9 @@ def _came_of_it(step: Step, repeats: Sequence[Step], answers: Sequence[Step]) ->
 
 def _at_stripe(each: StripeObject) -> Row:
     about = each.payment_intent or (f"attempt {each.attempt}" if each.attempt else NOT_KNOWN)
-    times = (each.created_at, each.updated_at, each.owed_at)
-    told = (NOT_KNOWN if at is None else _time(at) for at in times)
-    return Row(cells=(each.kind, each.status, each.id or "none yet", about, *told, str(each.failures)))
+    moments = (each.created_at, each.updated_at, each.owed_at)
+    times = (NOT_KNOWN if at is None else _time(at) for at in moments)
+    return Row(cells=(each.kind, each.status, each.id or "none yet", about, *times, str(each.failures)))
 
 
 def _awaited(each: Awaited) -> str:

@@ -75,7 +75,7 @@ def lag_command(
         print_json(_plain(lag) for lag in found)
     else:
         _print(_tables(settings, found, partitions=partitions))
-        _tell(held)
+        _print_pauses(held)
     if sentence := shown.exceeded(found):
         fail(sentence)
 
@@ -99,8 +99,8 @@ async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, part
             if as_json:
                 print_json([{"at": now.isoformat(timespec="milliseconds"), "lags": [_plain(lag) for lag in found]}])
             else:
-                told = [Text(f"{pause}.") for pause in await _held(found)]
-                shown = Group(_tables(settings, found, partitions=partitions), *told, f"{now:%H:%M:%S} UTC")
+                held = [Text(f"{pause}.") for pause in await _held(found)]
+                shown = Group(_tables(settings, found, partitions=partitions), *held, f"{now:%H:%M:%S} UTC")
                 _print(shown) if live is None else live.update(shown, refresh=True)
             if sentence := limit.exceeded(found):
                 fail(sentence)
@@ -137,7 +137,7 @@ def _leave(*_: object) -> None:
     os._exit(130)
 
 
-def _tell(held: Sequence[Pause]) -> None:
+def _print_pauses(held: Sequence[Pause]) -> None:
     for pause in held:
         err.print(f"{pause}.", markup=False)
 
@@ -194,20 +194,20 @@ def _state(total: Total) -> str:
         return "paused"
     if total.not_started == total.partitions:
         return "never ran"
-    if total.unowned == total.partitions:
+    if total.unassigned == total.partitions:
         return "nobody reads"
-    if total.still:
-        return "stalled" if total.still == total.behind else f"{total.still} of {total.partitions} stalled"
+    if total.stalled:
+        return "stalled" if total.stalled == total.behind else f"{total.stalled} of {total.partitions} stalled"
     return "reads"
 
 
 def _readers(total: Total) -> str:
     if total.role is None:
         return "no role of ours"
-    names = ", ".join(total.owners) or "nobody"
-    return (
-        names if total.unowned in {0, total.partitions} else f"{names}; {counted(total.unowned, 'partition')} by nobody"
-    )
+    names = ", ".join(total.members) or "nobody"
+    if total.unassigned in {0, total.partitions}:
+        return names
+    return f"{names}; {counted(total.unassigned, 'partition')} by nobody"
 
 
 def _style(found: Lag | Total) -> str:

@@ -33,7 +33,7 @@ def pause_command(role: Role, *, reason: str | None, by: str | None, yes: bool, 
         return pause, pause is None
 
     pause, changes = _asked(begin)
-    _tell_json(role, pause, changes=changes, done=yes, as_json=as_json)
+    _print_json(role, pause, changes=changes, done=yes, as_json=as_json)
     if not yes:
         would = f"{role} would be paused until `innkeeper resume {role}`: {_MEANWHILE[role]}"
         err.print(f"{would if pause is None else f'{pause} already'}.", markup=False)
@@ -53,7 +53,7 @@ def resume_command(role: Role, *, by: str | None, yes: bool, as_json: bool) -> N
         return None, changes
 
     pause, changes = _asked(end)
-    _tell_json(role, pause, changes=changes, done=yes, as_json=as_json)
+    _print_json(role, pause, changes=changes, done=yes, as_json=as_json)
     if not yes:
         if pause is not None:
             err.print(f"{pause}. All its processes would continue where they stopped.", markup=False)
@@ -76,7 +76,7 @@ def paused_command(*, as_json: bool) -> None:
         err.print("No role is paused.")
 
 
-def _tell_json(role: Role, pause: Pause | None, *, changes: bool, done: bool, as_json: bool) -> None:
+def _print_json(role: Role, pause: Pause | None, *, changes: bool, done: bool, as_json: bool) -> None:
     """Print the state of the role; `changes`: whether this call changed it or, without --yes, would."""
     if as_json:
         print_json(

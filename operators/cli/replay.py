@@ -60,7 +60,7 @@ def replay_command(
     if consumer is None:
         work = _send(settings, wanted, wait_seconds=wait, by=by, yes=yes, as_json=as_json)
     else:
-        work = _move(settings, wanted, consumer, by=by, yes=yes, as_json=as_json)
+        work = _rewind(settings, wanted, consumer, by=by, yes=yes, as_json=as_json)
     try:
         status = run(work, settings)
     except Refused as refused:
@@ -80,7 +80,7 @@ async def _send(
         async with open_producer(settings, client_id="innkeeper-operators") as producer, _interruptible() as stop:
             with _progress() as progress:
                 bar = progress.add_task("sent again", total=plan.records)
-                played = await replay.run_replay(
+                result = await replay.run_replay(
                     settings,
                     connection,
                     producer,
@@ -90,23 +90,23 @@ async def _send(
                     advance=lambda count: progress.advance(bar, count),
                     stop=stop,
                 )
-    _tell_played(plan, played, as_json=as_json)
+    _print_result(plan, result, as_json=as_json)
     if stop.is_set():
         return INTERRUPTED
-    return 0 if played.why is None and played.effects.known else 1
+    return 0 if result.why is None and result.effects.known else 1
 
 
-async def _move(
+async def _rewind(
     settings: KafkaSettings, wanted: ReplayRange, consumer: str, *, by: str | None, yes: bool, as_json: bool
 ) -> int:
     async with ledger() as connection:
         planned = await replay.plan_rewind(settings, connection, wanted, consumer)
-        _tell_move(planned, done=False, as_json=as_json and not yes)
+        _print_rewind(planned, done=False, as_json=as_json and not yes)
         if not yes:
             err.print(f"Would put {planned.consumer} back so far. Add --yes to do it.")
             return 1
         await replay.rewind(connection, planned, who=who(by))
-        _tell_move(planned, done=True, as_json=as_json)
+        _print_rewind(planned, done=True, as_json=as_json)
         paused = await pauses.of(connection, planned.role)
     then = f"innkeeper {'resume' if paused else 'worker'} {planned.role}"
     err.print(f"Done. {planned.consumer} reads them when its role goes on: {then}")
@@ -126,7 +126,7 @@ def _would_send(plan: Plan, *, as_json: bool) -> None:
         return print_json([_as_object(plan)])
     times = f"from {to_the_second(plan.first_time)} to {to_the_second(plan.last_time)}"
     err.print(escape(f"{_records(plan)} of {plan.name}, {times}:"))
-    _tell_types(plan.types)
+    _print_types(plan.types)
     for partition, (first, last) in sorted(plan.ranges.items()):
         err.print(escape(f"  partition {partition}: offsets {first} to {last - 1}"))
     if plan.repeats:
@@ -148,48 +148,48 @@ def _records(plan: Plan) -> str:
     return counted(plan.records, "webhook" if plan.topic is STRIPE_WEBHOOKS else "record")
 
 
-def _tell_played(plan: Plan, played: ReplayResult, *, as_json: bool) -> None:
-    effects = played.effects
+def _print_result(plan: Plan, result: ReplayResult, *, as_json: bool) -> None:
+    effects = result.effects
     if as_json:
-        told = {
+        fields = {
             **_as_object(plan),
-            "sent": played.sent,
-            "reached": played.reached,
-            "why": played.why,
+            "sent": result.sent,
+            "reached": result.reached,
+            "why": result.why,
             "carried_out": effects.known,
             "commands": effects.commands,
             "changed": effects.changed if effects.known else None,
             "events": dict(effects.events),
         }
-        return print_json([told])
-    err.print(f"{played.sent:,} of {_records(plan)} sent again.")
-    if played.why is not None:
-        err.print(f"[red]Ended early: {escape(played.why)}. Sent up to:[/]")
-        for partition, offset in sorted(played.reached.items()):
+        return print_json([fields])
+    err.print(f"{result.sent:,} of {_records(plan)} sent again.")
+    if result.why is not None:
+        err.print(f"[red]Ended early: {escape(result.why)}. Sent up to:[/]")
+        for partition, offset in sorted(result.reached.items()):
             err.print(escape(f"  {plan.name}[{partition}]@{offset}"))
     if not effects.known:
         return err.print("[red]The workers did not process all of it in time, so the changes are not known.[/]")
-    err.print(_effects_in_words(plan, played))
-    return _tell_types(effects.events)
+    err.print(_effects_in_words(plan, result))
+    return _print_types(effects.events)
 
 
-def _effects_in_words(plan: Plan, played: ReplayResult) -> str:
-    effects = played.effects
+def _effects_in_words(plan: Plan, result: ReplayResult) -> str:
+    effects = result.effects
     commands = counted(effects.commands, "command")
     if plan.topic is STRIPE_WEBHOOKS:
-        led = f"The {counted(played.sent, 'webhook')} led to {commands}"
+        led = f"The {counted(result.sent, 'webhook')} led to {commands}"
         if not effects.commands:
             return f"{led}: their contents were known already, or are about no booking of ours."
     else:
-        led = f"These were {counted(played.sent, 'record')} of {commands}"
+        led = f"These were {counted(result.sent, 'record')} of {commands}"
     rest = effects.commands - effects.changed
     changed = f"{led}: {effects.changed:,} changed something."
     return f"{changed} {rest:,} changed nothing, and left an event that says so." if rest else changed
 
 
-def _tell_move(planned: CursorRewind, *, done: bool, as_json: bool) -> None:
+def _print_rewind(planned: CursorRewind, *, done: bool, as_json: bool) -> None:
     if as_json:
-        told = {
+        fields = {
             "consumer": planned.consumer,
             "topic": planned.name,
             "records": planned.records,
@@ -198,17 +198,17 @@ def _tell_move(planned: CursorRewind, *, done: bool, as_json: bool) -> None:
             "stood_at": planned.applied,
             "moved": done,
         }
-        return print_json([told])
+        return print_json([fields])
     if done:
         return None
     err.print(escape(f"{planned.consumer} reads {counted(planned.records, 'event')} of {planned.name} again:"))
-    _tell_types(planned.types)
+    _print_types(planned.types)
     for partition, first in sorted(planned.first.items()):
         err.print(escape(f"  partition {partition}: from offset {first} on (cursor: {planned.applied[partition]})"))
     return err.print(escape(f"The effect: {planned.effect.description}."))
 
 
-def _tell_types(types: Mapping[str, int]) -> None:
+def _print_types(types: Mapping[str, int]) -> None:
     for kind, count in sorted(types.items(), key=lambda each: (-each[1], each[0])):
         err.print(escape(f"  {count:>9}  {kind}"))
 

@@ -75,8 +75,8 @@ def _with_the_rest_below(
     below = sorted(set(range(len(fields))) - set(beside), key=lambda number: fields[number].yields)
     for row in rows:
         yield _side_by_side(fields, row, beside, widths)
-        told = [f"{fields[number].name} {row.cells[number]}" for number in below if row.cells[number] != NOT_KNOWN]
-        for text in _wrapped("; ".join(told), width):
+        texts = [f"{fields[number].name} {row.cells[number]}" for number in below if row.cells[number] != NOT_KNOWN]
+        for text in _wrapped("; ".join(texts), width):
             yield _line(text, row.style)
 
 

@@ -14,19 +14,19 @@ from topics.messages.events import PaymentRequested, RefundRequested
 from topics.messages.values import BookingStatus
 from topics.times import to_the_second
 
-#: What a guest is to do in each state that has a deadline.
+#: The guest's next action in each state that has a deadline.
 _GUESTS_PART: Final = {
     BookingStatus.RESERVED: "to name the guests",
     BookingStatus.GUESTS_ADDED: "to ask for the payment",
     BookingStatus.PAYMENTS_PENDING: "to pay",
 }
-#: What Stripe is to do while a call about a session is due.
+#: Stripe's next action while a call about a session is due, by the session's status.
 _STRIPES_PART: Final = {
     "creating": "to open a Checkout Session",
     "closing": "to close the Checkout Session",
     "complete": "to report whether the Checkout Session was paid",
 }
-#: What the room's worker is to record of a session.
+#: The next record of the room's worker about a session, by the session's status.
 _ROOMS_PART: Final = {
     "open": "to record the open Checkout Session",
     "expired": "to record the expired Checkout Session",

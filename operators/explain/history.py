@@ -36,7 +36,7 @@ class Sender:
 class Step:
     """One step of a booking's history. `place` None: it is not on the log, or no longer.
 
-    `what` is the wire name of a message of ours or Stripe's name of an event, `id` the record's own (Stripe's for a
+    `what` is the type of a message of ours or Stripe's name of an event, `id` the record's own (Stripe's for a
     webhook). `cause` is the id of the message that it follows from, `source` its writer. `actor` and `request_id` are
     the person who caused it and their request, where the record names them. `seconds` have passed since the step
     before, None for the first. `details` are the message's fields that are worth a line. `sent_again`: a record before

@@ -104,9 +104,9 @@ def _events(search: Search) -> Iterator[Step]:
             steps[envelope.id] = _event(envelope, record)
             if (cause := causation_position_of(envelope)) is not None:
                 causes[envelope.id] = cause
-    if moved := sum(step.place is None for step in steps.values()):
+    if missing := sum(step.place is None for step in steps.values()):
         search.notes.append(
-            f"events that are not at the timeline's positions: {moved}; innkeeper rebuild booking_timeline finds them"
+            f"events that are not at the timeline's positions: {missing}; innkeeper rebuild booking_timeline finds them"
         )
     yield from followed_from_repeats(list(steps.values()), causes)
 

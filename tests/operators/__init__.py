@@ -1,1 +1,1 @@
-"""What operators do to a system that runs."""
+"""Tests of operators' actions on a running system."""

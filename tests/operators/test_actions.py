@@ -1,4 +1,4 @@
-"""Who did what: operators' own record, as a command shows it."""
+"""`innkeeper actions`: the record of what operators did, as a command shows it."""
 
 import json
 
@@ -11,18 +11,18 @@ from tests.operators.conftest import Ledger, Operator
 pytestmark = pytest.mark.system
 
 
-async def test_what_operators_did_is_shown_with_the_newest_first(ledger: Ledger, operator: Operator) -> None:
+async def test_operators_actions_are_shown_with_the_newest_first(ledger: Ledger, operator: Operator) -> None:
     await pauses.begin(ledger, "payments", who="carol", reason="an audit")
     await pauses.end(ledger, "payments", who="ines")
 
     shown = (await operator("actions")).stdout.splitlines()
-    told = [json.loads(line) for line in (await operator("actions", "--json")).stdout.splitlines()]
+    listed = [json.loads(line) for line in (await operator("actions", "--json")).stdout.splitlines()]
 
     assert [line.split()[2:] for line in shown[2:]] == [
         ["UTC", "ines", "resume", "payments", "-"],
         ["UTC", "carol", "pause", "payments", "reason=an", "audit"],
     ]
-    assert [(each["who"], each["action"], each["target"], each["details"]) for each in told] == [
+    assert [(each["who"], each["action"], each["target"], each["details"]) for each in listed] == [
         ("ines", "resume", "payments", {}),
         ("carol", "pause", "payments", {"reason": "an audit"}),
     ]
@@ -40,7 +40,7 @@ async def test_an_operator_may_ask_for_the_last_days_alone(ledger: Ledger, opera
     assert who((await operator("actions", "--since", "7d", "--json")).stdout) == ["ines"]
 
 
-async def test_where_nobody_did_anything_that_is_said(ledger: Ledger, operator: Operator) -> None:
+async def test_a_record_without_actions_is_reported_as_such(ledger: Ledger, operator: Operator) -> None:
     assert (await operator("actions")).stderr == "No operator has done anything, as far as this database knows.\n"
     since = await operator("actions", "--since", "2026-01-01")
     assert since.stderr.startswith("No operator has done anything since 2026-01-01 00:00:00")

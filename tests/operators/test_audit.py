@@ -74,8 +74,8 @@ UNKNOWN = UUID(int=99)
 NIGHT = f"room 1, night {FIRST}"
 
 
-class Standing:
-    """A small hotel whose log and ledger stand and agree: what most tests begin with.
+class WrittenHotel:
+    """A small hotel whose log and ledger are written and agree; most tests begin with it.
 
     The log is put onto a topic of its own for each test that adds to it; the ledger is written anew after each test
     that changes it.
@@ -107,12 +107,12 @@ class Standing:
 
 
 @pytest.fixture(scope="module")
-def standing(kafka: Server, postgres: Server, migrated: str) -> Iterator[Standing]:
+def written(kafka: Server, postgres: Server, migrated: str) -> Iterator[WrittenHotel]:
     settings = KafkaSettings(
         _env_file=None, kafka_url=kafka.url, topic_prefix=f"test-{uuid4().hex[:12]}.", topic_partitions=4
     )
     with fresh_database(postgres.url, migrated) as url:
-        hotel = Standing(settings, DatabaseSettings(_env_file=None, database_url=SecretStr(url)))
+        hotel = WrittenHotel(settings, DatabaseSettings(_env_file=None, database_url=SecretStr(url)))
         asyncio.run(hotel.build())
         yield hotel
         asyncio.run(hotel.remove())
@@ -135,7 +135,7 @@ async def audited(
     return await audit(kafka, database, max_wait_seconds=0.5, **options)
 
 
-# Where nothing is wrong.
+# Audits that find nothing wrong.
 
 
 async def test_nothing_is_wrong_where_nothing_was_broken(
@@ -238,7 +238,7 @@ async def test_the_ledger_may_be_ahead_of_the_log_for_a_moment(
     assert auditing.result().problems() == []
 
 
-async def test_what_is_decided_while_the_audit_reads_is_no_problem(
+async def test_a_decision_made_while_the_audit_reads_is_no_problem(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     hotel = small_hotel()
@@ -380,12 +380,12 @@ async def test_there_is_nothing_to_audit_without_a_log(
         ),
     ],
 )  # fmt: skip
-async def test_a_ledger_that_somebody_changed_is_named(statement: str, named: list[str], standing: Standing) -> None:
-    await change_ledger(standing.database, statement)
+async def test_a_ledger_that_somebody_changed_is_named(statement: str, named: list[str], written: WrittenHotel) -> None:
+    await change_ledger(written.database, statement)
 
-    report = await audit(standing.kafka, standing.database, max_wait_seconds=0.5)
+    report = await audit(written.kafka, written.database, max_wait_seconds=0.5)
 
-    await standing.mend()
+    await written.mend()
     last = small_hotel().last(1)
     for line in named:
         expected = line.replace("{last}", str(last)).replace("{above}", str(last + 2)).replace("{below}", str(last - 1))
@@ -584,12 +584,12 @@ def rejected(booking_id: UUID) -> BookingRejected:
         ),
     ],
 )
-async def test_an_event_that_cannot_happen_is_named(event: BookingEvent, named: str, standing: Standing) -> None:
+async def test_an_event_that_cannot_happen_is_named(event: BookingEvent, named: str, written: WrittenHotel) -> None:
     hotel = small_hotel()
     last_minute(hotel, event)
-    kafka = await standing.with_a_log_of_its_own(hotel)
+    kafka = await written.with_a_log_of_its_own(hotel)
 
-    report = await audited(kafka, standing.database, hotel)
+    report = await audited(kafka, written.database, hotel)
 
     check, _, rest = named.partition(": ")
     if rest.startswith("*: "):
@@ -678,12 +678,12 @@ def in_another_partition(hotel: SmallHotel) -> str:
 @pytest.mark.parametrize(
     "damage", [without_one, without_the_first, swapped, different_the_second_time, in_another_partition]
 )
-async def test_a_log_that_lacks_events_is_named(damage: Callable[[SmallHotel], str], standing: Standing) -> None:
+async def test_a_log_that_lacks_events_is_named(damage: Callable[[SmallHotel], str], written: WrittenHotel) -> None:
     hotel = small_hotel()
     named = damage(hotel)
-    kafka = await standing.with_a_log_of_its_own(hotel)
+    kafka = await written.with_a_log_of_its_own(hotel)
 
-    report = await audited(kafka, standing.database, hotel)
+    report = await audited(kafka, written.database, hotel)
 
     assert any(named in line for line in problems(report, LEDGER)), report.problems()
 

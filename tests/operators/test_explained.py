@@ -61,9 +61,9 @@ async def test_a_dead_letter_that_was_replayed_says_who_did_it(
     await log.send(nights(), booked)
     await process(role, log, database)
     [records] = (await log.read(BOOKING_COMMANDS)).values()
-    stood = records[-1]
+    command = records[-1]
     await log.write(
-        dead_letter(log.settings.topic(DEAD_LETTERS), "reservations", stood, "UnknownType: of a later release")
+        dead_letter(log.settings.topic(DEAD_LETTERS), "reservations", command, "UnknownType: of a later release")
     )
     [letter] = await dead_letters.listed(log.settings, ledger)
     async with at_work(role, log, database):

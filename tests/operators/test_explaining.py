@@ -140,15 +140,15 @@ async def test_a_booking_that_goes_on_meanwhile_is_explained_as_of_one_moment(
 ) -> None:
     before = await desk.explained(booking)
 
-    async def load_and_go_on(*arguments: Any, **options: Any) -> Snapshot:
-        """Read the tables, and let the booking go on before the log is read."""
+    async def load_and_decide(*arguments: Any, **options: Any) -> Snapshot:
+        """Read the tables, and have another command decided before the log is read."""
         snapshot = await load(*arguments, **options)
         await desk.log.send(CancelBooking(room_id=ROOM, booking_id=booking, user_id=3))
         await desk.decide()
         return snapshot
 
     with monkeypatch.context() as patch:
-        patch.setattr(explanation, "load", load_and_go_on)
+        patch.setattr(explanation, "load", load_and_decide)
         during = await desk.explained(booking)
     after = await desk.explained(booking)
 

@@ -1,4 +1,4 @@
-"""A booking is explained from the few records that it needs, though ever so many of others stand around its own."""
+"""A booking is explained from the few records that it needs, however many of other bookings are around its own."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ async def test_a_booking_among_many_is_explained_without_reading_theirs(
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given a partition in which half of them stand before the booking's, and half after
+    # Given a partition in which half of the other records are before the booking's, and half after
     settings = kafka_settings.model_copy(update={"topic_partitions": 1})
     await admin.delete(settings)
     await admin.create(settings)
@@ -54,14 +54,14 @@ async def test_a_booking_among_many_is_explained_without_reading_theirs(
         ):
             await log.send(command)
         for role in (handler.build(settings, database), projections.build(settings, database)):
-            await go_on(role, log, database)
+            await resume(role, log, database)
         await others.write(MANY)
 
     # When an operator asks for it, by the library and by the command
     history, read = await reading(settings, database, booking_id, monkeypatch)
     said = await by_command(booking_id, environment)
 
-    # Then all of it is told, and hardly any of the others was read for it
+    # Then its whole history is shown, and hardly any of the others was read for it
     steps = [(step["what"], step["place"]) for step in said["steps"]]
     assert sorted(what for what, _ in steps) == sorted(COMMANDS + EVENTS)
     assert all(place is not None for _, place in steps)
@@ -72,7 +72,7 @@ async def test_a_booking_among_many_is_explained_without_reading_theirs(
 async def reading(
     settings: KafkaSettings, database: DatabaseSettings, booking_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[BookingHistory, int]:
-    """Explain the booking; return its life, and how many records of the log were read for it."""
+    """Explain the booking; return its history, and how many records of the log were read for it."""
     read = 0
     getmany = AIOKafkaConsumer.getmany
 
@@ -98,7 +98,7 @@ async def by_command(booking_id: UUID, environment: dict[str, str]) -> dict[str,
     return said
 
 
-async def go_on(role: Role, log: Log, database: DatabaseSettings) -> None:
+async def resume(role: Role, log: Log, database: DatabaseSettings) -> None:
     """Let a role read from its cursors on to the end of the log."""
     async with open_processor(role, log, database) as processor:
         starts = await processor.on_assigned(all_partitions(role, log.settings))

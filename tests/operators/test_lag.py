@@ -112,7 +112,7 @@ def test_a_terminal_of_80_columns_shows_every_name_in_one_piece(
     assert {each.name for each in CONSUMERS} | {topic.name for each in CONSUMERS for topic in each.topics} <= {*words}
     assert {f"booking.commands[{partition}]" for partition in range(4)} <= {*words}
     assert words.count("3/5") == 4
-    # Nothing is lost: what has no room stands below its row.
+    # Nothing is lost: cells without room are written below their row.
     assert reported[2].startswith("reservations")
     assert reported[3] == "    caught up never; read by nobody"
 
@@ -141,11 +141,11 @@ def test_it_counts_how_long_the_first_record_that_waits_has_waited(
 
 
 @pytest.mark.parametrize(("generation", "applied", "lag"), [("another", -1, 5), ("this", 4, 0)])
-def test_only_the_cursor_of_the_topics_present_life_counts(  # noqa: PLR0917 - fixtures
+def test_only_the_cursor_of_the_topics_present_generation_counts(  # noqa: PLR0917 - fixtures
     generation: str, applied: int, lag: int, tool: Tool, database: DatabaseSettings, kafka_settings: KafkaSettings
 ) -> None:
     five_commands_for_each_partition(kafka_settings)
-    cursors(database, kafka_settings, "another life", applied=1000)
+    cursors(database, kafka_settings, "another generation", applied=1000)
     if generation == "this":
         cursors(database, kafka_settings, broker_id(kafka_settings), applied=4)
 
@@ -167,7 +167,7 @@ def test_a_limit_makes_it_an_alarm(tool: Tool, database: DatabaseSettings, kafka
     assert "More than 0 s behind: reservations in" in late.stderr
 
 
-def test_who_should_be_there_and_never_was_is_shown(tool: Tool, kafka_settings: KafkaSettings) -> None:
+def test_a_consumer_that_never_ran_is_shown(tool: Tool, kafka_settings: KafkaSettings) -> None:
     rows = lines(tool(*AT_ONCE, "--json"))
 
     assert {(row["consumer"], row["role"]) for row in rows} == {(each.name, each.role) for each in CONSUMERS}
@@ -185,7 +185,7 @@ def test_the_house_has_the_consumers_that_its_workers_are(
     assert {(each.name, each.role, each.topics) for each in CONSUMERS} == found
 
 
-async def test_who_reads_a_partition_and_who_is_paused(
+async def test_each_partition_is_shown_with_its_reader_and_its_roles_pause(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     group = kafka_settings.group("payments")
@@ -213,12 +213,12 @@ async def test_who_reads_a_partition_and_who_is_paused(
         ("projections", None, None),
     }
     assert {lag.role for lag in found if lag.paused} == {"projections"}
-    assert {(total.owners, total.unowned) for total in totals(found) if total.consumer == "payments"} == {
+    assert {(total.members, total.unassigned) for total in totals(found) if total.consumer == "payments"} == {
         (("payments-7",), 0)
     }
 
 
-def test_a_pause_that_begins_meanwhile_is_told_in_the_table_and_below_it_or_in_neither(
+def test_a_pause_that_begins_meanwhile_is_shown_in_the_table_and_below_it_or_in_neither(
     tool: Tool, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def then_paused(*arguments: Any) -> list[Lag]:
@@ -262,7 +262,7 @@ def seen(seconds: float, applied: int, end: int, partition: int = 0) -> Lag:
         (seen(0, 99, 100), seen(2, 99, 100), 0.0, 0.0),
     ],
 )
-def test_two_looks_tell_when_it_would_be_caught_up(
+def test_two_measurements_give_the_time_until_it_is_caught_up(
     before: Lag, after: Lag, rate: float, caught_up_seconds: float | None
 ) -> None:
     [reported] = with_rates([before], [after])
@@ -279,19 +279,19 @@ def test_a_consumer_is_caught_up_when_its_last_partition_is() -> None:
     assert (total.lag, total.rate, total.caught_up_seconds) == (1100, 200.0, 8.0)
 
 
-def test_a_cursor_that_does_not_move_while_records_wait_stands_still_for_as_long_as_it_is_watched() -> None:
+def test_a_cursor_that_does_not_move_while_records_wait_is_still_for_as_long_as_it_is_watched() -> None:
     looks = [seen(0, 99, 100), seen(2, 99, 105), seen(4, 99, 105), seen(6, 99, 110), seen(8, 100, 110)]
 
     reported = [looks[0]]
     for look in looks[1:]:
         reported += with_rates([reported[-1]], [look])
 
-    # What came after the first look may just have come at the second.
+    # Records that came after the first look may have come only just before the second.
     assert [each.still_seconds for each in reported] == [None, None, 2.0, 4.0, None]
 
 
 @pytest.mark.parametrize(("moved", "state"), [((0, 0), "stalled"), ((0, 9), "1 of 2 stalled"), ((9, 9), "reads")])
-def test_who_has_a_reader_that_hangs_is_not_said_to_read(moved: Sequence[int], state: str) -> None:
+def test_a_consumer_whose_reader_hangs_is_not_shown_as_reading(moved: Sequence[int], state: str) -> None:
     before = [replace(seen(0, 99, 1000, partition=number), owner="reservations-1") for number in range(2)]
     after = [
         replace(lag, applied=lag.applied + by, seen_at=SEEN + timedelta(seconds=1))
@@ -303,12 +303,12 @@ def test_who_has_a_reader_that_hangs_is_not_said_to_read(moved: Sequence[int], s
     assert cli_lag._state(total) == state
 
 
-async def test_a_worker_that_is_frozen_is_seen_to_stand_still(
+async def test_a_worker_that_is_frozen_is_shown_as_stalled(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     cursors(database, kafka_settings, await asyncio.to_thread(broker_id, kafka_settings), applied=-1)
     topic = kafka_settings.topic(BOOKING_COMMANDS)
-    # As a process that hangs: the broker has it as a member until its session ends, and nothing is carried out.
+    # As a process that hangs: the broker has it as a member until its session ends, and nothing is processed.
     async with AIOKafkaConsumer(
         topic, bootstrap_servers=kafka_settings.kafka_url, group_id=kafka_settings.group("reservations")
     ):
@@ -322,7 +322,7 @@ async def test_a_worker_that_is_frozen_is_seen_to_stand_still(
         second = [replace(lag, seen_at=lag.seen_at + timedelta(seconds=12)) for lag in await wait_until(looked)]
 
     [total] = totals(with_rates(first, second))
-    assert (total.behind, total.still, cli_lag._state(total)) == (4, 4, "stalled")
+    assert (total.behind, total.stalled, cli_lag._state(total)) == (4, 4, "stalled")
 
 
 def test_a_watcher_gets_a_line_for_each_look_and_ends_at_the_limit(
@@ -360,7 +360,7 @@ def test_a_watcher_leaves_at_ctrl_c(environment: dict[str, str]) -> None:
     assert reported == ""
 
 
-def test_a_database_that_is_away_is_told_in_one_sentence(tool: Tool) -> None:
+def test_a_database_that_is_away_is_reported_in_one_sentence(tool: Tool) -> None:
     result = tool(*AT_ONCE, DATABASE_URL=f"postgresql://innkeeper:secret@127.0.0.1:{free_port()}/innkeeper")
 
     assert result.exit_code == 2

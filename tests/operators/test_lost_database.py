@@ -1,7 +1,7 @@
 """The day the database is lost, with whole processes: an operator restores it, and nobody who booked notices.
 
-Everything but the broker and Stripe is killed in the middle of its work, and PostgreSQL's folder is deleted. What comes
-back is yesterday's backup of accounts, hotels and rooms, and all else out of the log.
+Everything but the broker and Stripe is killed in the middle of its work, and PostgreSQL's folder is deleted. A backup
+of the day before brings back accounts, hotels and rooms, and the log all the rest.
 """
 
 import asyncio
@@ -54,14 +54,14 @@ FROM_THE_BACKUP: Final = (
     "paused_role",
 )
 REPEATED: Final = "booking.command_repeated.v1"
-#: Ana's stays in the quiet room, of two nights each, by how they stand when everything is lost.
+#: Ana's stays in the quiet room, of two nights each, by their state when everything is lost.
 FIRST_NIGHTS: Final = {
     name: 10 + 2 * number
     for number, name in enumerate(("held", "waiting", "absent", "paid", "leaving", "refunded", "cancelled"))
 }
 #: Those that something happens to before anybody looks: paid while all is down, and a cancellation that was accepted.
-GOING_ON: Final = {"absent", "leaving"}
-#: What was made after the backup: an account that books.
+CHANGING: Final = {"absent", "leaving"}
+#: The rows made after the backup: an account that books.
 MISSING: Final = {"accounts": 1, "guests": 0, "hotels": 0, "rooms": 0}
 #: So many guests book for as long as somebody answers.
 STREAMS: Final = 4
@@ -82,19 +82,19 @@ async def test_a_lost_database_is_restored_by_an_operator_and_every_guest_goes_o
         stays = await every_state(hotel)
         await hotel.back_up()
         late = await after_the_backup(hotel, stays)
-        before = {name: await stay.settled() for name, stay in stays.items()}
+        before = {name: await stay.complete() for name, stay in stays.items()}
         nights = await hotel.nights(hotel.quiet)
 
         accepted = await lose_everything(hotel, stays["leaving"])
         restored = await restore(hotel)
         assert {each["what"]: each["missing"] for each in restored["described"]} == MISSING
-        # Nobody of ours hears of it: Stripe tries again later.
+        # No process of ours is running to receive the webhook: Stripe sends it again later.
         assert await hotel.ana.pay(stays["absent"].page) == 303
         await hotel.start_again()
 
-        await assert_all_is_told_as_before(hotel, stays, before, nights)
+        await assert_all_is_shown_as_before(hotel, stays, before, nights)
         await assert_what_was_accepted_is_decided(hotel, accepted, restored)
-        await assert_the_guests_go_on(hotel, stays, before)
+        await assert_the_guests_can_continue(hotel, stays, before)
         await assert_nobody_gets_what_belongs_to(late, hotel)
         await assert_ledger_and_money_are_right(hotel)
 
@@ -140,7 +140,7 @@ class Stay:
     last: str
     page: str = ""
 
-    async def settled(self) -> dict[str, Any]:
+    async def complete(self) -> dict[str, Any]:
         """Return the booking, once its history is complete."""
         found: dict[str, Any] = {}
 
@@ -337,17 +337,17 @@ async def postgresql(name: str, *arguments: str) -> None:
     assert process.returncode == 0, err.decode()
 
 
-# What must hold afterwards.
+# The claims that must hold afterwards.
 
 
-async def assert_all_is_told_as_before(
+async def assert_all_is_shown_as_before(
     hotel: Hotel, stays: Mapping[str, Stay], before: Mapping[str, Any], nights: Mapping[date, Any]
 ) -> None:
-    """Each booking, its history and its page are as they were, and so are the nights, but for those that go on."""
-    for name in stays.keys() - GOING_ON:
-        assert await stays[name].settled() == before[name], name
+    """Each booking, its history, its page and its nights are as they were, but for the bookings that change."""
+    for name in stays.keys() - CHANGING:
+        assert await stays[name].complete() == before[name], name
     after = await hotel.nights(hotel.quiet)
-    moving = {day(FIRST_NIGHTS[name] + n) for name in GOING_ON for n in range(2)}
+    moving = {day(FIRST_NIGHTS[name] + n) for name in CHANGING for n in range(2)}
     assert len(nights) == 91
     assert {night: after[night] for night in after.keys() - moving} == {
         night: nights[night] for night in nights.keys() - moving
@@ -372,8 +372,8 @@ async def assert_what_was_accepted_is_decided(hotel: Hotel, accepted: Accepted, 
     assert (night["booked_count"], night["reserved_count"], night["total_count"]) == (0, BUSY_TOTAL, BUSY_TOTAL)
 
 
-async def assert_the_guests_go_on(hotel: Hotel, stays: Mapping[str, Stay], before: Mapping[str, Any]) -> None:
-    """Who had a page open pays on it, or has paid; who gave up has the money back; rooms cost what they did."""
+async def assert_the_guests_can_continue(hotel: Hotel, stays: Mapping[str, Stay], before: Mapping[str, Any]) -> None:
+    """Guests with an open page can pay or have paid, the cancelled one has a refund, and rooms keep their prices."""
     house, ana = hotel.house, hotel.ana
     assert await ana.pay(stays["waiting"].page) == 303
     for name in ("waiting", "absent"):

@@ -144,7 +144,7 @@ def by_hand(events: Sequence[Event]) -> tuple[Nights, list[tuple[Any, ...]]]:
         touched = _nights_of(event, stays)
         for night in touched:
             row = nights.setdefault((event.room_id, night), {"taken": 0, "surge": 1000, "closed": False})
-            _TOLD[type(event)](row, event, stays)
+            _APPLY[type(event)](row, event, stays)
         if touched:
             end = max(touched) + timedelta(days=1)
             changes.append((partition, positions[partition], event.room_id, min(touched), end))
@@ -185,7 +185,7 @@ def _give_back(row: dict[str, Any], event: Any, stays: dict[UUID, BookingReserve
     row["taken"] -= stays[event.booking_id].rooms_count
 
 
-_TOLD: dict[type[Event], Callable[..., None]] = {
+_APPLY: dict[type[Event], Callable[..., None]] = {
     InventoryOpened: _open,
     InventoryChanged: _change,
     BookingReserved: _take,

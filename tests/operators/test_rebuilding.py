@@ -105,7 +105,7 @@ async def test_a_rebuild_that_is_interrupted_or_killed_leaves_nothing_behind(
     before = await hotel.read_models()
 
     async with await psycopg.AsyncConnection.connect(hotel.database.conninfo()) as somebody:
-        # Whoever confirms a booking asks the ledger for it: the rebuild comes that far, and waits.
+        # A confirmation is applied with a query of the ledger's bookings: the rebuild comes that far, and waits.
         await somebody.execute("lock table booking in access exclusive mode")
         interrupted = await start(environment, "rebuild", "daily_report", "--yes")
         await wait_until(lambda: somebody_waits(hotel.database), message="the rebuild waits for the bookings")

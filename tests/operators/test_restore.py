@@ -171,7 +171,7 @@ async def test_a_lost_database_comes_back_as_it_was(
     await holds(log, new_database)
 
 
-async def test_what_is_owed_to_stripe_comes_back(
+async def test_pending_stripe_calls_come_back(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings
 ) -> None:
     waiting, spent = UUID(int=31), UUID(int=32)
@@ -200,7 +200,7 @@ async def test_what_is_owed_to_stripe_comes_back(
     ]
 
 
-async def test_the_system_goes_on_where_it_stood(
+async def test_the_system_resumes_where_it_was(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings
 ) -> None:
     await log.send(*everything())
@@ -218,7 +218,7 @@ async def test_the_system_goes_on_where_it_stood(
 
 
 class _Cut:
-    """A broker that takes only the first of the records that a worker publishes, whatever the worker is told."""
+    """A broker that takes only the first of the records that a worker publishes, whatever it confirms to the worker."""
 
     def __init__(self, processor: BatchProcessor, count: int) -> None:
         self._publish = processor._publisher.publish
@@ -256,7 +256,7 @@ async def test_a_decision_that_was_never_published_is_made_again_in_the_same_way
     await holds(log, new_database)
 
 
-async def test_a_decision_of_which_the_broker_has_one_half_is_told_to_its_end(
+async def test_a_decision_of_which_the_broker_has_one_half_is_published_to_its_end(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log.send(nights_on_sale(1), *paid(PAID))
@@ -288,7 +288,7 @@ async def test_a_command_that_is_on_the_log_twice_is_decided_as_often_as_it_was(
     assert await rows(new_database, CURSORS) == await rows(database, CURSORS)
 
 
-async def test_events_that_stand_on_the_log_twice_are_told_once(
+async def test_events_that_are_on_the_log_twice_are_applied_once(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings
 ) -> None:
     await log.send(*everything())

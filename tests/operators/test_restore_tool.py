@@ -1,4 +1,4 @@
-"""What an operator sees who restores a lost database, and the real trace restored."""
+"""`innkeeper restore` as an operator sees it after a lost database, and the real trace restored."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from workers.payments.settings import PaymentSettings
 
 pytestmark = pytest.mark.system
 
-#: What an ordinary backup brings: the account, the hotel and the room of `stay(PAID)`.
+#: The rows of an ordinary backup: the account, the hotel and the room of `stay(PAID)`.
 BACKUP = (
     "insert into app_user (id, email, password_hash) values (7, 'ana', '')",
     "insert into hotel (id, name, city, currency) values (1, 'Mill', 'Porto', 'EUR')",
@@ -57,7 +57,7 @@ def new_database(postgres: Server, migrated: str) -> Iterator[DatabaseSettings]:
         yield DatabaseSettings(_env_file=None, database_url=SecretStr(url))
 
 
-async def test_an_operator_is_told_what_would_be_done_does_it_once_and_is_refused_a_second_time(
+async def test_an_operator_sees_the_plan_carries_it_out_once_and_is_refused_a_second_time(
     kafka_settings: KafkaSettings,
     database: DatabaseSettings,
     new_database: DatabaseSettings,
@@ -90,7 +90,7 @@ async def test_an_operator_is_told_what_would_be_done_does_it_once_and_is_refuse
         assert connection.execute("select who, action from operator_action").fetchall() == [("Ana", "restore")]
 
 
-async def test_an_operator_is_told_whom_and_what_an_old_backup_does_not_know(
+async def test_an_operator_sees_the_rows_that_an_old_backup_does_not_have(
     kafka_settings: KafkaSettings,
     database: DatabaseSettings,
     new_database: DatabaseSettings,

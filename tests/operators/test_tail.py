@@ -101,11 +101,11 @@ def test_a_person_reads_one_record_a_line_in_the_order_of_the_log(tool: Tool, ti
 
     result = tool("tail", "booking.commands")
 
-    told = result.stdout.splitlines()
-    assert [line.split()[2] for line in told] == [command.message_type for command in STORY]
-    assert str(BOOKING) in told[0]
-    assert "check_in=2026-12-24" in told[0]
-    assert "guest_ids=[1, 2]" in told[2]
+    shown = result.stdout.splitlines()
+    assert [line.split()[2] for line in shown] == [command.message_type for command in STORY]
+    assert str(BOOKING) in shown[0]
+    assert "check_in=2026-12-24" in shown[0]
+    assert "guest_ids=[1, 2]" in shown[2]
 
 
 def test_a_bookings_story_is_picked_from_the_whole_topic(tool: Tool, kafka_settings: KafkaSettings) -> None:
@@ -180,7 +180,7 @@ def test_only_the_last_records_unless_asked_for_more(tool: Tool, timed: KafkaSet
     assert rooms("--since", "2099-01-01") == []
 
 
-async def test_who_follows_sees_the_last_that_match_and_then_what_comes(
+async def test_following_shows_the_last_records_that_match_and_then_new_ones(
     environment: dict[str, str], timed: KafkaSettings
 ) -> None:
     *story, later = commands(timed, *STORY, ExpireHold(room_id=412, booking_id=BOOKING))
@@ -200,7 +200,7 @@ async def test_who_follows_sees_the_last_that_match_and_then_what_comes(
     assert [event["type"] for event in shown] == ["booking.add_guests.v1", "booking.expire_hold.v1"]
 
 
-def test_who_asks_for_what_is_not_there_is_told_so(tool: Tool, kafka_settings: KafkaSettings) -> None:
+def test_an_empty_topic_and_a_filter_without_matches_are_reported(tool: Tool, kafka_settings: KafkaSettings) -> None:
     empty = tool("tail", "booking.commands")
     assert (empty.exit_code, empty.stderr) == (0, "booking.commands is empty.\n")
     write(kafka_settings, commands(kafka_settings, reserve()))
@@ -223,10 +223,10 @@ def test_in_a_terminal_no_word_of_a_record_is_broken(
 
     shown = tool("tail", "booking.commands", NO_COLOR="1").stdout
 
-    told = re.sub(r"\x1b\[[0-9;]*m", "", shown)
-    assert len(told.splitlines()) > 1
-    assert max(map(len, told.splitlines())) <= 80
-    assert told.split() == piped.split()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert len(plain.splitlines()) > 1
+    assert max(map(len, plain.splitlines())) <= 80
+    assert plain.split() == piped.split()
 
 
 def test_foreign_bytes_are_shown_as_what_they_are(tool: Tool, kafka_settings: KafkaSettings) -> None:
@@ -303,7 +303,7 @@ async def test_following_shows_what_comes_until_ctrl_c(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["tail", "booking.rumours"], "there is no topic booking.rumours"),
         (["tail", "booking.events", "--since", "yesterday"], "nor an ISO time"),
@@ -311,14 +311,14 @@ async def test_following_shows_what_comes_until_ctrl_c(
         (["tail", "booking.events", "-f", "--limit", "1", "--from-beginning"], "leave out --from-beginning"),
     ],
 )
-def test_a_wrong_question_is_answered_with_what_can_be_asked(arguments: Sequence[str], told: str) -> None:
+def test_a_wrong_question_is_answered_with_what_can_be_asked(arguments: Sequence[str], expected: str) -> None:
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
 
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert expected in result.stderr
 
 
-def test_a_topic_that_was_never_made_is_told(tool: Tool) -> None:
+def test_a_topic_that_does_not_exist_is_reported(tool: Tool) -> None:
     result = tool("tail", "booking.events", TOPIC_PREFIX="nobody.")
 
     assert result.exit_code == 1

@@ -45,7 +45,7 @@ def list_command(
     """
     from operators.cli import dead_letters
 
-    dead_letters.list_letters(topic=topic, since=since, kind=kind, open_only=open_only, as_json=as_json)
+    dead_letters.list_dead_letters(topic=topic, since=since, kind=kind, open_only=open_only, as_json=as_json)
 
 
 @app.command("show", epilog=examples("innkeeper dead-letters show 3@17", "innkeeper dead-letters show 3@17 --json"))

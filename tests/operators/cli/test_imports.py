@@ -27,9 +27,9 @@ SLOW = (
     "structlog",
     "uvloop",
 )
-#: What talks to the broker and the database.
+#: The libraries that connect to the broker and the database.
 _BOTH = {"aiokafka", "psycopg", "pydantic_settings"}
-#: Which of them each command's work needs, by the module that carries it out.
+#: Which of them each command's work needs, by the module that does it.
 NEEDED = {
     "accounts": _BOTH | {"sqlalchemy"},
     "actions": _BOTH,
@@ -75,8 +75,8 @@ def printed(script: str, *arguments: str) -> str:
 @cache
 def imported() -> dict[str, set[str]]:
     """Return which slow libraries each command's work imports, each in a process of its own."""
-    told = printed(_WORK_OF_EACH, json.dumps(SLOW), *NEEDED).splitlines()
-    return {name: set(libraries) for name, libraries in map(json.loads, told)}
+    lines = printed(_WORK_OF_EACH, json.dumps(SLOW), *NEEDED).splitlines()
+    return {name: set(libraries) for name, libraries in map(json.loads, lines)}
 
 
 @pytest.mark.parametrize("name", NEEDED)

@@ -89,10 +89,10 @@ def test_every_command_says_what_its_exit_status_means(words: str) -> None:
 
 
 def test_the_first_help_names_every_command_and_says_what_it_does() -> None:
-    told = shown()
+    page = shown()
 
     for name, entry in COMMANDS.items():
-        assert re.search(rf"│ {name} +{re.escape(entry.does)}", told), name
+        assert re.search(rf"│ {name} +{re.escape(entry.does)}", page), name
 
 
 def test_the_choices_of_options_are_those_of_the_code_behind_them() -> None:

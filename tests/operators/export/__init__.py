@@ -1,1 +1,1 @@
-"""What analysts do with the log: exports, and the questions that docs/analytics.md answers."""
+"""Tests of analysts' work with the log: exports, and the questions that docs/analytics.md answers."""

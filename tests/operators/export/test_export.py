@@ -127,7 +127,7 @@ class TestDays:
         assert f"{now.date()}.partial.jsonl" not in names(folder)
         assert sequences(folder) == [(0, 1), (0, 2), (0, 3)]
 
-    def test_records_of_a_day_that_is_not_over_are_told_of_with_what_writes_them(
+    def test_records_of_a_day_that_is_not_over_are_reported_with_the_option_that_writes_them(
         self, timed: KafkaSettings, export: Export, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = at(8)
@@ -170,7 +170,7 @@ class TestDeduplication:
             }
             assert f"({doubles} published twice, left out)" in result.stderr
 
-    def test_what_was_acknowledged_late_is_not_taken_for_a_double(
+    def test_an_event_that_was_acknowledged_late_is_not_taken_for_a_double(
         self, timed: KafkaSettings, export: Export, folder: Path
     ) -> None:
         published = [(1, 0), (3, 0), (2, 1), (3, 1), (4, 1)]
@@ -366,7 +366,7 @@ class TestColumns:
 
 
 class TestRefusals:
-    """What cannot be done is said in a sentence."""
+    """A refusal is one sentence that names the reason."""
 
     def test_parquet_without_pyarrow_says_what_to_install_and_csv_goes_on(
         self, timed: KafkaSettings, export: Export, monkeypatch: pytest.MonkeyPatch

@@ -69,8 +69,8 @@ def test_the_page_names_every_column_and_who_fills_it() -> None:
 
     for column in COLUMNS:
         filled_by = ", ".join(f"`{family}`" for family in column.families)
-        told_of_few = f" {filled_by} |" if 0 < len(column.families) <= 5 else ""
-        assert f"| `{column.name}` | {column.shape} |{told_of_few}" in page
+        named_if_few = f" {filled_by} |" if 0 < len(column.families) <= 5 else ""
+        assert f"| `{column.name}` | {column.shape} |{named_if_few}" in page
 
 
 @pytest.mark.trace
