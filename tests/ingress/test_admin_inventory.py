@@ -176,8 +176,8 @@ async def test_a_total_below_what_is_sold_changes_the_other_nights_and_names_thi
     changed = await calendar.change({"total_count": 2, "closed": True}, start_date=day(0), end_date=day(2))
 
     assert changed.status == 200
-    told = [(night["total_count"], night["closed"], night["refused"]) for night in changed.body]
-    assert told == [(2, True, None), (5, False, "total_below_sold"), (2, True, None)]
+    results = [(night["total_count"], night["closed"], night["refused"]) for night in changed.body]
+    assert results == [(2, True, None), (5, False, "total_below_sold"), (2, True, None)]
 
 
 async def test_a_change_that_no_night_takes_is_refused(calendar: Calendar, room_id: int, ledger: Ledger) -> None:

@@ -260,9 +260,9 @@ async def test_of_two_changes_to_the_same_version_only_one_reaches_the_rooms_own
     assert await totals(ledger, room_id) == [(made.body["total_count"], 365)]
     assert (await manager.ask("GET", path)).headers["ETag"] == made.headers["ETag"]
     assert isinstance((await stand_in.next_command()).message, OpenInventory)
-    asked = (await stand_in.next_command()).message
-    assert isinstance(asked, ChangeInventory)
-    assert asked.total_count == made.body["total_count"]
+    command = (await stand_in.next_command()).message
+    assert isinstance(command, ChangeInventory)
+    assert command.total_count == made.body["total_count"]
 
     assert (await manager.ask("PATCH", path, {"capacity": 3}, if_match=version)).status == 412
     either = f"{version}, {made.headers['ETag']}"

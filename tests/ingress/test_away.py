@@ -64,9 +64,9 @@ async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, dat
             # Then it takes bookings again by itself, and the log has each that was promised and no later ghost
             await kafka.start()
             promised.append(await wait_until(guest.books, message="no booking is taken again"))
-            told = await _all_commands(settings)
-            assert set(promised) <= set(told)
-            assert len(told) <= len(under_way) + guest.sent
+            sent = await _all_commands(settings)
+            assert set(promised) <= set(sent)
+            assert len(sent) <= len(under_way) + guest.sent
         finally:
             await kafka.stop()
 
@@ -87,12 +87,12 @@ async def test_without_a_database_it_says_so_and_invents_nothing(kafka_settings:
     async with running(ingress_settings(), kafka_settings, database, ready=False) as house:
         assert (await house.get("/health/live")).status == 200
         await wait_until(lambda: _only_the_database_is_missing(house))
-        for asked in (
+        for response in (
             house.post("/v1/bookings/init", STAY, user=1),
             house.get("/v1/bookings/00000000-0000-8000-8000-000000000000/status", user=1),
             house.post("/v1/auth/login", {"email": "a@example.com", "password": "password"}),
         ):
-            answered = await asked
+            answered = await response
             assert (answered.status, answered.headers["Retry-After"]) == (503, "1")
             assert "secret" not in str(answered.body)
 

@@ -143,11 +143,11 @@ async def test_a_guest_asks_for_bookings_in_some_states(house: House, desk: Stan
     for status in ("RESERVED", "CONFIRMED", "CANCELLED", "CONFIRMED"):
         written[await desk.reserved(GUEST, status)] = status
 
-    asked = await all_pages(house, f"{MINE}?status=CONFIRMED&status=CANCELLED&limit=2", house.user_header(GUEST))
+    pages = await all_pages(house, f"{MINE}?status=CONFIRMED&status=CANCELLED&limit=2", house.user_header(GUEST))
     with_commas = await house.get(f"{MINE}?status=CONFIRMED,CANCELLED", user=GUEST)
 
     wanted = {str(id) for id, status in written.items() if status != "RESERVED"}
-    assert {id for page in asked for id in page} == wanted
+    assert {id for page in pages for id in page} == wanted
     assert {booking["id"] for booking in with_commas.body} == wanted
     assert (await house.get(f"{MINE}?status=PENDING", user=GUEST)).body == []
 

@@ -47,13 +47,13 @@ def _reserved(command: LoggedCommand) -> BookingReserved:
 async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_decided(
     house: House, stand_in: StandInWorker
 ) -> None:
-    asked = await house.post("/v1/bookings/init", STAY, user=1, headers={"traceparent": TRACE, "X-Request-Id": "r1"})
+    response = await house.post("/v1/bookings/init", STAY, user=1, headers={"traceparent": TRACE, "X-Request-Id": "r1"})
 
-    assert asked.status == 202
-    booking_id = asked.body["id"]
-    assert asked.body == STAY | {"id": booking_id, "booking_status": "PENDING", "user_id": 1, "rooms_count": 1}
-    assert asked.headers["Location"] == f"/v1/bookings/{booking_id}/status"
-    assert (asked.headers["Retry-After"], asked.headers["X-Request-Id"]) == ("1", "r1")
+    assert response.status == 202
+    booking_id = response.body["id"]
+    assert response.body == STAY | {"id": booking_id, "booking_status": "PENDING", "user_id": 1, "rooms_count": 1}
+    assert response.headers["Location"] == f"/v1/bookings/{booking_id}/status"
+    assert (response.headers["Retry-After"], response.headers["X-Request-Id"]) == ("1", "r1")
 
     command = await stand_in.next_command()
     assert command.key == b"1"
@@ -93,8 +93,8 @@ async def test_a_booking_is_its_own_guests_alone(house: House, stand_in: StandIn
             ("POST", "/addGuests"),
         ):
             body: dict[str, Any] = {"json": [1]} if path == "/addGuests" else {}
-            asked = await house.ask(method, f"/v1/bookings/{booking_id}{path}", user=2, **body)
-            assert (asked.status, asked.body) == (404, {"detail": "no such booking"})
+            response = await house.ask(method, f"/v1/bookings/{booking_id}{path}", user=2, **body)
+            assert (response.status, response.body) == (404, {"detail": "no such booking"})
             assert (await house.ask(method, f"/v1/bookings/{booking_id}{path}", **body)).status == 401
 
 
@@ -361,9 +361,9 @@ async def test_a_booking_and_its_history_are_of_one_moment(
 
 
 async def test_a_hotel_tells_its_rooms_and_their_prices(house: House) -> None:
-    told = await house.get("/v1/hotels/1/info")
-    assert (told.status, told.body["name"], told.body["currency"]) == (200, "Inn", "EUR")
-    assert [(room["id"], room["base_price"], room["price_from"]) for room in told.body["rooms"]] == [
+    response = await house.get("/v1/hotels/1/info")
+    assert (response.status, response.body["name"], response.body["currency"]) == (200, "Inn", "EUR")
+    assert [(room["id"], room["base_price"], room["price_from"]) for room in response.body["rooms"]] == [
         (1, "120.00", "165.02")
     ]
     for hotel_id in ("2", "99", "9" * 19):

@@ -125,7 +125,7 @@ def just(monkeypatch: pytest.MonkeyPatch, name: str, *, before: Moment = None, a
     ask = getattr(Nights, name)
     moments = {"before": before, "after": after}
 
-    async def asked(*arguments: Any, **named: Any) -> Any:
+    async def ask_at_the_moment(*arguments: Any, **named: Any) -> Any:
         if (moment := moments.pop("before", None)) is not None:
             await moment()
         json_response = await ask(*arguments, **named)
@@ -133,7 +133,7 @@ def just(monkeypatch: pytest.MonkeyPatch, name: str, *, before: Moment = None, a
             await moment()
         return json_response
 
-    monkeypatch.setattr(Nights, name, asked)
+    monkeypatch.setattr(Nights, name, ask_at_the_moment)
 
 
 @pytest.mark.parametrize("what", ["hotel", "room"])

@@ -143,11 +143,11 @@ async def test_the_page_of_events_has_every_message_in_every_version_and_no_scri
 
 
 def test_what_a_page_of_events_says_is_no_markup() -> None:
-    told = json.loads(asyncapi.PUBLISHED.read_text())
-    told["components"]["messages"]["booking.expired.v1"]["description"] = "<b>& `x<y`"
-    told["components"]["messages"]["booking.expired.v1"]["examples"][0]["payload"] = {"x": "</pre>"}
+    published = json.loads(asyncapi.PUBLISHED.read_text())
+    published["components"]["messages"]["booking.expired.v1"]["description"] = "<b>& `x<y`"
+    published["components"]["messages"]["booking.expired.v1"]["examples"][0]["payload"] = {"x": "</pre>"}
 
-    page = events_page(told, "/style.css")
+    page = events_page(published, "/style.css")
 
     assert "&lt;b&gt;&amp; <code>x&lt;y</code>" in page
     assert "&lt;/pre&gt;" in page

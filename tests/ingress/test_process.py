@@ -29,7 +29,7 @@ SAFE = {
 #: The longest wait for a line of a process, or for its end.
 HANGS_SECONDS = 240.0
 #: The broker may take its time: that is not what is tried here.
-PATIENT = {"ACK_SECONDS": "60"}
+SLOW_BROKER = {"ACK_SECONDS": "60"}
 
 
 @asynccontextmanager
@@ -62,7 +62,7 @@ async def test_told_to_stop_it_answers_who_still_waits_and_ends_cleanly(
     await open_hotel(database)
     tokens = Tokens(IngressSettings(_env_file=None, jwt_secret_key=SecretStr(environment["JWT_SECRET_KEY"])))
     headers = {"Authorization": f"Bearer {tokens.issue(1, ['GUEST'])}", "Prefer": "wait=30"}
-    async with _process(environment | PATIENT) as process:
+    async with _process(environment | SLOW_BROKER) as process:
         url = (await _said(process, r"listening at (\S+)"))[1]
         async with aiohttp.ClientSession(url) as session:
 
@@ -109,8 +109,8 @@ def test_unsafe_settings_refuse_to_start_as_production_without_telling_them(
             monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match=sentence) as refused:
         IngressSettings(_env_file=None)
-    told = str(refused.value)
-    assert not any(secret in told for secret in ("a key that only", "whsec_of", "whsec_1"))
+    message = str(refused.value)
+    assert not any(secret in message for secret in ("a key that only", "whsec_of", "whsec_1"))
 
 
 @pytest.mark.process

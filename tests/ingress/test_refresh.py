@@ -163,9 +163,9 @@ async def test_a_token_that_was_copied_ends_the_login_for_all_who_have_it(
     assert (copied.status, cookie(copied)["max-age"]) == (401, "0")
     assert (await refresh(house, now.refresh_token)).status == 401
 
-    (told,) = (record.getMessage() for record in caplog.records if record.name == "ingress.accounts.refresh")
-    assert "used twice" in told
-    assert not any(secret in told for secret in (anna.refresh_token, now.refresh_token, "nna@example"))
+    (warning,) = (record.getMessage() for record in caplog.records if record.name == "ingress.accounts.refresh")
+    assert "used twice" in warning
+    assert not any(secret in warning for secret in (anna.refresh_token, now.refresh_token, "nna@example"))
     visit(await refresh(house, elsewhere.refresh_token))
 
 

@@ -11,7 +11,7 @@ from ingress.hotels.search.models import HotelHit, earliest_today, latest_today
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import keep_the_day
-from tests.ingress.conftest import PATIENT_SECONDS, ingress_settings, running, running_alone
+from tests.ingress.conftest import AMPLE_SECONDS, ingress_settings, running, running_alone
 from tests.ingress.house import House
 from tests.ingress.town import Town, day, open_town
 from tests.support.client import Answer
@@ -42,9 +42,9 @@ async def house(
 
 
 async def search(house: House, nights: int = 2, first: int = 0, **query: Any) -> Answer:
-    asked = {"check_in_date": str(day(first)), "check_out_date": str(day(first + nights)), "city": "Porto"} | query
-    asked = {name: str(value) for name, value in asked.items() if value is not None}
-    return await house.get("/v1/hotels/search", params=asked)
+    params = {"check_in_date": str(day(first)), "check_out_date": str(day(first + nights)), "city": "Porto"} | query
+    params = {name: str(value) for name, value in params.items() if value is not None}
+    return await house.get("/v1/hotels/search", params=params)
 
 
 async def found(house: House, **query: Any) -> list[int]:
@@ -334,6 +334,6 @@ async def test_a_search_waits_for_the_hotels_to_be_read_and_not_for_ever(
             assert answered.status == 503
             assert answered.body["detail"] == "the hotels are still being read; try again"
 
-    monkeypatch.setattr(freshness, "LOAD_SECONDS", PATIENT_SECONDS)
+    monkeypatch.setattr(freshness, "LOAD_SECONDS", AMPLE_SECONDS)
     async with running(ingress_settings(), no_kafka, database, ready=False) as house:
         assert await found(house) == [1]

@@ -122,11 +122,11 @@ async def test_a_search_that_is_given_up_ends_no_refresh_that_others_wait_for(
     await rooms_left(ours)
     monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
     await town.sell(1)
-    impatient, patient = asyncio.create_task(rooms_left(ours)), asyncio.create_task(rooms_left(ours))
-    await asyncio.wait([impatient], timeout=0)
-    impatient.cancel()
+    abandoned, waiting = asyncio.create_task(rooms_left(ours)), asyncio.create_task(rooms_left(ours))
+    await asyncio.wait([abandoned], timeout=0)
+    abandoned.cancel()
 
-    assert await patient == 2
+    assert await waiting == 2
 
 
 async def test_a_search_while_prices_change_shows_those_before_or_after_and_no_mixture(

@@ -98,21 +98,21 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
         _pay(response.json())
 
 
-def _pay(told: Mapping[str, Any]) -> None:
-    if told["session_url"] is None:
+def _pay(booking: Mapping[str, Any]) -> None:
+    if booking["session_url"] is None:
         return
-    paid = requests.post(told["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=60)
+    paid = requests.post(booking["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=60)
     if paid.status_code == requests.codes.see_other:
         confirmed = wait_until(
-            lambda: _is_confirmed(told["id"]), message=f"booking {told['id']}, which is paid, is confirmed"
+            lambda: _is_confirmed(booking["id"]), message=f"booking {booking['id']}, which is paid, is confirmed"
         )
         asyncio.run(confirmed)
-        _ready["cancel"].append(told["id"])
+        _ready["cancel"].append(booking["id"])
 
 
 def _is_confirmed(booking_id: str) -> bool:
-    told = requests.get(f"{_URL}/v1/bookings/{booking_id}/status", headers=_AUTHORIZATION, timeout=60)
-    return bool(told.json()["booking_status"] == "CONFIRMED")
+    response = requests.get(f"{_URL}/v1/bookings/{booking_id}/status", headers=_AUTHORIZATION, timeout=60)
+    return bool(response.json()["booking_status"] == "CONFIRMED")
 
 
 def _spare_what_is_known(case: Case[Any]) -> None:

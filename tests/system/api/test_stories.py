@@ -93,8 +93,8 @@ async def book(world: World, guest: Person, found: dict[str, Any], first: date, 
 
 async def becomes(world: World, guest: Person, booking_id: str, status: str) -> None:
     async def there() -> bool:
-        told = await read(world, guest, f"/v1/bookings/{booking_id}/status")
-        return bool(told["booking_status"] == status)
+        booking = await read(world, guest, f"/v1/bookings/{booking_id}/status")
+        return bool(booking["booking_status"] == status)
 
     await wait_until(there, message=f"the booking becomes {status}")
 

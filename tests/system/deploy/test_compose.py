@@ -38,8 +38,8 @@ def parts(service: str, part: str) -> list[Any]:
 
 def environment(service: str) -> dict[str, str]:
     """Return a service's variables as compose sets them on a machine that sets none itself."""
-    told: Mapping[str, str] = SERVICES[service].get("environment", {})
-    return {name: re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", value).replace("$$", "$") for name, value in told.items()}
+    variables: Mapping[str, str] = SERVICES[service].get("environment", {})
+    return {name: re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", value).replace("$$", "$") for name, value in variables.items()}
 
 
 def addresses() -> dict[str, str]:
@@ -89,8 +89,8 @@ def test_what_a_service_refers_to_is_there() -> None:
 
 def test_who_is_waited_for_can_say_that_it_is_ready() -> None:
     for name, service in SERVICES.items():
-        for other, asked in service.get("depends_on", {}).items():
-            ends = asked["condition"] == "service_completed_successfully"
+        for other, dependency in service.get("depends_on", {}).items():
+            ends = dependency["condition"] == "service_completed_successfully"
             assert ends == (other in SHORT), (name, other)
             assert ends or "healthcheck" in SERVICES[other], (name, other)
 
@@ -112,13 +112,13 @@ def test_what_stays_is_watched_and_comes_back(name: str) -> None:
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"][0] == "CMD"
     if name in OURS:
-        asked = re.search(r"http://127\.0\.0\.1:(\d+)(/[\w/]*)", service["healthcheck"]["test"][-1])
-        assert asked is not None
+        probe = re.search(r"http://127\.0\.0\.1:(\d+)(/[\w/]*)", service["healthcheck"]["test"][-1])
+        assert probe is not None
         if service["command"][0] == "ingress":
-            assert asked.groups() == (service["command"][service["command"].index("--port") + 1], "/health/ready")
-            assert '"GET /health/ready"' in (ROOT / "ingress/operators/health.py").read_text()
+            assert probe.groups() == (service["command"][service["command"].index("--port") + 1], "/health/ready")
+            assert '"GET /health/ready"' in (ROOT / "ingress/operators/handlers.py").read_text()
         else:
-            assert asked.groups() == (environment(name)["METRICS_PORT"], "/metrics")
+            assert probe.groups() == (environment(name)["METRICS_PORT"], "/metrics")
 
 
 def test_the_image_has_every_room_and_what_the_build_reads() -> None:
@@ -234,8 +234,8 @@ def test_every_secret_is_made_once_and_others_may_not_look(made: Path) -> None:
 
 @with_openssl
 def test_the_certificate_names_the_host_and_no_two_installations_share_a_secret(made: Path, tmp_path: Path) -> None:
-    told = ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", str(made / "tls.crt")]
-    assert "DNS:innkeeper.test" in subprocess.run(told, check=True, capture_output=True, text=True).stdout
+    listing = ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", str(made / "tls.crt")]
+    assert "DNS:innkeeper.test" in subprocess.run(listing, check=True, capture_output=True, text=True).stdout
     other = tmp_path / "make-secrets"
     shutil.copy(ROOT / "deploy/make-secrets", other)
     subprocess.run([other], check=True, capture_output=True)
@@ -249,9 +249,9 @@ def test_the_certificate_names_the_host_and_no_two_installations_share_a_secret(
 def test_each_process_starts_with_its_files_alone(name: str, made: Path, tmp_path: Path) -> None:
     for secret in parts(name, "secrets"):
         shutil.copy(made / secret, tmp_path / secret)
-    told = settings_of(name, tmp_path, environment(name))
+    settings = settings_of(name, tmp_path, environment(name))
     for secret in set(parts(name, "secrets")):
-        assert told[secret] == (made / secret).read_text().strip()
+        assert settings[secret] == (made / secret).read_text().strip()
 
 
 def settings_of(service: str, secrets: Path, variables: Mapping[str, str]) -> dict[str, str]:

@@ -221,8 +221,8 @@ def test_workers_are_added_by_a_lag_that_is_told_and_never_more_than_have_work()
     assert label in labels[name]
     [monitor] = of("PodMonitor", BY_LAG).values()
     assert chosen(monitor["spec"]["selector"]["matchLabels"]) == [*workloads()]
-    told = {rule["targetLabel"] for rule in monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]}
-    assert told == {"role", "instance"}
+    labels = {rule["targetLabel"] for rule in monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]}
+    assert labels == {"role", "instance"}
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl, which has kustomize, is not installed")

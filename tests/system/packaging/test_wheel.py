@@ -27,8 +27,8 @@ ROOMS: Final = sorted(each.rstrip("*") for each in PROJECT["tool"]["setuptools"]
 def tracked(*paths: str) -> list[str]:
     """Return the files of the repository below these paths, tracked or about to be."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *paths]
-    told = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [path for path in told.splitlines() if (ROOT / path).is_file()]
+    listed = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [path for path in listed.splitlines() if (ROOT / path).is_file()]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_the_command_comes_from_the_wheel_wherever_it_is_typed(environment: Path
     found = subprocess.run(asked, cwd="/", env=variables(tmp_path), check=True, capture_output=True, text=True).stdout
 
     assert [Path(each).is_relative_to(environment.parent) for each in found.split()] == [True, True]
-    told = subprocess.run(
+    shown = subprocess.run(
         [environment / "innkeeper", "topics", "asyncapi"],
         cwd="/",
         env=variables(tmp_path / "another"),
@@ -119,7 +119,7 @@ def test_the_command_comes_from_the_wheel_wherever_it_is_typed(environment: Path
         capture_output=True,
         text=True,
     )
-    assert json.loads(told.stdout)["asyncapi"] == "3.0.0"
+    assert json.loads(shown.stdout)["asyncapi"] == "3.0.0"
 
 
 @pytest.mark.skipif(not jars.fetched(), reason=f"Kafka's jars are not in {folders.CACHE}: make setup fetches them")

@@ -118,7 +118,7 @@ class Town:
             guests = [(await self._post("/v1/users/guests", {"name": name}, token))["id"] for name in ("Ana", "Bo")]
             self.accounts.append(Account(token, guests))
 
-    async def live(self, seed: int, seconds: float, per_second: float, patience_seconds: float) -> None:
+    async def live(self, seed: int, seconds: float, per_second: float, grace_seconds: float) -> None:
         """Let guests come for so long, and wait until each has ended its story."""
         clock = asyncio.get_running_loop().time
         began = clock()
@@ -127,7 +127,7 @@ class Town:
         while (now := clock() - began) < seconds:
             while number < now * per_second:
                 guest = Guest(
-                    self, random.Random(f"{seed}:{number}"), f"{seed}-{number}", began + seconds + patience_seconds
+                    self, random.Random(f"{seed}:{number}"), f"{seed}-{number}", began + seconds + grace_seconds
                 )
                 stories.add(asyncio.create_task(guest.story()))
                 number += 1

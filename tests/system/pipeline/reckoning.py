@@ -57,8 +57,10 @@ async def behind(kafka_url: str, database_url: str, consumer: str, topics: Itera
             " where o.consumer = %s and o.last_offset > c.published group by 1",
             (consumer,),
         )
-        owed = [f"{consumer}: {count} outbox rows of partition {number} unpublished" async for number, count in left]
-    return owed + [
+        unpublished = [
+            f"{consumer}: {count} outbox rows of partition {number} unpublished" async for number, count in left
+        ]
+    return unpublished + [
         f"{consumer}: {topic}[{number}] applied {cursors.get((topic, number), (None,))[0]} of {end - 1}"
         for (topic, number), end in ends.items()
         if cursors.get((topic, number), (-1, -1))[0] < end - 1
@@ -83,7 +85,7 @@ async def oversold(database_url: str) -> list[str]:
         return [f"room {room} on {night}: {taken} of {total}" async for room, night, taken, total in rows]
 
 
-async def owed(database_url: str) -> list[str]:
+async def unfinished(database_url: str) -> list[str]:
     """Return what the ledger says is still to be done: holds that live, and calls to Stripe."""
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         holds = await connection.execute("select count(*) from booking where status = any(%s)", (list(HOLDING),))

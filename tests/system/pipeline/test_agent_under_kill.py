@@ -13,7 +13,7 @@ from sandbox.system import Plan, System
 from tests.support.waiting import wait_until
 from tests.system.pipeline import log, reckoning
 from tests.system.pipeline.clerk import Clerk
-from tests.system.pipeline.faults import Fault, all_run, harm_all, say
+from tests.system.pipeline.faults import Fault, all_run, inject_all, say
 
 WORKERS = ("reservations-1", "reservations-2")
 PER_SECOND = 150
@@ -67,7 +67,7 @@ async def under_fire(system: System, clerk: Clerk, seconds: float, schedule: tup
     await clerk.open_rooms()
     async with asyncio.TaskGroup() as together:
         together.create_task(clerk.work(seconds, PER_SECOND))
-        together.create_task(harm_all(system, schedule))
+        together.create_task(inject_all(system, schedule))
 
 
 async def caught_up(system: System) -> None:
@@ -98,10 +98,10 @@ async def everything_holds(system: System, clerk: Clerk) -> None:
     assert not await reckoning.miscounted(system.database_url)
     assert not await reckoning.oversold(system.database_url)
     assert {letter.value.hex() for letter in letters} == set(clerk.poisoned)
-    assert await buried(system) == sum(not command.id for command in commands), "each poison is counted once"
+    assert await dead_lettered(system) == sum(not command.id for command in commands), "each poison is counted once"
 
 
-async def buried(system: System) -> int:
+async def dead_lettered(system: System) -> int:
     async with await psycopg.AsyncConnection.connect(system.database_url) as connection:
         (count,) = await (await connection.execute("select count(*) from dead_letter")).fetchall()
         return int(count[0])
