@@ -161,7 +161,9 @@ FORMS: Final = (
 )
 
 #: Banned words that are meant literally, with the reason.
-LITERAL: Final[tuple[Literal, ...]] = ()
+LITERAL: Final[tuple[Literal, ...]] = (
+    Literal("ingress/operators/models.py", "owed_at: datetime", "A JSON field of the HTTP interface."),
+)
 
 
 @cache

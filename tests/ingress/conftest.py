@@ -35,7 +35,7 @@ AMPLE_SECONDS = 60.0
 
 
 def ingress_settings(**changes: Any) -> IngressSettings:
-    """Return settings for tests: quick hashes, and patience with a slow machine."""
+    """Return settings for tests: quick hashes, and limits that a slow machine keeps."""
     values: dict[str, Any] = {
         "jwt_secret_key": SecretStr(JWT_KEY),
         "stripe_webhook_secret": SecretStr(WEBHOOK_SECRETS),

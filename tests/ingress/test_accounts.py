@@ -183,7 +183,7 @@ async def test_an_account_that_makes_no_sense_or_wants_more_than_it_may_is_refus
         assert (refused.status, [error["field"] for error in refused.body["errors"]]) == (422, [field]), field
 
 
-async def test_who_guesses_has_to_pause_and_the_owner_elsewhere_never(
+async def test_a_guesser_has_to_pause_and_the_account_holder_elsewhere_never(
     database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(ingress_settings(trusted_proxies="127.0.0.0/8"), broker_away(), database, ready=False) as house:

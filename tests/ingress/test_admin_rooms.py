@@ -42,7 +42,7 @@ async def totals(ledger: Ledger, room_id: int) -> Any:
     )
 
 
-async def test_a_room_is_on_sale_for_a_year_when_it_is_told_of(manager: Manager, hotel_id: int, ledger: Ledger) -> None:
+async def test_a_new_room_is_returned_with_a_year_on_sale(manager: Manager, hotel_id: int, ledger: Ledger) -> None:
     added = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM)
 
     assert added.status == 201
@@ -95,7 +95,7 @@ async def test_a_price_has_no_more_digits_than_its_currency(manager: Manager, le
         assert (answer.status, answer.body["base_price"]) == (201, shown)
 
 
-async def test_what_is_not_the_managers_to_say_of_a_room_is_refused(
+async def test_fields_of_a_room_that_a_manager_may_not_set_are_refused(
     manager: Manager, hotel_id: int, ledger: Ledger
 ) -> None:
     room_id = await manager.room(hotel_id)

@@ -152,7 +152,7 @@ async def test_a_guest_asks_for_bookings_in_some_states(house: House, desk: Stan
     assert (await house.get(f"{MINE}?status=PENDING", user=GUEST)).body == []
 
 
-async def test_what_makes_no_sense_is_refused_by_name(house: House) -> None:
+async def test_a_query_that_makes_no_sense_is_refused_by_name(house: House) -> None:
     for query, field in (
         ("limit=0", "limit"),
         ("limit=101", "limit"),
@@ -300,7 +300,7 @@ async def test_bookings_of_a_room_that_was_deleted_stay_in_the_list(house: House
     assert await all_pages(house, OF_HOTEL, house.manager_header(MANAGER)) == [[str(booking_id)]]
 
 
-async def test_what_makes_no_sense_to_a_manager_is_refused_by_name(house: House, desk: StandInWorker) -> None:
+async def test_a_managers_query_that_makes_no_sense_is_refused_by_name(house: House, desk: StandInWorker) -> None:
     for query, field in (
         ("limit=101", "limit"),
         ("room_id=0", "room_id"),

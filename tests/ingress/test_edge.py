@@ -127,7 +127,7 @@ async def test_a_body_that_is_no_json_by_its_own_word_is_refused(house: House) -
         assert response.status == status, said
 
 
-async def test_a_wrong_method_is_told_the_right_ones(house: House) -> None:
+async def test_a_wrong_method_is_answered_with_the_right_ones(house: House) -> None:
     refused = await house.ask("DELETE", "/v1/bookings/init", user=1)
 
     assert (refused.status, refused.body, refused.headers["Allow"]) == (405, {"detail": "method not allowed"}, "POST")

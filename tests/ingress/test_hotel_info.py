@@ -55,7 +55,7 @@ async def stay(house: House, nights: int = 2, **query: Any) -> dict[str, Any]:
     return {name: room[name] for name in ("nights", "available", "total")}
 
 
-async def test_a_hotel_tells_where_and_what_it_is(house: House) -> None:
+async def test_a_hotel_shows_where_and_what_it_is(house: House) -> None:
     hotel = (await house.get("/v1/hotels/1/info")).body
 
     (room,) = hotel.pop("rooms")
@@ -125,7 +125,7 @@ async def test_a_hotel_its_rooms_and_their_prices_are_of_one_moment(
     assert (after["name"], after["rooms"][0]["base_price"]) == ("Old Mill", "110.00")
 
 
-async def test_whether_a_stay_is_past_is_response_by_the_hotels_own_clock(
+async def test_whether_a_stay_is_past_is_decided_by_the_hotels_own_clock(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_the_day(monkeypatch)

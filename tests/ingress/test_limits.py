@@ -88,7 +88,7 @@ def test_a_bucket_is_what_counting_tokens_one_by_one_would_make_it(
             assert verdict.retry_after_seconds * 1_000_000 >= policy.token_us - filled
 
 
-def test_a_client_is_told_where_it_stands_as_the_draft_has_it() -> None:
+def test_a_client_gets_its_remaining_requests_as_the_draft_has_it() -> None:
     clock = Clock()
     buckets = Buckets(USER, clock_us=clock)
     for _ in range(3):
@@ -114,7 +114,7 @@ def test_a_million_addresses_take_no_more_memory_than_a_hundred_thousand() -> No
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=40))
 @settings(deadline=None)
-def test_what_was_put_lately_is_remembered_and_what_was_not_goes(steps: Sequence[tuple[int, int]]) -> None:
+def test_recent_values_are_kept_and_old_ones_go(steps: Sequence[tuple[int, int]]) -> None:
     recent: Recent[int, int] = Recent(100)
     put_at: dict[int, int] = {}
     now = 0
@@ -139,7 +139,7 @@ def _refused(answers: Sequence[Answer]) -> list[bool]:
 
 
 @pytest.mark.process
-async def test_a_user_who_asks_too_much_is_refused_and_told_when_to_come_back() -> None:
+async def test_a_user_who_asks_too_much_is_refused_with_the_time_to_come_back() -> None:
     async with running_alone(rate_limits=True, user_requests_per_minute=1) as house:
         answers = [await house.post(PROFILE, {}, user=7) for _ in range(BURST + 1)]
         assert _refused(answers) == [False] * BURST + [True]
@@ -166,7 +166,7 @@ async def test_a_user_is_the_same_from_everywhere_and_behind_every_mount() -> No
 
 
 @pytest.mark.process
-async def test_who_has_no_token_or_a_forged_one_counts_by_address() -> None:
+async def test_a_client_without_a_token_or_with_a_forged_one_counts_by_address() -> None:
     forged = {"Authorization": f"Bearer {'x' * 40}"}
     async with running_alone(rate_limits=True, address_requests_per_minute=1, trusted_proxies="127.0.0.1") as house:
         answers = [await house.post(PROFILE, {}, headers=forged) for _ in range(BURST // 2)]
@@ -242,7 +242,7 @@ async def test_fifty_at_once_are_no_more_than_the_burst(redis_server: Redis) -> 
 
 
 @pytest.mark.process
-async def test_what_redis_remembers_goes_by_itself(redis_server: Redis) -> None:
+async def test_counts_in_redis_expire_by_themselves(redis_server: Redis) -> None:
     async with linked(redis_server.url) as link, client_of(redis_server) as client:
         await Buckets(SLOW, link).check(7)
         (key,) = await client.keys("*")
@@ -343,7 +343,7 @@ def answered_at_once(check: Coroutine[Any, Any, Verdict]) -> None:
 
 
 @pytest.mark.process
-async def test_a_wrong_password_is_an_outage_whose_reason_is_told_without_it(
+async def test_a_wrong_password_is_an_outage_whose_reason_is_logged_without_it(
     redis_server: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     link = RedisLink(redis_server.url.replace(PASSWORD, "not-the-password"))

@@ -180,7 +180,7 @@ async def test_fifty_guesses_at_once_are_five(door: Door) -> None:
     assert sorted(pauses) == [0] * 5 + [1] * 45
 
 
-async def test_who_tries_many_accounts_from_one_address_has_to_pause_as_well(door: Door) -> None:
+async def test_a_client_that_tries_many_accounts_from_one_address_has_to_pause_as_well(door: Door) -> None:
     assert [await door.fail(f"{number}@example.com") for number in range(20)] == [0] * 20
     for number, seconds in enumerate((1, 2, 4, 8)):
         # An account of one's own does not make it forgotten.

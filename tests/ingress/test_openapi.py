@@ -35,7 +35,7 @@ def test_the_document_is_the_same_each_time(openapi: dict[str, Any]) -> None:
     assert json.dumps(document(rows())) == json.dumps(openapi)
 
 
-def test_whatever_the_application_answers_is_an_operation_of_the_document_or_an_asset(openapi: dict[str, Any]) -> None:
+def test_every_route_of_the_application_is_an_operation_of_the_document_or_an_asset(openapi: dict[str, Any]) -> None:
     documented = {(method.upper(), _bare(path)) for path, item in openapi["paths"].items() for method in item}
     served = {
         (route.method, _bare(route.resource.canonical))
@@ -88,7 +88,7 @@ def test_an_operations_example_fits_the_document(row: Operation, openapi: dict[s
 
 
 @each_operation
-def test_what_is_not_for_everybody_is_refused_without_a_token_or_cookie(
+def test_an_operation_not_for_everybody_is_refused_without_a_token_or_cookie(
     row: Operation, openapi: dict[str, Any]
 ) -> None:
     described = openapi["paths"][path_of(row)][row.method.lower()]

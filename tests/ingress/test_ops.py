@@ -1,4 +1,4 @@
-"""What operators read over HTTP, who may, and what happens while broker or database are away."""
+"""The operations for operators: their answers, the roles they need, and their answers without a broker or database."""
 
 from typing import Any
 from uuid import uuid4
@@ -31,7 +31,7 @@ def operator(house: House) -> dict[str, Any]:
 
 
 async def add_dead_letters(kafka: KafkaSettings, database: DatabaseSettings, *reasons: str) -> None:
-    """Bury a command that says somebody's address, for each of the reasons."""
+    """Record one dead letter for each of the reasons: a command with a person's address in it."""
     name = kafka.topic(BOOKING_COMMANDS)
     async with open_log(kafka) as log, opened(database) as sql:
         for reason in reasons:
@@ -42,7 +42,7 @@ async def add_dead_letters(kafka: KafkaSettings, database: DatabaseSettings, *re
             await log.write(dead_letter(kafka.topic(DEAD_LETTERS), "reservations", record, reason))
 
 
-async def test_only_operators_are_told_and_they_are_no_hotel_managers(house: House) -> None:
+async def test_only_operators_get_answers_and_they_are_no_hotel_managers(house: House) -> None:
     for path in PATHS:
         nobody = await house.get(path)
         guest = await house.get(path, user=1)
@@ -95,7 +95,7 @@ async def test_lag_counts_what_no_consumer_has_applied(
     assert sum(row["lag"] for row in mine) == 1
 
 
-async def test_dead_letters_are_listed_without_what_they_say(
+async def test_dead_letters_are_listed_without_their_contents(
     house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     await add_dead_letters(kafka_settings, database, "Undecodable: the first", "Undecodable: the second")
@@ -110,7 +110,7 @@ async def test_dead_letters_are_listed_without_what_they_say(
     assert "Ana" not in str(response.body)
 
 
-async def test_dead_letters_are_listed_by_what_became_of_them(
+async def test_dead_letters_are_listed_by_their_state(
     house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     await add_dead_letters(kafka_settings, database, "the first", "the second", "the third")
@@ -133,7 +133,7 @@ async def test_dead_letters_are_listed_by_what_became_of_them(
 
 
 @pytest.mark.process
-async def test_while_the_broker_is_away_the_operator_is_told_to_come_again() -> None:
+async def test_while_the_broker_is_away_the_operator_is_asked_to_come_again() -> None:
     async with running_alone() as house:
         for path in PATHS:
             answered = await house.get(path, **operator(house))

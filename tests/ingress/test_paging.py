@@ -27,7 +27,7 @@ def test_the_first_page_begins_nowhere_in_particular() -> None:
 
 
 @given(cursor=st.text())
-def test_what_no_list_gave_is_refused(cursor: str) -> None:
+def test_a_cursor_that_no_list_gave_is_refused(cursor: str) -> None:
     with pytest.raises(Problem) as refused:
         ARRIVALS.read(cursor)
     assert refused.value.status == 422

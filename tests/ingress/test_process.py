@@ -56,7 +56,7 @@ async def _said(process: asyncio.subprocess.Process, pattern: str) -> re.Match[s
     raise AssertionError(f"it never said {pattern}")
 
 
-async def test_told_to_stop_it_answers_who_still_waits_and_ends_cleanly(
+async def test_after_a_signal_to_stop_it_answers_waiting_requests_and_ends_cleanly(
     environment: dict[str, str], database: DatabaseSettings, stand_in: StandInWorker
 ) -> None:
     await open_hotel(database)
@@ -99,7 +99,7 @@ async def test_topics_with_another_number_of_partitions_stop_it(environment: dic
         ({"BCRYPT_ROUNDS": "10"}, "BCRYPT_ROUNDS is below 12"),
     ],
 )
-def test_unsafe_settings_refuse_to_start_as_production_without_telling_them(
+def test_unsafe_settings_refuse_to_start_as_production_without_showing_them(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None], sentence: str
 ) -> None:
     for name, value in (SAFE | changes).items():
@@ -114,7 +114,7 @@ def test_unsafe_settings_refuse_to_start_as_production_without_telling_them(
 
 
 @pytest.mark.process
-async def test_a_refused_start_is_told_in_one_sentence() -> None:
+async def test_a_refused_start_is_explained_in_one_sentence() -> None:
     async with _process(SAFE | {"JWT_SECRET_KEY": "short"}) as process:
         _, said = await process.communicate()
         assert process.returncode == os.EX_CONFIG

@@ -89,7 +89,7 @@ async def notebook(tmp_path: Path) -> AsyncIterator[Notebook]:
             yield notebook
 
 
-async def test_whoever_writes_reads_it_at_once_whoever_answers(notebook: Notebook) -> None:
+async def test_a_write_is_read_at_once_whichever_server_answers(notebook: Notebook) -> None:
     answered_by_replica = 0
     for number in range(1, 201):
         await notebook.write(number)

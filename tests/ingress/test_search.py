@@ -188,7 +188,7 @@ async def test_a_guest_looks_around_a_place_instead_of_in_a_city(house: House, t
 
 
 @pytest.mark.parametrize("table", ["hotel", "room"])
-async def test_what_is_deleted_is_found_no_longer(table: str, house: House, town: Town) -> None:
+async def test_a_deleted_hotel_or_room_is_found_no_longer(table: str, house: House, town: Town) -> None:
     await town.rooms(await town.hotel(), 10_000)
     assert await found(house) == [1]
 
@@ -211,7 +211,7 @@ async def test_a_hotel_that_takes_no_bookings_and_a_room_that_is_being_opened_ar
     assert await found(house) == [hotel]
 
 
-async def test_whether_a_day_is_past_is_told_by_the_hotels_own_clock(
+async def test_whether_a_day_is_past_is_decided_by_the_hotels_own_clock(
     house: House, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_the_day(monkeypatch)
@@ -280,7 +280,7 @@ async def pages(house: House, answered: Answer) -> list[list[int]]:
         ({"check_out_date": day(31)}, "a stay is at most 30 nights"),
         ({"check_in_date": earliest_today() - timedelta(days=1), "check_out_date": day(-20)}, "check_in_date is in"),
         ({"sort": "distance"}, "sort: distance needs near to say from where"),
-        ({"page": 1, "cursor": "WzEsMV0"}, "cursor: cannot stand beside page"),
+        ({"page": 1, "cursor": "WzEsMV0"}, "cursor: cannot be combined with page"),
         ({"cursor": "nonsense"}, "cursor: is not one that this list gave"),
         ({"cursor": "WzFlOTksMV0"}, "cursor: is not one that this list gave"),
         ({"near": "1,2"}, "near: Value error, must be latitude,longitude,kilometres"),
@@ -314,7 +314,7 @@ async def test_a_stay_beyond_every_hotels_horizon_is_refused(house: House, monke
 
 
 @pytest.mark.process
-async def test_without_a_database_a_search_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_database_a_search_is_asked_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freshness, "LOAD_SECONDS", 0.1)
     async with running_alone() as house:
         answered = await search(house)

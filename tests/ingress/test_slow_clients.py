@@ -94,7 +94,7 @@ def _refusals_are_soon_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """A server that is patient with clients."""
+    """A server that waits long for its clients."""
     async with serving() as server:
         yield server
 
@@ -149,11 +149,11 @@ async def test_a_head_that_comes_a_byte_at_a_time_ends_with_its_connection(hasty
     assert await hasty.exchange(HEAD + b"X-Slow: ", then_every_tenth=b"x") == b""
 
 
-async def test_who_says_nothing_is_not_kept(hasty: Server) -> None:
+async def test_a_client_that_sends_nothing_is_not_kept(hasty: Server) -> None:
     assert await hasty.exchange() == b""
 
 
-async def test_who_was_answered_may_ask_again_but_not_for_ever(server: Server) -> None:
+async def test_a_client_that_was_answered_may_ask_again_but_not_for_ever(server: Server) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     for body in (b"ab", b"a"):
         writer.write(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -165,7 +165,7 @@ async def test_who_was_answered_may_ask_again_but_not_for_ever(server: Server) -
     writer.close()
 
 
-async def test_who_does_not_read_what_it_asked_for_is_let_go(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_reads_no_response_is_let_go(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "UNREAD_SECONDS", SHORT_SECONDS)
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -188,7 +188,7 @@ async def test_who_does_not_read_what_it_asked_for_is_let_go(server: Server, mon
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", "a line of the head is too long"),
     ],
 )
-async def test_what_is_not_http_is_answered_like_other_mistakes_and_not_worth_a_log_line(
+async def test_bytes_that_are_not_http_are_answered_like_other_mistakes_and_not_worth_a_log_line(
     server: Server, caplog: pytest.LogCaptureFixture, sent: bytes, detail: str
 ) -> None:
     assert parsed(await server.exchange(sent)) == (400, detail)

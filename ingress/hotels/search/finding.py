@@ -30,7 +30,7 @@ _Indices = NDArray[np.intp]
 
 
 def find(table: HotelTable, nights: Nights, wanted: HotelSearch, after: SortPosition | None) -> Found:
-    """Return a page of the hotels of a table that match; `after` is the last hit before the page, if given."""
+    """Return a page of the hotels in the table that match; `after` is the last hit before the page, if given."""
     chosen = _chosen(table, wanted)
     distances_m = None
     if wanted.near is not None:

@@ -145,7 +145,7 @@ def _sensible_body(body: dict[str, Any], *, keeping_ids: bool) -> dict[str, Any]
     # In a story ids come from the answer before.
     ids = {name: body[name] for name in ("hotel_id", "room_id") if keeping_ids and name in body}
     _make_sense(body)
-    # The days of nights stand in the query.
+    # The days of nights are in the query.
     body = {name: value for name, value in body.items() if name not in {"start_date", "end_date"}}
     place = {"latitude": 38.71, "longitude": -9.14} if {"latitude", "longitude"} & body.keys() else {}
     return body | place | ids

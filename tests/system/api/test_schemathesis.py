@@ -23,14 +23,14 @@ async def test_a_few_requests_for_each_operation_are_answered_as_the_document_sa
 
 
 @pytest.mark.api
-async def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(world: World) -> None:
+async def test_every_request_that_the_document_allows_or_forbids_is_answered_as_it_says(world: World) -> None:
     await tried(world, world.host, "examples,coverage,fuzzing")
 
     await world.unharmed()
 
 
 @pytest.mark.api
-async def test_the_documents_links_tell_stories_up_to_bookings_that_are_paid_cancelled_and_paid_back(
+async def test_the_documents_links_lead_to_bookings_that_are_paid_cancelled_and_paid_back(
     world: World,
 ) -> None:
     await tried(world, world.rival, "stateful")

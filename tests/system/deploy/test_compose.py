@@ -1,4 +1,4 @@
-"""What docker-compose.yml names exists, is watched, and gets its secrets as files that the processes can start with."""
+"""Everything in docker-compose.yml exists, is watched, and gets its secrets as files that the processes start with."""
 
 import os
 import re
@@ -73,7 +73,7 @@ def test_every_process_of_ours_runs_and_has_company_where_it_should() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_what_a_service_refers_to_is_there() -> None:
+def test_everything_that_a_service_refers_to_is_there() -> None:
     for name in SERVICES:
         assert {*parts(name, "depends_on")} <= SERVICES.keys(), name
         assert {*parts(name, "secrets")} <= COMPOSE["secrets"].keys(), name
@@ -87,7 +87,7 @@ def test_what_a_service_refers_to_is_there() -> None:
     assert COMPOSE["volumes"].keys() <= kept
 
 
-def test_who_is_waited_for_can_say_that_it_is_ready() -> None:
+def test_a_service_that_others_wait_for_can_say_that_it_is_ready() -> None:
     for name, service in SERVICES.items():
         for other, dependency in service.get("depends_on", {}).items():
             ends = dependency["condition"] == "service_completed_successfully"
@@ -107,7 +107,7 @@ def test_images_say_exactly_which_and_ours_are_built_here() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - SHORT))
-def test_what_stays_is_watched_and_comes_back(name: str) -> None:
+def test_a_service_that_stays_is_watched_and_comes_back(name: str) -> None:
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"][0] == "CMD"
@@ -139,7 +139,7 @@ def test_every_command_of_compose_can_be_typed(name: str) -> None:
     command.make_context(called, arguments)
 
 
-def test_what_is_measured_is_what_runs() -> None:
+def test_prometheus_measures_every_service_that_stays() -> None:
     config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     targets = {target for group in config["scrape_configs"][0]["static_configs"] for target in group["targets"]}
     assert targets == {f"{name}:{environment(name)['METRICS_PORT']}" for name in OURS - SHORT}
@@ -196,7 +196,7 @@ def test_the_real_nginx_takes_what_compose_gives_it(made: Path, tmp_path: Path) 
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_nothing_secret_stands_in_an_environment_or_in_the_repository() -> None:
+def test_no_secret_is_in_an_environment_or_in_the_repository() -> None:
     for name in OURS:
         assert environment(name).keys() <= SETTINGS, name
         assert not {setting.lower() for setting in environment(name)} & SECRET, name

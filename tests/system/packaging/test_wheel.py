@@ -59,8 +59,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel in an empty virtual environment; return its folder of programs.
 
     The libraries that it depends on are those of this environment, found by a link (a .pth file): they were installed
-    from the lock, and fetching them again would need the network. What .pth files there name is not found, so that the
-    checkout, which may be installed there, is not.
+    from the lock, and fetching them again would need the network. The .pth files of that environment are
+    not read, so the checkout, which may be installed there, is not found.
     """
     venv = tmp_path_factory.mktemp("installed")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)

@@ -55,7 +55,7 @@ async def test_the_answer_without_patience_is_202_and_leads_to_the_decision(hous
     await wait_until(decided)
 
 
-async def test_a_bookings_page_tells_its_whole_history(house: House) -> None:
+async def test_a_bookings_page_shows_its_whole_history(house: House) -> None:
     guest, room = await house.guest(), await house.room()
     booking = await guest.booked(room)
     page = await guest.checkout(booking)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NO_KAFKA = available()
-#: What a user with Kafka's tools has on the path.
+#: The command that a user with Kafka's tools has on the path.
 CONSOLE_CONSUMER = f"""\
 #!/bin/sh
 exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp '{jars.folder()}/jars/*' \\

@@ -210,6 +210,6 @@ async def _running(service: ManagedProcess) -> int:
 
 
 def say(line: str) -> None:
-    """Tell what is done, on stderr beside the parts' own lines."""
+    """Write a line to stderr, between the parts' own lines."""
     sys.stderr.write(f"{'chaos':<14} | {line}\n")
     sys.stderr.flush()

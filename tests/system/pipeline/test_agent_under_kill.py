@@ -48,7 +48,7 @@ async def test_every_command_is_decided_once_whatever_happens_to_the_workers(
         own_servers=True,
         quiet=True,
     )
-    # The client tells at length that a broker which was killed does not answer.
+    # The client logs at length that a killed broker does not answer.
     caplog.set_level(logging.CRITICAL, "aiokafka")
     async with System(plan) as system:
         clerk = Clerk(system.kafka_url, random.Random(1))
@@ -90,7 +90,7 @@ async def everything_holds(system: System, clerk: Clerk) -> None:
     standing = {command.id for command in commands}
     say(f"{len(commands)} commands, {len(events)} events, {doubles} published twice")
 
-    assert not wrong, "events stand in sequence, and doubles are the same to the byte"
+    assert not wrong, "events are in sequence, and doubles are the same to the byte"
     assert set(clerk.acknowledged) <= standing, "what the broker acknowledged is on the log"
     assert not reckoning.decided_once(commands, published)
     assert not reckoning.sold_again(published)
