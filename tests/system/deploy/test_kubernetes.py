@@ -139,7 +139,7 @@ def test_probes_ask_what_the_process_answers() -> None:
             assert ports["http"] == int(arguments[arguments.index("--port") + 1])
             assert probes["livenessProbe"] == {"path": "/health/live", "port": "http"}
             assert probes["readinessProbe"] == {"path": "/health/ready", "port": "http"}
-            routes = (ROOT / "ingress" / "operators" / "health.py").read_text()
+            routes = (ROOT / "ingress" / "operators" / "handlers.py").read_text()
             assert all(f'"GET {probe["path"]}"' in routes for probe in probes.values())
         else:
             assert probes.keys() == {"startupProbe", "livenessProbe"}
