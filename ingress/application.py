@@ -35,8 +35,7 @@ from ingress.log.commands import Commands
 from ingress.log.idempotency import IdempotencyKeys
 from ingress.log.waiters import Waiters
 from ingress.operations import mounted, operations_of
-from ingress.operators.health import Health
-from ingress.operators.ops import Ops
+from ingress.operators.handlers import Health, Ops
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from ingress.webhooks.handlers import Webhooks

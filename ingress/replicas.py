@@ -137,21 +137,21 @@ class _EndOfLog:
 
     def __init__(self, primary: AsyncEngine) -> None:
         self._primary = primary.execution_options(isolation_level="AUTOCOMMIT")
-        self._asked: asyncio.Task[int] | None = None
+        self._running: asyncio.Task[int] | None = None
         self._next: asyncio.Task[int] | None = None
 
     async def now(self) -> int:
         """Return a position of the log after everything that was committed before this call."""
         if self._next is None:
             # A query that is under way may have been answered already, and may miss the latest commits.
-            self._next = asyncio.create_task(self._ask_after(self._asked))
+            self._next = asyncio.create_task(self._ask_after(self._running))
             self._next.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._next)
 
     async def _ask_after(self, earlier: "asyncio.Task[int] | None") -> int:
         if earlier is not None:
             await asyncio.wait([earlier])
-        self._asked, self._next = self._next, None
+        self._running, self._next = self._next, None
         async with self._primary.connect() as connection:
             position: int = (await connection.execute(_REACHES)).scalar_one()
         return position

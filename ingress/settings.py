@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from storage.settings import DatabaseSettings
 from topics.secret_files import SECRETS
 
-SHORTEST_KEY_BYTES: Final = 32
-SHORTEST_WEBHOOK_SECRET_BYTES: Final = 16
+MIN_KEY_BYTES: Final = 32
+MIN_WEBHOOK_SECRET_BYTES: Final = 16
 PRODUCTION_BCRYPT_ROUNDS: Final = 12
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.ASCII)
 #: Segments that mean the same in an address, in a cookie's `Path`, and in HTML.
@@ -132,8 +132,8 @@ class IngressSettings(BaseSettings):
     @model_validator(mode="after")
     def _keys_are_long_enough(self) -> Self:
         for name, key in (("JWT_SECRET_KEY", self.jwt_secret_key), ("BOOKING_ID_KEY", self.booking_id_key)):
-            if key is not None and len(key.get_secret_value().encode()) < SHORTEST_KEY_BYTES:
-                raise ValueError(f"{name} is shorter than {SHORTEST_KEY_BYTES} bytes.")
+            if key is not None and len(key.get_secret_value().encode()) < MIN_KEY_BYTES:
+                raise ValueError(f"{name} is shorter than {MIN_KEY_BYTES} bytes.")
         if not self.webhook_secrets:
             raise ValueError("STRIPE_WEBHOOK_SECRET is empty.")
         return self
@@ -152,8 +152,8 @@ class IngressSettings(BaseSettings):
         for name in ("jwt_secret_key", "stripe_webhook_secret", "frontend_url"):
             if getattr(self, name) == type(self).model_fields[name].default:
                 raise ValueError(f"{name.upper()} is not set: production needs one of its own.")
-        if any(len(secret.encode()) < SHORTEST_WEBHOOK_SECRET_BYTES for secret in self.webhook_secrets):
-            raise ValueError(f"STRIPE_WEBHOOK_SECRET is shorter than {SHORTEST_WEBHOOK_SECRET_BYTES} bytes.")
+        if any(len(secret.encode()) < MIN_WEBHOOK_SECRET_BYTES for secret in self.webhook_secrets):
+            raise ValueError(f"STRIPE_WEBHOOK_SECRET is shorter than {MIN_WEBHOOK_SECRET_BYTES} bytes.")
         if self.bcrypt_rounds < PRODUCTION_BCRYPT_ROUNDS:
             raise ValueError(f"BCRYPT_ROUNDS is below {PRODUCTION_BCRYPT_ROUNDS}.")
         return self

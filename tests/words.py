@@ -190,6 +190,7 @@ LITERAL: Final[tuple[Literal, ...]] = (
         "operators/explain/history.py", "    owed_at: datetime | None", "A field of explain --json and of /v1/ops."
     ),
     Literal("operators/lag.py", "    owner: str | None = None", "A field of lag --json and of /v1/ops/lag."),
+    Literal("ingress/operators/models.py", "owed_at: datetime", "A JSON field of the HTTP interface."),
 )
 
 

@@ -152,7 +152,7 @@ class Auth:
         has it. Within ten seconds, because responses get lost, a second use is answered like the first one.
         """
         _refuse_other_sites(context)
-        session = await self._refresh_tokens.go_on(context.request.cookies.get(_COOKIE, ""))
+        session = await self._refresh_tokens.resume(context.request.cookies.get(_COOKIE, ""))
         if session is None:
             raise _unauthorized("log in again", {"Set-Cookie": _cookie(context, "", 0)})
         return self._logged_in(context, session)

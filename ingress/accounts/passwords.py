@@ -15,11 +15,11 @@ from ingress.http.problems import Problem
 # bcrypt ignores further bytes; a longer password is refused instead.
 MAX_PASSWORD_BYTES: Final = 72
 # Of 0 to 4: a guess with the stolen hash takes a hundred million attempts or more.
-_LEAST_SCORE: Final = 3
+_MIN_SCORE: Final = 3
 # zxcvbn can take seconds for 72 malicious characters. This many take it no longer than the hash takes.
 _JUDGED_AT_ONCE: Final = 24
 # Shorter parts of names occur in any password.
-_SHORTEST_PART: Final = 3
+_MIN_PART_LENGTH: Final = 3
 T = TypeVar("T")
 
 
@@ -105,7 +105,7 @@ def _weakness(password: str, about: list[str]) -> str | None:
     advice = []
     for start in range(0, len(password), _JUDGED_AT_ONCE):
         judged = zxcvbn(password[start : start + _JUDGED_AT_ONCE], about)
-        if judged["score"] >= _LEAST_SCORE:
+        if judged["score"] >= _MIN_SCORE:
             return None
         feedback = judged["feedback"]
         advice.append(" ".join(filter(None, (feedback["warning"], *feedback["suggestions"]))))
@@ -115,4 +115,4 @@ def _weakness(password: str, about: list[str]) -> str | None:
 def _parts(about: tuple[str, ...]) -> list[str]:
     """Return the parts of names and addresses that a guess would try: each whole, and its words."""
     words = {word for text in about for word in (text, *re.split(r"[\W_]+", text))}
-    return sorted(word for word in words if len(word) >= _SHORTEST_PART)
+    return sorted(word for word in words if len(word) >= _MIN_PART_LENGTH)

@@ -74,7 +74,7 @@ class RefreshTokens:
             await refresh_tokens.add(connection, _hash(token), line, self.lifetime)
         return Session(user_id, roles, token)
 
-    async def go_on(self, token: str) -> Session | None:
+    async def resume(self, token: str) -> Session | None:
         """Exchange a token for the next one; None when it is unknown, too old, revoked, or was used before."""
         if not _TOKEN.fullmatch(token):
             return None

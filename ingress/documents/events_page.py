@@ -44,12 +44,12 @@ def _topics(document: _Json) -> str:
     for name, channel in document["channels"].items():
         milliseconds = channel["bindings"]["kafka"]["topicConfiguration"]["retention.ms"]
         kept = "for ever" if milliseconds < 0 else f"{milliseconds // 86_400_000} days"
-        writers, readers = (", ".join(_parties(document, name, action)) for action in ("send", "receive"))
+        writers, readers = (", ".join(_services(document, name, action)) for action in ("send", "receive"))
         rows.append((f"<code>{name}</code>", writers, readers, kept))
     return _table(("topic", "written by", "read by", "kept"), rows)
 
 
-def _parties(document: _Json, topic: str, action: str) -> Iterator[str]:
+def _services(document: _Json, topic: str, action: str) -> Iterator[str]:
     for name, operation in document["operations"].items():
         if operation["action"] == action and operation["channel"]["$ref"] == f"#/channels/{topic}":
             yield name.partition(".")[0]
@@ -97,7 +97,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _prose(text: str) -> str:
-    """Return text as HTML; what stands between backticks is code."""
+    """Return text as HTML; text between backticks is code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 

@@ -302,7 +302,7 @@ class _WithoutTitles(GenerateJsonSchema):
 
 
 class _Schemas:
-    """The JSON Schemas of all that operations take and answer; models are components, and stand there once."""
+    """The JSON Schemas of everything that operations take and answer; each model is a component, stored once."""
 
     def __init__(self, rows: Sequence[Operation]) -> None:
         self.rows = {row.id: row for row in rows}
@@ -326,7 +326,7 @@ class _Schemas:
         published = _Published(definitions.get("$defs", {}))
         self._schemas: dict[object, Json] = {key: published.with_names(schema) for (key, _), schema in schemas.items()}
         self.components: Json = published.components()
-        # What a query may be is described parameter by parameter.
+        # The document describes a query parameter by parameter, so its model is no component.
         names = {row.id: self._schemas["query", row.id]["$ref"].rpartition("/")[2] for row in rows if _has_query(row)}
         self._queries: dict[str, Json] = {row_id: self.components[name] for row_id, name in names.items()}
         for name in set(names.values()):
@@ -345,7 +345,7 @@ class _Schemas:
         return self._schemas[failure.name]
 
     def query_parameters(self, row: Operation) -> Iterator[Json]:
-        """Yield the parameters that may stand behind the question mark."""
+        """Yield the parameters of the query."""
         query = self._queries.get(row.id, {})
         for name, field_schema in query.get("properties", {}).items():
             schema = _without_null(field_schema)
@@ -361,7 +361,7 @@ class _Published:
     def __init__(self, definitions: Mapping[str, Json]) -> None:
         self._definitions = definitions
         titles = Counter(schema.get("title") for schema in definitions.values())
-        # Two schemas of one model have the same title; these keep the names that tell them apart.
+        # Two schemas of one model have the same title; these keep their names, which differ.
         self._names = {
             f"{_COMPONENTS}/schemas/{name}": schema["title"]
             for name, schema in definitions.items()

@@ -1,1 +1,1 @@
-"""What anybody may see of hotels: search, and a hotel's public description."""
+"""The public operations on hotels: search, and a hotel's description."""

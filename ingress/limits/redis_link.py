@@ -42,7 +42,7 @@ class RedisLink:
         )
         self._loaded: set[Script] = set()
         self._questions: list[_Question] = []
-        self._asked = asyncio.Event()
+        self._any_question = asyncio.Event()
         self.ready = False
 
     async def ask(self, script: Script, keys: Sequence[str], arguments: Sequence[int]) -> int | None:
@@ -51,7 +51,7 @@ class RedisLink:
             return None
         question = _Question(script, keys, arguments, asyncio.get_running_loop().create_future())
         self._questions.append(question)
-        self._asked.set()
+        self._any_question.set()
         return await question.answer
 
     async def run(self) -> None:
@@ -86,8 +86,8 @@ class RedisLink:
 
     async def _answer_all(self) -> None:
         while True:
-            await self._asked.wait()
-            self._asked.clear()
+            await self._any_question.wait()
+            self._any_question.clear()
             questions, self._questions = self._questions, []
             try:
                 async with asyncio.timeout(MAX_ANSWER_SECONDS):
@@ -117,4 +117,4 @@ class RedisLink:
             if not question.answer.done():
                 question.answer.set_result(None)
         self._questions.clear()
-        self._asked.clear()
+        self._any_question.clear()

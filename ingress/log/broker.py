@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from ingress.http.problems import unanswered, unavailable
 from telemetry import metrics
+from topics.backoff import Backoff
 from topics.catalogue import Topic
 from topics.envelope import Outgoing
 from topics.failpoints import failpoint
@@ -51,6 +52,9 @@ class Broker:
         self._linger_ms = linger_ms
         self._producer: Producer | None = None
         self._broken = asyncio.Event()
+        self._backoff = Backoff(
+            "commands wait for the broker", first_seconds=_FIRST_PAUSE_SECONDS, max_seconds=_MAX_RETRY_SECONDS
+        )
         self._sent = 0
         # The time at which each unacknowledged record was sent, oldest first.
         self._unacknowledged: dict[int, float] = {}
@@ -93,16 +97,12 @@ class Broker:
         Raises:
             WrongTopics: a topic has another number of partitions, or another setting that would lose records.
         """
-        pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
             try:
                 await self._check_topics()
                 await self._send_until_broken()
-                pause_seconds = _FIRST_PAUSE_SECONDS
             except (KafkaError, admin.TopicsFailed, OSError, TimeoutError) as error:
-                log.warning("no broker to write to (%r); trying again in %.1f s", error, pause_seconds)
-                await asyncio.sleep(pause_seconds)
-                pause_seconds = min(pause_seconds * 2, _MAX_RETRY_SECONDS)
+                await self._backoff.wait(error)
 
     async def _check_topics(self) -> None:
         if self.topics_checked.is_set():
@@ -135,6 +135,7 @@ class Broker:
             stack.push_async_callback(producer.abandon)
             self._broken.clear()
             self._producer = producer
+            self._backoff.reset()
             log.info("the broker takes commands")
             try:
                 await self._until_broken()

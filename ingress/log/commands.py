@@ -1,6 +1,7 @@
 """Sends commands to the log, and returns the event that answers a command if its request waits for it."""
 
 import asyncio
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,6 +42,8 @@ from topics.messages.message import Message
 
 SOURCE: Final = "innkeeper/ingress"
 _FOLLOW_WITHIN_SECONDS: Final = 2.0
+#: A request may choose its own id; only one of this form goes into a command and its events.
+_PUBLIC_REQUEST_ID: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Commands:
             time=datetime.now(UTC),
             traceparent=traceparent(),
             actor=actor(),
-            request_id=request_id(),
+            request_id=_public_request_id(),
         )
         about_record(record.headers)
         if not wait:
@@ -111,6 +114,15 @@ class Commands:
                     return await event
             except TimeoutError:
                 return None
+
+
+def _public_request_id() -> str | None:
+    """Return the id of the request at hand for the envelope; None for a client's own id that may be any text.
+
+    Events keep it for ever and may be read by others, so text that could be personal data is left out.
+    """
+    id = request_id()
+    return id if id is not None and _PUBLIC_REQUEST_ID.fullmatch(id) else None
 
 
 def new_command_id() -> str:

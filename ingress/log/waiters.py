@@ -17,6 +17,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from topics.backoff import Backoff
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header, message_types
 from topics.kafka.settings import KafkaSettings
@@ -49,6 +50,9 @@ class Waiters:
         self._by_id: defaultdict[tuple[str, bytes], list[_Waiter]] = defaultdict(list)
         self._any_waiter = asyncio.Event()
         self._following = asyncio.Event()
+        self._backoff = Backoff(
+            "waiting requests cannot read the events", first_seconds=_PAUSE_SECONDS, max_seconds=_PAUSE_SECONDS
+        )
         self.ready = False
 
     @contextmanager
@@ -103,11 +107,7 @@ class Waiters:
             try:
                 await self._read()
             except (KafkaError, OSError, TimeoutError) as error:
-                log.warning("the events cannot be read (%r); trying again in %.1f s", error, _PAUSE_SECONDS)
-            finally:
-                self.ready = False
-                self._following.clear()
-            await asyncio.sleep(_PAUSE_SECONDS)
+                await self._backoff.wait(error)
 
     async def _read(self) -> None:
         consumer = AIOKafkaConsumer(
@@ -126,6 +126,7 @@ class Waiters:
             consumer.assign(partitions)
             await self._from_the_end(consumer)
             self.ready = True
+            self._backoff.reset()
             while True:
                 consumer.pause(*partitions)
                 await self._any_waiter.wait()
@@ -135,6 +136,8 @@ class Waiters:
                 await self._follow(consumer)
                 self._following.clear()
         finally:
+            self.ready = False
+            self._following.clear()
             await consumer.stop()
 
     async def _from_the_end(self, consumer: AIOKafkaConsumer) -> None:

@@ -17,7 +17,7 @@ from ingress.hotels.search import freshness
 from ingress.http.connections import Runner
 from ingress.limits import redis_link
 from ingress.log import commands
-from ingress.operators import health, ops
+from ingress.operators import handlers as operators
 from ingress.settings import IngressSettings
 from sandbox import redis
 from sandbox.ports import free_port
@@ -31,17 +31,17 @@ WEBHOOK_SECRETS = "whsec_of_the_stand_in, whsec_of_tomorrow"
 #: How long a refresh token may come again in tests: the longest that can be set.
 GRACE_SECONDS = 60
 #: No machine freezes for as long. Tests of time limits set a limit of their own.
-PATIENT_SECONDS = 60.0
+AMPLE_SECONDS = 60.0
 
 
 def ingress_settings(**changes: Any) -> IngressSettings:
-    """Return settings for tests: quick hashes, and patience with a slow machine."""
+    """Return settings for tests: quick hashes, and limits that a slow machine keeps."""
     values: dict[str, Any] = {
         "jwt_secret_key": SecretStr(JWT_KEY),
         "stripe_webhook_secret": SecretStr(WEBHOOK_SECRETS),
         "bcrypt_rounds": 4,
-        "ack_seconds": PATIENT_SECONDS,
-        "body_seconds": PATIENT_SECONDS,
+        "ack_seconds": AMPLE_SECONDS,
+        "body_seconds": AMPLE_SECONDS,
         "refresh_grace_seconds": GRACE_SECONDS,
         "room_facts_seconds": 0.05,
         # One user sends more requests than a person would; tests of the limits switch them on.
@@ -77,7 +77,7 @@ async def running(
 @pytest.fixture
 def database(database: DatabaseSettings) -> DatabaseSettings:
     """No transaction is ended because the machine was frozen in its middle."""
-    return database.model_copy(update={"idle_in_transaction_timeout_ms": int(PATIENT_SECONDS * 1000)})
+    return database.model_copy(update={"idle_in_transaction_timeout_ms": int(AMPLE_SECONDS * 1000)})
 
 
 @pytest.fixture
@@ -107,10 +107,10 @@ LIMITS = (
     (databases, "_CONNECT_SECONDS"),
     (databases, "_POOL_SECONDS"),
     (freshness, "LOAD_SECONDS"),
-    (health, "_DATABASE_SECONDS"),
+    (operators, "_DATABASE_SECONDS"),
     (nights, "_WAIT_SECONDS"),
-    (ops, "_CONNECT_SECONDS"),
-    (ops, "_SECONDS"),
+    (operators, "_CONNECT_SECONDS"),
+    (operators, "_SECONDS"),
     (commands, "_FOLLOW_WITHIN_SECONDS"),
     (redis_link, "MAX_ANSWER_SECONDS"),
     (redis_link, "_CONNECT_SECONDS"),
@@ -121,7 +121,7 @@ LIMITS = (
 def _all_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every wait enough time for a slow machine."""
     for module, name in LIMITS:
-        monkeypatch.setattr(module, name, type(getattr(module, name))(PATIENT_SECONDS))
+        monkeypatch.setattr(module, name, type(getattr(module, name))(AMPLE_SECONDS))
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ _NOW = datetime.now(UTC)
 TODAY = _NOW.date()
 #: A time zone where it is noon, so that tests which begin today do not end tomorrow.
 NOON = f"Etc/GMT{_NOW.hour - 12:+d}"
-#: Who waits does so for as long as one may: the decision is there long before, however slow the machine.
+#: The longest wait that a request may ask for: the decision comes long before, even on a slow machine.
 WAIT = {"Prefer": "wait=30"}
 STAY = {
     "hotel_id": 1,

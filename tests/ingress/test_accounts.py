@@ -18,7 +18,7 @@ from ingress.application import LOGIN_DELAYS, PASSWORDS
 from ingress.http.problems import Problem
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import Clock
-from tests.ingress.conftest import JWT_KEY, PATIENT_SECONDS, broker_away, ingress_settings, running
+from tests.ingress.conftest import AMPLE_SECONDS, JWT_KEY, broker_away, ingress_settings, running
 from tests.ingress.house import House
 from tests.ingress.people import ANNA, log_in, opened, sign_up, visit
 from tests.support.client import Answer
@@ -183,7 +183,7 @@ async def test_an_account_that_makes_no_sense_or_wants_more_than_it_may_is_refus
         assert (refused.status, [error["field"] for error in refused.body["errors"]]) == (422, [field]), field
 
 
-async def test_who_guesses_has_to_pause_and_the_owner_elsewhere_never(
+async def test_a_guesser_has_to_pause_and_the_account_holder_elsewhere_never(
     database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(ingress_settings(trusted_proxies="127.0.0.0/8"), broker_away(), database, ready=False) as house:
@@ -223,12 +223,12 @@ async def test_fifty_logins_at_once_keep_nobody_else_waiting(
 ) -> None:
     async with running(ingress_settings(login_delays=False), broker_away(), database, ready=False) as house:
         await sign_up(house)
-        compare, may_go_on, under_way = bcrypt.checkpw, threading.Semaphore(0), threading.Semaphore(0)
+        compare, may_resume, under_way = bcrypt.checkpw, threading.Semaphore(0), threading.Semaphore(0)
 
         def compare_slowly(password: bytes, hashed: bytes) -> bool:
             under_way.release()
             # Were passwords compared where requests are answered, it would be waited for in vain here.
-            assert may_go_on.acquire(timeout=PATIENT_SECONDS)
+            assert may_resume.acquire(timeout=AMPLE_SECONDS)
             return compare(password, hashed)
 
         monkeypatch.setattr(bcrypt, "checkpw", compare_slowly)
@@ -238,11 +238,11 @@ async def test_fifty_logins_at_once_keep_nobody_else_waiting(
             for _ in range(20):
                 assert (await house.get("/health/live")).status == 200
             assert not any(login.done() for login in logins)
-            may_go_on.release(4)
+            may_resume.release(4)
             await wait_until(lambda: sum(login.done() for login in logins) == 4, message="four are not logged in")
             assert (await house.get("/health/live")).status == 200
         finally:
-            may_go_on.release(len(logins))
+            may_resume.release(len(logins))
         assert all(await asyncio.gather(*logins))
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.ingress.house import STAY, House, StandInWorker
 from topics.messages.commands import ReserveStay
 
@@ -15,6 +17,26 @@ async def test_a_command_names_the_account_and_the_request_that_sent_it(house: H
     answered = await house.post("/v1/bookings/init", STAY, user=2)
     command = await stand_in.next_command()
     assert (command.envelope.actor, command.envelope.request_id) == ("user/2", answered.headers["X-Request-Id"])
+
+
+@pytest.mark.parametrize("id", ["a", "z" * 64, "0-9_A.Z:7f", "1980e5a0-0000-8000-8000-000000000000"])
+async def test_a_request_id_of_few_plain_characters_is_in_the_envelope(
+    house: House, stand_in: StandInWorker, id: str
+) -> None:
+    await house.post("/v1/bookings/init", STAY, user=1, headers={"X-Request-Id": id})
+
+    assert (await stand_in.next_command()).envelope.request_id == id
+
+
+@pytest.mark.parametrize("id", ["ana@example.com", "z" * 65, "a/b", "a+b", "{a}", "a,b"])
+async def test_a_request_id_of_free_text_is_in_the_response_and_not_in_the_envelope(
+    house: House, stand_in: StandInWorker, id: str
+) -> None:
+    answered = await house.post("/v1/bookings/init", STAY, user=1, headers={"X-Request-Id": id})
+
+    command = await stand_in.next_command()
+    assert answered.headers["X-Request-Id"] == id
+    assert (command.envelope.actor, command.envelope.request_id) == ("user/1", None)
 
 
 async def test_requests_at_the_same_time_are_not_mixed_up(house: House, stand_in: StandInWorker) -> None:

@@ -50,7 +50,7 @@ FORGED = ("Forwarded", "for=198.51.100.1"), ("X-Forwarded-For", "198.51.100.1")
 
 
 @pytest.mark.parametrize("header", FORGED)
-def test_what_a_stranger_says_of_its_address_is_not_believed(header: tuple[str, str]) -> None:
+def test_an_address_header_from_a_stranger_is_ignored(header: tuple[str, str]) -> None:
     assert counted(CLIENT, header) == CLIENT
     assert counted(PROXY, header, trusted="") == PROXY
 
@@ -77,7 +77,7 @@ def test_what_a_stranger_says_of_its_address_is_not_believed(header: tuple[str, 
         ([("Forwarded", "for=192.0.2.7"), ("X-Forwarded-For", CLIENT)], CLIENT),
     ],
 )
-def test_a_proxy_of_ours_tells_for_whom_it_asks(headers: list[tuple[str, str]], address: str) -> None:
+def test_a_trusted_proxy_names_the_client(headers: list[tuple[str, str]], address: str) -> None:
     assert counted(PROXY, *headers) == address
     assert counted("::ffff:10.0.0.1", *headers) == address
 
@@ -103,7 +103,7 @@ UNREADABLE: Mapping[str, list[tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_a_proxy_that_does_not_tell_clearly_is_the_client(name: str) -> None:
+def test_a_proxy_that_names_no_clear_client_counts_as_the_client(name: str) -> None:
     assert counted(PROXY, *UNREADABLE[name]) == PROXY
 
 
@@ -112,7 +112,7 @@ def test_a_proxy_that_does_not_tell_clearly_is_the_client(name: str) -> None:
     quoted=st.booleans(),
 )
 @settings(deadline=None)
-def test_whatever_a_client_makes_up_it_counts_by_its_address_or_its_proxys(made_up: str, *, quoted: bool) -> None:
+def test_a_client_with_made_up_headers_counts_by_its_address_or_its_proxys(made_up: str, *, quoted: bool) -> None:
     written = '"192.0.2.7:4711"' if quoted else CLIENT
     assert counted(PROXY, ("Forwarded", f"{made_up}, for={written}")) in {CLIENT, PROXY}
     assert counted(PROXY, ("X-Forwarded-For", f"{made_up}, {CLIENT}")) == CLIENT

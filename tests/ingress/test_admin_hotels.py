@@ -81,7 +81,7 @@ PROTECTED: dict[str, Any] = {
 }
 
 
-async def test_what_is_not_the_managers_to_say_is_refused_and_not_passed_over(manager: Manager) -> None:
+async def test_fields_that_a_manager_may_not_set_are_refused_and_not_ignored(manager: Manager) -> None:
     hotel_id = await manager.hotel()
     before = (await manager.ask("GET", f"/hotels/{hotel_id}")).body
 
@@ -319,7 +319,7 @@ async def test_a_hotel_that_is_not_active_cannot_be_booked(house: House, manager
     assert await wait_until(booked) == "240.00"
 
 
-async def test_who_lists_rooms_while_their_hotel_is_deleted_sees_all_of_them_or_no_hotel(
+async def test_a_list_of_rooms_while_their_hotel_is_deleted_has_all_of_them_or_no_hotel(
     house: House, manager: Manager, tables: psycopg.AsyncConnection[Any], database: DatabaseSettings
 ) -> None:
     hotel_id = await manager.hotel()

@@ -112,7 +112,7 @@ async def test_the_nights_asked_for_include_both_ends_and_one_end_is_enough(cale
         assert (answer.status, answer.body["errors"][0]["field"]) == (422, "end_date"), query
 
 
-async def test_nights_are_changed_and_told_as_they_stand_now(
+async def test_changed_nights_are_returned_as_they_are_now(
     house: House, calendar: Calendar, room_id: int, ledger: Ledger
 ) -> None:
     changed = await calendar.change(
@@ -176,8 +176,8 @@ async def test_a_total_below_what_is_sold_changes_the_other_nights_and_names_thi
     changed = await calendar.change({"total_count": 2, "closed": True}, start_date=day(0), end_date=day(2))
 
     assert changed.status == 200
-    told = [(night["total_count"], night["closed"], night["refused"]) for night in changed.body]
-    assert told == [(2, True, None), (5, False, "total_below_sold"), (2, True, None)]
+    results = [(night["total_count"], night["closed"], night["refused"]) for night in changed.body]
+    assert results == [(2, True, None), (5, False, "total_below_sold"), (2, True, None)]
 
 
 async def test_a_change_that_no_night_takes_is_refused(calendar: Calendar, room_id: int, ledger: Ledger) -> None:
@@ -192,7 +192,7 @@ async def test_a_change_that_no_night_takes_is_refused(calendar: Calendar, room_
         assert refused.body["refused"] == [{"date": str(query["start_date"]), "reason": reason}]
 
 
-async def test_the_days_may_stand_in_the_body(calendar: Calendar) -> None:
+async def test_the_days_may_be_in_the_body(calendar: Calendar) -> None:
     days = {"start_date": str(day(0)), "end_date": str(day(1))}
 
     changed = await calendar.change({"closed": True} | days)

@@ -42,7 +42,7 @@ async def totals(ledger: Ledger, room_id: int) -> Any:
     )
 
 
-async def test_a_room_is_on_sale_for_a_year_when_it_is_told_of(manager: Manager, hotel_id: int, ledger: Ledger) -> None:
+async def test_a_new_room_is_returned_with_a_year_on_sale(manager: Manager, hotel_id: int, ledger: Ledger) -> None:
     added = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM)
 
     assert added.status == 201
@@ -95,7 +95,7 @@ async def test_a_price_has_no_more_digits_than_its_currency(manager: Manager, le
         assert (answer.status, answer.body["base_price"]) == (201, shown)
 
 
-async def test_what_is_not_the_managers_to_say_of_a_room_is_refused(
+async def test_fields_of_a_room_that_a_manager_may_not_set_are_refused(
     manager: Manager, hotel_id: int, ledger: Ledger
 ) -> None:
     room_id = await manager.room(hotel_id)
@@ -260,9 +260,9 @@ async def test_of_two_changes_to_the_same_version_only_one_reaches_the_rooms_own
     assert await totals(ledger, room_id) == [(made.body["total_count"], 365)]
     assert (await manager.ask("GET", path)).headers["ETag"] == made.headers["ETag"]
     assert isinstance((await stand_in.next_command()).message, OpenInventory)
-    asked = (await stand_in.next_command()).message
-    assert isinstance(asked, ChangeInventory)
-    assert asked.total_count == made.body["total_count"]
+    command = (await stand_in.next_command()).message
+    assert isinstance(command, ChangeInventory)
+    assert command.total_count == made.body["total_count"]
 
     assert (await manager.ask("PATCH", path, {"capacity": 3}, if_match=version)).status == 412
     either = f"{version}, {made.headers['ETag']}"

@@ -1,8 +1,10 @@
 """The ingress while what it needs is away, and when it comes back."""
 
 import asyncio
+import re
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from sandbox.kafka import Kafka
@@ -30,7 +32,9 @@ class Guest:
         return answered.body["id"] if answered.status == 202 else None
 
 
-async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, database: DatabaseSettings) -> None:
+async def test_nothing_is_half_done_while_the_broker_is_away(
+    tmp_path: Path, database: DatabaseSettings, caplog: pytest.LogCaptureFixture
+) -> None:
     await open_hotel(database)
     kafka = Kafka(tmp_path)
     settings = KafkaSettings(_env_file=None, kafka_url=kafka.url, topic_partitions=2)
@@ -46,6 +50,8 @@ async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, dat
         try:
             await admin.create(settings)
             await wait_until(house.is_ready, message="not ready although the broker is there")
+            assert "commands wait for the broker (" in caplog.text
+            assert re.search(r"works again after \d+ failures: commands wait for the broker", caplog.text)
             guest = Guest(house)
             promised = [await wait_until(guest.books)]
 
@@ -64,9 +70,9 @@ async def test_nothing_is_half_done_while_the_broker_is_away(tmp_path: Path, dat
             # Then it takes bookings again by itself, and the log has each that was promised and no later ghost
             await kafka.start()
             promised.append(await wait_until(guest.books, message="no booking is taken again"))
-            told = await _all_commands(settings)
-            assert set(promised) <= set(told)
-            assert len(told) <= len(under_way) + guest.sent
+            sent = await _all_commands(settings)
+            assert set(promised) <= set(sent)
+            assert len(sent) <= len(under_way) + guest.sent
         finally:
             await kafka.stop()
 
@@ -87,12 +93,12 @@ async def test_without_a_database_it_says_so_and_invents_nothing(kafka_settings:
     async with running(ingress_settings(), kafka_settings, database, ready=False) as house:
         assert (await house.get("/health/live")).status == 200
         await wait_until(lambda: _only_the_database_is_missing(house))
-        for asked in (
+        for request in (
             house.post("/v1/bookings/init", STAY, user=1),
             house.get("/v1/bookings/00000000-0000-8000-8000-000000000000/status", user=1),
             house.post("/v1/auth/login", {"email": "a@example.com", "password": "password"}),
         ):
-            answered = await asked
+            answered = await request
             assert (answered.status, answered.headers["Retry-After"]) == (503, "1")
             assert "secret" not in str(answered.body)
 

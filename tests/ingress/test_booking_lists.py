@@ -143,16 +143,16 @@ async def test_a_guest_asks_for_bookings_in_some_states(house: House, desk: Stan
     for status in ("RESERVED", "CONFIRMED", "CANCELLED", "CONFIRMED"):
         written[await desk.reserved(GUEST, status)] = status
 
-    asked = await all_pages(house, f"{MINE}?status=CONFIRMED&status=CANCELLED&limit=2", house.user_header(GUEST))
+    pages = await all_pages(house, f"{MINE}?status=CONFIRMED&status=CANCELLED&limit=2", house.user_header(GUEST))
     with_commas = await house.get(f"{MINE}?status=CONFIRMED,CANCELLED", user=GUEST)
 
     wanted = {str(id) for id, status in written.items() if status != "RESERVED"}
-    assert {id for page in asked for id in page} == wanted
+    assert {id for page in pages for id in page} == wanted
     assert {booking["id"] for booking in with_commas.body} == wanted
     assert (await house.get(f"{MINE}?status=PENDING", user=GUEST)).body == []
 
 
-async def test_what_makes_no_sense_is_refused_by_name(house: House) -> None:
+async def test_a_query_that_makes_no_sense_is_refused_by_name(house: House) -> None:
     for query, field in (
         ("limit=0", "limit"),
         ("limit=101", "limit"),
@@ -300,7 +300,7 @@ async def test_bookings_of_a_room_that_was_deleted_stay_in_the_list(house: House
     assert await all_pages(house, OF_HOTEL, house.manager_header(MANAGER)) == [[str(booking_id)]]
 
 
-async def test_what_makes_no_sense_to_a_manager_is_refused_by_name(house: House, desk: StandInWorker) -> None:
+async def test_a_managers_query_that_makes_no_sense_is_refused_by_name(house: House, desk: StandInWorker) -> None:
     for query, field in (
         ("limit=101", "limit"),
         ("room_id=0", "room_id"),

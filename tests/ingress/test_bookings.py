@@ -47,13 +47,13 @@ def _reserved(command: LoggedCommand) -> BookingReserved:
 async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_decided(
     house: House, stand_in: StandInWorker
 ) -> None:
-    asked = await house.post("/v1/bookings/init", STAY, user=1, headers={"traceparent": TRACE, "X-Request-Id": "r1"})
+    response = await house.post("/v1/bookings/init", STAY, user=1, headers={"traceparent": TRACE, "X-Request-Id": "r1"})
 
-    assert asked.status == 202
-    booking_id = asked.body["id"]
-    assert asked.body == STAY | {"id": booking_id, "booking_status": "PENDING", "user_id": 1, "rooms_count": 1}
-    assert asked.headers["Location"] == f"/v1/bookings/{booking_id}/status"
-    assert (asked.headers["Retry-After"], asked.headers["X-Request-Id"]) == ("1", "r1")
+    assert response.status == 202
+    booking_id = response.body["id"]
+    assert response.body == STAY | {"id": booking_id, "booking_status": "PENDING", "user_id": 1, "rooms_count": 1}
+    assert response.headers["Location"] == f"/v1/bookings/{booking_id}/status"
+    assert (response.headers["Retry-After"], response.headers["X-Request-Id"]) == ("1", "r1")
 
     command = await stand_in.next_command()
     assert command.key == b"1"
@@ -93,8 +93,8 @@ async def test_a_booking_is_its_own_guests_alone(house: House, stand_in: StandIn
             ("POST", "/addGuests"),
         ):
             body: dict[str, Any] = {"json": [1]} if path == "/addGuests" else {}
-            asked = await house.ask(method, f"/v1/bookings/{booking_id}{path}", user=2, **body)
-            assert (asked.status, asked.body) == (404, {"detail": "no such booking"})
+            response = await house.ask(method, f"/v1/bookings/{booking_id}{path}", user=2, **body)
+            assert (response.status, response.body) == (404, {"detail": "no such booking"})
             assert (await house.ask(method, f"/v1/bookings/{booking_id}{path}", **body)).status == 401
 
 
@@ -148,14 +148,14 @@ async def test_bodies_are_json_and_no_larger_than_64_kb(house: House) -> None:
         assert (refused.status, type(refused.body["detail"])) == (status, str)
 
 
-async def test_unknown_paths_and_methods_are_told_in_the_same_form(house: House) -> None:
+async def test_unknown_paths_and_methods_are_answered_in_the_same_form(house: House) -> None:
     assert (await house.get("/v1/nothing")).body == {"detail": "not found"}
     wrong = await house.get("/v1/bookings/init")
     assert (wrong.status, wrong.body, wrong.headers["Allow"]) == (405, {"detail": "method not allowed"}, "POST")
     assert (await house.get("/v1/bookings/1/status", user=1)).status == 404
 
 
-async def test_who_waits_gets_the_booking_itself(house: House, stand_in: StandInWorker) -> None:
+async def test_a_request_that_waits_gets_the_booking_itself(house: House, stand_in: StandInWorker) -> None:
     asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
     command = await stand_in.next_command()
     await stand_in.publish(command, _reserved(command))
@@ -168,7 +168,7 @@ async def test_who_waits_gets_the_booking_itself(house: House, stand_in: StandIn
     assert answered.body["hold_expires_at"] == "2030-01-01T00:00:00Z"
 
 
-async def test_who_waits_is_told_why_the_room_is_refused(house: House, stand_in: StandInWorker) -> None:
+async def test_a_request_that_waits_gets_the_reason_of_a_refusal(house: House, stand_in: StandInWorker) -> None:
     asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
     command = await stand_in.next_command()
     wanted = command.message
@@ -195,7 +195,7 @@ async def test_who_waits_is_told_why_the_room_is_refused(house: House, stand_in:
     }
 
 
-async def test_who_waits_in_vain_gets_the_usual_answer(house: House, stand_in: StandInWorker) -> None:
+async def test_a_request_that_waits_in_vain_gets_the_usual_answer(house: House, stand_in: StandInWorker) -> None:
     answered = await house.post("/v1/bookings/init", STAY, user=1, headers={"Prefer": "wait=1"})
     assert (answered.status, answered.body["booking_status"]) == (202, "PENDING")
     assert "Preference-Applied" not in answered.headers
@@ -271,7 +271,7 @@ async def test_a_guest_is_added_paid_for_and_cancelled(house: House, stand_in: S
     assert answered.headers["Preference-Applied"] == WAIT["Prefer"]
 
 
-async def test_a_hold_that_ends_under_a_command_is_told_as_a_refusal(house: House, stand_in: StandInWorker) -> None:
+async def test_a_hold_that_ends_under_a_command_is_answered_as_a_refusal(house: House, stand_in: StandInWorker) -> None:
     booking_id, guest_id = await stand_in.reserved(1), await _guest_of(house, 1)
     about: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
     events: list[BookingEvent] = [
@@ -314,7 +314,7 @@ async def test_a_request_without_a_body_takes_no_fields(house: House, stand_in: 
     assert (answered.status, answered.body) == (202, {"id": str(booking_id), "booking_status": "RESERVED"})
 
 
-async def test_a_booking_tells_its_history(house: House, stand_in: StandInWorker) -> None:
+async def test_a_booking_has_its_history(house: House, stand_in: StandInWorker) -> None:
     booking_id = await stand_in.reserved(1, "PAYMENTS_PENDING", failure="card_declined")
     await stand_in.connection.execute(
         b"insert into booking_timeline (booking_id, sequence, event_id, type, time, event) "
@@ -360,10 +360,10 @@ async def test_a_booking_and_its_history_are_of_one_moment(
     )
 
 
-async def test_a_hotel_tells_its_rooms_and_their_prices(house: House) -> None:
-    told = await house.get("/v1/hotels/1/info")
-    assert (told.status, told.body["name"], told.body["currency"]) == (200, "Inn", "EUR")
-    assert [(room["id"], room["base_price"], room["price_from"]) for room in told.body["rooms"]] == [
+async def test_a_hotel_shows_its_rooms_and_their_prices(house: House) -> None:
+    response = await house.get("/v1/hotels/1/info")
+    assert (response.status, response.body["name"], response.body["currency"]) == (200, "Inn", "EUR")
+    assert [(room["id"], room["base_price"], room["price_from"]) for room in response.body["rooms"]] == [
         (1, "120.00", "165.02")
     ]
     for hotel_id in ("2", "99", "9" * 19):

@@ -36,7 +36,7 @@ async def test_a_connection_that_nobody_waits_for_any_longer_is_not_left_half_op
     assert sockets_to(database) == open_before
 
 
-async def test_who_stands_still_in_the_middle_of_writing_keeps_nobody_waiting(database: DatabaseSettings) -> None:
+async def test_a_process_that_freezes_in_the_middle_of_writing_keeps_nobody_waiting(database: DatabaseSettings) -> None:
     pool = Database(database.model_copy(update={"idle_in_transaction_timeout_ms": 500}), pool_size=1)
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
         await another.execute("create table note as select 0 as number")
@@ -61,7 +61,7 @@ async def test_who_stands_still_in_the_middle_of_writing_keeps_nobody_waiting(da
     await pool.close()
 
 
-async def test_what_is_read_as_one_is_of_one_moment_and_leaves_no_transaction_open(database: DatabaseSettings) -> None:
+async def test_a_snapshot_is_of_one_moment_and_leaves_no_transaction_open(database: DatabaseSettings) -> None:
     pool = Database(database, pool_size=1)
     number = text("select number from note")
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:

@@ -31,8 +31,8 @@ async def test_pages_of_named_origins_alone_are_let_in(
         assert "Location" in let_in.headers["Access-Control-Expose-Headers"]
         assert let_in.headers["Vary"] == "Origin"
 
-        asked_first = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
-        preflight = await house.ask("OPTIONS", "/v1/bookings/init", headers=asked_first)
+        preflight_headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
+        preflight = await house.ask("OPTIONS", "/v1/bookings/init", headers=preflight_headers)
         assert (preflight.status, preflight.headers["Access-Control-Allow-Origin"]) == (204, PAGE)
         assert "Idempotency-Key" in preflight.headers["Access-Control-Allow-Headers"]
 
@@ -41,8 +41,8 @@ async def test_pages_of_named_origins_alone_are_let_in(
 
         stranger = {"Origin": "https://evil.example.com", "Access-Control-Request-Method": "POST"}
         for method in ("GET", "OPTIONS"):
-            told = await house.ask(method, "/v1/bookings/init", headers=stranger)
-            assert not [name for name in told.headers if name.startswith("Access-Control")], method
+            response = await house.ask(method, "/v1/bookings/init", headers=stranger)
+            assert not [name for name in response.headers if name.startswith("Access-Control")], method
 
 
 @pytest.mark.parametrize(
@@ -117,17 +117,17 @@ async def test_a_body_that_is_no_json_by_its_own_word_is_refused(house: House) -
         ("application/json; charset=UTF-8", 202),
         ("application/json", 202),
     ):
-        told = await house.ask(
+        response = await house.ask(
             "POST",
             "/v1/bookings/init",
             user=1,
             data=web.json_response(STAY).text or "",
             headers={"Content-Type": said},
         )
-        assert told.status == status, said
+        assert response.status == status, said
 
 
-async def test_a_wrong_method_is_told_the_right_ones(house: House) -> None:
+async def test_a_wrong_method_is_answered_with_the_right_ones(house: House) -> None:
     refused = await house.ask("DELETE", "/v1/bookings/init", user=1)
 
     assert (refused.status, refused.body, refused.headers["Allow"]) == (405, {"detail": "method not allowed"}, "POST")

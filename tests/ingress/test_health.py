@@ -26,10 +26,10 @@ async def test_a_role_that_an_operator_holds_is_named_and_bookings_are_taken_all
 async def shows(house: House, parts: dict[str, str]) -> None:
     """Check the states of the parts; on a machine that was frozen the broker may be away for a moment."""
 
-    async def told() -> Answer | None:
+    async def ready() -> Answer | None:
         answered = await house.get("/health/ready")
         return answered if answered.status == 200 else None
 
-    answered = await wait_until(told, message="the ingress is not ready")
+    answered = await wait_until(ready, message="the ingress is not ready")
     assert answered is not None
     assert answered.body["parts"] == parts

@@ -57,7 +57,7 @@ async def test_an_id_is_written_with_plain_digits(house: House) -> None:
             assert (await house.get(path.format(one))).status == 404, (path, one)
 
 
-async def test_who_expects_what_we_do_not_know_is_told_so_in_our_form(house: House) -> None:
+async def test_an_unknown_expectation_is_refused_in_our_form(house: House) -> None:
     for path in ("/v1/auth/login", "/v1/nothing"):
         json_response = await sent(house, f"POST {path} HTTP/1.1\r\nExpect: tea\r\nContent-Length: 0")
         assert json_response.startswith("HTTP/1.1 417 ")
@@ -125,7 +125,7 @@ def just(monkeypatch: pytest.MonkeyPatch, name: str, *, before: Moment = None, a
     ask = getattr(Nights, name)
     moments = {"before": before, "after": after}
 
-    async def asked(*arguments: Any, **named: Any) -> Any:
+    async def ask_at_the_moment(*arguments: Any, **named: Any) -> Any:
         if (moment := moments.pop("before", None)) is not None:
             await moment()
         json_response = await ask(*arguments, **named)
@@ -133,11 +133,11 @@ def just(monkeypatch: pytest.MonkeyPatch, name: str, *, before: Moment = None, a
             await moment()
         return json_response
 
-    monkeypatch.setattr(Nights, name, asked)
+    monkeypatch.setattr(Nights, name, ask_at_the_moment)
 
 
 @pytest.mark.parametrize("what", ["hotel", "room"])
-async def test_what_is_put_back_on_sale_while_it_is_deleted_is_taken_off_again(
+async def test_nights_put_back_on_sale_while_they_are_deleted_are_taken_off_again(
     manager: Manager, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     hotel_id = await manager.hotel()

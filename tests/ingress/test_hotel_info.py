@@ -49,17 +49,17 @@ async def on_sale(ledger: psycopg.AsyncConnection, night: int, price_minor: int 
 async def stay(house: House, nights: int = 2, **query: Any) -> dict[str, Any]:
     """Return the fields of the hotel's one room that depend on the stay."""
     dates = {"check_in_date": str(FIRST), "check_out_date": str(FIRST + timedelta(days=nights))}
-    told = await house.get("/v1/hotels/1/info", params=dates | query)
-    assert told.status == 200, told
-    (room,) = told.body["rooms"]
+    response = await house.get("/v1/hotels/1/info", params=dates | query)
+    assert response.status == 200, response
+    (room,) = response.body["rooms"]
     return {name: room[name] for name in ("nights", "available", "total")}
 
 
-async def test_a_hotel_tells_where_and_what_it_is(house: House) -> None:
-    told = (await house.get("/v1/hotels/1/info")).body
+async def test_a_hotel_shows_where_and_what_it_is(house: House) -> None:
+    hotel = (await house.get("/v1/hotels/1/info")).body
 
-    (room,) = told.pop("rooms")
-    assert told == {
+    (room,) = hotel.pop("rooms")
+    assert hotel == {
         "id": 1,
         "name": "Mill",
         "city": "Porto",
@@ -125,7 +125,7 @@ async def test_a_hotel_its_rooms_and_their_prices_are_of_one_moment(
     assert (after["name"], after["rooms"][0]["base_price"]) == ("Old Mill", "110.00")
 
 
-async def test_whether_a_stay_is_past_is_told_by_the_hotels_own_clock(
+async def test_whether_a_stay_is_past_is_decided_by_the_hotels_own_clock(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_the_day(monkeypatch)
@@ -138,7 +138,7 @@ async def test_whether_a_stay_is_past_is_told_by_the_hotels_own_clock(
         }
 
     assert (await house.get("/v1/hotels/1/info", params=dates(0, 1))).status == 200
-    for asked, detail in (
+    for query, detail in (
         (dates(-1, 1), "check_in_date is in the past"),
         (dates(365, 366), "a stay must begin within 365 days from now"),
         (dates(1, 1), "check_out_date must be after check_in_date"),
@@ -146,5 +146,5 @@ async def test_whether_a_stay_is_past_is_told_by_the_hotels_own_clock(
         ({"check_in_date": str(today)}, "check_out_date: is needed with check_in_date"),
         ({"check_out_date": str(today)}, "check_in_date: is needed with check_out_date"),
     ):
-        told = await house.get("/v1/hotels/1/info", params=asked)
-        assert (told.status, told.body["detail"]) == (422, detail)
+        response = await house.get("/v1/hotels/1/info", params=query)
+        assert (response.status, response.body["detail"]) == (422, detail)

@@ -33,7 +33,7 @@ async def test_a_key_stands_for_one_body_of_one_user_at_one_place(house: House, 
     assert len({command.envelope.id for command in commands}) == 4
 
 
-async def test_what_was_accepted_once_is_not_judged_again(house: House, stand_in: StandInWorker) -> None:
+async def test_a_request_that_was_accepted_once_is_not_judged_again(house: House, stand_in: StandInWorker) -> None:
     key = {"Idempotency-Key": "abc"}
     first = await house.post("/v1/bookings/init", STAY, user=1, headers=key)
     await stand_in.connection.execute(b"update hotel set active = false")

@@ -21,7 +21,7 @@ from ingress.limits.redis_link import RedisLink
 from ingress.settings import IngressSettings
 from sandbox.redis import PASSWORD, Redis
 from tests.ingress.clocks import Clock
-from tests.ingress.conftest import PATIENT_SECONDS, running_alone
+from tests.ingress.conftest import AMPLE_SECONDS, running_alone
 from tests.ingress.house import House
 from tests.support.client import Answer
 from tests.support.waiting import wait_until
@@ -88,7 +88,7 @@ def test_a_bucket_is_what_counting_tokens_one_by_one_would_make_it(
             assert verdict.retry_after_seconds * 1_000_000 >= policy.token_us - filled
 
 
-def test_a_client_is_told_where_it_stands_as_the_draft_has_it() -> None:
+def test_a_client_gets_its_remaining_requests_as_the_draft_has_it() -> None:
     clock = Clock()
     buckets = Buckets(USER, clock_us=clock)
     for _ in range(3):
@@ -114,7 +114,7 @@ def test_a_million_addresses_take_no_more_memory_than_a_hundred_thousand() -> No
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=40))
 @settings(deadline=None)
-def test_what_was_put_lately_is_remembered_and_what_was_not_goes(steps: Sequence[tuple[int, int]]) -> None:
+def test_recent_values_are_kept_and_old_ones_go(steps: Sequence[tuple[int, int]]) -> None:
     recent: Recent[int, int] = Recent(100)
     put_at: dict[int, int] = {}
     now = 0
@@ -130,7 +130,7 @@ def test_what_was_put_lately_is_remembered_and_what_was_not_goes(steps: Sequence
 # Over HTTP.
 
 
-async def _asked(house: House, times: int, path: str = HOTEL, **more: Any) -> list[Answer]:
+async def _responses(house: House, times: int, path: str = HOTEL, **more: Any) -> list[Answer]:
     return [await house.get(path, **more) for _ in range(times)]
 
 
@@ -139,7 +139,7 @@ def _refused(answers: Sequence[Answer]) -> list[bool]:
 
 
 @pytest.mark.process
-async def test_a_user_who_asks_too_much_is_refused_and_told_when_to_come_back() -> None:
+async def test_a_user_who_asks_too_much_is_refused_with_the_time_to_come_back() -> None:
     async with running_alone(rate_limits=True, user_requests_per_minute=1) as house:
         answers = [await house.post(PROFILE, {}, user=7) for _ in range(BURST + 1)]
         assert _refused(answers) == [False] * BURST + [True]
@@ -166,13 +166,13 @@ async def test_a_user_is_the_same_from_everywhere_and_behind_every_mount() -> No
 
 
 @pytest.mark.process
-async def test_who_has_no_token_or_a_forged_one_counts_by_address() -> None:
+async def test_a_client_without_a_token_or_with_a_forged_one_counts_by_address() -> None:
     forged = {"Authorization": f"Bearer {'x' * 40}"}
     async with running_alone(rate_limits=True, address_requests_per_minute=1, trusted_proxies="127.0.0.1") as house:
         answers = [await house.post(PROFILE, {}, headers=forged) for _ in range(BURST // 2)]
         assert {answered.status for answered in answers} == {401}
         assert answers[-1].headers["RateLimit-Policy"] == '"address";q=1;w=60'
-        answers = await _asked(house, BURST // 2 + 1)
+        answers = await _responses(house, BURST // 2 + 1)
         assert _refused(answers) == [False] * (BURST // 2) + [True]
         assert (await house.post(PROFILE, {}, headers=forged)).status == 429
         # Requests from another address, and those of users, are not refused.
@@ -193,7 +193,7 @@ async def test_stripe_and_those_who_watch_are_never_refused() -> None:
 @pytest.mark.process
 async def test_limits_can_be_switched_off() -> None:
     async with running_alone(rate_limits=False, address_requests_per_minute=1, burst=1) as house:
-        answers = await _asked(house, 3)
+        answers = await _responses(house, 3)
         assert not any(_refused(answers))
         assert "RateLimit" not in answers[0].headers
 
@@ -242,7 +242,7 @@ async def test_fifty_at_once_are_no_more_than_the_burst(redis_server: Redis) -> 
 
 
 @pytest.mark.process
-async def test_what_redis_remembers_goes_by_itself(redis_server: Redis) -> None:
+async def test_counts_in_redis_expire_by_themselves(redis_server: Redis) -> None:
     async with linked(redis_server.url) as link, client_of(redis_server) as client:
         await Buckets(SLOW, link).check(7)
         (key,) = await client.keys("*")
@@ -258,8 +258,8 @@ async def test_two_ingresses_are_one_limit(redis_server: Redis) -> None:
 
         async def both_have_found_redis() -> bool:
             newcomer = next(newcomers)
-            asked = [await house.post(PROFILE, {}, user=newcomer) for house in (one, other)]
-            return f";r={BURST - 2};" in asked[1].headers["RateLimit"]
+            responses = [await house.post(PROFILE, {}, user=newcomer) for house in (one, other)]
+            return f";r={BURST - 2};" in responses[1].headers["RateLimit"]
 
         await wait_until(both_have_found_redis)
         for number in range(BURST):
@@ -297,9 +297,9 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
         # It was restarted and has nothing, not even our script.
         assert (await buckets.check(7)).remaining == BURST - 1
 
-    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(told) == 1, told
-    assert "Redis is away" in told[0]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1, warnings
+    assert "Redis is away" in warnings[0]
     assert PASSWORD not in caplog.text
 
 
@@ -328,7 +328,7 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
             assert not link.ready
             answered_at_once(buckets.check("first"))
         finally:
-            monkeypatch.setattr(redis_link, "MAX_ANSWER_SECONDS", PATIENT_SECONDS)
+            monkeypatch.setattr(redis_link, "MAX_ANSWER_SECONDS", AMPLE_SECONDS)
             os.kill(redis_server.pid, signal.SIGCONT)
         await wait_until(lambda: link.ready, message="Redis was not found again")
         for left in (18, 17, 16):
@@ -336,14 +336,14 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
             assert (await buckets.check("nobody")).remaining == left + 1
 
 
-def answered_at_once(asked: Coroutine[Any, Any, Verdict]) -> None:
+def answered_at_once(check: Coroutine[Any, Any, Verdict]) -> None:
     """Check that no question waits at all."""
     with pytest.raises(StopIteration):
-        asked.send(None)
+        check.send(None)
 
 
 @pytest.mark.process
-async def test_a_wrong_password_is_an_outage_whose_reason_is_told_without_it(
+async def test_a_wrong_password_is_an_outage_whose_reason_is_logged_without_it(
     redis_server: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     link = RedisLink(redis_server.url.replace(PASSWORD, "not-the-password"))

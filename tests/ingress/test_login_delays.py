@@ -81,14 +81,14 @@ def own_door() -> Door:
 
 
 @cache
-def told_the_time(script: Script) -> Script:
+def with_given_time(script: Script) -> Script:
     """Return a script that reads the time from two keys: Redis' own clock runs on while the machine is frozen."""
-    told = script.source.replace("redis.call('TIME')", "redis.call('MGET', 'seconds', 'microseconds')")
-    assert told != script.source
-    return Script(told)
+    source = script.source.replace("redis.call('TIME')", "redis.call('MGET', 'seconds', 'microseconds')")
+    assert source != script.source
+    return Script(source)
 
 
-class Told:
+class GivenTime:
     """A link to a Redis whose scripts get the time from the test."""
 
     def __init__(self, link: RedisLink) -> None:
@@ -96,7 +96,7 @@ class Told:
 
     async def ask(self, script: Script, keys: Sequence[str], arguments: Sequence[int]) -> int | None:
         """Run a script."""
-        return await self._link.ask(told_the_time(script), keys, arguments)
+        return await self._link.ask(with_given_time(script), keys, arguments)
 
 
 async def shared_doors(client: Client, *links: RedisLink) -> list[Door]:
@@ -110,7 +110,7 @@ async def shared_doors(client: Client, *links: RedisLink) -> list[Door]:
             await client.pexpire(key, max(0, await client.pttl(key) - round(seconds * 1000)))
 
     await later(0)
-    return [Door(LoginDelays(SETTINGS, Told(link)), later) for link in links]
+    return [Door(LoginDelays(SETTINGS, GivenTime(link)), later) for link in links]
 
 
 @pytest.fixture(params=["own", "redis"])
@@ -180,7 +180,7 @@ async def test_fifty_guesses_at_once_are_five(door: Door) -> None:
     assert sorted(pauses) == [0] * 5 + [1] * 45
 
 
-async def test_who_tries_many_accounts_from_one_address_has_to_pause_as_well(door: Door) -> None:
+async def test_a_client_that_tries_many_accounts_from_one_address_has_to_pause_as_well(door: Door) -> None:
     assert [await door.fail(f"{number}@example.com") for number in range(20)] == [0] * 20
     for number, seconds in enumerate((1, 2, 4, 8)):
         # An account of one's own does not make it forgotten.

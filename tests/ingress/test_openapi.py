@@ -23,20 +23,20 @@ each_operation = pytest.mark.parametrize("row", rows(), ids=lambda row: row.id)
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, Any]:
+def openapi() -> dict[str, Any]:
     return document(rows())
 
 
-def test_the_document_is_valid_openapi(told: dict[str, Any]) -> None:
-    validate(told)
+def test_the_document_is_valid_openapi(openapi: dict[str, Any]) -> None:
+    validate(openapi)
 
 
-def test_the_document_is_the_same_each_time(told: dict[str, Any]) -> None:
-    assert json.dumps(document(rows())) == json.dumps(told)
+def test_the_document_is_the_same_each_time(openapi: dict[str, Any]) -> None:
+    assert json.dumps(document(rows())) == json.dumps(openapi)
 
 
-def test_whatever_the_application_answers_is_an_operation_of_the_document_or_an_asset(told: dict[str, Any]) -> None:
-    documented = {(method.upper(), _bare(path)) for path, item in told["paths"].items() for method in item}
+def test_every_route_of_the_application_is_an_operation_of_the_document_or_an_asset(openapi: dict[str, Any]) -> None:
+    documented = {(method.upper(), _bare(path)) for path, item in openapi["paths"].items() for method in item}
     served = {
         (route.method, _bare(route.resource.canonical))
         for route in app().router.routes()
@@ -56,19 +56,19 @@ def test_no_two_operations_have_one_id() -> None:
 
 
 @each_operation
-def test_an_operation_says_what_it_is_for_and_what_it_answers(row: Operation, told: dict[str, Any]) -> None:
-    described = told["paths"][path_of(row)][row.method.lower()]
+def test_an_operation_says_what_it_is_for_and_what_it_answers(row: Operation, openapi: dict[str, Any]) -> None:
+    described = openapi["paths"][path_of(row)][row.method.lower()]
 
     assert described["summary"]
     assert described["description"]
-    assert described["tags"][0] in {tag["name"] for tag in told["tags"]}
+    assert described["tags"][0] in {tag["name"] for tag in openapi["tags"]}
     assert min(row.responses) < 300
     assert row.example.status in row.responses
 
 
 @each_operation
-def test_an_operations_example_fits_the_document(row: Operation, told: dict[str, Any]) -> None:
-    described = told["paths"][path_of(row)][row.method.lower()]
+def test_an_operations_example_fits_the_document(row: Operation, openapi: dict[str, Any]) -> None:
+    described = openapi["paths"][path_of(row)][row.method.lower()]
     headers = {name: value for name, value in row.example.headers.items() if name not in ("Accept", "Cookie")}
     given = {"path": row.example.path, "query": row.example.query, "header": headers}
 
@@ -80,16 +80,18 @@ def test_an_operations_example_fits_the_document(row: Operation, told: dict[str,
         assert {name for name in schemas if name in required} <= set(values)
         for name, value in values.items():
             several = schemas[name].get("type") == "array" and not isinstance(value, list)
-            conforming(told, schemas[name], [value] if several else value)
+            conforming(openapi, schemas[name], [value] if several else value)
     if "requestBody" in described:
-        conforming(told, described["requestBody"]["content"]["application/json"]["schema"], row.example.body)
+        conforming(openapi, described["requestBody"]["content"]["application/json"]["schema"], row.example.body)
     else:
         assert row.example.body is None
 
 
 @each_operation
-def test_what_is_not_for_everybody_is_refused_without_a_token_or_cookie(row: Operation, told: dict[str, Any]) -> None:
-    described = told["paths"][path_of(row)][row.method.lower()]
+def test_an_operation_not_for_everybody_is_refused_without_a_token_or_cookie(
+    row: Operation, openapi: dict[str, Any]
+) -> None:
+    described = openapi["paths"][path_of(row)][row.method.lower()]
 
     for_everybody = described["security"] == [] or {} in described["security"]
     assert for_everybody == ("401" not in described["responses"]) or row.id == "log_in"
@@ -109,7 +111,7 @@ def test_a_change_that_shows_a_version_can_insist_on_one(row: Operation) -> None
 
 
 @each_operation
-def test_links_lead_to_operations_and_fill_their_paths(row: Operation, told: dict[str, Any]) -> None:
+def test_links_lead_to_operations_and_fill_their_paths(row: Operation, openapi: dict[str, Any]) -> None:
     known = {each.id: each for each in rows()}
     for target, given in row.links.items():
         assert set(known[target].placeholders) <= set(given)
@@ -119,14 +121,14 @@ def test_links_lead_to_operations_and_fill_their_paths(row: Operation, told: dic
             assert re.fullmatch(r"\$request\.(path|query)\.\w+|\$response\.body#(/\w+)+", expression)
 
 
-def test_no_answer_shows_a_password_or_what_guards_it(told: dict[str, Any]) -> None:
+def test_no_answer_shows_a_password_or_what_guards_it(openapi: dict[str, Any]) -> None:
     taken = {"Signup", "Login"}
-    shown = {name: schema for name, schema in told["components"]["schemas"].items() if name not in taken}
+    shown = {name: schema for name, schema in openapi["components"]["schemas"].items() if name not in taken}
 
     assert not re.search(r'"(password|password_hash|token_hash)"', json.dumps(shown))
 
 
-def conforming(told: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
+def conforming(openapi: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
     """Check a value against a schema of the document."""
-    whole = {"$ref": "#/here", "here": schema, "components": told["components"]}
+    whole = {"$ref": "#/here", "here": schema, "components": openapi["components"]}
     Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(value)

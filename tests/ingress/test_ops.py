@@ -1,4 +1,4 @@
-"""What operators read over HTTP, who may, and what happens while broker or database are away."""
+"""The operations for operators: their answers, the roles they need, and their answers without a broker or database."""
 
 from typing import Any
 from uuid import uuid4
@@ -30,19 +30,19 @@ def operator(house: House) -> dict[str, Any]:
     return {"headers": house.header_of(9, "GUEST", "OPERATOR")}
 
 
-async def bury_all(kafka: KafkaSettings, database: DatabaseSettings, *reasons: str) -> None:
-    """Bury a command that says somebody's address, for each of the reasons."""
+async def add_dead_letters(kafka: KafkaSettings, database: DatabaseSettings, *reasons: str) -> None:
+    """Record one dead letter for each of the reasons: a command with a person's address in it."""
     name = kafka.topic(BOOKING_COMMANDS)
     async with open_log(kafka) as log, opened(database) as sql:
         for reason in reasons:
             await log.write(Outgoing(name, b"1", b"Ana Sousa, Rua do Ouro 1", [], 0))
             record = (await log.read(BOOKING_COMMANDS))[TopicPartition(name, 0)][-1]
-            life = await generation(sql, name, "any")
-            await record_dead_letter(sql, CursorKey("reservations", name, 0, life), record.offset, reason)
+            topic_generation = await generation(sql, name, "any")
+            await record_dead_letter(sql, CursorKey("reservations", name, 0, topic_generation), record.offset, reason)
             await log.write(dead_letter(kafka.topic(DEAD_LETTERS), "reservations", record, reason))
 
 
-async def test_only_operators_are_told_and_they_are_no_hotel_managers(house: House) -> None:
+async def test_only_operators_get_answers_and_they_are_no_hotel_managers(house: House) -> None:
     for path in PATHS:
         nobody = await house.get(path)
         guest = await house.get(path, user=1)
@@ -61,14 +61,14 @@ async def test_an_accepted_booking_is_explained_before_anybody_decided_it(house:
     explained = await house.get(f"/v1/ops/bookings/{accepted.body['id']}", **operator(house))
 
     assert explained.status == 200, explained
-    life = explained.body
-    assert (life["booking_id"], life["status"], life["stay"]) == (accepted.body["id"], "PENDING", None)
-    assert (life["request"]["user_id"], life["request"]["source"]) == (1, "innkeeper/ingress")
-    assert [(step["kind"], step["what"]) for step in life["steps"]] == [
+    history = explained.body
+    assert (history["booking_id"], history["status"], history["stay"]) == (accepted.body["id"], "PENDING", None)
+    assert (history["request"]["user_id"], history["request"]["source"]) == (1, "innkeeper/ingress")
+    assert [(step["kind"], step["what"]) for step in history["steps"]] == [
         ("request", "booking id made"),
         ("command", "booking.reserve.v1"),
     ]
-    assert [(each["who"], each["behind"]) for each in life["awaited"]] == [("the reservations worker", 1)]
+    assert [(each["who"], each["behind"]) for each in history["awaited"]] == [("the reservations worker", 1)]
 
 
 async def test_a_booking_that_nobody_made_is_not_found(house: House) -> None:
@@ -82,46 +82,46 @@ async def test_lag_counts_what_no_consumer_has_applied(
 ) -> None:
     name = kafka_settings.topic(BOOKING_COMMANDS)
     async with opened(database) as sql:
-        life = await generation(sql, name, (await admin.topic_ids(kafka_settings, [name]))[name])
+        topic_generation = await generation(sql, name, (await admin.topic_ids(kafka_settings, [name]))[name])
         for partition in range(kafka_settings.topic_partitions):
-            await create(sql, CursorKey("reservations", name, partition, life), 0)
+            await create(sql, CursorKey("reservations", name, partition, topic_generation), 0)
     await house.post("/v1/bookings/init", STAY, user=1)
 
-    told = await house.get("/v1/ops/lag", **operator(house))
+    response = await house.get("/v1/ops/lag", **operator(house))
 
-    assert told.status == 200, told
-    mine = [row for row in told.body if (row["consumer"], row["topic"]) == ("reservations", name)]
+    assert response.status == 200, response
+    mine = [row for row in response.body if (row["consumer"], row["topic"]) == ("reservations", name)]
     assert len(mine) == kafka_settings.topic_partitions
     assert sum(row["lag"] for row in mine) == 1
 
 
-async def test_dead_letters_are_listed_without_what_they_say(
+async def test_dead_letters_are_listed_without_their_contents(
     house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    await bury_all(kafka_settings, database, "Undecodable: the first", "Undecodable: the second")
+    await add_dead_letters(kafka_settings, database, "Undecodable: the first", "Undecodable: the second")
 
-    told = await house.get("/v1/ops/dead-letters", **operator(house))
+    response = await house.get("/v1/ops/dead-letters", **operator(house))
     first = await house.get("/v1/ops/dead-letters?limit=1", **operator(house))
 
-    assert told.status == 200, told
-    assert [letter["reason"] for letter in told.body] == ["Undecodable: the second", "Undecodable: the first"]
-    assert [letter["origin"]["offset"] for letter in told.body] == [1, 0]
-    assert first.body == told.body[:1]
-    assert "Ana" not in str(told.body)
+    assert response.status == 200, response
+    assert [letter["reason"] for letter in response.body] == ["Undecodable: the second", "Undecodable: the first"]
+    assert [letter["origin"]["offset"] for letter in response.body] == [1, 0]
+    assert first.body == response.body[:1]
+    assert "Ana" not in str(response.body)
 
 
-async def test_dead_letters_are_listed_by_what_became_of_them(
+async def test_dead_letters_are_listed_by_their_state(
     house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    await bury_all(kafka_settings, database, "the first", "the second", "the third")
+    await add_dead_letters(kafka_settings, database, "the first", "the second", "the third")
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as ledger:
         *_, newest = await dead_letters.listed(kafka_settings, ledger)
         await dead_letters.discard(ledger, newest, who="ines", note="a test")
 
     async def reasons(query: str) -> list[str]:
-        told = await house.get(f"/v1/ops/dead-letters?{query}", **operator(house))
-        assert told.status == 200, told
-        return [letter["reason"] for letter in told.body]
+        response = await house.get(f"/v1/ops/dead-letters?{query}", **operator(house))
+        assert response.status == 200, response
+        return [letter["reason"] for letter in response.body]
 
     assert await reasons("state=discarded") == ["the third"]
     assert await reasons("state=open") == await reasons("open_only=true") == ["the second", "the first"]
@@ -133,7 +133,7 @@ async def test_dead_letters_are_listed_by_what_became_of_them(
 
 
 @pytest.mark.process
-async def test_while_the_broker_is_away_the_operator_is_told_to_come_again() -> None:
+async def test_while_the_broker_is_away_the_operator_is_asked_to_come_again() -> None:
     async with running_alone() as house:
         for path in PATHS:
             answered = await house.get(path, **operator(house))

@@ -47,7 +47,7 @@ async def test_the_document_is_served_as_it_is_made(site: aiohttp.ClientSession)
         assert await response.json() == document(rows())
 
 
-async def test_who_has_the_present_document_gets_it_no_second_time(site: aiohttp.ClientSession) -> None:
+async def test_a_client_with_the_present_document_gets_it_no_second_time(site: aiohttp.ClientSession) -> None:
     async with site.get("/openapi.json") as first:
         etag = first.headers["ETag"]
     async with site.get("/openapi.json", headers={"If-None-Match": etag}) as again:
@@ -67,7 +67,7 @@ async def test_a_page_runs_no_script_but_ours_and_names_nothing_outside(site: ai
 
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
-async def test_what_a_page_needs_is_kept_for_ever_and_comes_packed(site: aiohttp.ClientSession, page: str) -> None:
+async def test_the_files_of_a_page_are_kept_for_ever_and_come_packed(site: aiohttp.ClientSession, page: str) -> None:
     async with site.get(page, headers={"Accept-Encoding": "identity"}) as response:
         assets = re.findall(r'(?:src|href)="(/[^"]+)"', await response.text())
 
@@ -142,12 +142,12 @@ async def test_the_page_of_events_has_every_message_in_every_version_and_no_scri
     assert inside == set(re.findall(r' id="([^"]+)"', text)), "a link leads nowhere, or nobody leads there"
 
 
-def test_what_a_page_of_events_says_is_no_markup() -> None:
-    told = json.loads(asyncapi.PUBLISHED.read_text())
-    told["components"]["messages"]["booking.expired.v1"]["description"] = "<b>& `x<y`"
-    told["components"]["messages"]["booking.expired.v1"]["examples"][0]["payload"] = {"x": "</pre>"}
+def test_the_texts_on_the_page_of_events_are_no_markup() -> None:
+    published = json.loads(asyncapi.PUBLISHED.read_text())
+    published["components"]["messages"]["booking.expired.v1"]["description"] = "<b>& `x<y`"
+    published["components"]["messages"]["booking.expired.v1"]["examples"][0]["payload"] = {"x": "</pre>"}
 
-    page = events_page(told, "/style.css")
+    page = events_page(published, "/style.css")
 
     assert "&lt;b&gt;&amp; <code>x&lt;y</code>" in page
     assert "&lt;/pre&gt;" in page

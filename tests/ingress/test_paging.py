@@ -27,7 +27,7 @@ def test_the_first_page_begins_nowhere_in_particular() -> None:
 
 
 @given(cursor=st.text())
-def test_what_no_list_gave_is_refused(cursor: str) -> None:
+def test_a_cursor_that_no_list_gave_is_refused(cursor: str) -> None:
     with pytest.raises(Problem) as refused:
         ARRIVALS.read(cursor)
     assert refused.value.status == 422
@@ -54,7 +54,7 @@ def test_a_page_that_is_followed_by_another_names_its_last_row() -> None:
     assert first_page([], 2) == ([], None)
 
 
-def asked(address: str, public_prefix: str = "") -> RequestContext[None, None]:
+def context_of(address: str, public_prefix: str = "") -> RequestContext[None, None]:
     """Return the context of a request for this address, which a proxy may have taken a prefix from."""
     request = make_mocked_request("GET", address)
     return RequestContext(request, mount=V1.behind(public_prefix), caller=None, path={}, query=None, body=None)
@@ -62,7 +62,7 @@ def asked(address: str, public_prefix: str = "") -> RequestContext[None, None]:
 
 @pytest.mark.parametrize("prefix", ["", "/booking", "/a/b"])
 def test_the_next_page_has_the_same_query_and_the_path_that_clients_see(prefix: str) -> None:
-    context = asked("/v1/users/myBookings?status=CONFIRMED&status=EXPIRED&cursor=old&limit=5", prefix)
+    context = context_of("/v1/users/myBookings?status=CONFIRMED&status=EXPIRED&cursor=old&limit=5", prefix)
 
     assert link_to_next(context.address_with, 7, str) == {
         "Link": f'<{prefix}/v1/users/myBookings?status=CONFIRMED&status=EXPIRED&cursor=7&limit=5>; rel="next"'
@@ -71,7 +71,7 @@ def test_the_next_page_has_the_same_query_and_the_path_that_clients_see(prefix: 
 
 
 def test_no_query_ends_the_link_or_the_header_early() -> None:
-    context = asked('/v1/users/myBookings?a=%3E%3B%0D%0AX:1&b=">;')
+    context = context_of('/v1/users/myBookings?a=%3E%3B%0D%0AX:1&b=">;')
 
     link = link_to_next(context.address_with, 7, str)["Link"]
 

@@ -29,7 +29,7 @@ SAFE = {
 #: The longest wait for a line of a process, or for its end.
 HANGS_SECONDS = 240.0
 #: The broker may take its time: that is not what is tried here.
-PATIENT = {"ACK_SECONDS": "60"}
+SLOW_BROKER = {"ACK_SECONDS": "60"}
 
 
 @asynccontextmanager
@@ -56,13 +56,13 @@ async def _said(process: asyncio.subprocess.Process, pattern: str) -> re.Match[s
     raise AssertionError(f"it never said {pattern}")
 
 
-async def test_told_to_stop_it_answers_who_still_waits_and_ends_cleanly(
+async def test_after_a_signal_to_stop_it_answers_waiting_requests_and_ends_cleanly(
     environment: dict[str, str], database: DatabaseSettings, stand_in: StandInWorker
 ) -> None:
     await open_hotel(database)
     tokens = Tokens(IngressSettings(_env_file=None, jwt_secret_key=SecretStr(environment["JWT_SECRET_KEY"])))
     headers = {"Authorization": f"Bearer {tokens.issue(1, ['GUEST'])}", "Prefer": "wait=30"}
-    async with _process(environment | PATIENT) as process:
+    async with _process(environment | SLOW_BROKER) as process:
         url = (await _said(process, r"listening at (\S+)"))[1]
         async with aiohttp.ClientSession(url) as session:
 
@@ -99,7 +99,7 @@ async def test_topics_with_another_number_of_partitions_stop_it(environment: dic
         ({"BCRYPT_ROUNDS": "10"}, "BCRYPT_ROUNDS is below 12"),
     ],
 )
-def test_unsafe_settings_refuse_to_start_as_production_without_telling_them(
+def test_unsafe_settings_refuse_to_start_as_production_without_showing_them(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None], sentence: str
 ) -> None:
     for name, value in (SAFE | changes).items():
@@ -109,12 +109,12 @@ def test_unsafe_settings_refuse_to_start_as_production_without_telling_them(
             monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match=sentence) as refused:
         IngressSettings(_env_file=None)
-    told = str(refused.value)
-    assert not any(secret in told for secret in ("a key that only", "whsec_of", "whsec_1"))
+    message = str(refused.value)
+    assert not any(secret in message for secret in ("a key that only", "whsec_of", "whsec_1"))
 
 
 @pytest.mark.process
-async def test_a_refused_start_is_told_in_one_sentence() -> None:
+async def test_a_refused_start_is_explained_in_one_sentence() -> None:
     async with _process(SAFE | {"JWT_SECRET_KEY": "short"}) as process:
         _, said = await process.communicate()
         assert process.returncode == os.EX_CONFIG

@@ -28,7 +28,7 @@ _model, _quick = TypeAdapter(InitBooking), msgspec.json.Decoder(QuickInitBooking
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
-def test_what_is_decoded_quickly_is_what_the_model_says(changes: dict[str, Any]) -> None:
+def test_the_quick_decoder_returns_the_same_as_the_model(changes: dict[str, Any]) -> None:
     body = json.dumps(STAY | changes).encode()
     try:
         quick = _quick.decode(body)

@@ -99,7 +99,7 @@ async def test_each_refresh_gives_a_new_cookie_and_an_access_token_that_works(ho
         assert (await house.get("/v1/users/profile", headers=now.bearer)).body["name"] == "Anna"
 
 
-async def test_a_refresh_gives_the_roles_as_they_stand(house: House, anna: Visit, sql: psycopg.AsyncConnection) -> None:
+async def test_a_refresh_gives_the_present_roles(house: House, anna: Visit, sql: psycopg.AsyncConnection) -> None:
     await sql.execute("update app_user set roles = '{GUEST,HOTEL_MANAGER}' where name = 'Anna'")
     now = visit(await refresh(house, anna.refresh_token))
     claims = jwt.decode(now.access_token, JWT_KEY, algorithms=["HS256"], audience="innkeeper")
@@ -122,7 +122,9 @@ async def test_only_hashes_of_tokens_are_kept(house: House, anna: Visit, sql: ps
     assert not any(token in row[1] or token.encode().hex() in row[1] for token in tokens for row in rows)
 
 
-async def test_who_lost_the_answer_gets_it_again(house: House, anna: Visit, sql: psycopg.AsyncConnection) -> None:
+async def test_a_client_that_lost_the_answer_can_repeat(
+    house: House, anna: Visit, sql: psycopg.AsyncConnection
+) -> None:
     first = visit(await refresh(house, anna.refresh_token))
     await pass_time(sql, GRACE_SECONDS // 2)
     again = visit(await refresh(house, anna.refresh_token))
@@ -163,9 +165,9 @@ async def test_a_token_that_was_copied_ends_the_login_for_all_who_have_it(
     assert (copied.status, cookie(copied)["max-age"]) == (401, "0")
     assert (await refresh(house, now.refresh_token)).status == 401
 
-    (told,) = (record.getMessage() for record in caplog.records if record.name == "ingress.accounts.refresh")
-    assert "used twice" in told
-    assert not any(secret in told for secret in (anna.refresh_token, now.refresh_token, "nna@example"))
+    (warning,) = (record.getMessage() for record in caplog.records if record.name == "ingress.accounts.refresh")
+    assert "used twice" in warning
+    assert not any(secret in warning for secret in (anna.refresh_token, now.refresh_token, "nna@example"))
     visit(await refresh(house, elsewhere.refresh_token))
 
 

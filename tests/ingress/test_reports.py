@@ -105,8 +105,8 @@ async def test_a_report_adds_up_what_was_sold_for_its_nights(house: House, desk:
 
 def day(name: str, counts: tuple[int, int, int], revenue: str, rooms: int, **more: object) -> dict[str, object]:
     """Return a day of a report; `counts` are arrivals, bookings and nights."""
-    told = dict(zip(("arrivals", "bookings", "nights"), counts, strict=True))
-    return {"date": name, **told, "revenue": revenue, "rooms": rooms, **more}
+    totals = dict(zip(("arrivals", "bookings", "nights"), counts, strict=True))
+    return {"date": name, **totals, "revenue": revenue, "rooms": rooms, **more}
 
 
 async def test_a_hotel_that_sold_nothing_has_nothing_to_divide_by(house: House, desk: StandInWorker) -> None:
@@ -175,7 +175,7 @@ async def test_one_date_alone_is_enough(house: House, desk: StandInWorker) -> No
 
 
 async def test_days_that_make_no_report_are_refused(house: House, desk: StandInWorker) -> None:
-    for first, last, told in (
+    for first, last, message in (
         (night(1), night(0), "must not be after end_date, which is 2027-03-01"),
         (night(0), night(366), "a report is about 366 days at most"),
         (date(1969, 12, 31), date(1970, 1, 1), "Value error, must be between 1970 and 2200"),
@@ -184,7 +184,7 @@ async def test_days_that_make_no_report_are_refused(house: House, desk: StandInW
         answered = await ask(house, first, last)
 
         assert answered.status == 422
-        assert answered.body["errors"] == [{"field": "start_date", "message": told}]
+        assert answered.body["errors"] == [{"field": "start_date", "message": message}]
 
 
 async def test_a_whole_leap_year_and_the_first_day_of_all_make_reports(house: House, desk: StandInWorker) -> None:

@@ -11,7 +11,7 @@ from ingress.hotels.search.models import HotelHit, earliest_today, latest_today
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import keep_the_day
-from tests.ingress.conftest import PATIENT_SECONDS, ingress_settings, running, running_alone
+from tests.ingress.conftest import AMPLE_SECONDS, ingress_settings, running, running_alone
 from tests.ingress.house import House
 from tests.ingress.town import Town, day, open_town
 from tests.support.client import Answer
@@ -42,9 +42,9 @@ async def house(
 
 
 async def search(house: House, nights: int = 2, first: int = 0, **query: Any) -> Answer:
-    asked = {"check_in_date": str(day(first)), "check_out_date": str(day(first + nights)), "city": "Porto"} | query
-    asked = {name: str(value) for name, value in asked.items() if value is not None}
-    return await house.get("/v1/hotels/search", params=asked)
+    params = {"check_in_date": str(day(first)), "check_out_date": str(day(first + nights)), "city": "Porto"} | query
+    params = {name: str(value) for name, value in params.items() if value is not None}
+    return await house.get("/v1/hotels/search", params=params)
 
 
 async def found(house: House, **query: Any) -> list[int]:
@@ -188,7 +188,7 @@ async def test_a_guest_looks_around_a_place_instead_of_in_a_city(house: House, t
 
 
 @pytest.mark.parametrize("table", ["hotel", "room"])
-async def test_what_is_deleted_is_found_no_longer(table: str, house: House, town: Town) -> None:
+async def test_a_deleted_hotel_or_room_is_found_no_longer(table: str, house: House, town: Town) -> None:
     await town.rooms(await town.hotel(), 10_000)
     assert await found(house) == [1]
 
@@ -211,7 +211,7 @@ async def test_a_hotel_that_takes_no_bookings_and_a_room_that_is_being_opened_ar
     assert await found(house) == [hotel]
 
 
-async def test_whether_a_day_is_past_is_told_by_the_hotels_own_clock(
+async def test_whether_a_day_is_past_is_decided_by_the_hotels_own_clock(
     house: House, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_the_day(monkeypatch)
@@ -280,7 +280,7 @@ async def pages(house: House, answered: Answer) -> list[list[int]]:
         ({"check_out_date": day(31)}, "a stay is at most 30 nights"),
         ({"check_in_date": earliest_today() - timedelta(days=1), "check_out_date": day(-20)}, "check_in_date is in"),
         ({"sort": "distance"}, "sort: distance needs near to say from where"),
-        ({"page": 1, "cursor": "WzEsMV0"}, "cursor: cannot stand beside page"),
+        ({"page": 1, "cursor": "WzEsMV0"}, "cursor: cannot be combined with page"),
         ({"cursor": "nonsense"}, "cursor: is not one that this list gave"),
         ({"cursor": "WzFlOTksMV0"}, "cursor: is not one that this list gave"),
         ({"near": "1,2"}, "near: Value error, must be latitude,longitude,kilometres"),
@@ -314,7 +314,7 @@ async def test_a_stay_beyond_every_hotels_horizon_is_refused(house: House, monke
 
 
 @pytest.mark.process
-async def test_without_a_database_a_search_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_database_a_search_is_asked_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freshness, "LOAD_SECONDS", 0.1)
     async with running_alone() as house:
         answered = await search(house)
@@ -334,6 +334,6 @@ async def test_a_search_waits_for_the_hotels_to_be_read_and_not_for_ever(
             assert answered.status == 503
             assert answered.body["detail"] == "the hotels are still being read; try again"
 
-    monkeypatch.setattr(freshness, "LOAD_SECONDS", PATIENT_SECONDS)
+    monkeypatch.setattr(freshness, "LOAD_SECONDS", AMPLE_SECONDS)
     async with running(ingress_settings(), no_kafka, database, ready=False) as house:
         assert await found(house) == [1]

@@ -78,7 +78,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], int]:
     return lambda: len(calls)
 
 
-async def test_what_is_committed_is_soon_seen_by_every_search(ours: Freshness, town: Town) -> None:
+async def test_a_commit_is_soon_seen_by_every_search(ours: Freshness, town: Town) -> None:
     assert await rooms_left(ours) == 3
 
     for left in (2, 1, 0):
@@ -122,11 +122,11 @@ async def test_a_search_that_is_given_up_ends_no_refresh_that_others_wait_for(
     await rooms_left(ours)
     monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
     await town.sell(1)
-    impatient, patient = asyncio.create_task(rooms_left(ours)), asyncio.create_task(rooms_left(ours))
-    await asyncio.wait([impatient], timeout=0)
-    impatient.cancel()
+    abandoned, waiting = asyncio.create_task(rooms_left(ours)), asyncio.create_task(rooms_left(ours))
+    await asyncio.wait([abandoned], timeout=0)
+    abandoned.cancel()
 
-    assert await patient == 2
+    assert await waiting == 2
 
 
 async def test_a_search_while_prices_change_shows_those_before_or_after_and_no_mixture(
@@ -151,7 +151,7 @@ async def total_minor(ours: Freshness) -> int:
     return hit.total_minor
 
 
-async def test_a_refresh_that_fails_is_told_to_who_waits_and_made_up_for_by_the_next(
+async def test_a_failed_refresh_is_reported_to_its_searches_and_made_up_for_by_the_next(
     ours: Freshness, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
@@ -223,7 +223,7 @@ async def test_a_read_model_that_is_rebuilt_is_copied_anew(
     assert loaded() >= 1
 
 
-async def test_another_life_of_the_log_is_copied_anew(
+async def test_another_generation_of_the_log_is_loaded_anew(
     ours: Freshness, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
@@ -273,3 +273,25 @@ async def test_an_index_whose_days_have_run_out_is_replaced(
         last = SEARCH.model_copy(update={"check_in_date": day(330), "check_out_date": day(360)})
         assert (await ours.find(last, None)).hits == []
         assert await ours.index() is not old
+
+
+async def test_an_index_that_cannot_be_loaded_is_tried_again_after_longer_pauses(
+    town: Town, pool: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(freshness, "_FIRST_PAUSE_SECONDS", 0.1)
+    load, failures = SearchIndex.load, iter([OSError("away"), OSError("away")])
+
+    async def load_at_the_third_try(self: SearchIndex, connection: Any) -> None:
+        for failure in failures:
+            raise failure
+        await load(self, connection)
+
+    monkeypatch.setattr(SearchIndex, "load", load_at_the_third_try)
+    async with keeping(pool) as ours:
+        assert await rooms_left(ours) == 3
+
+    assert [record.getMessage() for record in caplog.records if record.name == "topics.backoff"] == [
+        "searches wait for the database (OSError: away); try 2 in 0.1 s",
+        "searches wait for the database (OSError: away); try 3 in 0.2 s",
+        "works again after 2 failures: searches wait for the database",
+    ]

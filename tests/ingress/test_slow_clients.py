@@ -16,7 +16,7 @@ from ingress.http.connections import Runner
 from ingress.http.problems import answer_problems
 from ingress.http.responses import Response, json_response
 from tests.ingress.clocks import freeze
-from tests.ingress.conftest import PATIENT_SECONDS, running_alone
+from tests.ingress.conftest import AMPLE_SECONDS, running_alone
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.process
@@ -42,7 +42,7 @@ class Server:
         assert self.runner.server is not None
         return self.runner.server.requests_count > 0
 
-    async def tell(self, *sent: bytes, then_every_tenth: bytes = b"") -> bytes:
+    async def exchange(self, *sent: bytes, then_every_tenth: bytes = b"") -> bytes:
         """Send something, then maybe a byte or so every tenth of a second; return all that came until the end."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         for part in sent:
@@ -51,7 +51,7 @@ class Server:
         dripping = _Dripping(writer, then_every_tenth)
         came = b""
         try:
-            async with asyncio.timeout(PATIENT_SECONDS):
+            async with asyncio.timeout(AMPLE_SECONDS):
                 while part := await reader.read(10_000):
                     came += part
         except ConnectionResetError:
@@ -94,7 +94,7 @@ def _refusals_are_soon_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """A server that is patient with clients."""
+    """A server that waits long for its clients."""
     async with serving() as server:
         yield server
 
@@ -107,9 +107,7 @@ async def hasty() -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def serving(
-    *, idle_seconds: float = PATIENT_SECONDS, body_seconds: float = PATIENT_SECONDS
-) -> AsyncIterator[Server]:
+async def serving(*, idle_seconds: float = AMPLE_SECONDS, body_seconds: float = AMPLE_SECONDS) -> AsyncIterator[Server]:
     """Serve for as long as the block lasts."""
     app = web.Application(middlewares=[answer_problems], client_max_size=64 * 1024)
     app[BODY_SECONDS] = body_seconds
@@ -123,7 +121,7 @@ async def serving(
         await runner.cleanup()
 
 
-def told(answered: bytes) -> tuple[int, str]:
+def parsed(answered: bytes) -> tuple[int, str]:
     """Return the status and the detail of a response that closes its connection."""
     head, _, body = answered.partition(b"\r\n\r\n")
     assert b"\r\nConnection: close" in head, answered
@@ -132,8 +130,8 @@ def told(answered: bytes) -> tuple[int, str]:
 
 async def test_a_body_that_comes_a_byte_at_a_time_is_not_waited_for() -> None:
     async with serving(body_seconds=SHORT_SECONDS) as server:
-        answered = await server.tell(HEAD + b"Content-Length: 60000\r\n\r\n", then_every_tenth=b"x")
-    assert told(answered) == (408, "the body did not arrive within 0.5 s")
+        answered = await server.exchange(HEAD + b"Content-Length: 60000\r\n\r\n", then_every_tenth=b"x")
+    assert parsed(answered) == (408, "the body did not arrive within 0.5 s")
 
 
 async def test_the_ingress_itself_waits_no_longer_for_a_body() -> None:
@@ -148,26 +146,26 @@ async def test_the_ingress_itself_waits_no_longer_for_a_body() -> None:
 
 
 async def test_a_head_that_comes_a_byte_at_a_time_ends_with_its_connection(hasty: Server) -> None:
-    assert await hasty.tell(HEAD + b"X-Slow: ", then_every_tenth=b"x") == b""
+    assert await hasty.exchange(HEAD + b"X-Slow: ", then_every_tenth=b"x") == b""
 
 
-async def test_who_says_nothing_is_not_kept(hasty: Server) -> None:
-    assert await hasty.tell() == b""
+async def test_a_client_that_sends_nothing_is_not_kept(hasty: Server) -> None:
+    assert await hasty.exchange() == b""
 
 
-async def test_who_was_answered_may_ask_again_but_not_for_ever(server: Server) -> None:
+async def test_a_client_that_was_answered_may_ask_again_but_not_for_ever(server: Server) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     for body in (b"ab", b"a"):
         writer.write(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
         assert await reader.readexactly(1) == str(len(body)).encode()
     writer.write(HEAD)
-    freeze(PATIENT_SECONDS)
+    freeze(AMPLE_SECONDS)
     assert await reader.read() == b""
     writer.close()
 
 
-async def test_who_does_not_read_what_it_asked_for_is_let_go(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_reads_no_response_is_let_go(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "UNREAD_SECONDS", SHORT_SECONDS)
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -190,10 +188,10 @@ async def test_who_does_not_read_what_it_asked_for_is_let_go(server: Server, mon
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", "a line of the head is too long"),
     ],
 )
-async def test_what_is_not_http_is_answered_like_other_mistakes_and_not_worth_a_log_line(
+async def test_bytes_that_are_not_http_are_answered_like_other_mistakes_and_not_worth_a_log_line(
     server: Server, caplog: pytest.LogCaptureFixture, sent: bytes, detail: str
 ) -> None:
-    assert told(await server.tell(sent)) == (400, detail)
+    assert parsed(await server.exchange(sent)) == (400, detail)
     assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
 
 
@@ -209,11 +207,13 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_fault_of_
 
 
 async def test_a_body_without_end_is_refused_at_64_kb_and_its_connection_closed(server: Server) -> None:
-    answered = await server.tell(HEAD + b"Content-Length: 99999999\r\n\r\n", b"x" * 70_000, then_every_tenth=b"x" * 100)
-    assert told(answered) == (413, "the body is larger than 64 KB")
+    answered = await server.exchange(
+        HEAD + b"Content-Length: 99999999\r\n\r\n", b"x" * 70_000, then_every_tenth=b"x" * 100
+    )
+    assert parsed(answered) == (413, "the body is larger than 64 KB")
 
 
 async def test_a_packed_body_is_taken_as_it_comes(server: Server) -> None:
     packed = b"\x1f\x8b not really"
     head = HEAD + b"Content-Encoding: gzip\r\nConnection: close\r\n" + f"Content-Length: {len(packed)}\r\n\r\n".encode()
-    assert (await server.tell(head + packed)).endswith(b"\r\n\r\n13")
+    assert (await server.exchange(head + packed)).endswith(b"\r\n\r\n13")

@@ -128,7 +128,7 @@ def test_a_change_insists_on_one_of_the_versions_that_it_names(said: list[str], 
         [""],
     ],
 )
-def test_what_no_version_can_be_is_as_good_as_a_version_of_the_past(said: list[str]) -> None:
+def test_text_that_no_version_can_be_counts_as_a_version_of_the_past(said: list[str]) -> None:
     with pytest.raises(Problem, match="changed meanwhile"):
         expected_versions(insisting(said))
 

@@ -112,7 +112,7 @@ async def test_somebody_says_who_they_are_and_takes_it_back(house: House) -> Non
     assert (again.body, again.headers["ETag"]) == (back.body, back.headers["ETag"])
 
 
-async def test_of_two_who_change_the_profile_that_both_read_one_is_told_so(house: House) -> None:
+async def test_of_two_who_change_the_profile_that_both_read_one_is_refused(house: House) -> None:
     read = await house.get("/v1/users/profile", user=1)
     if_match = {"If-Match": read.headers["ETag"]}
 
@@ -239,7 +239,7 @@ async def stays(sql: psycopg.AsyncConnection, guest_id: int, status: str, leaves
     return booking_id
 
 
-async def test_who_still_stays_somewhere_is_not_forgotten(house: House, database: DatabaseSettings) -> None:
+async def test_an_account_with_a_current_stay_is_not_forgotten(house: House, database: DatabaseSettings) -> None:
     for status, leaves, decided_ago, answered in STAYS:
         guest = await house.post("/v1/users/guests", ADA, user=1)
         where = guest.headers["Location"]
@@ -281,7 +281,7 @@ async def test_nobody_becomes_a_host_where_operators_make_them(house: House, dat
         assert (await strict.get("/v1/users/profile", user=1)).body["roles"] == ["GUEST"]
 
 
-async def test_who_has_a_token_but_no_account_any_more_is_nobody(house: House) -> None:
+async def test_a_token_whose_account_is_gone_counts_as_none(house: House) -> None:
     for method, path, body in (
         ("GET", "/v1/users/profile", None),
         ("PATCH", "/v1/users/profile", {"name": "Ghost"}),

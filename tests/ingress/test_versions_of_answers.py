@@ -22,7 +22,7 @@ class Record(NamedTuple):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-async def test_a_manager_hears_of_a_change_in_either_version(version: int) -> None:
+async def test_a_manager_gets_the_answer_to_a_change_in_either_version(version: int) -> None:
     change = InventoryChanged(room_id=7, ranges=(), closed=True)
     older: Any = written_as_older(version).get(InventoryChanged, lambda event: event)
     waiters = Waiters(KafkaSettings(_env_file=None), asyncio.Event())

@@ -3,8 +3,13 @@
 import asyncio
 from collections.abc import Generator
 
+import pytest
+
+from ingress.log import waiters as module
 from ingress.log.waiters import Waiters
+from sandbox.ports import free_port
 from tests.ingress.clocks import freeze
+from tests.support.waiting import wait_until
 from topics.kafka.settings import KafkaSettings
 
 
@@ -16,7 +21,7 @@ class OneTurn:
         yield
 
 
-async def test_nobody_stops_looking_for_the_end_of_the_log_because_the_machine_stood_still() -> None:
+async def test_a_frozen_machine_stops_nobody_from_looking_for_the_end_of_the_log() -> None:
     waiters = Waiters(KafkaSettings(_env_file=None), asyncio.Event())
     looking = asyncio.create_task(waiters.following(2.0))
     await OneTurn()
@@ -30,5 +35,23 @@ async def test_nobody_stops_looking_for_the_end_of_the_log_because_the_machine_s
     await looking
 
 
-async def test_who_finds_no_end_of_the_log_asks_all_the_same_after_a_while() -> None:
+async def test_without_an_end_of_the_log_the_wait_ends_after_a_while() -> None:
     await Waiters(KafkaSettings(_env_file=None), asyncio.Event()).following(0.2)
+
+
+@pytest.mark.process
+async def test_a_log_that_cannot_be_read_is_tried_again_after_equal_pauses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.1)
+    topics_checked = asyncio.Event()
+    topics_checked.set()
+    waiters = Waiters(KafkaSettings(_env_file=None, kafka_url=f"127.0.0.1:{free_port()}"), topics_checked)
+    reading = asyncio.create_task(waiters.run())
+
+    await wait_until(lambda: "try 4 in 0.1 s" in caplog.text, message="the log is not tried again")
+
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert "waiting requests cannot read the events (" in caplog.text
+    assert not waiters.ready

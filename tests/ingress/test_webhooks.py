@@ -57,7 +57,7 @@ async def test_either_secret_signs_within_the_window(house: House) -> None:
         assert (await _send(house, BODY, signature)).status == 200, signature
 
 
-async def test_what_stripe_did_not_sign_is_refused(house: House) -> None:
+async def test_a_webhook_that_stripe_did_not_sign_is_refused(house: House) -> None:
     for body, signature in (
         (BODY + b" ", _signature()),
         (BODY.replace(b"17", b"18"), _signature()),

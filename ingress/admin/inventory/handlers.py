@@ -130,7 +130,7 @@ async def _days_to_change(
     if all(value is None for value in (body.surge_factor, body.price, body.closed, body.total_count)):
         raise Problem(422, "nothing to change: send surge_factor, price, closed or total_count")
     if {query.start_date, query.end_date} != {None} and {body.start_date, body.end_date} != {None}:
-        raise refused_field("start_date", "days stand in the query or in the body, not in both")
+        raise refused_field("start_date", "give the days in the query or in the body, not in both")
     start, end = query.start_date or body.start_date, query.end_date or body.end_date
     if start is None and end is None:
         raise refused_field("start_date", "say which nights: start_date, end_date or both")

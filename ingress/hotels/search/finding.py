@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ingress.hotels.search.hotel_tables import HotelTable, amenity_keys
 from ingress.hotels.search.models import (
     EARTH_RADIUS_M,
     Found,
@@ -16,7 +17,6 @@ from ingress.hotels.search.models import (
     latest_today,
 )
 from ingress.hotels.search.nights import Nights
-from ingress.hotels.search.places import Place, amenity_keys
 from ingress.stays import HORIZON, today_at
 from pricing.stays import average_minor, stay_amount_minor
 
@@ -29,41 +29,41 @@ _Ints = NDArray[np.int64]
 _Indices = NDArray[np.intp]
 
 
-def find(place: Place, nights: Nights, wanted: HotelSearch, after: SortPosition | None) -> Found:
-    """Return a page of the hotels of a place that match; `after` is the last hit before the page, if given."""
-    chosen = _chosen(place, wanted)
+def find(table: HotelTable, nights: Nights, wanted: HotelSearch, after: SortPosition | None) -> Found:
+    """Return a page of the hotels in the table that match; `after` is the last hit before the page, if given."""
+    chosen = _chosen(table, wanted)
     distances_m = None
     if wanted.near is not None:
-        distances_m = _distances_m(place, chosen, wanted.near)
+        distances_m = _distances_m(table, chosen, wanted.near)
         inside = distances_m <= wanted.near.km * 1000
         chosen, distances_m = chosen[inside], distances_m[inside]
     if not len(chosen):
         return Found([], more=False)
-    return _Offers(place, nights, wanted, chosen, distances_m).page(after)
+    return _Offers(table, nights, wanted, chosen, distances_m).page(after)
 
 
-def _chosen(place: Place, wanted: HotelSearch) -> _Indices:
+def _chosen(table: HotelTable, wanted: HotelSearch) -> _Indices:
     """Return the hotels whose own facts match, whether they have free rooms or not."""
-    fit = np.ones(len(place.hotels), np.bool)
+    fit = np.ones(len(table.hotels), np.bool)
     if wanted.stars is not None:
-        fit &= place.stars >= wanted.stars
+        fit &= table.stars >= wanted.stars
     if wanted.currency is not None:
-        fit &= place.currencies == wanted.currency
+        fit &= table.currencies == wanted.currency
     if wanted.amenities:
         needed = amenity_keys(wanted.amenities)
-        fit &= np.fromiter((needed <= there for there in place.amenities), np.bool, len(place.amenities))
+        fit &= np.fromiter((needed <= there for there in table.amenities), np.bool, len(table.amenities))
     # Almost every search is for days that are neither past nor too far ahead in any time zone.
     if wanted.check_in_date < latest_today() or wanted.check_in_date >= earliest_today() + HORIZON:
-        todays = (today_at(hotel.time_zone) for hotel in place.hotels)
+        todays = (today_at(hotel.time_zone) for hotel in table.hotels)
         open_days = (today <= wanted.check_in_date < today + HORIZON for today in todays)
-        fit &= np.fromiter(open_days, np.bool, len(place.hotels))
+        fit &= np.fromiter(open_days, np.bool, len(table.hotels))
     return fit.nonzero()[0]
 
 
-def _distances_m(place: Place, chosen: _Indices, near: Near) -> _Ints:
+def _distances_m(table: HotelTable, chosen: _Indices, near: Near) -> _Ints:
     """Return how far away hotels are over the ground, in metres, by the haversine formula on a round earth."""
     latitude, longitude = np.radians(near.latitude), np.radians(near.longitude)
-    latitudes, longitudes = place.latitudes[chosen], place.longitudes[chosen]
+    latitudes, longitudes = table.latitudes[chosen], table.longitudes[chosen]
     squared = (
         np.sin((latitudes - latitude) / 2) ** 2
         + np.cos(latitude) * np.cos(latitudes) * np.sin((longitudes - longitude) / 2) ** 2
@@ -76,25 +76,25 @@ class _Offers:
     """The rooms of the chosen hotels for the stay, the rooms of a hotel beside each other, the hotels by id."""
 
     def __init__(
-        self, place: Place, nights: Nights, wanted: HotelSearch, chosen: _Indices, distances_m: _Ints | None
+        self, table: HotelTable, nights: Nights, wanted: HotelSearch, chosen: _Indices, distances_m: _Ints | None
     ) -> None:
-        self._place = place
+        self._table = table
         self._wanted = wanted
         self._chosen = chosen
         self._distances_m = distances_m
-        self._counts = place.counts[chosen]
+        self._counts = table.counts[chosen]
         ends = self._counts.cumsum()
         self._begins = ends - self._counts
-        self._rooms = (place.begins[chosen] - self._begins).repeat(self._counts) + np.arange(ends[-1])
-        self._free, prices_minor = nights.stay(place.columns[self._rooms], wanted.check_in_date, wanted.check_out_date)
+        self._rooms = (table.begins[chosen] - self._begins).repeat(self._counts) + np.arange(ends[-1])
+        self._free, prices_minor = nights.stay(table.columns[self._rooms], wanted.check_in_date, wanted.check_out_date)
         fit = self._free >= wanted.rooms_count
         if wanted.guests is not None:
-            fit &= place.capacities[self._rooms] * wanted.rooms_count >= wanted.guests
+            fit &= table.capacities[self._rooms] * wanted.rooms_count >= wanted.guests
         self._per_room_minor = np.where(fit, prices_minor, _NEVER)
         self._cheapest_minor = np.minimum.reduceat(self._per_room_minor, self._begins)
         self._averages_minor = average_minor(self._cheapest_minor, wanted.nights)
         # Numbers in major units can be compared, if not added; all currencies have whole thousandths.
-        self._prices_milli = self._averages_minor * place.scales[chosen]
+        self._prices_milli = self._averages_minor * table.scales[chosen]
         self._keys = self._sorted_by()
 
     def page(self, after: SortPosition | None) -> Found:
@@ -108,7 +108,7 @@ class _Offers:
 
     def _sorted_by(self) -> _Ints:
         if self._wanted.sort == "stars":
-            return -self._place.stars[self._chosen]
+            return -self._table.stars[self._chosen]
         if self._wanted.sort == "distance" and self._distances_m is not None:
             return self._distances_m
         return self._prices_milli
@@ -121,7 +121,7 @@ class _Offers:
         if wanted.max_price is not None:
             kept &= self._prices_milli <= int(wanted.max_price * 1000)
         if after is not None:
-            ids = self._place.ids[self._chosen]
+            ids = self._table.ids[self._chosen]
             kept &= (keys > after.key) | ((keys == after.key) & (ids > after.hotel_id))
         return kept
 
@@ -130,7 +130,7 @@ class _Offers:
         cheapest = (self._per_room_minor == self._cheapest_minor.repeat(self._counts)).nonzero()[0]
         rooms = cheapest[cheapest.searchsorted(self._begins[numbers])]
         distances_m = [None] * len(numbers) if self._distances_m is None else self._distances_m[numbers].tolist()
-        hotels, described, rooms_count = self._place.hotels, self._place.rooms, self._wanted.rooms_count
+        hotels, described, rooms_count = self._table.hotels, self._table.rooms, self._wanted.rooms_count
         return [
             Hit(
                 hotels[hotel],

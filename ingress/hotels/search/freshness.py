@@ -15,6 +15,7 @@ from ingress.database import Database, snapshot
 from ingress.hotels.search.models import Found, HotelSearch, SortPosition, StartedAnew
 from ingress.http.problems import Problem
 from telemetry import metrics
+from topics.backoff import Backoff
 
 if TYPE_CHECKING:
     from ingress.hotels.search.index import SearchIndex
@@ -63,16 +64,16 @@ class Freshness:
         return self._loaded.is_set()
 
     async def _keep_loaded(self) -> None:
-        pause_seconds = _FIRST_PAUSE_SECONDS
+        backoff = Backoff(
+            "searches wait for the database", first_seconds=_FIRST_PAUSE_SECONDS, max_seconds=_MAX_RETRY_SECONDS
+        )
         while True:
             await self._wanted.wait()
             try:
                 await self._load()
-                pause_seconds = _FIRST_PAUSE_SECONDS
+                backoff.reset()
             except (SQLAlchemyError, OSError) as error:
-                log.warning("searches wait for the database (%s); next try in %.1f s", _short(error), pause_seconds)
-                await asyncio.sleep(pause_seconds)
-                pause_seconds = min(2 * pause_seconds, _MAX_RETRY_SECONDS)
+                await backoff.wait(error)
 
     async def find(self, wanted: HotelSearch, after: SortPosition | None) -> Found:
         """Return a page of hits from the index. Raises as `index`."""
@@ -151,7 +152,3 @@ def _index_module() -> Any:
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
     return importlib.import_module("ingress.hotels.search.index")
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -85,7 +85,7 @@ def _accept(wanted: HotelSearch) -> None:
     if wanted.sort == "distance" and wanted.near is None:
         raise refused_field("sort", "distance needs near to say from where")
     if wanted.page is not None and wanted.cursor is not None:
-        raise refused_field("cursor", "cannot stand beside page")
+        raise refused_field("cursor", "cannot be combined with page")
     # The stay suits some hotel's today, if any; the finder compares it with that of each hotel.
     suits_best = max(earliest_today(), wanted.check_in_date - HORIZON + timedelta(days=1))
     accept_stay(wanted.check_in_date, wanted.check_out_date, min(suits_best, latest_today()))

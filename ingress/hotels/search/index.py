@@ -7,9 +7,9 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.hotels.search.finding import find
+from ingress.hotels.search.hotel_tables import HotelTables
 from ingress.hotels.search.models import Found, HotelSearch, SortPosition, StartedAnew, earliest_today, latest_today
 from ingress.hotels.search.nights import Nights
-from ingress.hotels.search.places import Places
 from ingress.stays import HORIZON, MAX_STAY_NIGHTS
 from storage.reads import search
 from storage.reads.search import IndexPosition, RoomTypeFacts
@@ -34,13 +34,13 @@ class SearchIndex:
         """Make an empty index; `topic` is the name of the events on the broker."""
         self._topic = topic
         self._nights = Nights(earliest_today())
-        self._places = Places(self._nights)
+        self._tables = HotelTables(self._nights)
         self._positions: Mapping[int, IndexPosition] = {}
         self._facts_as_of = datetime(1970, 1, 1, tzinfo=UTC)
 
     def find(self, wanted: HotelSearch, after: SortPosition | None) -> Found:
         """Return a page of hits; `after` is the last hit of the page before, if one is given."""
-        return find(self._places.of(wanted.city), self._nights, wanted, after)
+        return find(self._tables.of(wanted.city), self._nights, wanted, after)
 
     @property
     def covers_today(self) -> bool:
@@ -67,13 +67,13 @@ class SearchIndex:
         self._positions, self._facts_as_of = delta.nights, delta.time
         last = 0
         while hotels := await search.hotels_after(connection, last, _FACTS_AT_ONCE):
-            self._places.update_hotels(hotels)
+            self._tables.update_hotels(hotels)
             last = hotels[-1].id
         rooms: list[RoomTypeFacts] = []
         while more := await search.rooms_after(connection, rooms[-1].id if rooms else 0, _FACTS_AT_ONCE):
             rooms += more
-        self._nights.add(self._places.in_neighbourhood(rooms))
-        self._places.update_rooms(rooms)
+        self._nights.add(self._tables.in_neighbourhood(rooms))
+        self._tables.update_rooms(rooms)
         for page in range(0, await search.pages_of_nights(connection), _PAGES_AT_ONCE):
             self._nights.update(await search.nights_of_pages(connection, page, page + _PAGES_AT_ONCE, *self._window))
 
@@ -87,7 +87,7 @@ class SearchIndex:
         delta = await search.delta(connection, self._topic, since)
         await self._refresh_nights(connection, delta.nights)
         if delta.of_hotels:
-            self._places.update_hotels(await search.hotels_changed_since(connection, since))
+            self._tables.update_hotels(await search.hotels_changed_since(connection, since))
         if delta.of_rooms:
             await self._update_rooms(connection, await search.rooms_changed_since(connection, since))
         self._facts_as_of = delta.time
@@ -107,7 +107,7 @@ class SearchIndex:
             packed = await search.nights_of_rooms(connection, ids, *self._window)
             self._nights.add(ids)
             self._nights.update(packed)
-        self._places.update_rooms(rooms)
+        self._tables.update_rooms(rooms)
 
 
 def _continues(before: Mapping[int, IndexPosition], now: Mapping[int, IndexPosition]) -> bool:

@@ -8,7 +8,7 @@ import pytest_asyncio
 from sandbox.system import Plan, System
 from tests.system.api.world import World, open_world
 
-#: What a test of many requests a second cannot live with. Each has tests of its own.
+#: Limits that are off here, since a test sends many requests a second. Each has tests of its own.
 WITHOUT_LIMITS = {"RATE_LIMITS": "false", "LOGIN_DELAYS": "false", "BCRYPT_ROUNDS": "4", "ACK_SECONDS": "60"}
 
 

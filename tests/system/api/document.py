@@ -13,8 +13,8 @@ from tests.support.client import Answer
 class Document:
     """The document."""
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        self._told = told
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
 
     def conforming(self, row: Operation, answer: Answer) -> None:
         """Check an answer of an operation: its status, its headers, and its body with every field in it."""
@@ -30,18 +30,18 @@ class Document:
         self._check(content[media]["schema"], answer.body)
 
     def _described(self, row: Operation, status: int) -> Mapping[str, Any]:
-        responses = self._told["paths"][path_of(row)][row.method.lower()]["responses"]
+        responses = self._document["paths"][path_of(row)][row.method.lower()]["responses"]
         assert str(status) in responses, f"{row.id} says nothing of {status}"
         return self._resolved(responses[str(status)])
 
-    def _resolved(self, told: Mapping[str, Any]) -> Mapping[str, Any]:
-        if "$ref" not in told:
-            return told
-        found: Any = self._told
-        for part in told["$ref"].removeprefix("#/").split("/"):
+    def _resolved(self, described: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "$ref" not in described:
+            return described
+        found: Any = self._document
+        for part in described["$ref"].removeprefix("#/").split("/"):
             found = found[part]
         return dict(found)
 
     def _check(self, schema: Mapping[str, Any], body: Any) -> None:
-        whole = {"$ref": "#/here", "here": schema, "components": self._told["components"]}
+        whole = {"$ref": "#/here", "here": schema, "components": self._document["components"]}
         Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(body)

@@ -98,21 +98,21 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
         _pay(response.json())
 
 
-def _pay(told: Mapping[str, Any]) -> None:
-    if told["session_url"] is None:
+def _pay(booking: Mapping[str, Any]) -> None:
+    if booking["session_url"] is None:
         return
-    paid = requests.post(told["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=60)
+    paid = requests.post(booking["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=60)
     if paid.status_code == requests.codes.see_other:
         confirmed = wait_until(
-            lambda: _is_confirmed(told["id"]), message=f"booking {told['id']}, which is paid, is confirmed"
+            lambda: _is_confirmed(booking["id"]), message=f"booking {booking['id']}, which is paid, is confirmed"
         )
         asyncio.run(confirmed)
-        _ready["cancel"].append(told["id"])
+        _ready["cancel"].append(booking["id"])
 
 
 def _is_confirmed(booking_id: str) -> bool:
-    told = requests.get(f"{_URL}/v1/bookings/{booking_id}/status", headers=_AUTHORIZATION, timeout=60)
-    return bool(told.json()["booking_status"] == "CONFIRMED")
+    response = requests.get(f"{_URL}/v1/bookings/{booking_id}/status", headers=_AUTHORIZATION, timeout=60)
+    return bool(response.json()["booking_status"] == "CONFIRMED")
 
 
 def _spare_what_is_known(case: Case[Any]) -> None:
@@ -145,7 +145,7 @@ def _sensible_body(body: dict[str, Any], *, keeping_ids: bool) -> dict[str, Any]
     # In a story ids come from the answer before.
     ids = {name: body[name] for name in ("hotel_id", "room_id") if keeping_ids and name in body}
     _make_sense(body)
-    # The days of nights stand in the query.
+    # The days of nights are in the query.
     body = {name: value for name, value in body.items() if name not in {"start_date", "end_date"}}
     place = {"latitude": 38.71, "longitude": -9.14} if {"latitude", "longitude"} & body.keys() else {}
     return body | place | ids

@@ -64,9 +64,9 @@ class Needs:
         found = await (special() if special else self._the_usual(row))
         values = {**_days(), **found.values}
         body = found.guest_ids or _filled(row.example.body, values)
-        told = {name: value for name, value in row.example.headers.items() if name != "Cookie"}
+        given = {name: value for name, value in row.example.headers.items() if name != "Cookie"}
         # An example waits; on a slow machine the decision comes later than a person would want to wait.
-        headers = {**told, **(WAIT if "Prefer" in told else {}), **found.headers}
+        headers = {**given, **(WAIT if "Prefer" in given else {}), **found.headers}
         request = Request(
             method=row.method,
             path=path_of(row).format(**{name: values[name] for name in row.placeholders}),

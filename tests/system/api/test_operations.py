@@ -42,7 +42,7 @@ async def test_an_operations_example_is_answered_as_the_document_says(
     document.conforming(row, answer)
 
 
-# Who asks, and with what.
+# The people who send requests, with their tokens.
 
 
 def nobody(world: World) -> Person:
@@ -106,7 +106,7 @@ WITHOUT_A_GOOD_TOKEN = (
     a_token_signed_by_nobody,
 )
 EVERYBODY = (*WITHOUT_A_GOOD_TOKEN, the_guest, another_guest, the_manager, another_manager, the_operator)
-#: Who has the role that an operation asks for, its owner first.
+#: The people with the role that an operation needs; first the one whose hotel or account it is about.
 WITH_THE_ROLE = {Access.MANAGER: (the_manager, another_manager), Access.OPERATOR: (the_operator,)}
 Who = Callable[[World], Person]
 
@@ -156,7 +156,7 @@ async def test_without_a_version_an_operation_waits_and_names_its_successor(
         path = prepared.request.path.removeprefix("/v1")
         headers = {name: value for name, value in prepared.request.headers.items() if name != "Prefer"}
         answer = await world.ask(prepared.owner, replace(prepared.request, path=path, headers=headers))
-        # What takes a slow machine longer than it waits is asked for anew.
+        # A request whose decision takes a slow machine longer than it waits is sent anew.
         return None if answer.status == 202 else (path, answer)
 
     found = await wait_until(decided)
@@ -170,5 +170,5 @@ async def test_without_a_version_an_operation_waits_and_names_its_successor(
     assert answer.headers["Sunset"].endswith("GMT")
 
 
-async def test_nothing_was_buried_and_no_part_stopped_and_the_audit_finds_nothing_after_all_this(world: World) -> None:
+async def test_after_all_this_there_is_no_dead_letter_no_stopped_part_and_no_finding_of_the_audit(world: World) -> None:
     await world.unharmed()

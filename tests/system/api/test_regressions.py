@@ -113,7 +113,7 @@ async def test_a_hotel_that_is_not_active_takes_no_bookings(inn: Inn) -> None:
     async def refused() -> Answer:
         return await inn.ask_for(inn.world.guest, 0, 1)
 
-    # What the ingress remembers of rooms is some seconds old, at most.
+    # The ingress caches the facts of rooms for some seconds.
     answer = await refused()
     while answer.status == 201:
         await send(inn.world, inn.world.guest, "POST", f"/v1/bookings/{answer.body['id']}/cancel")

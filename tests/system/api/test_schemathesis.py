@@ -23,24 +23,24 @@ async def test_a_few_requests_for_each_operation_are_answered_as_the_document_sa
 
 
 @pytest.mark.api
-async def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(world: World) -> None:
+async def test_every_request_that_the_document_allows_or_forbids_is_answered_as_it_says(world: World) -> None:
     await tried(world, world.host, "examples,coverage,fuzzing")
 
     await world.unharmed()
 
 
 @pytest.mark.api
-async def test_the_documents_links_tell_stories_up_to_bookings_that_are_paid_cancelled_and_paid_back(
+async def test_the_documents_links_lead_to_bookings_that_are_paid_cancelled_and_paid_back(
     world: World,
 ) -> None:
     await tried(world, world.rival, "stateful")
 
     whole = {"booking.reserved.v1", "booking.confirmed.v1", "booking.cancelled.v1", "booking.refunded.v1"}
 
-    async def told() -> bool:
-        return whole <= await told_of(world, world.rival)
+    async def all_happened() -> bool:
+        return whole <= await event_types(world, world.rival)
 
-    await wait_until(told, message="some booking was held, paid, cancelled and paid back")
+    await wait_until(all_happened, message="some booking was held, paid, cancelled and paid back")
     await world.unharmed()
 
 
@@ -62,11 +62,11 @@ async def tried(world: World, host: Person, phases: str, *options: str) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    told = (await process.communicate())[0].decode()
-    assert process.returncode == 0, told
+    output = (await process.communicate())[0].decode()
+    assert process.returncode == 0, output
 
 
-async def told_of(world: World, person: Person) -> set[str]:
+async def event_types(world: World, person: Person) -> set[str]:
     """Return the types of all that happened to the person's bookings."""
     async with await psycopg.AsyncConnection.connect(world.system.database_url) as ledger:
         rows = await ledger.execute(

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
 CARD = "4242424242424242"
 FRIDAY = next(day for n in range(30, 37) if (day := datetime.now(UTC).date() + timedelta(days=n)).weekday() == 4)
-#: Who these people are; nothing of it belongs anywhere but in the database and in answers to themselves.
+#: These people's data; it belongs nowhere but in the database and in answers to themselves.
 HOST_EMAIL = f"quetzal-{uuid4().hex}@canary.example"
 GUEST_EMAIL = f"wombat-{uuid4().hex}@canary.example"
 HOST_PASSWORD, GUEST_PASSWORD = "herons over 7 estuaries", "lanterns under 9 bridges"
@@ -93,8 +93,8 @@ async def book(world: World, guest: Person, found: dict[str, Any], first: date, 
 
 async def becomes(world: World, guest: Person, booking_id: str, status: str) -> None:
     async def there() -> bool:
-        told = await read(world, guest, f"/v1/bookings/{booking_id}/status")
-        return bool(told["booking_status"] == status)
+        booking = await read(world, guest, f"/v1/bookings/{booking_id}/status")
+        return bool(booking["booking_status"] == status)
 
     await wait_until(there, message=f"the booking becomes {status}")
 
@@ -108,7 +108,7 @@ async def sold(world: World, host: Person, hotel_id: int, bookings: int) -> dict
         report.update(await read(world, host, f"/v1/admin/hotels/{hotel_id}/reports", **days))
         return bool(report["total_bookings"] == bookings)
 
-    await wait_until(there, message=f"the report tells of {bookings} bookings")
+    await wait_until(there, message=f"the report has {bookings} bookings")
     return report
 
 
@@ -211,7 +211,7 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-async def test_what_a_refused_login_tried_is_in_no_log(world: World) -> None:
+async def test_the_password_of_a_refused_login_is_in_no_log(world: World) -> None:
     tried = {"email": GUEST_EMAIL.replace("wombat", "dingo"), "password": "a guess that was 5 letters off"}
     answer: Answer = await world.ask(Person(), Request(method="POST", path="/v1/auth/login", body=tried))
 

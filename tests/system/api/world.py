@@ -97,12 +97,12 @@ class World:
         """Return the hits of a search, once they have these totals: searches show decisions a little later."""
         request = Request(method="GET", path="/v1/hotels/search", query=query)
 
-        async def told() -> Answer | None:
+        async def matching() -> Answer | None:
             answer = await self.ask(person, request)
             assert answer.status == 200, answer
             return answer if [hit["total"] for hit in answer.body] == list(totals) else None
 
-        answer = await wait_until(told, message=f"hits for {totals} of {query}")
+        answer = await wait_until(matching, message=f"hits for {totals} of {query}")
         assert answer is not None
         return list(answer.body)
 

@@ -1,4 +1,4 @@
-"""What docker-compose.yml names exists, is watched, and gets its secrets as files that the processes can start with."""
+"""Everything in docker-compose.yml exists, is watched, and gets its secrets as files that the processes start with."""
 
 import os
 import re
@@ -38,8 +38,8 @@ def parts(service: str, part: str) -> list[Any]:
 
 def environment(service: str) -> dict[str, str]:
     """Return a service's variables as compose sets them on a machine that sets none itself."""
-    told: Mapping[str, str] = SERVICES[service].get("environment", {})
-    return {name: re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", value).replace("$$", "$") for name, value in told.items()}
+    variables: Mapping[str, str] = SERVICES[service].get("environment", {})
+    return {name: re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", value).replace("$$", "$") for name, value in variables.items()}
 
 
 def addresses() -> dict[str, str]:
@@ -73,7 +73,7 @@ def test_every_process_of_ours_runs_and_has_company_where_it_should() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_what_a_service_refers_to_is_there() -> None:
+def test_everything_that_a_service_refers_to_is_there() -> None:
     for name in SERVICES:
         assert {*parts(name, "depends_on")} <= SERVICES.keys(), name
         assert {*parts(name, "secrets")} <= COMPOSE["secrets"].keys(), name
@@ -87,10 +87,10 @@ def test_what_a_service_refers_to_is_there() -> None:
     assert COMPOSE["volumes"].keys() <= kept
 
 
-def test_who_is_waited_for_can_say_that_it_is_ready() -> None:
+def test_a_service_that_others_wait_for_can_say_that_it_is_ready() -> None:
     for name, service in SERVICES.items():
-        for other, asked in service.get("depends_on", {}).items():
-            ends = asked["condition"] == "service_completed_successfully"
+        for other, dependency in service.get("depends_on", {}).items():
+            ends = dependency["condition"] == "service_completed_successfully"
             assert ends == (other in SHORT), (name, other)
             assert ends or "healthcheck" in SERVICES[other], (name, other)
 
@@ -107,18 +107,18 @@ def test_images_say_exactly_which_and_ours_are_built_here() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - SHORT))
-def test_what_stays_is_watched_and_comes_back(name: str) -> None:
+def test_a_service_that_stays_is_watched_and_comes_back(name: str) -> None:
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"][0] == "CMD"
     if name in OURS:
-        asked = re.search(r"http://127\.0\.0\.1:(\d+)(/[\w/]*)", service["healthcheck"]["test"][-1])
-        assert asked is not None
+        probe = re.search(r"http://127\.0\.0\.1:(\d+)(/[\w/]*)", service["healthcheck"]["test"][-1])
+        assert probe is not None
         if service["command"][0] == "ingress":
-            assert asked.groups() == (service["command"][service["command"].index("--port") + 1], "/health/ready")
-            assert '"GET /health/ready"' in (ROOT / "ingress/operators/health.py").read_text()
+            assert probe.groups() == (service["command"][service["command"].index("--port") + 1], "/health/ready")
+            assert '"GET /health/ready"' in (ROOT / "ingress/operators/handlers.py").read_text()
         else:
-            assert asked.groups() == (environment(name)["METRICS_PORT"], "/metrics")
+            assert probe.groups() == (environment(name)["METRICS_PORT"], "/metrics")
 
 
 def test_the_image_has_every_room_and_what_the_build_reads() -> None:
@@ -139,7 +139,7 @@ def test_every_command_of_compose_can_be_typed(name: str) -> None:
     command.make_context(called, arguments)
 
 
-def test_what_is_measured_is_what_runs() -> None:
+def test_prometheus_measures_every_service_that_stays() -> None:
     config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     targets = {target for group in config["scrape_configs"][0]["static_configs"] for target in group["targets"]}
     assert targets == {f"{name}:{environment(name)['METRICS_PORT']}" for name in OURS - SHORT}
@@ -196,7 +196,7 @@ def test_the_real_nginx_takes_what_compose_gives_it(made: Path, tmp_path: Path) 
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_nothing_secret_stands_in_an_environment_or_in_the_repository() -> None:
+def test_no_secret_is_in_an_environment_or_in_the_repository() -> None:
     for name in OURS:
         assert environment(name).keys() <= SETTINGS, name
         assert not {setting.lower() for setting in environment(name)} & SECRET, name
@@ -234,8 +234,8 @@ def test_every_secret_is_made_once_and_others_may_not_look(made: Path) -> None:
 
 @with_openssl
 def test_the_certificate_names_the_host_and_no_two_installations_share_a_secret(made: Path, tmp_path: Path) -> None:
-    told = ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", str(made / "tls.crt")]
-    assert "DNS:innkeeper.test" in subprocess.run(told, check=True, capture_output=True, text=True).stdout
+    listing = ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", str(made / "tls.crt")]
+    assert "DNS:innkeeper.test" in subprocess.run(listing, check=True, capture_output=True, text=True).stdout
     other = tmp_path / "make-secrets"
     shutil.copy(ROOT / "deploy/make-secrets", other)
     subprocess.run([other], check=True, capture_output=True)
@@ -249,9 +249,9 @@ def test_the_certificate_names_the_host_and_no_two_installations_share_a_secret(
 def test_each_process_starts_with_its_files_alone(name: str, made: Path, tmp_path: Path) -> None:
     for secret in parts(name, "secrets"):
         shutil.copy(made / secret, tmp_path / secret)
-    told = settings_of(name, tmp_path, environment(name))
+    settings = settings_of(name, tmp_path, environment(name))
     for secret in set(parts(name, "secrets")):
-        assert told[secret] == (made / secret).read_text().strip()
+        assert settings[secret] == (made / secret).read_text().strip()
 
 
 def settings_of(service: str, secrets: Path, variables: Mapping[str, str]) -> dict[str, str]:

@@ -119,7 +119,7 @@ def test_labels_lead_from_one_to_the_other() -> None:
     assert backend["port"]["name"] in {port["name"] for port in of("Service")[backend["name"]]["spec"]["ports"]}
 
 
-def test_where_there_are_several_one_stays_while_nodes_are_emptied() -> None:
+def test_of_several_pods_one_stays_while_nodes_are_emptied() -> None:
     several = {name: each["spec"]["replicas"] for name, each in workloads().items() if each["spec"]["replicas"] > 1}
     assert several.keys() == of("PodDisruptionBudget").keys() == {"ingress", "reservations", "expiry"}
     for name, budget in of("PodDisruptionBudget").items():
@@ -139,7 +139,7 @@ def test_probes_ask_what_the_process_answers() -> None:
             assert ports["http"] == int(arguments[arguments.index("--port") + 1])
             assert probes["livenessProbe"] == {"path": "/health/live", "port": "http"}
             assert probes["readinessProbe"] == {"path": "/health/ready", "port": "http"}
-            routes = (ROOT / "ingress" / "operators" / "health.py").read_text()
+            routes = (ROOT / "ingress" / "operators" / "handlers.py").read_text()
             assert all(f'"GET {probe["path"]}"' in routes for probe in probes.values())
         else:
             assert probes.keys() == {"startupProbe", "livenessProbe"}
@@ -207,7 +207,7 @@ def test_each_process_takes_its_settings_as_production(service: str, tmp_path: P
     assert settings_of(service, tmp_path, data)["database_url"] == of_secrets["database_url"]
 
 
-def test_workers_are_added_by_a_lag_that_is_told_and_never_more_than_have_work() -> None:
+def test_workers_are_added_by_a_published_lag_and_never_more_than_have_work() -> None:
     [scaled] = of("ScaledObject", BY_LAG).values()
     target = scaled["spec"]["scaleTargetRef"]
     assert of(target["kind"]).keys() >= {target["name"]}
@@ -221,8 +221,8 @@ def test_workers_are_added_by_a_lag_that_is_told_and_never_more_than_have_work()
     assert label in labels[name]
     [monitor] = of("PodMonitor", BY_LAG).values()
     assert chosen(monitor["spec"]["selector"]["matchLabels"]) == [*workloads()]
-    told = {rule["targetLabel"] for rule in monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]}
-    assert told == {"role", "instance"}
+    targets = {rule["targetLabel"] for rule in monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]}
+    assert targets == {"role", "instance"}
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl, which has kustomize, is not installed")

@@ -39,7 +39,7 @@ async def test_both_processes_are_asked_and_say_for_whom_they_count(house: Deplo
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_whoever_waits_is_answered_by_either_process(house: Deployed) -> None:
+async def test_a_request_that_waits_is_answered_by_either_process(house: Deployed) -> None:
     answers = [
         await house.guests.ask_until_answered("POST", "/v1/bookings/init", house.guests.stay(number), wait=True)
         for number in range(4)
@@ -49,7 +49,7 @@ async def test_whoever_waits_is_answered_by_either_process(house: Deployed) -> N
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_plain_http_is_told_where_to_go(house: Deployed) -> None:
+async def test_plain_http_is_redirected(house: Deployed) -> None:
     async with house.guests.session.get(f"{house.proxy.plain_url}/v1/hotels/1/info", allow_redirects=False) as answer:
         assert answer.status == 308
         assert answer.headers["Location"] == "https://127.0.0.1/v1/hotels/1/info"

@@ -29,10 +29,10 @@ async def test_a_rolling_restart_loses_nothing_and_keeps_nobody_waiting_until_a_
             stopped.set()
 
         assert guests.surprises == []
-        told = [
+        statuses = [
             (await guests.ask_until_answered("GET", f"/v1/bookings/{id}/status")).body["booking_status"]
             for id in guests.bookings
         ]
-        assert set(told) == {"RESERVED"}
+        assert set(statuses) == {"RESERVED"}
         report = await audit(house.kafka, house.database, holds=False, progress=lambda read, to_read: None)
         assert report.problems() == []

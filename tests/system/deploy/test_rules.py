@@ -65,7 +65,7 @@ def test_every_label_that_is_asked_for_is_one_of_its_metric() -> None:
     assert unknown == []
 
 
-def test_every_event_that_is_asked_for_is_told_by_somebody() -> None:
+def test_every_event_type_in_an_expression_is_one_of_ours() -> None:
     message_types = {event.message_type for event in EVENTS}
     asked = {
         message_type
@@ -80,7 +80,7 @@ def test_every_event_that_is_asked_for_is_told_by_somebody() -> None:
 def test_the_dashboard_shows_every_metric_of_the_pipeline() -> None:
     shown = " ".join(expressions())
     not_shown = [metric.name for metric in METRICS if metric.name not in shown]
-    # What only says who somebody is, or helps who looks closer.
+    # These name a process or help with a closer look; no rule needs them.
     assert set(not_shown) <= {
         "innkeeper_info",
         "innkeeper_search_loaded",

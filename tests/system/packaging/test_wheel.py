@@ -27,8 +27,8 @@ ROOMS: Final = sorted(each.rstrip("*") for each in PROJECT["tool"]["setuptools"]
 def tracked(*paths: str) -> list[str]:
     """Return the files of the repository below these paths, tracked or about to be."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *paths]
-    told = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [path for path in told.splitlines() if (ROOT / path).is_file()]
+    listed = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [path for path in listed.splitlines() if (ROOT / path).is_file()]
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel in an empty virtual environment; return its folder of programs.
 
     The libraries that it depends on are those of this environment, found by a link (a .pth file): they were installed
-    from the lock, and fetching them again would need the network. What .pth files there name is not found, so that the
-    checkout, which may be installed there, is not.
+    from the lock, and fetching them again would need the network. The .pth files of that environment are
+    not read, so the checkout, which may be installed there, is not found.
     """
     venv = tmp_path_factory.mktemp("installed")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
@@ -111,7 +111,7 @@ def test_the_command_comes_from_the_wheel_wherever_it_is_typed(environment: Path
     found = subprocess.run(asked, cwd="/", env=variables(tmp_path), check=True, capture_output=True, text=True).stdout
 
     assert [Path(each).is_relative_to(environment.parent) for each in found.split()] == [True, True]
-    told = subprocess.run(
+    shown = subprocess.run(
         [environment / "innkeeper", "topics", "asyncapi"],
         cwd="/",
         env=variables(tmp_path / "another"),
@@ -119,7 +119,7 @@ def test_the_command_comes_from_the_wheel_wherever_it_is_typed(environment: Path
         capture_output=True,
         text=True,
     )
-    assert json.loads(told.stdout)["asyncapi"] == "3.0.0"
+    assert json.loads(shown.stdout)["asyncapi"] == "3.0.0"
 
 
 @pytest.mark.skipif(not jars.fetched(), reason=f"Kafka's jars are not in {folders.CACHE}: make setup fetches them")

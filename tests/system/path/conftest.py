@@ -15,7 +15,7 @@ from tests.support.stack import LONG_TIMEOUTS
 from tests.support.waiting import wait_until
 from tests.system.path.guest import House, open_house
 
-#: Long enough to ask for a payment within it, also if the machine stands still meanwhile; short enough to wait for.
+#: Long enough to ask for a payment within it, also if the machine freezes meanwhile; short enough to wait for.
 SHORT_HOLD_SECONDS = 12
 
 

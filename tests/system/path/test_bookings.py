@@ -55,7 +55,7 @@ async def test_the_answer_without_patience_is_202_and_leads_to_the_decision(hous
     await wait_until(decided)
 
 
-async def test_a_bookings_page_tells_its_whole_history(house: House) -> None:
+async def test_a_bookings_page_shows_its_whole_history(house: House) -> None:
     guest, room = await house.guest(), await house.room()
     booking = await guest.booked(room)
     page = await guest.checkout(booking)
@@ -63,7 +63,7 @@ async def test_a_bookings_page_tells_its_whole_history(house: House) -> None:
     await guest.pay(page)
     await guest.becomes(booking, "CONFIRMED")
 
-    async def told() -> bool:
+    async def five_events() -> bool:
         timeline = (await guest.ask("GET", f"/v1/bookings/{booking}")).body["timeline"]
         return [entry["type"] for entry in timeline] == [
             "booking.reserved.v1",
@@ -73,7 +73,7 @@ async def test_a_bookings_page_tells_its_whole_history(house: House) -> None:
             "booking.confirmed.v1",
         ]
 
-    await wait_until(told, message="the timeline tells five events")
+    await wait_until(five_events, message="the timeline has five events")
     assert "session_url" not in (await guest.ask("GET", f"/v1/bookings/{booking}")).body
 
 
@@ -216,11 +216,11 @@ async def test_ten_thousand_holds_that_ended_while_nobody_looked_all_expire_once
     assert await house.rows(
         "select reserved_count from inventory where room_id = %s and date = %s", room.id, check_in
     ) == [{"reserved_count": 0}]
-    told = (
+    statement = (
         "select count(*) n from booking_timeline t join booking b on b.id = t.booking_id"
         " where b.room_id = %s and t.type = 'booking.expired.v1'"
     )
-    await house.eventually(f"select n = 10000 as so from ({told}) x", room.id)
+    await house.eventually(f"select n = 10000 as so from ({statement}) x", room.id)
 
 
 async def test_the_audit_finds_nothing_wrong_after_all_this(house: House) -> None:

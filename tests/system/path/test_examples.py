@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NO_KAFKA = available()
-#: What a user with Kafka's tools has on the path.
+#: The command that a user with Kafka's tools has on the path.
 CONSOLE_CONSUMER = f"""\
 #!/bin/sh
 exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp '{jars.folder()}/jars/*' \\
@@ -62,9 +62,9 @@ async def test_an_analyst_subscribes_with_twenty_lines_of_python(house: House, t
         assert "booking.reserved.v1" in await line_with(subscriber, before)
         meanwhile = await guest.booked(room)
 
-        told = await line_with(subscriber, meanwhile)
+        line = await line_with(subscriber, meanwhile)
 
-    assert re.match(r"\d{4}-\d\d-\d\dT\S+Z booking\.reserved\.v1 \{", told)
+    assert re.match(r"\d{4}-\d\d-\d\dT\S+Z booking\.reserved\.v1 \{", line)
     lines = [line for line in source.splitlines() if line.strip() and not line.strip().startswith(("#", '"""'))]
     assert len(lines) <= 20
 
@@ -83,9 +83,9 @@ async def test_an_analyst_subscribes_with_kafkas_own_console_consumer(
     booking = await (await house.guest()).booked(await house.room())
     assert shutil.which("java")
     async with running(house, tmp_path, EXAMPLES / "console.sh", path=str(tool.parent)) as consumer:
-        told = await line_with(consumer, booking)
+        line = await line_with(consumer, booking)
 
-    time, headers, key, value = told.split("\t")
+    time, headers, key, value = line.split("\t")
     assert time.startswith("LogAppendTime:")
     assert "ce_type:booking.reserved.v1" in headers.split(",")
     assert json.loads(value)["room_id"] == int(key)

@@ -39,7 +39,7 @@ def types_of(history: dict[str, Any], *kinds: str) -> list[str]:
     return [step["what"] for step in history["steps"] if step["kind"] in kinds]
 
 
-async def test_a_paid_and_cancelled_booking_is_told_from_its_request_to_its_refund(house: House) -> None:
+async def test_a_paid_and_cancelled_booking_is_explained_from_its_request_to_its_refund(house: House) -> None:
     guest, room = await house.guest(), await house.room()
     booking = await guest.booked(room)
     await guest.pay(await guest.checkout(booking))
@@ -53,7 +53,7 @@ async def test_a_paid_and_cancelled_booking_is_told_from_its_request_to_its_refu
 
     async def to_its_end() -> dict[str, Any]:
         found = await history_of(house, booking)
-        # Stripe tells of the same more than once, and later too: that is read, and changes nothing.
+        # Stripe sends the same webhook more than once, and later too: it is read, and changes nothing.
         assert found["awaited"] == []
         return found
 

@@ -185,8 +185,8 @@ async def test_a_cancelled_confirmed_booking_is_refunded_once(house: House) -> N
     for _ in range(3):
         assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
 
-    told = "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = 'booking.refunded.v1'"
-    await house.eventually(told, booking)
+    statement = "select count(*) = 1 as so from booking_timeline where booking_id = %s and type = 'booking.refunded.v1'"
+    await house.eventually(statement, booking)
     assert await guest.status(booking) == "CANCELLED"
     assert await house.money(booking) == (24_000, 24_000)
     assert await house.rows(

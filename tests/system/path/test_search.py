@@ -66,7 +66,7 @@ async def test_a_stay_that_is_reserved_and_given_up_is_seen_in_search(house: Hou
         await shows(house, room, rooms_left=left)
 
 
-async def test_what_a_manager_changes_is_seen_in_search(house: House) -> None:
+async def test_a_managers_change_is_seen_in_search(house: House) -> None:
     room = await room_on_sale(house)
     await shows(house, room, min_price="120.00")
     first = datetime.now(UTC).date() + timedelta(days=10)

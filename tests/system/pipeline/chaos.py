@@ -31,7 +31,7 @@ from aiokafka.errors import KafkaError
 from sandbox.system import Plan, System
 from tests.support.waiting import wait_until
 from tests.system.pipeline import log, reckoning
-from tests.system.pipeline.faults import OWNERS, Fault, all_run, harm_all, say, schedule
+from tests.system.pipeline.faults import OWNERS, Fault, all_run, inject_all, say, schedule
 from tests.system.pipeline.load import Guest, Room, Town
 
 WORKERS: Final = {"reservations": len(OWNERS), "payments": 1, "expiry": 1, "projections": 1}
@@ -42,7 +42,7 @@ NIGHTS: Final = 30
 #: How many rooms there are of each type, and how much guests want them: one that is hot, two scarce, the rest plenty.
 STOCK: Final = ((25, 3.0), (8, 1.0), (8, 1.0), (5_000, 1.0), (5_000, 1.0), (5_000, 1.0), (5_000, 1.0), (5_000, 1.0))
 #: How long guests whose requests were not answered go on asking after the last fault.
-PATIENCE_SECONDS: Final = 60.0
+FINISH_SECONDS: Final = 60.0
 #: A call to Stripe whose worker died is taken up again after 30 s, a webhook that was not taken within as long.
 SETTLE_SECONDS: Final = 150.0
 PROBE_SECONDS: Final = 180.0
@@ -56,7 +56,7 @@ READERS: Final = {
 
 @dataclass
 class Verdict:
-    """What came out. Every list that `problems` names must be empty."""
+    """The result. Every list that `problems` names must be empty."""
 
     seed: int
     seconds: float
@@ -156,8 +156,8 @@ async def run(seed: int, seconds: float, folder: Path, faults: Sequence[Fault] |
         await town.settle(ACCOUNTS)
         say(f"load begins: seed {seed}, {seconds:g} s, {len(planned)} faults")
         async with asyncio.TaskGroup() as together:
-            together.create_task(town.live(seed, seconds, GUESTS_A_SECOND, PATIENCE_SECONDS))
-            together.create_task(harm_all(system, planned))
+            together.create_task(town.live(seed, seconds, GUESTS_A_SECOND, FINISH_SECONDS))
+            together.create_task(inject_all(system, planned))
         await judge(system, town, verdict)
     return verdict
 
@@ -199,7 +199,7 @@ async def settled(system: System, town: Town) -> list[str]:
 
 async def unsettled(system: System, town: Town) -> list[str]:
     """Return what is still to be done, in words."""
-    left = await reckoning.owed(system.database_url)
+    left = await reckoning.unfinished(system.database_url)
     for reader, topics in READERS.items():
         left += await reckoning.behind(system.kafka_url, system.database_url, reader, topics)
     async with town.http.get(f"{system.stripe_url}/_sandbox/deliveries") as response:
@@ -329,7 +329,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the load lasts")
     parser.add_argument("--data", type=Path, help="a folder for the system; kept afterwards")
     arguments = parser.parse_args()
-    # The clients tell at length that servers which were killed do not answer.
+    # The clients log at length that killed servers do not answer.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     folder = arguments.data or Path(tempfile.mkdtemp(prefix="innkeeper-chaos-"))
     verdict = asyncio.run(run(arguments.seed, arguments.seconds, folder))

@@ -137,7 +137,7 @@ class Clerk:
         return str(UUID(int=self.chance.getrandbits(128), version=4))
 
     async def _write(self, id: str, message_type: str, fields: dict[str, Any]) -> None:
-        """Produce a command until the broker acknowledges it; a try that failed may stand on the log all the same."""
+        """Produce a command until the broker acknowledges it; a failed try may be on the log all the same."""
         headers = command_headers(id, message_type, fields)
         await self._produce(str(fields["room_id"]).encode(), json.dumps(fields).encode(), headers)
         self.acknowledged[id] += 1

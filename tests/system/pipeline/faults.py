@@ -121,7 +121,7 @@ def _one_of_each(chance: random.Random) -> list[Dish]:
     return sorted(dishes, key=lambda dish: dish.kind != "freeze")
 
 
-async def harm(system: System, fault: Fault) -> None:
+async def inject(system: System, fault: Fault) -> None:
     """Do it, and return when it is over (the part may still be on its way back)."""
     say(f"FAULT {fault}")
     match fault.kind:
@@ -148,7 +148,7 @@ async def harm(system: System, fault: Fault) -> None:
             raise ValueError(f"no such fault: {other}")
 
 
-async def harm_all(system: System, faults: Iterable[Fault]) -> None:
+async def inject_all(system: System, faults: Iterable[Fault]) -> None:
     """Carry out a schedule, counted from now; faults may overlap, but a server comes back before it goes again."""
     began = asyncio.get_running_loop().time()
     servers = {name: asyncio.Lock() for name in ("kafka", "postgres")}
@@ -156,7 +156,7 @@ async def harm_all(system: System, faults: Iterable[Fault]) -> None:
     async def one(fault: Fault) -> None:
         await asyncio.sleep(began + fault.at_seconds - asyncio.get_running_loop().time())
         async with servers.get(fault.part, contextlib.nullcontext()):
-            await harm(system, fault)
+            await inject(system, fault)
 
     async with asyncio.TaskGroup() as together:
         for fault in faults:
@@ -210,6 +210,6 @@ async def _running(service: ManagedProcess) -> int:
 
 
 def say(line: str) -> None:
-    """Tell what is done, on stderr beside the parts' own lines."""
+    """Write a line to stderr, between the parts' own lines."""
     sys.stderr.write(f"{'chaos':<14} | {line}\n")
     sys.stderr.flush()

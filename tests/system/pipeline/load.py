@@ -19,7 +19,7 @@ GOOD_CARD: Final = "4242424242424242"
 BAD_CARD: Final = "4000000000000002"
 _PASSWORD: Final = "a password that nobody guesses 71"
 _FINAL: Final = frozenset({"REJECTED", "CONFIRMED", "CANCELLED", "EXPIRED"})
-#: Where a status may not go back to what comes before it. A late payment confirms what had expired.
+#: A status may not go back to one before it in this order. A late payment confirms an expired booking.
 _ORDER: Final = (
     "PENDING",
     "RESERVED",
@@ -118,7 +118,7 @@ class Town:
             guests = [(await self._post("/v1/users/guests", {"name": name}, token))["id"] for name in ("Ana", "Bo")]
             self.accounts.append(Account(token, guests))
 
-    async def live(self, seed: int, seconds: float, per_second: float, patience_seconds: float) -> None:
+    async def live(self, seed: int, seconds: float, per_second: float, finish_seconds: float) -> None:
         """Let guests come for so long, and wait until each has ended its story."""
         clock = asyncio.get_running_loop().time
         began = clock()
@@ -127,7 +127,7 @@ class Town:
         while (now := clock() - began) < seconds:
             while number < now * per_second:
                 guest = Guest(
-                    self, random.Random(f"{seed}:{number}"), f"{seed}-{number}", began + seconds + patience_seconds
+                    self, random.Random(f"{seed}:{number}"), f"{seed}-{number}", began + seconds + finish_seconds
                 )
                 stories.add(asyncio.create_task(guest.story()))
                 number += 1
@@ -143,7 +143,7 @@ class Town:
             async with self.http.post(self.url + path, json=body, headers=headers) as response:
                 if response.status == 409 and tries > 1:  # The first one did its work, and could not say so.
                     return {}
-                if response.status != 503:  # Where a machine stands still a part is away for a moment.
+                if response.status != 503:  # On a frozen machine a part is away for a moment.
                     response.raise_for_status()
                     found: dict[str, Any] = await response.json()
                     return found
@@ -180,7 +180,7 @@ class Guest:
         await self._until_status(booking, _FINAL, look=3)
 
     async def is_confirmed(self) -> bool:
-        """Book something that there is plenty of, pay, and tell whether the booking was confirmed in time."""
+        """Book something that there is plenty of, pay, and return whether the booking was confirmed in time."""
         wish = {**self._wish(), "hotel_id": self._town.rooms[-1].hotel_id, "room_id": self._town.rooms[-1].id}
         key = f"book-{self._name}"
         reply = await self._ask("POST", "/v1/bookings/init", wish, key=key)
@@ -301,7 +301,7 @@ class Guest:
     async def _ask(
         self, method: str, path: str, body: Any = None, *, key: str | None = None, wait: bool = False
     ) -> Reply | None:
-        """Return the answer; None when there was none. What can be repeated is, until there is one."""
+        """Return the answer; None when there was none. A request that can be repeated is, until there is one."""
         headers = {"Authorization": f"Bearer {self._account.token}"}
         if wait:
             headers["Prefer"] = "wait=5"

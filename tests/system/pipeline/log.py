@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
     @property
     def type(self) -> str:
-        """Return the message's wire name."""
+        """Return the message type."""
         return self.headers.get("ce_type", b"").decode()
 
     @property

@@ -1,4 +1,4 @@
-"""What must be true of log, ledger and money after a load, worked out by hand: SQL and a consumer of its own.
+"""Invariants of log, ledger and money after a load, checked by hand: SQL and a consumer of its own.
 
 It shares nothing with the workers: names of topics and tables, and the shape of messages, are written out here.
 """
@@ -15,7 +15,7 @@ from tests.system.pipeline.log import Entry
 COMMANDS: Final = "booking.commands"
 EVENTS: Final = "booking.events"
 LETTERS: Final = "dead.letters"
-#: What answers a request for a stay, once.
+#: The events that answer a request for a stay, once.
 DECISIONS: Final = frozenset({"booking.reserved.v1", "booking.rejected.v1"})
 #: While a booking is in one of these it keeps rooms from others, and will end.
 HOLDING: Final = ("RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING")
@@ -57,8 +57,10 @@ async def behind(kafka_url: str, database_url: str, consumer: str, topics: Itera
             " where o.consumer = %s and o.last_offset > c.published group by 1",
             (consumer,),
         )
-        owed = [f"{consumer}: {count} outbox rows of partition {number} unpublished" async for number, count in left]
-    return owed + [
+        unpublished = [
+            f"{consumer}: {count} outbox rows of partition {number} unpublished" async for number, count in left
+        ]
+    return unpublished + [
         f"{consumer}: {topic}[{number}] applied {cursors.get((topic, number), (None,))[0]} of {end - 1}"
         for (topic, number), end in ends.items()
         if cursors.get((topic, number), (-1, -1))[0] < end - 1
@@ -83,8 +85,8 @@ async def oversold(database_url: str) -> list[str]:
         return [f"room {room} on {night}: {taken} of {total}" async for room, night, taken, total in rows]
 
 
-async def owed(database_url: str) -> list[str]:
-    """Return what the ledger says is still to be done: holds that live, and calls to Stripe."""
+async def unfinished(database_url: str) -> list[str]:
+    """Return the unfinished work in the ledger: holds that have not ended, and calls to Stripe that are due."""
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         holds = await connection.execute("select count(*) from booking where status = any(%s)", (list(HOLDING),))
         sessions = await connection.execute("select count(*) from checkout_session where next_attempt_at is not null")
@@ -174,7 +176,7 @@ def decided_once(commands: Sequence[Entry], published: Mapping[int, Sequence[Ent
 
 
 def _in_order(commands: Iterable[str], causes: Sequence[str]) -> bool:
-    """Tell whether the causes appear among the commands in this order; a command may have several events or none."""
+    """Return whether the causes appear among the commands in this order; a command may have several events or none."""
     left = iter(commands)
     last = None
     for cause in causes:

@@ -13,7 +13,7 @@ from sandbox.system import Plan, System
 from tests.support.waiting import wait_until
 from tests.system.pipeline import log, reckoning
 from tests.system.pipeline.clerk import Clerk
-from tests.system.pipeline.faults import Fault, all_run, harm_all, say
+from tests.system.pipeline.faults import Fault, all_run, inject_all, say
 
 WORKERS = ("reservations-1", "reservations-2")
 PER_SECOND = 150
@@ -48,7 +48,7 @@ async def test_every_command_is_decided_once_whatever_happens_to_the_workers(
         own_servers=True,
         quiet=True,
     )
-    # The client tells at length that a broker which was killed does not answer.
+    # The client logs at length that a killed broker does not answer.
     caplog.set_level(logging.CRITICAL, "aiokafka")
     async with System(plan) as system:
         clerk = Clerk(system.kafka_url, random.Random(1))
@@ -67,7 +67,7 @@ async def under_fire(system: System, clerk: Clerk, seconds: float, schedule: tup
     await clerk.open_rooms()
     async with asyncio.TaskGroup() as together:
         together.create_task(clerk.work(seconds, PER_SECOND))
-        together.create_task(harm_all(system, schedule))
+        together.create_task(inject_all(system, schedule))
 
 
 async def caught_up(system: System) -> None:
@@ -90,7 +90,7 @@ async def everything_holds(system: System, clerk: Clerk) -> None:
     standing = {command.id for command in commands}
     say(f"{len(commands)} commands, {len(events)} events, {doubles} published twice")
 
-    assert not wrong, "events stand in sequence, and doubles are the same to the byte"
+    assert not wrong, "events are in sequence, and doubles are the same to the byte"
     assert set(clerk.acknowledged) <= standing, "what the broker acknowledged is on the log"
     assert not reckoning.decided_once(commands, published)
     assert not reckoning.sold_again(published)
@@ -98,10 +98,10 @@ async def everything_holds(system: System, clerk: Clerk) -> None:
     assert not await reckoning.miscounted(system.database_url)
     assert not await reckoning.oversold(system.database_url)
     assert {letter.value.hex() for letter in letters} == set(clerk.poisoned)
-    assert await buried(system) == sum(not command.id for command in commands), "each poison is counted once"
+    assert await dead_lettered(system) == sum(not command.id for command in commands), "each poison is counted once"
 
 
-async def buried(system: System) -> int:
+async def dead_lettered(system: System) -> int:
     async with await psycopg.AsyncConnection.connect(system.database_url) as connection:
         (count,) = await (await connection.execute("select count(*) from dead_letter")).fetchall()
         return int(count[0])

@@ -66,7 +66,7 @@ async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_vers
         partitions=4,
         own_servers=True,
         quiet=True,
-        # What a part is started with at first; and, once it was stopped, with nothing of it but `of_one`.
+        # The variables of a part's first start; after a stop it starts with those of `of_one` alone.
         first_start={
             "reservations-1": older,
             "reservations-2": {"INVENTORY_CHANGED_VERSION": "1"},
@@ -103,7 +103,7 @@ async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_vers
 
 
 def commands() -> list[Command]:
-    """What managers and guests ask of each room."""
+    """Return the commands of managers and guests, for each room."""
     return [command for room in ROOMS for command in (change(room), stay(room), stay(room))]
 
 
@@ -165,7 +165,7 @@ async def decided(system: System, *commands: Command) -> None:
 
 
 async def versions(system: System) -> set[str]:
-    """Return which versions of a change stand on the log."""
+    """Return which versions of a change are on the log."""
     found = await log.read(system.kafka_url, reckoning.EVENTS)
     return {entry.type for entry in found if entry.type.startswith("inventory.changed.")}
 

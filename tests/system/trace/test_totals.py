@@ -18,7 +18,7 @@ values (%s, 1, 1, %s, %s, 1, %s, 'at_hotel', %s, 'EUR', %s, 1, %s, %s)
 """
 
 
-async def test_what_the_tables_say_is_what_is_counted(database: DatabaseSettings) -> None:
+async def test_the_tables_have_the_counted_totals(database: DatabaseSettings) -> None:
     bookings: list[tuple[str, int, str | None]] = [
         ("CONFIRMED", 30_000, None),
         ("CONFIRMED", 1, None),

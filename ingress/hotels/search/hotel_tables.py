@@ -1,4 +1,4 @@
-"""The hotels that guests may find, by city: their facts in columns, each hotel's rooms beside each other."""
+"""The hotels that guests may find, by city: their facts in columns, the rooms of one hotel next to each other."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,10 +18,10 @@ _EVERYWHERE: Final = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Hotels by id, and their rooms by hotel and id; a hotel without rooms is none.
+class HotelTable:
+    """Hotels by id, and their rooms by hotel and id; a hotel without rooms is left out.
 
-    `begins` and `counts` say where each hotel's rooms are, `columns` where their nights are. `stars` 0 and coordinates
+    `begins` and `counts` index each hotel's rooms, `columns` the nights of each room. `stars` 0 and coordinates
     (radians) that are not a number are unknown. `scales`: thousandths of a major unit in one minor unit.
     """
 
@@ -40,8 +40,8 @@ class Place:
     amenities: Sequence[frozenset[str]]
 
 
-class Places:
-    """Keeps the facts of hotels and rooms, and makes the columns of a place when a search names it."""
+class HotelTables:
+    """Keeps the facts of hotels and rooms, and builds the table of a city when a search first names it."""
 
     def __init__(self, nights: Nights) -> None:
         self._nights = nights
@@ -49,7 +49,7 @@ class Places:
         self._rooms: dict[int, RoomTypeFacts] = {}
         self._rooms_of: defaultdict[int, set[int]] = defaultdict(set)
         self._hotels_in: defaultdict[str, set[int]] = defaultdict(set)
-        self._places: dict[str, Place] = {}
+        self._tables: dict[str, HotelTable] = {}
 
     def update_hotels(self, hotels: Iterable[HotelFacts]) -> None:
         """Write the facts of hotels."""
@@ -57,11 +57,11 @@ class Places:
             before = self._hotels.get(hotel.id)
             if before != hotel:
                 if before is not None:
-                    self._forget_place_of(before)
+                    self._forget_tables_with(before)
                     self._hotels_in[written_alike(before.city)].discard(hotel.id)
                 self._hotels[hotel.id] = hotel
                 self._hotels_in[written_alike(hotel.city)].add(hotel.id)
-                self._forget_place_of(hotel)
+                self._forget_tables_with(hotel)
 
     def in_neighbourhood(self, rooms: Sequence[RoomTypeFacts]) -> list[int]:
         """Return the ids of rooms, those of a city and a hotel beside each other."""
@@ -76,23 +76,23 @@ class Places:
                 self._rooms[room.id] = room
                 self._rooms_of[room.hotel_id].add(room.id)
                 if room.hotel_id in self._hotels:
-                    self._forget_place_of(self._hotels[room.hotel_id])
+                    self._forget_tables_with(self._hotels[room.hotel_id])
 
-    def _forget_place_of(self, hotel: HotelFacts) -> None:
-        self._places.pop(written_alike(hotel.city), None)
-        self._places.pop(_EVERYWHERE, None)
+    def _forget_tables_with(self, hotel: HotelFacts) -> None:
+        self._tables.pop(written_alike(hotel.city), None)
+        self._tables.pop(_EVERYWHERE, None)
 
-    def of(self, city: str | None) -> Place:
+    def of(self, city: str | None) -> HotelTable:
         """Return the hotels of a city, of all cities for None."""
         key = _EVERYWHERE if city is None else written_alike(city)
-        place = self._places.get(key)
-        if place is None:
+        table = self._tables.get(key)
+        if table is None:
             if city is not None and key not in self._hotels_in:
                 return self._put_together(())
-            place = self._places[key] = self._put_together(self._hotels if city is None else self._hotels_in[key])
-        return place
+            table = self._tables[key] = self._put_together(self._hotels if city is None else self._hotels_in[key])
+        return table
 
-    def _put_together(self, hotel_ids: Iterable[int]) -> Place:
+    def _put_together(self, hotel_ids: Iterable[int]) -> HotelTable:
         found = [
             (self._hotels[hotel_id], rooms)
             for hotel_id in sorted(hotel_ids)
@@ -101,7 +101,7 @@ class Places:
         hotels = [hotel for hotel, _ in found]
         rooms = [room for _, rooms in found for room in rooms]
         counts = [len(rooms) for _, rooms in found]
-        return Place(
+        return HotelTable(
             hotels=hotels,
             rooms=rooms,
             begins=np.array([0, *accumulate(counts)][: len(counts)], np.intp),
