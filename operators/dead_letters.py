@@ -39,7 +39,7 @@ _ADDED_PREFIX: Final = "dl_"
 
 
 class Refused(Exception):
-    """The dead letter may not be resolved like this; the text is a sentence that says why."""
+    """The dead letter may not be resolved like this; the text is a sentence with the reason."""
 
 
 class State(StrEnum):

@@ -252,7 +252,7 @@ async def rewind(
 ) -> bool:
     """Set a cursor back, in the caller's transaction; False where its `applied` is not `was` any more.
 
-    The row's lock is the fence: a worker that still runs finds its cursor changed, and goes on from there. `topic` and
+    The row's lock is the fence: a worker that still runs finds its cursor changed, and resumes from there. `topic` and
     `topic_id` are the broker's name and id.
     """
     changed = await connection.execute(

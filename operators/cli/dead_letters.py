@@ -146,7 +146,7 @@ def replay(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Send dead letters to the topics they came from, or without `yes` only say which."""
+    """Send dead letters to the topics they came from, or without `yes` only print which."""
     settings = kafka_settings()
     wanted = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
 
@@ -182,7 +182,7 @@ def discard(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Mark dead letters as not to be replayed, or without `yes` only say which."""
+    """Mark dead letters as not to be replayed, or without `yes` only print which."""
     settings = kafka_settings()
     wanted = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
     if not note.strip():

@@ -24,7 +24,7 @@ _NOT_DONE: Final = "Nothing was done: add --yes to do it."
 
 
 def pause_command(role: Role, *, reason: str | None, by: str | None, yes: bool, as_json: bool) -> None:
-    """Pause a role, or without `yes` only say what would be done."""
+    """Pause a role, or without `yes` only print what would be done."""
 
     async def begin(connection: Connection) -> tuple[Pause | None, bool]:
         if yes:
@@ -43,7 +43,7 @@ def pause_command(role: Role, *, reason: str | None, by: str | None, yes: bool, 
 
 
 def resume_command(role: Role, *, by: str | None, yes: bool, as_json: bool) -> None:
-    """End a role's pause, or without `yes` only say what would be done."""
+    """End a role's pause, or without `yes` only print what would be done."""
 
     async def end(connection: Connection) -> tuple[Pause | None, bool]:
         before = await pauses.of(connection, role)

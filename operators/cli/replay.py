@@ -47,7 +47,7 @@ def replay_command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Process a range of the log again, or without `yes` only say what would be done."""
+    """Process a range of the log again, or without `yes` only print what would be done."""
     settings = kafka_settings()
     name_of(topic, settings)
     wanted = ReplayRange(

@@ -43,7 +43,7 @@ _FIELDS: Final = (
 
 
 def restore_command(*, from_log: bool, without_backup: bool, yes: bool, by: str | None, as_json: bool) -> None:
-    """Restore the ledger from the log, or without `yes` only say what would be done."""
+    """Restore the ledger from the log, or without `yes` only print what would be done."""
     if not from_log:
         raise typer.BadParameter("--from-log is needed: the ledger is made from booking.events")
     kafka = console.kafka_settings()

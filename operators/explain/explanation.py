@@ -69,7 +69,7 @@ def _history(booking_id: UUID, search: Search) -> BookingHistory:
 
 
 def _request(booking_id: UUID, search: Search) -> Request:
-    """Return what the first command's envelope says of the request."""
+    """Return the request, as far as the first command's envelope describes it."""
     found = ((envelope_of(record), record) for record in search.records.of(search.topics.commands))
     first, record = next(((envelope, record) for envelope, record in found if envelope is not None), (None, None))
     booking = search.snapshot.booking

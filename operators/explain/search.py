@@ -48,7 +48,7 @@ class Topics(NamedTuple):
 class Search:
     """Reads a booking's records; afterwards `records` has them.
 
-    `notes` say what was not looked at, `behind` counts the records that each consumer has not read yet, and
+    `notes` name the sources that were not read, `behind` counts the records that each consumer has not read yet, and
     `dead_letters` are those of the booking.
     """
 

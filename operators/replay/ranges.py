@@ -19,7 +19,7 @@ Ranges: TypeAlias = dict[int, tuple[int, int]]
 
 
 class Refused(Exception):
-    """This may not be replayed; the text is a sentence that says why."""
+    """This may not be replayed; the text is a sentence with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

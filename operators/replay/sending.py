@@ -391,7 +391,7 @@ class _FirstOfId:
 
 
 def _nothing(name: str, kind: str | None, others: Iterable[str]) -> str:
-    """Return a sentence that says why there is nothing to send again."""
+    """Return a sentence with the reason why there is nothing to send again."""
     if kind is None:
         why = "Only dead letters are there"
     elif there := ", ".join(sorted(others)):

@@ -10,7 +10,7 @@ from storage.settings import DatabaseSettings
 
 
 class NotRestored(Exception):
-    """The restore is refused, and nothing was written. The text says why, and what to do."""
+    """The restore is refused, and nothing was written. The text has the reason and the next step."""
 
 
 #: The tables that are made from the log; all others come from a backup.

@@ -75,9 +75,9 @@ async def test_an_operator_sees_the_plan_carries_it_out_once_and_is_refused_a_se
     again = await run(there, "restore", "--from-log", "--yes", "--json")
 
     assert (asked.status, done.status, again.status) == (1, 0, 1), asked.err + done.err + again.err
-    assert "out of 2 records of" in asked.err
+    assert "from 2 records of" in asked.err
     assert "Nothing was done: add --yes" in asked.err
-    assert "which dead letters were replayed or discarded, which roles are paused, and who did what" in asked.err
+    assert "replayed and discarded dead letters, pauses, actions" in asked.err
     topic, complete = kafka_settings.topic(BOOKING_EVENTS), described(accounts=[1, 0], hotels=[1, 0], rooms=[1, 0])
     would = {"done": False, "topic": topic, "records": 2, "described": complete}
     assert (planned.status, json.loads(planned.out)) == (1, would)
