@@ -88,9 +88,6 @@ def test_names_say_what_a_thing_is() -> None:
     assert [place for place, words in named if VAGUE & set(words) and not place.startswith("tests/")] == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="The rooms are being rewritten; this goes when `python -m tests.words` finds none."
-)
 def test_the_old_words_are_gone() -> None:
     remaining = all_violations()
 
