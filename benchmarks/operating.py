@@ -62,7 +62,7 @@ _POLL_SECONDS: Final = 0.05
 _ROLE: Final = "reservations"
 _COMMANDS_PER_S: Final = 100
 #: Long enough that a booking would be decided in it, if any still were.
-_PAUSED_SECONDS: Final = 3.0
+_OBSERVED_SECONDS: Final = 3.0
 
 
 # One booking among many.
@@ -226,7 +226,7 @@ async def pause(extent: Extent) -> AsyncIterator[Line]:
             await _next_event(commands, after=perf_counter())
             await pauses.begin(ledger, _ROLE, who=SOURCE, reason=None)
             paused_at = perf_counter()
-            await asyncio.sleep(_PAUSED_SECONDS)
+            await asyncio.sleep(_OBSERVED_SECONDS)
             still.append(max(0.0, commands.seen_at - paused_at))
             await pauses.end(ledger, _ROLE, who=SOURCE)
             resumed_at = perf_counter()

@@ -10,7 +10,7 @@ from operators.explain import BookingHistory, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings, refused_in_words
 
-_MAX_SECONDS: Final = 30
+_EXPLAIN_TIMEOUT_SECONDS: Final = 30
 
 
 def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
@@ -33,5 +33,5 @@ def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
 
 
 async def _explain_in_time(kafka: KafkaSettings, database: DatabaseSettings, booking_id: UUID) -> BookingHistory:
-    async with asyncio.timeout(_MAX_SECONDS):
+    async with asyncio.timeout(_EXPLAIN_TIMEOUT_SECONDS):
         return await explain(kafka, database, booking_id)
