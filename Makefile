@@ -100,7 +100,9 @@ check: static test  ## Everything that must be green
 	@$(PYTHON) -m venv .venv
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@# The rooms of this checkout, not a copy: editable, and built with the locked backend without a network.
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation --editable .
+	@# setuptools warns of every editable install.
+	@PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --disable-pip-version-check \
+		--no-deps --no-index --no-build-isolation --editable .
 	@touch $@
 
 # Without Java or Maven this says so and is no error: the sandbox then uses Tansu.
