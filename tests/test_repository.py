@@ -303,8 +303,6 @@ def test_the_oldest_python_that_we_promise_is_the_one_the_tools_check() -> None:
 
 
 def test_no_private_name_is_imported_across_packages() -> None:
-    # Until the writer of a batch is one class that both import.
-    temporary = {"operators/restore/retelling.py: workers.reservations.handler"}
     strays = {
         f"{path}: {node.module}"
         for path in modules(*ROOMS, "benchmarks", "docs", "examples")
@@ -315,7 +313,7 @@ def test_no_private_name_is_imported_across_packages() -> None:
         if node.module.rpartition(".")[0] != ".".join(path.split("/")[:-1])
     }
 
-    assert strays <= temporary
+    assert strays == set()
 
 
 def test_no_program_of_the_product_replaces_itself_by_another() -> None:
