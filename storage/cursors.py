@@ -8,6 +8,7 @@ never beyond `applied`. After a crash the outbox has what lies between the two.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, cast
 
 import msgspec
 from psycopg import AsyncConnection
@@ -15,7 +16,9 @@ from psycopg import AsyncConnection
 from topics.envelope import Outgoing
 
 _PACK = msgspec.msgpack.Encoder()
-_UNPACK = msgspec.msgpack.Decoder(list[tuple[str, bytes, bytes, list[tuple[str, bytes]], int | None, int | None]])
+# A dead letter keeps the headers of its record, and a header of a foreign producer may have no value.
+_Headers = list[tuple[str, bytes | None]]
+_UNPACK = msgspec.msgpack.Decoder(list[tuple[str, bytes, bytes, _Headers, int | None, int | None]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,7 @@ async def unpublished(connection: AsyncConnection, key: CursorKey) -> list[Outgo
         """,
         (key.consumer, key.topic, key.partition, key.generation),
     )
-    return [Outgoing(*fields) async for (packed,) in rows for fields in _UNPACK.decode(packed)]
+    return [Outgoing(*cast("Any", fields)) async for (packed,) in rows for fields in _UNPACK.decode(packed)]
 
 
 async def mark_published(connection: AsyncConnection, key: CursorKey, through: int) -> None:

@@ -114,6 +114,8 @@ _DECODERS: Final[dict[str, _Decoder]] = {
     **{older.kind.message_type: _Upcasting(older) for older in OLDER},
 }
 _ENCODER: Final = msgspec.json.Encoder()
+#: What msgspec raises for bytes that are no JSON of the type; RecursionError for data that is nested too deep.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _REPLAY: Final = "ce_replay"
 _REPLAY_DECODER: Final = msgspec.json.Decoder(Replay)
 _CONSTANT_HEADERS: Final[Headers] = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
@@ -170,13 +172,14 @@ def decode_envelope(headers: Sequence[tuple[str, bytes]]) -> Envelope:
             correlation=_text_or_none(found.get("ce_correlationid")),
             sequence=None if sequence is None else int(sequence),
             traceparent=_text_or_none(found.get("ce_traceparent")),
-            causation_position=_text_or_none(found.get("ce_causationposition")),
-            actor=_text_or_none(found.get("ce_actor")),
-            request_id=_text_or_none(found.get("ce_requestid")),
+            causation_position=_text_if_well_formed(found.get("ce_causationposition")),
+            actor=_text_if_well_formed(found.get("ce_actor")),
+            request_id=_text_if_well_formed(found.get("ce_requestid")),
         )
     except KeyError as error:
         raise Undecodable(f"header {error} is missing") from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
+        # A header of a foreign producer may have no value at all.
         raise Undecodable(f"a header is malformed: {error}") from error
 
 
@@ -190,7 +193,7 @@ def decode_replay(headers: Sequence[tuple[str, bytes]]) -> Replay | None:
     value = header(headers, _REPLAY)
     try:
         return None if value is None else _REPLAY_DECODER.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
@@ -214,7 +217,7 @@ def decode_value(message_type: str, value: bytes | None) -> Message:
         raise Undecodable(f"{message_type}: the data has a zero character")
     try:
         return decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Undecodable(f"{message_type}: {error}") from error
 
 
@@ -295,3 +298,11 @@ def _text(value: bytes) -> str:
 
 def _text_or_none(value: bytes | None) -> str | None:
     return None if value is None else _text(value)
+
+
+def _text_if_well_formed(value: bytes | None) -> str | None:
+    """Decode an attribute that decides nothing; None where it is malformed, so that its record is still processed."""
+    try:
+        return _text_or_none(value)
+    except ValueError:
+        return None

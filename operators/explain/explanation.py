@@ -8,11 +8,12 @@ from uuid import UUID
 from operators.explain.awaiting import awaited
 from operators.explain.history import BookingHistory, Request, Stay, StripeObject
 from operators.explain.records import envelope_of, open_records
-from operators.explain.search import Search, Topics
+from operators.explain.search import MAX_CLOCK_SKEW, Search, Topics
 from operators.explain.snapshot import BookingRow, RefundRow, SessionRow, Snapshot, load
 from operators.explain.steps import fields_of, steps_of
 from storage.database import connect
 from storage.settings import DatabaseSettings
+from telemetry import traces
 from topics.kafka.settings import KafkaSettings
 from topics.messages.values import BookingStatus
 
@@ -37,7 +38,8 @@ async def explain(kafka: KafkaSettings, database: DatabaseSettings, booking_id: 
     # The log is measured before the tables are read: the tables know nothing of records that came later.
     async with open_records(kafka, topics, booking_id) as records:
         async with await connect(database, "innkeeper explain") as connection:
-            snapshot = await load(connection, booking_id, topics, since=made_at(booking_id))
+            made = made_at(booking_id)
+            snapshot = await load(connection, booking_id, topics, since=None if made is None else made - MAX_CLOCK_SKEW)
         search = Search(topics, records, snapshot)
         await search.find(made_at(booking_id))
         return _history(booking_id, search)
@@ -81,7 +83,7 @@ def _request(booking_id: UUID, search: Search) -> Request:
         user_id=user_id,
         source=first.source,
         correlation=first.correlation,
-        trace=None if first.traceparent is None else first.traceparent.split("-")[1],
+        trace=None if traces.well_formed(first.traceparent) is None else str(first.traceparent).split("-")[1],
         actor=first.actor,
         request_id=first.request_id,
     )

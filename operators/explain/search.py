@@ -29,7 +29,7 @@ _MAX_DEAD_LETTERS: Final = 20
 #: position in any table; they are looked for among so many records before and after one that did.
 _WEBHOOKS_AROUND: Final = 50
 #: How far the clocks of the ingress, which dates a booking's id, and of the broker may be apart.
-_MAX_CLOCK_SKEW: Final = timedelta(seconds=5)
+MAX_CLOCK_SKEW: Final = timedelta(seconds=5)
 
 
 class Topics(NamedTuple):
@@ -125,7 +125,7 @@ class Search:
     async def _find_undecided(self, made_at: datetime | None) -> None:
         """Find the command of a booking that no table has: no worker has decided it, and its room is not known."""
         places = [TopicPartition(self.topics.commands, number) for number in range(self.records.partitions)]
-        made = {} if made_at is None else await self.records.offsets_at(places, made_at - _MAX_CLOCK_SKEW)
+        made = {} if made_at is None else await self.records.offsets_at(places, made_at - MAX_CLOCK_SKEW)
         for where in places:
             cursor = self.snapshot.cursor("reservations", *where)
             start, end = max(_next_offset(cursor), made.get(where, 0)), self.records.end(where)

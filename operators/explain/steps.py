@@ -10,7 +10,7 @@ from operators.explain.history import Kind, Request, Sender, Step
 from operators.explain.records import causation_position_of, envelope_of, position_of, time_of
 from operators.explain.search import Search
 from operators.explain.snapshot import TimelineRow
-from topics.envelope import Envelope, decode_replay
+from topics.envelope import UNREADABLE, Envelope, decode_replay
 from topics.kafka.positions import LogPosition
 from topics.messages.events import CommandRefused, CommandRepeated
 
@@ -65,7 +65,7 @@ def fields_of(record: Any | None) -> dict[str, Any]:
     """Return the fields of a record's data; none where it is no JSON object."""
     try:
         data = msgspec.json.decode(b"" if record is None else record.value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return {}
     return data if isinstance(data, dict) else {}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -344,6 +345,21 @@ async def test_a_request_that_could_not_be_read_awaits_an_operator(desk: Desk) -
     assert letter.what.startswith("Undecodable: booking.reserve.v1")
     assert letter.place is not None
     assert ("an operator", f"to look at the dead letter of {letter.place}") in awaited(history)
+
+
+async def test_a_first_command_that_is_a_dead_letter_is_found_though_the_ingress_clock_is_ahead(desk: Desk) -> None:
+    # The id holds the time at which an ingress made it, whose clock is two seconds ahead of the database's.
+    ahead_ms = int(time.time() * 1000) + 2_000
+    booking_id = UUID(int=(ahead_ms << 80) | (8 << 76) | (2 << 62) | 7)
+    topic = desk.log.settings.topic(BOOKING_COMMANDS)
+    now = datetime.now(UTC)
+    whole = command_record(topic, reserve(booking_id), id="broken", source="innkeeper/ingress", time=now)
+    await desk.log.write(whole._replace(value=b"{"))
+    await desk.decide()
+
+    history = await desk.explained(booking_id)
+
+    assert [step.kind for step in history.steps if step.kind is Kind.DEAD_LETTER] == [Kind.DEAD_LETTER]
 
 
 async def test_a_booking_that_nobody_made_has_no_history(desk: Desk) -> None:

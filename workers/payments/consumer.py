@@ -96,13 +96,14 @@ class Payments:
 
     def _record(self, command_id: str, command: BookingCommand, received: Received) -> Outgoing:
         webhook = received.record
+        traceparent = header(webhook.headers, traces.TRACEPARENT) or b""
         return command_record(
             self._commands_topic,
             command,
             id=command_id,
             source=SOURCE,
             time=received.time,
-            traceparent=traces.well_formed((header(webhook.headers, traces.TRACEPARENT) or b"").decode()),
+            traceparent=traces.well_formed(traceparent.decode(errors="replace")),
             causation_position=f"{webhook.topic}[{webhook.partition}]@{webhook.offset}",
         )
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from storage.payments import RefundChanged, SessionEnded
+from topics.envelope import UNREADABLE
 from topics.messages.commands import BookingCommand, ClosePayment, ConfirmPayment, DeclinePayment, RecordRefund
 from workers.payments.objects import (
     BookingRef,
@@ -66,7 +67,7 @@ def read_event(body: bytes | None) -> StripeEvent:
         raise NotUnderstood("a webhook without a body")
     try:
         return _EVENTS.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise NotUnderstood(f"no event of Stripe's: {error}") from error
 
 
@@ -83,7 +84,7 @@ def effect_of(event: StripeEvent, *, live: bool) -> WebhookEffect:
     kind, effect = _EFFECTS[event.type]
     try:
         about: StripeObject = msgspec.json.decode(event.data.object, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise NotUnderstood(f"{event.type} {event.id}: {error}") from error
     return effect(about, event)
 
