@@ -12,7 +12,7 @@ RUN /packages/bin/pip install --no-deps --require-hashes --requirement requireme
 FROM packages AS wheel
 COPY requirements-build.lock .
 RUN pip install --no-deps --require-hashes --requirement requirements-build.lock
-# .dockerignore lets the rooms through, and what the backend reads.
+# .dockerignore lets the packages through, and what the backend reads.
 COPY . .
 RUN pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /wheels .
 

@@ -99,7 +99,7 @@ check: static test  ## Everything that must be green
 		{ echo 'Python cannot make a virtual environment: apt-get install python3-venv' >&2; exit 1; }
 	@$(PYTHON) -m venv .venv
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@# The rooms of this checkout, not a copy: editable, and built with the locked backend without a network.
+	@# The packages of this checkout, not a copy: editable, and built with the locked backend without a network.
 	@# setuptools warns of every editable install.
 	@PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --disable-pip-version-check \
 		--no-deps --no-index --no-build-isolation --editable .

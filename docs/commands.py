@@ -56,7 +56,7 @@ def _prose(parameter: Any) -> str:
 
 
 def _passed_on(name: str) -> list[str]:
-    """Return the part of a command whose parser belongs to another room; empty for any other."""
+    """Return the part of a command whose parser belongs to another package; empty for any other."""
     if name == "migrate":
         return [
             f"### {PROGRAM} migrate",

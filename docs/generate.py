@@ -1,6 +1,6 @@
 """Writes the documents that come from the code; `--check` only names those that differ from it.
 
-The one module that imports every room: `make docs` and `make docs-check` run it in a checkout.
+The one module that imports every package: `make docs` and `make docs-check` run it in a checkout.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from workers.decisions.states import states_page
 
 ROOT: Final = Path(__file__).parents[1]
 _GENERATED: Final = "<!-- Written by `make docs`; edit the code instead. -->"
-#: Every room with settings, in the order in which a booking meets them.
-_ROOMS: Final = ("topics", "pricing", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
+#: Every package with settings, in the order in which a booking meets them.
+_PACKAGES: Final = ("topics", "pricing", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
 
 
 def configuration_page() -> str:
@@ -86,7 +86,7 @@ def settings_classes() -> list[type[BaseSettings]]:
     They are found in modules named `settings`.
     """
     found: list[type[BaseSettings]] = []
-    for path in (path for room in _ROOMS for path in sorted((ROOT / room).rglob("settings.py"))):
+    for path in (path for package in _PACKAGES for path in sorted((ROOT / package).rglob("settings.py"))):
         module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
         found += [
             member

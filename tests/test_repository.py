@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 
 from docs.generate import settings_classes
-from tests.words import ROOMS, ROOT, all_violations, files, report, text
+from tests.words import PACKAGES, ROOT, all_violations, files, report, text
 
 MAX_FUNCTION_LINES = 60
 MAX_FILE_BYTES = 1024 * 1024
@@ -32,9 +32,9 @@ def tree(path: str) -> ast.Module:
     return ast.parse(text(path), path)
 
 
-def modules(*rooms: str) -> list[str]:
-    """Return the Python files of the rooms, or all."""
-    return [path for path in files() if path.endswith(".py") and (not rooms or path.split("/")[0] in rooms)]
+def modules(*packages: str) -> list[str]:
+    """Return the Python files of the packages, or all."""
+    return [path for path in files() if path.endswith(".py") and (not packages or path.split("/")[0] in packages)]
 
 
 def lines_with(pattern: re.Pattern[str], paths: list[str]) -> list[str]:
@@ -109,7 +109,7 @@ def numbers(path: str) -> Iterator[tuple[str, float]]:
 
 def test_a_constant_has_one_value_wherever_it_is_defined() -> None:
     values: dict[str, dict[float, list[str]]] = {}
-    for path in modules(*ROOMS):
+    for path in modules(*PACKAGES):
         for name, value in numbers(path):
             values.setdefault(name, {}).setdefault(value, []).append(path)
 
@@ -119,16 +119,16 @@ def test_a_constant_has_one_value_wherever_it_is_defined() -> None:
 def test_a_function_fits_one_screen() -> None:
     assert [
         f"{path}: {function.name} has {function.end_lineno - function.lineno + 1} lines"
-        for path in modules(*ROOMS)
+        for path in modules(*PACKAGES)
         if "/migrations/" not in path
         for function in functions(path)
         if function.end_lineno is not None and function.end_lineno - function.lineno >= MAX_FUNCTION_LINES
     ] == []
 
 
-def test_every_room_that_is_run_by_itself_can_be_run() -> None:
+def test_every_package_that_is_run_by_itself_can_be_run() -> None:
     assert [
-        room for room in ("topics", "storage", "operators", "sandbox") if f"{room}/__main__.py" not in files()
+        package for package in ("topics", "storage", "operators", "sandbox") if f"{package}/__main__.py" not in files()
     ] == []
 
 
@@ -257,7 +257,7 @@ def test_settings_are_where_the_documentation_finds_them() -> None:
 
     strays = [
         f"{path}: {node.name}"
-        for path in modules(*ROOMS)
+        for path in modules(*PACKAGES)
         if not path.endswith("/settings.py")
         for node in ast.walk(tree(path))
         if isinstance(node, ast.ClassDef) and bases & {ast.unparse(base) for base in node.bases}
@@ -305,9 +305,9 @@ def test_the_oldest_python_that_we_promise_is_the_one_the_tools_check() -> None:
 def test_no_private_name_is_imported_across_packages() -> None:
     strays = {
         f"{path}: {node.module}"
-        for path in modules(*ROOMS, "benchmarks", "docs", "examples")
+        for path in modules(*PACKAGES, "benchmarks", "docs", "examples")
         for node in ast.walk(tree(path))
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in {*ROOMS, "benchmarks"}
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in {*PACKAGES, "benchmarks"}
         for name in [*node.module.split("."), *(alias.name for alias in node.names)]
         if name.startswith("_") and not name.startswith("__")
         if node.module.rpartition(".")[0] != ".".join(path.split("/")[:-1])
@@ -317,7 +317,7 @@ def test_no_private_name_is_imported_across_packages() -> None:
 
 
 def test_no_program_of_the_product_replaces_itself_by_another() -> None:
-    assert lines_with(re.compile(r"\bos\.(exec|posix_spawn)"), modules(*ROOMS)) == []
+    assert lines_with(re.compile(r"\bos\.(exec|posix_spawn)"), modules(*PACKAGES)) == []
 
 
 def test_no_settings_class_is_written_twice() -> None:
@@ -334,7 +334,7 @@ def test_no_settings_class_is_written_twice() -> None:
 def test_only_the_command_line_and_the_sandbox_import_typer_and_rich() -> None:
     assert [
         path
-        for path in modules(*ROOMS)
+        for path in modules(*PACKAGES)
         if not path.startswith(("operators/cli/", "sandbox/"))
         if {"typer", "rich"} & {name.split(".")[0] for name in imports(path)}
     ] == []

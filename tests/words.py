@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-ROOMS: Final = ("topics", "pricing", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
+PACKAGES: Final = ("topics", "pricing", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
 #: Alembic's revisions are history; the bans themselves have to name what they ban.
 _UNREAD: Final = ("storage/migrations/versions/", "tests/words.py", "tests/test_words.py")
 
@@ -80,7 +80,7 @@ class Violation:
 LIMITS: Final = re.compile(r"_?(?:MOST|LONGEST|LARGEST|BIGGEST|LEAST|SHORTEST|SMALLEST)_")
 NAMES: Final = (
     Name("patience|patient", "Backoff, retry"),
-    Name("^_?runs?$", "PartitionBatch", "class", ROOMS),
+    Name("^_?runs?$", "PartitionBatch", "class", PACKAGES),
     Name("^_?runs?$", "batch", "variable", ("workers/", "storage/")),
     Name("carry_out|carried_out|carries_out|carrying_out", "process"),
     Name("^_?(?:places?|origins?)$", "TopicPartition, LogPosition", "class"),
@@ -95,7 +95,7 @@ NAMES: Final = (
     Name("outcomes?", "outbox, or result", under=("workers/", "storage/", "topics/")),
     Name("incarnations?|life|lives", "generation, history"),
     Name("bury|buries|buried", "dead letter"),
-    Name("^(?:letters?|\\w*(?<!dead)_letters?|letters?_\\w+)$", "dead_letter", under=ROOMS),
+    Name("^(?:letters?|\\w*(?<!dead)_letters?|letters?_\\w+)$", "dead_letter", under=PACKAGES),
     Name("^_?gate$", "PauseGate", "class"),
     Name("shut", "paused", under=("workers/", "tests/workers/")),
     Name("holding", "draining", under=("workers/", "tests/workers/runtime/")),
@@ -108,7 +108,7 @@ NAMES: Final = (
     Name("^_?nodes?$", "BrokerQueue", "class"),
     Name("party|parties|told_by", "Service, services"),
     Name("asking", "RetrySchedule", under=("workers/",)),
-    Name("^_?(?:meaning|ours|key_spent)$", "WebhookEffect, BookingRef, IdempotencyKeyExhausted", "class", ROOMS),
+    Name("^_?(?:meaning|ours|key_spent)$", "WebhookEffect, BookingRef, IdempotencyKeyExhausted", "class", PACKAGES),
     Name("obligations?|owed|owes?", "pending Stripe call, due"),
     Name("^(?:moves|still)$", "TRANSITIONS, NO_TRANSITION", "variable", ("workers/decisions/", "operators/")),
     Name("going_on|goes_on|go_on|went_on", "resume"),
@@ -269,7 +269,7 @@ def _docstrings_and_texts(path: str, source: str) -> Iterator[tuple[int, str]]:
     for node in nodes(source):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
             is_docstring = lines[node.lineno - 1].lstrip().startswith(('"""', 'r"""'))
-            if is_docstring or path.split("/", maxsplit=1)[0] in (*ROOMS, "docs"):
+            if is_docstring or path.split("/", maxsplit=1)[0] in (*PACKAGES, "docs"):
                 yield node.lineno, node.value
 
 

@@ -1,6 +1,6 @@
 """`innkeeper topics`, or `python -m topics`: lists, creates and checks the topics that bookings travel on.
 
-Plain text and argparse: this room imports neither typer nor rich.
+Plain text and argparse: this package imports neither typer nor rich.
 """
 
 import argparse

@@ -12,7 +12,7 @@ MIN_FILES = 6
 
 _LINK = re.compile(r"\[[^\]]+\]\(([^)#]+)\)")
 _NAME = re.compile(r"`(@?[A-Za-z_]{4,})`")
-#: Names of tools and rooms that a step may use without defining them.
+#: Names of tools and packages that a step may use without defining them.
 _ELSEWHERE = {"storage"}
 
 

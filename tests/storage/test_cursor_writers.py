@@ -8,7 +8,7 @@ import pytest
 import storage
 
 ROOT = Path(storage.__file__).parent.parent
-ROOMS = ("topics", "storage", "telemetry", "workers", "ingress", "operators", "sandbox", "examples")
+PACKAGES = ("topics", "storage", "telemetry", "workers", "ingress", "operators", "sandbox", "examples")
 OWNER = Path("storage/cursors.py")
 WRITES = re.compile(
     r"\b(insert\s+into|update(\s+only)?|delete\s+from|merge\s+into|truncate(\s+table)?|copy)\s+\"?log_cursor\b",
@@ -18,7 +18,7 @@ WRITES = re.compile(
 
 def writers() -> set[Path]:
     """Return the files of the product, except migrations, whose SQL writes the table."""
-    files = (path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    files = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
     # A statement may be split over several string literals.
     return {
         path.relative_to(ROOT)
@@ -34,8 +34,8 @@ def test_only_cursors_writes_the_table() -> None:
 def test_only_cursors_uses_the_model_of_the_table_for_more_than_its_name() -> None:
     using = {
         path.relative_to(ROOT)
-        for room in ROOMS
-        for path in (ROOT / room).rglob("*.py")
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
         if re.search(r"\b(insert|update|delete)\(\s*(models\.)?LogCursor\b", path.read_text())
     }
 

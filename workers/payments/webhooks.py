@@ -229,7 +229,7 @@ def _charge(charge: Charge, _: StripeEvent) -> WebhookEffect:
 
 
 def _foreign(about: StripeObject) -> WebhookEffect:
-    return WebhookEffect(summary=f"{about.id} is not about a booking of ref", level=logging.DEBUG)
+    return WebhookEffect(summary=f"{about.id} is not about a booking of ours", level=logging.DEBUG)
 
 
 def _other_mode(subject: str, *, live: bool) -> WebhookEffect:

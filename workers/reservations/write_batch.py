@@ -1,6 +1,6 @@
 """The bookings and nights that a batch of messages touches: read together, changed in memory, written together.
 
-The owner of rooms uses it for the events that it decides, a restore for the events that the log has. Only
+A reservations worker uses it for the events that it decides, a restore for the events that the log has. Only
 `evolve` defines what an event does to a booking and to nights.
 """
 

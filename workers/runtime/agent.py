@@ -112,7 +112,7 @@ async def _seek(app: faust.App, seeks: dict[TopicPartition, int]) -> None:
 
 def _tasks(app: faust.App, role: Role, processor: BatchProcessor, gate: PauseGate, database: DatabaseSettings) -> None:
     async def assigned(_: faust.App, assigned: Iterable[TP], **__: Any) -> None:
-        log.info("worker ready: %s owns %d partitions", role.name, len(set(assigned)))
+        log.info("worker ready: %s has %d partitions", role.name, len(set(assigned)))
 
     async def mark_published() -> None:
         while True:

@@ -49,7 +49,7 @@ class OffsetGap(Exception):
 
 
 class BatchTransaction:
-    """Applies batches; `states` has every cursor of the partitions that this process owns, as it left them."""
+    """Applies batches; `states` has every cursor of the partitions assigned to this process, as it left them."""
 
     def __init__(
         self, role: Role, topics: Mapping[str, Topic], assignment: Assignment, dead_letters: str, metrics: BatchMetrics

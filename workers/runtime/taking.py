@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
-#: Runs that were fetched together arrive one after the other: so long does the first wait for the others.
+#: Events that one fetch brought arrive one after the other: so long does the first wait for the others.
 _LINGER_SECONDS: Final = 0.001
 #: And so long if the batch before it has only just ended, so that batches grow with the load.
 _BUSY_LINGER_SECONDS: Final = 0.002

@@ -1,4 +1,4 @@
-"""The wheel has every file of the rooms and no other, and the demo runs from it in an empty environment, from `/`."""
+"""The wheel has every file of the packages and no other; the demo runs from it in an empty environment, from `/`."""
 
 import json
 import os
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 
 ROOT: Final = Path(__file__).parents[3]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
-ROOMS: Final = sorted(each.rstrip("*") for each in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"])
+PACKAGES: Final = sorted(each.rstrip("*") for each in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"])
 
 
 def tracked(*paths: str) -> list[str]:
@@ -91,15 +91,15 @@ def test_the_wheel_has_every_file_of_the_rooms_and_no_other(wheel: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
 
-    assert packed == set(tracked(*ROOMS))
-    assert {name.split("/")[0] for name in packed} == {room for room in ROOMS if (ROOT / room).is_dir()}
+    assert packed == set(tracked(*PACKAGES))
+    assert {name.split("/")[0] for name in packed} == {each for each in PACKAGES if (ROOT / each).is_dir()}
     assert {"tests", "benchmarks", "docs", "examples"} & {name.split("/")[0] for name in packed} == set()
 
 
 def test_every_room_of_the_repository_is_in_the_wheel() -> None:
     packages = {path.split("/")[0] for path in tracked() if path.endswith("/__init__.py")}
 
-    assert packages - {"benchmarks", "docs", "tests"} <= set(ROOMS)
+    assert packages - {"benchmarks", "docs", "tests"} <= set(PACKAGES)
 
 
 def test_the_command_comes_from_the_wheel_wherever_it_is_typed(environment: Path, tmp_path: Path) -> None:

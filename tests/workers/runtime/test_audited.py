@@ -140,7 +140,7 @@ async def write_large(log: Log, large: Outgoing) -> None:
         await client.stop()
 
 
-async def test_a_run_that_got_lost_between_two_others_is_read_again(
+async def test_records_that_got_lost_between_two_others_are_read_again(
     log: Log, role: Role, database: DatabaseSettings
 ) -> None:
     await log.send(nights_on_sale(), stay(), stay(), stay())

@@ -229,18 +229,18 @@ async def test_a_publish_that_fails_after_the_commit_is_tried_again_before_anyth
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
 
 
-async def test_a_zombie_owner_changes_nothing_that_its_successor_decided(
+async def test_a_frozen_worker_changes_nothing_that_its_successor_decided(
     log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale(rooms=2), stay())
-    async with open_processor(role, log, database) as zombie:
-        await process_all(zombie, role, log)
+    async with open_processor(role, log, database) as frozen:
+        await process_all(frozen, role, log)
         await log.send(stay(), stay())
-        async with open_processor(role, log, database) as owner:
-            await process_all(owner, role, log)
-        await process_all(zombie, role, log)
+        async with open_processor(role, log, database) as successor:
+            await process_all(successor, role, log)
+        await process_all(frozen, role, log)
         await log.send(stay())
-        await process_all(zombie, role, log)
+        await process_all(frozen, role, log)
 
     assert await rows(ledger, "select status, count(*) from booking group by 1 order by 1") == [
         ("REJECTED", 2),
@@ -250,7 +250,7 @@ async def test_a_zombie_owner_changes_nothing_that_its_successor_decided(
     assert sequences == {1, 2, 3, 4, 5}
 
 
-async def test_a_run_that_begins_too_late_is_read_again_from_the_cursor(
+async def test_a_partition_batch_that_begins_too_late_is_read_again_from_the_cursor(
     log: Log, role: Role, database: DatabaseSettings
 ) -> None:
     await log.send(nights_on_sale(), stay(), stay())
