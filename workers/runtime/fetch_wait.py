@@ -26,10 +26,17 @@ def choose_fetch_wait(consumer: AIOKafkaConsumer) -> None:
 
 
 def _next_actions(fetcher: Any, get_actions: Any, assignment: Any) -> Any:
-    states = map(assignment.state_value, assignment.tps)
-    is_whole = not fetcher._records and all(state.has_valid_position and not state.paused for state in states)  # noqa: SLF001 - as above
+    is_whole = not fetcher._records and all(_is_asked_for(fetcher, assignment, tp) for tp in assignment.tps)  # noqa: SLF001 - as above
     fetcher._fetch_max_wait_ms = IDLE_WAIT_MS if is_whole else PARTIAL_WAIT_MS  # noqa: SLF001 - as above
     return get_actions(assignment)
+
+
+def _is_asked_for(fetcher: Any, assignment: Any, tp: Any) -> bool:
+    state = assignment.state_value(tp)
+    if state.paused or not state.has_valid_position:
+        return False
+    # A partition without a leader is left out until the metadata names one.
+    return fetcher._select_read_replica(tp) not in {None, -1}  # noqa: SLF001 - as above
 
 
 def end_fetches(consumer: AIOKafkaConsumer) -> None:

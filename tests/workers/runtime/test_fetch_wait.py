@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,6 +71,27 @@ async def test_a_fetch_of_some_partitions_does_not_keep_the_others_waiting(
     consumer.pause(partitions(log)[0])
 
     await wait_until(lambda: consumer._fetcher._fetch_max_wait_ms == PARTIAL_WAIT_MS and fetches(consumer))
+
+
+class OnePartition:
+    """Stands for an assignment of one partition that can be read."""
+
+    tps = (TopicPartition("booking.commands", 0),)
+
+    def state_value(self, _: TopicPartition) -> Any:
+        return SimpleNamespace(has_valid_position=True, paused=False)
+
+
+@pytest.mark.parametrize(("leader", "wait_ms"), [(1, IDLE_WAIT_MS), (None, PARTIAL_WAIT_MS), (-1, PARTIAL_WAIT_MS)])
+def test_no_fetch_waits_long_while_a_partition_has_no_leader(leader: int | None, wait_ms: int) -> None:
+    # A broker that shares its partitions with no other cannot lose a leader, so the fetcher is a stand-in.
+    fetcher = SimpleNamespace(
+        _records={}, _select_read_replica=lambda _: leader, _get_actions_per_node=lambda _: "the actions"
+    )
+    choose_fetch_wait(SimpleNamespace(_fetcher=fetcher))
+
+    assert fetcher._get_actions_per_node(OnePartition()) == "the actions"
+    assert fetcher._fetch_max_wait_ms == wait_ms
 
 
 async def test_a_record_that_comes_during_a_long_fetch_is_there_at_once(
