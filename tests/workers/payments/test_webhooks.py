@@ -177,6 +177,7 @@ def test_an_object_that_we_did_not_make_has_no_effect(metadata: dict[str, str] |
     ]:
         effect = effect_of_webhook(type, about | {"metadata": metadata})
         assert (effect.commands, effect.updates, effect.level) == ((), (), logging.DEBUG)
+        assert effect.summary == f"{about['id']} is not about a booking of ours"
 
 
 @pytest.mark.parametrize("type", ["customer.created", "payment_intent.succeeded", "charge.succeeded", "v2.new"])
