@@ -180,6 +180,8 @@ async def _older_checkout(rev: str) -> AsyncIterator[Checkout]:
     """Make a work tree of the revision on the same disk as this checkout; remove it afterwards."""
     _TEMPORARY.mkdir(exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix="older-", dir=_TEMPORARY))
+    # The database server runs as another user than root, and its program may be in this checkout's environment.
+    temporary.chmod(0o755)
     folder = temporary / "checkout"
     _git("worktree", "add", "--detach", str(folder), rev)
     try:
