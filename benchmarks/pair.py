@@ -175,13 +175,18 @@ async def _measure_block(older: Checkout, newer: Checkout, number: int, count: i
     return Block(older=runs[older.name], newer=runs[newer.name])
 
 
+def _temporary_folder() -> Path:
+    """Return a new folder that every user can enter: the database server does not run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="older-", dir=_TEMPORARY))
+    folder.chmod(0o755)
+    return folder
+
+
 @asynccontextmanager
 async def _older_checkout(rev: str) -> AsyncIterator[Checkout]:
     """Make a work tree of the revision on the same disk as this checkout; remove it afterwards."""
     _TEMPORARY.mkdir(exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix="older-", dir=_TEMPORARY))
-    # The database server runs as another user than root, and its program may be in this checkout's environment.
-    temporary.chmod(0o755)
+    temporary = _temporary_folder()
     folder = temporary / "checkout"
     _git("worktree", "add", "--detach", str(folder), rev)
     try:
