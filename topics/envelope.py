@@ -104,7 +104,7 @@ class _Upcasting:
         return self._upcast(self._decoder.decode(value))
 
 
-#: The messages of today, by their names on the wire.
+#: The messages of today, by message type.
 MESSAGES: Final[dict[str, type[Message]]] = {kind.message_type: kind for kind in (*COMMANDS, *EVENTS)}
 #: Every message that may be on the log: those, and the versions that they replaced.
 EVERY_VERSION: Final[dict[str, type[Message]]] = MESSAGES | {older.kind.message_type: older.kind for older in OLDER}
@@ -114,7 +114,7 @@ _DECODERS: Final[dict[str, _Decoder]] = {
     **{older.kind.message_type: _Upcasting(older) for older in OLDER},
 }
 _ENCODER: Final = msgspec.json.Encoder()
-#: What msgspec raises for bytes that are no JSON of the type; RecursionError for data that is nested too deep.
+#: The errors of msgspec for bytes that are no JSON of the type; data that is nested too deep is a RecursionError.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _REPLAY: Final = "ce_replay"
 _REPLAY_DECODER: Final = msgspec.json.Decoder(Replay)
