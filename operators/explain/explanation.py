@@ -41,7 +41,7 @@ async def explain(kafka: KafkaSettings, database: DatabaseSettings, booking_id: 
             made = made_at(booking_id)
             snapshot = await load(connection, booking_id, topics, since=None if made is None else made - MAX_CLOCK_SKEW)
         search = Search(topics, records, snapshot)
-        await search.find(made_at(booking_id))
+        await search.find(made)
         return _history(booking_id, search)
 
 
@@ -78,12 +78,13 @@ def _request(booking_id: UUID, search: Search) -> Request:
     user_id: int | None = booking.user_id if booking is not None else fields_of(record).get("user_id")
     if first is None:
         return Request(made_at=made_at(booking_id), user_id=user_id, source=None, correlation=None, trace=None)
+    traceparent = traces.well_formed(first.traceparent)
     return Request(
         made_at=made_at(booking_id),
         user_id=user_id,
         source=first.source,
         correlation=first.correlation,
-        trace=None if traces.well_formed(first.traceparent) is None else str(first.traceparent).split("-")[1],
+        trace=None if traceparent is None else traceparent.split("-")[1],
         actor=first.actor,
         request_id=first.request_id,
     )
