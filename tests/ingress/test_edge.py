@@ -1,5 +1,6 @@
 """Properties of every response, whatever its operation: origins, versions of the interface, media, sizes."""
 
+import json
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -125,6 +126,17 @@ async def test_a_body_that_is_no_json_by_its_own_word_is_refused(house: House) -
             headers={"Content-Type": said},
         )
         assert response.status == status, said
+
+
+async def test_a_body_that_is_nested_too_deep_is_refused(house: House) -> None:
+    nested = "[" * 20_000 + "]" * 20_000
+    for path, body in (
+        ("/v1/bookings/init", json.dumps(STAY)[:-1] + f', "more": {nested}}}'),
+        ("/bookings/init", nested),
+        ("/v1/auth/login", f'{{"email": {nested}}}'),
+    ):
+        refused = await house.ask("POST", path, user=1, data=body, headers={"Content-Type": "application/json"})
+        assert (refused.status, refused.body) == (400, {"detail": "the body is not JSON"}), path
 
 
 async def test_a_wrong_method_is_answered_with_the_right_ones(house: House) -> None:
