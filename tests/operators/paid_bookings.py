@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from sandbox.stripe import Running, running_stripe
 from storage.settings import DatabaseSettings
-from tests.operators.hotel import FIRST, LAST, PRICE, stay
+from tests.operators.decided_log import FIRST, LAST, PRICE, stay
 from tests.support.log import Log, open_processor, process_all
 from tests.support.waiting import wait_until
 from topics.catalogue import STRIPE_WEBHOOKS

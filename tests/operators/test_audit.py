@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from operators.audit import Check, NoSuchTopic, Report, audit
 from storage.settings import DatabaseSettings
-from tests.operators.hotel import (
+from tests.operators.decided_log import (
     AT_HOTEL,
     CANCELLED,
     CLOSED,
@@ -27,15 +27,15 @@ from tests.operators.hotel import (
     PRICE,
     REFUNDED,
     REJECTED,
-    SmallHotel,
+    DecidedLog,
     change_ledger,
+    decided_log,
     empty_ledger,
     intent,
     nights_on_sale,
     publish,
     record,
     session,
-    small_hotel,
     write_cursors,
     write_ledger,
 )
@@ -74,8 +74,8 @@ UNKNOWN = UUID(int=99)
 NIGHT = f"room 1, night {FIRST}"
 
 
-class WrittenHotel:
-    """A small hotel whose log and ledger are written and agree; most tests begin with it.
+class WrittenLog:
+    """A history whose log and ledger are written and agree; most tests begin with it.
 
     The log is put onto a topic of its own for each test that adds to it; the ledger is written anew after each test
     that changes it.
@@ -88,34 +88,34 @@ class WrittenHotel:
 
     async def build(self) -> None:
         await admin.create(self.kafka, [BOOKING_EVENTS])
-        await publish(self.kafka, [record(self.kafka, logged) for logged in small_hotel().log])
-        await write_ledger(self.kafka, self.database, small_hotel())
+        await publish(self.kafka, [record(self.kafka, logged) for logged in decided_log().events])
+        await write_ledger(self.kafka, self.database, decided_log())
 
-    async def with_a_log_of_its_own(self, hotel: SmallHotel) -> KafkaSettings:
+    async def with_a_log_of_its_own(self, history: DecidedLog) -> KafkaSettings:
         kafka = self.kafka.model_copy(update={"topic_prefix": f"{self.kafka.topic_prefix}{len(self._logs)}."})
         self._logs.append(kafka)
         await admin.create(kafka, [BOOKING_EVENTS])
-        await write_cursors(kafka, self.database, hotel)
+        await write_cursors(kafka, self.database, history)
         return kafka
 
     async def mend(self) -> None:
         await empty_ledger(self.database)
-        await write_ledger(self.kafka, self.database, small_hotel())
+        await write_ledger(self.kafka, self.database, decided_log())
 
     async def remove(self) -> None:
         await asyncio.gather(*(admin.delete(kafka, [BOOKING_EVENTS]) for kafka in self._logs))
 
 
 @pytest.fixture(scope="module")
-def written(kafka: Server, postgres: Server, migrated: str) -> Iterator[WrittenHotel]:
+def written(kafka: Server, postgres: Server, migrated: str) -> Iterator[WrittenLog]:
     settings = KafkaSettings(
         _env_file=None, kafka_url=kafka.url, topic_prefix=f"test-{uuid4().hex[:12]}.", topic_partitions=4
     )
     with fresh_database(postgres.url, migrated) as url:
-        hotel = WrittenHotel(settings, DatabaseSettings(_env_file=None, database_url=SecretStr(url)))
-        asyncio.run(hotel.build())
-        yield hotel
-        asyncio.run(hotel.remove())
+        history = WrittenLog(settings, DatabaseSettings(_env_file=None, database_url=SecretStr(url)))
+        asyncio.run(history.build())
+        yield history
+        asyncio.run(history.remove())
 
 
 def problems(report: Report, check: str) -> list[str]:
@@ -128,10 +128,10 @@ def check_of(line: str) -> str:
 
 
 async def audited(
-    kafka: KafkaSettings, database: DatabaseSettings, hotel: SmallHotel, *records: Outgoing, **options: Any
+    kafka: KafkaSettings, database: DatabaseSettings, history: DecidedLog, *records: Outgoing, **options: Any
 ) -> Report:
     """Put the hotel's log, then `records`, onto the real log, and audit it against what is in the tables."""
-    await publish(kafka, [*(record(kafka, logged) for logged in hotel.log), *records])
+    await publish(kafka, [*(record(kafka, logged) for logged in history.events), *records])
     return await audit(kafka, database, max_wait_seconds=0.5, **options)
 
 
@@ -141,10 +141,10 @@ async def audited(
 async def test_nothing_is_wrong_where_nothing_was_broken(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
 
-    report = await audited(kafka_settings, database, hotel, holds=True)
+    report = await audited(kafka_settings, database, history, holds=True)
 
     assert report.problems() == []
     assert report.ok
@@ -158,7 +158,7 @@ async def test_nothing_is_wrong_where_nothing_was_broken(
             READS: "ok",
         },
         "problems": [],
-        "events": len(hotel.log),
+        "events": len(history.events),
         "bookings": 10,
         "nights": 12,
     }
@@ -167,19 +167,19 @@ async def test_nothing_is_wrong_where_nothing_was_broken(
 async def test_records_of_the_log_are_read_also_without_time_to_wait(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
-    await publish(kafka_settings, [record(kafka_settings, logged) for logged in hotel.log])
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
+    await publish(kafka_settings, [record(kafka_settings, logged) for logged in history.events])
 
     report = await audit(kafka_settings, database, max_wait_seconds=0)
 
     assert report.problems() == []
 
 
-def test_everything_that_can_happen_to_a_booking_happens_in_the_small_hotel() -> None:
-    hotel = small_hotel()
+def test_everything_that_can_happen_to_a_booking_happens_in_the_log() -> None:
+    history = decided_log()
 
-    status = {booking: hotel.bookings[booking].status for booking in hotel.bookings}
+    status = {booking: history.bookings[booking].status for booking in history.bookings}
     assert status == {
         PAID: "CONFIRMED",
         AT_HOTEL: "CONFIRMED",
@@ -192,7 +192,7 @@ def test_everything_that_can_happen_to_a_booking_happens_in_the_small_hotel() ->
         CLOSED: "CANCELLED",
         FREE: "CONFIRMED",
     }
-    logged = {type(logged.event) for logged in hotel.log if isinstance(logged.event, BookingEvent)}
+    logged = {type(logged.event) for logged in history.events if isinstance(logged.event, BookingEvent)}
     assert logged == set(BookingEvent.__subclasses__()) - {CommandRepeated}
 
 
@@ -205,11 +205,11 @@ async def test_a_system_where_nothing_ever_happened_is_all_right(
 
 
 async def test_events_published_twice_are_no_problem(kafka_settings: KafkaSettings, database: DatabaseSettings) -> None:
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
 
     report = await audited(
-        kafka_settings, database, hotel, *(record(kafka_settings, logged) for logged in hotel.log[-9:])
+        kafka_settings, database, history, *(record(kafka_settings, logged) for logged in history.events[-9:])
     )
 
     assert report.problems() == []
@@ -218,9 +218,9 @@ async def test_events_published_twice_are_no_problem(kafka_settings: KafkaSettin
 async def test_the_ledger_may_be_ahead_of_the_log_for_a_moment(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
-    records = [record(kafka_settings, logged) for logged in hotel.log]
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
+    records = [record(kafka_settings, logged) for logged in history.events]
     await publish(kafka_settings, records[:-5])
     read = asyncio.Event()
 
@@ -241,15 +241,15 @@ async def test_the_ledger_may_be_ahead_of_the_log_for_a_moment(
 async def test_a_decision_made_while_the_audit_reads_is_no_problem(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
-    newer = hotel.append(BookingCancelled(room_id=2, booking_id=HELD, reason=CancelReason.BY_GUEST))
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
+    newer = history.append(BookingCancelled(room_id=2, booking_id=HELD, reason=CancelReason.BY_GUEST))
 
     def decide(*_: int) -> None:
         with psycopg.connect(database.conninfo()) as connection:
             connection.execute("update log_cursor set sequence = %s where partition = 2", (newer.sequence,))
 
-    report = await audited(kafka_settings, database, hotel, progress=decide)
+    report = await audited(kafka_settings, database, history, progress=decide)
 
     assert report.problems() == []
 
@@ -380,13 +380,13 @@ async def test_there_is_nothing_to_audit_without_a_log(
         ),
     ],
 )  # fmt: skip
-async def test_a_ledger_that_somebody_changed_is_named(statement: str, named: list[str], written: WrittenHotel) -> None:
+async def test_a_ledger_that_somebody_changed_is_named(statement: str, named: list[str], written: WrittenLog) -> None:
     await change_ledger(written.database, statement)
 
     report = await audit(written.kafka, written.database, max_wait_seconds=0.5)
 
     await written.mend()
-    last = small_hotel().last(1)
+    last = decided_log().last(1)
     for line in named:
         expected = line.replace("{last}", str(last)).replace("{above}", str(last + 2)).replace("{below}", str(last - 1))
         assert expected in report.problems()
@@ -396,15 +396,15 @@ async def test_a_ledger_that_somebody_changed_is_named(statement: str, named: li
 async def test_an_inventory_that_is_oversold_is_named(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
     await change_ledger(
         database,
         "alter table inventory drop constraint never_oversold",
         f"update inventory set total_count = 2 where room_id = 1 and date = '{FIRST}'",
     )
 
-    report = await audited(kafka_settings, database, hotel)
+    report = await audited(kafka_settings, database, history)
 
     assert problems(report, NIGHTS) == [f"{NIGHTS}: {NIGHT}: the inventory counts 3 booked and 0 reserved of 2"]
 
@@ -412,11 +412,11 @@ async def test_an_inventory_that_is_oversold_is_named(
 async def test_an_overdue_hold_is_named_when_asked_for(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
     await change_ledger(database, f"update booking set hold_expires_at = now() - interval '1 hour' where id = '{HELD}'")
 
-    asked = await audited(kafka_settings, database, hotel, holds=True)
+    asked = await audited(kafka_settings, database, history, holds=True)
     not_asked = await audit(kafka_settings, database)
 
     (line,) = problems(asked, HOLDS)
@@ -427,10 +427,10 @@ async def test_an_overdue_hold_is_named_when_asked_for(
 # Somebody writes onto the log.
 
 
-def last_minute(hotel: SmallHotel, event: BookingEvent, *, at_night: bool = False) -> None:
+def last_minute(history: DecidedLog, event: BookingEvent, *, at_night: bool = False) -> None:
     """Let the event follow the last one of its room; `at_night` after every hold is over."""
-    time = hotel.log[-1].time + timedelta(days=2 if at_night else 0)
-    hotel.append(event, at=time)
+    time = history.events[-1].time + timedelta(days=2 if at_night else 0)
+    history.append(event, at=time)
 
 
 def confirmed(booking_id: UUID, room_id: int = 1, **values: Any) -> BookingConfirmed:
@@ -584,16 +584,16 @@ def rejected(booking_id: UUID) -> BookingRejected:
         ),
     ],
 )
-async def test_an_event_that_cannot_happen_is_named(event: BookingEvent, named: str, written: WrittenHotel) -> None:
-    hotel = small_hotel()
-    last_minute(hotel, event)
-    kafka = await written.with_a_log_of_its_own(hotel)
+async def test_an_event_that_cannot_happen_is_named(event: BookingEvent, named: str, written: WrittenLog) -> None:
+    history = decided_log()
+    last_minute(history, event)
+    kafka = await written.with_a_log_of_its_own(history)
 
-    report = await audited(kafka, written.database, hotel)
+    report = await audited(kafka, written.database, history)
 
     check, _, rest = named.partition(": ")
     if rest.startswith("*: "):
-        rest = f"partition {event.room_id}, sequence {hotel.last(event.room_id)}, {event.message_type}: " + rest[3:]
+        rest = f"partition {event.room_id}, sequence {history.last(event.room_id)}, {event.message_type}: " + rest[3:]
     before, _, after = rest.partition("*")
     assert any(line.startswith(f"{check}: {before}") and line.endswith(after) for line in report.problems()), (
         report.problems()
@@ -603,11 +603,11 @@ async def test_an_event_that_cannot_happen_is_named(event: BookingEvent, named: 
 async def test_a_guest_who_acts_after_the_hold_is_over_is_named(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    last_minute(hotel, GuestsAdded(room_id=2, booking_id=HELD, guest_ids=(1,)), at_night=True)
-    await write_ledger(kafka_settings, database, hotel)
+    history = decided_log()
+    last_minute(history, GuestsAdded(room_id=2, booking_id=HELD, guest_ids=(1,)), at_night=True)
+    await write_ledger(kafka_settings, database, history)
 
-    report = await audited(kafka_settings, database, hotel)
+    report = await audited(kafka_settings, database, history)
 
     (line,) = problems(report, HOLDS)
     assert f"booking {HELD}: its hold had ended" in line
@@ -616,11 +616,11 @@ async def test_a_guest_who_acts_after_the_hold_is_over_is_named(
 async def test_a_cancelled_booking_whose_money_is_kept_is_named(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    last_minute(hotel, BookingCancelled(room_id=1, booking_id=PAID, reason=CancelReason.BY_GUEST))
-    await write_ledger(kafka_settings, database, hotel)
+    history = decided_log()
+    last_minute(history, BookingCancelled(room_id=1, booking_id=PAID, reason=CancelReason.BY_GUEST))
+    await write_ledger(kafka_settings, database, history)
 
-    report = await audited(kafka_settings, database, hotel)
+    report = await audited(kafka_settings, database, history)
 
     assert f"{LEDGER}: booking {PAID}: CANCELLED, and its money is kept" in report.problems()
 
@@ -628,12 +628,12 @@ async def test_a_cancelled_booking_whose_money_is_kept_is_named(
 async def test_an_event_that_the_ledger_never_decided_is_named(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
-    decided = hotel.last(2)
-    last_minute(hotel, BookingCancelled(room_id=2, booking_id=HELD, reason=CancelReason.BY_GUEST))
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
+    decided = history.last(2)
+    last_minute(history, BookingCancelled(room_id=2, booking_id=HELD, reason=CancelReason.BY_GUEST))
 
-    report = await audited(kafka_settings, database, hotel)
+    report = await audited(kafka_settings, database, history)
 
     assert report.problems() == [
         (
@@ -643,47 +643,47 @@ async def test_an_event_that_the_ledger_never_decided_is_named(
     ]
 
 
-def without_one(hotel: SmallHotel) -> str:
-    lost = hotel.find(GuestsAdded, PAID)
-    hotel.log.remove(lost)
+def without_one(history: DecidedLog) -> str:
+    lost = history.find(GuestsAdded, PAID)
+    history.events.remove(lost)
     return f"sequence {lost.sequence + 1} follows {lost.sequence - 1}: a gap"
 
 
-def without_the_first(hotel: SmallHotel) -> str:
-    hotel.log.remove(hotel.find(InventoryOpened))
+def without_the_first(history: DecidedLog) -> str:
+    history.events.remove(history.find(InventoryOpened))
     return "sequence 2 follows 0: a gap"
 
 
-def swapped(hotel: SmallHotel) -> str:
-    first, second = hotel.find(GuestsAdded, PAID), hotel.find(PaymentRequested, PAID)
-    here, there = hotel.log.index(first), hotel.log.index(second)
-    hotel.log[here], hotel.log[there] = second, first
+def swapped(history: DecidedLog) -> str:
+    first, second = history.find(GuestsAdded, PAID), history.find(PaymentRequested, PAID)
+    here, there = history.events.index(first), history.events.index(second)
+    history.events[here], history.events[there] = second, first
     return f"sequence {first.sequence} comes after {second.sequence}: out of order"
 
 
-def different_the_second_time(hotel: SmallHotel) -> str:
-    logged = hotel.find(GuestsAdded, PAID)
-    hotel.log.append(replace(logged, event=GuestsAdded(room_id=1, booking_id=PAID, guest_ids=(1,))))
+def different_the_second_time(history: DecidedLog) -> str:
+    logged = history.find(GuestsAdded, PAID)
+    history.events.append(replace(logged, event=GuestsAdded(room_id=1, booking_id=PAID, guest_ids=(1,))))
     return f"sequence {logged.sequence} is there twice, as different events"
 
 
-def in_another_partition(hotel: SmallHotel) -> str:
-    logged = hotel.append(
+def in_another_partition(history: DecidedLog) -> str:
+    logged = history.append(
         CommandRepeated(room_id=2, booking_id=HELD, command="x", booking_status=BookingStatus.RESERVED)
     )
-    hotel.log[-1] = replace(logged, partition=1, sequence=hotel.last(1) + 1)
+    history.events[-1] = replace(logged, partition=1, sequence=history.last(1) + 1)
     return "room 2 is in partitions 1 and 2: a room belongs to one partition"
 
 
 @pytest.mark.parametrize(
     "damage", [without_one, without_the_first, swapped, different_the_second_time, in_another_partition]
 )
-async def test_a_log_that_lacks_events_is_named(damage: Callable[[SmallHotel], str], written: WrittenHotel) -> None:
-    hotel = small_hotel()
-    named = damage(hotel)
-    kafka = await written.with_a_log_of_its_own(hotel)
+async def test_a_log_that_lacks_events_is_named(damage: Callable[[DecidedLog], str], written: WrittenLog) -> None:
+    history = decided_log()
+    named = damage(history)
+    kafka = await written.with_a_log_of_its_own(history)
 
-    report = await audited(kafka, written.database, hotel)
+    report = await audited(kafka, written.database, history)
 
     assert any(named in line for line in problems(report, LEDGER)), report.problems()
 
@@ -691,10 +691,10 @@ async def test_a_log_that_lacks_events_is_named(damage: Callable[[SmallHotel], s
 async def test_records_that_are_no_events_of_ours_are_named(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
-    good = record(kafka_settings, hotel.log[-1])
-    next_one = hotel.last(2) + 1
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
+    good = record(kafka_settings, history.events[-1])
+    next_one = history.last(2) + 1
     strangers = [
         good._replace(headers=[]),
         good._replace(headers=headers_of(good, ce_sequence=next_one, ce_type="booking.teleported.v1")),
@@ -703,7 +703,7 @@ async def test_records_that_are_no_events_of_ours_are_named(
         good._replace(headers=headers_of(good, ce_sequence=next_one + 3), value=b"[1]"),
     ]
 
-    report = await audited(kafka_settings, database, hotel, *strangers)
+    report = await audited(kafka_settings, database, history, *strangers)
 
     found = "\n".join(report.problems())
     assert "a record without a sequence" in found
@@ -721,9 +721,9 @@ async def test_a_log_whose_beginning_was_deleted_is_named(
     from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
     from aiokafka.structs import TopicPartition
 
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
-    await publish(kafka_settings, [record(kafka_settings, logged) for logged in hotel.log])
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
+    await publish(kafka_settings, [record(kafka_settings, logged) for logged in history.events])
     operator = AIOKafkaAdminClient(bootstrap_servers=kafka_settings.kafka_url)
     await operator.start()
     try:
@@ -740,9 +740,9 @@ async def test_a_log_whose_beginning_was_deleted_is_named(
 async def test_a_log_that_is_gone_altogether_is_named(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = small_hotel()
-    await write_ledger(kafka_settings, database, hotel)
-    await publish(kafka_settings, [record(kafka_settings, logged) for logged in hotel.log])
+    history = decided_log()
+    await write_ledger(kafka_settings, database, history)
+    await publish(kafka_settings, [record(kafka_settings, logged) for logged in history.events])
     await admin.delete(kafka_settings, [BOOKING_EVENTS])
     await admin.create(kafka_settings, [BOOKING_EVENTS])
 
@@ -751,7 +751,7 @@ async def test_a_log_that_is_gone_altogether_is_named(
     found = "\n".join(report.problems())
     assert f"{LEDGER}: booking {PAID}: in the ledger but not on the log" in found
     assert f"{LEDGER}: {NIGHT}: in the ledger but not on the log" in found
-    assert f"decided events up to sequence {hotel.last(1)}, the log ends at 0: the outbox is not published" in found
+    assert f"decided events up to sequence {history.last(1)}, the log ends at 0: the outbox is not published" in found
 
 
 def test_of_very_many_problems_the_first_are_listed_and_the_others_counted() -> None:

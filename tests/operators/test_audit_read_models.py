@@ -4,7 +4,7 @@ import pytest
 
 from operators.audit import audit
 from storage.settings import DatabaseSettings
-from tests.workers.projections.hotel import FIRST, open_busy_hotel
+from tests.workers.projections.booking_load import FIRST, open_booking_load
 from topics.kafka.settings import KafkaSettings
 
 READS = "read models match events"
@@ -14,18 +14,18 @@ READS = "read models match events"
 async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row_is_named(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    async with open_busy_hotel(kafka_settings, database) as hotel:
-        await hotel.book(200)
-        async with hotel.keeps_booking():
+    async with open_booking_load(kafka_settings, database) as load:
+        await load.book(200)
+        async with load.keeps_booking():
             under_load = await audit(kafka_settings, database)
-        await hotel.kept()
-        [(booking, partition, position)] = await hotel.rows(
+        await load.kept()
+        [(booking, partition, position)] = await load.rows(
             "select (select min(booking_id::text) from booking_timeline where type = 'booking.reserved.v1'),"
             " partition, min(position) from room_night_change group by partition limit 1"
         )
-        [(sold, amount)] = await hotel.rows("select booking_id, amount_minor from reported_stay limit 1")
-        [(day, staying)] = await hotel.rows("select date::text, staying from daily_report where hotel_id = 2 limit 1")
-        await hotel.change(
+        [(sold, amount)] = await load.rows("select booking_id, amount_minor from reported_stay limit 1")
+        [(day, staying)] = await load.rows("select date::text, staying from daily_report where hotel_id = 2 limit 1")
+        await load.change(
             "update booking_timeline set event = '{}'"
             f" where booking_id = '{booking}' and type = 'booking.reserved.v1'",
             f"update room_night set price_minor = 1 where (room_id, date) = (1, '{FIRST}')",
@@ -34,7 +34,7 @@ async def test_read_models_hold_while_guests_go_on_booking_and_every_changed_row
             f"update reported_stay set amount_minor = 1 where booking_id = '{sold}'",
             f"update daily_report set staying = 77 where (hotel_id, date) = (2, '{day}')",
         )
-        [(price,)] = await hotel.rows(f"select price_minor from inventory where (room_id, date) = (1, '{FIRST}')")
+        [(price,)] = await load.rows(f"select price_minor from inventory where (room_id, date) = (1, '{FIRST}')")
         damaged = await audit(kafka_settings, database)
 
     assert under_load.problems() == []

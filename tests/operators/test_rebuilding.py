@@ -14,7 +14,7 @@ from storage.settings import DatabaseSettings
 from tests.storage.test_tool import end, run, start
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
-from tests.workers.projections.hotel import FIRST, BusyHotel, open_busy_hotel
+from tests.workers.projections.booking_load import FIRST, BookingLoad, open_booking_load
 from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
 
@@ -23,62 +23,62 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture
-async def hotel(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[BusyHotel]:
-    async with open_busy_hotel(kafka_settings, database) as hotel:
-        yield hotel
+async def load(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[BookingLoad]:
+    async with open_booking_load(kafka_settings, database) as load:
+        yield load
 
 
-async def rebuilt(hotel: BusyHotel, name: str, *, swap: bool = True) -> Rebuilt:
-    return await rebuild(hotel.kafka, hotel.database, name, who="an operator", swap=swap)
+async def rebuilt(load: BookingLoad, name: str, *, swap: bool = True) -> Rebuilt:
+    return await rebuild(load.kafka, load.database, name, who="an operator", swap=swap)
 
 
-async def oids(hotel: BusyHotel) -> dict[str, int]:
+async def oids(load: BookingLoad) -> dict[str, int]:
     tables = [table.name for each in PROJECTIONS.values() for table in each.tables]
-    return dict(await hotel.rows(f"select relname, oid from pg_class where relname = any('{{{', '.join(tables)}}}')"))
+    return dict(await load.rows(f"select relname, oid from pg_class where relname = any('{{{', '.join(tables)}}}')"))
 
 
-async def test_a_rebuild_gives_the_same_rows_while_guests_go_on_booking(hotel: BusyHotel) -> None:
-    await hotel.book(300)
-    await hotel.kept()
-    before = await oids(hotel)
+async def test_a_rebuild_gives_the_same_rows_while_guests_go_on_booking(load: BookingLoad) -> None:
+    await load.book(300)
+    await load.kept()
+    before = await oids(load)
 
-    async with hotel.keeps_booking():
-        done = [await rebuilt(hotel, name) for name in PROJECTIONS]
-    await hotel.kept()
+    async with load.keeps_booking():
+        done = [await rebuilt(load, name) for name in PROJECTIONS]
+    await load.kept()
 
     assert [each.different for each in done] == [0, 0, 0]
-    assert not set(before.values()) & set((await oids(hotel)).values())
+    assert not set(before.values()) & set((await oids(load)).values())
     # The workers have gone on with the new tables; a rebuild at rest has nothing to add to them.
-    rows = await hotel.read_models()
+    rows = await load.read_models()
     assert all(rows.values())
     for name in PROJECTIONS:
-        assert (await rebuilt(hotel, name)).different == 0
-    assert await hotel.read_models() == rows
-    assert await hotel.left_behind() == []
+        assert (await rebuilt(load, name)).different == 0
+    assert await load.read_models() == rows
+    assert await load.left_behind() == []
 
 
-async def test_changed_rows_are_reported_and_replaced_and_searches_notice(hotel: BusyHotel) -> None:
-    await hotel.book(30)
-    await hotel.kept()
-    rows = await hotel.read_models()
-    await hotel.change(
+async def test_changed_rows_are_reported_and_replaced_and_searches_notice(load: BookingLoad) -> None:
+    await load.book(30)
+    await load.kept()
+    rows = await load.read_models()
+    await load.change(
         f"update room_night set taken_count = 999 where (room_id, date) = (1, '{FIRST}')",
         f"delete from room_night where (room_id, date) = (2, '{FIRST}')",
         f"insert into hotel_min_price values (7, '{FIRST}', 1, 'EUR')",
     )
-    changed = await hotel.read_models()
-    pool = Database(hotel.database, pool_size=1)
-    copy = SearchIndex(hotel.kafka.topic(BOOKING_EVENTS))
+    changed = await load.read_models()
+    pool = Database(load.database, pool_size=1)
+    copy = SearchIndex(load.kafka.topic(BOOKING_EVENTS))
     async with pool.writing() as connection:
         await copy.load(connection)
 
-    looked = await rebuilt(hotel, "room_nights", swap=False)
-    assert await hotel.read_models() == changed
+    looked = await rebuilt(load, "room_nights", swap=False)
+    assert await load.read_models() == changed
     async with pool.reading() as connection:
         await copy.refresh(connection)
-    mended = await rebuilt(hotel, "room_nights")
+    mended = await rebuilt(load, "room_nights")
 
-    assert await hotel.read_models() == rows
+    assert await load.read_models() == rows
     assert looked.tables == mended.tables
     nights, _, prices = looked.tables
     assert (looked.different, nights.different, prices.different) == (3, 2, 1)
@@ -98,26 +98,26 @@ async def test_changed_rows_are_reported_and_replaced_and_searches_notice(hotel:
 
 
 async def test_a_rebuild_that_is_interrupted_or_killed_leaves_nothing_behind(
-    hotel: BusyHotel, environment: dict[str, str]
+    load: BookingLoad, environment: dict[str, str]
 ) -> None:
-    await hotel.book(30)
-    await hotel.kept()
-    before = await hotel.read_models()
+    await load.book(30)
+    await load.kept()
+    before = await load.read_models()
 
-    async with await psycopg.AsyncConnection.connect(hotel.database.conninfo()) as somebody:
+    async with await psycopg.AsyncConnection.connect(load.database.conninfo()) as somebody:
         # A confirmation is applied with a query of the ledger's bookings: the rebuild comes that far, and waits.
         await somebody.execute("lock table booking in access exclusive mode")
         interrupted = await start(environment, "rebuild", "daily_report", "--yes")
-        await wait_until(lambda: somebody_waits(hotel.database), message="the rebuild waits for the bookings")
+        await wait_until(lambda: somebody_waits(load.database), message="the rebuild waits for the bookings")
         interrupted.send_signal(signal.SIGINT)
         stopped = await end(interrupted)
-        left_by_the_interrupted = await hotel.left_behind()
+        left_by_the_interrupted = await load.left_behind()
 
         killed = await start(environment, "rebuild", "daily_report", "--yes")
-        await wait_until(hotel.left_behind, message="the rebuild has begun")
+        await wait_until(load.left_behind, message="the rebuild has begun")
         killed.kill()
         await killed.wait()
-    assert await hotel.left_behind() != []
+    assert await load.left_behind() != []
     again = await run(environment, "rebuild", "booking_timeline", "--compare-only")
 
     assert (stopped.status, "nothing of it is left" in stopped.err, "Traceback" in stopped.err) == (2, True, False), (
@@ -125,45 +125,45 @@ async def test_a_rebuild_that_is_interrupted_or_killed_leaves_nothing_behind(
     )
     assert left_by_the_interrupted == []
     assert again.status == 0, again.err
-    assert await hotel.left_behind() == []
-    assert await hotel.read_models() == before
+    assert await load.left_behind() == []
+    assert await load.read_models() == before
 
 
 async def test_a_log_of_a_topic_that_was_created_anew_is_refused_before_anything_is_lost(
-    hotel: BusyHotel, monkeypatch: pytest.MonkeyPatch
+    load: BookingLoad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await hotel.book(10)
-    await hotel.kept()
-    before = await hotel.read_models()
+    await load.book(10)
+    await load.kept()
+    before = await load.read_models()
     # As after a topic was deleted and created again: its sequence continues behind the lost events.
-    await hotel.change("update log_cursor set sequence = sequence + 1000 where consumer = 'daily_report'")
+    await load.change("update log_cursor set sequence = sequence + 1000 where consumer = 'daily_report'")
     monkeypatch.setattr("topics.kafka.log_reader.MISSING_AFTER_SECONDS", 0.5)
 
     with pytest.raises(EventsMissing, match="the log was cut or replaced"):
-        await rebuilt(hotel, "daily_report")
+        await rebuilt(load, "daily_report")
 
-    assert await hotel.read_models() == before
-    assert await hotel.left_behind() == []
+    assert await load.read_models() == before
+    assert await load.left_behind() == []
 
 
 async def test_an_operator_must_mean_it_and_what_was_done_is_written_down(
-    hotel: BusyHotel, environment: dict[str, str]
+    load: BookingLoad, environment: dict[str, str]
 ) -> None:
-    await hotel.book(30)
-    await hotel.kept()
-    before = await oids(hotel)
-    await hotel.change("update daily_report set nights = nights + 1 where hotel_id = 1")
+    await load.book(30)
+    await load.kept()
+    before = await oids(load)
+    await load.change("update daily_report set nights = nights + 1 where hotel_id = 1")
 
     refused = await run(environment, "rebuild", "daily_report")
     looked = await run(environment, "rebuild", "daily_report", "--compare-only")
-    assert await oids(hotel) == before
+    assert await oids(load) == before
     done = await run(environment, "rebuild", "all", "--yes", "--by", "Grace")
 
     assert (refused.status, "Nothing was done: add --yes" in refused.err) == (1, True), refused.err
     assert looked.status == 1, looked.err
     assert "daily_report hotel_id 1, date " in looked.out
     assert done.status == 0, done.err
-    assert not set(before.values()) & set((await oids(hotel)).values())
-    assert await hotel.rows("select who, action, target from operator_action order by id") == [
+    assert not set(before.values()) & set((await oids(load)).values())
+    assert await load.rows("select who, action, target from operator_action order by id") == [
         ("Grace", "rebuild", name) for name in PROJECTIONS
     ]

@@ -12,7 +12,7 @@ from operators.audit import audit
 from operators.reconcile import Reconciled, reconcile
 from operators.restore import restore
 from storage.settings import DatabaseSettings
-from tests.operators.hotel import AT_HOTEL, HELD, PAID, REFUNDED, stay
+from tests.operators.decided_log import AT_HOTEL, HELD, PAID, REFUNDED, stay
 from tests.operators.paid_bookings import AMOUNT, ROOM, PaidBookings, open_paid_bookings
 from tests.support.log import open_log
 from tests.support.stack import Server, fresh_database

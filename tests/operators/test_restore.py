@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from operators.audit import audit
 from operators.restore import NotRestored, Restored, restore
 from storage.settings import DatabaseSettings
-from tests.operators.hotel import (
+from tests.operators.decided_log import (
     AT_HOTEL,
     CANCELLED,
     CLOSED,

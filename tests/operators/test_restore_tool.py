@@ -14,7 +14,7 @@ from operators.restore import restore
 from sandbox.trace_totals import totals
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
-from tests.operators.hotel import PAID, stay
+from tests.operators.decided_log import PAID, stay
 from tests.operators.test_restore import nights_on_sale, work
 from tests.storage.test_tool import run
 from tests.support.log import open_log

@@ -19,7 +19,7 @@ from operators.cli.main import app
 from storage.cursors import generation
 from storage.migrate import migrations
 from storage.settings import DatabaseSettings
-from tests.operators.hotel import FIRST, SmallHotel, change_ledger, publish, record, small_hotel, write_ledger
+from tests.operators.decided_log import FIRST, DecidedLog, change_ledger, decided_log, publish, record, write_ledger
 from tests.support.stack import Server, url_of
 from topics.kafka.settings import KafkaSettings
 
@@ -67,11 +67,11 @@ async def ask(environment: Mapping[str, str], *arguments: str) -> Ended:
     return Ended(result.exit_code, result.stdout, result.stderr)
 
 
-async def open_hotel(kafka: KafkaSettings, database: DatabaseSettings) -> SmallHotel:
-    hotel = small_hotel()
-    await write_ledger(kafka, database, hotel)
-    await publish(kafka, [record(kafka, logged) for logged in hotel.log])
-    return hotel
+async def write_history(kafka: KafkaSettings, database: DatabaseSettings) -> DecidedLog:
+    history = decided_log()
+    await write_ledger(kafka, database, history)
+    await publish(kafka, [record(kafka, logged) for logged in history.events])
+    return history
 
 
 # migrate
@@ -116,13 +116,13 @@ async def test_migrating_without_a_database_says_so(postgres: Server) -> None:
 async def test_an_audit_that_holds_ends_well(
     environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = await open_hotel(kafka_settings, database)
+    history = await write_history(kafka_settings, database)
 
     plain = await ask(environment, "audit", "--holds")
     machine = await ask(environment, "audit", "--json")
 
     assert (plain.status, plain.out) == (0, ""), plain.err
-    assert f"The audit holds ({len(hotel.log)} events, 10 bookings, 12 nights)." in plain.err
+    assert f"The audit holds ({len(history.events)} events, 10 bookings, 12 nights)." in plain.err
     assert machine.status == 0, machine.err
     (line,) = machine.out.splitlines()
     assert json.loads(line)["audit"] == "ok"
@@ -131,7 +131,7 @@ async def test_an_audit_that_holds_ends_well(
 async def test_an_audit_that_fails_names_each_problem_on_a_line(
     environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    await open_hotel(kafka_settings, database)
+    await write_history(kafka_settings, database)
     await change_ledger(database, f"update inventory set booked_count = 1 where room_id = 1 and date = '{FIRST}'")
 
     plain = await ask(environment, "audit")
@@ -175,7 +175,7 @@ async def test_an_audit_that_cannot_be_made_is_no_failed_audit(variable: str, en
 async def test_an_audit_is_made_again_and_again_until_the_operator_has_seen_enough(
     environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    hotel = await open_hotel(kafka_settings, database)
+    history = await write_history(kafka_settings, database)
     watching = await start(environment, "audit", "--watch", "--every", "0.1")
     assert watching.stderr is not None
     holds = await watching.stderr.readline()
@@ -185,7 +185,7 @@ async def test_an_audit_is_made_again_and_again_until_the_operator_has_seen_enou
     watching.send_signal(signal.SIGINT)
     ended = await end(watching)
 
-    assert f"The audit holds ({len(hotel.log)} events, 10 bookings, 12 nights)." in holds.decode()
+    assert f"The audit holds ({len(history.events)} events, 10 bookings, 12 nights)." in holds.decode()
     assert b"The audit failed: counts match bookings, log matches ledger" in fails
     assert f"{COUNTS}: room 1, night {FIRST}" in ended.out
     assert (ended.status, "Traceback" in ended.err) == (1, False), ended.err
@@ -194,7 +194,7 @@ async def test_an_audit_is_made_again_and_again_until_the_operator_has_seen_enou
 async def test_an_interrupt_ends_repeated_audits_that_hold_as_everything_else_that_is_watched(
     environment: dict[str, str], kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    await open_hotel(kafka_settings, database)
+    await write_history(kafka_settings, database)
     watching = await start(environment, "audit", "--watch", "--every", "0.1")
     assert watching.stderr is not None
     assert b"holds" in await watching.stderr.readline()

@@ -1,4 +1,4 @@
-"""A hotel under load: guests who book without a pause, and workers that decide and keep the read models meanwhile."""
+"""A load on eight rooms: guests book without a pause; workers decide and keep the read models meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -32,7 +32,7 @@ TABLES = {
 }
 
 
-class BusyHotel:
+class BookingLoad:
     """Eight rooms of two hotels, in several partitions. `keeps_booking` is the load."""
 
     def __init__(self, log: Log, database: DatabaseSettings) -> None:
@@ -144,17 +144,17 @@ class BusyHotel:
 
 
 @asynccontextmanager
-async def open_busy_hotel(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[BusyHotel]:
-    """Open the hotel with workers that decide and keep the read models."""
+async def open_booking_load(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[BookingLoad]:
+    """Put nights on sale with workers that decide and keep the read models."""
     async with open_log(kafka) as log:
         working = [
             asyncio.create_task(_work(role, log, database))
             for role in (handler.build(kafka, database), projections.build(kafka, database))
         ]
         try:
-            hotel = BusyHotel(log, database)
-            await hotel.open()
-            yield hotel
+            load = BookingLoad(log, database)
+            await load.open()
+            yield load
             assert not any(task.done() for task in working), "a worker has given up"
         finally:
             for task in working:

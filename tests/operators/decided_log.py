@@ -1,4 +1,4 @@
-"""A small hotel with every kind of booking on a real log and in a real ledger, for tests of the auditor.
+"""A history with every kind of booking, decided and put on a real log and into a real ledger, for tests of the auditor.
 
 The log and the tables are written here by hand, so that a test can put anything wrong into either.
 """
@@ -62,16 +62,16 @@ class LoggedEvent:
 
 
 @dataclass
-class SmallHotel:
+class DecidedLog:
     """Rooms 1 and 2 of a hotel, each in a partition of its own, with their events so far."""
 
-    log: list[LoggedEvent] = field(default_factory=list)
+    events: list[LoggedEvent] = field(default_factory=list)
     nights: dict[tuple[int, date], Night] = field(default_factory=dict)
     bookings: dict[UUID, Booking] = field(default_factory=dict)
     _now: datetime = T0
     _commands: int = 0
 
-    def after(self, command: Command, *, seconds: float = 1) -> "SmallHotel":
+    def after(self, command: Command, *, seconds: float = 1) -> "DecidedLog":
         """Let time pass, and the command be decided."""
         self._now += timedelta(seconds=seconds)
         self._commands += 1
@@ -91,18 +91,18 @@ class SmallHotel:
         logged = LoggedEvent(
             partition=partition, sequence=self.last(partition) + 1, time=at or self._now, event=event, id=id
         )
-        self.log.append(logged)
+        self.events.append(logged)
         return logged
 
     def last(self, partition: int) -> int:
         """Return the sequence of the last event of a partition."""
-        return max((logged.sequence for logged in self.log if logged.partition == partition), default=0)
+        return max((logged.sequence for logged in self.events if logged.partition == partition), default=0)
 
     def find(self, kind: type[Event], booking_id: UUID | None = None) -> LoggedEvent:
         """Return the first event of this kind, and of this booking if one is named."""
         return next(
             logged
-            for logged in self.log
+            for logged in self.events
             if isinstance(logged.event, kind) and booking_id in {None, getattr(logged.event, "booking_id", None)}
         )
 
@@ -111,11 +111,11 @@ class SmallHotel:
         return State(None if booking_id is None else self.bookings.get(booking_id), nights)
 
 
-def small_hotel() -> SmallHotel:
+def decided_log() -> DecidedLog:
     """Return a hotel where every kind of thing has happened to a booking; HELD is still waiting for its guest."""
-    hotel = SmallHotel()
+    history = DecidedLog()
     for room in (1, 2):
-        hotel.after(
+        history.after(
             OpenInventory(
                 room_id=room,
                 hotel_id=1,
@@ -126,27 +126,27 @@ def small_hotel() -> SmallHotel:
                 currency="EUR",
             )
         )
-    hotel.after(ChangeInventory(room_id=2, first_night=FIRST, end_night=LAST, surge_milli=1500, total_count=9))
+    history.after(ChangeInventory(room_id=2, first_night=FIRST, end_night=LAST, surge_milli=1500, total_count=9))
     for command in (*paid(PAID), *paid(LATE, late=True), *paid(REFUNDED)):
-        hotel.after(command, seconds=HOLD_SECONDS if isinstance(command, ExpireHold) else 1)
-    hotel.after(CancelBooking(room_id=1, booking_id=REFUNDED, user_id=7))
-    hotel.after(
+        history.after(command, seconds=HOLD_SECONDS if isinstance(command, ExpireHold) else 1)
+    history.after(CancelBooking(room_id=1, booking_id=REFUNDED, user_id=7))
+    history.after(
         RecordRefund(
             room_id=1, booking_id=REFUNDED, payment_intent=intent(REFUNDED), refund_id="re_1", amount_minor=2 * PRICE
         )
     )
-    hotel.after(stay(AT_HOTEL, terms=Terms.AT_HOTEL))
-    hotel.after(stay(REJECTED, rooms_count=8))
-    hotel.after(stay(CANCELLED)).after(CancelBooking(room_id=1, booking_id=CANCELLED, user_id=7))
-    hotel.after(stay(EXPIRED, hold_seconds=60)).after(ExpireHold(room_id=1, booking_id=EXPIRED), seconds=60)
+    history.after(stay(AT_HOTEL, terms=Terms.AT_HOTEL))
+    history.after(stay(REJECTED, rooms_count=8))
+    history.after(stay(CANCELLED)).after(CancelBooking(room_id=1, booking_id=CANCELLED, user_id=7))
+    history.after(stay(EXPIRED, hold_seconds=60)).after(ExpireHold(room_id=1, booking_id=EXPIRED), seconds=60)
     for command in (*asked(CLOSED, room_id=2), ClosePayment(room_id=2, booking_id=CLOSED, session_id=session(CLOSED))):
-        hotel.after(command)
-    hotel.after(ChangeInventory(room_id=2, first_night=FIRST, end_night=LAST, price_minor=0))
+        history.after(command)
+    history.after(ChangeInventory(room_id=2, first_night=FIRST, end_night=LAST, price_minor=0))
     for command in asked(FREE, room_id=2):
-        hotel.after(command)
-    hotel.after(stay(HELD, room_id=2, rooms_count=2))
-    hotel.after(CancelBooking(room_id=2, booking_id=HELD, user_id=8))
-    return hotel
+        history.after(command)
+    history.after(stay(HELD, room_id=2, rooms_count=2))
+    history.after(CancelBooking(room_id=2, booking_id=HELD, user_id=8))
+    return history
 
 
 def stay(booking_id: UUID, **values: Any) -> ReserveStay:
@@ -227,19 +227,19 @@ def record(kafka: KafkaSettings, logged: LoggedEvent) -> Outgoing:
 
 async def publish(kafka: KafkaSettings, records: Iterable[Outgoing]) -> None:
     """Put records onto the log."""
-    async with open_producer(kafka, client_id="small-hotel") as producer:
+    async with open_producer(kafka, client_id="decided-log") as producer:
         await producer.send_all(list(records))
 
 
 # The real ledger.
 
 
-async def write_ledger(kafka: KafkaSettings, database: DatabaseSettings, hotel: SmallHotel) -> None:
+async def write_ledger(kafka: KafkaSettings, database: DatabaseSettings, history: DecidedLog) -> None:
     """Write what became of the hotel into the tables."""
     async with await AsyncConnection.connect(database.conninfo()) as connection:
-        for (room_id, day), night in hotel.nights.items():
+        for (room_id, day), night in history.nights.items():
             await _insert(connection, "inventory", {"room_id": room_id, "date": day, **msgspec.structs.asdict(night)})
-        for booking in hotel.bookings.values():
+        for booking in history.bookings.values():
             fields = msgspec.structs.asdict(booking)
             guests = fields.pop("guest_ids")
             payments = Jsonb(msgspec.to_builtins(fields["payments"]))
@@ -247,13 +247,13 @@ async def write_ledger(kafka: KafkaSettings, database: DatabaseSettings, hotel: 
             await _insert(connection, "booking", {**fields, **times, "payments": payments})
             for guest_id in guests:
                 await _insert(connection, "booking_guest", {"booking_id": booking.id, "guest_id": guest_id})
-    await write_cursors(kafka, database, hotel)
+    await write_cursors(kafka, database, history)
 
 
-async def write_cursors(kafka: KafkaSettings, database: DatabaseSettings, hotel: SmallHotel) -> None:
+async def write_cursors(kafka: KafkaSettings, database: DatabaseSettings, history: DecidedLog) -> None:
     """Write that every event of the hotel's log was decided."""
     async with await AsyncConnection.connect(database.conninfo()) as connection:
-        for partition in {logged.partition for logged in hotel.log}:
+        for partition in {logged.partition for logged in history.events}:
             await _insert(
                 connection,
                 "log_cursor",
@@ -262,7 +262,7 @@ async def write_cursors(kafka: KafkaSettings, database: DatabaseSettings, hotel:
                     "topic": kafka.topic(BOOKING_COMMANDS),
                     "partition": partition,
                     "generation": 1,
-                    "sequence": hotel.last(partition),
+                    "sequence": history.last(partition),
                 },
             )
 
