@@ -46,7 +46,7 @@ SHOWN_TO_CURL = (
     r'"name":"The Lighthouse"',
     r'"booking_status":"GUESTS_ADDED".*"guests":\[\{"id":\d+,"name":"Grace"',
     r'"booking_status":"PAYMENTS_PENDING","session_url":"http',
-    r'"booking_status":"PAYMENTS_PENDING"\}.*"booking_status":"CANCELLED"',
+    r'(?s)"booking_status":"CONFIRMED"\}.*"booking_status":"CANCELLED".*booking\.refunded\.v1',
 )
 SHOWN_ON_THE_LOG = {
     "booking.commands": [
@@ -78,7 +78,7 @@ async def test_a_newcomer_sees_a_room_booked_and_books_another_with_the_lines_of
         assert {name: [kind for topic, kind in hops if topic == name] for name in SHOWN_ON_THE_LOG} == SHOWN_ON_THE_LOG
 
         [lines] = re.findall(r"```sh\n(.+?)```", README, re.DOTALL)
-        assert (lines.count("\n"), lines.count("127.0.0.1:8080"), lines.count(LONGER[0])) == (10, 1, 1)
+        assert (lines.count("\n"), lines.count("127.0.0.1:8080"), lines.count(LONGER[0])) == (14, 1, 1)
         shell = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", lines.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace(*LONGER)),
             stdout=PIPE,
