@@ -68,7 +68,7 @@ contracts: setup  ## Check which package imports which
 docs: setup  ## Write the documents that are generated from the code
 	@$(RUN) -m docs.generate
 
-docs-check: setup  ## Fail when the generated documents are not what the code says
+docs-check: setup  ## Fail when the generated documents differ from the code
 	@$(RUN) -m docs.generate --check
 
 # One after the other with make, at the same time with make -j.

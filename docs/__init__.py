@@ -1,1 +1,1 @@
-"""The documents, and what writes those that come from the code."""
+"""The documents, and the program that writes those that come from the code."""

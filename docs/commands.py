@@ -20,7 +20,7 @@ something was found or refused, 2 it could not be done."""
 
 
 def commands_page(generated: str) -> str:
-    """Return the page; `generated` is the remark that says where it comes from."""
+    """Return the page; `generated` is the remark about its source."""
     parts = ["# Commands", generated, _INTRODUCTION]
     for panel in dict.fromkeys(entry.panel for entry in COMMANDS.values()):
         parts.append(f"## {panel}")

@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
             path.write_text(content)
             sys.stderr.write(f"wrote {name}\n")
     if check and outdated:
-        sys.stderr.write(f"Not what the code says: {', '.join(outdated)}. Run make docs.\n")
+        sys.stderr.write(f"Different from the code: {', '.join(outdated)}. Run make docs.\n")
         return 1
     return 0
 

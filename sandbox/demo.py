@@ -33,7 +33,7 @@ from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 
 CARD: Final = "4242424242424242"
-_NIGHTS: Final = 2
+_DEMO_NIGHTS: Final = 2
 _BOOKED_WITHIN_SECONDS: Final = 300.0
 #: The variables that operators' commands read.
 _REACHED_BY: Final = ("KAFKA_URL", "DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API_URL")
@@ -98,14 +98,14 @@ async def _book(system: System, kafka: KafkaSettings, room: SeededRoom, hops: Ho
         stay = _stay(room, check_in)
         await guest.search(room.city, stay)
         await guest.look_at(room.hotel_id)
-        hops.chapter(f"Booking: {room.type} at {room.hotel_name}, {_NIGHTS} nights")
+        hops.chapter(f"Booking: {room.type} at {room.hotel_name}, {_DEMO_NIGHTS} nights")
         hops.begin()
         booking_id = await _book_and_pay(guest, follower, hops, stay, guest_id)
         hops.chapter(f"The other side: the host of {room.hotel_name}")
         host = Host(http, system.url, hops)
         await host.log_in(OWNER_EMAIL, OWNER_PASSWORD)
-        await host.read_report(room.hotel_id, check_in, check_in + timedelta(days=_NIGHTS - 1))
-        await host.set_surge(room.id, check_in + timedelta(days=_NIGHTS), "1.25")
+        await host.read_report(room.hotel_id, check_in, check_in + timedelta(days=_DEMO_NIGHTS - 1))
+        await host.set_surge(room.id, check_in + timedelta(days=_DEMO_NIGHTS), "1.25")
         return booking_id
 
 
@@ -131,7 +131,7 @@ def _stay(room: SeededRoom, check_in: date) -> dict[str, object]:
         "hotel_id": room.hotel_id,
         "room_id": room.id,
         "check_in_date": check_in.isoformat(),
-        "check_out_date": (check_in + timedelta(days=_NIGHTS)).isoformat(),
+        "check_out_date": (check_in + timedelta(days=_DEMO_NIGHTS)).isoformat(),
         "rooms_count": 1,
     }
 

@@ -10,7 +10,7 @@ _ABOVE: Final = Path(__file__).parents[1]
 def _folder(in_checkout: str, variable: str, default: str) -> Path:
     if (_ABOVE / "pyproject.toml").is_file():
         return _ABOVE / in_checkout
-    # The specification says that a relative path is to be ignored.
+    # By the specification a relative path is ignored.
     named = Path(os.environ.get(variable, ""))
     return (named if named.is_absolute() else Path.home() / default) / "innkeeper"
 

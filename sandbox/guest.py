@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sandbox.client import Client, Unexpected, phrase
 
-_POLL_SECONDS: Final = 0.1
+_STATUS_POLL_SECONDS: Final = 0.1
 _ENDED: Final = frozenset({"REJECTED", "CANCELLED", "EXPIRED"})
 
 
@@ -89,7 +89,7 @@ class Guest(Client):
                 break
             if now in _ENDED:
                 raise Unexpected(f"the booking is {now} ({response.body.get('reason')}), not {status}")
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_STATUS_POLL_SECONDS)
         self._hops.show(f"The status is {now}", f"{response} (asked {times} times)" if times > 1 else str(response))
 
     async def read_history(self, booking_id: UUID, last: str) -> None:
@@ -99,5 +99,5 @@ class Guest(Client):
             history = [entry["type"].split(".")[1].replace("_", " ") for entry in response.body["timeline"]]
             if any(entry["type"] == last for entry in response.body["timeline"]):
                 break
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_STATUS_POLL_SECONDS)
         self._hops.show(f"Its history, from the log: {', '.join(history)}", str(response))

@@ -15,7 +15,7 @@ from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
 from topics.kafka.log_reader import LogReader, Record, Wanted, cloud_event, partitions_of
 from topics.kafka.settings import KafkaSettings
 
-_POLL_SECONDS: Final = 0.02
+_LOG_POLL_SECONDS: Final = 0.02
 
 #: The meaning of each record in a guest's words.
 WORDS: Final[Mapping[str, str]] = {
@@ -82,7 +82,7 @@ class LogFollower:
     async def until(self, kind: str) -> None:
         """Wait until a record of this type was shown."""
         while kind not in self._shown:
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_LOG_POLL_SECONDS)
 
     async def read(self) -> None:
         """Read for ever."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from sandbox.client import Client
 
-_POLL_SECONDS: Final = 0.1
+_REPORT_POLL_SECONDS: Final = 0.1
 
 
 class Host(Client):
@@ -28,6 +28,6 @@ class Host(Client):
             report = response.body
             if report["total_bookings"]:
                 break
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_REPORT_POLL_SECONDS)
         sold = f"{report['total_bookings']} bookings, {report['total_revenue']} {report['currency']}"
         self._hops.show(f"Sold from {first} to {last}: {sold}", str(response))

@@ -40,7 +40,7 @@ http {
 class Nginx(ManagedProcess):
     """A proxy in front of ingress processes, with a certificate that it signed itself.
 
-    With a `public_prefix` it serves them below that path, configured as docs/deployment.md says.
+    With a `public_prefix` it serves them below that path, configured as in docs/deployment.md.
     """
 
     def __init__(self, folder: Path, urls: Sequence[str], public_prefix: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Replays the real booking trace through a system of its own, and counts in the database what became of it.
+"""Replays the real booking trace through a system of its own, and counts the bookings in the database by their end.
 
 It starts only the parts that decide: Kafka, PostgreSQL and reservations workers. The sender of the trace is a trusted
 writer: its stays carry an agreed rate and are paid at the hotel.
@@ -28,6 +28,7 @@ from sandbox.system import Plan, System, report
 from sandbox.trace import TraceStep, command_id, read_trace
 from sandbox.trace_totals import totals
 from sandbox.up import INTERRUPTED, give_up_for, in_foreground
+from storage.database import connect
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing, command_record
@@ -37,7 +38,7 @@ from topics.kafka.settings import KafkaSettings
 SOURCE: Final = "innkeeper/trace"
 _SENT_TOGETHER: Final = 4000
 _LINGER_MS: Final = 5
-_POLL_SECONDS: Final = 0.05
+_PROGRESS_POLL_SECONDS: Final = 0.05
 _MAX_STALL_SECONDS: Final = 180.0
 
 
@@ -159,14 +160,14 @@ class Course:
                 moved_at = monotonic()
             elif monotonic() - moved_at > _MAX_STALL_SECONDS:
                 raise Stalled(f"no decision for {_MAX_STALL_SECONDS:.0f} s")
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_PROGRESS_POLL_SECONDS)
 
     async def until_published(self) -> None:
         """Wait until the broker has every event; raises Stalled."""
         try:
             async with asyncio.timeout(_MAX_STALL_SECONDS):
                 while await self._unpublished():
-                    await asyncio.sleep(_POLL_SECONDS)
+                    await asyncio.sleep(_PROGRESS_POLL_SECONDS)
         except TimeoutError:
             raise Stalled(f"events are not published after {_MAX_STALL_SECONDS:.0f} s") from None
 
@@ -186,7 +187,7 @@ class Course:
 @asynccontextmanager
 async def open_course(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Course]:
     """Open the course of a trace through the topics and into the ledger."""
-    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+    async with await connect(database, "sandbox replay") as connection:
         yield Course(kafka, connection)
 
 

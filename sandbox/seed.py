@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import bcrypt
-import psycopg
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.orm import Session
 
+from storage.database import connect
 from storage.models import AppUser, Hotel, Room
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS
@@ -25,7 +25,7 @@ NIGHTS: Final = timedelta(days=365)
 OPEN_WITHIN_SECONDS: Final = 120.0
 OWNER_EMAIL: Final = "owner@example.com"
 OWNER_PASSWORD: Final = "two inns and a lighthouse"  # noqa: S105 - of the sandbox alone, for all to try
-_POLL_SECONDS: Final = 0.05
+_SEED_POLL_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,17 +210,17 @@ def _opening(kafka: KafkaSettings, room: SeededRoom, first_night: date) -> Outgo
 
 
 async def _until_open(database: DatabaseSettings, rooms: Sequence[SeededRoom], first_night: date) -> None:
-    """Wait until every night of every room is in the ledger and in what searches read; raises NotOpened."""
-    wanted = len(rooms) * NIGHTS.days
+    """Wait until every night of every room is in the ledger and in the read model of searches; raises NotOpened."""
+    expected = len(rooms) * NIGHTS.days
     nights = "select count(*) from {} where room_id = any(%(rooms)s) and date >= %(first)s and date < %(end)s"
     count = f"select ({nights.format('inventory')}), ({nights.format('room_night')})"
     parameters = {"rooms": [room.id for room in rooms], "first": first_night, "end": first_night + NIGHTS}
     try:
         async with (
             asyncio.timeout(OPEN_WITHIN_SECONDS),
-            await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection,
+            await connect(database, "sandbox seed") as connection,
         ):
-            while await (await connection.execute(count, parameters)).fetchone() != (wanted, wanted):
-                await asyncio.sleep(_POLL_SECONDS)
+            while await (await connection.execute(count, parameters)).fetchone() != (expected, expected):
+                await asyncio.sleep(_SEED_POLL_SECONDS)
     except TimeoutError:
         raise NotOpened(f"the nights are not on sale after {OPEN_WITHIN_SECONDS:.0f} s") from None

@@ -49,8 +49,8 @@ ONE_OF_EACH: Mapping[str, int] = {"reservations": 1, "payments": 1, "expiry": 1,
 class Plan:
     """Which parts a system has.
 
-    `workers` says how many of each role; they are called `reservations-1` and so on. `ingress` says
-    how many of those: the first is called just that, and has the `port`, the next is `ingress-2`. A
+    `workers` has the number of each role's workers; they are called `reservations-1` and so on. `ingress`
+    is the number of those: the first is called just that, and has the `port`, the next is `ingress-2`. A
     `secured` broker asks everybody for a name and a password, and lets each role do its own work alone.
     `environment` is added for every program of ours. `of_one` is added for the named ones, and
     `first_start` for the named ones' first start alone (a failpoint that is met once); a role's

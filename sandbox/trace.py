@@ -1,4 +1,4 @@
-"""The real booking trace as work for the log: what a trusted writer would have sent, in the order of its days.
+"""The real booking trace as work for the log: the commands of a trusted writer, in the order of its days.
 
 Pure reading. The file's columns are described beside it (`tests/system/trace/README.md`).
 """
@@ -18,7 +18,7 @@ from topics.messages.commands import BookingCommand, CancelBooking, Command, Ope
 from topics.messages.values import Terms
 
 CURRENCY: Final = "EUR"
-_BOOKINGS: Final = UUID("7d0cf2e5-8d0b-5d1c-9d43-1f2b5d3c6a10")
+_BOOKING_NAMESPACE: Final = UUID("7d0cf2e5-8d0b-5d1c-9d43-1f2b5d3c6a10")
 _MONTHS: Final = {
     date(2000, month, 1).strftime("%B"): month  # The C locale's names, as in the file.
     for month in range(1, 13)
@@ -111,7 +111,7 @@ def open_nights(
 
 def booking_id(row: TraceRow) -> UUID:
     """Return the row's booking id, the same at every reading."""
-    return uuid5(_BOOKINGS, str(row.number))
+    return uuid5(_BOOKING_NAMESPACE, str(row.number))
 
 
 def _by_day(rows: Sequence[TraceRow], numbering: dict[tuple[str, str], TraceRoom]) -> Iterator[tuple[date, Command]]:

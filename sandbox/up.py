@@ -96,8 +96,8 @@ def possible_broker(wanted: Broker, *, own_servers: bool = False) -> Broker:
         reason = kafka.available()
         if reason is None:
             return Broker.KAFKA
-        report(f"{reason} Tansu is used instead: it keeps everything in memory, and what is booked")
-        report("now is gone at the end. It is for a first try, and outside all guarantees.")
+        report(f"{reason} Tansu is used instead: it keeps everything in memory, so that bookings")
+        report("made now are lost at the end. It is for a first try, and outside all guarantees.")
     give_up_for(tansu.available())
     return Broker.TANSU
 

@@ -46,7 +46,7 @@ _SLOW: Final = (
     "tests/workers/payments/test_caller.py",
     "tests/sandbox/test_postgres.py",
 )
-#: Folders whose tests are unit tests, but for those that ask for a server or carry a mark that says otherwise.
+#: Folders whose tests are unit tests, but for those that ask for a server or carry another mark.
 _UNIT: Final = tuple(
     f"tests/{room}" for room in ("contracts", "docs", "ingress", "pricing", "storage", "telemetry", "topics", "workers")
 )
@@ -237,7 +237,7 @@ def environment(database: DatabaseSettings, kafka_settings: KafkaSettings) -> di
 
 @pytest.fixture(autouse=True)
 def _no_process_is_left_behind() -> Iterator[None]:
-    """End what a test started and forgot, and say so."""
+    """End the processes that a test started and forgot, and report them."""
     before = _children()
     yield
     left = [process for process in _children() if process not in before and process.pid not in _our_servers]

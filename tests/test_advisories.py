@@ -1,4 +1,4 @@
-"""Vulnerable packages fail `make audit`; advisories that cannot be reached are said to be missing, and fail nothing."""
+"""Vulnerable packages fail `make audit`; advisories out of reach are reported as missing, and fail nothing."""
 
 import json
 from typing import Any

@@ -24,7 +24,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A method and path, the SDK's type of its parameters, and what it does."""
+    """A method and path, the SDK's type of its parameters, and the function that answers."""
 
     method: str
     path: str

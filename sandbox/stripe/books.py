@@ -1,6 +1,6 @@
-"""The stand-in's books on disk: Stripe's objects, the money that moved, and what is still to do.
+"""The stand-in's books on disk: Stripe's objects, the money that moved, and the tasks to come.
 
-SQLite in WAL mode: whatever was committed outlives a killed process. Money is counted in a table
+SQLite in WAL mode: every commit outlives a killed process. Money is counted in a table
 of its own to which rows are only added, so that it can be audited without trusting the objects.
 """
 
@@ -166,7 +166,7 @@ class Books:
         )
 
     def balance(self, payment_intent: str) -> tuple[int, int]:
-        """Count what was captured and what was refunded of a payment, in minor units."""
+        """Return the captured and the refunded amount of a payment, in minor units."""
         captured, refunded = self._db.execute(
             "SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'capture'), 0),"
             " coalesce(sum(CASE kind WHEN 'refund' THEN amount_minor"

@@ -93,5 +93,5 @@ _BY_NUMBER = {card.number: card for card in CARDS}
 
 
 def card_of(number: str) -> Card | None:
-    """Find a test card by its number, whatever spaces or dashes it was typed with."""
+    """Find a test card by its number, typed with or without spaces and dashes."""
     return _BY_NUMBER.get("".join(c for c in number if c.isalnum()).upper())

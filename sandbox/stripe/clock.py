@@ -22,7 +22,7 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass at once, and wake every task that waits for a moment.
 
-        Raises ValueError for a negative number: what has expired stays expired.
+        Raises ValueError for a negative number: an expired object stays expired.
         """
         if seconds < 0:
             raise ValueError("time only goes forward")

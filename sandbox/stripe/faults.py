@@ -1,4 +1,4 @@
-"""The fault plan: what goes wrong, how often and where, so that tests can have a bad day."""
+"""The fault plan: which calls and webhooks fail, how and how often, so that tests can have a bad day."""
 
 import asyncio
 from dataclasses import dataclass, field

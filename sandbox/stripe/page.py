@@ -138,7 +138,7 @@ _UNDER_WAY = """<h1>Your payment is on its way</h1>
 _FRONT = """<h1>Stripe, locally</h1>
 <p>This server stands in for Stripe while you develop and test. No money moves.</p>
 <ul class="items">
-<li><code>POST /v1/checkout/sessions</code><span>and what else the API has</span></li>
+<li><code>POST /v1/checkout/sessions</code><span>and the rest of the API</span></li>
 <li><code>POST /_sandbox/sessions/{id}/pay</code><span>pay by script</span></li>
 <li><code>GET /_sandbox/ledger</code><span>count the money</span></li>
 <li><code>GET /_sandbox/deliveries</code><span>see the webhooks</span></li>

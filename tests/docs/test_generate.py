@@ -1,4 +1,4 @@
-"""The documents that come from the code are what the code says, and one that is not is named."""
+"""The documents that come from the code agree with it, and one that does not is named."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from docs.generate import PAGES, main
 
 
-def test_every_document_is_what_the_code_says() -> None:
+def test_every_document_agrees_with_the_code() -> None:
     assert main(["--check"]) == 0
 
 
@@ -16,7 +16,7 @@ def test_a_document_that_differs_is_named(name: str, tmp_path: Path, capsys: pyt
     assert main([], tmp_path) == 0
     assert main(["--check"], tmp_path) == 0
     page = tmp_path / name
-    page.write_text(page.read_text() + "More than the code says.\n")
+    page.write_text(page.read_text() + "More than the code has.\n")
 
     assert main(["--check"], tmp_path) == 1
-    assert f"Not what the code says: {name}." in capsys.readouterr().err
+    assert f"Different from the code: {name}." in capsys.readouterr().err

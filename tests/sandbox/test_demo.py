@@ -1,4 +1,4 @@
-"""`sandbox demo` shows one booking's whole way on the real system, and says honestly how it ended."""
+"""`sandbox demo` shows one booking's whole way on the real system, and its exit status is how it ended."""
 
 import asyncio
 import io

@@ -37,8 +37,8 @@ def a_program(script: str, **environment: str) -> Program:
 
 
 async def test_a_program_that_is_killed_from_outside_starts_again_at_once() -> None:
-    said: list[str] = []
-    supervisor = Supervisor(said.append)
+    lines: list[str] = []
+    supervisor = Supervisor(lines.append)
     program = a_program(WAITS)
     await supervisor.start(program)
     try:
@@ -47,7 +47,7 @@ async def test_a_program_that_is_killed_from_outside_starts_again_at_once() -> N
         os.kill(killed, signal.SIGKILL)
 
         await wait_until(lambda: program.running_pid not in {None, killed})
-        assert said == ["worker ended (SIGKILL); starts again now"]
+        assert lines == ["worker ended (SIGKILL); starts again now"]
     finally:
         await supervisor.stop("worker")
 
@@ -57,21 +57,21 @@ async def test_a_program_that_keeps_failing_is_left_alone_for_longer_and_longer(
 ) -> None:
     # However long a machine pauses between its first line and its end, it has failed.
     monkeypatch.setattr(processes, "FAILED_WITHIN_SECONDS", 600.0)
-    said: list[str] = []
-    supervisor = Supervisor(said.append)
+    lines: list[str] = []
+    supervisor = Supervisor(lines.append)
     await supervisor.start(a_program(FAILS))
     try:
-        await wait_until(lambda: len(said) >= 4)
+        await wait_until(lambda: len(lines) >= 4)
     finally:
         await supervisor.stop("worker")
 
-    waits = [line.partition("starts again ")[2] for line in said[:4]]
+    waits = [line.partition("starts again ")[2] for line in lines[:4]]
     assert waits == ["now", "in 0.5 s", "in 1.0 s", "in 2.0 s"]
 
 
 async def test_a_part_that_was_killed_through_the_supervisor_stays_down_until_started() -> None:
-    said: list[str] = []
-    supervisor = Supervisor(said.append)
+    lines: list[str] = []
+    supervisor = Supervisor(lines.append)
     program = a_program(WAITS)
     await supervisor.start(program)
 
@@ -82,7 +82,7 @@ async def test_a_part_that_was_killed_through_the_supervisor_stays_down_until_st
 
     assert program.running
     await supervisor.stop("worker")
-    assert said == []
+    assert lines == []
 
 
 async def test_a_program_that_ends_before_it_is_ready_fails_the_start() -> None:

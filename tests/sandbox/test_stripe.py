@@ -125,9 +125,9 @@ async def test_expiring_a_session_after_a_decline_cancels_its_payment(shop: Shop
     assert expired.payment_intent.status == "canceled"
 
 
-@pytest.mark.parametrize(("seconds", "says"), [(29 * 60, "at least 30 minutes"), (24 * 3600 + 60, "less than 24")])
-async def test_a_deadline_outside_the_window_is_refused(shop: Shop, seconds: int, says: str) -> None:
-    with pytest.raises(stripe.InvalidRequestError, match=says) as raised:
+@pytest.mark.parametrize(("seconds", "reason"), [(29 * 60, "at least 30 minutes"), (24 * 3600 + 60, "less than 24")])
+async def test_a_deadline_outside_the_window_is_refused(shop: Shop, seconds: int, reason: str) -> None:
+    with pytest.raises(stripe.InvalidRequestError, match=reason) as raised:
         await shop.open(expires_at=int(time.time()) + seconds)
 
     assert raised.value.param == "expires_at"

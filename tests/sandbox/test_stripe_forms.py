@@ -1,4 +1,4 @@
-"""Form-encoded parameters against the SDK's types: what Stripe would refuse is refused."""
+"""Form-encoded parameters against the SDK's types: the stand-in refuses those that Stripe would."""
 
 from typing import Any
 from urllib.parse import parse_qsl

@@ -51,14 +51,14 @@ async def test_a_number_that_is_no_test_card_is_not_even_tried(shop: Shop) -> No
     assert (await shop.sessions.retrieve_async(session.id)).payment_intent is None
 
 
-@pytest.mark.parametrize(("card", "says"), [("4242424242424242", "this is paid"), (LATE_DEBIT, "on its way")])
-async def test_a_guest_cannot_pay_twice(shop: Shop, card: str, says: str) -> None:
+@pytest.mark.parametrize(("card", "text_shown"), [("4242424242424242", "this is paid"), (LATE_DEBIT, "on its way")])
+async def test_a_guest_cannot_pay_twice(shop: Shop, card: str, text_shown: str) -> None:
     session = await shop.open()
     await shop.pay(session, card)
 
     again = await shop.http.post(session.url, data={"card": card}, allow_redirects=False)
 
-    assert says in await again.text()
+    assert text_shown in await again.text()
     assert len((await shop.read("/_sandbox/ledger"))["payment_intents"]) == 1
 
 

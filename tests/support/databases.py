@@ -11,10 +11,10 @@ from psycopg import sql
 
 from tests.support.stack import execute_alone, url_of
 
-#: A database that a test let grow by more than this is not used again: what it left behind slows the next test.
+#: A database that a test let grow by more than this is not used again: the rows that it left behind slow the next test.
 _MAX_GROWTH_BYTES: Final = 8 * 1024 * 1024
 _END_SESSIONS_MS: Final = 10_000
-#: Every definition in the catalogue, by its id and the transaction that wrote it: whatever alters the schema alters it.
+#: Every definition in the catalogue, by its id and the transaction that wrote it: a change of the schema changes it.
 _DEFINITIONS: Final = """
 with definition as (
     select 'class' as kind, c.oid::text as id, c.xmin::text as written

@@ -51,11 +51,11 @@ class Log:
             consumer.assign(partitions)
             await consumer.seek_to_beginning()
             starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-            found: dict[TopicPartition, list[Any]] = {place: [] for place in partitions}
+            found: dict[TopicPartition, list[Any]] = {partition: [] for partition in partitions}
             while any(_missing(found[tp], starts[tp], ends[tp]) for tp in partitions):
                 for tp, records in (await consumer.getmany(timeout_ms=200)).items():
                     found[tp].extend(records)
-            return {place: records for place, records in found.items() if records}
+            return {partition: records for partition, records in found.items() if records}
         finally:
             await consumer.stop()
 

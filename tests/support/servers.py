@@ -89,5 +89,5 @@ def shared_server(address: tuple[str, str]) -> Iterator[Server]:
 
 
 def _mark(folder: Path, what: str) -> Path:
-    """Return the file beside a server's folder that says how its start ended."""
+    """Return the file beside a server's folder with the result of its start."""
     return folder.with_name(f"{folder.name}.{what}")

@@ -1,4 +1,4 @@
-"""Unit tests are what they are called: whatever asks for a server, starts a process or connects is found."""
+"""Unit tests are units: a test that asks for a server, starts a process or connects is found."""
 
 import contextlib
 import socket

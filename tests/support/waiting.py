@@ -40,7 +40,7 @@ async def wait_until(
     Args:
         condition: a function or coroutine function; an AssertionError in it counts as "not yet".
         timeout: seconds until this gives up.
-        message: what was waited for, part of the error; a function is called only then.
+        message: the condition, as part of the error; a function is called only then.
 
     Raises:
         AssertionError: the condition did not hold in time.

@@ -31,7 +31,7 @@ class Document:
 
     def _described(self, row: Operation, status: int) -> Mapping[str, Any]:
         responses = self._document["paths"][path_of(row)][row.method.lower()]["responses"]
-        assert str(status) in responses, f"{row.id} says nothing of {status}"
+        assert str(status) in responses, f"{row.id} does not document {status}"
         return self._resolved(responses[str(status)])
 
     def _resolved(self, described: Mapping[str, Any]) -> Mapping[str, Any]:

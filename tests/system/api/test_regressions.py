@@ -52,13 +52,11 @@ class Inn:
 
 @pytest_asyncio.fixture(loop_scope="package")
 async def inn(world: World) -> Inn:
-    host = world.host
-    described = {"name": "Inn", "city": f"City {uuid4().hex}", "currency": "EUR"}
-    hotel = await world.done(host, "POST", "/v1/admin/hotels", described)
-    room = {"type": "double", "base_price": "100", "total_count": 2, "capacity": 2}
-    room = await world.done(host, "POST", f"/v1/admin/hotels/{hotel['id']}/rooms", room)
-    await world.done(host, "PATCH", f"/v1/admin/hotels/{hotel['id']}/activate")
-    return Inn(world, host, hotel["id"], room["id"])
+    hotels = world.hotels_of(world.host)
+    hotel_id = await hotels.hotel(name="Inn", city=f"City {uuid4().hex}")
+    room_id = await hotels.room(hotel_id, base_price="100", total_count=2)
+    await hotels.activate(hotel_id)
+    return Inn(world, world.host, hotel_id, room_id)
 
 
 async def send(world: World, person: Person, method: str, path: str, body: Any = None) -> Answer:

@@ -36,41 +36,30 @@ async def read(world: World, person: Person, path: str, **query: object) -> Any:
 
 async def build_hotel(world: World, host: Person, city: str) -> tuple[int, int]:
     """Be a host from the first hotel to the activated one, as a browser would; the hotel's and the room's ids."""
-    hotel = await world.done(
-        host,
-        "POST",
-        "/v1/admin/hotels",
-        {
-            "name": "The Heronry",
-            "city": city,
-            "currency": "EUR",
-            "time_zone": "Europe/Lisbon",
-            "stars": 4,
-            "photos": ["https://images.example/heronry.jpg"],
-            "amenities": ["wifi", "breakfast"],
-            "contact_info": {"phone": "+351 21 000 0000", "email": HOST_EMAIL, "address": "Rua do Rio 1"},
-        },
+    hotels = world.hotels_of(host)
+    hotel_id = await hotels.hotel(
+        name="The Heronry",
+        city=city,
+        time_zone="Europe/Lisbon",
+        photos=["https://images.example/heronry.jpg"],
+        amenities=["wifi", "breakfast"],
+        contact_info={"phone": "+351 21 000 0000", "email": HOST_EMAIL, "address": "Rua do Rio 1"},
     )
-    not_yet = await world.ask(host, Request(method="PATCH", path=f"/v1/admin/hotels/{hotel['id']}/activate"))
+    not_yet = await world.ask(host, Request(method="PATCH", path=f"/v1/admin/hotels/{hotel_id}/activate"))
     assert not_yet.status == 409
-    room = await world.done(
-        host,
-        "POST",
-        f"/v1/admin/hotels/{hotel['id']}/rooms",
-        {"type": "double", "base_price": "100.00", "total_count": 1, "capacity": 2},
-    )
+    room_id = await hotels.room(hotel_id, base_price="100.00", total_count=1)
     weekend = await world.ask(
         host,
         Request(
             method="PATCH",
-            path=f"/v1/admin/inventory/rooms/{room['id']}",
+            path=f"/v1/admin/inventory/rooms/{room_id}",
             query={"start_date": FRIDAY, "end_date": FRIDAY + timedelta(days=1)},
             body={"surge_factor": "1.5"},
         ),
     )
     assert [night["refused"] for night in weekend.body] == [None, None]
-    await world.done(host, "PATCH", f"/v1/admin/hotels/{hotel['id']}/activate")
-    return hotel["id"], room["id"]
+    await hotels.activate(hotel_id)
+    return hotel_id, room_id
 
 
 async def book(world: World, guest: Person, found: dict[str, Any], first: date, last: date) -> str:

@@ -146,7 +146,7 @@ class World:
 
     async def new_room(self, host: Person, **described: object) -> Room:
         """Describe a hotel like the examples', not active yet, and put a room on sale in it."""
-        hotels = self._hotels_of(host)
+        hotels = self.hotels_of(host)
         hotel_id = await hotels.hotel(**_example("add_hotel"))
         room_id = await hotels.room(hotel_id, **{**_example("add_room"), **described})
         return Room(hotel_id=hotel_id, room_id=room_id)
@@ -154,10 +154,12 @@ class World:
     async def room_on_sale(self, host: Person, **described: object) -> Room:
         """Return a room of an active hotel."""
         room = await self.new_room(host, **described)
-        await self._hotels_of(host).activate(room.hotel_id)
+        await self.hotels_of(host).activate(room.hotel_id)
         return room
 
-    def _hotels_of(self, host: Person) -> HotelsOverHttp:
+    def hotels_of(self, host: Person) -> HotelsOverHttp:
+        """Return the builder of a host's hotels."""
+
         async def ask(method: str, path: str, body: Any) -> Answer:
             return await self.ask(host, Request(method=method, path=path, body=body, headers=WAIT))
 

@@ -32,7 +32,7 @@ with_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="opens
 
 
 def parts(service: str, part: str) -> list[Any]:
-    """Return a service's list of something; the names, where there is more to say of each."""
+    """Return a service's list of something; the names, where each has more to it."""
     return list(SERVICES[service].get(part, ()))
 
 

@@ -1,4 +1,4 @@
-"""The manifests: what they name exists, what they ask of a process it answers, and they say what compose says."""
+"""The manifests name things that exist, ask each process for what it answers, and agree with compose."""
 
 import re
 import shutil

@@ -34,7 +34,7 @@ async def test_both_processes_are_asked_and_say_for_whom_they_count(house: Deplo
     for answer in answers:
         by_process.setdefault(answer.process, []).append(_left(answer.headers["RateLimit"]))
     assert len(by_process) == 2
-    # One client, whatever it says of its address: each time there are fewer left.
+    # One client, with any address that it claims: each time there are fewer left.
     assert all(left[-1] < left[0] for left in by_process.values()), by_process
 
 

@@ -42,18 +42,18 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def hasty(house: House) -> AsyncIterator[str]:
     """Start a second ingress, whose holds end after a few seconds; return its address."""
-    said = house.system.logs / "hasty.log"
+    log_path = house.system.logs / "hasty.log"
     environment = {**os.environ, **house.system.environment(), "HOLD_SECONDS": str(SHORT_HOLD_SECONDS)}
-    with said.open("wb") as log:
+    with log_path.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "operators", "ingress", "--port", "0", env=environment, stderr=log
         )
 
     def listens() -> re.Match[str] | None:
-        return re.search(r"listening at (http://[\d.]+:\d+)\D", said.read_text())
+        return re.search(r"listening at (http://[\d.]+:\d+)\D", log_path.read_text())
 
     try:
-        listening = await wait_until(listens, message="the second ingress says where it listens")
+        listening = await wait_until(listens, message="the second ingress listens")
         assert listening is not None
         url = listening[1]
 

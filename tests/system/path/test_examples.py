@@ -43,14 +43,14 @@ async def running(house: House, folder: Path, *command: str | Path, path: str = 
 
 
 async def line_with(process: Process, text: str) -> str:
-    """Return the first line of what the process says that has `text` in it."""
+    """Return the first line that the process prints with `text` in it."""
     assert process.stdout is not None
     assert process.stderr is not None
     async with asyncio.timeout(MAX_WAIT_SECONDS):
         async for line in process.stdout:
             if text in line.decode():
                 return line.decode()
-    raise AssertionError(f"it ended before it said {text}: {(await process.stderr.read()).decode()}")
+    raise AssertionError(f"it ended before it printed {text}: {(await process.stderr.read()).decode()}")
 
 
 @pytest.mark.asyncio(loop_scope="package")

@@ -1,4 +1,4 @@
-"""An operator asks what happened to a booking, and what is awaited now, of the whole system."""
+"""An operator asks for a booking's history, and for the next steps that it waits for, of the whole system."""
 
 import asyncio
 import json

@@ -1,8 +1,8 @@
 """Break everything under load, then see what is left: `python -m tests.system.pipeline.chaos --seed 1 --seconds 60`.
 
 Starts a system of its own, lets seeded guests book, pay and cancel over HTTP while a seeded schedule of faults harms
-its parts, then stops the faults, waits until everything has settled, and compares what the guests were promised with
-what is there. The last line on stdout is JSON; the exit status is 0 only if nothing was lost or sold twice and all
+its parts, then stops the faults, waits until everything has settled, and compares the guests' promises with
+the data. The last line on stdout is JSON; the exit status is 0 only if nothing was lost or sold twice and all
 else holds.
 """
 
@@ -29,12 +29,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from sandbox.system import Plan, System
+from tests.support.hotels import HotelsInTables
 from tests.support.waiting import wait_until
 from tests.system.pipeline import log, reckoning
-from tests.system.pipeline.faults import OWNERS, Fault, all_run, inject_all, say, schedule
+from tests.system.pipeline.faults import RESERVATIONS, Fault, all_run, inject_all, say, schedule
 from tests.system.pipeline.load import Guest, Room, Town
 
-WORKERS: Final = {"reservations": len(OWNERS), "payments": 1, "expiry": 1, "projections": 1}
+WORKERS: Final = {"reservations": len(RESERVATIONS), "payments": 1, "expiry": 1, "projections": 1}
 GUESTS_A_SECOND: Final = 10.0
 HOLD_SECONDS: Final = 15
 ACCOUNTS: Final = 12
@@ -273,25 +274,18 @@ async def audit(system: System, verdict: Verdict) -> None:
     output, _ = await process.communicate()
     found = json.loads(output.splitlines()[-1]) if output.strip() else {}
     verdict.audit = "ok" if process.returncode == 0 and found.get("audit") == "ok" else "failed"
-    verdict.audit_problems = found.get("problems", ["the audit said nothing"])
+    verdict.audit_problems = found.get("problems", ["the audit printed nothing"])
 
 
 async def open_rooms(system: System) -> list[Room]:
     """Describe a hotel with its rooms, put their nights on sale through the log, and wait until they are."""
     async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as connection:
-        found = await connection.execute(
-            "insert into hotel (name, city, currency, active) values ('Storm', 'Brest', 'EUR', true) returning id"
-        )
-        ((hotel_id,),) = await found.fetchall()
-        rooms = []
-        for total, weight in STOCK:
-            made = await connection.execute(
-                "insert into room (hotel_id, type, base_price_minor, total_count, capacity)"
-                " values (%s, 'double', 10000, %s, 2) returning id",
-                (hotel_id, total),
-            )
-            ((room_id,),) = await made.fetchall()
-            rooms.append(Room(hotel_id, room_id, weight))
+        hotels = HotelsInTables(connection)
+        hotel_id = await hotels.hotel(name="Storm", city="Brest")
+        rooms = [
+            Room(hotel_id, await hotels.room(hotel_id, base_price_minor=10_000, total_count=total), weight)
+            for total, weight in STOCK
+        ]
         first = Town.today()
         end = first + timedelta(days=NIGHTS)
         await _open_nights(system, rooms, first, end)

@@ -1,4 +1,4 @@
-"""Faults: what can be done to a running system, and when, as a seed says.
+"""Faults of a running system, and their timetable, which follows from a seed.
 
 The names are those of the design's table: F1 ingress, F2 reservations, F3 payments, F4 expiry, F5 projections,
 F6 workers that come, go and freeze, F7 broker, F8 database.
@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 
 #: How long a part that was harmed may take to run again.
 MAX_RESTART_SECONDS: Final = 120.0
-#: Longer than the broker waits for a silent worker: whoever thaws has lost its partitions and does not know it.
+#: Longer than the broker waits for a silent worker: one that thaws has lost its partitions and does not know it.
 FREEZE_SECONDS: Final = (12.0, 15.0)
 _FAILPOINT = "INNKEEPER_FAILPOINT"
 
@@ -46,7 +46,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Dish:
-    """A kind of fault, under its name in the design's table: what may be harmed, for how long, at which failpoints."""
+    """A kind of fault, under its name in the design's table: the parts and failpoints that it may hit, and how long."""
 
     family: str
     kind: str
@@ -66,17 +66,17 @@ class Dish:
         )
 
 
-OWNERS: Final = ("reservations-1", "reservations-2")
+RESERVATIONS: Final = ("reservations-1", "reservations-2")
 MENU: Final = (
     Dish(family="F1", kind="failpoint", parts=["ingress"], failpoints=["ingress.before_produce", "ingress.after_ack"]),
     Dish(family="F1", kind="kill", parts=["ingress"]),
     Dish(
         family="F2",
         kind="failpoint",
-        parts=OWNERS,
+        parts=RESERVATIONS,
         failpoints=["reservations.in_batch", "reservations.after_commit", "reservations.after_publish"],
     ),
-    Dish(family="F2", kind="kill", parts=OWNERS),
+    Dish(family="F2", kind="kill", parts=RESERVATIONS),
     Dish(
         family="F3",
         kind="failpoint",
@@ -85,8 +85,8 @@ MENU: Final = (
     ),
     Dish(family="F4", kind="kill", parts=["expiry-1"]),
     Dish(family="F5", kind="kill", parts=["projections-1"]),
-    Dish(family="F6", kind="freeze", parts=OWNERS, seconds=FREEZE_SECONDS),
-    Dish(family="F6", kind="leave", parts=OWNERS),
+    Dish(family="F6", kind="freeze", parts=RESERVATIONS, seconds=FREEZE_SECONDS),
+    Dish(family="F6", kind="leave", parts=RESERVATIONS),
     Dish(family="F7", kind="away", parts=["kafka"], seconds=(0.0, 4.0)),
     Dish(family="F8", kind="sessions", parts=["postgres"]),
     Dish(family="F8", kind="restart", parts=["postgres"], seconds=(0.0, 2.0)),

@@ -1,4 +1,4 @@
-"""Seeded guests who speak HTTP, and the list of what they were promised.
+"""Seeded guests who speak HTTP, and the list of the promises that they got.
 
 A 2xx, or a refusal with the booking's id, is a promise. A cut connection or a 5xx promises nothing, unless the request
 is repeated with its Idempotency-Key until it is answered.
@@ -14,6 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import aiohttp
+
+from tests.support.client import Answer, Client
 
 GOOD_CARD: Final = "4242424242424242"
 BAD_CARD: Final = "4000000000000002"
@@ -50,16 +52,9 @@ class Account(NamedTuple):
     guests: Sequence[int]
 
 
-class Reply(NamedTuple):
-    """An answer."""
-
-    status: int
-    body: dict[str, Any]
-
-
 @dataclass
 class Promises:
-    """The answers that guests got; the system must keep what they say."""
+    """The answers that guests got; the system must keep their promises."""
 
     bookings: dict[str, float] = field(default_factory=dict)
     keys: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -88,7 +83,7 @@ class Promises:
         ]
 
     def broken_keys(self) -> list[str]:
-        """Return the Idempotency-Keys that stood for more than one booking."""
+        """Return the Idempotency-Keys that have more than one booking."""
         return [f"{key}: {', '.join(sorted(ids))}" for key, ids in self.keys.items() if len(ids) > 1]
 
 
@@ -112,11 +107,15 @@ class Town:
     async def settle(self, count: int) -> None:
         """Sign people up."""
         for number in range(count):
-            who = {"email": f"guest{number}-{time.time_ns()}@example.org", "password": _PASSWORD}
-            await self._post("/v1/auth/signup", who)
-            token = (await self._post("/v1/auth/login", who))["access_token"]
-            guests = [(await self._post("/v1/users/guests", {"name": name}, token))["id"] for name in ("Ana", "Bo")]
-            self.accounts.append(Account(token, guests))
+            account = {"email": f"guest{number}-{time.time_ns()}@example.org", "password": _PASSWORD}
+            client = Client(self.http, self.url)
+            # 409: an attempt before did its work, and its answer was lost. The login shows that the account is ours.
+            await _answered(client, "/v1/auth/signup", account, {201, 409})
+            client.token = (await _answered(client, "/v1/auth/login", account, {200}))["access_token"]
+            guests = [
+                (await _answered(client, "/v1/users/guests", {"name": name}, {201}))["id"] for name in ("Ana", "Bo")
+            ]
+            self.accounts.append(Account(client.token, guests))
 
     async def live(self, seed: int, seconds: float, per_second: float, finish_seconds: float) -> None:
         """Let guests come for so long, and wait until each has ended its story."""
@@ -135,19 +134,12 @@ class Town:
         for story in stories:
             await story
 
-    async def _post(self, path: str, body: Mapping[str, Any], token: str | None = None) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        tries = 0
-        while True:
-            tries += 1
-            async with self.http.post(self.url + path, json=body, headers=headers) as response:
-                if response.status == 409 and tries > 1:  # The first one did its work, and could not say so.
-                    return {}
-                if response.status != 503:  # On a frozen machine a part is away for a moment.
-                    response.raise_for_status()
-                    found: dict[str, Any] = await response.json()
-                    return found
-                await asyncio.sleep(float(response.headers["Retry-After"]))
+
+async def _answered(client: Client, path: str, body: Mapping[str, Any], expected: set[int]) -> Any:
+    """Send a POST until it is answered, and return the body of the answer, which has one of these statuses."""
+    answer = await client.ask_until_answered("POST", path, body)
+    assert answer.status in expected, (path, answer)
+    return answer.body
 
 
 class Guest:
@@ -159,6 +151,7 @@ class Guest:
         self._name = name
         self._until = until
         self._account = chance.choice(town.accounts)
+        self._client = Client(town.http, town.url, self._account.token)
         self._clock = asyncio.get_running_loop().time
 
     async def story(self) -> None:
@@ -205,13 +198,13 @@ class Guest:
                 self._promised(again, key)
         return booking
 
-    def _promised(self, reply: Reply, key: str | None) -> str | None:
+    def _promised(self, reply: Answer, key: str | None) -> str | None:
         booking, status = reply.body.get("id"), reply.body.get("booking_status")
         if reply.status not in {201, 202, 409} or booking is None or status is None:
             self._town.promises.surprises.append(f"init: {reply.status} {reply.body}")
             return None
         self._town.promises.booked(booking, key)
-        if reply.status != 202:  # A 202 is about the request: it says PENDING also the second time.
+        if reply.status != 202:  # A 202 is about the request: it is PENDING also the second time.
             self._town.promises.saw(booking, status)
         return str(booking)
 
@@ -267,7 +260,7 @@ class Guest:
         async with self._town.http.post(address, json={"card": card}) as response:
             return response.status == 200
 
-    async def _command(self, booking: str, what: str, body: Any = None) -> Reply | None:
+    async def _command(self, booking: str, what: str, body: Any = None) -> Answer | None:
         """Ask for something about the booking, patiently: with a key it is the same request each time."""
         path = f"/v1/bookings/{booking}/{what}"
         key = f"{what}-{self._name}"
@@ -300,19 +293,15 @@ class Guest:
 
     async def _ask(
         self, method: str, path: str, body: Any = None, *, key: str | None = None, wait: bool = False
-    ) -> Reply | None:
+    ) -> Answer | None:
         """Return the answer; None when there was none. A request that can be repeated is, until there is one."""
-        headers = {"Authorization": f"Bearer {self._account.token}"}
-        if wait:
-            headers["Prefer"] = "wait=5"
-        if key is not None:
-            headers["Idempotency-Key"] = key
+        headers = {"Prefer": "wait=5"} if wait else {}
         pause = 0.2
         while self._clock() < self._until:
             # Some guests hang up before they are answered.
             hangs_up = key is not None and self._chance.random() < 0.05
             seconds = self._chance.uniform(0.001, 0.05) if hangs_up else _REQUEST_SECONDS
-            reply = await self._try(method, path, body, headers, seconds)
+            reply = await self._try(method, path, body, key=key, headers=headers, seconds=seconds)
             if reply is not None:
                 return reply
             if key is None and method != "GET":
@@ -321,19 +310,18 @@ class Guest:
             pause = min(pause * 2, 2.0)
         return None
 
-    async def _try(self, method: str, path: str, body: Any, headers: Mapping[str, str], seconds: float) -> Reply | None:
+    async def _try(
+        self, method: str, path: str, body: Any, *, key: str | None, headers: Mapping[str, str], seconds: float
+    ) -> Answer | None:
+        """Send one request; return its answer, None when there was none or it is the server's failure."""
         answers = self._town.promises.answers
+        timeout = aiohttp.ClientTimeout(total=seconds)
         try:
-            async with self._town.http.request(
-                method,
-                self._town.url + path,
-                json=body,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=seconds),
-            ) as response:
-                found = await response.json() if response.content_type.endswith("json") else {}
+            answer = await self._client.ask(method, path, body, key=key, headers=headers, timeout=timeout)
         except (aiohttp.ClientError, TimeoutError, ValueError):
             answers["none"] += 1
             return None
-        answers[str(response.status)] += 1
-        return None if response.status >= 500 else Reply(response.status, found)
+        answers[str(answer.status)] += 1
+        if answer.status >= 500:
+            return None
+        return answer if isinstance(answer.body, dict) else answer._replace(body={})

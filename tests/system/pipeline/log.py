@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
     @property
     def sequence(self) -> int:
-        """Return the event's place in its partition."""
+        """Return the event's sequence in its partition."""
         return int(self.headers.get("ce_sequence", b"0"))
 
     @property
@@ -68,7 +68,7 @@ async def ends(kafka_url: str, topics: Iterable[str]) -> dict[tuple[str, int], i
     await consumer.start()
     try:
         found = await consumer.end_offsets(consumer.assignment())
-        return {(tp.topic, tp.partition): end for tp, end in found.items()}
+        return {(topic, number): end for (topic, number), end in found.items()}
     finally:
         await consumer.stop()
 
@@ -77,7 +77,7 @@ async def read(kafka_url: str, topic: str) -> list[Entry]:
     """Return every record that is on the topic now, in order within each partition.
 
     Raises:
-        TimeoutError: the broker does not hand over what it says it has.
+        TimeoutError: the broker does not return records that it counts as its own.
     """
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka_url, group_id=None, auto_offset_reset="earliest")
     await consumer.start()

@@ -14,7 +14,7 @@ from tests.system.pipeline.log import Entry
 
 COMMANDS: Final = "booking.commands"
 EVENTS: Final = "booking.events"
-LETTERS: Final = "dead.letters"
+DEAD_LETTERS: Final = "dead.letters"
 #: The events that answer a request for a stay, once.
 DECISIONS: Final = frozenset({"booking.reserved.v1", "booking.rejected.v1"})
 #: While a booking is in one of these it keeps rooms from others, and will end.
@@ -45,7 +45,7 @@ _OVERSOLD: Final = """
 
 async def behind(kafka_url: str, database_url: str, consumer: str, topics: Iterable[str]) -> list[str]:
     """Return what a consumer has still to do, in words; nothing when it has caught up with the log."""
-    ends = {place: end for place, end in (await log.ends(kafka_url, topics)).items() if end}
+    ends = {partition: end for partition, end in (await log.ends(kafka_url, topics)).items() if end}
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         rows = await connection.execute(
             "select topic, partition, applied, published from log_cursor where consumer = %s", (consumer,)
@@ -72,8 +72,8 @@ async def miscounted(database_url: str) -> list[str]:
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         rows = await connection.execute(_MISCOUNTED, (list(HOLDING), list(HOLDING)))
         return [
-            f"room {room} on {night}: booked {booked} (bookings say {really_booked}),"
-            f" reserved {reserved} (bookings say {really_reserved})"
+            f"room {room} on {night}: booked {booked} (bookings sum to {really_booked}),"
+            f" reserved {reserved} (bookings sum to {really_reserved})"
             async for room, night, booked, really_booked, reserved, really_reserved in rows
         ]
 
@@ -131,7 +131,7 @@ async def statuses(database_url: str) -> dict[str, str]:
 
 
 def first_publications(events: Sequence[Entry]) -> tuple[dict[int, list[Entry]], int, list[str]]:
-    """Return each partition's events without doubles, how many doubles there were, and what is wrong with them."""
+    """Return each partition's events without doubles, the number of doubles, and the faults found in them."""
     published: dict[int, list[Entry]] = defaultdict(list)
     doubles, wrong = 0, []
     for event in events:
@@ -153,7 +153,7 @@ def first_publications(events: Sequence[Entry]) -> tuple[dict[int, list[Entry]],
 def decided_once(commands: Sequence[Entry], published: Mapping[int, Sequence[Entry]]) -> list[str]:
     """Return what is wrong with the answers: each command has one, its repetitions change nothing, all in log order."""
     wrong = []
-    standing = Counter(command.id for command in commands if command.id)
+    stored = Counter(command.id for command in commands if command.id)
     answers_of: dict[str, list[Entry]] = defaultdict(list)
     for events in published.values():
         for event in events:
@@ -164,11 +164,11 @@ def decided_once(commands: Sequence[Entry], published: Mapping[int, Sequence[Ent
         if command.id and not answers_of[command.id] and command.type != "booking.expire_hold.v1"
     ]
     for id, answers in answers_of.items():
-        if id not in standing:
+        if id not in stored:
             wrong.append(f"{answers[0].type} {answers[0].id} answers a command that is not on the log")
         effects = Counter(answer.id for answer in answers)
         # A command that is on the log twice may be refused twice, or change the guests twice.
-        wrong += [f"{effect} happened {count} times" for effect, count in effects.items() if count > standing[id]]
+        wrong += [f"{effect} happened {count} times" for effect, count in effects.items() if count > stored[id]]
     for partition, events in published.items():
         if not _in_order([c.id for c in commands if c.partition == partition], [e.causation for e in events]):
             wrong.append(f"partition {partition}: events are not in the order of their commands")

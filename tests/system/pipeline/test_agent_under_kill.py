@@ -18,7 +18,8 @@ from tests.system.pipeline.faults import Fault, all_run, inject_all, say
 WORKERS = ("reservations-1", "reservations-2")
 PER_SECOND = 150
 SECONDS = 25.0
-#: The first thaws when the other owns its partitions, and does not know; only then the broker goes, or it would wait.
+#: The first thaws, without knowing it, when its partitions are assigned to the other; only then the broker goes, or it
+#: would wait.
 SCHEDULE = (
     Fault(at_seconds=0.5, kind="freeze", part="reservations-1", seconds=13.0),
     Fault(at_seconds=2.0, kind="failpoint", part="reservations-2", failpoint="reservations.after_commit:4"),
@@ -85,19 +86,19 @@ async def everything_holds(system: System, clerk: Clerk) -> None:
     """Compare what was acknowledged with the log, the log with its answers, and the answers with the ledger."""
     commands = await log.read(system.kafka_url, reckoning.COMMANDS)
     events = await log.read(system.kafka_url, reckoning.EVENTS)
-    letters = await log.read(system.kafka_url, reckoning.LETTERS)
+    dead_letters = await log.read(system.kafka_url, reckoning.DEAD_LETTERS)
     published, doubles, wrong = reckoning.first_publications(events)
-    standing = {command.id for command in commands}
+    stored = {command.id for command in commands}
     say(f"{len(commands)} commands, {len(events)} events, {doubles} published twice")
 
     assert not wrong, "events are in sequence, and doubles are the same to the byte"
-    assert set(clerk.acknowledged) <= standing, "what the broker acknowledged is on the log"
+    assert set(clerk.acknowledged) <= stored, "what the broker acknowledged is on the log"
     assert not reckoning.decided_once(commands, published)
     assert not reckoning.sold_again(published)
     assert reckoning.last_status(published) == await reckoning.statuses(system.database_url)
     assert not await reckoning.miscounted(system.database_url)
     assert not await reckoning.oversold(system.database_url)
-    assert {letter.value.hex() for letter in letters} == set(clerk.poisoned)
+    assert {dead_letter.value.hex() for dead_letter in dead_letters} == set(clerk.poisoned)
     assert await dead_lettered(system) == sum(not command.id for command in commands), "each poison is counted once"
 
 

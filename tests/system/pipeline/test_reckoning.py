@@ -1,4 +1,4 @@
-"""The reckoning has teeth: what must not be is found when it is there."""
+"""The reckoning has teeth: it finds each fault that is put into the data."""
 
 from tests.system.pipeline.load import Promises
 from tests.system.pipeline.log import Entry

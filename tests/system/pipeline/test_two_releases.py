@@ -146,7 +146,7 @@ async def both_own_partitions(system: System) -> None:
         seen.update(each.owner for each in await lags(kafka_settings, database) if each.role is Service.RESERVATIONS)
         return len(seen) == 2 and None not in seen
 
-    await wait_until(so, 120, lambda: f"both workers own partitions: {seen}")
+    await wait_until(so, 120, lambda: f"both workers have partitions: {seen}")
 
 
 async def decided(system: System, *commands: Command) -> None:

@@ -1,4 +1,4 @@
-"""The trace's totals are counted from the tables: what was refused, kept, cancelled and earned."""
+"""The trace's totals are counted from the tables: bookings refused, kept and cancelled, and the money earned."""
 
 from datetime import UTC, date, datetime
 from uuid import UUID
