@@ -1,0 +1,162 @@
+"""Every command of the documents is run on the whole system, but for those named here with their reason.
+
+tests/sandbox/test_demo.py runs README's requests, tests/system/path/test_examples.py the examples, and
+tests/docs/test_code_blocks.py checks commands, options and targets without running them.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import blocks, calls_of, commands
+from tests.support.waiting import MAX_WAIT_SECONDS
+from tests.system.path.guest import House
+
+pytestmark = pytest.mark.system
+
+#: What the pages have in place of the reader's own things.
+A_BOOKING = ("BOOKING", "019c1e40-77aa-8b15-8d6e-3c5a7e9f1b2d")
+AN_ADDRESS = ("EMAIL", "ines@example.com", "host@example.com")
+
+_A_NAME = "The sentence names the command, and leaves its arguments out."
+_A_PROCESS = "It is a process of the system, which runs until it is stopped: the sandbox starts it."
+_A_SYSTEM = "It starts a system of its own: tests/sandbox and tests/system/trace do."
+#: Calls that are not run here.
+NOT_RUN: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            "",
+            "dead-letters",
+            "dead-letters replay",
+            "explain",
+            "export",
+            "new-generation",
+            "rebuild",
+            "rebuild --compare-only",
+            "replay",
+            "sandbox replay",
+            "tail --json",
+            "topics",
+            "topics schema",
+        ),
+        _A_NAME,
+    ),
+    **dict.fromkeys(
+        (
+            "ingress",
+            "ingress --host 0.0.0.0 --port 8080 --name ingress-1",
+            "worker payments --name payments-1",
+            "worker reservations",
+        ),
+        _A_PROCESS,
+    ),
+    **dict.fromkeys(
+        (
+            "sandbox demo",
+            "sandbox demo --exit",
+            "sandbox replay tests/system/trace/hotel_bookings.csv.gz --rooms 100 --workers 3",
+            "sandbox replay tests/system/trace/hotel_bookings.csv.gz --rooms 100 --workers 3 --kill-every 3",
+            "sandbox up",
+            "sandbox up --port 8081 --workers 2",
+        ),
+        _A_SYSTEM,
+    ),
+    "new-generation booking.commands --yes": "The workers of this system would decide its whole log again.",
+}
+#: Calls that run until Ctrl-C: they are ended so after their first line.
+ENDLESS = ("audit --watch --every 300", "lag --watch", "tail booking.events --follow")
+#: Calls that are refused on this system, with the reason; all others must end with exit status 0.
+REFUSED: Mapping[str, str] = {}
+#: Programs in blocks of shell that nothing here runs.
+OTHER_PROGRAMS: Mapping[str, str] = {
+    "docker": "There is no container engine on every machine with the tests; tests/system/deploy reads the files.",
+    "kubectl": "There is no cluster; tests/system/deploy reads the manifests.",
+    "kafka-acls.sh": "Kafka's own tool; tests/topics gives the same rights to a secured broker.",
+    "make": "It makes and tests the checkout; tests/docs/test_code_blocks.py looks for each target.",
+    "make-secrets": "tests/system/deploy runs it.",
+    "pg_dump": "A tool of PostgreSQL that the sandbox's wheel lacks; tests/operators restores from such a backup.",
+    "pip": "It changes the environment in which the tests run.",
+    "pre-commit": "It changes the checkout in which the tests run.",
+    "run": ".ci/run runs these tests.",
+}
+#: Programs that other tests run: README's requests and the examples of the pages.
+RUN_ELSEWHERE = ("console.sh", "curl", "date", "echo", "grep", "python", "sed")
+#: Words of the shell, and lines of other files that are indented like shell.
+NO_PROGRAMS = {".", "do", "done", "export", "location", "null", "proxy_pass", "set", "until", "while", "described.sql"}
+
+
+def documented() -> list[tuple[str, list[str]]]:
+    """Return the different calls of `innkeeper` in the order of the pages, as text and as arguments."""
+    return list({" ".join(words[1:]): words[1:] for _, words in commands("innkeeper")}.items())
+
+
+def test_every_program_of_the_documents_is_run_or_has_a_reason() -> None:
+    lines = [line for block in blocks("sh") for line in block.code.replace("\\\n", " ").splitlines()]
+    programs = {words[0] for line in lines for words in calls_of(line)} - NO_PROGRAMS
+    calls = {text for text, _ in documented()}
+
+    assert programs - {"innkeeper", *OTHER_PROGRAMS, *RUN_ELSEWHERE} == set()
+    assert {*OTHER_PROGRAMS, *RUN_ELSEWHERE} - programs == set(), "these are in no document any more"
+    assert {*NOT_RUN, *ENDLESS, *REFUSED} - calls == set(), "these are in no document any more"
+
+
+def for_the_house(text: list[str], booking: str, email: str) -> list[str]:
+    """Return a call's arguments with things of the house in place of the pages' examples."""
+    found = dict.fromkeys(A_BOOKING, booking) | dict.fromkeys(AN_ADDRESS, email) | {"COMMAND": "explain"}
+    found |= {"TOPIC": "booking.commands"}
+    return [found.get(word, word) for word in text]
+
+
+@pytest.mark.asyncio(loop_scope="package")
+async def test_every_command_of_the_documents_runs_on_the_whole_system(house: House, tmp_path: Path) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking = await guest.booked(room)
+    [account] = await house.rows("select email from app_user order by id desc limit 1")
+    calls = [(text, words) for text, words in documented() if text not in NOT_RUN and text not in ENDLESS]
+    asked = [for_the_house(words, booking, account["email"]) for _, words in calls]
+    # Some of the pages pause a role and do not resume it.
+    asked.append(["resume", "payments", "--yes"])
+
+    ran = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.docs.calls"),
+        cwd=tmp_path,
+        env=os.environ | house.system.environment() | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        stdin=PIPE,
+        stdout=PIPE,
+    )
+    output, _ = await ran.communicate(json.dumps(asked).encode())
+    results = [json.loads(line) for line in output.splitlines()]
+
+    assert len(results) == len(asked), output.decode()
+    wrong = [
+        f"innkeeper {text}: exit status {result['status']}: {result['output'][-1500:]}"
+        for (text, _), result in zip(calls, results, strict=False)
+        if result["status"] != (1 if text in REFUSED else 0)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.asyncio(loop_scope="package")
+@pytest.mark.parametrize("call", ENDLESS)
+async def test_a_command_that_runs_for_ever_begins_at_once_and_ends_with_ctrl_c(house: House, call: str) -> None:
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "operators", *call.split()),
+        env=os.environ | house.system.environment() | {"PYTHONUNBUFFERED": "1"},
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    assert running.stdout is not None
+    async with asyncio.timeout(MAX_WAIT_SECONDS):
+        line = await running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    _, complaints = await running.communicate()
+
+    assert line, complaints.decode()
+    assert b"Traceback" not in complaints
