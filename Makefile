@@ -105,7 +105,7 @@ check: static test  ## Everything that must be green
 		--no-deps --no-index --no-build-isolation --editable .
 	@touch $@
 
-# Without Java or Maven this says so and is no error: the sandbox then uses Tansu.
+# Without Java or Maven this prints a line and is no error: the sandbox then uses Tansu.
 $(KAFKA)/complete: sandbox/kafka/pom.xml | .venv/installed
 	@$(RUN) -m sandbox.kafka fetch
 	@if [ -e $@ ]; then touch $@; fi

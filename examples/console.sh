@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints every booking event with Kafka's own console consumer, and whatever options of it are added:
+# Prints every booking event with Kafka's own console consumer; options of its own can be added:
 #   examples/console.sh --max-messages 10
 # Older tools call --formatter-property by the name of --property. Where Kafka's tools are not in the path, it takes them
 # from the jars that `make setup` has fetched into this checkout.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Babel 2.19.0: `get_currency_precision` is not the number of decimals of ISO 4217 for 15 currencies.
 #
-# Babel takes the digits from Unicode's CLDR, which says how amounts are usually written; ISO 4217 says what the minor
-# unit is. Payment providers and databases that keep minor units mean ISO 4217: 1,234,500 minor units of the Iraqi dinar
+# Babel takes the digits from Unicode's CLDR, which has the usual way of writing amounts; ISO 4217 defines the minor
+# unit. Payment providers and databases that keep minor units mean ISO 4217: 1,234,500 minor units of the Iraqi dinar
 # (3 decimals) are 1,234.500 dinars, and 1,234,500 dinars for a program that divides by Babel's precision (0 decimals).
 set -euo pipefail
 folder=$(mktemp -d)

@@ -30,7 +30,7 @@ def test_sound_packages_pass() -> None:
     assert judged(_report(SOUND), "") == (0, ["1 packages checked, 0 with known vulnerabilities"])
 
 
-def test_advisories_out_of_reach_fail_nothing_and_say_so() -> None:
+def test_advisories_out_of_reach_fail_nothing_and_are_reported() -> None:
     for report, complaint in ((_report(UNKNOWN, UNKNOWN), ""), ("", "ConnectionError: no route")):
         status, lines = judged(report, complaint)
         assert (status, lines[0]) == (0, "NOT CHECKED: the advisories cannot be reached.")

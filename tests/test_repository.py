@@ -73,11 +73,11 @@ def test_no_file_names_a_folder_of_somebodys_machine() -> None:
     assert lines_with(SOMEBODYS_FOLDER, files()) == []
 
 
-def test_every_module_says_its_place() -> None:
+def test_every_module_has_a_docstring() -> None:
     assert [path for path in modules() if text(path) and not ast.get_docstring(tree(path))] == []
 
 
-def test_names_say_what_a_thing_is() -> None:
+def test_names_are_not_vague() -> None:
     named = [(path, re.split(r"[/._]", path.lower())) for path in modules()]
     for path in modules():
         for node in ast.walk(tree(path)):
@@ -132,7 +132,7 @@ def test_every_package_that_is_run_by_itself_can_be_run() -> None:
     ] == []
 
 
-def test_every_exemption_from_a_rule_says_why() -> None:
+def test_every_exemption_from_a_rule_has_a_reason() -> None:
     bare = re.compile(r"#\s*noqa(?::[A-Z0-9, ]+)?\s*$|type:\s*ignore(?!\[)")
 
     assert lines_with(bare, modules()) == []
@@ -243,7 +243,7 @@ def test_every_setting_is_in_the_example_environment() -> None:
     assert [name for name in sorted(variables) if f"\n#{name}=" not in example] == [], "run make docs"
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [
         f"{settings.__name__}.{name}"
         for settings in settings_classes()

@@ -34,7 +34,7 @@ def of(*languages: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("block", found, ids=str)
 
 
-def test_every_block_says_its_language() -> None:
+def test_every_block_names_its_language() -> None:
     fences = {
         page.name: re.findall(r"^```(\w*)\n.*?^```$", page.read_text(), re.DOTALL | re.MULTILINE)
         for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]

@@ -85,7 +85,7 @@ async def test_a_kill_leaves_no_process_and_nobody_else_gets_the_folder_before(t
     await wait_until(lambda: all_gone(started))
 
 
-async def test_a_part_that_cannot_start_ends_all_of_it_and_says_why(tmp_path: Path) -> None:
+async def test_a_part_that_cannot_start_ends_all_of_it_with_the_reason(tmp_path: Path) -> None:
     process = await up(tmp_path, TOPIC_PARTITIONS="none")
     _, log = await process.communicate()
 

@@ -102,7 +102,7 @@ async def test_migrating_waits_for_the_database_and_can_be_repeated(postgres: Se
     assert json.loads(machine.out) == {"was": newest, "now": newest}
 
 
-async def test_migrating_without_a_database_says_so(postgres: Server) -> None:
+async def test_migrating_without_a_database_fails_with_that_reason(postgres: Server) -> None:
     ended = await ask({"DATABASE_URL": url_of(postgres.url, "nowhere")}, "migrate")
 
     assert ended.status == 2
@@ -266,7 +266,7 @@ async def test_a_topic_that_nobody_has_read_has_no_generation_to_leave(
 
 
 @pytest.mark.parametrize("command", ["rebuild", "new-generation"])
-def test_help_says_what_comes_of_leaving_yes_out(command: str) -> None:
+def test_help_explains_a_call_without_yes(command: str) -> None:
     ended = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
 
     assert "Without it: what would be done, and exit status 1." in " ".join(ended.stdout.split())

@@ -26,7 +26,7 @@ from topics.kafka.settings import KafkaSettings
         ({"DATABASE_URL": "postgresql://db/innkeeper"}, "sandbox"),
     ],
 )
-def test_the_environment_says_where_a_server_comes_from(environment: dict[str, str], source: str) -> None:
+def test_the_environment_names_the_source_of_a_server(environment: dict[str, str], source: str) -> None:
     assert source_of("KAFKA_URL", environment) == source
 
 

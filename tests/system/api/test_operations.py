@@ -31,7 +31,7 @@ def needs(world: World) -> Needs:
 
 
 @each_operation
-async def test_an_operations_example_is_answered_as_the_document_says(
+async def test_an_operations_example_is_answered_as_documented(
     world: World, needs: Needs, document: Document, row: Operation
 ) -> None:
     prepared = await needs.meet(row)
@@ -128,7 +128,7 @@ def refusal(row: Operation, who: Who) -> int | None:
 
 
 @each_operation
-async def test_the_table_says_who_may_do_what_with_whose_things(world: World, needs: Needs, row: Operation) -> None:
+async def test_the_table_decides_who_may_do_what_with_whose_things(world: World, needs: Needs, row: Operation) -> None:
     expected = {who.__name__: refusal(row, who) or row.example.status for who in EVERYBODY}
     refused = [who for who in EVERYBODY if refusal(row, who)]
     prepared = await needs.meet(row)

@@ -182,7 +182,7 @@ async def test_yesterday_is_over(inn: Inn) -> None:
     assert (await inn.ask_for(inn.world.guest, yesterday, 1)).status == 422
 
 
-async def test_the_amount_is_the_decisions_though_the_search_said_another(inn: Inn) -> None:
+async def test_the_amount_is_the_decisions_though_the_search_showed_another(inn: Inn) -> None:
     world = inn.world
     hotel = await world.done(inn.host, "GET", f"/v1/admin/hotels/{inn.hotel_id}")
     stay = {"city": hotel["city"], "check_in_date": night(0), "check_out_date": night(2)}

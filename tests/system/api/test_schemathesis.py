@@ -16,14 +16,14 @@ pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(180
 
 
 @pytest.mark.system
-async def test_a_few_requests_for_each_operation_are_answered_as_the_document_says(world: World) -> None:
+async def test_a_few_requests_for_each_operation_are_answered_as_documented(world: World) -> None:
     await tried(world, world.host, "examples,fuzzing", "--max-examples", "2")
 
     await world.unharmed()
 
 
 @pytest.mark.api
-async def test_every_request_that_the_document_allows_or_forbids_is_answered_as_it_says(world: World) -> None:
+async def test_every_request_that_the_document_allows_or_forbids_is_answered_as_documented(world: World) -> None:
     await tried(world, world.host, "examples,coverage,fuzzing")
 
     await world.unharmed()

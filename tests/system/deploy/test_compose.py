@@ -87,7 +87,7 @@ def test_everything_that_a_service_refers_to_is_there() -> None:
     assert COMPOSE["volumes"].keys() <= kept
 
 
-def test_a_service_that_others_wait_for_can_say_that_it_is_ready() -> None:
+def test_a_service_that_others_wait_for_has_a_health_check() -> None:
     for name, service in SERVICES.items():
         for other, dependency in service.get("depends_on", {}).items():
             ends = dependency["condition"] == "service_completed_successfully"
@@ -95,7 +95,7 @@ def test_a_service_that_others_wait_for_can_say_that_it_is_ready() -> None:
             assert ends or "healthcheck" in SERVICES[other], (name, other)
 
 
-def test_images_say_exactly_which_and_ours_are_built_here() -> None:
+def test_images_are_pinned_and_ours_are_built_here() -> None:
     targets = set(re.findall(r"^FROM \S+ AS (\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     for name, service in SERVICES.items():
         assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+(\.\d+)?(-alpine)?", service["image"]), name

@@ -166,7 +166,7 @@ def test_pods_may_do_no_more_than_they_need() -> None:
         assert mounted == {volume["name"] for volume in pod(each)["volumes"]}
 
 
-def test_secrets_go_to_those_who_need_them_and_the_page_says_how_they_are_made() -> None:
+def test_secrets_go_to_those_who_need_them_and_the_page_shows_how_they_are_made() -> None:
     read = {each["metadata"]["name"]: secrets(each) for each in everything()}
     assert read == {
         "migrate": ["innkeeper"],

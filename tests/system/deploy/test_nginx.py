@@ -21,7 +21,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deplo
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_both_processes_are_asked_and_say_for_whom_they_count(house: Deployed) -> None:
+async def test_both_processes_are_asked_and_count_for_the_same_client(house: Deployed) -> None:
     house.guests.token, token = None, house.guests.token
     answers = [
         await house.guests.ask_until_answered("GET", "/v1/hotels/1/info", headers={"X-Forwarded-For": f"192.0.2.{n}"})

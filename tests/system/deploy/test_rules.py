@@ -91,7 +91,7 @@ def test_the_dashboard_shows_every_metric_of_the_pipeline() -> None:
     }
 
 
-def test_every_rule_was_seen_to_fire_and_says_where_to_look() -> None:
+def test_every_rule_was_seen_to_fire_and_names_a_place_to_look() -> None:
     fired = {
         case["alertname"]
         for test in yaml.safe_load(RULES_TEST.read_text())["tests"]

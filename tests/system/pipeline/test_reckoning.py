@@ -33,7 +33,7 @@ def test_a_gap_is_found() -> None:
     assert first_publications([event(0, 1, "a"), event(1, 3, "c")])[2]
 
 
-def test_a_double_that_says_something_else_is_found() -> None:
+def test_a_double_with_another_content_is_found() -> None:
     assert first_publications([event(0, 1, "a"), event(1, 1, "a", value=b"{}")])[2]
 
 
