@@ -1,6 +1,6 @@
 """`python -m tests.advisories` looks the locked packages up among the known vulnerabilities (`make audit`).
 
-Exit status 1 when one of them has some. Where the advisories cannot be reached, that is said, and fails nothing.
+Exit status 1 when one of them has some. Where the advisories cannot be reached, a line reports it, and nothing fails.
 """
 
 import json
@@ -19,7 +19,7 @@ class Verdict(NamedTuple):
 
 
 def judged(report: str, complaint: str) -> Verdict:
-    """Return what pip-audit's JSON says; an empty report means that it broke off with the complaint."""
+    """Return the verdict of pip-audit's JSON; an empty report means that it broke off with the complaint."""
     if not report:
         return Verdict(0, ["NOT CHECKED: the advisories cannot be reached.", *complaint.splitlines()[-1:]])
     packages = json.loads(report)["dependencies"]

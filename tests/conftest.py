@@ -97,7 +97,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
-    """Say which tests run in one process, where there are several."""
+    """Decide which tests run in one process, where there are several."""
     return _Scheduling(config, log)
 
 
@@ -126,7 +126,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests for `-m`, and order them for xdist: what takes long begins first, then files with many tests.
+    """Mark tests for `-m`, and order them for xdist: long tests begin first, then files with many tests.
 
     All tests of the trace and of the whole API are `long`; `unit` are those that need no server.
     """

@@ -21,7 +21,7 @@ from tests.system.path.guest import House
 
 pytestmark = pytest.mark.system
 
-#: What the pages have in place of the reader's own things.
+#: The pages have these in place of the reader's own things.
 A_BOOKING = ("BOOKING", "019c1e40-77aa-8b15-8d6e-3c5a7e9f1b2d")
 AN_ADDRESS = ("EMAIL", "ines@example.com", "host@example.com")
 
