@@ -178,8 +178,8 @@ async def events_again(house: House, role: str, *consumers: str) -> None:
     running = await command(house, *again, consumers[0])
     assert running.status == 1
     assert f"{role} runs. Pause it first" in running.err
-    async with await house.ledger() as ledger:
-        await pauses.begin(ledger, role, who="ines", reason=None)
+    async with await house.connect() as connection:
+        await pauses.begin(connection, role, who="ines", reason=None)
         # A pause that ends before the worker has asked for it never was.
         said = house.system.logs / f"{role}-1.log"
         await wait_until(lambda: f"{role} is paused since" in said.read_text(), message=f"{role} is held")

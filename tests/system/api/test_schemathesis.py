@@ -68,8 +68,8 @@ async def tried(world: World, host: Person, phases: str, *options: str) -> None:
 
 async def event_types(world: World, person: Person) -> set[str]:
     """Return the types of all that happened to the person's bookings."""
-    async with await psycopg.AsyncConnection.connect(world.system.database_url) as ledger:
-        rows = await ledger.execute(
+    async with await psycopg.AsyncConnection.connect(world.system.database_url) as connection:
+        rows = await connection.execute(
             "select distinct t.type from booking_timeline t join booking b on b.id = t.booking_id where b.user_id = %s",
             (person.id,),
         )

@@ -140,10 +140,10 @@ async def money(world: World, booking_id: str) -> tuple[int, int]:
     found: list[tuple[int, int]] = []
 
     async def refunded() -> bool:
-        ledger = await stripe(world, "/_sandbox/ledger")
+        money = await stripe(world, "/_sandbox/ledger")
         found[:] = [
             (paid["captured_minor"], paid["refunded_minor"])
-            for paid in ledger["payment_intents"]
+            for paid in money["payment_intents"]
             if paid["metadata"].get("booking_id") == booking_id
         ]
         return any(back for _, back in found)

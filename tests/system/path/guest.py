@@ -102,7 +102,7 @@ class Guest(Client):
 
 
 class House:
-    """The system's other side: hotels, the log, the ledger, and the money at Stripe."""
+    """The system's other side: hotels, the log, the database, and the money at Stripe."""
 
     def __init__(
         self, system: System, session: aiohttp.ClientSession, producer: Producer, kafka: KafkaSettings
@@ -124,8 +124,8 @@ class House:
 
     async def room(self, total: int = 10, price_minor: int = 12_000) -> Room:
         """Describe a hotel with one room type and open its nights for sale."""
-        async with await self.ledger() as ledger:
-            hotels = HotelsInTables(ledger)
+        async with await self.connect() as connection:
+            hotels = HotelsInTables(connection)
             hotel_id = await hotels.hotel()
             room_id = await hotels.room(hotel_id, base_price_minor=price_minor, total_count=total)
         room = Room(hotel_id, room_id)
@@ -153,9 +153,9 @@ class House:
         )
 
     async def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
-        """Read the ledger."""
-        async with await self.ledger() as ledger:
-            return await (await ledger.execute(query, parameters)).fetchall()
+        """Read the database."""
+        async with await self.connect() as connection:
+            return await (await connection.execute(query, parameters)).fetchall()
 
     async def eventually(self, query: str, *parameters: object, seconds: float = MAX_WAIT_SECONDS) -> None:
         """Wait until the query's one value `so` is true."""
@@ -180,8 +180,8 @@ class House:
             seconds=2 * MAX_WAIT_SECONDS,
         )
 
-    async def ledger(self) -> psycopg.AsyncConnection[dict[str, Any]]:
-        """Open a connection to the ledger."""
+    async def connect(self) -> psycopg.AsyncConnection[dict[str, Any]]:
+        """Open a connection to the database."""
         return await psycopg.AsyncConnection.connect(self.system.database_url, autocommit=True, row_factory=dict_row)
 
     async def stripe(self, method: str, path: str, json: Any = None) -> Any:

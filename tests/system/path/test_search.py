@@ -27,8 +27,8 @@ async def hits(house: House, room: Room) -> list[dict[str, Any]]:
 async def room_on_sale(house: House, total: int = 10) -> Room:
     """Put a room on sale whose hotel is alone in its city."""
     room = await house.room(total)
-    async with await house.ledger() as ledger:
-        await ledger.execute(
+    async with await house.connect() as connection:
+        await connection.execute(
             "update hotel set city = %s, updated_at = now() where id = %s", (city(room), room.hotel_id)
         )
     return room

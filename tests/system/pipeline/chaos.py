@@ -229,13 +229,13 @@ async def compare(system: System, town: Town, verdict: Verdict) -> None:
     published, verdict.doubles, verdict.log_wrong = reckoning.first_publications(events)
     verdict.log_wrong += reckoning.decided_once(commands, published)
     verdict.longest_wait_seconds = reckoning.longest_wait_seconds(commands, published)
-    ledger, by_events = await reckoning.statuses(system.database_url), reckoning.last_status(published)
-    verdict.decided = len(ledger)
-    verdict.confirmed = sum(status == "CONFIRMED" for status in ledger.values())
+    by_ledger, by_events = await reckoning.statuses(system.database_url), reckoning.last_status(published)
+    verdict.decided = len(by_ledger)
+    verdict.confirmed = sum(status == "CONFIRMED" for status in by_ledger.values())
     verdict.lost = [
-        f"{booking}: {ledger.get(booking)} in the ledger, {by_events.get(booking)} by the events"
+        f"{booking}: {by_ledger.get(booking)} in the ledger, {by_events.get(booking)} by the events"
         for booking in town.promises.bookings
-        if ledger.get(booking) in {None, *reckoning.HOLDING} or ledger[booking] != by_events.get(booking)
+        if by_ledger.get(booking) in {None, *reckoning.HOLDING} or by_ledger[booking] != by_events.get(booking)
     ]
     verdict.sold_twice = await reckoning.oversold(system.database_url) + reckoning.sold_again(published)
     verdict.log_wrong += await reckoning.miscounted(system.database_url)
