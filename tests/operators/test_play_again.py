@@ -193,7 +193,7 @@ async def events_again(house: House, role: str, *consumers: str) -> None:
                 house.kafka.topic(BOOKING_EVENTS),
             )
             assert cursor["at"] == -1
-        await pauses.end(ledger, role, who="ines")
+        await pauses.end(connection, role, who="ines")
     await caught_up(house)
 
 
