@@ -14,7 +14,7 @@ app = group("A range of the log is processed again.")
     epilog=examples(
         "innkeeper replay booking.commands --from 2h --type 'booking.*'",
         "innkeeper replay stripe.webhooks --from 2026-11-22T10:00 --to 2026-11-22T11:00 --yes",
-        "innkeeper replay booking.events --partition 3 --from 1200 --to 1300 --consumer booking_timeline --yes",
+        "innkeeper replay booking.events --partition 3 --from 1200 --consumer booking_timeline --yes",
     ),
 )
 def replay_command(
