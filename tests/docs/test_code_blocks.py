@@ -1,7 +1,8 @@
 """The code in README and docs is correct: blocks parse, commands and options exist, SQL is the examples'.
 
-tests/sandbox/test_demo.py runs README's requests on a running system, tests/system/path/test_examples.py runs the
-examples, and tests/operators/export compares the answers of docs/analytics.md.
+tests/sandbox/test_demo.py runs README's requests on a running system, tests/system/path/test_documents.py runs the
+commands, tests/system/path/test_examples.py the examples, and tests/operators/export compares the answers of
+docs/analytics.md.
 """
 
 import ast
