@@ -75,7 +75,7 @@ class Killer:
         return {partition for assignment in assignments for _, owned in assignment.assignment for partition in owned}
 
     async def _members(self) -> Sequence[tuple[str, str, str, bytes, bytes]]:
-        """Return the group's members once no rebalance is under way: before, no partition is assigned."""
+        """Return the group's members once no rebalance is under way: before, nobody owns anything."""
         admin = AIOKafkaAdminClient(**self._kafka.client_options())
         await admin.start()
         try:
