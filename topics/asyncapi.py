@@ -164,9 +164,10 @@ _HEADERS: Final = {
     "ce_traceparent": "W3C Trace Context, if the request was traced.",
     "ce_causationposition": "The position of the command that an event answers, or of the webhook that a command "
     "follows from, as topic[partition]@offset.",
-    "ce_actor": "The person who caused it, as a kind and an id: user/17, key/3 or operator/4; no name and no address.",
-    "ce_requestid": "The id of the request with which that person did so; left out where the client gave an "
-    "X-Request-Id that is not 1 to 64 of 0-9, A-Z, a-z, dot, underscore, colon and hyphen.",
+    "ce_actor": "The person who caused it, without a name or an address: user/17 is an account, operator/4 is the "
+    "operator of the action of that number (`innkeeper actions`). Left out if no person caused the command.",
+    "ce_requestid": "The id of that person's request. Left out if the client gave an X-Request-Id that is not 1 to 64 "
+    "of 0-9, A-Z, a-z, dot, underscore, colon and hyphen.",
 }
 _OF_COMMANDS: Final = {
     "ce_replay": "Only on a command that an operator sent again: a JSON object with the replay's id, action, by (the "

@@ -21,7 +21,7 @@ from topics.backoff import Backoff
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header, message_types
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import started
+from topics.kafka.starting import start_client
 from topics.messages.message import Message
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class Waiters:
             request_timeout_ms=10_000,
         )
         try:
-            await started(consumer.start())
+            await start_client(consumer.start())
             topic = self._settings.topic(BOOKING_EVENTS)
             partitions = [TopicPartition(topic, number) for number in range(self._settings.topic_partitions)]
             consumer.assign(partitions)

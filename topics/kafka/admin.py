@@ -35,7 +35,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from topics.catalogue import CATALOGUE, Topic
 from topics.kafka.metadata import DescribeTopicsRequest
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import started
+from topics.kafka.starting import start_client
 
 # A little above the largest request that our producer sends.
 MAX_MESSAGE_BYTES: Final = 9 * 1024 * 1024
@@ -217,7 +217,7 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator["Admin"]:
     client = AIOKafkaClient(**settings.client_options(), client_id="innkeeper-admin", request_timeout_ms=_REQUEST_MS)
     try:
         try:
-            await started(client.bootstrap())
+            await start_client(client.bootstrap())
         except KafkaConnectionError:
             reason = await _refusal(settings)
             raise KafkaConnectionError(f"no way in at {settings.kafka_url}: {reason}") from None

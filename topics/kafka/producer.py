@@ -21,7 +21,7 @@ from aiokafka.structs import RecordMetadata
 from topics.envelope import Outgoing
 from topics.kafka.positions import LogPosition
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import started
+from topics.kafka.starting import start_client
 
 _MAX_KEYS = 100_000
 
@@ -224,7 +224,7 @@ class _PartitionQueue:
             self.fail(error)
             self._sent, self._busy = None, False
             return None
-        self.in_flight.add_done_callback(self._settled)
+        self.in_flight.add_done_callback(self._on_answer)
         return self.in_flight
 
     def fail(self, error: BaseException) -> None:
@@ -233,7 +233,7 @@ class _PartitionQueue:
             batch.fail(error)
         self._open.clear()
 
-    def _settled(self, in_flight: asyncio.Future[RecordMetadata]) -> None:
+    def _on_answer(self, in_flight: asyncio.Future[RecordMetadata]) -> None:
         assert self._sent is not None
         self.in_flight = None
         if in_flight.cancelled():
@@ -297,7 +297,7 @@ async def open_producer(
     )
     producer = Producer(client, linger_ms / 1000, request_timeout_seconds)
     try:
-        await started(client.start())
+        await start_client(client.start())
         yield producer
     finally:
         try:

@@ -178,4 +178,6 @@ async def test_following_yields_what_is_written_later(log: Log) -> None:
 async def test_a_topic_that_does_not_exist_has_no_partitions(log: Log) -> None:
     assert await partitions_of(log.settings, "nothing") == []
     with pytest.raises(NoSuchTopic):
-        await anext(log_reader.read(log.settings, "nothing", log_reader.Wanted(), since=None, last=None, follow=False))
+        await anext(
+            log_reader.read(log.settings, "nothing", log_reader.RecordFilter(), since=None, last=None, follow=False)
+        )

@@ -207,7 +207,7 @@ def test_every_program_refuses_to_start_in_a_plain_sentence(
 
 def test_every_client_of_the_broker_is_made_from_the_settings() -> None:
     rooms = ("topics", "pricing", "storage", "workers", "ingress", "operators", "telemetry", "sandbox", "benchmarks")
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     calls = [
         (f"{path.relative_to(root)}:{node.lineno}", node)
         for room in rooms

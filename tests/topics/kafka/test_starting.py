@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from topics.kafka import starting
-from topics.kafka.starting import started
+from topics.kafka.starting import start_client
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ class Client:
 
 async def test_a_start_that_is_cancelled_comes_to_its_end_first() -> None:
     client = Client()
-    under_way = asyncio.create_task(started(client.start()))
+    under_way = asyncio.create_task(start_client(client.start()))
     await client.began.wait()
 
     under_way.cancel()
@@ -46,7 +46,7 @@ async def test_a_start_that_is_cancelled_comes_to_its_end_first() -> None:
 
 async def test_a_start_that_fails_after_it_was_cancelled_raises_nothing_else() -> None:
     client = Client(ConnectionError("no broker"))
-    under_way = asyncio.create_task(started(client.start()))
+    under_way = asyncio.create_task(start_client(client.start()))
     await client.began.wait()
 
     under_way.cancel()
@@ -61,4 +61,4 @@ async def test_a_start_that_fails_raises() -> None:
     client.answered.set()
 
     with pytest.raises(ConnectionError, match="no broker"):
-        await started(client.start())
+        await start_client(client.start())

@@ -7,7 +7,7 @@ import re
 import sys
 from asyncio.subprocess import STDOUT, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -108,10 +108,10 @@ class Secured(House):
         operator = self.kafka_as("operators")
         return sum(end for _, end in (await log_reader.end_offsets(operator, [operator.topic(topic)])).values())
 
-    async def stored(self, topic: Topic, wanted: log_reader.Wanted) -> list[log_reader.Record]:
-        """Return the wanted records of a topic; the system writes others by itself meanwhile."""
+    async def stored(self, topic: Topic, record_filter: log_reader.RecordFilter) -> list[log_reader.Record]:
+        """Return the matching records of a topic; the system writes others by itself meanwhile."""
         operator = self.kafka_as("operators")
-        found = log_reader.read(operator, operator.topic(topic), wanted, since=None, last=None, follow=False)
+        found = log_reader.read(operator, operator.topic(topic), record_filter, since=None, last=None, follow=False)
         return [record async for record in found]
 
     async def cannot_write(self, principal: str, topic: Topic) -> bool:
@@ -130,13 +130,15 @@ class Secured(House):
         kafka = self.kafka_as(principal)
         try:
             [first, *_] = await log_reader.partitions_of(kafka, kafka.topic(topic))
-            async with log_reader.open_reader(kafka) as consumer:
-                consumer.assign([first])
-                consumer.seek(first, 0)
+            async with log_reader.LogReader(kafka) as reader:
+                reader.assign({first: 0})
                 # A refusal ends this at once; only a user that may read waits so long.
-                await consumer.getmany(timeout_ms=60_000)
+                async with asyncio.timeout(60), aclosing(reader.follow()) as batches:
+                    await anext(batches)
         except (admin.TopicsFailed, TopicAuthorizationFailedError):
             return True
+        except TimeoutError:
+            return False
         return False
 
 
@@ -168,7 +170,7 @@ async def test_a_booking_is_made_and_paid_by_roles_with_users_of_their_own(house
 async def test_an_operator_reads_the_events_of_a_room(house: Secured) -> None:
     room = await house.room()
 
-    found = await house.stored(BOOKING_EVENTS, log_reader.Wanted(room=room.id))
+    found = await house.stored(BOOKING_EVENTS, log_reader.RecordFilter(room=room.id))
 
     assert [log_reader.cloud_event(record)["type"] for record in found] == ["inventory.opened.v1"]
 
@@ -179,7 +181,7 @@ async def test_the_expiry_timer_may_ask_for_a_hold_to_end(house: Secured) -> Non
     async with open_producer(kafka, client_id="test") as producer:
         await producer.send(expire_hold(kafka, booking_id))
 
-    [asked] = await house.stored(BOOKING_COMMANDS, log_reader.Wanted(booking=str(booking_id)))
+    [asked] = await house.stored(BOOKING_COMMANDS, log_reader.RecordFilter(booking=str(booking_id)))
     assert log_reader.cloud_event(asked)["type"] == ExpireHold.message_type
 
 
@@ -189,7 +191,7 @@ async def test_only_the_ingress_and_operators_that_replay_write_webhooks(house: 
     refused = await asyncio.gather(*(house.cannot_write(name, STRIPE_WEBHOOKS) for name in others))
 
     assert [name for name, was in zip(others, refused, strict=True) if not was] == []
-    webhooks = await house.stored(STRIPE_WEBHOOKS, log_reader.Wanted())
+    webhooks = await house.stored(STRIPE_WEBHOOKS, log_reader.RecordFilter())
     assert [record for record in webhooks if record.value == NOTHING] == []
 
 
