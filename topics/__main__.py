@@ -27,7 +27,7 @@ _WRONG: Final = 1
 _COULD_NOT: Final = 2
 _RETRY_SECONDS: Final = 0.5
 _HEADINGS: Final = ("topic", "kept", "key", "written by", "read by")
-#: So many of the headings head columns also where the terminal is too narrow for a row of all.
+#: On a terminal that is too narrow for all columns, the first headings keep a column each.
 _NARROW: Final = 2
 #: The columns of a terminal whose size is not known, such as a pipe.
 _WIDE: Final = 200
@@ -91,7 +91,7 @@ def _examples(program: str, command: str) -> str:
 
 
 def _list(settings: KafkaSettings, options: argparse.Namespace) -> int:
-    """Show the catalogue: each topic's key, who writes and reads it, how long it is kept. Asks no broker."""
+    """Show the catalogue: each topic's key, writers, readers and retention. Asks no broker."""
     if options.as_json:
         _print_json(
             {
@@ -122,7 +122,7 @@ def _list(settings: KafkaSettings, options: argparse.Namespace) -> int:
 
 
 def _table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Return the lines of the catalogue's table; where it is too wide, the rest is written below each row."""
+    """Return the lines of the catalogue's table; if it is too wide, the rest is written below each row."""
     wide = _in_columns([[heading.upper() for heading in _HEADINGS], *rows])
     if max(map(len, wide)) <= width:
         return wide
@@ -152,7 +152,7 @@ def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _create(settings: KafkaSettings, options: argparse.Namespace) -> int:
-    """Create the topics that are missing, as the catalogue says; then check them all.
+    """Create the topics that are missing, as they are in the catalogue; then check them all.
 
     May be repeated, and run by several at once. Exit status 1: the broker refuses, or has a topic that no process may
     start with; 2: the broker does not answer.
@@ -182,7 +182,7 @@ def _check(settings: KafkaSettings, options: argparse.Namespace) -> int:
     if mismatches:
         return _WRONG
     if not options.as_json:
-        _say(f"All {len(CATALOGUE)} topics on {settings.kafka_url} are as the catalogue says.")
+        _say(f"All {len(CATALOGUE)} topics on {settings.kafka_url} are as in the catalogue.")
     return 0
 
 

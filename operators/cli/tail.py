@@ -17,7 +17,7 @@ from topics.kafka import log_reader
 
 _SHOWN_BY_DEFAULT: Final = 10
 _INDENT: Final = "    "
-_STYLES: Final = {"time": "dim", "place": "cyan", "type": "bold green", "subject": "yellow", "field": "default"}
+_STYLES: Final = {"time": "dim", "position": "cyan", "type": "bold green", "subject": "yellow", "field": "default"}
 
 
 def tail_command(

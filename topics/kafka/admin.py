@@ -1,6 +1,6 @@
-"""Creates our topics on the broker, checks them against the catalogue, and reads the ids of their generations.
+"""Creates our topics on the broker, compares them with the catalogue, and reads the ids of their generations.
 
-The broker never creates a topic by accident (auto-creation is off): topics are created here alone. aiokafka 0.14's
+The broker never creates a topic by accident (auto-creation is off): this module alone creates topics. aiokafka 0.14's
 admin client cannot send `topics.kafka.metadata`'s request, so all requests go through its plain client (ADR 0019).
 """
 
@@ -98,10 +98,10 @@ async def create(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE)
         TopicsFailed: the broker refuses to create a topic.
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
-    wanted = {settings.topic(topic): topic_configuration(settings, topic) for topic in topics}
+    configurations = {settings.topic(topic): topic_configuration(settings, topic) for topic in topics}
     async with open_admin(settings) as admin:
-        created = await admin.create(wanted)
-        await admin.until_led(wanted)
+        created = await admin.create(configurations)
+        await admin.until_led(configurations)
     return created
 
 
@@ -168,7 +168,7 @@ async def partition_counts(settings: KafkaSettings, names: Collection[str]) -> d
 async def check_group(settings: KafkaSettings, group: str) -> None:
     """Check that the consumer group has a coordinator and that we may use the group. Raises as `create`.
 
-    A client that joins a group without the right to it waits for ever, and logs nothing.
+    A client that joins a group without the right to do so waits for ever, and logs nothing.
     """
     async with open_admin(settings) as admin:
         await admin.check_group(group)
@@ -271,14 +271,14 @@ class Admin:
     async def create(self, configurations: Mapping[str, Mapping[str, str]]) -> list[str]:
         """Create topics with these settings; return the names of those that did not exist.
 
-        A broker's metadata lag a little behind the cluster's, so it is not asked first which topics are missing.
+        A broker's metadata lag a little behind the cluster's, so this does not first ask which topics are missing.
         """
         partitions, replication = self._settings.topic_partitions, self._settings.topic_replication
-        wanted: list[tuple[Any, ...]] = [
+        requested: list[tuple[Any, ...]] = [
             (name, partitions, replication, [], list(configuration.items()))
             for name, configuration in configurations.items()
         ]
-        response = await self._ask(CreateTopicsRequest(wanted, _REQUEST_MS, validate_only=False))
+        response = await self._ask(CreateTopicsRequest(requested, _REQUEST_MS, validate_only=False))
         created = []
         for name, error, message in response.topic_errors:
             if for_code(error) is not TopicAlreadyExistsError:
@@ -298,10 +298,10 @@ class Admin:
 
     async def configurations(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return the broker's settings of existing topics, by topic and by the broker's names."""
-        wanted = [(_TOPIC_RESOURCE, name, None) for name in names]
-        if not wanted:
+        resources = [(_TOPIC_RESOURCE, name, None) for name in names]
+        if not resources:
             return {}
-        response = await self._ask(DescribeConfigsRequest(wanted, include_synonyms=False))
+        response = await self._ask(DescribeConfigsRequest(resources, include_synonyms=False))
         found: dict[str, dict[str, str]] = {}
         for error, message, _, name, entries in response.resources:
             _raise_for(error, name, message)
@@ -316,7 +316,7 @@ class Admin:
     async def members(self, group: str) -> dict[TopicPartition, Member]:
         """Return the member of a consumer group that each partition is assigned to; empty during a rebalance.
 
-        A coordinator that is still loading the group is waited for.
+        Waits for a coordinator that is still loading the group.
 
         Raises:
             TopicsFailed: we have no right to the group, or it is not loaded within some time.
@@ -425,9 +425,9 @@ _FATAL: Final = frozenset({"cleanup.policy", "message.timestamp.type"})
 
 
 def _configuration_mismatches(
-    settings: KafkaSettings, name: str, wanted: Mapping[str, str], actual: Mapping[str, str]
+    settings: KafkaSettings, name: str, required: Mapping[str, str], actual: Mapping[str, str]
 ) -> Iterable[Mismatch]:
-    for key, value in wanted.items():
+    for key, value in required.items():
         # A broker that does not report a setting (the memory broker) is not checked for it.
         if key in actual and actual[key] != value:
             yield Mismatch(

@@ -82,7 +82,7 @@ class LogReader:
         """Prepare a reader.
 
         Args:
-            settings: where the broker is.
+            settings: the broker, and our credentials there.
             client_id: the name under which the broker knows the reader.
             fetch_bytes: how many bytes of a partition one fetch may return.
             fetch_wait_ms: how long the broker may keep a fetch that finds nothing new. A seek waits for such a fetch.
@@ -224,7 +224,7 @@ class LogReader:
                 async with aclosing(self.batches({partition: ranges[partition].end for partition in now})) as batches:
                     batch = await anext(batches, None)
                 if batch is None:
-                    raise RecordsMissing(f"{', '.join(map(_name, now))}: there is no record at the wanted offset")
+                    raise RecordsMissing(f"{', '.join(map(_name, now))}: there is no record at the requested offset")
                 for partition, records in batch.items():
                     found[partition, now.pop(partition)] = records[0]
         return found
@@ -389,20 +389,20 @@ def cloud_event(record: Record) -> dict[str, Any]:
 def line(record: Record, dress: Callable[[str, str], str] = lambda text, _: text) -> str:
     """Return the record in words, on one line.
 
-    `dress` is called with each part's text and its kind: `time`, `place`, `type`, `subject` or `field`.
+    `dress` is called with each part's text and its kind: `time`, `position`, `type`, `subject` or `field`.
     """
     event = cloud_event(record)
     data = event.get("data")
     fields = data if isinstance(data, Mapping) else {"data": data if data is not None else event.get("data_base64")}
     parts = [
         dress(_text_of_time(record), "time"),
-        dress(f"{record.partition}@{record.offset}", "place"),
+        dress(f"{record.partition}@{record.offset}", "position"),
         dress(event["type"], "type"),
         dress(event.get("subject", event.get("partitionkey", "-")), "subject"),
         *(dress(f"{name}={_short(value)}", "field") for name, value in fields.items() if name != "booking_id"),
     ]
     if "sequence" in event:
-        parts.append(dress(f"#{event['sequence']}", "place"))
+        parts.append(dress(f"#{event['sequence']}", "position"))
     return "  ".join(parts)
 
 
