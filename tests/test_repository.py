@@ -181,7 +181,8 @@ def test_the_core_knows_the_language_itself_and_nothing_that_waits_or_chances() 
         for path in modules("workers", "pricing")
         if path.startswith(("workers/decisions/", "pricing/"))
         for name in imports(path)
-        if name.split(".")[0] not in pure | {"topics", "pricing", "uuid"} and not name.startswith("workers.decisions")
+        if name.split(".")[0] not in pure | {"pricing", "uuid"}
+        and not f"{name}.".startswith(("topics.messages.", "workers.decisions."))
     } - {f"pricing/stays.py: {name}" for name in ("numpy", "numpy.typing")}  # For its annotations.
 
     assert strangers == set()
