@@ -50,7 +50,7 @@ async def test_a_request_that_fails_for_a_moment_is_made_again_after_a_longer_wa
 
 
 async def test_five_failures_in_a_row_are_reported_without_another_wait(slept: list[float]) -> None:
-    with pytest.raises(StripeUnavailable, match="/v1/refunds .*: 500: sorry"):
+    with pytest.raises(StripeUnavailable, match=r"/v1/refunds .*: 500: sorry"):
         await refunds([BROKEN] * 5)
 
     assert slept == [0.2, 0.4, 0.8, 1.6]
