@@ -64,7 +64,7 @@ def parser(program: str) -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     added = {}
-    for name, command in COMMANDS.items():
+    for name, command in SUBCOMMANDS.items():
         description = inspect.cleandoc(str(command.__doc__))
         added[name] = commands.add_parser(
             name,
@@ -246,7 +246,7 @@ def _say(sentence: str) -> None:
 
 
 #: In the order of `--help`.
-COMMANDS: Final[Mapping[str, Callable[[KafkaSettings, argparse.Namespace], int]]] = {
+SUBCOMMANDS: Final[Mapping[str, Callable[[KafkaSettings, argparse.Namespace], int]]] = {
     "list": _list,
     "create": _create,
     "check": _check,

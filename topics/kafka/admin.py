@@ -42,7 +42,7 @@ MAX_MESSAGE_BYTES: Final = 9 * 1024 * 1024
 _TEN_YEARS_MS: Final = 10 * 365 * 24 * 3600 * 1000
 _ANY_DISTANCE_MS: Final = 2**63 - 1
 _TOPIC_RESOURCE: Final = 2
-_POLL_SECONDS: Final = 0.02
+_BROKER_POLL_SECONDS: Final = 0.02
 _LAG_SECONDS: Final = 30.0
 _REQUEST_MS: Final = 15_000
 
@@ -262,7 +262,7 @@ class Admin:
         try:
             async with asyncio.timeout(within_seconds):
                 while leaderless := await self._leaderless(names):
-                    await asyncio.sleep(_POLL_SECONDS)
+                    await asyncio.sleep(_BROKER_POLL_SECONDS)
         except TimeoutError:
             raise TopicsFailed(
                 f"No leader after {within_seconds:.0f} s for: {', '.join(sorted(leaderless))}."
@@ -294,7 +294,7 @@ class Admin:
                 _raise_for(error, name, None)
         async with asyncio.timeout(_LAG_SECONDS):
             while await self.describe(names):
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(_BROKER_POLL_SECONDS)
 
     async def configurations(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return the broker's settings of existing topics, by topic and by the broker's names."""
@@ -329,7 +329,7 @@ class Admin:
             except _Passing:
                 if clock() >= deadline:
                     raise
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(_BROKER_POLL_SECONDS)
 
     async def _members(self, group: str) -> dict[TopicPartition, Member]:
         found = await self._ask(FindCoordinatorRequest(group, 0))

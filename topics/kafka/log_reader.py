@@ -25,7 +25,7 @@ from topics.kafka.starting import start_client
 
 Record: TypeAlias = ConsumerRecord
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_FETCH_MS: Final = 500
+_FETCH_TIMEOUT_MS: Final = 500
 #: `LogReader` gives up when the broker sends nothing for so long although the log has more.
 MAX_SILENCE_SECONDS: Final = 30.0
 _TURNS_TO_DROP_FETCHES: Final = 20
@@ -244,7 +244,7 @@ class LogReader:
         self, partitions: list[TopicPartition], ends: Mapping[TopicPartition, int], max_records: int
     ) -> dict[TopicPartition, list[Record]]:
         try:
-            fetched = await self._consumer.getmany(*partitions, timeout_ms=_FETCH_MS, max_records=max_records)
+            fetched = await self._consumer.getmany(*partitions, timeout_ms=_FETCH_TIMEOUT_MS, max_records=max_records)
         except OffsetOutOfRangeError as error:
             raise await self._missing(partitions, ends) or error from error
         batch: dict[TopicPartition, list[Record]] = {}

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError, ProducerClosed
@@ -23,7 +23,7 @@ from topics.kafka.positions import LogPosition
 from topics.kafka.settings import KafkaSettings
 from topics.kafka.starting import start_client
 
-_MAX_KEYS = 100_000
+_MAX_KEYS: Final = 100_000
 
 
 class Producer:

@@ -1,5 +1,6 @@
 """Settings of payments, read from the environment: Stripe's key and address, and the page that guests return to."""
 
+from datetime import timedelta
 from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -15,6 +16,8 @@ _DEVELOPMENT_FRONTEND: Final = "http://127.0.0.1:8080"
 _LIVE: Final = ("sk_live_", "rk_live_")
 _LIVE_CALLS_PER_SECOND: Final = 100
 _TEST_CALLS_PER_SECOND: Final = 25
+#: How far Stripe's clock, which dates its objects, and ours may be apart.
+MAX_STRIPE_CLOCK_SKEW: Final = timedelta(minutes=10)
 
 
 class PaymentSettings(BaseSettings):

@@ -60,9 +60,9 @@ def worker_command(
 
 
 def _topics(incomplete: str) -> list[str]:
-    from topics.__main__ import COMMANDS
+    from topics.__main__ import SUBCOMMANDS
 
-    return [name for name in COMMANDS if name.startswith(incomplete)]
+    return [name for name in SUBCOMMANDS if name.startswith(incomplete)]
 
 
 @app.command("topics", context_settings={**PASSES_ON})
