@@ -1,4 +1,4 @@
-"""The rights of the roles follow from the catalogue, and the catalogue from what the code does."""
+"""The rights of the roles follow from the catalogue, and the catalogue follows from the code."""
 
 import json
 import shlex

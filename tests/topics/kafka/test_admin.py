@@ -116,20 +116,20 @@ async def test_a_setting_that_was_changed_is_reported_with_the_command_that_mend
     kafka_settings: KafkaSettings, setting: str, broken: str, *, fatal: bool
 ) -> None:
     name = kafka_settings.topic(BOOKING_EVENTS)
-    wanted = admin.topic_configuration(kafka_settings, BOOKING_EVENTS)
-    await configure(kafka_settings, name, {**wanted, setting: broken})
+    required = admin.topic_configuration(kafka_settings, BOOKING_EVENTS)
+    await configure(kafka_settings, name, {**required, setting: broken})
 
     first, *others = await admin.check(kafka_settings)
 
     assert first.fatal is fatal
-    assert first.sentence == f"The topic {name} has {setting}={broken}, not {wanted[setting]}."
+    assert first.sentence == f"The topic {name} has {setting}={broken}, not {required[setting]}."
     assert first.mend == (
         f"Set it: kafka-configs.sh --bootstrap-server {kafka_settings.kafka_url} --alter --entity-type topics "
-        f"--entity-name {name} --add-config {setting}={wanted[setting]}"
+        f"--entity-name {name} --add-config {setting}={required[setting]}"
     )
     unwritable = [f"A partition of {name} has 1 replicas in sync and takes no records below 2."]
     assert [other.sentence for other in others] == (unwritable if setting == "min.insync.replicas" else [])
-    await configure(kafka_settings, name, wanted)
+    await configure(kafka_settings, name, required)
     assert await admin.check(kafka_settings) == []
 
 

@@ -28,7 +28,7 @@ def record(settings: KafkaSettings, value: bytes, *, key: bytes = b"7", partitio
 
 async def stored(log: Log) -> Mapping[tuple[int, int], bytes]:
     found = await log.read(BOOKING_COMMANDS)
-    return {(place.partition, each.offset): each.value for place, records in found.items() for each in records}
+    return {(partition.partition, each.offset): each.value for partition, records in found.items() for each in records}
 
 
 async def test_records_are_stored_in_order_at_the_positions_that_are_returned(kafka_settings: KafkaSettings) -> None:
@@ -151,7 +151,7 @@ class Stoppable:
 
 @pytest.fixture
 async def stoppable(kafka: Server, kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator[Stoppable]:
-    """The broker of this process's tests, of which no other runs meanwhile; where that is not ours, one of our own."""
+    """The broker of this process, which no other test uses meanwhile; if that one is not ours, a broker of our own."""
     if kafka.pids:
         [pid] = kafka.pids
         yield Stoppable(kafka_settings, psutil.Process(pid))

@@ -287,9 +287,9 @@ def expire_hold(kafka: KafkaSettings, booking_id: UUID) -> Outgoing:
     )
 
 
-async def health(house: Secured, port: int, what: str) -> int:
+async def health(house: Secured, port: int, name: str) -> int:
     try:
-        async with house.session.get(f"http://127.0.0.1:{port}/health/{what}") as answer:
+        async with house.session.get(f"http://127.0.0.1:{port}/health/{name}") as answer:
             return answer.status
     except aiohttp.ClientConnectionError as error:
         raise AssertionError("nobody answers yet") from error

@@ -216,7 +216,7 @@ def test_every_client_of_the_broker_is_made_from_the_settings() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in CLIENTS
     ]
 
-    without = [place for place, call in calls if not any(_is_from_settings(each) for each in call.keywords)]
+    without = [line for line, call in calls if not any(_is_from_settings(each) for each in call.keywords)]
 
     assert len(calls) > 5
     assert without == []
