@@ -48,7 +48,8 @@ class Producer:
         """
         queue = self._known_queue(record) or await self._queue_of(record)
         batch, index = queue.put(record)
-        return LogPosition(*queue.partition, await batch.acknowledged() + index)
+        topic, number = queue.partition
+        return LogPosition(topic, number, await batch.acknowledged() + index)
 
     async def send_all(self, records: Iterable[Outgoing]) -> Sequence[LogPosition]:
         """Produce records, those of a partition in order, and return their positions. Raises as `send`."""
@@ -58,7 +59,7 @@ class Producer:
         batches = list(dict.fromkeys(batch for _, batch, _ in added))
         firsts = await asyncio.gather(*[batch.acknowledged() for batch in batches])
         first_of = dict(zip(batches, firsts, strict=True))
-        return [LogPosition(*partition, first_of[batch] + index) for partition, batch, index in added]
+        return [LogPosition(topic, number, first_of[batch] + index) for (topic, number), batch, index in added]
 
     async def finish(self) -> None:
         """Wait until every record is acknowledged or has failed."""
