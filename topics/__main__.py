@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from topics import asyncapi, pages, schemas
 from topics.catalogue import CATALOGUE
 from topics.kafka import acls, admin
-from topics.kafka.settings import KafkaSettings, refused_in_words
+from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
 
 #: Exit statuses: something is wrong or refused; it could not be done.
 _WRONG: Final = 1
@@ -36,7 +36,7 @@ _WIDE: Final = 200
 def main(arguments: Sequence[str] | None = None, program: str = "python -m topics") -> int:
     """Run one command and return its exit status: 0 fine, 1 something is wrong or refused, 2 it could not be done."""
     options = parser(program).parse_args(arguments)
-    with refused_in_words():
+    with exit_on_invalid_settings():
         settings = KafkaSettings()
     # aiokafka logs every failed attempt as an error of its own; this command reports the outcome.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
