@@ -1,6 +1,6 @@
 """The table of operations: method and path, the callers that may use it, its input, its responses, and an example.
 
-Routes, checks, the OpenAPI document and the tests that go through all operations are made from this table. Every
+Routes, checks, the OpenAPI document and the tests that go through all operations are decorate from this table. Every
 operation is served under each mount: `/v1`, `/v2`, and without a version for older clients; responses to those name the
 successor's address.
 """
@@ -23,7 +23,7 @@ from ingress.http.actors import act_for
 from ingress.http.bodies import decoded, decoded_query, must_be_json, read
 from ingress.http.models import MAX_ID, NoBody, NoQuery, RequestHeader
 from ingress.http.preferences import seconds_to_wait
-from ingress.http.problems import Problem
+from ingress.http.problems import Problem, no_such
 from ingress.tokens import Caller, Tokens
 from storage.accounts import MANAGER, OPERATOR
 
@@ -31,7 +31,7 @@ BodyType = TypeVar("BodyType")
 QueryType = TypeVar("QueryType")
 Method = TypeVar("Method", bound=Callable[..., Awaitable[web.StreamResponse]])
 
-_PLACEHOLDERS: Final = {
+_PLACEHOLDER_PATTERNS: Final = {
     "booking_id": "[0-9a-fA-F-]{36}",
     "hotel_id": "[0-9]{1,19}",
     "room_id": "[0-9]{1,19}",
@@ -212,7 +212,7 @@ class Operation:
         """Return the path as aiohttp's router wants it."""
         path = mount.prefix + self.path
         for name in self.placeholders:
-            path = path.replace(f"{{{name}}}", f"{{{name}:{_PLACEHOLDERS[name]}}}")
+            path = path.replace(f"{{{name}}}", f"{{{name}:{_PLACEHOLDER_PATTERNS[name]}}}")
         return path
 
     def mounts(self) -> Sequence[Mount]:
@@ -253,8 +253,8 @@ def operation(
     """
     method, _, path = route.partition(" ")
 
-    def made(function: Method) -> Method:
-        body, query = _taken(function)
+    def decorate(function: Method) -> Method:
+        body, query = _body_and_query(function)
         row = Operation(
             id=function.__name__,
             method=method,
@@ -279,10 +279,10 @@ def operation(
         function.__operation__ = row  # type: ignore[attr-defined]
         return function
 
-    return made
+    return decorate
 
 
-def _taken(function: Any) -> tuple[Any, Any]:
+def _body_and_query(function: Any) -> tuple[Any, Any]:
     context = get_type_hints(function)["context"]
     body, query = get_args(context)
     return body, query
@@ -328,7 +328,7 @@ class _Handler:
 
     def __init__(self, area: object, row: Operation, mount: Mount, tokens: Tokens, limits: Limits | None) -> None:
         self._area = area
-        self._row = row
+        self.row = row
         self._mount = mount
         self._tokens = tokens
         self._limits = limits
@@ -349,16 +349,16 @@ class _Handler:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self._limits is None:
-            caller = self._known(request)
+            caller = self._caller_of(request)
             self._must_be_allowed(caller)
             return await self._call(self._area, await self._context(request, caller))
-        return await self._counted(self._limits, request)
+        return await self._limited(self._limits, request)
 
-    async def _counted(self, limits: Limits, request: web.Request) -> web.StreamResponse:
+    async def _limited(self, limits: Limits, request: web.Request) -> web.StreamResponse:
         """Count the request before anything else is done with it; one without a valid token counts by its address."""
         refused, caller = None, None
         try:
-            caller = self._known(request)
+            caller = self._caller_of(request)
         except Problem as problem:
             refused = problem
         left = await limits.check(request, caller)
@@ -378,14 +378,14 @@ class _Handler:
             response = await self._answer(request)
         except Problem as problem:
             response = problem.response()
-        if (status := self._row.unversioned.statuses.get(response.status)) is not None:
+        if (status := self.row.unversioned.statuses.get(response.status)) is not None:
             response.set_status(status)
         response.headers["Deprecation"] = f"@{int(_DEPRECATED_SINCE.timestamp())}"
         response.headers["Sunset"] = format_datetime(_SUNSET, usegmt=True)
         response.headers.add("Link", f'<{self._mount.links}{request.rel_url.raw_path}>; rel="successor-version"')
         return response
 
-    def _known(self, request: web.Request) -> Caller | None:
+    def _caller_of(self, request: web.Request) -> Caller | None:
         return None if self._is_open else self._tokens.caller(request)
 
     def _must_be_allowed(self, caller: Caller | None) -> None:
@@ -394,7 +394,7 @@ class _Handler:
 
     async def _context(self, request: web.Request, caller: Caller | None) -> RequestContext[Any, Any]:
         act_for(None if caller is None else caller.user_id)
-        path = _identified(request.match_info) if self._has_placeholders else request.match_info
+        path = _ids(request.match_info) if self._has_placeholders else request.match_info
         query: Any = self._no_query
         if self._reads_query or "?" in request.raw_path:
             query = decoded_query(request.query, self._query)
@@ -413,7 +413,7 @@ class _Handler:
         return decoded(raw, self._body)
 
 
-def _identified(found: Mapping[str, str]) -> Mapping[str, Any]:
+def _ids(found: Mapping[str, str]) -> Mapping[str, Any]:
     """Return the path's ids. Raises `Problem` 404 for an id that nothing can have."""
     return {name: _booking_id(text) if name == "booking_id" else _number(text) for name, text in found.items()}
 
@@ -422,7 +422,7 @@ def _booking_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise Problem(404, "no such booking") from None
+        raise no_such("booking") from None
 
 
 def _number(text: str) -> int:

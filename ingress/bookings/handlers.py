@@ -41,7 +41,7 @@ from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody, NoQuery, OutModel, Problems, RefusedBooking
 from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
 from ingress.http.preferences import PREFER
-from ingress.http.problems import Problem
+from ingress.http.problems import Problem, existing, no_such
 from ingress.http.responses import Response, json_response, no_content
 from ingress.log.commands import Commands, new_command_id
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids
@@ -69,7 +69,7 @@ _WAITED_HEADERS: Final = {"Preference-Applied": "How long the request may have w
 _STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
 _SAME_BOOKING: Final = {"booking_id": "$request.path.booking_id"}
 _NEW_BOOKING: Final = {"booking_id": "$response.body#/id"}
-_NEXT_OPERATIONS: Final = ("add_guests", "pay", "cancel", "status", "show")
+_AFTER_INIT: Final = ("add_guests", "pay", "cancel", "status", "show")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -112,7 +112,7 @@ class Bookings:
             201: ResponseSpec(BookingOut, "Reserved: the request waited for it.", _WAITED_HEADERS),
             202: ResponseSpec(PendingStay, _ACCEPTED, _ACCEPTED_HEADERS),
             404: ResponseSpec(Problems, "The hotel has no such room."),
-            409: ResponseSpec(RefusedBooking, "Refused: `reason` says why."),
+            409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(
             status=202,
@@ -125,7 +125,7 @@ class Bookings:
             },
         ),
         headers=_STEERING,
-        links=dict.fromkeys(_NEXT_OPERATIONS, _NEW_BOOKING),
+        links=dict.fromkeys(_AFTER_INIT, _NEW_BOOKING),
         unversioned=Unversioned(statuses={201: 200}),
     )
     async def init(self, context: RequestContext[InitBooking, NoQuery]) -> Response:
@@ -159,7 +159,7 @@ class Bookings:
         responses={
             200: ResponseSpec(BookingOut, "Named: the request waited for it.", _WAITED_HEADERS),
             202: ResponseSpec(BookingState, _ACCEPTED, _ACCEPTED_HEADERS),
-            409: ResponseSpec(RefusedBooking, "Refused: `reason` says why."),
+            409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}, body=[1]),
         headers=_STEERING,
@@ -193,7 +193,7 @@ class Bookings:
         responses={
             200: ResponseSpec(Checkout, "Where to pay: the request waited for it.", _WAITED_HEADERS),
             202: ResponseSpec(BookingState, "Accepted; `GET` the booking for its `session_url`.", _ACCEPTED_HEADERS),
-            409: ResponseSpec(RefusedBooking, "Refused: `reason` says why."),
+            409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}),
         headers=_STEERING,
@@ -219,7 +219,7 @@ class Bookings:
         responses={
             202: ResponseSpec(BookingState, _ACCEPTED, _ACCEPTED_HEADERS),
             204: ResponseSpec(None, "Cancelled: the request waited for it.", _WAITED_HEADERS),
-            409: ResponseSpec(RefusedBooking, "Refused: `reason` says why."),
+            409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(path=_BOOKING, status=202),
         headers=_STEERING,
@@ -350,7 +350,7 @@ class Bookings:
 
     def _must_be_pending(self, context: RequestContext[BodyType, NoQuery]) -> None:
         if not self._booking_ids.was_issued_to(context.caller.user_id, context.path["booking_id"]):
-            raise Problem(404, "no such booking")
+            raise no_such("booking")
 
 
 class BookingLists:
@@ -402,8 +402,7 @@ class BookingLists:
 
         async def listed(connection: AsyncConnection) -> tuple[list[HotelBooking], ListedBooking | None]:
             async with snapshot(connection):
-                if await reports.managed_hotel(connection, hotel_id, context.caller.user_id) is None:
-                    raise Problem(404, "no such hotel")
+                existing(await reports.managed_hotel(connection, hotel_id, context.caller.user_id), "hotel")
                 rows = await reports.bookings_of_hotel(
                     connection,
                     hotel_id,

@@ -20,7 +20,7 @@ def events_page(document: _Json, style: str) -> str:
         if channel["messages"]
     ]
     words = document["components"]["schemas"]
-    return _PAGE.format(
+    return _EVENTS_PAGE.format(
         style=escape(style),
         title=escape(document["info"]["title"]),
         about="".join(f"<p>{_prose(part)}</p>" for part in document["info"]["description"].split("\n\n")),
@@ -105,7 +105,7 @@ def _code(value: object) -> str:
     return f"<pre>{escape(json.dumps(value, indent=2, ensure_ascii=False), quote=False)}</pre>"
 
 
-_PAGE = """\
+_EVENTS_PAGE = """\
 <!doctype html>
 <html lang="en">
   <head>

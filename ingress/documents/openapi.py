@@ -17,7 +17,7 @@ from ingress.operations import SERVICE, V1, Operation, ResponseSpec
 Json = dict[str, Any]
 
 _TITLE: Final = "Innkeeper"
-_ABOUT: Final = """\
+_API_DESCRIPTION: Final = """\
 Hotel bookings that are decided on a log.
 
 **Commands.** A request that changes a booking or a night is a command: it is answered 202, with the `Location` of its
@@ -35,7 +35,7 @@ the headers `Deprecation`, `Sunset` and `Link: <...>; rel="successor-version"`. 
 `Prefer: wait=10`, a booking that was reserved is answered 200, a PUT changes the fields that are sent and no others, a
 sign-up with a known address is answered 400 whatever its password, and nights have `book_count` beside `booked_count`.
 """
-_TAGS: Final = {
+_TAG_DESCRIPTIONS: Final = {
     "auth": "Making accounts, logging in and out",
     "users": "One's own profile, guests and bookings",
     "hotels": "Finding and reading hotels; needs no account",
@@ -46,19 +46,19 @@ _TAGS: Final = {
     "health": "For probes of the process",
 }
 _BEARER: Final = "bearerAuth"
-_TOKEN: Final[Json] = {
+_BEARER_SCHEME: Final[Json] = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
     "description": "The `access_token` of a login, good for half an hour.",
 }
-_PLACEHOLDERS: Final[Mapping[str, Json]] = {"booking_id": {"type": "string", "format": "uuid"}}
+_PLACEHOLDER_SCHEMAS: Final[Mapping[str, Json]] = {"booking_id": {"type": "string", "format": "uuid"}}
 _AN_ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _COMPONENTS: Final = "#/components"
 
-_HEADERS: Final[Json] = {
+_RESPONSE_HEADERS: Final[Json] = {
     "RateLimit": {
         "description": "How many requests may be sent at once (`r`), and in how many seconds (`t`) all are back.",
         "schema": {"type": "string"},
@@ -136,16 +136,16 @@ def document(rows: Sequence[Operation], public_prefix: str = "") -> Json:
         "info": {
             "title": _TITLE,
             "version": "1",
-            "description": _ABOUT,
+            "description": _API_DESCRIPTION,
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": public_prefix or "/"}],
-        "tags": [{"name": name, "description": about} for name, about in _TAGS.items() if name in tags],
+        "tags": [{"name": name, "description": about} for name, about in _TAG_DESCRIPTIONS.items() if name in tags],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
             "responses": {failure.name: _failure(failure, schemas) for failure in _FAILURES.values()},
-            "headers": _HEADERS,
+            "headers": _RESPONSE_HEADERS,
             "securitySchemes": _security_schemes(rows),
         },
     }
@@ -198,7 +198,7 @@ def _security(row: Operation) -> list[Json]:
 
 def _security_schemes(rows: Sequence[Operation]) -> Json:
     cookies = {header for row in rows for header in row.headers if header.is_cookie}
-    return {_BEARER: _TOKEN} | {
+    return {_BEARER: _BEARER_SCHEME} | {
         cookie.name: {"type": "apiKey", "in": "cookie", "name": cookie.name, "description": cookie.description}
         for cookie in sorted(cookies, key=lambda cookie: cookie.name)
     }
@@ -206,7 +206,7 @@ def _security_schemes(rows: Sequence[Operation]) -> Json:
 
 def _path_parameters(row: Operation) -> Iterator[Json]:
     for name in row.placeholders:
-        schema = _PLACEHOLDERS.get(name, _AN_ID)
+        schema = _PLACEHOLDER_SCHEMAS.get(name, _AN_ID)
         yield _with_example({"name": name, "in": "path", "required": True, "schema": schema}, row.example.path)
 
 

@@ -14,7 +14,6 @@ MAX_ID: Final = 2**63 - 1
 _LINE: Final = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$"
 _EMAIL: Final = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\.[^@\s\x00-\x1f\x7f-\x9f]+$"
 _PLAIN_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_ISO_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _PLAIN_NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
@@ -138,7 +137,7 @@ class Problems(OutModel):
 
 
 class FieldProblem(OutModel):
-    """One field of a request, and what is wrong with it."""
+    """One field of a request, and its fault."""
 
     field: str
     message: str

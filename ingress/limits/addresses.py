@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from ingress.settings import Network
 
 Address: TypeAlias = IPv4Address | IPv6Address
-_REMEMBERED: Final = 4096
+_MAX_PEERS_REMEMBERED: Final = 4096
 # One `name=value` of RFC 7239 with its separator: `;` in an element, `,` between two. Proxies forget to quote colons.
 _PAIR: Final = re.compile(
     r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=
@@ -38,7 +38,7 @@ class Addresses:
     def __init__(self, trusted: Sequence[Network]) -> None:
         """Trust the proxies in these networks."""
         self._trusted = trusted
-        self._peer = lru_cache(_REMEMBERED)(self._look_at_peer)
+        self._peer = lru_cache(_MAX_PEERS_REMEMBERED)(self._look_at_peer)
 
     def of(self, request: web.BaseRequest) -> str:
         """Return the client's address as it is counted."""

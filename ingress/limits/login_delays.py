@@ -69,7 +69,7 @@ class LoginDelays:
         if not self._on:
             return
         keys = _keys(email, address)
-        shared = await self._ask(_BEFORE, keys)
+        shared = await self._ask(_BEFORE_SCRIPT, keys)
         wait_us = self._own.before(keys) if shared is None else shared
         if wait_us > 0:
             seconds = -(-wait_us // _SECOND_US)
@@ -78,17 +78,17 @@ class LoginDelays:
 
     async def failed(self, email: str, address: str) -> None:
         """End an attempt: e-mail and password do not belong together. The pause begins now."""
-        if self._on and await self._ask(_FAILED, keys := _keys(email, address)) is None:
+        if self._on and await self._ask(_FAILED_SCRIPT, keys := _keys(email, address)) is None:
             self._own.failed(keys)
 
     async def succeeded(self, email: str, address: str) -> None:
         """End an attempt: clear all failures of this account at this address."""
-        if self._on and await self._ask(_SUCCEEDED, keys := _keys(email, address)) is None:
+        if self._on and await self._ask(_SUCCEEDED_SCRIPT, keys := _keys(email, address)) is None:
             self._own.succeeded(keys)
 
     async def withdrawn(self, email: str, address: str) -> None:
         """End an attempt that could not be checked, because a part was away; it does not count."""
-        if self._on and await self._ask(_WITHDRAWN, keys := _keys(email, address)) is None:
+        if self._on and await self._ask(_WITHDRAWN_SCRIPT, keys := _keys(email, address)) is None:
             self._own.withdrawn(keys)
 
     async def _ask(self, script: Script, keys: "_Keys") -> int | None:
@@ -203,7 +203,7 @@ local function give_back(key)
     end
 end
 """
-_BEFORE: Final = Script(f"""{_TOGETHER}
+_BEFORE_SCRIPT: Final = Script(f"""{_TOGETHER}
 local wait = 0
 for _, key in ipairs(KEYS) do
     local allowed_at = tonumber(redis.call('HGET', key, 'allowed_at') or now)
@@ -214,12 +214,12 @@ if wait == 0 then
 end
 return wait
 """)
-_FAILED: Final = Script(f"""{_TOGETHER}
+_FAILED_SCRIPT: Final = Script(f"""{_TOGETHER}
 for i, key in ipairs(KEYS) do
     local times = tonumber(redis.call('HGET', key, 'times') or 0)
     if times > 0 then pause(i, key, times) end
 end
 return 0
 """)
-_SUCCEEDED: Final = Script(f"{_TOGETHER} redis.call('DEL', KEYS[1]) give_back(KEYS[2]) return 0")
-_WITHDRAWN: Final = Script(f"{_TOGETHER} give_back(KEYS[1]) give_back(KEYS[2]) return 0")
+_SUCCEEDED_SCRIPT: Final = Script(f"{_TOGETHER} redis.call('DEL', KEYS[1]) give_back(KEYS[2]) return 0")
+_WITHDRAWN_SCRIPT: Final = Script(f"{_TOGETHER} give_back(KEYS[1]) give_back(KEYS[2]) return 0")

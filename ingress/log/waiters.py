@@ -26,10 +26,10 @@ from topics.messages.message import Message
 
 log = logging.getLogger(__name__)
 
-_PAUSE_SECONDS: Final = 1.0
+_READ_AGAIN_SECONDS: Final = 1.0
 # After the last event the log is read a little longer: the same guest often sends the next request at once.
 _FOLLOW_ON_SECONDS: Final = 1.0
-_FETCH_WAIT_MS: Final = 100
+_EVENTS_FETCH_WAIT_MS: Final = 100
 _TURN_SECONDS: Final = 0.1
 _CAUSATION: Final = "ce_causationid"
 _CORRELATION: Final = "ce_correlationid"
@@ -51,7 +51,9 @@ class Waiters:
         self._any_waiter = asyncio.Event()
         self._following = asyncio.Event()
         self._backoff = Backoff(
-            "waiting requests cannot read the events", first_seconds=_PAUSE_SECONDS, max_seconds=_PAUSE_SECONDS
+            "waiting requests cannot read the events",
+            first_seconds=_READ_AGAIN_SECONDS,
+            max_seconds=_READ_AGAIN_SECONDS,
         )
         self.ready = False
 
@@ -116,7 +118,7 @@ class Waiters:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="latest",
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            fetch_max_wait_ms=_EVENTS_FETCH_WAIT_MS,
             request_timeout_ms=10_000,
         )
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingress.database import Database, snapshot
-from ingress.hotels.search.models import Found, HotelSearch, SortPosition, StartedAnew
+from ingress.hotels.search.models import Found, HotelSearch, IndexOutdated, SortPosition
 from ingress.http.problems import Problem
 from telemetry import metrics
 from topics.backoff import Backoff
@@ -137,7 +137,7 @@ class Freshness:
             # In one snapshot: else a stay could get a price that it had neither before nor after a change.
             async with self._database.reading() as connection, snapshot(connection):
                 await index.refresh(connection)
-        except StartedAnew:
+        except IndexOutdated:
             log.warning("the nights in the database begin anew: the search index is loaded again")
             if self._index is index:
                 self._drop()
