@@ -20,7 +20,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from ingress.http.actors import act_for
-from ingress.http.bodies import decoded, decoded_query, must_be_json, read
+from ingress.http.bodies import decode, decode_query, must_be_json, read
 from ingress.http.models import MAX_ID, NoBody, NoQuery, RequestHeader
 from ingress.http.preferences import seconds_to_wait
 from ingress.http.problems import Problem, no_such
@@ -296,7 +296,7 @@ class Limits(Protocol):
     """Counts requests."""
 
     async def check(self, request: web.Request, caller: Caller | None) -> Mapping[str, str]:
-        """Count a request; return the headers that say how many are left. Raises `Problem` 429."""
+        """Count a request; return the headers with the number of requests that are left. Raises `Problem` 429."""
         ...
 
 
@@ -308,7 +308,7 @@ def operations_of(area: object) -> Iterator[tuple[object, Operation]]:
             yield area, row
 
 
-def mounted(
+def routes_of(
     areas: Sequence[object], tokens: Tokens, limits: Limits | None, public_prefix: str = ""
 ) -> Iterator[web.RouteDef]:
     """Yield the routes of all operations under all mounts; `limits` None counts nothing."""
@@ -345,7 +345,7 @@ class _Handler:
         self._reads_body = not row.raw_body and row.reads_body
         self._body: TypeAdapter[Any] = TypeAdapter(row.body)
         self._query: TypeAdapter[Any] = TypeAdapter(row.query)
-        self.handle = self._deprecated if mount.deprecated else self._answer
+        self.handle = self._answer_deprecated if mount.deprecated else self._answer
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self._limits is None:
@@ -361,7 +361,7 @@ class _Handler:
             caller = self._caller_of(request)
         except Problem as problem:
             refused = problem
-        left = await limits.check(request, caller)
+        rate_limit_headers = await limits.check(request, caller)
         try:
             if refused is not None:
                 raise refused
@@ -369,10 +369,10 @@ class _Handler:
             response = await self._call(self._area, await self._context(request, caller))
         except Problem as problem:
             response = problem.response()
-        response.headers.update(left)
+        response.headers.update(rate_limit_headers)
         return response
 
-    async def _deprecated(self, request: web.Request) -> web.StreamResponse:
+    async def _answer_deprecated(self, request: web.Request) -> web.StreamResponse:
         """Answer for a client of the interface without versions, and name the successor's address."""
         try:
             response = await self._answer(request)
@@ -397,20 +397,20 @@ class _Handler:
         path = _ids(request.match_info) if self._has_placeholders else request.match_info
         query: Any = self._no_query
         if self._reads_query or "?" in request.raw_path:
-            query = decoded_query(request.query, self._query)
+            query = decode_query(request.query, self._query)
         body: Any = self._no_body
         if self._reads_body:
             raw = await read(request)
             if raw or self._takes_body:
                 must_be_json(request)
-                body = self._decoded(raw)
+                body = self._decode(raw)
         return RequestContext(request, mount=self._mount, caller=caller, path=path, query=query, body=body)
 
-    def _decoded(self, raw: bytes) -> Any:
+    def _decode(self, raw: bytes) -> Any:
         if self._quick is not None:
             with suppress(msgspec.DecodeError, UnicodeDecodeError):
                 return self._quick.decode(raw)
-        return decoded(raw, self._body)
+        return decode(raw, self._body)
 
 
 def _ids(found: Mapping[str, str]) -> Mapping[str, Any]:

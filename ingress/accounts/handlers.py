@@ -118,20 +118,20 @@ class Auth:
         given = context.body
         refuse_unhashable(given.password)
         attempt = given.email, self._addresses.of(context.request)
-        await self._delays.before(*attempt)
+        await self._delays.begin(*attempt)
         try:
             user_id = await self._user(given)
         except Exception:
-            await self._delays.withdrawn(*attempt)
+            await self._delays.withdraw(*attempt)
             raise
         if user_id is None:
-            await self._delays.failed(*attempt)
+            await self._delays.fail(*attempt)
             raise _unauthorized("invalid e-mail or password")
-        await self._delays.succeeded(*attempt)
+        await self._delays.succeed(*attempt)
         session = await self._refresh_tokens.begin(user_id)
         if session is None:
             raise _unauthorized("invalid e-mail or password")
-        return self._logged_in(context, session)
+        return self._login_response(context, session)
 
     @operation(
         "POST /auth/refresh",
@@ -155,7 +155,7 @@ class Auth:
         session = await self._refresh_tokens.resume(context.request.cookies.get(_COOKIE, ""))
         if session is None:
             raise _unauthorized("log in again", {"Set-Cookie": _cookie(context, "", 0)})
-        return self._logged_in(context, session)
+        return self._login_response(context, session)
 
     @operation(
         "POST /auth/logout",
@@ -194,7 +194,7 @@ class Auth:
         same = await self._passwords.matches(given.password, None if login is None else login.password_hash)
         return login.user_id if login is not None and same else None
 
-    def _logged_in(self, context: RequestContext[Any, Any], session: Session) -> Response:
+    def _login_response(self, context: RequestContext[Any, Any], session: Session) -> Response:
         seconds = int(self._refresh_tokens.lifetime.total_seconds())
         headers = {"Set-Cookie": _cookie(context, session.refresh_token, seconds)}
         return json_response(200, access_token(self._tokens, session.user_id, session.roles), headers)
@@ -362,8 +362,8 @@ class Users:
         user_id, guest_id = context.caller.user_id, context.path["guest_id"]
         async with self._database.writing() as connection:
             deleted = await guests.delete_guest(connection, user_id, guest_id)
-            kept = None if deleted else await guests.own_guest(connection, user_id, guest_id)
-        if kept is not None:
+            needed = None if deleted else await guests.own_guest(connection, user_id, guest_id)
+        if needed is not None:
             raise Problem(409, "a booking that is not over names this guest", more={"reason": "guest_stays"})
         if not deleted:
             raise no_such("guest")

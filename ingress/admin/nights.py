@@ -58,7 +58,7 @@ class Nights:
             price_minor=room.base_price_minor,
             currency=room.currency,
         )
-        event = await self._decided(command)
+        event = await self._send(command)
         if isinstance(event, InventoryOpened):
             return (event.first_night, event.end_night) == (command.first_night, command.end_night)
         return False
@@ -69,7 +69,7 @@ class Nights:
         Raises:
             Problem: 503, the command was not decided in time.
         """
-        event = await self._decided(command)
+        event = await self._send(command)
         if not isinstance(event, InventoryChanged):
             raise TypeError(f"a change of nights was answered by {event}")
         return event
@@ -116,7 +116,7 @@ class Nights:
         """
         await self.change_all_to_come(room, last_night, total_count=0, closed=True, if_sold="it has bookings to come")
 
-    async def _decided(self, command: Command) -> Message:
+    async def _send(self, command: Command) -> Message:
         event = await self._commands.send_command(command, _WAIT_SECONDS)
         if event is None:
             raise Problem(

@@ -43,10 +43,10 @@ def _topics(document: _Json) -> str:
     rows = []
     for name, channel in document["channels"].items():
         milliseconds = channel["bindings"]["kafka"]["topicConfiguration"]["retention.ms"]
-        kept = "for ever" if milliseconds < 0 else f"{milliseconds // 86_400_000} days"
+        retention = "for ever" if milliseconds < 0 else f"{milliseconds // 86_400_000} days"
         writers, readers = (", ".join(_services(document, name, action)) for action in ("send", "receive"))
-        rows.append((f"<code>{name}</code>", writers, readers, kept))
-    return _table(("topic", "written by", "read by", "kept"), rows)
+        rows.append((f"<code>{name}</code>", writers, readers, retention))
+    return _table(("topic", "written by", "read by", "retention"), rows)
 
 
 def _services(document: _Json, topic: str, action: str) -> Iterator[str]:

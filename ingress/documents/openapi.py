@@ -129,7 +129,7 @@ def document(rows: Sequence[Operation], public_prefix: str = "") -> Json:
     schemas = _Schemas(rows)
     paths: dict[str, Json] = {}
     for row in rows:
-        paths.setdefault(path_of(row), {})[row.method.lower()] = _described(row, schemas)
+        paths.setdefault(path_of(row), {})[row.method.lower()] = _operation_object(row, schemas)
     tags = {row.tag for row in rows}
     return {
         "openapi": "3.1.0",
@@ -174,7 +174,7 @@ def failures_of(row: Operation) -> Iterator[int]:
     yield from (422, 500, 503)
 
 
-def _described(row: Operation, schemas: "_Schemas") -> Json:
+def _operation_object(row: Operation, schemas: "_Schemas") -> Json:
     described: Json = {
         "operationId": row.id,
         "tags": [row.tag],
@@ -380,11 +380,12 @@ class _Published:
         """Return a schema that refers to models by their published names."""
         if isinstance(schema, dict):
             return {
-                key: self._named(value) if key == "$ref" else self.with_names(value) for key, value in schema.items()
+                key: self._published_ref(value) if key == "$ref" else self.with_names(value)
+                for key, value in schema.items()
             }
         return [self.with_names(each) for each in schema] if isinstance(schema, list) else schema
 
-    def _named(self, ref: Any) -> Any:
+    def _published_ref(self, ref: Any) -> Any:
         return f"{_COMPONENTS}/schemas/{self._names[ref]}" if ref in self._names else self.with_names(ref)
 
 

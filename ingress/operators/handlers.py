@@ -42,7 +42,7 @@ from topics.kafka.settings import KafkaSettings
 _PROBE_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 10.0
 _MAX_ANSWERS_AT_ONCE: Final = 2
-_READER_CONNECT_SECONDS: Final = 3
+_OPS_CONNECT_SECONDS: Final = 3
 T = TypeVar("T")
 
 
@@ -160,9 +160,7 @@ class Ops:
         return json_response(200, [DeadLetterOut.model_validate(dead_letter) for dead_letter in found])
 
     async def _newest(self, query: DeadLettersQuery) -> list[DeadLetter]:
-        async with await connect(
-            self._database, "innkeeper ops", connect_seconds=_READER_CONNECT_SECONDS
-        ) as connection:
+        async with await connect(self._database, "innkeeper ops", connect_seconds=_OPS_CONNECT_SECONDS) as connection:
             found = await listed(self._kafka, connection, open_only=query.open_only)
         states = query.state or State
         return [dead_letter for dead_letter in reversed(found) if dead_letter.state in states][: query.limit]

@@ -104,16 +104,16 @@ async def stand_in(kafka_settings: KafkaSettings, database: DatabaseSettings) ->
 
 
 LIMITS = (
-    (databases, "_CONNECT_SECONDS"),
+    (databases, "_POOL_CONNECT_SECONDS"),
     (databases, "_POOL_SECONDS"),
     (freshness, "LOAD_SECONDS"),
-    (operators, "_DATABASE_SECONDS"),
+    (operators, "_PROBE_SECONDS"),
     (nights, "_WAIT_SECONDS"),
-    (operators, "_CONNECT_SECONDS"),
-    (operators, "_SECONDS"),
+    (operators, "_OPS_CONNECT_SECONDS"),
+    (operators, "_ANSWER_SECONDS"),
     (commands, "_FOLLOW_WITHIN_SECONDS"),
     (redis_link, "MAX_ANSWER_SECONDS"),
-    (redis_link, "_CONNECT_SECONDS"),
+    (redis_link, "_REDIS_CONNECT_SECONDS"),
 )
 
 

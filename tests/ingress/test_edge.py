@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ingress.http.models import NoBody, NoQuery
 from ingress.http.problems import answer_problems
 from ingress.http.responses import Response, json_response
-from ingress.operations import V1, Access, Example, Mount, RequestContext, mounted, operation, operations_of
+from ingress.operations import V1, Access, Example, Mount, RequestContext, operation, operations_of, routes_of
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running
@@ -96,7 +96,7 @@ async def test_a_version_is_one_more_mount_with_its_differences(monkeypatch: pyt
     v3 = Mount(prefix="/v3", links="/v3", replaced={"greet": rows["greet_as_of_v2"]})
     monkeypatch.setattr("ingress.operations.MOUNTS", (V1, v3))
     app = web.Application(middlewares=[answer_problems])
-    app.add_routes(mounted([_Greeter()], Tokens(ingress_settings()), limits=None))
+    app.add_routes(routes_of([_Greeter()], Tokens(ingress_settings()), limits=None))
     runner = web.AppRunner(app)
     await runner.setup()
     try:

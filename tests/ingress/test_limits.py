@@ -272,7 +272,7 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
     redis_server: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "ingress")
-    monkeypatch.setattr(redis_link, "_LOOK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(redis_link, "_RECONNECT_SECONDS", 0.05)
     looks = 0
     async with linked(redis_server.url) as link:
         find = link._find

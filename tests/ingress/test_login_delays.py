@@ -39,7 +39,7 @@ class Door:
     async def pause(self, email: str = ANNA, address: str = HOME) -> int:
         """Begin an attempt; return 0, or for how many seconds it may not begin."""
         try:
-            await self.delays.before(email, address)
+            await self.delays.begin(email, address)
         except Problem as problem:
             return _seconds(problem)
         return 0
@@ -48,7 +48,7 @@ class Door:
         """Try a wrong password; return 0, or for how many seconds it may not be tried."""
         seconds = await self.pause(email, address)
         if not seconds:
-            await self.delays.failed(email, address)
+            await self.delays.fail(email, address)
         return seconds
 
     async def fail_patiently(self, times: int, email: str = ANNA, address: str = HOME) -> list[int]:
@@ -148,7 +148,7 @@ async def test_a_pause_ends_when_it_said_and_who_does_not_wait_makes_it_no_longe
 async def test_the_right_password_makes_all_failures_forgotten(door: Door) -> None:
     await door.fail_patiently(4)
     assert await door.pause() == 0
-    await door.delays.succeeded(ANNA, HOME)
+    await door.delays.succeed(ANNA, HOME)
     assert await door.fail_patiently(5) == [0] * 5
     assert await door.fail() == 1
 
@@ -187,7 +187,7 @@ async def test_a_client_that_tries_many_accounts_from_one_address_has_to_pause_a
         assert await door.fail(f"next-{number}@example.com") == seconds
         await door.later(seconds)
         assert await door.pause("own@example.com") == 0
-        await door.delays.succeeded("own@example.com", HOME)
+        await door.delays.succeed("own@example.com", HOME)
         assert await door.fail(f"next-{number}@example.com") == 0
     assert await door.pause("other@example.com", ELSEWHERE) == 0
 
@@ -204,16 +204,16 @@ async def test_many_people_of_one_address_may_log_in_at_once(door: Door) -> None
     for round_of_people in range(3):
         people = [f"{number}-{round_of_people}@example.com" for number in range(19)]
         assert await asyncio.gather(*(door.pause(person) for person in people)) == [0] * 19
-        await asyncio.gather(*(door.delays.succeeded(person, HOME) for person in people))
+        await asyncio.gather(*(door.delays.succeed(person, HOME) for person in people))
 
 
 async def test_an_attempt_that_nobody_could_judge_counts_for_nothing(door: Door) -> None:
     for _ in range(30):
         assert await door.pause() == 0
-        await door.delays.withdrawn(ANNA, HOME)
+        await door.delays.withdraw(ANNA, HOME)
     await door.fail_patiently(4)
     assert await door.pause() == 0
-    await door.delays.withdrawn(ANNA, HOME)
+    await door.delays.withdraw(ANNA, HOME)
     assert await door.fail() == 0
     assert await door.fail() == 1
 
@@ -221,8 +221,8 @@ async def test_an_attempt_that_nobody_could_judge_counts_for_nothing(door: Door)
 async def test_delays_can_be_switched_off() -> None:
     delays = LoginDelays(IngressSettings(_env_file=None, login_delays=False), clock_us=Clock())
     for _ in range(30):
-        await delays.before(ANNA, HOME)
-        await delays.failed(ANNA, HOME)
+        await delays.begin(ANNA, HOME)
+        await delays.fail(ANNA, HOME)
 
 
 # In Redis.

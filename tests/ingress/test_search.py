@@ -273,13 +273,13 @@ async def pages(house: House, answered: Answer) -> list[list[int]]:
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
-        ({"city": None}, "city: is needed, unless near says where"),
+        ({"city": None}, "city: is needed, unless near is given"),
         ({"check_in_date": None}, "check_in_date: Field required"),
         ({"check_out_date": None}, "check_out_date: Field required"),
         ({"check_out_date": day(0)}, "check_out_date must be after check_in_date"),
         ({"check_out_date": day(31)}, "a stay is at most 30 nights"),
         ({"check_in_date": earliest_today() - timedelta(days=1), "check_out_date": day(-20)}, "check_in_date is in"),
-        ({"sort": "distance"}, "sort: distance needs near to say from where"),
+        ({"sort": "distance"}, "sort: distance is measured from near, which is missing"),
         ({"page": 1, "cursor": "WzEsMV0"}, "cursor: cannot be combined with page"),
         ({"cursor": "nonsense"}, "cursor: is not one that this list gave"),
         ({"cursor": "WzFlOTksMV0"}, "cursor: is not one that this list gave"),

@@ -26,7 +26,7 @@ async def test_a_manager_gets_the_answer_to_a_change_in_either_version(version: 
     change = InventoryChanged(room_id=7, ranges=(), closed=True)
     older: Any = written_as_older(version).get(InventoryChanged, lambda event: event)
     waiters = Waiters(KafkaSettings(_env_file=None), asyncio.Event())
-    with waiters.waiting("the command", (InventoryChanged,)) as answer:
+    with waiters.register("the command", (InventoryChanged,)) as answer:
         headers = [("ce_type", f"inventory.changed.v{version}".encode()), ("ce_causationid", b"the command")]
 
         waiters._dispatch([Record(headers, encode_value(older(change)))])

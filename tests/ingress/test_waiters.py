@@ -23,7 +23,7 @@ class OneTurn:
 
 async def test_a_frozen_machine_stops_nobody_from_looking_for_the_end_of_the_log() -> None:
     waiters = Waiters(KafkaSettings(_env_file=None), asyncio.Event())
-    looking = asyncio.create_task(waiters.following(2.0))
+    looking = asyncio.create_task(waiters.until_following(2.0))
     await OneTurn()
 
     freeze(5.0)
@@ -36,14 +36,14 @@ async def test_a_frozen_machine_stops_nobody_from_looking_for_the_end_of_the_log
 
 
 async def test_without_an_end_of_the_log_the_wait_ends_after_a_while() -> None:
-    await Waiters(KafkaSettings(_env_file=None), asyncio.Event()).following(0.2)
+    await Waiters(KafkaSettings(_env_file=None), asyncio.Event()).until_following(0.2)
 
 
 @pytest.mark.process
 async def test_a_log_that_cannot_be_read_is_tried_again_after_equal_pauses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_REREAD_SECONDS", 0.1)
     topics_checked = asyncio.Event()
     topics_checked.set()
     waiters = Waiters(KafkaSettings(_env_file=None, kafka_url=f"127.0.0.1:{free_port()}"), topics_checked)

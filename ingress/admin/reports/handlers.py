@@ -89,11 +89,11 @@ def _report(hotel: ManagedHotel, days: Sequence[SoldNight]) -> Report:
         total_nights=nights,
         occupancy=_share(nights, sum(day.rooms for day in days)),
         average_daily_rate=_average(revenue_minor, nights, hotel.currency),
-        by_day=[_reported(day, hotel.currency) for day in days],
+        by_day=[_reported_day(day, hotel.currency) for day in days],
     )
 
 
-def _reported(day: SoldNight, currency: str) -> ReportedDay:
+def _reported_day(day: SoldNight, currency: str) -> ReportedDay:
     return ReportedDay(
         date=day.night,
         arrivals=day.arrivals,
