@@ -1,4 +1,4 @@
-"""Puts the ingress together: its parts, their lifetimes, and the handler of each path."""
+"""Puts the ingress together: its parts, their lifetimes, and the routes of the operations of all areas."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

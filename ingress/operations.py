@@ -1,8 +1,9 @@
-"""The table of operations: method and path, the callers that may use it, its input, its responses, and an example.
+"""A row of the table of operations: method and path, allowed callers, input, responses, and an example.
 
-Routes, checks, the OpenAPI document and the tests that go through all operations are decorate from this table. Every
-operation is served under each mount: `/v1`, `/v2`, and without a version for older clients; responses to those name the
-successor's address.
+The rows are the methods with `@operation(...)` in each area's `handlers.py`; `application.py` collects them. Routes,
+checks, the OpenAPI document and the tests that go through all operations are made from the rows. Every operation is
+served under each mount: `/v1`, `/v2`, and without a version for older clients; responses to those name the successor's
+address.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -63,8 +64,8 @@ class Access(Enum):
 class Mount:
     """A prefix under which all operations are served. `links` is the prefix of the addresses in its responses.
 
-    `wait_seconds`: how long a command waits for its decision when the request does not say. `replaced` serves another
-    operation in the place of the one with this id: the differences of a version of the interface. `unversioned`: the
+    `wait_seconds`: how long a command waits for its decision when the request has no preference. `replaced` serves
+    another operation in the place of the one with this id: the differences of a version of the interface. `unversioned`: the
     mount keeps what clients of the interface without versions expect. `public_prefix` is the path in front of `prefix`
     that a proxy takes away; addresses in responses begin with it.
     """
@@ -106,7 +107,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """The response with one status: the model of its body, and what else the documentation says of it."""
+    """The response with one status: the model of its body, and the rest of its documentation."""
 
     model: Any = None
     description: str = ""

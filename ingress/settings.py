@@ -85,7 +85,7 @@ class IngressSettings(BaseSettings):
     )
     trusted_proxies: str = Field(
         default="",
-        description="Networks of our proxies, separated by commas; only their word about a client's address is taken.",
+        description="Networks of our proxies, separated by commas; only they may name a client's address.",
     )
     redis_url: SecretStr | None = Field(
         default=None,

@@ -24,7 +24,7 @@ _Date: TypeAlias = date
 
 
 class NightRefused(OutModel):
-    """One night that keeps its values, and why."""
+    """One night that keeps its values, and the reason."""
 
     date: _Date
     reason: str
@@ -37,7 +37,7 @@ class NightsRefused(Problems):
 
 
 class Nights:
-    """Sends commands about nights. Each of them may be sent again until its decision is known."""
+    """Sends commands about nights. Each of them may be sent again until it is decided."""
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
@@ -64,7 +64,7 @@ class Nights:
         return False
 
     async def change(self, command: ChangeInventory) -> InventoryChanged:
-        """Change nights; which of them keep their values is in the event.
+        """Change nights; the event also has the nights that keep their values.
 
         Raises:
             Problem: 503, the command was not decided in time.
@@ -87,8 +87,7 @@ class Nights:
         """Change all nights from today on that are on sale (`last_night` is the last of them), or none.
 
         Raises:
-            Problem: 409 saying `if_sold` and naming the nights of which more is sold than `total_count`; 503 as
-                `change`.
+            Problem: 409 with `if_sold` and the nights of which more is sold than `total_count`; 503 as `change`.
         """
         first_night = today_at(room.time_zone)
         # The day may change, and with it the horizon, before the command is decided.

@@ -155,7 +155,7 @@ class Bookings:
     @operation(
         "POST /bookings/{booking_id}/addGuests",
         access=Access.USER,
-        summary="Name who will stay",
+        summary="Name the guests who will stay",
         responses={
             200: ResponseSpec(BookingOut, "Named: the request waited for it.", _WAITED_HEADERS),
             202: ResponseSpec(BookingState, _ACCEPTED, _ACCEPTED_HEADERS),
@@ -166,7 +166,7 @@ class Bookings:
         links=dict.fromkeys(("pay", "cancel", "status"), _SAME_BOOKING),
     )
     async def add_guests(self, context: RequestContext[GuestIds, NoQuery]) -> Response:
-        """Name who will stay, from the account's saved guests; replaces those named before."""
+        """Name the guests who will stay, from the account's saved ones; they replace those named before."""
         user_id, guest_ids = context.caller.user_id, context.body.root
 
         async def accept(booking: BookingRow) -> None:
@@ -191,7 +191,7 @@ class Bookings:
         access=Access.USER,
         summary="Ask to pay",
         responses={
-            200: ResponseSpec(Checkout, "Where to pay: the request waited for it.", _WAITED_HEADERS),
+            200: ResponseSpec(Checkout, "The address to pay at: the request waited for it.", _WAITED_HEADERS),
             202: ResponseSpec(BookingState, "Accepted; `GET` the booking for its `session_url`.", _ACCEPTED_HEADERS),
             409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },

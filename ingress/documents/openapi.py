@@ -112,7 +112,7 @@ _FAILURES: Final[Mapping[int, _Failure]] = {
     415: _Failure(name="NotJsonByItsType", description="The body's `Content-Type` is not JSON in UTF-8."),
     422: _Failure(
         name="Invalid",
-        description="The operation does not take this request; `errors` say why.",
+        description="The operation does not take this request; `errors` names each fault.",
         model=InvalidRequest,
     ),
     429: _Failure(name="TooMany", description="Too many requests.", headers=("Retry-After",)),
@@ -170,7 +170,7 @@ def failures_of(row: Operation) -> Iterator[int]:
         yield 412
     if row.limited:
         yield 429
-    # Any request may bring a parameter that nobody knows, and meet a database that is away.
+    # Any request may have an unknown parameter, and may come while the database is away.
     yield from (422, 500, 503)
 
 
@@ -269,7 +269,7 @@ def _response(row: Operation, status: int, spec: ResponseSpec, schemas: "_Schema
 
 
 def _link(target: Operation, given: Mapping[str, str]) -> Json:
-    """Say how to go on with `target`: what its path does not name is for its body."""
+    """Return the link to `target`: values that its path does not name are for its body."""
     parameters = {name: value for name, value in given.items() if name in target.placeholders}
     body = {name: value for name, value in given.items() if name not in target.placeholders}
     link: Json = {"operationId": target.id, "parameters": parameters, "requestBody": body}
@@ -295,7 +295,7 @@ def _refs_to_headers(names: Iterable[str]) -> Json:
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """A field is called by its name: `Hotel Id` beside `hotel_id` says nothing."""
+    """A field is called by its name: `Hotel Id` beside `hotel_id` adds nothing."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as pydantic calls it
         return False

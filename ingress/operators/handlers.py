@@ -40,7 +40,7 @@ from topics.kafka.log_reader import NoSuchTopic, RecordsMissing
 from topics.kafka.settings import KafkaSettings
 
 _PROBE_SECONDS: Final = 2.0
-_ANSWER_SECONDS: Final = 10.0
+_OPS_ANSWER_SECONDS: Final = 10.0
 _MAX_ANSWERS_AT_ONCE: Final = 2
 _OPS_CONNECT_SECONDS: Final = 3
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class Ops:
         example=Example(path={"booking_id": "01980000-0000-8000-8000-000000000000"}),
     )
     async def explain_booking(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Return a booking's whole history, each step with its position on the log, and what is awaited now.
+        """Return a booking's whole history, each step with its position on the log, and the part that it waits for now.
 
         `innkeeper explain` shows the same. Ids only: no names, no addresses.
         """
@@ -147,7 +147,7 @@ class Ops:
     @operation(
         "GET /ops/dead-letters",
         access=Access.OPERATOR,
-        summary="What could not be understood?",
+        summary="Which records could no worker read?",
         responses={200: ResponseSpec(list[DeadLetterOut], "The newest first.")},
         example=Example(query={"state": "open", "limit": 50}),
     )
@@ -172,7 +172,7 @@ class Ops:
             Problem: 503, the broker or the database is away, or it took too long.
         """
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS), self._semaphore:
+            async with asyncio.timeout(_OPS_ANSWER_SECONDS), self._semaphore:
                 return await work()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable("the database", retry_after_seconds=2) from error

@@ -110,7 +110,7 @@ LIMITS = (
     (operators, "_PROBE_SECONDS"),
     (nights, "_WAIT_SECONDS"),
     (operators, "_OPS_CONNECT_SECONDS"),
-    (operators, "_ANSWER_SECONDS"),
+    (operators, "_OPS_ANSWER_SECONDS"),
     (commands, "_FOLLOW_WITHIN_SECONDS"),
     (redis_link, "MAX_ANSWER_SECONDS"),
     (redis_link, "_REDIS_CONNECT_SECONDS"),

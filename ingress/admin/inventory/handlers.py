@@ -126,7 +126,7 @@ async def _days_to_change(
         raise refused_field("start_date", "give the days in the query or in the body, not in both")
     start, end = query.start_date or body.start_date, query.end_date or body.end_date
     if start is None and end is None:
-        raise refused_field("start_date", "say which nights: start_date, end_date or both")
+        raise refused_field("start_date", "name the nights by start_date, end_date or both")
     today = today_at(room.time_zone)
     if start is not None and start < today:
         raise refused_field("start_date", f"must not be before today at the hotel, which is {today}")
