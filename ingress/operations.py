@@ -65,9 +65,9 @@ class Mount:
     """A prefix under which all operations are served. `links` is the prefix of the addresses in its responses.
 
     `wait_seconds`: how long a command waits for its decision when the request has no preference. `replaced` serves
-    another operation in the place of the one with this id: the differences of a version of the interface. `unversioned`:
-    the mount keeps what clients of the interface without versions expect. `public_prefix` is the path in front of
-    `prefix` that a proxy takes away; addresses in responses begin with it.
+    another operation in the place of the one with this id: the differences of a version of the interface.
+    `unversioned`: the mount keeps what clients of the interface without versions expect. `public_prefix` is the path in
+    front of `prefix` that a proxy takes away; addresses in responses begin with it.
     """
 
     prefix: str

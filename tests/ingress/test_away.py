@@ -12,7 +12,7 @@ from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import ingress_settings, running
 from tests.ingress.house import STAY, House, open_hotel, open_reader
-from tests.ingress.test_webhooks import BODY, _signature
+from tests.ingress.webhooks.test_webhooks import BODY, _signature
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka import admin

@@ -12,8 +12,8 @@ from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import keep_the_day
 from tests.ingress.conftest import AMPLE_SECONDS, ingress_settings, running, running_alone
+from tests.ingress.hotels.town import Town, day, open_town
 from tests.ingress.house import House
-from tests.ingress.town import Town, day, open_town
 from tests.support.client import Answer
 from topics.kafka.settings import KafkaSettings
 

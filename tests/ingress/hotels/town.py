@@ -9,8 +9,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
+from tests.ingress.hotels.market import Projection
 from tests.ingress.house import TODAY
-from tests.ingress.market import Projection
 from tests.support.hotels import HotelsInTables
 from topics.messages.events import BookingReserved, InventoryChanged, InventoryOpened, night_ranges
 

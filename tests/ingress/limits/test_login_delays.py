@@ -19,7 +19,7 @@ from ingress.limits.redis_link import RedisLink
 from ingress.settings import IngressSettings
 from sandbox import redis
 from tests.ingress.clocks import Clock
-from tests.ingress.test_limits import client_of, linked
+from tests.ingress.limits.test_limits import client_of, linked
 
 SETTINGS = IngressSettings(_env_file=None)
 ANNA = "anna@example.com"

@@ -14,7 +14,7 @@ from ingress.hotels.search.freshness import Freshness
 from ingress.hotels.search.models import Found, HotelSearch, SortPosition
 from ingress.stays import today_at
 from storage.settings import DatabaseSettings
-from tests.ingress.market import TOPIC, ZONES, open_market
+from tests.ingress.hotels.market import TOPIC, ZONES, open_market
 
 HOTELS = 25
 ROUNDS = 5

@@ -16,8 +16,8 @@ from ingress.hotels.search.freshness import Freshness
 from ingress.hotels.search.index import SearchIndex
 from ingress.hotels.search.models import HotelSearch, earliest_today
 from storage.settings import DatabaseSettings
-from tests.ingress.market import TOPIC
-from tests.ingress.town import Town, day, open_town
+from tests.ingress.hotels.market import TOPIC
+from tests.ingress.hotels.town import Town, day, open_town
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 
