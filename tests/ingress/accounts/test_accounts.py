@@ -18,9 +18,9 @@ from ingress.application import LOGIN_DELAYS, PASSWORDS
 from ingress.http.problems import Problem
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import Clock
-from tests.ingress.conftest import AMPLE_SECONDS, JWT_KEY, broker_away, ingress_settings, running
+from tests.ingress.conftest import AMPLE_SECONDS, JWT_KEY, broker_away, ingress_settings, run_ingress
 from tests.ingress.house import House
-from tests.ingress.people import ANNA, log_in, opened, sign_up, visit
+from tests.ingress.people import ANNA, log_in, open_connection, sign_up, visit
 from tests.support.client import Answer
 from tests.support.waiting import wait_until
 
@@ -92,13 +92,13 @@ async def test_somebody_signs_up_and_logs_in(house: House) -> None:
     assert profile.body == signed_up.body
 
 
-async def test_an_address_has_one_account_whatever_its_letters(house: House) -> None:
+async def test_an_address_has_one_account_in_upper_or_lower_case(house: House) -> None:
     await sign_up(house)
     again = await house.post("/v1/auth/signup", ANNA | {"email": "ANNA@example.com"})
     assert (again.status, again.body) == (400, {"detail": "already registered"})
 
-    written = ["bo@example.com", "Bo@example.com", "BO@EXAMPLE.COM", "bO@example.com"]
-    at_once = [house.post("/v1/auth/signup", ANNA | {"email": email}) for email in written * 2]
+    spellings = ["bo@example.com", "Bo@example.com", "BO@EXAMPLE.COM", "bO@example.com"]
+    at_once = [house.post("/v1/auth/signup", ANNA | {"email": email}) for email in spellings * 2]
     assert sorted(answered.status for answered in await asyncio.gather(*at_once)) == [201] + [400] * 7
 
 
@@ -116,7 +116,7 @@ async def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(house
 
 async def test_an_unknown_address_takes_as_long_as_a_wrong_password(database: DatabaseSettings) -> None:
     settings = ingress_settings(bcrypt_rounds=8, login_delays=False)
-    async with running(settings, broker_away(), database, ready=False) as house:
+    async with run_ingress(settings, broker_away(), database, ready=False) as house:
         await sign_up(house)
 
         async def cpu_seconds(email: str) -> float:
@@ -132,7 +132,7 @@ async def test_an_unknown_address_takes_as_long_as_a_wrong_password(database: Da
 
 
 @pytest.mark.parametrize("path", ["/v1/auth/signup", "/v1/auth/login"])
-async def test_a_password_beyond_what_is_hashed_is_refused_and_says_so(house: House, path: str) -> None:
+async def test_a_password_beyond_what_is_hashed_is_refused_by_its_length(house: House, path: str) -> None:
     given = ANNA if path.endswith("signup") else {"email": ANNA["email"], "password": ""}
     for password in ("x7Q!" * 20, "ä" * 37, "b7#kQ9!x" * 9 + "!", "🏨" * 19, "b7#kQ9!x" * 8000):
         refused = await house.post(path, given | {"password": password})
@@ -167,7 +167,7 @@ def test_no_password_takes_much_longer_to_judge_than_to_hash() -> None:
 
 async def test_a_password_of_older_rules_still_logs_in(house: House, database: DatabaseSettings) -> None:
     password_hash = bcrypt.hashpw(b"pony", bcrypt.gensalt(4)).decode()
-    async with opened(database) as sql:
+    async with open_connection(database) as sql:
         await sql.execute(
             "insert into app_user (email, password_hash) values ('old@example.com', %s)", (password_hash,)
         )
@@ -186,7 +186,8 @@ async def test_an_account_that_makes_no_sense_or_wants_more_than_it_may_is_refus
 async def test_a_guesser_has_to_pause_and_the_account_holder_elsewhere_never(
     database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(ingress_settings(trusted_proxies="127.0.0.0/8"), broker_away(), database, ready=False) as house:
+    settings = ingress_settings(trusted_proxies="127.0.0.0/8")
+    async with run_ingress(settings, broker_away(), database, ready=False) as house:
         # No pause ends by itself while the test is slow.
         monkeypatch.setattr(house.app[LOGIN_DELAYS]._own, "_clock_us", Clock())
         await sign_up(house)
@@ -221,7 +222,7 @@ async def test_an_attempt_that_nobody_could_judge_counts_for_nothing(
 async def test_fifty_logins_at_once_keep_nobody_else_waiting(
     database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(ingress_settings(login_delays=False), broker_away(), database, ready=False) as house:
+    async with run_ingress(ingress_settings(login_delays=False), broker_away(), database, ready=False) as house:
         await sign_up(house)
         compare, may_resume, under_way = bcrypt.checkpw, threading.Semaphore(0), threading.Semaphore(0)
 
@@ -260,17 +261,17 @@ def _claims(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (good | changes).items() if value is not None}
 
 
-def _signed(**changes: Any) -> str:
+def _token(**changes: Any) -> str:
     return jwt.encode(_claims(**changes), JWT_KEY, algorithm="HS256")
 
 
-def _unsigned() -> str:
+def _unsigned_token() -> str:
     parts = [{"alg": "none", "typ": "JWT"}, _claims()]
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
 
 
 FORGED: dict[str, Callable[[], str]] = {
-    "none": _unsigned,
+    "none": _unsigned_token,
     "another key": lambda: jwt.encode(_claims(), "another key of thirty-two bytes and more", algorithm="HS256"),
     "another algorithm": lambda: jwt.encode(_claims(), JWT_KEY + "!" * 32, algorithm="HS512"),
     "a key of their own": lambda: jwt.encode(
@@ -279,16 +280,16 @@ FORGED: dict[str, Callable[[], str]] = {
     "a critical extension": lambda: jwt.encode(
         _claims(), JWT_KEY, algorithm="HS256", headers={"crit": ["x"], "x": True}
     ),
-    "expired": lambda: _signed(exp=int(time.time()) - 1),
-    "no end": lambda: _signed(exp=None),
-    "no issue time": lambda: _signed(iat=None),
-    "issued tomorrow": lambda: _signed(iat=int(time.time()) + 86400),
-    "a refresh token": lambda: _signed(type="refresh"),
-    "no type": lambda: _signed(type=None),
-    "another issuer": lambda: _signed(iss="elsewhere"),
-    "another audience": lambda: _signed(aud="elsewhere"),
-    "nobody": lambda: _signed(sub=None),
-    "no number": lambda: _signed(sub="anna"),
+    "expired": lambda: _token(exp=int(time.time()) - 1),
+    "no end": lambda: _token(exp=None),
+    "no issue time": lambda: _token(iat=None),
+    "issued tomorrow": lambda: _token(iat=int(time.time()) + 86400),
+    "a refresh token": lambda: _token(type="refresh"),
+    "no type": lambda: _token(type=None),
+    "another issuer": lambda: _token(iss="elsewhere"),
+    "another audience": lambda: _token(aud="elsewhere"),
+    "nobody": lambda: _token(sub=None),
+    "no number": lambda: _token(sub="anna"),
     "not a token": lambda: "a.b.c",
 }
 
@@ -304,7 +305,7 @@ async def test_a_forged_token_is_nobodys(house: House) -> None:
 async def test_a_token_that_was_good_is_refused_once_it_has_expired(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bearer = {"Authorization": f"Bearer {_signed()}"}
+    bearer = {"Authorization": f"Bearer {_token()}"}
     assert (await house.post("/v1/users/guests", {"name": "Bo"}, headers=bearer)).status == 201
     in_an_hour = time.time() + 3600
     monkeypatch.setattr("ingress.tokens.time.time", lambda: in_an_hour)

@@ -15,9 +15,9 @@ from ingress.accounts.refresh import RefreshTokens
 from ingress.database import Database
 from storage import accounts, refresh_tokens
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import GRACE_SECONDS, JWT_KEY, broker_away, ingress_settings, running
+from tests.ingress.conftest import GRACE_SECONDS, JWT_KEY, broker_away, ingress_settings, run_ingress
 from tests.ingress.house import House
-from tests.ingress.people import Visit, cookie, log_in, opened, refresh, sign_up, visit
+from tests.ingress.people import Visit, cookie, log_in, open_connection, refresh, sign_up, visit
 from tests.support.client import Answer
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
@@ -33,7 +33,7 @@ def house(house_without_broker: House) -> House:
 @pytest.fixture
 async def sql(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection]:
     """The database."""
-    async with opened(database) as connection:
+    async with open_connection(database) as connection:
         yield connection
 
 
@@ -53,8 +53,8 @@ async def pass_time(sql: psycopg.AsyncConnection, seconds: int) -> None:
     )
 
 
-async def kept(sql: psycopg.AsyncConnection) -> tuple[int, int, int]:
-    """Return how many families are kept, how many tokens, and how many of these are still to be used."""
+async def count_tokens(sql: psycopg.AsyncConnection) -> tuple[int, int, int]:
+    """Return how many families there are, how many tokens, and how many of these were not used yet."""
     rows = await sql.execute(
         "select count(distinct family), count(*), count(*) filter (where used_at is null) from refresh_token"
     )
@@ -75,13 +75,13 @@ async def test_the_cookie_goes_to_our_own_pages_browsers_and_nowhere_else(house:
     logged_in = await house.post(f"{mount}/auth/login", given)
     token = cookie(logged_in).value
     flags = "HttpOnly; Secure; SameSite=Strict"
-    wanted = f"refreshToken={token}; Path={mount}/auth; {flags}; Max-Age={WEEK_SECONDS}"
-    assert set_cookies(logged_in) == [wanted]
+    expected = f"refreshToken={token}; Path={mount}/auth; {flags}; Max-Age={WEEK_SECONDS}"
+    assert set_cookies(logged_in) == [expected]
     assert (len(token), logged_in.headers["Cache-Control"]) == (43, "no-store")
 
     refreshed = await refresh(house, token, f"{mount}/auth/refresh")
-    wanted = f"refreshToken={visit(refreshed).refresh_token}; Path={mount}/auth; {flags}; Max-Age={WEEK_SECONDS}"
-    assert set_cookies(refreshed) == [wanted]
+    expected = f"refreshToken={visit(refreshed).refresh_token}; Path={mount}/auth; {flags}; Max-Age={WEEK_SECONDS}"
+    assert set_cookies(refreshed) == [expected]
     assert refreshed.headers["Cache-Control"] == "no-store"
 
     refused = await refresh(house, "A" * 43, f"{mount}/auth/refresh")
@@ -90,12 +90,12 @@ async def test_the_cookie_goes_to_our_own_pages_browsers_and_nowhere_else(house:
 
 
 async def test_each_refresh_gives_a_new_cookie_and_an_access_token_that_works(house: House, anna: Visit) -> None:
-    seen = {anna.refresh_token}
+    tokens = {anna.refresh_token}
     now = anna
     for number in range(1, 4):
         now = visit(await refresh(house, now.refresh_token))
-        seen.add(now.refresh_token)
-        assert len(seen) == number + 1
+        tokens.add(now.refresh_token)
+        assert len(tokens) == number + 1
         assert (await house.get("/v1/users/profile", headers=now.bearer)).body["name"] == "Anna"
 
 
@@ -138,7 +138,7 @@ async def test_fifty_windows_that_refresh_at_once_stay_one_line(
 ) -> None:
     answers = await asyncio.gather(*(refresh(house, anna.refresh_token) for _ in range(50)))
     assert len({visit(answered).refresh_token for answered in answers}) == 1
-    assert await kept(sql) == (1, 2, 1)
+    assert await count_tokens(sql) == (1, 2, 1)
     visit(await refresh(house, visit(answers[0]).refresh_token))
 
 
@@ -150,7 +150,7 @@ async def test_a_window_that_was_slow_gets_the_cookie_that_the_others_have(
         now = visit(await refresh(house, now.refresh_token))
     slow = visit(await refresh(house, anna.refresh_token))
     assert slow.refresh_token == now.refresh_token
-    assert await kept(sql) == (1, 5, 1)
+    assert await count_tokens(sql) == (1, 5, 1)
 
 
 async def test_a_token_that_was_copied_ends_the_login_for_all_who_have_it(
@@ -179,7 +179,7 @@ async def test_a_thief_who_hurries_on_within_the_grace_is_found_out_all_the_same
         thief = visit(await refresh(house, thief.refresh_token))
     assert (await refresh(house, anna.refresh_token)).status == 401
     assert (await refresh(house, thief.refresh_token)).status == 401
-    assert await kept(sql) == (0, 0, 0)
+    assert await count_tokens(sql) == (0, 0, 0)
 
 
 async def test_a_thief_within_the_grace_shares_the_line_and_is_found_out_at_the_next_use(
@@ -208,14 +208,14 @@ async def test_a_login_that_nobody_used_for_a_week_is_over(
 async def test_tokens_that_are_too_old_are_not_kept(house: House, anna: Visit, sql: psycopg.AsyncConnection) -> None:
     await refresh(house, anna.refresh_token)
     await pass_time(sql, WEEK_SECONDS + 1)
-    assert await kept(sql) == (1, 2, 1)
+    assert await count_tokens(sql) == (1, 2, 1)
     now = await log_in(house)
-    assert await kept(sql) == (1, 1, 1)
+    assert await count_tokens(sql) == (1, 1, 1)
 
     now = visit(await refresh(house, now.refresh_token))
     await sql.execute("update refresh_token set expires_at = now() where used_at is not null")
     visit(await refresh(house, now.refresh_token))
-    assert await kept(sql) == (1, 2, 1)
+    assert await count_tokens(sql) == (1, 2, 1)
 
 
 async def test_a_new_signing_key_ends_no_login_that_is_not_about_to_be_refreshed(
@@ -224,7 +224,7 @@ async def test_a_new_signing_key_ends_no_login_that_is_not_about_to_be_refreshed
     elsewhere = await log_in(house)
     await refresh(house, elsewhere.refresh_token)
     settings = ingress_settings(jwt_secret_key=SecretStr("tomorrow's key that only tests know, as long"))
-    async with running(settings, broker_away(), database, ready=False) as tomorrow:
+    async with run_ingress(settings, broker_away(), database, ready=False) as tomorrow:
         visit(await refresh(tomorrow, anna.refresh_token))
         # The successor of this token cannot be computed again, so its use counts as a theft.
         assert (await refresh(tomorrow, elsewhere.refresh_token)).status == 401
@@ -234,14 +234,14 @@ async def test_a_new_signing_key_ends_no_login_that_is_not_about_to_be_refreshed
 async def test_a_cookie_that_was_never_given_is_refused_and_logs_nobody_out(house: House, token: str) -> None:
     refused = await refresh(house, token)
     assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
-    left = await house.post("/v1/auth/logout", headers={"Cookie": f"refreshToken={token}"})
-    assert left.status == 204
+    logged_out = await house.post("/v1/auth/logout", headers={"Cookie": f"refreshToken={token}"})
+    assert logged_out.status == 204
 
 
 async def test_without_a_cookie_nobody_is_logged_in(house: House) -> None:
     assert (await house.post("/v1/auth/refresh")).status == 401
-    left = await house.post("/v1/auth/logout")
-    assert (left.status, left.body, cookie(left)["max-age"]) == (204, None, "0")
+    logged_out = await house.post("/v1/auth/logout")
+    assert (logged_out.status, logged_out.body, cookie(logged_out)["max-age"]) == (204, None, "0")
 
 
 @pytest.mark.parametrize("uses", [0, 1])
@@ -252,11 +252,12 @@ async def test_logging_out_ends_this_login_whichever_of_its_cookies_says_so(
     now = anna
     for _ in range(uses):
         now = visit(await refresh(house, now.refresh_token))
-    left = await house.post("/v1/auth/logout", headers={"Cookie": f"refreshToken={anna.refresh_token}"})
-    assert (left.status, left.body) == (204, None)
-    assert left.headers["Set-Cookie"] == "refreshToken=; Path=/v1/auth; HttpOnly; Secure; SameSite=Strict; Max-Age=0"
+    logged_out = await house.post("/v1/auth/logout", headers={"Cookie": f"refreshToken={anna.refresh_token}"})
+    assert (logged_out.status, logged_out.body) == (204, None)
+    flags = "HttpOnly; Secure; SameSite=Strict; Max-Age=0"
+    assert logged_out.headers["Set-Cookie"] == f"refreshToken=; Path=/v1/auth; {flags}"
     assert (await refresh(house, now.refresh_token)).status == 401
-    assert await kept(sql) == (1, 1, 1)
+    assert await count_tokens(sql) == (1, 1, 1)
     visit(await refresh(house, elsewhere.refresh_token))
 
 
@@ -264,10 +265,10 @@ async def test_logging_out_everywhere_ends_all_logins_of_ones_own(house: House, 
     elsewhere = await log_in(house)
     await sign_up(house, email="bo@example.com", name="Bo")
     bo = await log_in(house, email="bo@example.com")
-    left = await house.post("/v1/auth/logout-all", headers=anna.bearer)
-    assert (left.status, cookie(left)["max-age"]) == (204, "0")
-    for gone in (anna, elsewhere):
-        assert (await refresh(house, gone.refresh_token)).status == 401
+    logged_out = await house.post("/v1/auth/logout-all", headers=anna.bearer)
+    assert (logged_out.status, cookie(logged_out)["max-age"]) == (204, "0")
+    for login in (anna, elsewhere):
+        assert (await refresh(house, login.refresh_token)).status == 401
     visit(await refresh(house, bo.refresh_token))
     assert (await house.post("/v1/auth/logout-all")).status == 401
 
@@ -281,28 +282,28 @@ async def test_a_page_of_another_site_neither_refreshes_nor_logs_out(house: Hous
     visit(await refresh(house, anna.refresh_token, **{"Sec-Fetch-Site": "same-origin"}))
 
 
-@pytest.mark.parametrize("where", ["here", "everywhere"])
+@pytest.mark.parametrize("scope", ["here", "everywhere"])
 async def test_a_login_that_ends_keeps_nothing_of_what_was_just_being_added(
-    database: DatabaseSettings, sql: psycopg.AsyncConnection, where: str
+    database: DatabaseSettings, sql: psycopg.AsyncConnection, scope: str
 ) -> None:
     # Given Anna, whose token is being taken for the next one, which is not committed yet,
     await sql.execute("insert into app_user (email, password_hash) values ('anna@example.com', 'x')")
-    ledger = Database(database, pool_size=2)
-    logins = RefreshTokens(ledger, ingress_settings())
-    begun = await logins.begin(1)
-    assert begun is not None
-    old = hashlib.sha256(begun.refresh_token.encode()).digest()
-    async with ledger.writing() as connection:
+    pool = Database(database, pool_size=2)
+    logins = RefreshTokens(pool, ingress_settings())
+    session = await logins.begin(1)
+    assert session is not None
+    old = hashlib.sha256(session.refresh_token.encode()).digest()
+    async with pool.writing() as connection:
         await accounts.lock(connection, 1)
         line = await refresh_tokens.line_of(connection, old)
         assert line is not None
         await refresh_tokens.mark_used(connection, old, b"salt")
         await refresh_tokens.add(connection, b"new", line, logins.lifetime)
         # when she logs out,
-        leaving = asyncio.create_task(logins.end(begun.refresh_token) if where == "here" else logins.end_all(1))
+        leaving = asyncio.create_task(logins.end(session.refresh_token) if scope == "here" else logins.end_all(1))
         await wait_until(lambda: somebody_waits(database), message="nobody waited for the account")
 
     # then that waits, and nothing is left.
     await leaving
-    assert await kept(sql) == (0, 0, 0)
-    await ledger.close()
+    assert await count_tokens(sql) == (0, 0, 0)
+    await pool.close()

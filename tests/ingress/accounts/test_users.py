@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from operators.cli.main import app
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import JWT_KEY, broker_away, ingress_settings, running
+from tests.ingress.conftest import JWT_KEY, broker_away, ingress_settings, run_ingress
 from tests.ingress.house import TODAY, House
-from tests.ingress.people import log_in, opened, refresh, sign_up, visit
+from tests.ingress.people import log_in, open_connection, refresh, sign_up, visit
 
 ADA = {"name": "Ada", "gender": "FEMALE", "age": 36}
 # Strings that break what does not treat them as text: statements, pages, headers, terminals, other alphabets.
@@ -88,7 +88,7 @@ def house(house_without_broker: House) -> House:
     return house_without_broker
 
 
-async def test_somebody_says_who_they_are_and_takes_it_back(house: House) -> None:
+async def test_a_profile_is_filled_in_and_cleared(house: House) -> None:
     await sign_up(house)
     headers = (await log_in(house)).bearer
     shown = await house.get("/v1/users/profile", headers=headers)
@@ -131,7 +131,7 @@ async def test_of_two_who_change_the_profile_that_both_read_one_is_refused(house
     assert (await house.ask("PATCH", "/v1/users/profile", json={"name": "C"}, user=1, headers=either)).status == 412
 
 
-async def test_a_profile_takes_nothing_but_what_may_be_changed_and_makes_sense(house: House) -> None:
+async def test_a_profile_takes_only_changeable_fields_that_make_sense(house: House) -> None:
     before = await house.get("/v1/users/profile", user=1)
     for field, value in PROTECTED_OR_SENSELESS:
         refused = await house.ask("PATCH", "/v1/users/profile", json={"name": "Fine", field: value}, user=1)
@@ -159,25 +159,25 @@ async def test_any_text_is_stored_and_shown_unharmed(house: House) -> None:
 async def test_a_guest_is_saved_shown_replaced_changed_and_deleted(house: House) -> None:
     saved = await house.post("/v1/users/guests", ADA, user=1)
     assert (saved.status, saved.body) == (201, {"id": saved.body["id"], "user_id": 1, **ADA})
-    where = saved.headers["Location"]
-    assert where == f"/v1/users/guests/{saved.body['id']}"
-    assert (await house.get(where, user=1)).body == saved.body
+    location = saved.headers["Location"]
+    assert location == f"/v1/users/guests/{saved.body['id']}"
+    assert (await house.get(location, user=1)).body == saved.body
 
-    patched = await house.ask("PATCH", where, json={"age": 37}, user=1)
+    patched = await house.ask("PATCH", location, json={"age": 37}, user=1)
     assert (patched.status, patched.body) == (200, saved.body | {"age": 37})
-    assert (await house.ask("PATCH", where, json={}, user=1)).body == patched.body
-    assert (await house.ask("PATCH", where, json={"gender": None}, user=1)).body == patched.body | {"gender": None}
-    replaced = await house.ask("PUT", where, json={"name": "Ada L."}, user=1)
+    assert (await house.ask("PATCH", location, json={}, user=1)).body == patched.body
+    assert (await house.ask("PATCH", location, json={"gender": None}, user=1)).body == patched.body | {"gender": None}
+    replaced = await house.ask("PUT", location, json={"name": "Ada L."}, user=1)
     assert (replaced.status, replaced.body) == (200, saved.body | {"name": "Ada L.", "gender": None, "age": None})
-    assert (await house.get(where, user=1)).body == replaced.body
+    assert (await house.get(location, user=1)).body == replaced.body
 
-    deleted = await house.ask("DELETE", where, user=1)
+    deleted = await house.ask("DELETE", location, user=1)
     assert (deleted.status, deleted.body) == (204, None)
-    assert (await house.get(where, user=1)).status == 404
-    assert (await house.ask("DELETE", where, user=1)).status == 404
+    assert (await house.get(location, user=1)).status == 404
+    assert (await house.ask("DELETE", location, user=1)).status == 404
 
 
-async def test_a_guest_takes_nothing_but_what_may_be_said_and_makes_sense(house: House) -> None:
+async def test_a_guest_takes_only_known_fields_that_make_sense(house: House) -> None:
     saved = await house.post("/v1/users/guests", ADA, user=1)
     for method, path in (
         ("POST", "/v1/users/guests"),
@@ -192,14 +192,14 @@ async def test_a_guest_takes_nothing_but_what_may_be_said_and_makes_sense(house:
 
 
 async def test_a_guest_of_somebody_else_does_not_exist(house: House) -> None:
-    where = (await house.post("/v1/users/guests", ADA, user=1)).headers["Location"]
+    location = (await house.post("/v1/users/guests", ADA, user=1)).headers["Location"]
     for method, body in (("GET", None), ("PUT", ADA), ("PATCH", {"age": 1}), ("DELETE", None)):
-        other = await house.ask(method, where, json=body, user=2)
+        other = await house.ask(method, location, json=body, user=2)
         unknown = await house.ask(method, "/v1/users/guests/999", json=body, user=2)
         assert (other.status, other.body) == (unknown.status, unknown.body) == (404, {"detail": "no such guest"})
-        assert (await house.ask(method, where, json=body)).status == 401
+        assert (await house.ask(method, location, json=body)).status == 401
     assert (await house.get("/v1/users/guests", user=2)).body == []
-    assert {name: (await house.get(where, user=1)).body[name] for name in ADA} == ADA
+    assert {name: (await house.get(location, user=1)).body[name] for name in ADA} == ADA
 
 
 async def test_many_guests_come_page_by_page_while_new_ones_are_saved(house: House) -> None:
@@ -242,17 +242,17 @@ async def stays(sql: psycopg.AsyncConnection, guest_id: int, status: str, leaves
 async def test_an_account_with_a_current_stay_is_not_forgotten(house: House, database: DatabaseSettings) -> None:
     for status, leaves, decided_ago, answered in STAYS:
         guest = await house.post("/v1/users/guests", ADA, user=1)
-        where = guest.headers["Location"]
-        async with opened(database) as sql:
+        location = guest.headers["Location"]
+        async with open_connection(database) as sql:
             await stays(sql, guest.body["id"], status, leaves, decided_ago)
-        deleted = await house.ask("DELETE", where, user=1)
+        deleted = await house.ask("DELETE", location, user=1)
         assert deleted.status == answered, (status, leaves, decided_ago)
         if answered == 409:
             assert deleted.body["reason"] == "guest_stays"
-            assert (await house.get(where, user=1)).body == guest.body
+            assert (await house.get(location, user=1)).body == guest.body
 
 
-async def test_anybody_becomes_a_host_once_with_a_token_that_says_so(house: House) -> None:
+async def test_anybody_becomes_a_host_once_with_a_token_that_has_the_role(house: House) -> None:
     await sign_up(house)
     anna = await log_in(house)
     before = await house.get("/v1/users/profile", headers=anna.bearer)
@@ -275,7 +275,7 @@ async def test_anybody_becomes_a_host_once_with_a_token_that_says_so(house: Hous
 
 
 async def test_nobody_becomes_a_host_where_operators_make_them(house: House, database: DatabaseSettings) -> None:
-    async with running(ingress_settings(host_signup=False), broker_away(), database, ready=False) as strict:
+    async with run_ingress(ingress_settings(host_signup=False), broker_away(), database, ready=False) as strict:
         refused = await strict.post("/v1/users/host", user=1)
         assert (refused.status, refused.body) == (403, {"detail": "hosts are made by the operators here"})
         assert (await strict.get("/v1/users/profile", user=1)).body["roles"] == ["GUEST"]
@@ -302,8 +302,8 @@ async def test_an_operator_makes_a_host_who_is_one_from_the_next_refresh_on(
         env={**os.environ, **environment},
         stdout=asyncio.subprocess.PIPE,
     )
-    said, _ = await process.communicate()
-    assert said.decode() == "anna@EXAMPLE.com is HOTEL_MANAGER from the next login or refresh on.\n"
+    output, _ = await process.communicate()
+    assert output.decode() == "anna@EXAMPLE.com is HOTEL_MANAGER from the next login or refresh on.\n"
     assert process.returncode == 0
 
     now = visit(await refresh(house, anna.refresh_token))
@@ -313,7 +313,7 @@ async def test_an_operator_makes_a_host_who_is_one_from_the_next_refresh_on(
     assert claims["roles"] == ["GUEST", "HOTEL_MANAGER"]
 
 
-def test_a_grant_says_what_came_of_it(environment: dict[str, str], database: DatabaseSettings) -> None:
+def test_a_grant_prints_its_result(environment: dict[str, str], database: DatabaseSettings) -> None:
     def grant(email: str, role: str = "HOTEL_MANAGER", **changes: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, ["accounts", "grant", email, role], env=environment | changes)
         return done.exit_code, done.output
@@ -326,7 +326,7 @@ def test_a_grant_says_what_came_of_it(environment: dict[str, str], database: Dat
     done = CliRunner().invoke(app, ["accounts", "grant", "anna@example.com", "OPERATOR", "--json"], env=environment)
     assert json.loads(done.stdout) == {"email": "anna@example.com", "role": "OPERATOR", "changed": True}
     assert grant("nobody@example.com") == (os.EX_NOUSER, "Nobody has signed up as nobody@example.com.\n")
-    status, said = grant("anna@example.com", DATABASE_URL="postgresql://a:secret@127.0.0.1:1/x")
-    assert (status, said.startswith("The database is away: "), "secret" in said) == (os.EX_UNAVAILABLE, True, False)
-    status, said = grant("anna@example.com", "ADMIN")
-    assert (status, "HOTEL_MANAGER" in said) == (2, True)
+    status, output = grant("anna@example.com", DATABASE_URL="postgresql://a:secret@127.0.0.1:1/x")
+    assert (status, output.startswith("The database is away: "), "secret" in output) == (os.EX_UNAVAILABLE, True, False)
+    status, output = grant("anna@example.com", "ADMIN")
+    assert (status, "HOTEL_MANAGER" in output) == (2, True)

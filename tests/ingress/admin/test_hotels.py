@@ -12,7 +12,7 @@ import pytest
 from ingress.application import FRESHNESS
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, WAIT, House
-from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
+from tests.ingress.managers import HOTEL, ROOM, Manager, Worker, open_worker
 from tests.support.hotels import HotelsInTables
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
@@ -25,9 +25,9 @@ def manager(house: House) -> Manager:
 
 
 @pytest.fixture
-async def ledger(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Ledger]:
-    async with deciding(kafka_settings, database) as ledger:
-        yield ledger
+async def worker(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Worker]:
+    async with open_worker(kafka_settings, database) as worker:
+        yield worker
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def test_a_hotel_is_added_as_it_was_described_and_is_not_active(manager: M
     assert read.headers["ETag"] == added.headers["ETag"]
 
 
-async def test_a_client_of_old_says_only_what_it_knows(manager: Manager) -> None:
+async def test_a_client_of_old_sends_only_the_fields_that_it_knows(manager: Manager) -> None:
     known = ("name", "city", "photos", "amenities", "contact_info")
 
     added = await manager.ask("POST", "/hotels", {name: HOTEL[name] for name in known})
@@ -195,9 +195,9 @@ async def test_of_ten_changes_to_the_same_version_one_is_made(manager: Manager) 
     )
 
     assert Counter(answer.status for answer in answers) == {200: 1, 412: 9}
-    (made,) = [answer for answer in answers if answer.status == 200]
+    (winner,) = [answer for answer in answers if answer.status == 200]
     now = await manager.ask("GET", f"/hotels/{hotel_id}")
-    assert (now.body["name"], now.headers["ETag"]) == (made.body["name"], made.headers["ETag"])
+    assert (now.body["name"], now.headers["ETag"]) == (winner.body["name"], winner.headers["ETag"])
     assert now.headers["ETag"] != version
 
 
@@ -296,7 +296,7 @@ async def test_the_currency_stays_once_there_was_a_room(manager: Manager, tables
     assert (now["currency"], now["name"]) == ("CHF", "X")
 
 
-async def test_a_hotel_that_is_not_active_cannot_be_booked(house: House, manager: Manager, ledger: Ledger) -> None:
+async def test_a_hotel_that_is_not_active_cannot_be_booked(house: House, manager: Manager, worker: Worker) -> None:
     hotel_id = await manager.hotel()
     room_id = await manager.room(hotel_id)
     stay = {
@@ -339,30 +339,30 @@ async def test_a_list_of_rooms_while_their_hotel_is_deleted_has_all_of_them_or_n
     assert after.status == 404
 
 
-async def test_a_hotel_with_a_booking_to_come_stays_as_it_is(manager: Manager, ledger: Ledger) -> None:
+async def test_a_hotel_with_a_booking_to_come_stays_as_it_is(manager: Manager, worker: Worker) -> None:
     hotel_id = await manager.hotel()
     room_id = await manager.room(hotel_id)
     await manager.ask("PATCH", f"/hotels/{hotel_id}/activate")
     before = (await manager.ask("GET", f"/hotels/{hotel_id}")).body
-    await ledger.sold(room_id, TODAY + timedelta(days=200), TODAY + timedelta(days=201))
+    await worker.sell(room_id, TODAY + timedelta(days=200), TODAY + timedelta(days=201))
 
     refused = await manager.ask("DELETE", f"/hotels/{hotel_id}")
 
     assert (refused.status, refused.body["reason"]) == (409, "bookings_to_come")
     assert (await manager.ask("GET", f"/hotels/{hotel_id}")).body == before
-    assert await ledger.rows("select distinct closed, total_count from inventory where room_id = %s", room_id) == [
+    assert await worker.rows("select distinct closed, total_count from inventory where room_id = %s", room_id) == [
         (False, 5)
     ]
 
 
 async def test_a_deleted_hotel_is_gone_with_its_rooms_and_nothing_of_it_is_for_sale(
-    manager: Manager, ledger: Ledger
+    manager: Manager, worker: Worker
 ) -> None:
     hotel_id = await manager.hotel()
     rooms = [await manager.room(hotel_id, type=kind) for kind in ("single", "double")]
     await manager.ask("PATCH", f"/hotels/{hotel_id}/activate")
-    booking_id = await ledger.sold(rooms[0], TODAY, TODAY + timedelta(days=1))
-    await ledger.cancelled(rooms[0], booking_id)
+    booking_id = await worker.sell(rooms[0], TODAY, TODAY + timedelta(days=1))
+    await worker.cancel(rooms[0], booking_id)
 
     assert (await manager.ask("DELETE", f"/hotels/{hotel_id}")).status == 204
 
@@ -370,7 +370,7 @@ async def test_a_deleted_hotel_is_gone_with_its_rooms_and_nothing_of_it_is_for_s
         assert (await manager.ask(method, f"/hotels/{hotel_id}{path}")).status == 404
     assert (await manager.ask("GET", f"/inventory/rooms/{rooms[0]}")).status == 404
     assert (await manager.ask("GET", "/hotels")).body == []
-    assert await ledger.rows(
+    assert await worker.rows(
         "select room_id, closed, total_count, count(*) from inventory where room_id = any(%s) group by 1, 2, 3"
         " order by 1",
         rooms,

@@ -8,7 +8,7 @@ import pytest
 
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, WAIT, House
-from tests.ingress.managers import Ledger, Manager, deciding
+from tests.ingress.managers import Manager, Worker, open_worker
 from tests.support.client import Answer
 from topics.kafka.settings import KafkaSettings
 
@@ -21,13 +21,13 @@ def manager(house: House) -> Manager:
 
 
 @pytest.fixture
-async def ledger(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Ledger]:
-    async with deciding(kafka_settings, database) as ledger:
-        yield ledger
+async def worker(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Worker]:
+    async with open_worker(kafka_settings, database) as worker:
+        yield worker
 
 
 @pytest.fixture
-async def room_id(manager: Manager, ledger: Ledger) -> int:
+async def room_id(manager: Manager, worker: Worker) -> int:
     """A room of five, at 120.00."""
     return await manager.room(await manager.hotel())
 
@@ -67,9 +67,9 @@ def night_id(room_id: int, day: date) -> int:
 
 
 async def test_a_manager_sees_what_is_sold_of_each_night_and_what_it_costs(
-    calendar: Calendar, room_id: int, ledger: Ledger
+    calendar: Calendar, room_id: int, worker: Worker
 ) -> None:
-    await ledger.sold(room_id, day(0), day(1), rooms=2)
+    await worker.sell(room_id, day(0), day(1), rooms=2)
 
     read = await calendar.read(start_date=day(0), end_date=day(1))
 
@@ -113,7 +113,7 @@ async def test_the_nights_asked_for_include_both_ends_and_one_end_is_enough(cale
 
 
 async def test_changed_nights_are_returned_as_they_are_now(
-    house: House, calendar: Calendar, room_id: int, ledger: Ledger
+    house: House, calendar: Calendar, room_id: int, worker: Worker
 ) -> None:
     changed = await calendar.change(
         {"surge_factor": 1.25, "price": "99.90", "total_count": 7}, start_date=day(0), end_date=day(1)
@@ -144,9 +144,9 @@ async def test_changed_nights_are_returned_as_they_are_now(
 
 
 async def test_a_guest_who_comes_after_the_change_pays_the_new_price(
-    house: House, manager: Manager, calendar: Calendar, room_id: int, ledger: Ledger
+    house: House, manager: Manager, calendar: Calendar, room_id: int, worker: Worker
 ) -> None:
-    ((hotel_id,),) = await ledger.rows("select hotel_id from room where id = %s", room_id)
+    ((hotel_id,),) = await worker.rows("select hotel_id from room where id = %s", room_id)
     await manager.ask("PATCH", f"/hotels/{hotel_id}/activate")
     await calendar.change({"surge_factor": "1.5", "price": "100.01"}, start_date=day(0), end_date=day(0))
     stay = {
@@ -169,9 +169,9 @@ async def test_a_guest_who_comes_after_the_change_pays_the_new_price(
 
 
 async def test_a_total_below_what_is_sold_changes_the_other_nights_and_names_this_one(
-    calendar: Calendar, room_id: int, ledger: Ledger
+    calendar: Calendar, room_id: int, worker: Worker
 ) -> None:
-    await ledger.sold(room_id, day(1), day(2), rooms=3)
+    await worker.sell(room_id, day(1), day(2), rooms=3)
 
     changed = await calendar.change({"total_count": 2, "closed": True}, start_date=day(0), end_date=day(2))
 
@@ -180,8 +180,8 @@ async def test_a_total_below_what_is_sold_changes_the_other_nights_and_names_thi
     assert results == [(2, True, None), (5, False, "total_below_sold"), (2, True, None)]
 
 
-async def test_a_change_that_no_night_takes_is_refused(calendar: Calendar, room_id: int, ledger: Ledger) -> None:
-    await ledger.sold(room_id, day(1), day(2), rooms=3)
+async def test_a_change_that_no_night_takes_is_refused(calendar: Calendar, room_id: int, worker: Worker) -> None:
+    await worker.sell(room_id, day(1), day(2), rooms=3)
 
     for query, reason in (
         ({"start_date": day(1), "end_date": day(1)}, "total_below_sold"),
@@ -215,7 +215,7 @@ async def test_one_end_alone_is_from_today_or_to_the_last_night_on_sale(calendar
 
 
 async def test_a_change_that_makes_no_sense_is_refused_and_the_field_is_named(
-    calendar: Calendar, room_id: int, ledger: Ledger
+    calendar: Calendar, room_id: int, worker: Worker
 ) -> None:
     whole = {"start_date": day(0), "end_date": day(0)}
     for body, query, field in (
@@ -245,14 +245,14 @@ async def test_a_change_that_makes_no_sense_is_refused_and_the_field_is_named(
         answer = await calendar.change(nothing, **({} if nothing else whole))
         assert (answer.status, answer.body["detail"][:17]) == (422, "nothing to change")
 
-    assert await ledger.rows(
+    assert await worker.rows(
         "select price_minor, surge_milli, total_count, closed, count(*) from inventory where room_id = %s"
         " group by 1, 2, 3, 4",
         room_id,
     ) == [(12000, 1000, 5, False, 365)]
 
 
-async def test_another_managers_nights_are_nobodys(house: House, room_id: int, ledger: Ledger) -> None:
+async def test_another_managers_nights_are_nobodys(house: House, room_id: int, worker: Worker) -> None:
     stranger = Calendar(Manager(house, 2), room_id)
 
     for answer in (
@@ -260,4 +260,4 @@ async def test_another_managers_nights_are_nobodys(house: House, room_id: int, l
         await stranger.change({"closed": True}, start_date=day(0)),
     ):
         assert (answer.status, answer.body) == (404, {"detail": "no such room"})
-    assert await ledger.rows("select distinct closed from inventory where room_id = %s", room_id) == [(False,)]
+    assert await worker.rows("select distinct closed from inventory where room_id = %s", room_id) == [(False,)]

@@ -1,4 +1,4 @@
-"""A hotel's report: what the manager reads of what was sold, in all and night by night, as JSON and as CSV."""
+"""A hotel's report: its sales, in all and night by night, as JSON and as CSV."""
 
 import csv
 import io
@@ -31,13 +31,13 @@ async def desk(stand_in: StandInWorker, house: House) -> StandInWorker:
     return stand_in
 
 
-async def sold(
+async def sell(
     desk: StandInWorker, first: int, end: int, amount_minor: int, rooms_count: int = 1, **columns: Any
 ) -> UUID:
     """Write a confirmed stay of these days from the first on, and have it counted."""
     dates = {"check_in": night(first), "check_out": night(end)}
     counts = {"amount_minor": amount_minor, "rooms_count": rooms_count}
-    booking_id = await desk.reserved(MANAGER, "CONFIRMED", **dates, **counts, **columns)
+    booking_id = await desk.add_booking(MANAGER, "CONFIRMED", **dates, **counts, **columns)
     await daily_report.count(desk.connection, confirmed=[booking_id], cancelled=[])
     return booking_id
 
@@ -74,11 +74,11 @@ async def ask(house: House, first: date | None = None, last: date | None = None,
 async def test_a_report_adds_up_what_was_sold_for_its_nights(house: House, desk: StandInWorker) -> None:
     await on_sale(desk, 1, 0, 9, 3)
     await on_sale(desk, 3, 0, 9, 1)
-    await sold(desk, -1, 2, 30_000)  # Came before, stays on: two of three nights.
-    await sold(desk, 1, 3, 50_001, rooms_count=2)
-    await sold(desk, 2, 5, 1_000)  # Goes on after: one of three nights.
-    await sold(desk, 3, 4, 77_777)  # After the last day.
-    await sold(desk, 0, 1, 88_888, hotel_id=2, room_id=2)
+    await sell(desk, -1, 2, 30_000)  # Came before, stays on: two of three nights.
+    await sell(desk, 1, 3, 50_001, rooms_count=2)
+    await sell(desk, 2, 5, 1_000)  # Goes on after: one of three nights.
+    await sell(desk, 3, 4, 77_777)  # After the last day.
+    await sell(desk, 0, 1, 88_888, hotel_id=2, room_id=2)
 
     answered = await ask(house, night(0), night(2))
 
@@ -126,7 +126,7 @@ async def test_a_closed_room_was_for_sale_only_as_far_as_it_is_taken(house: Hous
     await on_sale(desk, 1, 0, 1, 4)
     await on_sale(desk, 3, 0, 1, 5, closed=True, taken=2)
     await on_sale(desk, 2, 0, 1, 9, hotel=2)
-    await sold(desk, 0, 1, 20_000, rooms_count=2, room_id=3)
+    await sell(desk, 0, 1, 20_000, rooms_count=2, room_id=3)
 
     report = (await ask(house, night(0), night(0))).body
 
@@ -134,7 +134,7 @@ async def test_a_closed_room_was_for_sale_only_as_far_as_it_is_taken(house: Hous
 
 
 async def test_a_cancelled_booking_leaves_the_report(house: House, desk: StandInWorker) -> None:
-    booking_id = await sold(desk, 0, 1, 10_000)
+    booking_id = await sell(desk, 0, 1, 10_000)
     await daily_report.count(desk.connection, confirmed=[], cancelled=[booking_id])
 
     assert (await ask(house, night(0), night(0))).body["total_bookings"] == 0
@@ -142,7 +142,7 @@ async def test_a_cancelled_booking_leaves_the_report(house: House, desk: StandIn
 
 async def test_money_has_the_digits_of_the_hotels_currency(house: House, desk: StandInWorker) -> None:
     await desk.connection.execute("update hotel set currency = 'JPY' where id = 1")
-    await sold(desk, 0, 2, 10_001, currency="JPY")
+    await sell(desk, 0, 2, 10_001, currency="JPY")
 
     report = (await ask(house, night(0), night(1))).body
 
@@ -207,7 +207,7 @@ async def test_a_report_of_somebody_elses_hotel_does_not_exist(house: House, des
 
 async def test_a_spreadsheet_gets_the_days(house: House, desk: StandInWorker) -> None:
     await on_sale(desk, 1, 0, 1, 3)
-    await sold(desk, 0, 1, 10_000)
+    await sell(desk, 0, 1, 10_000)
 
     params = {"start_date": str(night(0)), "end_date": str(night(1))}
     headers = house.manager_header(MANAGER) | {"Accept": "text/csv"}
@@ -247,5 +247,5 @@ def test_a_client_gets_what_it_likes_best(accept: str, *, is_csv: bool) -> None:
     assert prefers_csv(make_mocked_request("GET", REPORT, {"Accept": accept})) is is_csv
 
 
-def test_a_client_that_does_not_say_gets_json() -> None:
+def test_a_client_without_a_preference_gets_json() -> None:
     assert not prefers_csv(make_mocked_request("GET", REPORT))

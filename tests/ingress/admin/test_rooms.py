@@ -11,7 +11,7 @@ import pytest
 from ingress.admin import nights
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, House, StandInWorker
-from tests.ingress.managers import ROOM, Ledger, Manager, deciding
+from tests.ingress.managers import ROOM, Manager, Worker, open_worker
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ChangeInventory, OpenInventory
 
@@ -25,9 +25,9 @@ def manager(house: House) -> Manager:
 
 
 @pytest.fixture
-async def ledger(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Ledger]:
-    async with deciding(kafka_settings, database) as ledger:
-        yield ledger
+async def worker(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Worker]:
+    async with open_worker(kafka_settings, database) as worker:
+        yield worker
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ async def hotel_id(manager: Manager) -> int:
     return await manager.hotel()
 
 
-async def totals(ledger: Ledger, room_id: int) -> Any:
+async def totals(worker: Worker, room_id: int) -> Any:
     """Return the totals of a room's nights, each with how many nights have it."""
-    return await ledger.rows(
+    return await worker.rows(
         "select total_count, count(*) from inventory where room_id = %s group by 1 order by 1", room_id
     )
 
 
-async def test_a_new_room_is_returned_with_a_year_on_sale(manager: Manager, hotel_id: int, ledger: Ledger) -> None:
+async def test_a_new_room_is_returned_with_a_year_on_sale(manager: Manager, hotel_id: int, worker: Worker) -> None:
     added = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM)
 
     assert added.status == 201
@@ -51,7 +51,7 @@ async def test_a_new_room_is_returned_with_a_year_on_sale(manager: Manager, hote
     assert (room["hotel_id"], room["currency"]) == (hotel_id, "EUR")
     path = f"/hotels/{hotel_id}/rooms/{room['id']}"
     assert added.headers["Location"] == f"/v1/admin{path}"
-    assert await ledger.rows(
+    assert await worker.rows(
         "select min(date), max(date), count(*), min(price_minor), max(price_minor), min(total_count), min(currency)"
         " from inventory where room_id = %s",
         room["id"],
@@ -62,7 +62,7 @@ async def test_a_new_room_is_returned_with_a_year_on_sale(manager: Manager, hote
     assert (await manager.ask("GET", f"/hotels/{hotel_id}/rooms")).body == [room]
 
 
-async def test_a_price_has_no_more_digits_than_its_currency(manager: Manager, ledger: Ledger) -> None:
+async def test_a_price_has_no_more_digits_than_its_currency(manager: Manager, worker: Worker) -> None:
     euros, yen = await manager.hotel(), await manager.hotel(currency="JPY")
 
     for hotel_id, price in (
@@ -83,20 +83,20 @@ async def test_a_price_has_no_more_digits_than_its_currency(manager: Manager, le
         answer = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM | {"base_price": price})
         assert answer.status == 422, (price, answer)
         assert [each["field"] for each in answer.body["errors"]] == ["base_price"], answer
-    assert await ledger.rows("select count(*) from room where hotel_id in (%s, %s)", euros, yen) == [(0,)]
+    assert await worker.rows("select count(*) from room where hotel_id in (%s, %s)", euros, yen) == [(0,)]
 
-    for hotel_id, price, shown in (
+    for hotel_id, price, expected in (
         (euros, 120, "120.00"),
         (euros, 99.9, "99.90"),
         (euros, "10000000.00", "10000000.00"),
         (yen, "12000", "12000"),
     ):
         answer = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM | {"base_price": price})
-        assert (answer.status, answer.body["base_price"]) == (201, shown)
+        assert (answer.status, answer.body["base_price"]) == (201, expected)
 
 
 async def test_fields_of_a_room_that_a_manager_may_not_set_are_refused(
-    manager: Manager, hotel_id: int, ledger: Ledger
+    manager: Manager, hotel_id: int, worker: Worker
 ) -> None:
     room_id = await manager.room(hotel_id)
     before = (await manager.ask("GET", f"/hotels/{hotel_id}/rooms")).body
@@ -149,13 +149,13 @@ async def test_a_room_whose_owner_is_away_is_seen_by_nobody_and_the_same_request
     assert (await manager.ask("GET", f"/inventory/rooms/{room_id}")).status == 404
     assert (await manager.ask("PATCH", f"/hotels/{hotel_id}/activate")).status == 409
 
-    async with deciding(kafka_settings, database) as ledger:
+    async with open_worker(kafka_settings, database) as worker:
         again = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM)
 
         assert again.status == 201
         assert again.body["id"] == room_id
-        assert await ledger.rows("select id, opening from room where hotel_id = %s", hotel_id) == [(room_id, False)]
-        assert await totals(ledger, again.body["id"]) == [(5, 365)]
+        assert await worker.rows("select id, opening from room where hotel_id = %s", hotel_id) == [(room_id, False)]
+        assert await totals(worker, again.body["id"]) == [(5, 365)]
 
 
 async def test_a_room_that_is_taken_up_again_with_another_price_and_total_has_those(
@@ -169,51 +169,51 @@ async def test_a_room_that_is_taken_up_again_with_another_price_and_total_has_th
         patch.setattr(nights, "_WAIT_SECONDS", 0.3)
         assert (await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM)).status == 503
 
-    async with deciding(kafka_settings, database) as ledger:
+    async with open_worker(kafka_settings, database) as worker:
         other = ROOM | {"base_price": "90.00", "total_count": 3}
         again = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", other)
 
         assert (again.status, again.body["base_price"], again.body["total_count"]) == (201, "90.00", 3)
-        assert await ledger.rows(
+        assert await worker.rows(
             "select room_id, total_count, price_minor, count(*) from inventory where hotel_id = %s group by 1, 2, 3",
             hotel_id,
         ) == [(again.body["id"], 3, 9000, 365)]
 
 
-async def test_two_room_types_of_the_same_name_are_two(manager: Manager, hotel_id: int, ledger: Ledger) -> None:
+async def test_two_room_types_of_the_same_name_are_two(manager: Manager, hotel_id: int, worker: Worker) -> None:
     assert await manager.room(hotel_id) != await manager.room(hotel_id)
 
 
-async def test_a_new_base_price_is_that_of_nights_opened_later(manager: Manager, hotel_id: int, ledger: Ledger) -> None:
+async def test_a_new_base_price_is_that_of_nights_opened_later(manager: Manager, hotel_id: int, worker: Worker) -> None:
     room_id = await manager.room(hotel_id)
 
     changed = await manager.ask("PATCH", f"/hotels/{hotel_id}/rooms/{room_id}", {"base_price": "135.50"})
 
     assert (changed.status, changed.body["base_price"], changed.body["capacity"]) == (200, "135.50", 2)
-    assert await ledger.rows("select base_price_minor from room where id = %s", room_id) == [(13550,)]
-    assert await ledger.rows("select distinct price_minor from inventory where room_id = %s", room_id) == [(12000,)]
+    assert await worker.rows("select base_price_minor from room where id = %s", room_id) == [(13550,)]
+    assert await worker.rows("select distinct price_minor from inventory where room_id = %s", room_id) == [(12000,)]
 
 
-async def test_a_new_total_is_that_of_all_nights_to_come(manager: Manager, hotel_id: int, ledger: Ledger) -> None:
+async def test_a_new_total_is_that_of_all_nights_to_come(manager: Manager, hotel_id: int, worker: Worker) -> None:
     room_id = await manager.room(hotel_id)
     path = f"/hotels/{hotel_id}/rooms/{room_id}"
-    await ledger.sold(room_id, CHRISTMAS, CHRISTMAS + timedelta(days=2), rooms=3)
+    await worker.sell(room_id, CHRISTMAS, CHRISTMAS + timedelta(days=2), rooms=3)
 
     lowered = await manager.ask("PATCH", path, {"total_count": 3, "type": "twin"})
 
     assert (lowered.status, lowered.body["total_count"], lowered.body["type"]) == (200, 3, "twin")
-    assert await totals(ledger, room_id) == [(3, 365)]
+    assert await totals(worker, room_id) == [(3, 365)]
     assert (await manager.ask("PUT", path, ROOM | {"total_count": 8})).body["total_count"] == 8
-    assert await totals(ledger, room_id) == [(8, 365)]
+    assert await totals(worker, room_id) == [(8, 365)]
 
 
 async def test_a_total_below_what_is_sold_is_refused_whole_and_the_nights_are_named(
-    manager: Manager, hotel_id: int, ledger: Ledger
+    manager: Manager, hotel_id: int, worker: Worker
 ) -> None:
     room_id = await manager.room(hotel_id)
     path = f"/hotels/{hotel_id}/rooms/{room_id}"
     before = (await manager.ask("GET", path)).body
-    await ledger.sold(room_id, CHRISTMAS, CHRISTMAS + timedelta(days=2), rooms=3)
+    await worker.sell(room_id, CHRISTMAS, CHRISTMAS + timedelta(days=2), rooms=3)
 
     for method, body in (
         ("PATCH", {"total_count": 2, "type": "twin"}),
@@ -224,28 +224,28 @@ async def test_a_total_below_what_is_sold_is_refused_whole_and_the_nights_are_na
         assert refused.body["refused"] == [
             {"date": str(CHRISTMAS + timedelta(days=day)), "reason": "total_below_sold"} for day in (0, 1)
         ]
-        # The version moved on: who insists on one goes on with this.
+        # The version counted up: a client that insists on one goes on with this.
         assert refused.headers["ETag"] == (await manager.ask("GET", path)).headers["ETag"]
 
     assert (await manager.ask("GET", path)).body | {"updated_at": ""} == before | {"updated_at": ""}
-    assert await totals(ledger, room_id) == [(5, 365)]
+    assert await totals(worker, room_id) == [(5, 365)]
 
 
 async def test_nights_whose_total_was_set_one_by_one_keep_it_when_a_description_is_replaced(
-    manager: Manager, hotel_id: int, ledger: Ledger
+    manager: Manager, hotel_id: int, worker: Worker
 ) -> None:
     room_id = await manager.room(hotel_id)
     await manager.ask("PATCH", f"/inventory/rooms/{room_id}?start_date={TODAY}&end_date={TODAY}", {"total_count": 1})
 
     assert (await manager.ask("PUT", f"/hotels/{hotel_id}/rooms/{room_id}", ROOM | {"type": "twin"})).status == 200
-    assert await totals(ledger, room_id) == [(1, 1), (5, 364)]
+    assert await totals(worker, room_id) == [(1, 1), (5, 364)]
 
     assert (await manager.ask("PATCH", f"/hotels/{hotel_id}/rooms/{room_id}", {"total_count": 5})).status == 200
-    assert await totals(ledger, room_id) == [(5, 365)]
+    assert await totals(worker, room_id) == [(5, 365)]
 
 
 async def test_of_two_changes_to_the_same_version_only_one_reaches_the_rooms_owner(
-    manager: Manager, hotel_id: int, ledger: Ledger, stand_in: StandInWorker
+    manager: Manager, hotel_id: int, worker: Worker, stand_in: StandInWorker
 ) -> None:
     room_id = await manager.room(hotel_id)
     path = f"/hotels/{hotel_id}/rooms/{room_id}"
@@ -256,21 +256,21 @@ async def test_of_two_changes_to_the_same_version_only_one_reaches_the_rooms_own
     )
 
     assert sorted(answer.status for answer in answers) == [200, 412]
-    (made,) = [answer for answer in answers if answer.status == 200]
-    assert await totals(ledger, room_id) == [(made.body["total_count"], 365)]
-    assert (await manager.ask("GET", path)).headers["ETag"] == made.headers["ETag"]
+    (winner,) = [answer for answer in answers if answer.status == 200]
+    assert await totals(worker, room_id) == [(winner.body["total_count"], 365)]
+    assert (await manager.ask("GET", path)).headers["ETag"] == winner.headers["ETag"]
     assert isinstance((await stand_in.next_command()).message, OpenInventory)
     command = (await stand_in.next_command()).message
     assert isinstance(command, ChangeInventory)
-    assert command.total_count == made.body["total_count"]
+    assert command.total_count == winner.body["total_count"]
 
     assert (await manager.ask("PATCH", path, {"capacity": 3}, if_match=version)).status == 412
-    either = f"{version}, {made.headers['ETag']}"
+    either = f"{version}, {winner.headers['ETag']}"
     assert (await manager.ask("PATCH", path, {"capacity": 3}, if_match=either)).status == 200
 
 
-async def test_however_many_totals_come_at_once_the_room_says_what_its_nights_have(
-    manager: Manager, hotel_id: int, ledger: Ledger
+async def test_however_many_totals_come_at_once_the_room_has_the_total_of_its_nights(
+    manager: Manager, hotel_id: int, worker: Worker
 ) -> None:
     room_id = await manager.room(hotel_id)
     path = f"/hotels/{hotel_id}/rooms/{room_id}"
@@ -279,33 +279,33 @@ async def test_however_many_totals_come_at_once_the_room_says_what_its_nights_ha
 
     assert {answer.status for answer in answers} == {200}
     total_count = (await manager.ask("GET", path)).body["total_count"]
-    assert await totals(ledger, room_id) == [(total_count, 365)]
+    assert await totals(worker, room_id) == [(total_count, 365)]
 
 
 async def test_a_room_with_a_booking_to_come_is_not_deleted_and_stays_on_sale(
-    manager: Manager, hotel_id: int, ledger: Ledger
+    manager: Manager, hotel_id: int, worker: Worker
 ) -> None:
     room_id = await manager.room(hotel_id)
     path = f"/hotels/{hotel_id}/rooms/{room_id}"
-    booking_id = await ledger.sold(room_id, CHRISTMAS, CHRISTMAS + timedelta(days=1))
+    booking_id = await worker.sell(room_id, CHRISTMAS, CHRISTMAS + timedelta(days=1))
 
     refused = await manager.ask("DELETE", path)
 
     assert refused.status == 409
     assert refused.body["detail"] == f"it has bookings to come: {CHRISTMAS}"
-    assert await ledger.rows("select distinct closed from inventory where room_id = %s", room_id) == [(False,)]
+    assert await worker.rows("select distinct closed from inventory where room_id = %s", room_id) == [(False,)]
     assert (await manager.ask("GET", path)).status == 200
 
-    await ledger.cancelled(room_id, booking_id)
+    await worker.cancel(room_id, booking_id)
     assert (await manager.ask("DELETE", path)).status == 204
     assert [(await manager.ask(method, path)).status for method in ("GET", "DELETE")] == [404, 404]
     assert (await manager.ask("GET", f"/hotels/{hotel_id}/rooms")).body == []
-    assert await ledger.rows("select distinct closed, total_count from inventory where room_id = %s", room_id) == [
+    assert await worker.rows("select distinct closed, total_count from inventory where room_id = %s", room_id) == [
         (True, 0)
     ]
 
 
-async def test_a_deleted_room_cannot_be_booked(house: House, manager: Manager, hotel_id: int, ledger: Ledger) -> None:
+async def test_a_deleted_room_cannot_be_booked(house: House, manager: Manager, hotel_id: int, worker: Worker) -> None:
     room_id = await manager.room(hotel_id)
     await manager.room(hotel_id, type="single")
     await manager.ask("PATCH", f"/hotels/{hotel_id}/activate")
@@ -320,7 +320,7 @@ async def test_a_deleted_room_cannot_be_booked(house: House, manager: Manager, h
     assert (await house.post("/v1/bookings/init", stay, user=2)).status == 404
 
 
-async def test_another_managers_room_is_no_room(house: House, manager: Manager, hotel_id: int, ledger: Ledger) -> None:
+async def test_another_managers_room_is_no_room(house: House, manager: Manager, hotel_id: int, worker: Worker) -> None:
     room_id = await manager.room(hotel_id)
     stranger = Manager(house, 2)
     own = await stranger.hotel()
@@ -331,4 +331,4 @@ async def test_another_managers_room_is_no_room(house: House, manager: Manager, 
             assert (answer.status, answer.body) == (404, {"detail": "no such room"})
     # Nor is it a room of another hotel of its own manager.
     assert (await manager.ask("GET", f"/hotels/{await manager.hotel()}/rooms/{room_id}")).status == 404
-    assert await totals(ledger, room_id) == [(5, 365)]
+    assert await totals(worker, room_id) == [(5, 365)]

@@ -27,17 +27,17 @@ from topics.messages.values import BookingStatus, CancelReason, Refusal, Rejecti
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def _reserved(command: LoggedCommand) -> BookingReserved:
-    wanted = command.message
-    assert isinstance(wanted, ReserveStay)
+def _reservation_of(command: LoggedCommand) -> BookingReserved:
+    stay = command.message
+    assert isinstance(stay, ReserveStay)
     return BookingReserved(
-        room_id=wanted.room_id,
-        booking_id=wanted.booking_id,
-        user_id=wanted.user_id,
-        hotel_id=wanted.hotel_id,
-        check_in=wanted.check_in,
-        check_out=wanted.check_out,
-        rooms_count=wanted.rooms_count,
+        room_id=stay.room_id,
+        booking_id=stay.booking_id,
+        user_id=stay.user_id,
+        hotel_id=stay.hotel_id,
+        check_in=stay.check_in,
+        check_out=stay.check_out,
+        rooms_count=stay.rooms_count,
         amount_minor=24000,
         currency="EUR",
         hold_expires_at=datetime(2030, 1, 1, tzinfo=UTC),
@@ -83,7 +83,7 @@ async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_deci
 
 async def test_a_booking_is_its_own_guests_alone(house: House, stand_in: StandInWorker) -> None:
     pending = (await house.post("/v1/bookings/init", STAY, user=1)).body["id"]
-    decided = await stand_in.reserved(1)
+    decided = await stand_in.add_booking(1)
     for booking_id in (pending, decided, uuid4()):
         for method, path in (
             ("GET", ""),
@@ -158,7 +158,7 @@ async def test_unknown_paths_and_methods_are_answered_in_the_same_form(house: Ho
 async def test_a_request_that_waits_gets_the_booking_itself(house: House, stand_in: StandInWorker) -> None:
     asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
     command = await stand_in.next_command()
-    await stand_in.publish(command, _reserved(command))
+    await stand_in.publish(command, _reservation_of(command))
 
     answered = await asking
     assert answered.status == 201
@@ -171,15 +171,15 @@ async def test_a_request_that_waits_gets_the_booking_itself(house: House, stand_
 async def test_a_request_that_waits_gets_the_reason_of_a_refusal(house: House, stand_in: StandInWorker) -> None:
     asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
     command = await stand_in.next_command()
-    wanted = command.message
-    assert isinstance(wanted, ReserveStay)
+    stay = command.message
+    assert isinstance(stay, ReserveStay)
     rejected = BookingRejected(
         room_id=1,
-        booking_id=wanted.booking_id,
+        booking_id=stay.booking_id,
         user_id=1,
         hotel_id=1,
-        check_in=wanted.check_in,
-        check_out=wanted.check_out,
+        check_in=stay.check_in,
+        check_out=stay.check_out,
         rooms_count=1,
         reason=Rejection.SOLD_OUT,
     )
@@ -190,7 +190,7 @@ async def test_a_request_that_waits_gets_the_reason_of_a_refusal(house: House, s
     assert answered.body == {
         "detail": "refused: sold out",
         "reason": "sold_out",
-        "id": str(wanted.booking_id),
+        "id": str(stay.booking_id),
         "booking_status": "REJECTED",
     }
 
@@ -202,13 +202,13 @@ async def test_a_request_that_waits_in_vain_gets_the_usual_answer(house: House, 
     assert (await stand_in.next_command()).envelope.subject == answered.body["id"]
 
 
-async def test_many_who_wait_at_once_each_get_their_own_answer(house: House, stand_in: StandInWorker) -> None:
+async def test_many_requests_that_wait_at_once_each_get_their_own_answer(house: House, stand_in: StandInWorker) -> None:
     asking = [
         asyncio.create_task(house.post("/v1/bookings/init", STAY, user=user, headers=WAIT)) for user in range(1, 31)
     ]
     for _ in asking:
         command = await stand_in.next_command()
-        await stand_in.publish(command, _reserved(command))
+        await stand_in.publish(command, _reservation_of(command))
     answered = await asyncio.gather(*asking)
     assert {answer.status for answer in answered} == {201}
     assert len({answer.body["id"] for answer in answered}) == 30
@@ -220,7 +220,7 @@ async def _guest_of(house: House, user: int) -> int:
     return guest_id
 
 
-async def _waiting_for(
+async def _ask_and_publish(
     house: House, stand_in: StandInWorker, path: str, events: list[BookingEvent], body: Any = None
 ) -> Any:
     asking = asyncio.create_task(house.post(f"/v1/bookings/{path}", body, user=1, headers=WAIT))
@@ -231,14 +231,14 @@ async def _waiting_for(
 
 
 async def test_a_guest_is_added_paid_for_and_cancelled(house: House, stand_in: StandInWorker) -> None:
-    booking_id, guest_id = await stand_in.reserved(1), await _guest_of(house, 1)
+    booking_id, guest_id = await stand_in.add_booking(1), await _guest_of(house, 1)
     about: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
 
     await stand_in.connection.execute(
         b"insert into booking_guest (booking_id, guest_id) values (%s, %s)", (booking_id, guest_id)
     )
     added = GuestsAdded(**about, guest_ids=(guest_id,))
-    command, answered = await _waiting_for(house, stand_in, f"{booking_id}/addGuests", [added], [guest_id])
+    command, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/addGuests", [added], [guest_id])
     assert command.message == AddGuests(**about, user_id=1, guest_ids=(guest_id,))
     assert answered.status == 200
     assert answered.body["guests"] == [{"id": guest_id, "name": "Bo", "gender": None, "age": 7}]
@@ -253,7 +253,7 @@ async def test_a_guest_is_added_paid_for_and_cancelled(house: House, stand_in: S
         PaymentRequested(**about, attempt=1, amount_minor=24000, currency="EUR"),
         CheckoutOpened(**about, attempt=1, session_id="cs_1"),
     ]
-    command, answered = await _waiting_for(house, stand_in, f"{booking_id}/payments", events)
+    command, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/payments", events)
     assert command.message == RequestPayment(**about, user_id=1)
     assert answered.status == 200
     assert answered.body == {
@@ -265,14 +265,14 @@ async def test_a_guest_is_added_paid_for_and_cancelled(house: House, stand_in: S
     assert (shown.body["session_url"], shown.body["amount"], shown.body["timeline"]) == ("http://pay/1", "240.00", [])
 
     cancelled = BookingCancelled(**about, reason=CancelReason.BY_GUEST)
-    command, answered = await _waiting_for(house, stand_in, f"{booking_id}/cancel", [cancelled])
+    command, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/cancel", [cancelled])
     assert command.message == CancelBooking(**about, user_id=1)
     assert (answered.status, answered.body) == (204, None)
     assert answered.headers["Preference-Applied"] == WAIT["Prefer"]
 
 
 async def test_a_hold_that_ends_under_a_command_is_answered_as_a_refusal(house: House, stand_in: StandInWorker) -> None:
-    booking_id, guest_id = await stand_in.reserved(1), await _guest_of(house, 1)
+    booking_id, guest_id = await stand_in.add_booking(1), await _guest_of(house, 1)
     about: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
     events: list[BookingEvent] = [
         BookingExpired(**about),
@@ -283,13 +283,13 @@ async def test_a_hold_that_ends_under_a_command_is_answered_as_a_refusal(house: 
             booking_status=BookingStatus.EXPIRED,
         ),
     ]
-    _, answered = await _waiting_for(house, stand_in, f"{booking_id}/addGuests", events, [guest_id])
+    _, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/addGuests", events, [guest_id])
     assert answered.status == 409
     assert (answered.body["reason"], answered.body["booking_status"]) == ("hold_expired", "EXPIRED")
 
 
 async def test_guests_must_be_ones_own_named_once_and_find_a_bed(house: House, stand_in: StandInWorker) -> None:
-    booking_id = await stand_in.reserved(1)
+    booking_id = await stand_in.add_booking(1)
     mine = [await _guest_of(house, 1) for _ in range(3)]
     others = await _guest_of(house, 2)
     path = f"/v1/bookings/{booking_id}/addGuests"
@@ -308,14 +308,14 @@ async def test_guests_must_be_ones_own_named_once_and_find_a_bed(house: House, s
 
 
 async def test_a_request_without_a_body_takes_no_fields(house: House, stand_in: StandInWorker) -> None:
-    booking_id = await stand_in.reserved(1)
+    booking_id = await stand_in.add_booking(1)
     assert (await house.post(f"/v1/bookings/{booking_id}/cancel", {"reason": "by_hotel"}, user=1)).status == 422
     answered = await house.post(f"/v1/bookings/{booking_id}/cancel", {}, user=1)
     assert (answered.status, answered.body) == (202, {"id": str(booking_id), "booking_status": "RESERVED"})
 
 
 async def test_a_booking_has_its_history(house: House, stand_in: StandInWorker) -> None:
-    booking_id = await stand_in.reserved(1, "PAYMENTS_PENDING", failure="card_declined")
+    booking_id = await stand_in.add_booking(1, "PAYMENTS_PENDING", failure="card_declined")
     await stand_in.connection.execute(
         b"insert into booking_timeline (booking_id, sequence, event_id, type, time, event) "
         b"values (%(id)s, 7, 'e', 'booking.reserved.v1', '2030-01-01T00:00:00Z', %(event)s),"
@@ -338,7 +338,7 @@ async def test_a_booking_and_its_history_are_of_one_moment(
     house: House, stand_in: StandInWorker, database: DatabaseSettings
 ) -> None:
     """A read while a hold ends gives the booking before that or after it, never a mixture."""
-    booking_id = await stand_in.reserved(1)
+    booking_id = await stand_in.add_booking(1)
     named = {"id": booking_id}
     async with stand_in.connection.transaction():
         # The request stops half-way: behind the booking, in front of its history.

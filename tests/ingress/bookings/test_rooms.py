@@ -18,8 +18,8 @@ class OneTurn:
 
 
 async def test_guests_who_ask_while_rooms_are_being_read_are_all_answered(database: DatabaseSettings) -> None:
-    ledger = Database(database, pool_size=2)
-    rooms = Rooms(ledger, seconds=0.05)
+    pool = Database(database, pool_size=2)
+    rooms = Rooms(pool, seconds=0.05)
 
     async def ask(number: int) -> object:
         # Each guest comes a few turns of the loop after the one before, so that some meet a reading that just ended.
@@ -30,7 +30,7 @@ async def test_guests_who_ask_while_rooms_are_being_read_are_all_answered(databa
     answers = await asyncio.gather(*(ask(number) for number in range(400)))
 
     assert answers == [None] * 400
-    await ledger.close()
+    await pool.close()
 
 
 class Slow(Rooms):
@@ -48,10 +48,10 @@ class Slow(Rooms):
 async def test_a_guest_is_answered_although_what_was_read_was_too_old_when_the_machine_came_back(
     database: DatabaseSettings,
 ) -> None:
-    ledger = Database(database, pool_size=2)
-    rooms = Slow(ledger, seconds=600)
+    pool = Database(database, pool_size=2)
+    rooms = Slow(pool, seconds=600)
 
     async with asyncio.timeout(60):
         assert await rooms.facts(1) is None
 
-    await ledger.close()
+    await pool.close()

@@ -56,7 +56,7 @@ def test_no_two_operations_have_one_id() -> None:
 
 
 @each_operation
-def test_an_operation_says_what_it_is_for_and_what_it_answers(row: Operation, openapi: dict[str, Any]) -> None:
+def test_an_operation_has_a_summary_a_description_and_its_answers(row: Operation, openapi: dict[str, Any]) -> None:
     described = openapi["paths"][path_of(row)][row.method.lower()]
 
     assert described["summary"]
@@ -122,10 +122,10 @@ def test_links_lead_to_operations_and_fill_their_paths(row: Operation, openapi: 
 
 
 def test_no_answer_shows_a_password_or_what_guards_it(openapi: dict[str, Any]) -> None:
-    taken = {"Signup", "Login"}
-    shown = {name: schema for name, schema in openapi["components"]["schemas"].items() if name not in taken}
+    inputs = {"Signup", "Login"}
+    outputs = {name: schema for name, schema in openapi["components"]["schemas"].items() if name not in inputs}
 
-    assert not re.search(r'"(password|password_hash|token_hash)"', json.dumps(shown))
+    assert not re.search(r'"(password|password_hash|token_hash)"', json.dumps(outputs))
 
 
 def conforming(openapi: dict[str, Any], schema: dict[str, Any], value: Any) -> None:

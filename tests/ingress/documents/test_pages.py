@@ -84,7 +84,7 @@ async def test_the_files_of_a_page_are_kept_for_ever_and_come_packed(site: aioht
         assert len(packed) <= len(plain)
 
 
-async def test_the_first_page_says_what_this_is_and_links_to_documents_events_and_health(
+async def test_the_first_page_describes_the_system_and_links_to_documents_events_and_health(
     site: aiohttp.ClientSession,
 ) -> None:
     async with site.get("/", headers={"Accept-Encoding": "identity"}) as response:

@@ -12,7 +12,7 @@ from ingress.stays import today_at
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import keep_the_day
-from tests.ingress.conftest import ingress_settings, running
+from tests.ingress.conftest import ingress_settings, run_ingress
 from tests.ingress.house import TODAY, House
 from tests.support.hotels import HotelsInTables
 from tests.support.locks import somebody_waits
@@ -23,27 +23,27 @@ FIRST = TODAY + timedelta(days=30)
 
 
 @pytest.fixture
-async def ledger(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection]:
-    """The ledger, with a hotel that has two room types, of which the second is being opened."""
-    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as ledger:
-        hotels = HotelsInTables(ledger)
+async def connection(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection]:
+    """The database, with a hotel that has two room types, of which the second is being opened."""
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        hotels = HotelsInTables(connection)
         await hotels.hotel(stars=4, latitude=41.15, longitude=-8.61, time_zone="Asia/Tokyo", check_in_time="16:30")
         await hotels.room(1, base_price_minor=9_000, total_count=5)
         await hotels.room(1, type="suite", base_price_minor=1, total_count=1, capacity=1, opening=True)
-        yield ledger
+        yield connection
 
 
 @pytest.fixture
-async def house(ledger: psycopg.AsyncConnection, database: DatabaseSettings) -> AsyncIterator[House]:
+async def house(connection: psycopg.AsyncConnection, database: DatabaseSettings) -> AsyncIterator[House]:
     """An ingress without a broker: a hotel is read without one."""
     kafka = KafkaSettings(_env_file=None, kafka_url=f"127.0.0.1:{free_port()}")
-    async with running(ingress_settings(), kafka, database, ready=False) as house:
+    async with run_ingress(ingress_settings(), kafka, database, ready=False) as house:
         yield house
 
 
-async def on_sale(ledger: psycopg.AsyncConnection, night: int, price_minor: int = 10_000, **values: Any) -> None:
+async def on_sale(connection: psycopg.AsyncConnection, night: int, price_minor: int = 10_000, **values: Any) -> None:
     day = FIRST + timedelta(days=night)
-    await HotelsInTables(ledger).night(1, 1, day, total_count=5, price_minor=price_minor, **values)
+    await HotelsInTables(connection).night(1, 1, day, total_count=5, price_minor=price_minor, **values)
 
 
 async def stay(house: House, nights: int = 2, **query: Any) -> dict[str, Any]:
@@ -55,7 +55,7 @@ async def stay(house: House, nights: int = 2, **query: Any) -> dict[str, Any]:
     return {name: room[name] for name in ("nights", "available", "total")}
 
 
-async def test_a_hotel_shows_where_and_what_it_is(house: House) -> None:
+async def test_a_hotel_shows_its_place_and_its_facts(house: House) -> None:
     hotel = (await house.get("/v1/hotels/1/info")).body
 
     (room,) = hotel.pop("rooms")
@@ -80,10 +80,10 @@ async def test_a_hotel_shows_where_and_what_it_is(house: House) -> None:
     assert not {"nights", "available", "total"} & room.keys()
 
 
-async def test_a_stay_costs_the_sum_of_its_nights_with_surge(house: House, ledger: psycopg.AsyncConnection) -> None:
-    await on_sale(ledger, 0, 9_999, surge_milli=1_500, booked_count=1)
-    await on_sale(ledger, 1, 10_000, booked_count=1, reserved_count=2)
-    await on_sale(ledger, 2)
+async def test_a_stay_costs_the_sum_of_its_nights_with_surge(house: House, connection: psycopg.AsyncConnection) -> None:
+    await on_sale(connection, 0, 9_999, surge_milli=1_500, booked_count=1)
+    await on_sale(connection, 1, 10_000, booked_count=1, reserved_count=2)
+    await on_sale(connection, 2)
 
     assert await stay(house, rooms_count=2) == {
         "nights": [
@@ -97,28 +97,28 @@ async def test_a_stay_costs_the_sum_of_its_nights_with_surge(house: House, ledge
 
 
 async def test_a_stay_with_a_night_that_is_closed_or_not_on_sale_cannot_be_had(
-    house: House, ledger: psycopg.AsyncConnection
+    house: House, connection: psycopg.AsyncConnection
 ) -> None:
-    await on_sale(ledger, 0)
+    await on_sale(connection, 0)
     missing = await stay(house)
     assert (len(missing["nights"]), missing["available"], missing["total"]) == (1, 0, None)
 
-    await on_sale(ledger, 1, closed=True)
+    await on_sale(connection, 1, closed=True)
     closed = await stay(house)
     assert [night["available"] for night in closed["nights"]] == [5, 0]
     assert (closed["available"], closed["total"]) == (0, None)
 
 
 async def test_a_hotel_its_rooms_and_their_prices_are_of_one_moment(
-    house: House, ledger: psycopg.AsyncConnection, database: DatabaseSettings
+    house: House, connection: psycopg.AsyncConnection, database: DatabaseSettings
 ) -> None:
-    async with ledger.transaction():
+    async with connection.transaction():
         # The request stops half-way: behind the hotel, in front of its rooms.
-        await ledger.execute("lock table inventory in access exclusive mode")
+        await connection.execute("lock table inventory in access exclusive mode")
         reading = asyncio.create_task(house.get("/v1/hotels/1/info"))
         await wait_until(lambda: somebody_waits(database), message="the request waits for the rooms")
-        await ledger.execute("update hotel set name = 'Old Mill'")
-        await ledger.execute("update room set base_price_minor = 11000")
+        await connection.execute("update hotel set name = 'Old Mill'")
+        await connection.execute("update room set base_price_minor = 11000")
     during, after = (await reading).body, (await house.get("/v1/hotels/1/info")).body
 
     assert (during["name"], during["rooms"][0]["base_price"]) == ("Mill", "90.00")

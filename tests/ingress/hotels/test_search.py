@@ -11,7 +11,7 @@ from ingress.hotels.search.models import HotelHit, earliest_today, latest_today
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
 from tests.ingress.clocks import keep_the_day
-from tests.ingress.conftest import AMPLE_SECONDS, ingress_settings, running, running_alone
+from tests.ingress.conftest import AMPLE_SECONDS, ingress_settings, run_ingress, run_ingress_alone
 from tests.ingress.hotels.town import Town, day, open_town
 from tests.ingress.house import House
 from tests.support.client import Answer
@@ -37,7 +37,7 @@ async def house(
 ) -> AsyncIterator[House]:
     """An ingress whose searches find what was committed before."""
     monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
-    async with running(ingress_settings(), no_kafka, database, ready=False) as house:
+    async with run_ingress(ingress_settings(), no_kafka, database, ready=False) as house:
         yield house
 
 
@@ -245,7 +245,7 @@ async def test_pages_follow_each_other_by_number_or_by_cursor(house: House, town
     assert await found(house, page=4, limit=2) == []
 
 
-async def test_a_new_hotel_shifts_nothing_for_who_follows_cursors(house: House, town: Town) -> None:
+async def test_a_new_hotel_shifts_nothing_for_a_client_that_follows_cursors(house: House, town: Town) -> None:
     for price_minor in (10_000, 12_000, 14_000):
         await town.rooms(await town.hotel(), price_minor)
     first = await search(house, limit=2)
@@ -316,7 +316,7 @@ async def test_a_stay_beyond_every_hotels_horizon_is_refused(house: House, monke
 @pytest.mark.process
 async def test_without_a_database_a_search_is_asked_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freshness, "LOAD_SECONDS", 0.1)
-    async with running_alone() as house:
+    async with run_ingress_alone() as house:
         answered = await search(house)
 
     assert (answered.status, answered.headers["Retry-After"]) == (503, "2")
@@ -329,11 +329,11 @@ async def test_a_search_waits_for_the_hotels_to_be_read_and_not_for_ever(
     monkeypatch.setattr(freshness, "LOAD_SECONDS", 0.2)
     async with town.connection.transaction():
         await town.connection.execute("lock table room_night in access exclusive mode")
-        async with running(ingress_settings(), no_kafka, database, ready=False) as house:
+        async with run_ingress(ingress_settings(), no_kafka, database, ready=False) as house:
             answered = await search(house)
             assert answered.status == 503
             assert answered.body["detail"] == "the hotels are still being read; try again"
 
     monkeypatch.setattr(freshness, "LOAD_SECONDS", AMPLE_SECONDS)
-    async with running(ingress_settings(), no_kafka, database, ready=False) as house:
+    async with run_ingress(ingress_settings(), no_kafka, database, ready=False) as house:
         assert await found(house) == [1]

@@ -43,12 +43,12 @@ async def pool(database: DatabaseSettings) -> AsyncIterator[Database]:
 @pytest.fixture
 async def ours(town: Town, pool: Database) -> AsyncIterator[Freshness]:
     """A copy of the town, kept as in an ingress."""
-    async with keeping(pool) as ours:
+    async with run_freshness(pool) as ours:
         yield ours
 
 
 @asynccontextmanager
-async def keeping(pool: Database) -> AsyncIterator[Freshness]:
+async def run_freshness(pool: Database) -> AsyncIterator[Freshness]:
     ours = Freshness(pool, TOPIC)
     running = asyncio.create_task(ours.run())
     try:
@@ -65,7 +65,7 @@ async def rooms_left(ours: Freshness) -> int | None:
     return hits[0].rooms_left if hits else None
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], int]:
+def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], int]:
     """Count how often the copy is loaded or refreshed from now on."""
     method = getattr(SearchIndex, name)
     calls = []
@@ -103,7 +103,7 @@ async def test_searches_at_the_same_time_share_a_refresh_and_one_soon_after_need
     ours: Freshness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await rooms_left(ours)
-    refreshed = counted(monkeypatch, "refresh")
+    refreshed = count_calls(monkeypatch, "refresh")
     monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
     searches = [asyncio.create_task(rooms_left(ours)) for _ in range(50)]
     assert await asyncio.gather(*searches) == [3] * 50
@@ -136,7 +136,7 @@ async def test_a_search_while_prices_change_shows_those_before_or_after_and_no_m
     assert await total_minor(ours) == 20_000
     await town.change(1, 0, price_minor=11_000)
     async with town.connection.transaction():
-        # The refresh stops half-way: behind how far the nights have come, in front of which of them were changed.
+        # The refresh stops half-way: it has read the position of the nights, and not yet their changes.
         await town.connection.execute("lock table room_night_change in access exclusive mode")
         searching = asyncio.create_task(total_minor(ours))
         await wait_until(lambda: somebody_waits(database), message="the search waits for what was changed")
@@ -213,7 +213,7 @@ async def test_a_read_model_that_is_rebuilt_is_copied_anew(
     monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
     await town.sell(1)
     assert await rooms_left(ours) == 2
-    loaded = counted(monkeypatch, "load")
+    loaded = count_calls(monkeypatch, "load")
 
     await town.projection.empty()
     assert await rooms_left(ours) is None
@@ -228,7 +228,7 @@ async def test_another_generation_of_the_log_is_loaded_anew(
 ) -> None:
     monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
     assert await rooms_left(ours) == 3
-    loaded = counted(monkeypatch, "load")
+    loaded = count_calls(monkeypatch, "load")
 
     await town.projection.begin()
     await town.sell(1)
@@ -240,8 +240,8 @@ async def test_another_generation_of_the_log_is_loaded_anew(
 async def test_a_copy_whose_days_run_out_serves_until_the_next_is_there(
     town: Town, pool: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = counted(monkeypatch, "load")
-    async with keeping(pool) as ours:
+    loaded = count_calls(monkeypatch, "load")
+    async with run_freshness(pool) as ours:
         with monkeypatch.context() as weeks_ago:
             weeks_ago.setattr(indexes, "earliest_today", lambda: earliest_today() - timedelta(days=20))
             old = await ours.index()
@@ -260,7 +260,7 @@ async def test_a_copy_whose_days_run_out_serves_until_the_next_is_there(
 async def test_an_index_whose_days_have_run_out_is_replaced(
     town: Town, pool: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with keeping(pool) as ours:
+    async with run_freshness(pool) as ours:
         with monkeypatch.context() as a_month_ago:
             a_month_ago.setattr(indexes, "earliest_today", lambda: earliest_today() - timedelta(days=30))
             module = freshness._index_module()
@@ -287,7 +287,7 @@ async def test_an_index_that_cannot_be_loaded_is_tried_again_after_longer_pauses
         await load(self, connection)
 
     monkeypatch.setattr(SearchIndex, "load", load_at_the_third_try)
-    async with keeping(pool) as ours:
+    async with run_freshness(pool) as ours:
         assert await rooms_left(ours) == 3
 
     assert [record.getMessage() for record in caplog.records if record.name == "topics.backoff"] == [

@@ -53,9 +53,9 @@ async def test_a_search_finds_what_the_ledger_has(
             await market.happen(120)
             await market.describe_anew()
             for _ in range(SEARCHES):
-                wanted = market.search()
-                hits, expected = await on_one_day(lambda wanted=wanted: in_turn(wanted, ours, reference))  # type: ignore[misc]
-                assert hits == expected, wanted
+                query = market.search()
+                hits, expected = await on_one_day(lambda query=query: in_turn(query, ours, reference))  # type: ignore[misc]
+                assert hits == expected, query
                 found += len(hits.hits)
     assert found > ROUNDS * SEARCHES / 3, "searches should find something"
 
@@ -67,19 +67,19 @@ async def test_pages_and_cursors_lead_to_every_hit_once(
     async with open_market(database, seed, hotels=HOTELS) as market:
         await market.happen(500)
         for _ in range(SEARCHES):
-            wanted = market.search()
+            query = market.search()
 
-            async def in_all_ways(wanted: HotelSearch = wanted) -> list[Sequence[object]]:
+            async def in_all_ways(query: HotelSearch = query) -> list[Sequence[object]]:
                 ways = [by_pages, by_cursors]
-                whole = (await ours.find(wanted.model_copy(update={"limit": 100}), None)).hits
-                return [whole, *[await way(finder, wanted) for finder in (ours, Reference(pool)) for way in ways]]
+                whole = (await ours.find(query.model_copy(update={"limit": 100}), None)).hits
+                return [whole, *[await way(finder, query) for finder in (ours, Reference(pool)) for way in ways]]
 
             whole, *others = await on_one_day(in_all_ways)
-            assert others == [whole] * 4, wanted
+            assert others == [whole] * 4, query
 
 
-async def in_turn(wanted: HotelSearch, *finders: Freshness | Reference) -> list[Found]:
-    return [await finder.find(wanted, None) for finder in finders]
+async def in_turn(query: HotelSearch, *finders: Freshness | Reference) -> list[Found]:
+    return [await finder.find(query, None) for finder in finders]
 
 
 async def on_one_day(ask: Callable[[], Awaitable[T]]) -> T:
@@ -91,21 +91,21 @@ async def on_one_day(ask: Callable[[], Awaitable[T]]) -> T:
             return found
 
 
-async def by_pages(finder: Freshness | Reference, wanted: HotelSearch) -> list[object]:
+async def by_pages(finder: Freshness | Reference, query: HotelSearch) -> list[object]:
     hits: list[object] = []
     found, page = Found([], more=True), 0
     while found.more:
         page += 1
-        found = await finder.find(wanted.model_copy(update={"page": page}), None)
+        found = await finder.find(query.model_copy(update={"page": page}), None)
         hits += found.hits
     return hits
 
 
-async def by_cursors(finder: Freshness | Reference, wanted: HotelSearch) -> list[object]:
-    wanted = wanted.model_copy(update={"cursor": "any"})
-    found = await finder.find(wanted.model_copy(update={"cursor": None}), None)
+async def by_cursors(finder: Freshness | Reference, query: HotelSearch) -> list[object]:
+    query = query.model_copy(update={"cursor": "any"})
+    found = await finder.find(query.model_copy(update={"cursor": None}), None)
     hits: list[object] = list(found.hits)
     while found.more:
-        found = await finder.find(wanted, SortPosition(found.hits[-1].key, found.hits[-1].hotel.id))
+        found = await finder.find(query, SortPosition(found.hits[-1].key, found.hits[-1].hotel.id))
         hits += found.hits
     return hits

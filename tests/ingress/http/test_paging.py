@@ -1,4 +1,4 @@
-"""Cursors: whatever a client makes of them, they are read as what they were or refused."""
+"""Cursors are read as the positions that they were written for, or refused."""
 
 from datetime import date
 from typing import Annotated, Any
@@ -17,9 +17,9 @@ from ingress.operations import V1, RequestContext
 ARRIVALS = Cursors(tuple[date, UUID])
 
 
-@given(place=st.tuples(st.dates(), st.uuids()))
-def test_a_page_begins_where_the_one_before_it_said(place: tuple[date, UUID]) -> None:
-    assert ARRIVALS.read(ARRIVALS.write(place)) == place
+@given(position=st.tuples(st.dates(), st.uuids()))
+def test_a_page_begins_after_the_position_of_the_one_before_it(position: tuple[date, UUID]) -> None:
+    assert ARRIVALS.read(ARRIVALS.write(position)) == position
 
 
 def test_the_first_page_begins_nowhere_in_particular() -> None:
@@ -34,13 +34,13 @@ def test_a_cursor_that_no_list_gave_is_refused(cursor: str) -> None:
     assert refused.value.more == {"errors": [{"field": "cursor", "message": "is not one that this list gave"}]}
 
 
-@pytest.mark.parametrize("place", [(1, 2), ("2027-01-01", "no uuid"), ("2027-01-01",), {}, "2027-01-01", None])
-def test_the_cursor_of_another_list_is_refused(place: Any) -> None:
+@pytest.mark.parametrize("position", [(1, 2), ("2027-01-01", "no uuid"), ("2027-01-01",), {}, "2027-01-01", None])
+def test_the_cursor_of_another_list_is_refused(position: Any) -> None:
     with pytest.raises(Problem, match="cursor"):
-        ARRIVALS.read(Cursors(object).write(place))
+        ARRIVALS.read(Cursors(object).write(position))
 
 
-def test_a_place_beyond_what_the_list_can_have_is_refused() -> None:
+def test_a_position_beyond_the_lists_range_is_refused() -> None:
     numbers = Cursors(tuple[Annotated[int, Field(ge=0, le=7)], UUID])
     assert numbers.read(numbers.write((7, UUID(int=0)))) == (7, UUID(int=0))
     for number in (-1, 8, 10**30):

@@ -16,7 +16,7 @@ from ingress.http.connections import Runner
 from ingress.http.problems import answer_problems
 from ingress.http.responses import Response, json_response
 from tests.ingress.clocks import freeze
-from tests.ingress.conftest import AMPLE_SECONDS, running_alone
+from tests.ingress.conftest import AMPLE_SECONDS, run_ingress_alone
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.process
@@ -33,7 +33,7 @@ class Server:
     runner: Runner
 
     def connections(self) -> int:
-        """Return how many clients it still cares for."""
+        """Return how many clients are connected."""
         assert self.runner.server is not None
         return len(self.runner.server.connections)
 
@@ -43,23 +43,23 @@ class Server:
         return self.runner.server.requests_count > 0
 
     async def exchange(self, *sent: bytes, then_every_tenth: bytes = b"") -> bytes:
-        """Send something, then maybe a byte or so every tenth of a second; return all that came until the end."""
+        """Send something, then maybe a byte or so every tenth of a second; return everything that comes until the end."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         for part in sent:
             writer.write(part)
             await writer.drain()
         dripping = _Dripping(writer, then_every_tenth)
-        came = b""
+        received = b""
         try:
             async with asyncio.timeout(AMPLE_SECONDS):
                 while part := await reader.read(10_000):
-                    came += part
+                    received += part
         except ConnectionResetError:
             """Closed while we were still sending: that is one way to end."""
         finally:
             dripping.end()
             writer.close()
-        return came
+        return received
 
 
 class _Dripping:
@@ -95,19 +95,19 @@ def _refusals_are_soon_over(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     """A server that waits long for its clients."""
-    async with serving() as server:
+    async with serve() as server:
         yield server
 
 
 @pytest.fixture
 async def hasty() -> AsyncIterator[Server]:
     """A server that soon closes connections without requests."""
-    async with serving(idle_seconds=SHORT_SECONDS) as server:
+    async with serve(idle_seconds=SHORT_SECONDS) as server:
         yield server
 
 
 @asynccontextmanager
-async def serving(*, idle_seconds: float = AMPLE_SECONDS, body_seconds: float = AMPLE_SECONDS) -> AsyncIterator[Server]:
+async def serve(*, idle_seconds: float = AMPLE_SECONDS, body_seconds: float = AMPLE_SECONDS) -> AsyncIterator[Server]:
     """Serve for as long as the block lasts."""
     app = web.Application(middlewares=[answer_problems], client_max_size=64 * 1024)
     app[BODY_SECONDS] = body_seconds
@@ -121,7 +121,7 @@ async def serving(*, idle_seconds: float = AMPLE_SECONDS, body_seconds: float = 
         await runner.cleanup()
 
 
-def parsed(answered: bytes) -> tuple[int, str]:
+def parse(answered: bytes) -> tuple[int, str]:
     """Return the status and the detail of a response that closes its connection."""
     head, _, body = answered.partition(b"\r\n\r\n")
     assert b"\r\nConnection: close" in head, answered
@@ -129,13 +129,13 @@ def parsed(answered: bytes) -> tuple[int, str]:
 
 
 async def test_a_body_that_comes_a_byte_at_a_time_is_not_waited_for() -> None:
-    async with serving(body_seconds=SHORT_SECONDS) as server:
+    async with serve(body_seconds=SHORT_SECONDS) as server:
         answered = await server.exchange(HEAD + b"Content-Length: 60000\r\n\r\n", then_every_tenth=b"x")
-    assert parsed(answered) == (408, "the body did not arrive within 0.5 s")
+    assert parse(answered) == (408, "the body did not arrive within 0.5 s")
 
 
 async def test_the_ingress_itself_waits_no_longer_for_a_body() -> None:
-    async with running_alone(body_seconds=0.3) as house:
+    async with run_ingress_alone(body_seconds=0.3) as house:
 
         async def slow() -> AsyncIterator[bytes]:
             yield b'{"email": '
@@ -191,7 +191,7 @@ async def test_a_client_that_reads_no_response_is_let_go(server: Server, monkeyp
 async def test_bytes_that_are_not_http_are_answered_like_other_mistakes_and_not_worth_a_log_line(
     server: Server, caplog: pytest.LogCaptureFixture, sent: bytes, detail: str
 ) -> None:
-    assert parsed(await server.exchange(sent)) == (400, detail)
+    assert parse(await server.exchange(sent)) == (400, detail)
     assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
 
 
@@ -210,7 +210,7 @@ async def test_a_body_without_end_is_refused_at_64_kb_and_its_connection_closed(
     answered = await server.exchange(
         HEAD + b"Content-Length: 99999999\r\n\r\n", b"x" * 70_000, then_every_tenth=b"x" * 100
     )
-    assert parsed(answered) == (413, "the body is larger than 64 KB")
+    assert parse(answered) == (413, "the body is larger than 64 KB")
 
 
 async def test_a_packed_body_is_taken_as_it_comes(server: Server) -> None:

@@ -89,8 +89,8 @@ UNREADABLE: Mapping[str, list[tuple[str, str]]] = {
     "a hidden one": [("Forwarded", "for=_hidden")],
     "no client in the last element": [("Forwarded", "for=198.51.100.1, proto=https")],
     "an unended quote": [("Forwarded", 'for="198.51.100.1')],
-    "a quote that swallows what the proxy wrote": [("Forwarded", 'for=198.51.100.1;x=", for="192.0.2.7:80"')],
-    "what the proxy wrote cut off": [("Forwarded", "for=198.51.100.1, =")],
+    "a quote that swallows the proxy's entry": [("Forwarded", 'for=198.51.100.1;x=", for="192.0.2.7:80"')],
+    "the proxy's entry cut off": [("Forwarded", "for=198.51.100.1, =")],
     "too large a number": [("Forwarded", "for=192.0.2.700")],
     "an unreadable one before a proxy": [("X-Forwarded-For", "192.0.2.7, nonsense, 10.1.2.3")],
     "only proxies": [("X-Forwarded-For", "10.1.2.3, 10.1.2.4")],
@@ -113,8 +113,8 @@ def test_a_proxy_that_names_no_clear_client_counts_as_the_client(name: str) -> N
 )
 @settings(deadline=None)
 def test_a_client_with_made_up_headers_counts_by_its_address_or_its_proxys(made_up: str, *, quoted: bool) -> None:
-    written = '"192.0.2.7:4711"' if quoted else CLIENT
-    assert counted(PROXY, ("Forwarded", f"{made_up}, for={written}")) in {CLIENT, PROXY}
+    client = '"192.0.2.7:4711"' if quoted else CLIENT
+    assert counted(PROXY, ("Forwarded", f"{made_up}, for={client}")) in {CLIENT, PROXY}
     assert counted(PROXY, ("X-Forwarded-For", f"{made_up}, {CLIENT}")) == CLIENT
 
 

@@ -21,7 +21,7 @@ from ingress.limits.redis_link import RedisLink
 from ingress.settings import IngressSettings
 from sandbox.redis import PASSWORD, Redis
 from tests.ingress.clocks import Clock
-from tests.ingress.conftest import AMPLE_SECONDS, running_alone
+from tests.ingress.conftest import AMPLE_SECONDS, run_ingress_alone
 from tests.ingress.house import House
 from tests.support.client import Answer
 from tests.support.waiting import wait_until
@@ -73,7 +73,7 @@ def test_a_bucket_is_what_counting_tokens_one_by_one_would_make_it(
     clock = Clock()
     policy = Policy("user", per_minute, burst)
     buckets = Buckets(policy, clock_us=clock)
-    # How much there is in the bucket, where a token is as much as the microseconds that it takes to come back.
+    # The bucket's content in microseconds: a token counts as the time in which it comes back.
     filled = policy.whole_us
     for pause_us in pauses_us:
         clock.now_us += pause_us
@@ -140,7 +140,7 @@ def _refused(answers: Sequence[Answer]) -> list[bool]:
 
 @pytest.mark.process
 async def test_a_user_who_asks_too_much_is_refused_with_the_time_to_come_back() -> None:
-    async with running_alone(rate_limits=True, user_requests_per_minute=1) as house:
+    async with run_ingress_alone(rate_limits=True, user_requests_per_minute=1) as house:
         answers = [await house.post(PROFILE, {}, user=7) for _ in range(BURST + 1)]
         assert _refused(answers) == [False] * BURST + [True]
         assert answers[0].status == 422
@@ -157,7 +157,7 @@ async def test_a_user_who_asks_too_much_is_refused_with_the_time_to_come_back() 
 
 @pytest.mark.process
 async def test_a_user_is_the_same_from_everywhere_and_behind_every_mount() -> None:
-    async with running_alone(rate_limits=True, user_requests_per_minute=1, trusted_proxies="127.0.0.1") as house:
+    async with run_ingress_alone(rate_limits=True, user_requests_per_minute=1, trusted_proxies="127.0.0.1") as house:
         for number in range(BURST):
             path = PROFILE if number % 2 else PROFILE.removeprefix("/v1")
             await house.post(path, {}, user=7, headers={"X-Forwarded-For": f"192.0.2.{number}"})
@@ -168,7 +168,7 @@ async def test_a_user_is_the_same_from_everywhere_and_behind_every_mount() -> No
 @pytest.mark.process
 async def test_a_client_without_a_token_or_with_a_forged_one_counts_by_address() -> None:
     forged = {"Authorization": f"Bearer {'x' * 40}"}
-    async with running_alone(rate_limits=True, address_requests_per_minute=1, trusted_proxies="127.0.0.1") as house:
+    async with run_ingress_alone(rate_limits=True, address_requests_per_minute=1, trusted_proxies="127.0.0.1") as house:
         answers = [await house.post(PROFILE, {}, headers=forged) for _ in range(BURST // 2)]
         assert {answered.status for answered in answers} == {401}
         assert answers[-1].headers["RateLimit-Policy"] == '"address";q=1;w=60'
@@ -182,7 +182,7 @@ async def test_a_client_without_a_token_or_with_a_forged_one_counts_by_address()
 
 @pytest.mark.process
 async def test_stripe_and_those_who_watch_are_never_refused() -> None:
-    async with running_alone(rate_limits=True, address_requests_per_minute=1, burst=1) as house:
+    async with run_ingress_alone(rate_limits=True, address_requests_per_minute=1, burst=1) as house:
         await house.get(HOTEL)
         assert (await house.get(HOTEL)).status == 429
         for _ in range(3):
@@ -192,7 +192,7 @@ async def test_stripe_and_those_who_watch_are_never_refused() -> None:
 
 @pytest.mark.process
 async def test_limits_can_be_switched_off() -> None:
-    async with running_alone(rate_limits=False, address_requests_per_minute=1, burst=1) as house:
+    async with run_ingress_alone(rate_limits=False, address_requests_per_minute=1, burst=1) as house:
         answers = await _responses(house, 3)
         assert not any(_refused(answers))
         assert "RateLimit" not in answers[0].headers
@@ -207,7 +207,7 @@ def client_of(server: Redis) -> Client:
 
 
 @asynccontextmanager
-async def linked(url: str) -> AsyncIterator[RedisLink]:
+async def open_link(url: str) -> AsyncIterator[RedisLink]:
     """A process's link to Redis, found."""
     link = RedisLink(url)
     running = asyncio.create_task(link.run())
@@ -221,7 +221,7 @@ async def linked(url: str) -> AsyncIterator[RedisLink]:
 
 @pytest.mark.process
 async def test_two_processes_count_together(redis_server: Redis) -> None:
-    async with linked(redis_server.url) as one, linked(redis_server.url) as other:
+    async with open_link(redis_server.url) as one, open_link(redis_server.url) as other:
         ours, theirs = Buckets(SLOW, one), Buckets(SLOW, other)
         verdicts = [await buckets.check(7) for _ in range(BURST // 2) for buckets in (ours, theirs)]
         assert all(verdict.allowed for verdict in verdicts)
@@ -235,7 +235,7 @@ async def test_two_processes_count_together(redis_server: Redis) -> None:
 
 @pytest.mark.process
 async def test_fifty_at_once_are_no_more_than_the_burst(redis_server: Redis) -> None:
-    async with linked(redis_server.url) as one, linked(redis_server.url) as other:
+    async with open_link(redis_server.url) as one, open_link(redis_server.url) as other:
         buckets = [Buckets(SLOW, one), Buckets(SLOW, other)]
         verdicts = await asyncio.gather(*(buckets[number % 2].check(7) for number in range(50)))
         assert sum(verdict.allowed for verdict in verdicts) == BURST
@@ -243,7 +243,7 @@ async def test_fifty_at_once_are_no_more_than_the_burst(redis_server: Redis) -> 
 
 @pytest.mark.process
 async def test_counts_in_redis_expire_by_themselves(redis_server: Redis) -> None:
-    async with linked(redis_server.url) as link, client_of(redis_server) as client:
+    async with open_link(redis_server.url) as link, client_of(redis_server) as client:
         await Buckets(SLOW, link).check(7)
         (key,) = await client.keys("*")
         assert key == b"innkeeper:user:7"
@@ -253,7 +253,7 @@ async def test_counts_in_redis_expire_by_themselves(redis_server: Redis) -> None
 @pytest.mark.process
 async def test_two_ingresses_are_one_limit(redis_server: Redis) -> None:
     shared: dict[str, Any] = {"rate_limits": True, "redis_url": redis_server.url, "user_requests_per_minute": 1}
-    async with running_alone(**shared) as one, running_alone(**shared) as other:
+    async with run_ingress_alone(**shared) as one, run_ingress_alone(**shared) as other:
         newcomers = itertools.count(100)
 
         async def both_have_found_redis() -> bool:
@@ -274,7 +274,7 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
     caplog.set_level(logging.INFO, "ingress")
     monkeypatch.setattr(redis_link, "_RECONNECT_SECONDS", 0.05)
     looks = 0
-    async with linked(redis_server.url) as link:
+    async with open_link(redis_server.url) as link:
         find = link._find
 
         async def counted() -> None:
@@ -307,7 +307,7 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
 async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobodys(
     redis_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with linked(redis_server.url) as link:
+    async with open_link(redis_server.url) as link:
         buckets = Buckets(SLOW, link)
         await buckets.check("first")
         messages = 0

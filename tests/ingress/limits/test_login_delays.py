@@ -19,7 +19,7 @@ from ingress.limits.redis_link import RedisLink
 from ingress.settings import IngressSettings
 from sandbox import redis
 from tests.ingress.clocks import Clock
-from tests.ingress.limits.test_limits import client_of, linked
+from tests.ingress.limits.test_limits import client_of, open_link
 
 SETTINGS = IngressSettings(_env_file=None)
 ANNA = "anna@example.com"
@@ -123,7 +123,7 @@ async def door(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         pytest.skip(reason)
     async with (
         redis.Redis(tmp_path / "redis") as server,
-        linked(server.url) as link,
+        open_link(server.url) as link,
         client_of(server) as client,
     ):
         (door,) = await shared_doors(client, link)
@@ -135,7 +135,7 @@ async def test_five_failures_are_free_and_then_each_doubles_the_pause(door: Door
     assert await door.fail_patiently(8) == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
-async def test_a_pause_ends_when_it_said_and_who_does_not_wait_makes_it_no_longer(door: Door) -> None:
+async def test_a_pause_ends_at_its_time_and_an_early_attempt_makes_it_no_longer(door: Door) -> None:
     for _ in range(7):
         await door.fail_patiently(1)
     assert await door.pause() == 4
@@ -159,7 +159,7 @@ async def test_a_stranger_elsewhere_does_not_slow_the_owner_down(door: Door) -> 
     assert await door.pause(address=HOME) == 0
 
 
-async def test_an_account_is_the_same_in_other_letters(door: Door) -> None:
+async def test_an_account_is_the_same_in_upper_or_lower_case(door: Door) -> None:
     for email in (ANNA, ANNA.upper(), "Anna@Example.com", ANNA, ANNA):
         assert await door.fail(email) == 0
     assert await door.fail("ANNA@example.COM") == 1
@@ -230,7 +230,7 @@ async def test_delays_can_be_switched_off() -> None:
 
 async def test_redis_and_a_process_by_itself_come_to_the_same(redis_server: redis.Redis) -> None:
     chance = random.Random(SEED)
-    async with linked(redis_server.url) as link, client_of(redis_server) as client:
+    async with open_link(redis_server.url) as link, client_of(redis_server) as client:
         doors = own_door(), *await shared_doors(client, link)
         for _ in range(150):
             email = f"{chance.randrange(3)}@example.com"
@@ -247,8 +247,8 @@ async def test_redis_and_a_process_by_itself_come_to_the_same(redis_server: redi
 
 async def test_processes_count_together_and_redis_learns_no_email(redis_server: redis.Redis) -> None:
     async with (
-        linked(redis_server.url) as one,
-        linked(redis_server.url) as other,
+        open_link(redis_server.url) as one,
+        open_link(redis_server.url) as other,
         client_of(redis_server) as client,
     ):
         doors = await shared_doors(client, one, other)
@@ -260,7 +260,7 @@ async def test_processes_count_together_and_redis_learns_no_email(redis_server: 
 
 
 async def test_a_pause_in_redis_is_as_long_as_its_own_clock_says(redis_server: redis.Redis) -> None:
-    async with linked(redis_server.url) as link, client_of(redis_server) as client:
+    async with open_link(redis_server.url) as link, client_of(redis_server) as client:
         door = Door(LoginDelays(SETTINGS, link), own_door().later)
         assert await door.fail() == 0
         for key in await client.keys("*"):
@@ -270,7 +270,7 @@ async def test_a_pause_in_redis_is_as_long_as_its_own_clock_says(redis_server: r
 
 
 async def test_without_redis_a_process_goes_on_by_itself(redis_server: redis.Redis) -> None:
-    async with linked(redis_server.url) as link:
+    async with open_link(redis_server.url) as link:
         door = Door(LoginDelays(SETTINGS, link, clock_us=Clock()), own_door().later)
         for _ in range(5):
             assert await door.fail() == 0

@@ -25,7 +25,7 @@ async def test_a_key_stands_for_one_body_of_one_user_at_one_place(house: House, 
     other_user = await house.post("/v1/bookings/init", STAY, user=2, headers=key)
     assert (other_user.status, other_user.body["id"] != first.body["id"]) == (202, True)
 
-    booking_id = await stand_in.reserved(1)
+    booking_id = await stand_in.add_booking(1)
     for path in ("payments", "cancel"):
         answers = [await house.post(f"/v1/bookings/{booking_id}/{path}", user=1, headers=key) for _ in range(2)]
         assert [answer.status for answer in answers] == [202, 202]

@@ -13,7 +13,7 @@ from topics.messages.upcasting import written_as_older
 
 
 class Record(NamedTuple):
-    """A record of the log, as far as who waits looks at it."""
+    """A record of the log, with the fields that a waiting request reads."""
 
     headers: list[tuple[str, bytes]]
     value: bytes

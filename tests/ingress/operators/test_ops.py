@@ -12,9 +12,9 @@ from operators import dead_letters
 from operators.cli.main import app
 from storage.cursors import CursorKey, create, generation, record_dead_letter
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import running_alone
+from tests.ingress.conftest import run_ingress_alone
 from tests.ingress.house import STAY, House
-from tests.ingress.people import opened
+from tests.ingress.people import open_connection
 from tests.support.log import open_log
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from topics.envelope import Outgoing
@@ -33,7 +33,7 @@ def operator(house: House) -> dict[str, Any]:
 async def add_dead_letters(kafka: KafkaSettings, database: DatabaseSettings, *reasons: str) -> None:
     """Record one dead letter for each of the reasons: a command with a person's address in it."""
     name = kafka.topic(BOOKING_COMMANDS)
-    async with open_log(kafka) as log, opened(database) as sql:
+    async with open_log(kafka) as log, open_connection(database) as sql:
         for reason in reasons:
             await log.write(Outgoing(name, b"1", b"Ana Sousa, Rua do Ouro 1", [], 0))
             record = (await log.read(BOOKING_COMMANDS))[TopicPartition(name, 0)][-1]
@@ -81,7 +81,7 @@ async def test_lag_counts_what_no_consumer_has_applied(
     house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     name = kafka_settings.topic(BOOKING_COMMANDS)
-    async with opened(database) as sql:
+    async with open_connection(database) as sql:
         topic_generation = await generation(sql, name, (await admin.topic_ids(kafka_settings, [name]))[name])
         for partition in range(kafka_settings.topic_partitions):
             await create(sql, CursorKey("reservations", name, partition, topic_generation), 0)
@@ -104,8 +104,8 @@ async def test_dead_letters_are_listed_without_their_contents(
     first = await house.get("/v1/ops/dead-letters?limit=1", **operator(house))
 
     assert response.status == 200, response
-    assert [letter["reason"] for letter in response.body] == ["Undecodable: the second", "Undecodable: the first"]
-    assert [letter["origin"]["offset"] for letter in response.body] == [1, 0]
+    assert [each["reason"] for each in response.body] == ["Undecodable: the second", "Undecodable: the first"]
+    assert [each["origin"]["offset"] for each in response.body] == [1, 0]
     assert first.body == response.body[:1]
     assert "Ana" not in str(response.body)
 
@@ -114,14 +114,14 @@ async def test_dead_letters_are_listed_by_their_state(
     house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     await add_dead_letters(kafka_settings, database, "the first", "the second", "the third")
-    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as ledger:
-        *_, newest = await dead_letters.listed(kafka_settings, ledger)
-        await dead_letters.discard(ledger, newest, who="ines", note="a test")
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        *_, newest = await dead_letters.listed(kafka_settings, connection)
+        await dead_letters.discard(connection, newest, who="ines", note="a test")
 
     async def reasons(query: str) -> list[str]:
         response = await house.get(f"/v1/ops/dead-letters?{query}", **operator(house))
         assert response.status == 200, response
-        return [letter["reason"] for letter in response.body]
+        return [each["reason"] for each in response.body]
 
     assert await reasons("state=discarded") == ["the third"]
     assert await reasons("state=open") == await reasons("open_only=true") == ["the second", "the first"]
@@ -134,7 +134,7 @@ async def test_dead_letters_are_listed_by_their_state(
 
 @pytest.mark.process
 async def test_while_the_broker_is_away_the_operator_is_asked_to_come_again() -> None:
-    async with running_alone() as house:
+    async with run_ingress_alone() as house:
         for path in PATHS:
             answered = await house.get(path, **operator(house))
 

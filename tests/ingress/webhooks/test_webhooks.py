@@ -19,13 +19,13 @@ EVENT = {
 BODY = json.dumps(EVENT, indent=1).encode()
 
 
-def _signature(body: bytes = BODY, secret: str = SECRET, ago: float = 0) -> str:
+def sign(body: bytes = BODY, secret: str = SECRET, ago: float = 0) -> str:
     signed = WebhookSignature.generate_signature_header(body.decode(), secret, int(time.time() - ago))
     assert isinstance(signed, str)
     return signed
 
 
-async def _send(house: House, body: bytes, signature: str | None) -> Any:
+async def send(house: House, body: bytes, signature: str | None) -> Any:
     headers = {} if signature is None else {"Stripe-Signature": signature}
     return await house.ask("POST", "/webhooks/stripe", data=body, headers=headers)
 
@@ -34,8 +34,8 @@ async def test_a_webhook_is_put_on_the_log_byte_for_byte_and_only_then_answered(
     house: House, kafka_settings: KafkaSettings
 ) -> None:
     without_room = json.dumps(EVENT | {"data": {"object": {"id": "re_1", "metadata": {}}}}).encode()
-    assert (await _send(house, BODY, _signature())).status == 200
-    assert (await _send(house, without_room, _signature(without_room))).status == 200
+    assert (await send(house, BODY, sign())).status == 200
+    assert (await send(house, without_room, sign(without_room))).status == 200
 
     reader = await open_reader(kafka_settings, STRIPE_WEBHOOKS)
     try:
@@ -47,38 +47,38 @@ async def test_a_webhook_is_put_on_the_log_byte_for_byte_and_only_then_answered(
 
 async def test_either_secret_signs_within_the_window(house: House) -> None:
     for signature in (
-        _signature(secret="whsec_of_the_stand_in"),
-        _signature(secret="whsec_of_tomorrow"),
-        _signature(ago=270),
-        _signature(ago=-270),
-        _signature() + ",v1=" + "0" * 64,
-        _signature() + ",v0=" + "0" * 64,
+        sign(secret="whsec_of_the_stand_in"),
+        sign(secret="whsec_of_tomorrow"),
+        sign(ago=270),
+        sign(ago=-270),
+        sign() + ",v1=" + "0" * 64,
+        sign() + ",v0=" + "0" * 64,
     ):
-        assert (await _send(house, BODY, signature)).status == 200, signature
+        assert (await send(house, BODY, signature)).status == 200, signature
 
 
 async def test_a_webhook_that_stripe_did_not_sign_is_refused(house: House) -> None:
     for body, signature in (
-        (BODY + b" ", _signature()),
-        (BODY.replace(b"17", b"18"), _signature()),
-        (b"", _signature()),
+        (BODY + b" ", sign()),
+        (BODY.replace(b"17", b"18"), sign()),
+        (b"", sign()),
         (BODY, None),
         (BODY, ""),
         (BODY, "nonsense"),
         (BODY, "t=,v1="),
-        (BODY, _signature().partition(",")[0] + ",v1=é"),
-        (BODY, _signature().partition(",")[0]),
-        (BODY, _signature().replace("v1=", "v0=")),
-        (BODY, _signature(secret="whsec_of_somebody_else")),
-        (BODY, _signature(ago=330)),
-        (BODY, _signature(ago=-330)),
-        (b"\xff" + BODY, _signature()),
-        (b"not json", _signature(b"not json")),
+        (BODY, sign().partition(",")[0] + ",v1=é"),
+        (BODY, sign().partition(",")[0]),
+        (BODY, sign().replace("v1=", "v0=")),
+        (BODY, sign(secret="whsec_of_somebody_else")),
+        (BODY, sign(ago=330)),
+        (BODY, sign(ago=-330)),
+        (b"\xff" + BODY, sign()),
+        (b"not json", sign(b"not json")),
     ):
-        refused = await _send(house, body, signature)
+        refused = await send(house, body, signature)
         assert (refused.status, list(refused.body)) == (400, ["detail"]), (body, signature)
 
 
 async def test_a_webhook_above_64_kb_is_refused(house: House) -> None:
     body = b'{"a": "' + b"x" * 64 * 1024 + b'"}'
-    assert (await _send(house, body, _signature(body))).status == 413
+    assert (await send(house, body, sign(body))).status == 413
