@@ -327,7 +327,7 @@ async def test_a_list_of_rooms_while_their_hotel_is_deleted_has_all_of_them_or_n
     # The search index is read from the same tables, a second after the start.
     await wait_until(lambda: house.app[FRESHNESS].loaded, message="the hotels are not read yet")
     async with tables.transaction():
-        # The request stops half-way: behind the hotel, in front of its rooms.
+        # The request stops half-way: it has read the hotel, and not yet its rooms.
         await tables.execute("lock table room in access exclusive mode")
         listing = asyncio.create_task(manager.ask("GET", f"/hotels/{hotel_id}/rooms"))
         await wait_until(lambda: somebody_waits(database), message="the request waits for the rooms")

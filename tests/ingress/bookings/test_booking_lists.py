@@ -224,7 +224,7 @@ async def test_bookings_and_their_guests_are_of_one_moment(
 ) -> None:
     booking_id = await desk.add_booking(GUEST)
     async with desk.connection.transaction():
-        # The request stops half-way: behind the bookings, in front of their guests.
+        # The request stops half-way: it has read the bookings, and not yet their guests.
         await desk.connection.execute("lock table booking_guest in access exclusive mode")
         reading = asyncio.create_task(house.get(OF_HOTEL, headers=house.manager_header(MANAGER)))
         await wait_until(lambda: somebody_waits(database), message="the request waits for the guests")

@@ -341,7 +341,7 @@ async def test_a_booking_and_its_history_are_of_one_moment(
     booking_id = await stand_in.add_booking(1)
     named = {"id": booking_id}
     async with stand_in.connection.transaction():
-        # The request stops half-way: behind the booking, in front of its history.
+        # The request stops half-way: it has read the booking, and not yet its history.
         await stand_in.connection.execute("lock table booking_timeline in access exclusive mode")
         reading = asyncio.create_task(house.get(f"/v1/bookings/{booking_id}", user=1))
         await wait_until(lambda: somebody_waits(database), message="the request waits for the history")

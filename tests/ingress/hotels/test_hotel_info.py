@@ -113,7 +113,7 @@ async def test_a_hotel_its_rooms_and_their_prices_are_of_one_moment(
     house: House, connection: psycopg.AsyncConnection, database: DatabaseSettings
 ) -> None:
     async with connection.transaction():
-        # The request stops half-way: behind the hotel, in front of its rooms.
+        # The request stops half-way: it has read the hotel, and not yet its rooms.
         await connection.execute("lock table inventory in access exclusive mode")
         reading = asyncio.create_task(house.get("/v1/hotels/1/info"))
         await wait_until(lambda: somebody_waits(database), message="the request waits for the rooms")

@@ -43,7 +43,7 @@ class Server:
         return self.runner.server.requests_count > 0
 
     async def exchange(self, *sent: bytes, then_every_tenth: bytes = b"") -> bytes:
-        """Send something, then maybe a byte or so every tenth of a second; return everything that comes until the end."""
+        """Send something, then maybe a byte or so every tenth of a second; return all bytes until the end."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         for part in sent:
             writer.write(part)
