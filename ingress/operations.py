@@ -236,7 +236,7 @@ def operation(
     links: Mapping[str, Mapping[str, str]] | None = None,
     unversioned: Unversioned = Unversioned(),
 ) -> Callable[[Method], Method]:
-    """Make a method an operation. Its one argument declares with `RequestContext[Body, Query]` what it takes.
+    """Make a method an operation. Its one argument declares its input with `RequestContext[Body, Query]`.
 
     Args:
         route: method and path, such as `GET /hotels/{hotel_id}/info`.

@@ -19,7 +19,7 @@ _MAX_NIGHTS_NAMED: Final = 5
 #: How often a deletion takes nights off sale again that another request puts back each time.
 TRIES: Final = 3
 _ONE_DAY: Final = timedelta(days=1)
-# A field may be called what its type is called.
+# A field may have the name of its type.
 _Date: TypeAlias = date
 
 

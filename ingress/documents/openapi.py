@@ -394,7 +394,7 @@ def _has_query(row: Operation) -> bool:
 
 
 def _without_null(schema: Json) -> Json:
-    """Return the schema of what a query's parameter is when it is there: no text means null."""
+    """Return the schema of a query's parameter that is given: no text means null."""
     rest = {name: value for name, value in schema.items() if name != "anyOf" and (name, value) != ("default", None)}
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     return rest | kinds[0] if len(kinds) == 1 else rest | ({"anyOf": kinds} if kinds else {})

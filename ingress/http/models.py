@@ -144,7 +144,7 @@ class FieldProblem(OutModel):
 
 
 class InvalidRequest(Problems):
-    """A request that is not what the operation takes."""
+    """A request that the operation does not take."""
 
     errors: list[FieldProblem] | None = None
 

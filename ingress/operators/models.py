@@ -55,7 +55,7 @@ class LogPositionOut(OutModel, title="StepPlace"):
 
 
 class Replayer(OutModel):
-    """The operator who sent a record again, by which command, and when."""
+    """The operator who sent a record again, the command, and the time."""
 
     who: str
     action: str

@@ -27,7 +27,7 @@ SAFE = {
 }
 #: The longest wait for a line of a process, or for its end.
 HANGS_SECONDS = 240.0
-#: The broker may take its time: that is not what is tried here.
+#: The broker may take its time: these tests do not try its limit.
 SLOW_BROKER = {"ACK_SECONDS": "60"}
 
 

@@ -55,7 +55,7 @@ class _Placed(Body):
 
 
 class HotelIn(_Placed, title="HotelWanted"):
-    """A hotel, whole. Its currency stays what it is when it is left out; at first it is USD."""
+    """A hotel, whole. A currency that is left out stays the same; at first it is USD."""
 
     name: Line
     city: Line

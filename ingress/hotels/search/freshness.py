@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Every search finds what was committed this long ago.
+#: Every search finds all changes that were committed this long ago.
 FRESH_SECONDS: Final = 0.05
 #: A process that has just started loads the index a little later, unless there is a search.
 START_SECONDS: Final = 1.0

@@ -20,7 +20,7 @@ from tests.ingress.house import TODAY, House
 from tests.ingress.people import log_in, open_connection, refresh, sign_up, visit
 
 ADA = {"name": "Ada", "gender": "FEMALE", "age": 36}
-# Strings that break what does not treat them as text: statements, pages, headers, terminals, other alphabets.
+# Strings that break code which does not treat them as text: statements, pages, headers, terminals, other alphabets.
 UNHARMED = [
     "Robert'); drop table guest;--",
     "<script>alert(1)</script>",

@@ -35,7 +35,7 @@ def no_kafka() -> KafkaSettings:
 async def house(
     town: Town, no_kafka: KafkaSettings, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[House]:
-    """An ingress whose searches find what was committed before."""
+    """An ingress whose searches find everything that was committed before."""
     monkeypatch.setattr(freshness, "FRESH_SECONDS", 0.0)
     async with run_ingress(ingress_settings(), no_kafka, database, ready=False) as house:
         yield house

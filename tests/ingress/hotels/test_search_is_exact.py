@@ -1,4 +1,4 @@
-"""Any search finds what one SQL query over hotels, rooms and the ledger's inventory finds, whatever happened before."""
+"""Any search has the same hits as one SQL query over hotels, rooms and the ledger's inventory, after any commands."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -235,7 +235,7 @@ async def test_redis_and_a_process_by_itself_come_to_the_same(redis_server: redi
         for _ in range(150):
             email = f"{chance.randrange(3)}@example.com"
             address = chance.choice([HOME, ELSEWHERE])
-            end = chance.choices(["failed", "succeeded", "withdrawn", "nothing"], [12, 1, 2, 1])[0]
+            end = chance.choices(["fail", "succeed", "withdraw", "nothing"], [12, 1, 2, 1])[0]
             seconds = chance.choice([0, 0, 0, 0, 0.5, 1.5, 3.5, 30.5, 400.5])
             pauses = [await door.pause(email, address) for door in doors]
             assert pauses[0] == pauses[1]
@@ -259,7 +259,7 @@ async def test_processes_count_together_and_redis_learns_no_email(redis_server: 
         assert all([0 < await client.pttl(key) <= 15 * MINUTE * 1000 for key in keys])
 
 
-async def test_a_pause_in_redis_is_as_long_as_its_own_clock_says(redis_server: redis.Redis) -> None:
+async def test_a_pause_in_redis_is_measured_by_its_own_clock(redis_server: redis.Redis) -> None:
     async with open_link(redis_server.url) as link, client_of(redis_server) as client:
         door = Door(LoginDelays(SETTINGS, link), own_door().later)
         assert await door.fail() == 0
