@@ -30,7 +30,7 @@ class NotReady(Problems):
 
 
 class ConsumerLag(OutModel):
-    """How far one consumer has come in one partition; `seconds` is how long the first record that waits has waited."""
+    """The position of one consumer in one partition; `seconds` is how long the first record that waits has waited."""
 
     consumer: str
     role: str | None

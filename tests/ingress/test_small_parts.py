@@ -25,7 +25,7 @@ from pricing.currencies import decimal
 users = st.integers(1, 2**63 - 1)
 
 
-def insisting(lines: list[str]) -> web.Request:
+def request_with(lines: list[str]) -> web.Request:
     """Return a request with these lines of `If-Match`."""
     return make_mocked_request("PATCH", "/", headers=CIMultiDict(("If-Match", line) for line in lines))
 
@@ -110,7 +110,7 @@ def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seco
     ],
 )
 def test_a_change_insists_on_one_of_the_versions_that_it_names(lines: list[str], versions: set[int] | None) -> None:
-    assert expected_versions(insisting(lines)) == versions
+    assert expected_versions(request_with(lines)) == versions
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_change_insists_on_one_of_the_versions_that_it_names(lines: list[str],
 )
 def test_text_that_no_version_can_be_counts_as_a_version_of_the_past(lines: list[str]) -> None:
     with pytest.raises(Problem, match="changed meanwhile"):
-        expected_versions(insisting(lines))
+        expected_versions(request_with(lines))
 
 
 def test_only_a_request_without_a_version_waits_unasked() -> None:

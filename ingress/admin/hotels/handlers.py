@@ -103,7 +103,7 @@ class AdminHotels:
     @operation(
         "PUT /admin/hotels/{hotel_id}",
         access=Access.MANAGER,
-        summary="Describe a hotel anew",
+        summary="Replace a hotel's description",
         responses={
             200: ResponseSpec(ManagedHotel, headers=ETAG_HEADER),
             409: ResponseSpec(Problems, "There are rooms: the currency is fixed."),

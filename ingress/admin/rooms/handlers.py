@@ -105,7 +105,7 @@ class AdminRooms:
     @operation(
         "PUT /admin/hotels/{hotel_id}/rooms/{room_id}",
         access=Access.MANAGER,
-        summary="Describe a room type anew",
+        summary="Replace a room type's description",
         responses={
             200: ResponseSpec(ManagedRoom, headers=ETAG_HEADER),
             409: ResponseSpec(NightsRefused, "More rooms are sold of the nights named than there would be."),

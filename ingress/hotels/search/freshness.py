@@ -138,7 +138,7 @@ class Freshness:
             async with self._database.reading() as connection, snapshot(connection):
                 await index.refresh(connection)
         except IndexOutdated:
-            log.warning("the nights in the database begin anew: the search index is loaded again")
+            log.warning("the nights in the database do not continue the search index: it is loaded again")
             if self._index is index:
                 self._drop()
         else:

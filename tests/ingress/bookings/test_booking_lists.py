@@ -165,10 +165,10 @@ async def test_a_query_that_makes_no_sense_is_refused_by_name(house: House) -> N
         ("cursor=%00%ff", "cursor"),
         ("user_id=2", "user_id"),
     ):
-        await is_refused(house, f"{MINE}?{query}", field, house.user_header(GUEST))
+        await must_be_refused(house, f"{MINE}?{query}", field, house.user_header(GUEST))
 
 
-async def is_refused(house: House, path: str, field: str, headers: dict[str, str]) -> None:
+async def must_be_refused(house: House, path: str, field: str, headers: dict[str, str]) -> None:
     answered = await house.get(path, headers=headers)
     assert (answered.status, [error["field"] for error in answered.body["errors"]]) == (422, [field]), path
 
@@ -311,4 +311,4 @@ async def test_a_managers_query_that_makes_no_sense_is_refused_by_name(house: Ho
         ("cursor=WzEsIjEiXQ", "cursor"),
         ("hotel_id=2", "hotel_id"),
     ):
-        await is_refused(house, f"{OF_HOTEL}?{query}", field, house.manager_header(MANAGER))
+        await must_be_refused(house, f"{OF_HOTEL}?{query}", field, house.manager_header(MANAGER))

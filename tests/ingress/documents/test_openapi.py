@@ -80,9 +80,9 @@ def test_an_operations_example_fits_the_document(row: Operation, openapi: dict[s
         assert {name for name in schemas if name in required} <= set(values)
         for name, value in values.items():
             several = schemas[name].get("type") == "array" and not isinstance(value, list)
-            conforming(openapi, schemas[name], [value] if several else value)
+            must_conform(openapi, schemas[name], [value] if several else value)
     if "requestBody" in described:
-        conforming(openapi, described["requestBody"]["content"]["application/json"]["schema"], row.example.body)
+        must_conform(openapi, described["requestBody"]["content"]["application/json"]["schema"], row.example.body)
     else:
         assert row.example.body is None
 
@@ -128,7 +128,7 @@ def test_no_answer_shows_a_password_or_what_guards_it(openapi: dict[str, Any]) -
     assert not re.search(r'"(password|password_hash|token_hash)"', json.dumps(outputs))
 
 
-def conforming(openapi: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
+def must_conform(openapi: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
     """Check a value against a schema of the document."""
     whole = {"$ref": "#/here", "here": schema, "components": openapi["components"]}
     Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(value)

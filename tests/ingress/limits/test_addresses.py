@@ -24,7 +24,7 @@ def behind(trusted: str) -> Addresses:
     return Addresses(IngressSettings(_env_file=None, trusted_proxies=trusted).trusted_networks)
 
 
-def counted(peer: str, *headers: tuple[str, str], trusted: str = OURS) -> str:
+def counted_address(peer: str, *headers: tuple[str, str], trusted: str = OURS) -> str:
     """Return by which address a request of this peer counts."""
     request = make_mocked_request("GET", "/", headers=CIMultiDict(headers))
     return behind(trusted).of(request.clone(remote=peer))
@@ -43,7 +43,7 @@ def counted(peer: str, *headers: tuple[str, str], trusted: str = OURS) -> str:
     ],
 )
 def test_a_client_counts_by_its_address_and_in_ipv6_by_its_network(peer: str, address: str) -> None:
-    assert counted(peer) == address
+    assert counted_address(peer) == address
 
 
 FORGED = ("Forwarded", "for=198.51.100.1"), ("X-Forwarded-For", "198.51.100.1")
@@ -51,8 +51,8 @@ FORGED = ("Forwarded", "for=198.51.100.1"), ("X-Forwarded-For", "198.51.100.1")
 
 @pytest.mark.parametrize("header", FORGED)
 def test_an_address_header_from_a_stranger_is_ignored(header: tuple[str, str]) -> None:
-    assert counted(CLIENT, header) == CLIENT
-    assert counted(PROXY, header, trusted="") == PROXY
+    assert counted_address(CLIENT, header) == CLIENT
+    assert counted_address(PROXY, header, trusted="") == PROXY
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_an_address_header_from_a_stranger_is_ignored(header: tuple[str, str]) -
     ],
 )
 def test_a_trusted_proxy_names_the_client(headers: list[tuple[str, str]], address: str) -> None:
-    assert counted(PROXY, *headers) == address
-    assert counted("::ffff:10.0.0.1", *headers) == address
+    assert counted_address(PROXY, *headers) == address
+    assert counted_address("::ffff:10.0.0.1", *headers) == address
 
 
 UNREADABLE: Mapping[str, list[tuple[str, str]]] = {
@@ -104,7 +104,7 @@ UNREADABLE: Mapping[str, list[tuple[str, str]]] = {
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_a_proxy_that_names_no_clear_client_counts_as_the_client(name: str) -> None:
-    assert counted(PROXY, *UNREADABLE[name]) == PROXY
+    assert counted_address(PROXY, *UNREADABLE[name]) == PROXY
 
 
 @given(
@@ -114,13 +114,13 @@ def test_a_proxy_that_names_no_clear_client_counts_as_the_client(name: str) -> N
 @settings(deadline=None)
 def test_a_client_with_made_up_headers_counts_by_its_address_or_its_proxys(made_up: str, *, quoted: bool) -> None:
     client = '"192.0.2.7:4711"' if quoted else CLIENT
-    assert counted(PROXY, ("Forwarded", f"{made_up}, for={client}")) in {CLIENT, PROXY}
-    assert counted(PROXY, ("X-Forwarded-For", f"{made_up}, {CLIENT}")) == CLIENT
+    assert counted_address(PROXY, ("Forwarded", f"{made_up}, for={client}")) in {CLIENT, PROXY}
+    assert counted_address(PROXY, ("X-Forwarded-For", f"{made_up}, {CLIENT}")) == CLIENT
 
 
 def test_the_longest_header_that_can_come_is_read_at_once() -> None:
     began = time.process_time()
     for hostile in ('for="' + "\\" * 8000, "for=" + "a" * 8000, " \t" * 4000, "for=1.1.1.1," * 600, '"' * 8000):
         for _ in range(10):
-            assert counted(PROXY, ("Forwarded", hostile)) in {PROXY, "1.1.1.1"}
+            assert counted_address(PROXY, ("Forwarded", hostile)) in {PROXY, "1.1.1.1"}
     assert time.process_time() - began < 2

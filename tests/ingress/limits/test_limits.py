@@ -134,7 +134,7 @@ async def _responses(house: House, times: int, path: str = HOTEL, **more: Any) -
     return [await house.get(path, **more) for _ in range(times)]
 
 
-def _refused(answers: Sequence[Answer]) -> list[bool]:
+def _were_refused(answers: Sequence[Answer]) -> list[bool]:
     return [answered.status == 429 for answered in answers]
 
 
@@ -142,7 +142,7 @@ def _refused(answers: Sequence[Answer]) -> list[bool]:
 async def test_a_user_who_asks_too_much_is_refused_with_the_time_to_come_back() -> None:
     async with run_ingress_alone(rate_limits=True, user_requests_per_minute=1) as house:
         answers = [await house.post(PROFILE, {}, user=7) for _ in range(BURST + 1)]
-        assert _refused(answers) == [False] * BURST + [True]
+        assert _were_refused(answers) == [False] * BURST + [True]
         assert answers[0].status == 422
         assert answers[0].headers["RateLimit"] == f'"user";r={BURST - 1};t=60'
         last = answers[-1]
@@ -173,7 +173,7 @@ async def test_a_client_without_a_token_or_with_a_forged_one_counts_by_address()
         assert {answered.status for answered in answers} == {401}
         assert answers[-1].headers["RateLimit-Policy"] == '"address";q=1;w=60'
         answers = await _responses(house, BURST // 2 + 1)
-        assert _refused(answers) == [False] * (BURST // 2) + [True]
+        assert _were_refused(answers) == [False] * (BURST // 2) + [True]
         assert (await house.post(PROFILE, {}, headers=forged)).status == 429
         # Requests from another address, and those of users, are not refused.
         assert (await house.get(HOTEL, headers={"X-Forwarded-For": "192.0.2.7"})).status != 429
@@ -194,7 +194,7 @@ async def test_stripe_and_those_who_watch_are_never_refused() -> None:
 async def test_limits_can_be_switched_off() -> None:
     async with run_ingress_alone(rate_limits=False, address_requests_per_minute=1, burst=1) as house:
         answers = await _responses(house, 3)
-        assert not any(_refused(answers))
+        assert not any(_were_refused(answers))
         assert "RateLimit" not in answers[0].headers
 
 
@@ -277,12 +277,12 @@ async def test_without_redis_every_process_counts_by_itself_until_it_is_back(
     async with open_link(redis_server.url) as link:
         find = link._find
 
-        async def counted() -> None:
+        async def find_and_count() -> None:
             nonlocal looks
             looks += 1
             await find()
 
-        monkeypatch.setattr(link, "_find", counted)
+        monkeypatch.setattr(link, "_find", find_and_count)
         buckets = Buckets(SLOW, link)
         for _ in range(BURST):
             await buckets.check(7)
@@ -313,12 +313,12 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
         messages = 0
         answers = link._answers
 
-        async def counted(questions: Sequence[Any]) -> list[int]:
+        async def answer_and_count(questions: Sequence[Any]) -> list[int]:
             nonlocal messages
             messages += 1
             return await answers(questions)
 
-        monkeypatch.setattr(link, "_answers", counted)
+        monkeypatch.setattr(link, "_answers", answer_and_count)
         monkeypatch.setattr(redis_link, "MAX_ANSWER_SECONDS", 0.1)
         os.kill(redis_server.pid, signal.SIGSTOP)
         try:
@@ -326,7 +326,7 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
             assert {verdict.remaining for verdict in verdicts} == {BURST - 1}
             assert messages == 1, "they did not wait together"
             assert not link.ready
-            answered_at_once(buckets.check("first"))
+            must_answer_at_once(buckets.check("first"))
         finally:
             monkeypatch.setattr(redis_link, "MAX_ANSWER_SECONDS", AMPLE_SECONDS)
             os.kill(redis_server.pid, signal.SIGCONT)
@@ -336,7 +336,7 @@ async def test_a_slow_redis_keeps_nobody_waiting_and_its_late_answers_are_nobody
             assert (await buckets.check("nobody")).remaining == left + 1
 
 
-def answered_at_once(check: Coroutine[Any, Any, Verdict]) -> None:
+def must_answer_at_once(check: Coroutine[Any, Any, Verdict]) -> None:
     """Check that no question waits at all."""
     with pytest.raises(StopIteration):
         check.send(None)

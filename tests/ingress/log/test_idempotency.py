@@ -37,7 +37,7 @@ async def test_a_request_that_was_accepted_once_is_not_judged_again(house: House
     key = {"Idempotency-Key": "abc"}
     first = await house.post("/v1/bookings/init", STAY, user=1, headers=key)
     await stand_in.connection.execute(b"update hotel set active = false")
-    await wait_until(lambda: _refused(house), message="the hotel is still believed active")
+    await wait_until(lambda: _is_refused(house), message="the hotel is still believed active")
     again = await house.post("/v1/bookings/init", STAY, user=1, headers=key)
     assert (again.status, again.body) == (first.status, first.body)
 
@@ -50,5 +50,5 @@ async def test_a_key_is_visible_ascii_of_some_length(house: House) -> None:
     assert (await house.post("/v1/bookings/init", STAY, user=1, headers=longest)).status == 202
 
 
-async def _refused(house: House) -> bool:
+async def _is_refused(house: House) -> bool:
     return (await house.post("/v1/bookings/init", STAY, user=1)).status == 409

@@ -14,16 +14,16 @@ ALL_READY = {"database": "ready", "broker": "ready", "events": "ready"}
 async def test_a_role_that_an_operator_holds_is_named_and_bookings_are_taken_all_the_same(
     house: House, database: DatabaseSettings
 ) -> None:
-    await shows(house, ALL_READY)
+    await must_show(house, ALL_READY)
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         await pauses.begin(connection, "reservations", who="anna", reason=None)
-        await shows(house, {**ALL_READY, "reservations": "paused"})
+        await must_show(house, {**ALL_READY, "reservations": "paused"})
         await pauses.end(connection, "reservations", who="anna")
 
-    await shows(house, ALL_READY)
+    await must_show(house, ALL_READY)
 
 
-async def shows(house: House, parts: dict[str, str]) -> None:
+async def must_show(house: House, parts: dict[str, str]) -> None:
     """Check the states of the parts; on a machine that was frozen the broker may be away for a moment."""
 
     async def ready() -> Answer | None:
