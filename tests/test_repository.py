@@ -323,7 +323,8 @@ def test_no_private_name_is_read_through_a_string() -> None:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "setattr", "hasattr", "delattr"}
         for argument in node.args
-        if isinstance(argument, ast.Constant) and re.match(r"_[^_]", str(argument.value))
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+        if re.match(r"_[^_]", argument.value)
     ] == []
 
 
