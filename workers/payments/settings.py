@@ -1,11 +1,12 @@
 """Settings of payments, read from the environment: Stripe's key and address, and the page that guests return to."""
 
 from datetime import timedelta
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from topics.environment import Environment
 from topics.secret_files import SECRETS
 
 STRIPE_VERSION: Final = "2026-10-28.endive"
@@ -25,9 +26,7 @@ class PaymentSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True)
 
-    environment: Literal["development", "production"] = Field(
-        default="development", description="In production, development defaults refuse to start."
-    )
+    environment: Environment
     stripe_api_key: SecretStr = Field(
         default=SecretStr(_DEVELOPMENT_KEY),
         description="Stripe's secret or restricted key; it needs Checkout Sessions and refunds.",
