@@ -84,9 +84,9 @@ class RefreshTokens:
             if line is None or roles is None:
                 return None
             await refresh_tokens.forget_expired(connection, line.user_id)
-            kept = await refresh_tokens.find(connection, _hash(token))
-            following = None if kept is None else await self._following(connection, token, kept, line)
-        return None if following is None else Session(line.user_id, roles, following)
+            stored = await refresh_tokens.find(connection, _hash(token))
+            next_token = None if stored is None else await self._exchange(connection, token, stored, line)
+        return None if next_token is None else Session(line.user_id, roles, next_token)
 
     async def end(self, token: str) -> None:
         """Revoke the family of a token, whether the token is still valid or not."""
@@ -104,40 +104,40 @@ class RefreshTokens:
             await accounts.lock(connection, user_id)
             await refresh_tokens.revoke_all(connection, user_id)
 
-    async def _following(self, connection: AsyncConnection, token: str, kept: KeptToken, line: Line) -> str | None:
-        if kept.used_seconds_ago is None:
-            return await self._used_now(connection, token, line)
-        if kept.used_seconds_ago <= self._grace_seconds:
-            newest = await self._newest(connection, token, kept)
+    async def _exchange(self, connection: AsyncConnection, token: str, stored: KeptToken, line: Line) -> str | None:
+        if stored.used_seconds_ago is None:
+            return await self._use_now(connection, token, line)
+        if stored.used_seconds_ago <= self._grace_seconds:
+            newest = await self._newest(connection, token, stored)
             if newest is not None:
                 return newest
         await refresh_tokens.revoke_family(connection, line.family)
         log.warning("user %d: a refresh token was used twice; its login %s is revoked", line.user_id, line.family)
         return None
 
-    async def _used_now(self, connection: AsyncConnection, token: str, line: Line) -> str:
+    async def _use_now(self, connection: AsyncConnection, token: str, line: Line) -> str:
         salt = secrets.token_bytes(_TOKEN_BYTES)
-        following = self._successor(token, salt)
+        next_token = self._successor(token, salt)
         await refresh_tokens.mark_used(connection, _hash(token), salt)
-        await refresh_tokens.add(connection, _hash(following), line, self.lifetime)
-        return following
+        await refresh_tokens.add(connection, _hash(next_token), line, self.lifetime)
+        return next_token
 
-    async def _newest(self, connection: AsyncConnection, token: str, kept: KeptToken) -> str | None:
+    async def _newest(self, connection: AsyncConnection, token: str, stored: KeptToken) -> str | None:
         """Follow used tokens to the one that is not; None for too long a line, or a broken one (there is a new key)."""
         for _ in range(_MAX_STEPS):
-            assert kept.salt is not None
-            token = self._successor(token, kept.salt)
+            assert stored.salt is not None
+            token = self._successor(token, stored.salt)
             found = await refresh_tokens.find(connection, _hash(token))
             if found is None:
                 return None
             if found.salt is None:
                 return token
-            kept = found
+            stored = found
         return None
 
     def _successor(self, token: str, salt: bytes) -> str:
-        made = hmac.digest(self._key, salt + token.encode(), "sha256")
-        return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+        digest = hmac.digest(self._key, salt + token.encode(), "sha256")
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _hash(token: str) -> bytes:
