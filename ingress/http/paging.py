@@ -32,7 +32,7 @@ class Paged(Query):
 class Cursors(Generic[T]):
     """Writes and reads the cursors of one list. `position` is the type, for pydantic, that its rows are ordered by.
 
-    A cursor is not signed: whatever a client writes into it, it is only a position in the caller's own list.
+    A cursor is not signed: a client that changes it gets only another position in its own list.
     """
 
     def __init__(self, position: type[T]) -> None:

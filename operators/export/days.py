@@ -190,7 +190,7 @@ class _PartitionReader:
     async def before(self, midnight_ms: int | None) -> AsyncIterator[list[Record]]:
         """Yield the records before the first one of this time (ms since 1970; None: all), some at a time.
 
-        All records behind that one belong to its day or a later one, whatever their own time is. The broker finds the
+        All records behind that one belong to its day or a later one, by any time of their own. The broker finds the
         offset of a time in the same way.
         """
         while self._fetched or (await self._fetch()):

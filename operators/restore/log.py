@@ -60,7 +60,7 @@ class Partition:
         if self._sequences.has_gap:
             raise NotRestored(
                 f"booking.events[{self.number}] lacks the events after sequence {self.sequence} and before"
-                f" {self._sequences.highest}: what they decided is not known, and so is nothing after them."
+                f" {self._sequences.highest}: their decisions are not known, nor anything after them."
             )
 
     def _next(self, record: Record) -> Received | None:

@@ -1,4 +1,4 @@
-"""Properties of every response, whatever its operation: origins, versions of the interface, media, sizes."""
+"""Properties of every response of every operation: origins, versions of the interface, media, sizes."""
 
 import json
 from datetime import UTC, datetime

@@ -275,7 +275,7 @@ async def empty_ledger(database: DatabaseSettings) -> None:
 
 
 async def until_all_have_left(database: DatabaseSettings) -> None:
-    """Wait until no process of ours is connected: who has closed a connection is still seen there for a moment."""
+    """Wait until no process of ours is connected: a closed connection is still seen there for a moment."""
     async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
 
         async def left() -> bool:

@@ -218,7 +218,7 @@ async def test_the_system_resumes_where_it_was(
 
 
 class _Cut:
-    """A broker that takes only the first of the records that a worker publishes, whatever it confirms to the worker."""
+    """A broker that takes only the first of the records that a worker publishes, and confirms all of them."""
 
     def __init__(self, processor: BatchProcessor, count: int) -> None:
         self._publish = processor._publisher.publish

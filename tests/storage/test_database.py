@@ -21,7 +21,7 @@ def test_a_connection_without_an_event_loop_is_the_same(database: DatabaseSettin
         assert not connection.autocommit
 
 
-async def test_a_frozen_worker_blocks_its_successor_only_for_as_long_as_the_settings_say(
+async def test_a_frozen_worker_blocks_its_successor_only_for_as_long_as_the_settings_allow(
     database: DatabaseSettings,
 ) -> None:
     settings = database.model_copy(update={"lock_timeout_ms": 1500, "idle_in_transaction_timeout_ms": 2500})

@@ -62,7 +62,7 @@ async def run(environment: Mapping[str, str], *arguments: str) -> Ended:
 
 
 async def ask(environment: Mapping[str, str], *arguments: str) -> Ended:
-    """Run it in this process, which takes a fraction of the time: what is asked for ends by itself."""
+    """Run it in this process, which takes a fraction of the time: a help text ends by itself."""
     result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
     return Ended(result.exit_code, result.stdout, result.stderr)
 

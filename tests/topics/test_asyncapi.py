@@ -142,7 +142,7 @@ def test_every_event_names_its_trigger() -> None:
             assert MESSAGES[each.message_type]["x-answers"]
 
 
-def test_an_older_version_says_what_replaced_it() -> None:
+def test_an_older_version_names_its_successor() -> None:
     assert MESSAGES["inventory.changed.v1"]["x-replaced-by"] == "inventory.changed.v2"
     assert "x-replaced-by" not in MESSAGES["inventory.changed.v2"]
 

@@ -245,7 +245,7 @@ async def test_without_a_cookie_nobody_is_logged_in(house: House) -> None:
 
 
 @pytest.mark.parametrize("uses", [0, 1])
-async def test_logging_out_ends_this_login_whichever_of_its_cookies_says_so(
+async def test_logging_out_ends_this_login_by_either_of_its_cookies(
     house: House, anna: Visit, sql: psycopg.AsyncConnection, uses: int
 ) -> None:
     elsewhere = await log_in(house)

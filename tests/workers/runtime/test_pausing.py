@@ -58,7 +58,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("command", ["pause", "resume"])
     @pytest.mark.parametrize("options", [(), ("--yes",), ("--json",)])
-    def test_nothing_is_said_of_a_role_before_the_database_has_answered(
+    def test_nothing_is_logged_of_a_role_before_the_database_has_answered(
         self, tool: Tool, command: str, options: tuple[str, ...]
     ) -> None:
         result = tool(command, "payments", *options, DATABASE_URL="postgresql://a:b@127.0.0.1:1/x")
