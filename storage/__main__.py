@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m stora
 
 def parser(program: str) -> argparse.ArgumentParser:
     """Return the command line's parser; `program` is the name that its help shows."""
-    made = argparse.ArgumentParser(program, description="The database that the bookings are kept in.")
+    made = argparse.ArgumentParser(program, description="The database of the bookings.")
     examples = "\n".join(["Examples:", *(f"  {program} {each}" for each in EXAMPLES)])
     migrate = made.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "migrate",

@@ -142,7 +142,7 @@ async def apply(database: DatabaseSettings, batches: Sequence[Log]) -> None:
     """Apply every batch by all consumers, each in a transaction of its own; the ledger is ahead of the log."""
     async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         for batch in batches:
-            await _keep_bookings(connection, batch)
+            await write_ledger(connection, batch)
         for batch in batches:
             async with connection.transaction():
                 for consumer in consumers().values():
@@ -150,7 +150,7 @@ async def apply(database: DatabaseSettings, batches: Sequence[Log]) -> None:
                     assert all(not outgoing for outgoing in await consumer.handle(connection, batches_of_it))
 
 
-async def _keep_bookings(connection: AsyncConnection, batch: Log) -> None:
+async def write_ledger(connection: AsyncConnection, batch: Log) -> None:
     """Write the stays of the batch as the ledger has them."""
     for received in itertools.chain(*batch.values()):
         event = received.message
