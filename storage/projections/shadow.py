@@ -72,7 +72,7 @@ class Shadow:
             NoCursor: the consumer has none.
         """
         rows = await self.connection.execute(
-            _SEQUENCES + ("for update" if held else ""), (self._projection.name, self._topic)
+            _CURSOR_SEQUENCES + ("for update" if held else ""), (self._projection.name, self._topic)
         )
         # Of several generations of the topic the last one counts.
         found = {partition: sequence async for partition, sequence in rows}
@@ -229,7 +229,7 @@ def _statements(projection: Projection) -> list[str]:
     return [str(each.compile(dialect=_DIALECT)) for each in making]
 
 
-_SEQUENCES: Final = """
+_CURSOR_SEQUENCES: Final = """
 select partition, sequence from log_cursor where consumer = %s and topic = %s
 order by consumer, topic, partition, generation
 """
