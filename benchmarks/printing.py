@@ -1,4 +1,4 @@
-"""What both benchmark commands share: the check of the machine, and the lines on stdout with verdicts on stderr."""
+"""The parts that both benchmark commands share: a check of the machine, lines on stdout, verdicts on stderr."""
 
 import logging
 import sys

@@ -24,22 +24,22 @@ EVENT_READERS: Final = ("payments", "projections")
 WORKERS: Final = (*LOG_READERS, *EXPIRY)
 ALL: Final = (*INGRESS, *WORKERS)
 
-#: Upper bounds for requests that are answered at once, in seconds.
+#: Upper bounds for requests that get their response at once, in seconds.
 _ANSWER_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-#: Upper bounds for what goes through the log, in seconds.
+#: Upper bounds for times that include the way through the log, in seconds.
 _LOG_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-#: Upper bounds for what includes a guest's own time, in seconds.
+#: Upper bounds for times that include a guest's own, in seconds.
 _GUEST_BOUNDS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 #: Upper bounds for numbers of records.
 _RECORD_BOUNDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 
 
-#: Whether this process can be scraped; if not, nothing needs to be counted for each request.
+#: Whether this process can be scraped; if not, requests need not be counted.
 are_read = True
 
 
 class Metric:
-    """One metric. `services` are the processes that have it; `unit` is what is counted or measured."""
+    """One metric. `services` are the processes that have it; `unit` is the unit of its values."""
 
     kind: ClassVar[str]
 
@@ -52,7 +52,7 @@ class Metric:
 
 
 class Counter(Metric):
-    """Only grows while a process runs."""
+    """A count that only grows while a process runs."""
 
     kind = "counter"
 
@@ -61,12 +61,12 @@ class Counter(Metric):
         self.values: dict[Labels, int] = {} if labels else {(): 0}
 
     def add(self, count: int = 1, *labels: str) -> None:
-        """Count; a count of 0 begins the series, so that its first increase is visible."""
+        """Add to the count; a count of 0 begins the series, so that its first increase is visible."""
         self.values[labels] = self.values.get(labels, 0) + count
 
 
 class Gauge(Metric):
-    """Goes up and down; either set, or read by a function at each scrape."""
+    """A value that goes up and down; either set, or read by a function at each scrape."""
 
     kind = "gauge"
 
@@ -140,7 +140,7 @@ class Histogram(Metric):
 
 
 METRICS: Final[list[Metric]] = []
-"""All of them, in the order in which a booking meets them."""
+"""All metrics, in the order of a booking's way through the system."""
 
 Some = TypeVar("Some", bound=Metric)
 

@@ -1,4 +1,4 @@
-"""The OpenTelemetry SDK as `traces` uses it; imported only where a collector is set."""
+"""The OpenTelemetry SDK as `traces` uses it; imported only if a collector is set."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
