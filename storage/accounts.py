@@ -123,7 +123,7 @@ async def lock(connection: AsyncConnection, user_id: int) -> list[str] | None:
 
 async def claim_key(connection: AsyncConnection, *, user_id: int, endpoint: str, key: str, claim: Claim) -> Claim:
     """Store the claim under the key, unless the key has one already; return the claim of the key."""
-    made = await connection.execute(
+    inserted = await connection.execute(
         insert_or(IdempotencyKey)
         .values(
             user_id=user_id,
@@ -136,7 +136,7 @@ async def claim_key(connection: AsyncConnection, *, user_id: int, endpoint: str,
         .on_conflict_do_nothing()
         .returning(IdempotencyKey.key)
     )
-    if made.first() is not None:
+    if inserted.first() is not None:
         return claim
     present = await find_claim(connection, user_id=user_id, endpoint=endpoint, key=key)
     if present is None:

@@ -58,10 +58,10 @@ async def generation(connection: AsyncConnection, topic: str, broker_id: str) ->
         row = await found.fetchone()
         if row is not None and row[1] == broker_id:
             return int(row[0])
-        made = await connection.execute(
+        inserted = await connection.execute(
             "insert into topic_generation (topic, broker_id) values (%s, %s) returning id", (topic, broker_id)
         )
-        new = await made.fetchone()
+        new = await inserted.fetchone()
         assert new is not None
         return int(new[0])
 

@@ -54,19 +54,19 @@ async def claim_replay(connection: Connection, key: DeadLetterKey, *, who: str, 
 
     `again`: a replay that began and is not known to be done may be begun once more.
     """
-    made = await connection.execute(
+    written = await connection.execute(
         'insert into dead_letter_end (topic_id, partition, "offset", ended, who)'
         " values (%s, %s, %s, 'replayed', %s) on conflict do nothing returning began_at",
         (*key, who),
     )
-    row = await made.fetchone()
+    row = await written.fetchone()
     if row is None and again:
-        made = await connection.execute(
+        written = await connection.execute(
             "update dead_letter_end set who = %s, began_at = now()"
             ' where topic_id = %s and partition = %s and "offset" = %s and done_at is null returning began_at',
             (who, *key),
         )
-        row = await made.fetchone()
+        row = await written.fetchone()
     return None if row is None else row[0]
 
 
@@ -79,12 +79,12 @@ async def mark_replayed(connection: Connection, key: DeadLetterKey) -> None:
 
 async def discard(connection: Connection, key: DeadLetterKey, *, who: str, note: str) -> bool:
     """Store in the caller's transaction that the dead letter is discarded; False where it was resolved already."""
-    made = await connection.execute(
+    written = await connection.execute(
         'insert into dead_letter_end (topic_id, partition, "offset", ended, who, done_at, note)'
         " values (%s, %s, %s, 'discarded', %s, now(), %s) on conflict do nothing",
         (*key, who, note),
     )
-    return made.rowcount > 0
+    return written.rowcount > 0
 
 
 @asynccontextmanager

@@ -216,10 +216,10 @@ async def begin_room(connection: AsyncConnection, hotel_id: int, fields: Mapping
     )
     room_id = begun.scalar()
     if room_id is None:
-        made = await connection.execute(
+        inserted = await connection.execute(
             insert(Room).values(hotel_id=hotel_id, opening=True, **fields).returning(Room.id)
         )
-        room_id = made.scalar_one()
+        room_id = inserted.scalar_one()
     return await read_room(connection, room_id)
 
 

@@ -31,7 +31,7 @@ class TelemetrySettings(BaseSettings):
         default=1.0,
         ge=0,
         le=1,
-        description="The share of the traces begun here that is kept; for other traces, the process that began them decides.",
+        description="The share of traces begun here that is kept; for others, the process that began them decides.",
     )
 
     @field_validator("metrics_port", "otel_exporter_otlp_endpoint", mode="before")

@@ -44,7 +44,7 @@ class _Run:
 
 
 async def compare(extent: Extent, size: Size) -> AsyncIterator[Line]:
-    """Yield the comparison, what each part of each side cost for a search, and how soon changes are seen."""
+    """Yield the comparison, the cost of a search by part of each side, and the seconds until changes are visible."""
     async with _system() as system, _put_on_sale(system, size) as first, _sql(system) as theirs:
         yield await _start_ingress(system)
         await _refuse_differences(system.url, theirs.url, size, first)

@@ -215,7 +215,7 @@ def _needs_stay(event: BookingEvent) -> bool:
 
 # Statements. Arrays travel in binary form (%b): encoding them as text costs the worker several times as much.
 
-# A row exists already where the log is read again over rows that were kept: then a night starts from its opening.
+# A row exists already if the log is read again over existing rows: then a night starts from its opening.
 _ADD_CHANGES: Final = """
 insert into room_night_change (partition, position, room_id, first_night, end_night)
 select * from unnest(%b::int[], %b::bigint[], %b::bigint[], %b::date[], %b::date[])
