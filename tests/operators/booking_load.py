@@ -166,12 +166,12 @@ async def open_booking_load(kafka: KafkaSettings, database: DatabaseSettings) ->
 
 async def _work(role: Role, log: Log, database: DatabaseSettings) -> None:
     """Be a worker, without Faust."""
-    partitions = [TopicPartition(*each) for each in all_partitions(role, log.settings)]
+    partitions = all_partitions(role, log.settings)
     async with open_processor(role, log, database) as processor, consumer_of(log.settings, partitions) as consumer:
         while True:
             found = await consumer.getmany(timeout_ms=100)
             for partition, offset in (await processor.process(found.values())).items() if found else ():
-                consumer.seek(TopicPartition(*partition), offset)
+                consumer.seek(partition, offset)
 
 
 @asynccontextmanager
