@@ -66,7 +66,7 @@ def _passed_on(name: str) -> list[str]:
     if name != "topics":
         return []
     parts = []
-    for each, command in topics.COMMANDS.items():
+    for each, command in topics.SUBCOMMANDS.items():
         examples = [f"{PROGRAM} topics {line}" for line in topics.EXAMPLES if line.split()[0] == each]
         parts += [f"### {PROGRAM} topics {each}", inspect.cleandoc(str(command.__doc__)), _listed(examples)]
     return parts

@@ -5,6 +5,7 @@ reservations worker that the room's partition is assigned to.
 
 Each area of the interface has a package (`accounts`, `hotels`, `bookings`, `admin`, `operators`, `webhooks`,
 `documents`) with `models` for bodies and responses and `handlers` for the operations; areas do not import each other.
-The handlers are rows of the table in `operations`, and share `log`, `limits`, `stays`, `tokens`, `database` and, below
-all of it, `http`. `application` puts everything together.
+`operations` defines an operation: its rows are the methods with `@operation(...)` in the areas' handlers. The areas
+share `log`, `limits`, `stays`, `tokens`, `database` and, below all of it, `http`. `application` puts everything
+together.
 """

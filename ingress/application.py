@@ -1,4 +1,4 @@
-"""Puts the ingress together: its parts, their lifetimes, and the handler of each path."""
+"""Puts the ingress together: its parts, their lifetimes, and the routes of the operations of all areas."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,9 +24,9 @@ from ingress.hotels.handlers import Hotels
 from ingress.hotels.search.freshness import Freshness
 from ingress.hotels.search.handlers import Search
 from ingress.http.bodies import BODY_SECONDS, MAX_BODY_BYTES
-from ingress.http.origins import allowing
+from ingress.http.origins import allow_origins
 from ingress.http.problems import answer_problems
-from ingress.http.tracing import traced
+from ingress.http.tracing import trace_requests
 from ingress.limits.addresses import Addresses
 from ingress.limits.buckets import Limits
 from ingress.limits.login_delays import LoginDelays
@@ -34,7 +34,7 @@ from ingress.log.broker import Broker
 from ingress.log.commands import Commands
 from ingress.log.idempotency import IdempotencyKeys
 from ingress.log.waiters import Waiters
-from ingress.operations import mounted, operations_of
+from ingress.operations import operations_of, routes_of
 from ingress.operators.handlers import Health, Ops
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
@@ -73,9 +73,9 @@ def create_app(
     # The innermost, so that it gets the handler itself and can count by that.
     middlewares: list[Middleware] = [answer_problems]
     if settings.allowed_origins:
-        middlewares.insert(0, allowing(settings.allowed_origins))
+        middlewares.insert(0, allow_origins(settings.allowed_origins))
     if traces.on():
-        middlewares.insert(0, traced)
+        middlewares.insert(0, trace_requests)
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app[DATABASE] = Database(database, pool_size=settings.database_pool_size)
     app[BROKER] = Broker(
@@ -160,7 +160,7 @@ def _route(
         Health(app[DATABASE], app[BROKER], app[WAITERS]),
     ]
     app[AREAS] = areas
-    app.add_routes(mounted(areas, app[TOKENS], limits, settings.public_prefix))
+    app.add_routes(routes_of(areas, app[TOKENS], limits, settings.public_prefix))
     rows = [row for area in areas for _, row in operations_of(area)]
     app.add_routes(Pages(rows, settings.public_prefix).routes())
 

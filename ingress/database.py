@@ -13,10 +13,10 @@ from ingress.metrics import measure_statements
 from ingress.replicas import LeftOut, Replicas, Work
 from storage.settings import DatabaseSettings, sqlalchemy_url
 
-_CONNECT_SECONDS: Final = 3
+_POOL_CONNECT_SECONDS: Final = 3
 _POOL_SECONDS: Final = 3.0
-_BEGIN: Final = text("begin isolation level repeatable read, read only")
-_END: Final = text("commit")
+_BEGIN_SNAPSHOT: Final = text("begin isolation level repeatable read, read only")
+_END_SNAPSHOT: Final = text("commit")
 T = TypeVar("T")
 
 
@@ -78,9 +78,9 @@ async def snapshot(connection: AsyncConnection) -> AsyncIterator[None]:
 
     After an error the connection goes back to the pool with its transaction open: the pool ends it.
     """
-    await connection.execute(_BEGIN)
+    await connection.execute(_BEGIN_SNAPSHOT)
     yield
-    await connection.execute(_END)
+    await connection.execute(_END_SNAPSHOT)
 
 
 def _engine(address: str, settings: DatabaseSettings, pool_size: int) -> AsyncEngine:
@@ -93,7 +93,7 @@ def _engine(address: str, settings: DatabaseSettings, pool_size: int) -> AsyncEn
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
-            "connect_timeout": _CONNECT_SECONDS,
+            "connect_timeout": _POOL_CONNECT_SECONDS,
             "application_name": "innkeeper-ingress",
             # A process that is frozen in the middle of a transaction does not lock its rows for long.
             "options": f"-c idle_in_transaction_session_timeout={settings.idle_in_transaction_timeout_ms}",

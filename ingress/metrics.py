@@ -22,7 +22,7 @@ def count_response(handler: object, status: int, seconds: float) -> None:
 
 
 def _series(handler: object, status: int) -> tuple[Series, Labels]:
-    row = getattr(getattr(handler, "__self__", None), "_row", None)
+    row = getattr(getattr(handler, "__self__", None), "row", None)
     # Each unknown path is answered by a handler of its own, and a client can ask for any number of them.
     key = ("none" if row is None else handler, status)
     if key not in _counted:

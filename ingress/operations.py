@@ -1,8 +1,9 @@
-"""The table of operations: method and path, the callers that may use it, its input, its responses, and an example.
+"""A row of the table of operations: method and path, allowed callers, input, responses, and an example.
 
-Routes, checks, the OpenAPI document and the tests that go through all operations are made from this table. Every
-operation is served under each mount: `/v1`, `/v2`, and without a version for older clients; responses to those name the
-successor's address.
+The rows are the methods with `@operation(...)` in each area's `handlers.py`; `application.py` collects them. Routes,
+checks, the OpenAPI document and the tests that go through all operations are made from the rows. Every operation is
+served under each mount: `/v1`, `/v2`, and without a version for older clients; responses to those name the successor's
+address.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -20,10 +21,10 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from ingress.http.actors import act_for
-from ingress.http.bodies import decoded, decoded_query, must_be_json, read
+from ingress.http.bodies import decode, decode_query, must_be_json, read
 from ingress.http.models import MAX_ID, NoBody, NoQuery, RequestHeader
 from ingress.http.preferences import seconds_to_wait
-from ingress.http.problems import Problem
+from ingress.http.problems import Problem, no_such
 from ingress.tokens import Caller, Tokens
 from storage.accounts import MANAGER, OPERATOR
 
@@ -31,7 +32,7 @@ BodyType = TypeVar("BodyType")
 QueryType = TypeVar("QueryType")
 Method = TypeVar("Method", bound=Callable[..., Awaitable[web.StreamResponse]])
 
-_PLACEHOLDERS: Final = {
+_PLACEHOLDER_PATTERNS: Final = {
     "booking_id": "[0-9a-fA-F-]{36}",
     "hotel_id": "[0-9]{1,19}",
     "room_id": "[0-9]{1,19}",
@@ -63,10 +64,10 @@ class Access(Enum):
 class Mount:
     """A prefix under which all operations are served. `links` is the prefix of the addresses in its responses.
 
-    `wait_seconds`: how long a command waits for its decision when the request does not say. `replaced` serves another
-    operation in the place of the one with this id: the differences of a version of the interface. `unversioned`: the
-    mount keeps what clients of the interface without versions expect. `public_prefix` is the path in front of `prefix`
-    that a proxy takes away; addresses in responses begin with it.
+    `wait_seconds`: how long a command waits for its decision when the request has no preference. `replaced` serves
+    another operation in the place of the one with this id: the differences of a version of the interface.
+    `unversioned`: the mount keeps what clients of the interface without versions expect. `public_prefix` is the path in
+    front of `prefix` that a proxy takes away; addresses in responses begin with it.
     """
 
     prefix: str
@@ -106,7 +107,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """The response with one status: the model of its body, and what else the documentation says of it."""
+    """The response with one status: the model of its body, and the rest of its documentation."""
 
     model: Any = None
     description: str = ""
@@ -212,7 +213,7 @@ class Operation:
         """Return the path as aiohttp's router wants it."""
         path = mount.prefix + self.path
         for name in self.placeholders:
-            path = path.replace(f"{{{name}}}", f"{{{name}:{_PLACEHOLDERS[name]}}}")
+            path = path.replace(f"{{{name}}}", f"{{{name}:{_PLACEHOLDER_PATTERNS[name]}}}")
         return path
 
     def mounts(self) -> Sequence[Mount]:
@@ -235,7 +236,7 @@ def operation(
     links: Mapping[str, Mapping[str, str]] | None = None,
     unversioned: Unversioned = Unversioned(),
 ) -> Callable[[Method], Method]:
-    """Make a method an operation. Its one argument declares with `RequestContext[Body, Query]` what it takes.
+    """Make a method an operation. Its one argument declares its input with `RequestContext[Body, Query]`.
 
     Args:
         route: method and path, such as `GET /hotels/{hotel_id}/info`.
@@ -253,8 +254,8 @@ def operation(
     """
     method, _, path = route.partition(" ")
 
-    def made(function: Method) -> Method:
-        body, query = _taken(function)
+    def decorate(function: Method) -> Method:
+        body, query = _body_and_query(function)
         row = Operation(
             id=function.__name__,
             method=method,
@@ -279,10 +280,10 @@ def operation(
         function.__operation__ = row  # type: ignore[attr-defined]
         return function
 
-    return made
+    return decorate
 
 
-def _taken(function: Any) -> tuple[Any, Any]:
+def _body_and_query(function: Any) -> tuple[Any, Any]:
     context = get_type_hints(function)["context"]
     body, query = get_args(context)
     return body, query
@@ -296,7 +297,7 @@ class Limits(Protocol):
     """Counts requests."""
 
     async def check(self, request: web.Request, caller: Caller | None) -> Mapping[str, str]:
-        """Count a request; return the headers that say how many are left. Raises `Problem` 429."""
+        """Count a request; return the headers with the number of requests that are left. Raises `Problem` 429."""
         ...
 
 
@@ -308,7 +309,7 @@ def operations_of(area: object) -> Iterator[tuple[object, Operation]]:
             yield area, row
 
 
-def mounted(
+def routes_of(
     areas: Sequence[object], tokens: Tokens, limits: Limits | None, public_prefix: str = ""
 ) -> Iterator[web.RouteDef]:
     """Yield the routes of all operations under all mounts; `limits` None counts nothing."""
@@ -328,7 +329,7 @@ class _Handler:
 
     def __init__(self, area: object, row: Operation, mount: Mount, tokens: Tokens, limits: Limits | None) -> None:
         self._area = area
-        self._row = row
+        self.row = row
         self._mount = mount
         self._tokens = tokens
         self._limits = limits
@@ -345,23 +346,23 @@ class _Handler:
         self._reads_body = not row.raw_body and row.reads_body
         self._body: TypeAdapter[Any] = TypeAdapter(row.body)
         self._query: TypeAdapter[Any] = TypeAdapter(row.query)
-        self.handle = self._deprecated if mount.deprecated else self._answer
+        self.handle = self._answer_deprecated if mount.deprecated else self._answer
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self._limits is None:
-            caller = self._known(request)
+            caller = self._caller_of(request)
             self._must_be_allowed(caller)
             return await self._call(self._area, await self._context(request, caller))
-        return await self._counted(self._limits, request)
+        return await self._limited(self._limits, request)
 
-    async def _counted(self, limits: Limits, request: web.Request) -> web.StreamResponse:
+    async def _limited(self, limits: Limits, request: web.Request) -> web.StreamResponse:
         """Count the request before anything else is done with it; one without a valid token counts by its address."""
         refused, caller = None, None
         try:
-            caller = self._known(request)
+            caller = self._caller_of(request)
         except Problem as problem:
             refused = problem
-        left = await limits.check(request, caller)
+        rate_limit_headers = await limits.check(request, caller)
         try:
             if refused is not None:
                 raise refused
@@ -369,23 +370,23 @@ class _Handler:
             response = await self._call(self._area, await self._context(request, caller))
         except Problem as problem:
             response = problem.response()
-        response.headers.update(left)
+        response.headers.update(rate_limit_headers)
         return response
 
-    async def _deprecated(self, request: web.Request) -> web.StreamResponse:
+    async def _answer_deprecated(self, request: web.Request) -> web.StreamResponse:
         """Answer for a client of the interface without versions, and name the successor's address."""
         try:
             response = await self._answer(request)
         except Problem as problem:
             response = problem.response()
-        if (status := self._row.unversioned.statuses.get(response.status)) is not None:
+        if (status := self.row.unversioned.statuses.get(response.status)) is not None:
             response.set_status(status)
         response.headers["Deprecation"] = f"@{int(_DEPRECATED_SINCE.timestamp())}"
         response.headers["Sunset"] = format_datetime(_SUNSET, usegmt=True)
         response.headers.add("Link", f'<{self._mount.links}{request.rel_url.raw_path}>; rel="successor-version"')
         return response
 
-    def _known(self, request: web.Request) -> Caller | None:
+    def _caller_of(self, request: web.Request) -> Caller | None:
         return None if self._is_open else self._tokens.caller(request)
 
     def _must_be_allowed(self, caller: Caller | None) -> None:
@@ -394,26 +395,26 @@ class _Handler:
 
     async def _context(self, request: web.Request, caller: Caller | None) -> RequestContext[Any, Any]:
         act_for(None if caller is None else caller.user_id)
-        path = _identified(request.match_info) if self._has_placeholders else request.match_info
+        path = _ids(request.match_info) if self._has_placeholders else request.match_info
         query: Any = self._no_query
         if self._reads_query or "?" in request.raw_path:
-            query = decoded_query(request.query, self._query)
+            query = decode_query(request.query, self._query)
         body: Any = self._no_body
         if self._reads_body:
             raw = await read(request)
             if raw or self._takes_body:
                 must_be_json(request)
-                body = self._decoded(raw)
+                body = self._decode(raw)
         return RequestContext(request, mount=self._mount, caller=caller, path=path, query=query, body=body)
 
-    def _decoded(self, raw: bytes) -> Any:
+    def _decode(self, raw: bytes) -> Any:
         if self._quick is not None:
             with suppress(msgspec.DecodeError, UnicodeDecodeError):
                 return self._quick.decode(raw)
-        return decoded(raw, self._body)
+        return decode(raw, self._body)
 
 
-def _identified(found: Mapping[str, str]) -> Mapping[str, Any]:
+def _ids(found: Mapping[str, str]) -> Mapping[str, Any]:
     """Return the path's ids. Raises `Problem` 404 for an id that nothing can have."""
     return {name: _booking_id(text) if name == "booking_id" else _number(text) for name, text in found.items()}
 
@@ -422,7 +423,7 @@ def _booking_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise Problem(404, "no such booking") from None
+        raise no_such("booking") from None
 
 
 def _number(text: str) -> int:

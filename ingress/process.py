@@ -17,7 +17,7 @@ from ingress.log.broker import WrongTopics
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
 from telemetry.settings import TelemetrySettings
-from topics.kafka.settings import KafkaSettings, refused_in_words
+from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
 
 log = logging.getLogger("ingress")
 
@@ -31,7 +31,7 @@ def run(*, host: str, port: int, name: str) -> int:
     `port` 0 takes a free one. A wrong setting ends the process with a sentence and status 78.
     """
     settings, kafka, database = _settings()
-    with refused_in_words():
+    with exit_on_invalid_settings():
         telemetry.start(TelemetrySettings(), "ingress", name)
     # aiokafka logs every failed attempt as an error of its own; the ingress logs the outcome.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -75,7 +75,7 @@ async def _serve(
 
 def _settings() -> tuple[IngressSettings, KafkaSettings, DatabaseSettings]:
     """Read the settings; a wrong one ends the process with a sentence that contains no value."""
-    with refused_in_words():
+    with exit_on_invalid_settings():
         settings, kafka, database = IngressSettings(), KafkaSettings(), DatabaseSettings()
     try:
         settings.refuse_default_database(database)

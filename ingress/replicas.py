@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_SECONDS: Final = 0.5
-_FIRST_PAUSE_SECONDS: Final = 0.002
+_FIRST_CHECK_SECONDS: Final = 0.002
 #: Every visible commit is in the primary's log, and flushed.
 _REACHES: Final = text("select (pg_current_wal_flush_lsn() - '0/0')::bigint")
 #: Null once the replica has become a primary itself: then it may lack writes of the other.
@@ -96,7 +96,7 @@ class Replicas:
         Raises:
             TimeoutError: it takes longer than the limit.
         """
-        pause_seconds = _FIRST_PAUSE_SECONDS
+        pause_seconds = _FIRST_CHECK_SECONDS
         async with asyncio.timeout(self._limit_seconds):
             while True:
                 has = (await connection.execute(_HAS)).scalar_one()

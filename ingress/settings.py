@@ -2,13 +2,14 @@
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from storage.settings import DatabaseSettings
+from topics.environment import Environment
 from topics.secret_files import SECRETS
 
 MIN_KEY_BYTES: Final = 32
@@ -16,7 +17,7 @@ MIN_WEBHOOK_SECRET_BYTES: Final = 16
 PRODUCTION_BCRYPT_ROUNDS: Final = 12
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?", re.ASCII)
 #: Segments that mean the same in an address, in a cookie's `Path`, and in HTML.
-_PREFIX: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", re.ASCII)
+_PUBLIC_PREFIX: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", re.ASCII)
 MAX_REQUESTS: Final = 1_000_000
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -29,9 +30,7 @@ class IngressSettings(BaseSettings):
         env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    environment: Literal["development", "production"] = Field(
-        default="development", description="`production` refuses development defaults."
-    )
+    environment: Environment
     jwt_secret_key: SecretStr = Field(
         default=SecretStr("development only: a key that everybody can read"),
         description="Signs access tokens (HS256); 32 bytes or more.",
@@ -47,9 +46,6 @@ class IngressSettings(BaseSettings):
     public_prefix: str = Field(
         default="",
         description="Path, such as /booking, that the proxy takes away; addresses in responses begin with it.",
-    )
-    frontend_url: str = Field(
-        default="http://127.0.0.1:3000", description="The address to which a guest's browser returns."
     )
     hold_seconds: int = Field(default=900, ge=1, description="How long a booking is held unpaid.")
     access_token_minutes: int = Field(default=30, ge=1, description="How long an access token is valid.")
@@ -89,7 +85,7 @@ class IngressSettings(BaseSettings):
     )
     trusted_proxies: str = Field(
         default="",
-        description="Networks of our proxies, separated by commas; only their word about a client's address is taken.",
+        description="Networks of our proxies, separated by commas; only they may name a client's address.",
     )
     redis_url: SecretStr | None = Field(
         default=None,
@@ -125,7 +121,7 @@ class IngressSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _prefix_is_a_path(self) -> Self:
-        if self.public_prefix and not _PREFIX.fullmatch(self.public_prefix):
+        if self.public_prefix and not _PUBLIC_PREFIX.fullmatch(self.public_prefix):
             raise ValueError("PUBLIC_PREFIX is not a path such as /booking: a slash first, none last.")
         return self
 
@@ -149,7 +145,7 @@ class IngressSettings(BaseSettings):
     def _production_has_no_development_defaults(self) -> Self:
         if self.environment != "production":
             return self
-        for name in ("jwt_secret_key", "stripe_webhook_secret", "frontend_url"):
+        for name in ("jwt_secret_key", "stripe_webhook_secret"):
             if getattr(self, name) == type(self).model_fields[name].default:
                 raise ValueError(f"{name.upper()} is not set: production needs one of its own.")
         if any(len(secret.encode()) < MIN_WEBHOOK_SECRET_BYTES for secret in self.webhook_secrets):

@@ -12,8 +12,8 @@ from aiohttp import web
 from ingress.http.problems import Problem
 from ingress.settings import IngressSettings
 
-_REQUIRED: Final = ["exp", "iat", "sub", "type", "iss", "aud", "roles"]
-_REMEMBERED: Final = 10_000
+_REQUIRED_CLAIMS: Final = ["exp", "iat", "sub", "type", "iss", "aud", "roles"]
+_MAX_TOKENS_REMEMBERED: Final = 10_000
 # Clocks of two machines differ a little; only `iat` profits, `exp` is judged to the second below.
 _CLOCK_SKEW_SECONDS: Final = 5
 
@@ -77,7 +77,7 @@ class Tokens:
         except (jwt.InvalidTokenError, ValueError, TypeError) as error:
             raise _unauthorized("invalid token") from error
         self._callers[authorization] = caller
-        if len(self._callers) > _REMEMBERED:
+        if len(self._callers) > _MAX_TOKENS_REMEMBERED:
             self._callers.popitem(last=False)
         return caller
 
@@ -89,7 +89,7 @@ class Tokens:
             issuer=self._issuer,
             audience=self._audience,
             leeway=_CLOCK_SKEW_SECONDS,
-            options={"require": _REQUIRED},
+            options={"require": _REQUIRED_CLAIMS},
         )
         return claims
 

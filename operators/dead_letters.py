@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NoReturn
 from uuid import UUID, uuid4
@@ -26,9 +26,10 @@ from topics.consumers import PROCESSED_BY
 from topics.envelope import Headers, Outgoing, Replay, header, with_replay
 from topics.failpoints import failpoint
 from topics.kafka import admin
-from topics.kafka.log_reader import NoSuchTopic, Record, Wanted, end_offsets, read
+from topics.kafka.log_reader import NoSuchTopic, Record, RecordFilter, end_offsets, read
 from topics.kafka.positions import LogPosition
 from topics.kafka.producer import Producer
+from topics.kafka.records import time_of
 from topics.kafka.settings import KafkaSettings
 from topics.times import to_the_second
 
@@ -293,7 +294,7 @@ async def _all(kafka: KafkaSettings, connection: AsyncConnection[Any]) -> list[D
     if name not in ids:
         raise NoSuchTopic(f"The topic {name} does not exist. Create it: innkeeper topics create.")
     # All of them: which dead letters are of the same record is known only when every one was read.
-    records = [record async for record in read(kafka, name, Wanted(), since=None, last=None, follow=False)]
+    records = [record async for record in read(kafka, name, RecordFilter(), since=None, last=None, follow=False)]
     # The resolutions are read last: a replayed dead letter that came back is never shown beside itself as still open.
     ends = await stored.resolutions(connection, ids[name])
     found: dict[object, DeadLetter] = {}
@@ -322,7 +323,7 @@ def _dead_letter(record: Record, topic_id: str, end: Resolution | None) -> DeadL
         topic_id=topic_id,
         partition=record.partition,
         offset=record.offset,
-        at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        at=time_of(record),
         origin=_record_position(added),
         consumer=_text(added.get("dl_consumer")),
         reason=_text(added.get("dl_reason")) or "no reason is given: no worker of ours sent this here",

@@ -20,7 +20,8 @@ from topics.catalogue import Service
 from topics.consumers import CONSUMERS
 from topics.kafka import admin
 from topics.kafka.admin import Member
-from topics.kafka.log_reader import LogReader, OffsetRange, Record
+from topics.kafka.log_reader import LogReader, OffsetRange
+from topics.kafka.records import time_of
 from topics.kafka.settings import KafkaSettings
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -223,8 +224,8 @@ async def _with_seconds(kafka: KafkaSettings, reader: LogReader, found: list[Lag
     records = await reader.first_records([*((_place(lag), lag.end - lag.lag) for lag in behind), *newest])
 
     def seconds(lag: Lag) -> float:
-        waits_since = _time(records[_place(lag), lag.end - lag.lag])
-        now = _time(records[_place(lag), lag.end - 1]) if newest else lag.seen_at
+        waits_since = time_of(records[_place(lag), lag.end - lag.lag])
+        now = time_of(records[_place(lag), lag.end - 1]) if newest else lag.seen_at
         return max(0.0, (now - waits_since).total_seconds())
 
     return [replace(lag, seconds=seconds(lag)) if lag.lag else lag for lag in found]
@@ -232,10 +233,6 @@ async def _with_seconds(kafka: KafkaSettings, reader: LogReader, found: list[Lag
 
 def _place(lag: Lag) -> TopicPartition:
     return TopicPartition(lag.topic, lag.partition)
-
-
-def _time(record: Record) -> datetime:
-    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
 
 
 def _with_rate(before: Lag | None, lag: Lag) -> Lag:

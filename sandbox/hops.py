@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
-from topics.kafka.log_reader import LogReader, Record, Wanted, cloud_event, partitions_of
+from topics.kafka.log_reader import LogReader, Record, RecordFilter, cloud_event, partitions_of
 from topics.kafka.settings import KafkaSettings
 
 _POLL_SECONDS: Final = 0.02
@@ -68,13 +68,13 @@ class LogFollower:
     def __init__(self, reader: LogReader, hops: Hops) -> None:
         self._reader = reader
         self._hops = hops
-        self._wanted: Wanted | None = None
+        self._wanted: RecordFilter | None = None
         self._early: list[_Seen] = []
         self._shown: set[str] = set()
 
     def follow(self, booking_id: UUID) -> None:
         """Show this booking's records: first those that arrived before its id was known, then later ones."""
-        self._wanted = Wanted(booking=str(booking_id))
+        self._wanted = RecordFilter(booking=str(booking_id))
         early, self._early = self._early, []
         for seen in early:
             self._arrived(seen)
@@ -96,7 +96,7 @@ class LogFollower:
     def _arrived(self, seen: _Seen) -> None:
         if self._wanted is None:
             self._early.append(seen)
-        elif self._wanted.has(seen.record):
+        elif self._wanted.matches(seen.record):
             record, at = seen
             kind = cloud_event(record)["type"]
             where = f"{record.topic}, partition {record.partition}, offset {record.offset}: {kind}"

@@ -17,6 +17,7 @@ from typing import IO, Self
 from typing_extensions import override
 
 from sandbox.spawning import PROCESS_POLL_SECONDS, StartFailed, end, exit_status, spawn, status_in_words, tail
+from topics.backoff import seconds_after
 
 FAILED_WITHIN_SECONDS = 5.0
 MAX_RESTART_PAUSE_SECONDS = 15.0
@@ -348,4 +349,4 @@ class Supervisor:
 def _pause_before_restart(failures: int) -> float:
     if failures <= 1:
         return 0.0
-    return float(min(0.5 * 2 ** min(failures - 2, 10), MAX_RESTART_PAUSE_SECONDS))
+    return seconds_after(failures - 1, first_seconds=0.5, max_seconds=MAX_RESTART_PAUSE_SECONDS)

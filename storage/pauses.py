@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from storage import operator_log
 from topics.times import to_the_second
+
+if TYPE_CHECKING:
+    # The operators' commands start without SQLAlchemy.
+    from sqlalchemy.ext.asyncio import AsyncConnection as PooledConnection
 
 Connection: TypeAlias = AsyncConnection[Any]
 
@@ -31,6 +35,11 @@ async def listed(connection: Connection) -> list[Pause]:
     """Return every pause, by role. Raises psycopg.Error."""
     cursor = connection.cursor(row_factory=class_row(Pause))
     return await (await cursor.execute("select role, who, at, reason from paused_role order by role")).fetchall()
+
+
+async def paused_roles(connection: "PooledConnection") -> list[str]:
+    """Return the names of the paused roles in order, for the ingress. Raises sqlalchemy.exc.SQLAlchemyError."""
+    return list((await connection.exec_driver_sql("select role from paused_role order by role")).scalars())
 
 
 async def of(connection: Connection, role: str) -> Pause | None:

@@ -42,7 +42,7 @@ _SLOW: Final = (
     "tests/sandbox/test_up.py",
     "tests/operators/test_lost_database.py",
     "tests/operators/test_play_again.py",
-    "tests/topics/test_security.py",
+    "tests/topics/kafka/test_security.py",
     "tests/workers/payments/test_caller.py",
     "tests/sandbox/test_postgres.py",
 )

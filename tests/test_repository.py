@@ -181,7 +181,8 @@ def test_the_core_knows_the_language_itself_and_nothing_that_waits_or_chances() 
         for path in modules("workers", "pricing")
         if path.startswith(("workers/decisions/", "pricing/"))
         for name in imports(path)
-        if name.split(".")[0] not in pure | {"topics", "pricing", "uuid"} and not name.startswith("workers.decisions")
+        if name.split(".")[0] not in pure | {"pricing", "uuid"}
+        and not f"{name}.".startswith(("topics.messages.", "workers.decisions."))
     } - {f"pricing/stays.py: {name}" for name in ("numpy", "numpy.typing")}  # For its annotations.
 
     assert strangers == set()
@@ -316,6 +317,18 @@ def test_no_private_name_is_imported_across_packages() -> None:
     assert strays == set()
 
 
+def test_no_private_name_is_read_through_a_string() -> None:
+    assert [
+        f"{path}:{node.lineno}: {argument.value}"
+        for path in modules(*PACKAGES, "benchmarks", "docs", "examples")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "setattr", "hasattr", "delattr"}
+        for argument in node.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+        if re.match(r"_[^_]", argument.value)
+    ] == []
+
+
 def test_no_program_of_the_product_replaces_itself_by_another() -> None:
     assert lines_with(re.compile(r"\bos\.(exec|posix_spawn)"), modules(*PACKAGES)) == []
 
@@ -329,6 +342,17 @@ def test_no_settings_class_is_written_twice() -> None:
         for other in classes
         if one is not other and one.model_fields.keys() <= other.model_fields.keys()
     ] == []
+
+
+def test_one_environment_variable_has_one_default_and_one_meaning() -> None:
+    meanings: dict[str, set[tuple[str, str | None]]] = {}
+    for settings in settings_classes():
+        prefix = settings.model_config.get("env_prefix") or ""
+        for name, field in settings.model_fields.items():
+            default = field.get_default(call_default_factory=True, validated_data={})
+            meanings.setdefault((prefix + name).upper(), set()).add((repr(default), field.description))
+
+    assert {name: found for name, found in meanings.items() if len(found) > 1} == {}
 
 
 def test_only_the_command_line_and_the_sandbox_import_typer_and_rich() -> None:

@@ -1,1 +1,1 @@
-"""The language that the rooms of the house speak: commands, events, values, and the topics they travel on."""
+"""The messages between the parts of the system: commands, events, values, and the topics that carry them."""

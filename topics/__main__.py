@@ -20,14 +20,14 @@ from aiokafka.errors import KafkaError
 from topics import asyncapi, pages, schemas
 from topics.catalogue import CATALOGUE
 from topics.kafka import acls, admin
-from topics.kafka.settings import KafkaSettings, refused_in_words
+from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
 
 #: Exit statuses: something is wrong or refused; it could not be done.
 _WRONG: Final = 1
 _COULD_NOT: Final = 2
 _RETRY_SECONDS: Final = 0.5
 _HEADINGS: Final = ("topic", "kept", "key", "written by", "read by")
-#: So many of the headings head columns also where the terminal is too narrow for a row of all.
+#: On a terminal that is too narrow for all columns, the first headings keep a column each.
 _NARROW: Final = 2
 #: The columns of a terminal whose size is not known, such as a pipe.
 _WIDE: Final = 200
@@ -36,7 +36,7 @@ _WIDE: Final = 200
 def main(arguments: Sequence[str] | None = None, program: str = "python -m topics") -> int:
     """Run one command and return its exit status: 0 fine, 1 something is wrong or refused, 2 it could not be done."""
     options = parser(program).parse_args(arguments)
-    with refused_in_words():
+    with exit_on_invalid_settings():
         settings = KafkaSettings()
     # aiokafka logs every failed attempt as an error of its own; this command reports the outcome.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -64,7 +64,7 @@ def parser(program: str) -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     added = {}
-    for name, command in COMMANDS.items():
+    for name, command in SUBCOMMANDS.items():
         description = inspect.cleandoc(str(command.__doc__))
         added[name] = commands.add_parser(
             name,
@@ -91,7 +91,7 @@ def _examples(program: str, command: str) -> str:
 
 
 def _list(settings: KafkaSettings, options: argparse.Namespace) -> int:
-    """Show the catalogue: each topic's key, who writes and reads it, how long it is kept. Asks no broker."""
+    """Show the catalogue: each topic's key, writers, readers and retention. Asks no broker."""
     if options.as_json:
         _print_json(
             {
@@ -122,7 +122,7 @@ def _list(settings: KafkaSettings, options: argparse.Namespace) -> int:
 
 
 def _table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Return the lines of the catalogue's table; where it is too wide, the rest is written below each row."""
+    """Return the lines of the catalogue's table; if it is too wide, the rest is written below each row."""
     wide = _in_columns([[heading.upper() for heading in _HEADINGS], *rows])
     if max(map(len, wide)) <= width:
         return wide
@@ -152,7 +152,7 @@ def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _create(settings: KafkaSettings, options: argparse.Namespace) -> int:
-    """Create the topics that are missing, as the catalogue says; then check them all.
+    """Create the topics that are missing, as they are in the catalogue; then check them all.
 
     May be repeated, and run by several at once. Exit status 1: the broker refuses, or has a topic that no process may
     start with; 2: the broker does not answer.
@@ -182,7 +182,7 @@ def _check(settings: KafkaSettings, options: argparse.Namespace) -> int:
     if mismatches:
         return _WRONG
     if not options.as_json:
-        _say(f"All {len(CATALOGUE)} topics on {settings.kafka_url} are as the catalogue says.")
+        _say(f"All {len(CATALOGUE)} topics on {settings.kafka_url} are as in the catalogue.")
     return 0
 
 
@@ -246,7 +246,7 @@ def _say(sentence: str) -> None:
 
 
 #: In the order of `--help`.
-COMMANDS: Final[Mapping[str, Callable[[KafkaSettings, argparse.Namespace], int]]] = {
+SUBCOMMANDS: Final[Mapping[str, Callable[[KafkaSettings, argparse.Namespace], int]]] = {
     "list": _list,
     "create": _create,
     "check": _check,

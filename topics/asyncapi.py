@@ -44,8 +44,8 @@ def document(examples: Mapping[str, Mapping[str, Any]]) -> _Json:
                 message_type: _message(kind, examples[message_type]) for message_type, kind in EVERY_VERSION.items()
             },
             "messageTraits": {
-                "command": _trait(_headers(optional=_OF_COMMANDS)),
-                "event": _trait(_headers(_OF_EVENTS)),
+                "command": _trait(_headers(optional=_HEADERS_OF_COMMANDS)),
+                "event": _trait(_headers(_HEADERS_OF_EVENTS)),
             },
         },
     }
@@ -134,12 +134,12 @@ def _trait(headers: _Json) -> _Json:
 
 
 def _headers(required: Mapping[str, str] | None = None, optional: Mapping[str, str] | None = None) -> _Json:
-    described = {**_HEADERS, **(required or {}), **(optional or {})}
+    described = {**_HEADERS_OF_ALL, **(required or {}), **(optional or {})}
     properties: _Json = {name: {"type": "string", "description": about} for name, about in described.items()}
     properties["ce_specversion"]["const"] = "1.0"
     properties["content-type"]["const"] = "application/json"
     properties["ce_time"]["format"] = "date-time"
-    return {"type": "object", "required": [*_REQUIRED, *(required or {})], "properties": properties}
+    return {"type": "object", "required": [*_REQUIRED_HEADERS, *(required or {})], "properties": properties}
 
 
 _ABOUT: Final = """\
@@ -151,7 +151,7 @@ Records of one room are in order. An event may be on the log twice, with the sam
 second. Ignore unknown fields: a field with a default may be added at any time. Any other change is a new version of \
 the message with a new name; the older versions stay on the log."""
 
-_HEADERS: Final = {
+_HEADERS_OF_ALL: Final = {
     "ce_specversion": "CloudEvents' version.",
     "content-type": "Of the value.",
     "ce_id": "Unique; a second record with the same id is the same message.",
@@ -164,16 +164,17 @@ _HEADERS: Final = {
     "ce_traceparent": "W3C Trace Context, if the request was traced.",
     "ce_causationposition": "The position of the command that an event answers, or of the webhook that a command "
     "follows from, as topic[partition]@offset.",
-    "ce_actor": "The person who caused it, as a kind and an id: user/17, key/3 or operator/4; no name and no address.",
-    "ce_requestid": "The id of the request with which that person did so; left out where the client gave an "
-    "X-Request-Id that is not 1 to 64 of 0-9, A-Z, a-z, dot, underscore, colon and hyphen.",
+    "ce_actor": "The person who caused it, without a name or an address: user/17 is an account, operator/4 is the "
+    "operator of the action of that number (`innkeeper actions`). Left out if no person caused the command.",
+    "ce_requestid": "The id of that person's request. Left out if the client gave an X-Request-Id that is not 1 to 64 "
+    "of 0-9, A-Z, a-z, dot, underscore, colon and hyphen.",
 }
-_OF_COMMANDS: Final = {
+_HEADERS_OF_COMMANDS: Final = {
     "ce_replay": "Only on a command that an operator sent again: a JSON object with the replay's id, action, by (the "
     "operator's login name), at (UTC) and of (the position of the record that was sent again).",
 }
-_OF_EVENTS: Final = {
+_HEADERS_OF_EVENTS: Final = {
     "ce_causationid": "The id of the command that it answers.",
     "ce_sequence": "Counts a partition's events from 1, without a gap.",
 }
-_REQUIRED: Final = ("ce_specversion", "content-type", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time")
+_REQUIRED_HEADERS: Final = ("ce_specversion", "content-type", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time")

@@ -70,7 +70,7 @@ STRIPE_WEBHOOKS: Final = Topic(
 )
 DEAD_LETTERS: Final = Topic(
     name="dead.letters",
-    key="as the origin",
+    key="the key of the record",
     # Services that read only events write none: an event is never skipped.
     written_by=(Service.RESERVATIONS, Service.PAYMENTS),
     read_by=(Service.OPERATORS,),

@@ -7,7 +7,7 @@ value. Extensions:
 - `causationid`: the id of the command that an event answers, or of the event that a command follows from;
 - `causationposition`: the position on the log of that command, or of the webhook that a command follows from;
 - `correlationid`: the id of the first command, which a client's request led to;
-- `actor` and `requestid`: the person who caused the message, and the request with which they did;
+- `actor` and `requestid`: the person who caused the message, if one did, and the id of that person's request;
 - `traceparent`: W3C Trace Context;
 - `replay`: only on records that an operator sent again; see `Replay`.
 
@@ -60,8 +60,10 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """The attributes of a message. `time` is UTC; ids are at most 200 characters.
 
-    `causation_position` is written as `LogPosition` writes it: `booking.commands[3]@17`. `actor` is a kind and an id:
-    `user/17`, `key/3`, `operator/4` or `service/expiry`; it holds no name and no address.
+    `causation_position` is written as `LogPosition` writes it: `booking.commands[3]@17`. `actor` is the person who
+    caused the message, without a name or an address: `user/17` is an account, `operator/4` is the operator of the
+    action of that number (`innkeeper actions`). A command that no person caused has none, and so have the events that
+    answer it.
     """
 
     id: str

@@ -1,6 +1,6 @@
 """Named points at which a test kills a process as hard as a power cut; no-ops otherwise.
 
-`INNKEEPER_FAILPOINT=reservations.after_commit:3` kills the process with SIGKILL the third time it comes by.
+`INNKEEPER_FAILPOINT=reservations.after_commit:3` kills the process with SIGKILL at its third pass.
 """
 
 import os
@@ -14,7 +14,7 @@ _nth: Final = int(_count or 1)
 
 
 def failpoint(name: str) -> None:
-    """Die here if a test said so."""
+    """Kill this process if `INNKEEPER_FAILPOINT` names this point, and this is the pass that it asks for."""
     if name != _name:
         return
     _passes[name] += 1

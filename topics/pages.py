@@ -139,11 +139,13 @@ _MESSAGES_INTRODUCTION: Final = """\
 Every record is a CloudEvents 1.0 event in Kafka's binary mode: the attributes are headers (`ce_id`, `ce_type`,
 `ce_source`, `ce_subject`, `ce_time`, and the extensions `ce_causationid`, `ce_causationposition`, `ce_correlationid`,
 `ce_sequence`, `ce_actor`, `ce_requestid`, `ce_traceparent`), the value is the data as JSON. `ce_type` is the message
-type with its version. An event's `ce_causationid` is the id of the command that it answers, its id is that one with an
-index, and its `ce_sequence` counts without a gap within a partition. `ce_causationposition` is the position of that
-command on the log (`booking.commands[3]@17`), or of the webhook that a command follows from. `ce_actor` is the person
-who caused it, as a kind and an id (`user/17`), and `ce_requestid` the request with which they did. A command that an
-operator sent again has `ce_replay`, which names the replay.
+type with its version. An event's `ce_causationid` is the id of the command that it answers, its `ce_sequence` counts
+without a gap within a partition, and its id is the command's id, a colon and that sequence. `ce_causationposition` is
+the position of that command on the log (`booking.commands[3]@17`), or of the webhook that a command follows from.
+`ce_actor` is the person who caused it, without a name or an address: `user/17` is an account, `operator/4` is the
+operator of the action of that number (`innkeeper actions`). A command that no person caused has none, and so have the
+events that answer it. `ce_requestid` is the id of that person's request. A command that an operator sent again has
+`ce_replay`, which names the replay.
 
 Money is integers in minor units of `currency`, a surge is in thousandths, dates are hotel-local nights, and
 `[check_in, check_out)` leaves the check-out night free.

@@ -1,4 +1,4 @@
-"""Where secrets lie as files, each named as its setting, such as `jwt_secret_key`. The environment goes before them."""
+"""The folder of secrets in files, each named as its setting (`jwt_secret_key`). The environment overrides them."""
 
 import os
 from pathlib import Path
@@ -10,5 +10,5 @@ def _folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-#: Where containers find theirs; None when there is none. Looked up once: settings are read at the start of a process.
+#: The folder in a container; None when there is none. Looked up once: settings are read at the start of a process.
 SECRETS: Final = _folder()

@@ -47,7 +47,3 @@ class SequenceTracker:
     def has_gap(self) -> bool:
         """Whether a number is missing before the highest one."""
         return self.highest > self.last
-
-    def copy(self) -> "SequenceTracker":
-        """Return an independent tracker of the same state, for work that may be rolled back."""
-        return SequenceTracker(self.last, self.highest)

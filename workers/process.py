@@ -12,7 +12,7 @@ import uvloop
 import telemetry
 from storage.settings import DatabaseSettings
 from telemetry.settings import TelemetrySettings
-from topics.kafka.settings import KafkaSettings, refused_in_words
+from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
 from workers.runtime import garbage
 from workers.runtime.empty_ledger import check_ledger
 from workers.runtime.log_source import wait_for_topics
@@ -68,12 +68,12 @@ def _run(part: str, build: Callable[[KafkaSettings, DatabaseSettings], Role], na
 
 
 def _settings() -> tuple[KafkaSettings, DatabaseSettings]:
-    with refused_in_words():
+    with exit_on_invalid_settings():
         return KafkaSettings(), DatabaseSettings()
 
 
 def _start_telemetry(part: str, name: str | None) -> None:
     """Start logs on stderr, metrics and traces, as the settings say."""
-    with refused_in_words():
+    with exit_on_invalid_settings():
         settings = TelemetrySettings()
     telemetry.start(settings, part, name or part)

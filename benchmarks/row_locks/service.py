@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from benchmarks.row_locks.sessions import Sessions, StatementFailed
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.models import InitBooking
-from ingress.http.bodies import decoded, read
+from ingress.http.bodies import decode, read
 from ingress.http.problems import Problem
 from ingress.http.responses import json_response
 from ingress.settings import IngressSettings
@@ -54,7 +54,7 @@ class _RowLocks:
         """Book: 201 with the amount, 409 when a night is not free."""
         try:
             caller = self._tokens.caller(request)
-            stay = decoded(await read(request), _init)
+            stay = decode(await read(request), _init)
             accept_stay(stay.check_in_date, stay.check_out_date, today_at("UTC"))
         except Problem as problem:
             return problem.response()

@@ -15,7 +15,7 @@ from ingress.database import Database
 from ingress.hotels.search.handlers import Search
 from ingress.http.connections import Runner
 from ingress.http.problems import answer_problems
-from ingress.operations import mounted
+from ingress.operations import routes_of
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
@@ -32,7 +32,7 @@ async def _serve(port: int) -> None:
     settings = IngressSettings()
     pool = Database(DatabaseSettings(), pool_size=settings.database_pool_size)
     app = web.Application(middlewares=[answer_problems])
-    app.add_routes(mounted([Search(Reference(pool))], Tokens(settings), limits=None))
+    app.add_routes(routes_of([Search(Reference(pool))], Tokens(settings), limits=None))
     try:
         await serve(Runner(app, drain_seconds=1.0), port, READY_LINE)
     finally:

@@ -24,7 +24,7 @@ from ingress.accounts.refresh import RefreshTokens, Session
 from ingress.database import Database
 from ingress.http.models import Id, NoBody, NoQuery, Problems, RequestHeader
 from ingress.http.paging import NEXT_PAGE, Cursors, Paged, first_page, link_to_next
-from ingress.http.problems import Problem
+from ingress.http.problems import Problem, existing, no_such
 from ingress.http.responses import Response, json_response, no_content
 from ingress.http.versions import ETAG_HEADER, IF_MATCH, changed_meanwhile, etag, expected_versions
 from ingress.limits.addresses import Addresses
@@ -81,9 +81,9 @@ class Auth:
         example=Example(status=201, body={"email": "grace@example.com", "password": _PASSWORD, "name": "Grace"}),
     )
     async def sign_up(self, context: RequestContext[Signup, NoQuery]) -> Response:
-        """Make an account; an e-mail address has one, whatever its case. A password must be hard to guess."""
+        """Make an account; an e-mail address has one, in upper or lower case. A password must be hard to guess."""
         signup = context.body
-        # Clients without a version expect 400 for a known address, however good or bad the password is.
+        # Clients without a version expect 400 for a known address, also with a weak password.
         if context.mount.unversioned:
             await self._refuse_known(signup.email)
         refuse_unhashable(signup.password)
@@ -117,21 +117,21 @@ class Auth:
         """
         given = context.body
         refuse_unhashable(given.password)
-        who = given.email, self._addresses.of(context.request)
-        await self._delays.before(*who)
+        attempt = given.email, self._addresses.of(context.request)
+        await self._delays.begin(*attempt)
         try:
             user_id = await self._user(given)
         except Exception:
-            await self._delays.withdrawn(*who)
+            await self._delays.withdraw(*attempt)
             raise
         if user_id is None:
-            await self._delays.failed(*who)
+            await self._delays.fail(*attempt)
             raise _unauthorized("invalid e-mail or password")
-        await self._delays.succeeded(*who)
+        await self._delays.succeed(*attempt)
         session = await self._refresh_tokens.begin(user_id)
         if session is None:
             raise _unauthorized("invalid e-mail or password")
-        return self._logged_in(context, session)
+        return self._login_response(context, session)
 
     @operation(
         "POST /auth/refresh",
@@ -155,7 +155,7 @@ class Auth:
         session = await self._refresh_tokens.resume(context.request.cookies.get(_COOKIE, ""))
         if session is None:
             raise _unauthorized("log in again", {"Set-Cookie": _cookie(context, "", 0)})
-        return self._logged_in(context, session)
+        return self._login_response(context, session)
 
     @operation(
         "POST /auth/logout",
@@ -194,7 +194,7 @@ class Auth:
         same = await self._passwords.matches(given.password, None if login is None else login.password_hash)
         return login.user_id if login is not None and same else None
 
-    def _logged_in(self, context: RequestContext[Any, Any], session: Session) -> Response:
+    def _login_response(self, context: RequestContext[Any, Any], session: Session) -> Response:
         seconds = int(self._refresh_tokens.lifetime.total_seconds())
         headers = {"Set-Cookie": _cookie(context, session.refresh_token, seconds)}
         return json_response(200, access_token(self._tokens, session.user_id, session.roles), headers)
@@ -362,11 +362,11 @@ class Users:
         user_id, guest_id = context.caller.user_id, context.path["guest_id"]
         async with self._database.writing() as connection:
             deleted = await guests.delete_guest(connection, user_id, guest_id)
-            kept = None if deleted else await guests.own_guest(connection, user_id, guest_id)
-        if kept is not None:
+            needed = None if deleted else await guests.own_guest(connection, user_id, guest_id)
+        if needed is not None:
             raise Problem(409, "a booking that is not over names this guest", more={"reason": "guest_stays"})
         if not deleted:
-            raise _no_such_guest()
+            raise no_such("guest")
         return no_content()
 
 
@@ -400,13 +400,7 @@ def _already_registered() -> Problem:
 
 
 def _guest_response(found: guests.SavedGuest | None) -> Response:
-    if found is None:
-        raise _no_such_guest()
-    return json_response(200, SavedGuest.model_validate(found))
-
-
-def _no_such_guest() -> Problem:
-    return Problem(404, "no such guest")
+    return json_response(200, SavedGuest.model_validate(existing(found, "guest")))
 
 
 def _account_is_gone() -> Problem:

@@ -100,7 +100,7 @@ def refuse_unhashable(password: str) -> None:
 def _weakness(password: str, about: list[str]) -> str | None:
     """Return advice on a password, None when it is good: when one part of it alone is hard enough to guess."""
     # It reads 30,000 words when it is imported, which takes longer than the rest of the start.
-    from zxcvbn import zxcvbn  # noqa: PLC0415 - as said above
+    from zxcvbn import zxcvbn  # noqa: PLC0415 - as the comment explains
 
     advice = []
     for start in range(0, len(password), _JUDGED_AT_ONCE):

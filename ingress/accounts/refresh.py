@@ -3,13 +3,13 @@
 A token is random (or as good as), stored by its hash, and valid for one use, which makes the next token of its family.
 When a token is used a second time, one of the two uses was a thief's: the whole family is revoked, and everybody logs
 in again. Within a grace of ten seconds a second use is allowed, because a response got lost or two windows of a browser
-refreshed at once. It gets the newest token of the family, computed again from the old one, so that a family has one
-newest token however often it is used.
+refreshed at once. It gets the newest token of the family, computed again from the old one, so that a family is one line
+of tokens however often it is used.
 
-If the next token was used too by then, the family is followed to its end, five steps at most. The slow request gets the
+If the next token was used too by then, the line is followed to its end, five steps at most. The slow request gets the
 token that the browser has already, never an older one, whose use would count as theft a little later. A thief gains
 nothing by this: within the grace the theft gives the same token without those uses, and thief and user then have the
-same token, whose second use reveals the theft. A family that cannot be followed is revoked: a thief could hide in it.
+same token, whose second use reveals the theft. A line that cannot be followed is revoked: a thief could hide in it.
 """
 
 import base64
@@ -84,9 +84,9 @@ class RefreshTokens:
             if family is None or roles is None:
                 return None
             await refresh_tokens.forget_expired(connection, family.user_id)
-            kept = await refresh_tokens.find(connection, _hash(token))
-            following = None if kept is None else await self._following(connection, token, kept, family)
-        return None if following is None else Session(family.user_id, roles, following)
+            stored = await refresh_tokens.find(connection, _hash(token))
+            next_token = None if stored is None else await self._exchange(connection, token, stored, family)
+        return None if next_token is None else Session(family.user_id, roles, next_token)
 
     async def end(self, token: str) -> None:
         """Revoke the family of a token, whether the token is still valid or not."""
@@ -104,42 +104,42 @@ class RefreshTokens:
             await accounts.lock(connection, user_id)
             await refresh_tokens.revoke_all(connection, user_id)
 
-    async def _following(
-        self, connection: AsyncConnection, token: str, kept: StoredToken, family: TokenFamily
+    async def _exchange(
+        self, connection: AsyncConnection, token: str, stored: StoredToken, family: TokenFamily
     ) -> str | None:
-        if kept.used_seconds_ago is None:
-            return await self._used_now(connection, token, family)
-        if kept.used_seconds_ago <= self._grace_seconds:
-            newest = await self._newest(connection, token, kept)
+        if stored.used_seconds_ago is None:
+            return await self._use_now(connection, token, family)
+        if stored.used_seconds_ago <= self._grace_seconds:
+            newest = await self._newest(connection, token, stored)
             if newest is not None:
                 return newest
         await refresh_tokens.revoke_family(connection, family.id)
         log.warning("user %d: a refresh token was used twice; its login %s is revoked", family.user_id, family.id)
         return None
 
-    async def _used_now(self, connection: AsyncConnection, token: str, family: TokenFamily) -> str:
+    async def _use_now(self, connection: AsyncConnection, token: str, family: TokenFamily) -> str:
         salt = secrets.token_bytes(_TOKEN_BYTES)
-        following = self._successor(token, salt)
+        next_token = self._successor(token, salt)
         await refresh_tokens.mark_used(connection, _hash(token), salt)
-        await refresh_tokens.add(connection, _hash(following), family, self.lifetime)
-        return following
+        await refresh_tokens.add(connection, _hash(next_token), family, self.lifetime)
+        return next_token
 
-    async def _newest(self, connection: AsyncConnection, token: str, kept: StoredToken) -> str | None:
+    async def _newest(self, connection: AsyncConnection, token: str, stored: StoredToken) -> str | None:
         """Follow used tokens to the unused one; None for too long a family, or a broken one (there is a new key)."""
         for _ in range(_MAX_STEPS):
-            assert kept.salt is not None
-            token = self._successor(token, kept.salt)
+            assert stored.salt is not None
+            token = self._successor(token, stored.salt)
             found = await refresh_tokens.find(connection, _hash(token))
             if found is None:
                 return None
             if found.salt is None:
                 return token
-            kept = found
+            stored = found
         return None
 
     def _successor(self, token: str, salt: bytes) -> str:
-        made = hmac.digest(self._key, salt + token.encode(), "sha256")
-        return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+        digest = hmac.digest(self._key, salt + token.encode(), "sha256")
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _hash(token: str) -> bytes:

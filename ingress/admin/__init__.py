@@ -1,1 +1,1 @@
-"""The operations of managers on their hotels: descriptions are rows, changes of what is on sale go through the log."""
+"""The operations of managers on their hotels: descriptions are rows, changes of nights on sale go through the log."""

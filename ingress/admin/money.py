@@ -11,14 +11,14 @@ from pricing.currencies import CURRENCIES, decimal, minor_units
 from topics.messages.values import MAX_PRICE_MINOR
 
 
-def _known(code: str) -> str:
+def _known_currency(code: str) -> str:
     if code not in CURRENCIES:
         raise ValueError("is no currency of ISO 4217 that can be paid with here")
     return code
 
 
 #: A currency that prices can be in.
-KnownCurrency = Annotated[Currency, AfterValidator(_known)]
+KnownCurrency = Annotated[Currency, AfterValidator(_known_currency)]
 
 
 def price_minor(field: str, price: Decimal, currency: str) -> int:

@@ -19,12 +19,12 @@ _MAX_NIGHTS_NAMED: Final = 5
 #: How often a deletion takes nights off sale again that another request puts back each time.
 TRIES: Final = 3
 _ONE_DAY: Final = timedelta(days=1)
-# A field may be called what its type is called.
+# A field may have the name of its type.
 _Date: TypeAlias = date
 
 
 class NightRefused(OutModel):
-    """One night that keeps its values, and why."""
+    """One night that keeps its values, and the reason."""
 
     date: _Date
     reason: str
@@ -37,7 +37,7 @@ class NightsRefused(Problems):
 
 
 class Nights:
-    """Sends commands about nights. Each of them may be sent again until its decision is known."""
+    """Sends commands about nights. Each of them may be sent again until it is decided."""
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
@@ -58,18 +58,18 @@ class Nights:
             price_minor=room.base_price_minor,
             currency=room.currency,
         )
-        event = await self._decided(command)
+        event = await self._send(command)
         if isinstance(event, InventoryOpened):
             return (event.first_night, event.end_night) == (command.first_night, command.end_night)
         return False
 
     async def change(self, command: ChangeInventory) -> InventoryChanged:
-        """Change nights; which of them keep their values is in the event.
+        """Change nights; the event also has the nights that keep their values.
 
         Raises:
             Problem: 503, the command was not decided in time.
         """
-        event = await self._decided(command)
+        event = await self._send(command)
         if not isinstance(event, InventoryChanged):
             raise TypeError(f"a change of nights was answered by {event}")
         return event
@@ -87,8 +87,7 @@ class Nights:
         """Change all nights from today on that are on sale (`last_night` is the last of them), or none.
 
         Raises:
-            Problem: 409 saying `if_sold` and naming the nights of which more is sold than `total_count`; 503 as
-                `change`.
+            Problem: 409 with `if_sold` and the nights of which more is sold than `total_count`; 503 as `change`.
         """
         first_night = today_at(room.time_zone)
         # The day may change, and with it the horizon, before the command is decided.
@@ -116,7 +115,7 @@ class Nights:
         """
         await self.change_all_to_come(room, last_night, total_count=0, closed=True, if_sold="it has bookings to come")
 
-    async def _decided(self, command: Command) -> Message:
+    async def _send(self, command: Command) -> Message:
         event = await self._commands.send_command(command, _WAIT_SECONDS)
         if event is None:
             raise Problem(

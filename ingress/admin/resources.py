@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.http.models import MAX_ID, OutModel
 from ingress.http.paging import Cursors, Paged, first_page, link_to_next
-from ingress.http.problems import Problem
+from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
 from ingress.http.versions import etag, must_be_expected
 from ingress.operations import RequestContext
@@ -54,22 +54,16 @@ class Describe(Protocol[RowType_contra]):
 
 
 class Resource(Generic[RowType]):
-    """One kind of row that managers describe. `name` is its name in problems."""
+    """One kind of row that managers describe, which problems call by `name`."""
 
     def __init__(self, name: str, find: Find[RowType], describe: Describe[RowType]) -> None:
         self._name = name
         self._find = find
         self._describe = describe
 
-    def existing(self, row: RowType | None) -> RowType:
-        """Return the row. Raises `Problem` 404 for None."""
-        if row is None:
-            raise Problem(404, f"no such {self._name}")
-        return row
-
     async def find(self, connection: AsyncConnection, context: AnyContext, *, lock: bool = False) -> RowType:
         """Return the caller's row that the path names. Raises `Problem` 404."""
-        return self.existing(await self._find(connection, context, lock=lock))
+        return existing(await self._find(connection, context, lock=lock), self._name)
 
     async def lock_to_change(self, connection: AsyncConnection, context: AnyContext) -> RowType:
         """Return the caller's row, locked.

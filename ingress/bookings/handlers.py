@@ -41,7 +41,7 @@ from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody, NoQuery, OutModel, Problems, RefusedBooking
 from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
 from ingress.http.preferences import PREFER
-from ingress.http.problems import Problem
+from ingress.http.problems import Problem, existing, no_such
 from ingress.http.responses import Response, json_response, no_content
 from ingress.log.commands import Commands, new_command_id
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids
@@ -69,7 +69,7 @@ _WAITED_HEADERS: Final = {"Preference-Applied": "How long the request may have w
 _STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
 _SAME_BOOKING: Final = {"booking_id": "$request.path.booking_id"}
 _NEW_BOOKING: Final = {"booking_id": "$response.body#/id"}
-_NEXT_OPERATIONS: Final = ("add_guests", "pay", "cancel", "status", "show")
+_AFTER_INIT: Final = ("add_guests", "pay", "cancel", "status", "show")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -112,7 +112,7 @@ class Bookings:
             201: ResponseSpec(BookingOut, "Reserved: the request waited for it.", _WAITED_HEADERS),
             202: ResponseSpec(PendingStay, _ACCEPTED, _ACCEPTED_HEADERS),
             404: ResponseSpec(Problems, "The hotel has no such room."),
-            409: ResponseSpec(RefusedBooking, "Refused: `reason` says why."),
+            409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(
             status=202,
@@ -125,7 +125,7 @@ class Bookings:
             },
         ),
         headers=_STEERING,
-        links=dict.fromkeys(_NEXT_OPERATIONS, _NEW_BOOKING),
+        links=dict.fromkeys(_AFTER_INIT, _NEW_BOOKING),
         unversioned=Unversioned(statuses={201: 200}),
     )
     async def init(self, context: RequestContext[InitBooking, NoQuery]) -> Response:
@@ -149,24 +149,24 @@ class Bookings:
         )
         event = await self._commands.send_command(command, wait, command_id=ids.command_id)
         if event is None:
-            return _accepted(context, ids.command_id, _pending_stay(ids.booking_id, caller.user_id, stay))
-        return await self._decided_stay(event, ids.booking_id, context)
+            return _accepted_response(context, ids.command_id, _pending_stay(ids.booking_id, caller.user_id, stay))
+        return await self._stay_response(event, ids.booking_id, context)
 
     @operation(
         "POST /bookings/{booking_id}/addGuests",
         access=Access.USER,
-        summary="Name who will stay",
+        summary="Name the guests who will stay",
         responses={
             200: ResponseSpec(BookingOut, "Named: the request waited for it.", _WAITED_HEADERS),
             202: ResponseSpec(BookingState, _ACCEPTED, _ACCEPTED_HEADERS),
-            409: ResponseSpec(RefusedBooking, "Refused: `reason` says why."),
+            409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}, body=[1]),
         headers=_STEERING,
         links=dict.fromkeys(("pay", "cancel", "status"), _SAME_BOOKING),
     )
     async def add_guests(self, context: RequestContext[GuestIds, NoQuery]) -> Response:
-        """Name who will stay, from the account's saved guests; replaces those named before."""
+        """Name the guests who will stay, from the account's saved ones; they replace those named before."""
         user_id, guest_ids = context.caller.user_id, context.body.root
 
         async def accept(booking: BookingRow) -> None:
@@ -183,17 +183,17 @@ class Bookings:
 
         booking, event = await self._command_about(context, command, accept)
         if event is None:
-            return _accepted(context, str(booking.id), _state(booking))
-        return await self._booking_now(booking.id, 200, context)
+            return _accepted_response(context, str(booking.id), _state(booking))
+        return await self._booking_response(booking.id, 200, context)
 
     @operation(
         "POST /bookings/{booking_id}/payments",
         access=Access.USER,
         summary="Ask to pay",
         responses={
-            200: ResponseSpec(Checkout, "Where to pay: the request waited for it.", _WAITED_HEADERS),
+            200: ResponseSpec(Checkout, "The address to pay at: the request waited for it.", _WAITED_HEADERS),
             202: ResponseSpec(BookingState, "Accepted; `GET` the booking for its `session_url`.", _ACCEPTED_HEADERS),
-            409: ResponseSpec(RefusedBooking, "Refused: `reason` says why."),
+            409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}),
         headers=_STEERING,
@@ -206,11 +206,11 @@ class Bookings:
             context, lambda booking: RequestPayment(room_id=booking.room_id, booking_id=booking.id, user_id=user_id)
         )
         if event is None:
-            return _accepted(context, str(booking.id), _state(booking))
+            return _accepted_response(context, str(booking.id), _state(booking))
         async with self._database.reading() as connection, snapshot(connection):
             now = await bookings.own_booking(connection, booking.id, user_id) or booking
             url = await bookings.open_session_url(connection, booking.id)
-        return json_response(200, Checkout(**_state_of(now), session_url=url), _waited(context))
+        return json_response(200, Checkout(**_state_of(now), session_url=url), _waited_headers(context))
 
     @operation(
         "POST /bookings/{booking_id}/cancel",
@@ -219,7 +219,7 @@ class Bookings:
         responses={
             202: ResponseSpec(BookingState, _ACCEPTED, _ACCEPTED_HEADERS),
             204: ResponseSpec(None, "Cancelled: the request waited for it.", _WAITED_HEADERS),
-            409: ResponseSpec(RefusedBooking, "Refused: `reason` says why."),
+            409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(path=_BOOKING, status=202),
         headers=_STEERING,
@@ -232,8 +232,8 @@ class Bookings:
             context, lambda booking: CancelBooking(room_id=booking.room_id, booking_id=booking.id, user_id=user_id)
         )
         if event is None:
-            return _accepted(context, str(booking.id), _state(booking))
-        return no_content(_waited(context))
+            return _accepted_response(context, str(booking.id), _state(booking))
+        return no_content(_waited_headers(context))
 
     # Requests that read.
 
@@ -250,7 +250,7 @@ class Bookings:
         row = await self._database.read(lambda connection: bookings.booking_status(connection, booking_id, user_id))
         if row is None:
             self._must_be_pending(context)
-            return json_response(200, _pending(booking_id))
+            return json_response(200, _pending_state(booking_id))
         status, rejection, failure, cancel_reason = row
         return json_response(200, BookingState(**state_fields(booking_id, status, rejection, failure, cancel_reason)))
 
@@ -281,7 +281,7 @@ class Bookings:
         booking = await self._database.read(found)
         if booking is None:
             self._must_be_pending(context)
-            return json_response(200, _pending(booking_id))
+            return json_response(200, _pending_state(booking_id))
         return json_response(200, booking)
 
     # Shared by the operations.
@@ -328,29 +328,33 @@ class Bookings:
         _raise_if_refused(event)
         return booking, event
 
-    async def _decided_stay(
+    async def _stay_response(
         self, event: Message, booking_id: UUID, context: RequestContext[InitBooking, NoQuery]
     ) -> Response:
         _raise_if_refused(event)
         # Clients without a version expect the row's times, which only the ledger has.
         if isinstance(event, BookingReserved) and not context.mount.unversioned:
-            return json_response(201, _reserved(event, context.caller.user_id), _waited(context))
+            return json_response(201, _reserved_booking(event, context.caller.user_id), _waited_headers(context))
         # The command may also be one that was decided before: the ledger has the booking as it is now.
-        return await self._booking_now(booking_id, 201, context)
+        return await self._booking_response(booking_id, 201, context)
 
-    async def _booking_now(self, booking_id: UUID, status: int, context: RequestContext[BodyType, NoQuery]) -> Response:
+    async def _booking_response(
+        self, booking_id: UUID, status: int, context: RequestContext[BodyType, NoQuery]
+    ) -> Response:
         async with self._database.reading() as connection, snapshot(connection):
             booking = await bookings.own_booking(connection, booking_id, context.caller.user_id)
             if booking is None:
                 # Events are published after the transaction that wrote the booking.
                 raise LookupError(f"booking {booking_id} was decided and is not in the ledger")
             if booking.status == BookingStatus.REJECTED:
-                raise _refused(booking.rejection or "", id=booking_id, booking_status=booking.status)
-            return json_response(status, BookingOut(**await _booking_fields(connection, booking)), _waited(context))
+                raise _refusal(booking.rejection or "", id=booking_id, booking_status=booking.status)
+            return json_response(
+                status, BookingOut(**await _booking_fields(connection, booking)), _waited_headers(context)
+            )
 
     def _must_be_pending(self, context: RequestContext[BodyType, NoQuery]) -> None:
         if not self._booking_ids.was_issued_to(context.caller.user_id, context.path["booking_id"]):
-            raise Problem(404, "no such booking")
+            raise no_such("booking")
 
 
 class BookingLists:
@@ -380,7 +384,7 @@ class BookingLists:
             )
         )
         page, last = first_page(rows, query.limit)
-        body = [OwnBooking(**_listed(booking), hotel_name=booking.hotel_name) for booking in page]
+        body = [OwnBooking(**_listed_fields(booking), hotel_name=booking.hotel_name) for booking in page]
         return json_response(200, body, link_to_next(context.address_with, last, _creation))
 
     @operation(
@@ -402,8 +406,7 @@ class BookingLists:
 
         async def listed(connection: AsyncConnection) -> tuple[list[HotelBooking], ListedBooking | None]:
             async with snapshot(connection):
-                if await reports.managed_hotel(connection, hotel_id, context.caller.user_id) is None:
-                    raise Problem(404, "no such hotel")
+                existing(await reports.managed_hotel(connection, hotel_id, context.caller.user_id), "hotel")
                 rows = await reports.bookings_of_hotel(
                     connection,
                     hotel_id,
@@ -435,32 +438,32 @@ def _pending_stay(booking_id: UUID, user_id: int, stay: InitBooking) -> QuickPen
     )
 
 
-def _accepted(
+def _accepted_response(
     context: RequestContext[BodyType, NoQuery], booking_id: str, body: BookingState | QuickPendingStay
 ) -> Response:
     headers = {"Location": context.link(f"/bookings/{booking_id}/status"), "Retry-After": "1"}
     return json_response(202, body, headers)
 
 
-def _waited(context: RequestContext[BodyType, NoQuery]) -> dict[str, str]:
+def _waited_headers(context: RequestContext[BodyType, NoQuery]) -> dict[str, str]:
     return {"Preference-Applied": f"wait={context.wait_seconds}"}
 
 
 def _raise_if_refused(event: Message | None) -> None:
     match event:
         case BookingRejected(booking_id=booking_id, reason=reason):
-            raise _refused(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
+            raise _refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
         case CommandRefused(booking_id=booking_id, reason=reason, booking_status=status):
-            raise _refused(reason, id=booking_id, booking_status=status)
+            raise _refusal(reason, id=booking_id, booking_status=status)
         case PaymentDeclined(booking_id=booking_id, failure=failure):
-            raise _refused(failure, id=booking_id, booking_status=BookingStatus.PAYMENTS_PENDING)
+            raise _refusal(failure, id=booking_id, booking_status=BookingStatus.PAYMENTS_PENDING)
 
 
-def _refused(reason: str, **more: object) -> Problem:
+def _refusal(reason: str, **more: object) -> Problem:
     return Problem(409, f"refused: {reason.replace('_', ' ')}", more={"reason": str(reason), **more})
 
 
-def _pending(booking_id: UUID) -> BookingState:
+def _pending_state(booking_id: UUID) -> BookingState:
     return BookingState(id=booking_id, booking_status=BookingStatus.PENDING)
 
 
@@ -486,7 +489,7 @@ def state_fields(
     return fields if reason is None else fields | {"reason": reason}
 
 
-def _reserved(event: BookingReserved, user_id: int) -> BookingOut:
+def _reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
     at_once = event.terms is Terms.AT_HOTEL
     return BookingOut(
         id=event.booking_id,
@@ -538,12 +541,12 @@ def _with_guests(page: Sequence[ListedBooking], guests: Sequence[reports.NamedGu
     for guest in guests:
         staying[guest.booking_id].append(NamedGuest(id=guest.id, name=guest.name))
     return [
-        HotelBooking(**_listed(booking), hold_expires_at=booking.hold_expires_at, guests=staying[booking.id])
+        HotelBooking(**_listed_fields(booking), hold_expires_at=booking.hold_expires_at, guests=staying[booking.id])
         for booking in page
     ]
 
 
-def _listed(booking: ListedBooking) -> dict[str, Any]:
+def _listed_fields(booking: ListedBooking) -> dict[str, Any]:
     return _fields(booking) | {"room_type": booking.room_type}
 
 

@@ -35,7 +35,7 @@ class QuickInitBooking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     rooms_count: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROOMS_OF_A_BOOKING)] = 1
 
     def __post_init__(self) -> None:
-        """Leave years that the model refuses to the model, which says why."""
+        """Leave years that the model refuses to the model, whose refusal names the reason."""
         if not 1970 <= self.check_in_date.year <= self.check_out_date.year <= 2200:
             raise ValueError("not between 1970 and 2200")
 

@@ -23,14 +23,14 @@ class Rooms:
         self._seconds = seconds
         self._facts: dict[int, RoomFacts | None] = {}
         self._good_until = 0.0
-        self._wanted: set[int] = set()
+        self._needed: set[int] = set()
         self._reading: asyncio.Task[None] | None = None
 
     async def facts(self, room_id: int) -> RoomFacts | None:
         """Return a room's facts, None for a room that does not exist."""
         while True:
             # Each time: a read removes its rooms from the set, and on a slow machine its result may be too old by now.
-            self._wanted.add(room_id)
+            self._needed.add(room_id)
             if time.monotonic() < self._good_until and room_id in self._facts:
                 return self._facts[room_id]
             await self._read()
@@ -38,16 +38,16 @@ class Rooms:
     async def _read(self) -> None:
         # A finished reading may lack this room, and to wait for it would not let other tasks run.
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read_wanted())
+            self._reading = asyncio.create_task(self._read_needed())
         # All requests share the reading: one that is cancelled must not end it.
         await asyncio.shield(self._reading)
 
-    async def _read_wanted(self) -> None:
+    async def _read_needed(self) -> None:
         fresh = time.monotonic() < self._good_until
-        wanted = self._wanted - self._facts.keys() if fresh else self._wanted.copy()
+        needed = self._needed - self._facts.keys() if fresh else self._needed.copy()
         async with self._database.reading() as connection:
-            found = await bookings.room_facts(connection, wanted)
-        self._remember({room_id: found.get(room_id) for room_id in wanted}, fresh=fresh)
+            found = await bookings.room_facts(connection, needed)
+        self._remember({room_id: found.get(room_id) for room_id in needed}, fresh=fresh)
 
     def _remember(self, read: Mapping[int, RoomFacts | None], *, fresh: bool) -> None:
         if fresh and len(self._facts) < _MAX_ROOMS_REMEMBERED:
@@ -55,5 +55,5 @@ class Rooms:
             return
         # The next reading has only the rooms that are needed from now on.
         self._facts = dict(read)
-        self._wanted = self._wanted - read.keys()
+        self._needed = self._needed - read.keys()
         self._good_until = time.monotonic() + self._seconds

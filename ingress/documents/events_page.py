@@ -20,7 +20,7 @@ def events_page(document: _Json, style: str) -> str:
         if channel["messages"]
     ]
     words = document["components"]["schemas"]
-    return _PAGE.format(
+    return _EVENTS_PAGE.format(
         style=escape(style),
         title=escape(document["info"]["title"]),
         about="".join(f"<p>{_prose(part)}</p>" for part in document["info"]["description"].split("\n\n")),
@@ -43,10 +43,10 @@ def _topics(document: _Json) -> str:
     rows = []
     for name, channel in document["channels"].items():
         milliseconds = channel["bindings"]["kafka"]["topicConfiguration"]["retention.ms"]
-        kept = "for ever" if milliseconds < 0 else f"{milliseconds // 86_400_000} days"
+        retention = "for ever" if milliseconds < 0 else f"{milliseconds // 86_400_000} days"
         writers, readers = (", ".join(_services(document, name, action)) for action in ("send", "receive"))
-        rows.append((f"<code>{name}</code>", writers, readers, kept))
-    return _table(("topic", "written by", "read by", "kept"), rows)
+        rows.append((f"<code>{name}</code>", writers, readers, retention))
+    return _table(("topic", "written by", "read by", "retention"), rows)
 
 
 def _services(document: _Json, topic: str, action: str) -> Iterator[str]:
@@ -105,7 +105,7 @@ def _code(value: object) -> str:
     return f"<pre>{escape(json.dumps(value, indent=2, ensure_ascii=False), quote=False)}</pre>"
 
 
-_PAGE = """\
+_EVENTS_PAGE = """\
 <!doctype html>
 <html lang="en">
   <head>

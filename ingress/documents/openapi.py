@@ -17,7 +17,7 @@ from ingress.operations import SERVICE, V1, Operation, ResponseSpec
 Json = dict[str, Any]
 
 _TITLE: Final = "Innkeeper"
-_ABOUT: Final = """\
+_API_DESCRIPTION: Final = """\
 Hotel bookings that are decided on a log.
 
 **Commands.** A request that changes a booking or a night is a command: it is answered 202, with the `Location` of its
@@ -35,7 +35,7 @@ the headers `Deprecation`, `Sunset` and `Link: <...>; rel="successor-version"`. 
 `Prefer: wait=10`, a booking that was reserved is answered 200, a PUT changes the fields that are sent and no others, a
 sign-up with a known address is answered 400 whatever its password, and nights have `book_count` beside `booked_count`.
 """
-_TAGS: Final = {
+_TAG_DESCRIPTIONS: Final = {
     "auth": "Making accounts, logging in and out",
     "users": "One's own profile, guests and bookings",
     "hotels": "Finding and reading hotels; needs no account",
@@ -46,19 +46,19 @@ _TAGS: Final = {
     "health": "For probes of the process",
 }
 _BEARER: Final = "bearerAuth"
-_TOKEN: Final[Json] = {
+_BEARER_SCHEME: Final[Json] = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
     "description": "The `access_token` of a login, good for half an hour.",
 }
-_PLACEHOLDERS: Final[Mapping[str, Json]] = {"booking_id": {"type": "string", "format": "uuid"}}
+_PLACEHOLDER_SCHEMAS: Final[Mapping[str, Json]] = {"booking_id": {"type": "string", "format": "uuid"}}
 _AN_ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _COMPONENTS: Final = "#/components"
 
-_HEADERS: Final[Json] = {
+_RESPONSE_HEADERS: Final[Json] = {
     "RateLimit": {
         "description": "How many requests may be sent at once (`r`), and in how many seconds (`t`) all are back.",
         "schema": {"type": "string"},
@@ -112,7 +112,7 @@ _FAILURES: Final[Mapping[int, _Failure]] = {
     415: _Failure(name="NotJsonByItsType", description="The body's `Content-Type` is not JSON in UTF-8."),
     422: _Failure(
         name="Invalid",
-        description="The operation does not take this request; `errors` say why.",
+        description="The operation does not take this request; `errors` names each fault.",
         model=InvalidRequest,
     ),
     429: _Failure(name="TooMany", description="Too many requests.", headers=("Retry-After",)),
@@ -129,23 +129,23 @@ def document(rows: Sequence[Operation], public_prefix: str = "") -> Json:
     schemas = _Schemas(rows)
     paths: dict[str, Json] = {}
     for row in rows:
-        paths.setdefault(path_of(row), {})[row.method.lower()] = _described(row, schemas)
+        paths.setdefault(path_of(row), {})[row.method.lower()] = _operation_object(row, schemas)
     tags = {row.tag for row in rows}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": _TITLE,
             "version": "1",
-            "description": _ABOUT,
+            "description": _API_DESCRIPTION,
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": public_prefix or "/"}],
-        "tags": [{"name": name, "description": about} for name, about in _TAGS.items() if name in tags],
+        "tags": [{"name": name, "description": about} for name, about in _TAG_DESCRIPTIONS.items() if name in tags],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
             "responses": {failure.name: _failure(failure, schemas) for failure in _FAILURES.values()},
-            "headers": _HEADERS,
+            "headers": _RESPONSE_HEADERS,
             "securitySchemes": _security_schemes(rows),
         },
     }
@@ -170,11 +170,11 @@ def failures_of(row: Operation) -> Iterator[int]:
         yield 412
     if row.limited:
         yield 429
-    # Any request may bring a parameter that nobody knows, and meet a database that is away.
+    # Any request may have an unknown parameter, and may come while the database is away.
     yield from (422, 500, 503)
 
 
-def _described(row: Operation, schemas: "_Schemas") -> Json:
+def _operation_object(row: Operation, schemas: "_Schemas") -> Json:
     described: Json = {
         "operationId": row.id,
         "tags": [row.tag],
@@ -198,7 +198,7 @@ def _security(row: Operation) -> list[Json]:
 
 def _security_schemes(rows: Sequence[Operation]) -> Json:
     cookies = {header for row in rows for header in row.headers if header.is_cookie}
-    return {_BEARER: _TOKEN} | {
+    return {_BEARER: _BEARER_SCHEME} | {
         cookie.name: {"type": "apiKey", "in": "cookie", "name": cookie.name, "description": cookie.description}
         for cookie in sorted(cookies, key=lambda cookie: cookie.name)
     }
@@ -206,7 +206,7 @@ def _security_schemes(rows: Sequence[Operation]) -> Json:
 
 def _path_parameters(row: Operation) -> Iterator[Json]:
     for name in row.placeholders:
-        schema = _PLACEHOLDERS.get(name, _AN_ID)
+        schema = _PLACEHOLDER_SCHEMAS.get(name, _AN_ID)
         yield _with_example({"name": name, "in": "path", "required": True, "schema": schema}, row.example.path)
 
 
@@ -269,7 +269,7 @@ def _response(row: Operation, status: int, spec: ResponseSpec, schemas: "_Schema
 
 
 def _link(target: Operation, given: Mapping[str, str]) -> Json:
-    """Say how to go on with `target`: what its path does not name is for its body."""
+    """Return the link to `target`: values that its path does not name are for its body."""
     parameters = {name: value for name, value in given.items() if name in target.placeholders}
     body = {name: value for name, value in given.items() if name not in target.placeholders}
     link: Json = {"operationId": target.id, "parameters": parameters, "requestBody": body}
@@ -295,7 +295,7 @@ def _refs_to_headers(names: Iterable[str]) -> Json:
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """A field is called by its name: `Hotel Id` beside `hotel_id` says nothing."""
+    """A field is called by its name: `Hotel Id` beside `hotel_id` adds nothing."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as pydantic calls it
         return False
@@ -380,11 +380,12 @@ class _Published:
         """Return a schema that refers to models by their published names."""
         if isinstance(schema, dict):
             return {
-                key: self._named(value) if key == "$ref" else self.with_names(value) for key, value in schema.items()
+                key: self._published_ref(value) if key == "$ref" else self.with_names(value)
+                for key, value in schema.items()
             }
         return [self.with_names(each) for each in schema] if isinstance(schema, list) else schema
 
-    def _named(self, ref: Any) -> Any:
+    def _published_ref(self, ref: Any) -> Any:
         return f"{_COMPONENTS}/schemas/{self._names[ref]}" if ref in self._names else self.with_names(ref)
 
 
@@ -393,7 +394,7 @@ def _has_query(row: Operation) -> bool:
 
 
 def _without_null(schema: Json) -> Json:
-    """Return the schema of what a query's parameter is when it is there: no text means null."""
+    """Return the schema of a query's parameter that is given: no text means null."""
     rest = {name: value for name, value in schema.items() if name != "anyOf" and (name, value) != ("default", None)}
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     return rest | kinds[0] if len(kinds) == 1 else rest | ({"anyOf": kinds} if kinds else {})

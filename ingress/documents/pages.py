@@ -21,10 +21,10 @@ from ingress.http.responses import Response, gzipped
 from ingress.operations import Operation
 from topics import asyncapi
 
-_OURS: Final = Path(__file__).parent / "assets"
+_OUR_ASSETS: Final = Path(__file__).parent / "assets"
 #: The package has these for Django; we take its files alone, and never import it.
 _PACKAGE: Final = "drf_spectacular_sidecar"
-_THEIRS: Final = (
+_THEIR_ASSETS: Final = (
     "swagger-ui-dist/swagger-ui-bundle.js",
     "swagger-ui-dist/swagger-ui.css",
     "redoc/bundles/redoc.standalone.js",
@@ -123,12 +123,12 @@ def _asset_paths() -> Iterator[Path]:
     if package is None or not package.submodule_search_locations:
         raise RuntimeError(f"the package {_PACKAGE}, which has the pages' scripts, is not installed")
     folder = Path(package.submodule_search_locations[0], "static", _PACKAGE)
-    yield from (folder / name for name in _THEIRS)
-    yield from (_OURS / name for name in _SCRIPTS_AND_STYLES)
+    yield from (folder / name for name in _THEIR_ASSETS)
+    yield from (_OUR_ASSETS / name for name in _SCRIPTS_AND_STYLES)
 
 
 def _page(name: str, root: str, public_prefix: str) -> bytes:
-    page = (_OURS / f"{name}.html").read_text()
+    page = (_OUR_ASSETS / f"{name}.html").read_text()
     return page.replace("{assets}", public_prefix + root).replace("{prefix}", public_prefix).encode()
 
 

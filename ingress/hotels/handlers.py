@@ -11,7 +11,7 @@ from ingress.database import Database, snapshot
 from ingress.hotels.models import Contact, HotelOut, NightOut, RoomOut, Stay
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
-from ingress.http.problems import Problem
+from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
 from ingress.operations import Access, Example, RequestContext, operation
 from ingress.stays import accept_stay, today_at
@@ -42,17 +42,16 @@ class Hotels:
         stay, hotel_id = context.query, context.path["hotel_id"]
         first_night = today_at("UTC")
 
-        async def described(connection: AsyncConnection) -> HotelOut:
+        async def describe(connection: AsyncConnection) -> HotelOut:
             async with snapshot(connection):
-                hotel = await bookings.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
-                if hotel is None:
-                    raise Problem(404, "no such hotel")
+                found = await bookings.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
+                hotel = existing(found, "hotel")
                 nights = None
                 if (dates := _dates(stay, hotel)) is not None:
                     nights = await bookings.nights_on_offer(connection, hotel_id, *dates)
             return _hotel_out(hotel, stay, nights)
 
-        return json_response(200, await self._database.read(described))
+        return json_response(200, await self._database.read(describe))
 
 
 def _dates(stay: Stay, hotel: HotelOffer) -> tuple[date, date] | None:

@@ -1,1 +1,1 @@
-"""The form of requests and responses: it knows no operation and nothing of hotels."""
+"""The form of requests and responses: it has no operation, and nothing about hotels."""

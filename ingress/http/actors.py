@@ -13,5 +13,5 @@ def act_for(user_id: int | None) -> None:
 
 
 def actor() -> str | None:
-    """Return who acts, as an envelope names them: `user/17`; None where nobody is logged in."""
+    """Return the actor as an envelope names them: `user/17`; None where nobody is logged in."""
     return _actor.get()

@@ -1,4 +1,4 @@
-"""Bodies, read whole and at most 64 KB, and queries; decoded to what the operation takes."""
+"""Bodies, read whole and at most 64 KB, and queries; both are decoded to the types of the operation."""
 
 import asyncio
 from typing import Any, Final, TypeVar
@@ -56,7 +56,7 @@ def must_be_json(request: web.Request) -> None:
         raise Problem(415, "the body must be UTF-8")
 
 
-def decoded(body: bytes, adapter: TypeAdapter[T]) -> T:
+def decode(body: bytes, adapter: TypeAdapter[T]) -> T:
     """Read JSON.
 
     Raises:
@@ -70,7 +70,7 @@ def decoded(body: bytes, adapter: TypeAdapter[T]) -> T:
         raise _invalid(error) from None
 
 
-def decoded_query(query: MultiMapping[str], adapter: TypeAdapter[T]) -> T:
+def decode_query(query: MultiMapping[str], adapter: TypeAdapter[T]) -> T:
     """Decode a query; a parameter that is given twice becomes a list.
 
     Raises:

@@ -41,8 +41,8 @@ class Runner(web.AppRunner):
 
     @override
     async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+        server = await super()._make_server()
+        return _Server(server.request_handler, request_factory=server.request_factory, **self._kwargs)
 
 
 class _Server(web.Server):

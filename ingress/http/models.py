@@ -14,7 +14,6 @@ MAX_ID: Final = 2**63 - 1
 _LINE: Final = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$"
 _EMAIL: Final = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\.[^@\s\x00-\x1f\x7f-\x9f]+$"
 _PLAIN_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_ISO_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _PLAIN_NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,3})?", re.ASCII)
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
@@ -25,7 +24,7 @@ HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$", max_len
 Gender = Literal["MALE", "FEMALE"]
 
 
-def _plain(given: object) -> object:
+def _plain_decimal(given: object) -> object:
     """Return a number or a plain string as a decimal; a float as its shortest decimal form."""
     if isinstance(given, int | float) and not isinstance(given, bool):
         return Decimal(str(given))
@@ -38,7 +37,7 @@ def _plain(given: object) -> object:
 PlainDecimal = Annotated[
     Decimal,
     Field(ge=0, max_digits=15, decimal_places=3, allow_inf_nan=False),
-    BeforeValidator(_plain),
+    BeforeValidator(_plain_decimal),
     WithJsonSchema(
         {
             "anyOf": [
@@ -55,7 +54,7 @@ MoneyOut = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d{1,3})?$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
-def _written_plainly(given: object) -> object:
+def _plain_day(given: object) -> object:
     """Return a day that is written as one; without this check pydantic would also take a moment or Unix seconds."""
     if not isinstance(given, str):
         return given
@@ -70,7 +69,7 @@ def _storable(day: date) -> date:
     return day
 
 
-Day = Annotated[date, BeforeValidator(_written_plainly), AfterValidator(_storable)]
+Day = Annotated[date, BeforeValidator(_plain_day), AfterValidator(_storable)]
 #: The same in a body, whose types are strict already: pydantic checks it without a call into Python.
 BodyDay = Annotated[date, Field(ge=date(1970, 1, 1), le=date(2200, 12, 31))]
 T = TypeVar("T")
@@ -138,14 +137,14 @@ class Problems(OutModel):
 
 
 class FieldProblem(OutModel):
-    """One field of a request, and what is wrong with it."""
+    """One field of a request, and its fault."""
 
     field: str
     message: str
 
 
 class InvalidRequest(Problems):
-    """A request that is not what the operation takes."""
+    """A request that the operation does not take."""
 
     errors: list[FieldProblem] | None = None
 

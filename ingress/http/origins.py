@@ -17,7 +17,7 @@ _READ: Final = (
 _KEEP_SECONDS: Final = 600
 
 
-def allowing(origins: Collection[str]) -> Middleware:
+def allow_origins(origins: Collection[str]) -> Middleware:
     """Return the middleware that lets pages of these origins in; responses to other pages have no CORS headers."""
 
     @web.middleware

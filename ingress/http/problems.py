@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -31,6 +31,7 @@ _DETAILS: Final = {
     405: "method not allowed",
     413: "the body is larger than 64 KB",
 }
+T = TypeVar("T")
 
 
 class Problem(Exception):
@@ -53,6 +54,18 @@ class Problem(Exception):
     def response(self) -> Response:
         """Return the response."""
         return json_response(self.status, {"detail": self.detail, **self.more}, self.headers)
+
+
+def existing(row: T | None, name: str) -> T:
+    """Return the row that a request names. Raises `Problem` 404 for None; `name` is its kind, such as `hotel`."""
+    if row is None:
+        raise no_such(name)
+    return row
+
+
+def no_such(name: str) -> Problem:
+    """Return the problem of a request that names something that does not exist, or is another account's."""
+    return Problem(404, f"no such {name}")
 
 
 def unavailable(what: str, *, retry_after_seconds: int = 1) -> Problem:

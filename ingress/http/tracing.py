@@ -18,7 +18,7 @@ def traceparent() -> str | None:
 
 
 @web.middleware
-async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def trace_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Trace a request by its method and the pattern of its path; the ids in the path are not recorded."""
     resource = request.match_info.route.resource
     route = "none" if resource is None else resource.canonical

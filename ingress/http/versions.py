@@ -18,7 +18,7 @@ IF_MATCH: Final = RequestHeader(
 # Entity tags (RFC 9110, section 8.8.3) may have commas in them. Weak ones are never ours.
 _TAG: Final = r'(?:W/)?"[^\x00-\x20"\x7f]*"'
 _TAGS: Final = re.compile(rf"[ \t,]*(?:{_TAG}[ \t]*(?:,[ \t,]*|$))+")
-_OURS: Final = re.compile(r'"v([1-9]\d{0,8})"', re.ASCII)
+_OUR_TAG: Final = re.compile(r'"v([1-9]\d{0,8})"', re.ASCII)
 
 
 def etag(version: int) -> dict[str, str]:
@@ -32,11 +32,11 @@ def expected_versions(request: web.Request) -> frozenset[int] | None:
     Raises:
         Problem: 412, when none of the tags can be a version.
     """
-    said = ",".join(request.headers.getall("If-Match", ("*",))).strip()
-    if said == "*":
+    tags_text = ",".join(request.headers.getall("If-Match", ("*",))).strip()
+    if tags_text == "*":
         return None
-    tags = re.findall(_TAG, said) if _TAGS.fullmatch(said) else ()
-    versions = frozenset(int(ours[1]) for ours in map(_OURS.fullmatch, tags) if ours)
+    tags = re.findall(_TAG, tags_text) if _TAGS.fullmatch(tags_text) else ()
+    versions = frozenset(int(ours[1]) for ours in map(_OUR_TAG.fullmatch, tags) if ours)
     if not versions:
         raise changed_meanwhile()
     return versions

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from ingress.settings import Network
 
 Address: TypeAlias = IPv4Address | IPv6Address
-_REMEMBERED: Final = 4096
+_MAX_PEERS_REMEMBERED: Final = 4096
 # One `name=value` of RFC 7239 with its separator: `;` in an element, `,` between two. Proxies forget to quote colons.
 _PAIR: Final = re.compile(
     r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=
@@ -38,13 +38,13 @@ class Addresses:
     def __init__(self, trusted: Sequence[Network]) -> None:
         """Trust the proxies in these networks."""
         self._trusted = trusted
-        self._peer = lru_cache(_REMEMBERED)(self._look_at_peer)
+        self._peer = lru_cache(_MAX_PEERS_REMEMBERED)(self._look_at_peer)
 
     def of(self, request: web.BaseRequest) -> str:
         """Return the client's address as it is counted."""
         counted, is_proxy = self._peer(request.remote)
         if is_proxy and (client := self._client(request)) is not None:
-            return _counted(client)
+            return _as_counted(client)
         return counted
 
     def _look_at_peer(self, remote: str | None) -> tuple[str, bool]:
@@ -52,7 +52,7 @@ class Addresses:
         if address is None:
             # A socket in the file system has no address; all its users are one client.
             return remote or "", False
-        return _counted(address), self._is_trusted(address)
+        return _as_counted(address), self._is_trusted(address)
 
     def _client(self, request: web.BaseRequest) -> Address | None:
         """Return the client that a proxy names; None when it names none, or not clearly."""
@@ -103,7 +103,7 @@ def _address(node: str) -> Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _counted(address: Address) -> str:
+def _as_counted(address: Address) -> str:
     if isinstance(address, IPv4Address):
         return str(address)
     return f"{IPv6Address(int(address) >> 64 << 64)}/64"

@@ -60,7 +60,7 @@ class LoginDelays:
         self._shared = shared
         self._own = _Own(clock_us)
 
-    async def before(self, email: str, address: str) -> None:
+    async def begin(self, email: str, address: str) -> None:
         """Begin an attempt; it makes no difference whether the account exists.
 
         Raises:
@@ -69,27 +69,27 @@ class LoginDelays:
         if not self._on:
             return
         keys = _keys(email, address)
-        shared = await self._ask(_BEFORE, keys)
-        wait_us = self._own.before(keys) if shared is None else shared
+        shared = await self._ask(_BEFORE_SCRIPT, keys)
+        wait_us = self._own.begin(keys) if shared is None else shared
         if wait_us > 0:
             seconds = -(-wait_us // _SECOND_US)
             detail = f"too many failed logins, try again in {seconds} s"
             raise Problem(429, detail, headers={"Retry-After": str(seconds)})
 
-    async def failed(self, email: str, address: str) -> None:
+    async def fail(self, email: str, address: str) -> None:
         """End an attempt: e-mail and password do not belong together. The pause begins now."""
-        if self._on and await self._ask(_FAILED, keys := _keys(email, address)) is None:
-            self._own.failed(keys)
+        if self._on and await self._ask(_FAILED_SCRIPT, keys := _keys(email, address)) is None:
+            self._own.fail(keys)
 
-    async def succeeded(self, email: str, address: str) -> None:
+    async def succeed(self, email: str, address: str) -> None:
         """End an attempt: clear all failures of this account at this address."""
-        if self._on and await self._ask(_SUCCEEDED, keys := _keys(email, address)) is None:
-            self._own.succeeded(keys)
+        if self._on and await self._ask(_SUCCEEDED_SCRIPT, keys := _keys(email, address)) is None:
+            self._own.succeed(keys)
 
-    async def withdrawn(self, email: str, address: str) -> None:
+    async def withdraw(self, email: str, address: str) -> None:
         """End an attempt that could not be checked, because a part was away; it does not count."""
-        if self._on and await self._ask(_WITHDRAWN, keys := _keys(email, address)) is None:
-            self._own.withdrawn(keys)
+        if self._on and await self._ask(_WITHDRAWN_SCRIPT, keys := _keys(email, address)) is None:
+            self._own.withdraw(keys)
 
     async def _ask(self, script: Script, keys: "_Keys") -> int | None:
         if self._shared is None:
@@ -127,10 +127,10 @@ class _Own:
         self._clock_us = clock_us
         self._failures: Recent[str, _Failures] = Recent(_FORGOTTEN_AFTER_US)
 
-    def before(self, keys: _Keys) -> int:
+    def begin(self, keys: _Keys) -> int:
         """Count an attempt, or return for how many microseconds there may be none."""
         now = self._clock_us()
-        known = [self._known(key, now) for key in keys]
+        known = [self._failures_of(key, now) for key in keys]
         wait_us = max(failures.allowed_at_us - now for failures in known)
         if wait_us > 0:
             return wait_us
@@ -138,25 +138,25 @@ class _Own:
             self._pause(rule, key, failures._replace(times=failures.times + 1), now)
         return 0
 
-    def failed(self, keys: _Keys) -> None:
+    def fail(self, keys: _Keys) -> None:
         """Let the pauses begin now."""
         now = self._clock_us()
         for rule, key in zip((_ACCOUNT, _ADDRESS), keys, strict=True):
-            failures = self._known(key, now)
+            failures = self._failures_of(key, now)
             if failures.times:
                 self._pause(rule, key, failures, now)
 
-    def succeeded(self, keys: _Keys) -> None:
+    def succeed(self, keys: _Keys) -> None:
         """Clear the account's failures, and take this attempt from the address'."""
         self._failures.forget(keys.account)
         self._give_back(keys.address)
 
-    def withdrawn(self, keys: _Keys) -> None:
+    def withdraw(self, keys: _Keys) -> None:
         """Take back this attempt."""
         self._give_back(keys.account)
         self._give_back(keys.address)
 
-    def _known(self, key: str, now: int) -> _Failures:
+    def _failures_of(self, key: str, now: int) -> _Failures:
         found = self._failures.get(key)
         if found is None or found.forgotten_at_us <= now:
             return _Failures(0, now, now + _FORGOTTEN_AFTER_US)
@@ -169,7 +169,7 @@ class _Own:
 
     def _give_back(self, key: str) -> None:
         now = self._clock_us()
-        failures = self._known(key, now)
+        failures = self._failures_of(key, now)
         if failures.times <= 1:
             self._failures.forget(key)
         else:
@@ -203,7 +203,7 @@ local function give_back(key)
     end
 end
 """
-_BEFORE: Final = Script(f"""{_TOGETHER}
+_BEFORE_SCRIPT: Final = Script(f"""{_TOGETHER}
 local wait = 0
 for _, key in ipairs(KEYS) do
     local allowed_at = tonumber(redis.call('HGET', key, 'allowed_at') or now)
@@ -214,12 +214,12 @@ if wait == 0 then
 end
 return wait
 """)
-_FAILED: Final = Script(f"""{_TOGETHER}
+_FAILED_SCRIPT: Final = Script(f"""{_TOGETHER}
 for i, key in ipairs(KEYS) do
     local times = tonumber(redis.call('HGET', key, 'times') or 0)
     if times > 0 then pause(i, key, times) end
 end
 return 0
 """)
-_SUCCEEDED: Final = Script(f"{_TOGETHER} redis.call('DEL', KEYS[1]) give_back(KEYS[2]) return 0")
-_WITHDRAWN: Final = Script(f"{_TOGETHER} give_back(KEYS[1]) give_back(KEYS[2]) return 0")
+_SUCCEEDED_SCRIPT: Final = Script(f"{_TOGETHER} redis.call('DEL', KEYS[1]) give_back(KEYS[2]) return 0")
+_WITHDRAWN_SCRIPT: Final = Script(f"{_TOGETHER} give_back(KEYS[1]) give_back(KEYS[2]) return 0")

@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 #: After this time without an answer every process counts by itself.
 MAX_ANSWER_SECONDS: Final = 0.05
-_CONNECT_SECONDS: Final = 2.0
-_LOOK_AGAIN_SECONDS: Final = 0.5
-_PREFIX: Final = "innkeeper:"
+_REDIS_CONNECT_SECONDS: Final = 2.0
+_RECONNECT_SECONDS: Final = 0.5
+_KEY_PREFIX: Final = "innkeeper:"
 
 
 class _Question(NamedTuple):
@@ -69,13 +69,13 @@ class RedisLink:
                         log.warning("Redis is away (%r); until it is back this process counts by itself", error)
                     reported = True
                 self._let_go([])
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(_RECONNECT_SECONDS)
         finally:
             self._let_go([])
             await self._redis.aclose()
 
     async def _find(self) -> None:
-        async with asyncio.timeout(_CONNECT_SECONDS):
+        async with asyncio.timeout(_REDIS_CONNECT_SECONDS):
             await self._redis.ping()
         # To connect may take longer than to answer. A Redis that is slow even now would only delay all requests.
         async with asyncio.timeout(MAX_ANSWER_SECONDS):
@@ -105,7 +105,7 @@ class RedisLink:
             for script in new:
                 message.script_load(script.source)
             for script, keys, arguments, _ in questions:
-                message.evalsha(script.sha, len(keys), *(_PREFIX + key for key in keys), *arguments)
+                message.evalsha(script.sha, len(keys), *(_KEY_PREFIX + key for key in keys), *arguments)
             answers = await message.execute()
         self._loaded |= new
         return answers[len(new) :]

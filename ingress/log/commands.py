@@ -106,8 +106,8 @@ class Commands:
             return None
         deadline = asyncio.get_running_loop().time() + wait
         answers = _ANSWERS[type(command)]
-        with self._waiters.waiting(command_id, answers.events, through_others=answers.through_others) as event:
-            await self._waiters.following(min(wait, _FOLLOW_WITHIN_SECONDS))
+        with self._waiters.register(command_id, answers.events, through_others=answers.through_others) as event:
+            await self._waiters.until_following(min(wait, _FOLLOW_WITHIN_SECONDS))
             await self._broker.send(record)
             try:
                 async with asyncio.timeout_at(deadline):

@@ -24,7 +24,7 @@ IDEMPOTENCY_KEY: Final = RequestHeader(
     example="4a1c2d9e-first-try",
     pattern="^[!-~]{1,255}$",
 )
-_KEY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
+_KEY_FORM: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class IdempotencyKeys:
             if accept is not None:
                 await accept()
             return new_ids()
-        if not _KEY.fullmatch(key):
+        if not _KEY_FORM.fullmatch(key):
             raise Problem(422, "Idempotency-Key must be 1 to 255 visible ASCII characters")
         scope = {"user_id": user_id, "endpoint": f"{request.method} {request.path}", "key": key}
         body_hash = hashlib.sha256(_encoded(body)).digest()

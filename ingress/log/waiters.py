@@ -21,15 +21,15 @@ from topics.backoff import Backoff
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header, message_types
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import started
+from topics.kafka.starting import start_client
 from topics.messages.message import Message
 
 log = logging.getLogger(__name__)
 
-_PAUSE_SECONDS: Final = 1.0
+_REREAD_SECONDS: Final = 1.0
 # After the last event the log is read a little longer: the same guest often sends the next request at once.
 _FOLLOW_ON_SECONDS: Final = 1.0
-_FETCH_WAIT_MS: Final = 100
+_EVENTS_FETCH_WAIT_MS: Final = 100
 _TURN_SECONDS: Final = 0.1
 _CAUSATION: Final = "ce_causationid"
 _CORRELATION: Final = "ce_correlationid"
@@ -51,12 +51,14 @@ class Waiters:
         self._any_waiter = asyncio.Event()
         self._following = asyncio.Event()
         self._backoff = Backoff(
-            "waiting requests cannot read the events", first_seconds=_PAUSE_SECONDS, max_seconds=_PAUSE_SECONDS
+            "waiting requests cannot read the events",
+            first_seconds=_REREAD_SECONDS,
+            max_seconds=_REREAD_SECONDS,
         )
         self.ready = False
 
     @contextmanager
-    def waiting(
+    def register(
         self, command_id: str, answers: tuple[type[Message], ...], *, through_others: bool = False
     ) -> Iterator[asyncio.Future[Message | None]]:
         """Yield a future of the first of these events that answers the command; send the command inside the block.
@@ -81,7 +83,7 @@ class Waiters:
         """Return how many requests wait."""
         return sum(len(waiters) for waiters in tuple(self._by_id.values()))
 
-    async def following(self, within_seconds: float) -> None:
+    async def until_following(self, within_seconds: float) -> None:
         """Return when every event from now on will be read, or after this time.
 
         The time is counted in turns: a machine that freezes for seconds uses up one turn, not all of them.
@@ -116,11 +118,11 @@ class Waiters:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="latest",
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            fetch_max_wait_ms=_EVENTS_FETCH_WAIT_MS,
             request_timeout_ms=10_000,
         )
         try:
-            await started(consumer.start())
+            await start_client(consumer.start())
             topic = self._settings.topic(BOOKING_EVENTS)
             partitions = [TopicPartition(topic, number) for number in range(self._settings.topic_partitions)]
             consumer.assign(partitions)
@@ -142,7 +144,7 @@ class Waiters:
 
     async def _from_the_end(self, consumer: AIOKafkaConsumer) -> None:
         if not await consumer.seek_to_end():
-            raise TimeoutError("the broker does not say where the events end")
+            raise TimeoutError("the broker does not return the end of the events")
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         clock = asyncio.get_running_loop().time

@@ -11,12 +11,11 @@ from typing import Final, TypeVar
 
 import psycopg
 from aiokafka.errors import KafkaError
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingress.database import Database
 from ingress.http.models import NoBody, NoQuery
-from ingress.http.problems import Problem, unavailable
+from ingress.http.problems import no_such, unavailable
 from ingress.http.responses import Response, json_response
 from ingress.log.broker import Broker
 from ingress.log.waiters import Waiters
@@ -33,16 +32,17 @@ from ingress.operators.models import (
 from operators.dead_letters import DeadLetter, State, listed
 from operators.explain import NoSuchBooking, explain
 from operators.lag import lags
+from storage import pauses
 from storage.database import connect
 from storage.settings import DatabaseSettings
 from topics.kafka.admin import TopicsFailed
 from topics.kafka.log_reader import NoSuchTopic, RecordsMissing
 from topics.kafka.settings import KafkaSettings
 
-_DATABASE_SECONDS: Final = 2.0
-_SECONDS: Final = 10.0
-_AT_ONCE: Final = 2
-_CONNECT_SECONDS: Final = 3
+_PROBE_SECONDS: Final = 2.0
+_OPS_ANSWER_SECONDS: Final = 10.0
+_MAX_ANSWERS_AT_ONCE: Final = 2
+_OPS_CONNECT_SECONDS: Final = 3
 T = TypeVar("T")
 
 
@@ -64,7 +64,7 @@ class Health:
         service=True,
     )
     async def live(self, context: RequestContext[NoBody, NoQuery]) -> Response:  # noqa: ARG002 - every operation is called like this
-        """Answer, whatever else is away."""
+        """Answer, even while the broker or the database is away."""
         return json_response(200, Live(status="live"))
 
     @operation(
@@ -97,9 +97,8 @@ class Health:
     async def _paused_roles(self) -> list[str] | None:
         """Return the roles that an operator paused; None when the database does not answer."""
         try:
-            async with asyncio.timeout(_DATABASE_SECONDS), self._database.reading() as connection:
-                found = await connection.execute(text("select role from paused_role order by role"))
-                return list(found.scalars())
+            async with asyncio.timeout(_PROBE_SECONDS), self._database.reading() as connection:
+                return await pauses.paused_roles(connection)
         except (SQLAlchemyError, OSError, TimeoutError):
             return None
 
@@ -110,12 +109,12 @@ class Ops:
     def __init__(self, kafka: KafkaSettings, database: DatabaseSettings) -> None:
         self._kafka = kafka
         self._database = database
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._semaphore = asyncio.Semaphore(_MAX_ANSWERS_AT_ONCE)
 
     @operation(
         "GET /ops/lag",
         access=Access.OPERATOR,
-        summary="How far is who behind?",
+        summary="How far is each consumer behind?",
         responses={200: ResponseSpec(list[ConsumerLag], "A row for each consumer and partition.")},
         example=Example(),
     )
@@ -124,7 +123,7 @@ class Ops:
 
         `innkeeper lag` shows the same.
         """
-        found = await self._answered(lambda: lags(self._kafka, self._database))
+        found = await self._run(lambda: lags(self._kafka, self._database))
         return json_response(200, [ConsumerLag.model_validate(lag) for lag in found])
 
     @operation(
@@ -135,20 +134,20 @@ class Ops:
         example=Example(path={"booking_id": "01980000-0000-8000-8000-000000000000"}),
     )
     async def explain_booking(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Return a booking's whole history, each step with its position on the log, and what is awaited now.
+        """Return a booking's whole history, each step with its position on the log, and the part that it waits for now.
 
         `innkeeper explain` shows the same. Ids only: no names, no addresses.
         """
         try:
-            history = await self._answered(lambda: explain(self._kafka, self._database, context.path["booking_id"]))
+            history = await self._run(lambda: explain(self._kafka, self._database, context.path["booking_id"]))
         except NoSuchBooking:
-            raise Problem(404, "no such booking") from None
+            raise no_such("booking") from None
         return json_response(200, BookingHistory.model_validate(history))
 
     @operation(
         "GET /ops/dead-letters",
         access=Access.OPERATOR,
-        summary="What could not be understood?",
+        summary="Which records could no worker read?",
         responses={200: ResponseSpec(list[DeadLetterOut], "The newest first.")},
         example=Example(query={"state": "open", "limit": 50}),
     )
@@ -157,23 +156,23 @@ class Ops:
 
         Their contents are left out; `innkeeper dead-letters show` has them, and operators replay and discard there.
         """
-        found = await self._answered(lambda: self._newest(context.query))
+        found = await self._run(lambda: self._newest(context.query))
         return json_response(200, [DeadLetterOut.model_validate(dead_letter) for dead_letter in found])
 
     async def _newest(self, query: DeadLettersQuery) -> list[DeadLetter]:
-        async with await connect(self._database, "innkeeper ops", connect_seconds=_CONNECT_SECONDS) as connection:
+        async with await connect(self._database, "innkeeper ops", connect_seconds=_OPS_CONNECT_SECONDS) as connection:
             found = await listed(self._kafka, connection, open_only=query.open_only)
         states = query.state or State
         return [dead_letter for dead_letter in reversed(found) if dead_letter.state in states][: query.limit]
 
-    async def _answered(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the work within some seconds.
+    async def _run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run the work within some seconds.
 
         Raises:
             Problem: 503, the broker or the database is away, or it took too long.
         """
         try:
-            async with asyncio.timeout(_SECONDS), self._room:
+            async with asyncio.timeout(_OPS_ANSWER_SECONDS), self._semaphore:
                 return await work()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise unavailable("the database", retry_after_seconds=2) from error

@@ -30,7 +30,7 @@ class NotReady(Problems):
 
 
 class ConsumerLag(OutModel):
-    """How far one consumer has come in one partition; `seconds` is how long the first record that waits has waited."""
+    """The position of one consumer in one partition; `seconds` is how long the first record that waits has waited."""
 
     consumer: str
     role: str | None
@@ -55,7 +55,7 @@ class LogPositionOut(OutModel, title="StepPlace"):
 
 
 class Replayer(OutModel):
-    """The operator who sent a record again, by which command, and when."""
+    """The operator who sent a record again, the command, and the time."""
 
     who: str
     action: str
@@ -135,7 +135,7 @@ class AwaitedNow(OutModel):
     behind: int | None
 
 
-class BookingHistory(OutModel, title="BookingLife"):
+class BookingHistory(OutModel):
     """A booking's whole history. Nothing is awaited of a booking that is final."""
 
     booking_id: UUID
@@ -149,17 +149,17 @@ class BookingHistory(OutModel, title="BookingLife"):
 
 
 class DeadLettersQuery(Query):
-    """Which dead letters, the newest first."""
+    """The dead letters to list, the newest first."""
 
     state: Annotated[Several[State], Field(max_length=len(State))] = Field(
         default_factory=list,
-        description="Only those in one of these states. `begun`: a replay was cut off, or goes on just now.",
+        description="Only those in one of these states. `begun`: a replay was cut off, or is under way.",
     )
     open_only: bool = Field(default=False, description="Only those that no operator has replayed or discarded.")
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
-class DeadLetterOut(OutModel, title="BuriedRecord"):
+class DeadLetterOut(OutModel, title="DeadLetter"):
     """A record that no worker could read, without its contents; `origin` is its position."""
 
     id: str

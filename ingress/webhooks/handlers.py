@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import TypeAdapter
 from stripe import SignatureVerificationError, WebhookSignature
 
-from ingress.http.bodies import decoded, read
+from ingress.http.bodies import decode, read
 from ingress.http.models import NoBody, NoQuery, Problems, RequestHeader
 from ingress.http.problems import Problem
 from ingress.http.responses import Response, json_response
@@ -60,7 +60,7 @@ class Webhooks:
         """Take one webhook, verified over its raw bytes: 200 when the broker has it, 503 without a broker."""
         body = await read(context.request)
         verify(body, context.request.headers.get("Stripe-Signature"), self._secrets)
-        event = decoded(body, _stripe_event)
+        event = decode(body, _stripe_event)
         # The metadata of a Checkout Session name the trace of the payment, and its webhooks bring them back.
         payment_trace = traces.well_formed((event.data.object.metadata or {}).get(traces.TRACEPARENT))
         with traces.span("receive stripe.webhooks", kind="producer", parent=payment_trace):
@@ -82,7 +82,7 @@ def verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
     except UnicodeDecodeError:
         raise Problem(400, "the body is not UTF-8") from None
     # The library compares signatures as text, which only ASCII can be compared as.
-    if signature is None or not signature.isascii() or not any(_signed(text, signature, each) for each in secrets):
+    if signature is None or not signature.isascii() or not any(_is_signed(text, signature, each) for each in secrets):
         raise Problem(400, "invalid signature")
 
 
@@ -95,7 +95,7 @@ def key_of(event: StripeEvent) -> bytes:
     return (about.id or event.id)[:_MAX_KEY].encode()
 
 
-def _signed(text: str, signature: str, secret: str) -> bool:
+def _is_signed(text: str, signature: str, secret: str) -> bool:
     try:
         WebhookSignature.verify_header(text, signature, secret, TOLERANCE_SECONDS)
     except SignatureVerificationError:

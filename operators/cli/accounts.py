@@ -10,12 +10,12 @@ from operators.cli.console import fail, out, print_json
 from operators.granted_roles import GrantedRole
 from storage.operator_log import who
 from storage.settings import DatabaseSettings
-from topics.kafka.settings import refused_in_words
+from topics.kafka.settings import exit_on_invalid_settings
 
 
 def grant_command(email: str, role: GrantedRole, *, by: str | None, as_json: bool) -> None:
     """Give an account a role, and print whether that changed anything."""
-    with refused_in_words():
+    with exit_on_invalid_settings():
         database = DatabaseSettings()
     try:
         is_new = asyncio.run(grant(database, email, role, by=who(by)))

@@ -22,7 +22,7 @@ from storage.database import connect
 from storage.settings import DatabaseSettings
 from topics.catalogue import CATALOGUE
 from topics.kafka import admin, log_reader
-from topics.kafka.settings import KafkaSettings, refused_in_words
+from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
 
 #: The columns of a table that is written to a pipe.
 _WIDE: Final = 200
@@ -37,13 +37,13 @@ COULD_NOT: Final = 2
 
 def kafka_settings() -> KafkaSettings:
     """Return the broker's settings; ends the process with a sentence where the environment is wrong."""
-    with refused_in_words():
+    with exit_on_invalid_settings():
         return KafkaSettings()
 
 
 def database_settings() -> DatabaseSettings:
     """Return the database's settings; ends the process with a sentence where the environment is wrong."""
-    with refused_in_words():
+    with exit_on_invalid_settings():
         return DatabaseSettings()
 
 

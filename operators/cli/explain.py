@@ -8,7 +8,7 @@ from operators.cli.console import COULD_NOT, err, fail, kafka_settings, out, pri
 from operators.cli.explain_page import print_history
 from operators.explain import BookingHistory, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
-from topics.kafka.settings import KafkaSettings, refused_in_words
+from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
 
 _EXPLAIN_TIMEOUT_SECONDS: Final = 30
 
@@ -20,7 +20,7 @@ def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
     except ValueError:
         fail(f"{booking} is no booking's id: those look like 019c1e40-77aa-8b15-8d6e-3c5a7e9f1b2d.", COULD_NOT)
     kafka = kafka_settings()
-    with refused_in_words():
+    with exit_on_invalid_settings():
         database = DatabaseSettings()
     try:
         history = run(_explain_in_time(kafka, database, booking_id), kafka)

@@ -22,7 +22,7 @@ from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
 
 #: For this long after midnight the broker's clock may still give a record the time of the day before.
-CLOCKS_DIFFER: Final = timedelta(minutes=5)
+MAX_BROKER_CLOCK_SKEW: Final = timedelta(minutes=5)
 _ONE_DAY: Final = timedelta(days=1)
 
 
@@ -57,7 +57,7 @@ def export_command(
 
 def _last_day(until: str | None) -> tuple[date, bool]:
     """Return the last day to export that is over, and whether every day that is over is to be exported."""
-    over = datetime.now(UTC) - CLOCKS_DIFFER
+    over = datetime.now(UTC) - MAX_BROKER_CLOCK_SKEW
     wanted = over if until in {None, "now"} else moment(until or "").astimezone(UTC)
     return min(wanted, over).date() - _ONE_DAY, wanted >= over
 

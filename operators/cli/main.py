@@ -23,12 +23,16 @@ _ALLOCATIONS_BEFORE_COLLECTION: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A command: `module` has the Typer `app` that it is in; `is_group`: all of that app is this command."""
+    """A command; `is_group`: all of its app is this command.
+
+    `app` is the name of the Typer app in `module`, or of the function there that imports and returns it.
+    """
 
     module: str
     does: str
     panel: str = _OPERATE
     is_group: bool = False
+    app: str = "app"
 
 
 def _of(module: str) -> str:
@@ -57,7 +61,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "worker": Entry(_of("running"), "Run one worker of a role.", _RUN),
     "topics": Entry(_of("running"), "List, create and check the topics.", _RUN),
     "migrate": Entry(_of("running"), "Bring the database to the newest schema.", _RUN),
-    "sandbox": Entry("sandbox.__main__", "Run the whole system on this machine.", _RUN, is_group=True),
+    "sandbox": Entry(_of("running"), "Run the whole system on this machine.", _RUN, is_group=True, app="sandbox_app"),
 }
 
 
@@ -99,7 +103,8 @@ class _LazyGroup(TyperGroup):
 def load(name: str) -> Any:
     """Import a command of the table and return it as typer's own kind of command."""
     entry = COMMANDS[name]
-    command = typer.main.get_group(import_module(entry.module).app)
+    app = getattr(import_module(entry.module), entry.app)
+    command = typer.main.get_group(app if isinstance(app, typer.Typer) else app())
     if not entry.is_group:
         return command.commands[name]
     command.name = name

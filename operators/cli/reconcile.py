@@ -13,14 +13,14 @@ from operators.reconcile.reconcile import NoSuchBooking, Reconciled, reconcile
 from operators.reconcile.stripe_client import StripeUnavailable
 from storage import operator_log
 from storage.settings import DatabaseSettings
-from topics.kafka.settings import refused_in_words
+from topics.kafka.settings import exit_on_invalid_settings
 from workers.payments.settings import PaymentSettings
 
 
 def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by: str | None, as_json: bool) -> None:
     """Compare the money at Stripe with the bookings; with `yes` also mend our rows."""
     kafka = console.kafka_settings()
-    with refused_in_words():
+    with exit_on_invalid_settings():
         database, payments = DatabaseSettings(), PaymentSettings()
     moment = None if since is None else console.moment(since)
     with Progress(

@@ -17,7 +17,7 @@ from operators.restore.restore import Plan, Restored, plan, restore
 from operators.restore.target import NotRestored
 from storage import operator_log
 from storage.settings import DatabaseSettings
-from topics.kafka.settings import KafkaSettings, refused_in_words
+from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
 from workers.decisions.states import IllegalTransition
 from workers.payments.settings import PaymentSettings
 from workers.runtime import garbage
@@ -47,7 +47,7 @@ def restore_command(*, from_log: bool, without_backup: bool, yes: bool, by: str 
     if not from_log:
         raise typer.BadParameter("--from-log is needed: the ledger is made from booking.events")
     kafka = console.kafka_settings()
-    with refused_in_words():
+    with exit_on_invalid_settings():
         database, payments = DatabaseSettings(), PaymentSettings()
     try:
         if not yes:

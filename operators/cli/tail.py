@@ -17,7 +17,7 @@ from topics.kafka import log_reader
 
 _SHOWN_BY_DEFAULT: Final = 10
 _INDENT: Final = "    "
-_STYLES: Final = {"time": "dim", "place": "cyan", "type": "bold green", "subject": "yellow", "field": "default"}
+_STYLES: Final = {"time": "dim", "position": "cyan", "type": "bold green", "subject": "yellow", "field": "default"}
 
 
 def tail_command(
@@ -39,10 +39,10 @@ def tail_command(
         raise typer.BadParameter(
             "with --follow it means the last N records: leave out --from-beginning", param_hint="--limit"
         )
-    wanted = log_reader.Wanted(booking=None if booking is None else _booking_id(booking), room=room, type=kind)
+    wanted = log_reader.RecordFilter(booking=None if booking is None else _booking_id(booking), room=room, type=kind)
     start = None if since is None else moment(since)
     last = limit if follow else None
-    if start is None and not from_beginning and wanted.anything:
+    if start is None and not from_beginning and wanted.matches_all:
         last = limit or _SHOWN_BY_DEFAULT
     show = _show_json if as_json else _show_with_headers if with_headers else _show_line
     found = log_reader.read(settings, name_of(topic, settings), wanted, since=start, last=last, follow=follow)
@@ -50,7 +50,7 @@ def tail_command(
     signal.signal(signal.SIGINT, _leave)
     shown = run(_show(found, None if follow else limit, show), settings)
     if not shown:
-        err.print(f"Nothing on {topic} matches." if not wanted.anything or start else f"{topic} is empty.")
+        err.print(f"Nothing on {topic} matches." if not wanted.matches_all or start else f"{topic} is empty.")
 
 
 async def _show(

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from topics.envelope import Envelope, Undecodable, decode_envelope, format_id, h
 from topics.kafka import admin
 from topics.kafka.log_reader import LogReader, OffsetRange
 from topics.kafka.positions import LogPosition
+from topics.kafka.records import sequence_of
 from topics.kafka.settings import KafkaSettings
 
 #: How much is fetched at once. The broker returns a whole batch at least.
@@ -107,13 +108,13 @@ class BookingRecords:
         async with aclosing(self._reader.batches({where: end})) as batches:
             async for batch in batches:
                 for record in batch[where]:
-                    if last_sequence is not None and sequence_of(record) > last_sequence:
+                    if last_sequence is not None and (sequence_of(record) or 0) > last_sequence:
                         return True
                     self._keep([record])
         return end == stop
 
     def _keep(self, records: Iterable[Any]) -> None:
-        self._found |= {position_of(record): record for record in records if self._is_ours(record)}
+        self._found |= {LogPosition.of(record): record for record in records if self._is_ours(record)}
 
     def _is_ours(self, record: Any) -> bool:
         subject = header(record.headers, "ce_subject")
@@ -121,11 +122,6 @@ class BookingRecords:
             return subject == self._subject
         # Foreign bytes are about a booking when they contain its id.
         return self._subject in (record.value or b"")
-
-
-def position_of(record: Any) -> LogPosition:
-    """Return the record's position."""
-    return LogPosition(record.topic, record.partition, record.offset)
 
 
 def envelope_of(record: Any) -> Envelope | None:
@@ -140,16 +136,6 @@ def causation_position_of(envelope: Envelope) -> LogPosition | None:
     with suppress(ValueError):
         return None if envelope.causation_position is None else LogPosition.parse(envelope.causation_position)
     return None
-
-
-def sequence_of(record: Any) -> int:
-    """Return an event's sequence, 0 where it has none."""
-    return int(header(record.headers, "ce_sequence") or 0)
-
-
-def time_of(record: Any) -> datetime:
-    """Return the log's time of a record (UTC)."""
-    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
 
 
 @asynccontextmanager

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
 
 from operators.explain.awaiting import unread
 from operators.explain.records import BookingRecords, causation_position_of, envelope_of
 from operators.explain.snapshot import CursorRow, DeadLetterRow, Snapshot
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS
+from topics.kafka.partitions import partition_of
 from topics.kafka.positions import LogPosition
 from topics.kafka.settings import KafkaSettings
 
@@ -67,7 +67,7 @@ class Search:
             await self._find_undecided(made_at)
             await self._find_dead_letters(self.snapshot.dead_letters)
             return
-        number = partition_of(room_id, self.records.partitions)
+        number = partition_of(b"%d" % room_id, self.records.partitions)
         await self._find_events(number)
         await self._find_unread("reservations", TopicPartition(self.topics.commands, number))
         await self._find_unread("payments", TopicPartition(self.topics.webhooks, number))
@@ -140,12 +140,6 @@ class Search:
         next_offset = max(_next_offset(self.snapshot.cursor(consumer, *where)), self.records.begin(where))
         count = self.behind[unread(consumer, where.topic)] = max(0, self.records.end(where) - next_offset)
         return count
-
-
-def partition_of(room_id: int, count: int) -> int:
-    """Return the partition of a room's records, which is the same one of each topic."""
-    every = list(range(count))
-    return int(DefaultPartitioner()(b"%d" % room_id, every, every))
 
 
 def _next_offset(cursor: CursorRow | None) -> int:

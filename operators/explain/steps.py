@@ -7,11 +7,12 @@ from typing import Any, Final
 import msgspec
 
 from operators.explain.history import Kind, Request, Sender, Step
-from operators.explain.records import causation_position_of, envelope_of, position_of, time_of
+from operators.explain.records import causation_position_of, envelope_of
 from operators.explain.search import Search
 from operators.explain.snapshot import TimelineRow
 from topics.envelope import UNREADABLE, Envelope, decode_replay
 from topics.kafka.positions import LogPosition
+from topics.kafka.records import time_of
 from topics.messages.events import CommandRefused, CommandRepeated
 
 #: The answers to commands that changed nothing.
@@ -146,7 +147,7 @@ def _of_ours(kind: Kind, envelope: Envelope, record: Any) -> Step:
         at=time_of(record),
         what=envelope.type,
         id=envelope.id,
-        place=position_of(record),
+        place=LogPosition.of(record),
         source=envelope.source,
         cause=envelope.causation,
         actor=envelope.actor,
@@ -178,7 +179,7 @@ def _webhook(record: Any) -> Step:
         at=time_of(record),
         what=str(body.get("type", "unreadable")),
         id=str(body["id"]) if "id" in body else None,
-        place=position_of(record),
+        place=LogPosition.of(record),
         source="Stripe",
         details="" if object_id is None else f"object={object_id}",
     )

@@ -12,6 +12,7 @@ from msgspec import inspect
 
 from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
 from topics.kafka.log_reader import Record
+from topics.kafka.records import time_of
 from topics.messages.events import EVENTS, Event
 
 
@@ -98,7 +99,7 @@ def row_of(record: Record) -> list[Any]:
         envelope.correlation,
         record.partition,
         record.offset,
-        datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        time_of(record),
         *_NO_FIELDS,
     ]
     for position, name, plain in _FIELDS_OF[type(event)]:

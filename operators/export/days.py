@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from aiokafka import TopicPartition
 
 from operators.export.columns import Unexportable, place_of
-from topics.envelope import header
 from topics.kafka.log_reader import LogReader, NoSuchTopic, OffsetRange, Record, partitions_of
+from topics.kafka.records import sequence_of
 from topics.kafka.settings import KafkaSettings
 from topics.sequence_tracker import Order, SequenceTracker
 
@@ -216,10 +216,10 @@ class _PartitionReader:
 
 
 def _sequence(record: Record) -> int:
-    value = header(record.headers, "ce_sequence")
-    if value is None or not value.isdigit():
+    sequence = sequence_of(record)
+    if sequence is None:
         raise Unexportable(f"{place_of(record)} is no event of ours: it has no sequence.")
-    return int(value)
+    return sequence
 
 
 def _milliseconds(day: date) -> int:

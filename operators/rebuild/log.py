@@ -17,6 +17,8 @@ from topics.envelope import (
     decode_value,
 )
 from topics.kafka.log_reader import LogReader, RecordsMissing, partitions_of
+from topics.kafka.positions import position_text
+from topics.kafka.records import sequence_of
 from topics.kafka.settings import KafkaSettings
 from topics.messages.events import Event
 from topics.sequence_tracker import Order, SequenceTracker
@@ -94,7 +96,7 @@ class EventLog:
         while read and tracker is not None and tracker.last < wanted:
             record = read.popleft()
             headers = dict(record.headers)
-            sequence = _sequence(record, headers)
+            sequence = _sequence(record)
             # An event beyond a gap was published again after the gap was filled, as duplicates are. The log of a topic
             # that was created anew continues the sequence of the topic before, and so never comes to 1.
             if tracker.add(sequence) is Order.NEXT:
@@ -135,17 +137,17 @@ async def open_log(kafka: KafkaSettings, topic: str, event_types: frozenset[str]
         yield EventLog(reader, partitions, event_types)
 
 
-def _sequence(record: Any, headers: Mapping[str, bytes]) -> int:
-    sequence = headers.get("ce_sequence") or b""
-    if not sequence.isdigit():
-        raise EventsMissing(f"{_position(record)}: an event without a sequence")
-    return int(sequence)
+def _sequence(record: Any) -> int:
+    sequence = sequence_of(record)
+    if sequence is None:
+        raise EventsMissing(f"{position_text(record)}: an event without a sequence")
+    return sequence
 
 
 def _type(record: Any, headers: Mapping[str, bytes]) -> str:
     message_type = (headers.get("ce_type") or b"").decode(errors="replace")
     if message_type not in EVERY_VERSION:
-        raise EventsMissing(f"{_position(record)}: the type {message_type!r} is unknown")
+        raise EventsMissing(f"{position_text(record)}: the type {message_type!r} is unknown")
     return message_type
 
 
@@ -154,11 +156,7 @@ def _event(record: Any, sequence: int) -> PositionedEvent:
         envelope = decode_envelope(record.headers)
         event = decode_value(envelope.type, record.value)
     except (Undecodable, UnknownType, UnknownVersion) as error:
-        raise EventsMissing(f"{_position(record)}: {type(error).__name__}: {error}") from error
+        raise EventsMissing(f"{position_text(record)}: {type(error).__name__}: {error}") from error
     if not isinstance(event, Event):
-        raise EventsMissing(f"{_position(record)}: {envelope.type} does not belong there")
+        raise EventsMissing(f"{position_text(record)}: {envelope.type} does not belong there")
     return PositionedEvent(envelope, event, record.value, record.partition, sequence, record.topic, record.offset)
-
-
-def _position(record: Any) -> str:
-    return f"{record.topic}[{record.partition}]@{record.offset}"

@@ -20,9 +20,8 @@ from operators.reconcile.stripe_client import Refund, Session, StripeClient, ope
 from storage import operator_log
 from storage.database import connect
 from storage.settings import DatabaseSettings
-from workers.payments.settings import PaymentSettings
+from workers.payments.settings import MAX_STRIPE_CLOCK_SKEW, PaymentSettings
 
-_CLOCKS_DIFFER_BY: Final = timedelta(minutes=10)
 #: A booking's sessions are all made within its hold.
 _MAX_HOLD: Final = timedelta(days=1)
 
@@ -123,15 +122,15 @@ async def _ask(client: StripeClient, since: datetime | None, named: Booking | No
 
 def _sessions(client: StripeClient, since: datetime | None, named: Booking | None) -> AsyncIterator[Session]:
     if named is not None:
-        return client.sessions(named.created_at - _CLOCKS_DIFFER_BY, named.created_at + _MAX_HOLD)
-    return client.sessions(None if since is None else since - _CLOCKS_DIFFER_BY)
+        return client.sessions(named.created_at - MAX_STRIPE_CLOCK_SKEW, named.created_at + _MAX_HOLD)
+    return client.sessions(None if since is None else since - MAX_STRIPE_CLOCK_SKEW)
 
 
 async def _refunds(
     client: StripeClient, since: datetime | None, named: Booking | None, payments: Iterable[str]
 ) -> AsyncIterator[Refund]:
     if named is None:
-        async for refund in client.refunds(None if since is None else since - _CLOCKS_DIFFER_BY):
+        async for refund in client.refunds(None if since is None else since - MAX_STRIPE_CLOCK_SKEW):
             yield refund
         return
     for payment in payments:

@@ -1,6 +1,5 @@
 """Lists Checkout Sessions and refunds at Stripe, page by page, at a limited rate."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ from uuid import UUID
 import httpx
 from aiolimiter import AsyncLimiter
 
+from topics.backoff import Backoff
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 
 MAX_CALLS_PER_SECOND: Final = 25
 _PAGE: Final = 100
 _TRIES: Final = 5
+_FIRST_RETRY_SECONDS: Final = 0.2
 _TIMEOUT_SECONDS: Final = 20.0
 _STRIPE: Final = "https://api.stripe.com"
 #: The states of refunds that were not made, or not in the end.
@@ -24,6 +25,10 @@ _WITHOUT_EFFECT: Final = frozenset({"failed", "canceled"})
 
 class StripeUnavailable(Exception):
     """Stripe does not answer, or answers with an error."""
+
+
+class StripeAway(StripeUnavailable):
+    """Stripe did not answer one request, for a reason that may pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,21 +98,28 @@ class StripeClient:
             after = {"starting_after": page["data"][-1]["id"]}
 
     async def _get(self, path: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        for number in range(_TRIES):
-            async with self._pace:
-                try:
-                    response = await self._client.get(path, params=parameters)
-                except httpx.HTTPError as error:
-                    reason = f"{type(error).__name__}: {error}"
-                else:
-                    if response.status_code == httpx.codes.OK:
-                        body: dict[str, Any] = response.json()
-                        return body
-                    reason = f"{response.status_code}: {response.text[:200]}"
-                    if response.status_code != httpx.codes.TOO_MANY_REQUESTS and not response.is_server_error:
-                        break
-            await asyncio.sleep(0.2 * 2**number)
-        raise StripeUnavailable(f"Stripe does not answer {path} (STRIPE_API_KEY, STRIPE_API_URL): {reason}")
+        backoff = Backoff("reconcile waits for Stripe", first_seconds=_FIRST_RETRY_SECONDS)
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._get_once(path, parameters)
+            except StripeAway as error:
+                await backoff.wait(error)
+        return await self._get_once(path, parameters)
+
+    async def _get_once(self, path: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        failed = f"Stripe does not answer {path} (STRIPE_API_KEY, STRIPE_API_URL)"
+        async with self._pace:
+            try:
+                response = await self._client.get(path, params=parameters)
+            except httpx.HTTPError as error:
+                raise StripeAway(f"{failed}: {type(error).__name__}: {error}") from error
+        if response.status_code == httpx.codes.OK:
+            body: dict[str, Any] = response.json()
+            return body
+        may_pass = response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error
+        raise (StripeAway if may_pass else StripeUnavailable)(
+            f"{failed}: {response.status_code}: {response.text[:200]}"
+        )
 
 
 @asynccontextmanager

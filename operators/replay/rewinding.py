@@ -13,7 +13,7 @@ from storage import cursors, operator_log, pauses
 from storage.consumer_positions import applied_offsets
 from topics.catalogue import BOOKING_EVENTS
 from topics.consumers import CONSUMERS
-from topics.envelope import header
+from topics.kafka.records import sequence_of
 from topics.kafka.settings import KafkaSettings
 
 _LOCK_TIMEOUT: Final = "10s"
@@ -164,6 +164,6 @@ async def _sequences(kafka: KafkaSettings, name: str, ranges: Ranges) -> tuple[d
     async with aclosing(records_of(kafka, name, ranges)) as found:
         async for record in found:
             types[type_of(record)] += 1
-            sequence = int(header(record.headers, "ce_sequence") or 0)
+            sequence = sequence_of(record) or 0
             lowest[record.partition] = min(sequence, lowest.get(record.partition, sequence))
     return types, {partition: sequence - 1 for partition, sequence in lowest.items()}

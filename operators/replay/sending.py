@@ -273,7 +273,7 @@ class _Sending:
         """Return the ids, by position, of the commands that followed from the webhooks that were sent again."""
         async with aclosing(records_since(self._kafka, BOOKING_COMMANDS, before)) as found:
             return {
-                LogPosition(record.topic, record.partition, record.offset): _text(record, "ce_id")
+                LogPosition.of(record): _text(record, "ce_id")
                 async for record in found
                 if _cause_of(record) in self._positions
             }
@@ -307,7 +307,7 @@ class _Sending:
 
 def _sent_again(record: Record, replay: Replay) -> Outgoing:
     """Return the record once more, for the partition that has it, with the header that names the replay."""
-    of = LogPosition(record.topic, record.partition, record.offset)
+    of = LogPosition.of(record)
     named = Replay(id=replay.id, action=replay.action, by=replay.by, at=replay.at, of=str(of))
     # A topic of a replayed trace keeps the record's time; one that has the broker's time ignores it.
     return Outgoing(

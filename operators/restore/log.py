@@ -1,14 +1,16 @@
 """Decodes `booking.events` for a restore: every event once, in order, none missing."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from operators.restore.backup_check import NamedIds
 from operators.restore.target import NotRestored
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope
+from topics.kafka.positions import position_text
+from topics.kafka.records import time_of
 from topics.sequence_tracker import Order, SequenceTracker
-from workers.runtime.records import read, where
+from workers.runtime.records import read
 from workers.runtime.role import Received, Record
 
 
@@ -63,14 +65,14 @@ class Partition:
 
     def _next(self, record: Record) -> Received | None:
         """Return the event if it is the next one; a duplicate is dropped, and so is an event beyond a gap."""
-        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        at = time_of(record)
         if self.last_time is None or at > self.last_time:
             self.last_time = at
         self.last = record
         received = read(BOOKING_EVENTS, record, self.last_time)
         sequence = envelope_of(received).sequence
         if sequence is None:
-            raise NotRestored(f"{where(record)}: an event without a sequence")
+            raise NotRestored(f"{position_text(record)}: an event without a sequence")
         if self._sequences.add(sequence) is not Order.NEXT:
             # An event beyond a gap was published again after the events that fill the gap.
             return None

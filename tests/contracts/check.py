@@ -39,7 +39,7 @@ def differences(kind: type[Message], contract: Mapping[str, Any]) -> Iterator[st
         return
     for name, value in contract["value"].items():
         if name not in kind.__struct_fields__:
-            yield f"the field {name} is gone"
+            yield f"the field {name} is missing"
         elif _as_written(getattr(message, name)) != _as_written(value):
             yield f"the field {name} means something else: {_as_written(getattr(message, name))}"
 
@@ -64,47 +64,47 @@ def present() -> dict[str, Schema]:
 def breaks(before: Schema, after: Schema | None) -> Iterator[str]:
     """Yield, in words, the ways in which a change of a published schema breaks its readers."""
     if after is None:
-        yield "the message is gone, and stays on the log for ever"
+        yield "the message is missing, and stays on the log for ever"
         return
     if before["description"] != after["description"]:
-        yield f"it meant: {before['description']!r}, and is said to mean: {after['description']!r}"
+        yield f"its description was {before['description']!r} and is {after['description']!r}"
     yield from _breaks("", _whole(before, before), _whole(after, after))
 
 
-def _breaks(where: str, before: Schema, after: Schema) -> Iterator[str]:
+def _breaks(path: str, before: Schema, after: Schema) -> Iterator[str]:
     if before.keys() >= {"properties"} <= after.keys():
-        yield from _broken_fields(where, before, after)
+        yield from _broken_fields(path, before, after)
     elif before.keys() >= {"enum"} <= after.keys():
         for word in before["enum"]:
             if word not in after["enum"]:
-                yield f"the word {word!r} of {where} is gone"
+                yield f"the word {word!r} of {path} is missing"
     elif before.keys() >= {"items"} <= after.keys():
-        yield from _breaks(f"{where}[]", before["items"], after["items"])
+        yield from _breaks(f"{path}[]", before["items"], after["items"])
     elif before.keys() >= {"anyOf"} <= after.keys() and len(before["anyOf"]) == len(after["anyOf"]):
         for one, other in zip(before["anyOf"], after["anyOf"], strict=True):
-            yield from _breaks(where, one, other)
+            yield from _breaks(path, one, other)
     elif (was := _bare(before)) != (now := _bare(after)):
-        yield f"the field {where} was {json.dumps(was)} and is {json.dumps(now)}"
+        yield f"the field {path} was {json.dumps(was)} and is {json.dumps(now)}"
 
 
-def _broken_fields(where: str, before: Schema, after: Schema) -> Iterator[str]:
+def _broken_fields(path: str, before: Schema, after: Schema) -> Iterator[str]:
     for name, field in before["properties"].items():
-        path = f"{where}.{name}".lstrip(".")
+        inner = f"{path}.{name}".lstrip(".")
         if name not in after["properties"]:
-            yield f"the field {path} is gone"
+            yield f"the field {inner} is missing"
             continue
         now = after["properties"][name]
-        yield from _breaks(path, field, now)
+        yield from _breaks(inner, field, now)
         match name in before.get("required", ()), name in after.get("required", ()):
             case True, False:
-                yield f"the field {path} was always there, and may now be left out"
+                yield f"the field {inner} was always there, and may now be left out"
             case False, True:
-                yield f"the field {path} is required, and older records do not have it"
+                yield f"the field {inner} is required, and older records do not have it"
             case False, False if field["default"] != now["default"]:
-                yield f"the field {path}, left out, meant {field['default']!r} and would mean {now['default']!r}"
+                yield f"the field {inner}, left out, meant {field['default']!r} and would mean {now['default']!r}"
     for name in after.get("required", ()):
         if name not in before["properties"]:
-            yield f"the new field {f'{where}.{name}'.lstrip('.')} is required, and older records do not have it"
+            yield f"the new field {f'{path}.{name}'.lstrip('.')} is required, and older records do not have it"
 
 
 def _whole(part: Any, schema: Schema) -> Any:

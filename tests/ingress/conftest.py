@@ -51,7 +51,7 @@ def ingress_settings(**changes: Any) -> IngressSettings:
 
 
 @asynccontextmanager
-async def running(
+async def run_ingress(
     settings: IngressSettings, kafka: KafkaSettings, database: DatabaseSettings, *, ready: bool = True
 ) -> AsyncIterator[House]:
     """Run an ingress for as long as the block lasts."""
@@ -84,7 +84,7 @@ def database(database: DatabaseSettings) -> DatabaseSettings:
 async def house(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[House]:
     """An ingress that is ready, with a hotel (1) whose room (1) sleeps two."""
     await open_hotel(database)
-    async with running(ingress_settings(), kafka_settings, database) as house:
+    async with run_ingress(ingress_settings(), kafka_settings, database) as house:
         yield house
 
 
@@ -92,7 +92,7 @@ async def house(kafka_settings: KafkaSettings, database: DatabaseSettings) -> As
 async def house_without_broker(database: DatabaseSettings) -> AsyncIterator[House]:
     """An ingress whose broker is away, with the hotels of `house`: accounts need no broker."""
     await open_hotel(database)
-    async with running(ingress_settings(), broker_away(), database, ready=False) as house:
+    async with run_ingress(ingress_settings(), broker_away(), database, ready=False) as house:
         yield house
 
 
@@ -104,16 +104,16 @@ async def stand_in(kafka_settings: KafkaSettings, database: DatabaseSettings) ->
 
 
 LIMITS = (
-    (databases, "_CONNECT_SECONDS"),
+    (databases, "_POOL_CONNECT_SECONDS"),
     (databases, "_POOL_SECONDS"),
     (freshness, "LOAD_SECONDS"),
-    (operators, "_DATABASE_SECONDS"),
+    (operators, "_PROBE_SECONDS"),
     (nights, "_WAIT_SECONDS"),
-    (operators, "_CONNECT_SECONDS"),
-    (operators, "_SECONDS"),
+    (operators, "_OPS_CONNECT_SECONDS"),
+    (operators, "_OPS_ANSWER_SECONDS"),
     (commands, "_FOLLOW_WITHIN_SECONDS"),
     (redis_link, "MAX_ANSWER_SECONDS"),
-    (redis_link, "_CONNECT_SECONDS"),
+    (redis_link, "_REDIS_CONNECT_SECONDS"),
 )
 
 
@@ -139,9 +139,9 @@ def broker_away() -> KafkaSettings:
 
 
 @asynccontextmanager
-async def running_alone(**changes: Any) -> AsyncIterator[House]:
+async def run_ingress_alone(**changes: Any) -> AsyncIterator[House]:
     """Run an ingress that has neither broker nor database, for requests that need neither."""
     nowhere = f"postgresql://nobody:nothing@127.0.0.1:{free_port()}/nothing"
     database = DatabaseSettings(_env_file=None, database_url=SecretStr(nowhere))
-    async with running(ingress_settings(**changes), broker_away(), database, ready=False) as house:
+    async with run_ingress(ingress_settings(**changes), broker_away(), database, ready=False) as house:
         yield house

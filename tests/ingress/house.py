@@ -94,7 +94,7 @@ class House(Client):
         return await super().ask(method, path, body, headers=sent, **options)
 
     async def is_ready(self) -> bool:
-        """Whether the ingress says that it can take bookings."""
+        """Whether the ingress reports that it can take bookings."""
         return (await self.get("/health/ready")).status == 200
 
 
@@ -164,7 +164,7 @@ class StandInWorker:
         names, values = ", ".join(row), ", ".join(f"%({name})s" for name in row)
         await self.connection.execute(f"insert into booking ({names}) values ({values})".encode(), row)
 
-    async def reserved(self, user_id: int, status: str = "RESERVED", **columns: Any) -> UUID:
+    async def add_booking(self, user_id: int, status: str = "RESERVED", **columns: Any) -> UUID:
         """Write a booking of this user without a command; return its id."""
         booking_id = uuid4()
         await self.write_booking(booking_id, user_id, status, **columns)

@@ -1,4 +1,4 @@
-"""A manager's requests, and a reservations worker that really decides: with its own core and ledger."""
+"""A manager's requests, and a reservations worker that decides with its own core and writes the ledger."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -52,8 +52,8 @@ class Manager:
         return await self._hotels.room(hotel_id, **changes)
 
 
-class Ledger:
-    """The worker's decisions in the ledger, and commands that do not come from the ingress."""
+class Worker:
+    """A running reservations worker: its rows, and commands that do not come from the ingress."""
 
     def __init__(self, connection: psycopg.AsyncConnection, send: Any) -> None:
         self.connection = connection
@@ -63,7 +63,7 @@ class Ledger:
         """Read."""
         return await (await self.connection.execute(query.encode(), parameters)).fetchall()
 
-    async def sold(self, room_id: int, first: date, end: date, rooms: int = 1) -> UUID:
+    async def sell(self, room_id: int, first: date, end: date, rooms: int = 1) -> UUID:
         """Sell rooms for the nights of [first, end), as a trusted writer."""
         ((hotel_id,),) = await self.rows("select hotel_id from room where id = %s", room_id)
         booking_id = uuid4()
@@ -82,7 +82,7 @@ class Ledger:
         )
         return booking_id
 
-    async def cancelled(self, room_id: int, booking_id: UUID) -> None:
+    async def cancel(self, room_id: int, booking_id: UUID) -> None:
         """Cancel a stay, as a trusted writer."""
         command = CancelBooking(room_id=room_id, booking_id=booking_id, reason=CancelReason.BY_HOTEL)
         await self._decide(command, booking_id, "CANCELLED")
@@ -90,14 +90,14 @@ class Ledger:
     async def _decide(self, command: Command, booking_id: UUID, status: str) -> None:
         await self._send(command)
 
-        async def decided() -> bool:
+        async def is_decided() -> bool:
             return await self.rows("select status from booking where id = %s", booking_id) == [(status,)]
 
-        await wait_until(decided)
+        await wait_until(is_decided)
 
 
 @asynccontextmanager
-async def deciding(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Ledger]:
+async def open_worker(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Worker]:
     """Run the reservations worker for as long as the block lasts."""
     role = handler.build(kafka, database)
     consumer = await open_reader(kafka, BOOKING_COMMANDS)
@@ -117,7 +117,7 @@ async def deciding(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIte
 
             task = asyncio.create_task(decide())
             try:
-                yield Ledger(connection, log.send)
+                yield Worker(connection, log.send)
             finally:
                 task.cancel()
                 (end,) = await asyncio.gather(task, return_exceptions=True)

@@ -58,7 +58,7 @@ async def refresh(house: House, refresh_token: str, path: str = "/v1/auth/refres
 
 
 @asynccontextmanager
-async def opened(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection]:
+async def open_connection(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection]:
     """Open a connection for statements that the ingress has no operation for."""
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         yield connection

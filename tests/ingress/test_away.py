@@ -1,4 +1,4 @@
-"""The ingress while what it needs is away, and when it comes back."""
+"""The ingress while the broker or the database is away, and when they come back."""
 
 import asyncio
 import re
@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import ingress_settings, running
+from tests.ingress.conftest import ingress_settings, run_ingress
 from tests.ingress.house import STAY, House, open_hotel, open_reader
-from tests.ingress.test_webhooks import BODY, _signature
+from tests.ingress.webhooks.test_webhooks import BODY, sign
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka import admin
@@ -38,7 +38,7 @@ async def test_nothing_is_half_done_while_the_broker_is_away(
     await open_hotel(database)
     kafka = Kafka(tmp_path)
     settings = KafkaSettings(_env_file=None, kafka_url=kafka.url, topic_partitions=2)
-    async with running(ingress_settings(ack_seconds=1.0), settings, database, ready=False) as house:
+    async with run_ingress(ingress_settings(ack_seconds=1.0), settings, database, ready=False) as house:
         # Given an ingress that started before its broker
         assert (await house.get("/health/live")).status == 200
         not_ready = await house.get("/health/ready")
@@ -62,7 +62,7 @@ async def test_nothing_is_half_done_while_the_broker_is_away(
             promised += [answer.body["id"] for answer in under_way if answer.status == 202]
             refused = [
                 await house.post("/v1/bookings/init", STAY, user=1, headers={"Idempotency-Key": "abc"}),
-                await house.ask("POST", "/webhooks/stripe", data=BODY, headers={"Stripe-Signature": _signature()}),
+                await house.ask("POST", "/webhooks/stripe", data=BODY, headers={"Stripe-Signature": sign()}),
             ]
             assert {answer.status for answer in refused} == {503}
             assert {answer.status for answer in under_way} <= {202, 503}
@@ -87,10 +87,10 @@ async def _all_commands(settings: KafkaSettings) -> list[str]:
     return [dict(record.headers)["ce_subject"].decode() for record in records]
 
 
-async def test_without_a_database_it_says_so_and_invents_nothing(kafka_settings: KafkaSettings) -> None:
+async def test_without_a_database_it_refuses_and_invents_nothing(kafka_settings: KafkaSettings) -> None:
     nowhere = f"postgresql://nobody:secret@127.0.0.1:{free_port()}/none"
     database = DatabaseSettings(_env_file=None, database_url=SecretStr(nowhere))
-    async with running(ingress_settings(), kafka_settings, database, ready=False) as house:
+    async with run_ingress(ingress_settings(), kafka_settings, database, ready=False) as house:
         assert (await house.get("/health/live")).status == 200
         await wait_until(lambda: _only_the_database_is_missing(house))
         for request in (

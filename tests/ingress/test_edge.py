@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from ingress.http.models import NoBody, NoQuery
 from ingress.http.problems import answer_problems
 from ingress.http.responses import Response, json_response
-from ingress.operations import V1, Access, Example, Mount, RequestContext, mounted, operation, operations_of
+from ingress.operations import V1, Access, Example, Mount, RequestContext, operation, operations_of, routes_of
 from ingress.tokens import Tokens
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import ingress_settings, running
+from tests.ingress.conftest import ingress_settings, run_ingress
 from tests.ingress.house import STAY, House, StandInWorker
 from topics.kafka.settings import KafkaSettings
 
@@ -25,7 +25,7 @@ async def test_pages_of_named_origins_alone_are_let_in(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     settings = ingress_settings(cors_origins=f"{PAGE}, http://127.0.0.1:3000")
-    async with running(settings, kafka_settings, database, ready=False) as house:
+    async with run_ingress(settings, kafka_settings, database, ready=False) as house:
         let_in = await house.get("/health/live", headers={"Origin": PAGE})
         assert let_in.headers["Access-Control-Allow-Origin"] == PAGE
         assert let_in.headers["Access-Control-Allow-Credentials"] == "true"
@@ -79,14 +79,14 @@ class _Greeter:
     )
     async def greet(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Greet."""
-        return json_response(200, {"said": "good day", "more": context.link("/greeting")})
+        return json_response(200, {"greeting": "good day", "more": context.link("/greeting")})
 
     @operation(
         "GET /greeting", access=Access.ANYBODY, summary="Greet", responses={200: dict[str, str]}, example=Example()
     )
     async def greet_as_of_v2(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Greet as the next version does."""
-        return json_response(200, {"said": "hello", "more": context.link("/greeting")})
+        return json_response(200, {"greeting": "hello", "more": context.link("/greeting")})
 
 
 @pytest.mark.process
@@ -96,7 +96,7 @@ async def test_a_version_is_one_more_mount_with_its_differences(monkeypatch: pyt
     v3 = Mount(prefix="/v3", links="/v3", replaced={"greet": rows["greet_as_of_v2"]})
     monkeypatch.setattr("ingress.operations.MOUNTS", (V1, v3))
     app = web.Application(middlewares=[answer_problems])
-    app.add_routes(mounted([_Greeter()], Tokens(ingress_settings()), limits=None))
+    app.add_routes(routes_of([_Greeter()], Tokens(ingress_settings()), limits=None))
     runner = web.AppRunner(app)
     await runner.setup()
     try:
@@ -104,14 +104,14 @@ async def test_a_version_is_one_more_mount_with_its_differences(monkeypatch: pyt
         host, port = runner.addresses[0][:2]
         async with ClientSession(f"http://{host}:{port}") as session:
             house = House(session, app)
-            assert (await house.get("/v1/greeting")).body == {"said": "good day", "more": "/v1/greeting"}
-            assert (await house.get("/v3/greeting")).body == {"said": "hello", "more": "/v3/greeting"}
+            assert (await house.get("/v1/greeting")).body == {"greeting": "good day", "more": "/v1/greeting"}
+            assert (await house.get("/v3/greeting")).body == {"greeting": "hello", "more": "/v3/greeting"}
     finally:
         await runner.cleanup()
 
 
-async def test_a_body_that_is_no_json_by_its_own_word_is_refused(house: House) -> None:
-    for said, status in (
+async def test_a_body_that_is_of_another_content_type_than_json_is_refused(house: House) -> None:
+    for content_type, status in (
         ("text/plain", 415),
         ("application/x-www-form-urlencoded", 415),
         ("application/json; charset=utf-16", 415),
@@ -123,9 +123,9 @@ async def test_a_body_that_is_no_json_by_its_own_word_is_refused(house: House) -
             "/v1/bookings/init",
             user=1,
             data=web.json_response(STAY).text or "",
-            headers={"Content-Type": said},
+            headers={"Content-Type": content_type},
         )
-        assert response.status == status, said
+        assert response.status == status, content_type
 
 
 async def test_a_body_that_is_nested_too_deep_is_refused(house: House) -> None:
@@ -161,7 +161,7 @@ async def test_every_wrong_field_is_named(house: House) -> None:
 
 
 @pytest.mark.process
-async def test_large_answers_are_compressed_for_those_who_say_so() -> None:
+async def test_large_answers_are_compressed_for_clients_that_accept_it() -> None:
     app = web.Application()
 
     async def show(_: web.Request) -> web.StreamResponse:
@@ -188,6 +188,6 @@ async def test_large_answers_are_compressed_for_those_who_say_so() -> None:
         await runner.cleanup()
 
 
-async def test_every_answer_says_whether_it_may_be_kept(house: House) -> None:
+async def test_every_answer_has_its_cache_control(house: House) -> None:
     for path in ("/health/live", "/v1/hotels/1/info", "/v1/bookings/none", "/nowhere"):
         assert "Cache-Control" in (await house.get(path)).headers, path

@@ -14,7 +14,7 @@ from ingress.http.responses import Response
 from pricing.currencies import CURRENCIES
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, House
-from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
+from tests.ingress.managers import HOTEL, ROOM, Manager, Worker, open_worker
 from topics.kafka.settings import KafkaSettings
 
 Moment: TypeAlias = Callable[[], Awaitable[None]] | None
@@ -22,9 +22,9 @@ INFO = ("/v1/hotels/{}/info", "/hotels/{}/info")
 
 
 @pytest.fixture
-async def ledger(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Ledger]:
-    async with deciding(kafka_settings, database) as ledger:
-        yield ledger
+async def worker(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Worker]:
+    async with open_worker(kafka_settings, database) as worker:
+        yield worker
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def manager(house: House) -> Manager:
     return Manager(house)
 
 
-async def sent(house: House, head: str) -> str:
+async def send_head(house: House, head: str) -> str:
     """Send the head of a request as it is; return all that is answered before the server hangs up."""
     url = house.session._base_url
     assert url is not None
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(f"{head}\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
-    json_response = await asyncio.wait_for(reader.read(), 60)
+    received = await asyncio.wait_for(reader.read(), 60)
     writer.close()
-    return json_response.decode()
+    return received.decode()
 
 
 async def test_an_id_is_written_with_plain_digits(house: House) -> None:
@@ -59,10 +59,10 @@ async def test_an_id_is_written_with_plain_digits(house: House) -> None:
 
 async def test_an_unknown_expectation_is_refused_in_our_form(house: House) -> None:
     for path in ("/v1/auth/login", "/v1/nothing"):
-        json_response = await sent(house, f"POST {path} HTTP/1.1\r\nExpect: tea\r\nContent-Length: 0")
-        assert json_response.startswith("HTTP/1.1 417 ")
-        assert '{"detail":"' in json_response
-        assert "aiohttp" not in json_response
+        response = await send_head(house, f"POST {path} HTTP/1.1\r\nExpect: tea\r\nContent-Length: 0")
+        assert response.startswith("HTTP/1.1 417 ")
+        assert '{"detail":"' in response
+        assert "aiohttp" not in response
 
 
 async def test_a_day_is_written_one_way_alone(manager: Manager) -> None:
@@ -72,9 +72,9 @@ async def test_a_day_is_written_one_way_alone(manager: Manager) -> None:
     assert (await manager.ask("GET", report.format("2026-12-01"))).status == 200
     # A count of seconds, a moment, and digits of another script.
     for day in ("1796083200", "2026-12-01T00:00:00", "2026-12-01T00:00:00Z", "20261201", "\uff12026-12-01"):
-        json_response = await manager.ask("GET", report.format(day))
-        assert json_response.status == 422, (day, json_response.body)
-        assert [each["field"] for each in json_response.body["errors"]] == ["start_date", "end_date"]
+        response = await manager.ask("GET", report.format(day))
+        assert response.status == 422, (day, response.body)
+        assert [each["field"] for each in response.body["errors"]] == ["start_date", "end_date"]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ async def test_guests_see_no_room_that_is_gone_or_not_there_yet_and_no_hotel_tha
         b"insert into room (hotel_id, type, base_price_minor, total_count, capacity, opening, deleted_at) values"
         b" (1, 'not yet', 1, 1, 1, true, null), (1, 'gone', 1, 1, 1, false, now())"
     )
-    shown = await house.get("/v1/hotels/1/info")
-    assert [room["type"] for room in shown.body["rooms"]] == ["double"]
+    hotel = await house.get("/v1/hotels/1/info")
+    assert [room["type"] for room in hotel.body["rooms"]] == ["double"]
 
     await tables.execute(b"update hotel set deleted_at = now() where id = 1")
     assert (await house.get("/v1/hotels/1/info")).status == 404
@@ -114,9 +114,9 @@ async def test_guests_see_no_room_that_is_gone_or_not_there_yet_and_no_hotel_tha
 # Moments that no careful manager chooses.
 
 
-async def open_nights(ledger: Ledger, room_id: int) -> int:
+async def open_nights(worker: Worker, room_id: int) -> int:
     """Return how many nights of a room could be sold."""
-    ((count,),) = await ledger.rows("select count(*) from inventory where room_id = %s and not closed", room_id)
+    ((count,),) = await worker.rows("select count(*) from inventory where room_id = %s and not closed", room_id)
     return int(count)
 
 
@@ -128,21 +128,21 @@ def just(monkeypatch: pytest.MonkeyPatch, name: str, *, before: Moment = None, a
     async def ask_at_the_moment(*arguments: Any, **named: Any) -> Any:
         if (moment := moments.pop("before", None)) is not None:
             await moment()
-        json_response = await ask(*arguments, **named)
+        result = await ask(*arguments, **named)
         if (moment := moments.pop("after", None)) is not None:
             await moment()
-        return json_response
+        return result
 
     monkeypatch.setattr(Nights, name, ask_at_the_moment)
 
 
-@pytest.mark.parametrize("what", ["hotel", "room"])
+@pytest.mark.parametrize("kind", ["hotel", "room"])
 async def test_nights_put_back_on_sale_while_they_are_deleted_are_taken_off_again(
-    manager: Manager, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, what: str
+    manager: Manager, worker: Worker, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     hotel_id = await manager.hotel()
     room_id = await manager.room(hotel_id)
-    gone = f"/hotels/{hotel_id}" if what == "hotel" else f"/hotels/{hotel_id}/rooms/{room_id}"
+    path = f"/hotels/{hotel_id}" if kind == "hotel" else f"/hotels/{hotel_id}/rooms/{room_id}"
     statuses = []
 
     async def put_back() -> None:
@@ -152,16 +152,16 @@ async def test_nights_put_back_on_sale_while_they_are_deleted_are_taken_off_agai
         statuses.extend([nights.status, activated.status])
 
     just(monkeypatch, "take_off_sale", after=put_back)
-    deleted = await manager.ask("DELETE", gone)
+    deleted = await manager.ask("DELETE", path)
 
     assert (statuses, deleted.status) == ([200, 204], 204)
-    assert await open_nights(ledger, room_id) == 0
-    ((is_active,),) = await ledger.rows("select active from hotel where id = %s", hotel_id)
-    assert is_active is (what == "room")
+    assert await open_nights(worker, room_id) == 0
+    ((is_active,),) = await worker.rows("select active from hotel where id = %s", hotel_id)
+    assert is_active is (kind == "room")
 
 
 async def test_a_change_that_comes_too_late_puts_nothing_of_a_deleted_room_on_sale(
-    manager: Manager, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hotel_id = await manager.hotel()
     room_id = await manager.room(hotel_id)
@@ -175,12 +175,12 @@ async def test_a_change_that_comes_too_late_puts_nothing_of_a_deleted_room_on_sa
     changed = await manager.ask("PATCH", f"/inventory/rooms/{room_id}?{days}", {"closed": False, "total_count": 3})
 
     assert (statuses, changed.status) == ([204], 404)
-    assert await open_nights(ledger, room_id) == 0
+    assert await open_nights(worker, room_id) == 0
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_a_room_that_is_added_while_its_hotel_is_deleted_is_not_on_sale(
-    manager: Manager, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, moment: str
+    manager: Manager, worker: Worker, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     hotel_id = await manager.hotel()
     await manager.room(hotel_id)
@@ -193,5 +193,5 @@ async def test_a_room_that_is_added_while_its_hotel_is_deleted_is_not_on_sale(
     added = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM | {"type": "single"})
 
     assert (statuses, added.status) == ([204], 404)
-    for (room_id,) in await ledger.rows("select id from room where hotel_id = %s", hotel_id):
-        assert await open_nights(ledger, room_id) == 0
+    for (room_id,) in await worker.rows("select id from room where hotel_id = %s", hotel_id):
+        assert await open_nights(worker, room_id) == 0

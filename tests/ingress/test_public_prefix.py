@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sandbox import nginx
 from sandbox.nginx import Nginx
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import broker_away, ingress_settings, running
+from tests.ingress.conftest import broker_away, ingress_settings, run_ingress
 from tests.ingress.house import House, open_hotel
 from tests.ingress.people import ANNA
 from tests.support.client import Client
@@ -24,7 +24,7 @@ PREFIX = "/site/booking"
 async def house(database: DatabaseSettings) -> AsyncIterator[House]:
     """An ingress that is served below the path; accounts and hotels need no broker."""
     await open_hotel(database)
-    async with running(ingress_settings(public_prefix=PREFIX), broker_away(), database, ready=False) as house:
+    async with run_ingress(ingress_settings(public_prefix=PREFIX), broker_away(), database, ready=False) as house:
         yield house
 
 
@@ -59,28 +59,28 @@ async def test_the_cookie_of_a_login_comes_back_to_the_refresh_and_nowhere_else(
 
 
 async def test_locations_and_links_can_be_followed_as_they_are(browser: Client, house: House) -> None:
-    made = await browser.post(f"{PREFIX}/v1/auth/signup", ANNA)
-    browser.token = house.user_header(made.body["id"])["Authorization"].removeprefix("Bearer ")
+    signed_up = await browser.post(f"{PREFIX}/v1/auth/signup", ANNA)
+    browser.token = house.user_header(signed_up.body["id"])["Authorization"].removeprefix("Bearer ")
 
-    assert made.headers["Location"] == f"{PREFIX}/v1/users/profile"
-    assert (await browser.get(made.headers["Location"])).body["id"] == made.body["id"]
+    assert signed_up.headers["Location"] == f"{PREFIX}/v1/users/profile"
+    assert (await browser.get(signed_up.headers["Location"])).body["id"] == signed_up.body["id"]
     saved = [await browser.post(f"{PREFIX}/users/guests", {"name": name}) for name in ("Ada", "Alan")]
     assert [(await browser.get(answer.headers["Location"])).body["name"] for answer in saved] == ["Ada", "Alan"]
 
     old = await browser.get(f"{PREFIX}/users/guests?limit=1")
-    successor, following = (each.partition(">")[0].removeprefix("<") for each in _links(old.headers))
+    successor, next_page = (each.partition(">")[0].removeprefix("<") for each in _links(old.headers))
     assert successor == f"{PREFIX}/v1/users/guests"
     assert [guest["name"] for guest in (await browser.get(successor)).body] == ["Ada", "Alan"]
-    assert [guest["name"] for guest in (await browser.get(following)).body] == ["Alan"]
+    assert [guest["name"] for guest in (await browser.get(next_page)).body] == ["Alan"]
 
 
 async def test_every_link_and_asset_of_every_page_is_served_below_the_path(browser: Client) -> None:
-    seen, open_addresses = set(), [f"{PREFIX}/"]
+    visited, open_addresses = set(), [f"{PREFIX}/"]
     while open_addresses:
         address = open_addresses.pop()
-        if address in seen:
+        if address in visited:
             continue
-        seen.add(address)
+        visited.add(address)
         page = await browser.get(address)
         # Without a broker the system is not ready.
         assert page.status == (503 if address.endswith("/health/ready") else 200), address
@@ -89,12 +89,12 @@ async def test_every_link_and_asset_of_every_page_is_served_below_the_path(brows
             base = address.rpartition("/")[0]
             open_addresses += [each if each.startswith("/") else f"{base}/{each}" for each in named]
 
-    pages = {urlsplit(address).path.removeprefix(PREFIX) for address in seen}
+    pages = {urlsplit(address).path.removeprefix(PREFIX) for address in visited}
     assert {"/", "/docs", "/redoc", "/events", "/openapi.json", "/asyncapi.json", "/health/ready"} <= pages
-    assert all(address.startswith(f"{PREFIX}/") for address in seen)
+    assert all(address.startswith(f"{PREFIX}/") for address in visited)
 
 
-async def test_the_document_says_below_which_path_its_paths_are(browser: Client) -> None:
+async def test_the_document_has_the_path_before_its_paths(browser: Client) -> None:
     document = (await browser.get(f"{PREFIX}/openapi.json")).body
 
     assert document["servers"] == [{"url": PREFIX}]

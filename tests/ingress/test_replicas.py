@@ -17,7 +17,7 @@ from sandbox.postgres import Postgres
 from sandbox.postgres.replica import Replica
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
-from tests.ingress.conftest import ingress_settings, running
+from tests.ingress.conftest import ingress_settings, run_ingress
 from tests.ingress.house import STAY, open_hotel, open_stand_in_worker
 from tests.support.waiting import wait_until
 from topics.kafka.settings import KafkaSettings
@@ -58,7 +58,7 @@ async def _number(connection: AsyncConnection) -> tuple[int, bool]:
 
 
 @asynccontextmanager
-async def looked_after(database: Database) -> AsyncIterator[None]:
+async def run_database(database: Database) -> AsyncIterator[None]:
     running = asyncio.create_task(database.run())
     try:
         yield
@@ -83,7 +83,7 @@ async def notebook(tmp_path: Path) -> AsyncIterator[Notebook]:
         async with await psycopg.AsyncConnection.connect(primary.url, autocommit=True) as connection:
             await connection.execute("create table note as select 0 as number")
         database = Database(settings_for(primary, f" {replica.url} ,"), pool_size=5)
-        async with looked_after(database):
+        async with run_database(database):
             notebook = Notebook(database, primary, replica)
             await wait_until(notebook.replica_answers)
             yield notebook
@@ -127,7 +127,7 @@ async def test_a_replica_that_falls_behind_is_left_out_until_it_keeps_up_again(
     notebook: Notebook, caplog: pytest.LogCaptureFixture
 ) -> None:
     hasty = Database(settings_for(notebook.primary, notebook.replica.url, lag_ms=100), pool_size=5)
-    async with looked_after(hasty):
+    async with run_database(hasty):
         await wait_until(lambda: hasty.replicas == "1 of 1 in use")
         await notebook.execute_on_replica("select pg_wal_replay_pause()")
         await notebook.write(1)
@@ -174,7 +174,7 @@ async def test_a_guest_reads_over_http_what_was_decided_a_moment_ago(
             database = settings_for(primary, replica.url)
             await open_hotel(database)
             async with (
-                running(ingress_settings(), kafka_settings, database) as house,
+                run_ingress(ingress_settings(), kafka_settings, database) as house,
                 open_stand_in_worker(kafka_settings, database) as owner,
             ):
                 await wait_until(lambda: house.app[DATABASE].replicas == "1 of 1 in use")

@@ -25,7 +25,7 @@ from pricing.currencies import decimal
 users = st.integers(1, 2**63 - 1)
 
 
-def insisting(lines: list[str]) -> web.Request:
+def request_with(lines: list[str]) -> web.Request:
     """Return a request with these lines of `If-Match`."""
     return make_mocked_request("PATCH", "/", headers=CIMultiDict(("If-Match", line) for line in lines))
 
@@ -96,7 +96,7 @@ def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seco
 
 
 @pytest.mark.parametrize(
-    ("said", "versions"),
+    ("lines", "versions"),
     [
         ([], None),
         (["*"], None),
@@ -109,12 +109,12 @@ def test_a_preference_to_wait_is_understood_and_limited(prefer: str | None, seco
         (['W/"v7", "v1"'], {1}),
     ],
 )
-def test_a_change_insists_on_one_of_the_versions_that_it_names(said: list[str], versions: set[int] | None) -> None:
-    assert expected_versions(insisting(said)) == versions
+def test_a_change_insists_on_one_of_the_versions_that_it_names(lines: list[str], versions: set[int] | None) -> None:
+    assert expected_versions(request_with(lines)) == versions
 
 
 @pytest.mark.parametrize(
-    "said",
+    "lines",
     [
         ['W/"v1"'],
         ['"v01"'],
@@ -128,18 +128,18 @@ def test_a_change_insists_on_one_of_the_versions_that_it_names(said: list[str], 
         [""],
     ],
 )
-def test_text_that_no_version_can_be_counts_as_a_version_of_the_past(said: list[str]) -> None:
+def test_text_that_no_version_can_be_counts_as_a_version_of_the_past(lines: list[str]) -> None:
     with pytest.raises(Problem, match="changed meanwhile"):
-        expected_versions(insisting(said))
+        expected_versions(request_with(lines))
 
 
-def test_only_who_asks_without_a_version_waits_unasked() -> None:
+def test_only_a_request_without_a_version_waits_unasked() -> None:
     assert (V1.wait_seconds, UNVERSIONED.wait_seconds) == (0, 10)
 
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    ("request_head", "wanted", "unwanted"),
+    ("request_head", "expected", "absent"),
     [
         (b"GET /health/live HTTP/1.1\r\nHost: x", [b"HTTP/1.1 200 OK", b'{"status":"live"}'], [b"Connection:"]),
         (b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close", [b"Connection: close"], [b"keep-alive"]),
@@ -150,7 +150,7 @@ def test_only_who_asks_without_a_version_waits_unasked() -> None:
     ],
 )
 async def test_answers_are_written_as_the_protocol_wants_them(
-    request_head: bytes, wanted: list[bytes], unwanted: list[bytes]
+    request_head: bytes, expected: list[bytes], absent: list[bytes]
 ) -> None:
     app = web.Application(middlewares=[answer_problems])
     app.add_routes([web.get("/health/live", _live)])
@@ -158,11 +158,11 @@ async def test_answers_are_written_as_the_protocol_wants_them(
         reader, writer = await asyncio.open_connection(server.host, server.port)
         # The second response shows that the first one ended.
         writer.write(request_head + b"\r\n\r\n" + b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        written = await reader.read()
+        received = await reader.read()
         writer.close()
-    first, _, second = written.partition(b"HTTP/1.1 404 Not Found")
-    assert all(part in first for part in wanted), first
-    assert not any(part in first for part in unwanted), first
+    first, _, second = received.partition(b"HTTP/1.1 404 Not Found")
+    assert all(part in first for part in expected), first
+    assert not any(part in first for part in absent), first
     assert bool(second) == (b"Connection: close" not in first)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from storage.settings import DatabaseSettings
 from tests.ingress.house import STAY, TODAY, WAIT, House, StandInWorker
-from tests.ingress.managers import HOTEL, ROOM, Ledger, Manager, deciding
+from tests.ingress.managers import HOTEL, ROOM, Manager, Worker, open_worker
 from tests.ingress.people import ANNA, sign_up
 from tests.support.client import Answer
 from topics.kafka.settings import KafkaSettings
@@ -21,9 +21,9 @@ WRITTEN_AT = "2026-11-01T12:00:00Z"
 
 
 @pytest.fixture
-async def ledger(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Ledger]:
-    async with deciding(kafka_settings, database) as ledger:
-        yield ledger
+async def worker(kafka_settings: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Worker]:
+    async with open_worker(kafka_settings, database) as worker:
+        yield worker
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ async def test_every_response_that_has_a_booking_names_its_user_and_its_last_cha
     house: House, stand_in: StandInWorker, mount: str
 ) -> None:
     await stand_in.connection.execute("update hotel set owner_id = 2 where id = 1")
-    booking_id = await stand_in.reserved(1, updated_at=datetime(2026, 11, 1, 12, tzinfo=UTC))
+    booking_id = await stand_in.add_booking(1, updated_at=datetime(2026, 11, 1, 12, tzinfo=UTC))
 
     one = (await house.get(f"{mount}/bookings/{booking_id}", user=1)).body
     (own,) = (await house.get(f"{mount}/users/myBookings", user=1)).body
@@ -118,7 +118,7 @@ async def test_a_put_of_a_hotel_merges_its_contact_too(house: House, manager: Ma
 
 
 async def test_a_put_of_a_room_changes_the_fields_that_are_sent_and_no_others(
-    house: House, manager: Manager, ledger: Ledger
+    house: House, manager: Manager, worker: Worker
 ) -> None:
     hotel_id = await manager.hotel()
     room_id = await manager.room(hotel_id)
@@ -133,7 +133,7 @@ async def test_a_put_of_a_room_changes_the_fields_that_are_sent_and_no_others(
 
 
 async def test_a_put_of_a_room_with_the_same_total_leaves_nights_that_have_another(
-    house: House, manager: Manager, ledger: Ledger
+    house: House, manager: Manager, worker: Worker
 ) -> None:
     hotel_id = await manager.hotel()
     room_id = await manager.room(hotel_id)
@@ -144,8 +144,8 @@ async def test_a_put_of_a_room_with_the_same_total_leaves_nights_that_have_anoth
     put = await without_version(manager, house, "PUT", f"/hotels/{hotel_id}/rooms/{room_id}", ROOM)
 
     assert put.status == 200, put
-    (kept,) = (await manager.ask("GET", f"/inventory/rooms/{room_id}?{night}")).body
-    assert kept["total_count"] == 2
+    (night_now,) = (await manager.ask("GET", f"/inventory/rooms/{room_id}?{night}")).body
+    assert night_now["total_count"] == 2
 
 
 async def test_a_put_of_a_saved_guest_changes_the_fields_that_are_sent_and_no_others(house: House) -> None:
@@ -159,11 +159,11 @@ async def test_a_put_of_a_saved_guest_changes_the_fields_that_are_sent_and_no_ot
 
 
 async def test_nights_have_ids_their_hotel_and_without_a_version_the_old_name_of_the_count(
-    house: House, manager: Manager, ledger: Ledger
+    house: House, manager: Manager, worker: Worker
 ) -> None:
     hotel_id = await manager.hotel()
     room_id = await manager.room(hotel_id)
-    await ledger.sold(room_id, TODAY, date.fromordinal(TODAY.toordinal() + 1), rooms=2)
+    await worker.sell(room_id, TODAY, date.fromordinal(TODAY.toordinal() + 1), rooms=2)
     path = f"/inventory/rooms/{room_id}?start_date={TODAY}&end_date={TODAY}"
 
     (old,) = (await without_version(manager, house, "GET", path)).body

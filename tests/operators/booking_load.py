@@ -139,7 +139,7 @@ class BookingLoad:
         return {table: await self.rows(f"select * from {table} order by {key}") for table, key in TABLES.items()}
 
     async def left_behind(self) -> list[tuple[Any, ...]]:
-        """Return what a rebuild may have left: schemas of its own."""
+        """Return the schemas that a rebuild may have left behind."""
         return await self.rows("select nspname from pg_namespace where nspname like 'rebuild%'")
 
 
@@ -166,7 +166,7 @@ async def open_booking_load(kafka: KafkaSettings, database: DatabaseSettings) ->
 
 async def _work(role: Role, log: Log, database: DatabaseSettings) -> None:
     """Be a worker, without Faust."""
-    partitions = all_partitions(role, log.settings)
+    partitions = [TopicPartition(*partition) for partition in all_partitions(role, log.settings)]
     async with open_processor(role, log, database) as processor, consumer_of(log.settings, partitions) as consumer:
         while True:
             found = await consumer.getmany(timeout_ms=100)

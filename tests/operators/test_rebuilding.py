@@ -8,7 +8,7 @@ import pytest
 
 from ingress.database import Database
 from ingress.hotels.search.index import SearchIndex
-from ingress.hotels.search.models import StartedAnew
+from ingress.hotels.search.models import IndexOutdated
 from operators.rebuild import PROJECTIONS, Difference, EventsMissing, Rebuilt, rebuild
 from storage.settings import DatabaseSettings
 from tests.operators.booking_load import FIRST, BookingLoad, open_booking_load
@@ -92,7 +92,7 @@ async def test_changed_rows_are_reported_and_replaced_and_searches_notice(load: 
     key = {"hotel_id": 7, "date": str(FIRST)}
     assert prices.first == (Difference(table="hotel_min_price", key=key, was=price, is_now=None),)
     async with pool.reading() as connection:
-        with pytest.raises(StartedAnew):
+        with pytest.raises(IndexOutdated):
             await copy.refresh(connection)
     await pool.close()
 

@@ -267,7 +267,7 @@ async def test_following_waits_for_a_broker_that_goes_away_and_comes_back(tmp_pa
         first, second = commands(settings, reserve(), ExpireHold(room_id=412, booking_id=BOOKING))
         await asyncio.to_thread(write, settings, [first])
         coming = log_reader.read(
-            settings, settings.topic(BOOKING_COMMANDS), log_reader.Wanted(), since=None, last=None, follow=True
+            settings, settings.topic(BOOKING_COMMANDS), log_reader.RecordFilter(), since=None, last=None, follow=True
         )
         async with aclosing(coming):
             shown = [(await anext(coming)).offset]

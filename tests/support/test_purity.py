@@ -55,7 +55,7 @@ def test_unit_is_given_to_those_that_need_neither_server_nor_process() -> None:
     items = [
         item("tests/workers/decisions/test_holds.py::test_it", "request"),
         item("tests/workers/decisions/test_holds.py::test_it", "database", "postgres"),
-        item("tests/topics/test_settings.py::test_it", mark="process"),
+        item("tests/topics/kafka/test_settings.py::test_it", mark="process"),
         item("tests/system/trace/test_trace.py::test_it"),
     ]
     pytest_collection_modifyitems(cast("list[pytest.Item]", items))

@@ -16,7 +16,7 @@ from telemetry import metrics
 from telemetry.metrics import METRICS, Counter, Histogram, Series
 from telemetry.scraped import registry_of, serve
 from telemetry.settings import TelemetrySettings
-from tests.ingress.conftest import running_alone
+from tests.ingress.conftest import run_ingress_alone
 from tests.support.log import Log, open_processor, process_all
 from topics import backoff
 from topics.backoff import Backoff
@@ -114,7 +114,7 @@ async def test_a_broken_dependency_is_trouble_for_as_long_as_somebody_waits_for_
 @pytest.mark.process
 async def test_answers_of_the_ingress_are_counted_by_operation_and_class() -> None:
     before = scraped("ingress")
-    async with running_alone() as house:
+    async with run_ingress_alone() as house:
         await house.get("/health/live")
         await house.get("/v1/nowhere")
         await house.get("/v1/users/guests")

@@ -31,7 +31,7 @@ every_message = pytest.mark.parametrize("message_type", sorted(EVERY_VERSION))
 
 @cache
 def validator() -> jsonschema.Draft7Validator:
-    """AsyncAPI's own schema; what it refers to is found in itself and nowhere else."""
+    """AsyncAPI's own schema; its references lead to itself and nowhere else."""
     schema = json.loads(gzip.decompress(SCHEMA.read_bytes()))
     registry: Registry[Any] = Resource.from_contents(schema, DRAFT7) @ Registry()
     return jsonschema.Draft7Validator(schema, registry=registry.crawl())
@@ -59,24 +59,24 @@ def test_the_document_is_asyncapi() -> None:
 )
 def test_a_document_that_is_wrong_is_found_wrong(path: tuple[Any, ...], value: object) -> None:
     broken = deepcopy(DOCUMENT)
-    place: Any = broken
+    part: Any = broken
     for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
+        part = part[step]
+    part[path[-1]] = value
 
     assert problems(broken)
 
 
-def test_the_published_document_is_what_the_code_says() -> None:
+def test_the_published_document_is_the_one_that_the_code_makes() -> None:
     assert json.loads(json.dumps(asyncapi.document(frozen()))) == DOCUMENT
 
 
 def test_everything_the_document_refers_to_is_in_it() -> None:
     for reference in references(DOCUMENT):
-        place: Any = DOCUMENT
+        part: Any = DOCUMENT
         assert reference.startswith("#/")
         for step in reference[2:].split("/"):
-            place = place[step]
+            part = part[step]
 
 
 def references(part: object) -> Iterator[str]:
@@ -110,7 +110,7 @@ def test_an_example_without_what_is_required_is_not_valid(message_type: str) -> 
 
 
 def valid(value: object, reference: dict[str, str]) -> None:
-    """Judge a value by what the document refers to."""
+    """Check a value against the schema that the document refers to."""
     checker = jsonschema.Draft202012Validator
     registry: Registry[Any] = Registry().with_resource("urn:document", Resource.from_contents(DOCUMENT, DRAFT202012))
     checker(

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from topics.backoff import Backoff
+from topics.backoff import Backoff, seconds_after
 
 
 @pytest.fixture
@@ -28,6 +28,11 @@ async def test_each_wait_is_twice_as_long_up_to_a_limit_and_a_success_begins_ane
     await backoff.wait(OSError("away"))
 
     assert slept == [0.5, 1.0, 2.0, 3.0, 3.0, 0.5]
+
+
+def test_the_wait_keeps_its_limit_however_many_failures_there_were() -> None:
+    assert seconds_after(1, first_seconds=0.5, max_seconds=15.0) == 0.5
+    assert seconds_after(100_000, first_seconds=0.5, max_seconds=15.0) == 15.0
 
 
 async def test_each_try_and_the_success_after_them_is_one_line(

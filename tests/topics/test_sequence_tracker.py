@@ -31,14 +31,3 @@ def test_a_number_beyond_a_gap_does_not_count_until_it_comes_again() -> None:
     assert tracker.has_gap, "5 came too early, so it has to come again"
     assert tracker.add(5) is Order.NEXT
     assert not tracker.has_gap
-
-
-def test_a_copy_is_independent() -> None:
-    tracker = SequenceTracker(last=2, highest=5)
-    copy = tracker.copy()
-
-    copy.add(3)
-    copy.add(9)
-
-    assert (tracker.last, tracker.highest) == (2, 5)
-    assert (copy.last, copy.highest) == (3, 9)

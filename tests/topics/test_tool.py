@@ -136,7 +136,7 @@ class TestCreateAndCheck:
 
 
 class TestSchema:
-    """Schemas for those who read without our code."""
+    """Schemas are for readers without our code."""
 
     def test_one_line_for_each_message(self) -> None:
         found = lines(CliRunner().invoke(app, ["topics", "schema"]))

@@ -1,6 +1,6 @@
-"""Creates our topics on the broker, checks them against the catalogue, and reads the ids of their generations.
+"""Creates our topics on the broker, compares them with the catalogue, and reads the ids of their generations.
 
-The broker never creates a topic by accident (auto-creation is off): topics are created here alone. aiokafka 0.14's
+The broker never creates a topic by accident (auto-creation is off): this module alone creates topics. aiokafka 0.14's
 admin client cannot send `topics.kafka.metadata`'s request, so all requests go through its plain client (ADR 0019).
 """
 
@@ -35,14 +35,14 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from topics.catalogue import CATALOGUE, Topic
 from topics.kafka.metadata import DescribeTopicsRequest
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import started
+from topics.kafka.starting import start_client
 
 # A little above the largest request that our producer sends.
 MAX_MESSAGE_BYTES: Final = 9 * 1024 * 1024
 _TEN_YEARS_MS: Final = 10 * 365 * 24 * 3600 * 1000
 _ANY_DISTANCE_MS: Final = 2**63 - 1
 _TOPIC_RESOURCE: Final = 2
-_POLL_SECONDS: Final = 0.02
+_BROKER_POLL_SECONDS: Final = 0.02
 _LAG_SECONDS: Final = 30.0
 _REQUEST_MS: Final = 15_000
 
@@ -98,10 +98,10 @@ async def create(settings: KafkaSettings, topics: Collection[Topic] = CATALOGUE)
         TopicsFailed: the broker refuses to create a topic.
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
-    wanted = {settings.topic(topic): topic_configuration(settings, topic) for topic in topics}
+    configurations = {settings.topic(topic): topic_configuration(settings, topic) for topic in topics}
     async with open_admin(settings) as admin:
-        created = await admin.create(wanted)
-        await admin.until_led(wanted)
+        created = await admin.create(configurations)
+        await admin.until_led(configurations)
     return created
 
 
@@ -168,7 +168,7 @@ async def partition_counts(settings: KafkaSettings, names: Collection[str]) -> d
 async def check_group(settings: KafkaSettings, group: str) -> None:
     """Check that the consumer group has a coordinator and that we may use the group. Raises as `create`.
 
-    A client that joins a group without the right to it waits for ever, and logs nothing.
+    A client that joins a group without the right to do so waits for ever, and logs nothing.
     """
     async with open_admin(settings) as admin:
         await admin.check_group(group)
@@ -217,7 +217,7 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator["Admin"]:
     client = AIOKafkaClient(**settings.client_options(), client_id="innkeeper-admin", request_timeout_ms=_REQUEST_MS)
     try:
         try:
-            await started(client.bootstrap())
+            await start_client(client.bootstrap())
         except KafkaConnectionError:
             reason = await _refusal(settings)
             raise KafkaConnectionError(f"no way in at {settings.kafka_url}: {reason}") from None
@@ -262,7 +262,7 @@ class Admin:
         try:
             async with asyncio.timeout(within_seconds):
                 while leaderless := await self._leaderless(names):
-                    await asyncio.sleep(_POLL_SECONDS)
+                    await asyncio.sleep(_BROKER_POLL_SECONDS)
         except TimeoutError:
             raise TopicsFailed(
                 f"No leader after {within_seconds:.0f} s for: {', '.join(sorted(leaderless))}."
@@ -271,14 +271,14 @@ class Admin:
     async def create(self, configurations: Mapping[str, Mapping[str, str]]) -> list[str]:
         """Create topics with these settings; return the names of those that did not exist.
 
-        A broker's metadata lag a little behind the cluster's, so it is not asked first which topics are missing.
+        A broker's metadata lag a little behind the cluster's, so this does not first ask which topics are missing.
         """
         partitions, replication = self._settings.topic_partitions, self._settings.topic_replication
-        wanted: list[tuple[Any, ...]] = [
+        requested: list[tuple[Any, ...]] = [
             (name, partitions, replication, [], list(configuration.items()))
             for name, configuration in configurations.items()
         ]
-        response = await self._ask(CreateTopicsRequest(wanted, _REQUEST_MS, validate_only=False))
+        response = await self._ask(CreateTopicsRequest(requested, _REQUEST_MS, validate_only=False))
         created = []
         for name, error, message in response.topic_errors:
             if for_code(error) is not TopicAlreadyExistsError:
@@ -294,14 +294,14 @@ class Admin:
                 _raise_for(error, name, None)
         async with asyncio.timeout(_LAG_SECONDS):
             while await self.describe(names):
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(_BROKER_POLL_SECONDS)
 
     async def configurations(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return the broker's settings of existing topics, by topic and by the broker's names."""
-        wanted = [(_TOPIC_RESOURCE, name, None) for name in names]
-        if not wanted:
+        resources = [(_TOPIC_RESOURCE, name, None) for name in names]
+        if not resources:
             return {}
-        response = await self._ask(DescribeConfigsRequest(wanted, include_synonyms=False))
+        response = await self._ask(DescribeConfigsRequest(resources, include_synonyms=False))
         found: dict[str, dict[str, str]] = {}
         for error, message, _, name, entries in response.resources:
             _raise_for(error, name, message)
@@ -316,7 +316,7 @@ class Admin:
     async def members(self, group: str) -> dict[TopicPartition, Member]:
         """Return the member of a consumer group that each partition is assigned to; empty during a rebalance.
 
-        A coordinator that is still loading the group is waited for.
+        Waits for a coordinator that is still loading the group.
 
         Raises:
             TopicsFailed: we have no right to the group, or it is not loaded within some time.
@@ -329,7 +329,7 @@ class Admin:
             except _Passing:
                 if clock() >= deadline:
                     raise
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(_BROKER_POLL_SECONDS)
 
     async def _members(self, group: str) -> dict[TopicPartition, Member]:
         found = await self._ask(FindCoordinatorRequest(group, 0))
@@ -425,9 +425,9 @@ _FATAL: Final = frozenset({"cleanup.policy", "message.timestamp.type"})
 
 
 def _configuration_mismatches(
-    settings: KafkaSettings, name: str, wanted: Mapping[str, str], actual: Mapping[str, str]
+    settings: KafkaSettings, name: str, required: Mapping[str, str], actual: Mapping[str, str]
 ) -> Iterable[Mismatch]:
-    for key, value in wanted.items():
+    for key, value in required.items():
         # A broker that does not report a setting (the memory broker) is not checked for it.
         if key in actual and actual[key] != value:
             yield Mismatch(

@@ -3,11 +3,10 @@
 import asyncio
 import base64
 import json
-import logging
 import re
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -17,24 +16,23 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
+from topics.backoff import Backoff
 from topics.envelope import Envelope, Undecodable, decode_envelope, format_time
 from topics.kafka import admin
+from topics.kafka.records import time_of
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import started
+from topics.kafka.starting import start_client
 
 Record: TypeAlias = ConsumerRecord
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_FETCH_MS: Final = 500
-_AGAIN_SECONDS: Final = 1.0
+_FETCH_TIMEOUT_MS: Final = 500
 #: `LogReader` gives up when the broker sends nothing for so long although the log has more.
 MAX_SILENCE_SECONDS: Final = 30.0
 _TURNS_TO_DROP_FETCHES: Final = 20
-#: After so long without a record `LogReader` asks whether the log has the records that are missing.
+#: After so long without a record `LogReader` asks the broker whether the log has the records that are missing.
 MISSING_AFTER_SECONDS: Final = 10.0
 #: A batch of `LogReader` has at most so many records of all partitions together.
 MAX_BATCH_RECORDS: Final = 10_000
-
-log = logging.getLogger(__name__)
 
 
 class NoSuchTopic(Exception):
@@ -84,13 +82,13 @@ class LogReader:
         """Prepare a reader.
 
         Args:
-            settings: where the broker is.
+            settings: the broker, and our credentials there.
             client_id: the name under which the broker knows the reader.
             fetch_bytes: how many bytes of a partition one fetch may return.
             fetch_wait_ms: how long the broker may keep a fetch that finds nothing new. A seek waits for such a fetch.
             max_silence_seconds: reading fails when no record arrives for so long before the end of the range.
-            retry_ms: how long aiokafka sleeps before it asks again. It sleeps once for each topic that it does not
-                know yet, so a short command needs a short time.
+            retry_ms: how long aiokafka sleeps between its requests for metadata. It sleeps once for each topic that it
+                does not know yet, so a short command needs a short time.
         """
         self._max_silence_seconds = max_silence_seconds
         self._next: dict[TopicPartition, int] = {}
@@ -111,7 +109,7 @@ class LogReader:
             aiokafka.errors.KafkaError: the broker cannot be reached.
         """
         try:
-            await started(self._consumer.start())
+            await start_client(self._consumer.start())
         except BaseException:
             await self._consumer.stop()
             raise
@@ -127,13 +125,13 @@ class LogReader:
 
     async def ranges(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
         """Return the offsets that the broker has now: `first` is the oldest record, `end` gets the next one."""
-        wanted = list(partitions)
-        if not wanted:
+        partitions = list(partitions)
+        if not partitions:
             return {}
         starts, ends = await asyncio.gather(
-            self._consumer.beginning_offsets(wanted), self._consumer.end_offsets(wanted)
+            self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
         )
-        return {each: OffsetRange(starts[each], ends[each]) for each in wanted}
+        return {partition: OffsetRange(starts[partition], ends[partition]) for partition in partitions}
 
     async def offsets_at(self, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | None]:
         """Return for each partition the offset of the first record of this time (ms since 1970) or a later one.
@@ -141,7 +139,7 @@ class LogReader:
         None: there is no such record.
         """
         found = await self.offsets_and_times_at(times_ms)
-        return {each: None if at is None else at.offset for each, at in found.items()}
+        return {partition: None if at is None else at.offset for partition, at in found.items()}
 
     async def offsets_and_times_at(
         self, times_ms: Mapping[TopicPartition, int]
@@ -150,7 +148,9 @@ class LogReader:
         if not times_ms:
             return {}
         found = await self._consumer.offsets_for_times(dict(times_ms))
-        return {each: None if at is None else OffsetAndTime(at.offset, at.timestamp) for each, at in found.items()}
+        return {
+            partition: None if at is None else OffsetAndTime(at.offset, at.timestamp) for partition, at in found.items()
+        }
 
     def assign(self, starts: Mapping[TopicPartition, int]) -> None:
         """Read these partitions and no others, from these offsets on; all of them are fetched ahead."""
@@ -172,9 +172,9 @@ class LogReader:
     async def batches(
         self, ends: Mapping[TopicPartition, int], *, max_records: int = MAX_BATCH_RECORDS
     ) -> AsyncGenerator[dict[TopicPartition, list[Record]], None]:
-        """Yield what assigned partitions have from their positions up to these ends (exclusive), as it arrives.
+        """Yield the records of assigned partitions from their positions up to these ends (exclusive), as they arrive.
 
-        Partitions that are assigned and have no end here stay where they are. When the caller stops early, the
+        Partitions that are assigned and have no end here keep their positions. When the caller stops early, the
         positions are behind the last batch.
 
         Raises:
@@ -183,7 +183,7 @@ class LogReader:
         """
         clock = asyncio.get_running_loop().time
         silent_since = clock()
-        while left := [each for each, end in ends.items() if self._next[each] < end]:
+        while left := [partition for partition, end in ends.items() if self._next[partition] < end]:
             batch = await self._fetch(left, ends, max_records)
             if batch:
                 yield batch
@@ -192,13 +192,13 @@ class LogReader:
                 if (missing := await self._missing(left, ends)) is not None:
                     raise missing
                 if silence > self._max_silence_seconds:
-                    places = ", ".join(map(_name, left))
-                    raise KafkaTimeoutError(f"the broker sent no record of {places} for {silence:.1f} s")
+                    names = ", ".join(map(_name, left))
+                    raise KafkaTimeoutError(f"the broker sent no record of {names} for {silence:.1f} s")
 
     async def records(self, ranges: Mapping[TopicPartition, OffsetRange]) -> AsyncGenerator[Record, None]:
         """Yield every record of the ranges; assigns their partitions. Raises as `batches`."""
-        self.assign({each: first for each, (first, _) in ranges.items()})
-        async with aclosing(self.batches({each: end for each, (_, end) in ranges.items()})) as batches:
+        self.assign({partition: first for partition, (first, _) in ranges.items()})
+        async with aclosing(self.batches({partition: end for partition, (_, end) in ranges.items()})) as batches:
             async for batch in batches:
                 for records in batch.values():
                     for record in records:
@@ -219,18 +219,18 @@ class LogReader:
             now = dict(left)
             left = [(partition, offset) for partition, offset in left if now[partition] != offset]
             ranges = await self.ranges(now)
-            self.assign({each: max(offset, ranges[each].first) for each, offset in now.items()})
+            self.assign({partition: max(offset, ranges[partition].first) for partition, offset in now.items()})
             while now:
-                async with aclosing(self.batches({each: ranges[each].end for each in now})) as batches:
+                async with aclosing(self.batches({partition: ranges[partition].end for partition in now})) as batches:
                     batch = await anext(batches, None)
                 if batch is None:
-                    raise RecordsMissing(f"{', '.join(map(_name, now))}: there is no record at the wanted offset")
+                    raise RecordsMissing(f"{', '.join(map(_name, now))}: there is no record at the requested offset")
                 for partition, records in batch.items():
                     found[partition, now.pop(partition)] = records[0]
         return found
 
     async def follow(self) -> AsyncGenerator[dict[TopicPartition, list[Record]], None]:
-        """Yield what the assigned partitions have, and then what is written to them, without an end.
+        """Yield the records that the assigned partitions have, then those that are written to them, without an end.
 
         Raises:
             RecordsMissing: the broker no longer has some of these records.
@@ -244,7 +244,7 @@ class LogReader:
         self, partitions: list[TopicPartition], ends: Mapping[TopicPartition, int], max_records: int
     ) -> dict[TopicPartition, list[Record]]:
         try:
-            fetched = await self._consumer.getmany(*partitions, timeout_ms=_FETCH_MS, max_records=max_records)
+            fetched = await self._consumer.getmany(*partitions, timeout_ms=_FETCH_TIMEOUT_MS, max_records=max_records)
         except OffsetOutOfRangeError as error:
             raise await self._missing(partitions, ends) or error from error
         batch: dict[TopicPartition, list[Record]] = {}
@@ -267,12 +267,13 @@ class LogReader:
     ) -> RecordsMissing | None:
         """Return the error that names the records which the broker does not have; None: it has them all."""
         sentences = []
-        for each, (first, end) in (await self.ranges(partitions)).items():
-            wanted = self._next[each]
-            if not first <= wanted <= end or end < ends.get(each, wanted):
-                until = f" up to {ends[each] - 1}" if each in ends else ""
+        for partition, (first, end) in (await self.ranges(partitions)).items():
+            next_offset = self._next[partition]
+            if not first <= next_offset <= end or end < ends.get(partition, next_offset):
+                until = f" up to {ends[partition] - 1}" if partition in ends else ""
                 sentences.append(
-                    f"{_name(each)} has offsets from {first} up to {end - 1}, and those from {wanted}{until} are wanted"
+                    f"{_name(partition)} has offsets from {first} up to {end - 1}, and those from"
+                    f" {next_offset}{until} are wanted"
                 )
         return RecordsMissing("; ".join(sentences)) if sentences else None
 
@@ -282,7 +283,7 @@ def _name(partition: TopicPartition) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class RecordFilter:
     """A filter for records; None means any. `type` may have wildcards (`booking.re*`)."""
 
     booking: str | None = None
@@ -290,12 +291,12 @@ class Wanted:
     type: str | None = None
 
     @property
-    def anything(self) -> bool:
-        """Whether every record is wanted."""
-        return self == Wanted()
+    def matches_all(self) -> bool:
+        """Whether every record matches."""
+        return self == RecordFilter()
 
-    def has(self, record: Record) -> bool:
-        """Return whether the record is wanted. Foreign bytes are about a booking if they contain its id."""
+    def matches(self, record: Record) -> bool:
+        """Return whether the record matches. Foreign bytes are about a booking if they contain its id."""
         return (
             (self.booking is None or self.booking.encode() in (record.value or b""))
             and (self.room is None or record.key == b"%d" % self.room)
@@ -304,9 +305,15 @@ class Wanted:
 
 
 async def read(
-    settings: KafkaSettings, name: str, wanted: Wanted, *, since: datetime | None, last: int | None, follow: bool
+    settings: KafkaSettings,
+    name: str,
+    record_filter: RecordFilter,
+    *,
+    since: datetime | None,
+    last: int | None,
+    follow: bool,
 ) -> AsyncGenerator[Record, None]:
-    """Yield the wanted records of a topic since a time, or from the first on; with `last` only the newest of them.
+    """Yield the matching records of a topic since a time, or from the first on; with `last` only the newest of them.
 
     Records of one partition come in order. It ends at the present end of the log; with `follow` it never ends, also
     when the broker is away for a while.
@@ -320,43 +327,16 @@ async def read(
         raise NoSuchTopic(f"The topic {name} does not exist. Create it: innkeeper topics create.")
     async with LogReader(settings) as reader:
         ranges = await reader.ranges(partitions)
-        ends = {each: end for each, (_, end) in ranges.items()}
-        # Where every record is wanted, it is enough to read the last ones of each partition.
-        reader.assign(await _starts(reader, ranges, since, last if wanted.anything else None))
-        async with aclosing(_wanted(_by_time(reader.batches(ends)), wanted)) as written:
+        ends = {partition: end for partition, (_, end) in ranges.items()}
+        # When every record matches, it is enough to read the last ones of each partition.
+        reader.assign(await _starts(reader, ranges, since, last if record_filter.matches_all else None))
+        async with aclosing(_matching(_by_time(reader.batches(ends)), record_filter)) as written:
             async for record in written if last is None else _last(written, last):
                 yield record
     if follow:
-        async with aclosing(_following(settings, ends)) as coming:
-            async for record in _wanted(coming, wanted):
+        async with aclosing(_written_from(settings, name, ends)) as coming:
+            async for record in _matching(coming, record_filter):
                 yield record
-
-
-@asynccontextmanager
-async def open_reader(
-    settings: KafkaSettings, fetch_bytes: int = admin.MAX_MESSAGE_BYTES, fetch_wait_ms: int = 500
-) -> AsyncIterator[AIOKafkaConsumer]:
-    """Open a consumer that belongs to no group. Use `LogReader` to read ranges of offsets.
-
-    A fetch returns at most `fetch_bytes` of a partition. The broker keeps a fetch that finds nothing new for
-    `fetch_wait_ms`, and a seek waits for such a fetch.
-
-    Raises:
-        aiokafka.errors.KafkaError: the broker cannot be reached.
-    """
-    consumer = AIOKafkaConsumer(
-        **settings.client_options(),
-        client_id="innkeeper-reader",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=fetch_bytes,
-        fetch_max_wait_ms=fetch_wait_ms,
-    )
-    try:
-        await started(consumer.start())
-        yield consumer
-    finally:
-        await consumer.stop()
 
 
 async def partitions_of(settings: KafkaSettings, name: str) -> list[TopicPartition]:
@@ -371,10 +351,10 @@ async def _starts(
     """Return the offset to begin at, by partition: at a time, or so many records before the end, or at the first."""
     if since is not None:
         found = await reader.offsets_at(dict.fromkeys(ranges, int(since.timestamp() * 1000)))
-        return {each: ranges[each].end if at is None else at for each, at in found.items()}
+        return {partition: ranges[partition].end if at is None else at for partition, at in found.items()}
     if last is not None:
-        return {each: max(first, end - last) for each, (first, end) in ranges.items()}
-    return {each: first for each, (first, _) in ranges.items()}
+        return {partition: max(first, end - last) for partition, (first, end) in ranges.items()}
+    return {partition: first for partition, (first, _) in ranges.items()}
 
 
 async def end_offsets(settings: KafkaSettings, names: list[str]) -> dict[TopicPartition, OffsetRange]:
@@ -389,14 +369,14 @@ async def end_offsets(settings: KafkaSettings, names: list[str]) -> dict[TopicPa
 def cloud_event(record: Record) -> dict[str, Any]:
     """Return the record as a CloudEvent in structured mode.
 
-    Extensions of ours have its position on the log. A record without our envelope has `unreadable` as its type, or the
-    type that a foreign event (a webhook) names.
+    Extensions of ours have its position on the log. The type of a record without our envelope is the one that a foreign
+    event (a webhook) names, else `unreadable`.
     """
     position = {
         "kafkatopic": record.topic,
         "kafkapartition": record.partition,
         "kafkaoffset": record.offset,
-        "kafkatime": _log_time(record).decode(),
+        "kafkatime": _text_of_time(record),
     }
     if record.key is not None:
         position["partitionkey"] = record.key.decode(errors="replace")
@@ -409,20 +389,20 @@ def cloud_event(record: Record) -> dict[str, Any]:
 def line(record: Record, dress: Callable[[str, str], str] = lambda text, _: text) -> str:
     """Return the record in words, on one line.
 
-    `dress` is called with each part's text and its kind: `time`, `place`, `type`, `subject` or `field`.
+    `dress` is called with each part's text and its kind: `time`, `position`, `type`, `subject` or `field`.
     """
     event = cloud_event(record)
     data = event.get("data")
     fields = data if isinstance(data, Mapping) else {"data": data if data is not None else event.get("data_base64")}
     parts = [
-        dress(_log_time(record).decode(), "time"),
-        dress(f"{record.partition}@{record.offset}", "place"),
+        dress(_text_of_time(record), "time"),
+        dress(f"{record.partition}@{record.offset}", "position"),
         dress(event["type"], "type"),
         dress(event.get("subject", event.get("partitionkey", "-")), "subject"),
         *(dress(f"{name}={_short(value)}", "field") for name, value in fields.items() if name != "booking_id"),
     ]
     if "sequence" in event:
-        parts.append(dress(f"#{event['sequence']}", "place"))
+        parts.append(dress(f"#{event['sequence']}", "position"))
     return "  ".join(parts)
 
 
@@ -432,7 +412,7 @@ def headers(record: Record) -> list[str]:
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """Return the time that a person means by `30s`, `10m`, `2h`, `1d` (ago) or an ISO time (UTC unless it says).
+    """Return the time that a person means by `30s`, `10m`, `2h`, `1d` (ago) or an ISO time (UTC unless it has a zone).
 
     Raises:
         ValueError: it is neither.
@@ -452,37 +432,42 @@ def _timestamp(record: Record) -> int:
     return milliseconds
 
 
-async def _following(settings: KafkaSettings, starts: Mapping[TopicPartition, int]) -> AsyncGenerator[Record, None]:
+async def _written_from(
+    settings: KafkaSettings, name: str, starts: Mapping[TopicPartition, int]
+) -> AsyncGenerator[Record, None]:
     """Yield each record that is written from these offsets on, without an end; reconnect when the broker was away."""
-    positions = dict(starts)
+    offsets = dict(starts)
+    backoff = Backoff(f"the reader of {name} waits for the broker")
     while True:
         try:
             async with LogReader(settings) as reader:
-                ranges = await reader.ranges(positions)
+                ranges = await reader.ranges(offsets)
                 # Retention may have deleted records while the broker was away.
-                reader.assign({each: max(offset, ranges[each].first) for each, offset in positions.items()})
+                reader.assign(
+                    {partition: max(offset, ranges[partition].first) for partition, offset in offsets.items()}
+                )
+                backoff.reset()
                 async with aclosing(_by_time(reader.follow())) as coming:
                     async for record in coming:
-                        positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                        offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
                         yield record
         except (KafkaError, RecordsMissing, OSError) as error:
-            log.warning("The broker does not answer (%s); waiting for it.", type(error).__name__)
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await backoff.wait(error)
 
 
-async def _wanted(found: AsyncGenerator[Record, None], wanted: Wanted) -> AsyncGenerator[Record, None]:
+async def _matching(found: AsyncGenerator[Record, None], record_filter: RecordFilter) -> AsyncGenerator[Record, None]:
     async with aclosing(found) as records:
         async for record in records:
-            if wanted.has(record):
+            if record_filter.matches(record):
                 yield record
 
 
 async def _last(found: AsyncIterator[Record], count: int) -> AsyncIterator[Record]:
     """Yield the newest records, which are among the last of each partition."""
-    kept: defaultdict[int, deque[Record]] = defaultdict(lambda: deque(maxlen=count))
+    newest: defaultdict[int, deque[Record]] = defaultdict(lambda: deque(maxlen=count))
     async for record in found:
-        kept[record.partition].append(record)
-    for record in sorted((each for records in kept.values() for each in records), key=_timestamp)[-count:]:
+        newest[record.partition].append(record)
+    for record in sorted((each for records in newest.values() for each in records), key=_timestamp)[-count:]:
         yield record
 
 
@@ -496,8 +481,8 @@ async def _by_time(
                 yield record
 
 
-def _log_time(record: Record) -> bytes:
-    return format_time(datetime.fromtimestamp(record.timestamp / 1000, UTC))
+def _text_of_time(record: Record) -> str:
+    return format_time(time_of(record)).decode()
 
 
 def _attributes(envelope: Envelope) -> dict[str, Any]:
@@ -529,7 +514,7 @@ def _foreign(record: Record) -> dict[str, Any]:
         "id": str(named.get("id") or f"{record.topic}/{record.partition}/{record.offset}"),
         "type": str(named.get("type") or "unreadable"),
         "source": record.topic,
-        "time": _log_time(record).decode(),
+        "time": _text_of_time(record),
     }
 
 

@@ -1,6 +1,6 @@
 """A request for topics with their ids.
 
-aiokafka 0.14, the newest release on PyPI, speaks Metadata up to version 5 only, and an answer has a topic's id from
+aiokafka 0.14, the newest release on PyPI, implements Metadata up to version 5 only, and an answer has a topic's id from
 version 10 on (ADR 0019). Source: the Kafka protocol guide, Metadata (API key 3) version 12. From version 9 on messages
 are "flexible": compact lengths, and tagged fields at the end.
 """

@@ -2,7 +2,7 @@
 
 Records of one partition are sent together, in order: while one batch is in flight the next one fills. aiokafka 0.14's
 `send` takes each record by itself: it waits for metadata, chooses the partition and makes a future for every record,
-which costs a fifth to a quarter more CPU in all (ADR 0019). No release on PyPI batches before that.
+which costs a fifth to a quarter more CPU in all (ADR 0019). No release on PyPI puts records into a batch before that.
 """
 
 import asyncio
@@ -10,20 +10,20 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError, ProducerClosed
-from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from topics.envelope import Outgoing
+from topics.kafka.partitions import partition_of
 from topics.kafka.positions import LogPosition
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import started
+from topics.kafka.starting import start_client
 
-_MAX_KEYS = 100_000
+_MAX_KEYS: Final = 100_000
 
 
 class Producer:
@@ -37,9 +37,8 @@ class Producer:
         self._partition_queues: dict[TopicPartition, _PartitionQueue] = {}
         # By the id of the broker that leads the partition, None while that is unknown.
         self._broker_queues: dict[int | None, _BrokerQueue] = {}
-        # The partition of a key never changes, so it is computed once.
+        # The partition of a key never changes.
         self._of_key: dict[tuple[str, bytes], _PartitionQueue] = {}
-        self._choose = DefaultPartitioner()
 
     async def send(self, record: Outgoing) -> LogPosition:
         """Produce one record and return its position.
@@ -49,17 +48,18 @@ class Producer:
         """
         queue = self._known_queue(record) or await self._queue_of(record)
         batch, index = queue.put(record)
-        return LogPosition(queue.partition.topic, queue.partition.partition, await batch.acknowledged() + index)
+        topic, number = queue.partition
+        return LogPosition(topic, number, await batch.acknowledged() + index)
 
     async def send_all(self, records: Iterable[Outgoing]) -> Sequence[LogPosition]:
         """Produce records, those of a partition in order, and return their positions. Raises as `send`."""
         queues = [(self._known_queue(record) or await self._queue_of(record), record) for record in records]
         # Nothing may be awaited between these lines: a batch reports to those alone that wait when it is acknowledged.
-        put = [(queue.partition, *queue.put(record)) for queue, record in queues]
-        batches = list(dict.fromkeys(batch for _, batch, _ in put))
+        added = [(queue.partition, *queue.put(record)) for queue, record in queues]
+        batches = list(dict.fromkeys(batch for _, batch, _ in added))
         firsts = await asyncio.gather(*[batch.acknowledged() for batch in batches])
         first_of = dict(zip(batches, firsts, strict=True))
-        return [LogPosition(of.topic, of.partition, first_of[batch] + index) for of, batch, index in put]
+        return [LogPosition(topic, number, first_of[batch] + index) for (topic, number), batch, index in added]
 
     async def finish(self) -> None:
         """Wait until every record is acknowledged or has failed."""
@@ -78,7 +78,7 @@ class Producer:
         broker.
         """
         # aiokafka 0.14 has no public call for this. Its accumulator does the same when the sender fails, in this order,
-        # so that neither a retry nor the end of the producer finds a batch that is already gone.
+        # so that neither a retry nor the end of the producer finds a batch that has already failed.
         waiting, sender = self._client._message_accumulator, self._client._sender
         waiting._exception = ProducerClosed()
         for queue in self._partition_queues.values():
@@ -93,24 +93,23 @@ class Producer:
             batch._drain_waiter.exception()
 
     def _known_queue(self, record: Outgoing) -> "_PartitionQueue | None":
-        topic, key, _, _, partition, _ = record
-        if partition is None:
+        topic, key, _, _, number, _ = record
+        if number is None:
             return self._of_key.get((topic, key))
-        return self._partition_queues.get(TopicPartition(topic, partition))
+        return self._partition_queues.get(TopicPartition(topic, number))
 
     async def _queue_of(self, record: Outgoing) -> "_PartitionQueue":
         """Return the queue of the record's partition, which the key chooses unless the record names one."""
-        topic, key, _, _, partition, _ = record
-        if partition is not None:
-            return self._queue_to(topic, partition)
-        partitions = sorted(await self._partitions_of(topic))
-        queue = self._queue_to(topic, self._choose(key, partitions, partitions))
+        topic, key, _, _, number, _ = record
+        if number is not None:
+            return self._queue_to(topic, number)
+        queue = self._queue_to(topic, partition_of(key, len(await self._numbers_of(topic))))
         if len(self._of_key) >= _MAX_KEYS:
             self._of_key.clear()
         self._of_key[topic, key] = queue
         return queue
 
-    async def _partitions_of(self, topic: str) -> set[int]:
+    async def _numbers_of(self, topic: str) -> set[int]:
         # aiokafka would wait for ever for the first metadata of a topic while the client is stopped.
         try:
             async with asyncio.timeout(self._request_timeout_seconds):
@@ -119,11 +118,12 @@ class Producer:
             raise KafkaTimeoutError(f"The broker did not answer with the partitions of {topic}.") from error
         return found
 
-    def _queue_to(self, topic: str, partition: int) -> "_PartitionQueue":
-        key = TopicPartition(topic, partition)
-        if key not in self._partition_queues:
-            self._partition_queues[key] = _PartitionQueue(self._client, key, self._linger_seconds, self._enqueue)
-        return self._partition_queues[key]
+    def _queue_to(self, topic: str, number: int) -> "_PartitionQueue":
+        partition = TopicPartition(topic, number)
+        if partition not in self._partition_queues:
+            queue = _PartitionQueue(self._client, partition, self._linger_seconds, self._enqueue)
+            self._partition_queues[partition] = queue
+        return self._partition_queues[partition]
 
     def _enqueue(self, queue: "_PartitionQueue") -> None:
         leader: int | None = self._client.client.cluster.leader_for_partition(queue.partition)
@@ -186,7 +186,7 @@ class _PartitionQueue:
         self._client = client
         self._linger_seconds = linger_seconds
         self._queue = queue
-        # From the queueing of a batch until it is answered.
+        # True from the queueing of a batch until the broker has answered it.
         self._busy = False
         self._loop = asyncio.get_running_loop()
         self._sent: _Batch | None = None
@@ -218,13 +218,13 @@ class _PartitionQueue:
         self._sent = self._open.popleft()
         self._sent.builder.close()
         try:
-            topic, partition = self.partition
-            self.in_flight = await self._client.send_batch(self._sent.builder, topic, partition=partition)
-        except Exception as error:  # noqa: BLE001 - the waiters raise it, whatever it is
+            topic, number = self.partition
+            self.in_flight = await self._client.send_batch(self._sent.builder, topic, partition=number)
+        except Exception as error:  # noqa: BLE001 - the waiters raise every kind
             self.fail(error)
             self._sent, self._busy = None, False
             return None
-        self.in_flight.add_done_callback(self._settled)
+        self.in_flight.add_done_callback(self._on_answer)
         return self.in_flight
 
     def fail(self, error: BaseException) -> None:
@@ -233,7 +233,7 @@ class _PartitionQueue:
             batch.fail(error)
         self._open.clear()
 
-    def _settled(self, in_flight: asyncio.Future[RecordMetadata]) -> None:
+    def _on_answer(self, in_flight: asyncio.Future[RecordMetadata]) -> None:
         assert self._sent is not None
         self.in_flight = None
         if in_flight.cancelled():
@@ -297,7 +297,7 @@ async def open_producer(
     )
     producer = Producer(client, linger_ms / 1000, request_timeout_seconds)
     try:
-        await started(client.start())
+        await start_client(client.start())
         yield producer
     finally:
         try:

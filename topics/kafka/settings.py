@@ -156,7 +156,7 @@ class KafkaSettings(BaseSettings):
 
 
 @contextmanager
-def refused_in_words() -> Iterator[None]:
+def exit_on_invalid_settings() -> Iterator[None]:
     """End the process with status 78 when settings are refused, with plain sentences that show no value."""
     try:
         yield

@@ -11,7 +11,7 @@ from typing import Any, Final
 _MAX_START_SECONDS: Final = 5.0
 
 
-async def started(start: Coroutine[Any, Any, object]) -> None:
+async def start_client(start: Coroutine[Any, Any, object]) -> None:
     """Await a client's start; when cancelled, let the start come to its end first, within some seconds."""
     starting = asyncio.ensure_future(start)
     try:

@@ -75,5 +75,5 @@ OLDER: Final = (
 
 def written_as_older(inventory_changed_version: int) -> Mapping[type[Event], Callable[[Any], Event]]:
     """Return the conversion of each event that is still written as an older version."""
-    wanted = {f"inventory.changed.v{inventory_changed_version}"}
-    return {older.now: older.downcast for older in OLDER if older.kind.message_type in wanted}
+    written = {f"inventory.changed.v{inventory_changed_version}"}
+    return {older.now: older.downcast for older in OLDER if older.kind.message_type in written}

@@ -18,6 +18,7 @@ from telemetry import traces
 from telemetry.ids import ids_of
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Outgoing, command_record, header
+from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import BookingCommand
 from workers.payments.pending_calls import PendingCall, calls_for
@@ -104,7 +105,7 @@ class Payments:
             source=SOURCE,
             time=received.time,
             traceparent=traces.well_formed(traceparent.decode(errors="replace")),
-            causation_position=f"{webhook.topic}[{webhook.partition}]@{webhook.offset}",
+            causation_position=position_text(webhook),
         )
 
 

@@ -9,7 +9,7 @@ key opened nothing: Stripe would have answered with the session otherwise.
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -21,11 +21,10 @@ from stripe.params.checkout import SessionCreateParams
 
 from telemetry import metrics, traces
 from workers.payments.objects import BookingRef, Refund, Session, read
-from workers.payments.settings import STRIPE_VERSION, PaymentSettings
+from workers.payments.settings import MAX_STRIPE_CLOCK_SKEW, STRIPE_VERSION, PaymentSettings
 
 TIMEOUT_SECONDS: Final = 8.0
 _RETRIES: Final = 2
-_CLOCKS_DIFFER_BY: Final = timedelta(minutes=10)
 
 
 class Refused(Exception):
@@ -99,7 +98,7 @@ class Gateway:
 
     async def _find_session(self, ref: BookingRef, since: datetime) -> Session | None:
         """Look for a session of this attempt that has not expired; Stripe has no search by metadata."""
-        earliest = int((since - _CLOCKS_DIFFER_BY).timestamp())
+        earliest = int((since - MAX_STRIPE_CLOCK_SKEW).timestamp())
         listed = await self._sessions.list_async({"created": {"gte": earliest}, "limit": 100})
         async for found in listed.auto_paging_iter():
             session = read(found, Session)

@@ -1,10 +1,12 @@
 """Settings of payments, read from the environment: Stripe's key and address, and the page that guests return to."""
 
-from typing import Final, Literal, Self
+from datetime import timedelta
+from typing import Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from topics.environment import Environment
 from topics.secret_files import SECRETS
 
 STRIPE_VERSION: Final = "2026-10-28.endive"
@@ -15,6 +17,8 @@ _DEVELOPMENT_FRONTEND: Final = "http://127.0.0.1:8080"
 _LIVE: Final = ("sk_live_", "rk_live_")
 _LIVE_CALLS_PER_SECOND: Final = 100
 _TEST_CALLS_PER_SECOND: Final = 25
+#: How far Stripe's clock, which dates its objects, and ours may be apart.
+MAX_STRIPE_CLOCK_SKEW: Final = timedelta(minutes=10)
 
 
 class PaymentSettings(BaseSettings):
@@ -22,9 +26,7 @@ class PaymentSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", secrets_dir=SECRETS, extra="ignore", frozen=True)
 
-    environment: Literal["development", "production"] = Field(
-        default="development", description="In production, development defaults refuse to start."
-    )
+    environment: Environment
     stripe_api_key: SecretStr = Field(
         default=SecretStr(_DEVELOPMENT_KEY),
         description="Stripe's secret or restricted key; it needs Checkout Sessions and refunds.",

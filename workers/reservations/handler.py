@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
-from aiokafka.partitioner import murmur2
 from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
 from topics.envelope import Envelope, Outgoing, encode_headers, encode_value, format_id
+from topics.kafka.partitions import partition_of
+from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import BookingCommand, ChangeInventory, Command, OpenInventory, ReserveStay
 from topics.messages.events import BookingEvent, Event
@@ -42,7 +43,6 @@ class Reservations:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._events_topic = kafka.topic(BOOKING_EVENTS)
         self._partitions = kafka.topic_partitions
-        self._partition_of: dict[bytes, int] = {}
         self._written_as = written_as_older(kafka.inventory_changed_version)
         self._kept: dict[NightKey, Night | None] = {}
 
@@ -69,16 +69,9 @@ class Reservations:
         command = received.message
         assert isinstance(command, Command)
         key = received.record.key or b""
-        if key != b"%d" % command.room_id or self._partition_for(key) != batch.partition:
+        if key != b"%d" % command.room_id or partition_of(key, self._partitions) != batch.partition:
             raise Unreadable(received.record, f"room {command.room_id} is not decided in this partition")
         return command
-
-    def _partition_for(self, key: bytes) -> int:
-        """Return the partition of a key, as every Kafka client with the default partitioner computes it."""
-        partition = self._partition_of.get(key)
-        if partition is None:
-            partition = self._partition_of[key] = (murmur2(key) & 0x7FFFFFFF) % self._partitions
-        return partition
 
     def _decide(self, commands: "CommandBatch", batch: PartitionBatch, received: Received) -> Iterable[Outgoing]:
         command, envelope = received.message, received.envelope
@@ -104,7 +97,7 @@ class Reservations:
                 correlation=cause.correlation or cause.id,
                 sequence=sequence,
                 traceparent=cause.traceparent,
-                causation_position=f"{command.topic}[{command.partition}]@{command.offset}",
+                causation_position=position_text(command),
                 actor=cause.actor,
                 request_id=cause.request_id,
             )

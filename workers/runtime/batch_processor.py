@@ -25,6 +25,7 @@ from topics.backoff import Backoff
 from topics.catalogue import BOOKING_EVENTS, DEAD_LETTERS, Topic
 from topics.envelope import Outgoing
 from topics.failpoints import failpoint
+from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
 from workers.runtime.assignment import Assignment
 from workers.runtime.batch_metrics import BatchMetrics
@@ -32,7 +33,7 @@ from workers.runtime.batch_transaction import Batch, BatchTransaction, Fenced, O
 from workers.runtime.cursor_state import CursorState
 from workers.runtime.log_source import LogSource
 from workers.runtime.publisher import Publisher
-from workers.runtime.records import cannot_be_applied, where
+from workers.runtime.records import cannot_be_applied
 from workers.runtime.role import Record, Role, Stopped, Unreadable
 
 log = logging.getLogger(__name__)
@@ -208,7 +209,7 @@ class BatchProcessor:
         dead_letters = await self._fenced(
             [partition], lambda connection: self._transaction.commit_dead_letter(connection, record, reason)
         )
-        log.error("dead letter: %s: %s", where(record), reason, extra=ids_of(record.headers))
+        log.error("dead letter: %s: %s", position_text(record), reason, extra=ids_of(record.headers))
         await self._publish(dead_letters)
 
     # Partitions.

@@ -7,7 +7,6 @@ published. Reads and writes `log_cursor`, `outbox` and `dead_letter`. It neither
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from aiokafka import TopicPartition
@@ -18,6 +17,7 @@ from storage.cursors import Cursor, CursorKey
 from topics.catalogue import BOOKING_EVENTS, Topic
 from topics.envelope import Outgoing
 from topics.failpoints import failpoint
+from topics.kafka.records import time_of
 from workers.runtime.assignment import Assignment
 from workers.runtime.batch_metrics import BatchMetrics
 from workers.runtime.cursor_state import CursorState, EventSequence, unread
@@ -184,7 +184,7 @@ class BatchTransaction:
     def _receive(self, batch: PartitionBatch, record: Record, sequence: EventSequence | None) -> None:
         """Decode a record and add it to the batch, unless it is an event that is not next."""
         cursor = batch.cursor
-        at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        at = time_of(record)
         if cursor.last_time is None or at > cursor.last_time:
             cursor.last_time = at
         received = read(batch.topic, record, cursor.last_time)

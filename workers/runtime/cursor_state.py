@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.cursors import Cursor
+from topics.kafka.positions import position_text
 from topics.sequence_tracker import Order, SequenceTracker
-from workers.runtime.records import where
 from workers.runtime.role import Received, Record, Stopped
 
 
@@ -57,7 +57,7 @@ class EventSequence:
         """
         sequence = received.envelope.sequence if received.envelope is not None else None
         if sequence is None:
-            raise Stopped(f"{where(received.record)}: an event without a sequence")
+            raise Stopped(f"{position_text(received.record)}: an event without a sequence")
         order = self._tracker.add(sequence)
         if not self._tracker.has_gap:
             self._gap = None

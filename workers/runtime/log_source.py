@@ -12,7 +12,7 @@ from topics.catalogue import Topic
 from topics.kafka import admin
 from topics.kafka.admin import topic_ids
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import started
+from topics.kafka.starting import start_client
 from workers.runtime.role import Record, Stopped
 
 _ANSWER_SECONDS = 10
@@ -105,6 +105,6 @@ class LogSource:
                 fetch_max_wait_ms=20,
                 max_partition_fetch_bytes=64 * 1024,
             )
-            await started(consumer.start())
+            await start_client(consumer.start())
             self._consumer = consumer
         return self._consumer

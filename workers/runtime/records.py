@@ -6,6 +6,7 @@ from typing import Final
 
 from topics.catalogue import BOOKING_EVENTS, Topic
 from topics.envelope import Envelope, Outgoing, Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
+from topics.kafka.positions import position_text
 from workers.runtime.role import Received, Record, Stopped, Unreadable
 
 #: The largest command that is decided: far larger than any of ours, and its events can always be published.
@@ -27,7 +28,7 @@ def read(topic: Topic, record: Record, at: datetime) -> Received:
         envelope = decode_envelope(record.headers)
         message = decode_value(envelope.type, record.value)
     except UnknownVersion as error:
-        raise Stopped(f"{where(record)}: {error} is newer than this worker; upgrade it first") from error
+        raise Stopped(f"{position_text(record)}: {error} is newer than this worker; upgrade it first") from error
     except (Undecodable, UnknownType) as error:
         if topic is BOOKING_EVENTS:
             raise Stopped(cannot_be_applied(record, error)) from error
@@ -75,11 +76,6 @@ def _repeated_bytes(record: Record, envelope: Envelope) -> int:
     return names + people + len(record.value or b"")
 
 
-def where(record: Record) -> str:
-    """Return the position of a record as people read it: `booking.events[3]@17`."""
-    return f"{record.topic}[{record.partition}]@{record.offset}"
-
-
 def cannot_be_applied(record: Record, error: Exception) -> str:
     """Return the sentence with which an event stops its role."""
-    return f"{where(record)}: an event cannot be applied ({error}); an operator must decide"
+    return f"{position_text(record)}: an event cannot be applied ({error}); an operator must decide"

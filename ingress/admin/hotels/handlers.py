@@ -22,8 +22,8 @@ from storage import hotels
 from storage.hotels import HotelRow
 
 _USUAL_CURRENCY: Final = "USD"
-_HOTEL: Final = {"hotel_id": 1}
-_EXAMPLE: Final = {
+_HOTEL_PATH: Final = {"hotel_id": 1}
+_EXAMPLE_HOTEL: Final = {
     "name": "The Lighthouse",
     "city": "Lisbon",
     "photos": ["https://images.example/lighthouse.jpg"],
@@ -37,7 +37,7 @@ _EXAMPLE: Final = {
     "check_in_time": "15:00",
     "check_out_time": "11:00",
 }
-_NEXT_OPERATIONS: Final = (
+_AFTER_ADD_HOTEL: Final = (
     "read_hotel",
     "replace_hotel",
     "change_hotel",
@@ -63,8 +63,8 @@ class AdminHotels:
         access=Access.MANAGER,
         summary="Add a hotel",
         responses={201: ResponseSpec(ManagedHotel, "Not active yet.", {"Location": "The hotel.", **ETAG_HEADER})},
-        example=Example(status=201, body=_EXAMPLE),
-        links={name: {"hotel_id": "$response.body#/id"} for name in _NEXT_OPERATIONS},
+        example=Example(status=201, body=_EXAMPLE_HOTEL),
+        links={name: {"hotel_id": "$response.body#/id"} for name in _AFTER_ADD_HOTEL},
     )
     async def add_hotel(self, context: RequestContext[HotelIn, NoQuery]) -> Response:
         """Describe a hotel. Nobody else sees it before it has a room and is activated."""
@@ -92,7 +92,7 @@ class AdminHotels:
         access=Access.MANAGER,
         summary="Read one's hotel",
         responses={200: ResponseSpec(ManagedHotel, headers=ETAG_HEADER)},
-        example=Example(path=_HOTEL),
+        example=Example(path=_HOTEL_PATH),
     )
     async def read_hotel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Read the description of one's hotel."""
@@ -103,18 +103,18 @@ class AdminHotels:
     @operation(
         "PUT /admin/hotels/{hotel_id}",
         access=Access.MANAGER,
-        summary="Describe a hotel anew",
+        summary="Replace a hotel's description",
         responses={
             200: ResponseSpec(ManagedHotel, headers=ETAG_HEADER),
             409: ResponseSpec(Problems, "There are rooms: the currency is fixed."),
         },
-        example=Example(path=_HOTEL, body=_EXAMPLE),
+        example=Example(path=_HOTEL_PATH, body=_EXAMPLE_HOTEL),
         headers=[IF_MATCH],
         unversioned=Unversioned(by="change_hotel"),
     )
     async def replace_hotel(self, context: RequestContext[HotelIn, NoQuery]) -> Response:
         """Replace the whole description: a field that is left out becomes empty, but for the currency."""
-        return await self._changed(context, _whole(context.body))
+        return await self._change(context, _whole(context.body))
 
     @operation(
         "PATCH /admin/hotels/{hotel_id}",
@@ -124,41 +124,41 @@ class AdminHotels:
             200: ResponseSpec(ManagedHotel, headers=ETAG_HEADER),
             409: ResponseSpec(Problems, "There are rooms: the currency is fixed."),
         },
-        example=Example(path=_HOTEL, body={"stars": 5, "contact_info": {"phone": None}}),
+        example=Example(path=_HOTEL_PATH, body={"stars": 5, "contact_info": {"phone": None}}),
         headers=[IF_MATCH],
     )
     async def change_hotel(self, context: RequestContext[HotelChanges, NoQuery]) -> Response:
         """Change the fields that are sent; null clears a field that may be empty."""
-        return await self._changed(context, context.body.changed())
+        return await self._change(context, context.body.changed())
 
     @operation(
         "PATCH /admin/hotels/{hotel_id}/activate",
         access=Access.MANAGER,
         summary="Let guests see and book a hotel",
         responses={204: None, 409: ResponseSpec(Problems, "It has no room yet.")},
-        example=Example(status=204, path=_HOTEL),
+        example=Example(status=204, path=_HOTEL_PATH),
     )
     async def activate_hotel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Let a hotel be found and booked; it needs a room."""
-        return await self._switched(context, active=True)
+        return await self._switch(context, active=True)
 
     @operation(
         "PATCH /admin/hotels/{hotel_id}/deactivate",
         access=Access.MANAGER,
         summary="Hide a hotel from guests",
         responses={204: None},
-        example=Example(status=204, path=_HOTEL),
+        example=Example(status=204, path=_HOTEL_PATH),
     )
     async def deactivate_hotel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Hide a hotel; it takes no new bookings, and keeps those that it has."""
-        return await self._switched(context, active=False)
+        return await self._switch(context, active=False)
 
     @operation(
         "DELETE /admin/hotels/{hotel_id}",
         access=Access.MANAGER,
         summary="Delete a hotel",
         responses={204: None, 409: ResponseSpec(NightsRefused, "It has bookings to come; it can only be deactivated.")},
-        example=Example(status=204, path=_HOTEL),
+        example=Example(status=204, path=_HOTEL_PATH),
     )
     async def delete_hotel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Delete a hotel with all its rooms; refused when any of their nights is sold or held.
@@ -166,12 +166,12 @@ class AdminHotels:
         A booking that comes in between leaves the hotel deactivated and some of its rooms closed.
         """
         for _ in range(TRIES):
-            await self._taken_off_sale(context)
+            await self._take_off_sale(context)
             if await self._is_deleted(context):
                 return no_content()
         raise put_back_on_sale()
 
-    async def _taken_off_sale(self, context: RequestContext[NoBody, NoQuery]) -> None:
+    async def _take_off_sale(self, context: RequestContext[NoBody, NoQuery]) -> None:
         """Deactivate the hotel and close all nights to come of all its rooms."""
         hotel_id = context.path["hotel_id"]
         async with self._database.writing() as connection:
@@ -202,7 +202,7 @@ class AdminHotels:
             await hotels.delete_hotel(connection, hotel_id)
         return True
 
-    async def _changed(self, context: RequestContext[Any, NoQuery], sent: Mapping[str, Any]) -> Response:
+    async def _change(self, context: RequestContext[Any, NoQuery], sent: Mapping[str, Any]) -> Response:
         fields = _fields(sent)
         async with self._database.writing() as connection:
             hotel = await _hotels.lock_to_change(connection, context)
@@ -216,7 +216,7 @@ class AdminHotels:
                 hotel = await hotels.change_hotel(connection, hotel.id, fields)
         return _hotels.response(hotel)
 
-    async def _switched(self, context: RequestContext[NoBody, NoQuery], *, active: bool) -> Response:
+    async def _switch(self, context: RequestContext[NoBody, NoQuery], *, active: bool) -> Response:
         hotel_id = context.path["hotel_id"]
         async with self._database.writing() as connection:
             hotel = await _hotels.find(connection, context, lock=True)
@@ -251,30 +251,27 @@ def _fields(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe(row: HotelRow) -> ManagedHotel:
-    hotel = row
     return ManagedHotel(
-        id=hotel.id,
-        active=hotel.active,
-        owner_id=hotel.owner_id,
-        name=hotel.name,
-        city=hotel.city,
-        photos=hotel.photos,
-        amenities=hotel.amenities,
-        contact_info=ManagedContact(
-            phone=hotel.contact_phone, email=hotel.contact_email, address=hotel.contact_address
-        ),
-        contact_phone=hotel.contact_phone,
-        contact_email=hotel.contact_email,
-        contact_address=hotel.contact_address,
-        stars=hotel.stars,
-        latitude=hotel.latitude,
-        longitude=hotel.longitude,
-        time_zone=hotel.time_zone,
-        currency=hotel.currency,
-        check_in_time=f"{hotel.check_in_time:%H:%M}",
-        check_out_time=f"{hotel.check_out_time:%H:%M}",
-        created_at=hotel.created_at,
-        updated_at=hotel.updated_at,
+        id=row.id,
+        active=row.active,
+        owner_id=row.owner_id,
+        name=row.name,
+        city=row.city,
+        photos=row.photos,
+        amenities=row.amenities,
+        contact_info=ManagedContact(phone=row.contact_phone, email=row.contact_email, address=row.contact_address),
+        contact_phone=row.contact_phone,
+        contact_email=row.contact_email,
+        contact_address=row.contact_address,
+        stars=row.stars,
+        latitude=row.latitude,
+        longitude=row.longitude,
+        time_zone=row.time_zone,
+        currency=row.currency,
+        check_in_time=f"{row.check_in_time:%H:%M}",
+        check_out_time=f"{row.check_out_time:%H:%M}",
+        created_at=row.created_at,
+        updated_at=row.updated_at,
     )
 
 

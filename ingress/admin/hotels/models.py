@@ -18,7 +18,7 @@ def _time_zones() -> frozenset[str]:
     return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
-def _known(time_zone: str) -> str:
+def _known_time_zone(time_zone: str) -> str:
     if time_zone not in _time_zones():
         raise ValueError("is no time zone of the IANA database, such as Europe/Lisbon")
     return time_zone
@@ -28,7 +28,9 @@ Phone = Annotated[Line, StringConstraints(max_length=50)]
 Stars = Annotated[int, Field(ge=1, le=5)]
 Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
 Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
-TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known), Field(examples=["Europe/Lisbon"])]
+TimeZone = Annotated[
+    str, StringConstraints(max_length=64), AfterValidator(_known_time_zone), Field(examples=["Europe/Lisbon"])
+]
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
@@ -53,7 +55,7 @@ class _Placed(Body):
 
 
 class HotelIn(_Placed, title="HotelWanted"):
-    """A hotel, whole. Its currency stays what it is when it is left out; at first it is USD."""
+    """A hotel, whole. A currency that is left out stays the same; at first it is USD."""
 
     name: Line
     city: Line

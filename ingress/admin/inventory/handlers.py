@@ -18,7 +18,7 @@ from ingress.admin.nights import Nights, NightsRefused, nights_refused
 from ingress.database import Database
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
-from ingress.http.problems import Problem
+from ingress.http.problems import Problem, existing, no_such
 from ingress.http.responses import Response, json_response
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from ingress.stays import today_at
@@ -28,11 +28,11 @@ from storage.hotels import NightRow, RoomRow
 from topics.messages.commands import ChangeInventory
 
 MAX_SPAN_DAYS: Final = 366
-_USUAL_DAYS: Final = timedelta(days=30)
+_DEFAULT_SPAN: Final = timedelta(days=30)
 _ONE_DAY: Final = timedelta(days=1)
-_ROOM: Final = {"room_id": 1}
-_DAYS: Final = {"start_date": "2026-12-24", "end_date": "2026-12-26"}
-_EPOCH: Final = date(1970, 1, 1)
+_INVENTORY_PATH: Final = {"room_id": 1}
+_EXAMPLE_DAYS: Final = {"start_date": "2026-12-24", "end_date": "2026-12-26"}
+_FIRST_DAY: Final = date(1970, 1, 1)
 #: More days than any date that is taken here is after 1970, so that no two nights have the same id.
 _IDS_OF_A_ROOM: Final = 100_000
 BodyType = TypeVar("BodyType")
@@ -50,7 +50,7 @@ class AdminInventory:
         access=Access.MANAGER,
         summary="Read a room's nights",
         responses={200: ResponseSpec(list[ManagedNight], "By day. A night that is missing is not on sale.")},
-        example=Example(path=_ROOM, query=_DAYS),
+        example=Example(path=_INVENTORY_PATH, query=_EXAMPLE_DAYS),
     )
     async def read_nights(self, context: RequestContext[NoBody, NightsQuery]) -> Response:
         """List a room's nights: counts booked and held, and prices; 31 nights from today on without dates."""
@@ -60,11 +60,11 @@ class AdminInventory:
             room = await self._own(connection, context)
             today = today_at(room.time_zone)
             if query.start_date is None and query.end_date is None:
-                first, last = today, today + _USUAL_DAYS
+                first, last = today, today + _DEFAULT_SPAN
             else:
                 first, last = await _days(connection, room, query.start_date or today, query.end_date)
             found = await hotels.nights_of_room(connection, room.id, first, last)
-            return [_managed(room, night, context) for night in found]
+            return [_managed_night(room, night, context) for night in found]
 
         return json_response(200, await self._database.read(nights))
 
@@ -76,7 +76,7 @@ class AdminInventory:
             200: ResponseSpec(list[ChangedNight], "The nights as they are now; one that is missing is not on sale."),
             409: ResponseSpec(NightsRefused, "None of the nights could be changed."),
         },
-        example=Example(path=_ROOM, query=_DAYS, body={"surge_factor": "1.25", "closed": False}),
+        example=Example(path=_INVENTORY_PATH, query=_EXAMPLE_DAYS, body={"surge_factor": "1.25", "closed": False}),
     )
     async def change_nights(self, context: RequestContext[NightChanges, NightsQuery]) -> Response:
         """Change price, surge, closing or total of the nights named, each by itself.
@@ -97,18 +97,11 @@ class AdminInventory:
         if not is_there:
             # The room was deleted before the change was decided, and the change may have put nights of it back on sale.
             await self._nights.take_off_sale(room, last_night)
-            raise _no_such_room()
-        return json_response(200, [_changed(room, night, context, reasons.get(night.night)) for night in nights])
+            raise no_such("room")
+        return json_response(200, [_changed_night(room, night, context, reasons.get(night.night)) for night in nights])
 
     async def _own(self, connection: AsyncConnection, context: RequestContext[Any, NightsQuery]) -> RoomRow:
-        room = await hotels.own_room(connection, context.path["room_id"], context.caller.user_id)
-        if room is None:
-            raise _no_such_room()
-        return room
-
-
-def _no_such_room() -> Problem:
-    return Problem(404, "no such room")
+        return existing(await hotels.own_room(connection, context.path["room_id"], context.caller.user_id), "room")
 
 
 async def _days(connection: AsyncConnection, room: RoomRow, first: date, last: date | None) -> tuple[date, date]:
@@ -133,7 +126,7 @@ async def _days_to_change(
         raise refused_field("start_date", "give the days in the query or in the body, not in both")
     start, end = query.start_date or body.start_date, query.end_date or body.end_date
     if start is None and end is None:
-        raise refused_field("start_date", "say which nights: start_date, end_date or both")
+        raise refused_field("start_date", "name the nights by start_date, end_date or both")
     today = today_at(room.time_zone)
     if start is not None and start < today:
         raise refused_field("start_date", f"must not be before today at the hotel, which is {today}")
@@ -152,14 +145,14 @@ def _command(room: RoomRow, first: date, last: date, changes: NightChanges) -> C
     )
 
 
-def _managed(room: RoomRow, night: NightRow, context: RequestContext[BodyType, NightsQuery]) -> ManagedNight:
+def _managed_night(room: RoomRow, night: NightRow, context: RequestContext[BodyType, NightsQuery]) -> ManagedNight:
     fields = _fields(room, night)
     if context.mount.unversioned:
         return UnversionedNight(**fields, book_count=night.booked_count)
     return ManagedNight(**fields)
 
 
-def _changed(
+def _changed_night(
     room: RoomRow, night: NightRow, context: RequestContext[BodyType, NightsQuery], refused: Any
 ) -> ChangedNight:
     fields = _fields(room, night) | {"refused": refused}
@@ -171,7 +164,7 @@ def _changed(
 def _fields(room: RoomRow, night: NightRow) -> dict[str, Any]:
     whole, thousandths = divmod(night.surge_milli, 1000)
     return {
-        "id": room.id * _IDS_OF_A_ROOM + (night.night - _EPOCH).days,
+        "id": room.id * _IDS_OF_A_ROOM + (night.night - _FIRST_DAY).days,
         "hotel_id": room.hotel_id,
         "city": room.city,
         "room_id": room.id,

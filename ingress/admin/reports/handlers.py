@@ -14,7 +14,7 @@ from ingress.admin.reports.models import Report, ReportedDay, ReportQuery
 from ingress.database import Database
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
-from ingress.http.problems import Problem
+from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from ingress.stays import today_at
@@ -24,7 +24,7 @@ from storage.reads import reports
 from storage.reads.reports import ManagedHotel, SoldNight
 
 MAX_REPORT_DAYS: Final = 366
-_USUAL_DAYS: Final = 30
+_DEFAULT_REPORT_DAYS: Final = 30
 _CSV: Final = "text/csv"
 _JSON: Final = "application/json"
 _QUALITY: Final = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
@@ -39,12 +39,12 @@ class Reports:
     @operation(
         "GET /admin/hotels/{hotel_id}/reports",
         access=Access.MANAGER,
-        summary="Report what a hotel sold",
+        summary="Report a hotel's sales",
         responses={
             200: ResponseSpec(
                 Report,
                 "The report; as CSV its days alone, a line each after a line of names.",
-                {"Vary": "`Accept` says whether it is JSON or CSV.", "Content-Disposition": "CSV: a file's name."},
+                {"Vary": "`Accept` chooses JSON or CSV.", "Content-Disposition": "CSV: a file's name."},
                 {_CSV: "The days: " + ", ".join((*ReportedDay.model_fields, "currency"))},
             )
         },
@@ -53,14 +53,13 @@ class Reports:
     async def report(self, context: RequestContext[NoBody, ReportQuery]) -> Response:
         """Report bookings, revenue, occupancy and average daily rate of one's hotel, in all and day by day."""
 
-        async def made(connection: AsyncConnection) -> Report:
-            hotel = await reports.managed_hotel(connection, context.path["hotel_id"], context.caller.user_id)
-            if hotel is None:
-                raise Problem(404, "no such hotel")
+        async def read(connection: AsyncConnection) -> Report:
+            found = await reports.managed_hotel(connection, context.path["hotel_id"], context.caller.user_id)
+            hotel = existing(found, "hotel")
             first, last = _days(context.query, today_at(hotel.time_zone))
             return _report(hotel, await reports.sold_nights(connection, hotel.id, first, last))
 
-        report = await self._database.read(made)
+        report = await self._database.read(read)
         if prefers_csv(context.request):
             return _as_csv(report)
         return json_response(200, report, {hdrs.VARY: hdrs.ACCEPT})
@@ -68,7 +67,7 @@ class Reports:
 
 def _days(query: ReportQuery, today: date) -> tuple[date, date]:
     last = query.end_date or today
-    first = query.start_date or last - timedelta(days=_USUAL_DAYS - 1)
+    first = query.start_date or last - timedelta(days=_DEFAULT_REPORT_DAYS - 1)
     if first > last:
         raise refused_field("start_date", f"must not be after end_date, which is {last}")
     if (last - first).days >= MAX_REPORT_DAYS:
@@ -90,11 +89,11 @@ def _report(hotel: ManagedHotel, days: Sequence[SoldNight]) -> Report:
         total_nights=nights,
         occupancy=_share(nights, sum(day.rooms for day in days)),
         average_daily_rate=_average(revenue_minor, nights, hotel.currency),
-        by_day=[_reported(day, hotel.currency) for day in days],
+        by_day=[_reported_day(day, hotel.currency) for day in days],
     )
 
 
-def _reported(day: SoldNight, currency: str) -> ReportedDay:
+def _reported_day(day: SoldNight, currency: str) -> ReportedDay:
     return ReportedDay(
         date=day.night,
         arrivals=day.arrivals,

@@ -15,19 +15,19 @@ from ingress.admin.rooms.models import ManagedRoom, RoomChanges, RoomIn
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery
 from ingress.http.paging import NEXT_PAGE, Paged
-from ingress.http.problems import Problem
+from ingress.http.problems import Problem, existing, no_such
 from ingress.http.responses import Response, no_content
 from ingress.http.versions import ETAG_HEADER, IF_MATCH, etag
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
 from ingress.stays import today_at
 from pricing.currencies import decimal
 from storage import hotels
-from storage.hotels import RoomRow
+from storage.hotels import HotelRow, RoomRow
 
-_HOTEL: Final = {"hotel_id": 1}
-_ROOM: Final = {"hotel_id": 1, "room_id": 1}
+_HOTEL_PATH: Final = {"hotel_id": 1}
+_ROOM_PATH: Final = {"hotel_id": 1, "room_id": 1}
 _THE_NEW_ONE: Final = {"hotel_id": "$response.body#/hotel_id", "room_id": "$response.body#/id"}
-_EXAMPLE: Final = {
+_EXAMPLE_ROOM: Final = {
     "type": "double",
     "base_price": "120.00",
     "photos": ["https://images.example/double.jpg"],
@@ -49,7 +49,7 @@ class AdminRooms:
         access=Access.MANAGER,
         summary="Add a room type and put it on sale",
         responses={201: ResponseSpec(ManagedRoom, "On sale for a year.", {"Location": "The room.", **ETAG_HEADER})},
-        example=Example(status=201, path=_HOTEL, body=_EXAMPLE),
+        example=Example(status=201, path=_HOTEL_PATH, body=_EXAMPLE_ROOM),
         links=dict.fromkeys(("read_room", "replace_room", "change_room", "delete_room"), _THE_NEW_ONE)
         | {name: {"room_id": "$response.body#/id"} for name in ("read_nights", "change_nights")}
         | {name: {"hotel_id": "$response.body#/hotel_id"} for name in ("activate_hotel", "info")},
@@ -61,9 +61,7 @@ class AdminRooms:
         with the same room.
         """
         async with self._database.writing() as connection:
-            hotel = await hotels.own_hotel(connection, context.path["hotel_id"], context.caller.user_id, lock=True)
-            if hotel is None:
-                raise Problem(404, "no such hotel")
+            hotel = await _own_hotel(connection, context, lock=True)
             fields = _fields(context.body.model_dump(), hotel.currency)
             room = await hotels.begin_room(connection, hotel.id, fields)
         if not await self._nights.open_all(room):
@@ -73,7 +71,7 @@ class AdminRooms:
             last_night = await hotels.last_open_night(connection, room.id)
         if finished is None:
             await self._nights.take_off_sale(room, last_night)
-            raise Problem(404, "no such hotel")
+            raise no_such("hotel")
         return _rooms.created(finished, context.link(f"/admin/hotels/{finished.hotel_id}/rooms/{finished.id}"))
 
     @operation(
@@ -81,15 +79,13 @@ class AdminRooms:
         access=Access.MANAGER,
         summary="List a hotel's room types",
         responses={200: ResponseSpec(list[ManagedRoom], "By id.", NEXT_PAGE)},
-        example=Example(path=_HOTEL),
+        example=Example(path=_HOTEL_PATH),
     )
     async def list_rooms(self, context: RequestContext[NoBody, Paged]) -> Response:
         """List the room types of one's hotel."""
         after = after_id(context)
         async with self._database.reading() as connection, snapshot(connection):
-            hotel = await hotels.own_hotel(connection, context.path["hotel_id"], context.caller.user_id)
-            if hotel is None:
-                raise Problem(404, "no such hotel")
+            hotel = await _own_hotel(connection, context)
             rows = await hotels.rooms_of(connection, hotel.id, limit=context.query.limit, after=after)
         return _rooms.page(context, rows)
 
@@ -98,7 +94,7 @@ class AdminRooms:
         access=Access.MANAGER,
         summary="Read a room type",
         responses={200: ResponseSpec(ManagedRoom, headers=ETAG_HEADER)},
-        example=Example(path=_ROOM),
+        example=Example(path=_ROOM_PATH),
     )
     async def read_room(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Read the description of a room type of one's hotel."""
@@ -109,18 +105,18 @@ class AdminRooms:
     @operation(
         "PUT /admin/hotels/{hotel_id}/rooms/{room_id}",
         access=Access.MANAGER,
-        summary="Describe a room type anew",
+        summary="Replace a room type's description",
         responses={
             200: ResponseSpec(ManagedRoom, headers=ETAG_HEADER),
             409: ResponseSpec(NightsRefused, "More rooms are sold of the nights named than there would be."),
         },
-        example=Example(path=_ROOM, body=_EXAMPLE),
+        example=Example(path=_ROOM_PATH, body=_EXAMPLE_ROOM),
         headers=[IF_MATCH],
         unversioned=Unversioned(by="change_room"),
     )
     async def replace_room(self, context: RequestContext[RoomIn, NoQuery]) -> Response:
         """Replace the description. A `total_count` that differs from the present one becomes that of nights to come."""
-        return await self._changed(context, context.body.model_dump())
+        return await self._change(context, context.body.model_dump())
 
     @operation(
         "PATCH /admin/hotels/{hotel_id}/rooms/{room_id}",
@@ -130,7 +126,7 @@ class AdminRooms:
             200: ResponseSpec(ManagedRoom, headers=ETAG_HEADER),
             409: ResponseSpec(NightsRefused, "More rooms are sold of the nights named than there would be."),
         },
-        example=Example(path=_ROOM, body={"base_price": "135.50"}),
+        example=Example(path=_ROOM_PATH, body={"base_price": "135.50"}),
         headers=[IF_MATCH],
     )
     async def change_room(self, context: RequestContext[RoomChanges, NoQuery]) -> Response:
@@ -138,14 +134,14 @@ class AdminRooms:
 
         The price of nights that are open is changed by `PATCH /admin/inventory/rooms/{room_id}`.
         """
-        return await self._changed(context, context.body.changed())
+        return await self._change(context, context.body.changed())
 
     @operation(
         "DELETE /admin/hotels/{hotel_id}/rooms/{room_id}",
         access=Access.MANAGER,
         summary="Delete a room type",
         responses={204: None, 409: ResponseSpec(NightsRefused, "It has bookings to come; it can only be closed.")},
-        example=Example(status=204, path=_ROOM),
+        example=Example(status=204, path=_ROOM_PATH),
     )
     async def delete_room(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Take all nights to come off sale and delete the room; refused when any of them is sold or held."""
@@ -161,7 +157,7 @@ class AdminRooms:
                     return no_content()
         raise put_back_on_sale()
 
-    async def _changed(self, context: RequestContext[Any, NoQuery], sent: Mapping[str, Any]) -> Response:
+    async def _change(self, context: RequestContext[Any, NoQuery], sent: Mapping[str, Any]) -> Response:
         """Write the fields that were sent; a new total is decided on the log first."""
         async with self._database.writing() as connection:
             room = await _rooms.lock_to_change(connection, context)
@@ -171,10 +167,10 @@ class AdminRooms:
             # same version, only one gets beyond this.
             room = await hotels.change_room(connection, room.id, {} if changes_total else fields) if fields else room
         if changes_total:
-            room = await self._changed_with_total(context, room, fields)
+            room = await self._change_with_total(context, room, fields)
         return _rooms.response(room)
 
-    async def _changed_with_total(
+    async def _change_with_total(
         self, context: RequestContext[Any, NoQuery], room: RoomRow, fields: dict[str, Any]
     ) -> RoomRow:
         async with self._database.reading() as connection:
@@ -203,6 +199,11 @@ class AdminRooms:
         )
 
 
+async def _own_hotel(connection: AsyncConnection, context: AnyContext, *, lock: bool = False) -> HotelRow:
+    hotel_id, user_id = context.path["hotel_id"], context.caller.user_id
+    return existing(await hotels.own_hotel(connection, hotel_id, user_id, lock=lock), "hotel")
+
+
 async def _find(connection: AsyncConnection, context: AnyContext, *, lock: bool) -> RoomRow | None:
     return await hotels.own_room(
         connection, context.path["room_id"], context.caller.user_id, hotel_id=context.path["hotel_id"], lock=lock
@@ -228,19 +229,18 @@ def _fields(sent: Mapping[str, Any], currency: str) -> dict[str, Any]:
 
 
 def _describe(row: RoomRow) -> ManagedRoom:
-    room = row
     return ManagedRoom(
-        id=room.id,
-        hotel_id=room.hotel_id,
-        type=room.type,
-        base_price=decimal(room.base_price_minor, room.currency),
-        currency=room.currency,
-        photos=room.photos,
-        amenities=room.amenities,
-        total_count=room.total_count,
-        capacity=room.capacity,
-        created_at=room.created_at,
-        updated_at=room.updated_at,
+        id=row.id,
+        hotel_id=row.hotel_id,
+        type=row.type,
+        base_price=decimal(row.base_price_minor, row.currency),
+        currency=row.currency,
+        photos=row.photos,
+        amenities=row.amenities,
+        total_count=row.total_count,
+        capacity=row.capacity,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
     )
 
 

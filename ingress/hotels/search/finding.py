@@ -29,33 +29,33 @@ _Ints = NDArray[np.int64]
 _Indices = NDArray[np.intp]
 
 
-def find(table: HotelTable, nights: Nights, wanted: HotelSearch, after: SortPosition | None) -> Found:
+def find(table: HotelTable, nights: Nights, query: HotelSearch, after: SortPosition | None) -> Found:
     """Return a page of the hotels in the table that match; `after` is the last hit before the page, if given."""
-    chosen = _chosen(table, wanted)
+    chosen = _chosen(table, query)
     distances_m = None
-    if wanted.near is not None:
-        distances_m = _distances_m(table, chosen, wanted.near)
-        inside = distances_m <= wanted.near.km * 1000
+    if query.near is not None:
+        distances_m = _distances_m(table, chosen, query.near)
+        inside = distances_m <= query.near.km * 1000
         chosen, distances_m = chosen[inside], distances_m[inside]
     if not len(chosen):
         return Found([], more=False)
-    return _Offers(table, nights, wanted, chosen, distances_m).page(after)
+    return _Offers(table, nights, query, chosen, distances_m).page(after)
 
 
-def _chosen(table: HotelTable, wanted: HotelSearch) -> _Indices:
+def _chosen(table: HotelTable, query: HotelSearch) -> _Indices:
     """Return the hotels whose own facts match, whether they have free rooms or not."""
     fit = np.ones(len(table.hotels), np.bool)
-    if wanted.stars is not None:
-        fit &= table.stars >= wanted.stars
-    if wanted.currency is not None:
-        fit &= table.currencies == wanted.currency
-    if wanted.amenities:
-        needed = amenity_keys(wanted.amenities)
+    if query.stars is not None:
+        fit &= table.stars >= query.stars
+    if query.currency is not None:
+        fit &= table.currencies == query.currency
+    if query.amenities:
+        needed = amenity_keys(query.amenities)
         fit &= np.fromiter((needed <= there for there in table.amenities), np.bool, len(table.amenities))
     # Almost every search is for days that are neither past nor too far ahead in any time zone.
-    if wanted.check_in_date < latest_today() or wanted.check_in_date >= earliest_today() + HORIZON:
+    if query.check_in_date < latest_today() or query.check_in_date >= earliest_today() + HORIZON:
         todays = (today_at(hotel.time_zone) for hotel in table.hotels)
-        open_days = (today <= wanted.check_in_date < today + HORIZON for today in todays)
+        open_days = (today <= query.check_in_date < today + HORIZON for today in todays)
         fit &= np.fromiter(open_days, np.bool, len(table.hotels))
     return fit.nonzero()[0]
 
@@ -76,61 +76,61 @@ class _Offers:
     """The rooms of the chosen hotels for the stay, the rooms of a hotel beside each other, the hotels by id."""
 
     def __init__(
-        self, table: HotelTable, nights: Nights, wanted: HotelSearch, chosen: _Indices, distances_m: _Ints | None
+        self, table: HotelTable, nights: Nights, query: HotelSearch, chosen: _Indices, distances_m: _Ints | None
     ) -> None:
         self._table = table
-        self._wanted = wanted
+        self._query = query
         self._chosen = chosen
         self._distances_m = distances_m
         self._counts = table.counts[chosen]
         ends = self._counts.cumsum()
         self._begins = ends - self._counts
         self._rooms = (table.begins[chosen] - self._begins).repeat(self._counts) + np.arange(ends[-1])
-        self._free, prices_minor = nights.stay(table.columns[self._rooms], wanted.check_in_date, wanted.check_out_date)
-        fit = self._free >= wanted.rooms_count
-        if wanted.guests is not None:
-            fit &= table.capacities[self._rooms] * wanted.rooms_count >= wanted.guests
+        self._free, prices_minor = nights.stay(table.columns[self._rooms], query.check_in_date, query.check_out_date)
+        fit = self._free >= query.rooms_count
+        if query.guests is not None:
+            fit &= table.capacities[self._rooms] * query.rooms_count >= query.guests
         self._per_room_minor = np.where(fit, prices_minor, _NEVER)
         self._cheapest_minor = np.minimum.reduceat(self._per_room_minor, self._begins)
-        self._averages_minor = average_minor(self._cheapest_minor, wanted.nights)
+        self._averages_minor = average_minor(self._cheapest_minor, query.nights)
         # Numbers in major units can be compared, if not added; all currencies have whole thousandths.
         self._prices_milli = self._averages_minor * table.scales[chosen]
-        self._keys = self._sorted_by()
+        self._keys = self._sort_keys()
 
     def page(self, after: SortPosition | None) -> Found:
-        """Return the hits of the wanted page, or those after a hit."""
-        kept = self._kept(after).nonzero()[0]
+        """Return the hits of the page that the query names, or those after a hit."""
+        matching = self._matching(after).nonzero()[0]
         # Hotels with the same key stay in the order of their ids.
-        order = kept[self._keys[kept].argsort(kind="stable")]
-        begin = 0 if self._wanted.page is None else (self._wanted.page - 1) * self._wanted.limit
-        end = begin + self._wanted.limit
+        order = matching[self._keys[matching].argsort(kind="stable")]
+        begin = 0 if self._query.page is None else (self._query.page - 1) * self._query.limit
+        end = begin + self._query.limit
         return Found(self._hits(order[begin:end]), more=len(order) > end)
 
-    def _sorted_by(self) -> _Ints:
-        if self._wanted.sort == "stars":
+    def _sort_keys(self) -> _Ints:
+        if self._query.sort == "stars":
             return -self._table.stars[self._chosen]
-        if self._wanted.sort == "distance" and self._distances_m is not None:
+        if self._query.sort == "distance" and self._distances_m is not None:
             return self._distances_m
         return self._prices_milli
 
-    def _kept(self, after: SortPosition | None) -> NDArray[np.bool]:
-        wanted, keys = self._wanted, self._keys
-        kept = self._cheapest_minor < _NEVER
-        if wanted.min_price is not None:
-            kept &= self._prices_milli >= int(wanted.min_price * 1000)
-        if wanted.max_price is not None:
-            kept &= self._prices_milli <= int(wanted.max_price * 1000)
+    def _matching(self, after: SortPosition | None) -> NDArray[np.bool]:
+        query, keys = self._query, self._keys
+        matching = self._cheapest_minor < _NEVER
+        if query.min_price is not None:
+            matching &= self._prices_milli >= int(query.min_price * 1000)
+        if query.max_price is not None:
+            matching &= self._prices_milli <= int(query.max_price * 1000)
         if after is not None:
             ids = self._table.ids[self._chosen]
-            kept &= (keys > after.key) | ((keys == after.key) & (ids > after.hotel_id))
-        return kept
+            matching &= (keys > after.key) | ((keys == after.key) & (ids > after.hotel_id))
+        return matching
 
     def _hits(self, numbers: _Indices) -> list[Hit]:
         """Return the hits of chosen hotels: of rooms that cost the same, those with the lowest ids."""
         cheapest = (self._per_room_minor == self._cheapest_minor.repeat(self._counts)).nonzero()[0]
         rooms = cheapest[cheapest.searchsorted(self._begins[numbers])]
         distances_m = [None] * len(numbers) if self._distances_m is None else self._distances_m[numbers].tolist()
-        hotels, described, rooms_count = self._table.hotels, self._table.rooms, self._wanted.rooms_count
+        hotels, described, rooms_count = self._table.hotels, self._table.rooms, self._query.rooms_count
         return [
             Hit(
                 hotels[hotel],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingress.database import Database, snapshot
-from ingress.hotels.search.models import Found, HotelSearch, SortPosition, StartedAnew
+from ingress.hotels.search.models import Found, HotelSearch, IndexOutdated, SortPosition
 from ingress.http.problems import Problem
 from telemetry import metrics
 from topics.backoff import Backoff
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Every search finds what was committed this long ago.
+#: Every search finds all changes that were committed this long ago.
 FRESH_SECONDS: Final = 0.05
 #: A process that has just started loads the index a little later, unless there is a search.
 START_SECONDS: Final = 1.0
@@ -44,15 +44,15 @@ class Freshness:
         self._index: SearchIndex | None = None
         self._as_of = 0.0
         self._loaded = asyncio.Event()
-        self._wanted = asyncio.Event()
+        self._needed = asyncio.Event()
         self._refreshing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Load the index, and again whenever it can no longer be refreshed, until the process ends."""
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), START_SECONDS)
-            self._wanted.set()
+                await asyncio.wait_for(self._needed.wait(), START_SECONDS)
+            self._needed.set()
             await self._keep_loaded()
         finally:
             if self._refreshing is not None:
@@ -68,16 +68,16 @@ class Freshness:
             "searches wait for the database", first_seconds=_FIRST_PAUSE_SECONDS, max_seconds=_MAX_RETRY_SECONDS
         )
         while True:
-            await self._wanted.wait()
+            await self._needed.wait()
             try:
                 await self._load()
                 backoff.reset()
             except (SQLAlchemyError, OSError) as error:
                 await backoff.wait(error)
 
-    async def find(self, wanted: HotelSearch, after: SortPosition | None) -> Found:
+    async def find(self, query: HotelSearch, after: SortPosition | None) -> Found:
         """Return a page of hits from the index. Raises as `index`."""
-        return (await self.index()).find(wanted, after)
+        return (await self.index()).find(query, after)
 
     async def index(self) -> "SearchIndex":
         """Return the index with everything that was committed until `FRESH_SECONDS` ago.
@@ -96,11 +96,11 @@ class Freshness:
     async def _present(self) -> "SearchIndex | None":
         """Return the present index; wait a while for one that is being loaded."""
         if self._index is not None and self._index.nearly_over:
-            self._wanted.set()
+            self._needed.set()
             if not self._index.covers_today:
                 self._drop()
         if self._index is None:
-            self._wanted.set()
+            self._needed.set()
             try:
                 async with asyncio.timeout(LOAD_SECONDS):
                     await self._loaded.wait()
@@ -120,7 +120,7 @@ class Freshness:
             await index.load(connection)
         log.info("the search index was loaded in %.1f s", time.monotonic() - began)
         self._index, self._as_of = index, began
-        self._wanted.clear()
+        self._needed.clear()
         self._loaded.set()
 
     async def _refresh(self, index: "SearchIndex") -> None:
@@ -137,8 +137,8 @@ class Freshness:
             # In one snapshot: else a stay could get a price that it had neither before nor after a change.
             async with self._database.reading() as connection, snapshot(connection):
                 await index.refresh(connection)
-        except StartedAnew:
-            log.warning("the nights in the database begin anew: the search index is loaded again")
+        except IndexOutdated:
+            log.warning("the nights in the database do not continue the search index: it is loaded again")
             if self._index is index:
                 self._drop()
         else:

@@ -16,7 +16,7 @@ from ingress.stays import HORIZON, accept_stay
 from pricing.currencies import decimal
 
 #: A cache between clients and the ingress may answer the same search for a second.
-_KEPT: Final = "public, max-age=1"
+_CACHE_CONTROL: Final = "public, max-age=1"
 _Number = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 _order: Final = Cursors(tuple[_Number, _Number])
 
@@ -24,7 +24,7 @@ _order: Final = Cursors(tuple[_Number, _Number])
 class Finder(Protocol):
     """Finds hotels, such as the search index."""
 
-    async def find(self, wanted: HotelSearch, after: SortPosition | None) -> Found:
+    async def find(self, query: HotelSearch, after: SortPosition | None, /) -> Found:
         """Return a page of hits; `after` is the last hit of the page before, if one is given."""
         ...
 
@@ -71,24 +71,24 @@ class Search:
         _accept(query)
         position = _order.read(query.cursor)
         found = await self._finder.find(query, None if position is None else SortPosition(*position))
-        return json_response(200, [_hit(hit) for hit in found.hits], _next(context, found), keep=_KEPT)
+        return json_response(200, [_hit(hit) for hit in found.hits], _next(context, found), keep=_CACHE_CONTROL)
 
 
-def _accept(wanted: HotelSearch) -> None:
+def _accept(query: HotelSearch) -> None:
     """Check a search's parameters beside each other.
 
     Raises:
         Problem: 422, with the rule that is broken.
     """
-    if wanted.city is None and wanted.near is None:
-        raise refused_field("city", "is needed, unless near says where")
-    if wanted.sort == "distance" and wanted.near is None:
-        raise refused_field("sort", "distance needs near to say from where")
-    if wanted.page is not None and wanted.cursor is not None:
+    if query.city is None and query.near is None:
+        raise refused_field("city", "is needed, unless near is given")
+    if query.sort == "distance" and query.near is None:
+        raise refused_field("sort", "distance is measured from near, which is missing")
+    if query.page is not None and query.cursor is not None:
         raise refused_field("cursor", "cannot be combined with page")
     # The stay suits some hotel's today, if any; the finder compares it with that of each hotel.
-    suits_best = max(earliest_today(), wanted.check_in_date - HORIZON + timedelta(days=1))
-    accept_stay(wanted.check_in_date, wanted.check_out_date, min(suits_best, latest_today()))
+    suits_best = max(earliest_today(), query.check_in_date - HORIZON + timedelta(days=1))
+    accept_stay(query.check_in_date, query.check_out_date, min(suits_best, latest_today()))
 
 
 def _next(context: RequestContext[NoBody, HotelSearch], found: Found) -> Mapping[str, str]:

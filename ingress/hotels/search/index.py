@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.hotels.search.finding import find
 from ingress.hotels.search.hotel_tables import HotelTables
-from ingress.hotels.search.models import Found, HotelSearch, SortPosition, StartedAnew, earliest_today, latest_today
+from ingress.hotels.search.models import Found, HotelSearch, IndexOutdated, SortPosition, earliest_today, latest_today
 from ingress.hotels.search.nights import Nights
 from ingress.stays import HORIZON, MAX_STAY_NIGHTS
 from storage.reads import search
@@ -38,9 +38,9 @@ class SearchIndex:
         self._positions: Mapping[int, IndexPosition] = {}
         self._facts_as_of = datetime(1970, 1, 1, tzinfo=UTC)
 
-    def find(self, wanted: HotelSearch, after: SortPosition | None) -> Found:
+    def find(self, query: HotelSearch, after: SortPosition | None) -> Found:
         """Return a page of hits; `after` is the last hit of the page before, if one is given."""
-        return find(self._tables.of(wanted.city), self._nights, wanted, after)
+        return find(self._tables.of(query.city), self._nights, query, after)
 
     @property
     def covers_today(self) -> bool:
@@ -81,7 +81,7 @@ class SearchIndex:
         """Apply everything that was committed before this call.
 
         Raises:
-            StartedAnew: it is no continuation of what the index has.
+            IndexOutdated: it is no continuation of what the index has.
         """
         since = self._facts_as_of - _OVERLAP
         delta = await search.delta(connection, self._topic, since)
@@ -94,7 +94,7 @@ class SearchIndex:
 
     async def _refresh_nights(self, connection: AsyncConnection, now: Mapping[int, IndexPosition]) -> None:
         if not _continues(self._positions, now):
-            raise StartedAnew
+            raise IndexOutdated
         # The changes of a partition are committed in the order of their positions: none before these is missing.
         for positions in _steps(self._positions, now):
             self._nights.update(await search.nights_changed(connection, positions, *self._window))

@@ -15,7 +15,7 @@ MAX_PAGES: Final = 10_000
 EARTH_RADIUS_M: Final = 6_371_008.8
 
 
-class StartedAnew(Exception):
+class IndexOutdated(Exception):
     """The nights in the database are no continuation of those in the index, which must be loaded anew."""
 
 

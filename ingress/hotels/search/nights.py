@@ -52,9 +52,9 @@ class Nights:
         room_ids = np.frombuffer(packed.room_ids, ">i8")
         if not len(room_ids) or not len(self._ids):
             return
-        where = np.minimum(self._ids.searchsorted(room_ids), len(self._ids) - 1)
-        known = self._ids[where] == room_ids
-        columns, days = self._columns_by_id[where[known]], np.frombuffer(packed.days, ">i4")[known]
+        indices = np.minimum(self._ids.searchsorted(room_ids), len(self._ids) - 1)
+        known = self._ids[indices] == room_ids
+        columns, days = self._columns_by_id[indices[known]], np.frombuffer(packed.days, ">i4")[known]
         self._free[days, columns] = np.frombuffer(packed.free, ">i4")[known]
         self._prices_minor[days, columns] = night_price_minor(
             np.frombuffer(packed.prices_minor, ">i8")[known].astype(np.int64),

@@ -1,4 +1,4 @@
-"""`innkeeper ingress`, `worker`, `topics`, `migrate`: each runs one part of the system and imports no other."""
+"""`innkeeper ingress`, `worker`, `topics`, `migrate`, `sandbox`: each runs one part and imports no other."""
 
 from typing import Annotated
 
@@ -60,9 +60,9 @@ def worker_command(
 
 
 def _topics(incomplete: str) -> list[str]:
-    from topics.__main__ import COMMANDS
+    from topics.__main__ import SUBCOMMANDS
 
-    return [name for name in COMMANDS if name.startswith(incomplete)]
+    return [name for name in SUBCOMMANDS if name.startswith(incomplete)]
 
 
 @app.command("topics", context_settings={**PASSES_ON})
@@ -81,3 +81,10 @@ def migrate_command(arguments: Annotated[list[str] | None, typer.Argument(metava
     from storage.__main__ import main
 
     raise typer.Exit(main(["migrate", *(arguments or [])], program="innkeeper"))
+
+
+def sandbox_app() -> typer.Typer:
+    """Return the group `innkeeper sandbox`, whose commands are in the sandbox."""
+    from sandbox.__main__ import app
+
+    return app

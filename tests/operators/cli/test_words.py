@@ -23,7 +23,7 @@ from topics.catalogue import Service
 
 #: Commands with a parser of another room, by the words that follow the program's name.
 PASSED_ON = {
-    **{f"topics {name}": topics.parser("innkeeper topics") for name in topics.COMMANDS},
+    **{f"topics {name}": topics.parser("innkeeper topics") for name in topics.SUBCOMMANDS},
     "migrate": storage.parser("innkeeper"),
 }
 ROLES = [role.value for role in Service if role.ours and role not in {Service.INGRESS, Service.OPERATORS}]
@@ -116,7 +116,7 @@ def test_a_shell_completes_the_names_of_commands() -> None:
     assert completed("innkeeper ") == list(COMMANDS)
     assert completed("innkeeper pa") == ["pause", "paused"]
     assert completed("innkeeper dead-letters ") == ["list", "show", "replay", "discard"]
-    assert completed("innkeeper topics ") == list(topics.COMMANDS)
+    assert completed("innkeeper topics ") == list(topics.SUBCOMMANDS)
 
 
 def test_a_shell_completes_roles_and_options() -> None:

@@ -3,13 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import cast
 from uuid import UUID
 
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer
 
 from storage import pauses
 from storage.database import connect_worker
@@ -21,7 +20,7 @@ from tests.support.waiting import wait_until
 from tests.workers.expiry.timers import Ledger, timer
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing, decode_envelope, decode_value
-from topics.kafka.log_reader import open_reader, partitions_of
+from topics.kafka.log_reader import LogReader, partitions_of
 from topics.kafka.positions import LogPosition
 from topics.kafka.producer import Producer
 from topics.messages.commands import ExpireHold
@@ -165,21 +164,21 @@ async def owner_of_all_rooms(log: Log, ledger: Ledger) -> AsyncIterator[Counter[
     """End what is asked for as it is asked for; yield how often each booking was."""
     counts: Counter[UUID] = Counter()
 
-    async def work(consumer: AIOKafkaConsumer) -> None:
-        while True:
-            fetched = await consumer.getmany(timeout_ms=100)
-            ended = [
-                UUID(decode_envelope(record.headers).subject) for records in fetched.values() for record in records
-            ]
-            counts.update(ended)
-            await ledger.execute(
-                "update booking set status = 'EXPIRED', hold_expires_at = null where id = any(%s)", (ended,)
-            )
+    async def work(reader: LogReader) -> None:
+        async with aclosing(reader.follow()) as batches:
+            async for batch in batches:
+                ended = [
+                    UUID(decode_envelope(record.headers).subject) for records in batch.values() for record in records
+                ]
+                counts.update(ended)
+                await ledger.execute(
+                    "update booking set status = 'EXPIRED', hold_expires_at = null where id = any(%s)", (ended,)
+                )
 
-    async with open_reader(log.settings) as consumer:
-        consumer.assign(await partitions_of(log.settings, log.settings.topic(BOOKING_COMMANDS)))
-        await consumer.seek_to_beginning()
-        task = asyncio.create_task(work(consumer))
+    async with LogReader(log.settings) as reader:
+        partitions = await partitions_of(log.settings, log.settings.topic(BOOKING_COMMANDS))
+        reader.assign(dict.fromkeys(partitions, 0))
+        task = asyncio.create_task(work(reader))
         yield counts
         task.cancel()
         await asyncio.wait([task])

@@ -1,0 +1,1 @@
+"""Tests of accounts, logins, profiles and saved guests."""

@@ -1,0 +1,251 @@
+"""A hotel's report: its sales, in all and night by night, as JSON and as CSV."""
+
+import csv
+import io
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from ingress.admin.reports.handlers import prefers_csv
+from storage.projections import daily_report
+from tests.ingress.house import House, StandInWorker
+from tests.support.client import Answer
+
+MANAGER, OTHER_MANAGER = 1, 2
+FIRST = date(2027, 3, 1)
+REPORT = "/v1/admin/hotels/1/reports"
+
+
+def night(days: int) -> date:
+    return FIRST + timedelta(days=days)
+
+
+@pytest.fixture
+async def desk(stand_in: StandInWorker, house: House) -> StandInWorker:
+    """The stand-in that writes the ledger and the read model; hotel 1 belongs to the manager."""
+    await stand_in.connection.execute("update hotel set owner_id = %s where id = 1", (MANAGER,))
+    return stand_in
+
+
+async def sell(
+    desk: StandInWorker, first: int, end: int, amount_minor: int, rooms_count: int = 1, **columns: Any
+) -> UUID:
+    """Write a confirmed stay of these days from the first on, and have it counted."""
+    dates = {"check_in": night(first), "check_out": night(end)}
+    counts = {"amount_minor": amount_minor, "rooms_count": rooms_count}
+    booking_id = await desk.add_booking(MANAGER, "CONFIRMED", **dates, **counts, **columns)
+    await daily_report.count(desk.connection, confirmed=[booking_id], cancelled=[])
+    return booking_id
+
+
+async def on_sale(
+    desk: StandInWorker,
+    room_id: int,
+    first: int,
+    end: int,
+    total: int,
+    *,
+    closed: bool = False,
+    taken: int = 0,
+    hotel: int = 1,
+) -> None:
+    """Write nights of a room as the projections do."""
+    await desk.connection.execute(
+        """
+        insert into room_night (room_id, date, hotel_id, total_count, taken_count, price_minor, surge_milli, closed,
+                                currency)
+        select %s, date, %s, %s, %s, 10000, 1000, %s, 'EUR'
+        from generate_series(%s::date, %s::date - 1, interval '1 day') as date
+        """,
+        (room_id, hotel, total, taken, closed, night(first), night(end)),
+    )
+
+
+async def ask(house: House, first: date | None = None, last: date | None = None, **headers: str) -> Answer:
+    days = {"start_date": first, "end_date": last}
+    query = {name: str(day) for name, day in days.items() if day is not None}
+    return await house.get(REPORT, params=query, headers=house.manager_header(MANAGER) | headers)
+
+
+async def test_a_report_adds_up_what_was_sold_for_its_nights(house: House, desk: StandInWorker) -> None:
+    await on_sale(desk, 1, 0, 9, 3)
+    await on_sale(desk, 3, 0, 9, 1)
+    await sell(desk, -1, 2, 30_000)  # Came before, stays on: two of three nights.
+    await sell(desk, 1, 3, 50_001, rooms_count=2)
+    await sell(desk, 2, 5, 1_000)  # Goes on after: one of three nights.
+    await sell(desk, 3, 4, 77_777)  # After the last day.
+    await sell(desk, 0, 1, 88_888, hotel_id=2, room_id=2)
+
+    answered = await ask(house, night(0), night(2))
+
+    assert answered.status == 200
+    assert answered.headers["Vary"] == "Accept"
+    assert answered.body == {
+        "hotel_id": 1,
+        "start_date": "2027-03-01",
+        "end_date": "2027-03-03",
+        "currency": "EUR",
+        "total_bookings": 3,
+        "total_revenue": "703.35",
+        "average_booking_value": "234.45",
+        "total_nights": 7,
+        "occupancy": 0.5833,
+        "average_daily_rate": "100.48",
+        "by_day": [
+            day("2027-03-01", (0, 1, 1), "100.00", 4, occupancy=0.25, average_daily_rate="100.00"),
+            day("2027-03-02", (1, 2, 3), "350.01", 4, occupancy=0.75, average_daily_rate="116.67"),
+            day("2027-03-03", (1, 2, 3), "253.34", 4, occupancy=0.75, average_daily_rate="84.45"),
+        ],
+    }
+
+
+def day(name: str, counts: tuple[int, int, int], revenue: str, rooms: int, **more: object) -> dict[str, object]:
+    """Return a day of a report; `counts` are arrivals, bookings and nights."""
+    totals = dict(zip(("arrivals", "bookings", "nights"), counts, strict=True))
+    return {"date": name, **totals, "revenue": revenue, "rooms": rooms, **more}
+
+
+async def test_a_hotel_that_sold_nothing_has_nothing_to_divide_by(house: House, desk: StandInWorker) -> None:
+    await on_sale(desk, 1, 0, 1, 3)
+
+    report = (await ask(house, night(0), night(1))).body
+
+    assert (report["total_bookings"], report["total_revenue"], report["total_nights"]) == (0, "0.00", 0)
+    assert (report["average_booking_value"], report["average_daily_rate"], report["occupancy"]) == (None, None, 0.0)
+    assert report["by_day"] == [
+        day("2027-03-01", (0, 0, 0), "0.00", 3, occupancy=0.0, average_daily_rate=None),
+        day("2027-03-02", (0, 0, 0), "0.00", 0, occupancy=None, average_daily_rate=None),
+    ]
+
+
+async def test_a_closed_room_was_for_sale_only_as_far_as_it_is_taken(house: House, desk: StandInWorker) -> None:
+    await on_sale(desk, 1, 0, 1, 4)
+    await on_sale(desk, 3, 0, 1, 5, closed=True, taken=2)
+    await on_sale(desk, 2, 0, 1, 9, hotel=2)
+    await sell(desk, 0, 1, 20_000, rooms_count=2, room_id=3)
+
+    report = (await ask(house, night(0), night(0))).body
+
+    assert [(each["rooms"], each["occupancy"]) for each in report["by_day"]] == [(6, 0.3333)]
+
+
+async def test_a_cancelled_booking_leaves_the_report(house: House, desk: StandInWorker) -> None:
+    booking_id = await sell(desk, 0, 1, 10_000)
+    await daily_report.count(desk.connection, confirmed=[], cancelled=[booking_id])
+
+    assert (await ask(house, night(0), night(0))).body["total_bookings"] == 0
+
+
+async def test_money_has_the_digits_of_the_hotels_currency(house: House, desk: StandInWorker) -> None:
+    await desk.connection.execute("update hotel set currency = 'JPY' where id = 1")
+    await sell(desk, 0, 2, 10_001, currency="JPY")
+
+    report = (await ask(house, night(0), night(1))).body
+
+    assert (report["currency"], report["total_revenue"], report["average_daily_rate"]) == ("JPY", "10001", "5001")
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Niue"])
+async def test_unless_asked_otherwise_the_last_thirty_days_at_the_hotel(
+    zone: str, house: House, desk: StandInWorker
+) -> None:
+    await desk.connection.execute("update hotel set time_zone = %s where id = 1", (zone,))
+
+    before = datetime.now(ZoneInfo(zone)).date()
+    report = (await ask(house)).body
+    after = datetime.now(ZoneInfo(zone)).date()
+
+    last = date.fromisoformat(report["end_date"])
+    assert before <= last <= after
+    assert report["start_date"] == str(last - timedelta(days=29))
+    assert len(report["by_day"]) == 30
+
+
+async def test_one_date_alone_is_enough(house: House, desk: StandInWorker) -> None:
+    up_to = (await ask(house, last=night(0))).body
+    today = datetime.now(ZoneInfo("UTC")).date()
+    since = (await ask(house, first=today - timedelta(days=3))).body
+
+    assert (up_to["start_date"], up_to["end_date"]) == (str(night(-29)), str(night(0)))
+    assert len(since["by_day"]) in {4, 5}
+
+
+async def test_days_that_make_no_report_are_refused(house: House, desk: StandInWorker) -> None:
+    for first, last, message in (
+        (night(1), night(0), "must not be after end_date, which is 2027-03-01"),
+        (night(0), night(366), "a report is about 366 days at most"),
+        (date(1969, 12, 31), date(1970, 1, 1), "Value error, must be between 1970 and 2200"),
+        (date(9999, 12, 31), None, "Value error, must be between 1970 and 2200"),
+    ):
+        answered = await ask(house, first, last)
+
+        assert answered.status == 422
+        assert answered.body["errors"] == [{"field": "start_date", "message": message}]
+
+
+async def test_a_whole_leap_year_and_the_first_day_of_all_make_reports(house: House, desk: StandInWorker) -> None:
+    year = (await ask(house, date(2028, 1, 1), date(2028, 12, 31))).body
+    beginning = (await ask(house, last=date(1970, 1, 1))).body
+
+    assert len(year["by_day"]) == 366
+    assert beginning["start_date"] == "1969-12-03"
+
+
+async def test_a_report_of_somebody_elses_hotel_does_not_exist(house: House, desk: StandInWorker) -> None:
+    assert (await house.get(REPORT, headers=house.manager_header(OTHER_MANAGER))).status == 404
+    assert (await house.get("/v1/admin/hotels/2/reports", headers=house.manager_header(MANAGER))).status == 404
+    assert (await house.get(REPORT, user=MANAGER)).status == 403
+    assert (await house.get(REPORT)).status == 401
+
+
+# As CSV.
+
+
+async def test_a_spreadsheet_gets_the_days(house: House, desk: StandInWorker) -> None:
+    await on_sale(desk, 1, 0, 1, 3)
+    await sell(desk, 0, 1, 10_000)
+
+    params = {"start_date": str(night(0)), "end_date": str(night(1))}
+    headers = house.manager_header(MANAGER) | {"Accept": "text/csv"}
+    async with house.session.get(REPORT, params=params, headers=headers) as answered:
+        text = await answered.text()
+
+    assert answered.status == 200
+    assert answered.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answered.headers["Content-Disposition"] == 'attachment; filename="hotel-1-2027-03-01-2027-03-02.csv"'
+    assert answered.headers["Vary"] == "Accept"
+    assert text.splitlines()[0] == "date,arrivals,bookings,nights,revenue,rooms,occupancy,average_daily_rate,currency"
+    assert list(csv.reader(io.StringIO(text)))[1:] == [
+        ["2027-03-01", "1", "1", "1", "100.00", "3", "0.3333", "100.00", "EUR"],
+        ["2027-03-02", "0", "0", "0", "0.00", "0", "", "", "EUR"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_csv"),
+    [
+        ("*/*", False),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", False),
+        ("application/json, text/csv", False),
+        ("text/csv;q=0.5, application/json", False),
+        ("text/csv;q=0, */*", False),
+        ("text/csv;q=0", False),
+        ("image/png", False),
+        ("", False),
+        ("text/csv;q=nonsense;;,,;", True),
+        ("TEXT/CSV", True),
+        ("text/*", True),
+        ("text/csv, */*", True),
+        ("text/csv ; header=present ; q=0.9, application/json;q=0.8", True),
+    ],
+)
+def test_a_client_gets_what_it_likes_best(accept: str, *, is_csv: bool) -> None:
+    assert prefers_csv(make_mocked_request("GET", REPORT, {"Accept": accept})) is is_csv
+
+
+def test_a_client_without_a_preference_gets_json() -> None:
+    assert not prefers_csv(make_mocked_request("GET", REPORT))

@@ -1,0 +1,1 @@
+"""Tests of bookings and their lists."""

@@ -1,0 +1,370 @@
+"""Bookings over HTTP, with a stand-in for the reservations worker."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from storage.settings import DatabaseSettings
+from tests.ingress.house import STAY, TODAY, WAIT, House, LoggedCommand, StandInWorker
+from tests.support.locks import somebody_waits
+from tests.support.waiting import wait_until
+from topics.messages.commands import AddGuests, CancelBooking, RequestPayment, ReserveStay
+from topics.messages.events import (
+    BookingCancelled,
+    BookingEvent,
+    BookingExpired,
+    BookingRejected,
+    BookingReserved,
+    CheckoutOpened,
+    CommandRefused,
+    GuestsAdded,
+    PaymentRequested,
+)
+from topics.messages.values import BookingStatus, CancelReason, Refusal, Rejection
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def _reservation_of(command: LoggedCommand) -> BookingReserved:
+    stay = command.message
+    assert isinstance(stay, ReserveStay)
+    return BookingReserved(
+        room_id=stay.room_id,
+        booking_id=stay.booking_id,
+        user_id=stay.user_id,
+        hotel_id=stay.hotel_id,
+        check_in=stay.check_in,
+        check_out=stay.check_out,
+        rooms_count=stay.rooms_count,
+        amount_minor=24000,
+        currency="EUR",
+        hold_expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+    )
+
+
+async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_decided(
+    house: House, stand_in: StandInWorker
+) -> None:
+    response = await house.post("/v1/bookings/init", STAY, user=1, headers={"traceparent": TRACE, "X-Request-Id": "r1"})
+
+    assert response.status == 202
+    booking_id = response.body["id"]
+    assert response.body == STAY | {"id": booking_id, "booking_status": "PENDING", "user_id": 1, "rooms_count": 1}
+    assert response.headers["Location"] == f"/v1/bookings/{booking_id}/status"
+    assert (response.headers["Retry-After"], response.headers["X-Request-Id"]) == ("1", "r1")
+
+    command = await stand_in.next_command()
+    assert command.key == b"1"
+    assert command.message == ReserveStay(
+        room_id=1,
+        booking_id=UUID(booking_id),
+        user_id=1,
+        hotel_id=1,
+        check_in=TODAY + timedelta(days=10),
+        check_out=TODAY + timedelta(days=12),
+    )
+    assert (command.envelope.source, command.envelope.traceparent) == ("innkeeper/ingress", TRACE)
+
+    status = await house.get(f"/v1/bookings/{booking_id}/status", user=1)
+    assert (status.status, status.body) == (200, {"id": booking_id, "booking_status": "PENDING"})
+    shown = await house.get(f"/v1/bookings/{booking_id}", user=1)
+    assert (shown.status, shown.body) == (200, {"id": booking_id, "booking_status": "PENDING"})
+    for path in ("payments", "cancel"):
+        early = await house.post(f"/v1/bookings/{booking_id}/{path}", user=1)
+        assert (early.status, early.body["detail"]) == (409, "not decided yet, retry")
+        assert early.headers["Retry-After"] == "1"
+
+    await stand_in.write_booking(UUID(booking_id), 1, "REJECTED", rejection="sold_out", amount_minor=0)
+    refused = await house.get(f"/v1/bookings/{booking_id}/status", user=1)
+    assert refused.body == {"id": booking_id, "booking_status": "REJECTED", "reason": "sold_out"}
+
+
+async def test_a_booking_is_its_own_guests_alone(house: House, stand_in: StandInWorker) -> None:
+    pending = (await house.post("/v1/bookings/init", STAY, user=1)).body["id"]
+    decided = await stand_in.add_booking(1)
+    for booking_id in (pending, decided, uuid4()):
+        for method, path in (
+            ("GET", ""),
+            ("GET", "/status"),
+            ("POST", "/payments"),
+            ("POST", "/cancel"),
+            ("POST", "/addGuests"),
+        ):
+            body: dict[str, Any] = {"json": [1]} if path == "/addGuests" else {}
+            response = await house.ask(method, f"/v1/bookings/{booking_id}{path}", user=2, **body)
+            assert (response.status, response.body) == (404, {"detail": "no such booking"})
+            assert (await house.ask(method, f"/v1/bookings/{booking_id}{path}", **body)).status == 401
+
+
+def _days(check_in: int, nights: int) -> dict[str, str]:
+    first = TODAY + timedelta(days=check_in)
+    return {"check_in_date": str(first), "check_out_date": str(first + timedelta(days=nights))}
+
+
+NONSENSE: list[tuple[dict[str, Any], int]] = [
+    (_days(10, 0), 422),
+    (_days(10, -1), 422),
+    (_days(10, 31), 422),
+    (_days(-2, 3), 422),
+    (_days(366, 1), 422),
+    ({"check_in_date": "2026-02-30"}, 422),
+    ({"rooms_count": 0}, 422),
+    ({"rooms_count": 11}, 422),
+    ({"rooms_count": "2"}, 422),
+    ({"room_id": 2**63}, 422),
+    ({"room_id": 99}, 404),
+    ({"room_id": 2}, 404),
+    ({"hotel_id": 2, "room_id": 2}, 409),
+    ({"status": "CONFIRMED"}, 422),
+    ({"amount": 1}, 422),
+    ({"user_id": 2}, 422),
+    ({"agreed_nightly_minor": 1}, 422),
+    ({"terms": "at_hotel"}, 422),
+    ({"hold_seconds": 10**6}, 422),
+]
+
+
+async def test_a_request_that_makes_no_sense_never_reaches_the_log(house: House, stand_in: StandInWorker) -> None:
+    for changes, status in NONSENSE:
+        refused = await house.post("/v1/bookings/init", STAY | changes, user=1)
+        assert (refused.status, type(refused.body["detail"])) == (status, str), changes
+
+    accepted = await house.post("/v1/bookings/init", STAY, user=1)
+    assert (await stand_in.next_command()).envelope.subject == accepted.body["id"]
+
+
+async def test_bodies_are_json_and_no_larger_than_64_kb(house: House) -> None:
+    for body, status in (
+        (b"{", 400),
+        (b"\xff\xfe", 400),
+        (b"", 400),
+        (b"[]", 422),
+        (b'{"a": "' + b"x" * 64 * 1024 + b'"}', 413),
+    ):
+        as_json = {"Content-Type": "application/json"}
+        refused = await house.ask("POST", "/v1/bookings/init", user=1, data=body, headers=as_json)
+        assert (refused.status, type(refused.body["detail"])) == (status, str)
+
+
+async def test_unknown_paths_and_methods_are_answered_in_the_same_form(house: House) -> None:
+    assert (await house.get("/v1/nothing")).body == {"detail": "not found"}
+    wrong = await house.get("/v1/bookings/init")
+    assert (wrong.status, wrong.body, wrong.headers["Allow"]) == (405, {"detail": "method not allowed"}, "POST")
+    assert (await house.get("/v1/bookings/1/status", user=1)).status == 404
+
+
+async def test_a_request_that_waits_gets_the_booking_itself(house: House, stand_in: StandInWorker) -> None:
+    asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
+    command = await stand_in.next_command()
+    await stand_in.publish(command, _reservation_of(command))
+
+    answered = await asking
+    assert answered.status == 201
+    assert answered.headers["Preference-Applied"] == WAIT["Prefer"]
+    assert answered.body["id"] == command.envelope.subject
+    assert (answered.body["booking_status"], answered.body["amount"]) == ("RESERVED", "240.00")
+    assert answered.body["hold_expires_at"] == "2030-01-01T00:00:00Z"
+
+
+async def test_a_request_that_waits_gets_the_reason_of_a_refusal(house: House, stand_in: StandInWorker) -> None:
+    asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
+    command = await stand_in.next_command()
+    stay = command.message
+    assert isinstance(stay, ReserveStay)
+    rejected = BookingRejected(
+        room_id=1,
+        booking_id=stay.booking_id,
+        user_id=1,
+        hotel_id=1,
+        check_in=stay.check_in,
+        check_out=stay.check_out,
+        rooms_count=1,
+        reason=Rejection.SOLD_OUT,
+    )
+    await stand_in.publish(command, rejected)
+
+    answered = await asking
+    assert answered.status == 409
+    assert answered.body == {
+        "detail": "refused: sold out",
+        "reason": "sold_out",
+        "id": str(stay.booking_id),
+        "booking_status": "REJECTED",
+    }
+
+
+async def test_a_request_that_waits_in_vain_gets_the_usual_answer(house: House, stand_in: StandInWorker) -> None:
+    answered = await house.post("/v1/bookings/init", STAY, user=1, headers={"Prefer": "wait=1"})
+    assert (answered.status, answered.body["booking_status"]) == (202, "PENDING")
+    assert "Preference-Applied" not in answered.headers
+    assert (await stand_in.next_command()).envelope.subject == answered.body["id"]
+
+
+async def test_many_requests_that_wait_at_once_each_get_their_own_answer(house: House, stand_in: StandInWorker) -> None:
+    asking = [
+        asyncio.create_task(house.post("/v1/bookings/init", STAY, user=user, headers=WAIT)) for user in range(1, 31)
+    ]
+    for _ in asking:
+        command = await stand_in.next_command()
+        await stand_in.publish(command, _reservation_of(command))
+    answered = await asyncio.gather(*asking)
+    assert {answer.status for answer in answered} == {201}
+    assert len({answer.body["id"] for answer in answered}) == 30
+
+
+async def _guest_of(house: House, user: int) -> int:
+    guest_id = (await house.post("/v1/users/guests", {"name": "Bo", "age": 7}, user=user)).body["id"]
+    assert isinstance(guest_id, int)
+    return guest_id
+
+
+async def _ask_and_publish(
+    house: House, stand_in: StandInWorker, path: str, events: list[BookingEvent], body: Any = None
+) -> Any:
+    asking = asyncio.create_task(house.post(f"/v1/bookings/{path}", body, user=1, headers=WAIT))
+    command = await stand_in.next_command()
+    for event in events:
+        await stand_in.publish(command, event)
+    return command, await asking
+
+
+async def test_a_guest_is_added_paid_for_and_cancelled(house: House, stand_in: StandInWorker) -> None:
+    booking_id, guest_id = await stand_in.add_booking(1), await _guest_of(house, 1)
+    about: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
+
+    await stand_in.connection.execute(
+        b"insert into booking_guest (booking_id, guest_id) values (%s, %s)", (booking_id, guest_id)
+    )
+    added = GuestsAdded(**about, guest_ids=(guest_id,))
+    command, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/addGuests", [added], [guest_id])
+    assert command.message == AddGuests(**about, user_id=1, guest_ids=(guest_id,))
+    assert answered.status == 200
+    assert answered.body["guests"] == [{"id": guest_id, "name": "Bo", "gender": None, "age": 7}]
+
+    await stand_in.connection.execute(b"update booking set status = 'PAYMENTS_PENDING'")
+    await stand_in.connection.execute(
+        b"insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key, url, "
+        b"expires_at, causation, correlation) values (%s, 1, 1, 'open', '{}', 'k', 'http://pay/1', now(), 'c', 'c')",
+        (booking_id,),
+    )
+    events: list[BookingEvent] = [
+        PaymentRequested(**about, attempt=1, amount_minor=24000, currency="EUR"),
+        CheckoutOpened(**about, attempt=1, session_id="cs_1"),
+    ]
+    command, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/payments", events)
+    assert command.message == RequestPayment(**about, user_id=1)
+    assert answered.status == 200
+    assert answered.body == {
+        "id": str(booking_id),
+        "booking_status": "PAYMENTS_PENDING",
+        "session_url": "http://pay/1",
+    }
+    shown = await house.get(f"/v1/bookings/{booking_id}", user=1)
+    assert (shown.body["session_url"], shown.body["amount"], shown.body["timeline"]) == ("http://pay/1", "240.00", [])
+
+    cancelled = BookingCancelled(**about, reason=CancelReason.BY_GUEST)
+    command, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/cancel", [cancelled])
+    assert command.message == CancelBooking(**about, user_id=1)
+    assert (answered.status, answered.body) == (204, None)
+    assert answered.headers["Preference-Applied"] == WAIT["Prefer"]
+
+
+async def test_a_hold_that_ends_under_a_command_is_answered_as_a_refusal(house: House, stand_in: StandInWorker) -> None:
+    booking_id, guest_id = await stand_in.add_booking(1), await _guest_of(house, 1)
+    about: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
+    events: list[BookingEvent] = [
+        BookingExpired(**about),
+        CommandRefused(
+            **about,
+            command=AddGuests.message_type,
+            reason=Refusal.HOLD_EXPIRED,
+            booking_status=BookingStatus.EXPIRED,
+        ),
+    ]
+    _, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/addGuests", events, [guest_id])
+    assert answered.status == 409
+    assert (answered.body["reason"], answered.body["booking_status"]) == ("hold_expired", "EXPIRED")
+
+
+async def test_guests_must_be_ones_own_named_once_and_find_a_bed(house: House, stand_in: StandInWorker) -> None:
+    booking_id = await stand_in.add_booking(1)
+    mine = [await _guest_of(house, 1) for _ in range(3)]
+    others = await _guest_of(house, 2)
+    path = f"/v1/bookings/{booking_id}/addGuests"
+    for guests, status in (
+        ([others], 404),
+        ([999], 404),
+        (mine, 422),
+        ([mine[0], mine[0]], 422),
+        ([], 422),
+        ([0], 422),
+        ({"guest_ids": mine[:1]}, 422),
+    ):
+        assert (await house.post(path, guests, user=1)).status == status
+    assert (await house.post(path, mine[:2], user=1)).status == 202
+    assert isinstance((await stand_in.next_command()).message, AddGuests)
+
+
+async def test_a_request_without_a_body_takes_no_fields(house: House, stand_in: StandInWorker) -> None:
+    booking_id = await stand_in.add_booking(1)
+    assert (await house.post(f"/v1/bookings/{booking_id}/cancel", {"reason": "by_hotel"}, user=1)).status == 422
+    answered = await house.post(f"/v1/bookings/{booking_id}/cancel", {}, user=1)
+    assert (answered.status, answered.body) == (202, {"id": str(booking_id), "booking_status": "RESERVED"})
+
+
+async def test_a_booking_has_its_history(house: House, stand_in: StandInWorker) -> None:
+    booking_id = await stand_in.add_booking(1, "PAYMENTS_PENDING", failure="card_declined")
+    await stand_in.connection.execute(
+        b"insert into booking_timeline (booking_id, sequence, event_id, type, time, event) "
+        b"values (%(id)s, 7, 'e', 'booking.reserved.v1', '2030-01-01T00:00:00Z', %(event)s),"
+        # A repeated command that changed nothing is not in it.
+        b"(%(id)s, 8, 'f', 'booking.command_repeated.v1', '2030-01-01T00:00:01Z', %(event)s)",
+        {"id": booking_id, "event": json.dumps({"room_id": 1})},
+    )
+    shown = (await house.get(f"/v1/bookings/{booking_id}", user=1)).body
+    assert shown["timeline"] == [
+        {"sequence": 7, "type": "booking.reserved.v1", "time": "2030-01-01T00:00:00Z", "event": {"room_id": 1}}
+    ]
+    assert (shown["booking_status"], shown["reason"], "session_url" in shown) == (
+        "PAYMENTS_PENDING",
+        "card_declined",
+        False,
+    )
+
+
+async def test_a_booking_and_its_history_are_of_one_moment(
+    house: House, stand_in: StandInWorker, database: DatabaseSettings
+) -> None:
+    """A read while a hold ends gives the booking before that or after it, never a mixture."""
+    booking_id = await stand_in.add_booking(1)
+    named = {"id": booking_id}
+    async with stand_in.connection.transaction():
+        # The request stops half-way: it has read the booking, and not yet its history.
+        await stand_in.connection.execute("lock table booking_timeline in access exclusive mode")
+        reading = asyncio.create_task(house.get(f"/v1/bookings/{booking_id}", user=1))
+        await wait_until(lambda: somebody_waits(database), message="the request waits for the history")
+        await stand_in.connection.execute("update booking set status = 'EXPIRED' where id = %(id)s", named)
+        await stand_in.connection.execute(
+            "insert into booking_timeline (booking_id, sequence, event_id, type, time, event)"
+            " values (%(id)s, 7, 'e', 'booking.expired.v1', '2030-01-01T00:00:00Z', '{}')",
+            named,
+        )
+    during, after = (await reading).body, (await house.get(f"/v1/bookings/{booking_id}", user=1)).body
+
+    assert (during["booking_status"], during["timeline"]) == ("RESERVED", [])
+    assert (after["booking_status"], [event["type"] for event in after["timeline"]]) == (
+        "EXPIRED",
+        ["booking.expired.v1"],
+    )
+
+
+async def test_a_hotel_shows_its_rooms_and_their_prices(house: House) -> None:
+    response = await house.get("/v1/hotels/1/info")
+    assert (response.status, response.body["name"], response.body["currency"]) == (200, "Inn", "EUR")
+    assert [(room["id"], room["base_price"], room["price_from"]) for room in response.body["rooms"]] == [
+        (1, "120.00", "165.02")
+    ]
+    for hotel_id in ("2", "99", "9" * 19):
+        assert (await house.get(f"/v1/hotels/{hotel_id}/info")).status == 404

@@ -1,0 +1,1 @@
+"""Tests of search and of hotels' public descriptions."""

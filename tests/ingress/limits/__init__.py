@@ -1,0 +1,1 @@
+"""Tests of the limits on requests and on failed logins."""

@@ -1,0 +1,1 @@
+"""Tests of the ingress' side of the log: waiting for events, and repeated requests."""

@@ -1,0 +1,35 @@
+"""The health checks of an ingress, with the workers behind it."""
+
+import psycopg
+
+from storage import pauses
+from storage.settings import DatabaseSettings
+from tests.ingress.house import House
+from tests.support.client import Answer
+from tests.support.waiting import wait_until
+
+ALL_READY = {"database": "ready", "broker": "ready", "events": "ready"}
+
+
+async def test_a_role_that_an_operator_holds_is_named_and_bookings_are_taken_all_the_same(
+    house: House, database: DatabaseSettings
+) -> None:
+    await must_show(house, ALL_READY)
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        await pauses.begin(connection, "reservations", who="anna", reason=None)
+        await must_show(house, {**ALL_READY, "reservations": "paused"})
+        await pauses.end(connection, "reservations", who="anna")
+
+    await must_show(house, ALL_READY)
+
+
+async def must_show(house: House, parts: dict[str, str]) -> None:
+    """Check the states of the parts; on a machine that was frozen the broker may be away for a moment."""
+
+    async def ready() -> Answer | None:
+        answered = await house.get("/health/ready")
+        return answered if answered.status == 200 else None
+
+    answered = await wait_until(ready, message="the ingress is not ready")
+    assert answered is not None
+    assert answered.body["parts"] == parts
