@@ -1,7 +1,5 @@
-"""`python -m benchmarks`: measures, on this machine, what the design promises."""
+"""`python -m benchmarks`: measures the promises of the design on this machine."""
 
-import logging
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Final
@@ -9,12 +7,11 @@ from typing import Annotated, Final
 import typer
 import uvloop
 
-from benchmarks import against_row_locks, idle, latency, load, operating, page, telemetry
+from benchmarks import against_row_locks, idle, latency, operating, page, telemetry
 from benchmarks.extent import Extent
-from benchmarks.lines import Line, Without, as_json
-from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, progress
-from sandbox import kafka, postgres
-from sandbox.spawning import StartFailed
+from benchmarks.lines import Line
+from benchmarks.printing import prepare, print_lines, print_switched_off
+from benchmarks.stage import progress
 
 BENCHMARKS: Final[Mapping[str, Callable[[Extent], AsyncIterator[Line]]]] = {
     "hot": against_row_locks.hot,
@@ -29,7 +26,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Extent], AsyncIterator[Line]]]] = {
     "trace": operating.trace,
     "pause": operating.pause,
 }
-_QUICK: Final = Extent(seconds=1.0, runs=1, kills=1, pauses=1, records=20_000, commands=5_000)
+_QUICK_EXTENT: Final = Extent(seconds=1.0, runs=1, kills=1, pauses=1, records=20_000, commands=5_000)
 
 
 def main(
@@ -46,40 +43,29 @@ def main(
     ] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the figures to docs/performance.md.")] = False,
 ) -> None:
-    """Measure the system beside the row-lock baseline: JSON lines on stdout, progress on stderr.
+    """Measure the system beside the row-lock baseline: JSON lines on stdout, progress and verdicts on stderr.
 
     Every benchmark starts a broker, a database, a worker and an ingress of its own and stops them. Nothing else should
     run meanwhile. The load comes from wrk, which must be installed.
     """
-    wanted = names or list(BENCHMARKS)
-    unknown = [name for name in wanted if name not in BENCHMARKS]
+    chosen = names or list(BENCHMARKS)
+    unknown = [name for name in chosen if name not in BENCHMARKS]
     if unknown:
         raise typer.BadParameter(f"no benchmark is called {', '.join(unknown)}: {', '.join(BENCHMARKS)}")
-    if write_docs and (quick or alone or set(wanted) != set(BENCHMARKS)):
-        raise typer.BadParameter("--write-docs needs the whole of it: no names, no --quick, no --alone")
-    for reason in (load.missing(), kafka.available(), postgres.available()):
-        if reason is not None:
-            progress(reason)
-            raise typer.Exit(1)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    extent = replace(_QUICK if quick else Extent(seconds=seconds), alone=alone)
-    lines = uvloop.run(_measure(wanted, extent))
+    if write_docs and (quick or alone or set(chosen) != set(BENCHMARKS)):
+        raise typer.BadParameter("--write-docs writes all figures: it takes no names, no --quick, no --alone")
+    prepare()
+    extent = replace(_QUICK_EXTENT if quick else Extent(seconds=seconds), alone=alone)
+    lines = uvloop.run(_measure(chosen, extent))
     if write_docs:
         page.write(lines)
 
 
 async def _measure(names: list[str], extent: Extent) -> list[Line]:
-    lines: list[Line] = [Without(switched_off=list(SWITCHED_OFF))]
-    print(as_json(lines[0]), flush=True)
+    lines = [print_switched_off()]
     for name in names:
         progress(f"{name}: starting a system of its own")
-        try:
-            async for line in BENCHMARKS[name](extent):
-                print(as_json(line), flush=True)
-                lines.append(line)
-        except (BenchmarkFailed, StartFailed) as failure:
-            progress(f"{name}: {failure}")
-            raise typer.Exit(1) from None
+        lines += await print_lines(name, BENCHMARKS[name](extent))
     return lines
 
 

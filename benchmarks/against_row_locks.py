@@ -39,7 +39,7 @@ async def spread(extent: Extent) -> AsyncIterator[Line]:
 
 
 async def _compare(name: str, rooms: Rooms, extent: Extent) -> AsyncIterator[Line]:
-    """Yield the comparison, then what each part of each side cost for a booking."""
+    """Yield the comparison, then the cost of a booking by part of each side."""
     if extent.alone:
         async for line in _costs_alone(name, rooms, extent):
             yield line
@@ -61,7 +61,7 @@ async def _compare(name: str, rooms: Rooms, extent: Extent) -> AsyncIterator[Lin
 
 
 async def _costs_alone(name: str, rooms: Rooms, extent: Extent) -> AsyncIterator[Line]:
-    """Yield what each of our parts cost for a booking, without the baseline."""
+    """Yield the cost of a booking by part of ours, without the baseline."""
     async with stage(rooms, ingress=1) as ours:
         bodies = Bodies(ours.system.folder, rooms, one_night=name == "hot")
         runs = [await run_ours(ours, bodies, extent) for _ in range(extent.runs)]
@@ -75,32 +75,32 @@ def _costs(start: str, runs: Sequence[Run]) -> Iterator[Figure]:
 
 
 async def memory(extent: Extent) -> AsyncIterator[Line]:
-    """Yield what one worker and one ingress hold after a hot run."""
+    """Yield the memory of one worker and one ingress after a hot run."""
     rooms = Rooms.on_sale(count=1, nights=30)
     async with stage(rooms, ingress=1) as ours:
         await run_ours(ours, Bodies(ours.system.folder, rooms, one_night=True), extent)
         for name, part in (("worker", WORKER), ("ingress", "ingress")):
-            held = round(resident_mb(ours.system.pid(part)), 1)
-            yield Figure(benchmark=f"memory.{name}", value=held, unit="MB", target=MAX_MEMORY_MB)
+            used = round(resident_mb(ours.system.pid(part)), 1)
+            yield Figure(benchmark=f"memory.{name}", value=used, unit="MB", target=MAX_MEMORY_MB)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _RowLocks:
     url: str
-    ledger: psycopg.AsyncConnection[Any]
+    database: psycopg.AsyncConnection[Any]
     pid: int
 
 
 async def _run_theirs(theirs: _RowLocks, ours: Stage, bodies: Bodies, extent: Extent) -> Run:
-    """Put the same load on the baseline, whose answers are decisions."""
+    """Put the same load on the baseline, whose responses are decisions."""
     token = token_of(ours.system)
-    await ours.ledger.execute("checkpoint")
+    await ours.database.execute("checkpoint")
     await put_load(theirs.url, token=token, bodies=bodies.for_next_run(), seconds=extent.warm_up_seconds)
-    before = await sold(theirs.ledger)
+    before = await sold(theirs.database)
     meter = Meter({"service": theirs.pid, "postgres": ours.system.pid("postgres"), "wrk": None})
     load = await put_load(theirs.url, token=token, bodies=bodies.for_next_run(), seconds=extent.seconds)
     used = meter.microseconds()
-    bookings = await sold(theirs.ledger) - before
+    bookings = await sold(theirs.database) - before
     return Run.measured(load, bookings, load.ended, used)
 
 
@@ -130,22 +130,22 @@ async def _row_locks(ours: Stage, rooms: Rooms) -> AsyncIterator[_RowLocks]:
     command = [sys.executable, "-m", "benchmarks.row_locks", "--port", str(port)]
     async with (
         Program("row-locks", command, environment, ready_line=READY_LINE, log=log) as service,
-        await psycopg.AsyncConnection.connect(environment["DATABASE_URL"], autocommit=True) as ledger,
+        await psycopg.AsyncConnection.connect(environment["DATABASE_URL"], autocommit=True) as database,
     ):
-        await ledger.execute(
+        await database.execute(
             "insert into inventory (room_id, date, hotel_id, total_count, price_minor, currency)"
             " select room_id, %s::date + night, %s, %s, 10000, 'EUR'"
             " from generate_series(1, %s) as room_id, generate_series(0, %s) as night",
             (rooms.first_night, HOTEL, STOCK, rooms.count, rooms.nights - 1),
         )
-        yield _RowLocks(url=f"http://127.0.0.1:{port}{PATH}", ledger=ledger, pid=service.pid)
+        yield _RowLocks(url=f"http://127.0.0.1:{port}{PATH}", database=database, pid=service.pid)
 
 
 async def _share_of_faust(name: str, ours: Stage, bodies: Bodies, extent: Extent) -> Line:
-    """Put an agent that decides nothing in the worker's place, under the same load: what is left is Faust's.
+    """Run an agent that decides nothing in the worker's place, under the same load; return the cost of Faust.
 
-    With its Kafka client and the transport. The runs that it gets are shorter than a busy worker's, so that this is the
-    most that Faust can cost.
+    Its Kafka client and the transport are part of it. The batches of an idle agent are smaller than a busy worker's, so
+    that this is the most that Faust can cost.
     """
     system = ours.system
     await system.stop_part(WORKER)

@@ -18,7 +18,7 @@ PATH: Final = "/v1/bookings/init"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ours:
-    """Which ingress and which worker take part."""
+    """The ingress and the worker that take part."""
 
     ingress: str
     worker: str
@@ -47,42 +47,42 @@ class Run:
         return cls(per_s=bookings / (ended - load.began), load=load, microseconds=costs)
 
 
-async def run_ours(ours: Stage, bodies: Bodies, extent: Extent, who: Ours = OURS) -> Run:
+async def run_ours(ours: Stage, bodies: Bodies, extent: Extent, taking_part: Ours = OURS) -> Run:
     """Put load on the ingress and wait until all that it accepted is decided."""
     system = ours.system
-    url = dict(zip(system.ingress_names, system.urls, strict=True))[who.ingress] + PATH
+    url = dict(zip(system.ingress_names, system.urls, strict=True))[taking_part.ingress] + PATH
     token = token_of(system)
-    await ours.ledger.execute("checkpoint")
+    await ours.database.execute("checkpoint")
     await put_load(url, token=token, bodies=bodies.for_next_run(), seconds=extent.warm_up_seconds)
     await ours.until_decided()
-    before = await sold(ours.ledger)
-    meter = Meter.of(system, who.parts)
+    before = await sold(ours.database)
+    meter = Meter.of(system, taking_part.parts)
     load = await put_load(url, token=token, bodies=bodies.for_next_run(), seconds=extent.seconds)
     decided_at = await ours.until_decided()
     used = meter.microseconds()
-    bookings = await sold(ours.ledger) - before
+    bookings = await sold(ours.database) - before
     if not 0 < load.requests <= bookings:
         raise BenchmarkFailed(f"{load.requests} bookings were accepted and {bookings} decided")
     # A booking that was decided while wrk still summed up counts as decided at the end of its load.
     return Run.measured(load, bookings, max(decided_at, load.ended), used)
 
 
-async def sold(ledger: psycopg.AsyncConnection[Any]) -> int:
+async def sold(connection: psycopg.AsyncConnection[Any]) -> int:
     """Return how many bookings hold a room.
 
     Raises:
         BenchmarkFailed: one was refused; every one should have sold.
     """
-    refused = await number(ledger, "select count(*) from booking where status <> 'RESERVED'")
+    refused = await number(connection, "select count(*) from booking where status <> 'RESERVED'")
     if refused:
         raise BenchmarkFailed(f"{refused} bookings were refused")
-    return await number(ledger, "select count(*) from booking")
+    return await number(connection, "select count(*) from booking")
 
 
 @asynccontextmanager
-async def stopped(stage: Stage, who: Ours) -> AsyncIterator[None]:
-    """Keep an ingress and a worker down for a while."""
-    parts = (who.ingress, who.worker)
+async def stopped(stage: Stage, taking_part: Ours) -> AsyncIterator[None]:
+    """Stop an ingress and a worker while the block runs."""
+    parts = (taking_part.ingress, taking_part.worker)
     for part in parts:
         await stage.system.stop_part(part)
     yield

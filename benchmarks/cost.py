@@ -22,7 +22,7 @@ class Meter:
         return cls({**{name: system.pid(part) for name, part in parts.items()}, "wrk": None})
 
     def microseconds(self) -> dict[str, float]:
-        """Return what each part has used since the meter was made."""
+        """Return the microseconds of CPU that each part has used since the meter was made."""
         return {name: (now - self._before[name]) * 1e6 for name, now in self._now().items()}
 
     def _now(self) -> dict[str, float]:
@@ -30,7 +30,7 @@ class Meter:
 
 
 def resident_mb(pid: int) -> float:
-    """Return how much memory a process holds, in MB (10^6 bytes)."""
+    """Return the resident memory of a process in MB (10^6 bytes)."""
     return psutil.Process(pid).memory_info().rss / 1e6
 
 

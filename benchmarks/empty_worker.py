@@ -22,17 +22,17 @@ from workers.runtime.role import PartitionBatch, Role
 
 
 class _Reader:
-    """A consumer of the commands whose work is never asked for."""
+    """A consumer of the commands that is never called."""
 
     name = "nothing"
     topics: tuple[Topic, ...] = (BOOKING_COMMANDS,)
 
     def forget(self) -> None:
-        """Know nothing, as before."""
+        """Nothing is kept in memory."""
 
-    async def handle(self, _: AsyncConnection, runs: Sequence[PartitionBatch]) -> list[list[Outgoing]]:
+    async def handle(self, _: AsyncConnection, batches: Sequence[PartitionBatch]) -> list[list[Outgoing]]:
         """Decide nothing."""
-        return [[] for _ in runs]
+        return [[] for _ in batches]
 
 
 class _NoWork:
@@ -60,8 +60,8 @@ def main() -> None:
     """Run until SIGTERM or Ctrl-C."""
     logs.configure("console", "empty", "empty")
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    # The agent is the one that is measured; what it hands its records to is all that differs.
-    setattr(agent, "BatchProcessor", _NoWork)  # noqa: B010 - the types forbid it, rightly: nobody else may
+    # The measured agent is the real one; only the processor of its records is replaced.
+    setattr(agent, "BatchProcessor", _NoWork)  # noqa: B010 - the types rightly forbid it
     app = agent.build_app(Role("nothing", (_Reader(),)), KafkaSettings(), DatabaseSettings())
     worker = faust.Worker(app, loglevel="WARNING", override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None

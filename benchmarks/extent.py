@@ -1,4 +1,4 @@
-"""How long a benchmark runs, and how often."""
+"""The length and the number of a benchmark's runs."""
 
 from dataclasses import dataclass
 
@@ -21,5 +21,5 @@ class Extent:
 
     @property
     def warm_up_seconds(self) -> float:
-        """How long each run is preceded by load that does not count."""
+        """The seconds of load before each run, which do not count."""
         return max(1.0, self.seconds / 4)

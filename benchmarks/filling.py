@@ -1,4 +1,4 @@
-"""Fills a log with records of others: a search for one booking must not read all of them."""
+"""Fills a log with records of other bookings: a search for one booking must not read all of them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -17,14 +17,14 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ReserveStay
 from topics.messages.events import BookingReserved
 
-SOURCE: Final = "innkeeper/filling"
-_A_BATCH: Final = 500
+FILLING_SOURCE: Final = "innkeeper/filling"
+_RECORDS_A_BATCH: Final = 500
 
 
 class Filling:
-    """Writes stays and their events into the only partition of each topic, with ids and sequences as they would have.
+    """Writes stays and their events into the only partition of each topic, with ids and sequences as real ones have.
 
-    No worker may be at work: none of it is ever decided, and the cursors are moved behind it.
+    No worker may run: these commands are never decided, and the cursors are moved beyond them.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Filling:
         )
 
     async def write(self, count: int) -> None:
-        """Write so many commands and as many events behind the present records, as if all had read them."""
+        """Append `count` commands and as many events, and move all cursors beyond them."""
         found = await self._connection.execute("select max(sequence) from log_cursor where consumer = 'reservations'")
         [sequence] = await found.fetchone() or (0,)
         commands = await self._write(BOOKING_COMMANDS, self._command, int(sequence), count)
@@ -60,12 +60,12 @@ class Filling:
     async def _write(
         self, topic: Topic, record: Callable[[int], tuple[bytes, Headers]], sequence: int, count: int
     ) -> int:
-        """Write so many records, numbered from behind `sequence` on; return the last one's offset."""
+        """Append `count` records, numbered from `sequence` + 1 on; return the last one's offset."""
         name, key, end = self._kafka.topic(topic), b"%d" % self._others.room_id, sequence + count + 1
         sent = []
-        for first in range(sequence + 1, end, _A_BATCH):
+        for first in range(sequence + 1, end, _RECORDS_A_BATCH):
             batch = self._producer.create_batch()
-            for number in range(first, min(first + _A_BATCH, end)):
+            for number in range(first, min(first + _RECORDS_A_BATCH, end)):
                 value, headers = record(number)
                 assert batch.append(key=key, value=value, timestamp=None, headers=headers) is not None
             batch.close()
@@ -76,14 +76,14 @@ class Filling:
         return offset
 
     def _command(self, _: int) -> tuple[bytes, Headers]:
-        record = command_record("", self._others, id=uuid4().hex, source=SOURCE, time=datetime.now(UTC))
+        record = command_record("", self._others, id=uuid4().hex, source=FILLING_SOURCE, time=datetime.now(UTC))
         return record.value, record.headers
 
     def _event(self, sequence: int) -> tuple[bytes, Headers]:
         envelope = Envelope(
             id=f"others:{sequence}",
             type=BookingReserved.message_type,
-            source=SOURCE,
+            source=FILLING_SOURCE,
             subject=str(self._others.booking_id),
             time=datetime.now(UTC),
             causation="others",
@@ -94,7 +94,7 @@ class Filling:
 
 @asynccontextmanager
 async def filling(kafka: KafkaSettings, database: DatabaseSettings, others: ReserveStay) -> AsyncIterator[Filling]:
-    """Open what fills the log with stays like `others`."""
+    """Open a `Filling` that writes stays like `others`."""
     producer = AIOKafkaProducer(**kafka.client_options(), max_batch_size=2**20, linger_ms=0)
     async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         await producer.start()

@@ -1,4 +1,4 @@
-"""An open loop straight to the log: commands at a steady rate, and how long each waits until its event is seen.
+"""An open loop straight to the log: commands at a steady rate, and the wait of each until its event is seen.
 
 It never waits for a decision before it sends the next command, so a pause of the system delays every later command.
 """
@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from benchmarks.extent import Extent
 from benchmarks.load import MAX_BOOKED_NIGHTS
 from benchmarks.stage import HOTEL, SOURCE, USER, BenchmarkFailed, Rooms
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
@@ -23,14 +24,14 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ReserveStay
 from topics.messages.events import BookingReserved
 
-_FETCH_WAIT_MS: Final = 20
-_MAX_WAIT_SECONDS: Final = 120.0
+_EVENT_FETCH_WAIT_MS: Final = 20
+_MAX_EVENT_WAIT_SECONDS: Final = 120.0
 
 
 class Flow:
-    """Sends stays and sees their events.
+    """Sends stays and reads their events.
 
-    `waits` are seconds from before the send until the event was seen, `seen_at` is when the last was, by
+    `waits` are seconds from before the send until the event was seen. `seen_at` is the time of the last event, by
     `time.perf_counter`.
     """
 
@@ -55,6 +56,19 @@ class Flow:
             self._send()
             count += 1
 
+    async def measure(self, per_s: float, extent: Extent) -> list[float]:
+        """Send so many commands a second for a warm-up and for the extent's time; return the latter's waits in ms.
+
+        Raises:
+            BenchmarkFailed: as `until_all_are_seen`.
+        """
+        await self.send_steadily(per_s, extent.warm_up_seconds)
+        await self.until_all_are_seen()
+        self.waits.clear()
+        await self.send_steadily(per_s, extent.seconds)
+        await self.until_all_are_seen()
+        return [wait * 1000 for wait in self.waits]
+
     async def until_all_are_seen(self) -> None:
         """Wait until every command's event was seen.
 
@@ -62,10 +76,12 @@ class Flow:
             BenchmarkFailed: some are not seen for a long time, or could not be sent.
         """
         await asyncio.gather(*self._sending)
-        deadline = time.perf_counter() + _MAX_WAIT_SECONDS
+        deadline = time.perf_counter() + _MAX_EVENT_WAIT_SECONDS
         while self._sent_at:
             if time.perf_counter() > deadline:
-                raise BenchmarkFailed(f"{len(self._sent_at)} commands have no event after {_MAX_WAIT_SECONDS:.0f} s")
+                raise BenchmarkFailed(
+                    f"{len(self._sent_at)} commands have no event after {_MAX_EVENT_WAIT_SECONDS:.0f} s"
+                )
             await asyncio.sleep(0.01)
 
     def _send(self) -> None:
@@ -74,10 +90,10 @@ class Flow:
         self._sent_at[command_id.encode()] = time.perf_counter()
         task = asyncio.create_task(self._producer.send(record))
         self._sending.add(task)
-        task.add_done_callback(self._sent)
+        task.add_done_callback(self._forget_sent)
 
-    def _sent(self, task: asyncio.Task[Any]) -> None:
-        # One that failed stays, for `until_all_are_seen` to raise.
+    def _forget_sent(self, task: asyncio.Task[Any]) -> None:
+        # A task that failed stays, for `until_all_are_seen` to raise.
         if not task.cancelled() and task.exception() is None:
             self._sending.discard(task)
 
@@ -96,7 +112,7 @@ class Flow:
         return command_record(self._topic, command, id=command_id, source=SOURCE, time=datetime.now(UTC))
 
     async def watch(self, consumer: AIOKafkaConsumer) -> None:
-        """See events for ever."""
+        """Read events until cancelled."""
         while True:
             batches = await consumer.getmany(timeout_ms=1000)
             now = time.perf_counter()
@@ -118,9 +134,9 @@ class Flow:
 
 @asynccontextmanager
 async def flow(kafka: KafkaSettings, rooms: Rooms) -> AsyncIterator[Flow]:
-    """Open a flow that sees every event from now on."""
+    """Open a flow that reads every event from now on."""
     consumer = AIOKafkaConsumer(
-        **kafka.client_options(), client_id="innkeeper-benchmarks", fetch_max_wait_ms=_FETCH_WAIT_MS
+        **kafka.client_options(), client_id="innkeeper-benchmarks", fetch_max_wait_ms=_EVENT_FETCH_WAIT_MS
     )
     async with open_producer(kafka, client_id="innkeeper-benchmarks") as producer:
         try:

@@ -1,4 +1,4 @@
-"""`latency`, `kill`, `restart`: how long a consumer waits for a command's event, on quiet days and while workers go."""
+"""`latency`, `kill`, `restart`: how long a consumer waits for a command's event, also while workers end."""
 
 import asyncio
 import os
@@ -9,32 +9,26 @@ from typing import Final
 
 from benchmarks.extent import Extent
 from benchmarks.flow import flow
-from benchmarks.lines import Figure, Line, percentile
+from benchmarks.lines import Figure, Line, wait_figures
 from benchmarks.stage import Rooms, Stage, progress, stage
 
-#: Commands a second, with the most that p50 and p99 should be, in ms.
-RATES: Final = {200: (12.0, 30.0), 1000: (25.0, None)}
-MAX_WAIT_SECONDS: Final = 3.0
-_COMMANDS_PER_S: Final = 100
+#: The most that p50 and p99 should be, in milliseconds, by commands a second.
+MAX_WAITS_MS: Final = {200: (12.0, 30.0), 1000: (25.0, None)}
+MAX_DISTURBED_WAIT_SECONDS: Final = 3.0
+_DISTURBED_PER_S: Final = 100
 _CALM_SECONDS: Final = 2.0
-_POLL_SECONDS: Final = 0.02
+_RESTART_POLL_SECONDS: Final = 0.02
 
 
 async def latency(extent: Extent) -> AsyncIterator[Line]:
     """Yield the median and the 99th percentile at each rate."""
     rooms = Rooms.on_sale(count=200, nights=30)
     async with stage(rooms, ingress=0) as ours:
-        for per_s, (most_p50, most_p99) in RATES.items():
+        for per_s, (max_p50, max_p99) in MAX_WAITS_MS.items():
             async with flow(ours.kafka, rooms) as commands:
-                await commands.send_steadily(per_s, extent.warm_up_seconds)
-                await commands.until_all_are_seen()
-                commands.waits.clear()
-                await commands.send_steadily(per_s, extent.seconds)
-                await commands.until_all_are_seen()
-            waits = [wait * 1000 for wait in commands.waits]
-            for name, share, target in (("p50", 0.5, most_p50), ("p99", 0.99, most_p99)):
-                value = round(percentile(waits, share), 1)
-                yield Figure(benchmark=f"latency.{per_s}_per_s.{name}", value=value, unit="ms", target=target)
+                waits = await commands.measure(per_s, extent)
+            for line in wait_figures(f"latency.{per_s}_per_s", waits, max_p50, max_p99):
+                yield line
 
 
 async def kill(extent: Extent) -> AsyncIterator[Line]:
@@ -52,7 +46,7 @@ async def _longest_wait(
 ) -> Figure:
     rooms = Rooms.on_sale(count=200, nights=30)
     async with stage(rooms, ingress=0, workers=workers) as ours, flow(ours.kafka, rooms) as commands:
-        sending = asyncio.create_task(commands.send_steadily(_COMMANDS_PER_S))
+        sending = asyncio.create_task(commands.send_steadily(_DISTURBED_PER_S))
         for number, worker in zip(range(1, extent.kills + 1), cycle(ours.system.worker_names), strict=False):
             await asyncio.sleep(_CALM_SECONDS)
             await disturb(ours, worker)
@@ -62,7 +56,7 @@ async def _longest_wait(
         await asyncio.wait([sending])
         await commands.until_all_are_seen()
         longest = round(max(commands.waits), 2)
-    return Figure(benchmark=f"{name}.longest_wait", value=longest, unit="s", target=MAX_WAIT_SECONDS)
+    return Figure(benchmark=f"{name}.longest_wait", value=longest, unit="s", target=MAX_DISTURBED_WAIT_SECONDS)
 
 
 async def _kill(ours: Stage, worker: str) -> None:
@@ -71,10 +65,10 @@ async def _kill(ours: Stage, worker: str) -> None:
     os.kill(pid, signal.SIGKILL)
     service = ours.system.supervisor[worker]
     while not (service.running and service.pid != pid):
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(_RESTART_POLL_SECONDS)
     before = await ours.decided()
     while await ours.decided() == before:
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(_RESTART_POLL_SECONDS)
 
 
 async def _restart(ours: Stage, worker: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.libraries`: our own parts beside the libraries' parts that do the same (ADR 0019).
+"""`python -m benchmarks.libraries`: our own parts beside the libraries' parts for the same purpose (ADR 0019).
 
 Both sides run in this process in turns (ABBA), on the same input, and the CPU time of this process counts, so that
 other load on the machine disturbs little. A line gives the median of the paired ratios, with its 95 % interval.
@@ -31,11 +31,11 @@ from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
 
 ROUNDS: Final = 100
-BATCH: Final = 64
-_PARTITIONS: Final = 6
+BATCH_RECORDS: Final = 64
+_PARTITION_COUNT: Final = 6
 # The ages of 10 records in each of 6 partitions, in seconds: they came in 8 different milliseconds.
-_RUNS: Final = [[(7 * number + run) % 8 / 1000 for number in range(10)] for run in range(6)]
-_EVENTS: Final = {"booking.reserved.v1": 20, "booking.confirmed.v1": 20, "booking.rejected.v1": 20}
+_PARTITION_AGES: Final = [[(7 * number + partition) % 8 / 1000 for number in range(10)] for partition in range(6)]
+_EVENT_COUNTS: Final = {"booking.reserved.v1": 20, "booking.confirmed.v1": 20, "booking.rejected.v1": 20}
 
 Side = Callable[[], Awaitable[None]]
 
@@ -64,7 +64,7 @@ def _interval(ratios: Sequence[float]) -> tuple[float, float]:
 
 
 class OtherWork:
-    """Work like that of a request or a batch, so that counting finds cold caches as it does there."""
+    """Work like that of a request or a batch, so that counting meets cold caches as it does there."""
 
     def __init__(self) -> None:
         chance = random.Random(3)
@@ -105,12 +105,12 @@ class OurCounters:
 
     def batch(self) -> None:
         """Count 60 records of 6 partitions, and the events that they led to."""
-        for run in _RUNS:
-            self._topics.add(len(run), "booking.commands")
-            self._records.observe(len(run))
-            for age, times in Multiset(run).items():
+        for ages in _PARTITION_AGES:
+            self._topics.add(len(ages), "booking.commands")
+            self._records.observe(len(ages))
+            for age, times in Multiset(ages).items():
                 self._ages.observe(age, times)
-        for name, times in _EVENTS.items():
+        for name, times in _EVENT_COUNTS.items():
             self._decisions.add(times, name)
         for seconds in (0.004, 0.003, 60.0):
             self._seconds.observe(seconds)
@@ -139,12 +139,12 @@ class TheirCounters:
 
     def batch(self) -> None:
         """Count as `OurCounters.batch` does."""
-        for run in _RUNS:
-            self._topics.labels("booking.commands").inc(len(run))
-            self._records.observe(len(run))
-            for age in run:  # There is no way to observe one value several times.
+        for ages in _PARTITION_AGES:
+            self._topics.labels("booking.commands").inc(len(ages))
+            self._records.observe(len(ages))
+            for age in ages:  # There is no way to observe one value several times.
                 self._ages.observe(age)
-        for name, times in _EVENTS.items():
+        for name, times in _EVENT_COUNTS.items():
             self._decisions.labels(name).inc(times)
         for seconds in (0.004, 0.003, 60.0):
             self._seconds.observe(seconds)
@@ -170,14 +170,14 @@ async def counting() -> AsyncIterator[tuple[str, str]]:
 
 
 async def producing() -> AsyncIterator[tuple[str, str]]:
-    """Send what a worker sends (64 events at once) and what the ingress sends (64 commands, each waited for)."""
+    """Send as a worker does (64 events at once) and as the ingress does (64 commands, each waited for)."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         kafka = await stack.enter_async_context(Kafka(Path(folder)))
-        settings = KafkaSettings(_env_file=None, kafka_url=kafka.url, topic_partitions=_PARTITIONS)
+        settings = KafkaSettings(_env_file=None, kafka_url=kafka.url, topic_partitions=_PARTITION_COUNT)
         await admin.create(settings, [BOOKING_EVENTS])
         topic = settings.topic(BOOKING_EVENTS)
-        records = [_record(topic, number) for number in range(BATCH)]
+        records = [_record(topic, number) for number in range(BATCH_RECORDS)]
         client = AIOKafkaProducer(
             **settings.client_options(), acks="all", enable_idempotence=True, max_batch_size=256 * 1024
         )
@@ -195,7 +195,7 @@ async def producing() -> AsyncIterator[tuple[str, str]]:
             ),
         }
         for name, (ours, theirs) in pairs.items():
-            yield name, await compare(ours, theirs, count=5 * BATCH)
+            yield name, await compare(ours, theirs, count=5 * BATCH_RECORDS)
 
 
 async def _times(work: Callable[[], Awaitable[Any]]) -> None:

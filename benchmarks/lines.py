@@ -62,7 +62,7 @@ MAX_SEARCH_P99_MS: Final = 50.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Goal:
-    """A target beside what was measured."""
+    """A target beside the measured value."""
 
     what: str
     measured: float
@@ -76,9 +76,17 @@ class Goal:
         return self.measured >= self.target if self.kind == "least" else self.measured <= self.target
 
     @property
+    def wanted(self) -> str:
+        """The target in words."""
+        return f"at {self.kind} {as_text(self.target)} {self.unit}"
+
+    @property
     def verdict(self) -> str:
-        """`met`, or by how much it was missed."""
+        """`met`, or by how many percent the target was missed."""
         return "met" if self.met else f"missed by {abs(self.measured - self.target) / self.target:.0%}"
+
+    def __str__(self) -> str:
+        return f"{self.what}: {as_text(self.measured)} {self.unit}, wanted {self.wanted}: {self.verdict}"
 
 
 def as_json(line: Line) -> str:
@@ -88,7 +96,7 @@ def as_json(line: Line) -> str:
 
 
 def goals(line: Line) -> list[Goal]:
-    """Return the targets that a line is about."""
+    """Return the targets of a line."""
     if isinstance(line, Without):
         return []
     if isinstance(line, Figure):
@@ -104,6 +112,19 @@ def goals(line: Line) -> list[Goal]:
     return [
         Goal(what=f"{name}: ratio", measured=line.ratio, unit="x", target=MIN_RATIO[name], kind="least"),
         Goal(what=f"{name}: p99 of the 202", measured=line.p99_ms, unit="ms", target=MAX_P99_MS, kind="most"),
+    ]
+
+
+def as_text(value: float) -> str:
+    """Return a value with all its digits, as the benchmark rounded it."""
+    return f"{value:,.10g}"
+
+
+def wait_figures(name: str, waits_ms: list[float], max_p50: float | None, max_p99: float | None) -> list[Figure]:
+    """Return the median and the 99th percentile of waits, with the most that each should be, in milliseconds."""
+    return [
+        Figure(benchmark=f"{name}.{part}", value=round(percentile(waits_ms, share), 1), unit="ms", target=target)
+        for part, share, target in (("p50", 0.5, max_p50), ("p99", 0.99, max_p99))
     ]
 
 

@@ -1,4 +1,4 @@
-"""The load: wrk, a closed loop of 64 clients that ask for stays as fast as they are answered."""
+"""The load: wrk, a closed loop of 64 clients, each of which sends its next request as soon as it has a response."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from benchmarks.stage import HOTEL, BenchmarkFailed, Rooms
 CLIENTS: Final = 64
 THREADS: Final = 2
 MAX_BOOKED_NIGHTS: Final = 3
-_SCRIPT: Final = Path(__file__).parent / "stays.lua"
+_WRK_SCRIPT: Final = Path(__file__).parent / "requests.lua"
 _BODIES: Final = 10_000
 _SEED: Final = 1
 
@@ -33,7 +33,7 @@ class Load:
 
 
 def missing() -> str | None:
-    """Why there can be no load on this machine, in one sentence; None when there can."""
+    """Return why there can be no load on this machine, in one sentence; None when there can."""
     if shutil.which("wrk") is None:
         return "wrk is not installed: apt-get install wrk (Debian), brew install wrk (macOS)."
     return None
@@ -86,16 +86,16 @@ async def put_load(url: str, *, token: str, bodies: Path, seconds: float) -> Loa
     Raises:
         BenchmarkFailed: a request was refused or got no answer.
     """
-    return await run_wrk(url, _SCRIPT, token, str(bodies), seconds=seconds)
+    return await run_wrk(url, str(bodies), token, seconds=seconds)
 
 
-async def run_wrk(url: str, script: Path, *arguments: str, seconds: float) -> Load:
-    """Run wrk with a script that prints a summary at its end, for whole seconds.
+async def run_wrk(url: str, *arguments: str, seconds: float) -> Load:
+    """Run wrk with the arguments of its script (`requests.lua`), for whole seconds.
 
     Raises:
         BenchmarkFailed: a request was refused or got no answer.
     """
-    options = [f"-c{CLIENTS}", f"-t{THREADS}", f"-d{max(1, round(seconds))}s", f"-s{script}", "--timeout", "10s"]
+    options = [f"-c{CLIENTS}", f"-t{THREADS}", f"-d{max(1, round(seconds))}s", f"-s{_WRK_SCRIPT}", "--timeout", "10s"]
     began = monotonic()
     process = await asyncio.create_subprocess_exec("wrk", *options, url, "--", *arguments, stdout=PIPE)
     try:

@@ -1,4 +1,4 @@
-"""`explain`, `trace`, `pause`: how long operators wait for a booking's history, for a whole ledger, for a pause.
+"""`explain`, `trace`, `pause`: how long operators wait for a booking's history, a restored ledger, a pause.
 
 Each benchmark runs the operators' command, or calls the function behind it, and checks that its result is right.
 """
@@ -55,12 +55,12 @@ MIN_EVENTS_PER_S: Final = 20_000.0
 MAX_SECONDS_TO_PAUSE: Final = 1.0
 
 TRACE: Final = Path(__file__).parents[1] / "tests" / "system" / "trace" / "hotel_bookings.csv.gz"
-_ROOM: Final = 1
-_HOTEL: Final = 1
-_MAX_WAIT_SECONDS: Final = 120.0
-_POLL_SECONDS: Final = 0.05
+_ROOM_ID: Final = 1
+_HOTEL_ID: Final = 1
+_MAX_COMMAND_WAIT_SECONDS: Final = 120.0
+_READ_MODEL_POLL_SECONDS: Final = 0.05
 _ROLE: Final = "reservations"
-_COMMANDS_PER_S: Final = 100
+_PAUSED_PER_S: Final = 100
 #: Long enough that a booking would be decided in it, if any still were.
 _OBSERVED_SECONDS: Final = 3.0
 
@@ -89,7 +89,7 @@ async def _in_the_middle(system: System, booking_id: UUID, records: int) -> None
     """Have a booking decided, with half of the records before its own and half behind them."""
     kafka, database = kafka_of(system).model_copy(update={"topic_partitions": 1}), _database(system.database_url)
     async with filling(kafka, database, _stay(uuid4())) as others:
-        await _decide(system, kafka, [_NIGHTS])
+        await _decide(system, kafka, [_PUT_ON_SALE])
         for commands in (_commands(booking_id), ()):
             for name in system.worker_names:
                 await system.stop_part(name)
@@ -108,25 +108,25 @@ async def _decide(system: System, kafka: KafkaSettings, commands: Sequence[Comma
             command_record(topic, command, id=uuid4().hex, source=SOURCE, time=datetime.now(UTC))
             for command in commands
         )
-    async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as ledger:
+    async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as connection:
         try:
-            async with asyncio.timeout(_MAX_WAIT_SECONDS):
-                while await number(ledger, _FOLLOWED, last.offset) < len(PROJECTIONS):
-                    await asyncio.sleep(_POLL_SECONDS)
+            async with asyncio.timeout(_MAX_COMMAND_WAIT_SECONDS):
+                while await number(connection, _FOLLOWED, last.offset) < len(PROJECTIONS):
+                    await asyncio.sleep(_READ_MODEL_POLL_SECONDS)
         except TimeoutError:
-            raise BenchmarkFailed(f"a few commands are not decided after {_MAX_WAIT_SECONDS:.0f} s") from None
+            raise BenchmarkFailed(f"a few commands are not decided after {_MAX_COMMAND_WAIT_SECONDS:.0f} s") from None
 
 
-#: How many read models have the events of all commands, once those are decided up to an offset.
+#: The number of read models that have the events of all commands, once the ledger is decided up to an offset.
 _FOLLOWED: Final = """
-select count(*) from log_cursor as model join log_cursor as owner using (partition, sequence)
-where owner.consumer = 'reservations' and owner.applied >= %s and model.consumer <> owner.consumer
+select count(*) from log_cursor as model join log_cursor as ledger using (partition, sequence)
+where ledger.consumer = 'reservations' and ledger.applied >= %s and model.consumer <> ledger.consumer
 """
 
 _FIRST_NIGHT: Final = Rooms.on_sale(count=1, nights=30).first_night
-_NIGHTS: Final = OpenInventory(
-    room_id=_ROOM,
-    hotel_id=_HOTEL,
+_PUT_ON_SALE: Final = OpenInventory(
+    room_id=_ROOM_ID,
+    hotel_id=_HOTEL_ID,
     first_night=_FIRST_NIGHT,
     end_night=_FIRST_NIGHT + timedelta(days=30),
     total_count=1000,
@@ -136,26 +136,26 @@ _NIGHTS: Final = OpenInventory(
 
 
 def _commands(booking_id: UUID) -> Sequence[Command]:
-    """Return what a guest asks for up to the payment; each has one event."""
+    """Return the commands of a guest up to the payment; each has one event."""
     return (
         _stay(booking_id),
-        AddGuests(room_id=_ROOM, booking_id=booking_id, user_id=USER, guest_ids=(1,)),
-        RequestPayment(room_id=_ROOM, booking_id=booking_id, user_id=USER),
+        AddGuests(room_id=_ROOM_ID, booking_id=booking_id, user_id=USER, guest_ids=(1,)),
+        RequestPayment(room_id=_ROOM_ID, booking_id=booking_id, user_id=USER),
     )
 
 
 def _stay(booking_id: UUID) -> ReserveStay:
     return ReserveStay(
-        room_id=_ROOM,
+        room_id=_ROOM_ID,
         booking_id=booking_id,
         user_id=USER,
-        hotel_id=_HOTEL,
+        hotel_id=_HOTEL_ID,
         check_in=_FIRST_NIGHT,
         check_out=_FIRST_NIGHT + timedelta(days=2),
     )
 
 
-# A whole ledger.
+# A restored ledger.
 
 
 async def trace(extent: Extent) -> AsyncIterator[Line]:
@@ -173,12 +173,12 @@ async def trace(extent: Extent) -> AsyncIterator[Line]:
         yield Figure(benchmark="trace.restore", value=round(seconds, 1), unit="s", target=MAX_SECONDS_TO_RESTORE)
         yield Figure(benchmark="trace.restore.events", value=round(restored["events"] / seconds), unit="events/s")
         for name in PROJECTIONS:
-            yield await _rebuilt(there, name)
+            yield await _rebuild(there, name)
 
 
-async def _replay(system: System, most: int | None) -> None:
-    """Have the trace decided, or so many commands of its beginning."""
-    steps = read_trace(TRACE, rooms=1000)[:most]
+async def _replay(system: System, count: int | None) -> None:
+    """Have the trace decided, or its first `count` commands."""
+    steps = read_trace(TRACE, rooms=1000)[:count]
     progress(f"trace: {len(steps):,} commands are replayed")
     async with open_course(kafka_of(system), _database(system.database_url)) as course:
         try:
@@ -189,7 +189,7 @@ async def _replay(system: System, most: int | None) -> None:
             raise BenchmarkFailed(str(stalled)) from None
 
 
-async def _rebuilt(environment: Mapping[str, str], name: str) -> Line:
+async def _rebuild(environment: Mapping[str, str], name: str) -> Line:
     """Make a read model anew beside the restored one, which must be the same."""
     _, rebuilt = await _command(environment, "rebuild", name, "--compare-only")
     return Figure(
@@ -212,39 +212,40 @@ async def _totals(database_url: str) -> Mapping[str, int]:
 async def pause(extent: Extent) -> AsyncIterator[Line]:
     """Yield the seconds from a pause to the last booking decided after it, and from a resume to the next one.
 
-    A role is paused once the ledger has the pause's row, and writing that row is all that `innkeeper pause` does.
+    A role is paused once the database has the pause's row, and writing that row is all that `innkeeper pause` does.
     """
     rooms = Rooms.on_sale(count=200, nights=30)
-    still, going = [], []
+    pauses_s, resumes_s = [], []
     async with (
         stage(rooms, ingress=0) as ours,
         flow(ours.kafka, rooms) as commands,
-        await psycopg.AsyncConnection.connect(ours.system.database_url, autocommit=True) as ledger,
+        await psycopg.AsyncConnection.connect(ours.system.database_url, autocommit=True) as connection,
     ):
-        sending = asyncio.create_task(commands.send_steadily(_COMMANDS_PER_S))
+        sending = asyncio.create_task(commands.send_steadily(_PAUSED_PER_S))
         for turn in range(1, extent.pauses + 1):
             await _next_event(commands, after=perf_counter())
-            await pauses.begin(ledger, _ROLE, who=SOURCE, reason=None)
+            await pauses.begin(connection, _ROLE, who=SOURCE, reason=None)
             paused_at = perf_counter()
             await asyncio.sleep(_OBSERVED_SECONDS)
-            still.append(max(0.0, commands.seen_at - paused_at))
-            await pauses.end(ledger, _ROLE, who=SOURCE)
+            pauses_s.append(max(0.0, commands.seen_at - paused_at))
+            await pauses.end(connection, _ROLE, who=SOURCE)
             resumed_at = perf_counter()
-            going.append(await _next_event(commands, after=resumed_at) - resumed_at)
-            progress(f"pause: {turn} of {extent.pauses}; still after {still[-1]:.2f} s, going after {going[-1]:.2f} s")
+            resumes_s.append(await _next_event(commands, after=resumed_at) - resumed_at)
+            measured = f"paused after {pauses_s[-1]:.2f} s, resumed after {resumes_s[-1]:.2f} s"
+            progress(f"pause: {turn} of {extent.pauses}; {measured}")
         sending.cancel()
         await asyncio.wait([sending])
         await commands.until_all_are_seen()
-    for name, seconds in (("still", still), ("going", going)):
+    for name, seconds in (("paused_after", pauses_s), ("resumed_after", resumes_s)):
         value = round(max(seconds), 2)
         yield Figure(benchmark=f"pause.{name}", value=value, unit="s", target=MAX_SECONDS_TO_PAUSE)
 
 
 async def _next_event(commands: Flow, *, after: float) -> float:
     """Return when the next event was seen, by the clock of `perf_counter`."""
-    async with asyncio.timeout(_MAX_WAIT_SECONDS):
+    async with asyncio.timeout(_MAX_COMMAND_WAIT_SECONDS):
         while commands.seen_at <= after:
-            await asyncio.sleep(_POLL_SECONDS / 10)
+            await asyncio.sleep(_READ_MODEL_POLL_SECONDS / 10)
     return commands.seen_at
 
 

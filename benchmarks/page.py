@@ -1,4 +1,4 @@
-"""Writes what was measured into docs/performance.md, between the parts that people wrote."""
+"""Writes the measured figures into docs/performance.md, between the parts that people wrote."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from typing import Final
 
 import psutil
 
-from benchmarks.lines import MIN_RATIO, Comparison, Figure, Line, SearchComparison, Without, goals
+from benchmarks.lines import MIN_RATIO, Comparison, Figure, Line, SearchComparison, Without, as_text, goals
 from sandbox.kafka import jars
 from sandbox.postgres.server import program
 
@@ -49,6 +49,10 @@ def _figures(lines: Sequence[Line]) -> Iterator[str]:
     yield from _targets(lines)
     yield ""
     yield from _costs([line for line in lines if isinstance(line, Figure)])
+    if parts := _parts(lines, "idle.cpu."):
+        yield ""
+        shares = ", ".join(f"{part} {as_text(percent)}" for part, percent in parts.items())
+        yield f"An idle system uses, in percent of one core: {shares}"
 
 
 def _search_figures(lines: Sequence[Line]) -> Iterator[str]:
@@ -105,15 +109,9 @@ def _targets(lines: Sequence[Line]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for line in lines:
         for goal in goals(line):
-            wanted = f"at {goal.kind} {_figure(goal.target)} {goal.unit}"
-            yield f"| {goal.what} | {wanted} | {_figure(goal.measured)} {goal.unit} | {goal.verdict} |"
+            yield f"| {goal.what} | {goal.wanted} | {as_text(goal.measured)} {goal.unit} | {goal.verdict} |"
         if isinstance(line, Figure) and line.target is None and ".cpu." not in line.benchmark:
-            yield f"| {line.benchmark} | | {_figure(line.value)} {line.unit} | |"
-
-
-def _figure(value: float) -> str:
-    """Return a value with all its places, as the benchmark rounded it."""
-    return f"{value:,.10g}"
+            yield f"| {line.benchmark} | | {as_text(line.value)} {line.unit} | |"
 
 
 def _costs(lines: Sequence[Figure]) -> Iterator[str]:

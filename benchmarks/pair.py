@@ -122,7 +122,7 @@ def summary(blocks: Sequence[Block], limit_percent: float) -> Iterator[PairLine]
 def verdict(interval: Interval, limit_percent: float) -> str:
     """Return `worse` where the whole interval is beyond the limit, else `not worse`; and whether it is too wide.
 
-    An interval that is wider than the limit cannot exclude a loss of that size: the verdict then says so.
+    An interval that is wider than the limit cannot exclude a loss of that size: the verdict then names its width.
     """
     word = "worse" if interval.low > 1 + limit_percent / 100 else "not worse"
     width = (interval.high - interval.low) * 100

@@ -40,17 +40,17 @@ STOCK: Final = MAX_ROOMS
 #: Features that are off in benchmarks, because one user makes all their load, with the setting that switches each off.
 SWITCHED_OFF: Final = {"rate limits": ("RATE_LIMITS", "false")}
 _FOLDER: Final = Path(".sandbox")
-_MAX_STALL_SECONDS: Final = 120.0
-_POLL_SECONDS: Final = 0.005
+_MAX_DECISION_STALL_SECONDS: Final = 120.0
+_DECIDED_POLL_SECONDS: Final = 0.005
 
 
 class BenchmarkFailed(Exception):
-    """The measurement is not the intended one."""
+    """The measured system did not do what the benchmark measures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rooms:
-    """Which rooms are on sale, all of one hotel, numbered from 1: their nights from a day on."""
+    """The rooms on sale, all of one hotel, numbered from 1, and their nights from `first_night` on."""
 
     count: int
     nights: int
@@ -63,19 +63,19 @@ class Rooms:
 
 
 class Stage:
-    """A running system, and what a benchmark asks of its log and its ledger."""
+    """A running system, with a connection to its database and a reader of its log."""
 
-    def __init__(self, system: System, ledger: psycopg.AsyncConnection[Any], reader: AIOKafkaConsumer) -> None:
+    def __init__(self, system: System, database: psycopg.AsyncConnection[Any], reader: AIOKafkaConsumer) -> None:
         self.system = system
-        self.ledger = ledger
+        self.database = database
         self.kafka = kafka_of(system)
         self._reader = reader
         self._topic = self.kafka.topic(BOOKING_COMMANDS)
 
     async def put_on_sale(self, rooms: Rooms) -> None:
         """Describe the hotel and its rooms, and open their nights by commands on the log."""
-        await self.ledger.execute("insert into hotel (name, city, currency, active) values ('', '', 'EUR', true)")
-        await self.ledger.execute(
+        await self.database.execute("insert into hotel (name, city, currency, active) values ('', '', 'EUR', true)")
+        await self.database.execute(
             "insert into room (hotel_id, type, base_price_minor, total_count, capacity)"
             " select %s, '', 10000, %s, 2 from generate_series(1, %s)",
             (HOTEL, STOCK, rooms.count),
@@ -100,10 +100,10 @@ class Stage:
         await self.until_decided()
 
     async def until_decided(self) -> float:
-        """Wait until every command on the log is decided; when (monotonic) the last decision was seen.
+        """Wait until every command on the log is decided; return the (monotonic) time of the last decision.
 
         Raises:
-            BenchmarkFailed: nothing moves any more.
+            BenchmarkFailed: no command was decided for a long time.
         """
         seen, seen_at = -1, monotonic()
         while True:
@@ -112,12 +112,14 @@ class Stage:
                 seen, seen_at = decided, monotonic()
             if decided == await self.written():
                 return seen_at
-            if monotonic() - seen_at > _MAX_STALL_SECONDS:
-                raise BenchmarkFailed(f"nothing was decided for {_MAX_STALL_SECONDS:.0f} s; {decided} commands are")
-            await asyncio.sleep(_POLL_SECONDS)
+            if monotonic() - seen_at > _MAX_DECISION_STALL_SECONDS:
+                raise BenchmarkFailed(
+                    f"nothing was decided for {_MAX_DECISION_STALL_SECONDS:.0f} s; {decided} commands are"
+                )
+            await asyncio.sleep(_DECIDED_POLL_SECONDS)
 
     async def decided(self) -> int:
-        """Return how many commands are decided: the ledger's cursors, as offsets begin at 0."""
+        """Return how many commands are decided: the sum of the reservations' cursors, as offsets begin at 0."""
         return int(
             await self.number(
                 "select coalesce(sum(applied + 1), 0) from log_cursor where consumer = 'reservations' and topic = %s",
@@ -132,12 +134,12 @@ class Stage:
         return sum(ends.values())
 
     async def number(self, query: str, *parameters: object) -> int:
-        """Return the one number that a query answers with."""
-        return await number(self.ledger, query, *parameters)
+        """Return the one number that a query returns."""
+        return await number(self.database, query, *parameters)
 
 
 async def number(connection: psycopg.AsyncConnection[Any], query: str, *parameters: object) -> int:
-    """Return the one number that a query answers with."""
+    """Return the one number that a query returns."""
     row = await (await connection.execute(query.encode(), parameters)).fetchone()
     assert row is not None
     return int(row[0])
@@ -153,9 +155,8 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """Start a system, put the rooms on sale, and stop all of it afterwards.
 
-    `workers` is how many of each role; a number means so many of `reservations`, and no others.
-
-    `of_one` is added to the environment of those that are named.
+    `workers` is the number of workers of each role; an integer means so many of `reservations`, and no others. `of_one`
+    adds to the environment of the parts that it names.
     """
     with folder_of_its_own() as folder:
         plan = Plan(
@@ -189,10 +190,10 @@ def folder_of_its_own() -> Iterator[Path]:
 @asynccontextmanager
 async def _open(system: System) -> AsyncIterator[Stage]:
     reader = AIOKafkaConsumer(**kafka_of(system).client_options(), client_id="innkeeper-benchmarks")
-    async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as ledger:
+    async with await psycopg.AsyncConnection.connect(system.database_url, autocommit=True) as database:
         try:
             await reader.start()
-            yield Stage(system, ledger, reader)
+            yield Stage(system, database, reader)
         finally:
             await reader.stop()
 

@@ -35,9 +35,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m stora
 
 def parser(program: str) -> argparse.ArgumentParser:
     """Return the command line's parser; `program` is the name that its help shows."""
-    made = argparse.ArgumentParser(program, description="The database that the bookings are kept in.")
+    command_line = argparse.ArgumentParser(program, description="The database of the bookings.")
     examples = "\n".join(["Examples:", *(f"  {program} {each}" for each in EXAMPLES)])
-    migrate = made.add_subparsers(required=True, metavar="COMMAND").add_parser(
+    migrate = command_line.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "migrate",
         help="Bring the database to the newest schema.",
         description=DESCRIPTION,
@@ -47,7 +47,7 @@ def parser(program: str) -> argparse.ArgumentParser:
     wait = "How long to wait for a database that does not answer yet."
     migrate.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=wait)
     migrate.add_argument("--json", action="store_true", dest="as_json", help="One JSON object, for programs.")
-    return made
+    return command_line
 
 
 def _migrate(wait_seconds: float, *, as_json: bool) -> int:
@@ -63,10 +63,10 @@ def _migrate(wait_seconds: float, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(asdict(migrated), separators=(",", ":")))
     elif migrated.was == migrated.now:
-        _say(f"The schema was the newest already, v{migrated.now}.")
+        _print(f"The schema was the newest already, v{migrated.now}.")
     else:
         was = "nothing" if migrated.was is None else f"v{migrated.was}"
-        _say(f"The schema was brought from {was} to v{migrated.now}, the newest.")
+        _print(f"The schema was brought from {was} to v{migrated.now}, the newest.")
     return 0
 
 
@@ -80,17 +80,17 @@ def _answers(settings: DatabaseSettings, seconds: float) -> bool:
         except psycopg.OperationalError as error:
             reason = str(error).strip()
             if time.monotonic() >= deadline:
-                _say(f"The database does not answer: {reason}")
+                _print(f"The database does not answer: {reason}")
                 return False
             if not is_waiting:
-                _say(f"Waiting up to {seconds:g} s for the database: {reason}")
+                _print(f"Waiting up to {seconds:g} s for the database: {reason}")
                 is_waiting = True
             time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
         else:
             return True
 
 
-def _say(sentence: str) -> None:
+def _print(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
 
 

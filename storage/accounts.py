@@ -15,7 +15,7 @@ from storage.models import AppUser, IdempotencyKey
 #: The roles that an account may have besides a guest's.
 MANAGER: Final = "HOTEL_MANAGER"
 OPERATOR: Final = "OPERATOR"
-_SHOWN: Final = (
+_ACCOUNT_COLUMNS: Final = (
     AppUser.id,
     AppUser.email,
     AppUser.name,
@@ -57,7 +57,7 @@ class Claim:
 
 
 async def email_is_known(connection: AsyncConnection, email: str) -> bool:
-    """Whether an account has this e-mail address, in whatever case."""
+    """Return whether an account has this e-mail address, in any case."""
     found = await connection.execute(select(AppUser.id).where(func.lower(AppUser.email) == func.lower(email)))
     return found.first() is not None
 
@@ -70,7 +70,7 @@ async def add_account(
         insert_or(AppUser)
         .values(email=email, password_hash=password_hash, name=name)
         .on_conflict_do_nothing()
-        .returning(*_SHOWN)
+        .returning(*_ACCOUNT_COLUMNS)
     )
     row = rows.mappings().first()
     return None if row is None else Account(**row)
@@ -86,8 +86,8 @@ async def find_login(connection: AsyncConnection, email: str) -> Login | None:
 
 
 async def account(connection: AsyncConnection, user_id: int) -> Account | None:
-    """Return an account, None when it is gone."""
-    rows = await connection.execute(select(*_SHOWN).where(AppUser.id == user_id))
+    """Return an account; None when it is deleted."""
+    rows = await connection.execute(select(*_ACCOUNT_COLUMNS).where(AppUser.id == user_id))
     row = rows.mappings().first()
     return None if row is None else Account(**row)
 
@@ -95,17 +95,17 @@ async def account(connection: AsyncConnection, user_id: int) -> Account | None:
 async def change_account(
     connection: AsyncConnection, user_id: int, changes: Mapping[str, Any], *, versions: Collection[int] | None
 ) -> Account | None:
-    """Set these columns of an account and return it; None when it is gone, or is none of the `versions` if given."""
-    its = [AppUser.id == user_id] if versions is None else [AppUser.id == user_id, AppUser.version.in_(versions)]
+    """Set these columns of an account and return it; None when it is deleted, or is none of the `versions` if given."""
+    conditions = [AppUser.id == user_id] if versions is None else [AppUser.id == user_id, AppUser.version.in_(versions)]
     rows = await connection.execute(
-        update(AppUser).where(*its).values(**changes, version=AppUser.version + 1).returning(*_SHOWN)
+        update(AppUser).where(*conditions).values(**changes, version=AppUser.version + 1).returning(*_ACCOUNT_COLUMNS)
     )
     row = rows.mappings().first()
     return None if row is None else Account(**row)
 
 
 async def add_role(connection: AsyncConnection, user_id: int, role: str) -> bool:
-    """Give an account a role; False when it has it already, or is gone."""
+    """Give an account a role; False when it has the role already, or is deleted."""
     rows = await connection.execute(
         update(AppUser)
         .where(AppUser.id == user_id, literal(role) != all_(AppUser.roles))
@@ -116,14 +116,14 @@ async def add_role(connection: AsyncConnection, user_id: int, role: str) -> bool
 
 
 async def lock(connection: AsyncConnection, user_id: int) -> list[str] | None:
-    """Lock an account until the transaction ends and return its present roles; None when it is gone."""
+    """Lock an account until the transaction ends and return its present roles; None when it is deleted."""
     rows = await connection.execute(select(AppUser.roles).where(AppUser.id == user_id).with_for_update(key_share=True))
     return rows.scalar()
 
 
 async def claim_key(connection: AsyncConnection, *, user_id: int, endpoint: str, key: str, claim: Claim) -> Claim:
     """Store the claim under the key, unless the key has one already; return the claim of the key."""
-    made = await connection.execute(
+    inserted = await connection.execute(
         insert_or(IdempotencyKey)
         .values(
             user_id=user_id,
@@ -136,7 +136,7 @@ async def claim_key(connection: AsyncConnection, *, user_id: int, endpoint: str,
         .on_conflict_do_nothing()
         .returning(IdempotencyKey.key)
     )
-    if made.first() is not None:
+    if inserted.first() is not None:
         return claim
     present = await find_claim(connection, user_id=user_id, endpoint=endpoint, key=key)
     if present is None:
@@ -146,7 +146,7 @@ async def claim_key(connection: AsyncConnection, *, user_id: int, endpoint: str,
 
 
 async def find_claim(connection: AsyncConnection, *, user_id: int, endpoint: str, key: str) -> Claim | None:
-    """Return the claim of the key, or None when it was never used."""
+    """Return the claim of the key, or None when the key was never used."""
     row = (
         (
             await connection.execute(

@@ -38,7 +38,8 @@ BOOKING_COLUMNS = {
     "cancel_reason": "text",
     "version": "int4",
 }
-_CHANGING = (
+#: Every column that an event can change after the booking was made.
+CHANGING_COLUMNS = (
     "status",
     "hold_expires_at",
     "payment_attempt",
@@ -49,7 +50,7 @@ _CHANGING = (
     "version",
 )
 
-_BOOKINGS = (
+_LOAD_BOOKINGS = (
     "select {}, array(select guest_id from booking_guest g where g.booking_id = b.id order by guest_id)"
     " from booking b where id = any(%b)".format(", ".join(BOOKING_COLUMNS))
 )
@@ -57,7 +58,7 @@ _BOOKINGS = (
 
 async def load_bookings(connection: AsyncConnection, ids: Iterable[UUID]) -> list[BookingRow]:
     """Return the bookings that exist among `ids`, each with its guests' ids (a list, sorted) as the last column."""
-    return await (await connection.execute(_BOOKINGS, (list(ids),))).fetchall()
+    return await (await connection.execute(_LOAD_BOOKINGS, (list(ids),))).fetchall()
 
 
 async def add_bookings(
@@ -77,16 +78,16 @@ _CHANGE_BOOKINGS = """
     update booking as b set {assignments}, updated_at = n.updated_at
     from unnest(%b::uuid[], {arrays}, %b::timestamptz[]) as n (id, {names}, updated_at) where b.id = n.id
 """.format(
-    assignments=", ".join(f"{name} = n.{name}" for name in _CHANGING),
-    arrays=", ".join(f"%b::{BOOKING_COLUMNS[name]}[]" for name in _CHANGING),
-    names=", ".join(_CHANGING),
+    assignments=", ".join(f"{name} = n.{name}" for name in CHANGING_COLUMNS),
+    arrays=", ".join(f"%b::{BOOKING_COLUMNS[name]}[]" for name in CHANGING_COLUMNS),
+    names=", ".join(CHANGING_COLUMNS),
 )
+_CHANGE_POSITIONS = [list(BOOKING_COLUMNS).index(name) for name in ("id", *CHANGING_COLUMNS)]
 
 
 async def change_bookings(connection: AsyncConnection, rows: Sequence[BookingRow], times: Sequence[datetime]) -> None:
     """Write the present state of bookings that exist, with the log's time at which each was changed."""
-    positions = [list(BOOKING_COLUMNS).index(name) for name in ("id", *_CHANGING)]
-    columns = [[row[position] for row in rows] for position in positions]
+    columns = [[row[position] for row in rows] for position in _CHANGE_POSITIONS]
     await connection.execute(_CHANGE_BOOKINGS, (*columns, list(times)))
 
 

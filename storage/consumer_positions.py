@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
-_POLL_SECONDS: Final = 0.2
+_CURSOR_POLL_SECONDS: Final = 0.2
 
-_CURSORS: Final = """
+_APPLIED_OFFSETS: Final = """
 select c.partition, c.applied, c.published
   from log_cursor c join topic_generation g on g.id = c.generation
  where c.consumer = %s and c.topic = %s and g.broker_id = %s
@@ -27,8 +27,8 @@ async def wait_for_consumer(
 ) -> bool:
     """Wait until the consumer has applied each partition's offset; return whether it has.
 
-    `published`: wait also until the broker has all records that followed. `topic` and `topic_id` are the broker's. The
-    connection is in autocommit.
+    `published`: wait also until the broker has all records that followed. `topic` and `topic_id` are the broker's name
+    and id. `offsets` are by partition. The connection is in autocommit.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + within_seconds
@@ -38,7 +38,7 @@ async def wait_for_consumer(
             return True
         if clock() >= deadline:
             return False
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(_CURSOR_POLL_SECONDS)
 
 
 async def applied_offsets(
@@ -48,7 +48,7 @@ async def applied_offsets(
 
     `published`: count only offsets whose outgoing records the broker has.
     """
-    rows = await (await connection.execute(_CURSORS, (consumer, topic, topic_id))).fetchall()
+    rows = await (await connection.execute(_APPLIED_OFFSETS, (consumer, topic, topic_id))).fetchall()
     return {
         partition: min(applied, acknowledged) if published else applied for partition, applied, acknowledged in rows
     }

@@ -1,8 +1,8 @@
 """The cursors of consumers, which are their fence, and the outbox of records that are not published yet.
 
 Two words for offsets, here and in `workers.runtime`. `applied`: the last offset whose effects are committed.
-`published`: the last offset for which the broker has every record that followed from it, as far as the ledger knows;
-never beyond `applied`. After a crash the outbox has what lies between the two.
+`published`: the last offset for which the broker has every record that followed from it, as far as the database
+knows; never beyond `applied`. After a crash the outbox has what lies between the two.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,9 +35,9 @@ class CursorKey:
 class Cursor:
     """One row of `log_cursor`. Offsets are -1 before the first record.
 
-    `applied` and `published`: see above. `sequence`: of the last event written (reservations) or applied (all other
-    consumers). `last_time`: the log's time (UTC). `last_hash`: of the record at `applied`; it shows when the log was
-    replaced under the cursor.
+    The module explains `applied` and `published`. `sequence`: of the last event written (reservations) or applied (all
+    other consumers). `last_time`: the log's time (UTC). `last_hash`: of the record at `applied`; it shows when the log
+    was replaced under the cursor.
     """
 
     key: CursorKey
@@ -58,10 +58,10 @@ async def generation(connection: AsyncConnection, topic: str, broker_id: str) ->
         row = await found.fetchone()
         if row is not None and row[1] == broker_id:
             return int(row[0])
-        made = await connection.execute(
+        inserted = await connection.execute(
             "insert into topic_generation (topic, broker_id) values (%s, %s) returning id", (topic, broker_id)
         )
-        new = await made.fetchone()
+        new = await inserted.fetchone()
         assert new is not None
         return int(new[0])
 
@@ -98,15 +98,15 @@ _LOCK = """
 
 
 async def lock(connection: AsyncConnection, keys: Iterable[CursorKey]) -> dict[CursorKey, Cursor]:
-    """Lock the rows, in the same order for all writers; the transaction that has them is their partitions' only writer.
+    """Lock the rows, in the same order for all writers; the transaction that locks them is the partitions' only writer.
 
     Raises:
         KeyError: a row is missing; `create` makes it when a partition is assigned.
     """
-    wanted = list(keys)
-    rows = await (await connection.execute(_LOCK, _columns(wanted))).fetchall()
+    listed = list(keys)
+    rows = await (await connection.execute(_LOCK, _columns(listed))).fetchall()
     found = {(cursor := _cursor(row)).key: cursor for row in rows}
-    for key in wanted:
+    for key in listed:
         if key not in found:
             raise KeyError(key)
     return found
@@ -184,7 +184,7 @@ async def unpublished(connection: AsyncConnection, key: CursorKey) -> list[Outgo
 
 
 async def mark_published(connection: AsyncConnection, key: CursorKey, through: int) -> None:
-    """Note that the broker has everything up to `through`, and everything of earlier generations."""
+    """Store that the broker has everything up to `through`, and everything of earlier generations."""
     parameters = (key.consumer, key.topic, key.partition, key.generation, key.generation, through)
     await connection.execute(
         """

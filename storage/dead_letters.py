@@ -50,41 +50,41 @@ async def resolutions(connection: Connection, topic_id: str) -> dict[tuple[int, 
 
 
 async def claim_replay(connection: Connection, key: DeadLetterKey, *, who: str, again: bool) -> datetime | None:
-    """Note that a replay of the dead letter begins; return the time (UTC), or None where it was resolved already.
+    """Store that a replay of the dead letter begins; return the time (UTC), or None where it was resolved already.
 
     `again`: a replay that began and is not known to be done may be begun once more.
     """
-    made = await connection.execute(
+    written = await connection.execute(
         'insert into dead_letter_end (topic_id, partition, "offset", ended, who)'
         " values (%s, %s, %s, 'replayed', %s) on conflict do nothing returning began_at",
         (*key, who),
     )
-    row = await made.fetchone()
+    row = await written.fetchone()
     if row is None and again:
-        made = await connection.execute(
+        written = await connection.execute(
             "update dead_letter_end set who = %s, began_at = now()"
             ' where topic_id = %s and partition = %s and "offset" = %s and done_at is null returning began_at',
             (who, *key),
         )
-        row = await made.fetchone()
+        row = await written.fetchone()
     return None if row is None else row[0]
 
 
 async def mark_replayed(connection: Connection, key: DeadLetterKey) -> None:
-    """Note that the broker has the replayed record, in the caller's transaction."""
+    """Store that the broker has the replayed record, in the caller's transaction."""
     await connection.execute(
         'update dead_letter_end set done_at = now() where topic_id = %s and partition = %s and "offset" = %s', key
     )
 
 
 async def discard(connection: Connection, key: DeadLetterKey, *, who: str, note: str) -> bool:
-    """Note in the caller's transaction that the dead letter is discarded; False where it was resolved already."""
-    made = await connection.execute(
+    """Store in the caller's transaction that the dead letter is discarded; False where it was resolved already."""
+    written = await connection.execute(
         'insert into dead_letter_end (topic_id, partition, "offset", ended, who, done_at, note)'
         " values (%s, %s, %s, 'discarded', %s, now(), %s) on conflict do nothing",
         (*key, who, note),
     )
-    return made.rowcount > 0
+    return written.rowcount > 0
 
 
 @asynccontextmanager

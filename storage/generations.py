@@ -19,8 +19,8 @@ class NoGenerationYet(Exception):
     """No worker has read this topic yet, so there is no cursor to leave."""
 
 
-# The broker's id of the topic stays; a row after its last one is a new generation all the same.
-_BEGIN = """
+# The broker's id of the topic stays the same; a second row with it is a new generation all the same.
+_NEXT_GENERATION = """
 insert into topic_generation (topic, broker_id)
 select topic, broker_id from topic_generation where topic = %s order by id desc limit 1
 returning id
@@ -36,7 +36,7 @@ def begin(settings: DatabaseSettings, topic: str) -> int:
     """
     with connect_sync(settings, "innkeeper new-generation", autocommit=False) as connection:
         connection.execute("select pg_advisory_xact_lock(hashtext('innkeeper.generation'))")
-        begun = connection.execute(_BEGIN, (topic,)).fetchone()
+        begun = connection.execute(_NEXT_GENERATION, (topic,)).fetchone()
         if begun is None:
             known = connection.execute("select distinct topic from topic_generation order by topic").fetchall()
             names = ", ".join(name for (name,) in known) or "none"

@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.models import AppUser, Booking, BookingGuest, Guest
 from topics.messages.values import BookingStatus
 
-_COLUMNS: Final = (Guest.id, Guest.user_id, Guest.name, Guest.gender, Guest.age)
-_STANDING: Final = (
+_GUEST_COLUMNS: Final = (Guest.id, Guest.user_id, Guest.name, Guest.gender, Guest.age)
+_NOT_OVER: Final = (
     BookingStatus.RESERVED,
     BookingStatus.GUESTS_ADDED,
     BookingStatus.PAYMENTS_PENDING,
     BookingStatus.CONFIRMED,
 )
-# A payment that arrives after the hold can revive an expired booking; no payment takes this long.
+# A payment that arrives after the end of the hold can revive an expired booking; no payment takes this long.
 _REVIVABLE_FOR: Final = timedelta(days=1)
 # In the last time zone a day ends 12 hours after it ends in UTC.
 _LAST_TIME_ZONE: Final = timedelta(hours=12)
@@ -38,11 +38,11 @@ class SavedGuest:
 async def add_guest(
     connection: AsyncConnection, *, user_id: int, name: str, gender: str | None, age: int | None
 ) -> SavedGuest | None:
-    """Insert a guest of this account and return it; None when the account is gone."""
+    """Insert a guest of this account and return it; None when the account is deleted."""
     values = {"name": name, "gender": gender, "age": age}
     account = select(AppUser.id, *(literal(value, Guest.__table__.c[column].type) for column, value in values.items()))
     rows = await connection.execute(
-        insert(Guest).from_select(["user_id", *values], account.where(AppUser.id == user_id)).returning(*_COLUMNS)
+        insert(Guest).from_select(["user_id", *values], account.where(AppUser.id == user_id)).returning(*_GUEST_COLUMNS)
     )
     row = rows.mappings().first()
     return None if row is None else SavedGuest(**row)
@@ -51,14 +51,14 @@ async def add_guest(
 async def own_guests(connection: AsyncConnection, user_id: int, *, after: int, limit: int) -> list[SavedGuest]:
     """Return at most `limit` of the account's guests whose ids are above `after`, smallest first."""
     rows = await connection.execute(
-        select(*_COLUMNS).where(Guest.user_id == user_id, Guest.id > after).order_by(Guest.id).limit(limit)
+        select(*_GUEST_COLUMNS).where(Guest.user_id == user_id, Guest.id > after).order_by(Guest.id).limit(limit)
     )
     return [SavedGuest(**row) for row in rows.mappings()]
 
 
 async def own_guest(connection: AsyncConnection, user_id: int, guest_id: int) -> SavedGuest | None:
     """Return the account's guest, or None."""
-    rows = await connection.execute(select(*_COLUMNS).where(_its(user_id, guest_id)))
+    rows = await connection.execute(select(*_GUEST_COLUMNS).where(_is_own(user_id, guest_id)))
     row = rows.mappings().first()
     return None if row is None else SavedGuest(**row)
 
@@ -69,7 +69,9 @@ async def change_guest(
     """Set these columns of the account's guest and return it; None when there is none."""
     if not changes:
         return await own_guest(connection, user_id, guest_id)
-    rows = await connection.execute(update(Guest).where(_its(user_id, guest_id)).values(**changes).returning(*_COLUMNS))
+    rows = await connection.execute(
+        update(Guest).where(_is_own(user_id, guest_id)).values(**changes).returning(*_GUEST_COLUMNS)
+    )
     row = rows.mappings().first()
     return None if row is None else SavedGuest(**row)
 
@@ -81,7 +83,9 @@ async def delete_guest(connection: AsyncConnection, user_id: int, guest_id: int)
         .join(Booking, Booking.id == BookingGuest.booking_id)
         .where(Booking.user_id == user_id, BookingGuest.guest_id == guest_id, _is_not_over())
     )
-    rows = await connection.execute(delete(Guest).where(_its(user_id, guest_id), ~named.exists()).returning(Guest.id))
+    rows = await connection.execute(
+        delete(Guest).where(_is_own(user_id, guest_id), ~named.exists()).returning(Guest.id)
+    )
     return rows.first() is not None
 
 
@@ -91,17 +95,17 @@ async def guests_of_others(connection: AsyncConnection, user_id: int, guest_ids:
     return sorted(set(guest_ids).difference(own.scalars()))
 
 
-def _its(user_id: int, guest_id: int) -> ColumnElement[bool]:
+def _is_own(user_id: int, guest_id: int) -> ColumnElement[bool]:
     return and_(Guest.id == guest_id, Guest.user_id == user_id)
 
 
 def _is_not_over() -> ColumnElement[bool]:
-    """Whether the stay is not over, and the booking is held, confirmed, or may still be revived by a payment."""
+    """Return the condition of a stay that is not over: held, confirmed, or expired and revivable by a payment."""
     earliest_day_on_earth = func.date(func.timezone("UTC", func.now()) - _LAST_TIME_ZONE)
     return and_(
         Booking.check_out >= earliest_day_on_earth,
         or_(
-            Booking.status.in_(_STANDING),
+            Booking.status.in_(_NOT_OVER),
             and_(Booking.status == BookingStatus.EXPIRED, Booking.updated_at > func.now() - _REVIVABLE_FOR),
         ),
     )

@@ -17,15 +17,13 @@ from storage.models import Hotel, Inventory, Room
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HotelRow:
-    """A hotel as its owner sees it."""
+class HotelDescription:
+    """A hotel as it describes itself to everybody."""
 
     id: int
-    owner_id: int
     name: str
     city: str
     currency: str
-    active: bool
     photos: list[str]
     amenities: list[str]
     contact_phone: str | None
@@ -37,6 +35,14 @@ class HotelRow:
     time_zone: str
     check_in_time: time
     check_out_time: time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HotelRow(HotelDescription):
+    """A hotel as its owner sees it."""
+
+    owner_id: int
+    active: bool
     version: int
     created_at: datetime
     updated_at: datetime
@@ -76,16 +82,18 @@ class NightRow:
     currency: str
 
 
-_HOTEL = [getattr(Hotel, name) for name in HotelRow.__dataclass_fields__]
-_OF_HOTEL = {"currency", "time_zone", "city"}
-_ROOM = [getattr(Hotel if name in _OF_HOTEL else Room, name) for name in RoomRow.__dataclass_fields__]
-_NIGHT = [getattr(Inventory, name).label(name) for name in NightRow.__dataclass_fields__]
+#: The columns of a `HotelDescription`.
+DESCRIPTION_COLUMNS = [getattr(Hotel, name) for name in HotelDescription.__dataclass_fields__]
+_HOTEL_COLUMNS = [getattr(Hotel, name) for name in HotelRow.__dataclass_fields__]
+_FROM_HOTEL = {"currency", "time_zone", "city"}
+_ROOM_COLUMNS = [getattr(Hotel if name in _FROM_HOTEL else Room, name) for name in RoomRow.__dataclass_fields__]
+_NIGHT_COLUMNS = [getattr(Inventory, name).label(name) for name in NightRow.__dataclass_fields__]
 
 
 async def hotels_of(connection: AsyncConnection, owner_id: int, *, limit: int, after: int) -> list[HotelRow]:
     """Return the owner's hotels by id, those following `after`, and one more than `limit` if there are more."""
     rows = await connection.execute(
-        select(*_HOTEL)
+        select(*_HOTEL_COLUMNS)
         .where(Hotel.owner_id == owner_id, Hotel.deleted_at.is_(None), Hotel.id > after)
         .order_by(Hotel.id)
         .limit(limit + 1)
@@ -97,14 +105,14 @@ async def own_hotel(
     connection: AsyncConnection, hotel_id: int, owner_id: int, *, lock: bool = False
 ) -> HotelRow | None:
     """Return the owner's hotel, or None when this owner has none by that id; `lock` prevents other changes to it."""
-    wanted = select(*_HOTEL).where(Hotel.id == hotel_id, Hotel.owner_id == owner_id, Hotel.deleted_at.is_(None))
-    row = (await connection.execute(_locking(wanted, Hotel) if lock else wanted)).mappings().first()
+    query = select(*_HOTEL_COLUMNS).where(Hotel.id == hotel_id, Hotel.owner_id == owner_id, Hotel.deleted_at.is_(None))
+    row = (await connection.execute(_locking(query, Hotel) if lock else query)).mappings().first()
     return None if row is None else HotelRow(**row)
 
 
 async def add_hotel(connection: AsyncConnection, owner_id: int, fields: Mapping[str, Any]) -> HotelRow:
     """Insert a hotel, which is not active yet, and return it."""
-    rows = await connection.execute(insert(Hotel).values(owner_id=owner_id, **fields).returning(*_HOTEL))
+    rows = await connection.execute(insert(Hotel).values(owner_id=owner_id, **fields).returning(*_HOTEL_COLUMNS))
     return HotelRow(**rows.mappings().one())
 
 
@@ -114,18 +122,18 @@ async def change_hotel(connection: AsyncConnection, hotel_id: int, fields: Mappi
         update(Hotel)
         .values(**fields, version=Hotel.version + 1, updated_at=func.now())
         .where(Hotel.id == hotel_id)
-        .returning(*_HOTEL)
+        .returning(*_HOTEL_COLUMNS)
     )
     return HotelRow(**rows.mappings().one())
 
 
 async def ever_had_rooms(connection: AsyncConnection, hotel_id: int) -> bool:
-    """Whether a room was ever made: its nights and bookings are in the hotel's currency."""
+    """Return whether the hotel ever had a room: its nights and bookings are in the hotel's currency."""
     return (await connection.execute(select(Room.id).where(Room.hotel_id == hotel_id).limit(1))).first() is not None
 
 
 async def has_room(connection: AsyncConnection, hotel_id: int) -> bool:
-    """Whether there is a room that was put on sale."""
+    """Return whether the hotel has a room that was put on sale."""
     found = await connection.execute(
         select(Room.id).where(Room.hotel_id == hotel_id, ~Room.opening, Room.deleted_at.is_(None)).limit(1)
     )
@@ -133,7 +141,7 @@ async def has_room(connection: AsyncConnection, hotel_id: int) -> bool:
 
 
 async def has_bookings_to_come(connection: AsyncConnection, hotel_id: int, today: date) -> bool:
-    """Whether any of the hotel's nights from `today` on is booked or held."""
+    """Return whether any of the hotel's nights from `today` on is booked or held."""
     found = await connection.execute(
         select(Inventory.night)
         .join(Room, Room.id == Inventory.room_id)
@@ -148,7 +156,7 @@ async def has_bookings_to_come(connection: AsyncConnection, hotel_id: int, today
 
 
 async def is_on_sale(connection: AsyncConnection, room_ids: Collection[int], today: date) -> bool:
-    """Whether any night of these rooms from `today` on is not closed."""
+    """Return whether any night of these rooms from `today` on is not closed."""
     found = await connection.execute(
         select(Inventory.night)
         .where(Inventory.room_id.in_(room_ids), Inventory.night >= today, ~Inventory.closed)
@@ -159,9 +167,9 @@ async def is_on_sale(connection: AsyncConnection, room_ids: Collection[int], tod
 
 async def delete_hotel(connection: AsyncConnection, hotel_id: int) -> None:
     """Mark a hotel and its rooms as deleted. The rows stay, because bookings refer to them."""
-    gone = {"deleted_at": func.now(), "updated_at": func.now()}
-    await connection.execute(update(Room).values(**gone).where(Room.hotel_id == hotel_id, Room.deleted_at.is_(None)))
-    await connection.execute(update(Hotel).values(**gone, active=False).where(Hotel.id == hotel_id))
+    deleted = {"deleted_at": func.now(), "updated_at": func.now()}
+    await connection.execute(update(Room).values(**deleted).where(Room.hotel_id == hotel_id, Room.deleted_at.is_(None)))
+    await connection.execute(update(Hotel).values(**deleted, active=False).where(Hotel.id == hotel_id))
 
 
 async def rooms_of(connection: AsyncConnection, hotel_id: int, *, limit: int, after: int) -> list[RoomRow]:
@@ -174,8 +182,8 @@ async def rooms_of(connection: AsyncConnection, hotel_id: int, *, limit: int, af
 
 async def rooms_to_close(connection: AsyncConnection, hotel_id: int, *, lock: bool = False) -> list[RoomRow]:
     """Return all rooms of a hotel, also those that are being put on sale."""
-    wanted = _rooms().where(Room.hotel_id == hotel_id).order_by(Room.id)
-    rows = await connection.execute(_locking(wanted, Room) if lock else wanted)
+    query = _rooms().where(Room.hotel_id == hotel_id).order_by(Room.id)
+    rows = await connection.execute(_locking(query, Room) if lock else query)
     return [RoomRow(**row) for row in rows.mappings()]
 
 
@@ -183,10 +191,10 @@ async def own_room(
     connection: AsyncConnection, room_id: int, owner_id: int, *, hotel_id: int | None = None, lock: bool = False
 ) -> RoomRow | None:
     """Return the owner's room, or None when this owner (this hotel, if it is named) has none by that id."""
-    wanted = _rooms().where(Room.id == room_id, Hotel.owner_id == owner_id, ~Room.opening)
+    query = _rooms().where(Room.id == room_id, Hotel.owner_id == owner_id, ~Room.opening)
     if hotel_id is not None:
-        wanted = wanted.where(Room.hotel_id == hotel_id)
-    row = (await connection.execute(_locking(wanted, Room) if lock else wanted)).mappings().first()
+        query = query.where(Room.hotel_id == hotel_id)
+    row = (await connection.execute(_locking(query, Room) if lock else query)).mappings().first()
     return None if row is None else RoomRow(**row)
 
 
@@ -208,11 +216,11 @@ async def begin_room(connection: AsyncConnection, hotel_id: int, fields: Mapping
     )
     room_id = begun.scalar()
     if room_id is None:
-        made = await connection.execute(
+        inserted = await connection.execute(
             insert(Room).values(hotel_id=hotel_id, opening=True, **fields).returning(Room.id)
         )
-        room_id = made.scalar_one()
-    return await described_room(connection, room_id)
+        room_id = inserted.scalar_one()
+    return await read_room(connection, room_id)
 
 
 async def finish_room(connection: AsyncConnection, room_id: int) -> RoomRow | None:
@@ -223,7 +231,7 @@ async def finish_room(connection: AsyncConnection, room_id: int) -> RoomRow | No
         .where(Room.id == room_id, Room.deleted_at.is_(None))
         .returning(Room.id)
     )
-    return None if finished.scalar() is None else await described_room(connection, room_id)
+    return None if finished.scalar() is None else await read_room(connection, room_id)
 
 
 async def change_room(connection: AsyncConnection, room_id: int, fields: Mapping[str, Any]) -> RoomRow:
@@ -231,7 +239,7 @@ async def change_room(connection: AsyncConnection, room_id: int, fields: Mapping
     await connection.execute(
         update(Room).values(**fields, version=Room.version + 1, updated_at=func.now()).where(Room.id == room_id)
     )
-    return await described_room(connection, room_id)
+    return await read_room(connection, room_id)
 
 
 async def delete_room(connection: AsyncConnection, room_id: int) -> None:
@@ -241,9 +249,11 @@ async def delete_room(connection: AsyncConnection, room_id: int) -> None:
     )
 
 
-async def described_room(connection: AsyncConnection, room_id: int) -> RoomRow:
+async def read_room(connection: AsyncConnection, room_id: int) -> RoomRow:
     """Return a room of any owner, hidden or not."""
-    rows = await connection.execute(select(*_ROOM).join(Hotel, Hotel.id == Room.hotel_id).where(Room.id == room_id))
+    rows = await connection.execute(
+        select(*_ROOM_COLUMNS).join(Hotel, Hotel.id == Room.hotel_id).where(Room.id == room_id)
+    )
     return RoomRow(**rows.mappings().one())
 
 
@@ -257,7 +267,7 @@ async def last_open_night(connection: AsyncConnection, room_id: int) -> date | N
 async def nights_of_room(connection: AsyncConnection, room_id: int, first: date, last: date) -> list[NightRow]:
     """Return the nights from `first` to `last`, both included, that are or were on sale."""
     rows = await connection.execute(
-        select(*_NIGHT)
+        select(*_NIGHT_COLUMNS)
         .where(Inventory.room_id == room_id, Inventory.night.between(first, last))
         .order_by(Inventory.night)
     )
@@ -266,12 +276,12 @@ async def nights_of_room(connection: AsyncConnection, room_id: int, first: date,
 
 def _rooms() -> Select[Any]:
     return (
-        select(*_ROOM)
+        select(*_ROOM_COLUMNS)
         .join(Hotel, Hotel.id == Room.hotel_id)
         .where(Room.deleted_at.is_(None), Hotel.deleted_at.is_(None))
     )
 
 
-def _locking(wanted: Select[Any], table: type[Hotel | Room]) -> Select[Any]:
+def _locking(query: Select[Any], table: type[Hotel | Room]) -> Select[Any]:
     # Rows that refer to this one can still be written.
-    return wanted.with_for_update(of=table, key_share=True)
+    return query.with_for_update(of=table, key_share=True)

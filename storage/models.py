@@ -1,4 +1,4 @@
-"""Every table of the database and its purpose. Migrations are made from these models.
+"""Every table of the database and its purpose. Migrations are made from these models, and tests compare the two.
 
 The ledger is `inventory`, `booking` and `booking_guest`. Only the worker that the room's partition is assigned to
 writes it. It has no foreign keys to the describing tables (hotel, room, app_user), so that it can be rebuilt from the
@@ -486,8 +486,8 @@ class RoomNight(Table):
 class RoomNightChange(Table):
     """An event that changed nights of a room, all of them in [first_night, end_night).
 
-    `position` is the event's sequence in its partition: a reader with a copy of the nights reads those again that
-    changed after its position in each partition.
+    `position` is the event's sequence in its partition: a search index reads those nights again that changed after its
+    position in each partition.
     """
 
     __tablename__ = "room_night_change"

@@ -3,10 +3,10 @@
 A row holds one call with its parameters. `next_attempt_at` is the time from which the call is due, NULL when none is.
 A worker that claims a row moves that time ahead (its lease), so that no transaction is open while Stripe is called, and
 clears it when the call and its commands are done. The lease of a worker that dies in between runs out. Every later
-write names the lease, or moves a state towards its end only: two workers that hold one row after each other undo
-nothing of one another's.
+write names the lease, or moves a state towards its end only: of two workers that claim one row after each other, none
+undoes a write of the other.
 
-Nothing here commits: the consumer writes in its fenced transaction, the caller on connections that commit on their own.
+This module never commits: the consumer writes in its fenced transaction, the caller on connections in autocommit.
 """
 
 from collections.abc import Sequence
@@ -172,19 +172,19 @@ async def add_refund(connection: psycopg.AsyncConnection, call: RefundToMake) ->
 # Changes that Stripe reports.
 
 
-async def record(connection: psycopg.AsyncConnection, update: SessionEnded | RefundChanged, *, settled: bool) -> None:
-    """Record a change that Stripe reports, if it moves a row towards its end. `settled`: no call is left."""
+async def record(connection: psycopg.AsyncConnection, update: SessionEnded | RefundChanged, *, is_done: bool) -> None:
+    """Record a change that Stripe reports, if it moves a row towards its end. `is_done`: no call is due after it."""
     if isinstance(update, SessionEnded):
-        await _session_ended(connection, update, settled=settled)
+        await _record_session(connection, update, is_done=is_done)
     else:
-        await _refund_changed(connection, update, settled=settled)
+        await _record_refund(connection, update, is_done=is_done)
 
 
-async def _session_ended(connection: psycopg.AsyncConnection, update: SessionEnded, *, settled: bool) -> None:
+async def _record_session(connection: psycopg.AsyncConnection, update: SessionEnded, *, is_done: bool) -> None:
     """Record the end of a session. Complete wins: a session that was paid never counts as expired."""
     await connection.execute(
         "update checkout_session set status = %(status)s, session_id = %(session_id)s, updated_at = now(),"
-        " next_attempt_at = case when %(settled)s then null else next_attempt_at end"
+        " next_attempt_at = case when %(is_done)s then null else next_attempt_at end"
         " where booking_id = %(booking_id)s and attempt = %(attempt)s"
         " and coalesce(session_id, %(session_id)s) = %(session_id)s"
         " and (status in ('creating', 'open', 'closing') or %(status)s = 'complete')",
@@ -193,17 +193,17 @@ async def _session_ended(connection: psycopg.AsyncConnection, update: SessionEnd
             "attempt": update.attempt,
             "session_id": update.session_id,
             "status": update.status,
-            "settled": settled,
+            "is_done": is_done,
         },
     )
 
 
-async def _refund_changed(connection: psycopg.AsyncConnection, update: RefundChanged, *, settled: bool) -> None:
+async def _record_refund(connection: psycopg.AsyncConnection, update: RefundChanged, *, is_done: bool) -> None:
     """Record the status of a refund. One that succeeded can still fail; one that failed stays failed."""
     await connection.execute(
         "update refund set status = %(status)s, refund_id = %(refund_id)s, updated_at = now(),"
         " last_error = coalesce(%(failure)s, last_error),"
-        " next_attempt_at = case when %(settled)s then null else next_attempt_at end"
+        " next_attempt_at = case when %(is_done)s then null else next_attempt_at end"
         " where payment_intent = %(payment_intent)s and coalesce(refund_id, %(refund_id)s) = %(refund_id)s"
         " and status = any(case %(status)s when 'pending' then array['creating']"
         " when 'succeeded' then array['creating', 'pending'] else array['creating', 'pending', 'succeeded'] end)",
@@ -212,7 +212,7 @@ async def _refund_changed(connection: psycopg.AsyncConnection, update: RefundCha
             "refund_id": update.refund_id,
             "status": update.status,
             "failure": update.failure,
-            "settled": settled,
+            "is_done": is_done,
         },
     )
 
@@ -253,7 +253,7 @@ async def claim_refunds(connection: psycopg.AsyncConnection, *, limit: int, leas
     return await cursor.fetchall()
 
 
-async def session_opened(
+async def record_opened(
     connection: psycopg.AsyncConnection, due: DueSession, *, session_id: str, url: str | None
 ) -> str | None:
     """Record the session that Stripe opened under the row's key; one that has ended meanwhile stays ended.
@@ -272,12 +272,12 @@ async def session_opened(
     return None if row is None else str(row[0])
 
 
-async def session_refused(connection: psycopg.AsyncConnection, due: DueSession, reason: str) -> str | None:
+async def record_refused_session(connection: psycopg.AsyncConnection, due: DueSession, reason: str) -> str | None:
     """Record that Stripe will never open this session, or knows of none to close.
 
     Returns:
-        `failed` where the room must learn of it, `expired` where the session was to be closed anyway; None when another
-        worker has claimed the row meanwhile.
+        `failed` if the room must get a command about it, `expired` if the session was to be closed anyway; None when
+        another worker has claimed the row meanwhile.
     """
     cursor = await connection.execute(
         "update checkout_session set status = case status when 'creating' then 'failed' else 'expired' end,"
@@ -290,8 +290,8 @@ async def session_refused(connection: psycopg.AsyncConnection, due: DueSession, 
     return None if row is None else str(row[0])
 
 
-async def refund_refused(connection: psycopg.AsyncConnection, due: DueRefund, reason: str) -> None:
-    """Record that Stripe will not carry out this refund."""
+async def record_refused_refund(connection: psycopg.AsyncConnection, due: DueRefund, reason: str) -> None:
+    """Record that Stripe will not make this refund."""
     await connection.execute(
         "update refund set status = 'failed', last_error = %s, updated_at = now()"
         " where payment_intent = %s and status = %s and next_attempt_at = %s",
@@ -337,7 +337,7 @@ async def try_again(
     )
 
 
-async def settled(connection: psycopg.AsyncConnection, due: DueSession | DueRefund) -> None:
+async def mark_done(connection: psycopg.AsyncConnection, due: DueSession | DueRefund) -> None:
     """Mark the row's call as done; a row that got another call meanwhile stays due."""
     await connection.execute(
         f"update {_table(due)} set next_attempt_at = null, failures = 0, updated_at = now()"  # noqa: S608 - names of ours

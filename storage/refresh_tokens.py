@@ -15,31 +15,31 @@ from storage.models import RefreshToken
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """The user of a token, and the family that began with one login; neither ever changes."""
+class TokenFamily:
+    """The tokens that came from one login, and their user; neither ever changes."""
 
     user_id: int
-    family: UUID
+    id: UUID
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KeptToken:
+class StoredToken:
     """A token that is valid for one use, or was used. Its successor is made with the salt."""
 
     used_seconds_ago: float | None
     salt: bytes | None
 
 
-async def line_of(connection: AsyncConnection, token_hash: bytes) -> Line | None:
-    """Return the user and the family of a token, valid or not; None when it is unknown."""
+async def family_of(connection: AsyncConnection, token_hash: bytes) -> TokenFamily | None:
+    """Return the family of a token, valid or not; None when the token is unknown."""
     rows = await connection.execute(
-        select(RefreshToken.user_id, RefreshToken.family).where(RefreshToken.token_hash == token_hash)
+        select(RefreshToken.user_id, RefreshToken.family.label("id")).where(RefreshToken.token_hash == token_hash)
     )
     row = rows.mappings().first()
-    return None if row is None else Line(**row)
+    return None if row is None else TokenFamily(**row)
 
 
-async def find(connection: AsyncConnection, token_hash: bytes) -> KeptToken | None:
+async def find(connection: AsyncConnection, token_hash: bytes) -> StoredToken | None:
     """Return a token, None when it is unknown, revoked or expired.
 
     Times are those of the transaction's beginning, which may be before it got the lock of the user's row.
@@ -51,14 +51,14 @@ async def find(connection: AsyncConnection, token_hash: bytes) -> KeptToken | No
         )
     )
     row = rows.mappings().first()
-    return None if row is None else KeptToken(**row)
+    return None if row is None else StoredToken(**row)
 
 
-async def add(connection: AsyncConnection, token_hash: bytes, line: Line, lifetime: timedelta) -> None:
-    """Insert a token that is valid from now on."""
+async def add(connection: AsyncConnection, token_hash: bytes, family: TokenFamily, lifetime: timedelta) -> None:
+    """Insert a token of the family, valid from now on."""
     await connection.execute(
         insert(RefreshToken).values(
-            token_hash=token_hash, family=line.family, user_id=line.user_id, expires_at=func.now() + lifetime
+            token_hash=token_hash, family=family.id, user_id=family.user_id, expires_at=func.now() + lifetime
         )
     )
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 Headers = Sequence[tuple[str, bytes | None]] | Sequence[tuple[str, bytes]]
 
-#: The fields that a line has besides its sentence; fields that libraries add are left out.
+#: The fields of a line besides its sentence; fields that libraries add are left out.
 NAMES: Final = ("request_id", "booking_id", "command_id", "message_id", "correlation_id", "trace_id")
 #: The headers of our messages that become fields of a line, with their names there.
-_FIELDS: Final = {"ce_id": "message_id", "ce_correlationid": "correlation_id", "ce_causationid": "command_id"}
+_HEADER_FIELDS: Final = {"ce_id": "message_id", "ce_correlationid": "correlation_id", "ce_causationid": "command_id"}
 
 
 #: The ids of the task, and the headers of the message that it handles. Every request sets it, so it is a bare tuple.
@@ -40,10 +40,10 @@ def request_id() -> str | None:
 
 def ids_of(headers: Headers) -> dict[str, Any]:
     """Return the fields for one of our messages: its ids, its booking and its trace."""
-    # A foreign header may have no value.
+    # A header of a foreign record may have no value.
     found = {name: value.decode(errors="replace") for name, value in headers if value is not None}
-    fields = {_FIELDS[name]: value for name, value in found.items() if name in _FIELDS}
-    # An event's command is what caused it; a command's is itself.
+    fields = {_HEADER_FIELDS[name]: value for name, value in found.items() if name in _HEADER_FIELDS}
+    # The command of an event is its causation; the command of a command is itself.
     if "ce_sequence" not in found and "ce_id" in found:
         fields["command_id"] = found["ce_id"]
     if len(subject := found.get("ce_subject", "")) == len("00000000-0000-0000-0000-000000000000"):

@@ -27,7 +27,7 @@ _LIBRARIES: Final[Mapping[str, int]] = {
 
 
 def configure(format: Literal["json", "console"], part: str, name: str) -> None:
-    """Write lines to stderr from now on; those of libraries only when something is wrong."""
+    """Write log lines to stderr from now on; lines of libraries only from warnings up."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

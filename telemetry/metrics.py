@@ -24,22 +24,22 @@ EVENT_READERS: Final = ("payments", "projections")
 WORKERS: Final = (*LOG_READERS, *EXPIRY)
 ALL: Final = (*INGRESS, *WORKERS)
 
-#: Upper bounds for requests that are answered at once, in seconds.
-_QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-#: Upper bounds for what goes through the log, in seconds.
-_SLOW: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-#: Upper bounds for what includes a guest's own time, in seconds.
-_HUMAN: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
+#: Upper bounds for requests that get their response at once, in seconds.
+_ANSWER_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: Upper bounds for times that include the way through the log, in seconds.
+_LOG_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+#: Upper bounds for times that include a guest's own, in seconds.
+_GUEST_BOUNDS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 #: Upper bounds for numbers of records.
-_RECORDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
+_RECORD_BOUNDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 
 
-#: Whether this process can be scraped; if not, nothing needs to be counted for each request.
+#: Whether this process can be scraped; if not, requests need not be counted.
 are_read = True
 
 
 class Metric:
-    """One metric. `services` are the processes that have it; `unit` is what is counted or measured."""
+    """One metric. `services` are the processes that have it; `unit` is the unit of its values."""
 
     kind: ClassVar[str]
 
@@ -52,7 +52,7 @@ class Metric:
 
 
 class Counter(Metric):
-    """Only grows while a process runs."""
+    """A count that only grows while a process runs."""
 
     kind = "counter"
 
@@ -61,12 +61,12 @@ class Counter(Metric):
         self.values: dict[Labels, int] = {} if labels else {(): 0}
 
     def add(self, count: int = 1, *labels: str) -> None:
-        """Count; a count of 0 begins the series, so that its first increase is visible."""
+        """Add to the count; a count of 0 begins the series, so that its first increase is visible."""
         self.values[labels] = self.values.get(labels, 0) + count
 
 
 class Gauge(Metric):
-    """Goes up and down; either set, or read by a function at each scrape."""
+    """A value that goes up and down; either set, or read by a function at each scrape."""
 
     kind = "gauge"
 
@@ -140,17 +140,17 @@ class Histogram(Metric):
 
 
 METRICS: Final[list[Metric]] = []
-"""All of them, in the order in which a booking meets them."""
+"""All metrics, in the order of a booking's way through the system."""
 
 Some = TypeVar("Some", bound=Metric)
 
 
-def _named(metric: Some) -> Some:
+def _register(metric: Some) -> Some:
     METRICS.append(metric)
     return metric
 
 
-INFO: Final = _named(
+INFO: Final = _register(
     Gauge(
         "innkeeper_info",
         "Always 1; the labels name the part that this process is.",
@@ -162,38 +162,38 @@ INFO: Final = _named(
 
 # The ingress.
 
-HTTP_SECONDS: Final = _named(
+HTTP_SECONDS: Final = _register(
     Histogram(
         "innkeeper_http_request_seconds",
         "From a request's head to its answer, by operation (as /openapi.json names it) and class of status (`5xx`).",
         unit="seconds",
         services=INGRESS,
         labels=("operation", "answer"),
-        bounds=_QUICK,
+        bounds=_ANSWER_BOUNDS,
     )
 )
-HTTP_ANSWERS: Final = _named(
+HTTP_ANSWERS: Final = _register(
     Counter("innkeeper_http_answers_total", "Answers, by status.", unit="answers", services=INGRESS, labels=("status",))
 )
-ACKNOWLEDGED_SECONDS: Final = _named(
+ACKNOWLEDGED_SECONDS: Final = _register(
     Histogram(
         "innkeeper_acknowledged_seconds",
         "From handing a command or webhook to the producer until the broker has it, or the attempt failed.",
         unit="seconds",
         services=INGRESS,
-        bounds=_QUICK,
+        bounds=_ANSWER_BOUNDS,
     )
 )
-QUERY_SECONDS: Final = _named(
+QUERY_SECONDS: Final = _register(
     Histogram(
         "innkeeper_query_seconds",
         "One SQL statement of the ingress.",
         unit="seconds",
         services=INGRESS,
-        bounds=_QUICK,
+        bounds=_ANSWER_BOUNDS,
     )
 )
-POOL: Final = _named(
+POOL: Final = _register(
     Gauge(
         "innkeeper_pool_connections",
         "Connections to PostgreSQL, by `state`: `used`, and `most` that may be.",
@@ -202,7 +202,7 @@ POOL: Final = _named(
         labels=("state",),
     )
 )
-READY: Final = _named(
+READY: Final = _register(
     Gauge(
         "innkeeper_ready",
         "1 while a dependency of the ingress answers: the `broker` to write to, the `events` to read.",
@@ -211,10 +211,10 @@ READY: Final = _named(
         labels=("dependency",),
     )
 )
-WAITING_REQUESTS: Final = _named(
+WAITING_REQUESTS: Final = _register(
     Gauge("innkeeper_waiting_requests", "Requests that wait for a decision.", unit="requests", services=INGRESS)
 )
-SEARCH_LOADED: Final = _named(
+SEARCH_LOADED: Final = _register(
     Gauge(
         "innkeeper_search_loaded",
         "1 while the search index is loaded, from which searches are answered.",
@@ -222,19 +222,19 @@ SEARCH_LOADED: Final = _named(
         services=INGRESS,
     )
 )
-SEARCH_REFRESH_SECONDS: Final = _named(
+SEARCH_REFRESH_SECONDS: Final = _register(
     Histogram(
         "innkeeper_search_refresh_seconds",
         "Bringing the search index up to date.",
         unit="seconds",
         services=INGRESS,
-        bounds=_QUICK,
+        bounds=_ANSWER_BOUNDS,
     )
 )
 
 # Workers that read the log.
 
-RECORDS: Final = _named(
+RECORDS: Final = _register(
     Counter(
         "innkeeper_records_total",
         "Processed records, by topic; a record that is read again counts again.",
@@ -243,43 +243,43 @@ RECORDS: Final = _named(
         labels=("topic",),
     )
 )
-RUN_RECORDS: Final = _named(
+PARTITION_BATCH_RECORDS: Final = _register(
     Histogram(
         "innkeeper_run_records",
         "Records of one partition in a batch.",
         unit="records",
         services=LOG_READERS,
-        bounds=_RECORDS,
+        bounds=_RECORD_BOUNDS,
     )
 )
-BATCH_RECORDS: Final = _named(
+BATCH_RECORDS: Final = _register(
     Histogram(
         "innkeeper_batch_records",
         "Records in a batch, which is one transaction.",
         unit="records",
         services=LOG_READERS,
-        bounds=_RECORDS,
+        bounds=_RECORD_BOUNDS,
     )
 )
-TRANSACTION_SECONDS: Final = _named(
+TRANSACTION_SECONDS: Final = _register(
     Histogram(
         "innkeeper_transaction_seconds",
         "A batch's transaction: lock, decisions, commit, and every wait for a database that was away.",
         unit="seconds",
         services=LOG_READERS,
-        bounds=_QUICK,
+        bounds=_ANSWER_BOUNDS,
     )
 )
-PUBLISH_SECONDS: Final = _named(
+PUBLISH_SECONDS: Final = _register(
     Histogram(
         "innkeeper_publish_seconds",
         "Publishing the records that follow from a batch, until the broker has all of them.",
         unit="seconds",
         services=LOG_READERS,
-        bounds=_QUICK,
+        bounds=_ANSWER_BOUNDS,
     )
 )
-PUBLISH_RETRIES: Final = _named(
+PUBLISH_RETRIES: Final = _register(
     Counter(
         "innkeeper_publish_retries_total",
         "Times that the broker did not acknowledge committed records, so that they were published again.",
@@ -287,7 +287,7 @@ PUBLISH_RETRIES: Final = _named(
         services=LOG_READERS,
     )
 )
-DEAD_LETTERS: Final = _named(
+DEAD_LETTERS: Final = _register(
     Counter(
         "innkeeper_dead_letters_total",
         "Records that were sent to the dead-letter topic, `dead.letters`.",
@@ -296,7 +296,7 @@ DEAD_LETTERS: Final = _named(
         labels=("consumer", "topic"),
     )
 )
-LAG: Final = _named(
+LAG: Final = _register(
     Gauge(
         "innkeeper_lag_records",
         "Records of an assigned partition that this process has not applied, as of its last fetch.",
@@ -305,7 +305,7 @@ LAG: Final = _named(
         labels=("consumer", "topic", "partition"),
     )
 )
-TROUBLES: Final = _named(
+RETRY_LOOPS: Final = _register(
     Gauge(
         "innkeeper_troubles",
         "Retry loops that wait for a database, broker or Stripe that is away; 0 while everything works.",
@@ -313,11 +313,11 @@ TROUBLES: Final = _named(
         services=WORKERS,
     )
 )
-TROUBLES.set_function(lambda: [((), backoff.waiting())])
+RETRY_LOOPS.set_function(lambda: [((), backoff.waiting())])
 
 # Decisions.
 
-DECISIONS: Final = _named(
+DECISIONS: Final = _register(
     Counter(
         "innkeeper_decisions_total",
         "Published decisions, by event type: reserved against rejected is the share of bookings that succeed.",
@@ -326,7 +326,7 @@ DECISIONS: Final = _named(
         labels=("event",),
     )
 )
-REJECTIONS: Final = _named(
+REJECTIONS: Final = _register(
     Counter(
         "innkeeper_rejections_total",
         "Bookings that the rules refused, by reason.",
@@ -335,56 +335,56 @@ REJECTIONS: Final = _named(
         labels=("reason",),
     )
 )
-DECISION_SECONDS: Final = _named(
+DECISION_SECONDS: Final = _register(
     Histogram(
         "innkeeper_decision_seconds",
         "From the broker's time of a command (the 202) until its events are published.",
         unit="seconds",
         services=RESERVATIONS,
-        bounds=_SLOW,
+        bounds=_LOG_BOUNDS,
     )
 )
-CONFIRMATION_SECONDS: Final = _named(
+CONFIRMATION_SECONDS: Final = _register(
     Histogram(
         "innkeeper_confirmation_seconds",
         "From a booking's request (its id has the time) to its published confirmation, with the guest's own time.",
         unit="seconds",
         services=RESERVATIONS,
-        bounds=_HUMAN,
+        bounds=_GUEST_BOUNDS,
     )
 )
 
 # Effects of events.
 
-EVENT_SECONDS: Final = _named(
+EVENT_SECONDS: Final = _register(
     Histogram(
         "innkeeper_event_seconds",
         "From the broker's time of an event until this role has applied it.",
         unit="seconds",
         services=EVENT_READERS,
-        bounds=_SLOW,
+        bounds=_LOG_BOUNDS,
     )
 )
-WEBHOOK_SECONDS: Final = _named(
+WEBHOOK_SECONDS: Final = _register(
     Histogram(
         "innkeeper_webhook_seconds",
         "From the broker's time of a webhook of Stripe's until the commands that follow from it are published.",
         unit="seconds",
         services=PAYMENTS,
-        bounds=_SLOW,
+        bounds=_LOG_BOUNDS,
     )
 )
-STRIPE_SECONDS: Final = _named(
+STRIPE_SECONDS: Final = _register(
     Histogram(
         "innkeeper_stripe_call_seconds",
         "One request to Stripe, by method and class of the answer's status; `none` when there was no answer.",
         unit="seconds",
         services=PAYMENTS,
         labels=("method", "answer"),
-        bounds=_QUICK,
+        bounds=_ANSWER_BOUNDS,
     )
 )
-STRIPE_FAILURES: Final = _named(
+STRIPE_FAILURES: Final = _register(
     Gauge(
         "innkeeper_stripe_failures_in_a_row",
         "Requests to Stripe since the last that it answered below 500. There is no breaker: each row waits by itself.",
@@ -392,10 +392,10 @@ STRIPE_FAILURES: Final = _named(
         services=PAYMENTS,
     )
 )
-LEADS: Final = _named(
+LEADS: Final = _register(
     Gauge("innkeeper_expiry_leads", "1 for the timer that leads, 0 for those that wait.", unit="", services=EXPIRY)
 )
-HOLDS: Final = _named(
+HOLDS: Final = _register(
     Gauge(
         "innkeeper_holds",
         "Holds, by `state`: `live` are all, `overdue` those whose time is over; exported by the timer that leads.",
@@ -404,7 +404,7 @@ HOLDS: Final = _named(
         labels=("state",),
     )
 )
-OLDEST_OVERDUE_SECONDS: Final = _named(
+OLDEST_OVERDUE_SECONDS: Final = _register(
     Gauge(
         "innkeeper_oldest_overdue_hold_seconds",
         "For how long the most overdue hold has been over, 0 when none is; exported by the timer that leads.",
@@ -412,6 +412,6 @@ OLDEST_OVERDUE_SECONDS: Final = _named(
         services=EXPIRY,
     )
 )
-HOLDS_ASKED: Final = _named(
+HOLD_COMMANDS: Final = _register(
     Counter("innkeeper_holds_asked_total", "Commands that were sent to end a hold.", unit="commands", services=EXPIRY)
 )

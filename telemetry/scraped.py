@@ -1,6 +1,6 @@
-"""Answers Prometheus on a port of its own, with the numbers of `metrics` as its client library formats them.
+"""Serves the values of `metrics` to Prometheus on a port of its own, formatted by its client library.
 
-It runs in a thread, so that it also answers when the event loop is blocked.
+The server runs in a thread, so that it also answers while the event loop is blocked.
 """
 
 import logging
@@ -30,7 +30,7 @@ class PartCollector(Collector):
 
 
 def registry_of(part: str) -> CollectorRegistry:
-    """Return what a process exports: its part's metrics, and the library's about memory, time and garbage."""
+    """Return the metrics of a process: its part's, and the library's about memory, time and garbage."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(PartCollector(part))
     ProcessCollector(registry=registry)

@@ -17,9 +17,9 @@ class TelemetrySettings(BaseSettings):
         default=None,
         ge=0,
         le=65535,
-        description="A port of its own where Prometheus reads this process's metrics; 0 takes a free one, none is off.",
+        description="The port at which Prometheus reads this process's metrics; 0 takes a free one, none is off.",
     )
-    metrics_host: str = Field(default="127.0.0.1", description="The address at which it does.")
+    metrics_host: str = Field(default="127.0.0.1", description="The address of that port.")
     log_format: Literal["json", "console"] = Field(
         default="json", description="`json` (an object a line) or `console` (for people)."
     )
@@ -31,7 +31,7 @@ class TelemetrySettings(BaseSettings):
         default=1.0,
         ge=0,
         le=1,
-        description="How large a part of the traces that begin here is kept; others go as whoever began them decided.",
+        description="The share of traces begun here that is kept; for others, the process that began them decides.",
     )
 
     @field_validator("metrics_port", "otel_exporter_otlp_endpoint", mode="before")

@@ -1,4 +1,4 @@
-"""The OpenTelemetry SDK as `traces` uses it; imported only where a collector is set."""
+"""The OpenTelemetry SDK as `traces` uses it; imported only if a collector is set."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 
 from telemetry.traces import Attributes, Kind, traceparent_of, well_formed
 
-_KINDS: Final[dict[Kind, SpanKind]] = {
+_SPAN_KINDS: Final[dict[Kind, SpanKind]] = {
     "server": SpanKind.SERVER,
     "client": SpanKind.CLIENT,
     "producer": SpanKind.PRODUCER,
@@ -50,7 +50,7 @@ class Tracing:
         """Trace the block."""
         # A span without a parent belongs to the span that we are in, if there is one.
         with self._tracer.start_as_current_span(
-            name, context=_context(parent), kind=_KINDS[kind], attributes=dict(attributes)
+            name, context=_context(parent), kind=_SPAN_KINDS[kind], attributes=dict(attributes)
         ) as span:
             yield span
 

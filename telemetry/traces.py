@@ -1,4 +1,4 @@
-"""One trace from a guest's request to Stripe's webhook where a collector is set; otherwise no cost, not even an import.
+"""One trace from a guest's request to Stripe's webhook if a collector is set; otherwise no cost, not even an import.
 
 The trace is carried by W3C's `traceparent`: in HTTP as a header, on our topics as `ce_traceparent`, on
 `stripe.webhooks` as `traceparent`, and at Stripe in the metadata of our objects, which its webhooks bring back.
@@ -36,13 +36,13 @@ def start(endpoint: str, ratio: float, part: str, name: str) -> "Tracing":
 
 
 def use(tracing: "Tracing | None") -> None:
-    """Trace with this, or no longer: for tests."""
+    """Trace with `tracing`, or stop tracing (None): for tests."""
     global _tracing  # noqa: PLW0603 - as above
     _tracing = tracing
 
 
 def on() -> bool:
-    """Whether anything is traced."""
+    """Return whether this process traces."""
     return _tracing is not None
 
 
@@ -76,7 +76,7 @@ def begin(name: str, parent: str, attributes: Attributes) -> "Span | None":
 
 
 def end_together(name: str, began_ns: int, spans: Sequence["Span"]) -> None:
-    """End spans that were one piece of work; that becomes a span of its own, linked with each of them."""
+    """End spans that were one piece of work, and record that work as a span of its own, linked with each of them."""
     if _tracing is not None:
         _tracing.end_together(name, began_ns, spans)
 

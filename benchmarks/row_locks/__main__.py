@@ -1,20 +1,17 @@
 """`python -m benchmarks.row_locks`: runs the baseline until a signal ends it."""
 
-import asyncio
-import gc
-import signal
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 import uvloop
 from aiohttp import web
 
 from benchmarks.row_locks.service import create_app
+from benchmarks.serving import serve
 from ingress.settings import IngressSettings
 from storage.settings import DatabaseSettings
 
-READY_LINE = "row locks ready"
-_BACKLOG = 1024
+READY_LINE: Final = "row locks ready"
 
 
 def main(port: Annotated[int, typer.Option(help="The port to listen at.")]) -> None:
@@ -23,20 +20,8 @@ def main(port: Annotated[int, typer.Option(help="The port to listen at.")]) -> N
 
 
 async def _serve(port: int) -> None:
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     app = create_app(IngressSettings(), DatabaseSettings())
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    gc.collect()
-    gc.freeze()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port, backlog=_BACKLOG).start()
-        print(READY_LINE, flush=True)
-        await stopped.wait()
-    finally:
-        await runner.cleanup()
+    await serve(web.AppRunner(app, access_log=None), port, READY_LINE)
 
 
 if __name__ == "__main__":

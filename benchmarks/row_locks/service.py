@@ -54,8 +54,8 @@ class _RowLocks:
         """Book: 201 with the amount, 409 when a night is not free."""
         try:
             caller = self._tokens.caller(request)
-            wanted = decode(await read(request), _init)
-            accept_stay(wanted.check_in_date, wanted.check_out_date, today_at("UTC"))
+            stay = decode(await read(request), _init)
+            accept_stay(stay.check_in_date, stay.check_out_date, today_at("UTC"))
         except Problem as problem:
             return problem.response()
         booking_id = self._booking_ids.issue(caller.user_id)
@@ -64,11 +64,11 @@ class _RowLocks:
                 (
                     str(booking_id).encode(),
                     b"%d" % caller.user_id,
-                    b"%d" % wanted.hotel_id,
-                    b"%d" % wanted.room_id,
-                    wanted.check_in_date.isoformat().encode(),
-                    wanted.check_out_date.isoformat().encode(),
-                    b"%d" % wanted.rooms_count,
+                    b"%d" % stay.hotel_id,
+                    b"%d" % stay.room_id,
+                    stay.check_in_date.isoformat().encode(),
+                    stay.check_out_date.isoformat().encode(),
+                    b"%d" % stay.rooms_count,
                     self._hold_seconds,
                 )
             )

@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-# By the key alone: so every transaction meets the nights of a stay in the order of their dates.
-_OPTIONS: Final = "-c enable_seqscan=off -c enable_bitmapscan=off"
+# Scans by the key alone: so every transaction locks the nights of a stay in the order of their dates.
+_KEY_SCANS_ONLY: Final = "-c enable_seqscan=off -c enable_bitmapscan=off"
 _NAME: Final = b"statement"
 
 
@@ -37,7 +37,7 @@ class Sessions:
         self._stack = AsyncExitStack()
 
     async def call(self, parameters: Sequence[bytes]) -> bytes | None:
-        """Run the statement in a transaction of its own; the first column of its first row.
+        """Run the statement in a transaction of its own; return the first column of its first row.
 
         Raises:
             StatementFailed: PostgreSQL refused it; nothing of it is stored.
@@ -54,7 +54,7 @@ class Sessions:
 
     async def __aenter__(self) -> Self:
         for _ in range(self._size):
-            connection = await AsyncConnection.connect(self._conninfo, autocommit=True, options=_OPTIONS)
+            connection = await AsyncConnection.connect(self._conninfo, autocommit=True, options=_KEY_SCANS_ONLY)
             await self._stack.enter_async_context(connection)
             connection.pgconn.prepare(_NAME, self._statement.encode())
             session = _Session(connection.pgconn)
@@ -92,7 +92,7 @@ class _Session:
                 # An error of the commit would come after the row.
                 self._result = result
                 continue
-            # Only now the transaction is over.
+            # The transaction is over only now.
             answer, self._answer = self._answer, None
             if answer is not None and self._result is not None and not answer.done():
                 answer.set_result(self._result)

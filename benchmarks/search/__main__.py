@@ -1,20 +1,16 @@
 """`python -m benchmarks.search`: measures search on real size beside one SQL query over inventory."""
 
-import logging
-import sys
 from typing import Annotated
 
 import typer
 import uvloop
 
-from benchmarks import load, page
+from benchmarks import page
 from benchmarks.extent import Extent
-from benchmarks.lines import Line, Without, as_json
+from benchmarks.lines import Line
+from benchmarks.printing import prepare, print_lines, print_switched_off
 from benchmarks.search.comparison import compare
 from benchmarks.search.data import Size
-from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, progress
-from sandbox import kafka, postgres
-from sandbox.spawning import StartFailed
 
 
 def main(
@@ -25,18 +21,14 @@ def main(
     ] = False,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the figures to docs/performance.md.")] = False,
 ) -> None:
-    """Measure searches beside SQL: JSON lines on stdout, what goes on on stderr.
+    """Measure searches beside SQL: JSON lines on stdout, progress and verdicts on stderr.
 
     Starts a broker, a database, two workers and an ingress of its own and stops them. Nothing else should run
     meanwhile. The load comes from wrk, which must be installed.
     """
     if write_docs and quick:
-        raise typer.BadParameter("--write-docs needs the whole of it: no --quick")
-    for reason in (load.missing(), kafka.available(), postgres.available()):
-        if reason is not None:
-            progress(reason)
-            raise typer.Exit(1)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+        raise typer.BadParameter("--write-docs writes all figures: it takes no --quick")
+    prepare()
     extent, size = (Extent(seconds=1.0, runs=1), Size.small()) if quick else (Extent(seconds=seconds), Size())
     lines = uvloop.run(_measure(extent, size))
     if write_docs:
@@ -44,16 +36,7 @@ def main(
 
 
 async def _measure(extent: Extent, size: Size) -> list[Line]:
-    lines: list[Line] = [Without(switched_off=list(SWITCHED_OFF))]
-    print(as_json(lines[0]), flush=True)
-    try:
-        async for line in compare(extent, size):
-            print(as_json(line), flush=True)
-            lines.append(line)
-    except (BenchmarkFailed, StartFailed) as failure:
-        progress(f"search: {failure}")
-        raise typer.Exit(1) from None
-    return lines
+    return [print_switched_off(), *await print_lines("search", compare(extent, size))]
 
 
 if __name__ == "__main__":

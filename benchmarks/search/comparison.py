@@ -2,9 +2,7 @@
 
 import asyncio
 import itertools
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -25,16 +23,15 @@ from benchmarks.search.data import PROBES, Size, fill
 from benchmarks.search.queries import PATH, searches, write_searches
 from benchmarks.search.service import READY_LINE
 from benchmarks.search.visible import CHANGES_PER_S, changes_seen
-from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, kafka_of, progress
+from benchmarks.stage import SWITCHED_OFF, BenchmarkFailed, folder_of_its_own, kafka_of, progress
 from ingress.hotels.search.models import latest_today
 from sandbox.ports import free_port
 from sandbox.processes import Program
 from sandbox.system import Plan, System
 
 MAX_VISIBLE_MS: Final = 200.0
-_SCRIPT: Final = Path(__file__).parent / "searches.lua"
-_COMPARED: Final = 300
-_LOAD_SECONDS: Final = 120.0
+_COMPARED_SEARCHES: Final = 300
+_MAX_INDEX_LOAD_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,10 +44,9 @@ class _Run:
 
 
 async def compare(extent: Extent, size: Size) -> AsyncIterator[Line]:
-    """Yield the comparison, what each part of each side cost for a search, and how soon changes are seen."""
-    async with _system() as system, _filled(system, size) as first, _sql(system) as theirs:
-        for line in await _started(system):
-            yield line
+    """Yield the comparison, the cost of a search by part of each side, and the seconds until changes are visible."""
+    async with _system() as system, _put_on_sale(system, size) as first, _sql(system) as theirs:
+        yield await _start_ingress(system)
         await _refuse_differences(system.url, theirs.url, size, first)
         file = write_searches(system.folder, size, first)
         our_runs, their_runs = [], []
@@ -65,8 +61,8 @@ async def compare(extent: Extent, size: Size) -> AsyncIterator[Line]:
         for side, runs in (("cpu", our_runs), ("sql.cpu", their_runs)):
             for part, value in medians([run.microseconds for run in runs]).items():
                 yield Figure(benchmark=f"search.{side}.{part}", value=round(value, 1), unit="us/search")
-        held = round(resident_mb(system.pid("ingress")), 1)
-        yield Figure(benchmark="search.memory.ingress", value=held, unit="MB")
+        memory = round(resident_mb(system.pid("ingress")), 1)
+        yield Figure(benchmark="search.memory.ingress", value=memory, unit="MB")
         waits = await changes_seen(kafka_of(system), system.url, PROBES + size.hotels, first, extent.seconds)
         for share, target in ((0.5, None), (0.99, MAX_VISIBLE_MS)):
             value = round(percentile(waits, share) * 1000, 1)
@@ -75,9 +71,9 @@ async def compare(extent: Extent, size: Size) -> AsyncIterator[Line]:
 
 
 async def _run(url: str, pids: dict[str, int | None], file: Path, extent: Extent) -> _Run:
-    await run_wrk(url, _SCRIPT, str(file), seconds=extent.warm_up_seconds)
+    await run_wrk(url, str(file), seconds=extent.warm_up_seconds)
     meter = Meter(pids)
-    load = await run_wrk(url, _SCRIPT, str(file), seconds=extent.seconds)
+    load = await run_wrk(url, str(file), seconds=extent.seconds)
     costs = {part: used / load.requests for part, used in meter.microseconds().items()}
     return _Run(per_s=load.requests / (load.ended - load.began), load=load, microseconds=costs)
 
@@ -108,13 +104,13 @@ async def _refuse_differences(ours: str, theirs: str, size: Size, first: date) -
     """
     found = 0
     async with aiohttp.ClientSession() as session:
-        for path in itertools.islice(searches(size, first, seed=2), _COMPARED):
+        for path in itertools.islice(searches(size, first, seed=2), _COMPARED_SEARCHES):
             answers = [await _answer(session, url + path) for url in (ours, theirs)]
             if answers[0] != answers[1]:
                 raise BenchmarkFailed(f"{path}: ours finds {answers[0]!r}, and SQL {answers[1]!r}")
             found += bool(answers[0])
-    progress(f"search: {_COMPARED} searches, {found} of which found something, are answered the same by both")
-    if found < _COMPARED / 2:
+    progress(f"search: {_COMPARED_SEARCHES} searches, {found} of which found something, are answered the same by both")
+    if found < _COMPARED_SEARCHES / 2:
         raise BenchmarkFailed("most searches find nothing")
 
 
@@ -127,27 +123,22 @@ async def _answer(session: aiohttp.ClientSession, url: str) -> Any:
 
 @asynccontextmanager
 async def _system() -> AsyncIterator[System]:
-    """Start a system with a worker of each kind that a search depends on; its folder is kept when something fails."""
-    folder = Path(tempfile.mkdtemp(prefix="benchmark-", dir=".sandbox"))
-    plan = Plan(
-        folder=folder,
-        workers={"reservations": 1, "projections": 1},
-        stripe=False,
-        own_servers=True,
-        quiet=True,
-        environment=dict(SWITCHED_OFF.values()),
-    )
-    try:
+    """Start a system with a worker of each role that a search depends on."""
+    with folder_of_its_own() as folder:
+        plan = Plan(
+            folder=folder,
+            workers={"reservations": 1, "projections": 1},
+            stripe=False,
+            own_servers=True,
+            quiet=True,
+            environment=dict(SWITCHED_OFF.values()),
+        )
         async with System(plan) as system:
             yield system
-    except BaseException:
-        progress(f"the logs are kept in {folder / 'logs'}")
-        raise
-    shutil.rmtree(folder)
 
 
 @asynccontextmanager
-async def _filled(system: System, size: Size) -> AsyncIterator[date]:
+async def _put_on_sale(system: System, size: Size) -> AsyncIterator[date]:
     """Put everything on sale while there is no ingress; yield the first night."""
     await system.stop_part("ingress")
     began = time.monotonic()
@@ -159,20 +150,20 @@ async def _filled(system: System, size: Size) -> AsyncIterator[date]:
     yield first
 
 
-async def _started(system: System) -> list[Line]:
-    """Start the ingress; return how long it took to copy everything."""
+async def _start_ingress(system: System) -> Line:
+    """Start the ingress; return how long it takes until its search index is loaded and it answers a search."""
     await system.start_part("ingress")
     began = time.monotonic()
     day = latest_today()
     query = f"city=none&check_in_date={day}&check_out_date={day + timedelta(days=1)}"
     async with aiohttp.ClientSession() as session:
-        while time.monotonic() < began + _LOAD_SECONDS:
+        while time.monotonic() < began + _MAX_INDEX_LOAD_SECONDS:
             async with session.get(f"{system.url}{PATH}?{query}") as response:
                 if response.status == 200:
                     seconds = round(time.monotonic() - began, 1)
-                    return [Figure(benchmark="search.copied", value=seconds, unit="s")]
+                    return Figure(benchmark="search.index_loaded", value=seconds, unit="s")
             await asyncio.sleep(0.05)
-    raise BenchmarkFailed(f"the ingress does not answer a search within {_LOAD_SECONDS:.0f} s")
+    raise BenchmarkFailed(f"the ingress does not answer a search within {_MAX_INDEX_LOAD_SECONDS:.0f} s")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,13 @@ import psycopg
 from benchmarks.search.reference import INDEX
 from ingress.hotels.search.models import earliest_today
 
-#: Hotels that are alone in their cities, to see when a change is seen.
+#: Hotels that are alone in their cities: a search for such a city shows when a change is visible.
 PROBES: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Size:
-    """How much there is to be found. Every twentieth hotel has two room types."""
+    """The number of hotels, cities, nights and bookings. Every twentieth hotel has two room types."""
 
     hotels: int = 10_000
     cities: int = 100
@@ -24,11 +24,11 @@ class Size:
 
     @classmethod
     def small(cls) -> "Size":
-        """Return what is made in a moment."""
+        """Return a size that is made in a moment."""
         return cls(hotels=500, cities=5, nights=60, bookings=2_000)
 
 
-_HOTELS: Final = """
+_INSERT_HOTELS: Final = """
 insert into hotel (name, city, currency, active, amenities, photos, stars, latitude, longitude)
 select 'Hotel ' || n, case when n <= %(probes)s then 'Probe ' || n else 'City ' || n %% %(cities)s end, 'EUR', true,
        (array['wifi', 'pool', 'spa', 'bar', 'parking'])[1:1 + n / %(cities)s %% 5],
@@ -36,13 +36,13 @@ select 'Hotel ' || n, case when n <= %(probes)s then 'Probe ' || n else 'City ' 
        36 + n %% %(cities)s / 5.0 + random() / 10, -9 + n %% %(cities)s / 4.0 + random() / 10
 from generate_series(1, %(probes)s + %(hotels)s) as n
 """
-_ROOMS: Final = """
+_INSERT_ROOMS: Final = """
 insert into room (hotel_id, type, base_price_minor, total_count, capacity)
 select id, case number when 1 then 'double' else 'suite' end, 5000 + (id * 7919) %% 20000 * number, 1 + id %% 4,
        2 * number
 from hotel, generate_series(1, case when id %% 20 = 0 then 2 else 1 end) as number
 """
-_BOOKINGS: Final = """
+_INSERT_BOOKINGS: Final = """
 insert into booking (id, hotel_id, room_id, check_in, check_out, rooms_count, status, terms, amount_minor, currency,
                      version, created_at, updated_at)
 select gen_random_uuid(), hotel_id, room.id, check_in, check_in + 1 + n %% 4, 1, 'CONFIRMED', 'at_hotel', 0, 'EUR', 2,
@@ -58,7 +58,7 @@ select room_id, date::date, count(*)::int as booked
 from booking cross join lateral generate_series(check_in, check_out - 1, interval '1 day') as date
 group by room_id, date
 """
-#: Nothing is sold beyond what there is: rooms that are wanted more are more.
+#: No night is sold beyond its rooms: a room type that is booked more has more rooms.
 _ENOUGH: Final = """
 update room set total_count = greatest(total_count, most)
 from (select room_id, max(booked) as most from sold group by room_id) as wanted where wanted.room_id = room.id
@@ -93,11 +93,11 @@ async def fill(connection: psycopg.AsyncConnection[Any], size: Size) -> date:
         "first": first,
     }
     await connection.execute("select setseed(0.5)")
-    for statement in (_HOTELS, _ROOMS):
+    for statement in (_INSERT_HOTELS, _INSERT_ROOMS):
         await connection.execute(statement.encode(), values)
     rooms = await (await connection.execute("select count(*) from room")).fetchone()
     assert rooms is not None
-    for statement in (_BOOKINGS, _SOLD, _ENOUGH, _INVENTORY, _ROOM_NIGHTS, INDEX):
+    for statement in (_INSERT_BOOKINGS, _SOLD, _ENOUGH, _INVENTORY, _ROOM_NIGHTS, INDEX):
         await connection.execute(statement.encode(), values | {"rooms": rooms[0]})
     for statement in ("vacuum analyze", "checkpoint"):
         await connection.execute(statement.encode())

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from benchmarks.search.data import Size
 
 PATH: Final = "/v1/hotels/search"
-_QUERIES: Final = 20_000
+_SEARCHES_IN_FILE: Final = 20_000
 _MAX_SEARCHED_NIGHTS: Final = 7
 #: Each of these is asked for in a fifth of the searches.
 _OFTEN: Final = 0.2
@@ -46,5 +46,5 @@ def write_searches(folder: Path, size: Size, first: date) -> Path:
     """Write a file of searches, one a line, for wrk."""
     file = folder / "searches.txt"
     lines = searches(size, first, seed=1)
-    file.write_text("".join(f"{next(lines)}\n" for _ in range(_QUERIES)))
+    file.write_text("".join(f"{next(lines)}\n" for _ in range(_SEARCHES_IN_FILE)))
     return file

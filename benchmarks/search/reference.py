@@ -1,7 +1,7 @@
-"""The same search as one SQL query over hotels, rooms and the ledger's inventory: what ours is compared with.
+"""The same search as one SQL query over hotels, rooms and the ledger's inventory: the other side of the comparison.
 
-Written as anybody would write it who wants it quick: only the conditions that a search has, and an index for each of
-them. psycopg prepares it by itself after a few calls.
+It is written for speed: only the conditions that a search has, and an index for each of them. psycopg prepares it after
+a few calls.
 """
 
 from functools import cache
@@ -14,7 +14,7 @@ from ingress.hotels.search.models import EARTH_RADIUS_M, Found, Hit, HotelSearch
 from pricing.currencies import CURRENCIES
 from storage.reads.search import HotelFacts
 
-#: The one index that the schema does not have for it.
+#: The one index for it that the schema does not have.
 INDEX: Final = "create index if not exists hotel_city_written_alike on hotel (lower(trim(city)))"
 
 _QUERY: Final = """
@@ -55,7 +55,7 @@ _DISTANCE_M: Final = f"""
     round(2 * {EARTH_RADIUS_M} * asin(sqrt(least(1, sin(radians(h.latitude - :latitude) / 2) ^ 2
     + cos(radians(:latitude)) * cos(radians(h.latitude)) * sin(radians(h.longitude - :longitude) / 2) ^ 2))))::bigint
 """
-_KEYS: Final = {"price": "price_milli", "stars": "-coalesce(stars, 0)", "distance": "distance_m"}
+_SORT_KEYS: Final = {"price": "price_milli", "stars": "-coalesce(stars, 0)", "distance": "distance_m"}
 #: The wishes that a search may have; null for one that it does not have. One statement for nearly all is prepared once.
 _WISHES: Final = """
     (cast(:guests as int) is null or r.capacity * :rooms_count >= :guests)
@@ -64,17 +64,17 @@ _WISHES: Final = """
     and (cast(:amenities as text[]) is null
          or array(select lower(trim(a)) from unnest(h.amenities) as a) @> cast(:amenities as text[]))
 """
-_PRICES: Final = """
+_PRICE_RANGE: Final = """
     (cast(:min_price as numeric) is null or price_milli >= :min_price * 1000)
     and (cast(:max_price as numeric) is null or price_milli <= :max_price * 1000)
 """
 _CITY: Final = "lower(trim(h.city)) = lower(trim(:city))"
-_NEAR: Final = f"{_DISTANCE_M} <= :km * 1000"
+_WITHIN_KM: Final = f"{_DISTANCE_M} <= :km * 1000"
 _AFTER: Final = "(key, id) > (:after_key, :after_id)"
 
 
 class Reference:
-    """Finds hotels by asking the database, a query a search."""
+    """Finds hotels by one query a search."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -93,10 +93,10 @@ class Reference:
 def _query(sort: str, *, by_city: bool, near: bool, after: bool) -> TextClause:
     return text(
         _QUERY.format(
-            of_hotels_and_rooms=" and ".join([_WISHES, *[_CITY] * by_city, *[_NEAR] * near]),
-            of_hits=" and ".join([_PRICES, *[_AFTER] * after]),
+            of_hotels_and_rooms=" and ".join([_WISHES, *[_CITY] * by_city, *[_WITHIN_KM] * near]),
+            of_hits=" and ".join([_PRICE_RANGE, *[_AFTER] * after]),
             distance_m=_DISTANCE_M if near else "null::bigint",
-            key=_KEYS[sort],
+            key=_SORT_KEYS[sort],
         )
     )
 

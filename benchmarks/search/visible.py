@@ -1,4 +1,4 @@
-"""How soon a change that is sent to the log is seen by who searches, while others change prices everywhere."""
+"""How soon a search shows a change that was sent to the log, while other changes of prices go on everywhere."""
 
 import asyncio
 import itertools
@@ -22,13 +22,13 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ChangeInventory
 
 CHANGES_PER_S: Final = 200
-_NIGHTS: Final = 3
-_POLL_SECONDS: Final = 0.005
-_MAX_WAIT_SECONDS: Final = 120.0
+_CHANGED_NIGHTS: Final = 3
+_SEARCH_POLL_SECONDS: Final = 0.005
+_MAX_VISIBLE_WAIT_SECONDS: Final = 120.0
 
 
 class Changes:
-    """Sends managers' changes of prices to the log, and looks how soon they are seen; `waits` are seconds."""
+    """Sends managers' changes of prices to the log, and searches until they are visible; `waits` are seconds."""
 
     def __init__(
         self, kafka: KafkaSettings, producer: Producer, session: aiohttp.ClientSession, rooms: int, first: date
@@ -61,21 +61,21 @@ class Changes:
         return self._send(room_id, self._chance.randint(5_000, 20_000))
 
     async def _probe(self, room_id: int) -> None:
-        """Give a hotel that is alone in its city a price that it never had, and look until it is seen."""
+        """Give a hotel that is alone in its city a new price, and search until it is visible."""
         price_minor = next(self._prices)
         began = time.perf_counter()
         await self._send(room_id, price_minor)
         while await self._price(room_id) != f"{price_minor / 100:.2f}":
-            if time.perf_counter() > began + _MAX_WAIT_SECONDS:
-                raise BenchmarkFailed(f"a change is not seen after {_MAX_WAIT_SECONDS:.0f} s")
-            await asyncio.sleep(_POLL_SECONDS)
+            if time.perf_counter() > began + _MAX_VISIBLE_WAIT_SECONDS:
+                raise BenchmarkFailed(f"a change is not visible after {_MAX_VISIBLE_WAIT_SECONDS:.0f} s")
+            await asyncio.sleep(_SEARCH_POLL_SECONDS)
         self.waits.append(time.perf_counter() - began)
 
     async def _send(self, room_id: int, price_minor: int) -> None:
         command = ChangeInventory(
             room_id=room_id,
             first_night=self._first,
-            end_night=self._first + timedelta(days=_NIGHTS),
+            end_night=self._first + timedelta(days=_CHANGED_NIGHTS),
             price_minor=price_minor,
             surge_milli=1000,
             closed=False,
@@ -88,7 +88,7 @@ class Changes:
         query = {
             "city": f"Probe {room_id}",
             "check_in_date": str(self._first),
-            "check_out_date": str(self._first + timedelta(days=_NIGHTS)),
+            "check_out_date": str(self._first + timedelta(days=_CHANGED_NIGHTS)),
         }
         async with self._session.get(f"{PATH}?{urlencode(query)}") as response:
             hits: list[dict[str, Any]] = await response.json()
@@ -96,7 +96,7 @@ class Changes:
 
 
 async def changes_seen(kafka: KafkaSettings, url: str, rooms: int, first: date, seconds: float) -> list[float]:
-    """Return how many seconds each watched change took to be seen, from before it was sent."""
+    """Return how many seconds each probed change took until it was visible, from before it was sent."""
     async with (
         aiohttp.ClientSession(url) as session,
         open_producer(kafka, client_id="innkeeper-benchmarks") as producer,

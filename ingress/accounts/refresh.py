@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ingress.database import Database
 from ingress.settings import IngressSettings
 from storage import accounts, refresh_tokens
-from storage.refresh_tokens import KeptToken, Line
+from storage.refresh_tokens import StoredToken, TokenFamily
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +65,13 @@ class RefreshTokens:
     async def begin(self, user_id: int) -> Session | None:
         """Begin a family; None when the account is gone."""
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        line = Line(user_id=user_id, family=uuid4())
+        family = TokenFamily(user_id=user_id, id=uuid4())
         async with self._database.writing() as connection:
             roles = await accounts.lock(connection, user_id)
             if roles is None:
                 return None
             await refresh_tokens.forget_expired(connection, user_id)
-            await refresh_tokens.add(connection, _hash(token), line, self.lifetime)
+            await refresh_tokens.add(connection, _hash(token), family, self.lifetime)
         return Session(user_id, roles, token)
 
     async def resume(self, token: str) -> Session | None:
@@ -79,24 +79,24 @@ class RefreshTokens:
         if not _TOKEN.fullmatch(token):
             return None
         async with self._database.writing() as connection:
-            line = await refresh_tokens.line_of(connection, _hash(token))
-            roles = None if line is None else await accounts.lock(connection, line.user_id)
-            if line is None or roles is None:
+            family = await refresh_tokens.family_of(connection, _hash(token))
+            roles = None if family is None else await accounts.lock(connection, family.user_id)
+            if family is None or roles is None:
                 return None
-            await refresh_tokens.forget_expired(connection, line.user_id)
+            await refresh_tokens.forget_expired(connection, family.user_id)
             stored = await refresh_tokens.find(connection, _hash(token))
-            next_token = None if stored is None else await self._exchange(connection, token, stored, line)
-        return None if next_token is None else Session(line.user_id, roles, next_token)
+            next_token = None if stored is None else await self._exchange(connection, token, stored, family)
+        return None if next_token is None else Session(family.user_id, roles, next_token)
 
     async def end(self, token: str) -> None:
         """Revoke the family of a token, whether the token is still valid or not."""
         if not _TOKEN.fullmatch(token):
             return
         async with self._database.writing() as connection:
-            line = await refresh_tokens.line_of(connection, _hash(token))
-            if line is not None:
-                await accounts.lock(connection, line.user_id)
-                await refresh_tokens.revoke_family(connection, line.family)
+            family = await refresh_tokens.family_of(connection, _hash(token))
+            if family is not None:
+                await accounts.lock(connection, family.user_id)
+                await refresh_tokens.revoke_family(connection, family.id)
 
     async def end_all(self, user_id: int) -> None:
         """Revoke all families of a user."""
@@ -104,26 +104,28 @@ class RefreshTokens:
             await accounts.lock(connection, user_id)
             await refresh_tokens.revoke_all(connection, user_id)
 
-    async def _exchange(self, connection: AsyncConnection, token: str, stored: KeptToken, line: Line) -> str | None:
+    async def _exchange(
+        self, connection: AsyncConnection, token: str, stored: StoredToken, family: TokenFamily
+    ) -> str | None:
         if stored.used_seconds_ago is None:
-            return await self._use_now(connection, token, line)
+            return await self._use_now(connection, token, family)
         if stored.used_seconds_ago <= self._grace_seconds:
             newest = await self._newest(connection, token, stored)
             if newest is not None:
                 return newest
-        await refresh_tokens.revoke_family(connection, line.family)
-        log.warning("user %d: a refresh token was used twice; its login %s is revoked", line.user_id, line.family)
+        await refresh_tokens.revoke_family(connection, family.id)
+        log.warning("user %d: a refresh token was used twice; its login %s is revoked", family.user_id, family.id)
         return None
 
-    async def _use_now(self, connection: AsyncConnection, token: str, line: Line) -> str:
+    async def _use_now(self, connection: AsyncConnection, token: str, family: TokenFamily) -> str:
         salt = secrets.token_bytes(_TOKEN_BYTES)
         next_token = self._successor(token, salt)
         await refresh_tokens.mark_used(connection, _hash(token), salt)
-        await refresh_tokens.add(connection, _hash(next_token), line, self.lifetime)
+        await refresh_tokens.add(connection, _hash(next_token), family, self.lifetime)
         return next_token
 
-    async def _newest(self, connection: AsyncConnection, token: str, stored: KeptToken) -> str | None:
-        """Follow used tokens to the one that is not; None for too long a line, or a broken one (there is a new key)."""
+    async def _newest(self, connection: AsyncConnection, token: str, stored: StoredToken) -> str | None:
+        """Follow used tokens to the unused one; None for too long a family, or a broken one (there is a new key)."""
         for _ in range(_MAX_STEPS):
             assert stored.salt is not None
             token = self._successor(token, stored.salt)

@@ -17,7 +17,7 @@ from operators.rebuild.log import EventLog, EventsMissing, open_log
 from storage import operator_log
 from storage.projections.positioned_event import PositionedEvent
 from storage.projections.rebuildable import PROJECTIONS, Projection
-from storage.projections.shadow import Busy, Compared, Difference, NeverKept, Shadow, open_shadow, sweep
+from storage.projections.shadow import Busy, Compared, Difference, NoCursor, Shadow, open_shadow, sweep
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
@@ -29,7 +29,7 @@ __all__ = [
     "Difference",
     "EventsMissing",
     "InUse",
-    "NeverKept",
+    "NoCursor",
     "Rebuilt",
     "rebuild",
     "sweep",
@@ -90,7 +90,7 @@ async def rebuild(
 
     Raises:
         Busy: another process is rebuilding it.
-        NeverKept: no worker has written it yet.
+        NoCursor: no worker has written it yet.
         EventsMissing: the log does not have all the events that the read model is made of.
         InUse: the tables could not be replaced.
         psycopg.Error: the database cannot be used.

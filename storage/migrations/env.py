@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the database of the settings, or of the connection it is handed."""
+"""Alembic's entry: runs the migrations on the database of the settings."""
 
 from alembic import context
 from sqlalchemy import create_engine
@@ -13,7 +13,7 @@ def run() -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("select pg_advisory_xact_lock(hashtext('innkeeper.migrations'))")
         context.configure(connection=connection, target_metadata=Table.metadata, compare_server_default=True)
-        # Nobody else migrates between these three: whoever waited finds what the other made.
+        # The lock excludes other migrations here: a process that waited for it finds the schema that the other made.
         context.config.attributes["was"] = context.get_context().get_current_revision()
         context.run_migrations()
         context.config.attributes["now"] = context.get_context().get_current_revision()

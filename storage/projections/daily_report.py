@@ -7,10 +7,10 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from storage.projections.positioned_event import PositionedEvent
-from topics.messages.events import BookingCancelled, BookingConfirmed, Event
+from topics.messages.events import BookingCancelled, BookingConfirmed, BookingEvent
 
-#: The events that the report is made of.
-EVENTS_APPLIED: Final[tuple[type[Event], ...]] = (BookingConfirmed, BookingCancelled)
+#: The events that change the report; `apply` leaves out all others.
+EVENTS_APPLIED: Final[tuple[type[BookingEvent], ...]] = (BookingConfirmed, BookingCancelled)
 
 
 class BookingNotInLedger(Exception):
@@ -20,7 +20,7 @@ class BookingNotInLedger(Exception):
 # The ledger's facts about a stay never change, and are committed before any event about the stay is published.
 # A booking that is counted has a row in `reported_stay`, so no booking is counted twice or subtracted uncounted.
 # Nights are written in the order of their key, so workers of one hotel may wait for each other but never deadlock.
-_COUNT = """
+_COUNT_STAYS = """
 with known as (
     select id, hotel_id, check_in, check_out, rooms_count, amount_minor, currency
     from booking where id = any(%(confirmed)b::uuid[])
@@ -68,7 +68,7 @@ async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) 
     counts = {
         event.booking_id: isinstance(event, BookingConfirmed)
         for event in (each.event for each in events)
-        if isinstance(event, BookingConfirmed | BookingCancelled)
+        if isinstance(event, EVENTS_APPLIED)
     }
     await count(
         connection,
@@ -88,7 +88,7 @@ async def count(connection: AsyncConnection, *, confirmed: Collection[UUID], can
     """
     if not confirmed and not cancelled:
         return
-    counted = await connection.execute(_COUNT, {"confirmed": list(confirmed), "cancelled": list(cancelled)})
+    counted = await connection.execute(_COUNT_STAYS, {"confirmed": list(confirmed), "cancelled": list(cancelled)})
     known, *empty = await counted.fetchone() or (None, None, None)
     if unknown := set(confirmed).difference(known or ()):
         raise BookingNotInLedger(f"confirmed, and not in the ledger: {', '.join(map(str, sorted(unknown)))}")

@@ -1,4 +1,4 @@
-"""The read model of every night of every room: what it costs, how many rooms are taken, and each hotel's lowest price.
+"""The read model of every night of every room: its price, its taken rooms, and each hotel's lowest price.
 
 The changes of a batch of events to a night are added up first, and written once. Only the worker to which a room's
 partition is assigned writes the room's nights. Every worker that changed a room of a hotel writes the hotel's lowest
@@ -63,29 +63,31 @@ async def apply_to_nights(connection: AsyncConnection, events: Iterable[NightsEv
         NightNotOpened: an event changes an unknown night.
         StayNotInLedger: an event ends a stay that the ledger does not have.
     """
-    applied = [each for each in events if type(each.event) in _APPLIED]
+    applied = [each for each in events if type(each.event) in _APPLY]
     stays = await _stays(connection, applied)
     changes: _Changes = {}
-    touched: list[_Touched] = []
+    changed_nights: list[_ChangedNights] = []
     for event, partition, position in applied:
-        nights = _APPLIED[type(event)](changes, event, stays)
+        nights = _APPLY[type(event)](changes, event, stays)
         if nights:
-            touched.append(_Touched(partition, position, event.room_id, min(nights), max(nights) + _ONE_DAY))
+            changed_nights.append(
+                _ChangedNights(partition, position, event.room_id, min(nights), max(nights) + _ONE_DAY)
+            )
     if not changes:
         return
-    await connection.execute(_TOUCH, [list(column) for column in zip(*touched, strict=True)])
-    await _open(connection, {key: change for key, change in changes.items() if change.opened is not None})
+    await connection.execute(_ADD_CHANGES, [list(column) for column in zip(*changed_nights, strict=True)])
+    await _write_opened(connection, {key: change for key, change in changes.items() if change.opened is not None})
     before = {key: change for key, change in changes.items() if change.opened is None}
-    await _change(connection, {key: change for key, change in before.items() if change.by_the_hotel})
-    await _count(connection, {key: change for key, change in before.items() if not change.by_the_hotel})
+    await _write_changed(connection, {key: change for key, change in before.items() if change.by_the_hotel})
+    await _write_taken(connection, {key: change for key, change in before.items() if not change.by_the_hotel})
     await _refresh_prices(connection, sorted(key for key, change in changes.items() if change.of_a_price))
 
 
 _ONE_DAY: Final = timedelta(days=1)
 
 
-class _Touched(NamedTuple):
-    """The range of nights within which an event changes some."""
+class _ChangedNights(NamedTuple):
+    """The range of nights within which one event changes some."""
 
     partition: int
     position: int
@@ -123,7 +125,7 @@ _Changes = dict[_Key, _Change]
 _Stays = Mapping[UUID, _Stay]
 
 
-def _opened(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+def _open_nights(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
     nights = nights_of(event.first_night, event.end_night)
     for night in nights:
         changes[event.room_id, night] = _Change(
@@ -136,58 +138,58 @@ def _opened(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
     return nights
 
 
-def _changed(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+def _change_nights(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
     values = {
         name: value
         for name in ("total_count", "price_minor", "surge_milli", "closed")
         if (value := getattr(event, name)) is not None
     }
     for night in event.nights:
-        change = _of(changes, (event.room_id, night))
+        change = _change_of(changes, (event.room_id, night))
         for name, value in values.items():
             setattr(change, name, value)
     nights: Sequence[date] = event.nights
     return nights
 
 
-def _reserved(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
+def _take_reserved(changes: _Changes, event: Any, _: _Stays) -> Sequence[date]:
     return _take(changes, _Stay(event.room_id, event.check_in, event.check_out, event.rooms_count), 1)
 
 
-def _given_back(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
+def _give_back(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
     return _take(changes, stays[event.booking_id], -1)
 
 
-def _confirmed(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
-    # A stay confirmed in time was counted when it was reserved. One confirmed late was given back when its hold ended.
+def _take_confirmed(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
+    # A stay confirmed in time was counted when it was reserved; a late one was given back when its hold ended.
     return _take(changes, stays[event.booking_id], 1) if event.late else ()
 
 
 def _take(changes: _Changes, stay: _Stay, sign: int) -> Sequence[date]:
     nights = nights_of(stay.check_in, stay.check_out)
     for night in nights:
-        _of(changes, (stay.room_id, night)).taken += sign * stay.rooms_count
+        _change_of(changes, (stay.room_id, night)).taken += sign * stay.rooms_count
     return nights
 
 
-def _of(changes: _Changes, key: _Key) -> _Change:
+def _change_of(changes: _Changes, key: _Key) -> _Change:
     change = changes.get(key)
     if change is None:
         change = changes[key] = _Change()
     return change
 
 
-#: How each event changes nights; the functions return which nights.
-_APPLIED: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[date]]]] = {
-    InventoryOpened: _opened,
-    InventoryChanged: _changed,
-    BookingReserved: _reserved,
-    BookingCancelled: _given_back,
-    BookingExpired: _given_back,
-    BookingConfirmed: _confirmed,
+#: How each event changes nights; each function returns the nights that it changes.
+_APPLY: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[date]]]] = {
+    InventoryOpened: _open_nights,
+    InventoryChanged: _change_nights,
+    BookingReserved: _take_reserved,
+    BookingCancelled: _give_back,
+    BookingExpired: _give_back,
+    BookingConfirmed: _take_confirmed,
 }
-#: The events that the nights are made of.
-EVENTS_APPLIED: Final = tuple(_APPLIED)
+#: The events that may change nights; `apply` leaves out all others.
+EVENTS_APPLIED: Final = tuple(_APPLY)
 
 
 async def _stays(connection: AsyncConnection, events: Iterable[NightsEvent]) -> _Stays:
@@ -195,16 +197,14 @@ async def _stays(connection: AsyncConnection, events: Iterable[NightsEvent]) -> 
 
     They come from the ledger: they never change, and are committed before any event about them is published.
     """
-    wanted = {
-        each.event.booking_id for each in events if isinstance(each.event, BookingEvent) and _needs_stay(each.event)
-    }
-    if not wanted:
+    ids = {each.event.booking_id for each in events if isinstance(each.event, BookingEvent) and _needs_stay(each.event)}
+    if not ids:
         return {}
     rows = await connection.execute(
-        "select id, room_id, check_in, check_out, rooms_count from booking where id = any(%b)", (list(wanted),)
+        "select id, room_id, check_in, check_out, rooms_count from booking where id = any(%b)", (list(ids),)
     )
     found = {id: _Stay(*fields) async for id, *fields in rows}
-    if unknown := wanted - found.keys():
+    if unknown := ids - found.keys():
         raise StayNotInLedger(f"not in the ledger: {', '.join(map(str, sorted(unknown)))}")
     return found
 
@@ -215,14 +215,14 @@ def _needs_stay(event: BookingEvent) -> bool:
 
 # Statements. Arrays travel in binary form (%b): encoding them as text costs the worker several times as much.
 
-# A row exists already where the log is read again over rows that were kept: then a night starts from its opening.
-_TOUCH: Final = """
+# A row exists already if the log is read again over existing rows: then a night starts from its opening.
+_ADD_CHANGES: Final = """
 insert into room_night_change (partition, position, room_id, first_night, end_night)
 select * from unnest(%b::int[], %b::bigint[], %b::bigint[], %b::date[], %b::date[])
 on conflict do nothing
 """
 
-_OPEN: Final = """
+_OPEN_NIGHTS: Final = """
 insert into room_night (room_id, date, hotel_id, currency, total_count, taken_count, price_minor, surge_milli, closed)
 select * from unnest(%b::bigint[], %b::date[], %b::bigint[], %b::text[],
                      %b::int[], %b::int[], %b::bigint[], %b::int[], %b::bool[])
@@ -232,7 +232,7 @@ set hotel_id = excluded.hotel_id, currency = excluded.currency, total_count = ex
     closed = excluded.closed
 """
 
-_CHANGE: Final = """
+_CHANGE_VALUES: Final = """
 update room_night as night
 set taken_count = night.taken_count + new.taken,
     total_count = coalesce(new.total_count, night.total_count),
@@ -244,7 +244,7 @@ from unnest(%b::bigint[], %b::date[], %b::int[], %b::int[], %b::bigint[], %b::in
 where night.room_id = new.room_id and night.date = new.date
 """
 
-_COUNT: Final = """
+_COUNT_TAKEN: Final = """
 update room_night as night
 set taken_count = night.taken_count + new.taken
 from unnest(%b::bigint[], %b::date[], %b::int[]) as new (room_id, date, taken)
@@ -252,14 +252,14 @@ where night.room_id = new.room_id and night.date = new.date
 """
 
 
-async def _open(connection: AsyncConnection, changes: _Changes) -> None:
+async def _write_opened(connection: AsyncConnection, changes: _Changes) -> None:
     if not changes:
         return
     opened = [change.opened for change in changes.values() if change.opened is not None]
     await connection.execute(
-        _OPEN,
+        _OPEN_NIGHTS,
         (
-            *_places(changes),
+            *_key_columns(changes),
             [event.hotel_id for event in opened],
             [event.currency for event in opened],
             *_columns(changes.values(), "total_count", "taken", "price_minor", "surge_milli", "closed"),
@@ -267,13 +267,13 @@ async def _open(connection: AsyncConnection, changes: _Changes) -> None:
     )
 
 
-async def _change(connection: AsyncConnection, changes: _Changes) -> None:
+async def _write_changed(connection: AsyncConnection, changes: _Changes) -> None:
     values = _columns(changes.values(), "taken", "total_count", "price_minor", "surge_milli", "closed")
-    await _update(connection, _CHANGE, changes, values)
+    await _update(connection, _CHANGE_VALUES, changes, values)
 
 
-async def _count(connection: AsyncConnection, changes: _Changes) -> None:
-    await _update(connection, _COUNT, changes, _columns(changes.values(), "taken"))
+async def _write_taken(connection: AsyncConnection, changes: _Changes) -> None:
+    await _update(connection, _COUNT_TAKEN, changes, _columns(changes.values(), "taken"))
 
 
 async def _update(
@@ -281,13 +281,13 @@ async def _update(
 ) -> None:
     if not changes:
         return
-    updated = await connection.execute(statement.encode(), (*_places(changes), *values))
+    updated = await connection.execute(statement.encode(), (*_key_columns(changes), *values))
     if updated.rowcount != len(changes):
         raise NightNotOpened(await _first_unknown(connection, changes))
 
 
 async def _first_unknown(connection: AsyncConnection, changes: _Changes) -> str:
-    room_ids, nights = _places(changes)
+    room_ids, nights = _key_columns(changes)
     found = await connection.execute(
         "select room_id, date from unnest(%b::bigint[], %b::date[]) as wanted (room_id, date)"
         " where not exists (select from room_night as n where n.room_id = wanted.room_id and n.date = wanted.date)"
@@ -299,7 +299,7 @@ async def _first_unknown(connection: AsyncConnection, changes: _Changes) -> str:
     return f"{len(unknown)} of {len(changes)} nights were never opened; the first is {night} of room {room_id}"
 
 
-def _places(keys: Iterable[_Key]) -> tuple[list[int], list[date]]:
+def _key_columns(keys: Iterable[_Key]) -> tuple[list[int], list[date]]:
     keys = list(keys)
     return [room_id for room_id, _ in keys], [night for _, night in keys]
 
@@ -320,7 +320,7 @@ from (select distinct hashtextextended(current_schema() || '.hotel_min_price', h
       order by key) as hotels
 """
 
-# All open nights of the hotels on the touched dates, the rooms in order; one row of nulls where none is open.
+# All open nights of the hotels on the changed dates, the rooms in order; one row of nulls where none is open.
 _OFFERS: Final = """
 select hotel_id, date, night.currency, night.price_minor, night.surge_milli
 from (select distinct hotel_id, date
@@ -329,13 +329,13 @@ from (select distinct hotel_id, date
 order by night.room_id
 """
 
-_NOTHING_OPEN: Final = """
+_DELETE_PRICES: Final = """
 delete from hotel_min_price as price
 using unnest(%b::bigint[], %b::date[]) as closed (hotel_id, date)
 where (price.hotel_id, price.date) = (closed.hotel_id, closed.date)
 """
 
-_CHEAPEST: Final = """
+_SAVE_PRICES: Final = """
 insert into hotel_min_price (hotel_id, date, min_price_minor, currency)
 select * from unnest(%b::bigint[], %b::date[], %b::bigint[], %b::text[])
 on conflict (hotel_id, date) do update
@@ -348,7 +348,7 @@ where (hotel_min_price.min_price_minor, hotel_min_price.currency)
 async def _refresh_prices(connection: AsyncConnection, nights: Sequence[_Key]) -> None:
     if not nights:
         return
-    columns = _places(nights)
+    columns = _key_columns(nights)
     await connection.execute(_TAKE_TURNS, columns)
     # In binary form: as text, a year of a hotel's prices costs several times as much to read.
     async with connection.cursor(binary=True) as cursor:
@@ -362,9 +362,9 @@ async def _refresh_prices(connection: AsyncConnection, nights: Sequence[_Key]) -
         if known is None or price < known[0]:
             cheapest[hotel_id, night] = price, currency
     if closed := {(hotel_id, night) for hotel_id, night, *_ in offers} - cheapest.keys():
-        await connection.execute(_NOTHING_OPEN, _places(sorted(closed)))
+        await connection.execute(_DELETE_PRICES, _key_columns(sorted(closed)))
     if cheapest:
         # In the order of their key, so that workers never wait for each other in a circle.
         of_hotels = sorted(cheapest.items())
         prices = [price for _, (price, _) in of_hotels], [currency for _, (_, currency) in of_hotels]
-        await connection.execute(_CHEAPEST, (*_places(key for key, _ in of_hotels), *prices))
+        await connection.execute(_SAVE_PRICES, (*_key_columns(key for key, _ in of_hotels), *prices))

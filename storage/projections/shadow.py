@@ -19,20 +19,20 @@ from storage.database import connect
 from storage.projections.rebuildable import SCHEMAS, Projection
 from storage.settings import DatabaseSettings
 
-#: So many differences of a table are reported one by one.
+#: The number of differences of a table that are reported one by one.
 MAX_DIFFERENCES_SHOWN: Final = 10
 
 # As in a worker, statements are prepared while the tables are empty. After a crash the rebuild starts again.
 _DIALECT: Final = make_url("postgresql+psycopg://").get_dialect()()
-_OPTIONS: Final = {"enable_seqscan": "off", "synchronous_commit": "off"}
+_SESSION_OPTIONS: Final = {"enable_seqscan": "off", "synchronous_commit": "off"}
 
 
 class Busy(Exception):
     """Another process is rebuilding this read model."""
 
 
-class NeverKept(Exception):
-    """No worker has written this read model yet."""
+class NoCursor(Exception):
+    """The read model's consumer has no cursor: no worker has written the read model yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,15 +69,15 @@ class Shadow:
         """Return the sequence of the last event that the consumer has applied, by partition; `held`: lock its cursors.
 
         Raises:
-            NeverKept: it has no cursors.
+            NoCursor: the consumer has none.
         """
         rows = await self.connection.execute(
-            _CURSORS + ("for update" if held else ""), (self._projection.name, self._topic)
+            _CURSOR_SEQUENCES + ("for update" if held else ""), (self._projection.name, self._topic)
         )
         # Of several generations of the topic the last one counts.
         found = {partition: sequence async for partition, sequence in rows}
         if not found:
-            raise NeverKept(
+            raise NoCursor(
                 f"no worker has kept {self._projection.name} yet: start one (innkeeper worker projections),"
                 " it makes the read model from the whole log"
             )
@@ -86,12 +86,12 @@ class Shadow:
     async def compare(self) -> list[Compared]:
         """Return how the new tables differ from those that serve, in the caller's transaction."""
         await self.connection.execute("set local enable_seqscan = on")
-        return [await self._compared(table.name) for table in self._projection.tables]
+        return [await self._compare(table.name) for table in self._projection.tables]
 
-    async def _compared(self, table: str) -> Compared:
+    async def _compare(self, table: str) -> Compared:
         columns, key = self._columns(table), self._key(table)
         rows = await self.connection.execute(
-            sql.SQL(_DIFFERENT).format(
+            sql.SQL(_DIFFERENCES).format(
                 key=sql.SQL(", ").join(map(sql.Identifier, key)),
                 serving=sql.Identifier(self._serving, table),
                 new=sql.Identifier(self._projection.schema, table),
@@ -124,7 +124,7 @@ class Shadow:
         ]
 
     async def analyze(self) -> None:
-        """Give the planner statistics of the new tables."""
+        """Collect statistics of the new tables for the planner."""
         for table in self._projection.tables:
             await self.connection.execute(sql.SQL("analyze {}").format(sql.Identifier(table.name)))
 
@@ -166,19 +166,19 @@ class Shadow:
 
 @asynccontextmanager
 async def open_shadow(database: DatabaseSettings, projection: Projection, topic: str) -> AsyncIterator[Shadow]:
-    """Create empty tables beside those that serve; when the block ends, also by an error, nothing is left of them.
+    """Create empty tables beside those that serve; when the block ends, also by an error, they are dropped.
 
     Raises:
         Busy: another process is rebuilding the read model.
         psycopg.Error: the database cannot be used.
     """
-    connection = await connect(database, "innkeeper rebuild", options=_OPTIONS)
+    connection = await connect(database, "innkeeper rebuild", options=_SESSION_OPTIONS)
     try:
         if not await _is_ours(connection, projection.schema):
             raise Busy(f"somebody else is rebuilding {projection.name} at this moment")
         row = await (await connection.execute("select current_schema()")).fetchone()
         assert row is not None
-        await _make(connection, projection)
+        await _create(connection, projection)
         yield Shadow(connection, projection, row[0], topic)
     finally:
         # The connection is closed first: after Ctrl-C a statement may still run on it and lock the tables dropped here.
@@ -208,7 +208,7 @@ async def _is_ours(connection: AsyncConnection, schema: str) -> bool:
     return True
 
 
-async def _make(connection: AsyncConnection, projection: Projection) -> None:
+async def _create(connection: AsyncConnection, projection: Projection) -> None:
     schema = sql.Identifier(projection.schema)
     async with connection.transaction():
         await connection.execute(sql.SQL("drop schema if exists {} cascade").format(schema))
@@ -229,19 +229,19 @@ def _statements(projection: Projection) -> list[str]:
     return [str(each.compile(dialect=_DIALECT)) for each in making]
 
 
-_CURSORS: Final = """
+_CURSOR_SEQUENCES: Final = """
 select partition, sequence from log_cursor where consumer = %s and topic = %s
 order by consumer, topic, partition, generation
 """
 
-_DIFFERENT: Final = """
+_DIFFERENCES: Final = """
 select count(*) over (), to_jsonb(was), to_jsonb(is_now)
 from {serving} as was full join {new} as is_now using ({key})
 where ({was}) is distinct from ({is_now})
 order by {key} limit {most}
 """
 
-# The owner of a table may do everything with it; all other roles have rights that were granted to them.
+# The owner of a table may do everything with it; all other roles have the rights that were granted to them.
 _RIGHTS: Final = """
 select format('alter table %%I.%%I owner to %%I', %(new)s::text, %(table)s::text, pg_get_userbyid(relowner))
 from pg_class where oid = format('%%I.%%I', %(serving)s::text, %(table)s::text)::regclass

@@ -9,10 +9,10 @@ from psycopg import AsyncConnection
 
 from storage.projections.positioned_event import PositionedEvent
 from topics.kafka.positions import LogPosition
-from topics.messages.events import EVENTS, BookingEvent, Event
+from topics.messages.events import EVENTS, BookingEvent
 
-#: The events that the timeline is made of.
-EVENTS_APPLIED: Final[tuple[type[Event], ...]] = tuple(kind for kind in EVENTS if issubclass(kind, BookingEvent))
+#: The events that the timeline has rows of; `apply` leaves out all others.
+EVENTS_APPLIED: Final[tuple[type[BookingEvent], ...]] = tuple(kind for kind in EVENTS if issubclass(kind, BookingEvent))
 
 
 class TimelineRow(NamedTuple):
@@ -56,7 +56,7 @@ _NO_POSITION: Final = (None, None, None)
 
 async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
     """Append the events of bookings, in the caller's transaction; events about a room alone are left out."""
-    await append(connection, [_row(each, each.event) for each in events if isinstance(each.event, BookingEvent)])
+    await append(connection, [_row(each, each.event) for each in events if isinstance(each.event, EVENTS_APPLIED)])
 
 
 def _row(positioned: PositionedEvent, event: BookingEvent) -> TimelineRow:

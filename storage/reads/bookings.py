@@ -6,7 +6,7 @@ Money is integers in minor units; times are UTC.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime
 from itertools import starmap
 from typing import Any, Final
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy import ARRAY, BigInteger, Row, any_, bindparam, case, cast, func
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pricing.stays import night_price_minor
+from storage.hotels import DESCRIPTION_COLUMNS, HotelDescription
 from storage.models import (
     Booking,
     BookingGuest,
@@ -55,24 +56,9 @@ class RoomOffer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HotelOffer:
+class HotelOffer(HotelDescription):
     """An active hotel with its rooms."""
 
-    id: int
-    name: str
-    city: str
-    currency: str
-    photos: list[str]
-    amenities: list[str]
-    contact_phone: str | None
-    contact_email: str | None
-    contact_address: str | None
-    stars: int | None
-    latitude: float | None
-    longitude: float | None
-    time_zone: str
-    check_in_time: time
-    check_out_time: time
     rooms: list[RoomOffer]
 
 
@@ -87,11 +73,11 @@ class NightOffer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BookingRow:
-    """A booking as the ledger has it."""
+class BookingFacts:
+    """A booking as the ledger has it; `user_id` is None when its command named no account."""
 
     id: UUID
-    user_id: int
+    user_id: int | None
     hotel_id: int
     room_id: int
     check_in: date
@@ -108,9 +94,20 @@ class BookingRow:
     updated_at: datetime
 
 
+#: The columns of a `BookingFacts`.
+BOOKING_COLUMNS: Final = tuple(getattr(Booking, name) for name in BookingFacts.__dataclass_fields__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BookingRow(BookingFacts):
+    """A user's booking."""
+
+    user_id: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StayingGuest:
-    """Somebody who stays."""
+    """A guest of a booking."""
 
     id: int
     name: str
@@ -129,7 +126,7 @@ class TimelineEntry:
 
 
 async def room_facts(connection: AsyncConnection, room_ids: Collection[int]) -> dict[int, RoomFacts]:
-    """Return the facts of those of the rooms that exist."""
+    """Return the facts of the rooms that exist, by their ids."""
     rows = await connection.execute(
         select(
             Room.id.label("room_id"),
@@ -153,31 +150,10 @@ async def hotel_offer(
     connection: AsyncConnection, hotel_id: int, first_night: date, end_night: date
 ) -> HotelOffer | None:
     """Return an active hotel with its rooms and their cheapest night of [first_night, end_night), or None."""
-    hotel = (
-        (
-            await connection.execute(
-                select(
-                    Hotel.id,
-                    Hotel.name,
-                    Hotel.city,
-                    Hotel.currency,
-                    Hotel.photos,
-                    Hotel.amenities,
-                    Hotel.contact_phone,
-                    Hotel.contact_email,
-                    Hotel.contact_address,
-                    Hotel.stars,
-                    Hotel.latitude,
-                    Hotel.longitude,
-                    Hotel.time_zone,
-                    Hotel.check_in_time,
-                    Hotel.check_out_time,
-                ).where(Hotel.id == hotel_id, Hotel.active, Hotel.deleted_at.is_(None))
-            )
-        )
-        .mappings()
-        .first()
+    hotels = await connection.execute(
+        select(*DESCRIPTION_COLUMNS).where(Hotel.id == hotel_id, Hotel.active, Hotel.deleted_at.is_(None))
     )
+    hotel = hotels.mappings().first()
     if hotel is None:
         return None
     asked = {"hotel_id": hotel_id, "first_night": first_night, "end_night": end_night}
@@ -190,8 +166,8 @@ def _room_offer(*, prices_minor: list[int] | None, surges_milli: list[int] | Non
     return RoomOffer(**described, price_from_minor=min(starmap(night_price_minor, nights), default=None))
 
 
-# Made once: to make it for each request would cost more than to run it.
-_PRICES: Final = (
+# The query is built once: to build it for each request would cost more than to run it.
+_NIGHT_PRICES: Final = (
     select(Inventory.room_id, Inventory.price_minor, Inventory.surge_milli)
     .join(Room, Room.id == Inventory.room_id)
     .where(
@@ -213,10 +189,14 @@ _ROOMS_WITH_PRICES: Final = (
         Room.base_price_minor,
         Room.photos,
         Room.amenities,
-        func.array_agg(_PRICES.c.price_minor).filter(_PRICES.c.price_minor.is_not(None)).label("prices_minor"),
-        func.array_agg(_PRICES.c.surge_milli).filter(_PRICES.c.price_minor.is_not(None)).label("surges_milli"),
+        func.array_agg(_NIGHT_PRICES.c.price_minor)
+        .filter(_NIGHT_PRICES.c.price_minor.is_not(None))
+        .label("prices_minor"),
+        func.array_agg(_NIGHT_PRICES.c.surge_milli)
+        .filter(_NIGHT_PRICES.c.price_minor.is_not(None))
+        .label("surges_milli"),
     )
-    .outerjoin(_PRICES, _PRICES.c.room_id == Room.id)
+    .outerjoin(_NIGHT_PRICES, _NIGHT_PRICES.c.room_id == Room.id)
     .where(Room.hotel_id == bindparam("hotel_id"), ~Room.opening, Room.deleted_at.is_(None))
     .group_by(Room.id)
     .order_by(Room.id)
@@ -250,32 +230,10 @@ async def nights_on_offer(
 
 async def own_booking(connection: AsyncConnection, booking_id: UUID, user_id: int) -> BookingRow | None:
     """Return the user's booking, or None when the ledger has none of this user's by that id."""
-    row = (
-        (
-            await connection.execute(
-                select(
-                    Booking.id,
-                    Booking.user_id,
-                    Booking.hotel_id,
-                    Booking.room_id,
-                    Booking.check_in,
-                    Booking.check_out,
-                    Booking.rooms_count,
-                    Booking.status,
-                    Booking.amount_minor,
-                    Booking.currency,
-                    Booking.rejection,
-                    Booking.failure,
-                    Booking.cancel_reason,
-                    Booking.hold_expires_at,
-                    Booking.created_at,
-                    Booking.updated_at,
-                ).where(Booking.id == booking_id, Booking.user_id == user_id)
-            )
-        )
-        .mappings()
-        .first()
+    rows = await connection.execute(
+        select(*BOOKING_COLUMNS).where(Booking.id == booking_id, Booking.user_id == user_id)
     )
+    row = rows.mappings().first()
     return None if row is None else BookingRow(**row)
 
 
@@ -292,7 +250,7 @@ async def booking_status(
 
 
 async def guests_of(connection: AsyncConnection, booking_id: UUID) -> list[StayingGuest]:
-    """Return who stays, by id."""
+    """Return the guests of a booking, by id."""
     rows = await connection.execute(
         select(Guest.id, Guest.name, Guest.gender, Guest.age)
         .join(BookingGuest, BookingGuest.guest_id == Guest.id)

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, and_, case, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import Booking, BookingGuest, DailyReport, Guest, Hotel, Room, RoomNight
+from storage.reads.bookings import BOOKING_COLUMNS, BookingFacts
 from topics.messages.values import MAX_NIGHTS
 
 
@@ -39,32 +40,16 @@ class SoldNight:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ListedBooking:
+class ListedBooking(BookingFacts):
     """A booking in a list. A refused one has the currency that it would have had."""
 
-    id: UUID
-    user_id: int | None
-    hotel_id: int
     hotel_name: str | None
-    room_id: int
     room_type: str | None
-    check_in: date
-    check_out: date
-    rooms_count: int
-    status: str
-    amount_minor: int
-    currency: str
-    rejection: str | None
-    failure: str | None
-    cancel_reason: str | None
-    hold_expires_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedGuest:
-    """Somebody who stays. The name is None when the account has deleted the guest since."""
+    """A guest of a booking. The name is None when the account has deleted the guest since."""
 
     booking_id: UUID
     id: int
@@ -131,23 +116,8 @@ async def sold_nights(connection: AsyncConnection, hotel_id: int, first: date, l
     return [found.get(day) or SoldNight(night=day) for day in days]
 
 
-_LISTED = (
-    Booking.id,
-    Booking.user_id,
-    Booking.hotel_id,
-    Booking.room_id,
-    Booking.check_in,
-    Booking.check_out,
-    Booking.rooms_count,
-    Booking.status,
-    Booking.amount_minor,
-    Booking.rejection,
-    Booking.failure,
-    Booking.cancel_reason,
-    Booking.hold_expires_at,
-    Booking.created_at,
-    Booking.updated_at,
-)
+# The ledger has no currency for a refused booking: `_currency` takes the hotel's.
+_LISTED_COLUMNS = tuple(column for column in BOOKING_COLUMNS if column.key != "currency")
 
 
 async def bookings_of_hotel(
@@ -162,14 +132,18 @@ async def bookings_of_hotel(
     room_id: int | None = None,
 ) -> list[ListedBooking]:
     """Return bookings of a hotel by check-in and id; `first` and `last` are the nights that stays must touch."""
-    wanted = [Booking.room_id == Room.id, Booking.hotel_id == hotel_id, *_touching(first, last)]
+    conditions = [Booking.room_id == Room.id, Booking.hotel_id == hotel_id, *_touching(first, last)]
     if statuses:
-        wanted.append(Booking.status.in_(statuses))
+        conditions.append(Booking.status.in_(statuses))
     if after is not None:
-        wanted.append(tuple_(Booking.check_in, Booking.id) > tuple_(*after))
+        conditions.append(tuple_(Booking.check_in, Booking.id) > tuple_(*after))
     # Room by room, each by its index: a hotel of many years is not sorted whole for every page.
     booking = (
-        select(*_LISTED, _currency()).where(*wanted).order_by(Booking.check_in, Booking.id).limit(limit + 1).lateral()
+        select(*_LISTED_COLUMNS, _currency())
+        .where(*conditions)
+        .order_by(Booking.check_in, Booking.id)
+        .limit(limit + 1)
+        .lateral()
     )
     rows = await connection.execute(
         select(booking, Hotel.name.label("hotel_name"), Room.type.label("room_type"))
@@ -202,16 +176,16 @@ async def bookings_of_user(
     statuses: Collection[str] = (),
 ) -> list[ListedBooking]:
     """Return bookings of an account, newest first."""
-    wanted: list[ColumnElement[bool]] = [Booking.user_id == user_id]
+    conditions: list[ColumnElement[bool]] = [Booking.user_id == user_id]
     if statuses:
-        wanted.append(Booking.status.in_(statuses))
+        conditions.append(Booking.status.in_(statuses))
     if before is not None:
-        wanted.append(tuple_(Booking.created_at, Booking.id) < tuple_(*before))
+        conditions.append(tuple_(Booking.created_at, Booking.id) < tuple_(*before))
     rows = await connection.execute(
-        select(*_LISTED, _currency(), Hotel.name.label("hotel_name"), Room.type.label("room_type"))
+        select(*_LISTED_COLUMNS, _currency(), Hotel.name.label("hotel_name"), Room.type.label("room_type"))
         .outerjoin(Hotel, Hotel.id == Booking.hotel_id)
         .outerjoin(Room, and_(Room.id == Booking.room_id, Room.hotel_id == Booking.hotel_id))
-        .where(*wanted)
+        .where(*conditions)
         .order_by(Booking.created_at.desc(), Booking.id.desc())
         .limit(limit + 1)
     )
@@ -223,7 +197,7 @@ def _currency() -> ColumnElement[Any]:
 
 
 async def guests_of_each(connection: AsyncConnection, booking_ids: Sequence[UUID]) -> list[NamedGuest]:
-    """Return who stays in these bookings, by booking and guest."""
+    """Return the guests of these bookings, by booking and guest."""
     rows = await connection.execute(
         select(BookingGuest.booking_id, BookingGuest.guest_id.label("id"), Guest.name)
         .outerjoin(Guest, Guest.id == BookingGuest.guest_id)

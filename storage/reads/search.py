@@ -183,29 +183,29 @@ async def _packed(
 
 async def hotels_after(connection: AsyncConnection, hotel_id: int, limit: int) -> list[HotelFacts]:
     """Return the next hotels by id."""
-    rows = await connection.execute(_HOTELS.where(Hotel.id > hotel_id).order_by(Hotel.id).limit(limit))
+    rows = await connection.execute(_HOTEL_FACTS.where(Hotel.id > hotel_id).order_by(Hotel.id).limit(limit))
     return [HotelFacts(*row) for row in rows]
 
 
 async def hotels_changed_since(connection: AsyncConnection, time: datetime) -> list[HotelFacts]:
     """Return the hotels that were changed after a time of the database's clock."""
-    rows = await connection.execute(_HOTELS.where(Hotel.updated_at > time))
+    rows = await connection.execute(_HOTEL_FACTS.where(Hotel.updated_at > time))
     return [HotelFacts(*row) for row in rows]
 
 
 async def rooms_after(connection: AsyncConnection, room_id: int, limit: int) -> list[RoomTypeFacts]:
     """Return the next rooms by id."""
-    rows = await connection.execute(_ROOMS.where(Room.id > room_id).order_by(Room.id).limit(limit))
+    rows = await connection.execute(_ROOM_FACTS.where(Room.id > room_id).order_by(Room.id).limit(limit))
     return [RoomTypeFacts(*row) for row in rows]
 
 
 async def rooms_changed_since(connection: AsyncConnection, time: datetime) -> list[RoomTypeFacts]:
     """Return the rooms that were changed after a time of the database's clock."""
-    rows = await connection.execute(_ROOMS.where(Room.updated_at > time))
+    rows = await connection.execute(_ROOM_FACTS.where(Room.updated_at > time))
     return [RoomTypeFacts(*row) for row in rows]
 
 
-_HOTELS: Final = select(
+_HOTEL_FACTS: Final = select(
     Hotel.id,
     Hotel.active & Hotel.deleted_at.is_(None),
     Hotel.name,
@@ -218,4 +218,4 @@ _HOTELS: Final = select(
     Hotel.longitude,
     Hotel.time_zone,
 )
-_ROOMS: Final = select(Room.id, Room.hotel_id, ~Room.opening & Room.deleted_at.is_(None), Room.type, Room.capacity)
+_ROOM_FACTS: Final = select(Room.id, Room.hotel_id, ~Room.opening & Room.deleted_at.is_(None), Room.type, Room.capacity)

@@ -1,14 +1,27 @@
 """The output of the benchmarks: lines for programs, a page for people."""
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import typer
 
 from benchmarks import page
-from benchmarks.lines import Comparison, Figure, Line, SearchComparison, Without, as_json, goals, percentile
+from benchmarks.lines import (
+    Comparison,
+    Figure,
+    Line,
+    SearchComparison,
+    Without,
+    as_json,
+    goals,
+    percentile,
+    wait_figures,
+)
 from benchmarks.load import Bodies
-from benchmarks.stage import Rooms
+from benchmarks.printing import print_lines
+from benchmarks.stage import BenchmarkFailed, Rooms
 
 SLOW = Comparison(
     benchmark="hot", clients=64, ours_per_s=3000, row_locks_per_s=1500, ratio=2.0, p50_ms=10.0, p99_ms=20.0
@@ -40,6 +53,10 @@ LINES: list[Line] = [
     Figure(benchmark="trace.restore.events", value=1_234_567, unit="events/s"),
     Figure(benchmark="trace.rebuild.room_nights", value=25_000, unit="events/s", target=20_000.0, kind="least"),
     Figure(benchmark="trace.rebuild.daily_report", value=15_000, unit="events/s", target=20_000.0, kind="least"),
+    Figure(benchmark="idle.cpu.kafka", value=2.7, unit="% of a core"),
+    Figure(benchmark="idle.cpu.reservations-1", value=0.45, unit="% of a core"),
+    Figure(benchmark="idle.all", value=3.2, unit="% of a core", target=5.0),
+    Figure(benchmark="idle.20_per_s.p50", value=15.0, unit="ms", target=12.0),
     Figure(benchmark="kill.longest_wait", value=2.0, unit="s", target=3.0),
 ]
 
@@ -66,6 +83,40 @@ def test_switched_off_features_are_printed_with_the_figures() -> None:
 
 def test_the_verdict_on_a_missed_target_is_by_how_much() -> None:
     assert [goal.verdict for goal in goals(SLOW)] == ["missed by 50%", "met"]
+    assert str(goals(SLOW)[0]) == "hot: ratio: 2 x, wanted at least 4 x: missed by 50%"
+
+
+async def test_each_line_is_printed_and_each_verdict_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    async def benchmark() -> AsyncIterator[Line]:
+        yield SLOW
+        yield LINES[-1]
+
+    assert await print_lines("hot", benchmark()) == [SLOW, LINES[-1]]
+
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [as_json(SLOW), as_json(LINES[-1])]
+    assert printed.err.splitlines()[-1] == "kill.longest_wait: 2 s, wanted at most 3 s: met"
+
+
+async def test_a_benchmark_that_fails_ends_the_command_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    async def benchmark() -> AsyncIterator[Line]:
+        yield SLOW
+        raise BenchmarkFailed("nothing was decided")
+
+    with pytest.raises(typer.Exit) as end:
+        await print_lines("hot", benchmark())
+
+    assert end.value.exit_code == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "hot: nothing was decided"
+
+
+def test_the_waits_of_a_flow_become_two_figures_with_their_targets() -> None:
+    waits = [float(value) for value in range(1, 101)]
+
+    assert [(line.benchmark, line.value, line.target) for line in wait_figures("idle.20_per_s", waits, 12.0, None)] == [
+        ("idle.20_per_s.p50", 50.0, 12.0),
+        ("idle.20_per_s.p99", 99.0, None),
+    ]
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -91,6 +142,10 @@ def test_the_page_keeps_its_words_and_gets_its_figures(tmp_path: Path, monkeypat
     assert "| trace.restore.events | | 1,234,567 events/s | |" in text
     assert "| trace.rebuild.room_nights | at least 20,000 events/s | 25,000 events/s | met |" in text
     assert "| trace.rebuild.daily_report | at least 20,000 events/s | 15,000 events/s | missed by 25% |" in text
+    assert "| idle.all | at most 5 % of a core | 3.2 % of a core | met |" in text
+    assert "| idle.20_per_s.p50 | at most 12 ms | 15 ms | missed by 25% |" in text
+    assert "An idle system uses, in percent of one core: kafka 2.7, reservations-1 0.45\n" in text
+    assert "| idle.cpu." not in text
     assert "| kill.longest_wait | at most 3 s | 2 s | met |" in text
     assert "worker 150 (75%), kafka 50 (25%), of worker at most faust 30 (15%); together 200" in text
 
@@ -126,7 +181,7 @@ def test_the_page_that_we_have_marks_where_its_figures_go() -> None:
 def test_each_hot_run_asks_for_one_night_that_no_run_before_it_sold(tmp_path: Path) -> None:
     bodies = Bodies(tmp_path, Rooms.on_sale(count=1, nights=30), one_night=True)
 
-    asked = [bodies.for_next_run().read_text().splitlines() for _ in range(3)]
+    bodies_of_runs = [bodies.for_next_run().read_text().splitlines() for _ in range(3)]
 
-    assert [len(run) for run in asked] == [1, 1, 1]
-    assert len({run[0] for run in asked}) == 3
+    assert [len(run) for run in bodies_of_runs] == [1, 1, 1]
+    assert len({run[0] for run in bodies_of_runs}) == 3

@@ -51,7 +51,7 @@ async def ask(service: TestClient[Any, Any], check_in: date, nights: int) -> int
 
 
 async def taken(database: DatabaseSettings) -> list[tuple[int, int]]:
-    """For each night: how many rooms the inventory says are reserved, and how many bookings there are for it."""
+    """Return for each night its reserved rooms in the inventory, and the number of its bookings."""
     async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
         found = await connection.execute(
             "select reserved_count, (select count(*) from booking where date >= check_in and date < check_out)"

@@ -4,7 +4,7 @@ import pytest
 
 from operators.audit import audit
 from storage.settings import DatabaseSettings
-from tests.workers.projections.booking_load import FIRST, open_booking_load
+from tests.operators.booking_load import FIRST, open_booking_load
 from topics.kafka.settings import KafkaSettings
 
 READS = "read models match events"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
-from tests.workers.projections.log import HOTEL_OF, PARTITIONS, apply, changed, cut, on_the_log, opened, reserved, rows
+from tests.storage.projections.log import HOTEL_OF, PARTITIONS, apply, changed, cut, on_the_log, opened, reserved, rows
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,

@@ -11,10 +11,10 @@ from ingress.hotels.search.index import SearchIndex
 from ingress.hotels.search.models import IndexOutdated
 from operators.rebuild import PROJECTIONS, Difference, EventsMissing, Rebuilt, rebuild
 from storage.settings import DatabaseSettings
+from tests.operators.booking_load import FIRST, BookingLoad, open_booking_load
 from tests.storage.test_tool import end, run, start
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
-from tests.workers.projections.booking_load import FIRST, BookingLoad, open_booking_load
 from topics.catalogue import BOOKING_EVENTS
 from topics.kafka.settings import KafkaSettings
 

@@ -1,1 +1,1 @@
-"""Tests of the auditor and of the operator's tool for the database."""
+"""Tests of the database: its schema, its connections, the outbox, the projections' rows, and the commands about it."""

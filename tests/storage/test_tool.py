@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from operators.cli.main import app
 from storage.cursors import generation
 from storage.migrate import migrations
+from storage.projections.rebuildable import PROJECTIONS
 from storage.settings import DatabaseSettings
 from tests.operators.decided_log import FIRST, DecidedLog, change_ledger, decided_log, publish, record, write_ledger
 from tests.support.stack import Server, url_of
@@ -62,7 +63,7 @@ async def run(environment: Mapping[str, str], *arguments: str) -> Ended:
 
 
 async def ask(environment: Mapping[str, str], *arguments: str) -> Ended:
-    """Run it in this process, which takes a fraction of the time: a help text ends by itself."""
+    """Run a command that ends by itself in this process, which takes a fraction of the time."""
     result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
     return Ended(result.exit_code, result.stdout, result.stderr)
 
@@ -215,9 +216,10 @@ async def test_a_rebuild_shows_its_plan_to_people_and_to_programs(environment: d
     assert (
         "booking_timeline would be made anew from the whole log, and replace the table booking_timeline." in plain.err
     )
-    plans = [json.loads(line) for line in machine.out.splitlines()]
-    assert plans[0] == {"done": False, "projection": "booking_timeline", "tables": ["booking_timeline"]}
-    assert [plan["projection"] for plan in plans] == ["booking_timeline", "room_nights", "daily_report"]
+    assert [json.loads(line) for line in machine.out.splitlines()] == [
+        {"done": False, "projection": name, "tables": [table.name for table in projection.tables]}
+        for name, projection in PROJECTIONS.items()
+    ]
     assert "Nothing was done: add --yes" in machine.err
 
 

@@ -1,4 +1,4 @@
-"""A collector of traces: takes OTLP over HTTP, as any other does, and keeps the spans."""
+"""A collector of traces: it receives OTLP over HTTP, as any other does, and keeps the spans."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,8 +9,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A span as it came; ids are hexadecimal, `parent` is empty for the first of a trace."""
+class ReceivedSpan:
+    """A received span; ids are hexadecimal, `parent` is empty for the first of a trace."""
 
     service: str
     name: str
@@ -23,10 +23,10 @@ class Seen:
 
 @dataclass
 class Collector:
-    """The spans that came so far."""
+    """The spans received so far."""
 
     url: str = ""
-    spans: list[Seen] = field(default_factory=list)
+    spans: list[ReceivedSpan] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         """Keep the spans of one export."""
@@ -35,7 +35,7 @@ class Collector:
             service = {item.key: item.value.string_value for item in process.resource.attributes}["service.name"]
             for scope in process.scope_spans:
                 self.spans += [
-                    Seen(
+                    ReceivedSpan(
                         service,
                         span.name,
                         span.trace_id.hex(),
@@ -51,7 +51,7 @@ class Collector:
 
 @asynccontextmanager
 async def open_collector() -> AsyncIterator[Collector]:
-    """Take spans for as long as the block lasts."""
+    """Receive spans while the block runs."""
     collector = Collector()
     app = web.Application(client_max_size=2**24)
     app.router.add_post("/v1/traces", collector.take)

@@ -1,4 +1,4 @@
-"""Log lines: one form for all, with the ids of what they are about, and nothing else of anybody."""
+"""Log lines: one form for all, with the ids of the request or message, and no personal data."""
 
 import json
 import logging

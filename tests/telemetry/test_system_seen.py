@@ -1,4 +1,4 @@
-"""One booking through real processes, seen by who watches: one trace, lines with its ids, and metrics everywhere."""
+"""One booking through real processes, as an operator observes it: one trace, lines with its ids, and all metrics."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from sandbox.system import Plan, System
 from telemetry.metrics import METRICS
 from tests.support.waiting import wait_until
 from tests.system.path.guest import Guest, House, open_house
-from tests.telemetry.collector import Collector, Seen, open_collector
+from tests.telemetry.collector import Collector, ReceivedSpan, open_collector
 
 pytestmark = pytest.mark.system
 
@@ -21,7 +21,7 @@ PARTS = {"ingress", "reservations", "payments", "projections", "expiry"}
 
 @pytest.fixture(autouse=True)
 def _no_process_is_left_behind() -> None:
-    """The system's own supervisor starts processes again where they end, and ends them all."""
+    """Skip the check for processes: the system's supervisor starts them again when they end, and ends them all."""
 
 
 async def test_one_booking_is_one_trace_from_the_request_to_stripes_webhook(tmp_path: Path) -> None:
@@ -41,10 +41,10 @@ async def test_one_booking_is_one_trace_from_the_request_to_stripes_webhook(tmp_
         )
         async with System(plan) as system, open_house(system) as house:
             trace, booking = await booked_and_paid(house)
-            spans = await seen(collector, trace)
+            spans = await whole_trace(collector, trace)
             assert_it_is_one_way(spans)
             assert_stripe_kept_nothing_but_ids(await house.stripe("GET", "/_sandbox/ledger"), booking, trace)
-            # The timer counts the holds when it is its turn.
+            # The timer counts the holds once in a while.
             await wait_until(lambda: every_process_reports_its_metrics(house, system.logs))
         assert_lines_name_the_booking(system.logs, booking, trace)
 
@@ -58,36 +58,36 @@ async def booked_and_paid(house: House) -> tuple[str, str]:
         guest = Guest(session, somebody.url, somebody.token)
         booking = await guest.booked(room)
         page = await guest.checkout(booking)
-        # The browser that pays knows nothing of the trace.
+        # The browser that pays does not know the trace.
         assert await somebody.pay(page) == 303
         await guest.becomes(booking, "CONFIRMED")
     return trace, booking
 
 
-async def seen(collector: Collector, trace: str) -> list[Seen]:
+async def whole_trace(collector: Collector, trace: str) -> list[ReceivedSpan]:
     """Return the trace once its end has arrived, from every process that had a part in it.
 
-    Each process sends what it saw when it likes, so a step can be here before the one that it follows from: nothing is
-    complete while a step hangs on one that is not here, but those that hang on the client's own request.
+    Each process sends its spans in batches, so a span can arrive before its parent. The trace is complete when the only
+    missing parent is the client's own request.
     """
 
-    def complete() -> list[Seen]:
+    def complete() -> list[ReceivedSpan]:
         spans = [span for span in collector.spans if span.trace == trace]
         missing = {span.parent for span in spans} - {span.id for span in spans}
-        assert len(missing) == 1, f"steps hang on {missing}"
-        seen = {(span.service.removeprefix("innkeeper-"), span.name) for span in spans}
-        assert ("reservations", "reservations booking.confirm_payment.v1") in seen
-        assert ("payments", "payments booking.confirmed.v1") in seen
-        assert ("projections", "projections booking.confirmed.v1") in seen
-        assert any("Stripe POST" in name for _, name in seen)
+        assert len(missing) == 1, f"spans have missing parents: {missing}"
+        steps = {(span.service.removeprefix("innkeeper-"), span.name) for span in spans}
+        assert ("reservations", "reservations booking.confirm_payment.v1") in steps
+        assert ("payments", "payments booking.confirmed.v1") in steps
+        assert ("projections", "projections booking.confirmed.v1") in steps
+        assert any("Stripe POST" in name for _, name in steps)
         assert any(trace in span.links and span.name == "reservations batch" for span in collector.spans)
         return spans
 
     return await wait_until(complete, message=lambda: f"of {sorted((s.service, s.name) for s in collector.spans)}")
 
 
-def assert_it_is_one_way(spans: list[Seen]) -> None:
-    """Each step hangs on the one that it follows from."""
+def assert_it_is_one_way(spans: list[ReceivedSpan]) -> None:
+    """Assert that the parent of each span is the step before."""
     by_id = {span.id: span for span in spans}
 
     def way_to(name: str) -> list[str]:
@@ -99,10 +99,10 @@ def assert_it_is_one_way(spans: list[Seen]) -> None:
         return way[::-1]
 
     pay = "POST /v1/bookings/{booking_id}/payments"
-    asked = [pay, "reservations booking.request_payment.v1"]
-    assert way_to("payments booking.payment_requested.v1") == [*asked, "payments booking.payment_requested.v1"]
-    assert way_to("Stripe POST") == [*asked, "payments creating", "Stripe POST"]
-    until_webhook = [*asked, "receive stripe.webhooks"]
+    request = [pay, "reservations booking.request_payment.v1"]
+    assert way_to("payments booking.payment_requested.v1") == [*request, "payments booking.payment_requested.v1"]
+    assert way_to("Stripe POST") == [*request, "payments creating", "Stripe POST"]
+    until_webhook = [*request, "receive stripe.webhooks"]
     assert way_to("payments stripe.webhooks") == [*until_webhook, "payments stripe.webhooks"]
     assert way_to("payments booking.confirmed.v1") == [
         *until_webhook,
@@ -124,13 +124,13 @@ def written_in(logs: Path) -> list[str]:
 
 
 async def every_process_reports_its_metrics(house: House, logs: Path) -> bool:
-    met = set()
+    parts = set()
     for log in written_in(logs):
         for url in re.findall(r"metrics at (http://[\d.:]+/metrics)", log)[-1:]:
             async with house.session.get(url) as response:
                 page = await response.text()
             [part] = re.findall(r'innkeeper_info\{name="[^"]+",part="(\w+)"\} 1.0', page)
-            met.add(part)
+            parts.add(part)
             families = set(re.findall(r"^# TYPE (innkeeper_\w+) ", page, re.MULTILINE))
             assert families == {metric.name for metric in METRICS if part in metric.services}
             if part == "reservations":
@@ -139,13 +139,13 @@ async def every_process_reports_its_metrics(house: House, logs: Path) -> bool:
                 assert "innkeeper_lag_records{" in page
             if part == "expiry":
                 assert 'innkeeper_holds{state="live"}' in page
-    assert met == PARTS
+    assert parts == PARTS
     return True
 
 
 def assert_lines_name_the_booking(logs: Path, booking: str, trace: str) -> None:
     lines = [json.loads(line) for line in (logs / "payments-1.log").read_text().splitlines() if line.startswith("{")]
-    # Stripe sends it a second time where the first answer was slow.
+    # Stripe sends it a second time if the first response was slow.
     webhooks = [line for line in lines if "is paid (webhook" in line["event"]]
     assert webhooks
     for webhook in webhooks:

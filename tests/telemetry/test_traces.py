@@ -1,4 +1,4 @@
-"""A trace goes on through the decisions of a room and through Stripe."""
+"""A trace continues through the decisions of a room and through Stripe."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
-    """Trace this process for as long as the test lasts."""
+    """Trace this process while the test runs."""
     exporter = InMemorySpanExporter()
     tracing = Tracing(SimpleSpanProcessor(exporter), 1.0, "reservations", "reservations-1")
     traces.use(tracing)
@@ -38,13 +38,13 @@ def spans() -> Iterator[InMemorySpanExporter]:
     tracing.provider.shutdown()
 
 
-async def decided(log: Log, database: DatabaseSettings, *asked: tuple[Command, str | None]) -> list[str | None]:
+async def decide(log: Log, database: DatabaseSettings, *traced: tuple[Command, str | None]) -> list[str | None]:
     """Decide commands, each with its `traceparent`; return those of the events."""
     topic = log.settings.topic(BOOKING_COMMANDS)
     await log.write(
         *(
             command_record(topic, command, id=str(uuid4()), source="test", time=NOW, traceparent=trace)
-            for command, trace in asked
+            for command, trace in traced
         )
     )
     role = handler.build(log.settings, database)
@@ -56,7 +56,7 @@ async def decided(log: Log, database: DatabaseSettings, *asked: tuple[Command, s
 async def test_a_decision_is_a_part_of_its_own_span_and_linked_with_its_batch(
     log: Log, database: DatabaseSettings, spans: InMemorySpanExporter
 ) -> None:
-    _, published = await decided(log, database, (nights(rooms=1), None), (stay(), KEPT))
+    _, published = await decide(log, database, (nights(rooms=1), None), (stay(), KEPT))
 
     decision, batch = spans.get_finished_spans()
     assert decision.name == "reservations booking.reserve.v1"
@@ -72,7 +72,7 @@ async def test_a_decision_is_a_part_of_its_own_span_and_linked_with_its_batch(
 async def test_a_trace_that_is_not_kept_passes_through_and_costs_nothing(
     log: Log, database: DatabaseSettings, spans: InMemorySpanExporter
 ) -> None:
-    _, published = await decided(log, database, (nights(rooms=1), None), (stay(), NOT_KEPT))
+    _, published = await decide(log, database, (nights(rooms=1), None), (stay(), NOT_KEPT))
 
     assert published == NOT_KEPT
     assert spans.get_finished_spans() == ()

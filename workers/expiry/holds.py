@@ -154,7 +154,7 @@ class Timer:
                 chosen = [hold for hold in page if self._schedule.is_sent_now(hold.booking_id, clock())]
                 await self._producer.send_all([self._command(hold) for hold in chosen])
                 last, sent = page[-1], sent + len(chosen)
-        metrics.HOLDS_ASKED.add(sent)
+        metrics.HOLD_COMMANDS.add(sent)
         if sent:
             log.info("sent commands to end %d holds, of %d whose time is over", sent, len(self._schedule))
         return clock() - began

@@ -64,7 +64,7 @@ class Payments:
             if batch.topic == STRIPE_WEBHOOKS:
                 effect = self._effect_of(received)
                 for update in effect.updates:
-                    await payments.record(connection, update, settled=True)
+                    await payments.record(connection, update, is_done=True)
                 for command_id, command in effect.commands:
                     yield self._record(command_id, command, received)
             else:

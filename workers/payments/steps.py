@@ -96,7 +96,7 @@ class Steps:
         await self._produce(due, commands)
         failpoint("payments.after_produce")
         async with self._database.connection() as connection:
-            await payments.settled(connection, due)
+            await payments.mark_done(connection, due)
 
     async def _call(self, due: Due) -> Session | Refund | Refused | None:
         """Return Stripe's answer; None when it was recorded before and only the commands are left to send."""
@@ -149,7 +149,7 @@ class Steps:
                     return await _record_refund(connection, due, refund)
                 case DueRefund(), Refused() as refused:
                     log.error("payment %s is NOT refunded: %s", due.payment_intent, refused)
-                    await payments.refund_refused(connection, due, str(refused))
+                    await payments.record_refused_refund(connection, due, str(refused))
         return ()
 
     async def _record_ended(self, connection: psycopg.AsyncConnection, session: Session) -> Commands:
@@ -158,7 +158,7 @@ class Steps:
             raise NotUnderstood(effect.summary)
         log.log(effect.level, "%s", effect.summary)
         for update in effect.updates:
-            await payments.record(connection, update, settled=False)
+            await payments.record(connection, update, is_done=False)
         # The room needs no command for a session that expired: it closed the session itself.
         return effect.commands if session.status == "complete" else ()
 
@@ -221,7 +221,7 @@ def retry_delay_seconds(failures: int) -> float:
 
 
 async def _record_opened(connection: psycopg.AsyncConnection, due: DueSession, session: Session) -> Commands:
-    status = await payments.session_opened(connection, due, session_id=session.id, url=session.url)
+    status = await payments.record_opened(connection, due, session_id=session.id, url=session.url)
     if status is None:
         log.error("%s was opened for %s, which has another session by now", session.id, _name(due))
         return ()
@@ -231,7 +231,7 @@ async def _record_opened(connection: psycopg.AsyncConnection, due: DueSession, s
 
 async def _record_refused(connection: psycopg.AsyncConnection, due: DueSession, refused: Refused) -> Commands:
     log.error("%s: Stripe refuses: %s", _name(due), refused)
-    status = await payments.session_refused(connection, due, str(refused))
+    status = await payments.record_refused_session(connection, due, str(refused))
     return () if status is None else remaining_commands(replace(due, status=status))
 
 
@@ -239,7 +239,7 @@ async def _record_refund(connection: psycopg.AsyncConnection, due: DueRefund, re
     effect = effect_of_refund(msgspec.structs.replace(refund, metadata=_booking_ref(due).metadata()))
     log.log(effect.level, "%s", effect.summary)
     for update in effect.updates:
-        await payments.record(connection, update, settled=False)
+        await payments.record(connection, update, is_done=False)
     return effect.commands
 
 

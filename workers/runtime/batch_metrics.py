@@ -58,7 +58,7 @@ class BatchMetrics:
         self._decides = BOOKING_COMMANDS in role.topics
         self._states = states
         self._ends: Callable[[TopicPartition], int | None] = lambda _: None
-        self._partition_records = metrics.RUN_RECORDS.of()
+        self._partition_records = metrics.PARTITION_BATCH_RECORDS.of()
         self._batches = metrics.BATCH_RECORDS.of()
         self._transactions = metrics.TRANSACTION_SECONDS.of()
         self._publishing = metrics.PUBLISH_SECONDS.of()

@@ -192,7 +192,7 @@ class AdminRooms:
     async def _make_as_described(self, room: RoomRow) -> None:
         """Give nights that an earlier, interrupted request opened the price and the total of this one."""
         async with self._database.reading() as connection:
-            room = await hotels.described_room(connection, room.id)
+            room = await hotels.read_room(connection, room.id)
             last_night = await hotels.last_open_night(connection, room.id)
         await self._nights.change_all_to_come(
             room, last_night, total_count=room.total_count, price_minor=room.base_price_minor

@@ -295,10 +295,10 @@ async def test_a_login_that_ends_keeps_nothing_of_what_was_just_being_added(
     old = hashlib.sha256(session.refresh_token.encode()).digest()
     async with pool.writing() as connection:
         await accounts.lock(connection, 1)
-        line = await refresh_tokens.line_of(connection, old)
-        assert line is not None
+        family = await refresh_tokens.family_of(connection, old)
+        assert family is not None
         await refresh_tokens.mark_used(connection, old, b"salt")
-        await refresh_tokens.add(connection, b"new", line, logins.lifetime)
+        await refresh_tokens.add(connection, b"new", family, logins.lifetime)
         # when she logs out,
         leaving = asyncio.create_task(logins.end(session.refresh_token) if scope == "here" else logins.end_all(1))
         await wait_until(lambda: somebody_waits(database), message="nobody waited for the account")

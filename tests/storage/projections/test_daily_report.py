@@ -15,9 +15,9 @@ from psycopg import AsyncConnection
 
 from storage.projections.daily_report import BookingNotInLedger
 from storage.settings import DatabaseSettings
+from tests.storage.projections.log import FIRST, HOTEL_OF, Log, cut, night, on_the_log, partition_batch, rows
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
-from tests.workers.projections.log import FIRST, HOTEL_OF, Log, cut, night, on_the_log, rows, run_of
 from topics.messages.events import BookingCancelled, BookingConfirmed, BookingEvent, BookingExpired, GuestsAdded
 from topics.messages.values import CancelReason, nights_of
 from workers.projections.daily_report import DailyReport
@@ -51,24 +51,24 @@ class Stay:
 async def write_ledger(database: DatabaseSettings, *stays: Stay) -> None:
     """Write bookings as the reservations role does before it publishes their events."""
     row = "id, hotel_id, room_id, check_in, check_out, rooms_count, amount_minor, currency"
-    places = ", ".join(f"%({name})s" for name in row.split(", "))
+    placeholders = ", ".join(f"%({name})s" for name in row.split(", "))
     async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         await connection.cursor().executemany(
             f"insert into booking ({row}, status, terms, version, created_at, updated_at)"
-            f" values ({places}, 'CONFIRMED', 'prepaid', 1, now(), now())".encode(),
+            f" values ({placeholders}, 'CONFIRMED', 'prepaid', 1, now(), now())".encode(),
             [asdict(stay) for stay in stays],
         )
 
 
 async def count(connection: AsyncConnection, log: Log) -> None:
-    """Hand the consumer a batch."""
+    """Apply a batch by the consumer."""
     consumer = DailyReport()
-    runs = [run_of(consumer, partition, received) for partition, received in log.items()]
-    assert all(not outgoing for outgoing in await consumer.handle(connection, runs))
+    batches = [partition_batch(consumer, number, received) for number, received in log.items()]
+    assert all(not outgoing for outgoing in await consumer.handle(connection, batches))
 
 
 async def apply(database: DatabaseSettings, *batches: Sequence[BookingEvent]) -> None:
-    """Hand the consumer these batches, each in a transaction of its own."""
+    """Apply these batches by the consumer, each in a transaction of its own."""
     await apply_log(database, [on_the_log(batch) for batch in batches])
 
 
@@ -227,7 +227,7 @@ async def test_workers_of_one_hotel_write_its_nights_in_the_same_order(database:
     other_early = Stay(id=UUID(int=2), room_id=2)
     await write_ledger(database, early, late, other_early, other_late)
 
-    # Whichever way round its bookings came, the second waits at the first night and holds no other meanwhile.
+    # In whatever order its bookings came, the second waits at the first night and holds no other meanwhile.
     await at_once(database, [early.confirmed()], [other_late.confirmed(), other_early.confirmed()], [late.confirmed()])
 
     assert (await report(database))[10, late.check_in] == (2, 2, 2, 48_000)
@@ -281,21 +281,21 @@ def logs(draw: st.DrawFn) -> tuple[list[Stay], list[BookingEvent]]:
 
 def by_hand(stays: Sequence[Stay], events: Sequence[BookingEvent]) -> Report:
     of = {stay.id: stay for stay in stays}
-    standing: dict[UUID, Stay] = {}
+    confirmed: dict[UUID, Stay] = {}
     for event in events:
         if isinstance(event, BookingConfirmed):
-            standing[event.booking_id] = of[event.booking_id]
+            confirmed[event.booking_id] = of[event.booking_id]
         if isinstance(event, BookingCancelled):
-            del standing[event.booking_id]
+            del confirmed[event.booking_id]
     sold: dict[tuple[int, date], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for stay in standing.values():
+    for stay in confirmed.values():
         left = stay.amount_minor
         nights = nights_of(stay.check_in, stay.check_out)
         for number, day in enumerate(nights):
             share = -(-left // (len(nights) - number))
             left -= share
-            for place, more in enumerate((number == 0, 1, stay.rooms_count, share)):
-                sold[stay.hotel_id, day][place] += more
+            for column, more in enumerate((number == 0, 1, stay.rooms_count, share)):
+                sold[stay.hotel_id, day][column] += more
     return {key: (counts[0], counts[1], counts[2], counts[3]) for key, counts in sold.items()}
 
 

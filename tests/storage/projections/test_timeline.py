@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from storage.settings import DatabaseSettings
-from tests.workers.projections.log import T0, apply, in_one_batch, on_the_log, opened, reserved, rows
+from tests.storage.projections.log import T0, apply, in_one_batch, on_the_log, opened, reserved, rows
 from topics.messages.events import BookingCancelled, BookingExpired, GuestsAdded
 from topics.messages.values import CancelReason
 

@@ -1,5 +1,6 @@
--- What wrk asks: the paths of a file, over and over, each thread from a place of its own; and what it tells at the end.
--- Argument after `--`: the file with one path a line.
+-- The requests that wrk sends: those of a file, over and over, each thread from its own position; it prints a summary at
+-- the end. Arguments after `--`: the file, with one path to GET a line; or, before an access token, with one JSON body a
+-- line for POST /v1/bookings/init.
 
 local threads = 0
 local requests = {}
@@ -11,8 +12,13 @@ function setup(thread)
 end
 
 function init(arguments)
-  for path in io.lines(arguments[1]) do
-    requests[#requests + 1] = wrk.format("GET", path)
+  local file, token = arguments[1], arguments[2]
+  local headers = token and {
+    ["Authorization"] = "Bearer " .. token,
+    ["Content-Type"] = "application/json",
+  }
+  for line in io.lines(file) do
+    requests[#requests + 1] = token and wrk.format("POST", "/v1/bookings/init", headers, line) or wrk.format("GET", line)
   end
   position = math.floor(#requests * number / 2)
 end

@@ -9,9 +9,7 @@ from psycopg import AsyncConnection
 
 from storage.projections.room_nights import NightNotOpened, StayNotInLedger
 from storage.settings import DatabaseSettings
-from tests.support.locks import somebody_waits
-from tests.support.waiting import wait_until
-from tests.workers.projections.log import (
+from tests.storage.projections.log import (
     apply,
     changed,
     consumers,
@@ -19,10 +17,12 @@ from tests.workers.projections.log import (
     night,
     on_the_log,
     opened,
+    partition_batch,
     reserved,
     rows,
-    run_of,
 )
+from tests.support.locks import somebody_waits
+from tests.support.waiting import wait_until
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -219,8 +219,8 @@ async def test_two_workers_that_change_one_hotel_at_once_both_count(
         await AsyncConnection.connect(database.conninfo()) as first,
         await AsyncConnection.connect(database.conninfo()) as second,
     ):
-        await consumer.handle(first, [run_of(consumer, 1, of_first)])
-        waiting = asyncio.create_task(consumer.handle(second, [run_of(consumer, 2, of_second)]))
+        await consumer.handle(first, [partition_batch(consumer, 1, of_first)])
+        waiting = asyncio.create_task(consumer.handle(second, [partition_batch(consumer, 2, of_second)]))
         await wait_until(lambda: somebody_waits(database), message="the second worker waits for the first")
         await first.commit()
         await waiting
@@ -234,9 +234,9 @@ async def test_workers_of_different_hotels_do_not_wait_for_each_other(database: 
         await AsyncConnection.connect(database.conninfo()) as first,
         await AsyncConnection.connect(database.conninfo()) as second,
     ):
-        await consumer.handle(first, [run_of(consumer, 0, on_the_log([opened(1, 0, 1, 9_000)])[1])])
+        await consumer.handle(first, [partition_batch(consumer, 0, on_the_log([opened(1, 0, 1, 9_000)])[1])])
         await second.execute("set lock_timeout = '1ms'")
-        await consumer.handle(second, [run_of(consumer, 1, on_the_log([opened(4, 0, 1, 5_000)])[1])])
+        await consumer.handle(second, [partition_batch(consumer, 1, on_the_log([opened(4, 0, 1, 5_000)])[1])])
 
     assert await min_prices(database) == {(10, night(0)): 9_000, (20, night(0)): 5_000}
 
@@ -248,8 +248,8 @@ async def test_workers_of_one_hotel_do_not_wait_for_each_other_to_count_stays(da
         await AsyncConnection.connect(database.conninfo()) as first,
         await AsyncConnection.connect(database.conninfo()) as second,
     ):
-        await consumer.handle(first, [run_of(consumer, 1, on_the_log([reserved(1, 1, 0, 1)])[1])])
+        await consumer.handle(first, [partition_batch(consumer, 1, on_the_log([reserved(1, 1, 0, 1)])[1])])
         await second.execute("set lock_timeout = '1ms'")
-        await consumer.handle(second, [run_of(consumer, 2, on_the_log([reserved(2, 2, 0, 1)])[2])])
+        await consumer.handle(second, [partition_batch(consumer, 2, on_the_log([reserved(2, 2, 0, 1)])[2])])
 
     assert await taken(database) == {(1, night(0)): 1, (2, night(0)): 1}

@@ -1,5 +1,6 @@
-"""A log of events for projections, handed over as the adapter does: by partition, with sequences, in any batches."""
+"""A log of events for projections, as a worker receives it: by partition, with sequences, in any batches."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from workers.runtime.role import Consumer, PartitionBatch, Received
 
 FIRST = date(2027, 2, 26)
 T0 = datetime(2026, 11, 1, 12, tzinfo=UTC)
-# Which hotel a room belongs to; rooms of one hotel lie in different partitions.
+# The hotel of each room; rooms of one hotel are in different partitions.
 HOTEL_OF = {1: 10, 2: 10, 3: 10, 4: 20}
 PARTITIONS = 3
 
@@ -76,7 +77,7 @@ def reserved(number: int, room_id: int, first: int, end: int, rooms_count: int =
 
 
 def on_the_log(events: Sequence[Event]) -> Log:
-    """Return what the adapter hands over: by partition, in order, with sequences."""
+    """Return the batches of the runtime: by partition, in order, with sequences."""
     log: Log = defaultdict(list)
     for number, event in enumerate(events):
         partition = event.room_id % PARTITIONS
@@ -110,7 +111,7 @@ def in_one_batch(events: Sequence[Event]) -> list[Log]:
 
 
 def cut(log: Log, sizes: Sequence[int]) -> list[Log]:
-    """Cut every partition into runs of these sizes, in turn, and batch the runs that come at the same time."""
+    """Cut every partition into pieces of these sizes, in turn; the pieces of one turn are a batch."""
     waiting = {partition: list(received) for partition, received in log.items()}
     batches = []
     turn = 0
@@ -132,26 +133,26 @@ def consumers() -> dict[str, Consumer]:
     return {consumer.name: consumer for consumer in role.consumers}
 
 
-def run_of(consumer: Consumer, partition: int, received: list[Received]) -> PartitionBatch:
+def partition_batch(consumer: Consumer, partition: int, received: list[Received]) -> PartitionBatch:
     key = CursorKey(consumer.name, BOOKING_EVENTS.name, partition, 1)
     return PartitionBatch(BOOKING_EVENTS, partition, Cursor(key, -1, -1, 0, None, None), received)
 
 
 async def apply(database: DatabaseSettings, batches: Sequence[Log]) -> None:
-    """Hand every batch to all consumers, each batch in a transaction of its own; the ledger is ahead of the log."""
+    """Apply every batch by all consumers, each in a transaction of its own; the ledger is ahead of the log."""
     async with await AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         for batch in batches:
-            await _keep_bookings(connection, batch)
+            await write_ledger(connection, batch)
         for batch in batches:
             async with connection.transaction():
                 for consumer in consumers().values():
-                    runs = [run_of(consumer, partition, received) for partition, received in batch.items()]
-                    assert all(not outgoing for outgoing in await consumer.handle(connection, runs))
+                    batches_of_it = [partition_batch(consumer, number, received) for number, received in batch.items()]
+                    assert all(not outgoing for outgoing in await consumer.handle(connection, batches_of_it))
 
 
-async def _keep_bookings(connection: AsyncConnection, batch: Log) -> None:
+async def write_ledger(connection: AsyncConnection, batch: Log) -> None:
     """Write the stays of the batch as the ledger has them."""
-    for received in (one for run in batch.values() for one in run):
+    for received in itertools.chain(*batch.values()):
         event = received.message
         if isinstance(event, BookingReserved):
             await connection.execute(

@@ -1,0 +1,92 @@
+"""Each projection applies exactly the events that it declares: a rebuild decodes those alone, and a worker all."""
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from msgspec.structs import replace
+from psycopg import AsyncConnection
+
+from storage.database import connect
+from storage.projections.positioned_event import PositionedEvent
+from storage.projections.rebuildable import PROJECTIONS, Projection
+from storage.settings import DatabaseSettings
+from tests.storage.projections.log import (
+    Log,
+    changed,
+    consumers,
+    on_the_log,
+    opened,
+    partition_batch,
+    reserved,
+    write_ledger,
+)
+from topics.envelope import decode_value
+from topics.messages.events import (
+    EVENTS,
+    BookingConfirmed,
+    BookingEvent,
+    BookingReserved,
+    Event,
+    InventoryChanged,
+    InventoryOpened,
+)
+from workers.projections.positioned_events import positioned_events
+
+CONTRACTS = Path(__file__).parents[2] / "contracts"
+COUNTED, NOT_COUNTED, NEW = UUID(int=1), UUID(int=2), UUID(int=3)
+
+
+def event_of(kind: type[Event]) -> Event:
+    """Return an event of this kind that changes every read model that takes the kind."""
+    match kind.message_type:
+        case InventoryOpened.message_type:
+            return opened(1, 5, 7, 8_000)
+        case InventoryChanged.message_type:
+            return changed(1, [0], price_minor=7_000)
+        case BookingReserved.message_type:
+            return reserved(NEW.int, 1, 0, 2)
+    contract = json.loads((CONTRACTS / f"{kind.message_type}.json").read_text())
+    event = decode_value(kind.message_type, json.dumps(contract["value"]).encode())
+    assert isinstance(event, kind)
+    if isinstance(event, BookingEvent):
+        return replace(event, room_id=1, booking_id=NOT_COUNTED if kind is BookingConfirmed else COUNTED)
+    return replace(event, room_id=1)
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS.values(), ids=lambda projection: str(projection.name))
+async def test_a_projection_applies_the_events_that_it_declares_and_no_others(
+    projection: Projection, database: DatabaseSettings
+) -> None:
+    stays = [reserved(booking_id.int, 1, 0, 2) for booking_id in (COUNTED, NOT_COUNTED)]
+    paid = BookingConfirmed(room_id=1, booking_id=COUNTED, amount_minor=1, currency="EUR")
+    before = [opened(1, 0, 3, 9_000), *stays, paid]
+    changing = set()
+    async with await connect(database, "test") as connection:
+        await write_ledger(connection, on_the_log(before))
+        for kind in EVENTS:
+            *earlier, event = positioned(projection, on_the_log([*before, event_of(kind)]))
+            async with connection.transaction(force_rollback=True):
+                await projection.apply(connection, earlier)
+                rows = await rows_of(connection, projection)
+                await projection.apply(connection, [event])
+                if await rows_of(connection, projection) != rows:
+                    changing.add(kind.message_type)
+
+    assert changing == {kind.message_type for kind in EVENTS if kind.message_type in projection.event_types}
+
+
+def positioned(projection: Projection, log: Log) -> list[PositionedEvent]:
+    """Return the events of the only partition that has any."""
+    [(number, received)] = log.items()
+    return positioned_events([partition_batch(consumers()[projection.name], number, received)])
+
+
+async def rows_of(connection: AsyncConnection, projection: Projection) -> list[list[tuple[Any, ...]]]:
+    """Return all rows of the projection's tables."""
+    return [
+        sorted(await (await connection.execute(f"select * from {table.name}".encode())).fetchall(), key=repr)
+        for table in projection.tables
+    ]
