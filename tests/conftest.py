@@ -237,7 +237,7 @@ def environment(database: DatabaseSettings, kafka_settings: KafkaSettings) -> di
 
 @pytest.fixture(autouse=True)
 def _no_process_is_left_behind() -> Iterator[None]:
-    """End the processes that a test started and forgot, and report them."""
+    """End what a test started and forgot, and say so."""
     before = _children()
     yield
     left = [process for process in _children() if process not in before and process.pid not in _our_servers]
