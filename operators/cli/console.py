@@ -64,7 +64,7 @@ def run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
 
 
 @asynccontextmanager
-async def ledger() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+async def open_database() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """Open a connection to the database, in autocommit. Raises psycopg.Error."""
     async with await connect(database_settings(), "innkeeper operators") as connection:
         yield connection

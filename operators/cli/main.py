@@ -37,7 +37,7 @@ def _of(module: str) -> str:
 
 #: In the order of `innkeeper --help`.
 COMMANDS: Final[Mapping[str, Entry]] = {
-    "explain": Entry(_of("explain"), "Show a booking's whole history and what it waits for."),
+    "explain": Entry(_of("explain"), "Show a booking's whole history and its next actions."),
     "tail": Entry(_of("tail"), "Show the records of a topic."),
     "lag": Entry(_of("lag"), "Show how far each consumer is behind the log."),
     "replay": Entry(_of("replay"), "Process a range of the log again."),

@@ -51,9 +51,10 @@ def restore_command(*, from_log: bool, without_backup: bool, yes: bool, by: str 
         database, payments = DatabaseSettings(), PaymentSettings()
     try:
         if not yes:
-            _only_say(kafka, database, without_backup=without_backup, as_json=as_json)
+            _print_plan(kafka, database, without_backup=without_backup, as_json=as_json)
         restored = console.run(
-            _restore(kafka, database, payments, who=operator_log.who(by), without_backup=without_backup), kafka
+            _restore(kafka, database, payments, operator=operator_log.operator_name(by), without_backup=without_backup),
+            kafka,
         )
     except (NotRestored, Stopped, IllegalTransition) as error:
         console.refuse(str(error), as_json=as_json)
@@ -63,7 +64,7 @@ def restore_command(*, from_log: bool, without_backup: bool, yes: bool, by: str 
         _print(restored)
 
 
-def _only_say(kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool, as_json: bool) -> NoReturn:
+def _print_plan(kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool, as_json: bool) -> NoReturn:
     planned = console.run(_plan(kafka, database, without_backup=without_backup), kafka)
     topic = f"{kafka.topic_prefix}booking.events"
     if as_json:
@@ -80,11 +81,13 @@ async def _plan(kafka: KafkaSettings, database: DatabaseSettings, *, without_bac
 
 
 async def _restore(
-    kafka: KafkaSettings, database: DatabaseSettings, payments: PaymentSettings, *, who: str, without_backup: bool
+    kafka: KafkaSettings, database: DatabaseSettings, payments: PaymentSettings, *, operator: str, without_backup: bool
 ) -> Restored:
     garbage.collect_seldom()
     with _bar() as progress:
-        return await restore(kafka, database, payments, who=who, without_backup=without_backup, progress=progress)
+        return await restore(
+            kafka, database, payments, operator=operator, without_backup=without_backup, progress=progress
+        )
 
 
 @contextmanager

@@ -34,19 +34,19 @@ class BookingRecords:
     @property
     def partitions(self) -> int:
         """Return the number of each topic's partitions."""
-        return len({where.partition for where in self._ranges})
+        return len({partition.partition for partition in self._ranges})
 
-    def begin(self, where: TopicPartition) -> int:
+    def begin(self, partition: TopicPartition) -> int:
         """Return the partition's first offset."""
-        return self._ranges[where].first
+        return self._ranges[partition].first
 
-    def end(self, where: TopicPartition) -> int:
+    def end(self, partition: TopicPartition) -> int:
         """Return the offset after the partition's last record, when the log was opened."""
-        return self._ranges[where].end
+        return self._ranges[partition].end
 
-    async def end_now(self, where: TopicPartition) -> int:
+    async def end_now(self, partition: TopicPartition) -> int:
         """Return the offset after the partition's last record at this moment."""
-        return (await self._reader.ranges([where]))[where].end
+        return (await self._reader.ranges([partition]))[partition].end
 
     def at(self, position: LogPosition | None) -> Any | None:
         """Return the booking's record at a position, if it was read."""
@@ -56,10 +56,10 @@ class BookingRecords:
         """Return the booking's records of a topic that were read, in the order of the log."""
         return [record for position, record in sorted(self._found.items()) if position.topic == topic]
 
-    async def offsets_at(self, places: Iterable[TopicPartition], time: datetime) -> dict[TopicPartition, int]:
+    async def offsets_at(self, partitions: Iterable[TopicPartition], time: datetime) -> dict[TopicPartition, int]:
         """Return the first offset at or after a time (UTC), for each partition; its end where there is none."""
-        found = await self._reader.offsets_at(dict.fromkeys(places, int(time.timestamp() * 1000)))
-        return {where: self.end(where) if at is None else at for where, at in found.items()}
+        found = await self._reader.offsets_at(dict.fromkeys(partitions, int(time.timestamp() * 1000)))
+        return {partition: self.end(partition) if at is None else at for partition, at in found.items()}
 
     async def read_at(self, positions: Iterable[LogPosition]) -> None:
         """Read the records at these positions. A position that the log does not have (any more) is passed over.
@@ -68,45 +68,45 @@ class BookingRecords:
             aiokafka.errors.KafkaError: the broker does not answer.
             topics.kafka.log_reader.RecordsMissing: the log has deleted some of them meanwhile.
         """
-        wanted: defaultdict[TopicPartition, set[int]] = defaultdict(set)
+        asked: defaultdict[TopicPartition, set[int]] = defaultdict(set)
         for position in positions:
-            where = TopicPartition(position.topic, position.partition)
-            if where in self._ranges and position not in self._found:
-                wanted[where].add(position.offset)
+            partition = TopicPartition(position.topic, position.partition)
+            if partition in self._ranges and position not in self._found:
+                asked[partition].add(position.offset)
         left = {
-            where: sorted(each for each in wanted[where] if first <= each < end)
-            for where, (first, end) in (await self._reader.ranges(wanted)).items()
+            partition: sorted(each for each in asked[partition] if first <= each < end)
+            for partition, (first, end) in (await self._reader.ranges(asked)).items()
         }
-        await self._read_offsets({where: offsets for where, offsets in left.items() if offsets})
+        await self._read_offsets({partition: offsets for partition, offsets in left.items() if offsets})
 
     async def _read_offsets(self, left: dict[TopicPartition, list[int]]) -> None:
-        self._reader.assign({where: offsets[0] for where, offsets in left.items()})
-        ends = {where: offsets[-1] + 1 for where, offsets in left.items()}
+        self._reader.assign({partition: offsets[0] for partition, offsets in left.items()})
+        ends = {partition: offsets[-1] + 1 for partition, offsets in left.items()}
         # One record at a time: the next one that is wanted is mostly elsewhere.
         async with aclosing(self._reader.batches(ends, max_records=1)) as batches:
             async for batch in batches:
-                for where, records in batch.items():
+                for partition, records in batch.items():
                     self._keep(records)
-                    following = self._reader.position(where)
-                    left[where] = [each for each in left[where] if each >= following]
-                    if left[where] and left[where][0] > following:
-                        self._reader.seek(where, left[where][0])
+                    following = self._reader.position(partition)
+                    left[partition] = [each for each in left[partition] if each >= following]
+                    if left[partition] and left[partition][0] > following:
+                        self._reader.seek(partition, left[partition][0])
 
     async def read_range(
-        self, where: TopicPartition, start: int, stop: int, *, most: int, last_sequence: int | None = None
+        self, partition: TopicPartition, start: int, stop: int, *, max_records: int, last_sequence: int | None = None
     ) -> bool:
-        """Read the records of [start, stop), `most` of them at most; False where there are more.
+        """Read the records of [start, stop), at most `max_records` of them; return False where there are more.
 
         `last_sequence`: the range ends in front of the first event of a higher sequence. Raises as `read_at`.
         """
-        start = max(start, self.begin(where))
-        end = min(stop, start + most)
+        start = max(start, self.begin(partition))
+        end = min(stop, start + max_records)
         if start >= end:
             return True
-        self._reader.assign({where: start})
-        async with aclosing(self._reader.batches({where: end})) as batches:
+        self._reader.assign({partition: start})
+        async with aclosing(self._reader.batches({partition: end})) as batches:
             async for batch in batches:
-                for record in batch[where]:
+                for record in batch[partition]:
                     if last_sequence is not None and sequence_of(record) > last_sequence:
                         return True
                     self._keep([record])
@@ -156,7 +156,7 @@ def time_of(record: Any) -> datetime:
 async def open_records(
     settings: KafkaSettings, topics: Sequence[str], booking_id: UUID
 ) -> AsyncIterator[BookingRecords]:
-    """Open the topics, by a consumer that belongs to no group and so disturbs nobody, and measure them.
+    """Open the topics, by a consumer that belongs to no group and so disturbs no other, and measure them.
 
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
@@ -165,8 +165,8 @@ async def open_records(
     counts = await admin.partition_counts(settings, list(topics))
     if missing := set(topics) - counts.keys():
         raise admin.TopicsFailed(f"No topic by the name of {', '.join(sorted(missing))}.")
-    places = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
+    partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
     async with LogReader(
         settings, fetch_bytes=_FETCH_BYTES, fetch_wait_ms=_FETCH_WAIT_MS, retry_ms=_RETRY_MS
     ) as reader:
-        yield BookingRecords(reader, await reader.ranges(places), booking_id)
+        yield BookingRecords(reader, await reader.ranges(partitions), booking_id)

@@ -86,6 +86,6 @@ async def require_backup(connection: AsyncConnection) -> None:
         tables = f"{', '.join(others)} and {last} are" if others else f"{last} is"
         raise NotRestored(
             f"The backup was not loaded: {tables} empty, and the log has events that name their rows. Load it first,"
-            " as a restore numbers new accounts and rooms behind it. If there is none, say --without-backup: what was"
-            " booked comes back, and nobody can ask for it."
+            " as a restore numbers new accounts and rooms behind it. If there is none, use --without-backup: bookings"
+            " come back, and no guest can ask for them."
         )

@@ -58,7 +58,7 @@ class Partition:
         if self._sequences.has_gap:
             raise NotRestored(
                 f"booking.events[{self.number}] lacks the events after sequence {self.sequence} and before"
-                f" {self._sequences.highest}: what they decided is not known, and so is nothing after them."
+                f" {self._sequences.highest}: they and all events after them cannot be applied."
             )
 
     def _next(self, record: Record) -> Received | None:

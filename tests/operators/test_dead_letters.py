@@ -109,7 +109,7 @@ async def commands(log: Log) -> list[Any]:
 
 
 async def only_dead_letter(log: Log, ledger: Ledger) -> DeadLetter:
-    (found,) = await dead_letters.listed(log.settings, ledger)
+    (found,) = await dead_letters.find_dead_letters(log.settings, ledger)
     return found
 
 
@@ -194,7 +194,7 @@ async def test_filters_leave_out_what_is_not_asked_for(log: Log, ledger: Ledger,
     assert objects(await operator("dead-letters", "list", "--json", "--type", "booking.cancel.*")) == []
     assert objects(await operator("dead-letters", "list", "--json", "--since", begun)) == []
     assert len(objects(await operator("dead-letters", "list", "--json", "--topic", "booking.commands"))) == 1
-    await dead_letters.discard(ledger, await only_dead_letter(log, ledger), who="ines", note="a test")
+    await dead_letters.discard(ledger, await only_dead_letter(log, ledger), operator="ines", note="a test")
     assert objects(await operator("dead-letters", "list", "--json", "--open")) == []
     assert "No dead letters" in (await operator("dead-letters", "list", "--open")).stderr
 
@@ -221,7 +221,7 @@ async def test_a_dead_letter_that_can_be_read_by_now_is_replayed_once_and_takes_
     assert named is not None
     assert (named.action, named.by, named.of) == ("dead-letters replay", "ines", f"{sent.topic}[0]@10000")
     assert await rows(ledger, "select details ->> 'replay_id' from operator_action") == [(named.id,)]
-    assert result["stands_at"] == f"{sent.topic}[{sent.partition}]@{sent.offset}"
+    assert result["position"] == f"{sent.topic}[{sent.partition}]@{sent.offset}"
     assert await rows(ledger, "select status from booking") == [("RESERVED",)]
     again = await operator("dead-letters", "replay", id, "--yes")
     assert again.exit_code == 1
@@ -263,7 +263,7 @@ async def test_a_dead_letter_that_comes_back_while_they_are_listed_is_not_open_b
 
     async def meanwhile(*arguments: Any, **options: Any) -> AsyncIterator[Any]:
         # Somebody replays it, and it comes back, before the first of them is read.
-        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, who="ines")
+        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, operator="ines")
         await write_readable_dead_letters(log, a_stay(log, uuid4()))
         async for record in log_reader.read(*arguments, **options):
             yield record
@@ -271,7 +271,7 @@ async def test_a_dead_letter_that_comes_back_while_they_are_listed_is_not_open_b
     with monkeypatch.context() as patch:
         patch.setattr(dead_letters, "read", meanwhile)
         async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
-            listed = await dead_letters.listed(log.settings, another)
+            listed = await dead_letters.find_dead_letters(log.settings, another)
 
     assert [each.state for each in listed] == [State.REPLAYED, State.OPEN]
 
@@ -291,20 +291,20 @@ async def test_two_operators_at_once_send_it_once(
 
     monkeypatch.setattr(Producer, "send", slowly)
     first = asyncio.ensure_future(
-        dead_letters.replay(log.settings, ledger, log.producer, dead_letter, who="ines", again=True)
+        dead_letters.replay(log.settings, ledger, log.producer, dead_letter, operator="ines", again=True)
     )
     await arrived.wait()
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
         for again in (False, True):
             with pytest.raises(Refused, match="somebody else is ending it"):
-                await dead_letters.replay(log.settings, another, log.producer, dead_letter, who="rui", again=again)
+                await dead_letters.replay(log.settings, another, log.producer, dead_letter, operator="rui", again=again)
         may_send.set()
         await first
         for again in (False, True):
             with pytest.raises(Refused, match="was replayed by ines"):
-                await dead_letters.replay(log.settings, another, log.producer, dead_letter, who="rui", again=again)
+                await dead_letters.replay(log.settings, another, log.producer, dead_letter, operator="rui", again=again)
         with pytest.raises(Refused, match="was replayed by ines"):
-            await dead_letters.discard(another, dead_letter, who="rui", note="too late")
+            await dead_letters.discard(another, dead_letter, operator="rui", note="too late")
 
     assert len(await commands(log)) == 1
 
@@ -321,7 +321,7 @@ async def test_a_replay_that_was_cut_off_is_shown_and_may_be_sent_again(
 
     monkeypatch.setattr(dead_letters, "failpoint", power_cut)
     with pytest.raises(ConnectionAbortedError):
-        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, who="ines")
+        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, operator="ines")
     monkeypatch.undo()
 
     assert (await only_dead_letter(log, ledger)).state is State.BEGUN
@@ -407,7 +407,7 @@ async def test_a_record_that_was_too_large_for_the_dead_letter_topic_is_not_sent
     dead_letter = replace(await only_dead_letter(log, ledger), left_behind_bytes=8_000_000)
 
     with pytest.raises(Refused, match="too large"):
-        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, who="ines")
+        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, operator="ines")
 
     assert (await only_dead_letter(log, ledger)).state is State.OPEN
 

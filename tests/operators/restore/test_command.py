@@ -15,7 +15,7 @@ from sandbox.trace_totals import totals
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.operators.decided_log import PAID, stay
-from tests.operators.test_restore import nights_on_sale, work
+from tests.operators.restore.test_restore import nights_on_sale, work
 from tests.storage.test_tool import run
 from tests.support.log import open_log
 from tests.support.stack import Server, fresh_database
@@ -162,7 +162,9 @@ async def test_the_real_trace_is_restored_with_equal_totals(
         upgrade()
         database = DatabaseSettings(_env_file=None, database_url=SecretStr(url))
 
-        restored = await restore(kafka, database, PaymentSettings(_env_file=None), who="a test", without_backup=True)
+        restored = await restore(
+            kafka, database, PaymentSettings(_env_file=None), operator="a test", without_backup=True
+        )
 
         report = await audit(kafka, database)
         async with await psycopg.AsyncConnection.connect(url) as connection:

@@ -6,7 +6,7 @@ from operators import dead_letters
 from operators.explain import Kind, explain
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, at_work
-from tests.operators.test_replaying import all_of, nights, play, process, stay
+from tests.operators.replay.test_replay import all_of, nights, play, process, stay
 from tests.support.log import Log
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from workers.reservations import handler
@@ -65,9 +65,9 @@ async def test_a_dead_letter_that_was_replayed_says_who_did_it(
     await log.write(
         dead_letter(log.settings.topic(DEAD_LETTERS), "reservations", command, "UnknownType: of a later release")
     )
-    [letter] = await dead_letters.listed(log.settings, ledger)
+    [letter] = await dead_letters.find_dead_letters(log.settings, ledger)
     async with at_work(role, log, database):
-        await dead_letters.replay(log.settings, ledger, log.producer, letter, who="grace")
+        await dead_letters.replay(log.settings, ledger, log.producer, letter, operator="grace")
     await process(role, log, database)
 
     history = await explain(log.settings, database, booked.booking_id)

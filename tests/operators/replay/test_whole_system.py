@@ -247,7 +247,7 @@ async def test_poison_is_shown_and_replayed_and_comes_back(house: House) -> None
         assert shown.json[0]["value"] == f"hex {POISON.hex()}"
         replayed = await command(house, "dead-letters", "replay", letter["id"], "--wait", "120", "--yes", "--json")
         assert replayed.status == 1
-        assert replayed.json[0]["buried_again"] == letter["reason"]
+        assert replayed.json[0]["dead_letter_again"] == letter["reason"]
         twice = await command(house, "dead-letters", "replay", letter["id"], "--yes")
         assert "was replayed by ines" in twice.err
     await house.eventually("select count(*) = 4 as so from dead_letter")

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.filling import filling
 from operators.explain import BookingHistory, explain
 from storage.settings import DatabaseSettings
-from tests.operators.test_explaining import COMMANDS, EVENTS, OPEN, ROOM, Desk, reserve
+from tests.operators.explain.test_explain import COMMANDS, EVENTS, OPEN, ROOM, Desk, reserve
 from tests.support.log import Log, all_partitions, open_log, open_processor
 from topics.kafka import admin
 from topics.kafka.settings import KafkaSettings

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from operators.restore.sequences import continue_after_the_log
-from operators.restore.target import FROM_THE_LOG
+from operators.restore.target import FROM_A_BACKUP, FROM_THE_LOG
 from sandbox.kafka import available
 from sandbox.postgres.server import program
 from sandbox.system import Plan, System
@@ -35,24 +35,12 @@ from tests.system.path.guest import Guest, House, Room, open_house
 NO_KAFKA = available()
 pytestmark = [
     pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or ""),
-    # The short form: test_restore.py and test_restore_tool.py restore what they need for each claim.
+    # The short form: test_restore.py and test_command.py restore what they need for each claim.
     pytest.mark.system,
     pytest.mark.long,
     pytest.mark.timeout(900),
 ]
 
-#: The tables that are not on the log and come from a backup; `innkeeper restore` makes all the rest.
-FROM_THE_BACKUP: Final = (
-    "app_user",
-    "refresh_token",
-    "guest",
-    "hotel",
-    "room",
-    "idempotency_key",
-    "operator_action",
-    "dead_letter_end",
-    "paused_role",
-)
 REPEATED: Final = "booking.command_repeated.v1"
 #: Ana's stays in the quiet room, of two nights each, by their state when everything is lost.
 FIRST_NIGHTS: Final = {
@@ -125,7 +113,7 @@ async def test_numbers_go_on_behind_all_that_the_log_and_the_backup_name(databas
 
 
 def test_every_table_comes_from_the_log_or_from_the_backup() -> None:
-    assert sorted([*FROM_THE_LOG, *FROM_THE_BACKUP]) == sorted(Table.metadata.tables)
+    assert sorted([*FROM_THE_LOG, *FROM_A_BACKUP]) == sorted(Table.metadata.tables)
 
 
 # The hotel, and the bookings in it.
@@ -193,7 +181,7 @@ class Hotel:
 
     async def back_up(self) -> None:
         """Keep what only the database knows, as every night."""
-        tables = [f"--table={table}" for table in FROM_THE_BACKUP]
+        tables = [f"--table={table}" for table in FROM_A_BACKUP]
         await postgresql("pg_dump", "--data-only", *tables, f"--file={self._backup}", self.system.database_url)
 
     async def load_backup(self) -> None:

@@ -73,7 +73,7 @@ async def play(
         ledger,
         log.producer,
         plan,
-        who="ines",
+        operator="ines",
         wait_seconds=wait_seconds,
         advance=lambda _: None,
         stop=stop or asyncio.Event(),
@@ -150,7 +150,7 @@ async def test_a_range_that_is_replayed_again_and_again_does_not_grow(  # noqa: 
         assert sum(map(len, (await log.read(BOOKING_COMMANDS)).values())) == 3 * (time + 1)
     would = await operator("replay", "booking.commands", "--from", "1d")
     assert "Left out: 9 records with the id of one before, as each id is sent once." in would.stderr
-    assert "leaves one event that says it was repeated or refused, kept for ever." in would.stderr
+    assert "leaves one event of its repetition or refusal, kept for ever." in would.stderr
     async with at_work(role, log, database):
         reported = await in_words(environment, "replay", "booking.commands", "--from", "1d", "--yes")
     assert "3 of 3 records sent again." in reported
@@ -215,7 +215,7 @@ async def test_a_type_that_is_not_there_is_refused_with_those_that_are(
     assert "Nothing there is of the type booking.reserved.*. There are booking.reserve.v1, inventory.open.v1" in detail
 
 
-async def test_a_command_that_was_refused_then_and_is_carried_out_now_is_counted(
+async def test_a_command_that_was_refused_then_and_is_accepted_now_is_counted(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
 ) -> None:
     reserved = stay()
@@ -233,7 +233,7 @@ async def test_records_that_were_not_processed_yet_are_left_out(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, operator: Operator
 ) -> None:
     await log.send(nights())
-    with pytest.raises(Refused, match="reservations has not carried out any of it yet"):
+    with pytest.raises(Refused, match="reservations has not processed any of it yet"):
         await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
     await process(role, log, database)
     await log.send(stay())
@@ -274,13 +274,13 @@ async def test_a_replay_that_is_stopped_returns_how_far_it_came(
             ledger,
             log.producer,
             plan,
-            who="ines",
+            operator="ines",
             wait_seconds=60,
             advance=lambda _: stop.set(),
             stop=stop,
         )
 
-    assert (played.sent, played.why, played.reached) == (2, "interrupted", {places[0].partition: 1})
+    assert (played.sent, played.reason, played.reached) == (2, "interrupted", {places[0].partition: 1})
     assert (played.effects.known, played.effects.changed) == (True, 0)
     reported = await ledger.execute("select action, details -> 'sent' from operator_action order by id")
     assert await reported.fetchall() == [("replay", None), ("replay ended", 2)]
@@ -296,19 +296,19 @@ async def test_a_worker_that_is_down_is_not_sent_more_than_it_can_take(
     played = await play(log, ledger, all_of(BOOKING_COMMANDS), wait_seconds=0.1)
 
     assert played.sent == 2
-    assert played.why == "reservations has not carried it out within 0.1 s"
+    assert played.reason == "reservations has not processed it within 0.1 s"
     assert not played.effects.known
 
 
 NO_GOOD = {
     ("booking.events", "--from", "1d"): "Events are never sent again",
     ("dead.letters", "--from", "1d"): "dead-letters replay",
-    ("booking.commands", "--from", "1d"): "Nothing is on",
+    ("booking.commands", "--from", "1d"): "has no records in that range",
     ("booking.commands", "--from", "0", "--partition", "9"): "has no partition 9",
     ("booking.events", "--from", "1d", "--consumer", "room_nights"): "innkeeper rebuild room_nights",
     ("booking.events", "--from", "1d", "--consumer", "analytics"): "There is no consumer analytics",
     ("booking.events", "--from", "1d", "--consumer", "payments", "--to", "1h"): "have no meaning here",
-    ("booking.commands", "--from", "1d", "--consumer", "payments"): "is sent again to everybody",
+    ("booking.commands", "--from", "1d", "--consumer", "payments"): "is sent again to its one consumer",
 }
 
 
@@ -360,7 +360,7 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
     first = ReplayRange(topic=BOOKING_EVENTS, begin=1, partition=place.partition)
     planned = await replay.plan_rewind(log.settings, ledger, first, "booking_timeline")
     assert planned.types == {"booking.reserved.v1": 2}
-    await replay.rewind(ledger, planned, who="ines")
+    await replay.rewind(ledger, planned, operator="ines")
     taken = "select sum(taken_count) from room_night"
     before = await (await ledger.execute(taken)).fetchall()
 
@@ -374,7 +374,7 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
         planned, applied={partition: offset - 1 for partition, offset in planned.applied.items()}
     )
     with pytest.raises(Refused, match="has moved meanwhile"):
-        await replay.rewind(ledger, looked_too_early, who="ines")
+        await replay.rewind(ledger, looked_too_early, operator="ines")
 
 
 async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(
@@ -384,9 +384,9 @@ async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(
     planned = await replay.plan_rewind(log.settings, ledger, all_of(BOOKING_EVENTS), "daily_report")
     async with open_processor(role, log, database):
         with pytest.raises(Refused, match="projections runs"):
-            await replay.rewind(ledger, planned, who="ines")
+            await replay.rewind(ledger, planned, operator="ines")
         await pauses.begin(ledger, "projections", who="ines", reason=None)
-        await replay.rewind(ledger, planned, who="ines")
+        await replay.rewind(ledger, planned, operator="ines")
 
     cursor = await ledger.execute("select max(applied), max(sequence) from log_cursor where consumer = 'daily_report'")
     assert await cursor.fetchall() == [(-1, 0)]

@@ -1,0 +1,1 @@
+"""Tests of the money at Stripe compared with the bookings."""
