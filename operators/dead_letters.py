@@ -33,7 +33,7 @@ from topics.kafka.settings import KafkaSettings
 from topics.times import to_the_second
 
 #: The name of this operators' command, in `operator_action` and in the header of a replayed record.
-ACTION: Final = "dead-letters replay"
+_ACTION_REPLAY: Final = "dead-letters replay"
 #: How the names of the headers begin that a worker adds to those of the record itself.
 _ADDED_PREFIX: Final = "dl_"
 
@@ -176,7 +176,7 @@ async def replay(
         began_at = await stored.claim_replay(connection, dead_letter.stored_key, who=operator, again=again)
         if began_at is None:
             await _refuse_resolved(connection, dead_letter)
-        sent_by = Replay(id=uuid4().hex, action=ACTION, by=operator, at=began_at, of=str(dead_letter.origin))
+        sent_by = Replay(id=uuid4().hex, action=_ACTION_REPLAY, by=operator, at=began_at, of=str(dead_letter.origin))
         failpoint("dead_letters.after_claim")
         position = await producer.send(outgoing._replace(headers=with_replay(outgoing.headers, sent_by)))
         failpoint("dead_letters.after_send")
@@ -188,7 +188,9 @@ async def replay(
                 "again": again,
                 "replay_id": sent_by.id,
             }
-            await operator_log.record(connection, who=operator, action=ACTION, target=dead_letter.id, details=details)
+            await operator_log.record(
+                connection, who=operator, action=_ACTION_REPLAY, target=dead_letter.id, details=details
+            )
     return position
 
 

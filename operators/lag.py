@@ -26,11 +26,11 @@ from topics.kafka.settings import KafkaSettings
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 #: Only the first of the records that wait is read; the broker sends it whole, however large it is.
-_FETCH_BYTES: Final = 16 * 1024
-_RETRY_MS: Final = 10
+_FIRST_RECORD_FETCH_BYTES: Final = 16 * 1024
+_LAG_RETRY_MS: Final = 10
 #: A cursor that does not move for so long while a record waits is still; a batch takes less.
 _STILL_SECONDS: Final = 1.0
-_CONNECT_SECONDS: Final = 10
+_LAG_CONNECT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +120,7 @@ async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) ->
     async with admin.open_admin(kafka) as broker:
         states = await broker.describe(names)
         members = {role: await broker.members(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
-    async with LogReader(kafka, fetch_bytes=_FETCH_BYTES, retry_ms=_RETRY_MS) as reader:
+    async with LogReader(kafka, fetch_bytes=_FIRST_RECORD_FETCH_BYTES, retry_ms=_LAG_RETRY_MS) as reader:
         # The ends are read first, so that records that come meanwhile do not count as behind.
         ends = await reader.ranges(
             TopicPartition(name, number) for name, state in states.items() for number in range(state.partitions)
@@ -149,7 +149,7 @@ async def _connected(database: DatabaseSettings | Connection) -> AsyncIterator[C
     if not isinstance(database, DatabaseSettings):
         yield database
         return
-    async with await connect(database, "innkeeper lag", connect_seconds=_CONNECT_SECONDS) as connection:
+    async with await connect(database, "innkeeper lag", connect_seconds=_LAG_CONNECT_SECONDS) as connection:
         yield connection
 
 

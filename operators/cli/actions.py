@@ -10,7 +10,7 @@ from storage import operator_log
 from storage.operator_log import Action
 from topics.times import to_the_second
 
-_COLUMNS: Final = (
+_ACTION_FIELDS: Final = (
     Field(name="id", right=True),
     Field(name="at"),
     Field(name="who", yields=1),
@@ -34,7 +34,7 @@ def actions_command(*, since: str | None, as_json: bool) -> None:
     if not found:
         when = "" if start is None else f" since {to_the_second(start)}"
         return err.print(f"No operator has done anything{when}, as far as this database knows.")
-    return out.print(fitted(_COLUMNS, [_row(action) for action in found], out.width))
+    return out.print(fitted(_ACTION_FIELDS, [_row(action) for action in found], out.width))
 
 
 def _as_object(action: Action) -> dict[str, Any]:

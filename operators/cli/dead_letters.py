@@ -36,7 +36,7 @@ from topics.kafka.settings import KafkaSettings
 from topics.times import to_the_second
 
 _STYLES: Final = {State.OPEN: "red", State.BEGUN: "bold red", State.REPLAYED: "green", State.DISCARDED: "dim"}
-_COLUMNS: Final = (
+_DEAD_LETTER_FIELDS: Final = (
     Field(name="id"),
     Field(name="sent here at", yields=1),
     Field(name="from"),
@@ -409,7 +409,7 @@ def _table(chosen: Iterable[DeadLetter], settings: KafkaSettings) -> RenderableT
         about = (dead_letter.type or "?", str(dead_letter.booking or "?"), dead_letter.reason)
         cells = (dead_letter.id, to_the_second(dead_letter.at), position, *about)
         rows.append(Row(cells=(*cells, _state_in_words(dead_letter)), styles={len(cells): _STYLES[dead_letter.state]}))
-    return fitted(_COLUMNS, rows, out.width)
+    return fitted(_DEAD_LETTER_FIELDS, rows, out.width)
 
 
 def _state_in_words(dead_letter: DeadLetter) -> str:

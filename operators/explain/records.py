@@ -16,9 +16,9 @@ from topics.kafka.positions import LogPosition
 from topics.kafka.settings import KafkaSettings
 
 #: How much is fetched at once. The broker returns a whole batch at least.
-_FETCH_BYTES: Final = 64 * 1024
-_FETCH_WAIT_MS: Final = 10
-_RETRY_MS: Final = 5
+_RECORDS_FETCH_BYTES: Final = 64 * 1024
+_RECORDS_FETCH_WAIT_MS: Final = 10
+_RECORDS_RETRY_MS: Final = 5
 
 
 class BookingRecords:
@@ -162,11 +162,14 @@ async def open_records(
         aiokafka.errors.KafkaError: the broker cannot be reached.
         topics.kafka.admin.TopicsFailed: a topic is not on the broker.
     """
-    counts = await admin.partition_counts(settings, list(topics))
-    if missing := set(topics) - counts.keys():
-        raise admin.TopicsFailed(f"No topic by the name of {', '.join(sorted(missing))}.")
-    partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
     async with LogReader(
-        settings, fetch_bytes=_FETCH_BYTES, fetch_wait_ms=_FETCH_WAIT_MS, retry_ms=_RETRY_MS
+        settings, fetch_bytes=_RECORDS_FETCH_BYTES, fetch_wait_ms=_RECORDS_FETCH_WAIT_MS, retry_ms=_RECORDS_RETRY_MS
     ) as reader:
+        counts = await reader.partition_counts(topics)
+        if set(topics) - counts.keys():
+            # A consumer does not know why a topic is not there; an admin client does.
+            counts = await admin.partition_counts(settings, topics)
+        if missing := set(topics) - counts.keys():
+            raise admin.TopicsFailed(f"No topic by the name of {', '.join(sorted(missing))}.")
+        partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
         yield BookingRecords(reader, await reader.ranges(partitions), booking_id)

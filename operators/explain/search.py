@@ -34,7 +34,7 @@ from topics.kafka.settings import KafkaSettings
 
 #: How many records behind a cursor are looked through at most.
 _MAX_UNREAD: Final = 20_000
-_MAX_DEAD_LETTERS: Final = 20
+_MAX_DEAD_LETTERS_SHOWN: Final = 20
 #: Stripe sends several webhooks about one payment at about the same time. Those that led to no command are looked for
 #: among so many records before and after one that did.
 _WEBHOOKS_AROUND: Final = 50
@@ -130,7 +130,7 @@ class Search:
                 done = stop
 
     async def _find_dead_letters(self, rows: Iterable[DeadLetterRow]) -> None:
-        rows = list(rows)[:_MAX_DEAD_LETTERS]
+        rows = list(rows)[:_MAX_DEAD_LETTERS_SHOWN]
         await self.records.read_at(row.position for row in rows)
         self.dead_letters = [row for row in rows if self.records.at(row.position) is not None]
 

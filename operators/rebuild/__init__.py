@@ -40,7 +40,7 @@ _MAX_LEFT: Final = 1000
 #: A swap makes readers of the tables wait at most so long at a time, and is given up after so many tries.
 _MAX_SWAP_WAIT_MS: Final = 1000
 _MAX_SWAPS: Final = 60
-_PAUSE_SECONDS: Final = 0.5
+_SWAP_RETRY_SECONDS: Final = 0.5
 
 
 class InUse(Exception):
@@ -155,7 +155,7 @@ class _Rebuild:
                     await self._record(operator, tables)
             except psycopg.errors.LockNotAvailable:
                 # Readers that came later wait behind this lock request: they pass before the next try.
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(_SWAP_RETRY_SECONDS)
             else:
                 return time.monotonic() - began
         raise InUse(f"the tables of {self._projection.name} are in use without a pause; try again later")

@@ -43,7 +43,7 @@ from topics.messages.events import CommandRefused, CommandRepeated, InventoryUnc
 #: How many records are sent before the consumer must have processed them: clients' own records wait behind these.
 CHUNK: Final = 500
 #: The name of this operators' command, in `operator_action` and in the header of a replayed record.
-ACTION: Final = "replay"
+_REPLAY: Final = "replay"
 _NO_CHANGE: Final = frozenset(kind.message_type for kind in (CommandRepeated, CommandRefused, InventoryUnchanged))
 
 
@@ -166,10 +166,10 @@ async def run_replay(
         "records": plan.records,
         "replay_id": replay_id,
     }
-    action = await operator_log.record(connection, who=operator, action=ACTION, target=plan.name, details=details)
+    action = await operator_log.record(connection, who=operator, action=_REPLAY, target=plan.name, details=details)
     events, commands = kafka.topic(BOOKING_EVENTS), kafka.topic(BOOKING_COMMANDS)
     before = await end_offsets(kafka, [events, commands])
-    replay = Replay(id=replay_id, action=ACTION, by=operator, at=action.at, of="")
+    replay = Replay(id=replay_id, action=_REPLAY, by=operator, at=action.at, of="")
     sending = _Sending(kafka, connection, producer, plan, replay, wait_seconds)
     reason = await sending.all(advance, stop)
     effects = await sending.effects(before)

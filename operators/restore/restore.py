@@ -36,7 +36,7 @@ from workers.runtime.records import fingerprint
 from workers.runtime.role import Consumer, PartitionBatch, Received, Stopped
 
 #: So many events are applied to the ledger, and then to the read models, at a time.
-_EVENTS_IN_BATCH: Final = 20_000
+_RESTORED_EVENTS_IN_BATCH: Final = 20_000
 _MAX_FETCH_MS: Final = 20
 _EVENTS_FETCH_BYTES: Final = 2 * 2**20
 #: Only a few commands are read, all over the log.
@@ -58,7 +58,7 @@ class Restored:
         refunds: rows of `refund`.
         undecided: commands behind the last ones that have events; the reservations workers decide them.
         unpublished: events that were decided and never published; the reservations workers publish them.
-        described: the check of the backup against the ids that the log names.
+        backup_check: the check of the backup against the ids that the log names.
         notes: sentences about anything unusual.
     """
 
@@ -69,7 +69,7 @@ class Restored:
     refunds: int
     undecided: int
     unpublished: int
-    described: tuple[BackupCheck, ...]
+    backup_check: tuple[BackupCheck, ...]
     notes: tuple[str, ...]
 
 
@@ -78,7 +78,7 @@ class Plan:
     """The input of a restore: the number of records, and the check of the backup against the ids they name."""
 
     records: int
-    described: tuple[BackupCheck, ...]
+    backup_check: tuple[BackupCheck, ...]
 
 
 async def plan(
@@ -97,7 +97,7 @@ async def plan(
             pass
         for partition in partitions.values():
             partition.require_no_gap()
-        return Plan(records=_count(ranges), described=await named.check(connection))
+        return Plan(records=_count(ranges), backup_check=await named.check(connection))
 
 
 async def restore(
@@ -194,7 +194,7 @@ class _Restore:
             refunds=refunds,
             undecided=self._undecided,
             unpublished=self._unpublished,
-            described=await self._named.check(self._connection),
+            backup_check=await self._named.check(self._connection),
             notes=tuple(self._notes),
         )
 
@@ -204,7 +204,7 @@ class _Restore:
         waiting: list[Received] = []
         async for events in _events(self._events, ranges, self._partitions, progress):
             waiting += events
-            if len(waiting) >= _EVENTS_IN_BATCH:
+            if len(waiting) >= _RESTORED_EVENTS_IN_BATCH:
                 await self._apply(waiting)
                 waiting = []
         await self._apply(waiting)

@@ -271,9 +271,9 @@ async def test_a_dead_letter_that_comes_back_while_they_are_listed_is_not_open_b
     with monkeypatch.context() as patch:
         patch.setattr(dead_letters, "read", meanwhile)
         async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
-            listed = await dead_letters.find_dead_letters(log.settings, another)
+            found = await dead_letters.find_dead_letters(log.settings, another)
 
-    assert [each.state for each in listed] == [State.REPLAYED, State.OPEN]
+    assert [each.state for each in found] == [State.REPLAYED, State.OPEN]
 
 
 async def test_two_operators_at_once_send_it_once(
@@ -296,7 +296,7 @@ async def test_two_operators_at_once_send_it_once(
     await arrived.wait()
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
         for again in (False, True):
-            with pytest.raises(Refused, match="somebody else is ending it"):
+            with pytest.raises(Refused, match="another operator is resolving it"):
                 await dead_letters.replay(log.settings, another, log.producer, dead_letter, operator="rui", again=again)
         may_send.set()
         await first
@@ -373,13 +373,13 @@ async def test_a_program_reads_plans_ends_and_refusals_as_json(log: Log, ledger:
     assert objects(await operator(*discard, "--yes")) == [
         {"id": id, "discarded": True, "by": "ines", "note": "a load test"}
     ]
-    for arguments, says in (
+    for arguments, sentence in (
         (discard, f"{id} was discarded by ines"),
         (("dead-letters", "show", "0@99", "--json"), "no"),
     ):
         refused = await operator(*arguments)
         assert refused.exit_code == 1
-        assert says in json.loads(refused.stdout)["detail"]
+        assert sentence in json.loads(refused.stdout)["detail"]
 
 
 async def test_the_help_says_what_a_plan_ends_with(operator: Operator) -> None:
@@ -421,11 +421,11 @@ NO_SENSE = {
 
 
 async def test_wrong_arguments_and_unknown_ids_are_refused(operator: Operator) -> None:
-    for arguments, says in NO_SENSE.items():
+    for arguments, sentence in NO_SENSE.items():
         result = await operator("dead-letters", *arguments)
 
         assert result.exit_code == 2, arguments
-        assert says in result.stderr
+        assert sentence in result.stderr
     result = await operator("dead-letters", "show", "0@99")
     assert result.exit_code == 1
     assert "There is no dead letter 0@99" in result.stderr

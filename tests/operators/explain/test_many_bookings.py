@@ -59,10 +59,10 @@ async def test_a_booking_among_many_is_explained_without_reading_theirs(
 
     # When an operator asks for it, by the library and by the command
     history, read = await reading(settings, database, booking_id, monkeypatch)
-    said = await by_command(booking_id, environment)
+    answer = await by_command(booking_id, environment)
 
     # Then its whole history is shown, and hardly any of the others was read for it
-    steps = [(step["what"], step["place"]) for step in said["steps"]]
+    steps = [(step["what"], step["place"]) for step in answer["steps"]]
     assert sorted(what for what, _ in steps) == sorted(COMMANDS + EVENTS)
     assert all(place is not None for _, place in steps)
     assert [step.what for step in history.steps] == [what for what, _ in steps]
@@ -94,8 +94,8 @@ async def by_command(booking_id: UUID, environment: dict[str, str]) -> dict[str,
         env={**os.environ, **environment, "TOPIC_PARTITIONS": "1"},
         stdout=asyncio.subprocess.PIPE,
     )
-    said: dict[str, Any] = json.loads((await process.communicate())[0])
-    return said
+    answer: dict[str, Any] = json.loads((await process.communicate())[0])
+    return answer
 
 
 async def resume(role: Role, log: Log, database: DatabaseSettings) -> None:

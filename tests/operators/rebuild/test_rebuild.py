@@ -1,4 +1,4 @@
-"""An operator makes a read model anew while guests go on booking: the same rows as before, and nothing left behind."""
+"""An operator rebuilds a read model while guests continue to book: the same rows as before, and nothing left behind."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ async def oids(load: BookingLoad) -> dict[str, int]:
     return dict(await load.rows(f"select relname, oid from pg_class where relname = any('{{{', '.join(tables)}}}')"))
 
 
-async def test_a_rebuild_gives_the_same_rows_while_guests_go_on_booking(load: BookingLoad) -> None:
+async def test_a_rebuild_gives_the_same_rows_while_guests_continue_to_book(load: BookingLoad) -> None:
     await load.book(300)
     await load.kept()
     before = await oids(load)
@@ -146,9 +146,7 @@ async def test_a_log_of_a_topic_that_was_created_anew_is_refused_before_anything
     assert await load.left_behind() == []
 
 
-async def test_an_operator_must_mean_it_and_what_was_done_is_written_down(
-    load: BookingLoad, environment: dict[str, str]
-) -> None:
+async def test_a_rebuild_needs_an_option_and_is_recorded(load: BookingLoad, environment: dict[str, str]) -> None:
     await load.book(30)
     await load.kept()
     before = await oids(load)

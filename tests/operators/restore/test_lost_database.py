@@ -1,4 +1,4 @@
-"""The day the database is lost, with whole processes: an operator restores it, and nobody who booked notices.
+"""The day the database is lost, with whole processes: an operator restores it, and no guest who booked notices.
 
 Everything but the broker and Stripe is killed in the middle of its work, and PostgreSQL's folder is deleted. A backup
 of the day before brings back accounts, hotels and rooms, and the log all the rest.
@@ -63,7 +63,7 @@ def _no_process_is_left_behind() -> None:
     """The system's own supervisor ends and starts processes in the middle of this test, and ends them all."""
 
 
-async def test_a_lost_database_is_restored_by_an_operator_and_every_guest_goes_on_where_they_were(
+async def test_a_lost_database_is_restored_by_an_operator_and_every_guest_continues_where_they_were(
     tmp_path: Path,
 ) -> None:
     async with open_hotel(tmp_path) as hotel:
@@ -75,7 +75,7 @@ async def test_a_lost_database_is_restored_by_an_operator_and_every_guest_goes_o
 
         accepted = await lose_everything(hotel, stays["leaving"])
         restored = await restore(hotel)
-        assert {each["what"]: each["missing"] for each in restored["described"]} == MISSING
+        assert {each["rows"]: each["missing"] for each in restored["backup_check"]} == MISSING
         # No process of ours is running to receive the webhook: Stripe sends it again later.
         assert await hotel.ana.pay(stays["absent"].page) == 303
         await hotel.start_again()
@@ -303,7 +303,7 @@ async def book_until_nobody_answers(guest: Guest, room: Room, accepted: Accepted
 
 
 async def restore(hotel: Hotel) -> Mapping[str, Any]:
-    """Restore the database as the README says; return its report."""
+    """Restore the database as the README describes it; return its report."""
     await hotel.system.start_part("postgres")
     migrated = await hotel.operator("migrate")
     assert migrated.status == 0, migrated.err

@@ -326,10 +326,10 @@ async def test_a_log_that_lacks_an_event_is_refused(
 ) -> None:
     await log.send(nights_on_sale(1), stay(PAID))
     await work(log, database)
-    ((place, records),) = (await log.read(BOOKING_EVENTS)).items()
+    ((partition, records),) = (await log.read(BOOKING_EVENTS)).items()
     await log.write(_copy_of(records[-1], ce_sequence=b"9"))
 
-    with pytest.raises(NotRestored, match=rf"\[{place.partition}\] lacks the events after sequence 2 and before 9"):
+    with pytest.raises(NotRestored, match=rf"\[{partition.partition}\] lacks the events after sequence 2 and before 9"):
         await restored(log, new_database)
 
     assert await rows(new_database, "select id from booking") == []
@@ -353,7 +353,7 @@ async def test_workers_that_are_connected_are_named(log: Log, new_database: Data
             await restore(log.settings, new_database, PAYMENTS, operator="a test", without_backup=True)
 
 
-async def test_a_worker_that_starts_meanwhile_waits_and_goes_on_behind_the_restore(
+async def test_a_worker_that_starts_meanwhile_waits_and_resumes_behind_the_restore(
     log: Log, database: DatabaseSettings, new_database: DatabaseSettings
 ) -> None:
     await log.send(*everything())
