@@ -73,9 +73,11 @@ class BookingRecords:
             partition = TopicPartition(position.topic, position.partition)
             if partition in self._ranges and position not in self._found:
                 asked[partition].add(position.offset)
+        newer = [partition for partition, offsets in asked.items() if max(offsets) >= self.end(partition)]
+        ranges = self._ranges | await self._reader.ranges(newer)
         left = {
-            partition: sorted(each for each in asked[partition] if first <= each < end)
-            for partition, (first, end) in (await self._reader.ranges(asked)).items()
+            partition: sorted(each for each in offsets if ranges[partition].first <= each < ranges[partition].end)
+            for partition, offsets in asked.items()
         }
         await self._read_offsets({partition: offsets for partition, offsets in left.items() if offsets})
 

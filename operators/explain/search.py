@@ -90,6 +90,10 @@ class Search:
         partition = TopicPartition(self.topics.events, number)
         timeline = self.snapshot.cursor("booking_timeline", *partition)
         decided = self.snapshot.cursor("reservations", self.topics.commands, number)
+        self._count("payments", partition)
+        if timeline is not None and decided is not None and decided.sequence <= timeline.sequence:
+            # The timeline has every event that the ledger's rows know.
+            return
         start = _next_offset(timeline)
         whole = await self.records.read_range(
             partition,
@@ -98,7 +102,6 @@ class Search:
             max_records=_MAX_UNREAD,
             last_sequence=None if decided is None else decided.sequence,
         )
-        self._count("payments", partition)
         if not whole:
             count = self.records.end(partition) - start
             self.notes.append(f"the timeline is {count} events behind; of those the first {_MAX_UNREAD} were read")

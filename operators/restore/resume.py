@@ -73,7 +73,8 @@ async def _at_positions(
     offsets = sorted(each.offset for each in positions if each is not None and each[:2] == partition)
     if len(offsets) < len(positions) or offsets[-1] >= commands.end:
         return None
-    causation, decided = envelope_of(last_decision[0]).causation or "", []
+    causation = envelope_of(last_decision[0]).causation or ""
+    decided: list[Record] = []
     for offset in offsets:
         if offset >= commands.first:
             found = await _records_of(reader, partition, OffsetRange(offset, offset + 1), causation, None)
