@@ -213,7 +213,7 @@ async def load(
         "booking": booking_id,
         "topics": list(topics),
         "since": since,
-        "max_dead_letters": _MAX_DEAD_LETTERS_LOADED,
+        "limit": _MAX_DEAD_LETTERS_LOADED,
     }
     row = await (await connection.execute(_SELECT, parameters)).fetchone()
     assert row is not None

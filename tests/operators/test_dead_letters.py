@@ -382,10 +382,10 @@ async def test_a_program_reads_plans_ends_and_refusals_as_json(log: Log, ledger:
         assert sentence in json.loads(refused.stdout)["detail"]
 
 
-async def test_the_help_says_what_a_plan_ends_with(operator: Operator) -> None:
+async def test_the_help_names_the_exit_status_of_a_plan(operator: Operator) -> None:
     for command in (("dead-letters", "replay"), ("dead-letters", "discard"), ("replay",)):
         shown = " ".join((await operator(*command, "--help")).stdout.replace("│", " ").split())
-        assert "Without it: what would be done, and exit status 1." in shown, command
+        assert "Without it: print the plan, and end with exit status 1." in shown, command
 
 
 async def test_a_dead_letter_that_was_published_twice_is_one_dead_letter(
