@@ -1,13 +1,15 @@
 """Reads one booking's records on the log: by their positions, or in a range that is short."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from topics.envelope import Envelope, Undecodable, decode_envelope, format_id, header
 from topics.kafka import admin
@@ -19,6 +21,8 @@ from topics.kafka.settings import KafkaSettings
 _RECORDS_FETCH_BYTES: Final = 64 * 1024
 _RECORDS_FETCH_WAIT_MS: Final = 10
 _RECORDS_RETRY_MS: Final = 5
+#: After so long without a connection the reason is looked for.
+_MAX_OPEN_SECONDS: Final = 8.0
 
 
 class BookingRecords:
@@ -164,9 +168,17 @@ async def open_records(
         aiokafka.errors.KafkaError: the broker cannot be reached.
         topics.kafka.admin.TopicsFailed: a topic is not on the broker.
     """
-    async with LogReader(
+    reader = LogReader(
         settings, fetch_bytes=_RECORDS_FETCH_BYTES, fetch_wait_ms=_RECORDS_FETCH_WAIT_MS, retry_ms=_RECORDS_RETRY_MS
-    ) as reader:
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(_MAX_OPEN_SECONDS):
+                await stack.enter_async_context(reader)
+        except (KafkaError, TimeoutError):
+            # A consumer's error is the same for a broker that is away and one that refuses us; an admin's is not.
+            await admin.partition_counts(settings, topics)
+            raise
         counts = await reader.partition_counts(topics)
         if set(topics) - counts.keys():
             # A consumer does not know why a topic is not there; an admin client does.
