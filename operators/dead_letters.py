@@ -34,7 +34,7 @@ from topics.kafka.settings import KafkaSettings
 from topics.times import to_the_second
 
 #: The name of this operators' command, in `operator_action` and in the header of a replayed record.
-ACTION: Final = "dead-letters replay"
+_ACTION_REPLAY: Final = "dead-letters replay"
 #: How the names of the headers begin that a worker adds to those of the record itself.
 _ADDED_PREFIX: Final = "dl_"
 
@@ -54,7 +54,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """One record of the dead-letter topic: `key`, `value` and `headers` as the record had them, and what was added.
+    """One record of the dead-letter topic: `key`, `value` and `headers` of the record itself; a worker adds the rest.
 
     `origin` is the position of the record that could not be read. `at` is the log's time (UTC) at which a worker sent
     the dead letter. `left_behind_bytes`: the record was too large to be sent, and is only at `origin`. `doubles` are
@@ -115,7 +115,7 @@ class Outcome:
     reason: str | None = None
 
 
-async def listed(
+async def find_dead_letters(
     kafka: KafkaSettings,
     connection: AsyncConnection[Any],
     *,
@@ -160,7 +160,7 @@ async def replay(
     producer: Producer,
     dead_letter: DeadLetter,
     *,
-    who: str,
+    operator: str,
     again: bool = False,
 ) -> LogPosition:
     """Send the dead letter to the topic that it came from, once; return the new record's position.
@@ -174,10 +174,10 @@ async def replay(
     """
     outgoing = _outgoing(kafka, dead_letter)
     async with _locked(connection, dead_letter):
-        began_at = await stored.claim_replay(connection, dead_letter.stored_key, who=who, again=again)
+        began_at = await stored.claim_replay(connection, dead_letter.stored_key, who=operator, again=again)
         if began_at is None:
             await _refuse_resolved(connection, dead_letter)
-        sent_by = Replay(id=uuid4().hex, action=ACTION, by=who, at=began_at, of=str(dead_letter.origin))
+        sent_by = Replay(id=uuid4().hex, action=_ACTION_REPLAY, by=operator, at=began_at, of=str(dead_letter.origin))
         failpoint("dead_letters.after_claim")
         position = await producer.send(outgoing._replace(headers=with_replay(outgoing.headers, sent_by)))
         failpoint("dead_letters.after_send")
@@ -185,26 +185,28 @@ async def replay(
             await stored.mark_replayed(connection, dead_letter.stored_key)
             details = {
                 "origin": str(dead_letter.origin),
-                "stands_at": str(position),
+                "position": str(position),
                 "again": again,
                 "replay_id": sent_by.id,
             }
-            await operator_log.record(connection, who=who, action=ACTION, target=dead_letter.id, details=details)
+            await operator_log.record(
+                connection, who=operator, action=_ACTION_REPLAY, target=dead_letter.id, details=details
+            )
     return position
 
 
-async def discard(connection: AsyncConnection[Any], dead_letter: DeadLetter, *, who: str, note: str) -> None:
+async def discard(connection: AsyncConnection[Any], dead_letter: DeadLetter, *, operator: str, note: str) -> None:
     """Note that the dead letter is discarded, and why.
 
     Raises:
         Refused: it was resolved already, or another operator is resolving it.
     """
     async with _locked(connection, dead_letter), connection.transaction():
-        if not await stored.discard(connection, dead_letter.stored_key, who=who, note=note):
+        if not await stored.discard(connection, dead_letter.stored_key, who=operator, note=note):
             await _refuse_resolved(connection, dead_letter)
         await operator_log.record(
             connection,
-            who=who,
+            who=operator,
             action="dead-letters discard",
             target=dead_letter.id,
             details={"origin": str(dead_letter.origin), "note": note},
@@ -267,16 +269,16 @@ async def _locked(connection: AsyncConnection[Any], dead_letter: DeadLetter) -> 
     """Keep every other operator from the dead letter, for as long as this process runs and no longer."""
     async with stored.locked(connection, dead_letter.stored_key) as is_ours:
         if not is_ours:
-            raise Refused(f"{dead_letter.id}: somebody else is ending it at this moment.")
+            raise Refused(f"{dead_letter.id}: another operator is resolving it at this moment.")
         yield
 
 
 def _outgoing(kafka: KafkaSettings, dead_letter: DeadLetter) -> Outgoing:
     """Return the record as it was at its origin; its key chooses the partition, as it did there."""
     if dead_letter.origin is None:
-        raise Refused(f"{dead_letter.id} does not say where it came from. Look at it, and discard it.")
+        raise Refused(f"{dead_letter.id} does not name its origin. Look at it, and discard it.")
     if dead_letter.origin.topic.removeprefix(kafka.topic_prefix) not in PROCESSED_BY:
-        raise Refused(f"{dead_letter.id} comes from {dead_letter.origin.topic}, where nothing is played again.")
+        raise Refused(f"{dead_letter.id} comes from {dead_letter.origin.topic}, from which nothing is replayed.")
     if dead_letter.left_behind_bytes is not None:
         raise Refused(
             f"{dead_letter.id} was too large to be kept ({dead_letter.left_behind_bytes} bytes are at"
@@ -326,7 +328,7 @@ def _dead_letter(record: Record, topic_id: str, end: Resolution | None) -> DeadL
         at=time_of(record),
         origin=_record_position(added),
         consumer=_text(added.get("dl_consumer")),
-        reason=_text(added.get("dl_reason")) or "no reason is given: no worker of ours sent this here",
+        reason=_text(added.get("dl_reason")) or "no reason is given: no worker of ours sent it here",
         key=record.key,
         value=record.value,
         headers=headers,

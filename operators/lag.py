@@ -14,6 +14,7 @@ import psycopg
 from aiokafka import TopicPartition
 
 from storage import pauses
+from storage.consumer_positions import NewestCursor, newest_cursors
 from storage.database import connect
 from storage.settings import DatabaseSettings
 from topics.catalogue import Service
@@ -26,11 +27,11 @@ from topics.kafka.settings import KafkaSettings
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 #: Only the first of the records that wait is read; the broker sends it whole, however large it is.
-_FETCH_BYTES: Final = 16 * 1024
-_RETRY_MS: Final = 10
+_FIRST_RECORD_FETCH_BYTES: Final = 16 * 1024
+_LAG_RETRY_MS: Final = 10
 #: A cursor that does not move for so long while a record waits is still; a batch takes less.
 _STILL_SECONDS: Final = 1.0
-_CONNECT_SECONDS: Final = 10
+_LAG_CONNECT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,33 +98,13 @@ class Total:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Cursor:
-    consumer: str
-    topic: str
-    partition: int
-    applied: int
-    last_time: datetime | None
-    broker_id: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Seen:
+class _Measurement:
     """The broker's bounds of partitions, ids of topics and members of groups, and the roles that are paused."""
 
     ends: Mapping[TopicPartition, OffsetRange]
     ids: Mapping[str, str]
     members: Mapping[Service, Mapping[TopicPartition, Member]]
     paused: Container[str]
-
-
-# The newest generation of each topic that a consumer has read, and the last offset that it applied.
-_CURSORS: Final = """
-select distinct on (c.consumer, c.topic, c.partition)
-       c.consumer, c.topic, c.partition, c.applied, c.last_time, coalesce(i.broker_id, '')
-  from log_cursor c left join topic_generation i on i.id = c.generation
- where c.topic = any(%s)
- order by c.consumer, c.topic, c.partition, c.generation desc
-"""
 
 
 async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) -> list[Lag]:
@@ -133,23 +114,24 @@ async def lags(kafka: KafkaSettings, database: DatabaseSettings | Connection) ->
 
     Raises:
         psycopg.Error: the database cannot be reached or is not migrated.
-        TopicsFailed: the broker does not let us ask about a group.
+        TopicsFailed: the broker does not allow a request about a group.
         aiokafka.errors.KafkaError: the broker cannot be reached.
     """
     names = sorted({kafka.topic(topic) for each in CONSUMERS for topic in each.topics})
     async with admin.open_admin(kafka) as broker:
         states = await broker.describe(names)
         members = {role: await broker.members(kafka.group(role)) for role in {each.role for each in CONSUMERS}}
-    async with LogReader(kafka, fetch_bytes=_FETCH_BYTES, retry_ms=_RETRY_MS) as reader:
+    async with LogReader(kafka, fetch_bytes=_FIRST_RECORD_FETCH_BYTES, retry_ms=_LAG_RETRY_MS) as reader:
         # The ends are read first, so that records that come meanwhile do not count as behind.
         ends = await reader.ranges(
             TopicPartition(name, number) for name, state in states.items() for number in range(state.partitions)
         )
         async with _connected(database) as connection:
-            cursors = await _cursors(connection, names)
-            paused = {pause.role for pause in await pauses.listed(connection)}
-        seen = _Seen(ends=ends, ids={name: state.id for name, state in states.items()}, members=members, paused=paused)
-        return await _with_seconds(kafka, reader, list(_compare(kafka, seen, cursors)))
+            cursors = await newest_cursors(connection, names)
+            paused = {pause.role for pause in await pauses.list_pauses(connection)}
+        ids = {name: state.id for name, state in states.items()}
+        measured = _Measurement(ends=ends, ids=ids, members=members, paused=paused)
+        return await _with_seconds(kafka, reader, list(_compare(kafka, measured, cursors)))
 
 
 def with_rates(before: Iterable[Lag], after: Iterable[Lag]) -> list[Lag]:
@@ -168,21 +150,11 @@ async def _connected(database: DatabaseSettings | Connection) -> AsyncIterator[C
     if not isinstance(database, DatabaseSettings):
         yield database
         return
-    async with await connect(database, "innkeeper lag", connect_seconds=_CONNECT_SECONDS) as connection:
+    async with await connect(database, "innkeeper lag", connect_seconds=_LAG_CONNECT_SECONDS) as connection:
         yield connection
 
 
-async def _cursors(connection: Connection, names: list[str]) -> list[_Cursor]:
-    rows = await (await connection.execute(_CURSORS, (names,))).fetchall()
-    return [
-        _Cursor(
-            consumer=consumer, topic=topic, partition=partition, applied=applied, last_time=time, broker_id=broker_id
-        )
-        for consumer, topic, partition, applied, time, broker_id in rows
-    ]
-
-
-def _compare(kafka: KafkaSettings, seen: _Seen, cursors: Iterable[_Cursor]) -> Iterator[Lag]:
+def _compare(kafka: KafkaSettings, measured: _Measurement, cursors: Iterable[NewestCursor]) -> Iterator[Lag]:
     """Yield our consumers in the order of `CONSUMERS`, with or without a cursor, and then cursors of others."""
     known = {(cursor.consumer, cursor.topic, cursor.partition): cursor for cursor in cursors}
     roles: dict[tuple[str, str], Service | None] = {
@@ -190,24 +162,24 @@ def _compare(kafka: KafkaSettings, seen: _Seen, cursors: Iterable[_Cursor]) -> I
     }
     roles |= dict.fromkeys(sorted({(consumer, topic) for consumer, topic, _ in known} - roles.keys()))
     for (consumer, topic), role in roles.items():
-        for place, (start, end) in sorted(seen.ends.items()):
-            if place.topic != topic:
+        for partition, (start, end) in sorted(measured.ends.items()):
+            if partition.topic != topic:
                 continue
-            cursor = known.get((consumer, topic, place.partition))
-            current = cursor if cursor is not None and cursor.broker_id == seen.ids[topic] else None
+            cursor = known.get((consumer, topic, partition.partition))
+            current = cursor if cursor is not None and cursor.broker_id == measured.ids[topic] else None
             applied = -1 if current is None else current.applied
-            member = None if role is None else seen.members[role].get(place)
+            member = None if role is None else measured.members[role].get(partition)
             yield Lag(
                 consumer=consumer,
                 topic=topic,
-                partition=place.partition,
+                partition=partition.partition,
                 applied=applied,
                 end=end,
                 lag=max(0, end - max(applied + 1, start)),
                 last_time=None if current is None else current.last_time,
                 seen_at=datetime.now(UTC),
                 started=current is not None,
-                paused=role in seen.paused,
+                paused=role in measured.paused,
                 role=role,
                 owner=None if member is None else member.name,
                 host=None if member is None else member.host,
@@ -220,18 +192,18 @@ async def _with_seconds(kafka: KafkaSettings, reader: LogReader, found: list[Lag
     A topic of a replayed trace has the trace's times: there the newest record's time is taken for now.
     """
     behind = [lag for lag in found if lag.lag]
-    newest = [(_place(lag), lag.end - 1) for lag in behind if kafka.topic_create_time]
-    records = await reader.first_records([*((_place(lag), lag.end - lag.lag) for lag in behind), *newest])
+    newest = [(_partition(lag), lag.end - 1) for lag in behind if kafka.topic_create_time]
+    records = await reader.first_records([*((_partition(lag), lag.end - lag.lag) for lag in behind), *newest])
 
     def seconds(lag: Lag) -> float:
-        waits_since = time_of(records[_place(lag), lag.end - lag.lag])
-        now = time_of(records[_place(lag), lag.end - 1]) if newest else lag.seen_at
+        waits_since = time_of(records[_partition(lag), lag.end - lag.lag])
+        now = time_of(records[_partition(lag), lag.end - 1]) if newest else lag.seen_at
         return max(0.0, (now - waits_since).total_seconds())
 
     return [replace(lag, seconds=seconds(lag)) if lag.lag else lag for lag in found]
 
 
-def _place(lag: Lag) -> TopicPartition:
+def _partition(lag: Lag) -> TopicPartition:
     return TopicPartition(lag.topic, lag.partition)
 
 

@@ -1,10 +1,13 @@
-"""The offsets that a consumer of ours has applied, read from its cursors in PostgreSQL, and a wait for one of them."""
+"""The offsets that consumers of ours have applied, read from their cursors in PostgreSQL, and a wait for them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from psycopg import AsyncConnection
+from psycopg.rows import class_row
 
 _CURSOR_POLL_SECONDS: Final = 0.2
 
@@ -13,6 +16,38 @@ select c.partition, c.applied, c.published
   from log_cursor c join topic_generation g on g.id = c.generation
  where c.consumer = %s and c.topic = %s and g.broker_id = %s
 """
+
+
+# The newest generation of each topic that a consumer has read, and the last offset that it applied.
+_NEWEST_CURSORS: Final = """
+select distinct on (c.consumer, c.topic, c.partition)
+       c.consumer, c.topic, c.partition, c.applied, c.last_time, coalesce(g.broker_id, '') as broker_id
+  from log_cursor c left join topic_generation g on g.id = c.generation
+ where c.topic = any(%s)
+ order by c.consumer, c.topic, c.partition, c.generation desc
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewestCursor:
+    """A consumer's cursor in the newest generation of a topic that it has read.
+
+    `topic` is the topic's name on the broker and `broker_id` the broker's id of that generation. `applied` is the last
+    offset that took effect (-1: none), `last_time` the log's time there (UTC).
+    """
+
+    consumer: str
+    topic: str
+    partition: int
+    applied: int
+    last_time: datetime | None
+    broker_id: str
+
+
+async def newest_cursors(connection: AsyncConnection[Any], topics: Sequence[str]) -> list[NewestCursor]:
+    """Return every consumer's newest cursors in these topics, in order of their keys. Raises psycopg.Error."""
+    cursor = connection.cursor(row_factory=class_row(NewestCursor))
+    return await (await cursor.execute(_NEWEST_CURSORS, (list(topics),))).fetchall()
 
 
 async def wait_for_consumer(

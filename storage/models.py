@@ -377,7 +377,10 @@ class PausedRole(Table):
 
 
 class CheckoutSession(Table):
-    """The Checkout Session of one payment attempt. `next_attempt_at` set: a call to Stripe is due then."""
+    """The Checkout Session of one payment attempt. `next_attempt_at` set: a call to Stripe is due then.
+
+    `actor` is the operator whose reconciliation made it due, until the room's command is sent.
+    """
 
     __tablename__ = "checkout_session"
     __table_args__ = (
@@ -397,6 +400,7 @@ class CheckoutSession(Table):
     expires_at: Mapped[datetime]
     causation: Mapped[str]
     correlation: Mapped[str]
+    actor: Mapped[str | None]
     failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     last_error: Mapped[str | None]
     next_attempt_at: Mapped[datetime | None]
@@ -405,7 +409,10 @@ class CheckoutSession(Table):
 
 
 class Refund(Table):
-    """The refund in full of one payment. `next_attempt_at` set: a call to Stripe is due then."""
+    """The refund in full of one payment. `next_attempt_at` set: a call to Stripe is due then.
+
+    `actor` is as in `CheckoutSession`.
+    """
 
     __tablename__ = "refund"
     __table_args__ = (
@@ -426,6 +433,7 @@ class Refund(Table):
     refund_id: Mapped[str | None]
     causation: Mapped[str]
     correlation: Mapped[str]
+    actor: Mapped[str | None]
     failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     last_error: Mapped[str | None]
     next_attempt_at: Mapped[datetime | None]

@@ -8,22 +8,28 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import scalar_row
+from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Action:
-    """One action of an operator, as `record` wrote it; `at` is the database's time (UTC)."""
+    """One action of an operator, as `record` wrote it; `id` is its row's, `at` the database's time (UTC)."""
 
+    id: int
     at: datetime
     who: str
     action: str
     target: str
     details: Mapping[str, Any]
 
+    @property
+    def actor(self) -> str:
+        """Return the actor that an envelope names for this action: `operator/17`."""
+        return f"operator/{self.id}"
 
-def who(by: str | None = None) -> str:
+
+def operator_name(by: str | None = None) -> str:
     """Return the operator's name: the one that is given, or else the login name."""
     if by is not None and by.strip():
         return by.strip()
@@ -36,28 +42,30 @@ def who(by: str | None = None) -> str:
 
 async def record(
     connection: AsyncConnection, *, who: str, action: str, target: str, details: Mapping[str, Any] | None = None
-) -> datetime:
-    """Insert an operator's action in the caller's transaction; return its time (UTC).
+) -> Action:
+    """Insert an operator's action in the caller's transaction, and return it.
 
     `action` is the command's words (`dead-letters replay`), `target` names the object of the action, `details` is JSON.
     """
-    made = await connection.cursor(row_factory=scalar_row).execute(
-        "insert into operator_action (who, action, target, details) values (%s, %s, %s, %s) returning at",
-        (who, action, target, Jsonb(dict(details or {}))),
+    details = dict(details or {})
+    inserted = await connection.cursor(row_factory=tuple_row).execute(
+        "insert into operator_action (who, action, target, details) values (%s, %s, %s, %s) returning id, at",
+        (who, action, target, Jsonb(details)),
     )
-    at: datetime | None = await made.fetchone()
-    assert at is not None
-    return at
+    row = await inserted.fetchone()
+    assert row is not None
+    id, at = row
+    return Action(id=id, at=at, who=who, action=action, target=target, details=details)
 
 
-async def listed(connection: AsyncConnection[Any], *, since: datetime | None = None) -> list[Action]:
+async def list_actions(connection: AsyncConnection[Any], *, since: datetime | None = None) -> list[Action]:
     """Return the actions since a time, the newest first. Raises psycopg.Error."""
     found = await connection.execute(
-        "select at, who, action, target, details from operator_action"
+        "select id, at, who, action, target, details from operator_action"
         " where %(since)s::timestamptz is null or at >= %(since)s order by id desc",
         {"since": since},
     )
     return [
-        Action(at=at, who=who, action=action, target=target, details=details)
-        for at, who, action, target, details in await found.fetchall()
+        Action(id=id, at=at, who=who, action=action, target=target, details=details)
+        for id, at, who, action, target, details in await found.fetchall()
     ]

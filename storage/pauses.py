@@ -27,11 +27,11 @@ class Pause:
     reason: str | None
 
     def __str__(self) -> str:
-        why = f": {self.reason}" if self.reason else ""
-        return f"{self.role} is paused since {to_the_second(self.at)} by {self.who}{why}"
+        reason = f": {self.reason}" if self.reason else ""
+        return f"{self.role} is paused since {to_the_second(self.at)} by {self.who}{reason}"
 
 
-async def listed(connection: Connection) -> list[Pause]:
+async def list_pauses(connection: Connection) -> list[Pause]:
     """Return every pause, by role. Raises psycopg.Error."""
     cursor = connection.cursor(row_factory=class_row(Pause))
     return await (await cursor.execute("select role, who, at, reason from paused_role order by role")).fetchall()
@@ -56,22 +56,22 @@ async def begin(connection: Connection, role: str, *, who: str, reason: str | No
     """
     while True:
         async with connection.transaction():
-            made = await connection.execute(
+            inserted = await connection.execute(
                 "insert into paused_role (role, who, reason) values (%s, %s, %s) on conflict do nothing",
                 (role, who, reason),
             )
-            if made.rowcount:
+            if inserted.rowcount:
                 await operator_log.record(connection, who=who, action="pause", target=role, details={"reason": reason})
             pause = await of(connection, role)
         if pause is not None:
-            return pause, bool(made.rowcount)
+            return pause, bool(inserted.rowcount)
         # The other pause ended between the two statements, so the role is not paused: try once more.
 
 
 async def end(connection: Connection, role: str, *, who: str) -> bool:
     """Resume a role and record the operator's action; False when it was not paused."""
     async with connection.transaction():
-        gone = await connection.execute("delete from paused_role where role = %s", (role,))
-        if gone.rowcount:
+        deleted = await connection.execute("delete from paused_role where role = %s", (role,))
+        if deleted.rowcount:
             await operator_log.record(connection, who=who, action="resume", target=role)
-    return bool(gone.rowcount)
+    return bool(deleted.rowcount)

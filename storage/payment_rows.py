@@ -76,38 +76,43 @@ _CAUSE: Final = "reconcile"
 
 _ADD_SESSION: Final = """
 insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key, session_id, url,
-                              expires_at, causation, correlation, next_attempt_at)
+                              expires_at, causation, correlation, actor, next_attempt_at)
 values (%(booking_id)s, %(attempt)s, %(room_id)s, %(status)s, %(params)s, %(key)s, %(id)s, %(url)s, %(expires_at)s,
-        %(cause)s, %(cause)s, case when %(is_due)s then now() end)
+        %(cause)s, %(cause)s, case when %(is_due)s then %(actor)s end, case when %(is_due)s then now() end)
 on conflict do nothing
 """
 _UPDATE_SESSION: Final = """
 update checkout_session
 set status = %(status)s, session_id = %(id)s, url = %(url)s, updated_at = now(), failures = 0,
-    next_attempt_at = case when %(is_due)s then now() end
+    actor = case when %(is_due)s then %(actor)s end, next_attempt_at = case when %(is_due)s then now() end
 where booking_id = %(booking_id)s and attempt = %(attempt)s and next_attempt_at is null
   and status = %(was_status)s and session_id is not distinct from %(was_id)s
 """
 _ADD_REFUND: Final = """
 insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor, currency,
-                    reason, refund_id, causation, correlation, last_error, next_attempt_at)
+                    reason, refund_id, causation, correlation, actor, last_error, next_attempt_at)
 values (%(payment)s, %(booking_id)s, %(room_id)s, %(status)s, %(params)s, %(key)s, %(amount_minor)s, %(currency)s,
-        %(cause)s, %(id)s, %(cause)s, %(cause)s, %(failure)s, case when %(is_due)s then now() end)
+        %(cause)s, %(id)s, %(cause)s, %(cause)s, case when %(is_due)s then %(actor)s end, %(failure)s,
+        case when %(is_due)s then now() end)
 on conflict do nothing
 """
 _UPDATE_REFUND: Final = """
 update refund
 set status = %(status)s, refund_id = %(id)s, last_error = coalesce(%(failure)s, last_error), updated_at = now(),
-    failures = 0, next_attempt_at = case when %(is_due)s then now() end
+    failures = 0, actor = case when %(is_due)s then %(actor)s end,
+    next_attempt_at = case when %(is_due)s then now() end
 where payment_intent = %(payment)s and next_attempt_at is null
   and status = %(was_status)s and refund_id is not distinct from %(was_id)s
 """
 
 
-async def save_session(connection: AsyncConnection, session: ReconciledSession, before: RowBefore | None) -> bool:
+async def save_session(
+    connection: AsyncConnection, session: ReconciledSession, before: RowBefore | None, *, actor: str
+) -> bool:
     """Insert a session's row (`before` None), or update it if it is still as before; return whether it was written.
 
-    A row that payments has changed meanwhile, or is working on, is left alone: payments has newer facts.
+    A row that payments has changed meanwhile, or is working on, is left alone: payments has newer facts. `actor` is the
+    operator, whom the command to the room names.
     """
     metadata = {"booking_id": str(session.booking_id), "room_id": str(session.room_id)}
     written = await connection.execute(
@@ -123,6 +128,7 @@ async def save_session(connection: AsyncConnection, session: ReconciledSession, 
             "url": session.url,
             "expires_at": session.expires_at,
             "cause": _CAUSE,
+            "actor": actor,
             "is_due": session.is_due,
             **_before(before),
         },
@@ -130,10 +136,13 @@ async def save_session(connection: AsyncConnection, session: ReconciledSession, 
     return written.rowcount == 1
 
 
-async def save_refund(connection: AsyncConnection, refund: ReconciledRefund, before: RowBefore | None) -> bool:
+async def save_refund(
+    connection: AsyncConnection, refund: ReconciledRefund, before: RowBefore | None, *, actor: str
+) -> bool:
     """Insert a refund's row (`before` None), or update it if it is still as before; return whether it was written.
 
-    A row that payments has changed meanwhile, or is working on, is left alone: payments has newer facts.
+    A row that payments has changed meanwhile, or is working on, is left alone: payments has newer facts. `actor` is the
+    operator, whom the command to the room names.
     """
     written = await connection.execute(
         _ADD_REFUND if before is None else _UPDATE_REFUND,
@@ -149,6 +158,7 @@ async def save_refund(connection: AsyncConnection, refund: ReconciledRefund, bef
             "id": refund.refund_id,
             "failure": refund.failure,
             "cause": _CAUSE,
+            "actor": actor,
             "is_due": refund.is_due,
             **_before(before),
         },

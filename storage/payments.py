@@ -83,7 +83,10 @@ class RefundChanged:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueSession:
-    """A claimed row of `checkout_session`; `lease` is the time until which it is the claimant's."""
+    """A claimed row of `checkout_session`; `lease` is the time until which it is the claimant's.
+
+    `actor` is the operator who made the row due; None: no person did.
+    """
 
     booking_id: UUID
     attempt: int
@@ -97,11 +100,12 @@ class DueSession:
     failures: int
     created_at: datetime
     lease: datetime
+    actor: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueRefund:
-    """A claimed row of `refund`; `lease` is the time until which it is the claimant's."""
+    """A claimed row of `refund`; `lease` and `actor` are as in `DueSession`."""
 
     payment_intent: str
     booking_id: UUID
@@ -115,6 +119,7 @@ class DueRefund:
     correlation: str
     failures: int
     lease: datetime
+    actor: str | None = None
 
 
 # Calls that events lead to.
@@ -142,7 +147,8 @@ async def add_session(connection: psycopg.AsyncConnection, call: SessionToOpen) 
 async def close_sessions(connection: psycopg.AsyncConnection, ending: SessionsToClose) -> None:
     """Mark a booking's sessions, open or still to be opened, as to be expired, due at once."""
     await connection.execute(
-        "update checkout_session set status = 'closing', next_attempt_at = now(), failures = 0, updated_at = now()"
+        "update checkout_session set status = 'closing', next_attempt_at = now(), failures = 0, actor = null,"
+        " updated_at = now()"
         " where booking_id = %s and status in ('creating', 'open') and (%s::integer is null or attempt < %s)",
         (ending.booking_id, ending.before_attempt, ending.before_attempt),
     )
@@ -232,7 +238,8 @@ async def claim_sessions(
         " update checkout_session s set next_attempt_at = now() + make_interval(secs => %s) from due"
         " where s.booking_id = due.booking_id and s.attempt = due.attempt"
         " returning s.booking_id, s.attempt, s.room_id, s.status, s.params, s.idempotency_key, s.session_id,"
-        " s.causation, s.correlation, s.failures::integer, s.created_at, s.next_attempt_at as lease",
+        " s.causation, s.correlation, s.failures::integer, s.created_at, s.next_attempt_at as lease,"
+        " s.actor",
         (list(statuses), limit, lease_seconds),
     )
     return await cursor.fetchall()
@@ -247,7 +254,8 @@ async def claim_refunds(connection: psycopg.AsyncConnection, *, limit: int, leas
         " update refund r set next_attempt_at = now() + make_interval(secs => %s) from due"
         " where r.payment_intent = due.payment_intent"
         " returning r.payment_intent, r.booking_id, r.room_id, r.status, r.params, r.idempotency_key, r.amount_minor,"
-        " r.refund_id, r.causation, r.correlation, r.failures::integer, r.next_attempt_at as lease",
+        " r.refund_id, r.causation, r.correlation, r.failures::integer, r.next_attempt_at as lease,"
+        " r.actor",
         (limit, lease_seconds),
     )
     return await cursor.fetchall()
@@ -340,7 +348,7 @@ async def try_again(
 async def mark_done(connection: psycopg.AsyncConnection, due: DueSession | DueRefund) -> None:
     """Mark the row's call as done; a row that got another call meanwhile stays due."""
     await connection.execute(
-        f"update {_table(due)} set next_attempt_at = null, failures = 0, updated_at = now()"  # noqa: S608 - names of ours
+        f"update {_table(due)} set next_attempt_at = null, failures = 0, actor = null, updated_at = now()"  # noqa: S608 - names of ours
         f" where {_key(due)} and next_attempt_at = %s",
         (*_identity(due), due.lease),
     )

@@ -2,12 +2,16 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from telemetry import metrics, traces
-from telemetry.settings import TelemetrySettings
+
+if TYPE_CHECKING:
+    # A short command imports this package and needs no settings of it, whose class takes long to make.
+    from telemetry.settings import TelemetrySettings
 
 
-def start(settings: TelemetrySettings, part: str, name: str) -> None:
+def start(settings: "TelemetrySettings", part: str, name: str) -> None:
     """Configure logs, metrics and traces of this process: `part` is its kind, `name` the name of this one.
 
     Ends the process with a sentence when the metrics' port is in use.
@@ -22,7 +26,7 @@ def start(settings: TelemetrySettings, part: str, name: str) -> None:
         traces.start(settings.otel_exporter_otlp_endpoint, settings.otel_traces_sampler_arg, part, name)
 
 
-def serve_metrics(settings: TelemetrySettings, part: str) -> None:
+def serve_metrics(settings: "TelemetrySettings", part: str) -> None:
     """Answer Prometheus, if a port is set. Ends the process with a sentence when it is in use."""
     if settings.metrics_port is None:
         return

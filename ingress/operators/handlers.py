@@ -29,7 +29,7 @@ from ingress.operators.models import (
     NotReady,
     Ready,
 )
-from operators.dead_letters import DeadLetter, State, listed
+from operators.dead_letters import DeadLetter, State, find_dead_letters
 from operators.explain import NoSuchBooking, explain
 from operators.lag import lags
 from storage import pauses
@@ -161,7 +161,7 @@ class Ops:
 
     async def _newest(self, query: DeadLettersQuery) -> list[DeadLetter]:
         async with await connect(self._database, "innkeeper ops", connect_seconds=_OPS_CONNECT_SECONDS) as connection:
-            found = await listed(self._kafka, connection, open_only=query.open_only)
+            found = await find_dead_letters(self._kafka, connection, open_only=query.open_only)
         states = query.state or State
         return [dead_letter for dead_letter in reversed(found) if dead_letter.state in states][: query.limit]
 

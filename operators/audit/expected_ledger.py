@@ -88,23 +88,23 @@ class ExpectedLedger:
         self._where: tuple[int, int, str] = (0, 0, "")
         self._time = 0
         self._appliers: dict[str, Callable[[_Event], None]] = {
-            "inventory.opened.v1": self._opened,
-            "inventory.changed.v1": self._changed_nights,
-            "inventory.changed.v2": self._changed_ranges,
-            "inventory.unchanged.v1": self._unchanged,
-            "booking.reserved.v1": self._reserved,
-            "booking.rejected.v1": self._rejected,
-            "booking.guests_added.v1": self._guests_added,
-            "booking.payment_requested.v1": self._payment_requested,
-            "booking.checkout_opened.v1": self._checkout_opened,
-            "booking.confirmed.v1": self._confirmed,
-            "booking.payment_declined.v1": self._payment_declined,
-            "booking.cancelled.v1": self._cancelled,
-            "booking.expired.v1": self._expired,
-            "booking.refund_requested.v1": self._refund_requested,
-            "booking.refunded.v1": self._refunded,
-            "booking.command_refused.v1": self._answered,
-            "booking.command_repeated.v1": self._answered,
+            "inventory.opened.v1": self._on_opened,
+            "inventory.changed.v1": self._on_changed_nights,
+            "inventory.changed.v2": self._on_changed_ranges,
+            "inventory.unchanged.v1": self._on_unchanged,
+            "booking.reserved.v1": self._on_reserved,
+            "booking.rejected.v1": self._on_rejected,
+            "booking.guests_added.v1": self._on_guests_added,
+            "booking.payment_requested.v1": self._on_payment_requested,
+            "booking.checkout_opened.v1": self._on_checkout_opened,
+            "booking.confirmed.v1": self._on_confirmed,
+            "booking.payment_declined.v1": self._on_payment_declined,
+            "booking.cancelled.v1": self._on_cancelled,
+            "booking.expired.v1": self._on_expired,
+            "booking.refund_requested.v1": self._on_refund_requested,
+            "booking.refunded.v1": self._on_refunded,
+            "booking.command_refused.v1": self._on_answer,
+            "booking.command_repeated.v1": self._on_answer,
         }
 
     def apply(self, partition: int, sequence: int, kind: str, time: str, value: bytes) -> None:
@@ -138,7 +138,7 @@ class ExpectedLedger:
 
     # Nights.
 
-    def _opened(self, event: _Event) -> None:
+    def _on_opened(self, event: _Event) -> None:
         for day in _days(event["first_night"], event["end_night"]):
             key = (event["room_id"], day)
             if key in self.nights:
@@ -147,14 +147,14 @@ class ExpectedLedger:
                 self.nights[key] = Night(event, day)
                 self._check_counts(self.nights[key])
 
-    def _changed_nights(self, event: _Event) -> None:
-        self._changed(event, event["nights"])
+    def _on_changed_nights(self, event: _Event) -> None:
+        self._change(event, event["nights"])
 
-    def _changed_ranges(self, event: _Event) -> None:
+    def _on_changed_ranges(self, event: _Event) -> None:
         for each in event["ranges"]:
-            self._changed(event, _days(each["first_night"], each["end_night"]))
+            self._change(event, _days(each["first_night"], each["end_night"]))
 
-    def _changed(self, event: _Event, days: Iterable[str]) -> None:
+    def _change(self, event: _Event, days: Iterable[str]) -> None:
         for day in days:
             night = self.nights.get((event["room_id"], day))
             if night is None:
@@ -166,7 +166,7 @@ class ExpectedLedger:
             night.total = _or(event.get("total_count"), night.total)
             self._check_counts(night)
 
-    def _unchanged(self, event: _Event) -> None:
+    def _on_unchanged(self, event: _Event) -> None:
         """Do nothing: the event changes nothing."""
 
     def _take(self, booking: Booking, *, reserved: int = 0, booked: int = 0) -> None:
@@ -186,7 +186,7 @@ class ExpectedLedger:
 
     # First events of a booking.
 
-    def _reserved(self, event: _Event) -> None:
+    def _on_reserved(self, event: _Event) -> None:
         if self._is_new(event):
             booking = Booking(event, "RESERVED", list(self._open_nights(event)))
             if not booking.nights:
@@ -194,7 +194,7 @@ class ExpectedLedger:
             self.bookings[event["booking_id"]] = booking
             self._take(booking, reserved=1)
 
-    def _rejected(self, event: _Event) -> None:
+    def _on_rejected(self, event: _Event) -> None:
         if self._is_new(event):
             self.bookings[event["booking_id"]] = Booking(event, "REJECTED", [])
 
@@ -214,13 +214,13 @@ class ExpectedLedger:
 
     # Later events of a booking.
 
-    def _guests_added(self, event: _Event) -> None:
+    def _on_guests_added(self, event: _Event) -> None:
         booking = self._changing(event, {"RESERVED", "GUESTS_ADDED"})
         if booking is not None:
             booking.status = "GUESTS_ADDED"
             booking.guests = tuple(sorted(set(event["guest_ids"])))
 
-    def _payment_requested(self, event: _Event) -> None:
+    def _on_payment_requested(self, event: _Event) -> None:
         booking = self._changing(event, {"GUESTS_ADDED", "PAYMENTS_PENDING"})
         if booking is not None:
             if event["attempt"] != booking.attempt + 1:
@@ -230,7 +230,7 @@ class ExpectedLedger:
             booking.attempt = event["attempt"]
             booking.session_id = None
 
-    def _checkout_opened(self, event: _Event) -> None:
+    def _on_checkout_opened(self, event: _Event) -> None:
         booking = self._changing(event, {"PAYMENTS_PENDING"})
         if booking is not None:
             if event["attempt"] != booking.attempt:
@@ -239,10 +239,10 @@ class ExpectedLedger:
                 )
             booking.session_id = event["session_id"]
 
-    def _payment_declined(self, event: _Event) -> None:
+    def _on_payment_declined(self, event: _Event) -> None:
         self._changing(event, {"PAYMENTS_PENDING"})
 
-    def _confirmed(self, event: _Event) -> None:
+    def _on_confirmed(self, event: _Event) -> None:
         booking = self._changing(event, LIVE | {"EXPIRED"})
         if booking is None:
             return
@@ -256,7 +256,7 @@ class ExpectedLedger:
         if event.get("payment_intent"):
             self._money(event, booking, "kept")
 
-    def _cancelled(self, event: _Event) -> None:
+    def _on_cancelled(self, event: _Event) -> None:
         booking = self._changing(event, LIVE | {"CONFIRMED"})
         if booking is not None:
             held = booking.status in LIVE
@@ -265,7 +265,7 @@ class ExpectedLedger:
             booking.hold_until = None
             booking.cancel_reason = event["reason"]
 
-    def _expired(self, event: _Event) -> None:
+    def _on_expired(self, event: _Event) -> None:
         booking = self._changing(event, LIVE, by_time=True)
         if booking is not None:
             if booking.hold_until is None or self._time < booking.hold_until:
@@ -276,7 +276,7 @@ class ExpectedLedger:
             booking.status = "EXPIRED"
             booking.hold_until = None
 
-    def _answered(self, event: _Event) -> None:
+    def _on_answer(self, event: _Event) -> None:
         """Check an answer that changes nothing: it has the booking's present status."""
         booking = self.bookings.get(event["booking_id"])
         if booking is None or booking.room_id != event["room_id"]:
@@ -289,7 +289,7 @@ class ExpectedLedger:
 
     # Payments and refunds.
 
-    def _refund_requested(self, event: _Event) -> None:
+    def _on_refund_requested(self, event: _Event) -> None:
         known = self.bookings.get(event["booking_id"])
         if known is None or known.room_id != event["room_id"]:
             if event["reason"] != "unknown_booking":
@@ -307,7 +307,7 @@ class ExpectedLedger:
             self._mismatch(f"{_name(event)}: {event['payment_intent']} goes back a second time")
         known.payments[event["payment_intent"]] = (event["amount_minor"], "refund_requested")
 
-    def _refunded(self, event: _Event) -> None:
+    def _on_refunded(self, event: _Event) -> None:
         booking = self._of_room(event)
         if booking is None:
             return

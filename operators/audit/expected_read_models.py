@@ -46,9 +46,9 @@ class ExpectedReadModels:
         self._stays: dict[str, _Stay] = {}
         self._sold: dict[str, _Stay] = {}
         self._appliers: dict[str, Callable[[_Event], Iterable[str]]] = {
-            "inventory.opened.v1": self._opened,
-            "inventory.changed.v1": lambda event: self._changed(event, event["nights"]),
-            "inventory.changed.v2": lambda event: self._changed(event, _in_ranges(event["ranges"])),
+            "inventory.opened.v1": self._open,
+            "inventory.changed.v1": lambda event: self._change(event, event["nights"]),
+            "inventory.changed.v2": lambda event: self._change(event, _in_ranges(event["ranges"])),
             "booking.reserved.v1": lambda event: self._take(event, 1),
             "booking.cancelled.v1": lambda event: self._take(event, -1),
             "booking.expired.v1": lambda event: self._take(event, -1),
@@ -97,8 +97,8 @@ class ExpectedReadModels:
         if "room_nights" in applied_by and record.kind in self._appliers:
             days = sorted(self._appliers[record.kind](event))
             if days:
-                place = f"partition {record.partition}, position {record.sequence}"
-                self._changes[place] = (event["room_id"], days[0], _after(days[-1]))
+                change = f"partition {record.partition}, position {record.sequence}"
+                self._changes[change] = (event["room_id"], days[0], _after(days[-1]))
         if "daily_report" in applied_by and record.kind in {"booking.confirmed.v1", "booking.cancelled.v1"}:
             self._sell(event["booking_id"], confirmed=record.kind == "booking.confirmed.v1")
 
@@ -114,7 +114,7 @@ class ExpectedReadModels:
 
     # Nights. Each function returns the nights that the event changed.
 
-    def _opened(self, event: _Event) -> Iterable[str]:
+    def _open(self, event: _Event) -> Iterable[str]:
         days = _days(event["first_night"], event["end_night"])
         for day in days:
             self._nights[event["room_id"], day] = {
@@ -128,7 +128,7 @@ class ExpectedReadModels:
             }
         return days
 
-    def _changed(self, event: _Event, days: Iterable[str]) -> Iterable[str]:
+    def _change(self, event: _Event, days: Iterable[str]) -> Iterable[str]:
         days = list(days)
         names = ("total_count", "price_minor", "surge_milli", "closed")
         new = {name: event[name] for name in names if event.get(name) is not None}
@@ -151,7 +151,7 @@ class ExpectedReadModels:
                     (price, room_id, night["currency"])
                 )
         return {
-            place: (price, currency) for place, (price, _, currency) in ((each, min(of)) for each, of in offers.items())
+            night: (price, currency) for night, (price, _, currency) in ((each, min(of)) for each, of in offers.items())
         }
 
     # Sales.
@@ -170,11 +170,11 @@ class ExpectedReadModels:
                 share = (int(number == 0), 1, stay.rooms, each + (number < left), stay.currency)
                 sold.setdefault(f"hotel {stay.hotel_id}, night {day}", []).append(share)
         return {
-            place: (
+            night: (
                 *(sum(column) for column in zip(*(share[:4] for share in shares), strict=True)),
                 min(s[4] for s in shares),
             )
-            for place, shares in sold.items()
+            for night, shares in sold.items()
         }
 
 

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from topics.kafka.settings import KafkaSettings
 
-_FETCH_MS = 100
-_MAX_SILENCE_SECONDS = 60.0
+_AUDIT_FETCH_MS = 100
+_MAX_AUDIT_SILENCE_SECONDS = 60.0
 
 
 class NoSuchTopic(Exception):
@@ -56,7 +56,7 @@ async def read_log(
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        fetch_max_wait_ms=_FETCH_MS,
+        fetch_max_wait_ms=_AUDIT_FETCH_MS,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
     try:
@@ -85,14 +85,14 @@ async def _read(
     def max_silence_seconds() -> float:
         """Return how long to wait for more: a slow broker does send the records that the log has."""
         if any(next_offsets[partition] < ends[partition] for partition in partitions):
-            return max(max_wait_seconds, _MAX_SILENCE_SECONDS)
+            return max(max_wait_seconds, _MAX_AUDIT_SILENCE_SECONDS)
         is_short = any(receiver.last_sequence(partition) < sequence for partition, sequence in wanted.items())
         return max_wait_seconds if is_short else 0.0
 
     clock = asyncio.get_running_loop().time
     received_at = clock()
     while clock() - received_at < max_silence_seconds():
-        batches = await consumer.getmany(timeout_ms=_FETCH_MS)
+        batches = await consumer.getmany(timeout_ms=_AUDIT_FETCH_MS)
         for partition, records in batches.items():
             receiver.receive(partition.partition, records)
             next_offsets[partition] = records[-1].offset + 1

@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 from operators.accounts import NoSuchAccount, grant
 from operators.cli.console import fail, out, print_json
 from operators.granted_roles import GrantedRole
-from storage.operator_log import who
+from storage.operator_log import operator_name
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import exit_on_invalid_settings
 
@@ -18,7 +18,7 @@ def grant_command(email: str, role: GrantedRole, *, by: str | None, as_json: boo
     with exit_on_invalid_settings():
         database = DatabaseSettings()
     try:
-        is_new = asyncio.run(grant(database, email, role, by=who(by)))
+        is_new = asyncio.run(grant(database, email, role, by=operator_name(by)))
     except NoSuchAccount:
         fail(f"Nobody has signed up as {email}.", os.EX_NOUSER)
     except OperationalError as error:

@@ -42,7 +42,7 @@ def audit_command(*, as_json: bool, holds: bool, watch: bool, every: float) -> N
 def _once(statuses: set[int], *, holds: bool, as_json: bool, watched: bool) -> None:
     """Audit, note the exit status, and only then print: a printed result must count, also when Ctrl-C comes next."""
     try:
-        report = _audited(holds=holds, silent=watched)
+        report = _audit(holds=holds, silent=watched)
     except (psycopg.Error, KafkaError, NoSuchTopic, OSError) as error:
         statuses.add(console.COULD_NOT)
         reason = f"The audit could not be made: {type(error).__name__}: {str(error).strip()}"
@@ -55,7 +55,7 @@ def _once(statuses: set[int], *, holds: bool, as_json: bool, watched: bool) -> N
         _print(report, _when(watched=watched))
 
 
-def _audited(*, holds: bool, silent: bool) -> Report:
+def _audit(*, holds: bool, silent: bool) -> Report:
     kafka = console.kafka_settings()
     columns = TextColumn("reading events"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console.err, disable=silent) as bar:

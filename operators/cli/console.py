@@ -10,13 +10,12 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import psycopg
 import typer
 from aiokafka.errors import KafkaError
-from rich.console import Console
-from rich.markup import escape
 
 from storage.database import connect
 from storage.settings import DatabaseSettings
@@ -26,13 +25,33 @@ from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
 
 #: The columns of a table that is written to a pipe.
 _WIDE: Final = 200
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    out: Console
+    err: Console
 
 T = TypeVar("T")
 
 #: Exit status: it could not be done.
 COULD_NOT: Final = 2
+
+
+def __getattr__(name: str) -> Any:
+    """Return `out` or `err`, which are made when they are first used."""
+    if name not in {"out", "err"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _console(is_error=name == "err")
+
+
+@cache
+def _console(*, is_error: bool) -> "Console":
+    # rich takes long to load, and JSON for programs needs none of it.
+    from rich.console import Console  # noqa: PLC0415
+
+    if is_error:
+        return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
 
 
 def kafka_settings() -> KafkaSettings:
@@ -64,7 +83,7 @@ def run(work: Coroutine[Any, Any, T], settings: KafkaSettings) -> T:
 
 
 @asynccontextmanager
-async def ledger() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+async def open_database() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """Open a connection to the database, in autocommit. Raises psycopg.Error."""
     async with await connect(database_settings(), "innkeeper operators") as connection:
         yield connection
@@ -72,7 +91,7 @@ async def ledger() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
 
 def fail(sentence: str, status: int = 1) -> NoReturn:
     """End the command with a sentence."""
-    err.print(f"[red]{escape(sentence)}[/]")
+    _console(is_error=True).print(sentence, style="red", markup=False)
     raise typer.Exit(status)
 
 

@@ -19,9 +19,9 @@ from operators.cli.console import (
     err,
     fail,
     kafka_settings,
-    ledger,
     moment,
     name_of,
+    open_database,
     out,
     print_json,
     refuse,
@@ -29,14 +29,14 @@ from operators.cli.console import (
 )
 from operators.cli.tables import Field, Row, fitted
 from operators.dead_letters import DeadLetter, Outcome, Refused, State
-from storage.operator_log import who
+from storage.operator_log import operator_name
 from topics.kafka.positions import LogPosition
 from topics.kafka.producer import Producer, open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.times import to_the_second
 
 _STYLES: Final = {State.OPEN: "red", State.BEGUN: "bold red", State.REPLAYED: "green", State.DISCARDED: "dim"}
-_COLUMNS: Final = (
+_DEAD_LETTER_FIELDS: Final = (
     Field(name="id"),
     Field(name="sent here at", yields=1),
     Field(name="from"),
@@ -84,8 +84,10 @@ def list_dead_letters(
     start = None if since is None else moment(since)
 
     async def find() -> list[DeadLetter]:
-        async with ledger() as connection:
-            return await dead_letters.listed(settings, connection, topic=topic, since=start, open_only=open_only)
+        async with open_database() as connection:
+            return await dead_letters.find_dead_letters(
+                settings, connection, topic=topic, since=start, open_only=open_only
+            )
 
     found = [each for each in run(find(), settings) if kind is None or fnmatchcase(each.type or "", kind)]
     if as_json:
@@ -102,9 +104,9 @@ def show(id: str, *, as_json: bool) -> None:
     settings = kafka_settings()
 
     async def find() -> tuple[DeadLetter, tuple[LogPosition | None, LogPosition | None]]:
-        async with ledger() as connection:
-            listed = await dead_letters.listed(settings, connection)
-            (dead_letter,) = _chosen(listed, Selection(ids=[id], all=False), as_json=as_json)
+        async with open_database() as connection:
+            found = await dead_letters.find_dead_letters(settings, connection)
+            (dead_letter,) = _chosen(found, Selection(ids=[id], all=False), as_json=as_json)
         if dead_letter.origin is None:
             return dead_letter, (None, None)
         return dead_letter, await dead_letters.neighbours(settings, dead_letter.origin)
@@ -148,12 +150,12 @@ def replay(
 ) -> None:
     """Send dead letters to the topics they came from, or without `yes` only print which."""
     settings = kafka_settings()
-    wanted = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
+    selection = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
 
     async def work() -> bool:
-        async with ledger() as connection:
-            listed = await dead_letters.listed(settings, connection)
-            chosen = _chosen(listed, wanted, settings, again=again, as_json=as_json)
+        async with open_database() as connection:
+            found = await dead_letters.find_dead_letters(settings, connection)
+            chosen = _chosen(found, selection, settings, again=again, as_json=as_json)
             refusals = [dead_letters.refusal(settings, dead_letter, again=again) for dead_letter in chosen]
             _refuse(filter(None, refusals), as_json=as_json)
             if not chosen:
@@ -162,7 +164,9 @@ def replay(
             if not yes:
                 return _would("replay", chosen, settings, as_json=as_json)
             async with open_producer(settings, client_id=_CLIENT) as producer:
-                replaying = _Replaying(settings, connection, producer, who(by), again=again, wait_seconds=wait)
+                replaying = _Replaying(
+                    settings, connection, producer, operator_name(by), again=again, wait_seconds=wait
+                )
                 return await replaying.all(chosen, as_json=as_json)
 
     if not run(work(), settings):
@@ -184,13 +188,15 @@ def discard(
 ) -> None:
     """Mark dead letters as not to be replayed, or without `yes` only print which."""
     settings = kafka_settings()
-    wanted = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
+    selection = _selection(settings, ids, every=every, topic=topic, kind=kind, reason=reason, since=since)
     if not note.strip():
         raise typer.BadParameter("give the reason in a few words", param_hint="--note")
 
     async def work() -> bool:
-        async with ledger() as connection:
-            chosen = _chosen(await dead_letters.listed(settings, connection), wanted, settings, as_json=as_json)
+        async with open_database() as connection:
+            chosen = _chosen(
+                await dead_letters.find_dead_letters(settings, connection), selection, settings, as_json=as_json
+            )
             ended = [each for each in chosen if each.end is not None]
             _refuse((dead_letters.refusal(settings, each) or "" for each in ended), as_json=as_json)
             if not chosen:
@@ -199,9 +205,11 @@ def discard(
             if not yes:
                 return _would("discard", chosen, settings, as_json=as_json)
             for dead_letter in chosen:
-                await dead_letters.discard(connection, dead_letter, who=who(by), note=note.strip())
+                await dead_letters.discard(connection, dead_letter, operator=operator_name(by), note=note.strip())
                 if as_json:
-                    print_json([{"id": dead_letter.id, "discarded": True, "by": who(by), "note": note.strip()}])
+                    print_json(
+                        [{"id": dead_letter.id, "discarded": True, "by": operator_name(by), "note": note.strip()}]
+                    )
                 else:
                     err.print(f"discarded  {dead_letter.id}")
             return True
@@ -222,7 +230,7 @@ class _Replaying:
         settings: KafkaSettings,
         connection: psycopg.AsyncConnection[Any],
         producer: Producer,
-        who: str,
+        operator: str,
         *,
         again: bool,
         wait_seconds: float,
@@ -230,12 +238,12 @@ class _Replaying:
         self._settings = settings
         self._connection = connection
         self._producer = producer
-        self._who = who
+        self._operator = operator
         self._again = again
         self._wait_seconds = wait_seconds
 
     async def all(self, chosen: Sequence[DeadLetter], *, as_json: bool) -> bool:
-        """Replay them; return whether all of them were sent and read. Stops at the first that comes back."""
+        """Replay them; return whether all of them were sent and read. Stops at the first new dead letter."""
         fine = True
         async with aclosing(self._each(chosen)) as results:
             left = len(chosen)
@@ -258,7 +266,12 @@ class _Replaying:
         for dead_letter in chosen:
             try:
                 position = await dead_letters.replay(
-                    self._settings, self._connection, self._producer, dead_letter, who=self._who, again=self._again
+                    self._settings,
+                    self._connection,
+                    self._producer,
+                    dead_letter,
+                    operator=self._operator,
+                    again=self._again,
                 )
             except Refused as refused:
                 yield dead_letter, None, str(refused)
@@ -312,29 +325,29 @@ def _selection(
 
 
 def _chosen(
-    listed: Iterable[DeadLetter],
-    wanted: Selection,
+    found: Iterable[DeadLetter],
+    selection: Selection,
     settings: KafkaSettings | None = None,
     *,
     again: bool = False,
     as_json: bool = False,
 ) -> list[DeadLetter]:
     """Return the chosen dead letters; ends the command at an id that does not exist."""
-    if wanted.all:
+    if selection.all:
         states = {State.OPEN, State.BEGUN} if again else {State.OPEN}
         prefix = "" if settings is None else settings.topic_prefix
         return [
             each
-            for each in listed
+            for each in found
             if each.state in states
-            and wanted.matches(each)
-            and (wanted.since is None or each.at >= wanted.since)
-            and (wanted.topic is None or (each.origin is not None and each.origin.topic == prefix + wanted.topic))
+            and selection.matches(each)
+            and (selection.since is None or each.at >= selection.since)
+            and (selection.topic is None or (each.origin is not None and each.origin.topic == prefix + selection.topic))
         ]
-    known = {dead_letter.id: dead_letter for dead_letter in listed}
+    known = {dead_letter.id: dead_letter for dead_letter in found}
     doubles = {f"{each.partition}@{offset}": each for each in known.values() for offset in each.doubles}
     chosen: list[DeadLetter] = []
-    for id in dict.fromkeys(wanted.ids):
+    for id in dict.fromkeys(selection.ids):
         if id in doubles:
             first = doubles[id].id
             refuse(f"{id} is a copy of {first}, which was sent here twice: use that one.", as_json=as_json)
@@ -376,10 +389,10 @@ def _print_result(
 
 
 def _as_result(dead_letter: DeadLetter, position: LogPosition | None, result: Outcome | str) -> dict[str, Any]:
-    fields = {"id": dead_letter.id, "stands_at": None if position is None else str(position)}
+    fields = {"id": dead_letter.id, "position": None if position is None else str(position)}
     if isinstance(result, str):
         return {**fields, "refused": result}
-    return {**fields, "read": result.known and result.reason is None, "buried_again": result.reason}
+    return {**fields, "read": result.known and result.reason is None, "dead_letter_again": result.reason}
 
 
 def _print_table(chosen: Sequence[DeadLetter], settings: KafkaSettings) -> None:
@@ -396,7 +409,7 @@ def _table(chosen: Iterable[DeadLetter], settings: KafkaSettings) -> RenderableT
         about = (dead_letter.type or "?", str(dead_letter.booking or "?"), dead_letter.reason)
         cells = (dead_letter.id, to_the_second(dead_letter.at), position, *about)
         rows.append(Row(cells=(*cells, _state_in_words(dead_letter)), styles={len(cells): _STYLES[dead_letter.state]}))
-    return fitted(_COLUMNS, rows, out.width)
+    return fitted(_DEAD_LETTER_FIELDS, rows, out.width)
 
 
 def _state_in_words(dead_letter: DeadLetter) -> str:

@@ -44,16 +44,16 @@ def print_history(history: BookingHistory, out: Console, err: Console, *, everyt
     """
     page = _Page(out)
     out.print(f"[bold]Booking {history.booking_id}  {history.status}[/]")
-    page.say(_stay(history))
-    page.say(_request(history))
+    page.paragraph(_stay(history))
+    page.paragraph(_request(history))
     page.table(_STEP, _steps(history.steps, everything=everything))
     if history.stripe:
         page.table(_AT_STRIPE, list(map(_at_stripe, history.stripe)))
     out.print("[bold]Awaited now[/]")
     for each in map(_awaited, history.awaited):
-        page.say(each, indent="  ")
+        page.paragraph(each, indent="  ")
     if not history.awaited:
-        page.say("nothing: final", indent="  ")
+        page.paragraph("nothing: final", indent="  ")
     for note in history.notes:
         err.print(f"Note: {note}.", markup=False)
 
@@ -66,7 +66,7 @@ class _Page:
             out.width = _ENDLESS
         self._out = out
 
-    def say(self, text: str, *, indent: str = "") -> None:
+    def paragraph(self, text: str, *, indent: str = "") -> None:
         lines = fill(
             text,
             self._out.width,

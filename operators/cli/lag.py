@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from operators.cli.console import counted, err, fail, kafka_settings, ledger, out, print_json, run
+from operators.cli.console import counted, err, fail, kafka_settings, open_database, out, print_json, run
 from operators.cli.tables import NOT_KNOWN, Field, Row, fitted
 from operators.lag import Lag, Total, lags, totals, with_rates
 from storage import pauses
@@ -47,11 +47,11 @@ class Limit:
     def exceeded(self, found: Sequence[Lag]) -> str | None:
         """Return a sentence that names the exceeded limit and the consumer, or None."""
         for lag in found:
-            who = f"{lag.consumer} in {lag.topic}[{lag.partition}]"
+            consumer = f"{lag.consumer} in {lag.topic}[{lag.partition}]"
             if self.records is not None and lag.lag > self.records:
-                return f"More than {counted(self.records, 'record')} behind: {who}, by {lag.lag}."
+                return f"More than {counted(self.records, 'record')} behind: {consumer}, by {lag.lag}."
             if self.seconds is not None and lag.seconds > self.seconds:
-                return f"More than {self.seconds:g} s behind: {who}, by {lag.seconds:.1f} s."
+                return f"More than {self.seconds:g} s behind: {consumer}, by {lag.seconds:.1f} s."
         return None
 
 
@@ -70,23 +70,23 @@ def lag_command(
     if watch:
         run(_watch(settings, shown, max(interval, 0.1), partitions=partitions, as_json=as_json), settings)
         return
-    found, held = run(_look(settings, interval), settings)
+    found, pauses_found = run(_measure(settings, interval), settings)
     if as_json:
         print_json(_plain(lag) for lag in found)
     else:
         _print(_tables(settings, found, partitions=partitions))
-        _print_pauses(held)
+        _print_pauses(pauses_found)
     if sentence := shown.exceeded(found):
         fail(sentence)
 
 
-async def _look(settings: KafkaSettings, interval: float) -> tuple[list[Lag], list[Pause]]:
+async def _measure(settings: KafkaSettings, interval: float) -> tuple[list[Lag], list[Pause]]:
     """Measure twice, because rates need two measurements."""
     found = await lags(settings, DatabaseSettings())
     if interval:
         await asyncio.sleep(interval)
         found = with_rates(found, await lags(settings, DatabaseSettings()))
-    return found, await _held(found)
+    return found, await _read_pauses(found)
 
 
 async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, partitions: bool, as_json: bool) -> None:
@@ -94,19 +94,19 @@ async def _watch(settings: KafkaSettings, limit: Limit, interval: float, *, part
     signal.signal(signal.SIGINT, _leave)
     in_place = not as_json and out.is_terminal
     with Live(console=out, auto_refresh=False) if in_place else nullcontext() as live:
-        async for found in _looks(settings, interval):
+        async for found in _measure_repeatedly(settings, interval):
             now = datetime.now(UTC)
             if as_json:
                 print_json([{"at": now.isoformat(timespec="milliseconds"), "lags": [_plain(lag) for lag in found]}])
             else:
-                held = [Text(f"{pause}.") for pause in await _held(found)]
-                shown = Group(_tables(settings, found, partitions=partitions), *held, f"{now:%H:%M:%S} UTC")
+                paused = [Text(f"{pause}.") for pause in await _read_pauses(found)]
+                shown = Group(_tables(settings, found, partitions=partitions), *paused, f"{now:%H:%M:%S} UTC")
                 _print(shown) if live is None else live.update(shown, refresh=True)
             if sentence := limit.exceeded(found):
                 fail(sentence)
 
 
-async def _looks(settings: KafkaSettings, interval: float) -> AsyncIterator[list[Lag]]:
+async def _measure_repeatedly(settings: KafkaSettings, interval: float) -> AsyncIterator[list[Lag]]:
     """Measure for ever; while the broker or the database does not answer, try again."""
     before: list[Lag] = []
     while True:
@@ -120,11 +120,11 @@ async def _looks(settings: KafkaSettings, interval: float) -> AsyncIterator[list
         await asyncio.sleep(interval)
 
 
-async def _held(found: Sequence[Lag]) -> list[Pause]:
+async def _read_pauses(found: Sequence[Lag]) -> list[Pause]:
     """Return the pauses that the lags show, and those of roles that read no topic: none that began since."""
     paused = {lag.role: lag.paused for lag in found}
-    async with ledger() as connection:
-        return [pause for pause in await pauses.listed(connection) if paused.get(pause.role, True)]
+    async with open_database() as connection:
+        return [pause for pause in await pauses.list_pauses(connection) if paused.get(pause.role, True)]
 
 
 def _print(shown: Group) -> None:
@@ -137,8 +137,8 @@ def _leave(*_: object) -> None:
     os._exit(130)
 
 
-def _print_pauses(held: Sequence[Pause]) -> None:
-    for pause in held:
+def _print_pauses(found: Sequence[Pause]) -> None:
+    for pause in found:
         err.print(f"{pause}.", markup=False)
 
 
@@ -170,11 +170,11 @@ def _of_totals(found: Sequence[Total], prefix: str) -> RenderableType:
 def _of_partitions(found: Sequence[Lag], prefix: str) -> RenderableType:
     rows = []
     for lag in found:
-        place = f"{lag.topic.removeprefix(prefix)}[{lag.partition}]"
+        partition = f"{lag.topic.removeprefix(prefix)}[{lag.partition}]"
         reader = "nobody" if lag.owner is None else f"{lag.owner} at {lag.host}"
         # Records that were deleted before they were read do not count as waiting, so they count as done here.
         done = f"{lag.end - lag.lag}/{lag.end}"
-        rows.append(Row(cells=(lag.consumer, place, done, *_cells(lag), reader), style=_style(lag)))
+        rows.append(Row(cells=(lag.consumer, partition, done, *_cells(lag), reader), style=_style(lag)))
     return fitted(_PARTITIONS, rows, out.width)
 
 

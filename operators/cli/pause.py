@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
 from operators.cli.commands.options import Role
-from operators.cli.console import err, fail, kafka_settings, ledger, out, print_json, run
+from operators.cli.console import err, fail, kafka_settings, open_database, out, print_json, run
 from storage import pauses
-from storage.operator_log import who
+from storage.operator_log import operator_name
 from storage.pauses import Connection, Pause
 
 T = TypeVar("T")
@@ -28,11 +28,11 @@ def pause_command(role: Role, *, reason: str | None, by: str | None, yes: bool, 
 
     async def begin(connection: Connection) -> tuple[Pause | None, bool]:
         if yes:
-            return await pauses.begin(connection, role, who=who(by), reason=reason)
+            return await pauses.begin(connection, role, who=operator_name(by), reason=reason)
         pause = await pauses.of(connection, role)
         return pause, pause is None
 
-    pause, changes = _asked(begin)
+    pause, changes = _run(begin)
     _print_json(role, pause, changes=changes, done=yes, as_json=as_json)
     if not yes:
         would = f"{role} would be paused until `innkeeper resume {role}`: {_MEANWHILE[role]}"
@@ -49,10 +49,10 @@ def resume_command(role: Role, *, by: str | None, yes: bool, as_json: bool) -> N
         before = await pauses.of(connection, role)
         if not yes:
             return before, before is not None
-        changes = await pauses.end(connection, role, who=who(by))
+        changes = await pauses.end(connection, role, who=operator_name(by))
         return None, changes
 
-    pause, changes = _asked(end)
+    pause, changes = _run(end)
     _print_json(role, pause, changes=changes, done=yes, as_json=as_json)
     if not yes:
         if pause is not None:
@@ -66,7 +66,7 @@ def resume_command(role: Role, *, by: str | None, yes: bool, as_json: bool) -> N
 
 def paused_command(*, as_json: bool) -> None:
     """Print which roles are paused, since when, by whom and why."""
-    found = _asked(pauses.listed)
+    found = _run(pauses.list_pauses)
     if as_json:
         print_json(_plain(pause) for pause in found)
         return
@@ -88,9 +88,9 @@ def _plain(pause: Pause) -> dict[str, Any]:
     return {**asdict(pause), "at": pause.at.isoformat()}
 
 
-def _asked(work: Callable[[Connection], Awaitable[T]]) -> T:
-    async def ask() -> T:
-        async with ledger() as connection:
+def _run(work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def with_database() -> T:
+        async with open_database() as connection:
             return await work(connection)
 
-    return run(ask(), kafka_settings())
+    return run(with_database(), kafka_settings())

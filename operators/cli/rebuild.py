@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from operators.cli import console
 from operators.cli.commands.rebuild import ReadModel
 from operators.rebuild import PROJECTIONS, Busy, Compared, EventsMissing, InUse, NoCursor, Rebuilt, rebuild
-from storage.operator_log import who
+from storage.operator_log import operator_name
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 
@@ -25,15 +25,15 @@ def rebuild_command(projection: str, *, compare_only: bool, yes: bool, by: str |
     """Rebuild a read model, or `all`, and print how the new tables differ from the old ones."""
     names = list(PROJECTIONS) if projection == ReadModel.ALL else [projection]
     if not (yes or compare_only):
-        _only_say(names, as_json=as_json)
+        _print_plan(names, as_json=as_json)
         console.fail("Nothing was done: add --yes to do it, or --compare-only to see what would be different.")
     kafka = console.kafka_settings()
-    done = [_rebuilt(kafka, name, who(by), swap=not compare_only, as_json=as_json) for name in names]
+    done = [_rebuild(kafka, name, operator_name(by), swap=not compare_only, as_json=as_json) for name in names]
     if compare_only and any(each.different for each in done):
         raise typer.Exit(1)
 
 
-def _only_say(names: list[str], *, as_json: bool) -> None:
+def _print_plan(names: list[str], *, as_json: bool) -> None:
     plan = {name: [table.name for table in PROJECTIONS[name].tables] for name in names}
     if as_json:
         console.print_json({"done": False, "projection": name, "tables": tables} for name, tables in plan.items())
@@ -43,7 +43,7 @@ def _only_say(names: list[str], *, as_json: bool) -> None:
         console.err.print(f"{name} would be made anew from the whole log, and replace {replaced}.")
 
 
-def _rebuilt(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_json: bool) -> Rebuilt:
+def _rebuild(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_json: bool) -> Rebuilt:
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console.err
     )
@@ -53,7 +53,7 @@ def _rebuilt(kafka: KafkaSettings, name: str, operator: str, *, swap: bool, as_j
             kafka,
             DatabaseSettings(),
             name,
-            who=operator,
+            operator=operator,
             swap=swap,
             on_compared=lambda tables: None if as_json else _print_comparison(tables),
             progress=lambda applied, to_apply: bar.update(task, completed=applied, total=to_apply),

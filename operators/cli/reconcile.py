@@ -1,4 +1,4 @@
-"""Compares the money at Stripe with the bookings, and prints each difference with its mend."""
+"""Compares the money at Stripe with the bookings, and prints each difference with its correction."""
 
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from workers.payments.settings import PaymentSettings
 
 
 def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by: str | None, as_json: bool) -> None:
-    """Compare the money at Stripe with the bookings; with `yes` also mend our rows."""
+    """Compare the money at Stripe with the bookings; with `yes` also correct our rows."""
     kafka = console.kafka_settings()
     with exit_on_invalid_settings():
         database, payments = DatabaseSettings(), PaymentSettings()
@@ -35,7 +35,7 @@ def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by:
                     since=moment,
                     booking=booking,
                     correcting=yes,
-                    who=operator_log.who(by),
+                    operator=operator_log.operator_name(by),
                     progress=lambda read: bar.update(task, completed=read),
                 ),
                 kafka,
@@ -47,14 +47,14 @@ def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by:
     if as_json:
         console.print_json(_json(found))
     else:
-        _print(found, is_mending=yes)
+        _print(found, is_correcting=yes)
     if found.left:
         raise typer.Exit(1)
 
 
 def _json(found: Reconciled) -> list[dict[str, Any]]:
     return [
-        *(_difference(each, is_mended=number in found.mended) for number, each in enumerate(found.differences)),
+        *(_difference(each, is_corrected=number in found.corrected) for number, each in enumerate(found.differences)),
         {
             "bookings": found.bookings,
             "sessions": found.sessions,
@@ -65,20 +65,20 @@ def _json(found: Reconciled) -> list[dict[str, Any]]:
     ]
 
 
-def _difference(each: Difference, *, is_mended: bool) -> dict[str, Any]:
+def _difference(each: Difference, *, is_corrected: bool) -> dict[str, Any]:
     return {
         "booking": str(each.booking_id),
         "kind": each.kind.value,
-        "says": each.says,
-        "mend": each.mend,
-        "mended": is_mended,
+        "description": each.description,
+        "correction": each.correction,
+        "corrected": is_corrected,
     }
 
 
-def _print(found: Reconciled, *, is_mending: bool) -> None:
+def _print(found: Reconciled, *, is_correcting: bool) -> None:
     for number, each in enumerate(found.differences):
-        done = "[green]mended[/]" if number in found.mended else "[red]differs[/]"
-        console.out.print(f"{done}  {each.booking_id}  {escape(each.says)}; {escape(each.mend)}")
+        state = "[green]corrected[/]" if number in found.corrected else "[red]differs[/]"
+        console.out.print(f"{state}  {each.booking_id}  {escape(each.description)}; {escape(each.correction)}")
     broken = sum(1 for each in found.left if each.breaks_the_sum)
     counted = console.counted
     left = f"{counted(len(found.left), 'difference')} {'is' if len(found.left) == 1 else 'are'} left"
@@ -86,5 +86,5 @@ def _print(found: Reconciled, *, is_mending: bool) -> None:
         f"{counted(found.bookings, 'booking')}, {counted(found.sessions, 'session')} and"
         f" {counted(found.refunds, 'refund')} at Stripe: {left}, money in the wrong place: {broken}."
     )
-    if not is_mending and any(each.row is not None for each in found.left):
-        console.err.print("Add --yes to bring our rows up to what Stripe knows.")
+    if not is_correcting and any(each.row is not None for each in found.left):
+        console.err.print("Add --yes to update our rows to what Stripe has.")

@@ -16,16 +16,16 @@ from operators.cli.console import (
     counted,
     err,
     kafka_settings,
-    ledger,
     moment,
     name_of,
+    open_database,
     print_json,
     refuse,
     run,
 )
 from operators.replay import CursorRewind, Plan, Refused, ReplayRange, ReplayResult
 from storage import pauses
-from storage.operator_log import who
+from storage.operator_log import operator_name
 from topics.catalogue import CATALOGUE, STRIPE_WEBHOOKS
 from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
@@ -50,17 +50,17 @@ def replay_command(
     """Process a range of the log again, or without `yes` only print what would be done."""
     settings = kafka_settings()
     name_of(topic, settings)
-    wanted = ReplayRange(
+    asked = ReplayRange(
         topic=next(each for each in CATALOGUE if each.name == topic),
-        begin=_place(begin, partition),
-        end=None if end is None else _place(end, partition),
+        begin=_offset_or_time(begin, partition),
+        end=None if end is None else _offset_or_time(end, partition),
         partition=partition,
         type=kind,
     )
     if consumer is None:
-        work = _send(settings, wanted, wait_seconds=wait, by=by, yes=yes, as_json=as_json)
+        work = _send(settings, asked, wait_seconds=wait, by=by, yes=yes, as_json=as_json)
     else:
-        work = _rewind(settings, wanted, consumer, by=by, yes=yes, as_json=as_json)
+        work = _rewind(settings, asked, consumer, by=by, yes=yes, as_json=as_json)
     try:
         status = run(work, settings)
     except Refused as refused:
@@ -70,10 +70,10 @@ def replay_command(
 
 
 async def _send(
-    settings: KafkaSettings, wanted: ReplayRange, *, wait_seconds: float, by: str | None, yes: bool, as_json: bool
+    settings: KafkaSettings, asked: ReplayRange, *, wait_seconds: float, by: str | None, yes: bool, as_json: bool
 ) -> int:
-    async with ledger() as connection:
-        plan = await replay.plan_replay(settings, connection, wanted)
+    async with open_database() as connection:
+        plan = await replay.plan_replay(settings, connection, asked)
         if not yes:
             _would_send(plan, as_json=as_json)
             return 1
@@ -85,7 +85,7 @@ async def _send(
                     connection,
                     producer,
                     plan,
-                    who=who(by),
+                    operator=operator_name(by),
                     wait_seconds=wait_seconds,
                     advance=lambda count: progress.advance(bar, count),
                     stop=stop,
@@ -93,27 +93,27 @@ async def _send(
     _print_result(plan, result, as_json=as_json)
     if stop.is_set():
         return INTERRUPTED
-    return 0 if result.why is None and result.effects.known else 1
+    return 0 if result.reason is None and result.effects.known else 1
 
 
 async def _rewind(
-    settings: KafkaSettings, wanted: ReplayRange, consumer: str, *, by: str | None, yes: bool, as_json: bool
+    settings: KafkaSettings, asked: ReplayRange, consumer: str, *, by: str | None, yes: bool, as_json: bool
 ) -> int:
-    async with ledger() as connection:
-        planned = await replay.plan_rewind(settings, connection, wanted, consumer)
+    async with open_database() as connection:
+        planned = await replay.plan_rewind(settings, connection, asked, consumer)
         _print_rewind(planned, done=False, as_json=as_json and not yes)
         if not yes:
             err.print(f"Would put {planned.consumer} back so far. Add --yes to do it.")
             return 1
-        await replay.rewind(connection, planned, who=who(by))
+        await replay.rewind(connection, planned, operator=operator_name(by))
         _print_rewind(planned, done=True, as_json=as_json)
         paused = await pauses.of(connection, planned.role)
-    then = f"innkeeper {'resume' if paused else 'worker'} {planned.role}"
-    err.print(f"Done. {planned.consumer} reads them when its role goes on: {then}")
+    command = f"innkeeper {'resume' if paused else 'worker'} {planned.role}"
+    err.print(f"Done. {planned.consumer} reads them when its role resumes: {command}")
     return 0
 
 
-def _place(text: str, partition: int | None) -> int | datetime:
+def _offset_or_time(text: str, partition: int | None) -> int | datetime:
     if not text.isdecimal():
         return moment(text)
     if partition is None:
@@ -141,7 +141,7 @@ def _would_send(plan: Plan, *, as_json: bool) -> None:
 
 def _left_behind(plan: Plan) -> str:
     each = "Each command that a webhook leads to" if plan.topic is STRIPE_WEBHOOKS else "Each that changes nothing"
-    return f"{each} leaves one event that says it was repeated or refused, kept for ever."
+    return f"{each} leaves one event of its repetition or refusal, kept for ever."
 
 
 def _records(plan: Plan) -> str:
@@ -155,16 +155,16 @@ def _print_result(plan: Plan, result: ReplayResult, *, as_json: bool) -> None:
             **_as_object(plan),
             "sent": result.sent,
             "reached": result.reached,
-            "why": result.why,
-            "carried_out": effects.known,
+            "reason": result.reason,
+            "processed": effects.known,
             "commands": effects.commands,
             "changed": effects.changed if effects.known else None,
             "events": dict(effects.events),
         }
         return print_json([fields])
     err.print(f"{result.sent:,} of {_records(plan)} sent again.")
-    if result.why is not None:
-        err.print(f"[red]Ended early: {escape(result.why)}. Sent up to:[/]")
+    if result.reason is not None:
+        err.print(f"[red]Ended early: {escape(result.reason)}. Sent up to:[/]")
         for partition, offset in sorted(result.reached.items()):
             err.print(escape(f"  {plan.name}[{partition}]@{offset}"))
     if not effects.known:
@@ -177,14 +177,14 @@ def _effects_in_words(plan: Plan, result: ReplayResult) -> str:
     effects = result.effects
     commands = counted(effects.commands, "command")
     if plan.topic is STRIPE_WEBHOOKS:
-        led = f"The {counted(result.sent, 'webhook')} led to {commands}"
+        sent = f"The {counted(result.sent, 'webhook')} led to {commands}"
         if not effects.commands:
-            return f"{led}: their contents were known already, or are about no booking of ours."
+            return f"{sent}: their contents were known already, or are about no booking of ours."
     else:
-        led = f"These were {counted(result.sent, 'record')} of {commands}"
+        sent = f"These were {counted(result.sent, 'record')} of {commands}"
     rest = effects.commands - effects.changed
-    changed = f"{led}: {effects.changed:,} changed something."
-    return f"{changed} {rest:,} changed nothing, and left an event that says so." if rest else changed
+    changed = f"{sent}: {effects.changed:,} changed something."
+    return f"{changed} {rest:,} changed nothing, and left an event each." if rest else changed
 
 
 def _print_rewind(planned: CursorRewind, *, done: bool, as_json: bool) -> None:
@@ -195,8 +195,8 @@ def _print_rewind(planned: CursorRewind, *, done: bool, as_json: bool) -> None:
             "records": planned.records,
             "types": dict(planned.types),
             "from": planned.first,
-            "stood_at": planned.applied,
-            "moved": done,
+            "was_applied": planned.applied,
+            "rewound": done,
         }
         return print_json([fields])
     if done:
@@ -234,15 +234,15 @@ def _progress() -> Progress:
 
 @asynccontextmanager
 async def _interruptible() -> AsyncIterator[asyncio.Event]:
-    """Make the first Ctrl-C a wish to stop after the batch in flight; the second ends the program at once."""
+    """Stop after the batch in flight on the first Ctrl-C; the second one ends the program at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def wish() -> None:
+    def request_stop() -> None:
         stop.set()
         loop.remove_signal_handler(signal.SIGINT)
 
-    loop.add_signal_handler(signal.SIGINT, wish)
+    loop.add_signal_handler(signal.SIGINT, request_stop)
     try:
         yield stop
     finally:

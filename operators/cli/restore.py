@@ -34,7 +34,7 @@ This would make bookings, inventory, read models, pending calls to Stripe and ev
   backup every dead letter counts as open again.
 - Stop every worker before, here and at the old database; start them after, and then run: innkeeper audit."""
 
-_FIELDS: Final = (
+_BACKUP_FIELDS: Final = (
     Field(name="the log names"),
     Field(name="named", right=True),
     Field(name="missing here", right=True),
@@ -51,9 +51,10 @@ def restore_command(*, from_log: bool, without_backup: bool, yes: bool, by: str 
         database, payments = DatabaseSettings(), PaymentSettings()
     try:
         if not yes:
-            _only_say(kafka, database, without_backup=without_backup, as_json=as_json)
+            _print_plan(kafka, database, without_backup=without_backup, as_json=as_json)
         restored = console.run(
-            _restore(kafka, database, payments, who=operator_log.who(by), without_backup=without_backup), kafka
+            _restore(kafka, database, payments, operator=operator_log.operator_name(by), without_backup=without_backup),
+            kafka,
         )
     except (NotRestored, Stopped, IllegalTransition) as error:
         console.refuse(str(error), as_json=as_json)
@@ -63,14 +64,14 @@ def restore_command(*, from_log: bool, without_backup: bool, yes: bool, by: str 
         _print(restored)
 
 
-def _only_say(kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool, as_json: bool) -> NoReturn:
+def _print_plan(kafka: KafkaSettings, database: DatabaseSettings, *, without_backup: bool, as_json: bool) -> NoReturn:
     planned = console.run(_plan(kafka, database, without_backup=without_backup), kafka)
     topic = f"{kafka.topic_prefix}booking.events"
     if as_json:
         console.print_json([{"done": False, "topic": topic, **asdict(planned)}])
     else:
         console.err.print(_PLAN.format(records=planned.records, topic=topic), markup=False)
-        _print_backup_check(planned.described, console.err)
+        _print_backup_check(planned.backup_check, console.err)
     console.fail("Nothing was done: add --yes to do it.")
 
 
@@ -80,11 +81,13 @@ async def _plan(kafka: KafkaSettings, database: DatabaseSettings, *, without_bac
 
 
 async def _restore(
-    kafka: KafkaSettings, database: DatabaseSettings, payments: PaymentSettings, *, who: str, without_backup: bool
+    kafka: KafkaSettings, database: DatabaseSettings, payments: PaymentSettings, *, operator: str, without_backup: bool
 ) -> Restored:
     garbage.collect_seldom()
     with _bar() as progress:
-        return await restore(kafka, database, payments, who=who, without_backup=without_backup, progress=progress)
+        return await restore(
+            kafka, database, payments, operator=operator, without_backup=without_backup, progress=progress
+        )
 
 
 @contextmanager
@@ -108,16 +111,16 @@ def _print(restored: Restored) -> None:
         f"The reservations workers still have to decide {counted(restored.undecided, 'command')} and to publish"
         f" {counted(restored.unpublished, 'event')}. Start the workers, then run: innkeeper audit"
     )
-    _print_backup_check(restored.described, console.out)
+    _print_backup_check(restored.backup_check, console.out)
 
 
-def _print_backup_check(described: Sequence[BackupCheck], where: Console) -> None:
-    where.print(fitted(_FIELDS, [_row(each) for each in described], where.width))
-    if any(each.missing for each in described):
+def _print_backup_check(found: Sequence[BackupCheck], where: Console) -> None:
+    where.print(fitted(_BACKUP_FIELDS, [_row(each) for each in found], where.width))
+    if any(each.missing for each in found):
         where.print("The missing ones have bookings or nights, and no guest can reach those: is there a newer backup?")
 
 
 def _row(each: BackupCheck) -> Row:
     examples = [*map(str, each.examples), *(["..."] if each.missing > len(each.examples) else [])]
-    cells = (each.what, f"{each.named:,}", f"{each.missing:,}", ", ".join(examples) or NOT_KNOWN)
+    cells = (each.rows, f"{each.named:,}", f"{each.missing:,}", ", ".join(examples) or NOT_KNOWN)
     return Row(cells=cells, style="yellow" if each.missing else "")

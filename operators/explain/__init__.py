@@ -1,4 +1,4 @@
-"""Explains one booking: its whole history, with the position of each record on the log, and what is awaited now.
+"""Explains one booking: its whole history, with the position of each record on the log, and the next actions.
 
 One query reads the tables, and the timeline's positions lead to the booking's records on the log, however long that is.
 Nothing is changed. The operators' command and the ingress' answer to operators show the same.

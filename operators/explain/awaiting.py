@@ -1,4 +1,4 @@
-"""Finds who is to act next for a booking, and on what: from the tables, and from records that are not read yet.
+"""Finds the next actor of a booking and their part: from the tables, and from records that are not read yet.
 
 Pure: rows and records in, parts of sentences out.
 """
@@ -67,7 +67,7 @@ def _of_consumers(snapshot: Snapshot, steps: Iterable[Step], behind: dict[str, i
 
 
 def _consumers(step: Step) -> Sequence[tuple[str, str]]:
-    """Return the consumers that must read a step's record before the booking continues, and what each does with it."""
+    """Return the consumers that must read a step's record before the booking continues, each with its part."""
     if step.kind is Kind.COMMAND:
         return (("reservations", "to decide"),)
     if step.kind is Kind.WEBHOOK:

@@ -1,9 +1,13 @@
 """Puts a booking's explanation together: one query reads the tables, and positions lead to the records."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
+
+from psycopg import AsyncConnection
 
 from operators.explain.awaiting import awaited
 from operators.explain.history import BookingHistory, Request, Stay, StripeObject
@@ -35,14 +39,27 @@ async def explain(kafka: KafkaSettings, database: DatabaseSettings, booking_id: 
         topics.kafka.admin.TopicsFailed: our topics are not on the broker.
     """
     topics = Topics.of(kafka)
-    # The log is measured before the tables are read: the tables know nothing of records that came later.
-    async with open_records(kafka, topics, booking_id) as records:
-        async with await connect(database, "innkeeper explain") as connection:
+    async with _connecting(database) as connecting, open_records(kafka, topics, booking_id) as records:
+        # The log is measured before the tables are read: the tables know nothing of records that came later.
+        async with await connecting as connection:
             made = made_at(booking_id)
             snapshot = await load(connection, booking_id, topics, since=None if made is None else made - MAX_CLOCK_SKEW)
         search = Search(topics, records, snapshot)
         await search.find(made)
         return _history(booking_id, search)
+
+
+@asynccontextmanager
+async def _connecting(database: DatabaseSettings) -> AsyncIterator[asyncio.Task[AsyncConnection]]:
+    """Connect to the database while the block does other things first; no connection is left open."""
+    connecting = asyncio.create_task(connect(database, "innkeeper explain"))
+    try:
+        yield connecting
+    finally:
+        connecting.cancel()
+        await asyncio.wait([connecting])
+        if not connecting.cancelled() and connecting.exception() is None:
+            await connecting.result().close()
 
 
 def made_at(booking_id: UUID) -> datetime | None:

@@ -93,7 +93,7 @@ class StripeObject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Awaited:
-    """Something that is awaited: who is to act, and what they are to do.
+    """An action that is awaited: its actor, and their part.
 
     `behind` counts the records that a worker reads before it.
     """

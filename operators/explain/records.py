@@ -1,13 +1,15 @@
 """Reads one booking's records on the log: by their positions, or in a range that is short."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from topics.envelope import Envelope, Undecodable, decode_envelope, format_id, header
 from topics.kafka import admin
@@ -17,9 +19,11 @@ from topics.kafka.records import sequence_of
 from topics.kafka.settings import KafkaSettings
 
 #: How much is fetched at once. The broker returns a whole batch at least.
-_FETCH_BYTES: Final = 64 * 1024
-_FETCH_WAIT_MS: Final = 10
-_RETRY_MS: Final = 5
+_RECORDS_FETCH_BYTES: Final = 64 * 1024
+_RECORDS_FETCH_WAIT_MS: Final = 10
+_RECORDS_RETRY_MS: Final = 5
+#: After so long without a connection the reason is looked for.
+_MAX_OPEN_SECONDS: Final = 8.0
 
 
 class BookingRecords:
@@ -35,19 +39,19 @@ class BookingRecords:
     @property
     def partitions(self) -> int:
         """Return the number of each topic's partitions."""
-        return len({where.partition for where in self._ranges})
+        return len({partition.partition for partition in self._ranges})
 
-    def begin(self, where: TopicPartition) -> int:
+    def begin(self, partition: TopicPartition) -> int:
         """Return the partition's first offset."""
-        return self._ranges[where].first
+        return self._ranges[partition].first
 
-    def end(self, where: TopicPartition) -> int:
+    def end(self, partition: TopicPartition) -> int:
         """Return the offset after the partition's last record, when the log was opened."""
-        return self._ranges[where].end
+        return self._ranges[partition].end
 
-    async def end_now(self, where: TopicPartition) -> int:
+    async def end_now(self, partition: TopicPartition) -> int:
         """Return the offset after the partition's last record at this moment."""
-        return (await self._reader.ranges([where]))[where].end
+        return (await self._reader.ranges([partition]))[partition].end
 
     def at(self, position: LogPosition | None) -> Any | None:
         """Return the booking's record at a position, if it was read."""
@@ -57,10 +61,10 @@ class BookingRecords:
         """Return the booking's records of a topic that were read, in the order of the log."""
         return [record for position, record in sorted(self._found.items()) if position.topic == topic]
 
-    async def offsets_at(self, places: Iterable[TopicPartition], time: datetime) -> dict[TopicPartition, int]:
+    async def offsets_at(self, partitions: Iterable[TopicPartition], time: datetime) -> dict[TopicPartition, int]:
         """Return the first offset at or after a time (UTC), for each partition; its end where there is none."""
-        found = await self._reader.offsets_at(dict.fromkeys(places, int(time.timestamp() * 1000)))
-        return {where: self.end(where) if at is None else at for where, at in found.items()}
+        found = await self._reader.offsets_at(dict.fromkeys(partitions, int(time.timestamp() * 1000)))
+        return {partition: self.end(partition) if at is None else at for partition, at in found.items()}
 
     async def read_at(self, positions: Iterable[LogPosition]) -> None:
         """Read the records at these positions. A position that the log does not have (any more) is passed over.
@@ -69,45 +73,47 @@ class BookingRecords:
             aiokafka.errors.KafkaError: the broker does not answer.
             topics.kafka.log_reader.RecordsMissing: the log has deleted some of them meanwhile.
         """
-        wanted: defaultdict[TopicPartition, set[int]] = defaultdict(set)
+        asked: defaultdict[TopicPartition, set[int]] = defaultdict(set)
         for position in positions:
-            where = TopicPartition(position.topic, position.partition)
-            if where in self._ranges and position not in self._found:
-                wanted[where].add(position.offset)
+            partition = TopicPartition(position.topic, position.partition)
+            if partition in self._ranges and position not in self._found:
+                asked[partition].add(position.offset)
+        newer = [partition for partition, offsets in asked.items() if max(offsets) >= self.end(partition)]
+        ranges = self._ranges | await self._reader.ranges(newer)
         left = {
-            where: sorted(each for each in wanted[where] if first <= each < end)
-            for where, (first, end) in (await self._reader.ranges(wanted)).items()
+            partition: sorted(each for each in offsets if ranges[partition].first <= each < ranges[partition].end)
+            for partition, offsets in asked.items()
         }
-        await self._read_offsets({where: offsets for where, offsets in left.items() if offsets})
+        await self._read_offsets({partition: offsets for partition, offsets in left.items() if offsets})
 
     async def _read_offsets(self, left: dict[TopicPartition, list[int]]) -> None:
-        self._reader.assign({where: offsets[0] for where, offsets in left.items()})
-        ends = {where: offsets[-1] + 1 for where, offsets in left.items()}
+        self._reader.assign({partition: offsets[0] for partition, offsets in left.items()})
+        ends = {partition: offsets[-1] + 1 for partition, offsets in left.items()}
         # One record at a time: the next one that is wanted is mostly elsewhere.
         async with aclosing(self._reader.batches(ends, max_records=1)) as batches:
             async for batch in batches:
-                for where, records in batch.items():
+                for partition, records in batch.items():
                     self._keep(records)
-                    following = self._reader.position(where)
-                    left[where] = [each for each in left[where] if each >= following]
-                    if left[where] and left[where][0] > following:
-                        self._reader.seek(where, left[where][0])
+                    following = self._reader.position(partition)
+                    left[partition] = [each for each in left[partition] if each >= following]
+                    if left[partition] and left[partition][0] > following:
+                        self._reader.seek(partition, left[partition][0])
 
     async def read_range(
-        self, where: TopicPartition, start: int, stop: int, *, most: int, last_sequence: int | None = None
+        self, partition: TopicPartition, start: int, stop: int, *, max_records: int, last_sequence: int | None = None
     ) -> bool:
-        """Read the records of [start, stop), `most` of them at most; False where there are more.
+        """Read the records of [start, stop), at most `max_records` of them; return False where there are more.
 
         `last_sequence`: the range ends in front of the first event of a higher sequence. Raises as `read_at`.
         """
-        start = max(start, self.begin(where))
-        end = min(stop, start + most)
+        start = max(start, self.begin(partition))
+        end = min(stop, start + max_records)
         if start >= end:
             return True
-        self._reader.assign({where: start})
-        async with aclosing(self._reader.batches({where: end})) as batches:
+        self._reader.assign({partition: start})
+        async with aclosing(self._reader.batches({partition: end})) as batches:
             async for batch in batches:
-                for record in batch[where]:
+                for record in batch[partition]:
                     if last_sequence is not None and (sequence_of(record) or 0) > last_sequence:
                         return True
                     self._keep([record])
@@ -142,17 +148,28 @@ def causation_position_of(envelope: Envelope) -> LogPosition | None:
 async def open_records(
     settings: KafkaSettings, topics: Sequence[str], booking_id: UUID
 ) -> AsyncIterator[BookingRecords]:
-    """Open the topics, by a consumer that belongs to no group and so disturbs nobody, and measure them.
+    """Open the topics, by a consumer that belongs to no group and so disturbs no other, and measure them.
 
     Raises:
         aiokafka.errors.KafkaError: the broker cannot be reached.
         topics.kafka.admin.TopicsFailed: a topic is not on the broker.
     """
-    counts = await admin.partition_counts(settings, list(topics))
-    if missing := set(topics) - counts.keys():
-        raise admin.TopicsFailed(f"No topic by the name of {', '.join(sorted(missing))}.")
-    places = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
-    async with LogReader(
-        settings, fetch_bytes=_FETCH_BYTES, fetch_wait_ms=_FETCH_WAIT_MS, retry_ms=_RETRY_MS
-    ) as reader:
-        yield BookingRecords(reader, await reader.ranges(places), booking_id)
+    reader = LogReader(
+        settings, fetch_bytes=_RECORDS_FETCH_BYTES, fetch_wait_ms=_RECORDS_FETCH_WAIT_MS, retry_ms=_RECORDS_RETRY_MS
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(_MAX_OPEN_SECONDS):
+                await stack.enter_async_context(reader)
+        except (KafkaError, TimeoutError):
+            # A consumer's error is the same for a broker that is away and one that refuses us; an admin's is not.
+            await admin.partition_counts(settings, topics)
+            raise
+        counts = await reader.partition_counts(topics)
+        if set(topics) - counts.keys():
+            # A consumer does not know why a topic is not there; an admin client does.
+            counts = await admin.partition_counts(settings, topics)
+        if missing := set(topics) - counts.keys():
+            raise admin.TopicsFailed(f"No topic by the name of {', '.join(sorted(missing))}.")
+        partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
+        yield BookingRecords(reader, await reader.ranges(partitions), booking_id)

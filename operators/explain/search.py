@@ -1,4 +1,4 @@
-"""Finds a booking's records on the log: positions and cursors lead to all of them.
+"""Finds a booking's records on the log, by positions and cursors.
 
 - The timeline has the position of each event and of its command.
 - Events that the timeline does not have yet are behind its cursor; each names the position of its command.
@@ -6,6 +6,16 @@
   the cursor of `payments`.
 - A command that followed from a webhook names the webhook's position.
 - `dead_letter` has the positions of records that could not be read.
+
+Two kinds of records have no position in any table or record, and are looked for in a range:
+
+- Webhooks that payments has read and that led to no command, for instance of a session that was opened: among
+  `_WEBHOOKS_AROUND` records before and after each webhook that led to one. Those of a booking of which no webhook led
+  to a command are not found.
+- The undecided command of a booking that no table has, whose room and partition are unknown: in every partition, behind
+  the cursor of `reservations`, and from the time in the booking's id (less `MAX_CLOCK_SKEW`) on if the id has one.
+
+`MAX_CLOCK_SKEW` also bounds the rows of `dead_letter` that are read; their positions are exact.
 """
 
 from collections.abc import Iterable
@@ -24,11 +34,11 @@ from topics.kafka.settings import KafkaSettings
 
 #: How many records behind a cursor are looked through at most.
 _MAX_UNREAD: Final = 20_000
-_MAX_DEAD_LETTERS: Final = 20
-#: Stripe sends several webhooks about one payment at about the same time. Those that led to no command of ours have no
-#: position in any table; they are looked for among so many records before and after one that did.
+_MAX_DEAD_LETTERS_SHOWN: Final = 20
+#: Stripe sends several webhooks about one payment at about the same time. Those that led to no command are looked for
+#: among so many records before and after one that did.
 _WEBHOOKS_AROUND: Final = 50
-#: How far the clocks of the ingress, which dates a booking's id, and of the broker may be apart.
+#: How far the clock of the ingress, whose time a booking's id has, may be ahead of the broker's and the database's.
 MAX_CLOCK_SKEW: Final = timedelta(seconds=5)
 
 
@@ -77,27 +87,30 @@ class Search:
 
     async def _find_events(self, number: int) -> None:
         """Read the events that the timeline does not have, up to the last one that the ledger's rows know."""
-        where = TopicPartition(self.topics.events, number)
-        timeline = self.snapshot.cursor("booking_timeline", *where)
+        partition = TopicPartition(self.topics.events, number)
+        timeline = self.snapshot.cursor("booking_timeline", *partition)
         decided = self.snapshot.cursor("reservations", self.topics.commands, number)
+        self._count("payments", partition)
+        if timeline is not None and decided is not None and decided.sequence <= timeline.sequence:
+            # The timeline has every event that the ledger's rows know.
+            return
         start = _next_offset(timeline)
         whole = await self.records.read_range(
-            where,
+            partition,
             start,
-            await self.records.end_now(where),
-            most=_MAX_UNREAD,
+            await self.records.end_now(partition),
+            max_records=_MAX_UNREAD,
             last_sequence=None if decided is None else decided.sequence,
         )
-        self._count("payments", where)
         if not whole:
-            count = self.records.end(where) - start
+            count = self.records.end(partition) - start
             self.notes.append(f"the timeline is {count} events behind; of those the first {_MAX_UNREAD} were read")
 
-    async def _find_unread(self, consumer: str, where: TopicPartition) -> None:
-        count, end = self._count(consumer, where), self.records.end(where)
-        if not await self.records.read_range(where, end - count, end, most=_MAX_UNREAD):
-            place = f"{where.topic}[{where.partition}]"
-            self.notes.append(f"not all records of {place} that the {consumer} worker has not read were looked at")
+    async def _find_unread(self, consumer: str, partition: TopicPartition) -> None:
+        count, end = self._count(consumer, partition), self.records.end(partition)
+        if not await self.records.read_range(partition, end - count, end, max_records=_MAX_UNREAD):
+            name = f"{partition.topic}[{partition.partition}]"
+            self.notes.append(f"not all records of {name} that the {consumer} worker has not read were looked at")
 
     def _positions(self) -> set[LogPosition]:
         """Return the positions of events and of commands that are known by now."""
@@ -110,35 +123,37 @@ class Search:
         envelopes = (envelope_of(record) for record in self.records.of(self.topics.commands))
         positions = {causation_position_of(each) for each in envelopes if each is not None}
         offsets = sorted(each.offset for each in positions if each is not None and each.topic == self.topics.webhooks)
-        where, done = TopicPartition(self.topics.webhooks, number), 0
+        partition, done = TopicPartition(self.topics.webhooks, number), 0
         for offset in offsets:
             start, stop = max(done, offset - _WEBHOOKS_AROUND), offset + _WEBHOOKS_AROUND + 1
             if start < stop:
-                await self.records.read_range(where, start, min(stop, self.records.end(where)), most=_MAX_UNREAD)
+                await self.records.read_range(
+                    partition, start, min(stop, self.records.end(partition)), max_records=_MAX_UNREAD
+                )
                 done = stop
 
     async def _find_dead_letters(self, rows: Iterable[DeadLetterRow]) -> None:
-        rows = list(rows)[:_MAX_DEAD_LETTERS]
+        rows = list(rows)[:_MAX_DEAD_LETTERS_SHOWN]
         await self.records.read_at(row.position for row in rows)
         self.dead_letters = [row for row in rows if self.records.at(row.position) is not None]
 
     async def _find_undecided(self, made_at: datetime | None) -> None:
         """Find the command of a booking that no table has: no worker has decided it, and its room is not known."""
-        places = [TopicPartition(self.topics.commands, number) for number in range(self.records.partitions)]
-        made = {} if made_at is None else await self.records.offsets_at(places, made_at - MAX_CLOCK_SKEW)
-        for where in places:
-            cursor = self.snapshot.cursor("reservations", *where)
-            start, end = max(_next_offset(cursor), made.get(where, 0)), self.records.end(where)
-            if not await self.records.read_range(where, start, end, most=_MAX_UNREAD):
-                self.notes.append(f"not all records of {where.topic}[{where.partition}] were looked at")
+        partitions = [TopicPartition(self.topics.commands, number) for number in range(self.records.partitions)]
+        made = {} if made_at is None else await self.records.offsets_at(partitions, made_at - MAX_CLOCK_SKEW)
+        for partition in partitions:
+            cursor = self.snapshot.cursor("reservations", *partition)
+            start, end = max(_next_offset(cursor), made.get(partition, 0)), self.records.end(partition)
+            if not await self.records.read_range(partition, start, end, max_records=_MAX_UNREAD):
+                self.notes.append(f"not all records of {partition.topic}[{partition.partition}] were looked at")
             if self.records.of(self.topics.commands):
-                self._count("reservations", where)
+                self._count("reservations", partition)
                 return
 
-    def _count(self, consumer: str, where: TopicPartition) -> int:
+    def _count(self, consumer: str, partition: TopicPartition) -> int:
         """Note how many records the consumer has not read yet, as the log was measured; return it."""
-        next_offset = max(_next_offset(self.snapshot.cursor(consumer, *where)), self.records.begin(where))
-        count = self.behind[unread(consumer, where.topic)] = max(0, self.records.end(where) - next_offset)
+        next_offset = max(_next_offset(self.snapshot.cursor(consumer, *partition)), self.records.begin(partition))
+        count = self.behind[unread(consumer, partition.topic)] = max(0, self.records.end(partition) - next_offset)
         return count
 
 

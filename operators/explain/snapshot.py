@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from topics.kafka.positions import LogPosition
 
 #: How many dead letters are read, of whichever booking they are.
-_MAX_DEAD_LETTERS: Final = 500
+_MAX_DEAD_LETTERS_LOADED: Final = 500
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,7 +192,7 @@ select jsonb_build_object(
             from dead_letter
             where topic = any(%(topics)s)
               and created_at >= coalesce(%(since)s, (select created_at from booking where id = %(booking)s))
-            order by created_at limit %(most)s
+            order by created_at limit %(limit)s
         ) found
     )
 )::text
@@ -209,7 +209,12 @@ async def load(
     Raises:
         psycopg.Error: the database is away or not migrated.
     """
-    parameters = {"booking": booking_id, "topics": list(topics), "since": since, "most": _MAX_DEAD_LETTERS}
+    parameters = {
+        "booking": booking_id,
+        "topics": list(topics),
+        "since": since,
+        "limit": _MAX_DEAD_LETTERS_LOADED,
+    }
     row = await (await connection.execute(_SELECT, parameters)).fetchone()
     assert row is not None
     return _DECODER.decode(row[0])

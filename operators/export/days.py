@@ -16,8 +16,8 @@ from topics.sequence_tracker import Order, SequenceTracker
 #: More events of a partition than are ever decided and not yet acknowledged at a time, and so published again.
 MAX_REPEAT: Final = 100_000
 _RECORDS_IN_BATCH: Final = 5000
-_FETCH_BYTES: Final = 2**21
-_FETCH_WAIT_MS: Final = 20
+_EXPORT_FETCH_BYTES: Final = 2**21
+_EXPORT_FETCH_WAIT_MS: Final = 20
 
 
 class Deduplicator:
@@ -144,7 +144,7 @@ async def open_days(settings: KafkaSettings, name: str) -> AsyncIterator[EventDa
     partitions = await partitions_of(settings, name)
     if not partitions:
         raise NoSuchTopic(f"The topic {name} does not exist. Create it: innkeeper topics create.")
-    async with LogReader(settings, fetch_bytes=_FETCH_BYTES, fetch_wait_ms=_FETCH_WAIT_MS) as reader:
+    async with LogReader(settings, fetch_bytes=_EXPORT_FETCH_BYTES, fetch_wait_ms=_EXPORT_FETCH_WAIT_MS) as reader:
         ranges = await reader.ranges(partitions)
         # Nothing is fetched before `begin` has moved a partition from its end.
         reader.assign({each: end for each, (_, end) in ranges.items()})
@@ -154,17 +154,17 @@ async def open_days(settings: KafkaSettings, name: str) -> AsyncIterator[EventDa
 class _PartitionReader:
     """Reads one partition forward, up to the end of one day after the other."""
 
-    def __init__(self, reader: LogReader, place: TopicPartition, stop: int, deduplicator: Deduplicator) -> None:
-        self.number: int = place.partition
+    def __init__(self, reader: LogReader, partition: TopicPartition, stop: int, deduplicator: Deduplicator) -> None:
+        self.number: int = partition.partition
         self.deduplicator = deduplicator
         self._reader = reader
-        self._place = place
+        self._partition = partition
         self._stop = stop
         self._fetched: list[Record] = []
 
     @classmethod
     async def open(
-        cls, reader: LogReader, place: TopicPartition, beginning: int, start: int, stop: int
+        cls, reader: LogReader, partition: TopicPartition, beginning: int, start: int, stop: int
     ) -> "_PartitionReader":
         """Move to the start, after reading the sequences before it, so that repeated events behind it are known.
 
@@ -174,8 +174,8 @@ class _PartitionReader:
         reach = MAX_REPEAT + 1
         while True:
             from_offset = max(beginning, start - reach)
-            reader.seek(place, from_offset)
-            earlier = cls(reader, place, start, Deduplicator(None))
+            reader.seek(partition, from_offset)
+            earlier = cls(reader, partition, start, Deduplicator(None))
             sequences = [_sequence(record) async for records in earlier.before(None) for record in records]
             whole = from_offset == beginning
             if whole or max(sequences) - min(sequences) >= MAX_REPEAT:
@@ -184,8 +184,8 @@ class _PartitionReader:
         deduplicator = Deduplicator(0 if beginning == 0 and whole else min(sequences) - 1 if sequences else None)
         for sequence in sequences:
             deduplicator.is_new(sequence)
-        reader.seek(place, start)
-        return cls(reader, place, stop, deduplicator)
+        reader.seek(partition, start)
+        return cls(reader, partition, stop, deduplicator)
 
     async def before(self, midnight_ms: int | None) -> AsyncIterator[list[Record]]:
         """Yield the records before the first one of this time (ms since 1970; None: all), some at a time.
@@ -209,9 +209,9 @@ class _PartitionReader:
 
     async def _fetch(self) -> bool:
         """Read the next records; False at the end."""
-        ends = {self._place: self._stop}
+        ends = {self._partition: self._stop}
         async with aclosing(self._reader.batches(ends, max_records=_RECORDS_IN_BATCH)) as batches:
-            self._fetched = (await anext(batches, {})).get(self._place, [])
+            self._fetched = (await anext(batches, {})).get(self._partition, [])
         return bool(self._fetched)
 
 

@@ -76,7 +76,7 @@ def folder_of_ours(folder: Path) -> Iterator[None]:
 
 
 def check_available(format: Format) -> None:
-    """Raise Unavailable, saying what to install, if files of this format cannot be written here."""
+    """Raise Unavailable, which names the package to install, if files of this format cannot be written here."""
     if format is Format.PARQUET:
         _arrow()
 
@@ -164,7 +164,7 @@ def _arrow_type(arrow: Any, shape: Shape) -> Any:
 
 
 def _arrow() -> tuple[Any, Any]:
-    """Return pyarrow and its Parquet, which only whoever exports has; raises Unavailable."""
+    """Return pyarrow and its Parquet, which are installed for exports only; raises Unavailable."""
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:

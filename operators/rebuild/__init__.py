@@ -40,7 +40,7 @@ _MAX_LEFT: Final = 1000
 #: A swap makes readers of the tables wait at most so long at a time, and is given up after so many tries.
 _MAX_SWAP_WAIT_MS: Final = 1000
 _MAX_SWAPS: Final = 60
-_PAUSE_SECONDS: Final = 0.5
+_SWAP_RETRY_SECONDS: Final = 0.5
 
 
 class InUse(Exception):
@@ -72,7 +72,7 @@ async def rebuild(
     database: DatabaseSettings,
     name: str,
     *,
-    who: str,
+    operator: str,
     swap: bool,
     on_compared: Callable[[tuple[Compared, ...]], None] = lambda _: None,
     progress: Progress = lambda _, __: None,
@@ -83,7 +83,7 @@ async def rebuild(
         kafka: where `booking.events` is.
         database: where the read model is.
         name: one of `PROJECTIONS`.
-        who: the operator's name, for the operator log.
+        operator: the operator's name, for the operator log.
         swap: whether the new tables take the place of the old ones.
         on_compared: called with the comparison, before anything is swapped.
         progress: called with the number of events applied and of all events.
@@ -109,7 +109,7 @@ async def rebuild(
         seconds = time.monotonic() - began
         tables = tuple(await work.compare())
         on_compared(tables)
-        held_seconds = await work.swap(who, tables) if swap else 0.0
+        held_seconds = await work.swap(operator, tables) if swap else 0.0
     return Rebuilt(
         projection=name,
         events=log.events,
@@ -144,7 +144,7 @@ class _Rebuild:
             await self._apply_until(await self._shadow.sequences(), together=True)
             return await self._shadow.compare()
 
-    async def swap(self, who: str, tables: tuple[Compared, ...]) -> float:
+    async def swap(self, operator: str, tables: tuple[Compared, ...]) -> float:
         """Replace the old tables and return for how many seconds the consumer was stopped."""
         for _ in range(_MAX_SWAPS):
             await self.follow()
@@ -152,10 +152,10 @@ class _Rebuild:
             try:
                 async with self._shadow.connection.transaction():
                     await self._shadow.swap(self._catch_up, _MAX_SWAP_WAIT_MS)
-                    await self._record(who, tables)
+                    await self._record(operator, tables)
             except psycopg.errors.LockNotAvailable:
                 # Readers that came later wait behind this lock request: they pass before the next try.
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(_SWAP_RETRY_SECONDS)
             else:
                 return time.monotonic() - began
         raise InUse(f"the tables of {self._projection.name} are in use without a pause; try again later")
@@ -185,8 +185,8 @@ class _Rebuild:
             await self._projection.apply(connection, events)
         self._progress(self._log.events, self._log.events + self._log.behind(sequences))
 
-    async def _record(self, who: str, tables: tuple[Compared, ...]) -> None:
+    async def _record(self, operator: str, tables: tuple[Compared, ...]) -> None:
         details = {"events": self._log.events, "different": {table.table: table.different for table in tables}}
         await operator_log.record(
-            self._shadow.connection, who=who, action="rebuild", target=self._projection.name, details=details
+            self._shadow.connection, who=operator, action="rebuild", target=self._projection.name, details=details
         )

@@ -25,8 +25,8 @@ from topics.sequence_tracker import Order, SequenceTracker
 
 #: So many events are applied together, which makes the cost of a statement itself negligible.
 EVENTS_IN_BATCH: Final = 10_000
-_FETCH_BYTES: Final = 4 * 2**20
-_FETCH_WAIT_MS: Final = 20
+_REBUILD_FETCH_BYTES: Final = 4 * 2**20
+_REBUILD_FETCH_WAIT_MS: Final = 20
 
 
 class EventsMissing(Exception):
@@ -45,7 +45,7 @@ class EventLog:
         self.events = 0
         self._reader = reader
         self._event_types = event_types
-        self._partitions = {place.partition: place for place in partitions}
+        self._partitions = {each.partition: each for each in partitions}
         self._read: dict[int, deque[Any]] = {number: deque() for number in self._partitions}
         self._sequences = {number: SequenceTracker() for number in self._partitions}
 
@@ -75,17 +75,17 @@ class EventLog:
     async def _fetch(self, numbers: list[int], sequences: Mapping[int, int]) -> None:
         """Read the next records of these partitions, of which each has at least one that is missing."""
         # Each missing event is at least one record.
-        wanted = {
-            place: self._reader.position(place) + sequences[number] - self._last(number)
+        ends = {
+            partition: self._reader.position(partition) + sequences[number] - self._last(number)
             for number in numbers
-            if (place := self._partitions.get(number)) is not None
+            if (partition := self._partitions.get(number)) is not None
         }
-        if not wanted:
+        if not ends:
             raise EventsMissing(self._cut(numbers[0], sequences[numbers[0]]))
         try:
-            async with aclosing(self._reader.batches(wanted, max_records=EVENTS_IN_BATCH)) as batches:
-                for place, records in (await anext(batches)).items():
-                    self._read[place.partition].extend(records)
+            async with aclosing(self._reader.batches(ends, max_records=EVENTS_IN_BATCH)) as batches:
+                for partition, records in (await anext(batches)).items():
+                    self._read[partition.partition].extend(records)
         except RecordsMissing as error:
             raise EventsMissing(self._cut(numbers[0], sequences[numbers[0]])) from error
 
@@ -127,12 +127,12 @@ async def open_log(kafka: KafkaSettings, topic: str, event_types: frozenset[str]
     async with LogReader(
         kafka,
         client_id="innkeeper-rebuild",
-        fetch_bytes=_FETCH_BYTES,
-        fetch_wait_ms=_FETCH_WAIT_MS,
+        fetch_bytes=_REBUILD_FETCH_BYTES,
+        fetch_wait_ms=_REBUILD_FETCH_WAIT_MS,
     ) as reader:
-        for place, (first, _) in (await reader.ranges(partitions)).items():
+        for partition, (first, _) in (await reader.ranges(partitions)).items():
             if first > 0:
-                raise EventsMissing(f"{topic}[{place.partition}] begins at offset {first}: its beginning is gone")
+                raise EventsMissing(f"{topic}[{partition.partition}] begins at offset {first}: its beginning is gone")
         reader.assign(dict.fromkeys(partitions, 0))
         yield EventLog(reader, partitions, event_types)
 

@@ -15,7 +15,7 @@ class Kind(StrEnum):
     """The kind of a difference. With the first three, money is wrong; with the others, a row lacks Stripe's state."""
 
     WRONG_SUM = "wrong_sum"
-    UNKNOWN_PAYMENT = "unheard_payment"
+    UNKNOWN_PAYMENT = "unknown_payment"
     UNKNOWN_BOOKING = "unknown_booking"
     STALE_SESSION = "stale_session"
     STALE_REFUND = "stale_refund"
@@ -47,12 +47,12 @@ class RefundCorrection:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One difference in words (`says`), with its correction in words (`mend`) and, if a row corrects it, as `row`."""
+    """One difference and its correction, both in words, and as `row` where a row corrects it."""
 
     booking_id: UUID
     kind: Kind
-    says: str
-    mend: str
+    description: str
+    correction: str
     row: SessionCorrection | RefundCorrection | None = None
 
     @property
@@ -103,19 +103,24 @@ def _unknown(booking_id: UUID, stripe: AtStripe) -> Difference:
     return Difference(
         booking_id=booking_id,
         kind=Kind.UNKNOWN_BOOKING,
-        says=f"Stripe has {stripe.net_minor} for a booking that the ledger does not have ({payments})",
-        mend="its webhook sends the money back: innkeeper replay stripe.webhooks; or refund it at Stripe",
+        description=f"Stripe has {stripe.net_minor} for a booking that the ledger does not have ({payments})",
+        correction="its webhook sends the money back: innkeeper replay stripe.webhooks; or refund it at Stripe",
     )
 
 
 def _wrong_sum(booking: Booking, stripe: AtStripe) -> Difference:
-    says = f"{booking.status}: Stripe has {stripe.net_minor}, and it should have {booking.due_minor}"
+    description = f"{booking.status}: Stripe has {stripe.net_minor}, and it should have {booking.due_minor}"
     if stripe.net_minor > booking.due_minor:
         failed = [payment for payment, row in booking.refunds.items() if row.status == "failed"]
-        mend = f"refund {', '.join(failed)} again at Stripe" if failed else "refund the rest at Stripe"
+        correction = f"refund {', '.join(failed)} again at Stripe" if failed else "refund the rest at Stripe"
     else:
-        mend = "was it refunded by hand? Then cancel the booking, or let the guest pay again"
-    return Difference(booking_id=booking.id, kind=Kind.WRONG_SUM, says=f"{says} {booking.currency}", mend=mend)
+        correction = "was it refunded by hand? Then cancel the booking, or let the guest pay again"
+    return Difference(
+        booking_id=booking.id,
+        kind=Kind.WRONG_SUM,
+        description=f"{description} {booking.currency}",
+        correction=correction,
+    )
 
 
 # Sessions.
@@ -133,11 +138,11 @@ def _sessions(booking: Booking, stripe: AtStripe) -> Iterable[Difference]:
             yield Difference(
                 booking_id=booking.id,
                 kind=Kind.UNKNOWN_PAYMENT,
-                says=(
+                description=(
                     f"{session.id} was paid with {session.amount_minor} {session.currency},"
                     " and the room does not know it"
                 ),
-                mend=_COMMAND_FOLLOWS,
+                correction=_COMMAND_FOLLOWS,
                 row=wanted,
             )
         elif row is None or not _is_right(row, wanted):
@@ -145,8 +150,8 @@ def _sessions(booking: Booking, stripe: AtStripe) -> Iterable[Difference]:
             yield Difference(
                 booking_id=booking.id,
                 kind=Kind.STALE_SESSION,
-                says=f"{session.id} (attempt {session.attempt}) is {session.status} at Stripe and {was}",
-                mend="its row is brought up to date",
+                description=f"{session.id} (attempt {session.attempt}) is {session.status} at Stripe and {was}",
+                correction="its row is brought up to date",
                 row=wanted,
             )
 
@@ -183,8 +188,8 @@ def _refunds(booking: Booking, stripe: AtStripe) -> Iterable[Difference]:
             yield Difference(
                 booking_id=booking.id,
                 kind=Kind.STALE_REFUND,
-                says=f"{refund.id} of {payment} {refund.status} at Stripe and {was}",
-                mend=_COMMAND_FOLLOWS if is_unknown else "its row is brought up to date",
+                description=f"{refund.id} of {payment} {refund.status} at Stripe and {was}",
+                correction=_COMMAND_FOLLOWS if is_unknown else "its row is brought up to date",
                 row=RefundCorrection(booking=booking, refund=refund, was=row, status=status, is_due=is_unknown),
             )
 

@@ -7,21 +7,22 @@ from storage import payment_rows
 from storage.payment_rows import ReconciledRefund, ReconciledSession, RowBefore
 
 
-async def correct(connection: AsyncConnection, difference: Difference) -> bool:
+async def correct(connection: AsyncConnection, difference: Difference, *, actor: str) -> bool:
     """Write the row that corrects a difference; return whether it was written.
 
-    A row that payments has changed since the comparison is left alone.
+    A row that payments has changed since the comparison is left alone. `actor` is the operator, as the command that
+    payments sends the room names them.
     """
     match difference.row:
         case SessionCorrection() as row:
-            return await _session(connection, row)
+            return await _correct_session(connection, row, actor)
         case RefundCorrection() as row:
-            return await _refund(connection, row)
+            return await _correct_refund(connection, row, actor)
         case None:
             return False
 
 
-async def _session(connection: AsyncConnection, row: SessionCorrection) -> bool:
+async def _correct_session(connection: AsyncConnection, row: SessionCorrection, actor: str) -> bool:
     session, before = row.session, row.was
     return await payment_rows.save_session(
         connection,
@@ -36,10 +37,11 @@ async def _session(connection: AsyncConnection, row: SessionCorrection) -> bool:
             is_due=row.is_due,
         ),
         None if before is None else RowBefore(status=before.status, stripe_id=before.session_id),
+        actor=actor,
     )
 
 
-async def _refund(connection: AsyncConnection, row: RefundCorrection) -> bool:
+async def _correct_refund(connection: AsyncConnection, row: RefundCorrection, actor: str) -> bool:
     booking, refund, before = row.booking, row.refund, row.was
     return await payment_rows.save_refund(
         connection,
@@ -55,4 +57,5 @@ async def _refund(connection: AsyncConnection, row: RefundCorrection) -> bool:
             is_due=row.is_due,
         ),
         None if before is None else RowBefore(status=before.status, stripe_id=before.refund_id),
+        actor=actor,
     )

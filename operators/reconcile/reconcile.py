@@ -34,18 +34,18 @@ class NoSuchBooking(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Reconciled:
-    """The outcome: numbers of compared objects, and the differences; `mended` has the indexes of corrected ones."""
+    """The outcome: numbers of compared objects, and the differences; `corrected` has the indexes of corrected ones."""
 
     bookings: int
     sessions: int
     refunds: int
     differences: tuple[Difference, ...]
-    mended: frozenset[int]
+    corrected: frozenset[int]
 
     @property
     def left(self) -> tuple[Difference, ...]:
         """The differences that were not corrected."""
-        return tuple(each for number, each in enumerate(self.differences) if number not in self.mended)
+        return tuple(each for number, each in enumerate(self.differences) if number not in self.corrected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ async def reconcile(
     since: datetime | None = None,
     booking: UUID | None = None,
     correcting: bool = False,
-    who: str = "",
+    operator: str = "",
     progress: Progress | None = None,
 ) -> Reconciled:
     """Compare the money at Stripe with the bookings.
@@ -73,7 +73,7 @@ async def reconcile(
         since: only bookings that were made since then (UTC).
         booking: only this one.
         correcting: whether rows that lack Stripe's state are updated.
-        who: the operator's name, for the operator log.
+        operator: the operator's name, for the operator log.
         progress: called with the number of objects that Stripe has listed so far.
 
     Raises:
@@ -91,13 +91,13 @@ async def reconcile(
             raise NoSuchBooking(f"The ledger does not have booking {booking}.")
         stripe = await _ask(client, since, None if booking is None else ours[booking], progress or (lambda _: None))
         differences = await _differences(connection, ours, stripe, since, named)
-        corrected = await _correct(connection, differences, who) if correcting else frozenset()
+        corrected = await _correct(connection, differences, operator) if correcting else frozenset()
     return Reconciled(
         bookings=len(ours),
         sessions=stripe.sessions,
         refunds=stripe.refunds,
         differences=differences,
-        mended=corrected,
+        corrected=corrected,
     )
 
 
@@ -161,14 +161,20 @@ async def _differences(
     return tuple(found)
 
 
-async def _correct(connection: AsyncConnection, differences: tuple[Difference, ...], who: str) -> frozenset[int]:
+async def _correct(connection: AsyncConnection, differences: tuple[Difference, ...], operator: str) -> frozenset[int]:
+    """Write the rows that correct the differences; return the indexes of those that were written.
+
+    The action is recorded first: each command that follows from a corrected row names it as its actor.
+    """
+    correctable = {number: each for number, each in enumerate(differences) if each.row is not None}
+    if not correctable:
+        return frozenset()
+    action = await operator_log.record(
+        connection, who=operator, action="reconcile", target="stripe", details={"rows": len(correctable)}
+    )
     corrected = set()
-    for number, difference in enumerate(differences):
+    for number, difference in correctable.items():
         async with connection.transaction():
-            if await correct(connection, difference):
+            if await correct(connection, difference, actor=action.actor):
                 corrected.add(number)
-    if corrected:
-        await operator_log.record(
-            connection, who=who, action="reconcile", target="stripe", details={"rows": len(corrected)}
-        )
     return frozenset(corrected)

@@ -14,10 +14,10 @@ from topics.backoff import Backoff
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 
 MAX_CALLS_PER_SECOND: Final = 25
-_PAGE: Final = 100
+_PAGE_OBJECTS: Final = 100
 _TRIES: Final = 5
 _FIRST_RETRY_SECONDS: Final = 0.2
-_TIMEOUT_SECONDS: Final = 20.0
+_LIST_TIMEOUT_SECONDS: Final = 20.0
 _STRIPE: Final = "https://api.stripe.com"
 #: The states of refunds that were not made, or not in the end.
 _WITHOUT_EFFECT: Final = frozenset({"failed", "canceled"})
@@ -90,7 +90,7 @@ class StripeClient:
     async def _list(self, path: str, filters: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         after: dict[str, Any] = {}
         while True:
-            page = await self._get(f"/v1/{path}", {**filters, **after, "limit": _PAGE})
+            page = await self._get(f"/v1/{path}", {**filters, **after, "limit": _PAGE_OBJECTS})
             for found in page["data"]:
                 yield found
             if not page["has_more"]:
@@ -130,7 +130,7 @@ async def open_stripe(settings: PaymentSettings) -> AsyncIterator[StripeClient]:
         "Stripe-Version": STRIPE_VERSION,
     }
     async with httpx.AsyncClient(
-        base_url=settings.stripe_api_url or _STRIPE, headers=headers, timeout=_TIMEOUT_SECONDS
+        base_url=settings.stripe_api_url or _STRIPE, headers=headers, timeout=_LIST_TIMEOUT_SECONDS
     ) as client:
         yield StripeClient(client)
 

@@ -1,4 +1,4 @@
-"""A range of the log: from an operator's words to offsets, and from offsets to records."""
+"""A range of the log: from an operator's arguments to offsets, and from offsets to records."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayRange:
-    """The records that an operator means.
+    """The range that an operator asks for.
 
     `begin` and `end` are offsets of `partition` (`end` is included) or times (`end` is not); None: the log's end.
     """
@@ -36,27 +36,27 @@ class ReplayRange:
     type: str | None = None
 
 
-async def offsets_of(kafka: KafkaSettings, name: str, wanted: ReplayRange) -> Ranges:
+async def offsets_of(kafka: KafkaSettings, name: str, asked: ReplayRange) -> Ranges:
     """Return the offsets of a range, for each partition that has any.
 
     Raises:
         Refused: there is no such partition, or the log has no records in the range.
     """
-    numbers = [place.partition for place in await partitions_of(kafka, name)]
-    if wanted.partition is not None:
-        if wanted.partition not in numbers:
-            raise Refused(f"{name} has no partition {wanted.partition}; it has {len(numbers)}, from 0 on.")
-        numbers = [wanted.partition]
-    bounds = {place.partition: bound for place, bound in (await end_offsets(kafka, [name])).items()}
-    begins = await _offsets_at(kafka, name, numbers, bounds, wanted.begin)
-    ends = await _offsets_at(kafka, name, numbers, bounds, wanted.end)
-    if isinstance(wanted.end, int):
+    numbers = [partition.partition for partition in await partitions_of(kafka, name)]
+    if asked.partition is not None:
+        if asked.partition not in numbers:
+            raise Refused(f"{name} has no partition {asked.partition}; it has {len(numbers)}, from 0 on.")
+        numbers = [asked.partition]
+    bounds = {partition.partition: bound for partition, bound in (await end_offsets(kafka, [name])).items()}
+    begins = await _offsets_at(kafka, name, numbers, bounds, asked.begin)
+    ends = await _offsets_at(kafka, name, numbers, bounds, asked.end)
+    if isinstance(asked.end, int):
         ends = {number: min(end + 1, bounds[number][1]) for number, end in ends.items()}
-    if isinstance(wanted.begin, int) and begins[numbers[0]] < bounds[numbers[0]][0]:
-        raise Refused(f"{name}[{numbers[0]}] begins at {bounds[numbers[0]][0]}: what was before is deleted.")
+    if isinstance(asked.begin, int) and begins[numbers[0]] < bounds[numbers[0]][0]:
+        raise Refused(f"{name}[{numbers[0]}] begins at {bounds[numbers[0]][0]}: the records before it are deleted.")
     ranges = {number: (begins[number], ends[number]) for number in numbers if begins[number] < ends[number]}
     if not ranges:
-        raise Refused(f"Nothing is on {name} in that range.")
+        raise Refused(f"{name} has no records in that range.")
     return ranges
 
 
@@ -71,10 +71,13 @@ async def _offsets_at(
         return {number: bounds[number][1] for number in numbers}
     if isinstance(at, int):
         return dict.fromkeys(numbers, at)
-    places = [TopicPartition(name, number) for number in numbers]
+    partitions = [TopicPartition(name, number) for number in numbers]
     async with LogReader(kafka) as reader:
-        found = await reader.offsets_at(dict.fromkeys(places, int(at.timestamp() * 1000)))
-    return {place.partition: bounds[place.partition][1] if first is None else first for place, first in found.items()}
+        found = await reader.offsets_at(dict.fromkeys(partitions, int(at.timestamp() * 1000)))
+    return {
+        partition.partition: bounds[partition.partition][1] if first is None else first
+        for partition, first in found.items()
+    }
 
 
 async def records_of(kafka: KafkaSettings, name: str, ranges: Ranges) -> AsyncGenerator[Record, None]:
@@ -85,8 +88,8 @@ async def records_of(kafka: KafkaSettings, name: str, ranges: Ranges) -> AsyncGe
     """
     if not ranges:
         return
-    wanted = {TopicPartition(name, number): OffsetRange(*offsets) for number, offsets in ranges.items()}
-    async with LogReader(kafka) as reader, aclosing(reader.records(wanted)) as records:
+    offset_ranges = {TopicPartition(name, number): OffsetRange(*offsets) for number, offsets in ranges.items()}
+    async with LogReader(kafka) as reader, aclosing(reader.records(offset_ranges)) as records:
         async for record in records:
             yield record
 
@@ -94,10 +97,14 @@ async def records_of(kafka: KafkaSettings, name: str, ranges: Ranges) -> AsyncGe
 async def records_since(
     kafka: KafkaSettings, topic: Topic, before: Mapping[TopicPartition, tuple[int, int]]
 ) -> AsyncGenerator[Record, None]:
-    """Yield the records that were written to the topic since `before` was asked of `end_offsets`."""
+    """Yield the records that were written to the topic since `end_offsets` returned `before`."""
     name = kafka.topic(topic)
     now = await end_offsets(kafka, [name])
-    ranges = {place.partition: (before[place][1], end) for place, (_, end) in now.items() if before[place][1] < end}
+    ranges = {
+        partition.partition: (before[partition][1], end)
+        for partition, (_, end) in now.items()
+        if before[partition][1] < end
+    }
     async with aclosing(records_of(kafka, name, ranges)) as found:
         async for record in found:
             yield record

@@ -1,4 +1,4 @@
-"""Events are read again by one consumer of ours: its cursor is set back to the begin of the range."""
+"""Lets one consumer of ours read events again: its cursor is set back to the beginning of the range."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -21,20 +21,22 @@ _LOCK_TIMEOUT: Final = "10s"
 
 @dataclass(frozen=True, kw_only=True)
 class RewindEffect:
-    """The effect on a consumer of reading events again, as a sentence's end. `blocked_reason`: why it must not."""
+    """The effect of reading events again, as the end of a sentence, or the reason for which a consumer must not."""
 
-    description: str
+    description: str = ""
     blocked_reason: str | None = None
 
 
+#: The names of the consumers of events, which a cursor may have.
+EVENT_CONSUMERS: Final = tuple(each.name for each in CONSUMERS if BOOKING_EVENTS in each.topics)
+#: A test compares the keys with `EVENT_CONSUMERS`: a new consumer needs an entry here.
 REWIND_EFFECTS: Final[Mapping[str, RewindEffect]] = {
     "booking_timeline": RewindEffect(
         description="rows of booking_timeline that exist are not changed; missing rows are written again",
     ),
     "room_nights": RewindEffect(
-        description="",
-        blocked_reason="it adds up what is taken, so that each stay would be taken once more. Rebuild it instead:"
-        " innkeeper rebuild room_nights",
+        blocked_reason="it adds up the rooms that are taken, so each stay would be counted once more. Rebuild it"
+        " instead: innkeeper rebuild room_nights",
     ),
     "daily_report": RewindEffect(
         description="a booking that is counted is not counted twice; until the end is reached again, one that was"
@@ -76,7 +78,7 @@ class CursorRewind:
 
 
 async def plan_rewind(
-    kafka: KafkaSettings, connection: AsyncConnection[Any], wanted: ReplayRange, consumer: str
+    kafka: KafkaSettings, connection: AsyncConnection[Any], asked: ReplayRange, consumer: str
 ) -> CursorRewind:
     """Return how a consumer's cursor would be set back.
 
@@ -85,37 +87,37 @@ async def plan_rewind(
         NoSuchTopic: the broker has no such topic.
         aiokafka.errors.KafkaError, psycopg.Error: the broker or the database is away.
     """
-    if wanted.topic is not BOOKING_EVENTS:
-        raise Refused(f"--consumer is for {BOOKING_EVENTS.name}; {wanted.topic.name} is sent again to everybody.")
-    effect = REWIND_EFFECTS.get(consumer)
-    if effect is None:
-        raise Refused(f"There is no consumer {consumer} of events; there are {', '.join(REWIND_EFFECTS)}.")
+    if asked.topic is not BOOKING_EVENTS:
+        raise Refused(f"--consumer is for {BOOKING_EVENTS.name}; {asked.topic.name} is sent again to its one consumer.")
+    if consumer not in EVENT_CONSUMERS:
+        raise Refused(f"There is no consumer {consumer} of events; there are {', '.join(EVENT_CONSUMERS)}.")
+    effect = REWIND_EFFECTS[consumer]
     if effect.blocked_reason is not None:
         raise Refused(f"{consumer} cannot read events again: {effect.blocked_reason}.")
-    if wanted.end is not None or wanted.type is not None:
+    if asked.end is not None or asked.type is not None:
         raise Refused("A cursor goes back and reads everything from there on: --to and --type have no meaning here.")
     name = kafka.topic(BOOKING_EVENTS)
     topic_id = await topic_id_of(kafka, name)
     applied = await applied_offsets(connection, consumer, name, topic_id, published=False)
-    asked = await offsets_of(kafka, name, wanted)
-    ranges = {part: (first, applied.get(part, -1) + 1) for part, (first, _) in asked.items()}
-    ranges = {part: (first, end) for part, (first, end) in ranges.items() if first < end}
+    offsets = await offsets_of(kafka, name, asked)
+    ranges = {number: (first, applied.get(number, -1) + 1) for number, (first, _) in offsets.items()}
+    ranges = {number: (first, end) for number, (first, end) in ranges.items() if first < end}
     if not ranges:
-        raise Refused(f"{consumer} has not come that far: what you mean is still to come.")
+        raise Refused(f"{consumer} has not come that far: it has yet to read these records.")
     types, sequences = await _sequences(kafka, name, ranges)
     return CursorRewind(
         consumer=consumer,
         effect=effect,
         name=name,
         topic_id=topic_id,
-        first={part: first for part, (first, _) in ranges.items()},
-        applied={part: end - 1 for part, (_, end) in ranges.items()},
+        first={number: first for number, (first, _) in ranges.items()},
+        applied={number: end - 1 for number, (_, end) in ranges.items()},
         sequences=sequences,
         types=types,
     )
 
 
-async def rewind(connection: AsyncConnection[Any], planned: CursorRewind, *, who: str) -> None:
+async def rewind(connection: AsyncConnection[Any], planned: CursorRewind, *, operator: str) -> None:
     """Set the cursor back, in one transaction. Its role reads from there when it resumes or is started.
 
     Raises:
@@ -124,22 +126,22 @@ async def rewind(connection: AsyncConnection[Any], planned: CursorRewind, *, who
     async with connection.transaction():
         await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
         await _refuse_running(connection, planned.role)
-        for partition, first in sorted(planned.first.items()):
+        for number, first in sorted(planned.first.items()):
             is_back = await cursors.rewind(
                 connection,
                 consumer=planned.consumer,
                 topic=planned.name,
                 topic_id=planned.topic_id,
-                partition=partition,
-                was=planned.applied[partition],
+                partition=number,
+                was=planned.applied[number],
                 applied=first - 1,
-                sequence=planned.sequences[partition],
+                sequence=planned.sequences[number],
             )
             if not is_back:
-                place = f"{planned.name}[{partition}]"
-                raise Refused(f"The cursor of {planned.consumer} in {place} has moved meanwhile. Nothing was done.")
-        details = {"consumer": planned.consumer, "from": planned.first, "stood_at": planned.applied}
-        await operator_log.record(connection, who=who, action="replay", target=planned.name, details=details)
+                partition = f"{planned.name}[{number}]"
+                raise Refused(f"The cursor of {planned.consumer} in {partition} has moved meanwhile. Nothing was done.")
+        details = {"consumer": planned.consumer, "from": planned.first, "was_applied": planned.applied}
+        await operator_log.record(connection, who=operator, action="replay", target=planned.name, details=details)
 
 
 async def _refuse_running(connection: AsyncConnection[Any], role: str) -> None:
@@ -166,4 +168,4 @@ async def _sequences(kafka: KafkaSettings, name: str, ranges: Ranges) -> tuple[d
             types[type_of(record)] += 1
             sequence = sequence_of(record) or 0
             lowest[record.partition] = min(sequence, lowest.get(record.partition, sequence))
-    return types, {partition: sequence - 1 for partition, sequence in lowest.items()}
+    return types, {number: sequence - 1 for number, sequence in lowest.items()}

@@ -1,4 +1,4 @@
-"""Commands and webhooks are sent to their topic again, no faster than their consumer processes them."""
+"""Sends commands and webhooks to their topic again, no faster than their consumer processes them."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ from topics.messages.events import CommandRefused, CommandRepeated, InventoryUnc
 #: How many records are sent before the consumer must have processed them: clients' own records wait behind these.
 CHUNK: Final = 500
 #: The name of this operators' command, in `operator_action` and in the header of a replayed record.
-ACTION: Final = "replay"
+_REPLAY: Final = "replay"
 _NO_CHANGE: Final = frozenset(kind.message_type for kind in (CommandRepeated, CommandRefused, InventoryUnchanged))
 
 
@@ -93,18 +93,18 @@ class Effects:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-    """How far a replay came: `reached` is the last offset of each partition that was sent again; `why` it ended early.
+    """How far a replay came: `reached` is the last offset of each partition that was sent again.
 
-    `why` is None where everything was sent.
+    `reason`: why it ended early; None where everything was sent.
     """
 
     sent: int
     reached: Mapping[int, int]
-    why: str | None
+    reason: str | None
     effects: Effects
 
 
-async def plan_replay(kafka: KafkaSettings, connection: AsyncConnection[Any], wanted: ReplayRange) -> Plan:
+async def plan_replay(kafka: KafkaSettings, connection: AsyncConnection[Any], asked: ReplayRange) -> Plan:
     """Return the records that would be sent again.
 
     Raises:
@@ -112,31 +112,31 @@ async def plan_replay(kafka: KafkaSettings, connection: AsyncConnection[Any], wa
         NoSuchTopic: the broker has no such topic.
         aiokafka.errors.KafkaError, psycopg.Error: the broker or the database is away.
     """
-    consumer = _consumer_of(wanted.topic)
-    name = kafka.topic(wanted.topic)
+    consumer = _consumer_of(asked.topic)
+    name = kafka.topic(asked.topic)
     topic_id = await topic_id_of(kafka, name)
-    asked = await offsets_of(kafka, name, wanted)
+    offsets = await offsets_of(kafka, name, asked)
     applied = await applied_offsets(connection, consumer, name, topic_id)
-    ranges = {part: (first, min(end, applied.get(part, -1) + 1)) for part, (first, end) in asked.items()}
-    ranges = {part: (first, end) for part, (first, end) in ranges.items() if first < end}
+    ranges = {number: (first, min(end, applied.get(number, -1) + 1)) for number, (first, end) in offsets.items()}
+    ranges = {number: (first, end) for number, (first, end) in ranges.items() if first < end}
     if not ranges:
-        raise Refused(f"{consumer} has not carried out any of it yet: it is still to come, and need not be sent again.")
+        raise Refused(f"{consumer} has not processed any of it yet, so it need not be sent again.")
     excluded = await dead_letters.offsets_of(connection, consumer=consumer, topic=name, topic_id=topic_id)
-    contents = await _contents(kafka, name, ranges, wanted.type, excluded)
+    contents = await _contents(kafka, name, ranges, asked.type, excluded)
     if not contents.times:
-        raise Refused(_nothing(name, wanted.type, contents.others))
-    _refuse_old_prices(wanted, contents.types)
+        raise Refused(_nothing(name, asked.type, contents.others))
+    _refuse_old_prices(asked, contents.types)
     first_time, last_time = (datetime.fromtimestamp(each / 1000, UTC) for each in contents.times)
     return Plan(
-        topic=wanted.topic,
+        topic=asked.topic,
         name=name,
         topic_id=topic_id,
         ranges=ranges,
-        type=wanted.type,
+        type=asked.type,
         types=contents.types,
         first_time=first_time,
         last_time=last_time,
-        not_yet=count(asked) - count(ranges),
+        not_yet=count(offsets) - count(ranges),
         repeats=contents.repeats,
         dead_letters=excluded,
     )
@@ -148,7 +148,7 @@ async def run_replay(
     producer: Producer,
     plan: Plan,
     *,
-    who: str,
+    operator: str,
     wait_seconds: float,
     advance: Callable[[int], None],
     stop: asyncio.Event,
@@ -166,22 +166,22 @@ async def run_replay(
         "records": plan.records,
         "replay_id": replay_id,
     }
-    at = await operator_log.record(connection, who=who, action=ACTION, target=plan.name, details=details)
+    action = await operator_log.record(connection, who=operator, action=_REPLAY, target=plan.name, details=details)
     events, commands = kafka.topic(BOOKING_EVENTS), kafka.topic(BOOKING_COMMANDS)
     before = await end_offsets(kafka, [events, commands])
-    replay = Replay(id=replay_id, action=ACTION, by=who, at=at, of="")
+    replay = Replay(id=replay_id, action=_REPLAY, by=operator, at=action.at, of="")
     sending = _Sending(kafka, connection, producer, plan, replay, wait_seconds)
-    why = await sending.all(advance, stop)
+    reason = await sending.all(advance, stop)
     effects = await sending.effects(before)
     done = {
         "sent": sending.sent,
         "reached": sending.reached,
-        "why": why,
+        "reason": reason,
         "changed": effects.changed,
         "replay_id": replay_id,
     }
-    await operator_log.record(connection, who=who, action="replay ended", target=plan.name, details=done)
-    return ReplayResult(sent=sending.sent, reached=sending.reached, why=why, effects=effects)
+    await operator_log.record(connection, who=operator, action="replay ended", target=plan.name, details=done)
+    return ReplayResult(sent=sending.sent, reached=sending.reached, reason=reason, effects=effects)
 
 
 class _Sending:
@@ -225,8 +225,8 @@ class _Sending:
                 if plan.has(record) and first.is_new(record):
                     chunk.append(record)
                 if len(chunk) == CHUNK:
-                    if (why := await self._send(chunk, advance, stop)) is not None:
-                        return why
+                    if (reason := await self._send(chunk, advance, stop)) is not None:
+                        return reason
                     chunk = []
         return await self._send(chunk, advance, stop) if chunk else None
 
@@ -248,7 +248,7 @@ class _Sending:
         if await self._processed(published=False):
             return None
         self._stuck = True
-        return f"{_consumer_of(self._plan.topic)} has not carried it out within {self._wait_seconds:g} s"
+        return f"{_consumer_of(self._plan.topic)} has not processed it within {self._wait_seconds:g} s"
 
     async def effects(self, before: Mapping[TopicPartition, tuple[int, int]]) -> Effects:
         """Wait until everything that was sent has been processed, and count the changes of its commands."""
@@ -325,16 +325,16 @@ def _consumer_of(topic: Topic) -> str:
             f" {', '.join(REWIND_EFFECTS)}."
         )
     if topic is DEAD_LETTERS:
-        raise Refused("Dead letters are replayed to where they came from: innkeeper dead-letters replay.")
+        raise Refused("Dead letters are replayed to the topics that they came from: innkeeper dead-letters replay.")
     raise Refused(f"No consumer of ours processes the records of {topic.name}.")
 
 
-def _refuse_old_prices(wanted: ReplayRange, types: Mapping[str, int]) -> None:
-    if wanted.type is None and (number := types.get(ChangeInventory.message_type)):
+def _refuse_old_prices(asked: ReplayRange, types: Mapping[str, int]) -> None:
+    if asked.type is None and (changes := types.get(ChangeInventory.message_type)):
         raise Refused(
-            f"{number} of them are {ChangeInventory.message_type}: they set prices, closings and totals as they were"
-            " then, whatever was set since."
-            " Leave them out (--type 'booking.*'), or say that you mean them (--type '*')."
+            f"{changes} of them are {ChangeInventory.message_type}: they set prices, closings and totals as they were"
+            " then, also where other ones were set since."
+            " Leave them out (--type 'booking.*'), or include them (--type '*')."
         )
 
 
@@ -351,7 +351,7 @@ def _changes_something(event: Record) -> bool:
 
 @dataclass
 class _Contents:
-    """The contents of a range: wanted records by type, their first and last time, and what is left out."""
+    """The contents of a range: wanted records by type, their first and last time, and the rest."""
 
     types: Counter[str] = field(default_factory=Counter)
     times: list[int] = field(default_factory=list)
@@ -393,12 +393,12 @@ class _FirstOfId:
 def _nothing(name: str, kind: str | None, others: Iterable[str]) -> str:
     """Return a sentence with the reason why there is nothing to send again."""
     if kind is None:
-        why = "Only dead letters are there"
-    elif there := ", ".join(sorted(others)):
-        why = f"Nothing there is of the type {kind}. There are {there}"
+        reason = "Only dead letters are there"
+    elif types := ", ".join(sorted(others)):
+        reason = f"Nothing there is of the type {kind}. There are {types}"
     else:
-        why = f"Nothing there is of the type {kind}"
-    return f"{why} (on {name}). Dead letters have a command of their own: innkeeper dead-letters list."
+        reason = f"Nothing there is of the type {kind}"
+    return f"{reason} (on {name}). Dead letters have a command of their own: innkeeper dead-letters list."
 
 
 def _is_wanted(record: Record, kind: str | None, excluded: Mapping[int, frozenset[int]]) -> bool:

@@ -21,7 +21,7 @@ class EventBatch:
     """A batch of events, and the bookings and nights that they change."""
 
     def __init__(self, nights: dict[NightKey, Night | None]) -> None:
-        """`nights` is kept from batch to batch: nobody else writes meanwhile."""
+        """`nights` is kept from batch to batch: no other process writes meanwhile."""
         if len(nights) > MAX_RESTORED_NIGHTS_KEPT:
             nights.clear()
         self._rows = WriteBatch(nights)

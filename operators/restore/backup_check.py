@@ -16,7 +16,7 @@ from topics.messages.message import Message
 _TABLES: Final = {"app_user": "accounts", "guest": "guests", "hotel": "hotels", "room": "rooms"}
 #: These tables have rows wherever anything was ever on sale; guests need not have been named.
 _NEVER_EMPTY: Final = ("app_user", "hotel", "room")
-_EXAMPLES: Final = 5
+_MAX_EXAMPLES: Final = 5
 
 _MISSING: Final = """
 select named.id
@@ -31,13 +31,13 @@ class BackupCheck:
     """The check of one table.
 
     Attributes:
-        what: `accounts`, `guests`, `hotels` or `rooms`.
+        rows: `accounts`, `guests`, `hotels` or `rooms`.
         named: how many of them the log names.
         missing: how many of those the database does not have.
         examples: the ids of the first few that are missing.
     """
 
-    what: str
+    rows: str
     named: int
     missing: int
     examples: tuple[int, ...]
@@ -65,13 +65,13 @@ class NamedIds:
 
     async def check(self, connection: AsyncConnection) -> tuple[BackupCheck, ...]:
         """Compare the ids with the rows of the database."""
-        return tuple([await self._check(connection, table, what) for table, what in _TABLES.items()])
+        return tuple([await self._check(connection, table, rows) for table, rows in _TABLES.items()])
 
-    async def _check(self, connection: AsyncConnection, table: str, what: str) -> BackupCheck:
+    async def _check(self, connection: AsyncConnection, table: str, rows: str) -> BackupCheck:
         ids = self._ids[table]
         found = await connection.execute(sql.SQL(_MISSING).format(table=sql.Identifier(table)), (list(ids),))
         missing = [id for (id,) in await found.fetchall()]
-        return BackupCheck(what=what, named=len(ids), missing=len(missing), examples=tuple(missing[:_EXAMPLES]))
+        return BackupCheck(rows=rows, named=len(ids), missing=len(missing), examples=tuple(missing[:_MAX_EXAMPLES]))
 
 
 async def require_backup(connection: AsyncConnection) -> None:
@@ -86,6 +86,6 @@ async def require_backup(connection: AsyncConnection) -> None:
         tables = f"{', '.join(others)} and {last} are" if others else f"{last} is"
         raise NotRestored(
             f"The backup was not loaded: {tables} empty, and the log has events that name their rows. Load it first,"
-            " as a restore numbers new accounts and rooms behind it. If there is none, say --without-backup: what was"
-            " booked comes back, and nobody can ask for it."
+            " as a restore numbers new accounts and rooms behind it. If there is none, use --without-backup: bookings"
+            " come back, and no guest can ask for them."
         )

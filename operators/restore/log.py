@@ -60,7 +60,7 @@ class Partition:
         if self._sequences.has_gap:
             raise NotRestored(
                 f"booking.events[{self.number}] lacks the events after sequence {self.sequence} and before"
-                f" {self._sequences.highest}: their decisions are not known, nor anything after them."
+                f" {self._sequences.highest}: they and all events after them cannot be applied."
             )
 
     def _next(self, record: Record) -> Received | None:

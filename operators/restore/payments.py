@@ -163,7 +163,7 @@ class Refund:
     updated: datetime | None = None
 
     def row(self, now: datetime) -> dict[str, Any]:
-        """Return the row; it is due at once where no event says that the refund was made."""
+        """Return the row; it is due at once where no event records the refund."""
         return {
             **_fields(self.call),
             "booking_id": self.call.booking_id,

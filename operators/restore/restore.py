@@ -36,7 +36,7 @@ from workers.runtime.records import fingerprint
 from workers.runtime.role import Consumer, PartitionBatch, Received, Stopped
 
 #: So many events are applied to the ledger, and then to the read models, at a time.
-_EVENTS_IN_BATCH: Final = 20_000
+_RESTORED_EVENTS_IN_BATCH: Final = 20_000
 _MAX_FETCH_MS: Final = 20
 _EVENTS_FETCH_BYTES: Final = 2 * 2**20
 #: Only a few commands are read, all over the log.
@@ -58,7 +58,7 @@ class Restored:
         refunds: rows of `refund`.
         undecided: commands behind the last ones that have events; the reservations workers decide them.
         unpublished: events that were decided and never published; the reservations workers publish them.
-        described: the check of the backup against the ids that the log names.
+        backup_check: the check of the backup against the ids that the log names.
         notes: sentences about anything unusual.
     """
 
@@ -69,7 +69,7 @@ class Restored:
     refunds: int
     undecided: int
     unpublished: int
-    described: tuple[BackupCheck, ...]
+    backup_check: tuple[BackupCheck, ...]
     notes: tuple[str, ...]
 
 
@@ -78,7 +78,7 @@ class Plan:
     """The input of a restore: the number of records, and the check of the backup against the ids they name."""
 
     records: int
-    described: tuple[BackupCheck, ...]
+    backup_check: tuple[BackupCheck, ...]
 
 
 async def plan(
@@ -92,12 +92,12 @@ async def plan(
         await target.check(connection)
         ranges, named = await _ranges(kafka, events, BOOKING_EVENTS), NamedIds()
         await _require_backup(connection, ranges, without_backup=without_backup)
-        partitions = {place.partition: Partition(place.partition, named) for place in ranges}
+        partitions = {each.partition: Partition(each.partition, named) for each in ranges}
         async for _ in _events(events, ranges, partitions, progress):
             pass
         for partition in partitions.values():
             partition.require_no_gap()
-        return Plan(records=_count(ranges), described=await named.check(connection))
+        return Plan(records=_count(ranges), backup_check=await named.check(connection))
 
 
 async def restore(
@@ -105,7 +105,7 @@ async def restore(
     database: DatabaseSettings,
     payments: PaymentSettings,
     *,
-    who: str,
+    operator: str,
     without_backup: bool = False,
     progress: Progress | None = None,
 ) -> Restored:
@@ -115,7 +115,7 @@ async def restore(
         kafka: where the topics are.
         database: a migrated database whose ledger is empty.
         payments: the address to which guests return, a parameter of Stripe calls.
-        who: the operator's name, for the operator log.
+        operator: the operator's name, for the operator log.
         without_backup: restore although there are no accounts, hotels or rooms.
         progress: called with the records read and the records to read.
 
@@ -138,7 +138,7 @@ async def restore(
             restored = await _Restore(kafka, payments, connection, events, commands).run(ranges, progress)
             await operator_log.record(
                 connection,
-                who=who,
+                who=operator,
                 action="restore",
                 target=kafka.topic(BOOKING_EVENTS),
                 details={"events": restored.events, "bookings": restored.bookings},
@@ -177,7 +177,7 @@ class _Restore:
 
     async def run(self, ranges: Ranges, progress: Progress | None) -> Restored:
         await _ranges(self._kafka, self._commands, BOOKING_COMMANDS)
-        self._partitions = {place.partition: Partition(place.partition, self._named) for place in ranges}
+        self._partitions = {each.partition: Partition(each.partition, self._named) for each in ranges}
         await self._begin_generations()
         await payments.create_table(self._connection)
         await self._apply_all(ranges, progress)
@@ -194,7 +194,7 @@ class _Restore:
             refunds=refunds,
             undecided=self._undecided,
             unpublished=self._unpublished,
-            described=await self._named.check(self._connection),
+            backup_check=await self._named.check(self._connection),
             notes=tuple(self._notes),
         )
 
@@ -204,7 +204,7 @@ class _Restore:
         waiting: list[Received] = []
         async for events in _events(self._events, ranges, self._partitions, progress):
             waiting += events
-            if len(waiting) >= _EVENTS_IN_BATCH:
+            if len(waiting) >= _RESTORED_EVENTS_IN_BATCH:
                 await self._apply(waiting)
                 waiting = []
         await self._apply(waiting)
@@ -250,8 +250,8 @@ class _Restore:
 
     async def _resume(self, partition: Partition) -> None:
         """Apply the partition's last decision, and set every cursor of the partition."""
-        place = TopicPartition(self._kafka.topic(BOOKING_COMMANDS), partition.number)
-        commands = await resume.find(self._commands, place, partition)
+        of_commands = TopicPartition(self._kafka.topic(BOOKING_COMMANDS), partition.number)
+        commands = await resume.find(self._commands, of_commands, partition.last_decision)
         cursor = self._new_cursor(Reservations.name, BOOKING_COMMANDS, partition.number)
         cursor.applied = cursor.published = commands.range.first - 1
         cursor.sequence = partition.sequence
@@ -298,8 +298,8 @@ class _Restore:
 
     async def _begin_webhooks(self, number: int) -> None:
         """Let payments process all webhooks again: a webhook that had its effect has none a second time."""
-        place = TopicPartition(self._kafka.topic(STRIPE_WEBHOOKS), number)
-        start = (await self._commands.ranges([place]))[place].first
+        partition = TopicPartition(self._kafka.topic(STRIPE_WEBHOOKS), number)
+        start = (await self._commands.ranges([partition]))[partition].first
         cursor = self._new_cursor(self._payments.name, STRIPE_WEBHOOKS, number)
         await cursors.create(self._connection, cursor.key, start)
 
@@ -333,17 +333,21 @@ async def _events(
     Raises:
         NotRestored: the beginning of the log is gone.
     """
-    for place, (first, _) in ranges.items():
+    for partition, (first, _) in ranges.items():
         if first > 0:
             raise NotRestored(
-                f"{place.topic}[{place.partition}] begins at offset {first}: its beginning is gone,"
-                " and with it what the ledger had from it."
+                f"{partition.topic}[{partition.partition}] begins at offset {first}: the events before it are gone,"
+                " and the ledger cannot be restored without them."
             )
-    reader.assign({place: first for place, (first, _) in ranges.items()})
+    reader.assign({partition: first for partition, (first, _) in ranges.items()})
     read = 0
-    async with aclosing(reader.batches({place: end for place, (_, end) in ranges.items()})) as batches:
+    async with aclosing(reader.batches({partition: end for partition, (_, end) in ranges.items()})) as batches:
         async for batch in batches:
-            yield [each for place, records in batch.items() for each in partitions[place.partition].decode(records)]
+            yield [
+                event
+                for partition, records in batch.items()
+                for event in partitions[partition.partition].decode(records)
+            ]
             read += sum(map(len, batch.values()))
             if progress is not None:
                 progress(read, _count(ranges))
@@ -358,15 +362,15 @@ async def _ranges(kafka: KafkaSettings, reader: LogReader, topic: Topic) -> Rang
 
     Raises:
         NoSuchTopic: the broker has no topic of this name.
-        NotRestored: the topic has another number of partitions than the settings say.
+        NotRestored: the topic has another number of partitions than the settings.
     """
     name = kafka.topic(topic)
-    places = await partitions_of(kafka, name)
-    if not places:
+    partitions = await partitions_of(kafka, name)
+    if not partitions:
         raise NoSuchTopic(f"The topic {name} does not exist: there is nothing to restore from.")
-    if len(places) != kafka.topic_partitions:
-        raise NotRestored(f"{name} has {len(places)} partitions: set TOPIC_PARTITIONS={len(places)}.")
-    return await reader.ranges(places)
+    if len(partitions) != kafka.topic_partitions:
+        raise NotRestored(f"{name} has {len(partitions)} partitions: set TOPIC_PARTITIONS={len(partitions)}.")
+    return await reader.ranges(partitions)
 
 
 __all__ = ["NotRestored", "Restored", "Stopped", "plan", "restore"]

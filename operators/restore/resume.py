@@ -13,7 +13,8 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from psycopg import AsyncConnection
 
-from operators.restore.log import Partition, envelope_of
+from operators.explain.records import causation_position_of
+from operators.restore.log import envelope_of
 from operators.restore.target import NotRestored
 from storage.cursors import Cursor
 from topics.catalogue import BOOKING_COMMANDS
@@ -42,43 +43,78 @@ class Commands(NamedTuple):
     decided: Sequence[Record]
 
 
-async def find(reader: LogReader, place: TopicPartition, partition: Partition) -> Commands:
-    """Find the command that led to the partition's last events, by the log's time and the command's id.
+async def find(reader: LogReader, partition: TopicPartition, last_decision: Sequence[Received]) -> Commands:
+    """Find the command that led to the last events of a partition, at the position that these events name.
+
+    Events of a worker from before 0.1.0 name no position, and the commands are elsewhere when their topic was created
+    anew or copied. Only then the command is looked for by the log's time and its id.
 
     Raises:
-        NotRestored: it is not at its time, so these commands and events do not belong together.
+        NotRestored: the log does not have the command and has older ones, so commands and events do not belong
+            together.
     """
-    commands = (await reader.ranges([place]))[place]
-    start, end = commands
-    if not partition.last_decision or start == end:
+    commands = (await reader.ranges([partition]))[partition]
+    if not last_decision or commands.first == commands.end:
         return Commands(commands, ())
-    envelope = envelope_of(partition.last_decision[0])
-    causation, time_ms = envelope.causation or "", round(envelope.time.timestamp() * 1000)
-    since = (await reader.offsets_and_times_at({place: time_ms}))[place]
-    if since is not None:
-        decided = await _decided(reader, place, OffsetRange(since.offset, end), causation, time_ms)
-        if decided or (since.offset == start and since.time_ms > time_ms):
-            return Commands(commands, decided)
-    # Where the clock ran backwards, the command is not at its time.
-    if found := await _decided(reader, place, commands, causation, None):
-        return Commands(commands, found[-1:])
-    raise NotRestored(
-        f"{place.topic}[{place.partition}] does not have command {causation}, which led to the last event of that"
-        f" partition at {to_the_second(envelope.time)}, though it has older ones: they do not belong together."
+    decided = await _at_positions(reader, partition, commands, last_decision)
+    return Commands(
+        commands, await _by_time(reader, partition, commands, last_decision) if decided is None else decided
     )
 
 
-async def _decided(
-    reader: LogReader, place: TopicPartition, offsets: OffsetRange, causation: str, until_ms: int | None
+async def _at_positions(
+    reader: LogReader, partition: TopicPartition, commands: OffsetRange, last_decision: Sequence[Received]
+) -> list[Record] | None:
+    """Return the commands at the positions that the events name, as far as retention left them.
+
+    None: an event names no position, or its command is not there.
+    """
+    positions = {causation_position_of(envelope_of(event)) for event in last_decision}
+    offsets = sorted(each.offset for each in positions if each is not None and each[:2] == partition)
+    if len(offsets) < len(positions) or offsets[-1] >= commands.end:
+        return None
+    causation = envelope_of(last_decision[0]).causation or ""
+    decided: list[Record] = []
+    for offset in offsets:
+        if offset >= commands.first:
+            found = await _records_of(reader, partition, OffsetRange(offset, offset + 1), causation, None)
+            if not found:
+                return None
+            decided += found
+    return decided
+
+
+async def _by_time(
+    reader: LogReader, partition: TopicPartition, commands: OffsetRange, last_decision: Sequence[Received]
+) -> list[Record]:
+    """Return the command by its id, from the log's time of the last events on. Raises as `find`."""
+    envelope = envelope_of(last_decision[0])
+    causation, time_ms = envelope.causation or "", round(envelope.time.timestamp() * 1000)
+    since = (await reader.offsets_and_times_at({partition: time_ms}))[partition]
+    if since is not None:
+        decided = await _records_of(reader, partition, OffsetRange(since.offset, commands.end), causation, time_ms)
+        if decided or (since.offset == commands.first and since.time_ms > time_ms):
+            return decided
+    # Where the clock ran backwards, the command is not at its time.
+    if found := await _records_of(reader, partition, commands, causation, None):
+        return found[-1:]
+    raise NotRestored(
+        f"{partition.topic}[{partition.partition}] does not have command {causation}, which led to the last event of"
+        f" that partition at {to_the_second(envelope.time)}, though it has older ones: they do not belong together."
+    )
+
+
+async def _records_of(
+    reader: LogReader, partition: TopicPartition, offsets: OffsetRange, causation: str, until_ms: int | None
 ) -> list[Record]:
     """Return the records of a command in a range, up to the first record that is later than `until_ms`."""
     found: list[Record] = []
-    wanted = causation.encode()
-    async with aclosing(reader.records({place: offsets})) as records:
+    id = causation.encode()
+    async with aclosing(reader.records({partition: offsets})) as records:
         async for record in records:
             if until_ms is not None and record.timestamp > until_ms:
                 break
-            if header(record.headers, "ce_id") == wanted:
+            if header(record.headers, "ce_id") == id:
                 found.append(record)
     return found
 

@@ -1,4 +1,4 @@
-"""A house that runs in the test itself: its log, its ledger, and the owner of its rooms at work."""
+"""A system that runs in the test itself: its log, its database, and a role at work."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ Ledger = psycopg.AsyncConnection[Any]
 
 
 class Operator:
-    """Somebody at a terminal."""
+    """An operator at a terminal."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
@@ -43,7 +43,7 @@ async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
 
 @asynccontextmanager
 async def at_work(role: Role, log: Log, database: DatabaseSettings) -> AsyncIterator[None]:
-    """Let the role carry out whatever comes, as long as the block lasts."""
+    """Let the role process its topics, as long as the block lasts."""
     over = asyncio.Event()
 
     async def work() -> None:

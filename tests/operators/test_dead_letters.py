@@ -109,7 +109,7 @@ async def commands(log: Log) -> list[Any]:
 
 
 async def only_dead_letter(log: Log, ledger: Ledger) -> DeadLetter:
-    (found,) = await dead_letters.listed(log.settings, ledger)
+    (found,) = await dead_letters.find_dead_letters(log.settings, ledger)
     return found
 
 
@@ -194,7 +194,7 @@ async def test_filters_leave_out_what_is_not_asked_for(log: Log, ledger: Ledger,
     assert objects(await operator("dead-letters", "list", "--json", "--type", "booking.cancel.*")) == []
     assert objects(await operator("dead-letters", "list", "--json", "--since", begun)) == []
     assert len(objects(await operator("dead-letters", "list", "--json", "--topic", "booking.commands"))) == 1
-    await dead_letters.discard(ledger, await only_dead_letter(log, ledger), who="ines", note="a test")
+    await dead_letters.discard(ledger, await only_dead_letter(log, ledger), operator="ines", note="a test")
     assert objects(await operator("dead-letters", "list", "--json", "--open")) == []
     assert "No dead letters" in (await operator("dead-letters", "list", "--open")).stderr
 
@@ -221,7 +221,7 @@ async def test_a_dead_letter_that_can_be_read_by_now_is_replayed_once_and_takes_
     assert named is not None
     assert (named.action, named.by, named.of) == ("dead-letters replay", "ines", f"{sent.topic}[0]@10000")
     assert await rows(ledger, "select details ->> 'replay_id' from operator_action") == [(named.id,)]
-    assert result["stands_at"] == f"{sent.topic}[{sent.partition}]@{sent.offset}"
+    assert result["position"] == f"{sent.topic}[{sent.partition}]@{sent.offset}"
     assert await rows(ledger, "select status from booking") == [("RESERVED",)]
     again = await operator("dead-letters", "replay", id, "--yes")
     assert again.exit_code == 1
@@ -263,7 +263,7 @@ async def test_a_dead_letter_that_comes_back_while_they_are_listed_is_not_open_b
 
     async def meanwhile(*arguments: Any, **options: Any) -> AsyncIterator[Any]:
         # Somebody replays it, and it comes back, before the first of them is read.
-        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, who="ines")
+        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, operator="ines")
         await write_readable_dead_letters(log, a_stay(log, uuid4()))
         async for record in log_reader.read(*arguments, **options):
             yield record
@@ -271,9 +271,9 @@ async def test_a_dead_letter_that_comes_back_while_they_are_listed_is_not_open_b
     with monkeypatch.context() as patch:
         patch.setattr(dead_letters, "read", meanwhile)
         async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
-            listed = await dead_letters.listed(log.settings, another)
+            found = await dead_letters.find_dead_letters(log.settings, another)
 
-    assert [each.state for each in listed] == [State.REPLAYED, State.OPEN]
+    assert [each.state for each in found] == [State.REPLAYED, State.OPEN]
 
 
 async def test_two_operators_at_once_send_it_once(
@@ -291,20 +291,20 @@ async def test_two_operators_at_once_send_it_once(
 
     monkeypatch.setattr(Producer, "send", slowly)
     first = asyncio.ensure_future(
-        dead_letters.replay(log.settings, ledger, log.producer, dead_letter, who="ines", again=True)
+        dead_letters.replay(log.settings, ledger, log.producer, dead_letter, operator="ines", again=True)
     )
     await arrived.wait()
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as another:
         for again in (False, True):
-            with pytest.raises(Refused, match="somebody else is ending it"):
-                await dead_letters.replay(log.settings, another, log.producer, dead_letter, who="rui", again=again)
+            with pytest.raises(Refused, match="another operator is resolving it"):
+                await dead_letters.replay(log.settings, another, log.producer, dead_letter, operator="rui", again=again)
         may_send.set()
         await first
         for again in (False, True):
             with pytest.raises(Refused, match="was replayed by ines"):
-                await dead_letters.replay(log.settings, another, log.producer, dead_letter, who="rui", again=again)
+                await dead_letters.replay(log.settings, another, log.producer, dead_letter, operator="rui", again=again)
         with pytest.raises(Refused, match="was replayed by ines"):
-            await dead_letters.discard(another, dead_letter, who="rui", note="too late")
+            await dead_letters.discard(another, dead_letter, operator="rui", note="too late")
 
     assert len(await commands(log)) == 1
 
@@ -321,7 +321,7 @@ async def test_a_replay_that_was_cut_off_is_shown_and_may_be_sent_again(
 
     monkeypatch.setattr(dead_letters, "failpoint", power_cut)
     with pytest.raises(ConnectionAbortedError):
-        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, who="ines")
+        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, operator="ines")
     monkeypatch.undo()
 
     assert (await only_dead_letter(log, ledger)).state is State.BEGUN
@@ -373,19 +373,19 @@ async def test_a_program_reads_plans_ends_and_refusals_as_json(log: Log, ledger:
     assert objects(await operator(*discard, "--yes")) == [
         {"id": id, "discarded": True, "by": "ines", "note": "a load test"}
     ]
-    for arguments, says in (
+    for arguments, sentence in (
         (discard, f"{id} was discarded by ines"),
         (("dead-letters", "show", "0@99", "--json"), "no"),
     ):
         refused = await operator(*arguments)
         assert refused.exit_code == 1
-        assert says in json.loads(refused.stdout)["detail"]
+        assert sentence in json.loads(refused.stdout)["detail"]
 
 
-async def test_the_help_says_what_a_plan_ends_with(operator: Operator) -> None:
+async def test_the_help_names_the_exit_status_of_a_plan(operator: Operator) -> None:
     for command in (("dead-letters", "replay"), ("dead-letters", "discard"), ("replay",)):
         shown = " ".join((await operator(*command, "--help")).stdout.replace("│", " ").split())
-        assert "Without it: what would be done, and exit status 1." in shown, command
+        assert "Without it: print the plan, and end with exit status 1." in shown, command
 
 
 async def test_a_dead_letter_that_was_published_twice_is_one_dead_letter(
@@ -407,7 +407,7 @@ async def test_a_record_that_was_too_large_for_the_dead_letter_topic_is_not_sent
     dead_letter = replace(await only_dead_letter(log, ledger), left_behind_bytes=8_000_000)
 
     with pytest.raises(Refused, match="too large"):
-        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, who="ines")
+        await dead_letters.replay(log.settings, ledger, log.producer, dead_letter, operator="ines")
 
     assert (await only_dead_letter(log, ledger)).state is State.OPEN
 
@@ -421,11 +421,11 @@ NO_SENSE = {
 
 
 async def test_wrong_arguments_and_unknown_ids_are_refused(operator: Operator) -> None:
-    for arguments, says in NO_SENSE.items():
+    for arguments, sentence in NO_SENSE.items():
         result = await operator("dead-letters", *arguments)
 
         assert result.exit_code == 2, arguments
-        assert says in result.stderr
+        assert sentence in result.stderr
     result = await operator("dead-letters", "show", "0@99")
     assert result.exit_code == 1
     assert "There is no dead letter 0@99" in result.stderr

@@ -23,7 +23,7 @@ from operators.lag import Lag, lags, totals, with_rates
 from sandbox.ports import free_port
 from storage import pauses
 from storage.settings import DatabaseSettings
-from tests.operators.test_tail import commands, lines, reserve, write
+from tests.operators.cli.test_tail import commands, lines, reserve, write
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from topics.catalogue import BOOKING_COMMANDS, CATALOGUE
 from topics.consumers import CONSUMERS

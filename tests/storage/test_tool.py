@@ -271,7 +271,7 @@ async def test_a_topic_that_nobody_has_read_has_no_generation_to_leave(
 def test_help_explains_a_call_without_yes(command: str) -> None:
     ended = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
 
-    assert "Without it: what would be done, and exit status 1." in " ".join(ended.stdout.split())
+    assert "Without it: print the plan, and end with exit status 1." in " ".join(ended.stdout.split())
 
 
 @pytest.mark.process

@@ -123,6 +123,18 @@ class LogReader:
             await asyncio.sleep(0)
         await self._consumer.stop()
 
+    async def partition_counts(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the number of partitions of each topic that the broker has and shows us.
+
+        It is called before anything else: aiokafka then asks for all topics in one request, which creates none, and
+        knows every leader afterwards. Otherwise it asks again, after a sleep, for each topic that it does not know.
+        """
+        # aiokafka has no public call that keeps the answer; `AIOKafkaConsumer.topics` asks and forgets it.
+        client = self._consumer._client  # noqa: SLF001 - as above
+        await client.force_metadata_update()
+        counts = {name: client.cluster.partitions_for_topic(name) for name in names}
+        return {name: len(numbers) for name, numbers in counts.items() if numbers}
+
     async def ranges(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
         """Return the offsets that the broker has now: `first` is the oldest record, `end` gets the next one."""
         partitions = list(partitions)

@@ -173,6 +173,7 @@ class Steps:
                 causation=due.causation,
                 correlation=due.correlation,
                 traceparent=traces.current() or _trace(due),
+                actor=due.actor,
             )
             for name, command in commands
         ]

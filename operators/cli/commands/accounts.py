@@ -31,7 +31,7 @@ def grant_command(
 ) -> None:
     """Give an account a role. It takes effect at the account's next login or refresh.
 
-    Exit status: 0 the account has the role; 67 nobody has signed up with this address; 69 the database does not answer.
+    Exit status: 0 the account has the role; 67 no account has this address; 69 the database does not answer.
     """
     from operators.cli import accounts
 

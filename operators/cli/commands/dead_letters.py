@@ -1,4 +1,4 @@
-"""`innkeeper dead-letters`: records that could not be read, and what operators do about them."""
+"""`innkeeper dead-letters`: records that could not be read, replayed or discarded by operators."""
 
 from typing import Annotated
 
@@ -90,7 +90,7 @@ def replay_command(
     Of use after an upgrade, when a worker can read what it could not read before. A record that still cannot be read
     comes back as another dead letter; the command then stops. The operator and the time are recorded.
 
-    Exit status: 0 all were read; 1 refused, came back, not read in time, or only said what would be done; 2 the broker
+    Exit status: 0 all were read; 1 refused, came back, not read in time, or only printed the plan; 2 the broker
     or the database does not answer.
     """
     from operators.cli import dead_letters
@@ -131,7 +131,7 @@ def discard_command(
 ) -> None:
     """Mark dead letters as not to be replayed, with the reason. `list` still shows them.
 
-    Exit status: 0 done; 1 refused, or only said what would be done; 2 the broker or the database does not answer.
+    Exit status: 0 done; 1 refused, or only printed the plan; 2 the broker or the database does not answer.
     """
     from operators.cli import dead_letters
 

@@ -25,7 +25,7 @@ def explain_command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a booking's whole history: request, commands, events, webhooks, Stripe's objects, and what it waits for.
+    """Show a booking's whole history: request, commands, events, webhooks, Stripe's objects, and its next actions.
 
     Every step has its place on the log and the time since the step before. A record that was sent again (a request
     repeated, a replay) is shown with the record that it repeats; with --json it is an object of its own, marked

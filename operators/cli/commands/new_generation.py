@@ -23,7 +23,7 @@ def new_generation_command(
     A worker that finds another log than the one it left stops and names this command. Stop every worker that reads the
     topic before, start them after.
 
-    Exit status: 0 done; 1 refused, or only said what would be done; 2 the database cannot be used.
+    Exit status: 0 done; 1 refused, or only printed the plan; 2 the database cannot be used.
     """
     from operators.cli import new_generation
 

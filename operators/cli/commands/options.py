@@ -15,7 +15,7 @@ PASSES_ON: Final[Mapping[str, Any]] = {
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
 Yes: TypeAlias = Annotated[
-    bool, typer.Option("--yes", help="Do it. Without it: what would be done, and exit status 1.")
+    bool, typer.Option("--yes", help="Do it. Without it: print the plan, and end with exit status 1.")
 ]
 #: The option of every command that changes something.
 By: TypeAlias = Annotated[

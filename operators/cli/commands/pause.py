@@ -29,7 +29,7 @@ def pause_command(
 
     The processes keep their partitions, and a restart changes nothing. Records wait on the log, in order.
 
-    Exit status: 0 the role is paused; 1 only said what would be done; 2 the database cannot be used.
+    Exit status: 0 the role is paused; 1 only printed the plan; 2 the database cannot be used.
     """
     from operators.cli import pause
 
@@ -40,7 +40,7 @@ def pause_command(
 def resume_command(role: RoleName, by: By = None, yes: Yes = False, as_json: Json = False) -> None:
     """Let every process of a paused role continue where it stopped, within a second.
 
-    Exit status: 0 the role is not paused; 1 only said what would be done; 2 the database cannot be used.
+    Exit status: 0 the role is not paused; 1 only printed the plan; 2 the database cannot be used.
     """
     from operators.cli import pause
 

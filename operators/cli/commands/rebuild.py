@@ -45,8 +45,8 @@ def rebuild_command(
 
     Ctrl-C leaves nothing behind. The tables of a killed rebuild are removed by the next one, and by **migrate**.
 
-    Exit status: 0 done, and with --compare-only nothing differs; 1 something differs, or refused, or only said what
-    would be done; 2 it could not be done.
+    Exit status: 0 done, and with --compare-only nothing differs; 1 something differs, or refused, or only printed
+    the plan; 2 it could not be done.
     """
     from operators.cli import rebuild
 

@@ -34,9 +34,10 @@ def reconcile_command(
     """Compare the money at Stripe with the bookings, one by one (check **money matches bookings**).
 
     The money that came in and did not go back must be a booking's amount if it is CONFIRMED, and nothing if it is not.
-    Each difference is shown with its mend. **--yes** mends a payment whose webhook never came, and rows that lack what
-    Stripe has (after a restore); the payments role then sends the command that follows to the room. May run while the
-    system works; asks Stripe 25 times a second at most, for 100 objects each time.
+    Each difference is shown with its correction. **--yes** corrects a payment whose webhook never came, and rows that
+    lack what Stripe has (after a restore); the payments role then sends the command that follows to the room, and
+    **explain** shows it as sent by operator/N, the action's id in **actions**. May run while the system works; asks
+    Stripe 25 times a second at most, for 100 objects each time.
 
     Exit status: 0 no difference is left; 1 some are; 2 Stripe or the database do not answer.
     """

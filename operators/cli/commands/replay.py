@@ -40,13 +40,13 @@ def replay_command(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Process a range of the log again, and show what that changed.
+    """Process a range of the log again, and show what changed.
 
     Commands and webhooks are appended to their topic again, each id once. One that had its effect has none again, and
-    leaves one event that says so. Dead letters in the range, and records that were not processed yet, are left out.
-    Events are read again by one consumer of ours (--consumer): its cursor is set back.
+    leaves one event of its repetition or refusal. Dead letters in the range, and records that were not processed yet,
+    are left out. Events are read again by one consumer of ours (--consumer): its cursor is set back.
 
-    Exit status: 0 done; 1 refused, not processed in time, or only said what would be done; 2 the broker or the database
+    Exit status: 0 done; 1 refused, not processed in time, or only printed the plan; 2 the broker or the database
     does not answer; 130 interrupted.
     """
     from operators.cli import replay

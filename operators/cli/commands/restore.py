@@ -33,7 +33,7 @@ def restore_command(
     decided. The command refuses a database that is not empty or has no backup loaded, workers that are connected, and a
     log that lacks events. It shows which accounts, guests, hotels and rooms the log names and the backup lacks.
 
-    Exit status: 0 restored; 1 refused, or only said what would be done; 2 broker or database do not answer.
+    Exit status: 0 restored; 1 refused, or only printed the plan; 2 broker or database do not answer.
     """
     from operators.cli import restore
 

@@ -20,7 +20,7 @@ def ingress_command(
 ) -> None:
     """Take bookings over HTTP and put them on the log.
 
-    Starts without broker and database and connects as soon as they answer (/health/ready says so). After SIGTERM or
+    Starts without broker and database and connects as soon as they answer (/health/ready is 200 then). After SIGTERM or
     Ctrl-C it answers the requests that it has accepted, and ends. Settings come from the environment: .env.example
     lists them.
 

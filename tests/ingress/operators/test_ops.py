@@ -115,8 +115,8 @@ async def test_dead_letters_are_listed_by_their_state(
 ) -> None:
     await add_dead_letters(kafka_settings, database, "the first", "the second", "the third")
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        *_, newest = await dead_letters.listed(kafka_settings, connection)
-        await dead_letters.discard(connection, newest, who="ines", note="a test")
+        *_, newest = await dead_letters.find_dead_letters(kafka_settings, connection)
+        await dead_letters.discard(connection, newest, operator="ines", note="a test")
 
     async def reasons(query: str) -> list[str]:
         response = await house.get(f"/v1/ops/dead-letters?{query}", **operator(house))

@@ -90,6 +90,12 @@ def test_the_table_speaks_of_every_command_that_operators_have() -> None:
     assert modules - {"running"} == NEEDED.keys()
 
 
+def test_explain_imports_rich_for_a_page_alone() -> None:
+    script = "import sys, operators.cli.explain; print('rich.console' in sys.modules)"
+
+    assert printed(script) == "False\n"
+
+
 def test_help_imports_no_slow_library() -> None:
     asked = [[name] for name in COMMANDS if name not in {"topics", "migrate", "sandbox"}]
     asked += [[], ["dead-letters", "list"], ["accounts", "grant"]]

@@ -84,11 +84,11 @@ def test_an_example_with_an_option_that_does_not_exist_is_found_wrong() -> None:
 
 
 @pytest.mark.parametrize("words", operators_commands())
-def test_every_command_says_what_its_exit_status_means(words: str) -> None:
+def test_every_command_explains_its_exit_status(words: str) -> None:
     assert "Exit status" in shown(*words.split())
 
 
-def test_the_first_help_names_every_command_and_says_what_it_does() -> None:
+def test_the_first_help_names_and_describes_every_command() -> None:
     page = shown()
 
     for name, entry in COMMANDS.items():

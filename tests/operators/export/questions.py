@@ -1,4 +1,4 @@
-"""The questions of docs/analytics.md: what DuckDB finds in the files, and what the database says to the same."""
+"""The questions of docs/analytics.md: DuckDB's answers from the files, and the database's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def asked(sql: str) -> Table:
 
 
 def check_against(database: DatabaseSettings) -> dict[str, Table]:
-    """Ask every question in this folder; return the answers once the ledger says the same."""
+    """Ask every question in this folder; return the answers once the ledger gives the same."""
     answers = {question.name: asked(question.sql) for question in QUESTIONS}
     with psycopg.connect(database.conninfo()) as connection:
         for question in QUESTIONS:

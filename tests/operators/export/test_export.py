@@ -332,7 +332,7 @@ class TestColumns:
         assert types["amount_minor"] == "BIGINT"
         assert types["guest_ids"] == "BIGINT[]"
 
-    def test_all_three_formats_say_the_same(self, timed: KafkaSettings, export: Export, folder: Path) -> None:
+    def test_all_three_formats_have_the_same_values(self, timed: KafkaSettings, export: Export, folder: Path) -> None:
         put_story(timed)
 
         for format in ("parquet", "csv", "jsonl"):
@@ -368,7 +368,7 @@ class TestColumns:
 class TestRefusals:
     """A refusal is one sentence that names the reason."""
 
-    def test_parquet_without_pyarrow_says_what_to_install_and_csv_goes_on(
+    def test_parquet_without_pyarrow_names_the_package_and_csv_still_works(
         self, timed: KafkaSettings, export: Export, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put_story(timed)

@@ -1,4 +1,4 @@
-"""The auditor makes every read model anew by its own means, and names each row that is another one."""
+"""The auditor recomputes every read model by its own means, and names each row that differs."""
 
 import pytest
 

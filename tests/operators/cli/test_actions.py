@@ -18,9 +18,11 @@ async def test_operators_actions_are_shown_with_the_newest_first(ledger: Ledger,
     shown = (await operator("actions")).stdout.splitlines()
     listed = [json.loads(line) for line in (await operator("actions", "--json")).stdout.splitlines()]
 
-    assert [line.split()[2:] for line in shown[2:]] == [
-        ["UTC", "ines", "resume", "payments", "-"],
-        ["UTC", "carol", "pause", "payments", "reason=an", "audit"],
+    first, second = (each["id"] for each in reversed(listed))
+    assert first < second
+    assert [line.split()[:1] + line.split()[3:] for line in shown[2:]] == [
+        [str(second), "UTC", "ines", "resume", "payments", "-"],
+        [str(first), "UTC", "carol", "pause", "payments", "reason=an", "audit"],
     ]
     assert [(each["who"], each["action"], each["target"], each["details"]) for each in listed] == [
         ("ines", "resume", "payments", {}),

@@ -1,4 +1,4 @@
-"""Everything played again on a whole system: nobody's booking, no night and no money is any different afterwards."""
+"""Everything is replayed on a whole system: no booking, no night and no money is any different afterwards."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ POISON = b"\xff no command"
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended, and what it said."""
+    """A command's exit status and output."""
 
     status: int
     out: str
@@ -133,13 +133,13 @@ async def caught_up(house: House) -> None:
         reached = await house.rows("select topic, partition, least(applied, published) as at from log_cursor")
         return all(ends[TopicPartition(row["topic"], row["partition"])][1] == row["at"] + 1 for row in reached)
 
-    await wait_until(so, message="nobody is behind")
+    await wait_until(so, message="no consumer is behind")
     # The consumers checked first may meanwhile have read records that the last one published.
-    await wait_until(so, message="nobody is behind")
+    await wait_until(so, message="no consumer is behind")
 
 
 @pytest.mark.long
-async def test_everything_played_again_changes_nothing(house: House) -> None:
+async def test_everything_replayed_changes_nothing(house: House) -> None:
     await make_bookings(house)
     await caught_up(house)
     before = await everything(house)
@@ -165,14 +165,14 @@ async def test_everything_played_again_changes_nothing(house: House) -> None:
     await caught_up(house)
     assert await everything(house) == before
 
-    await events_again(house, "projections", "booking_timeline", "daily_report")
-    await events_again(house, "payments", "payments")
+    await replay_events(house, "projections", "booking_timeline", "daily_report")
+    await replay_events(house, "payments", "payments")
     assert await everything(house) == before
     actions = await house.rows("select distinct who, action from operator_action where action like 'replay%%'")
     assert {(row["who"], row["action"]) for row in actions} == {("ines", "replay"), ("ines", "replay ended")}
 
 
-async def events_again(house: House, role: str, *consumers: str) -> None:
+async def replay_events(house: House, role: str, *consumers: str) -> None:
     """Let consumers of the role read all events again."""
     again = ("replay", "booking.events", "--from", "1d", "--yes", "--consumer")
     running = await command(house, *again, consumers[0])
@@ -181,8 +181,8 @@ async def events_again(house: House, role: str, *consumers: str) -> None:
     async with await house.connect() as connection:
         await pauses.begin(connection, role, who="ines", reason=None)
         # A pause that ends before the worker has asked for it never was.
-        said = house.system.logs / f"{role}-1.log"
-        await wait_until(lambda: f"{role} is paused since" in said.read_text(), message=f"{role} is held")
+        log = house.system.logs / f"{role}-1.log"
+        await wait_until(lambda: f"{role} is paused since" in log.read_text(), message=f"{role} is held")
         for consumer in consumers:
             reported = await command(house, *again, consumer)
             assert reported.status == 0, reported.err
@@ -233,22 +233,22 @@ async def test_poison_is_shown_and_replayed_and_comes_back(house: House) -> None
         )
     await house.eventually("select count(*) = 2 as so from dead_letter")
 
-    async def letters() -> list[Any]:
+    async def listed() -> list[Any]:
         reported = (await command(house, "dead-letters", "list", "--json")).json
         # They are published after they are counted, each by its own worker.
         assert len(reported) == len(topics)
         return reported
 
-    found = await wait_until(letters)
-    assert {letter["topic"] for letter in found} == {"booking.commands", "stripe.webhooks"}
-    for letter in found:
-        assert letter["reason"]
-        shown = await command(house, "dead-letters", "show", letter["id"], "--json")
+    found = await wait_until(listed)
+    assert {each["topic"] for each in found} == {"booking.commands", "stripe.webhooks"}
+    for dead_letter in found:
+        assert dead_letter["reason"]
+        shown = await command(house, "dead-letters", "show", dead_letter["id"], "--json")
         assert shown.json[0]["value"] == f"hex {POISON.hex()}"
-        replayed = await command(house, "dead-letters", "replay", letter["id"], "--wait", "120", "--yes", "--json")
+        replayed = await command(house, "dead-letters", "replay", dead_letter["id"], "--wait", "120", "--yes", "--json")
         assert replayed.status == 1
-        assert replayed.json[0]["buried_again"] == letter["reason"]
-        twice = await command(house, "dead-letters", "replay", letter["id"], "--yes")
+        assert replayed.json[0]["dead_letter_again"] == dead_letter["reason"]
+        twice = await command(house, "dead-letters", "replay", dead_letter["id"], "--yes")
         assert "was replayed by ines" in twice.err
     await house.eventually("select count(*) = 4 as so from dead_letter")
     # A replay of everything leaves dead letters out.

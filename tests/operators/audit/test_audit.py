@@ -1,4 +1,4 @@
-"""The auditor finds nothing wrong where nothing is, and names whatever somebody broke."""
+"""The auditor finds no problem in a correct ledger, and names each fault that was made in it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -727,8 +727,8 @@ async def test_a_log_whose_beginning_was_deleted_is_named(
     operator = AIOKafkaAdminClient(bootstrap_servers=kafka_settings.kafka_url)
     await operator.start()
     try:
-        place = TopicPartition(kafka_settings.topic(BOOKING_EVENTS), 1)
-        await operator.delete_records({place: RecordsToDelete(before_offset=3)})
+        partition = TopicPartition(kafka_settings.topic(BOOKING_EVENTS), 1)
+        await operator.delete_records({partition: RecordsToDelete(before_offset=3)})
     finally:
         await operator.close()
 

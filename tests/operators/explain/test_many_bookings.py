@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.filling import filling
 from operators.explain import BookingHistory, explain
 from storage.settings import DatabaseSettings
-from tests.operators.test_explaining import COMMANDS, EVENTS, OPEN, ROOM, Desk, reserve
+from tests.operators.explain.test_explain import COMMANDS, EVENTS, OPEN, ROOM, Desk, reserve
 from tests.support.log import Log, all_partitions, open_log, open_processor
 from topics.kafka import admin
 from topics.kafka.settings import KafkaSettings
@@ -59,10 +59,10 @@ async def test_a_booking_among_many_is_explained_without_reading_theirs(
 
     # When an operator asks for it, by the library and by the command
     history, read = await reading(settings, database, booking_id, monkeypatch)
-    said = await by_command(booking_id, environment)
+    answer = await by_command(booking_id, environment)
 
     # Then its whole history is shown, and hardly any of the others was read for it
-    steps = [(step["what"], step["place"]) for step in said["steps"]]
+    steps = [(step["what"], step["place"]) for step in answer["steps"]]
     assert sorted(what for what, _ in steps) == sorted(COMMANDS + EVENTS)
     assert all(place is not None for _, place in steps)
     assert [step.what for step in history.steps] == [what for what, _ in steps]
@@ -94,8 +94,8 @@ async def by_command(booking_id: UUID, environment: dict[str, str]) -> dict[str,
         env={**os.environ, **environment, "TOPIC_PARTITIONS": "1"},
         stdout=asyncio.subprocess.PIPE,
     )
-    said: dict[str, Any] = json.loads((await process.communicate())[0])
-    return said
+    answer: dict[str, Any] = json.loads((await process.communicate())[0])
+    return answer
 
 
 async def resume(role: Role, log: Log, database: DatabaseSettings) -> None:

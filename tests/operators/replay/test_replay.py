@@ -64,16 +64,16 @@ async def process(role: Role, log: Log, database: DatabaseSettings) -> None:
     await until_all_have_left(database)
 
 
-async def play(
-    log: Log, ledger: Ledger, wanted: ReplayRange, *, stop: asyncio.Event | None = None, wait_seconds: float = 60
+async def run_replay(
+    log: Log, ledger: Ledger, asked: ReplayRange, *, stop: asyncio.Event | None = None, wait_seconds: float = 60
 ) -> ReplayResult:
-    plan = await replay.plan_replay(log.settings, ledger, wanted)
+    plan = await replay.plan_replay(log.settings, ledger, asked)
     return await replay.run_replay(
         log.settings,
         ledger,
         log.producer,
         plan,
-        who="ines",
+        operator="ines",
         wait_seconds=wait_seconds,
         advance=lambda _: None,
         stop=stop or asyncio.Event(),
@@ -95,9 +95,9 @@ async def test_commands_that_had_their_effect_change_nothing_and_the_log_has_the
     rows = await _ledger_rows(ledger)
 
     async with at_work(role, log, database):
-        played = await play(log, ledger, all_of(BOOKING_COMMANDS))
+        result = await run_replay(log, ledger, all_of(BOOKING_COMMANDS))
 
-    assert (played.sent, played.effects.commands, played.effects.changed) == (4, 4, 0)
+    assert (result.sent, result.effects.commands, result.effects.changed) == (4, 4, 0)
     assert await _ledger_rows(ledger) == rows
     (after,) = (await log.read(BOOKING_COMMANDS)).values()
     again = after[4:]
@@ -117,8 +117,9 @@ async def test_a_record_that_is_replayed_twice_names_the_last_replay_alone(
     for only in (None, 2):
         async with at_work(role, log, database):
             begin = LONG_AGO if only is None else only
-            (place,) = await log.read(BOOKING_COMMANDS)
-            await play(log, ledger, ReplayRange(topic=BOOKING_COMMANDS, begin=begin, partition=place.partition))
+            (partition,) = await log.read(BOOKING_COMMANDS)
+            asked = ReplayRange(topic=BOOKING_COMMANDS, begin=begin, partition=partition.partition)
+            await run_replay(log, ledger, asked)
 
     ((_, _, again, _, last, _),) = (await log.read(BOOKING_COMMANDS)).values()
 
@@ -145,12 +146,12 @@ async def test_a_range_that_is_replayed_again_and_again_does_not_grow(  # noqa: 
         plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
         assert (plan.records, plan.repeats) == (3, 3 * (time - 1))
         async with at_work(role, log, database):
-            played = await play(log, ledger, all_of(BOOKING_COMMANDS))
-        assert (played.sent, played.effects.commands) == (3, 3)
+            result = await run_replay(log, ledger, all_of(BOOKING_COMMANDS))
+        assert (result.sent, result.effects.commands) == (3, 3)
         assert sum(map(len, (await log.read(BOOKING_COMMANDS)).values())) == 3 * (time + 1)
     would = await operator("replay", "booking.commands", "--from", "1d")
     assert "Left out: 9 records with the id of one before, as each id is sent once." in would.stderr
-    assert "leaves one event that says it was repeated or refused, kept for ever." in would.stderr
+    assert "leaves one event of its repetition or refusal, kept for ever." in would.stderr
     async with at_work(role, log, database):
         reported = await in_words(environment, "replay", "booking.commands", "--from", "1d", "--yes")
     assert "3 of 3 records sent again." in reported
@@ -215,7 +216,7 @@ async def test_a_type_that_is_not_there_is_refused_with_those_that_are(
     assert "Nothing there is of the type booking.reserved.*. There are booking.reserve.v1, inventory.open.v1" in detail
 
 
-async def test_a_command_that_was_refused_then_and_is_carried_out_now_is_counted(
+async def test_a_command_that_was_refused_then_and_is_accepted_now_is_counted(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
 ) -> None:
     reserved = stay()
@@ -224,16 +225,16 @@ async def test_a_command_that_was_refused_then_and_is_carried_out_now_is_counted
     await process(role, log, database)
 
     async with at_work(role, log, database):
-        played = await play(log, ledger, all_of(BOOKING_COMMANDS))
+        result = await run_replay(log, ledger, all_of(BOOKING_COMMANDS))
 
-    assert (played.effects.changed, played.effects.events) == (1, {"booking.guests_added.v1": 1})
+    assert (result.effects.changed, result.effects.events) == (1, {"booking.guests_added.v1": 1})
 
 
 async def test_records_that_were_not_processed_yet_are_left_out(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, operator: Operator
 ) -> None:
     await log.send(nights())
-    with pytest.raises(Refused, match="reservations has not carried out any of it yet"):
+    with pytest.raises(Refused, match="reservations has not processed any of it yet"):
         await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
     await process(role, log, database)
     await log.send(stay())
@@ -248,7 +249,7 @@ async def test_records_that_were_not_processed_yet_are_left_out(
 async def test_dead_letters_are_left_out_as_too_many_would_stop_the_worker(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger
 ) -> None:
-    (place,) = await log.send(nights())
+    (partition,) = await log.send(nights())
     (good,) = (await log.read(BOOKING_COMMANDS)).values()
     await log.write(Outgoing(good[0].topic, good[0].key, b"{", list(good[0].headers), good[0].partition))
     await process(role, log, database)
@@ -256,32 +257,32 @@ async def test_dead_letters_are_left_out_as_too_many_would_stop_the_worker(
     plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
 
     assert plan.records == 1
-    assert plan.dead_letters == {place.partition: frozenset({1})}
+    assert plan.dead_letters == {partition.partition: frozenset({1})}
 
 
 async def test_a_replay_that_is_stopped_returns_how_far_it_came(
     log: Log, role: Role, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "CHUNK", 2)
-    places = await log.send(nights(), stay(), stay(), stay())
+    partitions = await log.send(nights(), stay(), stay(), stay())
     await process(role, log, database)
     plan = await replay.plan_replay(log.settings, ledger, all_of(BOOKING_COMMANDS))
     stop = asyncio.Event()
 
     async with at_work(role, log, database):
-        played = await replay.run_replay(
+        result = await replay.run_replay(
             log.settings,
             ledger,
             log.producer,
             plan,
-            who="ines",
+            operator="ines",
             wait_seconds=60,
             advance=lambda _: stop.set(),
             stop=stop,
         )
 
-    assert (played.sent, played.why, played.reached) == (2, "interrupted", {places[0].partition: 1})
-    assert (played.effects.known, played.effects.changed) == (True, 0)
+    assert (result.sent, result.reason, result.reached) == (2, "interrupted", {partitions[0].partition: 1})
+    assert (result.effects.known, result.effects.changed) == (True, 0)
     reported = await ledger.execute("select action, details -> 'sent' from operator_action order by id")
     assert await reported.fetchall() == [("replay", None), ("replay ended", 2)]
 
@@ -293,35 +294,35 @@ async def test_a_worker_that_is_down_is_not_sent_more_than_it_can_take(
     await log.send(nights(), stay(), stay(), stay())
     await process(role, log, database)
 
-    played = await play(log, ledger, all_of(BOOKING_COMMANDS), wait_seconds=0.1)
+    result = await run_replay(log, ledger, all_of(BOOKING_COMMANDS), wait_seconds=0.1)
 
-    assert played.sent == 2
-    assert played.why == "reservations has not carried it out within 0.1 s"
-    assert not played.effects.known
+    assert result.sent == 2
+    assert result.reason == "reservations has not processed it within 0.1 s"
+    assert not result.effects.known
 
 
 NO_GOOD = {
     ("booking.events", "--from", "1d"): "Events are never sent again",
     ("dead.letters", "--from", "1d"): "dead-letters replay",
-    ("booking.commands", "--from", "1d"): "Nothing is on",
+    ("booking.commands", "--from", "1d"): "has no records in that range",
     ("booking.commands", "--from", "0", "--partition", "9"): "has no partition 9",
     ("booking.events", "--from", "1d", "--consumer", "room_nights"): "innkeeper rebuild room_nights",
     ("booking.events", "--from", "1d", "--consumer", "analytics"): "There is no consumer analytics",
     ("booking.events", "--from", "1d", "--consumer", "payments", "--to", "1h"): "have no meaning here",
-    ("booking.commands", "--from", "1d", "--consumer", "payments"): "is sent again to everybody",
+    ("booking.commands", "--from", "1d", "--consumer", "payments"): "is sent again to its one consumer",
 }
 
 
 async def test_a_replay_that_would_do_harm_or_nothing_is_refused(operator: Operator) -> None:
-    for arguments, says in NO_GOOD.items():
+    for arguments, sentence in NO_GOOD.items():
         result = await operator("replay", *arguments)
 
         assert result.exit_code == 1, arguments
-        assert says in result.stderr
+        assert sentence in result.stderr
         for yes in ((), ("--yes",)):
             reported = await operator("replay", *arguments, *yes, "--json")
             assert reported.exit_code == 1
-            assert says in json.loads(reported.stdout)["detail"]
+            assert sentence in json.loads(reported.stdout)["detail"]
     result = await operator("replay", "booking.commands", "--from", "0")
     assert result.exit_code == 2
     assert "--partition" in result.stderr
@@ -356,11 +357,11 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
 ) -> None:
     role = await reported(log, database)
     await ledger.execute("delete from booking_timeline")
-    (place,) = await log.read(BOOKING_EVENTS)
-    first = ReplayRange(topic=BOOKING_EVENTS, begin=1, partition=place.partition)
+    (partition,) = await log.read(BOOKING_EVENTS)
+    first = ReplayRange(topic=BOOKING_EVENTS, begin=1, partition=partition.partition)
     planned = await replay.plan_rewind(log.settings, ledger, first, "booking_timeline")
     assert planned.types == {"booking.reserved.v1": 2}
-    await replay.rewind(ledger, planned, who="ines")
+    await replay.rewind(ledger, planned, operator="ines")
     taken = "select sum(taken_count) from room_night"
     before = await (await ledger.execute(taken)).fetchall()
 
@@ -374,7 +375,7 @@ async def test_a_projection_reads_events_again_and_its_missing_rows_are_back(
         planned, applied={partition: offset - 1 for partition, offset in planned.applied.items()}
     )
     with pytest.raises(Refused, match="has moved meanwhile"):
-        await replay.rewind(ledger, looked_too_early, who="ines")
+        await replay.rewind(ledger, looked_too_early, operator="ines")
 
 
 async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(
@@ -384,9 +385,9 @@ async def test_a_cursor_is_not_moved_under_a_role_that_runs_unless_it_is_paused(
     planned = await replay.plan_rewind(log.settings, ledger, all_of(BOOKING_EVENTS), "daily_report")
     async with open_processor(role, log, database):
         with pytest.raises(Refused, match="projections runs"):
-            await replay.rewind(ledger, planned, who="ines")
+            await replay.rewind(ledger, planned, operator="ines")
         await pauses.begin(ledger, "projections", who="ines", reason=None)
-        await replay.rewind(ledger, planned, who="ines")
+        await replay.rewind(ledger, planned, operator="ines")
 
     cursor = await ledger.execute("select max(applied), max(sequence) from log_cursor where consumer = 'daily_report'")
     assert await cursor.fetchall() == [(-1, 0)]

@@ -6,7 +6,7 @@ from operators import dead_letters
 from operators.explain import Kind, explain
 from storage.settings import DatabaseSettings
 from tests.operators.conftest import Ledger, at_work
-from tests.operators.test_replaying import all_of, nights, play, process, stay
+from tests.operators.replay.test_replay import all_of, nights, process, run_replay, stay
 from tests.support.log import Log
 from topics.catalogue import BOOKING_COMMANDS, DEAD_LETTERS
 from workers.reservations import handler
@@ -15,14 +15,14 @@ from workers.runtime.records import dead_letter
 pytestmark = pytest.mark.system
 
 
-async def test_a_command_that_was_replayed_says_who_did_it(
+async def test_a_command_that_was_replayed_names_the_operator(
     log: Log, database: DatabaseSettings, ledger: Ledger
 ) -> None:
     role, booked = handler.build(log.settings, database), stay()
     await log.send(nights(), booked, stay())
     await process(role, log, database)
     async with at_work(role, log, database):
-        await play(log, ledger, all_of(BOOKING_COMMANDS))
+        await run_replay(log, ledger, all_of(BOOKING_COMMANDS))
 
     history = await explain(log.settings, database, booked.booking_id)
 
@@ -42,7 +42,7 @@ async def test_a_clients_own_repeat_of_the_same_moment_is_nobodys_replay(
     await process(role, log, database)
     async with at_work(role, log, database):
         await log.send(booked, id="the command")
-        await play(log, ledger, all_of(BOOKING_COMMANDS))
+        await run_replay(log, ledger, all_of(BOOKING_COMMANDS))
         await log.send(booked, id="the command")
     await process(role, log, database)
 
@@ -54,7 +54,7 @@ async def test_a_clients_own_repeat_of_the_same_moment_is_nobodys_replay(
     assert sum(step.sent_again for step in history.steps if step.kind is Kind.EVENT) == 3
 
 
-async def test_a_dead_letter_that_was_replayed_says_who_did_it(
+async def test_a_dead_letter_that_was_replayed_names_the_operator(
     log: Log, database: DatabaseSettings, ledger: Ledger
 ) -> None:
     role, booked = handler.build(log.settings, database), stay()
@@ -65,9 +65,9 @@ async def test_a_dead_letter_that_was_replayed_says_who_did_it(
     await log.write(
         dead_letter(log.settings.topic(DEAD_LETTERS), "reservations", command, "UnknownType: of a later release")
     )
-    [letter] = await dead_letters.listed(log.settings, ledger)
+    [found] = await dead_letters.find_dead_letters(log.settings, ledger)
     async with at_work(role, log, database):
-        await dead_letters.replay(log.settings, ledger, log.producer, letter, who="grace")
+        await dead_letters.replay(log.settings, ledger, log.producer, found, operator="grace")
     await process(role, log, database)
 
     history = await explain(log.settings, database, booked.booking_id)

@@ -1,4 +1,4 @@
-"""The day the database is lost, with whole processes: an operator restores it, and nobody who booked notices.
+"""The day the database is lost, with whole processes: an operator restores it, and no guest who booked notices.
 
 Everything but the broker and Stripe is killed in the middle of its work, and PostgreSQL's folder is deleted. A backup
 of the day before brings back accounts, hotels and rooms, and the log all the rest.
@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from operators.restore.sequences import continue_after_the_log
-from operators.restore.target import FROM_THE_LOG
+from operators.restore.target import FROM_A_BACKUP, FROM_THE_LOG
 from sandbox.kafka import available
 from sandbox.postgres.server import program
 from sandbox.system import Plan, System
@@ -35,24 +35,12 @@ from tests.system.path.guest import Guest, House, Room, open_house
 NO_KAFKA = available()
 pytestmark = [
     pytest.mark.skipif(NO_KAFKA is not None, reason=NO_KAFKA or ""),
-    # The short form: test_restore.py and test_restore_tool.py restore what they need for each claim.
+    # The short form: test_restore.py and test_command.py restore what they need for each claim.
     pytest.mark.system,
     pytest.mark.long,
     pytest.mark.timeout(900),
 ]
 
-#: The tables that are not on the log and come from a backup; `innkeeper restore` makes all the rest.
-FROM_THE_BACKUP: Final = (
-    "app_user",
-    "refresh_token",
-    "guest",
-    "hotel",
-    "room",
-    "idempotency_key",
-    "operator_action",
-    "dead_letter_end",
-    "paused_role",
-)
 REPEATED: Final = "booking.command_repeated.v1"
 #: Ana's stays in the quiet room, of two nights each, by their state when everything is lost.
 FIRST_NIGHTS: Final = {
@@ -75,7 +63,7 @@ def _no_process_is_left_behind() -> None:
     """The system's own supervisor ends and starts processes in the middle of this test, and ends them all."""
 
 
-async def test_a_lost_database_is_restored_by_an_operator_and_every_guest_goes_on_where_they_were(
+async def test_a_lost_database_is_restored_by_an_operator_and_every_guest_continues_where_they_were(
     tmp_path: Path,
 ) -> None:
     async with open_hotel(tmp_path) as hotel:
@@ -87,7 +75,7 @@ async def test_a_lost_database_is_restored_by_an_operator_and_every_guest_goes_o
 
         accepted = await lose_everything(hotel, stays["leaving"])
         restored = await restore(hotel)
-        assert {each["what"]: each["missing"] for each in restored["described"]} == MISSING
+        assert {each["rows"]: each["missing"] for each in restored["backup_check"]} == MISSING
         # No process of ours is running to receive the webhook: Stripe sends it again later.
         assert await hotel.ana.pay(stays["absent"].page) == 303
         await hotel.start_again()
@@ -125,7 +113,7 @@ async def test_numbers_go_on_behind_all_that_the_log_and_the_backup_name(databas
 
 
 def test_every_table_comes_from_the_log_or_from_the_backup() -> None:
-    assert sorted([*FROM_THE_LOG, *FROM_THE_BACKUP]) == sorted(Table.metadata.tables)
+    assert sorted([*FROM_THE_LOG, *FROM_A_BACKUP]) == sorted(Table.metadata.tables)
 
 
 # The hotel, and the bookings in it.
@@ -193,7 +181,7 @@ class Hotel:
 
     async def back_up(self) -> None:
         """Keep what only the database knows, as every night."""
-        tables = [f"--table={table}" for table in FROM_THE_BACKUP]
+        tables = [f"--table={table}" for table in FROM_A_BACKUP]
         await postgresql("pg_dump", "--data-only", *tables, f"--file={self._backup}", self.system.database_url)
 
     async def load_backup(self) -> None:
@@ -315,7 +303,7 @@ async def book_until_nobody_answers(guest: Guest, room: Room, accepted: Accepted
 
 
 async def restore(hotel: Hotel) -> Mapping[str, Any]:
-    """Restore the database as the README says; return its report."""
+    """Restore the database as the README describes it; return its report."""
     await hotel.system.start_part("postgres")
     migrated = await hotel.operator("migrate")
     assert migrated.status == 0, migrated.err

@@ -136,7 +136,7 @@ async def test_a_booking_is_explained_before_its_read_model_has_it(desk: Desk, b
     assert again.steps == history.steps
 
 
-async def test_a_booking_that_goes_on_meanwhile_is_explained_as_of_one_moment(
+async def test_a_booking_that_changes_meanwhile_is_explained_as_of_one_moment(
     desk: Desk, booking: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = await desk.explained(booking)
@@ -191,8 +191,8 @@ async def test_a_broker_that_is_slow_to_give_records_changes_nothing_in_the_hist
 
 async def test_events_that_the_log_has_twice_are_shown_once(desk: Desk, booking: UUID) -> None:
     # Given a publication that was repeated: the same ids and sequences once more, and what came after it
-    places = await desk.log.read(BOOKING_EVENTS)
-    [records] = places.values()
+    partitions = await desk.log.read(BOOKING_EVENTS)
+    [records] = partitions.values()
     again = [Outgoing(r.topic, r.key, r.value, list(r.headers), r.partition) for r in records]
     await desk.log.write(*again, *again[4:])
     await desk.log.send(CancelBooking(room_id=ROOM, booking_id=booking, user_id=3))
@@ -341,10 +341,10 @@ async def test_a_request_that_could_not_be_read_awaits_an_operator(desk: Desk) -
 
     history = await desk.explained(booking_id)
 
-    [letter] = [step for step in history.steps if step.kind is Kind.DEAD_LETTER]
-    assert letter.what.startswith("Undecodable: booking.reserve.v1")
-    assert letter.place is not None
-    assert ("an operator", f"to look at the dead letter of {letter.place}") in awaited(history)
+    [dead_letter] = [step for step in history.steps if step.kind is Kind.DEAD_LETTER]
+    assert dead_letter.what.startswith("Undecodable: booking.reserve.v1")
+    assert dead_letter.place is not None
+    assert ("an operator", f"to look at the dead letter of {dead_letter.place}") in awaited(history)
 
 
 async def test_a_first_command_that_is_a_dead_letter_is_found_though_the_ingress_clock_is_ahead(desk: Desk) -> None:

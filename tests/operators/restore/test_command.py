@@ -15,7 +15,7 @@ from sandbox.trace_totals import totals
 from storage.migrate import upgrade
 from storage.settings import DatabaseSettings
 from tests.operators.decided_log import PAID, stay
-from tests.operators.test_restore import nights_on_sale, work
+from tests.operators.restore.test_restore import nights_on_sale, work
 from tests.storage.test_tool import run
 from tests.support.log import open_log
 from tests.support.stack import Server, fresh_database
@@ -36,17 +36,17 @@ BACKUP = (
 
 
 def describe(database: DatabaseSettings, *rows: str) -> None:
-    """Load what is described."""
+    """Load the rows of a backup."""
     with psycopg.connect(database.conninfo()) as connection:
         for row in rows:
             connection.execute(row.encode())
 
 
-def described(**counts: Sequence[int]) -> list[dict[str, Any]]:
+def backup_check(**counts: Sequence[int]) -> list[dict[str, Any]]:
     """Return the report on a backup that lacks nothing: [named, missing] by kind."""
     every = {"accounts": [0, 0], "guests": [0, 0], "hotels": [0, 0], "rooms": [0, 0]} | counts
     return [
-        {"what": what, "named": named, "missing": missing, "examples": []} for what, (named, missing) in every.items()
+        {"rows": what, "named": named, "missing": missing, "examples": []} for what, (named, missing) in every.items()
     ]
 
 
@@ -78,13 +78,13 @@ async def test_an_operator_sees_the_plan_carries_it_out_once_and_is_refused_a_se
     assert "from 2 records of" in asked.err
     assert "Nothing was done: add --yes" in asked.err
     assert "replayed and discarded dead letters, pauses, actions" in asked.err
-    topic, complete = kafka_settings.topic(BOOKING_EVENTS), described(accounts=[1, 0], hotels=[1, 0], rooms=[1, 0])
-    would = {"done": False, "topic": topic, "records": 2, "described": complete}
+    topic, complete = kafka_settings.topic(BOOKING_EVENTS), backup_check(accounts=[1, 0], hotels=[1, 0], rooms=[1, 0])
+    would = {"done": False, "topic": topic, "records": 2, "backup_check": complete}
     assert (planned.status, json.loads(planned.out)) == (1, would)
     assert "dead letters" not in planned.err
     outcome = json.loads(done.out)
     assert (outcome["events"], outcome["bookings"], outcome["nights"], outcome["undecided"]) == (2, 1, 6, 0)
-    assert outcome["described"] == complete
+    assert outcome["backup_check"] == complete
     assert json.loads(again.out)["detail"].startswith("The database is not empty")
     with psycopg.connect(new_database.conninfo()) as connection:
         assert connection.execute("select who, action from operator_action").fetchall() == [("Ana", "restore")]
@@ -109,18 +109,18 @@ async def test_an_operator_sees_the_rows_that_an_old_backup_does_not_have(
     done = await run(there, "restore", "--from-log", "--yes")
 
     assert (asked.status, planned.status, done.status) == (1, 1, 0), asked.err + planned.err + done.err
-    assert json.loads(planned.out)["described"] == [
-        {"what": "accounts", "named": 8, "missing": 7, "examples": [11, 12, 13, 14, 15]},
-        {"what": "guests", "named": 2, "missing": 1, "examples": [32]},
-        {"what": "hotels", "named": 1, "missing": 0, "examples": []},
-        {"what": "rooms", "named": 2, "missing": 1, "examples": [2]},
+    assert json.loads(planned.out)["backup_check"] == [
+        {"rows": "accounts", "named": 8, "missing": 7, "examples": [11, 12, 13, 14, 15]},
+        {"rows": "guests", "named": 2, "missing": 1, "examples": [32]},
+        {"rows": "hotels", "named": 1, "missing": 0, "examples": []},
+        {"rows": "rooms", "named": 2, "missing": 1, "examples": [2]},
     ]
     for text in (asked.err, done.out):
         rows = [" ".join(line.split()) for line in text.splitlines()]
         assert {"accounts 8 7 11, 12, 13, 14, 15, ...", "guests 2 1 32", "hotels 1 0 -", "rooms 2 1 2"} <= {*rows}, text
 
 
-async def test_an_operator_who_forgot_the_backup_is_refused_until_they_say_so(
+async def test_an_operator_who_forgot_the_backup_is_refused_without_the_option(
     kafka_settings: KafkaSettings,
     database: DatabaseSettings,
     new_database: DatabaseSettings,
@@ -140,7 +140,7 @@ async def test_an_operator_who_forgot_the_backup_is_refused_until_they_say_so(
     assert (planned.status, refused.status, done.status) == (1, 1, 0), planned.err + refused.err + done.err
     assert "hotel and room are empty" in planned.err
     assert "--without-backup" in json.loads(refused.out)["detail"]
-    assert json.loads(done.out)["described"][-1] == {"what": "rooms", "named": 1, "missing": 1, "examples": [1]}
+    assert json.loads(done.out)["backup_check"][-1] == {"rows": "rooms", "named": 1, "missing": 1, "examples": [1]}
 
 
 async def test_reconciling_without_stripe_ends_with_a_sentence(environment: dict[str, str]) -> None:
@@ -162,7 +162,9 @@ async def test_the_real_trace_is_restored_with_equal_totals(
         upgrade()
         database = DatabaseSettings(_env_file=None, database_url=SecretStr(url))
 
-        restored = await restore(kafka, database, PaymentSettings(_env_file=None), who="a test", without_backup=True)
+        restored = await restore(
+            kafka, database, PaymentSettings(_env_file=None), operator="a test", without_backup=True
+        )
 
         report = await audit(kafka, database)
         async with await psycopg.AsyncConnection.connect(url) as connection:

@@ -1,0 +1,1 @@
+"""Tests of read models that are rebuilt from the log."""

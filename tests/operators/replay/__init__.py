@@ -1,0 +1,1 @@
+"""Tests of ranges of the log that operators replay."""

@@ -1,0 +1,1 @@
+"""Tests of a database that is restored from the log."""
