@@ -38,7 +38,8 @@ BOOKING_COLUMNS = {
     "cancel_reason": "text",
     "version": "int4",
 }
-_CHANGING = (
+#: Every column that an event can change after the booking was made.
+CHANGING_COLUMNS = (
     "status",
     "hold_expires_at",
     "payment_attempt",
@@ -77,16 +78,16 @@ _CHANGE_BOOKINGS = """
     update booking as b set {assignments}, updated_at = n.updated_at
     from unnest(%b::uuid[], {arrays}, %b::timestamptz[]) as n (id, {names}, updated_at) where b.id = n.id
 """.format(
-    assignments=", ".join(f"{name} = n.{name}" for name in _CHANGING),
-    arrays=", ".join(f"%b::{BOOKING_COLUMNS[name]}[]" for name in _CHANGING),
-    names=", ".join(_CHANGING),
+    assignments=", ".join(f"{name} = n.{name}" for name in CHANGING_COLUMNS),
+    arrays=", ".join(f"%b::{BOOKING_COLUMNS[name]}[]" for name in CHANGING_COLUMNS),
+    names=", ".join(CHANGING_COLUMNS),
 )
+_CHANGE_POSITIONS = [list(BOOKING_COLUMNS).index(name) for name in ("id", *CHANGING_COLUMNS)]
 
 
 async def change_bookings(connection: AsyncConnection, rows: Sequence[BookingRow], times: Sequence[datetime]) -> None:
     """Write the present state of bookings that exist, with the log's time at which each was changed."""
-    positions = [list(BOOKING_COLUMNS).index(name) for name in ("id", *_CHANGING)]
-    columns = [[row[position] for row in rows] for position in positions]
+    columns = [[row[position] for row in rows] for position in _CHANGE_POSITIONS]
     await connection.execute(_CHANGE_BOOKINGS, (*columns, list(times)))
 
 
