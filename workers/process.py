@@ -15,9 +15,9 @@ from telemetry.settings import TelemetrySettings
 from topics.kafka.settings import KafkaSettings, refused_in_words
 from workers.runtime import garbage
 from workers.runtime.empty_ledger import check_ledger
-from workers.runtime.log_source import wait_for_topics
 from workers.runtime.role import Role, Stopped
 from workers.runtime.stopping import stop_hard
+from workers.runtime.topics_ready import wait_for_topics
 
 
 def run(role: str, name: str | None = None) -> None:
@@ -45,7 +45,7 @@ async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
 
 def _run(part: str, build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | None) -> None:
     """Run a role's agent until SIGTERM or Ctrl-C."""
-    # Faust takes most of a second to load, and `--help` and expiry need it not.
+    # Faust takes most of a second to load, and neither `--help` nor expiry needs it.
     import faust
 
     from workers.runtime.agent import build_app
@@ -73,7 +73,7 @@ def _settings() -> tuple[KafkaSettings, DatabaseSettings]:
 
 
 def _start_telemetry(part: str, name: str | None) -> None:
-    """Start logs on stderr, metrics and traces, as the settings say."""
+    """Start logs on stderr, metrics and traces by the settings."""
     with refused_in_words():
         settings = TelemetrySettings()
     telemetry.start(settings, part, name or part)

@@ -8,7 +8,7 @@ from operators.restore.target import NotRestored
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Envelope
 from topics.sequence_tracker import Order, SequenceTracker
-from workers.runtime.records import read, where
+from workers.runtime.records import position_of, read
 from workers.runtime.role import Received, Record
 
 
@@ -70,7 +70,7 @@ class Partition:
         received = read(BOOKING_EVENTS, record, self.last_time)
         sequence = envelope_of(received).sequence
         if sequence is None:
-            raise NotRestored(f"{where(record)}: an event without a sequence")
+            raise NotRestored(f"{position_of(record)}: an event without a sequence")
         if self._sequences.add(sequence) is not Order.NEXT:
             # An event beyond a gap was published again after the events that fill the gap.
             return None

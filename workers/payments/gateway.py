@@ -1,7 +1,7 @@
-"""Stripe's API for the caller: every call is paced, every refusal is one of a few kinds.
+"""Stripe's API for the caller: every call is paced, and every refusal is of one of a few kinds.
 
 A call that opens a session or refunds a payment carries the idempotency key of its row, so it can be repeated. Stripe
-replays its first answer to a key for a day, even a 5xx. After a 5xx the gateway therefore looks whether the work was
+replays its first answer to a key for a day, even a 5xx. After a 5xx the gateway therefore checks whether the work was
 done; if not, the key is exhausted and the row gets another. A refusal because the deadline is too near proves that the
 key opened nothing: Stripe would have answered with the session otherwise.
 """
@@ -25,7 +25,7 @@ from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 
 TIMEOUT_SECONDS: Final = 8.0
 _RETRIES: Final = 2
-_CLOCKS_DIFFER_BY: Final = timedelta(minutes=10)
+_MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=10)
 
 
 class Refused(Exception):
@@ -99,7 +99,7 @@ class Gateway:
 
     async def _find_session(self, ref: BookingRef, since: datetime) -> Session | None:
         """Look for a session of this attempt that has not expired; Stripe has no search by metadata."""
-        earliest = int((since - _CLOCKS_DIFFER_BY).timestamp())
+        earliest = int((since - _MAX_CLOCK_DIFFERENCE).timestamp())
         listed = await self._sessions.list_async({"created": {"gte": earliest}, "limit": 100})
         async for found in listed.auto_paging_iter():
             session = read(found, Session)

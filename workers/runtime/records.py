@@ -8,7 +8,7 @@ from topics.catalogue import BOOKING_EVENTS, Topic
 from topics.envelope import Envelope, Outgoing, Undecodable, UnknownType, UnknownVersion, decode_envelope, decode_value
 from workers.runtime.role import Received, Record, Stopped, Unreadable
 
-#: The largest command that is decided: far larger than any of ours, and its events can always be published.
+#: The largest command that is decided: far larger than any of ours, and small enough for its events to be published.
 MAX_COMMAND_BYTES: Final = 2**20
 #: The largest record that a dead letter carries whole: with our headers it is below a producer's limit.
 MAX_DEAD_LETTER_BYTES: Final = 7 * 2**20
@@ -18,8 +18,8 @@ def read(topic: Topic, record: Record, at: datetime) -> Received:
     """Decode one record of the topic.
 
     Raises:
-        Unreadable: it cannot be understood.
-        Stopped: it is an event, or of a version that this worker does not know.
+        Unreadable: the record cannot be understood.
+        Stopped: the record is an event, or of a version that this worker does not know.
     """
     if not topic.messages:
         return Received(None, None, record, at)
@@ -27,7 +27,7 @@ def read(topic: Topic, record: Record, at: datetime) -> Received:
         envelope = decode_envelope(record.headers)
         message = decode_value(envelope.type, record.value)
     except UnknownVersion as error:
-        raise Stopped(f"{where(record)}: {error} is newer than this worker; upgrade it first") from error
+        raise Stopped(f"{position_of(record)}: {error} is newer than this worker; upgrade it first") from error
     except (Undecodable, UnknownType) as error:
         if topic is BOOKING_EVENTS:
             raise Stopped(cannot_be_applied(record, error)) from error
@@ -51,7 +51,7 @@ def fingerprint(record: Record) -> bytes:
 def dead_letter(topic: str, consumer: str, record: Record, reason: str) -> Outgoing:
     """Return the record for the dead-letter topic: the same bytes and key, its position and the reason as headers.
 
-    A record that is too large to be sent stays on its own topic alone; the dead letter says how many bytes it has.
+    A record that is too large to be sent again stays on its own topic alone; the dead letter has its size in a header.
     """
     key, value = record.key or b"", record.value or b""
     headers = [(name, text) for name, text in record.headers if not name.startswith("dl_")]
@@ -75,11 +75,11 @@ def _repeated_bytes(record: Record, envelope: Envelope) -> int:
     return names + people + len(record.value or b"")
 
 
-def where(record: Record) -> str:
-    """Return the position of a record as people read it: `booking.events[3]@17`."""
+def position_of(record: Record) -> str:
+    """Return the position of a record in words: `booking.events[3]@17`."""
     return f"{record.topic}[{record.partition}]@{record.offset}"
 
 
 def cannot_be_applied(record: Record, error: Exception) -> str:
     """Return the sentence with which an event stops its role."""
-    return f"{where(record)}: an event cannot be applied ({error}); an operator must decide"
+    return f"{position_of(record)}: an event cannot be applied ({error}); an operator must decide"
