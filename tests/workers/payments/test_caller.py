@@ -1,4 +1,4 @@
-"""The caller on a real database and log, against the stand-in: each pending call takes effect once, whatever fails."""
+"""The caller on a real database and log, against the stand-in: a pending call takes effect once, despite failures."""
 
 import asyncio
 import logging
@@ -184,7 +184,7 @@ async def test_a_late_call_whose_session_was_opened_before_finds_it_under_its_ke
     desk.stand_in.clock.advance(10 * 60)
 
     async with desk.caller():
-        await desk.ledger.execute("update checkout_session set next_attempt_at = now()")
+        await desk.connection.execute("update checkout_session set next_attempt_at = now()")
         row = await desk.until_session("open", booking_id)
 
     (session,) = await desk.at_stripe("checkout/sessions")
@@ -319,7 +319,9 @@ async def test_a_refund_that_was_carried_out_and_forgotten_is_recognised(desk: D
         await desk.until_refund("succeeded", booking_id)
         # A day later the key is forgotten, and the row comes from a backup.
         desk.stand_in.clock.advance(25 * 60 * 60)
-        await desk.ledger.execute("update refund set status = 'creating', refund_id = null, next_attempt_at = now()")
+        await desk.connection.execute(
+            "update refund set status = 'creating', refund_id = null, next_attempt_at = now()"
+        )
         row = await desk.until_refund("succeeded", booking_id)
 
     (refund,) = await desk.at_stripe("refunds")

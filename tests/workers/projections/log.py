@@ -76,7 +76,7 @@ def reserved(number: int, room_id: int, first: int, end: int, rooms_count: int =
 
 
 def on_the_log(events: Sequence[Event]) -> Log:
-    """Return what the adapter hands over: by partition, in order, with sequences."""
+    """Return the batches of the runtime: by partition, in order, with sequences."""
     log: Log = defaultdict(list)
     for number, event in enumerate(events):
         partition = event.room_id % PARTITIONS

@@ -1,4 +1,4 @@
-"""The fields of nights and bookings and the columns of their tables agree, whatever field or column comes later."""
+"""The fields of nights and bookings and the columns of their tables agree, also after one of them is added."""
 
 import re
 from enum import Enum
