@@ -129,7 +129,7 @@ class BookingLoad:
             return await (await connection.execute(query.encode())).fetchall()
 
     async def change(self, *statements: str) -> None:
-        """Change the read models behind their keeper's back."""
+        """Change the read models without their consumers."""
         async with await psycopg.AsyncConnection.connect(self.database.conninfo()) as connection:
             for statement in statements:
                 assert (await connection.execute(statement.encode())).rowcount != 0, statement
@@ -139,7 +139,7 @@ class BookingLoad:
         return {table: await self.rows(f"select * from {table} order by {key}") for table, key in TABLES.items()}
 
     async def left_behind(self) -> list[tuple[Any, ...]]:
-        """Return what a rebuild may have left: schemas of its own."""
+        """Return the schemas that a rebuild may have left behind."""
         return await self.rows("select nspname from pg_namespace where nspname like 'rebuild%'")
 
 
@@ -166,8 +166,8 @@ async def open_booking_load(kafka: KafkaSettings, database: DatabaseSettings) ->
 
 async def _work(role: Role, log: Log, database: DatabaseSettings) -> None:
     """Be a worker, without Faust."""
-    places = [TopicPartition(*place) for place in all_partitions(role, log.settings)]
-    async with open_processor(role, log, database) as processor, consumer_of(log.settings, places) as consumer:
+    partitions = [TopicPartition(*partition) for partition in all_partitions(role, log.settings)]
+    async with open_processor(role, log, database) as processor, consumer_of(log.settings, partitions) as consumer:
         while True:
             found = await consumer.getmany(timeout_ms=100)
             for partition, offset in (await processor.process(found.values())).items() if found else ():
