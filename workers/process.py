@@ -29,12 +29,12 @@ def run(role: str, name: str | None = None) -> None:
         from workers.expiry import run as run_timer
 
         _start_telemetry(role, name)
-        uvloop.run(_until_terminated(run_timer(*_settings(), name=name or role)))
+        uvloop.run(_run_until_terminated(run_timer(*_settings(), name=name or role)))
     else:
         _run(role, import_module(f"workers.{role}").build, name)
 
 
-async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
+async def _run_until_terminated(work: Coroutine[Any, Any, None]) -> None:
     """Run until SIGTERM or Ctrl-C, then cancel the work and wait until it has tidied up."""
     task = asyncio.ensure_future(work)
     for number in (signal.SIGTERM, signal.SIGINT):

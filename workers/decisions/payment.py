@@ -41,7 +41,7 @@ def request_payment(state: State, command: RequestPayment, now: datetime) -> tup
         return refused(booking, command, Refusal.WRONG_STATUS)
     if booking.amount_minor == 0:
         return (_confirmed_event(booking),)
-    if booking.status is BookingStatus.PAYMENTS_PENDING and not _attempt_ended(booking):
+    if booking.status is BookingStatus.PAYMENTS_PENDING and not _has_attempt_ended(booking):
         return repeated(booking, command)
     return (
         PaymentRequested(
@@ -54,7 +54,7 @@ def request_payment(state: State, command: RequestPayment, now: datetime) -> tup
     )
 
 
-def _attempt_ended(booking: Booking) -> bool:
+def _has_attempt_ended(booking: Booking) -> bool:
     """Return whether the present attempt never got a session: a declined card leaves its session open."""
     return booking.session_id is None and booking.failure is not None
 

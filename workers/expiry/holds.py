@@ -75,7 +75,7 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, ba
 
 async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, hold_metrics: "HoldMetrics") -> NoReturn:
     while True:
-        await _until_resumed(connection, hold_metrics)
+        await _wait_until_resumed(connection, hold_metrics)
         await hold_metrics.update()
         seconds = await timer.sweep()
         await horizon.keep()
@@ -83,7 +83,7 @@ async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, h
         await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
 
 
-async def _until_resumed(connection: AsyncConnection, hold_metrics: "HoldMetrics") -> None:
+async def _wait_until_resumed(connection: AsyncConnection, hold_metrics: "HoldMetrics") -> None:
     """Keep the lead, and wait while an operator has paused the role."""
     is_logged = False
     while pause := await pauses.of(connection, ROLE):

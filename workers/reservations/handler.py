@@ -126,12 +126,12 @@ class CommandBatch:
         """Read the bookings that the commands name, and every night that their decisions may read."""
         ids = {command.booking_id for command in commands if isinstance(command, BookingCommand)}
         await self._rows.load_bookings(connection, ids)
-        await self._rows.load_nights(connection, {key for command in commands for key in self._named(command)})
+        await self._rows.load_nights(connection, {key for command in commands for key in self._night_keys(command)})
 
     def decide(self, command: Command, now: datetime) -> tuple[Event, ...]:
         """Decide one command and apply its events, so that the next command sees their effects."""
         booking_id = command.booking_id if isinstance(command, BookingCommand) else None
-        state = self._rows.state(booking_id, self._named(command))
+        state = self._rows.state(booking_id, self._night_keys(command))
         events = decide(state, command, now)
         for event in events:
             state = self._rows.apply(state, event, now)
@@ -141,7 +141,7 @@ class CommandBatch:
         """Write everything that changed, in a few statements."""
         await self._rows.write(connection)
 
-    def _named(self, command: Command) -> Sequence[NightKey]:
+    def _night_keys(self, command: Command) -> Sequence[NightKey]:
         """Return the (room, night)s that the decision of the command may read."""
         room_id = command.room_id
         booking = self._rows.booking(command.booking_id) if isinstance(command, BookingCommand) else None

@@ -112,32 +112,32 @@ async def _seek(app: faust.App, seeks: dict[TopicPartition, int]) -> None:
 
 
 def _tasks(app: faust.App, role: Role, processor: BatchProcessor, gate: PauseGate, database: DatabaseSettings) -> None:
-    async def assigned(_: faust.App, assigned: Iterable[TP], **__: Any) -> None:
+    async def log_ready(_: faust.App, assigned: Iterable[TP], **__: Any) -> None:
         log.info("worker ready: %s has %d partitions", role.name, len(set(assigned)))
 
     async def mark_published() -> None:
         while True:
             await asyncio.sleep(_MARK_SECONDS)
-            await _guarded(processor.mark_published)
+            await _run_or_stop(processor.mark_published)
 
-    async def background() -> None:
+    async def run_background() -> None:
         if role.background is not None:
-            await _guarded(partial(gate.run_while_resumed, role.background))
+            await _run_or_stop(partial(gate.run_while_resumed, role.background))
 
-    async def pauses() -> None:
-        await _guarded(partial(keep_updated, database, role.name, gate))
+    async def follow_pauses() -> None:
+        await _run_or_stop(partial(keep_updated, database, role.name, gate))
 
-    async def closing(*_: Any, **__: Any) -> None:
+    async def close(*_: Any, **__: Any) -> None:
         await processor.close()
 
-    app.on_partitions_assigned.connect(cast("Any", assigned))
-    app.on_before_shutdown.connect(cast("Any", closing))
+    app.on_partitions_assigned.connect(cast("Any", log_ready))
+    app.on_before_shutdown.connect(cast("Any", close))
     app.task(mark_published)
-    app.task(background)
-    app.task(pauses)
+    app.task(run_background)
+    app.task(follow_pauses)
 
 
-async def _guarded(work: Callable[[], Awaitable[None]]) -> None:
+async def _run_or_stop(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
     except Exception as error:  # noqa: BLE001 - as in the agent
