@@ -156,15 +156,10 @@ def _with_taken(
 ) -> dict[date, Night]:
     """Return the nights of a stay with these rooms more (or fewer) reserved and booked; all else stays as it is."""
     return {
-        day: Night(
-            (night := nights[day]).hotel_id,
-            night.total_count,
-            night.booked_count + booked,
-            night.reserved_count + reserved,
-            night.price_minor,
-            night.surge_milli,
-            night.closed,
-            night.currency,
+        day: replace(
+            night := nights[day],
+            booked_count=night.booked_count + booked,
+            reserved_count=night.reserved_count + reserved,
         )
         for day in stay
     }
@@ -172,12 +167,12 @@ def _with_taken(
 
 def _new_nights(event: InventoryOpened) -> dict[date, Night]:
     night = Night(
-        event.hotel_id,
-        event.total_count,
-        0,
-        0,
-        event.price_minor,
-        NO_SURGE_MILLI,
+        hotel_id=event.hotel_id,
+        total_count=event.total_count,
+        booked_count=0,
+        reserved_count=0,
+        price_minor=event.price_minor,
+        surge_milli=NO_SURGE_MILLI,
         closed=False,
         currency=event.currency,
     )

@@ -12,6 +12,7 @@ from storage import bookings, inventory
 from storage.bookings import BOOKING_COLUMNS
 from storage.inventory import COUNT_COLUMNS, KEY_COLUMNS, NIGHT_COLUMNS
 from tests.support.filled import filled
+from tests.support.scenario import NOON
 from tests.workers.decisions import words
 from topics.messages.events import BookingEvent, InventoryChanged
 from workers.decisions import Booking, Night
@@ -66,11 +67,11 @@ def test_every_field_of_a_night_that_an_event_changes_is_written() -> None:
 
 async def test_an_update_of_bookings_takes_each_value_from_the_position_of_its_column() -> None:
     connection = Statements()
-    await bookings.change_bookings(cast("Any", connection), [tuple(BOOKING_COLUMNS)], [words.NOON])
+    await bookings.change_bookings(cast("Any", connection), [tuple(BOOKING_COLUMNS)], [NOON])
 
     ((statement, parameters),) = connection.executed
     names = parameter_names(statement)
-    assert parameters == [[name] for name in names[:-1]] + [[words.NOON]]
+    assert parameters == [*([name] for name in names[:-1]), [NOON]]
     assert parameter_types(statement) == [*(BOOKING_COLUMNS[name] for name in names[:-1]), "timestamptz"]
 
 
