@@ -49,8 +49,9 @@ class WriteBatch:
         wanted = set(keys) - self._nights.keys()
         if wanted:
             self._nights.update(dict.fromkeys(wanted))
-            for room_id, day, *fields in await inventory.load_nights(connection, wanted):
-                self._nights[room_id, day] = Night(*fields)
+            for row in await inventory.load_nights(connection, wanted):
+                # A row is its key, and then the fields of a night in their order.
+                self._nights[row[0], row[1]] = Night(*row[2:])
 
     def booking(self, id: UUID) -> Booking | None:
         """Return a booking after the events so far; None: there is none, or it was not loaded."""
