@@ -42,9 +42,9 @@ class Killer:
         while True:
             await asyncio.sleep(every_seconds)
             name = random.choice(self._names)
-            owned = await self._partitions_of(name)
+            assigned = await self._partitions_of(name)
             await self._kill_and_see_it_back(name)
-            await self._until_committed(owned)
+            await self._until_committed(assigned)
 
     async def _kill_and_see_it_back(self, name: str) -> None:
         worker = self._system.supervisor[name]
@@ -56,12 +56,12 @@ class Killer:
         while worker.running_pid in {None, pid} or not await worker.is_ready():
             await asyncio.sleep(PROCESS_POLL_SECONDS)
 
-    async def _until_committed(self, owned: set[int]) -> None:
+    async def _until_committed(self, assigned: set[int]) -> None:
         """Wait until one of the partitions has moved, unless nothing is left to decide in any of them."""
         before = await self._decided()
-        while any(before.get(partition, 0) < self._written.get(partition, 0) for partition in owned):
+        while any(before.get(partition, 0) < self._written.get(partition, 0) for partition in assigned):
             now = await self._decided()
-            if any(now.get(partition, 0) > before.get(partition, 0) for partition in owned):
+            if any(now.get(partition, 0) > before.get(partition, 0) for partition in assigned):
                 return
             await asyncio.sleep(PROCESS_POLL_SECONDS)
 
@@ -72,10 +72,10 @@ class Killer:
             for member_id, _, _, _, assignment in await self._members()
             if member_id[:-_LENGTH_OF_AN_ID] == f"{name}-"
         ]
-        return {partition for assignment in assignments for _, owned in assignment.assignment for partition in owned}
+        return {number for assignment in assignments for _, numbers in assignment.assignment for number in numbers}
 
     async def _members(self) -> Sequence[tuple[str, str, str, bytes, bytes]]:
-        """Return the group's members once no rebalance is under way: before, nobody owns anything."""
+        """Return the group's members once no rebalance is under way; until then they have no partitions."""
         admin = AIOKafkaAdminClient(**self._kafka.client_options())
         await admin.start()
         try:

@@ -17,6 +17,10 @@ select c.partition, c.applied, c.published
  where c.consumer = %s and c.topic = %s and g.broker_id = %s
 """
 
+_HAS_WRITTEN: Final = """
+select exists (select from log_cursor where consumer = %s and topic = %s and sequence > 0)
+"""
+
 
 # The newest generation of each topic that a consumer has read, and the last offset that it applied.
 _NEWEST_CURSORS: Final = """
@@ -87,3 +91,10 @@ async def applied_offsets(
     return {
         partition: min(applied, acknowledged) if published else applied for partition, applied, acknowledged in rows
     }
+
+
+async def has_written_events(connection: AsyncConnection[Any], consumer: str, topic: str) -> bool:
+    """Return whether the consumer ever wrote an event that followed from the topic, in any of its generations."""
+    found = await connection.execute(_HAS_WRITTEN, (consumer, topic))
+    row = await found.fetchone()
+    return row is not None and bool(row[0])

@@ -43,23 +43,23 @@ def connect_sync(
 
 async def connect_worker(settings: DatabaseSettings, application_name: str) -> AsyncConnection:
     """Open a worker's connection, on which no frozen process can block its successor for long."""
-    return await AsyncConnection.connect(
-        settings.conninfo(),
-        autocommit=True,
-        tcp_user_timeout=10_000,
-        keepalives_idle=5,
-        **_parameters(
-            application_name,
-            5,
-            {
-                # Statements are prepared once, maybe while the tables are empty: a plan that reads all rows must not
-                # be kept.
-                "enable_seqscan": "off",
-                "lock_timeout": settings.lock_timeout_ms,
-                "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
-            },
-        ),
-    )
+    return await AsyncConnection.connect(settings.conninfo(), **worker_parameters(settings, application_name))
+
+
+def worker_parameters(settings: DatabaseSettings, application_name: str) -> dict[str, Any]:
+    """Return the parameters of a worker's connections, for `connect_worker` and for pools."""
+    options = {
+        # Statements are prepared once, maybe while the tables are empty: a plan that reads all rows must not be kept.
+        "enable_seqscan": "off",
+        "lock_timeout": settings.lock_timeout_ms,
+        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
+    }
+    return {
+        "autocommit": True,
+        "tcp_user_timeout": 10_000,
+        "keepalives_idle": 5,
+        **_parameters(application_name, 5, options),
+    }
 
 
 def _parameters(application_name: str, connect_seconds: int, options: Mapping[str, object] | None) -> dict[str, Any]:

@@ -22,6 +22,12 @@ NIGHT_COLUMNS = {
     "closed": "bool",
     "currency": "text",
 }
+#: The primary key, with which a `NightRow` begins.
+KEY_COLUMNS = ("room_id", "date")
+#: The columns that bookings change.
+COUNT_COLUMNS = ("booked_count", "reserved_count")
+#: Every column that changes after a night was opened, by a booking or by a manager.
+CHANGING_COLUMNS = (*COUNT_COLUMNS, "total_count", "price_minor", "surge_milli", "closed")
 _NIGHTS = (
     "select {} from inventory join unnest(%b::int8[], %b::date[]) as wanted (room_id, date)"
     " using (room_id, date)".format(", ".join(NIGHT_COLUMNS))
@@ -40,32 +46,36 @@ async def add_nights(connection: AsyncConnection, rows: Sequence[NightRow]) -> N
     await copy_rows(connection, "inventory", NIGHT_COLUMNS, rows)
 
 
-_COUNT = """
-    update inventory as i set booked_count = n.booked, reserved_count = n.reserved
-    from unnest(%b::int8[], %b::date[], %b::int4[], %b::int4[]) as n (room_id, date, booked, reserved)
-    where i.room_id = n.room_id and i.date = n.date
-"""
+def _positions(names: Iterable[str]) -> list[int]:
+    """Return the positions of columns in a `NightRow`."""
+    order = list(NIGHT_COLUMNS)
+    return [order.index(name) for name in names]
+
+
+def _update(changing: Sequence[str]) -> str:
+    """Return the statement that writes these columns of many nights; its parameters are the keys, then the columns."""
+    names = (*KEY_COLUMNS, *changing)
+    return (
+        "update inventory as i set {assignments} from unnest({arrays}) as n ({names})"
+        " where i.room_id = n.room_id and i.date = n.date"
+    ).format(
+        assignments=", ".join(f"{name} = n.{name}" for name in changing),
+        arrays=", ".join(f"%b::{NIGHT_COLUMNS[name]}[]" for name in names),
+        names=", ".join(names),
+    )
+
+
+_COUNT_NIGHTS = _update(COUNT_COLUMNS)
+_COUNT_POSITIONS = _positions((*KEY_COLUMNS, *COUNT_COLUMNS))
+_CHANGE_NIGHTS = _update(CHANGING_COLUMNS)
+_CHANGE_POSITIONS = _positions((*KEY_COLUMNS, *CHANGING_COLUMNS))
 
 
 async def count_nights(connection: AsyncConnection, rows: Sequence[NightRow]) -> None:
     """Write the counts of taken rooms, and nothing else of a night: the hot path."""
-    await connection.execute(
-        _COUNT,
-        ([row[0] for row in rows], [row[1] for row in rows], [row[4] for row in rows], [row[5] for row in rows]),
-    )
-
-
-_CHANGE_NIGHTS = """
-    update inventory as i
-    set total_count = n.total, booked_count = n.booked, reserved_count = n.reserved,
-        price_minor = n.price, surge_milli = n.surge, closed = n.closed
-    from unnest(%b::int8[], %b::date[], %b::int4[], %b::int4[], %b::int4[], %b::int8[], %b::int4[], %b::bool[])
-         as n (room_id, date, total, booked, reserved, price, surge, closed)
-    where i.room_id = n.room_id and i.date = n.date
-"""
+    await connection.execute(_COUNT_NIGHTS, [[row[position] for row in rows] for position in _COUNT_POSITIONS])
 
 
 async def change_nights(connection: AsyncConnection, rows: Sequence[NightRow]) -> None:
     """Write a manager's changes together with the counts: written apart, they could break the check on their sum."""
-    columns = [[row[position] for row in rows] for position in (0, 1, 3, 4, 5, 6, 7, 8)]
-    await connection.execute(_CHANGE_NIGHTS, columns)
+    await connection.execute(_CHANGE_NIGHTS, [[row[position] for row in rows] for position in _CHANGE_POSITIONS])

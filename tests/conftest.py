@@ -56,6 +56,22 @@ _NOT_UNIT: Final = ("process", "system", "long", "trace", "api")
 _SHARED: Final = pytest.StashKey[SharedServers]()
 _our_servers: set[int] = set()
 _guard = Guard()
+
+
+class _ChildrenSeen:
+    """The processes that this one had when they were last listed, and the count of starts at that time."""
+
+    def __init__(self) -> None:
+        self.started = -1
+        self.children: list[psutil.Process] = []
+
+    def update(self) -> None:
+        """List them now."""
+        self.started = _guard.started
+        self.children = _children()
+
+
+_children_seen = _ChildrenSeen()
 # A machine that pauses in the middle of an example, or while one is made, has found nothing wrong.
 hypothesis.settings.register_profile("slow", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("slow")
@@ -236,10 +252,17 @@ def environment(database: DatabaseSettings, kafka_settings: KafkaSettings) -> di
 
 
 @pytest.fixture(autouse=True)
-def _no_process_is_left_behind() -> Iterator[None]:
-    """End what a test started and forgot, and say so."""
-    before = _children()
+def _no_process_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End the processes that a test started and forgot, and fail it."""
+    # To list children takes milliseconds, as long as a hundred scenarios. A unit test may start none, nor may its
+    # fixtures: they are listed only if a process was started all the same.
+    is_unit = request.node.get_closest_marker("unit") is not None
+    if not is_unit or _children_seen.started != _guard.started:
+        _children_seen.update()
+    before, started = _children_seen.children, _guard.started
     yield
+    if is_unit and _guard.started == started:
+        return
     left = [process for process in _children() if process not in before and process.pid not in _our_servers]
     running = [words for process in left if (words := _in_words(process)) is not None]
     for process in left:

@@ -15,9 +15,9 @@ from telemetry.settings import TelemetrySettings
 from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
 from workers.runtime import garbage
 from workers.runtime.empty_ledger import check_ledger
-from workers.runtime.log_source import wait_for_topics
 from workers.runtime.role import Role, Stopped
 from workers.runtime.stopping import stop_hard
+from workers.runtime.topics_ready import wait_for_topics
 
 
 def run(role: str, name: str | None = None) -> None:
@@ -29,12 +29,12 @@ def run(role: str, name: str | None = None) -> None:
         from workers.expiry import run as run_timer
 
         _start_telemetry(role, name)
-        uvloop.run(_until_terminated(run_timer(*_settings(), name=name or role)))
+        uvloop.run(_run_until_terminated(run_timer(*_settings(), name=name or role)))
     else:
         _run(role, import_module(f"workers.{role}").build, name)
 
 
-async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
+async def _run_until_terminated(work: Coroutine[Any, Any, None]) -> None:
     """Run until SIGTERM or Ctrl-C, then cancel the work and wait until it has tidied up."""
     task = asyncio.ensure_future(work)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -45,7 +45,7 @@ async def _until_terminated(work: Coroutine[Any, Any, None]) -> None:
 
 def _run(part: str, build: Callable[[KafkaSettings, DatabaseSettings], Role], name: str | None) -> None:
     """Run a role's agent until SIGTERM or Ctrl-C."""
-    # Faust takes most of a second to load, and `--help` and expiry need it not.
+    # Faust takes most of a second to load, and neither `--help` nor expiry needs it.
     import faust
 
     from workers.runtime.agent import build_app
@@ -73,7 +73,7 @@ def _settings() -> tuple[KafkaSettings, DatabaseSettings]:
 
 
 def _start_telemetry(part: str, name: str | None) -> None:
-    """Start logs on stderr, metrics and traces, as the settings say."""
+    """Start logs on stderr, metrics and traces by the settings."""
     with exit_on_invalid_settings():
         settings = TelemetrySettings()
     telemetry.start(settings, part, name or part)

@@ -49,7 +49,7 @@ def test_a_night_without_a_surge_costs_its_price(price_minor: int) -> None:
 
 @given(st.lists(st.tuples(PRICES, SURGES), max_size=50))
 def test_many_nights_at_once_cost_what_each_costs_by_itself(nights: list[tuple[int, int]]) -> None:
-    prices, surges = (np.array([night[place] for night in nights], np.int64) for place in (0, 1))
+    prices, surges = (np.array([night[column] for night in nights], np.int64) for column in (0, 1))
 
     assert night_price_minor(prices, surges).tolist() == [night_price_minor(*night) for night in nights]
 

@@ -31,6 +31,7 @@ ROOM: Mapping[str, Any] = {
     "total_count": 5,
     "capacity": 2,
 }
+NIGHT: dict[str, Any] = {"total_count": 10, "price_minor": 12_000, "surge_milli": 1000, "currency": "EUR"}
 
 
 class HotelsOverHttp:
@@ -77,8 +78,15 @@ class HotelsInTables:
 
     async def night(self, hotel_id: int, room_id: int, night: date, **columns: Any) -> None:
         """Insert a night that is on sale."""
-        values = {"total_count": 10, "price_minor": 12_000, "surge_milli": 1000, "currency": "EUR"}
-        await self.insert("inventory", {"hotel_id": hotel_id, "room_id": room_id, "date": night} | values | columns)
+        await self.insert("inventory", {"hotel_id": hotel_id, "room_id": room_id, "date": night} | NIGHT | columns)
+
+    async def nights(self, hotel_id: int, room_id: int, first_night: date, end_night: date, **columns: Any) -> None:
+        """Insert the nights of [first_night, end_night), which are on sale, in one statement."""
+        row = {"hotel_id": hotel_id, "room_id": room_id} | NIGHT | columns
+        names, values = ", ".join(row), ", ".join(["%s"] * len(row))
+        days = "generate_series(%s::date, %s::date - 1, '1 day') as day"
+        statement = f"insert into inventory ({names}, date) select {values}, day from {days}"
+        await self.connection.execute(statement.encode(), [*row.values(), first_night, end_night])
 
     async def insert(self, table: str, row: Mapping[str, Any]) -> int:
         """Insert a row; return its id, 0 for a table that has none."""

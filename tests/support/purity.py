@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-#: Events that Python audits: the start of a process, and a connection to a server.
-_FORBIDDEN: Final = frozenset({"subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec", "socket.connect"})
+#: Events that Python audits when a process is started.
+_STARTS: Final = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"})
+_FORBIDDEN: Final = _STARTS | {"socket.connect"}
 
 
 class NotPureError(RuntimeError):
@@ -18,11 +19,12 @@ class NotPureError(RuntimeError):
 
 
 class Guard:
-    """Refuses what a unit test may not do, for as long as a block lasts."""
+    """Refuses what a unit test may not do, for as long as a block lasts; `started` counts processes at any time."""
 
     def __init__(self) -> None:
+        self.started = 0
         self._seen: list[str] | None = None
-        # A hook stays for as long as the process does: it does nothing outside the block.
+        # A hook stays for as long as the process does: it only counts outside the block.
         sys.addaudithook(self._audit)
 
     @contextmanager
@@ -35,7 +37,11 @@ class Guard:
             self._seen = None
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self._seen is None or event not in _FORBIDDEN:
+        if event not in _FORBIDDEN:
+            return
+        if event in _STARTS:
+            self.started += 1
+        if self._seen is None:
             return
         self._seen.append(f"{event} {arguments[1] if event == 'socket.connect' else arguments[0]}")
         raise NotPureError(f"a unit test asks for {event}: mark it `process`, or take this from it")

@@ -39,6 +39,45 @@ def test_a_process_is_refused_also_where_the_refusal_is_swallowed() -> None:
     subprocess.run([sys.executable, "-c", "pass"], check=True)
 
 
+def test_every_start_of_a_process_is_counted_also_a_refused_one() -> None:
+    started = _guard.started
+    with _guard.pure(), contextlib.suppress(NotPureError):
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+    assert _guard.started > started
+
+    started = _guard.started
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    assert _guard.started > started
+
+
+def test_a_process_that_a_fixture_of_a_unit_test_forgot_is_ended_and_fails_the_test(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest("from tests.conftest import _no_process_is_left_behind")
+    pytester.makepyfile(
+        """
+        import subprocess, sys
+        import pytest
+
+        @pytest.fixture
+        def forgetful():
+            return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+        @pytest.mark.unit
+        def test_forgetful(forgetful):
+            pass
+
+        @pytest.mark.unit
+        def test_tidy():
+            pass
+        """
+    )
+    result = pytester.runpytest_inprocess("-p", "no:xdist", "-W", "ignore")
+
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*left running: *time.sleep(600)*"])
+
+
 def test_a_connection_is_refused() -> None:
     server, client = socket.create_server(("127.0.0.1", 0)), socket.socket()
     with server, client, _guard.pure() as tried, pytest.raises(NotPureError):

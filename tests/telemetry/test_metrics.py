@@ -23,7 +23,7 @@ from topics.backoff import Backoff
 from topics.envelope import Envelope, encode_headers
 from topics.messages.commands import OpenInventory, ReserveStay
 from workers.reservations import handler
-from workers.runtime.batch_metrics import _TYPE, asked_at_ms
+from workers.runtime.batch_metrics import _TYPE, requested_at_ms
 
 PARTS = ("ingress", "reservations", "payments", "projections", "expiry")
 ROOM = 7
@@ -157,7 +157,7 @@ def test_a_booking_id_of_the_ingress_shows_when_it_was_asked_for() -> None:
             Envelope(id="a", type="booking.confirmed.v1", source="s", subject=str(booking_id), time=datetime.now(UTC))
         )
         assert headers[_TYPE] == ("ce_type", b"booking.confirmed.v1")
-        assert asked_at_ms(headers) == expected
+        assert requested_at_ms(headers) == expected
 
 
 def nights(*, rooms: int) -> OpenInventory:

@@ -34,8 +34,8 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
         return repeated(booking, command)
     reason = rejection(state, command)
     if reason is not None:
-        return (_rejected(command, reason),)
-    reserved = _reserved(state, command, now)
+        return (_rejected_event(command, reason),)
+    reserved = _reserved_event(state, command, now)
     if command.terms is Terms.PREPAID:
         return (reserved,)
     return (
@@ -74,7 +74,7 @@ def rejection(state: State, command: ReserveStay) -> Rejection | None:
     return None
 
 
-def _reserved(state: State, command: ReserveStay, now: datetime) -> BookingReserved:
+def _reserved_event(state: State, command: ReserveStay, now: datetime) -> BookingReserved:
     nights = [state.nights[day] for day in nights_of(command.check_in, command.check_out)]
     agreed = command.agreed_nightly_minor
     prices_minor = [
@@ -96,7 +96,7 @@ def _reserved(state: State, command: ReserveStay, now: datetime) -> BookingReser
     )
 
 
-def _rejected(command: ReserveStay, reason: Rejection) -> BookingRejected:
+def _rejected_event(command: ReserveStay, reason: Rejection) -> BookingRejected:
     return BookingRejected(
         room_id=command.room_id,
         booking_id=command.booking_id,
@@ -129,7 +129,7 @@ def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, 
 
 
 def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, ...]:
-    """End the booking: its nights go back on sale, and money that was kept goes back in full."""
+    """End the booking: its nights are on sale again, and the payment that paid it is refunded in full."""
     booking = state.booking
     reason = not_theirs(booking, command.user_id)
     if booking is None or reason is not None:
@@ -141,21 +141,21 @@ def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, 
     if booking.status is not BookingStatus.CONFIRMED and not live(booking):
         return refused(booking, command, Refusal.WRONG_STATUS)
     cancelled = BookingCancelled(room_id=booking.room_id, booking_id=booking.id, reason=command.reason)
-    return (cancelled, *_refund_of_kept(booking))
+    return (cancelled, *_refund_of_payment(booking))
 
 
-def _refund_of_kept(booking: Booking) -> tuple[Event, ...]:
-    """Return the refund of the booking's money, in full: hotels have no cancellation policy yet."""
-    kept = booking.kept()
-    if kept is None:
+def _refund_of_payment(booking: Booking) -> tuple[Event, ...]:
+    """Return the event that refunds the booking's payment in full: hotels have no cancellation policy yet."""
+    payment = booking.paying_payment()
+    if payment is None:
         return ()
     return (
         RefundRequested(
             room_id=booking.room_id,
             booking_id=booking.id,
-            session_id=kept.session_id,
-            payment_intent=kept.payment_intent,
-            amount_minor=kept.amount_minor,
+            session_id=payment.session_id,
+            payment_intent=payment.payment_intent,
+            amount_minor=payment.amount_minor,
             currency=booking.currency,
             reason=RefundReason.BOOKING_CANCELLED,
         ),
@@ -163,7 +163,7 @@ def _refund_of_kept(booking: Booking) -> tuple[Event, ...]:
 
 
 def expire(state: State, command: ExpireHold, now: datetime) -> tuple[Event, ...]:
-    """End a hold whose deadline the log's time has passed; a command that came too early leaves no event."""
+    """End a hold whose deadline the log's time has passed; a command that came too early has no event."""
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)

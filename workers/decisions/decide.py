@@ -1,7 +1,7 @@
 """Decides one command: `decide(state, command, now) -> events`. No I/O, no clock, no randomness.
 
 Refusals are events; an exception here is a bug. Every command is answered by at least one event, except an
-`ExpireHold` that came too early: it leaves no event, so that it can be sent again.
+`ExpireHold` that came too early: it has no event, so that it can be sent again.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from workers.decisions.state import State, live
 
 
 def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
-    """Return what happens because of the command, in order; `now` is the log's time (UTC).
+    """Return the events that follow from the command, in order; `now` is the log's time (UTC).
 
     A command that names a booking whose hold is over expires it first, and is then decided as one about an expired
     booking. A booking of another room counts as unknown here: that room's commands decide it.
@@ -43,7 +43,7 @@ def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
         if isinstance(command, ReserveStay):
             return refused(None, command, Refusal.BOOKING_NOT_FOUND)
         state = State(None, state.nights)
-    expired = _overdue(state, command, now)
+    expired = _due_expiry(state, command, now)
     if expired is None:
         return _RULES[type(command)](state, command, now)
     changed = evolve(state, expired)
@@ -55,7 +55,8 @@ def _is_of_another_room(state: State, command: Command) -> bool:
     return state.booking is not None and state.booking.room_id != command.room_id
 
 
-def _overdue(state: State, command: Command, now: datetime) -> BookingExpired | None:
+def _due_expiry(state: State, command: Command, now: datetime) -> BookingExpired | None:
+    """Return the event that ends the booking's hold, if its deadline has passed."""
     booking = state.booking
     if booking is None or booking.hold_expires_at is None or isinstance(command, ExpireHold):
         return None

@@ -39,18 +39,18 @@ def evolve(state: State, event: Event) -> State:
         IllegalTransition: the event cannot happen to the booking in its status.
     """
     if isinstance(event, InventoryOpened):
-        return State(state.booking, _opened(event))
+        return State(state.booking, _new_nights(event))
     if isinstance(event, InventoryChanged):
-        return State(state.booking, _changed(state.nights, event))
+        return State(state.booking, _with_changes(state.nights, event))
     if isinstance(event, InventoryUnchanged | CommandRefused | CommandRepeated):
         return State(state.booking, {})
     assert isinstance(event, BookingEvent)
-    if _of_another_room(state.booking, event):
+    if _is_of_another_room(state.booking, event):
         return State(state.booking, {})
     return State(_booking_after(state.booking, event), _nights_after(state, event))
 
 
-def _of_another_room(booking: Booking | None, event: BookingEvent) -> bool:
+def _is_of_another_room(booking: Booking | None, event: BookingEvent) -> bool:
     """Return whether the event names a booking of another room, which events of this room must not change."""
     return booking is not None and booking.room_id != event.room_id
 
@@ -58,15 +58,15 @@ def _of_another_room(booking: Booking | None, event: BookingEvent) -> bool:
 def _booking_after(booking: Booking | None, event: BookingEvent) -> Booking | None:
     if isinstance(event, BookingReserved | BookingRejected):
         next_status(BookingStatus.PENDING if booking is None else booking.status, event)
-        return _made(event)
+        return _new_booking(event)
     if booking is None or isinstance(event, CommandRefused | CommandRepeated):
         return booking
-    fields = _FIELDS.get(type(event))
-    changes = {} if fields is None else fields(booking, event)
+    changes_of = _CHANGES.get(type(event))
+    changes = {} if changes_of is None else changes_of(booking, event)
     return replace(booking, status=next_status(booking.status, event), version=booking.version + 1, **changes)
 
 
-def _made(event: BookingReserved | BookingRejected) -> Booking:
+def _new_booking(event: BookingReserved | BookingRejected) -> Booking:
     booking = Booking(
         id=event.booking_id,
         user_id=event.user_id,
@@ -90,7 +90,7 @@ def _made(event: BookingReserved | BookingRejected) -> Booking:
     )
 
 
-def _confirmed(booking: Booking, event: BookingConfirmed) -> dict[str, Any]:
+def _confirmation_changes(booking: Booking, event: BookingConfirmed) -> dict[str, Any]:
     changes: dict[str, Any] = {"hold_expires_at": None, "failure": None}
     if event.payment_intent is not None:
         payment = Payment(event.payment_intent, event.session_id or "", event.amount_minor, PaymentState.KEPT)
@@ -98,90 +98,88 @@ def _confirmed(booking: Booking, event: BookingConfirmed) -> dict[str, Any]:
     return changes
 
 
-def _refund_requested(booking: Booking, event: RefundRequested) -> dict[str, Any]:
+def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[str, Any]:
     payment = Payment(event.payment_intent, event.session_id, event.amount_minor, PaymentState.REFUND_REQUESTED)
-    changes: dict[str, Any] = {"payments": (*_without(booking, event.payment_intent), payment)}
+    changes: dict[str, Any] = {"payments": (*_other_payments(booking, event.payment_intent), payment)}
     if live(booking) and booking.session_id == event.session_id:
-        # The session was paid in vain and is over: the guest may open another one.
+        # Its payment is refunded, so the session has ended: the guest may open another one.
         changes |= {"session_id": None, "failure": event.reason.value}
     return changes
 
 
-def _refunded(booking: Booking, event: BookingRefunded) -> dict[str, Any]:
+def _refund_changes(booking: Booking, event: BookingRefunded) -> dict[str, Any]:
     payment = booking.payment(event.payment_intent)
     assert payment is not None
-    return {"payments": (*_without(booking, event.payment_intent), replace(payment, state=PaymentState.REFUNDED))}
+    return {
+        "payments": (*_other_payments(booking, event.payment_intent), replace(payment, state=PaymentState.REFUNDED))
+    }
 
 
-def _without(booking: Booking, payment_intent: str) -> Iterable[Payment]:
+def _other_payments(booking: Booking, payment_intent: str) -> Iterable[Payment]:
     return (paid for paid in booking.payments if paid.payment_intent != payment_intent)
 
 
-_FIELDS: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]]]] = {
+_CHANGES: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]]]] = {
     GuestsAdded: lambda _, event: {"guest_ids": event.guest_ids},
     PaymentRequested: lambda _, event: {"payment_attempt": event.attempt, "session_id": None, "failure": None},
     CheckoutOpened: lambda _, event: {"session_id": event.session_id},
     PaymentDeclined: lambda _, event: {"failure": event.failure},
-    BookingConfirmed: _confirmed,
+    BookingConfirmed: _confirmation_changes,
     BookingCancelled: lambda _, event: {"hold_expires_at": None, "cancel_reason": event.reason},
     BookingExpired: lambda *_: {"hold_expires_at": None},
-    RefundRequested: _refund_requested,
-    BookingRefunded: _refunded,
+    RefundRequested: _refund_request_changes,
+    BookingRefunded: _refund_changes,
 }
 
 
 def _nights_after(state: State, event: BookingEvent) -> dict[date, Night]:
-    """Return the stay's nights with its rooms taken, kept or given back."""
+    """Return the nights of the stay that the event takes, books or frees."""
     if isinstance(event, BookingReserved):
         nights = nights_of(event.check_in, event.check_out)
-        return _taken(state.nights, nights, reserved=event.rooms_count)
+        return _with_taken(state.nights, nights, reserved=event.rooms_count)
     booking = state.booking
     if booking is None:
         return {}
     rooms = booking.rooms_count
     if isinstance(event, BookingConfirmed):
         held = rooms if live(booking) else 0
-        return _taken(state.nights, booking.nights(), reserved=-held, booked=rooms)
+        return _with_taken(state.nights, booking.nights(), reserved=-held, booked=rooms)
     if isinstance(event, BookingCancelled | BookingExpired):
         if live(booking):
-            return _taken(state.nights, booking.nights(), reserved=-rooms)
-        return _taken(state.nights, booking.nights(), booked=-rooms)
+            return _with_taken(state.nights, booking.nights(), reserved=-rooms)
+        return _with_taken(state.nights, booking.nights(), booked=-rooms)
     return {}
 
 
-def _taken(
+def _with_taken(
     nights: Mapping[date, Night], stay: Iterable[date], *, reserved: int = 0, booked: int = 0
 ) -> dict[date, Night]:
+    """Return the nights of a stay with these rooms more (or fewer) reserved and booked; all else stays as it is."""
     return {
-        day: Night(
-            (night := nights[day]).hotel_id,
-            night.total_count,
-            night.booked_count + booked,
-            night.reserved_count + reserved,
-            night.price_minor,
-            night.surge_milli,
-            night.closed,
-            night.currency,
+        day: replace(
+            night := nights[day],
+            booked_count=night.booked_count + booked,
+            reserved_count=night.reserved_count + reserved,
         )
         for day in stay
     }
 
 
-def _opened(event: InventoryOpened) -> dict[date, Night]:
+def _new_nights(event: InventoryOpened) -> dict[date, Night]:
     night = Night(
-        event.hotel_id,
-        event.total_count,
-        0,
-        0,
-        event.price_minor,
-        NO_SURGE_MILLI,
+        hotel_id=event.hotel_id,
+        total_count=event.total_count,
+        booked_count=0,
+        reserved_count=0,
+        price_minor=event.price_minor,
+        surge_milli=NO_SURGE_MILLI,
         closed=False,
         currency=event.currency,
     )
     return dict.fromkeys(nights_of(event.first_night, event.end_night), night)
 
 
-def _changed(nights: Mapping[date, Night], event: InventoryChanged) -> dict[date, Night]:
+def _with_changes(nights: Mapping[date, Night], event: InventoryChanged) -> dict[date, Night]:
     values = {
         name: value
         for name in ("price_minor", "surge_milli", "closed", "total_count")

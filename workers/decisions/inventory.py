@@ -34,11 +34,11 @@ def open_inventory(state: State, command: OpenInventory, now: datetime) -> tuple
     new = (
         day for day in ([] if reason else nights_of(command.first_night, command.end_night)) if day not in state.nights
     )
-    opened = tuple(_opened(command, nights) for nights in night_ranges(new))
+    opened = tuple(_opened_event(command, nights) for nights in night_ranges(new))
     return opened or (InventoryUnchanged(room_id=command.room_id, command=command.message_type, reason=reason),)
 
 
-def _opened(command: OpenInventory, nights: NightRange) -> InventoryOpened:
+def _opened_event(command: OpenInventory, nights: NightRange) -> InventoryOpened:
     return InventoryOpened(
         room_id=command.room_id,
         hotel_id=command.hotel_id,
@@ -73,7 +73,7 @@ def change_inventory(state: State, command: ChangeInventory, now: datetime) -> t
     return (
         InventoryChanged(
             room_id=command.room_id,
-            ranges=night_ranges(_changing(command, refused)),
+            ranges=night_ranges(_nights_to_change(command, refused)),
             price_minor=command.price_minor,
             surge_milli=command.surge_milli,
             closed=command.closed,
@@ -83,11 +83,11 @@ def change_inventory(state: State, command: ChangeInventory, now: datetime) -> t
     )
 
 
-def _changing(command: ChangeInventory, refused: Sequence[RefusedNight]) -> tuple[date, ...]:
+def _nights_to_change(command: ChangeInventory, refused: Sequence[RefusedNight]) -> tuple[date, ...]:
     if command.all_or_none and any(night.reason is not NightRefusal.NOT_OPEN for night in refused):
         return ()
-    kept = {night.night for night in refused}
-    return tuple(day for day in nights_of(command.first_night, command.end_night) if day not in kept)
+    refused_nights = {night.night for night in refused}
+    return tuple(day for day in nights_of(command.first_night, command.end_night) if day not in refused_nights)
 
 
 def _night_refusal(night: Night | None, command: ChangeInventory) -> NightRefusal | None:

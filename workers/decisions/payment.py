@@ -40,8 +40,8 @@ def request_payment(state: State, command: RequestPayment, now: datetime) -> tup
     if not live(booking):
         return refused(booking, command, Refusal.WRONG_STATUS)
     if booking.amount_minor == 0:
-        return (_confirmed(booking),)
-    if booking.status is BookingStatus.PAYMENTS_PENDING and not _attempt_ended(booking):
+        return (_confirmed_event(booking),)
+    if booking.status is BookingStatus.PAYMENTS_PENDING and not _has_attempt_ended(booking):
         return repeated(booking, command)
     return (
         PaymentRequested(
@@ -54,7 +54,7 @@ def request_payment(state: State, command: RequestPayment, now: datetime) -> tup
     )
 
 
-def _attempt_ended(booking: Booking) -> bool:
+def _has_attempt_ended(booking: Booking) -> bool:
     """Return whether the present attempt never got a session: a declined card leaves its session open."""
     return booking.session_id is None and booking.failure is not None
 
@@ -84,28 +84,30 @@ def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event
     """Let a payment buy the stay, also after the hold ended if the nights are free, or refund it in full."""
     booking = state.booking
     if booking is None:
-        return (_refund(command, RefundReason.UNKNOWN_BOOKING),)
+        return (_refund_event(command, RefundReason.UNKNOWN_BOOKING),)
     if booking.payment(command.payment_intent) is not None:
         return repeated(booking, command)
     if (command.amount_minor, command.currency) != (booking.amount_minor, booking.currency):
-        return (_refund(command, RefundReason.WRONG_AMOUNT),)
+        return (_refund_event(command, RefundReason.WRONG_AMOUNT),)
     if live(booking):
-        return (_confirmed(booking, command),)
+        return (_confirmed_event(booking, command),)
     if booking.status is BookingStatus.CONFIRMED:
-        return (_refund(command, RefundReason.SECOND_PAYMENT),)
+        return (_refund_event(command, RefundReason.SECOND_PAYMENT),)
     if booking.status is not BookingStatus.EXPIRED:
-        return (_refund(command, RefundReason.BOOKING_CANCELLED),)
-    if not _free_again(state, booking):
-        return (_refund(command, RefundReason.NIGHTS_GONE),)
-    return (_confirmed(booking, command, late=True),)
+        return (_refund_event(command, RefundReason.BOOKING_CANCELLED),)
+    if not _nights_are_free(state, booking):
+        return (_refund_event(command, RefundReason.NIGHTS_GONE),)
+    return (_confirmed_event(booking, command, late=True),)
 
 
-def _free_again(state: State, booking: Booking) -> bool:
+def _nights_are_free(state: State, booking: Booking) -> bool:
     nights = [state.nights.get(day) for day in booking.nights()]
     return all(night is not None and not night.closed and night.free_count >= booking.rooms_count for night in nights)
 
 
-def _confirmed(booking: Booking, payment: ConfirmPayment | None = None, *, late: bool = False) -> BookingConfirmed:
+def _confirmed_event(
+    booking: Booking, payment: ConfirmPayment | None = None, *, late: bool = False
+) -> BookingConfirmed:
     return BookingConfirmed(
         room_id=booking.room_id,
         booking_id=booking.id,
@@ -117,7 +119,7 @@ def _confirmed(booking: Booking, payment: ConfirmPayment | None = None, *, late:
     )
 
 
-def _refund(command: ConfirmPayment, reason: RefundReason) -> RefundRequested:
+def _refund_event(command: ConfirmPayment, reason: RefundReason) -> RefundRequested:
     return RefundRequested(
         room_id=command.room_id,
         booking_id=command.booking_id,

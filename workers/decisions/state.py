@@ -77,7 +77,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
         """Return the payment of this payment intent, if it arrived."""
         return next((paid for paid in self.payments if paid.payment_intent == payment_intent), None)
 
-    def kept(self) -> Payment | None:
+    def paying_payment(self) -> Payment | None:
         """Return the payment that pays this booking, if any."""
         return next((paid for paid in self.payments if paid.state is PaymentState.KEPT), None)
 

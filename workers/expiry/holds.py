@@ -1,9 +1,9 @@
 """The expiry timer: finds holds whose time is over and sends the commands that end them.
 
 Reads `booking`; writes `ExpireHold` to `booking.commands`, and nothing else. The reservations workers decide by the
-log's time whether a hold is over, so a command too many does no harm, and one that is too early is sent again. Any
+log's time whether a hold is over, so an extra command does no harm, and one that is too early is sent again. Any
 number of timers may run: one leads, by an advisory lock of its session, and the others wait. The leader also opens new
-nights (`horizon`). When database or broker fails it gives up the lead, waits and starts over.
+nights (`horizon`). When the database or the broker fails, it gives up the lead, waits and starts over.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from workers.expiry.retry_schedule import RetrySchedule
 ROLE: Final = "expiry"
 POLL_SECONDS: Final = 1.0
 COUNT_SECONDS: Final = 10.0
-"""How often the leader counts all holds, for the metrics."""
+"""The leader counts all holds so often, for the metrics."""
 SILENT_SECONDS: Final = 30
 MARGIN_SECONDS: Final = 0.5
 """The log's clock may be behind the database's by this much before a command comes too early."""
@@ -41,8 +41,8 @@ FIRST_HOLD_PAUSE_SECONDS: Final = 5.0
 MAX_HOLD_PAUSE_SECONDS: Final = 60.0
 MAX_AWAITED: Final = 10_000
 """Commands sent once whose holds are not ended yet; guests' own commands wait behind them in the log."""
-SOURCE: Final = "innkeeper/expiry"
-COMMAND_IDS: Final = UUID("0e0b9a4e-1a52-5f0e-8a49-3c1f6d1b52c7")
+EXPIRY_SOURCE: Final = "innkeeper/expiry"
+EXPIRE_COMMAND_IDS: Final = UUID("0e0b9a4e-1a52-5f0e-8a49-3c1f6d1b52c7")
 """The name space of the commands' ids: a booking and its deadline always give the same one."""
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ async def _serve(kafka: KafkaSettings, database: DatabaseSettings, name: str, ba
 
 async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, hold_metrics: "HoldMetrics") -> NoReturn:
     while True:
-        await _until_resumed(connection, hold_metrics)
+        await _wait_until_resumed(connection, hold_metrics)
         await hold_metrics.update()
         seconds = await timer.sweep()
         await horizon.keep()
@@ -83,7 +83,7 @@ async def _lead(connection: AsyncConnection, timer: "Timer", horizon: Horizon, h
         await asyncio.sleep(min(max(POLL_SECONDS, seconds), SILENT_SECONDS / 3))
 
 
-async def _until_resumed(connection: AsyncConnection, hold_metrics: "HoldMetrics") -> None:
+async def _wait_until_resumed(connection: AsyncConnection, hold_metrics: "HoldMetrics") -> None:
     """Keep the lead, and wait while an operator has paused the role."""
     is_logged = False
     while pause := await pauses.of(connection, ROLE):
@@ -160,6 +160,6 @@ class Timer:
         return clock() - began
 
     def _command(self, hold: DueHold) -> Outgoing:
-        name = uuid5(COMMAND_IDS, f"{hold.booking_id}:{hold.deadline.astimezone(UTC).isoformat()}")
+        name = uuid5(EXPIRE_COMMAND_IDS, f"{hold.booking_id}:{hold.deadline.astimezone(UTC).isoformat()}")
         expire = ExpireHold(room_id=hold.room_id, booking_id=hold.booking_id)
-        return command_record(self._commands_topic, expire, id=str(name), source=SOURCE, time=datetime.now(UTC))
+        return command_record(self._commands_topic, expire, id=str(name), source=EXPIRY_SOURCE, time=datetime.now(UTC))

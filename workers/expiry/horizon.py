@@ -1,7 +1,7 @@
 """Keeps a year of every room's nights on sale: sends commands that open the nights which a new day lacks.
 
 Reads `hotel`, `room` and `inventory`; writes `OpenInventory` to `booking.commands`, and nothing else. Nights that are
-open stay as they are, so a command too many does no harm. The expiry role runs it: it holds the lead, and retries.
+open stay as they are, so an extra command does no harm. The expiry role runs it, holds the lead and retries.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ FIRST_HORIZON_PAUSE_SECONDS: Final = 60.0
 MAX_HORIZON_PAUSE_SECONDS: Final = 3600.0
 MAX_NIGHTS_AWAITED: Final = 5_000
 """Nights whose command was sent once and that are not open yet."""
-SOURCE: Final = "innkeeper/horizon"
-COMMAND_IDS: Final = UUID("6f9a3c02-58a7-5d1b-b0c6-92f4a1d7e835")
+HORIZON_SOURCE: Final = "innkeeper/horizon"
+OPEN_COMMAND_IDS: Final = UUID("6f9a3c02-58a7-5d1b-b0c6-92f4a1d7e835")
 """The name space of the commands' ids: a room and the nights that it lacks always give the same one."""
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Horizon:
             currency=room.currency,
         )
         return command_record(
-            self._commands_topic, command, id=str(_command_id(room)), source=SOURCE, time=datetime.now(UTC)
+            self._commands_topic, command, id=str(_command_id(room)), source=HORIZON_SOURCE, time=datetime.now(UTC)
         )
 
 
@@ -106,7 +106,7 @@ def _days(now: datetime, zones: Iterable[str]) -> Iterable[tuple[str, date]]:
 
 
 def _command_id(room: ShortRoom) -> UUID:
-    return uuid5(COMMAND_IDS, f"{room.room_id}:{room.first_night}:{room.end_night}")
+    return uuid5(OPEN_COMMAND_IDS, f"{room.room_id}:{room.first_night}:{room.end_night}")
 
 
 def _nights(room: ShortRoom) -> int:

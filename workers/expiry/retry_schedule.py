@@ -1,4 +1,4 @@
-"""When to send a command again whose effect is not there yet: ever more rarely, and not too many at once."""
+"""Schedules commands that are sent until they take effect: ever more rarely, and not too many at once."""
 
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -8,14 +8,14 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class _Sent(NamedTuple):
-    """When a command is sent again, by the caller's clock in seconds, and the pause before that."""
+    """The time at which a command is sent again, by the caller's clock in seconds, and the pause before it."""
 
     again_at: float
     pause_seconds: float
 
 
 class RetrySchedule(Generic[Key]):
-    """Says for each thing that is due whether its command is to be sent now.
+    """Decides for each due item whether its command is sent now.
 
     Commands that were sent once and have no effect yet wait in the log behind guests' own commands: they may be at most
     `max_awaited`, by weight.
@@ -31,17 +31,17 @@ class RetrySchedule(Generic[Key]):
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
-        """Go through everything that is due inside the block; what is not due any more is forgotten."""
+        """Go through all due items inside the block; the schedule forgets items that are not due any more."""
         self._still_due, self._awaited = {}, 0
         yield
         self._sent = self._still_due
 
     def cut_short(self) -> None:
-        """End the sweep early: what it has not come to may be due as before."""
+        """End the sweep early: items that it has not reached may be due as before."""
         self._still_due = self._sent | self._still_due
 
     def is_sent_now(self, key: Key, now: float, weight: int = 1) -> bool:
-        """Return whether the command of something that is due is to be sent, and remember that it was."""
+        """Return whether the command of a due item is to be sent, and note it as sent."""
         sent = self._sent.get(key)
         if sent is not None and now < sent.again_at:
             self._still_due[key] = sent

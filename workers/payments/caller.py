@@ -14,6 +14,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from storage import payments
+from storage.database import worker_parameters
 from storage.payments import ENDING, OPENING
 from storage.settings import DatabaseSettings
 from telemetry import metrics
@@ -30,7 +31,7 @@ GRACE_SECONDS: Final = 5.0
 SLOTS: Final = 32
 """The rows in progress at once, at most."""
 ENDING_SLOTS: Final = 24
-"""Slots for refunds and closings, which come first; the rest is left to guests who want to pay."""
+"""Slots for refunds and closings, which come first; the rest is for guests who want to pay."""
 CONNECTIONS: Final = 4
 
 Database = AsyncConnectionPool[psycopg.AsyncConnection]
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class Caller:
-    """Makes the calls that are due until it is cancelled."""
+    """Makes due calls until it is cancelled."""
 
     def __init__(self, kafka: KafkaSettings, database: DatabaseSettings, settings: PaymentSettings) -> None:
         self._kafka = kafka
@@ -54,7 +55,7 @@ class Caller:
         self._woken.set()
 
     async def run(self) -> None:
-        """Work until cancelled; then calls in progress get some seconds to end."""
+        """Work until cancelled; then calls in progress may end within some seconds."""
         publisher = Publisher(self._kafka, "innkeeper-payments-caller")
         async with open_gateway(self._settings) as gateway, _pool(self._database) as database:
             steps = Steps(
@@ -64,7 +65,7 @@ class Caller:
                 commands_topic=self._kafka.topic(BOOKING_COMMANDS),
                 live=self._settings.live,
             )
-            metrics.POOL.set_function(lambda: _use_of(database))
+            metrics.POOL.set_function(lambda: _pool_use(database))
             try:
                 await self._work(database, steps)
             finally:
@@ -82,7 +83,7 @@ class Caller:
                 continue
             backoff.reset()
             if not started:
-                await _either(self._woken, POLL_SECONDS)
+                await _wait_for(self._woken, POLL_SECONDS)
 
     async def _start_due(self, database: Database, steps: Steps) -> int:
         """Claim due rows while slots are free, those that end something first; return how many were claimed."""
@@ -106,24 +107,20 @@ class Caller:
         for due in rows:
             task = asyncio.create_task(steps.process(due))
             slots.add(task)
-            task.add_done_callback(lambda ended: self._left(slots, ended))
+            task.add_done_callback(lambda ended: self._free_slot(slots, ended))
         return len(rows)
 
-    def _left(self, slots: set[asyncio.Task[None]], ended: asyncio.Task[None]) -> None:
+    def _free_slot(self, slots: set[asyncio.Task[None]], ended: asyncio.Task[None]) -> None:
         if not self._free(ENDING_SLOTS - len(self._ending)) or not self._free(SLOTS):
             self.wake()  # Due rows may wait for this slot.
         slots.discard(ended)
 
 
 def _pool(database: DatabaseSettings) -> Database:
-    """Return a pool of a few connections in autocommit, replaced after the database was away."""
+    """Return a pool of a few of a worker's connections, which are replaced after the database was away."""
     return AsyncConnectionPool(
         database.conninfo(),
-        kwargs={
-            "autocommit": True,
-            "application_name": "innkeeper-payments-caller",
-            "options": f"-c lock_timeout={database.lock_timeout_ms}",
-        },
+        kwargs=worker_parameters(database, "innkeeper payments caller"),
         min_size=1,
         max_size=CONNECTIONS,
         timeout=5,
@@ -132,13 +129,13 @@ def _pool(database: DatabaseSettings) -> Database:
     )
 
 
-def _use_of(database: Database) -> list[tuple[metrics.Labels, float]]:
+def _pool_use(database: Database) -> list[tuple[metrics.Labels, float]]:
     """Return how many connections are in use, and how many may be."""
     stats = database.get_stats()
     return [(("used",), stats.get("pool_size", 0) - stats.get("pool_available", 0)), (("most",), database.max_size)]
 
 
-async def _either(woken: asyncio.Event, seconds: float) -> None:
+async def _wait_for(woken: asyncio.Event, seconds: float) -> None:
     """Wait until woken, at most `seconds`."""
     try:
         async with asyncio.timeout(seconds):

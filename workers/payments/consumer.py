@@ -1,8 +1,8 @@
 """Payments' first step: events become rows with pending calls, and Stripe's webhooks become commands to the room.
 
 Reads `booking.events` and `stripe.webhooks`; writes `checkout_session` and `refund`, and commands to
-`booking.commands`, all in the adapter's fenced transaction. Nothing here calls Stripe: the caller does, after the
-commit. A webhook that cannot be understood goes to the dead-letter topic; any other failure leaves nothing behind, and
+`booking.commands`, all in the batch's fenced transaction. The caller calls Stripe after the commit; nothing here
+does. A webhook that cannot be understood goes to the dead-letter topic; any other failure leaves nothing behind, and
 the batch is read again.
 """
 
@@ -32,7 +32,7 @@ from workers.payments.webhooks import (
 )
 from workers.runtime.role import PartitionBatch, Received, Unreadable
 
-SOURCE: Final = "innkeeper/payments"
+PAYMENTS_SOURCE: Final = "innkeeper/payments"
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Payments:
             self._commands_topic,
             command,
             id=command_id,
-            source=SOURCE,
+            source=PAYMENTS_SOURCE,
             time=received.time,
             traceparent=traces.well_formed(traceparent.decode(errors="replace")),
             causation_position=position_text(webhook),

@@ -1,7 +1,7 @@
-"""Stripe's API for the caller: every call is paced, every refusal is one of a few kinds.
+"""Stripe's API for the caller: every call is paced, and every refusal is of one of a few kinds.
 
 A call that opens a session or refunds a payment carries the idempotency key of its row, so it can be repeated. Stripe
-replays its first answer to a key for a day, even a 5xx. After a 5xx the gateway therefore looks whether the work was
+replays its first answer to a key for a day, even a 5xx. After a 5xx the gateway therefore checks whether the work was
 done; if not, the key is exhausted and the row gets another. A refusal because the deadline is too near proves that the
 key opened nothing: Stripe would have answered with the session otherwise.
 """

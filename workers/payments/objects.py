@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 import msgspec
 import stripe
 
-COMMAND_IDS: Final = UUID("5f1d5e0c-3d0a-5b7e-9a55-0f6c1d2b7a41")
+PAYMENT_COMMAND_IDS: Final = UUID("5f1d5e0c-3d0a-5b7e-9a55-0f6c1d2b7a41")
 """The namespace of the ids of commands that follow from a Stripe object's transition."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -109,7 +109,7 @@ def read(answer: stripe.StripeObject, kind: type[T]) -> T:
 
 def command_id(subject: str, transition: str) -> str:
     """Return the id of the command that follows from an object's transition, wherever we learn of it."""
-    return str(uuid5(COMMAND_IDS, f"{subject}:{transition}"))
+    return str(uuid5(PAYMENT_COMMAND_IDS, f"{subject}:{transition}"))
 
 
 def log_currency(stripe_currency: str) -> str:

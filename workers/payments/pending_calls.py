@@ -4,8 +4,8 @@
     BookingExpired, BookingCancelled, BookingConfirmed   -> close the booking's sessions
     RefundRequested                                      -> refund the payment in full
 
-Pure. The exact parameters of a call and its idempotency key are fixed here, from the event alone, before it is made: a
-repeated call is the same call, and Stripe answers as it did before.
+Pure. The exact parameters of a call and its idempotency key are fixed here, from the event alone, before it is made.
+So a repeated call is the same call, and Stripe answers as it did before.
 """
 
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""One row with a pending call to Stripe, from its claim to its end.
+"""Processes one row with a pending call to Stripe, from its claim to its end.
 
 Reads and writes `checkout_session` and `refund`; writes commands to `booking.commands`. No transaction is open during
 a call. A crash between any two of these steps repeats safely, because the row stays due until the last:
@@ -29,7 +29,7 @@ from telemetry.ids import about
 from topics.envelope import command_record
 from topics.failpoints import failpoint
 from topics.messages.commands import BookingCommand, DeclinePayment, RecordRefund, RecordSession
-from workers.payments.consumer import SOURCE
+from workers.payments.consumer import PAYMENTS_SOURCE
 from workers.payments.gateway import Gateway, IdempotencyKeyExhausted, Refused
 from workers.payments.objects import BookingRef, Refund, Session, command_id
 from workers.payments.pending_calls import renewed_refund_key, renewed_session
@@ -168,7 +168,7 @@ class Steps:
                 self._commands_topic,
                 command,
                 id=name,
-                source=SOURCE,
+                source=PAYMENTS_SOURCE,
                 time=datetime.now(UTC),
                 causation=due.causation,
                 correlation=due.correlation,

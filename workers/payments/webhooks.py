@@ -80,7 +80,7 @@ def effect_of(event: StripeEvent, *, live: bool) -> WebhookEffect:
     if event.type not in _EFFECTS:
         return WebhookEffect(summary=f"{event.type} {event.id} has no effect", level=logging.DEBUG)
     if event.livemode != live:
-        return _other_mode(event.id, live=event.livemode)
+        return _other_mode_effect(event.id, live=event.livemode)
     kind, effect = _EFFECTS[event.type]
     try:
         about: StripeObject = msgspec.json.decode(event.data.object, type=kind)
@@ -97,13 +97,13 @@ def effect_of_session(session: Session, *, live: bool) -> WebhookEffect:
     """
     ref = session.booking_ref()
     if ref is None:
-        return _foreign(session)
+        return _foreign_effect(session)
     if session.livemode != live:
-        return _other_mode(session.id, live=session.livemode)
+        return _other_mode_effect(session.id, live=session.livemode)
     if session.status == "complete":
-        return _paid(session, ref) if session.paid else _completed_unpaid(session, ref)
+        return _paid_effect(session, ref) if session.paid else _unpaid_effect(session, ref)
     if session.status == "expired":
-        return _expired(session, ref)
+        return _expired_effect(session, ref)
     return WebhookEffect(summary=f"{session.id} is {session.status}")
 
 
@@ -111,16 +111,16 @@ def effect_of_refund(refund: Refund) -> WebhookEffect:
     """Return the effect of a refund's state, whether it comes from a webhook or from an answer."""
     ref = refund.booking_ref()
     if ref is None or refund.payment_intent is None:
-        return _foreign(refund)
+        return _foreign_effect(refund)
     if refund.status == "succeeded":
-        return _refunded(refund, ref, refund.payment_intent)
+        return _refunded_effect(refund, ref, refund.payment_intent)
     if refund.status in {"failed", "canceled"}:
-        return _refund_failed(refund, refund.payment_intent)
+        return _failed_refund_effect(refund, refund.payment_intent)
     changed = RefundChanged(payment_intent=refund.payment_intent, refund_id=refund.id, status="pending")
     return WebhookEffect(updates=(changed,), summary=f"{refund.id} of {refund.payment_intent} pends: {refund.status}")
 
 
-def _paid(session: Session, ref: BookingRef) -> WebhookEffect:
+def _paid_effect(session: Session, ref: BookingRef) -> WebhookEffect:
     if session.client_reference_id != str(ref.booking_id):
         return WebhookEffect(
             summary=f"{session.id} is paid, its reference is {session.client_reference_id}, not {ref.booking_id}",
@@ -139,47 +139,47 @@ def _paid(session: Session, ref: BookingRef) -> WebhookEffect:
     )
     return WebhookEffect(
         commands=((command_id(session.id, "paid"), confirm),),
-        updates=(_ended(session, ref, "complete"),),
+        updates=(_session_ended(session, ref, "complete"),),
         summary=f"{session.id} of booking {ref.booking_id} is paid",
     )
 
 
-def _completed_unpaid(session: Session, ref: BookingRef) -> WebhookEffect:
+def _unpaid_effect(session: Session, ref: BookingRef) -> WebhookEffect:
     return WebhookEffect(
-        updates=(_ended(session, ref, "complete"),),
+        updates=(_session_ended(session, ref, "complete"),),
         summary=f"{session.id} of booking {ref.booking_id} is completed and not paid yet",
     )
 
 
-def _expired(session: Session, ref: BookingRef) -> WebhookEffect:
+def _expired_effect(session: Session, ref: BookingRef) -> WebhookEffect:
     close = ClosePayment(room_id=ref.room_id, booking_id=ref.booking_id, session_id=session.id)
     return WebhookEffect(
         commands=((command_id(session.id, "expired"), close),),
-        updates=(_ended(session, ref, "expired"),),
+        updates=(_session_ended(session, ref, "expired"),),
         summary=f"{session.id} of booking {ref.booking_id} expired",
     )
 
 
-def _ended(session: Session, ref: BookingRef, status: Literal["complete", "expired"]) -> SessionEnded:
+def _session_ended(session: Session, ref: BookingRef, status: Literal["complete", "expired"]) -> SessionEnded:
     return SessionEnded(booking_id=ref.booking_id, attempt=ref.attempt, session_id=session.id, status=status)
 
 
-def _delayed_payment_failed(session: Session, _: StripeEvent) -> WebhookEffect:
+def _delayed_failure_effect(session: Session, _: StripeEvent) -> WebhookEffect:
     ref = session.booking_ref()
     if ref is None:
-        return _foreign(session)
+        return _foreign_effect(session)
     decline = DeclinePayment(room_id=ref.room_id, booking_id=ref.booking_id, failure="async_payment_failed")
     return WebhookEffect(
         commands=((command_id(session.id, "async_payment_failed"), decline),),
-        updates=(_ended(session, ref, "complete"),),
+        updates=(_session_ended(session, ref, "complete"),),
         summary=f"{session.id} of booking {ref.booking_id}: the delayed payment failed",
     )
 
 
-def _declined(payment: PaymentIntent, event: StripeEvent) -> WebhookEffect:
+def _declined_effect(payment: PaymentIntent, event: StripeEvent) -> WebhookEffect:
     ref = payment.booking_ref()
     if ref is None:
-        return _foreign(payment)
+        return _foreign_effect(payment)
     error = payment.last_payment_error
     failure = (error and (error.decline_code or error.code)) or "declined"
     decline = DeclinePayment(room_id=ref.room_id, booking_id=ref.booking_id, failure=failure)
@@ -191,7 +191,7 @@ def _declined(payment: PaymentIntent, event: StripeEvent) -> WebhookEffect:
     )
 
 
-def _refunded(refund: Refund, ref: BookingRef, payment_intent: str) -> WebhookEffect:
+def _refunded_effect(refund: Refund, ref: BookingRef, payment_intent: str) -> WebhookEffect:
     record = RecordRefund(
         room_id=ref.room_id,
         booking_id=ref.booking_id,
@@ -206,7 +206,7 @@ def _refunded(refund: Refund, ref: BookingRef, payment_intent: str) -> WebhookEf
     )
 
 
-def _refund_failed(refund: Refund, payment_intent: str) -> WebhookEffect:
+def _failed_refund_effect(refund: Refund, payment_intent: str) -> WebhookEffect:
     failure = refund.failure_reason or refund.status
     return WebhookEffect(
         updates=(RefundChanged(payment_intent=payment_intent, refund_id=refund.id, status="failed", failure=failure),),
@@ -215,7 +215,7 @@ def _refund_failed(refund: Refund, payment_intent: str) -> WebhookEffect:
     )
 
 
-def _charge(charge: Charge, _: StripeEvent) -> WebhookEffect:
+def _charge_effect(charge: Charge, _: StripeEvent) -> WebhookEffect:
     """Return the effect of the refunds that a charge lists; newer versions of the API send `refund.created` instead."""
     refunds = charge.refunds.data if charge.refunds is not None else ()
     effects = [effect_of_refund(refund) for refund in refunds]
@@ -228,32 +228,32 @@ def _charge(charge: Charge, _: StripeEvent) -> WebhookEffect:
     )
 
 
-def _foreign(about: StripeObject) -> WebhookEffect:
+def _foreign_effect(about: StripeObject) -> WebhookEffect:
     return WebhookEffect(summary=f"{about.id} is not about a booking of ours", level=logging.DEBUG)
 
 
-def _other_mode(subject: str, *, live: bool) -> WebhookEffect:
+def _other_mode_effect(subject: str, *, live: bool) -> WebhookEffect:
     mode = "live" if live else "test"
     return WebhookEffect(summary=f"{subject} is ignored: it is of {mode} mode, our key is not", level=logging.WARNING)
 
 
-def _session(session: Session, event: StripeEvent) -> WebhookEffect:
+def _session_effect(session: Session, event: StripeEvent) -> WebhookEffect:
     return effect_of_session(session, live=event.livemode)
 
 
-def _refund(refund: Refund, _: StripeEvent) -> WebhookEffect:
+def _refund_effect(refund: Refund, _: StripeEvent) -> WebhookEffect:
     return effect_of_refund(refund)
 
 
 _EFFECTS: Final[dict[str, tuple[type[StripeObject], Callable[[Any, StripeEvent], WebhookEffect]]]] = {
-    "checkout.session.completed": (Session, _session),
-    "checkout.session.async_payment_succeeded": (Session, _session),
-    "checkout.session.async_payment_failed": (Session, _delayed_payment_failed),
-    "checkout.session.expired": (Session, _session),
-    "payment_intent.payment_failed": (PaymentIntent, _declined),
-    "refund.created": (Refund, _refund),
-    "refund.updated": (Refund, _refund),
-    "refund.failed": (Refund, _refund),
-    "charge.refund.updated": (Refund, _refund),
-    "charge.refunded": (Charge, _charge),
+    "checkout.session.completed": (Session, _session_effect),
+    "checkout.session.async_payment_succeeded": (Session, _session_effect),
+    "checkout.session.async_payment_failed": (Session, _delayed_failure_effect),
+    "checkout.session.expired": (Session, _session_effect),
+    "payment_intent.payment_failed": (PaymentIntent, _declined_effect),
+    "refund.created": (Refund, _refund_effect),
+    "refund.updated": (Refund, _refund_effect),
+    "refund.failed": (Refund, _refund_effect),
+    "charge.refund.updated": (Refund, _refund_effect),
+    "charge.refunded": (Charge, _charge_effect),
 }

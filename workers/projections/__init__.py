@@ -1,8 +1,8 @@
 """The projections role: turns `booking.events` into the rows that the ingress reads.
 
-Reads `booking.events`, and from the ledger the facts of a booking that an event leaves out; writes the read models of
-its consumers, and publishes nothing. Each consumer's cursor moves in the transaction of its rows, so a failure leaves
-neither, and the batch is read again. A rebuild (rows and cursor removed, the whole log read again) gives the same rows.
+Reads `booking.events`, and from the ledger the fields of a booking that an event does not have; writes the read models
+of its consumers, and publishes nothing. Each consumer's cursor moves in the transaction of its rows; a failure undoes
+both, and the batch is read again. A rebuild (rows and cursor removed, the whole log read again) gives the same rows.
 
 All workers take their locks in the order of the consumers, which is the same in all of them.
 """

@@ -1,7 +1,8 @@
-"""Decides every command about a room: the middle of a booking's way, from command to event.
+"""Decides every command about a room: the step from commands to events.
 
-Reads the bookings and nights that a batch names; writes bookings, guests and inventory; publishes the events of
-each command, at least one. A failure undoes the whole batch, and the batch processor decides what happens next.
+Reads the bookings and nights that a batch names; writes bookings, guests and inventory; publishes the events of each
+command: at least one, except for an `ExpireHold` that came too early, which has none. A failure undoes the whole batch,
+and the batch processor retries or splits it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,9 +25,9 @@ from workers.decisions import Night, decide
 from workers.reservations.write_batch import NightKey, WriteBatch
 from workers.runtime.role import PartitionBatch, Received, Role, Unreadable
 
-SOURCE = "innkeeper/reservations"
-#: How many nights a process remembers between batches.
-MAX_NIGHTS_KEPT = 100_000
+RESERVATIONS_SOURCE = "innkeeper/reservations"
+#: The number of nights that a process remembers between batches.
+MAX_CACHED_NIGHTS = 100_000
 
 
 def build(kafka: KafkaSettings, _: DatabaseSettings) -> Role:
@@ -44,15 +45,15 @@ class Reservations:
         self._events_topic = kafka.topic(BOOKING_EVENTS)
         self._partitions = kafka.topic_partitions
         self._written_as = written_as_older(kafka.inventory_changed_version)
-        self._kept: dict[NightKey, Night | None] = {}
+        self._nights: dict[NightKey, Night | None] = {}
 
     def forget(self) -> None:
-        """Read everything from the ledger again."""
-        self._kept.clear()
+        """Forget the nights, so that they are read from the ledger again."""
+        self._nights.clear()
 
     async def handle(self, connection: AsyncConnection, batches: Sequence[PartitionBatch]) -> list[list[Outgoing]]:
         """Decide every command of the batches and write the changed rows; return the events of each batch."""
-        commands = CommandBatch(self._kept)
+        commands = CommandBatch(self._nights)
         await commands.load(
             connection, [self._command(batch, received) for batch in batches for received in batch.received]
         )
@@ -61,8 +62,8 @@ class Reservations:
             for batch in batches
         ]
         await commands.write(connection)
-        if len(self._kept) > MAX_NIGHTS_KEPT:
-            self._kept.clear()
+        if len(self._nights) > MAX_CACHED_NIGHTS:
+            self._nights.clear()
         return outgoing
 
     def _command(self, batch: PartitionBatch, received: Received) -> Command:
@@ -90,7 +91,7 @@ class Reservations:
             Envelope(
                 id=f"{cause.id}:{sequence}",
                 type=event.message_type,
-                source=SOURCE,
+                source=RESERVATIONS_SOURCE,
                 subject=format_id(event.booking_id) if isinstance(event, BookingEvent) else f"room/{event.room_id}",
                 time=received.time,
                 causation=cause.id,
@@ -115,15 +116,15 @@ class CommandBatch:
         self._rows = WriteBatch(nights)
 
     async def load(self, connection: AsyncConnection, commands: Sequence[Command]) -> None:
-        """Read the bookings that the commands name, and every night that deciding them may look at."""
+        """Read the bookings that the commands name, and every night that their decisions may read."""
         ids = {command.booking_id for command in commands if isinstance(command, BookingCommand)}
         await self._rows.load_bookings(connection, ids)
-        await self._rows.load_nights(connection, {key for command in commands for key in self._named(command)})
+        await self._rows.load_nights(connection, {key for command in commands for key in self._night_keys(command)})
 
     def decide(self, command: Command, now: datetime) -> tuple[Event, ...]:
         """Decide one command and apply its events, so that the next command sees their effects."""
         booking_id = command.booking_id if isinstance(command, BookingCommand) else None
-        state = self._rows.state(booking_id, self._named(command))
+        state = self._rows.state(booking_id, self._night_keys(command))
         events = decide(state, command, now)
         for event in events:
             state = self._rows.apply(state, event, now)
@@ -133,14 +134,14 @@ class CommandBatch:
         """Write everything that changed, in a few statements."""
         await self._rows.write(connection)
 
-    def _named(self, command: Command) -> Sequence[NightKey]:
-        """Return the (room, night)s that deciding the command may look at."""
+    def _night_keys(self, command: Command) -> Sequence[NightKey]:
+        """Return the (room, night)s that the decision of the command may read."""
         room_id = command.room_id
         booking = self._rows.booking(command.booking_id) if isinstance(command, BookingCommand) else None
         if isinstance(command, OpenInventory | ChangeInventory):
             return _keys(room_id, command.first_night, command.end_night)
         if booking is not None and booking.room_id == room_id:
-            # Also for a repeated ReserveStay, whatever its dates: the hold that it names may be over.
+            # A repeated ReserveStay may have other dates, and the hold that it names may be over.
             return _keys(room_id, booking.check_in, booking.check_out)
         if booking is None and isinstance(command, ReserveStay):
             return _keys(room_id, command.check_in, command.check_out)
@@ -149,7 +150,7 @@ class CommandBatch:
 
 @lru_cache(maxsize=10_000)
 def _keys(room_id: int, first: date, end: date) -> tuple[NightKey, ...]:
-    """Return the (room, night)s of [first, end), but no more of them than any decision is about."""
+    """Return the (room, night)s of [first, end), cut to the most nights that a decision reads."""
     if (end - first).days > MAX_NIGHTS:
         end = first + timedelta(days=MAX_NIGHTS)
     return tuple((room_id, day) for day in nights_of(first, end))

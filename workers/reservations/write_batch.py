@@ -22,7 +22,7 @@ NightKey: TypeAlias = tuple[int, date]
 
 
 class WriteBatch:
-    """Bookings and nights in memory between one read and one write of the ledger, both in a few bulk statements.
+    """Bookings and nights in memory between one read and one write of the ledger, each in a few bulk statements.
 
     The caller holds the fence of every room in the batch, so nobody else changes these rows meanwhile.
     """
@@ -49,8 +49,9 @@ class WriteBatch:
         wanted = set(keys) - self._nights.keys()
         if wanted:
             self._nights.update(dict.fromkeys(wanted))
-            for night in await inventory.load_nights(connection, wanted):
-                self._nights[night[0], night[1]] = Night(*night[2:])
+            for row in await inventory.load_nights(connection, wanted):
+                # A row is its key, and then the fields of a night in their order.
+                self._nights[row[0], row[1]] = Night(*row[2:])
 
     def booking(self, id: UUID) -> Booking | None:
         """Return a booking after the events so far; None: there is none, or it was not loaded."""
@@ -63,7 +64,7 @@ class WriteBatch:
         return State(None if booking_id is None else self._bookings.get(booking_id), nights)
 
     def apply(self, state: State, event: Event, time: datetime) -> State:
-        """Apply an event to a state of this batch, note what it changed at `time` (UTC), and return the new state.
+        """Apply an event to a state of this batch, note its changes as of `time` (UTC), and return the new state.
 
         Raises:
             workers.decisions.states.IllegalTransition: the event cannot have happened in this state.

@@ -1,8 +1,9 @@
 """The one Faust adapter: a role's consumers become an agent that never loses or skips a record.
 
-A Faust event is the list of records that one fetch brought from one partition. The batch processor commits and
-publishes what all waiting events lead to; only then are they acknowledged. No exception leaves the agent's body, since
-Faust would acknowledge and go on: it ends the process with status 70, and a supervisor starts it again.
+A Faust event is the list of records that one fetch brought from one partition. The batch processor commits all waiting
+events and publishes the records that follow from them; only then are the events acknowledged. No exception leaves the
+agent's body, since Faust would acknowledge and continue: it ends the process with status 70, and a supervisor starts it
+again.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from workers.runtime.transport import WorkerConsumer, WorkerTransport
 
 log = logging.getLogger(__name__)
 
-#: How many events may wait; all of them become one batch, so that batches grow with the load.
+#: The number of events that may wait; all of them become one batch, so that batches grow with the load.
 MAX_WAITING: Final = 32
 _MARK_SECONDS: Final = 1.0
 
@@ -51,10 +52,10 @@ def build_app(role: Role, kafka: KafkaSettings, database: DatabaseSettings, name
         table_standby_replicas=0,
         stream_wait_empty=True,
         stream_buffer_maxsize=MAX_WAITING,
-        # Only a hint for tools: the ledger's cursors are the truth, and revoked partitions are committed at once.
+        # Only a hint for tools: workers begin at the cursors in the database. Revoked partitions are committed at once.
         broker_commit_interval=5.0,
         broker_session_timeout=10,
-        # A worker learns from a heartbeat's answer that another came or went; until then no partition changes hands.
+        # A worker learns from a heartbeat's answer that another one joined or left; until then it keeps its partitions.
         broker_heartbeat_interval=0.5,
         broker_rebalance_timeout=30,
         broker_max_poll_records=2000,
@@ -100,7 +101,7 @@ def _agent(app: faust.App, channel: Any, processor: BatchProcessor, gate: PauseG
                 for event in waiting:
                     await events.ack(event)
                 await _seek(app, seeks)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not leave the body
+        except Exception as error:  # noqa: BLE001 - no error may leave the body
             stop_hard(error)
 
 
@@ -111,32 +112,32 @@ async def _seek(app: faust.App, seeks: dict[TopicPartition, int]) -> None:
 
 
 def _tasks(app: faust.App, role: Role, processor: BatchProcessor, gate: PauseGate, database: DatabaseSettings) -> None:
-    async def assigned(_: faust.App, assigned: Iterable[TP], **__: Any) -> None:
+    async def log_ready(_: faust.App, assigned: Iterable[TP], **__: Any) -> None:
         log.info("worker ready: %s has %d partitions", role.name, len(set(assigned)))
 
     async def mark_published() -> None:
         while True:
             await asyncio.sleep(_MARK_SECONDS)
-            await _guarded(processor.mark_published)
+            await _run_or_stop(processor.mark_published)
 
-    async def background() -> None:
+    async def run_background() -> None:
         if role.background is not None:
-            await _guarded(partial(gate.run_while_resumed, role.background))
+            await _run_or_stop(partial(gate.run_while_resumed, role.background))
 
-    async def pauses() -> None:
-        await _guarded(partial(keep_updated, database, role.name, gate))
+    async def follow_pauses() -> None:
+        await _run_or_stop(partial(keep_updated, database, role.name, gate))
 
-    async def closing(*_: Any, **__: Any) -> None:
+    async def close(*_: Any, **__: Any) -> None:
         await processor.close()
 
-    app.on_partitions_assigned.connect(cast("Any", assigned))
-    app.on_before_shutdown.connect(cast("Any", closing))
+    app.on_partitions_assigned.connect(cast("Any", log_ready))
+    app.on_before_shutdown.connect(cast("Any", close))
     app.task(mark_published)
-    app.task(background)
-    app.task(pauses)
+    app.task(run_background)
+    app.task(follow_pauses)
 
 
-async def _guarded(work: Callable[[], Awaitable[None]]) -> None:
+async def _run_or_stop(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
     except Exception as error:  # noqa: BLE001 - as in the agent

@@ -1,6 +1,6 @@
-"""The metrics and traces of a worker's batches, counted per batch as far as that is enough, and never per record.
+"""The metrics and traces of a worker's batches, counted for each batch and, where possible, never for each record.
 
-A booking does not depend on it. Reads the records of a batch and the headers of those that it led to.
+A booking does not depend on it. Reads the records of a batch and the headers of those that followed from it.
 """
 
 import time
@@ -24,7 +24,7 @@ from workers.runtime.role import Received, Record, Role
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-#: The histogram of how old a topic's records are when all that follows from them is published.
+#: The histogram of the age of a topic's records when all records that follow from them are published.
 _AGES: Final[Mapping[Topic, Histogram]] = {
     BOOKING_COMMANDS: metrics.DECISION_SECONDS,
     BOOKING_EVENTS: metrics.EVENT_SECONDS,
@@ -78,23 +78,23 @@ class BatchMetrics:
         metrics.LAG.set_function(self._lags)
 
     def read_ends_from(self, ends: Callable[[TopicPartition], int | None]) -> None:
-        """Call `ends` for the offset after a partition's last record, as the last fetch said."""
+        """Call `ends` for the offset after a partition's last record, as of the last fetch."""
         self._ends = ends
 
-    def begins(self) -> None:
-        """A batch's transaction begins."""
+    def note_begin(self) -> None:
+        """Note that a batch's transaction begins."""
         self._began = time.perf_counter()
         if self.traces:
             self._began_ns = time.time_ns()
             self._spans.clear()
 
-    def commits(self) -> None:
-        """A batch's transaction is committed."""
+    def note_commit(self) -> None:
+        """Note that a batch's transaction is committed."""
         self._committed = time.perf_counter()
         self._transactions.observe(self._committed - self._began)
 
-    def published(self, batch: Mapping[TopicPartition, Sequence[Record]], outgoing: Sequence[Outgoing]) -> None:
-        """The broker has all that the batch led to; `batch` has its records by partition."""
+    def note_published(self, batch: Mapping[TopicPartition, Sequence[Record]], outgoing: Sequence[Outgoing]) -> None:
+        """Count a batch when the broker has every record that followed; `batch` has its records by partition."""
         if outgoing:
             self._publishing.observe(time.perf_counter() - self._committed)
         now_ms = time.time_ns() // 1_000_000
@@ -105,7 +105,7 @@ class BatchMetrics:
             metrics.RECORDS.add(count, partition.topic)
             self._partition_records.observe(count)
             age = self._ages[partition.topic]
-            # Records come by the dozen in a millisecond.
+            # Many records have the same millisecond.
             for timestamp_ms, times in Counter(map(_timestamp, records)).items():
                 age.observe((now_ms - timestamp_ms) / 1000, times)
         self._batches.observe(total)
@@ -115,10 +115,10 @@ class BatchMetrics:
             traces.end_together(f"{self._name} batch", self._began_ns, tuple(self._spans.values()))
             self._spans.clear()
 
-    def traced(self, received: Received) -> Received:
-        """Begin the span of a record whose trace is kept; a command's events become parts of that span.
+    def begin_span(self, received: Received) -> Received:
+        """Begin the span of a record whose trace is sampled; return the record, whose events become parts of that span.
 
-        An event keeps the trace that it has: what payments derives from it must be the same in every process.
+        An event keeps the trace that it has: payments derives calls from it, which must be the same in every process.
         """
         record, envelope = received.record, received.envelope
         parent = header(record.headers, traces.TRACEPARENT) if envelope is None else envelope.traceparent
@@ -133,8 +133,8 @@ class BatchMetrics:
             return received
         return received._replace(envelope=msgspec.structs.replace(envelope, traceparent=traces.traceparent_of(span)))
 
-    def dead_letters(self, cursors: Iterable[CursorKey]) -> None:
-        """These consumers sent a record to the dead-letter topic."""
+    def count_dead_letters(self, cursors: Iterable[CursorKey]) -> None:
+        """Count a record that these consumers sent to the dead-letter topic."""
         for key in cursors:
             metrics.DEAD_LETTERS.add(1, key.consumer, key.topic)
 
@@ -165,18 +165,18 @@ def _count_decisions(outgoing: Sequence[Outgoing], now_ms: int) -> None:
     for message_type, times in counted.items():
         metrics.DECISIONS.add(times, message_type.decode())
     if _REJECTED in counted:
-        # The rest of the object from its reason on: the different ones are few, and each is decoded once.
-        rests = [r.value.partition(_REASON)[2] for r in outgoing if r.headers[_TYPE][1] == _REJECTED]
-        for rest, times in Counter(rests).items():
-            metrics.REJECTIONS.add(times, _refusal.decode(b"{" + _REASON + rest).reason)
+        # The value from its reason on has few different forms, and each of them is decoded once.
+        endings = [r.value.partition(_REASON)[2] for r in outgoing if r.headers[_TYPE][1] == _REJECTED]
+        for ending, times in Counter(endings).items():
+            metrics.REJECTIONS.add(times, _refusal.decode(b"{" + _REASON + ending).reason)
     if _CONFIRMED in counted:
         for record in outgoing:
-            if record.headers[_TYPE][1] == _CONFIRMED and (asked_ms := asked_at_ms(record.headers)) is not None:
-                metrics.CONFIRMATION_SECONDS.of().observe((now_ms - asked_ms) / 1000)
+            if record.headers[_TYPE][1] == _CONFIRMED and (requested_ms := requested_at_ms(record.headers)) is not None:
+                metrics.CONFIRMATION_SECONDS.of().observe((now_ms - requested_ms) / 1000)
 
 
-def asked_at_ms(headers: Headers) -> int | None:
-    """Return when an event's booking was asked for, in ms since 1970: its id says so, if the ingress made it."""
+def requested_at_ms(headers: Headers) -> int | None:
+    """Return when an event's booking was requested, in ms since 1970; None for an id that the ingress did not make."""
     subject = header(headers, "ce_subject")
     if subject is None or len(subject) != 36 or subject[14:15] != b"8":
         return None

@@ -1,10 +1,11 @@
-"""Processes batches of records: a transaction, then the publication, and what to do when either fails.
+"""Processes batches of records: a transaction, then the publication; either is retried, split or given up.
 
 Knows PostgreSQL and Kafka, not Faust; docs/one-batch.md draws it.
 
-A broken dependency is retried with backoff. Data that PostgreSQL refuses is found by deciding one record at a time, and
-goes to the dead-letter topic. A batch for which this machine is too slow is split. Any other error is raised, and the
-process ends.
+A broken dependency is retried with backoff. A batch for which this machine is too slow is split. A record that cannot
+be decoded is cut out of its batch at once. To find a record that PostgreSQL refuses, the batch is split by partition
+and then halved until one record is left. A command or webhook of either kind goes to the dead-letter topic. An event of
+either kind, a failed check of the database (an oversold night) and any other error are raised, and the process ends.
 """
 
 import asyncio
@@ -31,19 +32,18 @@ from workers.runtime.assignment import Assignment
 from workers.runtime.batch_metrics import BatchMetrics
 from workers.runtime.batch_transaction import Batch, BatchTransaction, Fenced, OffsetGap
 from workers.runtime.cursor_state import CursorState
-from workers.runtime.log_source import LogSource
 from workers.runtime.publisher import Publisher
 from workers.runtime.records import cannot_be_applied
 from workers.runtime.role import Record, Role, Stopped, Unreadable
 
 log = logging.getLogger(__name__)
 
-#: How much of the reason a dead letter carries, in characters.
+#: The length of a dead letter's reason, in characters.
 MAX_REASON: Final = 500
-#: How long a gap in the events' sequence may stay open.
+#: The time for which a gap in the events' sequence may stay open.
 MAX_GAP_SECONDS: Final = 60.0
 
-_RETRIED = (
+_RETRIABLE_ERRORS = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     # The session of a process that was frozen in the middle of a transaction is gone when it wakes.
@@ -51,14 +51,14 @@ _RETRIED = (
     KafkaError,
     OSError,
 )
-_BROKEN_DATA = (psycopg.DataError, psycopg.IntegrityError, OverflowError)
+_DATA_ERRORS = (psycopg.DataError, psycopg.IntegrityError, OverflowError)
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
 
 class TooSlow(Exception):
-    """The database ended a transaction of ours that was idle: we were frozen, or the batch is too long for us."""
+    """The database ended an idle transaction: this process was frozen, or the batch is too large for this machine."""
 
 
 class BatchProcessor:
@@ -70,8 +70,7 @@ class BatchProcessor:
         self._topics: Mapping[str, Topic] = {kafka.topic(topic): topic for topic in role.topics}
         self.metrics = BatchMetrics(role, self._topics, lambda: self._transaction.states)
         self._publisher = Publisher(kafka, client_id)
-        self._source = LogSource(kafka, client_id)
-        self._assignment = Assignment(role, self._topics, self._source, self._publisher)
+        self._assignment = Assignment(role, self._topics, kafka, client_id, self._publisher)
         self._transaction = BatchTransaction(
             role, self._topics, self._assignment, kafka.topic(DEAD_LETTERS), self.metrics
         )
@@ -86,21 +85,21 @@ class BatchProcessor:
         Raises:
             Stopped: the log was cut or replaced under a cursor.
         """
-        ours = [partition for partition in partitions if partition.topic in self._topics]
+        known = [partition for partition in partitions if partition.topic in self._topics]
         async with self._lock:
             self._assignment.forget_generations()
             self._transaction.states.clear()
-            return await self._retried(lambda connection: self._open(connection, ours))
+            return await self._with_retries(lambda connection: self._open(connection, known))
 
     async def process(self, fetched: Iterable[Sequence[Record]]) -> dict[TopicPartition, int]:
         """Process fetched records; return the partitions that must be read again, with the offset to seek to."""
         seeks: dict[TopicPartition, int] = {}
-        work: list[Batch] = [_merged(fetched)]
+        work: list[Batch] = [_merge(fetched)]
         async with self._lock:
-            if again := self._read_before(work[0]):
-                # Either they were fetched twice, or the topic was made anew under its name: the broker knows.
-                seeks |= await self._open_again(again)
-                work = _without(again, work)
+            if stale := self._partitions_without_new(work[0]):
+                # Either they were fetched twice, or the topic was deleted and created again: the broker has its id.
+                seeks |= await self._open_again(stale)
+                work = _without(stale, work)
             while work:
                 batch = work.pop(0)
                 try:
@@ -109,21 +108,21 @@ class BatchProcessor:
                     seeks[gap.partition] = gap.seek
                     work = _without([gap.partition], [batch, *work])
                 except TooSlow as error:
-                    # As a whole it would take as long again.
+                    # The whole batch would take as long again.
                     work = [*_split(batch, error), *work]
                 except psycopg.errors.CheckViolation:
                     raise
-                except (*_BROKEN_DATA, Unreadable) as error:
+                except (*_DATA_ERRORS, Unreadable) as error:
                     smaller = _split(batch, error)
                     if len(smaller) == 1:
-                        await self._give_up(batch, error)
+                        await self._send_to_dead_letters(batch, error)
                     else:
                         log.warning("a batch cannot be processed (%s); trying smaller ones", error)
                         work = [*smaller, *work]
         return seeks
 
     async def mark_published(self) -> None:
-        """Note in the ledger what the broker has; called when idle.
+        """Note in the cursors that the broker has everything that is applied; called when idle.
 
         Raises:
             Stopped: a gap in the events' sequence stays open.
@@ -138,44 +137,45 @@ class BatchProcessor:
         if all(state.published == state.applied for state in states.values()):
             return
         async with self._lock:
-            await self._retried(self._transaction.mark_published)
+            await self._with_retries(self._transaction.mark_published)
 
     async def on_revoked(self) -> None:
-        """Note what the broker has, lest the next worker publish it once more, and let all partitions go."""
+        """Note applied records as published, so that the next worker does not repeat them; let all partitions go."""
         async with self._lock:
             if self._connection is not None:
                 try:
                     await self._transaction.mark_published(self._connection)
-                except _RETRIED as error:
+                except _RETRIABLE_ERRORS as error:
                     log.info("the next worker publishes the last batch again (%s)", error)
-            # The next worker waits for what a gap lacks; if that is us, we begin at the cursor again.
+            # The next worker waits for the events that a gap lacks; this process too would begin at the cursor again.
             self._transaction.states.clear()
 
     async def close(self) -> None:
         """Let the partitions go, and close all connections."""
         await self.on_revoked()
         await self._publisher.close()
-        await self._source.close()
         if self._connection is not None:
             await self._connection.close()
 
     # One batch.
 
     async def _process(self, batch: Batch) -> None:
-        """Commit a batch and publish what it leads to."""
-        self.metrics.begins()
-        outgoing = await self._fenced(list(batch), lambda connection: self._commit(connection, batch))
-        self.metrics.commits()
+        """Commit a batch and publish the records that follow from it."""
+        self.metrics.note_begin()
+        outgoing = await self._commit_fenced(list(batch), lambda connection: self._commit(connection, batch))
+        self.metrics.note_commit()
         await self._publish(outgoing)
-        self.metrics.published(batch, outgoing)
+        self.metrics.note_published(batch, outgoing)
 
-    async def _fenced(self, partitions: Sequence[TopicPartition], commit: Work[list[Outgoing]]) -> list[Outgoing]:
-        """Do a transaction; when a cursor is not where we left it, open its partition again first."""
+    async def _commit_fenced(
+        self, partitions: Sequence[TopicPartition], commit: Work[list[Outgoing]]
+    ) -> list[Outgoing]:
+        """Commit a transaction; when a cursor is not as this process left it, open its partition again first."""
         while True:
             try:
-                return await self._retried(commit)
+                return await self._with_retries(commit)
             except Fenced:
-                await self._retried(lambda connection: self._open(connection, partitions))
+                await self._with_retries(lambda connection: self._open(connection, partitions))
 
     async def _commit(self, connection: AsyncConnection, batch: Batch) -> list[Outgoing]:
         try:
@@ -183,7 +183,7 @@ class BatchProcessor:
         except psycopg.errors.IdleInTransactionSessionTimeout as error:
             self._forget()
             await self._drop_connection()
-            log.warning("the database ended a transaction of ours that was idle; trying smaller ones")
+            log.warning("the database ended an idle transaction; trying smaller batches")
             raise TooSlow from error
         except BaseException:
             self._forget()
@@ -200,13 +200,13 @@ class BatchProcessor:
         if self._role.committed is not None:
             self._role.committed()
 
-    async def _give_up(self, batch: Batch, error: Exception) -> None:
+    async def _send_to_dead_letters(self, batch: Batch, error: Exception) -> None:
         """Send the one record that is left of a batch to the dead-letter topic."""
         ((partition, (record,)),) = batch.items()
         if self._topics[partition.topic] is BOOKING_EVENTS:
             raise Stopped(cannot_be_applied(record, error)) from error
         reason = str(error).strip().partition("\n")[0].replace("\0", "\\0")[:MAX_REASON]
-        dead_letters = await self._fenced(
+        dead_letters = await self._commit_fenced(
             [partition], lambda connection: self._transaction.commit_dead_letter(connection, record, reason)
         )
         log.error("dead letter: %s: %s", position_text(record), reason, extra=ids_of(record.headers))
@@ -214,16 +214,16 @@ class BatchProcessor:
 
     # Partitions.
 
-    def _read_before(self, batch: Batch) -> list[TopicPartition]:
-        """Return the partitions in which nothing is new to any consumer, which hardly ever happens."""
+    def _partitions_without_new(self, batch: Batch) -> list[TopicPartition]:
+        """Return the partitions whose records every consumer has applied already, which hardly ever happens."""
         new_from = self._transaction.next_offsets()
         return [partition for partition, records in batch.items() if records[-1].offset < new_from.get(partition, 0)]
 
     async def _open_again(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Look anew at broker and ledger; return the offset to read next, for each partition."""
-        await self._retried(self._transaction.mark_published)
+        """Read the topics' ids and the cursors again; return the offset to read next, for each partition."""
+        await self._with_retries(self._transaction.mark_published)
         self._assignment.forget_generations()
-        return await self._retried(lambda connection: self._open(connection, partitions))
+        return await self._with_retries(lambda connection: self._open(connection, partitions))
 
     async def _open(
         self, connection: AsyncConnection, partitions: Sequence[TopicPartition]
@@ -242,15 +242,15 @@ class BatchProcessor:
 
     # The database.
 
-    async def _retried(self, work: Work[T]) -> T:
-        """Do the work on the connection; when the database or the broker is away, wait and do it again."""
+    async def _with_retries(self, work: Work[T]) -> T:
+        """Do the work on the connection; when the database or the broker cannot be reached, wait and do it again."""
         backoff = Backoff(f"{self._role.name} waits for the database or the broker")
         while True:
             try:
                 if self._connection is None:
                     self._connection = await connect_worker(self._database, f"innkeeper {self._role.name}")
                 result = await work(self._connection)
-            except _RETRIED as error:
+            except _RETRIABLE_ERRORS as error:
                 await self._drop_connection()
                 await backoff.wait(error)
             else:
@@ -263,18 +263,18 @@ class BatchProcessor:
             await connection.close()
 
 
-def _merged(fetched: Iterable[Sequence[Record]]) -> Batch:
+def _merge(fetched: Iterable[Sequence[Record]]) -> Batch:
     """Return one batch of all that was fetched; the records of a partition stay in order."""
-    merged: dict[TopicPartition, list[Record]] = {}
+    batch: dict[TopicPartition, list[Record]] = {}
     for records in fetched:
-        merged.setdefault(TopicPartition(records[0].topic, records[0].partition), []).extend(records)
-    return dict(merged)
+        batch.setdefault(TopicPartition(records[0].topic, records[0].partition), []).extend(records)
+    return dict(batch)
 
 
 def _split(batch: Batch, error: Exception) -> list[Batch]:
-    """Return smaller batches, in order; where the error names no record that fails alone, it is found by halving.
+    """Return smaller batches, in order; an error that names no record is searched for by partition, then by halving.
 
-    The same batch alone comes back when it is a single record.
+    A batch of a single record is returned as it is.
     """
     if isinstance(error, Unreadable):
         bad = error.record
@@ -292,9 +292,9 @@ def _split(batch: Batch, error: Exception) -> list[Batch]:
 
 
 def _without(partitions: Container[TopicPartition], batches: Iterable[Batch]) -> list[Batch]:
-    """Return the batches without some partitions, and without what is empty."""
-    less = (
+    """Return the batches without some partitions; empty ones are dropped."""
+    remaining = (
         {partition: records for partition, records in batch.items() if records and partition not in partitions}
         for batch in batches
     )
-    return [batch for batch in less if batch]
+    return [batch for batch in remaining if batch]

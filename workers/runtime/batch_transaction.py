@@ -1,7 +1,7 @@
 """One batch of records, applied in one transaction behind the cursors' fence.
 
-Locks the cursors' rows, lets the consumers decide and write, moves the cursors and stores in `outbox` what is to be
-published. Reads and writes `log_cursor`, `outbox` and `dead_letter`. It neither retries nor publishes.
+Locks the cursors' rows, lets the consumers decide and write, moves the cursors and stores in `outbox` the records
+to publish. Reads and writes `log_cursor`, `outbox` and `dead_letter`. It neither retries nor publishes.
 """
 
 import logging
@@ -36,7 +36,7 @@ _OutboxEntry: TypeAlias = tuple[Cursor, Sequence[Outgoing]]
 
 
 class Fenced(Exception):
-    """A cursor is not where this process left it: another worker wrote, or the answer to an own commit was lost."""
+    """A cursor is not as this process left it: another worker wrote, or the answer to an own commit was lost."""
 
 
 class OffsetGap(Exception):
@@ -72,7 +72,7 @@ class BatchTransaction:
         return offsets
 
     async def commit(self, connection: AsyncConnection, batch: Batch) -> list[Outgoing]:
-        """Apply a batch and return what must be published now that it is committed.
+        """Apply a batch and return the records to publish now that it is committed.
 
         Raises:
             Fenced: nothing was written; the partitions must be opened again.
@@ -88,8 +88,10 @@ class BatchTransaction:
                 partition_batches = []
                 for key, cursor in locked.items():
                     if key.consumer == consumer.name:
-                        read_now, states[key] = self._read(cursor, batch[TopicPartition(key.topic, key.partition)])
-                        partition_batches.append(read_now)
+                        partition_batch, states[key] = self._read(
+                            cursor, batch[TopicPartition(key.topic, key.partition)]
+                        )
+                        partition_batches.append(partition_batch)
                 outbox += await _handle(connection, consumer, partition_batches)
             await cursors.save(connection, list(locked.values()), outbox)
             failpoint(f"{self._role.name}.in_batch")
@@ -112,7 +114,7 @@ class BatchTransaction:
             locked = await self._lock(connection, [TopicPartition(record.topic, record.partition)])
             for key, cursor in locked.items():
                 if cursor.applied >= record.offset:
-                    # This consumer is past it already: the answer to the commit was lost.
+                    # This consumer has moved past it already: the answer to the commit was lost.
                     continue
                 count = await cursors.record_dead_letter(connection, key, record.offset, reason)
                 if count > MAX_DEAD_LETTERS_AN_HOUR:
@@ -126,11 +128,11 @@ class BatchTransaction:
             await cursors.save(connection, list(locked.values()), outbox)
         for key, cursor in locked.items():
             self.states[key] = CursorState(cursor.applied, cursor.published)
-        self._metrics.dead_letters(cursor.key for cursor, _ in outbox)
+        self._metrics.count_dead_letters(cursor.key for cursor, _ in outbox)
         return [record for _, records in outbox for record in records]
 
     async def mark_published(self, connection: AsyncConnection) -> None:
-        """Write into the cursors' rows that the broker has everything that is applied. Only when it has."""
+        """Write into the cursors' rows that the broker has everything that is applied; call it only when it has."""
         behind = {key: state for key, state in self.states.items() if state.published < state.applied}
         async with connection.transaction():
             for key, state in behind.items():
@@ -142,7 +144,7 @@ class BatchTransaction:
         """Lock the partitions' cursors; until the transaction ends nobody else writes for them.
 
         Raises:
-            Fenced: one of them is not where this process left it.
+            Fenced: one of them is not as this process left it.
         """
         locked = await cursors.lock(connection, self._assignment.keys(partitions))
         for key, cursor in locked.items():
@@ -151,61 +153,61 @@ class BatchTransaction:
         return locked
 
     def _read(self, cursor: Cursor, records: Sequence[Record]) -> tuple[PartitionBatch, CursorState]:
-        """Return the records that are new to the cursor, which is moved past them, and the state that this leads to.
+        """Return the records that are new to the cursor, which is moved past them, and the new state.
 
         Raises:
             OffsetGap: they begin too late, or some are missing between them.
         """
         state, key = self.states[cursor.key], cursor.key
         batch = PartitionBatch(self._topics[key.topic], key.partition, cursor)
-        fresh = unread(state.next_offset, records)
-        if fresh is None:
+        new = unread(state.next_offset, records)
+        if new is None:
             raise self._offset_gap(OffsetGap(TopicPartition(key.topic, key.partition), state.next_offset))
         # Everything applied before this batch is published: the publisher finishes one batch before the next begins.
         cursor.published = cursor.applied
-        if not fresh:
+        if not new:
             return batch, CursorState(cursor.applied, cursor.published, state.gap)
         gap = None
         if batch.topic is BOOKING_EVENTS:
             sequence = EventSequence(cursor, state.gap)
-            for record in fresh:
+            for record in new:
                 self._receive(batch, record, sequence)
             cursor.sequence = sequence.last
-            gap = sequence.gap(fresh[-1].offset)
+            gap = sequence.gap(new[-1].offset)
         else:
-            for record in fresh:
+            for record in new:
                 self._receive(batch, record, None)
-        done = fresh if gap is None else [record for record in fresh if record.offset < gap.offset]
+        done = new if gap is None else [record for record in new if record.offset < gap.offset]
         if done:
             cursor.applied = done[-1].offset
             cursor.last_hash = fingerprint(done[-1])
         return batch, CursorState(cursor.applied, cursor.published, gap)
 
     def _receive(self, batch: PartitionBatch, record: Record, sequence: EventSequence | None) -> None:
-        """Decode a record and add it to the batch, unless it is an event that is not next."""
+        """Decode a record and add it to the batch, except an event that is not the next of its sequence."""
         cursor = batch.cursor
         at = time_of(record)
         if cursor.last_time is None or at > cursor.last_time:
             cursor.last_time = at
         received = read(batch.topic, record, cursor.last_time)
         if sequence is None or sequence.is_next(received):
-            batch.received.append(self._metrics.traced(received) if self._metrics.traces else received)
+            batch.received.append(self._metrics.begin_span(received) if self._metrics.traces else received)
 
     def _offset_gap(self, gap: OffsetGap) -> Exception:
-        """Count a gap; return it, or what must be raised in its stead when there were too many in a row."""
+        """Count a gap; return it, or the error to raise in its stead after too many in a row."""
         self._offset_gaps[gap.partition] += 1
         log.warning("%s", gap)
         if self._offset_gaps[gap.partition] > MAX_OFFSET_GAPS:
-            return Stopped(f"{gap}, {self._offset_gaps[gap.partition]} times in a row: the log has a hole")
+            return Stopped(f"{gap}, {self._offset_gaps[gap.partition]} times in a row: the log has an offset gap")
         return gap
 
 
 async def _handle(
     connection: AsyncConnection, consumer: Consumer, batches: Sequence[PartitionBatch]
 ) -> list[_OutboxEntry]:
-    """Let the consumer apply its batches; return what each of them leads to."""
-    fresh = [batch for batch in batches if batch.received]
-    if not fresh:
+    """Let the consumer apply its batches; return the records that follow from each."""
+    new = [batch for batch in batches if batch.received]
+    if not new:
         return []
-    led_to = await consumer.handle(connection, fresh)
-    return [(batch.cursor, records) for batch, records in zip(fresh, led_to, strict=True) if records]
+    outgoing = await consumer.handle(connection, new)
+    return [(batch.cursor, records) for batch, records in zip(new, outgoing, strict=True) if records]

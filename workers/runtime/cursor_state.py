@@ -1,7 +1,7 @@
 """The state that a process keeps of each cursor between two batches, in the two words of `storage.cursors`.
 
 `applied` and `published` are as in the cursor's row. Only a gap in the events' sequence lets a process read beyond
-`applied`: it reads on, so that it sees when the gap is filled, and applies nothing of it but what fills the gap.
+`applied`: it reads on until the gap is filled, and applies no event beyond the gap.
 """
 
 import time
@@ -18,8 +18,8 @@ from workers.runtime.role import Received, Record, Stopped
 class SequenceGap:
     """Events that are missing from the sequence of one partition.
 
-    `since`: when the gap was noticed, by `time.monotonic`. `offset`: of the first record beyond it. `highest`: the
-    highest sequence beyond it. `last_offset`: of the last record that was read.
+    `since`: the time at which the gap was noticed, by `time.monotonic`. `offset`: of the first record beyond it.
+    `highest`: the highest sequence beyond it. `last_offset`: of the last record that was read.
     """
 
     since: float
@@ -30,7 +30,7 @@ class SequenceGap:
 
 @dataclass(slots=True)
 class CursorState:
-    """One cursor as this process left it. The row is another one's if its `applied` is not this."""
+    """One cursor as this process left it. If the row has another `applied`, another worker wrote it."""
 
     applied: int
     published: int
@@ -50,7 +50,7 @@ class EventSequence:
         self._gap = None if gap is None else (gap.since, gap.offset)
 
     def is_next(self, received: Received) -> bool:
-        """Return whether this event is to be applied; a duplicate is not, nor is one beyond a gap: it comes again.
+        """Return whether this event is the next to apply; not a duplicate, nor one beyond a gap, which is read again.
 
         Raises:
             Stopped: the event has no sequence.
@@ -80,11 +80,11 @@ def unread(next_offset: int, records: Sequence[Record]) -> list[Record] | None:
 
     Several fetches of a partition may be in one batch, and any of them may have been read before, or may be lost.
     """
-    fresh: list[Record] = []
+    new: list[Record] = []
     for record in records:
         if record.offset == next_offset:
-            fresh.append(record)
+            new.append(record)
             next_offset += 1
         elif record.offset > next_offset:
             return None
-    return fresh
+    return new

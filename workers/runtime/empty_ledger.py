@@ -1,12 +1,11 @@
 """Keeps a worker from starting with an empty ledger and a log that has events: it would decide everything again.
 
-Checked once, when a worker starts. Either the database was lost or it is the wrong one; a restore fills it again.
+A worker checks this once, at its start. Such a database was lost, or is the wrong one; a restore fills it again.
 """
-
-from typing import Final
 
 import psycopg
 
+from storage import consumer_positions
 from storage.database import connect_worker
 from storage.settings import DatabaseSettings
 from topics.backoff import Backoff
@@ -15,13 +14,9 @@ from topics.kafka.log_reader import end_offsets
 from topics.kafka.settings import KafkaSettings
 from workers.runtime.role import Stopped
 
-_HAS_DECIDED: Final = """
-select exists (select from log_cursor where consumer = 'reservations' and topic = %s and sequence > 0)
-"""
-
 
 async def check_ledger(kafka: KafkaSettings, database: DatabaseSettings) -> None:
-    """Wait until the ledger answers.
+    """Wait until the database answers.
 
     Raises:
         Stopped: this ledger never decided anything, and the log has events.
@@ -44,5 +39,4 @@ async def check_ledger(kafka: KafkaSettings, database: DatabaseSettings) -> None
 
 async def _has_decided(database: DatabaseSettings, commands: str) -> bool:
     async with await connect_worker(database, "innkeeper start") as connection:
-        found = await connection.execute(_HAS_DECIDED, (commands,))
-        return bool((await found.fetchone() or (False,))[0])
+        return await consumer_positions.has_written_events(connection, "reservations", commands)

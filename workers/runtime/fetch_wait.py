@@ -1,9 +1,9 @@
 """Chooses how long the broker may wait for new records before it answers a fetch of aiokafka's consumer with none.
 
-A long wait costs nothing while there is nothing to read, and a record that comes meanwhile is answered at once. But
+A long wait costs nothing while there is nothing to read, and the broker answers at once when a record comes. But
 aiokafka 0.14 has one fetch per broker under way, for the partitions that could be read when it was sent, and a broker
 answers the requests of one connection one after the other. So a partition that becomes readable, or is read from
-another offset, waits for the end of a fetch that knows nothing of it. Hence two rules: a fetch waits long only if it
+another offset, waits for the end of a fetch that does not include it. Hence two rules: a fetch waits long only if it
 asks for every partition, and a seek ends the fetch that is under way.
 """
 
@@ -26,17 +26,18 @@ def choose_fetch_wait(consumer: AIOKafkaConsumer) -> None:
 
 
 def _next_actions(fetcher: Any, get_actions: Any, assignment: Any) -> Any:
-    is_whole = not fetcher._records and all(_is_asked_for(fetcher, assignment, tp) for tp in assignment.tps)  # noqa: SLF001 - as above
+    requested = (_is_requested(fetcher, assignment, partition) for partition in assignment.tps)
+    is_whole = not fetcher._records and all(requested)  # noqa: SLF001 - as above
     fetcher._fetch_max_wait_ms = IDLE_WAIT_MS if is_whole else PARTIAL_WAIT_MS  # noqa: SLF001 - as above
     return get_actions(assignment)
 
 
-def _is_asked_for(fetcher: Any, assignment: Any, tp: Any) -> bool:
-    state = assignment.state_value(tp)
+def _is_requested(fetcher: Any, assignment: Any, partition: Any) -> bool:
+    state = assignment.state_value(partition)
     if state.paused or not state.has_valid_position:
         return False
     # A partition without a leader is left out until the metadata names one.
-    return fetcher._select_read_replica(tp) not in {None, -1}  # noqa: SLF001 - as above
+    return fetcher._select_read_replica(partition) not in {None, -1}  # noqa: SLF001 - as above
 
 
 def end_fetches(consumer: AIOKafkaConsumer) -> None:

@@ -1,10 +1,10 @@
-"""How a process that handles many small values collects its garbage."""
+"""Collects the garbage of a process that handles many small values."""
 
 import gc
 
 
 def collect_seldom() -> None:
-    """Leave what was imported alone and look for cycles seldom: batches make many short-lived values, and no cycles."""
+    """Exempt imported objects and look for cycles seldom: batches make many short-lived values, and no cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

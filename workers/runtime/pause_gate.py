@@ -17,14 +17,14 @@ from storage.pauses import Pause
 from storage.settings import DatabaseSettings
 from topics.backoff import Backoff
 
-#: How often each process reads `paused_role`, on a connection of its own: a pause must take effect within a second.
+#: Each process reads `paused_role` so often, on a connection of its own: a pause must take effect within a second.
 PAUSE_POLL_SECONDS: Final = 0.5
 
 log = logging.getLogger(__name__)
 
 
 class PauseGate:
-    """Whether the role may begin new work; paused until the ledger was read for the first time.
+    """Whether the role may begin new work; paused until `paused_role` was read for the first time.
 
     `draining`: there was a pause, so fetched records are dropped until the log is read again from the cursors.
     """
@@ -41,7 +41,7 @@ class PauseGate:
         return self._paused.is_set()
 
     def update(self, role: str, pause: Pause | None) -> None:
-        """Set the gate as the ledger has it: the role's pause, or None."""
+        """Set the gate by the role's row of `paused_role`; None: there is none."""
         if pause is None:
             if self.draining and self.paused:
                 log.warning("%s is resumed", role)
@@ -54,7 +54,7 @@ class PauseGate:
             log.warning("%s", pause)
 
     async def run_while_resumed(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do endless work while the role is not paused; a pause cancels it, and afterwards it begins anew."""
+        """Do endless work while the role is not paused; a pause cancels it, and after the pause it begins anew."""
         while True:
             await self._resumed.wait()
             working = asyncio.ensure_future(work())
@@ -70,7 +70,7 @@ class PauseGate:
 
 
 async def keep_updated(database: DatabaseSettings, role: str, gate: PauseGate) -> None:
-    """Set the gate as the ledger has it, until cancelled. While the ledger is away the gate stays as it is."""
+    """Set the gate by `paused_role` until cancelled. While the database cannot be reached the gate stays as it is."""
     backoff = Backoff(f"{role} cannot read whether it is paused")
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Publishes what the ledger has committed, in order, and retries for as long as it takes."""
+"""Publishes records that a transaction has committed, in order, and retries for as long as it takes."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Owns the producer, and replaces it when a send fails, so that nothing newer can overtake what failed."""
+    """Has a producer and replaces it when a send fails, so that no newer record can overtake a failed one."""
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self._settings = settings
@@ -29,7 +29,7 @@ class Publisher:
         """Return when the broker has acknowledged every record; all of them again after any failure."""
         if not records:
             return
-        backoff = Backoff("the broker does not acknowledge what was committed")
+        backoff = Backoff("the broker does not acknowledge committed records")
         while True:
             try:
                 producer = self._producer or await self._open()

@@ -9,7 +9,7 @@ from topics.envelope import Envelope, Outgoing, Undecodable, UnknownType, Unknow
 from topics.kafka.positions import position_text
 from workers.runtime.role import Received, Record, Stopped, Unreadable
 
-#: The largest command that is decided: far larger than any of ours, and its events can always be published.
+#: The largest command that is decided: far larger than any of ours, and small enough for its events to be published.
 MAX_COMMAND_BYTES: Final = 2**20
 #: The largest record that a dead letter carries whole: with our headers it is below a producer's limit.
 MAX_DEAD_LETTER_BYTES: Final = 7 * 2**20
@@ -19,8 +19,8 @@ def read(topic: Topic, record: Record, at: datetime) -> Received:
     """Decode one record of the topic.
 
     Raises:
-        Unreadable: it cannot be understood.
-        Stopped: it is an event, or of a version that this worker does not know.
+        Unreadable: the record cannot be understood.
+        Stopped: the record is an event, or of a version that this worker does not know.
     """
     if not topic.messages:
         return Received(None, None, record, at)
@@ -52,7 +52,7 @@ def fingerprint(record: Record) -> bytes:
 def dead_letter(topic: str, consumer: str, record: Record, reason: str) -> Outgoing:
     """Return the record for the dead-letter topic: the same bytes and key, its position and the reason as headers.
 
-    A record that is too large to be sent stays on its own topic alone; the dead letter says how many bytes it has.
+    A record that is too large to be sent again stays on its own topic alone; the dead letter has its size in a header.
     """
     key, value = record.key or b"", record.value or b""
     headers = [(name, text) for name, text in record.headers if not name.startswith("dl_")]

@@ -53,7 +53,7 @@ class PartitionBatch:
 
 
 class Consumer(Protocol):
-    """One name in `log_cursor`, and what it does with the log."""
+    """A name in `log_cursor`, and a function from batches of records to effects."""
 
     @property
     def name(self) -> str:
@@ -68,15 +68,15 @@ class Consumer(Protocol):
     async def handle(
         self, connection: AsyncConnection, batches: Sequence[PartitionBatch]
     ) -> Sequence[Sequence[Outgoing]]:
-        """Decide and write inside the fenced transaction; return what to publish, for each batch.
+        """Decide and write inside the fenced transaction; return the records to publish, for each batch.
 
         May be called again with the same records after a rollback. Raises `Unreadable` for a record that cannot
-        be understood; any other exception that is not the database's means a bug and stops the worker.
+        be understood; any other exception, except errors of the database, is a bug and stops the worker.
         """
         ...
 
     def forget(self) -> None:
-        """Drop everything that is kept in memory: another worker may have written since."""
+        """Drop everything in memory: another worker may have written since."""
         ...
 
 
@@ -90,7 +90,7 @@ class Unreadable(Exception):
 
 
 class Stopped(Exception):
-    """Log and ledger do not match: the worker stops and an operator decides. The message says what to do."""
+    """Log and database do not match: the worker stops and an operator decides. The message names the remedy."""
 
 
 @dataclass(frozen=True)

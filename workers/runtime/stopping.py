@@ -1,4 +1,4 @@
-"""Ends a worker that cannot go on, at once, with a status that asks its supervisor to start it again."""
+"""Ends a worker that cannot continue, at once, with a status that asks its supervisor to start it again."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ EXIT_FAILED: Final = 70
 
 
 def stop_hard(error: Exception) -> None:
-    """End this process at once, so that nothing that failed can count as done."""
+    """End this process at once, so that no failed work can count as done."""
     if isinstance(error, Stopped):
         log.critical("stopped: %s", error)
     else:

@@ -1,15 +1,15 @@
-"""Takes from a Faust stream all events that wait, as soon as there is one, without acknowledging them.
+"""Takes all waiting events from a Faust stream, as soon as there is one, without acknowledging them.
 
-Faust's own `noack_take` does the same by looking every few milliseconds, for ever: 4 % of a core where nothing happens.
+Faust's own `noack_take` does the same by polling every few milliseconds, which takes 4 % of a core of an idle worker.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
-#: Events that one fetch brought arrive one after the other: so long does the first wait for the others.
+#: The first event waits so long for the others of its fetch, which arrive one after the other.
 _LINGER_SECONDS: Final = 0.001
-#: And so long if the batch before it has only just ended, so that batches grow with the load.
+#: It waits so long after the end of the batch before it, so that batches grow with the load.
 _BUSY_LINGER_SECONDS: Final = 0.002
 
 

@@ -1,7 +1,7 @@
-"""Faust's Kafka transport, made safe and fast: one event for many records, and offsets taken from the ledger.
+"""Faust's Kafka transport, made safe and fast: one event for many records, and offsets from the cursors in PostgreSQL.
 
 Faust 0.15 spends about 130 us of Python on each event, more than a booking costs, so all records that one fetch brings
-from a partition are one event. Faust's commit to Kafka stays as a hint; the ledger's cursors say what is read next.
+from a partition are one event. Faust's commit to Kafka stays as a hint; the cursors decide which record is read next.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from workers.runtime.stopping import stop_hard
 
 log = logging.getLogger(__name__)
 
-#: How long a rebalance waits for the ledger; after that the first batch finds the right offsets.
+#: A rebalance waits so long for the cursors; after that the first batch finds the right offsets.
 MAX_ASSIGNED_SECONDS = 20.0
-#: How long a paused worker waits until it looks again whether it is resumed.
+#: A paused worker looks so often whether it is resumed.
 PAUSED_SECONDS: Final = 0.2
-#: A partition that does not exist, for a fetch of nothing: aiokafka takes no partition at all as all of them.
+#: A partition that does not exist, for a fetch of nothing: aiokafka fetches from all partitions when it is given none.
 NO_PARTITION: Final = TP("", 0)
 
 
 class Assignee(Protocol):
-    """The part of `BatchProcessor` that takes partitions and lets them go."""
+    """The part of `BatchProcessor` that opens partitions and lets them go."""
 
     async def on_assigned(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Open partitions that were assigned to this process; return the offset to read next, for each."""
@@ -65,13 +65,13 @@ class WorkerConsumer(driver.Consumer):
         if not self.flow_active:
             await self.perform_seek()
             return
-        owned = cast("set[TP]", active)
-        for tp, fetched in records.items():
-            if self._interrupted(generation):
+        assigned = cast("set[TP]", active)
+        for partition, fetched in records.items():
+            if self._is_interrupted(generation):
                 return
-            if fetched and (tp in owned or tp in self._buffered_partitions):
-                self._read_offset[tp] = fetched[-1].offset - 1
-                yield tp, self._as_message(tp, fetched)
+            if fetched and (partition in assigned or partition in self._buffered_partitions):
+                self._read_offset[partition] = fetched[-1].offset - 1
+                yield partition, self._as_message(partition, fetched)
 
     async def _wait_for_resume(self, gate: PauseGate) -> None:
         """Poll without reading, as a member of the group must; after the pause, begin at the cursors."""
@@ -87,10 +87,10 @@ class WorkerConsumer(driver.Consumer):
             await self.perform_seek()
             gate.draining = gate.paused
 
-    def _interrupted(self, generation: int) -> bool:
+    def _is_interrupted(self, generation: int) -> bool:
         return not self.flow_active or self.app.consumer_generation_id != generation
 
-    def _as_message(self, tp: TP, fetched: Any) -> ConsumerMessage:
+    def _as_message(self, partition: TP, fetched: Any) -> ConsumerMessage:
         last = fetched[-1]
         return ConsumerMessage(
             last.topic,
@@ -104,29 +104,29 @@ class WorkerConsumer(driver.Consumer):
             None,
             0,
             0,
-            tp,
+            partition,
             generation_id=self.app.consumer_generation_id,
         )
 
-    def _new_offset(self, tp: TP) -> int | None:
+    def _new_offset(self, partition: TP) -> int | None:
         """Return the offset to commit: the agent acknowledges in order, so it is one past the highest."""
-        acknowledged = self._acked[tp]
+        acknowledged = self._acked[partition]
         if not acknowledged:
             return None
         highest: int = max(acknowledged)
         acknowledged.clear()
-        self._acked_index[tp].clear()
+        self._acked_index[partition].clear()
         # Records dropped because of a pause are not committed; they are read again after resume.
         return None if cast("WorkerTransport", self.transport).gate.draining else highest + 1
 
     async def perform_seek(self) -> None:
-        """Start each partition where the ledger's cursors say, once the worker before us has committed.
+        """Start each partition at its cursors in the database, once the worker before us has committed.
 
-        Faust would ask Kafka for the committed offsets, one partition after the other, and fail where one of them is
-        revoked meanwhile. Until the ledger answers, the client reads from there by itself.
+        Faust would ask Kafka for the committed offsets, one partition after the other, and fail when one of them is
+        revoked meanwhile. Until the database answers, the client reads from those offsets by itself.
         """
         assignee = cast("WorkerTransport", self.transport).assignee
-        assigned = {TopicPartition(tp.topic, tp.partition): tp for tp in self.assignment()}
+        assigned = {TopicPartition(*partition): partition for partition in self.assignment()}
         if not assigned:
             return
         task = asyncio.ensure_future(assignee.on_assigned(list(assigned)))
@@ -134,42 +134,42 @@ class WorkerConsumer(driver.Consumer):
         try:
             offsets = await asyncio.wait_for(asyncio.shield(task), MAX_ASSIGNED_SECONDS)
         except TimeoutError:
-            log.warning("the ledger does not answer; its cursors are read again with the first batch")
+            log.warning("the database does not answer; the cursors are read again with the first batch")
             return
         await self.start_at({assigned[partition]: offset for partition, offset in offsets.items()})
 
     async def start_at(self, offsets: dict[TP, int]) -> None:
         """Read the partitions from these offsets on."""
-        still_ours = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
-        if not still_ours:
+        assigned = {partition: offset for partition, offset in offsets.items() if partition in self.assignment()}
+        if not assigned:
             return
         try:
-            await self._thread.seek_wait(still_ours)
+            await self._thread.seek_wait(assigned)
         except IllegalStateError:
-            # One of them was revoked this moment; the rebalance that follows reads the cursors again for what is left.
+            # One of them was revoked this moment; the rebalance that follows reads the cursors again for the others.
             log.info("partitions were revoked while they were being opened")
             return
-        for tp, offset in still_ours.items():
-            self._read_offset[tp] = offset - 1 if offset > 0 else None
-            self._committed_offset[tp] = offset
+        for partition, offset in assigned.items():
+            self._read_offset[partition] = offset - 1 if offset > 0 else None
+            self._committed_offset[partition] = offset
 
-    def end_of(self, tp: TP) -> int | None:
+    def end_of(self, partition: TP) -> int | None:
         """Return the offset after the partition's last record, as of the last fetch; None before the first fetch."""
         try:
-            return cast("int | None", self._thread.highwater(tp))
+            return cast("int | None", self._thread.highwater(partition))
         except (AssertionError, ConsumerNotStarted):
-            # It is not assigned to us, as the client asserts.
+            # The client asserts that the partition is assigned to it, and it is not.
             return None
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit to Kafka and note in the ledger what is done, before another worker is given the partitions."""
+        """Commit to Kafka and to the cursors, before another worker is given the partitions."""
         await self.commit()
         await super().on_partitions_revoked(revoked)
         await cast("WorkerTransport", self.transport).assignee.on_revoked()
 
 
 class WorkerConsumerThread(driver.AIOKafkaConsumerThread):
-    """Chooses the wait of each fetch, where Faust has a fixed 1.5 s, and leaves the group when other workers remain."""
+    """Chooses the wait of each fetch (Faust has a fixed 1.5 s), and leaves the group when other workers remain."""
 
     logger = driver.logger
 
@@ -192,7 +192,7 @@ class WorkerConsumerThread(driver.AIOKafkaConsumerThread):
         await super()._seek_wait(consumer, partitions)
 
     async def on_thread_stop(self) -> None:
-        """Stop reading; where other workers of the role remain, our partitions are theirs at once."""
+        """Stop reading; when other workers of the role remain, our partitions are assigned to them at once."""
         consumer = self._consumer
         if consumer is not None and _others_remain(consumer):
             consumer._coordinator._group_instance_id = None  # noqa: SLF001 - only a member without a name leaves
@@ -213,8 +213,8 @@ async def _coordinator_lookup(client: AIOKafkaClient, kind: CoordinationType, na
 
 def _others_remain(consumer: aiokafka.AIOKafkaConsumer) -> bool:
     """Return whether some partitions are assigned to us, and the others to other workers of the role."""
-    owned = len(consumer.assignment())
-    return 0 < owned < sum(len(consumer.partitions_for_topic(topic) or ()) for topic in consumer.subscription())
+    assigned = len(consumer.assignment())
+    return 0 < assigned < sum(len(consumer.partitions_for_topic(topic) or ()) for topic in consumer.subscription())
 
 
 def _stop_if_failed(task: asyncio.Task[Any]) -> None:
@@ -225,7 +225,7 @@ def _stop_if_failed(task: asyncio.Task[Any]) -> None:
 
 
 class WorkerTransport(driver.Transport):
-    """The transport of every worker; `assignee` opens partitions, and `gate` says whether they may be read."""
+    """The transport of every worker; `assignee` opens partitions, and `gate` decides whether they may be read."""
 
     Consumer = WorkerConsumer
 

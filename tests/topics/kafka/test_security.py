@@ -34,7 +34,7 @@ from topics.kafka import admin, log_reader
 from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import ExpireHold
-from workers.runtime.log_source import wait_for_topics
+from workers.runtime.topics_ready import wait_for_topics
 
 CANNOT = available() or can_make_certificates()
 pytestmark = [

@@ -354,7 +354,7 @@ class Clerk:
         no = _out_of_range(command, command.total_count, command.price_minor, command.surge_milli)
         if no is not None:
             return [_unchanged(command, no)]
-        said = {name: getattr(command, name) for name in ("price_minor", "surge_milli", "closed", "total_count")}
+        changes = {name: getattr(command, name) for name in ("price_minor", "surge_milli", "closed", "total_count")}
         done, refused = [], []
         day = command.first_night
         while day < command.end_night:
@@ -370,7 +370,7 @@ class Clerk:
         if command.all_or_none and "total_below_sold" in [night["reason"] for night in refused]:
             done = []
         for day in done:
-            self.shelf[command.room_id, day] |= {name: value for name, value in said.items() if value is not None}
+            self.shelf[command.room_id, day] |= {name: value for name, value in changes.items() if value is not None}
         ranges: list[Fact] = []
         for day in done:
             if ranges and ranges[-1]["end_night"] == day:
@@ -382,7 +382,7 @@ class Clerk:
                 "message_type": "inventory.changed.v2",
                 "room_id": command.room_id,
                 "ranges": tuple(ranges),
-                **said,
+                **changes,
                 "refused": tuple(refused),
             }
         ]

@@ -520,39 +520,43 @@ MUTATIONS: dict[str, Patch] = {
     "forgets what is booked": put_on(
         Night, "free_count", property(lambda night: night.total_count - night.reserved_count)
     ),
-    "confirms without moving reserved to booked": put("evolve", "_taken", confirmed_but_still_reserved),
-    "books without giving up the hold": put("evolve", "_taken", booked_without_giving_up_the_hold),
-    "sells late without looking": put("payment", "_free_again", lambda right: lambda state, booking: True),
-    "never sells late": put("payment", "_free_again", lambda right: lambda state, booking: False),
-    "leaves overdue holds to the timer": put("decide", "_overdue", lambda right: lambda *_: None),
+    "confirms without moving reserved to booked": put("evolve", "_with_taken", confirmed_but_still_reserved),
+    "books without giving up the hold": put("evolve", "_with_taken", booked_without_giving_up_the_hold),
+    "sells late without looking": put("payment", "_nights_are_free", lambda right: lambda state, booking: True),
+    "never sells late": put("payment", "_nights_are_free", lambda right: lambda state, booking: False),
+    "leaves overdue holds to the timer": put("decide", "_due_expiry", lambda right: lambda *_: None),
     "ends holds a millisecond late": put(
-        "decide", "_overdue", lambda right: lambda state, command, now: right(state, command, now - MILLISECOND)
+        "decide", "_due_expiry", lambda right: lambda state, command, now: right(state, command, now - MILLISECOND)
     ),
     "ends holds a millisecond early": put(
-        "decide", "_overdue", lambda right: lambda state, command, now: right(state, command, now + MILLISECOND)
+        "decide", "_due_expiry", lambda right: lambda state, command, now: right(state, command, now + MILLISECOND)
     ),
     "rounds prices down": put("booking", "night_price_minor", lambda right: lambda price, surge: price * surge // 1000),
     "rounds prices to even": put(
         "booking", "night_price_minor", lambda right: lambda price, surge: round(price * surge / 1000)
     ),
-    "keeps the money of a cancelled stay": put("booking", "_refund_of_kept", lambda right: lambda booking: ()),
+    "keeps the money of a cancelled stay": put("booking", "_refund_of_payment", lambda right: lambda booking: ()),
     "takes the same money twice": put_on(Booking, "payment", lambda booking, payment_intent: None),
     "lets a total fall below what is sold": put(
         "inventory", "_night_refusal", lambda right: lambda night, command: None
     ),
     "changes some where it should be all or none": put(
-        "inventory", "_changing", lambda right: lambda command, refused: right(but(command, all_or_none=False), refused)
+        "inventory",
+        "_nights_to_change",
+        lambda right: lambda command, refused: right(but(command, all_or_none=False), refused),
     ),
     "lets a night that is not open keep all others from changing": put(
         "inventory",
-        "_changing",
+        "_nights_to_change",
         lambda right: lambda command, refused: () if command.all_or_none and refused else right(command, refused),
     ),
     "lets strangers in": put("booking", "not_theirs", lambda right: lambda booking, user_id: right(booking, None)),
     "opens a second session while the first is open": put(
-        "payment", "_attempt_ended", lambda right: lambda booking: True
+        "payment", "_has_attempt_ended", lambda right: lambda booking: True
     ),
-    "lets another room's events through": put("evolve", "_of_another_room", lambda right: lambda booking, event: False),
+    "lets another room's events through": put(
+        "evolve", "_is_of_another_room", lambda right: lambda booking, event: False
+    ),
     "forgets that a stay was sold": put(
         "evolve",
         "next_status",

@@ -1,21 +1,20 @@
-"""Every value of the messages and every transition is reached by a scenario; a new one without one fails here."""
+"""Every value of the messages and every transition is reached by a scenario; a new one without one fails here.
+
+A scenario is a test of this folder in a module that uses `given`; it has no arguments but those of `parametrize`.
+"""
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from inspect import getmembers, isfunction, signature
+from itertools import product
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from tests.support.scenario import Happened, recorded
-from tests.workers.decisions import (
-    test_cancelling,
-    test_guests,
-    test_holds,
-    test_inventory,
-    test_paying,
-    test_reserving,
-)
+from tests.support.scenario import Happened, given, recorded
 from topics.event_triggers import EVENT_TRIGGERS
 from topics.messages.commands import COMMANDS, Command
 from topics.messages.events import EVENTS, Event, InventoryChanged
@@ -31,7 +30,6 @@ from topics.messages.values import (
 )
 from workers.decisions.states import TRANSITIONS
 
-STORIES = (test_reserving, test_holds, test_guests, test_paying, test_cancelling, test_inventory)
 VALUES = (
     *Rejection,
     *Refusal,
@@ -43,24 +41,64 @@ VALUES = (
     *BookingStatus,
 )
 
+_PARAM = type(pytest.param())
+
 #: An event that can answer more commands than this counts as an answer to any.
 MAX_NAMED = 3
 
 
 @cache
 def happened() -> tuple[Happened, ...]:
-    """Play every scenario that takes no arguments, and return all of their events."""
+    """Play every scenario of this folder, and return all of their events."""
     with recorded() as events:
-        for module in STORIES:
+        for module in _modules():
             for scenario in _scenarios(module):
                 scenario()
     return tuple(events)
 
 
+def _modules() -> Iterator[ModuleType]:
+    """Yield the modules of tests beside this one that use `given` of `tests.support.scenario`."""
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        if path != Path(__file__):
+            module = import_module(f"{__package__}.{path.stem}")
+            if getattr(module, "given", None) is given:
+                yield module
+
+
 def _scenarios(module: ModuleType) -> Iterator[Callable[[], None]]:
+    """Yield the module's tests, each as often as it is parametrized; not those that ask for a fixture."""
     for name, function in getmembers(module, isfunction):
-        if name.startswith("test_") and not signature(function).parameters:
-            yield function
+        if name.startswith("test_"):
+            for arguments in _arguments(function):
+                if arguments.keys() == signature(function).parameters.keys():
+                    yield partial(function, **arguments)
+
+
+def _arguments(function: Callable[..., None]) -> Iterator[dict[str, Any]]:
+    """Yield the arguments of every case of a test, from its marks."""
+    marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.name == "parametrize"]
+    for case in product(*(mark.args[1] for mark in marks)):
+        arguments: dict[str, Any] = {}
+        for mark, value in zip(marks, case, strict=True):
+            names = [mark.args[0]] if isinstance(mark.args[0], str) else mark.args[0]
+            values = value.values if isinstance(value, _PARAM) else [value] if len(names) == 1 else value
+            arguments |= zip(names, values, strict=True)
+        yield arguments
+
+
+def test_the_scenarios_of_every_module_are_played() -> None:
+    played = {module.__name__.rpartition(".")[2]: len(list(_scenarios(module))) for module in _modules()}
+
+    assert min(played.values()) > 0
+    assert played.keys() >= {
+        "test_reserving",
+        "test_holds",
+        "test_guests",
+        "test_paying",
+        "test_cancelling",
+        "test_inventory",
+    }
 
 
 def _values(event: Event) -> Iterator[object]:

@@ -170,7 +170,7 @@ OVER = (*HELD, EXPIRED)
 
 
 def refused(command: BookingCommand, reason: Refusal, status: BookingStatus | None) -> CommandRefused:
-    """Return the answer why not."""
+    """Return the event of a refused command."""
     return CommandRefused(
         room_id=command.room_id,
         booking_id=command.booking_id,
@@ -181,7 +181,7 @@ def refused(command: BookingCommand, reason: Refusal, status: BookingStatus | No
 
 
 def repeated(command: BookingCommand, status: BookingStatus) -> CommandRepeated:
-    """Return the answer that its effect exists already."""
+    """Return the event of a command whose effect exists already."""
     return CommandRepeated(
         room_id=command.room_id,
         booking_id=command.booking_id,
@@ -191,7 +191,7 @@ def repeated(command: BookingCommand, status: BookingStatus) -> CommandRepeated:
 
 
 def rejected(command: ReserveStay, reason: Rejection) -> BookingRejected:
-    """Return what a request that the rules refuse becomes."""
+    """Return the event of a request that the rules refuse."""
     return BookingRejected(
         room_id=command.room_id,
         booking_id=command.booking_id,

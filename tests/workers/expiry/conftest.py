@@ -1,4 +1,4 @@
-"""Fixtures of the expiry role's tests: a log, a ledger, and a timer that looks again at once."""
+"""Fixtures of the expiry role's tests: a log, a connection to the database, and a timer that looks again at once."""
 
 from collections.abc import AsyncIterator
 
@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from storage.settings import DatabaseSettings
-from tests.workers.expiry.timers import Ledger
+from tests.workers.expiry.timers import Connection
 from workers.expiry import holds
 
 
@@ -23,6 +23,6 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
+async def connection(database: DatabaseSettings) -> AsyncIterator[Connection]:
     async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
         yield connection

@@ -9,9 +9,10 @@ import pytest
 from storage import pauses
 from storage.horizon import _SHORT_ROOMS, HORIZON_NIGHTS, time_zones
 from storage.settings import DatabaseSettings
+from tests.support.hotels import HotelsInTables
 from tests.support.log import Log, open_processor, process_all
 from tests.support.waiting import wait_until
-from tests.workers.expiry.timers import Ledger, timer
+from tests.workers.expiry.timers import Connection, timer
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import decode_envelope, decode_value
 from topics.messages.commands import OpenInventory
@@ -35,7 +36,7 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _it_is_noon(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def at_noon(connection: Ledger) -> tuple[datetime, Sequence[str]]:
+    async def at_noon(connection: Connection) -> tuple[datetime, Sequence[str]]:
         _, zones = await time_zones(connection)
         return NOON, zones
 
@@ -46,33 +47,27 @@ def today(time_zone: str = "UTC") -> date:
     return NOON.astimezone(ZoneInfo(time_zone)).date()
 
 
-async def hotel(ledger: Ledger, time_zone: str = "UTC", currency: str = "EUR", *, deleted: bool = False) -> int:
-    found = await ledger.execute(
-        "insert into hotel (name, city, currency, time_zone, deleted_at) values ('Inn', 'Bern', %s, %s, %s)"
-        " returning id",
-        (currency, time_zone, datetime.now(UTC) if deleted else None),
+async def hotel(connection: Connection, time_zone: str = "UTC", currency: str = "EUR", *, deleted: bool = False) -> int:
+    """Insert a hotel that guests do not see yet; its nights are opened all the same."""
+    return await HotelsInTables(connection).hotel(
+        time_zone=time_zone, currency=currency, active=False, deleted_at=NOON if deleted else None
     )
-    ((hotel_id,),) = await found.fetchall()
-    return int(hotel_id)
 
 
 async def room(
-    ledger: Ledger, hotel_id: int, *, open_until: date | None = None, opening: bool = False, deleted: bool = False
+    connection: Connection,
+    hotel_id: int,
+    *,
+    open_until: date | None = None,
+    opening: bool = False,
+    deleted: bool = False,
 ) -> int:
-    """Describe a room; with `open_until` its nights from a week ago on are open, up to but without that one."""
-    found = await ledger.execute(
-        "insert into room (hotel_id, type, base_price_minor, total_count, capacity, opening, deleted_at)"
-        " values (%s, 'double', 12000, 7, 2, %s, %s) returning id",
-        (hotel_id, opening, datetime.now(UTC) if deleted else None),
-    )
-    ((room_id,),) = await found.fetchall()
+    """Insert a room; with `open_until` its nights from a week ago on are open, up to but without that one."""
+    hotels = HotelsInTables(connection)
+    room_id = await hotels.room(hotel_id, total_count=7, opening=opening, deleted_at=NOON if deleted else None)
     if open_until is not None:
-        await ledger.execute(
-            "insert into inventory (room_id, date, hotel_id, total_count, price_minor, currency)"
-            " select %s, day, %s, 1, 1, 'EUR' from generate_series(%s::date, %s::date - 1, '1 day') day",
-            (room_id, hotel_id, today() - timedelta(days=7), open_until),
-        )
-    return int(room_id)
+        await hotels.nights(hotel_id, room_id, today() - timedelta(days=7), open_until, total_count=1, price_minor=1)
+    return room_id
 
 
 async def asked(log: Log) -> list[tuple[str, OpenInventory]]:
@@ -92,12 +87,12 @@ async def rooms_asked_for(log: Log) -> list[int]:
 
 
 async def test_each_room_is_put_on_sale_from_its_last_night_on_for_a_year_from_its_hotels_today(
-    log: Log, database: DatabaseSettings, ledger: Ledger
+    log: Log, database: DatabaseSettings, connection: Connection
 ) -> None:
-    early, late = await hotel(ledger, WHERE_DAYS_BEGIN), await hotel(ledger, WHERE_DAYS_END, "JPY")
-    new = await room(ledger, early)
-    yesterdays = await room(ledger, late, open_until=today(WHERE_DAYS_END) + YEAR - timedelta(days=1))
-    forgotten = await room(ledger, late, open_until=today() - timedelta(days=3))
+    early, late = await hotel(connection, WHERE_DAYS_BEGIN), await hotel(connection, WHERE_DAYS_END, "JPY")
+    new = await room(connection, early)
+    yesterdays = await room(connection, late, open_until=today(WHERE_DAYS_END) + YEAR - timedelta(days=1))
+    forgotten = await room(connection, late, open_until=today() - timedelta(days=3))
 
     async with timer(log, database):
         await wait_until(lambda: _asked_times(log, 3))
@@ -138,15 +133,15 @@ async def _asked_times(log: Log, times: int) -> bool:
 
 
 async def test_rooms_that_have_all_nights_or_are_not_there_to_be_sold_are_left_alone(
-    log: Log, database: DatabaseSettings, ledger: Ledger
+    log: Log, database: DatabaseSettings, connection: Connection
 ) -> None:
-    inn = await hotel(ledger)
-    await room(ledger, inn, open_until=today() + YEAR)
-    await room(ledger, inn, open_until=today() + YEAR + timedelta(days=9))
-    await room(ledger, inn, opening=True)
-    await room(ledger, inn, deleted=True)
-    await room(ledger, await hotel(ledger, deleted=True))
-    short = await room(ledger, inn)
+    inn = await hotel(connection)
+    await room(connection, inn, open_until=today() + YEAR)
+    await room(connection, inn, open_until=today() + YEAR + timedelta(days=9))
+    await room(connection, inn, opening=True)
+    await room(connection, inn, deleted=True)
+    await room(connection, await hotel(connection, deleted=True))
+    short = await room(connection, inn)
 
     async with timer(log, database):
         await wait_until(lambda: asked(log))
@@ -155,20 +150,20 @@ async def test_rooms_that_have_all_nights_or_are_not_there_to_be_sold_are_left_a
 
 
 async def test_nights_asked_for_are_opened_and_not_asked_for_again_until_another_night_lacks(
-    log: Log, database: DatabaseSettings, ledger: Ledger
+    log: Log, database: DatabaseSettings, connection: Connection
 ) -> None:
-    short = await room(ledger, await hotel(ledger))
+    short = await room(connection, await hotel(connection))
     role = handler.build(log.settings, database)
     async with open_processor(role, log, database) as processor, timer(log, database):
         await wait_until(lambda: asked(log))
         await process_all(processor, role, log)
 
-        found = await ledger.execute("select count(*), min(date), max(date), min(total_count) from inventory")
+        found = await connection.execute("select count(*), min(date), max(date), min(total_count) from inventory")
         assert await found.fetchone() == (HORIZON_NIGHTS, today(), today() + YEAR - timedelta(days=1), 7)
         assert await rooms_asked_for(log) == [short]
 
         # As it will be tomorrow: one night lacks.
-        await ledger.execute("delete from inventory where date = (select max(date) from inventory)")
+        await connection.execute("delete from inventory where date = (select max(date) from inventory)")
         await wait_until(lambda: _asked_times(log, 2))
 
     (_, command) = (await asked(log))[-1]
@@ -176,11 +171,11 @@ async def test_nights_asked_for_are_opened_and_not_asked_for_again_until_another
 
 
 async def test_nights_are_asked_for_again_while_they_are_not_open_by_the_same_command(
-    log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    log: Log, database: DatabaseSettings, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(horizon, "FIRST_HORIZON_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(horizon, "MAX_HORIZON_PAUSE_SECONDS", 0.4)
-    await room(ledger, await hotel(ledger))
+    await room(connection, await hotel(connection))
 
     async with timer(log, database):
         await wait_until(lambda: _asked_times(log, 3))
@@ -189,11 +184,11 @@ async def test_nights_are_asked_for_again_while_they_are_not_open_by_the_same_co
 
 
 async def test_guests_do_not_wait_behind_a_year_of_every_room_at_once(
-    log: Log, database: DatabaseSettings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    log: Log, database: DatabaseSettings, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(horizon, "MAX_NIGHTS_AWAITED", 2 * HORIZON_NIGHTS)
-    inn = await hotel(ledger)
-    rooms = [await room(ledger, inn) for _ in range(5)]
+    inn = await hotel(connection)
+    rooms = [await room(connection, inn) for _ in range(5)]
     role = handler.build(log.settings, database)
     async with open_processor(role, log, database) as processor, timer(log, database):
         await wait_until(lambda: _asked_times(log, 2))
@@ -208,10 +203,10 @@ async def test_guests_do_not_wait_behind_a_year_of_every_room_at_once(
 
 
 async def test_a_time_zone_that_nobody_knows_keeps_no_nights_closed(
-    log: Log, database: DatabaseSettings, ledger: Ledger, caplog: pytest.LogCaptureFixture
+    log: Log, database: DatabaseSettings, connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    odd = await room(ledger, await hotel(ledger, "Mars/Olympus"))
-    plain = await room(ledger, await hotel(ledger))
+    odd = await room(connection, await hotel(connection, "Mars/Olympus"))
+    plain = await room(connection, await hotel(connection))
 
     async with timer(log, database):
         await wait_until(lambda: _asked_times(log, 2))
@@ -220,14 +215,14 @@ async def test_a_time_zone_that_nobody_knows_keeps_no_nights_closed(
     assert "no such time zone: 'Mars/Olympus'" in caplog.text
 
 
-async def test_short_rooms_are_found_by_the_ends_of_their_nights(ledger: Ledger) -> None:
-    inn = await hotel(ledger)
+async def test_short_rooms_are_found_by_the_ends_of_their_nights(connection: Connection) -> None:
+    inn = await hotel(connection)
     for _ in range(30):
-        await room(ledger, inn, open_until=today() + YEAR)
-    await ledger.execute("analyze")
-    await ledger.execute("set enable_seqscan = off")
+        await room(connection, inn, open_until=today() + YEAR)
+    await connection.execute("analyze")
+    await connection.execute("set enable_seqscan = off")
 
-    found = await ledger.execute(
+    found = await connection.execute(
         f"explain (analyze, format text, timing off) {_SHORT_ROOMS}",
         {"time_zones": ["UTC"], "todays": [today()], "after": 0, "nights": HORIZON_NIGHTS, "limit": 1000},
     )
@@ -237,15 +232,15 @@ async def test_short_rooms_are_found_by_the_ends_of_their_nights(ledger: Ledger)
     assert "Seq Scan on inventory" not in plan, plan
 
 
-async def test_a_pause_does_not_wait_until_all_rooms_were_gone_through(log: Log, ledger: Ledger) -> None:
-    await room(ledger, await hotel(ledger))
-    await pauses.begin(ledger, holds.ROLE, who="anna", reason=None)
-    keeper = horizon.Horizon(ledger, log.producer, log.settings.topic(BOOKING_COMMANDS), role=holds.ROLE)
+async def test_a_pause_does_not_wait_until_all_rooms_were_gone_through(log: Log, connection: Connection) -> None:
+    await room(connection, await hotel(connection))
+    await pauses.begin(connection, holds.ROLE, who="anna", reason=None)
+    keeper = horizon.Horizon(connection, log.producer, log.settings.topic(BOOKING_COMMANDS), role=holds.ROLE)
 
     await keeper.keep()
     assert await asked(log) == []
 
-    await pauses.end(ledger, holds.ROLE, who="anna")
+    await pauses.end(connection, holds.ROLE, who="anna")
     keeper._next_at = 0.0
     await keeper.keep()
     assert len(await asked(log)) == 1

@@ -11,7 +11,7 @@ from storage.settings import DatabaseSettings
 from tests.support.log import Log
 from workers.expiry import holds
 
-Ledger = psycopg.AsyncConnection[Any]
+Connection = psycopg.AsyncConnection[Any]
 
 
 @asynccontextmanager

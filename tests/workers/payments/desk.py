@@ -52,7 +52,7 @@ class Desk:
 
     log: Log
     database: DatabaseSettings
-    ledger: psycopg.AsyncConnection[dict[str, Any]]
+    connection: psycopg.AsyncConnection[dict[str, Any]]
     stand_in: Running
     settings: PaymentSettings
     http: aiohttp.ClientSession
@@ -117,7 +117,7 @@ class Desk:
 
     async def _rows(self, table: str, order: str, booking_id: UUID | None) -> list[dict[str, Any]]:
         query = f"select * from {table} where %s::uuid is null or booking_id = %s order by {order}"
-        return await (await self.ledger.execute(query, (booking_id, booking_id))).fetchall()
+        return await (await self.connection.execute(query, (booking_id, booking_id))).fetchall()
 
     async def until_session(self, status: str, booking_id: UUID, seconds: float = MAX_WAIT_SECONDS) -> dict[str, Any]:
         """Wait until the booking's last session has this status and no pending call; return its row."""
@@ -163,7 +163,7 @@ class Desk:
             return list(reversed((await answer.json())["data"]))
 
     async def events(self) -> list[bytes]:
-        """Return what Stripe would have posted so far, the oldest first."""
+        """Return the events that Stripe would have posted so far, the oldest first."""
         return [json.dumps(event).encode() for event in await self.at_stripe("events")]
 
     async def paid_booking(self) -> tuple[UUID, str]:
@@ -192,10 +192,10 @@ async def open_desk(
 ) -> AsyncIterator[Desk]:
     """Open a test's desk."""
     async with (
-        await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True, row_factory=dict_row) as ledger,
+        await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True, row_factory=dict_row) as connection,
         aiohttp.ClientSession() as http,
     ):
-        yield Desk(log, database, ledger, stand_in, settings, http)
+        yield Desk(log, database, connection, stand_in, settings, http)
 
 
 def payment_requested(booking_id: UUID, attempt: int = 1, amount_minor: int = 24_000) -> PaymentRequested:

@@ -1,4 +1,4 @@
-"""The caller on a real database and log, against the stand-in: each pending call takes effect once, whatever fails."""
+"""The caller on a real database and log, against the stand-in: a pending call takes effect once, despite failures."""
 
 import asyncio
 import logging
@@ -13,6 +13,8 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import SecretStr
 
+from storage.database import connect_worker
+from storage.settings import DatabaseSettings
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
 from tests.workers.payments.desk import ROOM, Desk, payment_requested, refund_requested
 from topics.messages.commands import ConfirmPayment, DeclinePayment, RecordRefund, RecordSession
@@ -184,7 +186,7 @@ async def test_a_late_call_whose_session_was_opened_before_finds_it_under_its_ke
     desk.stand_in.clock.advance(10 * 60)
 
     async with desk.caller():
-        await desk.ledger.execute("update checkout_session set next_attempt_at = now()")
+        await desk.connection.execute("update checkout_session set next_attempt_at = now()")
         row = await desk.until_session("open", booking_id)
 
     (session,) = await desk.at_stripe("checkout/sessions")
@@ -319,7 +321,9 @@ async def test_a_refund_that_was_carried_out_and_forgotten_is_recognised(desk: D
         await desk.until_refund("succeeded", booking_id)
         # A day later the key is forgotten, and the row comes from a backup.
         desk.stand_in.clock.advance(25 * 60 * 60)
-        await desk.ledger.execute("update refund set status = 'creating', refund_id = null, next_attempt_at = now()")
+        await desk.connection.execute(
+            "update refund set status = 'creating', refund_id = null, next_attempt_at = now()"
+        )
         row = await desk.until_refund("succeeded", booking_id)
 
     (refund,) = await desk.at_stripe("refunds")
@@ -408,32 +412,32 @@ asyncio.run(caller.Caller(KafkaSettings(), DatabaseSettings(), PaymentSettings()
 
 
 @pytest.mark.parametrize(
-    "place",
+    "point",
     [
         pytest.param("before_call", marks=pytest.mark.long),
-        # Stripe has done it and we have not written it: the place where most could go wrong.
+        # Stripe has carried it out and we have not recorded it: a crash here could do the most harm.
         "after_call",
         pytest.param("after_record", marks=pytest.mark.long),
         pytest.param("after_produce", marks=pytest.mark.long),
     ],
 )
 async def test_a_caller_killed_anywhere_leaves_nothing_undone_and_nothing_done_twice(
-    desk: Desk, environment: dict[str, str], place: str
+    desk: Desk, environment: dict[str, str], point: str
 ) -> None:
     new, late = uuid4(), uuid4()
-    gone, payment_intent = await desk.paid_booking()
+    refunded, payment_intent = await desk.paid_booking()
     async with desk.caller():
         await desk.read_events(payment_requested(late))
         await desk.pay((await desk.until_session("open", late))["session_id"])
 
     # The first caller dies at the failpoint that comes first; a second one dies at the other.
-    await desk.read_events(refund_requested(gone, payment_intent), expired(late), payment_requested(new))
+    await desk.read_events(refund_requested(refunded, payment_intent), expired(late), payment_requested(new))
     for passes in (1, 2):
-        assert await _killed_at(f"payments.{place}:{passes}", desk, environment) == -signal.SIGKILL
+        assert await _killed_at(f"payments.{point}:{passes}", desk, environment) == -signal.SIGKILL
     async with desk.caller():
         row = await desk.until_session("open", new)
         await desk.until_session("complete", late)
-        await desk.until_refund("succeeded", gone)
+        await desk.until_refund("succeeded", refunded)
 
     assert [session["id"] for session in await _of(desk, new)] == [row["session_id"]]
     assert len(await desk.at_stripe("refunds")) == 1
@@ -453,3 +457,16 @@ async def _killed_at(failpoint: str, desk: Desk, environment: dict[str, str]) ->
         sys.executable, "-c", CALLER, env=os.environ | environment | stripe | {"INNKEEPER_FAILPOINT": failpoint}
     )
     return await asyncio.wait_for(process.wait(), MAX_WAIT_SECONDS)
+
+
+async def test_its_connections_have_the_parameters_of_every_workers(database: DatabaseSettings) -> None:
+    async with (
+        caller._pool(database) as pool,
+        pool.connection() as pooled,
+        await connect_worker(database, "innkeeper payments caller") as other,
+    ):
+        parameters = pooled.info.get_parameters()
+        assert parameters == other.info.get_parameters()
+        assert parameters["tcp_user_timeout"] == "10000"
+        assert "idle_in_transaction_session_timeout" in parameters["options"]
+        assert pooled.autocommit

@@ -74,7 +74,7 @@ async def test_a_requested_payment_adds_a_session_at_once_and_only_once(desk: De
 async def test_a_booking_that_ends_closes_its_session_and_nobody_elses(desk: Desk, end: Any) -> None:
     ended, other = uuid4(), uuid4()
     await desk.read_events(payment_requested(ended), payment_requested(other))
-    await desk.ledger.execute("update checkout_session set status = 'open', next_attempt_at = null, failures = 3")
+    await desk.connection.execute("update checkout_session set status = 'open', next_attempt_at = null, failures = 3")
 
     await desk.read_events(end(ended))
 

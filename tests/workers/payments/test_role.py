@@ -97,8 +97,8 @@ async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letter_topic_and_t
     await process_all(processor, role, desk.log)
 
     await wait_until(lambda: _confirmed(desk, booking_id))
-    (letters,) = (await desk.log.read(DEAD_LETTERS)).values()
-    assert [letter.value for letter in letters] == [b"no event"]
+    (dead_letters,) = (await desk.log.read(DEAD_LETTERS)).values()
+    assert [record.value for record in dead_letters] == [b"no event"]
 
 
 async def test_a_commit_wakes_the_caller(desk: Desk, role: Role, monkeypatch: pytest.MonkeyPatch) -> None:

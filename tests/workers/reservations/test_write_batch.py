@@ -1,4 +1,4 @@
-"""A write batch writes what its events changed, and reads every row once."""
+"""A write batch writes the rows that its events changed, and reads every row once."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -22,39 +22,39 @@ CHANGED = InventoryChanged(room_id=ROOM, ranges=nights(10), price_minor=77, tota
 
 
 @pytest.fixture
-async def ledger(database: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
+async def connection(database: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
     async with await connect(database, "a test") as connection:
         yield connection
 
 
 async def batch_of(
-    ledger: AsyncConnection, *events: Event, known: dict[NightKey, Night | None] | None = None
+    connection: AsyncConnection, *events: Event, known: dict[NightKey, Night | None] | None = None
 ) -> WriteBatch:
     """Load Ada's booking and its nights, and apply events, each a minute after the one before it."""
     batch = WriteBatch({} if known is None else known)
-    await batch.load_bookings(ledger, [ADAS])
-    await batch.load_nights(ledger, STAY)
+    await batch.load_bookings(connection, [ADAS])
+    await batch.load_nights(connection, STAY)
     state = batch.state(ADAS, STAY)
     for minute, event in enumerate(events):
         state = batch.apply(state, event, NOON + timedelta(minutes=minute))
     return batch
 
 
-async def write(ledger: AsyncConnection, *events: Event) -> None:
-    async with ledger.transaction():
-        await (await batch_of(ledger, *events)).write(ledger)
+async def write(connection: AsyncConnection, *events: Event) -> None:
+    async with connection.transaction():
+        await (await batch_of(connection, *events)).write(connection)
 
 
-async def rows(ledger: AsyncConnection, query: str) -> list[tuple[object, ...]]:
-    return await (await ledger.execute(query.encode())).fetchall()
+async def rows(connection: AsyncConnection, query: str) -> list[tuple[object, ...]]:
+    return await (await connection.execute(query.encode())).fetchall()
 
 
-async def test_a_booking_that_changes_in_the_batch_that_makes_it_is_written_once(ledger: AsyncConnection) -> None:
-    await write(ledger, OPENED, RESERVED, GUESTS)
+async def test_a_booking_that_changes_in_the_batch_that_makes_it_is_written_once(connection: AsyncConnection) -> None:
+    await write(connection, OPENED, RESERVED, GUESTS)
 
-    [(id, status, made, changed)] = await rows(ledger, "select id, status, created_at, updated_at from booking")
-    guests = await rows(ledger, "select booking_id, guest_id from booking_guest order by guest_id")
-    counts = await rows(ledger, "select date, reserved_count, booked_count from inventory order by date limit 3")
+    [(id, status, made, changed)] = await rows(connection, "select id, status, created_at, updated_at from booking")
+    guests = await rows(connection, "select booking_id, guest_id from booking_guest order by guest_id")
+    counts = await rows(connection, "select date, reserved_count, booked_count from inventory order by date limit 3")
 
     assert (id, status) == (ADAS, BookingStatus.GUESTS_ADDED.value)
     assert (made, changed) == (NOON + timedelta(minutes=1), NOON + timedelta(minutes=2))
@@ -62,12 +62,12 @@ async def test_a_booking_that_changes_in_the_batch_that_makes_it_is_written_once
     assert counts == [(march(10), 1, 0), (march(11), 1, 0), (march(12), 0, 0)]
 
 
-async def test_a_later_batch_reads_what_an_earlier_one_wrote(ledger: AsyncConnection) -> None:
-    await write(ledger, OPENED, RESERVED)
-    written = await batch_of(ledger)
+async def test_a_later_batch_reads_what_an_earlier_one_wrote(connection: AsyncConnection) -> None:
+    await write(connection, OPENED, RESERVED)
+    written = await batch_of(connection)
     before = written.booking(ADAS), written.state(ADAS, STAY)
-    await write(ledger, GUESTS)
-    after = (await batch_of(ledger)).booking(ADAS)
+    await write(connection, GUESTS)
+    after = (await batch_of(connection)).booking(ADAS)
 
     assert before[0] == before[1].booking
     assert before[0] is not None
@@ -77,29 +77,29 @@ async def test_a_later_batch_reads_what_an_earlier_one_wrote(ledger: AsyncConnec
     assert (after.status, after.guest_ids) == (BookingStatus.GUESTS_ADDED, tuple(sorted(GUESTS.guest_ids)))
 
 
-async def test_a_night_that_a_manager_and_a_guest_change_together_gets_both(ledger: AsyncConnection) -> None:
-    await write(ledger, OPENED)
-    await write(ledger, CHANGED, RESERVED)
+async def test_a_night_that_a_manager_and_a_guest_change_together_gets_both(connection: AsyncConnection) -> None:
+    await write(connection, OPENED)
+    await write(connection, CHANGED, RESERVED)
 
     found = await rows(
-        ledger, "select date, total_count, price_minor, reserved_count from inventory order by date limit 2"
+        connection, "select date, total_count, price_minor, reserved_count from inventory order by date limit 2"
     )
 
     assert found == [(march(10), 9, 77, 1), (march(11), OPENED.total_count, OPENED.price_minor, 1)]
 
 
-async def test_nights_are_read_once_also_if_they_are_not_open(ledger: AsyncConnection) -> None:
+async def test_nights_are_read_once_also_if_they_are_not_open(connection: AsyncConnection) -> None:
     known: dict[NightKey, Night | None] = {}
-    await batch_of(ledger, known=known)
+    await batch_of(connection, known=known)
     assert known == dict.fromkeys(STAY)
-    await write(ledger, OPENED)
+    await write(connection, OPENED)
 
-    # Only the process that owns the room may change its nights, so that what was read stays true.
-    assert (await batch_of(ledger, known=known)).state(None, STAY).nights == {}
+    # Only the worker of the room's partition may change its nights, so nights that were read stay true.
+    assert (await batch_of(connection, known=known)).state(None, STAY).nights == {}
 
 
-async def test_a_batch_without_changes_writes_nothing(ledger: AsyncConnection) -> None:
-    await write(ledger)
+async def test_a_batch_without_changes_writes_nothing(connection: AsyncConnection) -> None:
+    await write(connection)
 
-    assert await rows(ledger, "select 1 from booking union all select 1 from inventory") == []
-    assert (await batch_of(ledger)).booking(UUID(int=99)) is None
+    assert await rows(connection, "select 1 from booking union all select 1 from inventory") == []
+    assert (await batch_of(connection)).booking(UUID(int=99)) is None

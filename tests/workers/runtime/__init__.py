@@ -1,1 +1,1 @@
-"""Tests of what every role runs on."""
+"""Tests of the runtime of every role."""

@@ -1,14 +1,18 @@
-"""Fixtures of the workers' tests besides the broker and the database: the operators' command."""
+"""Fixtures of the workers' tests beside the broker and the database: the operators' command and a connection."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
 from operators.cli.main import app
+from storage.settings import DatabaseSettings
 
+Connection = psycopg.AsyncConnection[Any]
 Tool = Callable[..., Result]
-Owners = Callable[[], Awaitable[dict[int, str]]]
+Assigned = Callable[[], Awaitable[dict[int, str]]]
 
 
 @pytest.fixture
@@ -19,7 +23,13 @@ def tool(environment: dict[str, str]) -> Tool:
     return run
 
 
-async def shared(owners: Owners, among: Collection[str], partitions: int) -> dict[int, str] | None:
-    """Return who owns what, once each of these owns something, and somebody everything."""
-    owned = await owners()
-    return owned if len(owned) == partitions and set(owned.values()) == set(among) else None
+@pytest.fixture
+async def connection(database: DatabaseSettings) -> AsyncIterator[Connection]:
+    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
+        yield connection
+
+
+async def shared(assigned: Assigned, workers: Collection[str], partitions: int) -> dict[int, str] | None:
+    """Return the worker of each partition, once all partitions are assigned and each worker has some."""
+    found = await assigned()
+    return found if len(found) == partitions and set(found.values()) == set(workers) else None

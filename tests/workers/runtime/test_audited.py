@@ -1,7 +1,6 @@
 """Ways in which an auditor found that a command could be lost, decided twice, or stop its partition for good."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import date
 from typing import Any
 from uuid import uuid4
@@ -29,12 +28,6 @@ def role(log: Log, database: DatabaseSettings) -> Role:
     return handler.build(log.settings, database)
 
 
-@pytest.fixture
-async def ledger(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        yield connection
-
-
 def rooms_from_now_on(total_count: int) -> ChangeInventory:
     return ChangeInventory(
         room_id=ROOM, first_night=date(2027, 5, 1), end_night=date(2027, 5, 11), total_count=total_count
@@ -42,7 +35,7 @@ def rooms_from_now_on(total_count: int) -> ChangeInventory:
 
 
 async def test_rooms_that_a_manager_adds_can_be_booked_in_the_same_batch(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale(rooms=1))
     async with open_processor(role, log, database) as processor:
@@ -50,11 +43,11 @@ async def test_rooms_that_a_manager_adds_can_be_booked_in_the_same_batch(
         await log.send(rooms_from_now_on(3), stay(), stay(), stay())
         await process_all(processor, role, log)
 
-    assert await rows(ledger, TAKEN_NIGHTS) == [(3, 3)]
+    assert await rows(connection, TAKEN_NIGHTS) == [(3, 3)]
 
 
 async def test_rooms_that_a_guest_gives_back_can_be_taken_off_sale_in_the_same_batch(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     given_up = stay()
     await log.send(nights_on_sale(rooms=2), stay(), given_up)
@@ -63,11 +56,11 @@ async def test_rooms_that_a_guest_gives_back_can_be_taken_off_sale_in_the_same_b
         await log.send(CancelBooking(room_id=ROOM, booking_id=given_up.booking_id, user_id=1), rooms_from_now_on(1))
         await process_all(processor, role, log)
 
-    assert await rows(ledger, TAKEN_NIGHTS) == [(1, 1)]
+    assert await rows(connection, TAKEN_NIGHTS) == [(1, 1)]
 
 
 async def test_a_header_without_a_value_harms_nobody(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     bare: Any = ("trace", None)
     good, spoilt = record(log, nights_on_sale()), record(log, stay())
@@ -82,7 +75,7 @@ async def test_a_header_without_a_value_harms_nobody(
 
     [dead_letters] = (await log.read(DEAD_LETTERS)).values()
     assert ("trace", None) in dead_letters[0].headers
-    assert await rows(ledger, "select status, count(*) from booking group by 1") == [("RESERVED", 1)]
+    assert await rows(connection, "select status, count(*) from booking group by 1") == [("RESERVED", 1)]
 
 
 @pytest.mark.parametrize("where", ["the type", "the id", "the correlation", "the event"])
@@ -111,11 +104,11 @@ async def test_a_zero_character_becomes_a_dead_letter_wherever_it_comes_in(
 
 @pytest.mark.parametrize("megabytes", [3, 8.5])
 async def test_poison_of_any_size_becomes_a_dead_letter_and_the_next_guest_is_served(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any], megabytes: float
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any], megabytes: float
 ) -> None:
     first = stay()
     await log.send(nights_on_sale(), first)
-    # It reads like a command, and what it leads to could be too large to be published.
+    # It can be read as a command, and its event could be too large to be published.
     guest_ids = tuple(range(10_000_000, 10_000_000 + int(megabytes * 2**20 / 9)))
     named = AddGuests(room_id=ROOM, booking_id=first.booking_id, user_id=1, guest_ids=guest_ids)
     await write_large(log, record(log, named))
@@ -124,14 +117,14 @@ async def test_poison_of_any_size_becomes_a_dead_letter_and_the_next_guest_is_se
     async with open_processor(role, log, database) as processor, asyncio.timeout(MAX_WAIT_SECONDS):
         await process_all(processor, role, log)
 
-    [[letter]] = (await log.read(DEAD_LETTERS)).values()
-    assert dict(letter.headers)["dl_offset"] == b"2"
-    assert ("dl_left_behind" in dict(letter.headers)) == (megabytes > 8)
-    assert await rows(ledger, "select status, count(*) from booking group by 1") == [("RESERVED", 2)]
+    [[dead_letter]] = (await log.read(DEAD_LETTERS)).values()
+    assert dict(dead_letter.headers)["dl_offset"] == b"2"
+    assert ("dl_left_behind" in dict(dead_letter.headers)) == (megabytes > 8)
+    assert await rows(connection, "select status, count(*) from booking group by 1") == [("RESERVED", 2)]
 
 
 async def write_large(log: Log, large: Outgoing) -> None:
-    """Write what our own producer would refuse."""
+    """Write a record that our own producer would refuse."""
     client = AIOKafkaProducer(bootstrap_servers=log.settings.kafka_url, max_request_size=10 * 2**20)
     await client.start()
     try:
@@ -144,10 +137,10 @@ async def test_records_that_got_lost_between_two_others_are_read_again(
     log: Log, role: Role, database: DatabaseSettings
 ) -> None:
     await log.send(nights_on_sale(), stay(), stay(), stay())
-    [(place, records)] = (await log.read(BOOKING_COMMANDS)).items()
+    [(partition, records)] = (await log.read(BOOKING_COMMANDS)).items()
 
     async with open_processor(role, log, database) as processor:
-        assert await processor.process([records[:1], records[3:]]) == {place: 0}
+        assert await processor.process([records[:1], records[3:]]) == {partition: 0}
         assert await processor.process([records]) == {}
 
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3, 4]

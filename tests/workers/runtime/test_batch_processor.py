@@ -1,6 +1,6 @@
 """A worker processes its batches once, also when the broker, the database or a record fails."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,12 +30,6 @@ def role(log: Log, database: DatabaseSettings) -> Role:
     return handler.build(log.settings, database)
 
 
-@pytest.fixture
-async def ledger(database: DatabaseSettings) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        yield connection
-
-
 def nights_on_sale(room_id: int = ROOM, *, rooms: int = 10, currency: str = "EUR") -> OpenInventory:
     return OpenInventory(
         room_id=room_id,
@@ -59,12 +53,12 @@ def stay(room_id: int = ROOM, booking_id: UUID | None = None) -> ReserveStay:
     )
 
 
-async def rows(ledger: psycopg.AsyncConnection[Any], query: str) -> list[tuple[Any, ...]]:
-    return await (await ledger.execute(query)).fetchall()
+async def rows(connection: psycopg.AsyncConnection[Any], query: str) -> list[tuple[Any, ...]]:
+    return await (await connection.execute(query)).fetchall()
 
 
 async def test_the_last_room_goes_to_the_first_who_asked(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     first, second = stay(), stay()
     await log.send(nights_on_sale(rooms=1), first, second)
@@ -75,12 +69,12 @@ async def test_the_last_room_goes_to_the_first_who_asked(
     events = {event.booking_id: event for _, event in await log.events() if hasattr(event, "booking_id")}
     assert isinstance(events[first.booking_id], BookingReserved)
     assert isinstance(events[second.booking_id], BookingRejected)
-    assert await rows(ledger, "select sum(reserved_count) from inventory") == [(2,)]
+    assert await rows(connection, "select sum(reserved_count) from inventory") == [(2,)]
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
 
 
 async def test_records_that_come_again_have_no_further_effect(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale(), stay())
 
@@ -89,28 +83,28 @@ async def test_records_that_come_again_have_no_further_effect(
         await process_all(processor, role, log)
 
     assert len(await log.events()) == 2
-    assert await rows(ledger, "select count(*) from booking") == [(1,)]
+    assert await rows(connection, "select count(*) from booking") == [(1,)]
 
 
 async def test_a_batch_too_large_for_a_slow_machine_is_decided_in_smaller_ones(
     log: Log,
     role: Role,
     database: DatabaseSettings,
-    ledger: psycopg.AsyncConnection[Any],
+    connection: psycopg.AsyncConnection[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each try would take as long as the first, and the database ends a transaction that is idle for so long."""
+    """Each try of the whole batch would take as long as the first, and the database ends such idle transactions."""
     await log.send(nights_on_sale(), *(stay() for _ in range(4)))
     (consumer,) = role.consumers
     decide = consumer.handle
 
     async def ended() -> bool:
-        return not await rows(ledger, "select 1 from pg_stat_activity where state = 'idle in transaction'")
+        return not await rows(connection, "select 1 from pg_stat_activity where state = 'idle in transaction'")
 
-    async def decide_slowly(connection: psycopg.AsyncConnection[Any], runs: Sequence[PartitionBatch]) -> Any:
-        if sum(len(run.received) for run in runs) > 2:
+    async def decide_slowly(connection: psycopg.AsyncConnection[Any], batches: Sequence[PartitionBatch]) -> Any:
+        if sum(len(batch.received) for batch in batches) > 2:
             await wait_until(ended, message="the database ends the transaction")
-        return await decide(connection, runs)
+        return await decide(connection, batches)
 
     monkeypatch.setattr(consumer, "handle", decide_slowly)
 
@@ -119,7 +113,7 @@ async def test_a_batch_too_large_for_a_slow_machine_is_decided_in_smaller_ones(
         await process_all(processor, role, log)
 
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3, 4, 5]
-    assert await rows(ledger, "select count(*) from booking") == [(4,)]
+    assert await rows(connection, "select count(*) from booking") == [(4,)]
 
 
 @pytest.mark.parametrize("poison", ["bad json", "no headers", "unknown type", "an event", "another room's key", "nul"])
@@ -127,7 +121,7 @@ async def test_poison_becomes_a_dead_letter_with_its_reason_and_its_neighbours_a
     log: Log,
     role: Role,
     database: DatabaseSettings,
-    ledger: psycopg.AsyncConnection[Any],
+    connection: psycopg.AsyncConnection[Any],
     poison: str,
 ) -> None:
     good = record(log, nights_on_sale())
@@ -146,15 +140,15 @@ async def test_poison_becomes_a_dead_letter_with_its_reason_and_its_neighbours_a
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
 
-    [letters] = (await log.read(DEAD_LETTERS)).values()
-    headers = dict(letters[0].headers)
-    assert len(letters) == 1
-    assert letters[0].value == spoilt.value
-    assert letters[0].key == spoilt.key
+    [dead_letters] = (await log.read(DEAD_LETTERS)).values()
+    headers = dict(dead_letters[0].headers)
+    assert len(dead_letters) == 1
+    assert dead_letters[0].value == spoilt.value
+    assert dead_letters[0].key == spoilt.key
     assert headers["dl_topic"].decode() == log.settings.topic(BOOKING_COMMANDS)
     assert headers["dl_reason"]
-    assert await rows(ledger, "select count(*) from booking where status = 'RESERVED'") == [(1,)]
-    assert await rows(ledger, "select consumer from dead_letter") == [("reservations",)]
+    assert await rows(connection, "select count(*) from booking where status = 'RESERVED'") == [(1,)]
+    assert await rows(connection, "select consumer from dead_letter") == [("reservations",)]
 
 
 async def test_a_flood_of_dead_letters_stops_the_worker(
@@ -181,13 +175,13 @@ async def test_a_newer_version_stops_the_worker_and_becomes_no_dead_letter(
     assert await log.read(DEAD_LETTERS) == {}
 
 
-async def test_a_night_written_behind_the_owners_back_stops_it(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+async def test_a_night_that_is_written_without_the_fence_stops_the_worker(
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale(rooms=2), stay())
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
-        await ledger.execute("update inventory set total_count = 1")
+        await connection.execute("update inventory set total_count = 1")
         await log.send(stay())
 
         with pytest.raises(psycopg.errors.CheckViolation):
@@ -230,7 +224,7 @@ async def test_a_publish_that_fails_after_the_commit_is_tried_again_before_anyth
 
 
 async def test_a_frozen_worker_changes_nothing_that_its_successor_decided(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale(rooms=2), stay())
     async with open_processor(role, log, database) as frozen:
@@ -242,7 +236,7 @@ async def test_a_frozen_worker_changes_nothing_that_its_successor_decided(
         await log.send(stay())
         await process_all(frozen, role, log)
 
-    assert await rows(ledger, "select status, count(*) from booking group by 1 order by 1") == [
+    assert await rows(connection, "select status, count(*) from booking group by 1 order by 1") == [
         ("REJECTED", 2),
         ("RESERVED", 2),
     ]
@@ -254,22 +248,22 @@ async def test_a_partition_batch_that_begins_too_late_is_read_again_from_the_cur
     log: Log, role: Role, database: DatabaseSettings
 ) -> None:
     await log.send(nights_on_sale(), stay(), stay())
-    [(place, records)] = (await log.read(BOOKING_COMMANDS)).items()
+    [(partition, records)] = (await log.read(BOOKING_COMMANDS)).items()
 
     async with open_processor(role, log, database) as processor:
-        assert await processor.process([records[1:]]) == {place: 0}
+        assert await processor.process([records[1:]]) == {partition: 0}
         for _ in range(batch_transaction.MAX_OFFSET_GAPS - 1):
             await processor.process([records[1:]])
-        with pytest.raises(Stopped, match="hole"):
+        with pytest.raises(Stopped, match="offset gap"):
             await processor.process([records[1:]])
 
 
 async def test_a_log_that_was_cut_under_the_cursor_is_refused(log: Log, role: Role, database: DatabaseSettings) -> None:
-    [place, *_] = await log.send(nights_on_sale(), stay())
+    [partition, *_] = await log.send(nights_on_sale(), stay())
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
     await log.send(stay(), stay(), stay())
-    await delete_before(log, place, 4)
+    await delete_before(log, partition, 4)
 
     with pytest.raises(Stopped, match="new-generation"):
         async with open_processor(role, log, database):
@@ -277,12 +271,12 @@ async def test_a_log_that_was_cut_under_the_cursor_is_refused(log: Log, role: Ro
 
 
 async def test_a_log_that_ends_before_the_cursor_is_refused(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale())
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
-    await ledger.execute("update log_cursor set applied = applied + 1 where applied >= 0")
+    await connection.execute("update log_cursor set applied = applied + 1 where applied >= 0")
 
     with pytest.raises(Stopped, match="goes from 0 to 0"):
         async with open_processor(role, log, database):
@@ -290,12 +284,12 @@ async def test_a_log_that_ends_before_the_cursor_is_refused(
 
 
 async def test_a_log_with_other_records_under_the_cursor_is_refused(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale())
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
-    await ledger.execute(r"update log_cursor set last_hash = '\x00' where applied >= 0")
+    await connection.execute(r"update log_cursor set last_hash = '\x00' where applied >= 0")
 
     with pytest.raises(Stopped, match="another record"):
         async with open_processor(role, log, database):
@@ -303,10 +297,10 @@ async def test_a_log_with_other_records_under_the_cursor_is_refused(
 
 
 async def test_records_that_retention_removed_do_not_matter(log: Log, role: Role, database: DatabaseSettings) -> None:
-    [place, *_] = await log.send(nights_on_sale(), stay())
+    [partition, *_] = await log.send(nights_on_sale(), stay())
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
-    await delete_before(log, place, 2)
+    await delete_before(log, partition, 2)
 
     async with open_processor(role, log, database) as processor:
         await log.send(stay())
@@ -334,7 +328,7 @@ async def test_a_topic_made_anew_is_read_from_its_start_and_the_sequence_goes_on
 
 
 async def test_a_topic_made_anew_under_a_running_worker_loses_nothing(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     from topics.kafka import admin
 
@@ -343,12 +337,12 @@ async def test_a_topic_made_anew_under_a_running_worker_loses_nothing(
         await process_all(processor, role, log)
         await admin.delete(log.settings, [BOOKING_COMMANDS])
         await admin.create(log.settings)
-        [place] = await log.send(stay())
+        [partition] = await log.send(stay())
 
-        assert await process_all(processor, role, log) == {place: 0}
+        assert await process_all(processor, role, log) == {partition: 0}
         await process_all(processor, role, log)
 
-    assert await rows(ledger, "select count(*) from booking") == [(2,)]
+    assert await rows(connection, "select count(*) from booking") == [(2,)]
     assert [envelope.sequence for envelope, _ in await log.events()] == [1, 2, 3]
 
 
@@ -362,18 +356,20 @@ class Witness:
         self.seen: list[int] = []
 
     async def handle(
-        self, _: psycopg.AsyncConnection[Any], runs: Sequence[PartitionBatch]
+        self, _: psycopg.AsyncConnection[Any], batches: Sequence[PartitionBatch]
     ) -> Sequence[Sequence[Outgoing]]:
-        """Remember."""
-        self.seen += [received.envelope.sequence or 0 for run in runs for received in run.received if received.envelope]
-        return [[] for _ in runs]
+        """Remember the events' sequences."""
+        self.seen += [
+            received.envelope.sequence or 0 for batch in batches for received in batch.received if received.envelope
+        ]
+        return [[] for _ in batches]
 
     def forget(self) -> None:
         """There is nothing to forget."""
 
 
 async def test_events_published_twice_are_applied_once_and_a_gap_waits_until_it_is_closed(
-    log: Log, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     witness = Witness()
     role = Role("witness", (witness,))
@@ -382,12 +378,12 @@ async def test_events_published_twice_are_applied_once_and_a_gap_waits_until_it_
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
         assert witness.seen == [1, 2]
-        assert await rows(ledger, "select applied, sequence from log_cursor where sequence > 0") == [(3, 2)]
+        assert await rows(connection, "select applied, sequence from log_cursor where sequence > 0") == [(3, 2)]
         await log.write(*(event(log, sequence) for sequence in (3, 4, 5, 6)))
         await process_all(processor, role, log)
 
     assert witness.seen == [1, 2, 3, 4, 5, 6]
-    assert await rows(ledger, "select applied, sequence from log_cursor where sequence > 0") == [(9, 6)]
+    assert await rows(connection, "select applied, sequence from log_cursor where sequence > 0") == [(9, 6)]
 
 
 async def test_a_gap_that_stays_open_stops_the_role(
@@ -417,17 +413,17 @@ async def test_an_event_that_cannot_be_read_stops_the_role_and_becomes_no_dead_l
 
 
 async def test_published_outbox_rows_are_deleted(
-    log: Log, role: Role, database: DatabaseSettings, ledger: psycopg.AsyncConnection[Any]
+    log: Log, role: Role, database: DatabaseSettings, connection: psycopg.AsyncConnection[Any]
 ) -> None:
     await log.send(nights_on_sale(), stay())
 
     async with open_processor(role, log, database) as processor:
         await process_all(processor, role, log)
-        assert await rows(ledger, "select count(*) from outbox") == [(1,)]
+        assert await rows(connection, "select count(*) from outbox") == [(1,)]
         await processor.mark_published()
 
-    assert await rows(ledger, "select count(*) from outbox") == [(0,)]
-    assert await rows(ledger, "select applied, published from log_cursor where applied >= 0") == [(1, 1)]
+    assert await rows(connection, "select count(*) from outbox") == [(0,)]
+    assert await rows(connection, "select applied, published from log_cursor where applied >= 0") == [(1, 1)]
 
 
 class PowerCut(Exception):
@@ -457,10 +453,10 @@ def event(log: Log, sequence: int) -> Outgoing:
     return Outgoing(topic, b"%d" % ROOM, encode_value(added), encode_headers(envelope), partition=0)
 
 
-async def delete_before(log: Log, place: TopicPartition, offset: int) -> None:
+async def delete_before(log: Log, partition: TopicPartition, offset: int) -> None:
     client = AIOKafkaAdminClient(bootstrap_servers=log.settings.kafka_url)
     await client.start()
     try:
-        await client.delete_records({place: RecordsToDelete(before_offset=offset)})
+        await client.delete_records({partition: RecordsToDelete(before_offset=offset)})
     finally:
         await client.close()

@@ -50,7 +50,7 @@ def fetches(consumer: AIOKafkaConsumer) -> list[Any]:
 
 
 async def records(consumer: AIOKafkaConsumer) -> list[int]:
-    """Return the offsets of what comes next, in time."""
+    """Return the offsets of the next records, in time."""
     async with asyncio.timeout(MAX_WAIT_SECONDS):
         while not (found := await consumer.getmany(timeout_ms=1000)):
             pass

@@ -1,4 +1,4 @@
-"""Workers of one role share its partitions: who ends hands on what it has, and who is alone is waited for."""
+"""Workers of one role share its partitions: one that ends leaves them to the others, and the last one is waited for."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from sandbox.processes import Program
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
 from tests.support.waiting import wait_until
-from tests.workers.runtime.conftest import Owners, Tool, shared
+from tests.workers.runtime.conftest import Assigned, Tool, shared
 from tests.workers.runtime.test_batch_processor import nights_on_sale
 from tests.workers.runtime.test_pausing import workers
 from topics.catalogue import BOOKING_COMMANDS
@@ -24,7 +24,7 @@ from topics.kafka.settings import KafkaSettings
 
 pytestmark = pytest.mark.system
 
-#: How often somebody joins and leaves again: two rebalances each.
+#: How often another member joins and leaves again: two rebalances each.
 COMINGS = 8
 #: A worker whose session outlasts every pause of a machine.
 LONG_SESSION = """
@@ -38,18 +38,18 @@ runpy.run_module("operators", run_name="__main__")
 
 
 @pytest.fixture
-def owners(log: Log, database: DatabaseSettings) -> Owners:
+def assigned(log: Log, database: DatabaseSettings) -> Assigned:
     """The worker that each partition of the commands is assigned to, as the broker reports now."""
 
-    async def asked() -> dict[int, str]:
+    async def ask_broker() -> dict[int, str]:
         found = await lags(log.settings, database)
         return {lag.partition: lag.owner for lag in found if lag.role == "reservations" and lag.owner is not None}
 
-    return asked
+    return ask_broker
 
 
-async def test_workers_that_nobody_named_share_the_partitions(
-    environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
+async def test_workers_without_names_share_the_partitions(
+    environment: dict[str, str], log: Log, assigned: Assigned, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "operators", "worker", "reservations"]
     both = [
@@ -58,8 +58,8 @@ async def test_workers_that_nobody_named_share_the_partitions(
     ]
 
     async def all_are_shared() -> bool:
-        owned = await owners()
-        return len(owned) == log.settings.topic_partitions and len(set(owned.values())) == len(both)
+        workers_of = await assigned()
+        return len(workers_of) == log.settings.topic_partitions and len(set(workers_of.values())) == len(both)
 
     try:
         await asyncio.gather(*(program.start() for program in both))
@@ -69,7 +69,7 @@ async def test_workers_that_nobody_named_share_the_partitions(
 
 
 async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_at_once(
-    environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
+    environment: dict[str, str], log: Log, assigned: Assigned, tmp_path: Path
 ) -> None:
     every = range(log.settings.topic_partitions)
     rooms = range(1, 9)
@@ -78,34 +78,34 @@ async def test_a_worker_that_is_asked_to_end_leaves_its_partitions_to_the_other_
         return len(await log.events()) == len(rooms)
 
     async with workers(["one", "two"], environment, tmp_path) as programs:
-        before = await wait_until(lambda: shared(owners, ["one", "two"], len(every)))
+        before = await wait_until(lambda: shared(assigned, ["one", "two"], len(every)))
 
         await programs["one"].stop()
 
         # The broker would else wait for it as long as a session lasts.
-        assert "one" not in (await owners()).values()
+        assert "one" not in (await assigned()).values()
         await log.send(*(nights_on_sale(room) for room in rooms))
         await wait_until(all_are_decided)
-        assert await owners() == dict.fromkeys(every, "two")
+        assert await assigned() == dict.fromkeys(every, "two")
 
         await programs["one"].start()
-        assert await wait_until(lambda: shared(owners, ["one", "two"], len(every))) == before
+        assert await wait_until(lambda: shared(assigned, ["one", "two"], len(every))) == before
 
 
 async def test_a_worker_without_others_is_waited_for(
-    environment: dict[str, str], log: Log, owners: Owners, tmp_path: Path
+    environment: dict[str, str], log: Log, assigned: Assigned, tmp_path: Path
 ) -> None:
     async with workers(["one"], environment, tmp_path, ("-c", LONG_SESSION)) as programs:
-        await wait_until(lambda: shared(owners, ["one"], log.settings.topic_partitions))
+        await wait_until(lambda: shared(assigned, ["one"], log.settings.topic_partitions))
 
         await programs["one"].stop()
 
-        assert await owners() == dict.fromkeys(range(log.settings.topic_partitions), "one")
+        assert await assigned() == dict.fromkeys(range(log.settings.topic_partitions), "one")
 
 
 @pytest.mark.parametrize("is_paused", [False, True], ids=["at work", "paused"])
 async def test_a_worker_keeps_running_however_often_others_come_and_go(
-    environment: dict[str, str], log: Log, owners: Owners, tool: Tool, tmp_path: Path, *, is_paused: bool
+    environment: dict[str, str], log: Log, assigned: Assigned, tool: Tool, tmp_path: Path, *, is_paused: bool
 ) -> None:
     rooms = range(1, 9)
 
@@ -113,7 +113,7 @@ async def test_a_worker_keeps_running_however_often_others_come_and_go(
         return len(await log.events()) == len(rooms)
 
     async with workers(["one"], environment, tmp_path) as programs:
-        await wait_until(lambda: shared(owners, ["one"], log.settings.topic_partitions))
+        await wait_until(lambda: shared(assigned, ["one"], log.settings.topic_partitions))
         born = programs["one"].pid
         if is_paused:
             assert (await asyncio.to_thread(tool, "pause", "reservations", "--yes")).exit_code == 0
@@ -131,7 +131,7 @@ async def test_a_worker_keeps_running_however_often_others_come_and_go(
 
 @asynccontextmanager
 async def passer_by(settings: KafkaSettings) -> AsyncIterator[None]:
-    """Join the reservations workers, and leave them as soon as something is ours."""
+    """Join the reservations workers, and leave them as soon as a partition is assigned to us."""
     consumer = AIOKafkaConsumer(
         settings.topic(BOOKING_COMMANDS),
         bootstrap_servers=settings.kafka_url,

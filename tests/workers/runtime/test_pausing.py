@@ -20,17 +20,9 @@ from storage.pauses import Pause
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
-from tests.workers.runtime.conftest import Tool, shared
+from tests.workers.runtime.conftest import Connection, Tool, shared
 from tests.workers.runtime.test_batch_processor import nights_on_sale, rows, stay
 from workers.runtime.pause_gate import PauseGate
-
-Ledger = psycopg.AsyncConnection[Any]
-
-
-@pytest.fixture
-async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
-    async with await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True) as connection:
-        yield connection
 
 
 class TestCommand:
@@ -138,7 +130,7 @@ class TestGate:
                 ended += 1
 
         task = asyncio.create_task(gate.run_while_resumed(work))
-        assert gate.paused, "nothing begins before the ledger was read"
+        assert gate.paused, "nothing begins before the pauses were read"
         gate.update("payments", None)
         await wait_until(lambda: (begun, ended) == (1, 0))
         gate.update("payments", pause)
@@ -163,7 +155,7 @@ class TestGate:
 async def workers(
     names: list[str], environment: dict[str, str], folder: Path, program: Sequence[str] = ("-m", "operators")
 ) -> AsyncIterator[dict[str, Program]]:
-    """Run reservations workers of these names, each with a log of its own; `program` is what Python is to run."""
+    """Run reservations workers of these names, each with a log of its own; `program` are the arguments of Python."""
     programs = {
         name: Program(
             name,
@@ -183,7 +175,7 @@ async def workers(
 
 @pytest.mark.system
 async def test_a_paused_role_stops_keeps_its_partitions_and_resumes_at_the_same_record(
-    tool: Tool, environment: dict[str, str], log: Log, ledger: Ledger, tmp_path: Path
+    tool: Tool, environment: dict[str, str], log: Log, connection: Connection, tmp_path: Path
 ) -> None:
     """Given two workers in the middle of requests, a pause holds both, also after a restart, until it ends."""
     settings = log.settings
@@ -191,20 +183,20 @@ async def test_a_paused_role_stops_keeps_its_partitions_and_resumes_at_the_same_
     await log.send(*(nights_on_sale(room, rooms=1000) for room in rooms))
     names = ["one", "two"]
 
-    def said(words: str) -> list[str]:
+    def logged(words: str) -> list[str]:
         return [name for name in names if words in (tmp_path / f"{name}.log").read_text()]
 
     async def applied() -> int:
-        return int((await rows(ledger, "select coalesce(sum(applied + 1), 0) from log_cursor"))[0][0])
+        return int((await rows(connection, "select coalesce(sum(applied + 1), 0) from log_cursor"))[0][0])
 
     async def looked() -> list[Lag]:
-        return [lag for lag in await lags(settings, ledger) if lag.role == "reservations"]
+        return [lag for lag in await lags(settings, connection) if lag.role == "reservations"]
 
-    async def owners() -> dict[int, str]:
+    async def assigned() -> dict[int, str]:
         return {lag.partition: lag.owner for lag in await looked() if lag.owner is not None}
 
-    async def owned_as_before() -> bool:
-        return await owners() == before
+    async def assigned_as_before() -> bool:
+        return await assigned() == before
 
     sent = len(rooms)
 
@@ -216,24 +208,24 @@ async def test_a_paused_role_stops_keeps_its_partitions_and_resumes_at_the_same_
         return await applied() == sent and len(await log.events()) == sent
 
     async with workers(names, environment, tmp_path) as programs:
-        before = await wait_until(lambda: shared(owners, ["one", "two"], settings.topic_partitions))
+        before = await wait_until(lambda: shared(assigned, ["one", "two"], settings.topic_partitions))
         await ask_for(100)
 
         paused = await asyncio.to_thread(tool, "pause", "reservations", "--yes")
         assert paused.exit_code == 0
         async with asyncio.timeout(MAX_WAIT_SECONDS):
-            while len(said("reservations is paused")) < len(names):
+            while len(logged("reservations is paused")) < len(names):
                 await ask_for(5)
         await ask_for(25)
 
         await programs["one"].stop()
-        # Nobody is given partitions in the middle of a batch: the last one before the pause is over.
-        await wait_until(lambda: shared(owners, ["two"], settings.topic_partitions))
+        # No partition is assigned in the middle of a batch: the last one before the pause is over.
+        await wait_until(lambda: shared(assigned, ["two"], settings.topic_partitions))
         applied_before = await applied()
         (tmp_path / "one.log").unlink()
         await programs["one"].start()
-        await wait_until(lambda: said("reservations is paused") == names)
-        await wait_until(owned_as_before)
+        await wait_until(lambda: logged("reservations is paused") == names)
+        await wait_until(assigned_as_before)
         assert await applied() == applied_before < sent
         assert sum(lag.lag for lag in await looked() if lag.paused) == sent - applied_before
 

@@ -65,7 +65,7 @@ async def test_events_that_wait_are_taken_together_and_later_ones_wait_for_the_n
         assert await taking == ["one", "two", "three"]
 
         stream.put("four", "five")
-        # The drainer holds one of them; it is not added to what is being worked on.
+        # The drainer holds one of them; it is not added to the list that is being processed.
         await wait_until(lambda: stream.left() == 1)
         assert await anext(batches) == ["four", "five"]
     stream.stop()

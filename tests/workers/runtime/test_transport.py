@@ -1,4 +1,4 @@
-"""Where a worker reads on when partitions change hands at that moment, and its place in the group when brokers fail."""
+"""A worker's offsets when partitions are reassigned at that moment, and its membership when brokers fail."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,8 +36,8 @@ GroupCoordinator.__init__ = make_without_broker
 AIOKafkaClient.get_random_node = lambda self: None if next(getattr(self, "unknown", iter(())), 3) < 3 else choose(self)
 runpy.run_module("operators", run_name="__main__")
 """
-#: A worker whose client loses its place in the group by an error that nobody foresaw.
-NO_PLACE_IN_THE_GROUP = """
+#: A worker whose client loses its membership of the group by an unforeseen error.
+NO_MEMBERSHIP = """
 import runpy
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
@@ -73,7 +73,7 @@ def consumer_of(kafka: KafkaSettings, database: DatabaseSettings, hands: Hands) 
     return consumer
 
 
-async def test_a_partition_that_is_taken_away_while_we_go_to_its_place_ends_nothing(
+async def test_a_partition_that_is_revoked_while_a_worker_seeks_in_it_ends_nothing(
     kafka_settings: KafkaSettings, database: DatabaseSettings
 ) -> None:
     hands = Hands(OURS)
@@ -96,10 +96,10 @@ async def test_a_worker_waits_while_no_broker_is_known(environment: dict[str, st
 
 
 @pytest.mark.system
-async def test_a_worker_that_lost_its_place_in_the_group_ends_and_says_why(
+async def test_a_worker_that_lost_its_membership_of_the_group_ends_and_logs_why(
     environment: dict[str, str], log: Log, tmp_path: Path
 ) -> None:
     assert log.settings.topic_partitions
     with pytest.raises(StartFailed, match=f"one ended with {EXIT_FAILED} before it was ready\n(.*\n)*.*unforeseen"):
-        async with workers(["one"], environment, tmp_path, ("-c", NO_PLACE_IN_THE_GROUP)):
+        async with workers(["one"], environment, tmp_path, ("-c", NO_MEMBERSHIP)):
             pass

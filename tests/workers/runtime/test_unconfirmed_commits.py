@@ -52,7 +52,7 @@ def nights_on_sale() -> OpenInventory:
 
 
 def lose_an_answer(nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the nth commit from now on work, and its connection fail before it says so."""
+    """Let the nth commit from now on work, and its connection fail before the answer."""
     begin = psycopg.AsyncConnection.transaction
     commits = 0
 
