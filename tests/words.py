@@ -18,6 +18,10 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("topics", "pricing", "storage", "telemetry", "workers", "ingress", "operators", "sandbox")
+#: The ends of files whose comments are read.
+_COMMENTED: Final = (".toml", ".yml", ".yaml", ".sql", ".sh", ".lua", ".template", ".conf", "Makefile", "Dockerfile")
+#: Packages whose pages and dashboards people see.
+_SHOWN: Final = ("deploy/", "benchmarks/", "ingress/")
 #: Alembic's revisions are history; the bans themselves have to name what they ban.
 _UNREAD: Final = ("storage/migrations/versions/", "tests/words.py", "tests/test_words.py")
 
@@ -137,9 +141,27 @@ NAMES: Final = (
     Name("^ledger$", "ledger is the reservations' tables alone", "class", ("workers/runtime/",)),
 )
 
+_FIRST: Final = "a named subject first"
+#: Nothing after it asks: a question may begin with any of these words.
+_NO_QUESTION: Final = r"(?![^.;:|]*\?)"
+#: A verb that can be the main one of a clause.
+_VERB: Final = r"(?:is|are|was|were|must|may|can|goes|comes|gets|stays|begins|ends|waits)"
+
 FORMS: Final = (
-    Form(re.compile(r"\b(?:Who|What|Whoever|Whatever|Whose)\b(?! \|)(?![^.;:|]*\?)[^.|]*"), "a named subject first"),
-    Form(re.compile(r"\bWhere\b(?![^.;:|]*\?)[^,.;:|]*(?:\.|$)"), "a named subject first"),
+    Form(re.compile(r"\b(?:Who|What|Whoever|Whatever|Whose)\b(?! \|)(?![^.;:|]*\?)[^.|]*"), _FIRST),
+    Form(re.compile(r"\bWhere\b(?![^.;:|]*\?)[^,.;:|]*(?:\.|$)"), _FIRST),
+    # Such a clause inside a sentence: after a colon or a semicolon it is one always, after a comma or `and` where a
+    # second verb follows its own. "The guest, who pays" and "what it waits for" are left alone.
+    Form(re.compile(rf"[:;]\s(?:who|what|whose)\b{_NO_QUESTION}[^.|;]*", re.IGNORECASE), "a subject with a name"),
+    Form(re.compile(rf"(?:[:;,]\s|\band\s)(?:whoever|whatever)\b{_NO_QUESTION}"), "everyone who, every ... that"),
+    Form(
+        re.compile(
+            rf"(?:,\s|\band\s){_NO_QUESTION}(?:what\s(?:(?:it|we|they|(?:an?|the)\s\w+)\s\w+|{_VERB}|ha[sd]|\w+ed)"
+            rf"|who\s\w+)(?:\s\w+){{0,4}}?\s{_VERB}\s"
+        ),
+        "a subject with a name",
+    ),
+    Form(re.compile(r"\bsa(?:ys?|id|ying)\b", re.IGNORECASE), "has, names, is, shows, prints"),
     Form(re.compile(r"\b(?:tells?|told|telling)\b", re.IGNORECASE), "shows, returns, reports, stores"),
     Form(re.compile(r"\b(?:hears?|heard|unheard)\b", re.IGNORECASE), "receives, reads, is answered"),
     Form(re.compile(r"\b(?:stands?|stood)\b(?!-in| in for| for\b)", re.IGNORECASE), "is stored, is, is idle"),
@@ -260,8 +282,12 @@ def prose(path: str, source: str) -> Iterator[tuple[int, str]]:
         yield from _names_of_tests(path, source)
     elif path.endswith(".md"):
         yield from _paragraphs(source)
-    elif path.endswith((".toml", ".yml", ".yaml", ".sql", ".sh", "Makefile", "Dockerfile")) or path.startswith(".ci/"):
+    elif path.endswith(_COMMENTED) or path.startswith(".ci/"):
         yield from _line_comments(source)
+    elif path.startswith(_SHOWN) and path.endswith(".html"):
+        yield from _shown_text(source)
+    elif path.startswith(_SHOWN) and path.endswith(".json"):
+        yield from _titles(source)
 
 
 def _docstrings_and_texts(path: str, source: str) -> Iterator[tuple[int, str]]:
@@ -298,6 +324,22 @@ def _line_comments(source: str) -> Iterator[tuple[int, str]]:
             yield number, comment[1]
         elif described := re.match(r"\s*(?:summary|description): (.+)", line):
             yield number, described[1]
+
+
+def _shown_text(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the texts between the tags of a page, and its comments."""
+    code = r"<(?:style|script)\b.*?</(?:style|script)>|<[^!][^>]*>"
+    plain = re.sub(code, lambda match: re.sub(r"[^\n]", "\0", match[0]), source, flags=re.DOTALL)
+    for text_between in re.finditer(r"[^\0]+", plain):
+        if " " in text_between[0].strip():
+            yield plain[: text_between.start()].count("\n") + 1, text_between[0].strip("\n")
+
+
+def _titles(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the titles and descriptions in a JSON file, such as a dashboard."""
+    for number, line in enumerate(source.splitlines(), 1):
+        if titled := re.match(r'\s*"(?:title|description|summary|text|content)": "((?:[^"\\]|\\.)*)"', line):
+            yield number, titled[1]
 
 
 def _paragraphs(source: str) -> Iterator[tuple[int, str]]:
@@ -339,7 +381,7 @@ def violations(path: str, source: str) -> Iterator[Violation]:
         plain = _without_code(words)
         for form in FORMS:
             for found in form.old.finditer(plain):
-                if form.instead == "a named subject first" and not _begins_a_sentence(plain, found.start()):
+                if form.instead == _FIRST and not _begins_a_sentence(plain, found.start()):
                     continue
                 number = line + plain[: found.start()].count("\n")
                 shown = " ".join(words[max(0, found.start() - 20) : found.end() + 20].split())
