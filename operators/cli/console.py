@@ -47,7 +47,7 @@ def __getattr__(name: str) -> Any:
 @cache
 def _console(*, is_error: bool) -> "Console":
     # rich takes long to load, and JSON for programs needs none of it.
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415 - only a page for people needs rich
 
     if is_error:
         return Console(stderr=True, highlight=False, soft_wrap=True)

@@ -30,7 +30,7 @@ def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
         print_json([history.as_json()])
     else:
         # rich takes a tenth of the command's time, and a program needs no page.
-        from operators.cli.explain_page import print_history  # noqa: PLC0415
+        from operators.cli.explain_page import print_history  # noqa: PLC0415 - only a page for people needs rich
 
         print_history(history, console.out, console.err, everything=everything)
 
