@@ -75,21 +75,28 @@ ENDLESS = ("audit --watch --every 300", "lag --watch", "tail booking.events --fo
 _A_PLAN = "dd --yes to do it"
 _IN_USE = "Workers are connected to this database"
 _NO_DEAD_LETTER = "There is no dead letter 3@17"
-#: Calls that end with exit status 1 on this system, and a part of the reason that they print. All others end with 0.
-REFUSED: Mapping[str, str] = {
-    "dead-letters discard 3@17 --note a test of the partner --yes": _NO_DEAD_LETTER,
-    "dead-letters replay 3@17 --yes": _NO_DEAD_LETTER,
-    "dead-letters show 3@17": _NO_DEAD_LETTER,
-    "dead-letters show 3@17 --json": _NO_DEAD_LETTER,
-    "new-generation TOPIC": _A_PLAN,
-    "new-generation booking.commands": _A_PLAN,
-    "pause payments --reason Stripe is down": _A_PLAN,
-    "replay booking.commands --from 2h --type booking.*": _A_PLAN,
-    "replay booking.events --partition 3 --from 1200 --consumer booking_timeline --yes": "Nothing is on booking.events",
-    "replay stripe.webhooks --from 2026-11-22T10:00 --to 2026-11-22T11:00 --yes": "Nothing is on stripe.webhooks",
-    "restore --from-log": _IN_USE,
-    "restore --from-log --yes": _IN_USE,
-    "resume payments": _A_PLAN,
+#: Calls that end with exit status 1 on this system, and parts of the reasons that they may print: the log has as many
+#: records as the tests before have made. All others end with 0.
+REFUSED: Mapping[str, tuple[str, ...]] = {
+    "dead-letters discard 3@17 --note a test of the partner --yes": (_NO_DEAD_LETTER,),
+    "dead-letters replay 3@17 --yes": (_NO_DEAD_LETTER,),
+    "dead-letters show 3@17": (_NO_DEAD_LETTER,),
+    "dead-letters show 3@17 --json": (_NO_DEAD_LETTER,),
+    "new-generation TOPIC": (_A_PLAN,),
+    "new-generation booking.commands": (_A_PLAN,),
+    "pause payments --reason Stripe is down": (_A_PLAN,),
+    "replay booking.commands --from 2h --type booking.*": (_A_PLAN,),
+    "replay booking.events --partition 3 --from 1200 --consumer booking_timeline --yes": (
+        "Nothing is on booking.events",
+        "Pause it first (innkeeper pause projections)",
+    ),
+    "replay stripe.webhooks --from 2026-11-22T10:00 --to 2026-11-22T11:00 --yes": (
+        "Nothing is on stripe.webhooks",
+        "stripe.webhooks has no records in that range",
+    ),
+    "restore --from-log": (_IN_USE,),
+    "restore --from-log --yes": (_IN_USE,),
+    "resume payments": (_A_PLAN,),
 }
 #: Programs in blocks of shell that nothing here runs.
 OTHER_PROGRAMS: Mapping[str, str] = {
@@ -155,7 +162,8 @@ async def test_every_command_of_the_documents_runs_on_the_whole_system(house: Ho
     wrong = [
         f"innkeeper {text}: exit status {result['status']}: {result['output'][-1500:]}"
         for (text, _), result in zip(calls, results, strict=False)
-        if result["status"] != (1 if text in REFUSED else 0) or REFUSED.get(text, "") not in result["output"]
+        if result["status"] != (1 if text in REFUSED else 0)
+        or not any(reason in result["output"] for reason in REFUSED.get(text, ("",)))
     ]
     assert not wrong, "\n".join(wrong)
 
