@@ -1,5 +1,6 @@
 """The command `innkeeper`: each of its commands is imported only when it is invoked or asked for its help."""
 
+import atexit
 import gc
 import os
 import sys
@@ -143,6 +144,8 @@ def _innkeeper() -> None:
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit status."""
+    # At the end Python's collector would look through all modules again: a quarter of the time of a short command.
+    atexit.register(gc.freeze)
     words = sys.argv[1:]
     if words and words[0] in COMMANDS and _COMPLETE not in os.environ:
         if COMMANDS[words[0]].panel == _OPERATE:
