@@ -12,23 +12,22 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Final
+from typing import Final
 from uuid import UUID
 
 import aiohttp
-import typer
 from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 
-from sandbox import folders
+from sandbox.brokers import Broker
 from sandbox.client import Unexpected
 from sandbox.guest import Guest
 from sandbox.hops import Hops, LogFollower, following
 from sandbox.host import Host
 from sandbox.seed import HOTELS, OWNER_EMAIL, OWNER_PASSWORD, NotOpened, SeededRoom, seed
 from sandbox.system import Plan, System
-from sandbox.up import INTERRUPTED, Broker, in_foreground, possible_broker
+from sandbox.up import INTERRUPTED, in_foreground, possible_broker
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import KafkaSettings
 
@@ -39,18 +38,11 @@ _BOOKED_WITHIN_SECONDS: Final = 300.0
 _REACHED_BY: Final = ("KAFKA_URL", "DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API_URL")
 
 
-def demo(
-    *,
-    port: Annotated[int | None, typer.Option(help="The ingress' port; else a free one.")] = None,
-    data: Annotated[
-        Path, typer.Option(help="The folder of all data.", show_default=".sandbox/demo of the checkout")
-    ] = folders.STATE / "demo",
-    leave: Annotated[bool, typer.Option("--exit", help="End after the booking instead of staying up.")] = False,
-) -> None:
-    """Start everything, book a room as a guest would over HTTP, and show each hop.
+def demo(*, port: int | None, data: Path, leave: bool) -> int:
+    """Start everything, book a room as a guest would over HTTP, and show each hop; return the exit status.
 
-    Then everything stays up until Ctrl-C, so that you can try it. It starts servers of its own and ignores KAFKA_URL
-    and DATABASE_URL. Exit status: 0 only if the booking was confirmed.
+    `port` is the ingress' (None: a free one), `data` the folder of all data; `leave`: end after the booking. Raises
+    typer.Exit when this machine can run no broker, or no PostgreSQL.
     """
     console = Console()
     # The servers that the shell's KAFKA_URL and DATABASE_URL name belong to somebody: the demo books nothing there.
@@ -60,7 +52,7 @@ def demo(
     console.print("Starting the broker, PostgreSQL, a stand-in for Stripe, the workers and the ingress ...")
     console.print(f"[dim]their logs are in {escape(str(data / 'logs'))}[/]", highlight=False)
     show = partial(_show, console=console, began=monotonic(), leave=leave)
-    raise typer.Exit(asyncio.run(in_foreground(System(plan), show, interrupted=INTERRUPTED)))
+    return asyncio.run(in_foreground(System(plan), show, interrupted=INTERRUPTED))
 
 
 async def _show(system: System, *, console: Console, began: float, leave: bool) -> int:

@@ -4,13 +4,12 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from sandbox import folders, kafka, postgres, tansu
+from sandbox import kafka, postgres, tansu
+from sandbox.brokers import Broker
 from sandbox.spawning import StartFailed
 from sandbox.system import ONE_OF_EACH, FolderInUse, Plan, System, report
 
@@ -18,25 +17,11 @@ from sandbox.system import ONE_OF_EACH, FolderInUse, Plan, System, report
 INTERRUPTED = 130
 
 
-class Broker(StrEnum):
-    """The program that carries the log."""
+def up(*, port: int, data: Path, broker: Broker, workers: int) -> int:
+    """Run everything until Ctrl-C or SIGTERM; return the exit status.
 
-    KAFKA = "kafka"
-    TANSU = "tansu"
-
-
-def up(
-    port: Annotated[int, typer.Option(help="The ingress' port.")] = 8080,
-    data: Annotated[
-        Path, typer.Option(help="The folder of all data.", show_default=".sandbox/up of the checkout")
-    ] = folders.STATE / "up",
-    broker: Annotated[Broker, typer.Option(help="The broker; Tansu keeps nothing.")] = Broker.KAFKA,
-    workers: Annotated[int, typer.Option(min=1, help="How many reservations workers.")] = 1,
-) -> None:
-    """Run everything until Ctrl-C or SIGTERM; print `ready URL` when every part answers.
-
-    Each line of a process is shown after its name, and a process that ends is started again. A restart with the same
-    --data finds the bookings again. Exit status: 0 stopped; 1 a part cannot start.
+    `data` is the folder of all data, `workers` the number of reservations workers. Raises typer.Exit when this machine
+    can run no broker, or no PostgreSQL.
     """
     plan = Plan(
         folder=data,
@@ -44,7 +29,7 @@ def up(
         workers={**ONE_OF_EACH, "reservations": workers},
         port=port,
     )
-    raise typer.Exit(asyncio.run(in_foreground(System(plan), print_and_stay)))
+    return asyncio.run(in_foreground(System(plan), print_and_stay))
 
 
 async def print_and_stay(system: System) -> int:
