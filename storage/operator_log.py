@@ -5,11 +5,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
+
+#: More digits than these may be no bigint, so no row of ours.
+_MAX_DIGITS: Final = 18
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +30,12 @@ class Action:
     def actor(self) -> str:
         """Return the actor that an envelope names for this action: `operator/17`."""
         return f"operator/{self.id}"
+
+
+def id_of_actor(actor: str) -> int | None:
+    """Return the action's id, of an actor that `Action.actor` made; None for another actor."""
+    kind, _, id = actor.partition("/")
+    return int(id) if kind == "operator" and id.isascii() and id.isdigit() and len(id) <= _MAX_DIGITS else None
 
 
 def operator_name(by: str | None = None) -> str:

@@ -21,7 +21,7 @@ from topics.backoff import Backoff
 from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Undecodable, UnknownType, UnknownVersion, decode_value, header, message_types
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import start_client
+from topics.kafka.starting import start_client, stop_consumer
 from topics.messages.message import Message
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class Waiters:
         finally:
             self.ready = False
             self._following.clear()
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _from_the_end(self, consumer: AIOKafkaConsumer) -> None:
         if not await consumer.seek_to_end():

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from topics.kafka.settings import KafkaSettings
+from topics.kafka.starting import stop_consumer
 
 _AUDIT_FETCH_MS = 100
 _MAX_AUDIT_SILENCE_SECONDS = 60.0
@@ -63,7 +64,7 @@ async def read_log(
         await consumer.start()
         await _read(consumer, topic, receiver, wanted, max_wait_seconds=max_wait_seconds, progress=progress)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def _read(

@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from topics.envelope import Envelope, Undecodable, decode_envelope, format_id, header
 from topics.kafka import admin
@@ -161,11 +161,14 @@ async def open_records(
         try:
             async with asyncio.timeout(_MAX_OPEN_SECONDS):
                 await stack.enter_async_context(reader)
-        except (KafkaError, TimeoutError):
+                counts = await reader.partition_counts(topics)
+        except KafkaError:
             # A consumer's error is the same for a broker that is away and one that refuses us; an admin's is not.
             await admin.partition_counts(settings, topics)
             raise
-        counts = await reader.partition_counts(topics)
+        except TimeoutError as error:
+            await admin.partition_counts(settings, topics)
+            raise KafkaTimeoutError(f"no connection within {_MAX_OPEN_SECONDS:g} s") from error
         if set(topics) - counts.keys():
             # A consumer does not know why a topic is not there; an admin client does.
             counts = await admin.partition_counts(settings, topics)

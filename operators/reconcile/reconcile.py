@@ -170,7 +170,7 @@ async def _correct(connection: AsyncConnection, differences: tuple[Difference, .
     if not correctable:
         return frozenset()
     action = await operator_log.record(
-        connection, who=operator, action="reconcile", target="stripe", details={"rows": len(correctable)}
+        connection, who=operator, action="reconcile", target="stripe", details={"differences": len(correctable)}
     )
     corrected = set()
     for number, difference in correctable.items():

@@ -9,6 +9,7 @@ from typing import Final
 from psycopg import AsyncConnection, sql
 
 from operators.restore.target import NotRestored, has_rows
+from storage.operator_log import id_of_actor
 from topics.messages.events import BookingRejected, BookingReserved, GuestsAdded, InventoryOpened
 from topics.messages.message import Message
 
@@ -44,9 +45,10 @@ class BackupCheck:
 
 
 class NamedIds:
-    """The ids that events name, by the table whose rows have them."""
+    """The ids that events name, by the table whose rows have them; `last_action` is the highest id of an action."""
 
     def __init__(self) -> None:
+        self.last_action = 0
         self._ids: dict[str, set[int]] = {table: set() for table in _TABLES}
 
     def add(self, event: Message | None) -> None:
@@ -62,6 +64,11 @@ class NamedIds:
         elif isinstance(event, InventoryOpened):
             ids["room"].add(event.room_id)
             ids["hotel"].add(event.hotel_id)
+
+    def add_actor(self, actor: str | None) -> None:
+        """Add the id of an operator's action, if that is the actor of an event's envelope."""
+        if actor is not None and (id := id_of_actor(actor)) is not None:
+            self.last_action = max(self.last_action, id)
 
     async def check(self, connection: AsyncConnection) -> tuple[BackupCheck, ...]:
         """Compare the ids with the rows of the database."""

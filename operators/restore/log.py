@@ -70,13 +70,15 @@ class Partition:
             self.last_time = at
         self.last = record
         received = read(BOOKING_EVENTS, record, self.last_time)
-        sequence = envelope_of(received).sequence
+        envelope = envelope_of(received)
+        sequence = envelope.sequence
         if sequence is None:
             raise NotRestored(f"{position_text(record)}: an event without a sequence")
         if self._sequences.add(sequence) is not Order.NEXT:
             # An event beyond a gap was published again after the events that fill the gap.
             return None
         self._named.add(received.message)
+        self._named.add_actor(envelope.actor)
         return received
 
 

@@ -185,7 +185,7 @@ class _Restore:
             partition.require_no_gap()
             await self._resume(partition)
         sessions, refunds = await payments.write(self._connection, frontend_url=self._frontend_url)
-        await sequences.continue_after_the_log(self._connection)
+        await sequences.continue_after_the_log(self._connection, last_action=self._named.last_action)
         return Restored(
             events=sum(partition.sequence for partition in self._partitions.values()),
             bookings=await self._count("booking"),

@@ -1,7 +1,8 @@
-"""Moves the id sequences of accounts, guests, hotels and rooms behind every id that the log names.
+"""Moves the id sequences of accounts, guests, hotels, rooms and operators' actions behind every id that the log names.
 
 Their rows come from a backup, which may be older than the log: an account that was made after the backup has bookings
-but no row. Without this, the next person to sign up would get that account's id, and with it its bookings.
+but no row. Without this, the next person to sign up would get that account's id, and with it its bookings; and the next
+action of an operator would get the number that commands and events name as their actor.
 """
 
 from collections.abc import Mapping
@@ -28,9 +29,13 @@ where last >= coalesce(pg_sequence_last_value(numbers), 0)
 """
 
 
-async def continue_after_the_log(connection: AsyncConnection) -> None:
-    """Set every sequence behind the ids in the restored rows and in the backup; none is set back."""
-    for table, (named, skipped) in _NAMED.items():
+async def continue_after_the_log(connection: AsyncConnection, *, last_action: int) -> None:
+    """Set every sequence behind the ids in the restored rows and in the backup; none is set back.
+
+    `last_action` is the highest id of an operator's action that the log names, 0 if it names none.
+    """
+    actions = {"operator_action": (f"nullif({last_action:d}, 0)", 0)}
+    for table, (named, skipped) in {**_NAMED, **actions}.items():
         await connection.execute(
             sql.SQL(_CONTINUE).format(
                 name=sql.Literal(table),

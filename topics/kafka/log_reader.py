@@ -21,7 +21,7 @@ from topics.envelope import Envelope, Undecodable, decode_envelope, format_time
 from topics.kafka import admin
 from topics.kafka.records import time_of
 from topics.kafka.settings import KafkaSettings
-from topics.kafka.starting import start_client
+from topics.kafka.starting import start_client, stop_consumer
 
 Record: TypeAlias = ConsumerRecord
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -111,7 +111,7 @@ class LogReader:
         try:
             await start_client(self._consumer.start())
         except BaseException:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
             raise
         return self
 
@@ -121,7 +121,7 @@ class LogReader:
         # dropping the fetches of an assignment that was replaced. This takes it a few turns of the loop.
         for _turn in range(_TURNS_TO_DROP_FETCHES):
             await asyncio.sleep(0)
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     async def partition_counts(self, names: Iterable[str]) -> dict[str, int]:
         """Return the number of partitions of each topic that the broker has and shows us.
@@ -458,9 +458,9 @@ async def _written_from(
                 reader.assign(
                     {partition: max(offset, ranges[partition].first) for partition, offset in offsets.items()}
                 )
-                backoff.reset()
                 async with aclosing(_by_time(reader.follow())) as coming:
                     async for record in coming:
+                        backoff.reset()
                         offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
                         yield record
         except (KafkaError, RecordsMissing, OSError) as error:

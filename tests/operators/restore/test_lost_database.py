@@ -103,13 +103,14 @@ async def test_numbers_go_on_behind_all_that_the_log_and_the_backup_name(databas
         )
         await connection.execute("select setval('guest_id_seq', 40)")
 
-        await continue_after_the_log(connection)
+        await continue_after_the_log(connection, last_action=16)
 
         assert await next_number("app_user", "email, password_hash", "'ben', ''") > 5
         assert await next_number("hotel", "name, city, currency", "'Inn', 'Porto', 'EUR'") == 4
         room = "hotel_id, type, base_price_minor, total_count, capacity"
         assert await next_number("room", room, "3, 'double', 1, 1, 2") == 8
         assert await next_number("guest", "user_id, name", "5, 'Ana'") == 41
+        assert await next_number("operator_action", "who, action, target, details", "'ines', 'pause', '', '{}'") == 17
 
 
 def test_every_table_comes_from_the_log_or_from_the_backup() -> None:

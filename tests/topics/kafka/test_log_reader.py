@@ -5,9 +5,10 @@ from contextlib import aclosing
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, NodeNotReadyError
 
 from tests.support.log import Log
+from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import Outgoing
 from topics.kafka import log_reader
@@ -183,3 +184,21 @@ async def test_a_topic_that_does_not_exist_has_no_partitions(log: Log) -> None:
         await anext(
             log_reader.read(log.settings, "nothing", log_reader.RecordFilter(), since=None, last=None, follow=False)
         )
+
+
+async def test_a_reader_whose_broker_went_away_closes_without_an_error(log: Log) -> None:
+    failures = 0
+
+    async def refuse(*_: object, **__: object) -> None:
+        nonlocal failures
+        failures += 1
+        raise NodeNotReadyError
+
+    # The sleep before the next fetch outlasts the test, so that the reader is closed in the middle of it.
+    async with LogReader(log.settings, retry_ms=3_600_000) as reader:
+        client = reader._consumer._client
+        client.send = refuse
+        reader.assign({partition(log, 0): 0})
+        await wait_until(lambda: failures, message="a fetch has failed")
+
+    assert not any(connection.connected() for connection in client._conns.values())
