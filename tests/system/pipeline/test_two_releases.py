@@ -25,7 +25,7 @@ from topics.messages.commands import ChangeInventory, Command, OpenInventory, Re
 
 ROOT = Path(__file__).parents[3]
 #: The commit of the release before, 0.1.0, whose workers must run beside this one's. Nothing older runs beside it.
-RELEASE_BEFORE = "dacbfa0b54516c02797272a00d8a8a12196f8274"
+RELEASE_BEFORE = "4187a9f2ace02b50f9662fb89e43fa6f1c641e52"
 ROOMS = range(1, 25)
 CHANGED_V1, CHANGED_V2 = "inventory.changed.v1", "inventory.changed.v2"
 
