@@ -6,17 +6,14 @@ import os
 from sqlalchemy.exc import OperationalError
 
 from operators.accounts import NoSuchAccount, grant
-from operators.cli.console import fail, out, print_json
+from operators.cli.console import database_settings, fail, out, print_json
 from operators.granted_roles import GrantedRole
 from storage.operator_log import operator_name
-from storage.settings import DatabaseSettings
-from topics.kafka.settings import exit_on_invalid_settings
 
 
 def grant_command(email: str, role: GrantedRole, *, by: str | None, as_json: bool) -> None:
     """Give an account a role, and print whether that changed anything."""
-    with exit_on_invalid_settings():
-        database = DatabaseSettings()
+    database = database_settings()
     try:
         is_new = asyncio.run(grant(database, email, role, by=operator_name(by)))
     except NoSuchAccount:

@@ -5,10 +5,10 @@ from typing import Final
 from uuid import UUID
 
 from operators.cli import console
-from operators.cli.console import COULD_NOT, fail, kafka_settings, print_json, refuse, run
+from operators.cli.console import COULD_NOT, database_settings, fail, kafka_settings, print_json, refuse, run
 from operators.explain import BookingHistory, NoSuchBooking, explain
 from storage.settings import DatabaseSettings
-from topics.kafka.settings import KafkaSettings, exit_on_invalid_settings
+from topics.kafka.settings import KafkaSettings
 
 _EXPLAIN_TIMEOUT_SECONDS: Final = 30
 
@@ -19,9 +19,7 @@ def explain_command(booking: str, *, everything: bool, as_json: bool) -> None:
         booking_id = UUID(booking)
     except ValueError:
         fail(f"{booking} is no booking's id: those look like 019c1e40-77aa-8b15-8d6e-3c5a7e9f1b2d.", COULD_NOT)
-    kafka = kafka_settings()
-    with exit_on_invalid_settings():
-        database = DatabaseSettings()
+    kafka, database = kafka_settings(), database_settings()
     try:
         history = run(_explain_in_time(kafka, database, booking_id), kafka)
     except NoSuchBooking as error:
