@@ -36,6 +36,9 @@ BOOKING_COLUMNS = {
     "payments": "jsonb",
     "failure": "text",
     "cancel_reason": "text",
+    "guest_list_id": "uuid",
+    "night_amounts_minor": "int8[]",
+    "stay_times": "jsonb",
     "version": "int4",
 }
 #: Every column that an event can change after the booking was made.
@@ -47,6 +50,7 @@ CHANGING_COLUMNS = (
     "payments",
     "failure",
     "cancel_reason",
+    "guest_list_id",
     "version",
 )
 

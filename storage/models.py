@@ -6,7 +6,7 @@ log without them. Money is integers in minor units; surge is in thousandths; tim
 """
 
 from datetime import date, datetime, time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -30,6 +30,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from topics.messages.values import BookingStatus
+
+#: The bookings of `booking_unpaid`: those that hold or have nights that are not paid.
+UNPAID: Final = (
+    "status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING') or status = 'CONFIRMED' and terms = 'at_hotel'"
+)
 
 
 class Table(DeclarativeBase):
@@ -124,6 +129,7 @@ class Hotel(Table):
         CheckConstraint("stars between 1 and 5", name="stars"),
         CheckConstraint("latitude between -90 and 90", name="latitude"),
         CheckConstraint("longitude between -180 and 180", name="longitude"),
+        CheckConstraint("on_full_refund in ('cancel', 'keep')", name="on_full_refund"),
         Index("hotel_updated", "updated_at"),
     )
 
@@ -144,6 +150,7 @@ class Hotel(Table):
     time_zone: Mapped[str] = mapped_column(server_default=text("'UTC'"))
     check_in_time: Mapped[time] = mapped_column(server_default=text("'15:00'"))
     check_out_time: Mapped[time] = mapped_column(server_default=text("'11:00'"))
+    on_full_refund: Mapped[str] = mapped_column(server_default=text("'cancel'"))
     version: Mapped[int] = counted()
     deleted_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = created()
@@ -229,6 +236,7 @@ class Booking(Table):
         ),
         Index("booking_user", "user_id", "created_at", "id"),
         Index("booking_room_stay", "room_id", "check_in"),
+        Index("booking_unpaid", "user_id", "room_id", postgresql_where=text(UNPAID)),
         Index(
             "booking_hold",
             "status",
@@ -256,6 +264,9 @@ class Booking(Table):
     payments: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     failure: Mapped[str | None]
     cancel_reason: Mapped[str | None]
+    guest_list_id: Mapped[UUID | None]
+    night_amounts_minor: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    stay_times: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     version: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -268,6 +279,20 @@ class BookingGuest(Table):
 
     booking_id: Mapped[UUID] = mapped_column(primary_key=True)
     guest_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class GuestList(Table):
+    """The guests of a booking as they were when they were named: rows never change, and erasure blanks `guests`."""
+
+    __tablename__ = "guest_list"
+    __table_args__ = (Index("guest_list_booking", "booking_id"), Index("guest_list_user", "user_id"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    booking_id: Mapped[UUID]
+    user_id: Mapped[int]
+    guests: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = created()
+    erased_at: Mapped[datetime | None]
 
 
 # Positions of the consumers.
@@ -386,6 +411,7 @@ class CheckoutSession(Table):
     __table_args__ = (
         Index("checkout_session_session", "session_id", unique=True),
         Index("checkout_session_due", "next_attempt_at", postgresql_where=text("next_attempt_at is not null")),
+        Index("checkout_session_payment", "payment_intent", postgresql_where=text("payment_intent is not null")),
         CheckConstraint("status in ('creating', 'open', 'closing', 'complete', 'expired', 'failed')", name="status"),
     )
 
@@ -397,6 +423,7 @@ class CheckoutSession(Table):
     idempotency_key: Mapped[str]
     session_id: Mapped[str | None]
     url: Mapped[str | None]
+    payment_intent: Mapped[str | None]
     expires_at: Mapped[datetime]
     causation: Mapped[str]
     correlation: Mapped[str]
@@ -409,16 +436,17 @@ class CheckoutSession(Table):
 
 
 class Refund(Table):
-    """The refund in full of one payment. `next_attempt_at` set: a call to Stripe is due then.
+    """The money of one payment that must go back. `next_attempt_at` set: a call to Stripe is due then.
 
-    `actor` is as in `CheckoutSession`.
+    `amount_minor` is the sum that all refunds of the payment must reach; each refund at Stripe is a `PaymentRefund`.
+    `refund_id` is the newest of them that we made. `actor` is as in `CheckoutSession`.
     """
 
     __tablename__ = "refund"
     __table_args__ = (
         Index("refund_due", "next_attempt_at", postgresql_where=text("next_attempt_at is not null")),
         Index("refund_booking", "booking_id"),
-        CheckConstraint("status in ('creating', 'pending', 'succeeded', 'failed')", name="status"),
+        CheckConstraint("status in ('creating', 'pending', 'succeeded', 'failed', 'closed')", name="status"),
     )
 
     payment_intent: Mapped[str] = mapped_column(primary_key=True)
@@ -439,6 +467,57 @@ class Refund(Table):
     next_attempt_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = created()
+
+
+class PaymentRefund(Table):
+    """A refund at Stripe of a payment of ours, by whomever it was made; amounts in minor units."""
+
+    __tablename__ = "payment_refund"
+    __table_args__ = (
+        Index("payment_refund_payment", "payment_intent"),
+        Index("payment_refund_booking", "booking_id"),
+        CheckConstraint("status in ('pending', 'succeeded', 'failed')", name="status"),
+    )
+
+    refund_id: Mapped[str] = mapped_column(primary_key=True)
+    payment_intent: Mapped[str]
+    booking_id: Mapped[UUID]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    status: Mapped[str]
+    by_hand: Mapped[bool] = mapped_column(server_default=text("false"))
+    failure: Mapped[str | None]
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = created()
+
+
+class PaymentDispute(Table):
+    """A dispute at Stripe of a payment of ours; amounts in minor units."""
+
+    __tablename__ = "payment_dispute"
+    __table_args__ = (
+        Index("payment_dispute_payment", "payment_intent"),
+        Index("payment_dispute_booking", "booking_id"),
+        CheckConstraint("status in ('open', 'won', 'lost')", name="status"),
+    )
+
+    dispute_id: Mapped[str] = mapped_column(primary_key=True)
+    payment_intent: Mapped[str]
+    booking_id: Mapped[UUID]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    status: Mapped[str]
+    reason: Mapped[str]
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = created()
+
+
+class Installation(Table):
+    """The id of this installation, in the mark of its objects at Stripe; one row, on the list for backups."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
 
 
 # Read models: disposable, rebuilt from the log.
@@ -519,7 +598,10 @@ class HotelMinPrice(Table):
 
 
 class ReportedStay(Table):
-    """A confirmed booking that `daily_report` counts; deleted when it is cancelled."""
+    """A confirmed booking that `daily_report` counts; deleted when it is cancelled.
+
+    `deducted_minor` is the part of its amount that left again: refunds made by hand, and lost disputes.
+    """
 
     __tablename__ = "reported_stay"
 
@@ -530,13 +612,16 @@ class ReportedStay(Table):
     rooms_count: Mapped[int] = mapped_column(Integer)
     amount_minor: Mapped[int]
     currency: Mapped[str]
+    night_amounts_minor: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    deducted_minor: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class DailyReport(Table):
     """The sales of a hotel for one night, confirmed bookings only.
 
-    `arrivals` and `staying` count bookings (that begin with this night, that have this night), `nights` rooms. A
-    booking's amount is spread evenly over its nights, the remainder over the first of them.
+    `arrivals` and `staying` count bookings (that begin with this night, that have this night), `nights` rooms.
+    `revenue_minor` is net of what left again. The amount of a booking without amounts by night is spread evenly over
+    its nights, the remainder over the first of them; `estimated` counts those bookings.
     """
 
     __tablename__ = "daily_report"
@@ -547,4 +632,5 @@ class DailyReport(Table):
     staying: Mapped[int] = mapped_column(Integer)
     nights: Mapped[int] = mapped_column(Integer)
     revenue_minor: Mapped[int]
+    estimated: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     currency: Mapped[str]

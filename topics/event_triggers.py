@@ -9,12 +9,16 @@ from topics.messages.commands import (
     AddGuests,
     BookingCommand,
     CancelBooking,
+    ChangeGuests,
     ChangeInventory,
     ClosePayment,
+    CloseRefund,
     Command,
     ConfirmPayment,
     DeclinePayment,
+    FailRefund,
     OpenInventory,
+    RecordDispute,
     RecordRefund,
     RecordSession,
     RequestPayment,
@@ -30,13 +34,18 @@ from topics.messages.events import (
     CheckoutOpened,
     CommandRefused,
     CommandRepeated,
+    DisputeClosed,
+    DisputeOpened,
     Event,
     GuestsAdded,
+    GuestsChanged,
     InventoryChanged,
     InventoryOpened,
     InventoryUnchanged,
     PaymentDeclined,
     PaymentRequested,
+    RefundClosed,
+    RefundFailed,
     RefundRequested,
 )
 
@@ -88,8 +97,9 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         when="A payment failed at Stripe, or no Checkout Session can be opened.", after=(DeclinePayment,)
     ),
     BookingCancelled: EventTrigger(
-        when="Guest or hotel cancels, or the Checkout Session was closed without a payment.",
-        after=(ClosePayment, CancelBooking),
+        when="Guest or hotel cancels, the Checkout Session was closed without a payment, or the whole payment was "
+        "refunded by hand at a hotel that cancels then.",
+        after=(ClosePayment, CancelBooking, RecordRefund),
     ),
     BookingExpired: EventTrigger(
         when="The hold's deadline has passed and a command about the booking is decided: the timer's `ExpireHold`, or "
@@ -100,7 +110,21 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         when="A paid booking is cancelled, or money arrives too late, twice, or in the wrong amount.",
         after=(ConfirmPayment, CancelBooking),
     ),
-    BookingRefunded: EventTrigger(when="Stripe carried out the refund.", after=(RecordRefund,)),
+    BookingRefunded: EventTrigger(
+        when="Stripe carried out a refund, which this product asked for or a person made at Stripe.",
+        after=(RecordRefund,),
+    ),
+    GuestsChanged: EventTrigger(
+        when="The guests of a confirmed booking are replaced, before check-in.", after=(ChangeGuests,)
+    ),
+    RefundFailed: EventTrigger(
+        when="Stripe reports that a refund failed, also one that had succeeded.", after=(FailRefund,)
+    ),
+    RefundClosed: EventTrigger(
+        when="An operator ends a refund that cannot be made through Stripe.", after=(CloseRefund,)
+    ),
+    DisputeOpened: EventTrigger(when="The cardholder disputes a payment at the bank.", after=(RecordDispute,)),
+    DisputeClosed: EventTrigger(when="The bank has decided a dispute.", after=(RecordDispute,)),
     CommandRefused: EventTrigger(
         when="The rules refuse a command about a booking, or there is no such booking.", after=_ABOUT_BOOKINGS
     ),

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from topics.catalogue import Topic
+from topics.messages.releases import Release
 from topics.secret_files import SECRETS
 
 
@@ -69,6 +70,11 @@ class KafkaSettings(BaseSettings):
         ge=1,
         le=2,
         description="The version of `inventory.changed` that is written: 2 once every reader knows it.",
+    )
+
+    log_readable_by: Release = Field(
+        default=Release.V0_2_0,
+        description="The oldest release whose processes still run: during a rollout from 0.1.0 set `0.1.0`.",
     )
 
     def topic(self, topic: Topic) -> str:

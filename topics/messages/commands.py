@@ -4,11 +4,13 @@ Dates are hotel-local nights, money is integers in minor units of `currency`, a 
 """
 
 from datetime import date
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
 
+import msgspec
+
 from topics.messages.message import Int32, Int64, Message
-from topics.messages.values import CancelReason, Terms
+from topics.messages.values import CancelReason, DisputeOutcome, HotelReason, RefundClosing, StayTimes, Terms
 
 
 class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,6 +68,16 @@ class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
     hold_seconds: Int32 = 900
     terms: Terms = Terms.PREPAID
     agreed_nightly_minor: Int64 | None = None
+    stay_times: Annotated[
+        StayTimes | None, msgspec.Meta(description="The hotel's times and zone, which the booking keeps.")
+    ] = None
+    account_share_percent: Annotated[
+        Int32 | None,
+        msgspec.Meta(
+            description="The percentage of a night's rooms that the account may hold unpaid, one room at least; "
+            "left out, all."
+        ),
+    ] = None
 
 
 class AddGuests(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,6 +86,20 @@ class AddGuests(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     message_type: ClassVar[str] = "booking.add_guests.v1"
     user_id: Int64
     guest_ids: tuple[Int64, ...]
+    guest_list_id: Annotated[UUID | None, msgspec.Meta(description="The stored copy of the guests' names.")] = None
+
+
+class ChangeGuests(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Replace the guests of a confirmed booking, until check-in; `guest_list_id` is the stored copy of their names.
+
+    `stay_times` counts for a booking that has none of its own.
+    """
+
+    message_type: ClassVar[str] = "booking.change_guests.v1"
+    user_id: Int64
+    guest_ids: tuple[Int64, ...]
+    guest_list_id: UUID
+    stay_times: StayTimes | None = None
 
 
 class RequestPayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
@@ -124,6 +150,10 @@ class CancelBooking(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tru
     message_type: ClassVar[str] = "booking.cancel.v1"
     user_id: Int64 | None = None
     reason: CancelReason = CancelReason.BY_GUEST
+    hotel_reason: HotelReason | None = None
+    stay_times: Annotated[
+        StayTimes | None, msgspec.Meta(description="Counts for a booking that has no times of its own.")
+    ] = None
 
 
 class ExpireHold(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
@@ -139,6 +169,45 @@ class RecordRefund(BookingCommand, frozen=True, kw_only=True, omit_defaults=True
     payment_intent: str
     refund_id: str
     amount_minor: Int64
+    by_hand: Annotated[
+        bool, msgspec.Meta(description="A person made the refund at Stripe; this product did not ask for it.")
+    ] = False
+    cancel_if_full: Annotated[
+        bool, msgspec.Meta(description="The hotel wants the booking cancelled once all of its payment went back.")
+    ] = False
+
+
+class FailRefund(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Stripe reports that a refund failed, before or after it had counted as carried out; `failure` is its word."""
+
+    message_type: ClassVar[str] = "booking.fail_refund.v1"
+    payment_intent: str
+    refund_id: str
+    amount_minor: Int64
+    failure: str
+    by_hand: bool = False
+
+
+class CloseRefund(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """An operator ends a refund that is due: the rest of it is not sent back through Stripe."""
+
+    message_type: ClassVar[str] = "booking.close_refund.v1"
+    payment_intent: str
+    reason: RefundClosing
+
+
+class RecordDispute(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """The cardholder disputed a payment at the bank; with `outcome` the dispute has ended.
+
+    `reason` is Stripe's word.
+    """
+
+    message_type: ClassVar[str] = "booking.record_dispute.v1"
+    payment_intent: str
+    dispute_id: str
+    amount_minor: Int64
+    reason: str
+    outcome: DisputeOutcome | None = None
 
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -154,4 +223,8 @@ COMMANDS: tuple[type[Command], ...] = (
     CancelBooking,
     ExpireHold,
     RecordRefund,
+    ChangeGuests,
+    FailRefund,
+    CloseRefund,
+    RecordDispute,
 )

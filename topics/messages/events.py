@@ -6,7 +6,7 @@ are hotel-local nights. Together they carry all that the reservations' tables ho
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 from uuid import UUID
 
 import msgspec
@@ -15,11 +15,15 @@ from topics.messages.message import Message
 from topics.messages.values import (
     BookingStatus,
     CancelReason,
+    DisputeOutcome,
+    HotelReason,
     InventoryRefusal,
     NightRefusal,
+    RefundClosing,
     RefundReason,
     Refusal,
     Rejection,
+    StayTimes,
     Terms,
     nights_of,
 )
@@ -117,6 +121,14 @@ class BookingReserved(BookingEvent, frozen=True, kw_only=True):
     currency: str
     terms: Terms = Terms.PREPAID
     hold_expires_at: datetime | None = None
+    night_amounts_minor: Annotated[
+        tuple[int, ...],
+        msgspec.Meta(description="The amount of each night for all rooms, in order; empty in records from before."),
+    ] = ()
+    stay_times: Annotated[
+        StayTimes | None,
+        msgspec.Meta(description="The hotel's check-in and check-out times and zone at the reservation."),
+    ] = None
 
 
 class BookingRejected(BookingEvent, frozen=True, kw_only=True):
@@ -137,6 +149,17 @@ class GuestsAdded(BookingEvent, frozen=True, kw_only=True):
 
     message_type: ClassVar[str] = "booking.guests_added.v1"
     guest_ids: tuple[int, ...]
+    guest_list_id: Annotated[
+        UUID | None, msgspec.Meta(description="The stored copy of the guests' names at that time.")
+    ] = None
+
+
+class GuestsChanged(BookingEvent, frozen=True, kw_only=True):
+    """Other guests will stay than those named when the booking was paid; `guest_list_id` names their stored copy."""
+
+    message_type: ClassVar[str] = "booking.guests_changed.v1"
+    guest_ids: tuple[int, ...]
+    guest_list_id: UUID
 
 
 class PaymentRequested(BookingEvent, frozen=True, kw_only=True):
@@ -182,6 +205,11 @@ class BookingCancelled(BookingEvent, frozen=True, kw_only=True):
 
     message_type: ClassVar[str] = "booking.cancelled.v1"
     reason: CancelReason
+    hotel_reason: HotelReason | None = None
+    freed_from: Annotated[
+        date | None,
+        msgspec.Meta(description="The first night that is on sale again; left out, all nights of the stay are."),
+    ] = None
 
 
 class BookingExpired(BookingEvent, frozen=True, kw_only=True):
@@ -199,6 +227,10 @@ class RefundRequested(BookingEvent, frozen=True, kw_only=True):
     amount_minor: int
     currency: str
     reason: RefundReason
+    total_minor: Annotated[
+        int | None,
+        msgspec.Meta(description="The sum of all refunds of the payment after this one; left out, `amount_minor`."),
+    ] = None
 
 
 class BookingRefunded(BookingEvent, frozen=True, kw_only=True):
@@ -208,6 +240,55 @@ class BookingRefunded(BookingEvent, frozen=True, kw_only=True):
     payment_intent: str
     refund_id: str
     amount_minor: int
+    by_hand: Annotated[
+        bool, msgspec.Meta(description="A person made the refund at Stripe; this product did not ask for it.")
+    ] = False
+
+
+class RefundFailed(BookingEvent, frozen=True, kw_only=True):
+    """A refund failed at Stripe (`failure` is its word): its amount is due to the guest again, and is sent once more.
+
+    `by_hand`: it was not asked for by this product, and is not sent again.
+    """
+
+    message_type: ClassVar[str] = "booking.refund_failed.v1"
+    payment_intent: str
+    refund_id: str
+    amount_minor: int
+    failure: str
+    by_hand: bool = False
+
+
+class RefundClosed(BookingEvent, frozen=True, kw_only=True):
+    """An operator ended a refund: `amount_minor` of it is not sent back through Stripe."""
+
+    message_type: ClassVar[str] = "booking.refund_closed.v1"
+    payment_intent: str
+    amount_minor: int
+    currency: str
+    reason: RefundClosing
+
+
+class DisputeOpened(BookingEvent, frozen=True, kw_only=True):
+    """The cardholder disputes the payment at the bank, which holds `amount_minor` of it; `reason` is Stripe's word."""
+
+    message_type: ClassVar[str] = "booking.dispute_opened.v1"
+    payment_intent: str
+    dispute_id: str
+    amount_minor: int
+    currency: str
+    reason: str
+
+
+class DisputeClosed(BookingEvent, frozen=True, kw_only=True):
+    """The bank decided the dispute: `won` returns the amount to the hotel, `lost` gives it to the cardholder."""
+
+    message_type: ClassVar[str] = "booking.dispute_closed.v1"
+    payment_intent: str
+    dispute_id: str
+    amount_minor: int
+    currency: str
+    outcome: DisputeOutcome
 
 
 class CommandRefused(BookingEvent, frozen=True, kw_only=True):
@@ -244,4 +325,9 @@ EVENTS: tuple[type[Event], ...] = (
     BookingRefunded,
     CommandRefused,
     CommandRepeated,
+    GuestsChanged,
+    RefundFailed,
+    RefundClosed,
+    DisputeOpened,
+    DisputeClosed,
 )

@@ -1,8 +1,10 @@
 """Values in messages: states of a booking, terms of payment, and reasons of refusals."""
 
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
+
+import msgspec
 
 
 class BookingStatus(StrEnum):
@@ -27,10 +29,20 @@ class Terms(StrEnum):
 
 #: The largest number of nights in a command about inventory, and in a stay whose nights are loaded.
 MAX_NIGHTS = 1100
-#: The largest values that a manager can set; the amount of any booking then fits 64 bits.
+#: The largest values that a manager can set.
 MAX_ROOMS = 100_000
-MAX_PRICE_MINOR = 10**9
+MAX_PRICE_MINOR = 10**12
 MAX_SURGE_MILLI = 10_000
+#: The largest amount of a booking; sums of a million of them fit 64 bits.
+MAX_AMOUNT_MINOR = 10**12
+
+
+class StayTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """The hotel's clock as promised to the guest: wall times of the arrival and the departure day, and their zone."""
+
+    time_zone: str
+    check_in_time: time
+    check_out_time: time
 
 
 class Rejection(StrEnum):
@@ -43,6 +55,8 @@ class Rejection(StrEnum):
     ROOM_OF_ANOTHER_HOTEL = "room_of_another_hotel"
     NIGHT_CLOSED = "night_closed"
     SOLD_OUT = "sold_out"
+    ACCOUNT_SHARE = "account_share"
+    NOT_CHARGEABLE = "not_chargeable"
 
 
 class Refusal(StrEnum):
@@ -52,9 +66,12 @@ class Refusal(StrEnum):
     NOT_YOUR_BOOKING = "not_your_booking"
     HOLD_EXPIRED = "hold_expired"
     WRONG_STATUS = "wrong_status"
+    STAY_OVER = "stay_over"
+    CHECK_IN_PASSED = "check_in_passed"
     NO_GUESTS = "no_guests"
     STALE_SESSION = "stale_session"
     UNKNOWN_PAYMENT = "unknown_payment"
+    NOTHING_DUE = "nothing_due"
 
 
 class InventoryRefusal(StrEnum):
@@ -80,16 +97,42 @@ class CancelReason(StrEnum):
     BY_GUEST = "by_guest"
     BY_HOTEL = "by_hotel"
     PAYMENT_CLOSED = "payment_closed"
+    REFUNDED_BY_HAND = "refunded_by_hand"
+
+
+class HotelReason(StrEnum):
+    """Why a hotel cancels a guest's booking."""
+
+    OVERBOOKED = "overbooked"
+    HOTEL_CLOSED = "hotel_closed"
+    ROOM_UNUSABLE = "room_unusable"
+    GUEST_REQUEST = "guest_request"
+    OTHER = "other"
 
 
 class RefundReason(StrEnum):
-    """Why money that arrived is sent back in full."""
+    """Why money that arrived is sent back."""
 
     BOOKING_CANCELLED = "booking_cancelled"
     NIGHTS_GONE = "nights_gone"
     SECOND_PAYMENT = "second_payment"
     WRONG_AMOUNT = "wrong_amount"
     UNKNOWN_BOOKING = "unknown_booking"
+
+
+class RefundClosing(StrEnum):
+    """Why an operator ends a refund that is due and cannot be made."""
+
+    PAID_OTHERWISE = "paid_otherwise"
+    WAIVED_BY_GUEST = "waived_by_guest"
+    NOT_POSSIBLE = "not_possible"
+
+
+class DisputeOutcome(StrEnum):
+    """How a dispute of a payment ended, for the hotel."""
+
+    WON = "won"
+    LOST = "lost"
 
 
 @lru_cache(maxsize=10_000)

@@ -2,6 +2,17 @@
 
 from workers.decisions.decide import decide
 from workers.decisions.evolve import evolve
-from workers.decisions.state import Booking, Night, Payment, PaymentState, State, live
+from workers.decisions.state import Booking, Night, Payment, PaymentState, RefundMade, State, StayClock, live
 
-__all__ = ["Booking", "Night", "Payment", "PaymentState", "State", "decide", "evolve", "live"]
+__all__ = [
+    "Booking",
+    "Night",
+    "Payment",
+    "PaymentState",
+    "RefundMade",
+    "State",
+    "StayClock",
+    "decide",
+    "evolve",
+    "live",
+]

@@ -1,9 +1,11 @@
 """Decisions about stays: reserving, naming guests, cancelling, and the end of a hold."""
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 
-from pricing.stays import night_price_minor, stay_amount_minor
-from topics.messages.commands import AddGuests, CancelBooking, ExpireHold, ReserveStay
+from pricing.charges import can_be_charged
+from pricing.stays import night_price_minor
+from topics.messages.commands import AddGuests, CancelBooking, ChangeGuests, ExpireHold, ReserveStay
 from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
@@ -12,9 +14,11 @@ from topics.messages.events import (
     BookingReserved,
     Event,
     GuestsAdded,
+    GuestsChanged,
     RefundRequested,
 )
 from topics.messages.values import (
+    MAX_AMOUNT_MINOR,
     MAX_NIGHTS,
     BookingStatus,
     RefundReason,
@@ -24,7 +28,7 @@ from topics.messages.values import (
     nights_of,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.state import Booking, State, live
+from workers.decisions.state import Booking, Night, State, live
 
 
 def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, ...]:
@@ -36,6 +40,8 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     if reason is not None:
         return (_rejected_event(command, reason),)
     reserved = _reserved_event(state, command, now)
+    if not _is_chargeable(reserved):
+        return (_rejected_event(command, Rejection.NOT_CHARGEABLE),)
     if command.terms is Terms.PREPAID:
         return (reserved,)
     return (
@@ -50,7 +56,7 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
 
 
 def rejection(state: State, command: ReserveStay) -> Rejection | None:
-    """Return the first reason, in the order of `Rejection`, why the stay cannot be reserved."""
+    """Return the first reason, in the order of `Rejection`, why the stay cannot be reserved, its price aside."""
     if command.check_in >= command.check_out:
         return Rejection.NO_NIGHTS
     if command.rooms_count < 1:
@@ -65,21 +71,41 @@ def rejection(state: State, command: ReserveStay) -> Rejection | None:
         if night is None:
             return Rejection.NIGHT_NOT_OPEN
         nights.append(night)
+    return _rejection_of_nights(state, command, nights)
+
+
+def _rejection_of_nights(state: State, command: ReserveStay, nights: Sequence[Night]) -> Rejection | None:
+    """Return the first reason why these nights, all open, cannot be reserved together."""
     if any(night.hotel_id != command.hotel_id for night in nights):
         return Rejection.ROOM_OF_ANOTHER_HOTEL
     if any(night.closed for night in nights):
         return Rejection.NIGHT_CLOSED
     if any(night.free_count < command.rooms_count for night in nights):
         return Rejection.SOLD_OUT
-    return None
+    return Rejection.ACCOUNT_SHARE if _exceeds_share(state, command) else None
+
+
+def _exceeds_share(state: State, command: ReserveStay) -> bool:
+    """Return whether the account would hold more than its share of a night unpaid; one room is always allowed."""
+    percent = command.account_share_percent
+    if percent is None:
+        return False
+    return any(
+        state.account_rooms.get(day, 0) + command.rooms_count > max(1, state.nights[day].total_count * percent // 100)
+        for day in nights_of(command.check_in, command.check_out)
+    )
+
+
+def _is_chargeable(reserved: BookingReserved) -> bool:
+    """Return whether the amount can be paid as its terms say."""
+    if reserved.amount_minor > MAX_AMOUNT_MINOR:
+        return False
+    return reserved.terms is not Terms.PREPAID or can_be_charged(reserved.amount_minor, reserved.currency)
 
 
 def _reserved_event(state: State, command: ReserveStay, now: datetime) -> BookingReserved:
     nights = [state.nights[day] for day in nights_of(command.check_in, command.check_out)]
-    agreed = command.agreed_nightly_minor
-    prices_minor = [
-        night_price_minor(night.price_minor, night.surge_milli) if agreed is None else agreed for night in nights
-    ]
+    amounts_minor = tuple(_night_amount_minor(night, command) for night in nights)
     prepaid = command.terms is Terms.PREPAID
     return BookingReserved(
         room_id=command.room_id,
@@ -89,11 +115,20 @@ def _reserved_event(state: State, command: ReserveStay, now: datetime) -> Bookin
         check_in=command.check_in,
         check_out=command.check_out,
         rooms_count=command.rooms_count,
-        amount_minor=stay_amount_minor(prices_minor, command.rooms_count),
+        amount_minor=sum(amounts_minor),
         currency=nights[0].currency,
         terms=command.terms,
         hold_expires_at=now + timedelta(seconds=command.hold_seconds) if prepaid else None,
+        night_amounts_minor=amounts_minor,
+        stay_times=command.stay_times,
     )
+
+
+def _night_amount_minor(night: Night, command: ReserveStay) -> int:
+    """Return the amount of one night for all rooms of the stay."""
+    agreed = command.agreed_nightly_minor
+    price_minor = night_price_minor(night.price_minor, night.surge_milli) if agreed is None else agreed
+    return price_minor * command.rooms_count
 
 
 def _rejected_event(command: ReserveStay, reason: Rejection) -> BookingRejected:
@@ -125,11 +160,57 @@ def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, 
         return refused(booking, command, Refusal.WRONG_STATUS)
     if not guest_ids:
         return refused(booking, command, Refusal.NO_GUESTS)
-    return (GuestsAdded(room_id=booking.room_id, booking_id=booking.id, guest_ids=guest_ids),)
+    return (
+        GuestsAdded(
+            room_id=booking.room_id,
+            booking_id=booking.id,
+            guest_ids=guest_ids,
+            guest_list_id=command.guest_list_id,
+        ),
+    )
+
+
+def change_guests(state: State, command: ChangeGuests, now: datetime) -> tuple[Event, ...]:
+    """Replace the people who stay, after payment and until check-in."""
+    booking = state.booking
+    reason = not_theirs(booking, command.user_id)
+    if booking is None or reason is not None:
+        return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
+    if booking.status is not BookingStatus.CONFIRMED:
+        return refused(booking, command, Refusal.WRONG_STATUS)
+    if booking.guest_list_id == command.guest_list_id:
+        return repeated(booking, command)
+    too_late = _too_late(state, now, by_guest=True)
+    if too_late is not None:
+        return refused(booking, command, too_late)
+    guest_ids = tuple(sorted(set(command.guest_ids)))
+    if not guest_ids:
+        return refused(booking, command, Refusal.NO_GUESTS)
+    return (
+        GuestsChanged(
+            room_id=booking.room_id,
+            booking_id=booking.id,
+            guest_ids=guest_ids,
+            guest_list_id=command.guest_list_id,
+        ),
+    )
+
+
+def _too_late(state: State, now: datetime, *, by_guest: bool) -> Refusal | None:
+    """Return the reason why the stay's time forbids a change, if it does: nobody changes a stay that is over."""
+    clock = state.clock
+    if clock is None:
+        return None
+    if now >= clock.check_out_at:
+        return Refusal.STAY_OVER
+    return Refusal.CHECK_IN_PASSED if by_guest and now >= clock.check_in_at else None
 
 
 def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, ...]:
-    """End the booking: its nights are on sale again, and the payment that paid it is refunded in full."""
+    """End the booking: its nights to come are on sale again, and the rest of its payment is refunded.
+
+    After check-in the hotel alone can cancel, and after check-out nobody.
+    """
     booking = state.booking
     reason = not_theirs(booking, command.user_id)
     if booking is None or reason is not None:
@@ -140,14 +221,31 @@ def cancel(state: State, command: CancelBooking, now: datetime) -> tuple[Event, 
         return refused(booking, command, Refusal.HOLD_EXPIRED)
     if booking.status is not BookingStatus.CONFIRMED and not live(booking):
         return refused(booking, command, Refusal.WRONG_STATUS)
-    cancelled = BookingCancelled(room_id=booking.room_id, booking_id=booking.id, reason=command.reason)
+    if booking.status is BookingStatus.CONFIRMED:
+        too_late = _too_late(state, now, by_guest=command.user_id is not None)
+        if too_late is not None:
+            return refused(booking, command, too_late)
+    cancelled = BookingCancelled(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        reason=command.reason,
+        hotel_reason=command.hotel_reason,
+        freed_from=first_night_freed(state, booking),
+    )
     return (cancelled, *_refund_of_payment(booking))
 
 
+def first_night_freed(state: State, booking: Booking) -> date | None:
+    """Return the first night that a cancellation puts on sale again; None: all of them, since none is past."""
+    if state.clock is None or booking.status is not BookingStatus.CONFIRMED or state.clock.today <= booking.check_in:
+        return None
+    return min(state.clock.today, booking.check_out)
+
+
 def _refund_of_payment(booking: Booking) -> tuple[Event, ...]:
-    """Return the event that refunds the booking's payment in full: hotels have no cancellation policy yet."""
+    """Return the event that refunds the rest of the booking's payment: hotels have no cancellation policy yet."""
     payment = booking.paying_payment()
-    if payment is None:
+    if payment is None or payment.left_minor == 0:
         return ()
     return (
         RefundRequested(
@@ -155,9 +253,10 @@ def _refund_of_payment(booking: Booking) -> tuple[Event, ...]:
             booking_id=booking.id,
             session_id=payment.session_id,
             payment_intent=payment.payment_intent,
-            amount_minor=payment.amount_minor,
+            amount_minor=payment.left_minor,
             currency=booking.currency,
             reason=RefundReason.BOOKING_CANCELLED,
+            total_minor=payment.refunded_minor + payment.left_minor if payment.refunds else None,
         ),
     )
 

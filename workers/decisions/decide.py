@@ -8,16 +8,22 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
 from topics.messages.commands import (
     AddGuests,
     CancelBooking,
+    ChangeGuests,
     ChangeInventory,
     ClosePayment,
+    CloseRefund,
     Command,
     ConfirmPayment,
     DeclinePayment,
     ExpireHold,
+    FailRefund,
     OpenInventory,
+    RecordDispute,
     RecordRefund,
     RecordSession,
     RequestPayment,
@@ -26,10 +32,20 @@ from topics.messages.commands import (
 from topics.messages.events import BookingExpired, Event
 from topics.messages.values import Refusal
 from workers.decisions.answers import refused
-from workers.decisions.booking import add_guests, cancel, expire, reserve
+from workers.decisions.booking import add_guests, cancel, change_guests, expire, reserve
 from workers.decisions.evolve import evolve
 from workers.decisions.inventory import change_inventory, open_inventory
-from workers.decisions.payment import close, confirm, decline, record_refund, record_session, request_payment
+from workers.decisions.payment import (
+    close,
+    close_refund,
+    confirm,
+    decline,
+    fail_refund,
+    record_dispute,
+    record_refund,
+    record_session,
+    request_payment,
+)
 from workers.decisions.state import State, live
 
 
@@ -42,12 +58,12 @@ def decide(state: State, command: Command, now: datetime) -> tuple[Event, ...]:
     if _is_of_another_room(state, command):
         if isinstance(command, ReserveStay):
             return refused(None, command, Refusal.BOOKING_NOT_FOUND)
-        state = State(None, state.nights)
+        state = msgspec.structs.replace(state, booking=None)
     expired = _due_expiry(state, command, now)
     if expired is None:
         return _RULES[type(command)](state, command, now)
     changed = evolve(state, expired)
-    after = State(changed.booking, {**state.nights, **changed.nights})
+    after = msgspec.structs.replace(state, booking=changed.booking, nights={**state.nights, **changed.nights})
     return (expired, *_RULES[type(command)](after, command, now))
 
 
@@ -76,6 +92,10 @@ _RULES: Final[dict[type[Command], Callable[[State, Any, datetime], tuple[Event, 
     CancelBooking: cancel,
     ExpireHold: expire,
     RecordRefund: record_refund,
+    ChangeGuests: change_guests,
+    FailRefund: fail_refund,
+    CloseRefund: close_refund,
+    RecordDispute: record_dispute,
     OpenInventory: open_inventory,
     ChangeInventory: change_inventory,
 }

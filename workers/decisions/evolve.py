@@ -18,17 +18,22 @@ from topics.messages.events import (
     CheckoutOpened,
     CommandRefused,
     CommandRepeated,
+    DisputeClosed,
+    DisputeOpened,
     Event,
     GuestsAdded,
+    GuestsChanged,
     InventoryChanged,
     InventoryOpened,
     InventoryUnchanged,
     PaymentDeclined,
     PaymentRequested,
+    RefundClosed,
+    RefundFailed,
     RefundRequested,
 )
 from topics.messages.values import BookingStatus, nights_of
-from workers.decisions.state import Booking, Night, Payment, PaymentState, State, live
+from workers.decisions.state import Booking, Dispute, Night, Payment, PaymentState, RefundMade, State, live
 from workers.decisions.states import next_status
 
 
@@ -87,6 +92,8 @@ def _new_booking(event: BookingReserved | BookingRejected) -> Booking:
         amount_minor=event.amount_minor,
         currency=event.currency,
         hold_expires_at=event.hold_expires_at,
+        night_amounts_minor=event.night_amounts_minor,
+        stay_times=event.stay_times,
     )
 
 
@@ -98,8 +105,24 @@ def _confirmation_changes(booking: Booking, event: BookingConfirmed) -> dict[str
     return changes
 
 
+def _cancellation_changes(booking: Booking, event: BookingCancelled) -> dict[str, Any]:
+    # A payment of which nothing is left gets no refund: all of it went back, or a lost dispute took it.
+    payments = tuple(
+        replace(paid, state=PaymentState.REFUNDED) if paid.state is PaymentState.KEPT and paid.left_minor == 0 else paid
+        for paid in booking.payments
+    )
+    return {"hold_expires_at": None, "cancel_reason": event.reason, "payments": payments}
+
+
 def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[str, Any]:
-    payment = Payment(event.payment_intent, event.session_id, event.amount_minor, PaymentState.REFUND_REQUESTED)
+    known = booking.payment(event.payment_intent)
+    if known is None:
+        currency = "" if event.currency == booking.currency else event.currency
+        known = Payment(
+            event.payment_intent, event.session_id, event.amount_minor, PaymentState.KEPT, currency=currency
+        )
+    due_minor = known.due_minor + event.amount_minor
+    payment = replace(known, state=PaymentState.REFUND_REQUESTED, due_minor=due_minor)
     changes: dict[str, Any] = {"payments": (*_other_payments(booking, event.payment_intent), payment)}
     if live(booking) and booking.session_id == event.session_id:
         # Its payment is refunded, so the session has ended: the guest may open another one.
@@ -107,12 +130,57 @@ def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[st
     return changes
 
 
-def _refund_changes(booking: Booking, event: BookingRefunded) -> dict[str, Any]:
-    payment = booking.payment(event.payment_intent)
-    assert payment is not None
-    return {
-        "payments": (*_other_payments(booking, event.payment_intent), replace(payment, state=PaymentState.REFUNDED))
-    }
+def _refunded(payment: Payment, event: BookingRefunded) -> Payment:
+    made = RefundMade(event.refund_id, event.amount_minor, event.by_hand)
+    due_minor = max(0, payment.due_minor - event.amount_minor)
+    return replace(payment, refunds=(*payment.refunds, made), due_minor=due_minor)
+
+
+def _with_failed_refund(payment: Payment, event: RefundFailed) -> Payment:
+    """Return the payment without the refund; its amount is due again, unless the payment pays the booking."""
+    counted = payment.refund(event.refund_id)
+    due_again = 0 if counted is None or payment.state is PaymentState.KEPT else counted.amount_minor
+    return replace(
+        payment,
+        refunds=tuple(made for made in payment.refunds if made is not counted),
+        failed_refund_ids=(*payment.failed_refund_ids, event.refund_id),
+        due_minor=payment.due_minor + due_again,
+    )
+
+
+def _with_closed_refund(payment: Payment, event: RefundClosed) -> Payment:
+    return replace(payment, due_minor=0, closed_minor=payment.closed_minor + event.amount_minor)
+
+
+def _disputed(payment: Payment, event: DisputeOpened) -> Payment:
+    return replace(payment, disputes=(*payment.disputes, Dispute(event.dispute_id, event.amount_minor, "open")))
+
+
+def _with_closed_dispute(payment: Payment, event: DisputeClosed) -> Payment:
+    """Return the payment after the dispute; nothing that a lost one took is due to the guest any more."""
+    disputes = tuple(
+        replace(dispute, amount_minor=event.amount_minor, state=event.outcome.value)
+        if dispute.dispute_id == event.dispute_id
+        else dispute
+        for dispute in payment.disputes
+    )
+    after = replace(payment, disputes=disputes)
+    return replace(after, due_minor=min(after.due_minor, after.left_minor))
+
+
+def _of_payment(change: Callable[[Payment, Any], Payment]) -> Callable[[Booking, Any], dict[str, Any]]:
+    """Return the changes of a booking by a change of the payment that the event names."""
+
+    def changes(booking: Booking, event: Any) -> dict[str, Any]:
+        payment = booking.payment(event.payment_intent)
+        assert payment is not None
+        after = change(payment, event)
+        if after.state is not PaymentState.KEPT:
+            state = PaymentState.REFUND_REQUESTED if after.due_minor else PaymentState.REFUNDED
+            after = replace(after, state=state)
+        return {"payments": (*_other_payments(booking, event.payment_intent), after)}
+
+    return changes
 
 
 def _other_payments(booking: Booking, payment_intent: str) -> Iterable[Payment]:
@@ -120,15 +188,20 @@ def _other_payments(booking: Booking, payment_intent: str) -> Iterable[Payment]:
 
 
 _CHANGES: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]]]] = {
-    GuestsAdded: lambda _, event: {"guest_ids": event.guest_ids},
+    GuestsAdded: lambda _, event: {"guest_ids": event.guest_ids, "guest_list_id": event.guest_list_id},
+    GuestsChanged: lambda _, event: {"guest_ids": event.guest_ids, "guest_list_id": event.guest_list_id},
     PaymentRequested: lambda _, event: {"payment_attempt": event.attempt, "session_id": None, "failure": None},
     CheckoutOpened: lambda _, event: {"session_id": event.session_id},
     PaymentDeclined: lambda _, event: {"failure": event.failure},
     BookingConfirmed: _confirmation_changes,
-    BookingCancelled: lambda _, event: {"hold_expires_at": None, "cancel_reason": event.reason},
+    BookingCancelled: _cancellation_changes,
     BookingExpired: lambda *_: {"hold_expires_at": None},
     RefundRequested: _refund_request_changes,
-    BookingRefunded: _refund_changes,
+    BookingRefunded: _of_payment(_refunded),
+    RefundFailed: _of_payment(_with_failed_refund),
+    RefundClosed: _of_payment(_with_closed_refund),
+    DisputeOpened: _of_payment(_disputed),
+    DisputeClosed: _of_payment(_with_closed_dispute),
 }
 
 
@@ -147,7 +220,9 @@ def _nights_after(state: State, event: BookingEvent) -> dict[date, Night]:
     if isinstance(event, BookingCancelled | BookingExpired):
         if live(booking):
             return _with_taken(state.nights, booking.nights(), reserved=-rooms)
-        return _with_taken(state.nights, booking.nights(), booked=-rooms)
+        freed_from = event.freed_from if isinstance(event, BookingCancelled) else None
+        freed = [day for day in booking.nights() if freed_from is None or day >= freed_from]
+        return _with_taken(state.nights, freed, booked=-rooms)
     return {}
 
 

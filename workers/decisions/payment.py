@@ -4,8 +4,11 @@ from datetime import datetime
 
 from topics.messages.commands import (
     ClosePayment,
+    CloseRefund,
     ConfirmPayment,
     DeclinePayment,
+    FailRefund,
+    RecordDispute,
     RecordRefund,
     RecordSession,
     RequestPayment,
@@ -15,14 +18,19 @@ from topics.messages.events import (
     BookingConfirmed,
     BookingRefunded,
     CheckoutOpened,
+    DisputeClosed,
+    DisputeOpened,
     Event,
     PaymentDeclined,
     PaymentRequested,
+    RefundClosed,
+    RefundFailed,
     RefundRequested,
 )
 from topics.messages.values import BookingStatus, CancelReason, RefundReason, Refusal
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.state import Booking, PaymentState, State, live
+from workers.decisions.booking import first_night_freed
+from workers.decisions.state import Booking, Payment, PaymentState, State, live
 
 
 def request_payment(state: State, command: RequestPayment, now: datetime) -> tuple[Event, ...]:
@@ -95,9 +103,14 @@ def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event
         return (_refund_event(command, RefundReason.SECOND_PAYMENT),)
     if booking.status is not BookingStatus.EXPIRED:
         return (_refund_event(command, RefundReason.BOOKING_CANCELLED),)
-    if not _nights_are_free(state, booking):
+    if _has_begun(state, booking) or not _nights_are_free(state, booking):
         return (_refund_event(command, RefundReason.NIGHTS_GONE),)
     return (_confirmed_event(booking, command, late=True),)
+
+
+def _has_begun(state: State, booking: Booking) -> bool:
+    """Return whether the stay's first night is past at the hotel, so that it cannot be sold any more."""
+    return state.clock is not None and state.clock.today > booking.check_in
 
 
 def _nights_are_free(state: State, booking: Booking) -> bool:
@@ -156,21 +169,119 @@ def close(state: State, command: ClosePayment, now: datetime) -> tuple[Event, ..
 
 
 def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[Event, ...]:
-    """Record that a refund was carried out."""
+    """Record that a refund was carried out; one made by hand at Stripe may end the booking, if it was the rest."""
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
     payment = booking.payment(command.payment_intent)
-    if payment is None or payment.state is PaymentState.KEPT:
+    if payment is None or (payment.state is PaymentState.KEPT and not command.by_hand):
         return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
-    if payment.state is PaymentState.REFUNDED:
+    if _is_known(payment, command):
+        return repeated(booking, command)
+    refunded = BookingRefunded(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        payment_intent=command.payment_intent,
+        refund_id=command.refund_id,
+        amount_minor=command.amount_minor,
+        by_hand=command.by_hand,
+    )
+    is_rest = payment.state is PaymentState.KEPT and payment.left_minor <= command.amount_minor
+    if not (is_rest and command.cancel_if_full and booking.status is BookingStatus.CONFIRMED):
+        return (refunded,)
+    if state.clock is not None and now >= state.clock.check_out_at:
+        return (refunded,)
+    cancelled = BookingCancelled(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        reason=CancelReason.REFUNDED_BY_HAND,
+        freed_from=first_night_freed(state, booking),
+    )
+    return (refunded, cancelled)
+
+
+def _is_known(payment: Payment, command: RecordRefund) -> bool:
+    """Return whether the refund was recorded before. Payments of 0.1.0 have the sum of their refunds and no ids."""
+    if payment.refund(command.refund_id) is not None or command.refund_id in payment.failed_refund_ids:
+        return True
+    return payment.refunded_minor + command.amount_minor > payment.amount_minor
+
+
+def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event, ...]:
+    """Record that a refund failed, so that its amount is due again if it had counted as carried out."""
+    booking = state.booking
+    if booking is None:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    payment = booking.payment(command.payment_intent)
+    if payment is None:
+        return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
+    if command.refund_id in payment.failed_refund_ids:
         return repeated(booking, command)
     return (
-        BookingRefunded(
+        RefundFailed(
             room_id=booking.room_id,
             booking_id=booking.id,
             payment_intent=command.payment_intent,
             refund_id=command.refund_id,
             amount_minor=command.amount_minor,
+            failure=command.failure,
+            by_hand=command.by_hand,
         ),
     )
+
+
+def close_refund(state: State, command: CloseRefund, now: datetime) -> tuple[Event, ...]:
+    """End a refund that is due, because an operator decided so."""
+    booking = state.booking
+    if booking is None:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    payment = booking.payment(command.payment_intent)
+    if payment is None:
+        return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
+    if payment.due_minor == 0:
+        return repeated(booking, command) if payment.closed_minor else refused(booking, command, Refusal.NOTHING_DUE)
+    return (
+        RefundClosed(
+            room_id=booking.room_id,
+            booking_id=booking.id,
+            payment_intent=command.payment_intent,
+            amount_minor=payment.due_minor,
+            currency=payment.currency or booking.currency,
+            reason=command.reason,
+        ),
+    )
+
+
+def record_dispute(state: State, command: RecordDispute, now: datetime) -> tuple[Event, ...]:
+    """Record that a payment is disputed, or how its dispute ended; an end that comes first records both."""
+    booking = state.booking
+    if booking is None:
+        return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
+    payment = booking.payment(command.payment_intent)
+    if payment is None:
+        return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
+    known = payment.dispute(command.dispute_id)
+    if known is not None and (command.outcome is None or known.state != "open"):
+        return repeated(booking, command)
+    currency = payment.currency or booking.currency
+    opened = DisputeOpened(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        payment_intent=command.payment_intent,
+        dispute_id=command.dispute_id,
+        amount_minor=command.amount_minor,
+        currency=currency,
+        reason=command.reason,
+    )
+    if command.outcome is None:
+        return (opened,)
+    closed = DisputeClosed(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        payment_intent=command.payment_intent,
+        dispute_id=command.dispute_id,
+        amount_minor=command.amount_minor,
+        currency=currency,
+        outcome=command.outcome,
+    )
+    return (opened, closed) if known is None else (closed,)

@@ -1,13 +1,13 @@
 """The state that a decision reads: the booking that a command names, and the nights of its room."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time
 from enum import StrEnum
 from uuid import UUID
 
 import msgspec
 
-from topics.messages.values import BookingStatus, CancelReason, Rejection, Terms, nights_of
+from topics.messages.values import BookingStatus, CancelReason, Rejection, StayTimes, Terms, nights_of
 
 
 class Night(msgspec.Struct, frozen=True):
@@ -29,20 +29,69 @@ class Night(msgspec.Struct, frozen=True):
 
 
 class PaymentState(StrEnum):
-    """The state of a payment that arrived: it pays the booking, its refund is requested, or it was refunded."""
+    """The state of a payment that arrived: it pays the booking, a refund of it is due, or all that was due is back."""
 
     KEPT = "kept"
     REFUND_REQUESTED = "refund_requested"
     REFUNDED = "refunded"
 
 
-class Payment(msgspec.Struct, frozen=True):
-    """A payment that arrived for a booking."""
+class RefundMade(msgspec.Struct, frozen=True, array_like=True):
+    """A refund that Stripe carried out; `by_hand`: a person made it at Stripe."""
+
+    refund_id: str
+    amount_minor: int
+    by_hand: bool = False
+
+
+class Dispute(msgspec.Struct, frozen=True, array_like=True):
+    """A dispute of a payment; `state` is `open`, `won` or `lost`."""
+
+    dispute_id: str
+    amount_minor: int
+    state: str
+
+
+class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A payment that arrived for a booking, and the money of it that left again, in minor units.
+
+    `due_minor` is still to be sent back, and `closed_minor` is not, because an operator ended the refund. `currency` is
+    set if it is not the booking's.
+    """
 
     payment_intent: str
     session_id: str
     amount_minor: int
     state: PaymentState
+    due_minor: int = 0
+    closed_minor: int = 0
+    currency: str = ""
+    refunds: tuple[RefundMade, ...] = ()
+    failed_refund_ids: tuple[str, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
+
+    @property
+    def refunded_minor(self) -> int:
+        """The sum of the refunds that were carried out."""
+        return sum(refund.amount_minor for refund in self.refunds)
+
+    @property
+    def lost_minor(self) -> int:
+        """The sum that lost disputes took."""
+        return sum(dispute.amount_minor for dispute in self.disputes if dispute.state == "lost")
+
+    @property
+    def left_minor(self) -> int:
+        """The amount that did not leave again."""
+        return max(0, self.amount_minor - self.refunded_minor - self.lost_minor)
+
+    def refund(self, refund_id: str) -> RefundMade | None:
+        """Return the refund with this id, if it was carried out."""
+        return next((refund for refund in self.refunds if refund.refund_id == refund_id), None)
+
+    def dispute(self, dispute_id: str) -> Dispute | None:
+        """Return the dispute with this id, if it was opened."""
+        return next((dispute for dispute in self.disputes if dispute.dispute_id == dispute_id), None)
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +116,9 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     failure: str | None = None
     cancel_reason: CancelReason | None = None
     guest_ids: tuple[int, ...] = ()
+    guest_list_id: UUID | None = None
+    night_amounts_minor: tuple[int, ...] = ()
+    stay_times: StayTimes | None = None
     version: int = 1
 
     def nights(self) -> tuple[date, ...]:
@@ -82,11 +134,32 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
         return next((paid for paid in self.payments if paid.state is PaymentState.KEPT), None)
 
 
+#: The times of a hotel that named none, as for bookings from before hotels' times were on the log.
+DEFAULT_STAY_TIMES = StayTimes(time_zone="UTC", check_in_time=time(15), check_out_time=time(11))
+
+
+class StayClock(msgspec.Struct, frozen=True):
+    """The hotel's clock for one stay: check-in and check-out as instants (UTC), and the hotel's date at the decision.
+
+    The worker resolves it with the pinned zone data, because a decision reads no zones.
+    """
+
+    check_in_at: datetime
+    check_out_at: datetime
+    today: date
+
+
 class State(msgspec.Struct, frozen=True):
-    """The booking that a command names (None: there is none) and the nights that it touches (absent: not open)."""
+    """The booking that a command names (None: there is none) and the nights that it touches (absent: not open).
+
+    `clock` is the hotel's clock for the booking, for commands that depend on it. `account_rooms` has, for each night,
+    the rooms that the account of a new reservation holds unpaid already.
+    """
 
     booking: Booking | None
     nights: Mapping[date, Night]
+    clock: StayClock | None = None
+    account_rooms: Mapping[date, int] = {}
 
 
 LIVE = frozenset({BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingStatus.PAYMENTS_PENDING})

@@ -14,10 +14,15 @@ from topics.messages.events import (
     CheckoutOpened,
     CommandRefused,
     CommandRepeated,
+    DisputeClosed,
+    DisputeOpened,
     Event,
     GuestsAdded,
+    GuestsChanged,
     PaymentDeclined,
     PaymentRequested,
+    RefundClosed,
+    RefundFailed,
     RefundRequested,
 )
 from topics.messages.values import BookingStatus
@@ -29,6 +34,7 @@ TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]]
     BookingReserved: {S.PENDING: S.RESERVED},
     BookingRejected: {S.PENDING: S.REJECTED},
     GuestsAdded: {S.RESERVED: S.GUESTS_ADDED, S.GUESTS_ADDED: S.GUESTS_ADDED},
+    GuestsChanged: {S.CONFIRMED: S.CONFIRMED},
     PaymentRequested: {S.GUESTS_ADDED: S.PAYMENTS_PENDING, S.PAYMENTS_PENDING: S.PAYMENTS_PENDING},
     BookingConfirmed: {
         S.RESERVED: S.CONFIRMED,
@@ -51,7 +57,18 @@ TRANSITIONS: Final[dict[type[BookingEvent], dict[BookingStatus, BookingStatus]]]
 
 #: Events that can happen to a booking in any status and change no status.
 NO_TRANSITION: Final[frozenset[type[BookingEvent]]] = frozenset(
-    {CheckoutOpened, PaymentDeclined, RefundRequested, BookingRefunded, CommandRefused, CommandRepeated}
+    {
+        CheckoutOpened,
+        PaymentDeclined,
+        RefundRequested,
+        BookingRefunded,
+        RefundFailed,
+        RefundClosed,
+        DisputeOpened,
+        DisputeClosed,
+        CommandRefused,
+        CommandRepeated,
+    }
 )
 
 

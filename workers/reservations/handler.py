@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
+import msgspec
 from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
@@ -17,15 +18,30 @@ from topics.envelope import Envelope, Outgoing, encode_headers, encode_value, fo
 from topics.kafka.partitions import partition_of
 from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
-from topics.messages.commands import BookingCommand, ChangeInventory, Command, OpenInventory, ReserveStay
+from topics.messages.commands import (
+    BookingCommand,
+    CancelBooking,
+    ChangeGuests,
+    ChangeInventory,
+    Command,
+    ConfirmPayment,
+    OpenInventory,
+    RecordRefund,
+    ReserveStay,
+)
 from topics.messages.events import BookingEvent, Event
+from topics.messages.releases import Release, readable_event
 from topics.messages.upcasting import written_as_older
 from topics.messages.values import MAX_NIGHTS, nights_of
-from workers.decisions import Night, decide
+from topics.zones import day_at, instant
+from workers.decisions import Night, State, StayClock, decide
+from workers.decisions.state import DEFAULT_STAY_TIMES
 from workers.reservations.write_batch import NightKey, WriteBatch
 from workers.runtime.role import PartitionBatch, Received, Role, Unreadable
 
 RESERVATIONS_SOURCE = "innkeeper/reservations"
+#: Commands whose decision depends on the time at the hotel.
+_BY_THE_CLOCK = (CancelBooking, ChangeGuests, ConfirmPayment, RecordRefund)
 #: The number of nights that a process remembers between batches.
 MAX_CACHED_NIGHTS = 100_000
 
@@ -45,6 +61,7 @@ class Reservations:
         self._events_topic = kafka.topic(BOOKING_EVENTS)
         self._partitions = kafka.topic_partitions
         self._written_as = written_as_older(kafka.inventory_changed_version)
+        self._readable_by = kafka.log_readable_by
         self._nights: dict[NightKey, Night | None] = {}
 
     def forget(self) -> None:
@@ -53,7 +70,7 @@ class Reservations:
 
     async def handle(self, connection: AsyncConnection, batches: Sequence[PartitionBatch]) -> list[list[Outgoing]]:
         """Decide every command of the batches and write the changed rows; return the events of each batch."""
-        commands = CommandBatch(self._nights)
+        commands = CommandBatch(self._nights, self._readable_by)
         await commands.load(
             connection, [self._command(batch, received) for batch in batches for received in batch.received]
         )
@@ -112,8 +129,10 @@ class Reservations:
 class CommandBatch:
     """Decides the commands of a batch one after the other, each with the effects of those before it."""
 
-    def __init__(self, nights: dict[NightKey, Night | None]) -> None:
+    def __init__(self, nights: dict[NightKey, Night | None], readable_by: Release = Release.V0_2_0) -> None:
+        """`readable_by` is the oldest release that must be able to read the events."""
         self._rows = WriteBatch(nights)
+        self._readable_by = readable_by
 
     async def load(self, connection: AsyncConnection, commands: Sequence[Command]) -> None:
         """Read the bookings that the commands name, and every night that their decisions may read."""
@@ -124,11 +143,25 @@ class CommandBatch:
     def decide(self, command: Command, now: datetime) -> tuple[Event, ...]:
         """Decide one command and apply its events, so that the next command sees their effects."""
         booking_id = command.booking_id if isinstance(command, BookingCommand) else None
-        state = self._rows.state(booking_id, self._night_keys(command))
-        events = decide(state, command, now)
+        state = self._with_context(self._rows.state(booking_id, self._night_keys(command)), command, now)
+        events = tuple(readable_event(self._readable_by, event) for event in decide(state, command, now))
         for event in events:
             state = self._rows.apply(state, event, now)
         return events
+
+    def _with_context(self, state: State, command: Command, now: datetime) -> State:
+        """Return the state with the hotel's clock, if the command's decision depends on it."""
+        booking = state.booking
+        if booking is None or not isinstance(command, _BY_THE_CLOCK):
+            return state
+        named = command.stay_times if isinstance(command, CancelBooking | ChangeGuests) else None
+        times = booking.stay_times or named or DEFAULT_STAY_TIMES
+        clock = StayClock(
+            check_in_at=instant(booking.check_in, times.check_in_time, times.time_zone),
+            check_out_at=instant(booking.check_out, times.check_out_time, times.time_zone),
+            today=day_at(times.time_zone, now),
+        )
+        return msgspec.structs.replace(state, clock=clock)
 
     async def write(self, connection: AsyncConnection) -> None:
         """Write everything that changed, in a few statements."""

@@ -6,16 +6,16 @@ A reservations worker uses it for the events that it decides, a restore for the 
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
 
 from storage import bookings, inventory
-from topics.messages.events import BookingEvent, Event, GuestsAdded, InventoryOpened
-from topics.messages.values import BookingStatus, CancelReason, Rejection, Terms
-from workers.decisions import Booking, Night, Payment, State, evolve
+from topics.messages.events import BookingEvent, Event, GuestsAdded, GuestsChanged, InventoryOpened
+from topics.messages.values import BookingStatus, CancelReason, Rejection, StayTimes, Terms
+from workers.decisions import Booking, Night, Payment, PaymentState, RefundMade, State, evolve
 
 NightKey: TypeAlias = tuple[int, date]
 """A room's id and a night."""
@@ -75,7 +75,7 @@ class WriteBatch:
         if booking is not None and booking is not self._bookings.get(booking.id):
             self._note_booking(booking, event, time)
         if not after.nights:
-            return State(booking, state.nights)
+            return msgspec.structs.replace(state, booking=booking)
         keys = [(event.room_id, day) for day in after.nights]
         self._nights.update(zip(keys, after.nights.values(), strict=True))
         if isinstance(event, BookingEvent):
@@ -84,7 +84,7 @@ class WriteBatch:
             self._opened.update(keys)
         else:
             self._managed.update(keys)
-        return State(booking, {**state.nights, **after.nights})
+        return msgspec.structs.replace(state, booking=booking, nights={**state.nights, **after.nights})
 
     async def write(self, connection: AsyncConnection) -> None:
         """Write everything that is new or changed."""
@@ -115,7 +115,7 @@ class WriteBatch:
             self._created[id] = time
         self._updated[id] = time
         self._bookings[id] = booking
-        if isinstance(event, GuestsAdded):
+        if isinstance(event, GuestsAdded | GuestsChanged):
             self._guests[id] = event.guest_ids
 
     def _booking_rows(self, ids: Iterable[UUID]) -> list[bookings.BookingRow]:
@@ -150,6 +150,9 @@ def _row_of(booking: Booking) -> bookings.BookingRow:
         bookings.as_json(msgspec.to_builtins(booking.payments)),
         booking.failure,
         None if booking.cancel_reason is None else booking.cancel_reason.value,
+        booking.guest_list_id,
+        list(booking.night_amounts_minor) or None,
+        None if booking.stay_times is None else bookings.as_json(msgspec.to_builtins(booking.stay_times)),
         booking.version,
     )
 
@@ -163,7 +166,24 @@ def _booking_of(row: bookings.BookingRow) -> Booking:
             "terms": Terms(fields["terms"]),
             "rejection": None if fields["rejection"] is None else Rejection(fields["rejection"]),
             "cancel_reason": None if fields["cancel_reason"] is None else CancelReason(fields["cancel_reason"]),
-            "payments": msgspec.convert(fields["payments"] or (), tuple[Payment, ...]),
+            "payments": _payments_of(fields["payments"]),
+            "night_amounts_minor": tuple(fields["night_amounts_minor"] or ()),
+            "stay_times": None if fields["stay_times"] is None else msgspec.convert(fields["stay_times"], StayTimes),
             "guest_ids": tuple(fields["guest_ids"]),
         }
     )
+
+
+def _payments_of(rows: list[dict[str, Any]] | None) -> tuple[Payment, ...]:
+    return tuple(_with_sums(payment) for payment in msgspec.convert(rows or (), tuple[Payment, ...]))
+
+
+def _with_sums(payment: Payment) -> Payment:
+    """Return a payment that 0.1.0 may have written, which kept the state of its refund in full and no sums."""
+    if payment.refunds or payment.due_minor or payment.closed_minor or payment.disputes:
+        return payment
+    if payment.state is PaymentState.REFUND_REQUESTED:
+        return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
+    if payment.state is PaymentState.REFUNDED:
+        return msgspec.structs.replace(payment, refunds=(RefundMade("", payment.amount_minor),))
+    return payment

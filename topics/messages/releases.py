@@ -1,0 +1,61 @@
+"""What releases can read: during a rollout the log gets only messages that the older release knows.
+
+A worker of an older release ends at an event of an unknown type or with an unknown word, and sends a command of an
+unknown type to the dead-letter topic. `LOG_READABLE_BY` names the oldest release that still runs.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from topics.messages.commands import ChangeGuests, CloseRefund, Command, FailRefund, RecordDispute, RecordRefund
+from topics.messages.events import BookingCancelled, BookingRejected, BookingReserved, CommandRefused, Event
+from topics.messages.values import Refusal, Rejection
+
+
+class Release(StrEnum):
+    """A release whose workers may read the log."""
+
+    V0_1_0 = "0.1.0"
+    V0_2_0 = "0.2.0"
+
+
+#: Commands that 0.1.0 does not know.
+_NEW_COMMANDS: Final = (ChangeGuests, FailRefund, CloseRefund, RecordDispute)
+#: Words that 0.1.0 does not know, and those that it reads in their place.
+_OLDER_REFUSALS: Final = {
+    Refusal.STAY_OVER: Refusal.WRONG_STATUS,
+    Refusal.CHECK_IN_PASSED: Refusal.WRONG_STATUS,
+    Refusal.NOTHING_DUE: Refusal.UNKNOWN_PAYMENT,
+}
+_OLDER_REJECTIONS: Final = {
+    Rejection.ACCOUNT_SHARE: Rejection.SOLD_OUT,
+    Rejection.NOT_CHARGEABLE: Rejection.NIGHT_NOT_OPEN,
+}
+
+
+def can_decide(release: Release, command: Command) -> bool:
+    """Return whether every worker from `release` on can decide the command."""
+    if release is not Release.V0_1_0:
+        return True
+    return not isinstance(command, _NEW_COMMANDS) and not (isinstance(command, RecordRefund) and command.by_hand)
+
+
+def readable_event(release: Release, event: Event) -> Event:
+    """Return the event in words that every reader from `release` on knows; it is what the ledger applies, too."""
+    if release is not Release.V0_1_0:
+        return event
+    match event:
+        case CommandRefused(reason=reason) if reason in _OLDER_REFUSALS:
+            return msgspec.structs.replace(event, reason=_OLDER_REFUSALS[reason])
+        case BookingRejected(reason=reason) if reason in _OLDER_REJECTIONS:
+            return msgspec.structs.replace(event, reason=_OLDER_REJECTIONS[reason])
+        case BookingReserved():
+            # A report of 0.1.0 takes a cancelled stay away as it would have counted it: evenly by night.
+            return msgspec.structs.replace(event, night_amounts_minor=())
+        case BookingCancelled():
+            # Readers of 0.1.0 count every night of the stay as free.
+            return msgspec.structs.replace(event, freed_from=None)
+        case _:
+            return event
