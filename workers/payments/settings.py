@@ -13,6 +13,8 @@ STRIPE_VERSION: Final = "2026-10-28.endive"
 """The version of Stripe's API that this code was written for; the account's own default is never used."""
 
 _DEVELOPMENT_KEY: Final = "sk_test_innkeeper_development"
+_DEVELOPMENT_MARK_KEY: Final = "innkeeper-development-payment-mark-key"
+_MIN_KEY_CHARACTERS: Final = 32
 _DEVELOPMENT_FRONTEND: Final = "http://127.0.0.1:8080"
 _LIVE: Final = ("sk_live_", "rk_live_")
 _LIVE_CALLS_PER_SECOND: Final = 100
@@ -34,6 +36,10 @@ class PaymentSettings(BaseSettings):
     stripe_api_url: str | None = Field(
         default=None, description="Another address than Stripe's own: the local stand-in."
     )
+    payment_mark_key: SecretStr = Field(
+        default=SecretStr(_DEVELOPMENT_MARK_KEY),
+        description="The key of the mark in the metadata of our objects at Stripe: 32 characters or more, its own.",
+    )
     frontend_url: str = Field(
         default=_DEVELOPMENT_FRONTEND, description="The site that guests return to from Stripe's payment page."
     )
@@ -54,6 +60,11 @@ class PaymentSettings(BaseSettings):
             return self
         if not self.live:
             raise ValueError("STRIPE_API_KEY: production needs a live key")
+        mark_key = self.payment_mark_key.get_secret_value()
+        if mark_key == _DEVELOPMENT_MARK_KEY or len(mark_key) < _MIN_KEY_CHARACTERS:
+            raise ValueError(
+                f"PAYMENT_MARK_KEY: production needs a key of its own, {_MIN_KEY_CHARACTERS} characters or more"
+            )
         if not self.frontend_url.startswith("https://"):
             raise ValueError("FRONTEND_URL: production needs the https address that guests see")
         if self.stripe_api_url is not None:
