@@ -1,4 +1,4 @@
-"""What releases can read: during a rollout the log gets only messages that the older release knows.
+"""Messages that older releases can read: during a rollout the log gets no others.
 
 A worker of an older release ends at an event of an unknown type or with an unknown word, and sends a command of an
 unknown type to the dead-letter topic. `LOG_READABLE_BY` names the oldest release that still runs.

@@ -76,7 +76,7 @@ def test_every_event_that_a_command_of_0_1_0_can_lead_to_is_readable_for_it() ->
     assert checked > 400
 
 
-def test_what_0_1_0_cannot_read_is_found() -> None:
+def test_a_word_or_type_that_0_1_0_cannot_read_is_found() -> None:
     assert list(unknown_to_0_1_0(refused(CANCEL, Refusal.STAY_OVER, BookingStatus.CONFIRMED))) == ["reason stay_over"]
     assert list(unknown_to_0_1_0(rejected(RESERVE, Rejection.ACCOUNT_SHARE))) == ["reason account_share"]
     for command in NEW_COMMANDS:

@@ -14,7 +14,7 @@ Fact = dict[str, Any]
 ONE_DAY = timedelta(days=1)
 #: Minutes by which clocks are ahead of UTC in the nights of the stays.
 AHEAD = {"UTC": 0, "America/Vancouver": -7 * 60, "Asia/Kolkata": 5 * 60 + 30}
-#: What a card can pay in euros, and what the books can hold.
+#: The least and the most that a card can pay in euros, and the most that the books can hold.
 LEAST, MOST, BOOKS = 50, 99_999_999, 10**12
 
 
@@ -24,11 +24,11 @@ class Envelopes:
     def __init__(self, session: str, amount: int, coin: str, *, pays: bool) -> None:
         self.session, self.amount, self.coin, self.pays = session, amount, coin, pays
         self.kept, self.due, self.sent, self.lost, self.waived = amount, 0, 0, 0, 0
-        #: Refunds by id: the amount and whether somebody made them by hand; those that failed; what the bank was asked.
+        #: Refunds by id: the amount, and whether somebody made it by hand; those that failed; claims at the bank.
         self.refunds: dict[str, tuple[int, bool]] = {}
         self.failed: list[str] = []
         self.claims: dict[str, tuple[int, str]] = {}
-        #: What the bank took beyond all of this money.
+        #: The sum that the bank took beyond all of this money.
         self.beyond = 0
 
     def move(self, amount: int, to: str, *sources: str) -> int:

@@ -112,7 +112,7 @@ def test_a_hold_is_cancelled_after_check_in_and_gives_all_its_nights_back() -> N
     ).with_night(ROOM, march(11), reserved_count=0)
 
 
-# Whose times count
+# Times of the booking and of the hotel
 
 
 def test_the_times_of_the_booking_count_whatever_the_hotel_has_now() -> None:

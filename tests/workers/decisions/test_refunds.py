@@ -210,7 +210,7 @@ def test_a_refund_that_failed_before_it_counted_stays_due() -> None:
     )
 
 
-def test_a_failed_refund_is_told_with_the_amount_that_had_counted() -> None:
+def test_the_event_of_a_failed_refund_has_the_amount_that_had_counted() -> None:
     part = but(REFUNDED, amount_minor=50_00)
     given(*SENDING, part).when(FAIL_REFUND).then(but(REFUND_FAILED, amount_minor=50_00)).with_booking(
         ADAS, payments=(replace(LEAVING, failed_refund_ids=("re_1",)),)
