@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 Json = dict[str, Any]
 MoneyKind = Literal["capture", "refund", "refund_reversed", "dispute", "dispute_reversed", "dispute_lost"]
-"""A kind of entry. `dispute_lost` moves no money: what an open dispute took is the guest's for good from then on."""
+"""A kind of entry. `dispute_lost` moves no money: it makes final what its dispute took."""
 
 _MONEY_KINDS = ", ".join(f"'{kind}'" for kind in get_args(MoneyKind))
 _MONEY = f"""
@@ -144,8 +144,8 @@ class Books:
         # A killed process loses nothing at NORMAL; only a power cut could, which is not our tests'.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
-        self._make_money()
         self._listeners: list[Callable[[], None]] = []
+        self._make_money()
 
     def close(self) -> None:
         """Close the file."""

@@ -131,7 +131,8 @@ def _amount(till: Till, payment: Json, asked_minor: int | None) -> int:
     sums = till.books.balance(payment["id"])
     most_minor = sums.captured_minor - sums.disputed_minor - sums.lost_minor
     unrefunded_minor = most_minor - sums.refunded_minor
-    amount_minor = asked_minor or (unrefunded_minor if unrefunded_minor > 0 else most_minor)
+    usual_minor = unrefunded_minor if unrefunded_minor > 0 else most_minor
+    amount_minor = usual_minor if asked_minor is None else asked_minor
     if not 1 <= amount_minor <= most_minor:
         raise invalid(f"A dispute of this payment is for 1 to {most_minor} minor units", "amount_minor")
     return amount_minor
