@@ -43,6 +43,7 @@ async def test_a_refund_by_hand_has_no_metadata_and_its_events_no_request(shop: 
         )
     )
     assert charge.amount_refunded == 12000
+    await wait_until(lambda: shop.endpoint.types().count("refund.created") == 2)
     created: list[Any] = [e for e in shop.endpoint.events if e.type == "refund.created"]
     assert {e.data.object.amount for e in created} == {5000, 7000}
     assert all(not e.data.object.metadata.to_dict() and e.request.id is None for e in created)
