@@ -1,25 +1,18 @@
 """The bodies and responses of operations on hotels."""
 
 from datetime import datetime
-from functools import lru_cache
 from typing import Annotated, Self
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ingress.admin.models import Amenities, Photos
 from ingress.admin.money import KnownCurrency
 from ingress.http.models import Body, Changes, Email, Line, OutModel, left_out
-
-
-@lru_cache(1)
-def _time_zones() -> frozenset[str]:
-    # These two are names for the machine's own zone, which mean nothing elsewhere.
-    return frozenset(available_timezones() - {"localtime", "Factory"})
+from topics.zones import zone_names
 
 
 def _known_time_zone(time_zone: str) -> str:
-    if time_zone not in _time_zones():
+    if time_zone not in zone_names():
         raise ValueError("is no time zone of the IANA database, such as Europe/Lisbon")
     return time_zone
 

@@ -2,10 +2,9 @@
 
 import csv
 import io
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -14,6 +13,7 @@ from ingress.admin.reports.handlers import prefers_csv
 from storage.projections import daily_report
 from tests.ingress.house import NOON, House, StandInWorker
 from tests.support.client import Answer
+from topics.zones import day_at
 
 MANAGER, OTHER_MANAGER = 1, 2
 FIRST = date(2027, 3, 1)
@@ -155,9 +155,9 @@ async def test_unless_asked_otherwise_the_last_thirty_days_at_the_hotel(
 ) -> None:
     await desk.connection.execute("update hotel set time_zone = %s where id = 1", (zone,))
 
-    before = datetime.now(ZoneInfo(zone)).date()
+    before = day_at(zone, datetime.now(UTC))
     report = (await ask(house)).body
-    after = datetime.now(ZoneInfo(zone)).date()
+    after = day_at(zone, datetime.now(UTC))
 
     last = date.fromisoformat(report["end_date"])
     assert before <= last <= after
@@ -167,7 +167,7 @@ async def test_unless_asked_otherwise_the_last_thirty_days_at_the_hotel(
 
 async def test_one_date_alone_is_enough(house: House, desk: StandInWorker) -> None:
     up_to = (await ask(house, last=night(0))).body
-    today = datetime.now(ZoneInfo(NOON)).date()
+    today = day_at(NOON, datetime.now(UTC))
     since = (await ask(house, first=today - timedelta(days=3))).body
 
     assert (up_to["start_date"], up_to["end_date"]) == (str(night(-29)), str(night(0)))
