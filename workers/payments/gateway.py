@@ -2,8 +2,8 @@
 
 A call that opens a session or refunds a payment carries the idempotency key of its row, so it can be repeated. Stripe
 replays its first answer to a key for a day, even a 5xx or a refusal. After a 5xx the gateway therefore looks for the
-session; if there is none, the key is exhausted and the row gets another. A refusal because the deadline is too near proves
-that the key opened nothing: Stripe would have answered with the session otherwise.
+session; if there is none, the key is exhausted and the row gets another. A refusal because the deadline is too near
+proves that the key opened nothing: Stripe would have answered with the session otherwise.
 """
 
 import time

@@ -117,7 +117,7 @@ class RefundSteps:
             return call
 
     async def _renew_key(self, due: DueRefund, call: RefundCall) -> None:
-        """Give the call another key: it is certain that this one refunded nothing, and Stripe would repeat its answer."""
+        """Give the call another key: this one refunded nothing, and Stripe would repeat its answer to it."""
         another = call._replace(idempotency_key=renewed_key(call.idempotency_key, int(time.time())))
         async with self._database.connection() as connection:
             await self._fix(connection, due, another)
