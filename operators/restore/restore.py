@@ -17,7 +17,7 @@ from operators.restore.apply import EventBatch
 from operators.restore.backup_check import BackupCheck, NamedIds, require_backup
 from operators.restore.log import Partition, envelope_of
 from operators.restore.target import NotRestored
-from storage import cursors, operator_log
+from storage import cursors, installation, operator_log
 from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
@@ -29,6 +29,8 @@ from workers import projections
 from workers.decisions import Booking, Night
 from workers.decisions.states import IllegalTransition
 from workers.payments.consumer import Payments
+from workers.payments.marks import Marks
+from workers.payments.pending_calls import CallContext
 from workers.payments.settings import PaymentSettings
 from workers.reservations.handler import Reservations
 from workers.reservations.write_batch import NightKey
@@ -163,7 +165,7 @@ class _Restore:
         self._connection = connection
         self._events = events
         self._commands = commands
-        self._frontend_url = payments.frontend_url
+        self._settings = payments
         self._projections: Sequence[Consumer] = projections.build(kafka, DatabaseSettings()).consumers
         self._payments: Consumer = Payments(kafka, payments)
         self._reservations = Reservations(kafka)
@@ -184,7 +186,7 @@ class _Restore:
         for partition in self._partitions.values():
             partition.require_no_gap()
             await self._resume(partition)
-        sessions, refunds = await payments.write(self._connection, frontend_url=self._frontend_url)
+        sessions, refunds = await payments.write(self._connection, context=await self._call_context())
         await sequences.continue_after_the_log(self._connection, last_action=self._named.last_action)
         return Restored(
             events=sum(partition.sequence for partition in self._partitions.values()),
@@ -199,6 +201,13 @@ class _Restore:
         )
 
     # Events.
+
+    async def _call_context(self) -> CallContext:
+        return CallContext(
+            marks=Marks(self._settings.payment_mark_key.get_secret_value(), await installation.read(self._connection)),
+            frontend_url=self._settings.frontend_url,
+            locale=self._settings.checkout_locale,
+        )
 
     async def _apply_all(self, ranges: Ranges, progress: Progress | None) -> None:
         waiting: list[Received] = []
