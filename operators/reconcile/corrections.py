@@ -5,7 +5,6 @@ difference: a row that is due may lead payments to a refund, whose command must 
 """
 
 from datetime import UTC, datetime
-from typing import Final
 
 from psycopg import AsyncConnection
 
@@ -17,14 +16,12 @@ from operators.reconcile.differences import (
     RowCorrection,
     SessionCorrection,
 )
-from storage import payment_rows
+from storage import operator_log, payment_rows
 from storage.payment_rows import DisputeObject, ReconciledRefund, ReconciledSession, RefundObject, RowBefore
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import command_record
 from topics.kafka.producer import Producer
 from topics.kafka.settings import KafkaSettings
-
-OPERATORS_SOURCE: Final = "innkeeper/operators"
 
 
 async def correct(
@@ -46,7 +43,7 @@ async def correct(
                     kafka.topic(BOOKING_COMMANDS),
                     command,
                     id=id,
-                    source=OPERATORS_SOURCE,
+                    source=operator_log.SOURCE,
                     time=datetime.now(UTC),
                     actor=actor,
                 )

@@ -256,7 +256,7 @@ class PaymentComparison:
             was=self._row,
             status=status,
             refund_id=refund_id,
-            amount_minor=after.refunded_minor + after.lost_minor + after.due_minor,
+            amount_minor=after.refunded_minor + after.lost_minor + after.closed_minor + after.due_minor,
             is_due=is_due,
         )
 
@@ -314,4 +314,4 @@ def _has(row: ObjectRow | None, amount_minor: int, status: str) -> bool:
 
 def _transition(dispute: Dispute) -> str:
     """Return the name of the dispute's transition in the id of its command."""
-    return "opened" if dispute.outcome is None else "closed"
+    return "opened" if dispute.outcome is None else dispute.outcome.value

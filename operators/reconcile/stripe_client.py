@@ -27,13 +27,16 @@ _LIST_TIMEOUT_SECONDS: Final = 20.0
 _STRIPE: Final = "https://api.stripe.com"
 #: The states of refunds that were not made, or not in the end.
 _WITHOUT_EFFECT: Final = frozenset({"failed", "canceled"})
-#: How a dispute ended, by Stripe's word; in every other state it is open. An inquiry that was closed took no money.
+#: How a dispute ended, by Stripe's word; in every other state it is open. Old versions of the API had the third.
 _DISPUTE_OUTCOMES: Final = {
     "won": DisputeOutcome.WON,
-    "warning_closed": DisputeOutcome.WON,
-    "prevented": DisputeOutcome.WON,
     "lost": DisputeOutcome.LOST,
+    "charge_refunded": DisputeOutcome.WON,
 }
+#: So begin the states of an inquiry of a bank, which takes no money.
+_INQUIRY: Final = "warning_"
+#: The network ended the case; it is a loss if the money was taken and did not come back.
+_PREVENTED: Final = "prevented"
 
 
 class StripeUnavailable(Exception):
@@ -140,14 +143,16 @@ class StripeClient:
             yield _refund(found)
 
     async def disputes(self, since: datetime | None) -> AsyncIterator[Dispute]:
-        """Yield all disputes that were opened since then. Raises StripeUnavailable."""
+        """Yield all disputes, without inquiries, that were opened since then. Raises StripeUnavailable."""
         async for found in self._list("disputes", _between(since, None)):
-            yield _dispute(found)
+            if (dispute := _dispute(found)) is not None:
+                yield dispute
 
     async def disputes_of(self, payment: str) -> AsyncIterator[Dispute]:
         """Yield the disputes of one payment. Raises StripeUnavailable."""
         async for found in self._list("disputes", {"payment_intent": payment}):
-            yield _dispute(found)
+            if (dispute := _dispute(found)) is not None:
+                yield dispute
 
     async def _list(self, path: str, filters: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         after: dict[str, Any] = {}
@@ -250,13 +255,19 @@ def _refund(found: Mapping[str, Any]) -> Refund:
     )
 
 
-def _dispute(found: Mapping[str, Any]) -> Dispute:
-    currency = (found.get("currency") or "").upper()
+def _dispute(found: Mapping[str, Any]) -> Dispute | None:
+    """Read a dispute; None for an inquiry, and for a case that ended before it took any money."""
+    currency, status = (found.get("currency") or "").upper(), found["status"]
+    outcome = _DISPUTE_OUTCOMES.get(status)
+    if status == _PREVENTED and sum(moved["amount"] for moved in found.get("balance_transactions") or ()) < 0:
+        outcome = DisputeOutcome.LOST
+    if status.startswith(_INQUIRY) or (status == _PREVENTED and outcome is None):
+        return None
     return Dispute(
         id=found["id"],
         payment=found.get("payment_intent") or "",
         amount_minor=from_stripe(found["amount"], currency),
         currency=currency,
         reason=found.get("reason") or "general",
-        outcome=_DISPUTE_OUTCOMES.get(found["status"]),
+        outcome=outcome,
     )
