@@ -33,7 +33,8 @@ from topics.messages.events import (
 from topics.messages.message import Message
 from topics.messages.values import CancelReason
 from workers.decisions import Booking
-from workers.payments.pending_calls import calls_for
+from workers.payments.pending_calls import CallContext, calls_for
+from workers.payments.steps import SESSION_REFUSED
 from workers.runtime.role import Received
 
 #: Stripe ends a session by itself at its `expires_at`; so long after it nothing is left to close.
@@ -100,13 +101,13 @@ def _row(received: Received) -> tuple[Any, ...]:
     )
 
 
-async def write(connection: AsyncConnection, *, frontend_url: str) -> tuple[int, int]:
+async def write(connection: AsyncConnection, *, context: CallContext) -> tuple[int, int]:
     """Write the rows that follow from the saved events; return the numbers of sessions and refunds."""
     (now,) = await (await connection.execute("select now()")).fetchone() or (None,)
     assert isinstance(now, datetime)
     sessions = refunds = 0
     async for bookings in _bookings(connection):
-        payments = [payments_of(events, frontend_url=frontend_url) for events in bookings]
+        payments = [payments_of(events, context=context) for events in bookings]
         sessions += await payment_rows.copy_sessions(
             connection, [s.row(now) for each in payments for s in each.sessions.values()]
         )
@@ -186,10 +187,10 @@ class BookingPayments:
     sessions: dict[int, Session] = field(default_factory=dict)
     refunds: dict[str, Refund] = field(default_factory=dict)
 
-    def apply(self, event: BookingEvent, envelope: Envelope, log_time: datetime, *, frontend_url: str) -> None:
+    def apply(self, event: BookingEvent, envelope: Envelope, log_time: datetime, *, context: CallContext) -> None:
         """Apply one event: update sessions and refunds, and add the calls that follow from it."""
         self._update(event, envelope.time)
-        for call in calls_for(event, envelope, log_time, frontend_url=frontend_url):
+        for call in calls_for(event, envelope, log_time, context=context):
             match call:
                 case SessionsToClose():
                     self._close(call, envelope.time)
@@ -207,7 +208,7 @@ class BookingPayments:
                 self._set(self._session(event.session_id), time, status="complete")
             case BookingCancelled(reason=CancelReason.PAYMENT_CLOSED):
                 self._set(self._last(), time, status="expired")
-            case PaymentDeclined(failure="session_refused"):
+            case PaymentDeclined(failure=failure) if failure.startswith(SESSION_REFUSED):
                 if (last := self._last()) is not None and last.session_id is None:
                     self._set(last, time, status="failed")
             case BookingRefunded():
@@ -233,11 +234,11 @@ class BookingPayments:
             session.session_id = session_id or session.session_id
 
 
-def payments_of(events: Iterable[tuple[BookingEvent, Envelope, datetime]], *, frontend_url: str) -> BookingPayments:
+def payments_of(events: Iterable[tuple[BookingEvent, Envelope, datetime]], *, context: CallContext) -> BookingPayments:
     """Return the payments after one booking's events, which come in order and each with the log's time; pure."""
     payments = BookingPayments()
     for event, envelope, log_time in events:
-        payments.apply(event, envelope, log_time, frontend_url=frontend_url)
+        payments.apply(event, envelope, log_time, context=context)
     return payments
 
 
