@@ -139,13 +139,17 @@ async def read(
     async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute("set transaction isolation level repeatable read read only")
         for row in await (await cursor.execute(_SESSIONS, parameters)).fetchall():
-            rows[row.pop("booking_id")].sessions[row.pop("attempt")] = SessionRow(**row)
+            booking_id, attempt = row.pop("booking_id"), row.pop("attempt")
+            rows[booking_id].sessions[attempt] = SessionRow(**row)
         for row in await (await cursor.execute(_REFUNDS, parameters)).fetchall():
-            rows[row.pop("booking_id")].refunds[row.pop("payment_intent")] = RefundRow(**row)
+            booking_id, payment = row.pop("booking_id"), row.pop("payment_intent")
+            rows[booking_id].refunds[payment] = RefundRow(**row)
         for row in await (await cursor.execute(_REFUND_OBJECTS, parameters)).fetchall():
-            rows[row.pop("booking_id")].refund_rows[row.pop("id")] = ObjectRow(**row)
+            booking_id, id = row.pop("booking_id"), row.pop("id")
+            rows[booking_id].refund_rows[id] = ObjectRow(**row)
         for row in await (await cursor.execute(_DISPUTE_OBJECTS, parameters)).fetchall():
-            rows[row.pop("booking_id")].dispute_rows[row.pop("id")] = ObjectRow(**row)
+            booking_id, id = row.pop("booking_id"), row.pop("id")
+            rows[booking_id].dispute_rows[id] = ObjectRow(**row)
         found = await (await cursor.execute(_BOOKINGS, parameters)).fetchall()
     return {row["id"]: _booking(row, rows.get(row["id"]) or _Rows()) for row in found}
 
