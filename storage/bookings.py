@@ -39,6 +39,7 @@ BOOKING_COLUMNS = {
     "guest_list_id": "uuid",
     "night_amounts_minor": "int8[]",
     "stay_times": "jsonb",
+    "freed_from": "date",
     "version": "int4",
 }
 #: Every column that an event can change after the booking was made.
@@ -51,6 +52,7 @@ CHANGING_COLUMNS = (
     "failure",
     "cancel_reason",
     "guest_list_id",
+    "freed_from",
     "version",
 )
 

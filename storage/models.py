@@ -267,6 +267,7 @@ class Booking(Table):
     guest_list_id: Mapped[UUID | None]
     night_amounts_minor: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
     stay_times: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    freed_from: Mapped[date | None]
     version: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

@@ -111,7 +111,12 @@ def _cancellation_changes(booking: Booking, event: BookingCancelled) -> dict[str
         replace(paid, state=PaymentState.REFUNDED) if paid.state is PaymentState.KEPT and paid.left_minor == 0 else paid
         for paid in booking.payments
     )
-    return {"hold_expires_at": None, "cancel_reason": event.reason, "payments": payments}
+    return {
+        "hold_expires_at": None,
+        "cancel_reason": event.reason,
+        "freed_from": None if live(booking) else event.freed_from,
+        "payments": payments,
+    }
 
 
 def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[str, Any]:

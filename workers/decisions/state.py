@@ -95,7 +95,10 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
-    """One booking. `version` counts the events that were applied to it."""
+    """One booking. `version` counts the events that were applied to it.
+
+    `freed_from` is set where a cancellation left past nights booked: the first night that it put on sale again.
+    """
 
     id: UUID
     user_id: int | None
@@ -119,6 +122,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     guest_list_id: UUID | None = None
     night_amounts_minor: tuple[int, ...] = ()
     stay_times: StayTimes | None = None
+    freed_from: date | None = None
     version: int = 1
 
     def nights(self) -> tuple[date, ...]:
