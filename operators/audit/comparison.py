@@ -79,4 +79,7 @@ def _unfinished(booking: Booking) -> str | None:
         return f"{booking.status} without a deadline"
     if booking.status == "CANCELLED" and any(paid.state == "kept" for paid in booking.payments.values()):
         return "CANCELLED, and its money is kept"
+    for intent, paid in booking.payments.items():
+        if paid.state != "kept" and paid.kept:
+            return f"{paid.kept} of {intent} is kept, which pays no booking"
     return None

@@ -65,8 +65,15 @@ class Payment:
         lost = sum(amount for amount, state in self.disputes.values() if state == "lost")
         return max(0, self.amount - self.refunded - lost)
 
+    @property
+    def kept(self) -> int:
+        """The amount that is left, and neither due to the guest nor closed by an operator."""
+        return self.left - self.due - self.closed
+
     def settle(self) -> None:
-        """Let the state follow from the sum that is due, unless the payment pays its booking."""
+        """Let no more be due or closed than is left; the state follows, unless the payment pays its booking."""
+        self.closed = min(self.closed, self.left)
+        self.due = min(self.due, self.left - self.closed)
         if self.state != "kept":
             self.state = "refund_requested" if self.due else "refunded"
 
@@ -397,18 +404,19 @@ class ExpectedLedger:
         elif paid.state == "kept":
             if known.status != "CANCELLED":
                 self._mismatch(f"{_name(event)}: {known.status}, and the money that pays it goes back")
-            if paid.left != event["amount_minor"]:
-                self._mismatch(f"{_name(event)}: {event['amount_minor']} of {paid.left} goes back")
-        else:
+        elif paid.kept == 0:
             self._mismatch(f"{_name(event)}: {event['payment_intent']} goes back a second time")
+        if paid.kept != event["amount_minor"]:
+            self._mismatch(f"{_name(event)}: {event['amount_minor']} of {paid.kept} goes back")
         total = _or(event.get("total_minor"), event["amount_minor"])
-        if total != paid.refunded + paid.due + event["amount_minor"]:
+        if total != paid.amount - paid.closed:
             self._mismatch(
                 f"{_name(event)}: {total} of {event['payment_intent']} goes back in all, "
-                f"after {paid.refunded} with {event['amount_minor']}"
+                f"which paid {paid.amount} less {paid.closed} that is closed"
             )
         paid.due += event["amount_minor"]
         paid.state = "refund_requested"
+        paid.settle()
 
     def _on_refunded(self, event: _Event) -> None:
         booking, paid = self._paid(event)
@@ -440,12 +448,14 @@ class ExpectedLedger:
             self._mismatch(f"{_name(event)}: refund {id_} failed a second time")
             return
         paid.failed.append(id_)
-        amount, _ = paid.refunds.pop(id_, (None, False))
+        amount, by_hand = paid.refunds.pop(id_, (None, False))
         if amount is None:
             return
         if amount != event["amount_minor"]:
             self._mismatch(f"{_name(event)}: {event['amount_minor']} of refund {id_} failed, and {amount} went back")
-        if paid.state != "kept":
+        if by_hand != bool(event.get("by_hand")):
+            self._mismatch(f"{_name(event)}: refund {id_} was made by {'a person' if by_hand else 'the product'}")
+        if not event.get("by_hand"):
             paid.due += amount
         paid.settle()
 
@@ -477,7 +487,6 @@ class ExpectedLedger:
             self._mismatch(f"{_name(event)}: dispute {event['dispute_id']} was closed, and it is {state}")
             return
         paid.disputes[event["dispute_id"]] = (event["amount_minor"], event["outcome"])
-        paid.due = min(paid.due, paid.left)
         paid.settle()
 
     def _known_payment(self, event: _Event, happened: str) -> Payment | None:

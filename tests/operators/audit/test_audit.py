@@ -576,7 +576,7 @@ def refunded(booking_id: UUID, amount_minor: int, refund_id: str = "re_new", **v
     )
 
 
-def failed(booking_id: UUID, refund_id: str, amount_minor: int) -> RefundFailed:
+def failed(booking_id: UUID, refund_id: str, amount_minor: int, *, by_hand: bool = False) -> RefundFailed:
     """Return the event that a refund of the booking's payment failed."""
     return RefundFailed(
         room_id=1,
@@ -585,6 +585,7 @@ def failed(booking_id: UUID, refund_id: str, amount_minor: int) -> RefundFailed:
         refund_id=refund_id,
         amount_minor=amount_minor,
         failure="unknown",
+        by_hand=by_hand,
     )
 
 
@@ -759,7 +760,7 @@ def rejected(booking_id: UUID) -> BookingRejected:
         ),
         (
             msgspec.structs.replace(refund(UNKNOWN, "pi_99"), booking_id=EXPIRED, total_minor=1),
-            f"{LEDGER}: *: booking {EXPIRED}: 1 of pi_99 goes back in all, after 0 with {2 * PRICE}",
+            f"{LEDGER}: *: booking {EXPIRED}: 1 of pi_99 goes back in all, which paid {2 * PRICE} less *",
         ),
         (
             refunded(EXPIRED, 1),
@@ -784,6 +785,14 @@ def rejected(booking_id: UUID) -> BookingRejected:
         (
             failed(DIVIDED, "re_hand", 1),
             f"{LEDGER}: *: booking {DIVIDED}: 1 of refund re_hand failed, and 3000 went back",
+        ),
+        (
+            failed(DIVIDED, "re_hand", 3_000),
+            f"{LEDGER}: *: booking {DIVIDED}: refund re_hand was made by a person",
+        ),
+        (
+            failed(DIVIDED, "re_hand", 3_000, by_hand=True),
+            f"{LEDGER}: booking {DIVIDED}: 3000 of {intent(DIVIDED)} is kept, which pays no booking",
         ),
         (closed(EXPIRED, 1), f"{LEDGER}: *: booking {EXPIRED}: a refund was closed for {intent(EXPIRED)}, *"),
         (closed(DIVIDED, 1), f"{LEDGER}: *: booking {DIVIDED}: a refund of 1 was closed, and 0 is due"),
