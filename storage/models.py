@@ -6,7 +6,7 @@ log without them. Money is integers in minor units; surge is in thousandths; tim
 """
 
 from datetime import date, datetime, time
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -29,12 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from storage.predicates import UNPAID
 from topics.messages.values import BookingStatus
-
-#: The bookings of `booking_unpaid`: those that hold or have nights that are not paid.
-UNPAID: Final = (
-    "status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING') or status = 'CONFIRMED' and terms = 'at_hotel'"
-)
 
 
 class Table(DeclarativeBase):
