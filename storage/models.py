@@ -443,6 +443,7 @@ class Refund(Table):
     __table_args__ = (
         Index("refund_due", "next_attempt_at", postgresql_where=text("next_attempt_at is not null")),
         Index("refund_booking", "booking_id"),
+        Index("refund_unfinished", "status", postgresql_where=text("status in ('creating', 'pending', 'failed')")),
         CheckConstraint("status in ('creating', 'pending', 'succeeded', 'failed', 'closed')", name="status"),
     )
 

@@ -43,6 +43,9 @@ class PaymentSettings(BaseSettings):
     frontend_url: str = Field(
         default=_DEVELOPMENT_FRONTEND, description="The site that guests return to from Stripe's payment page."
     )
+    checkout_locale: str = Field(
+        default="auto", description="The language of Stripe's payment page (`de`, `en-GB`); `auto`: the browser's."
+    )
     stripe_calls_per_second: int | None = Field(
         default=None,
         ge=1,

@@ -60,6 +60,12 @@ def upgrade() -> None:
     )
     op.drop_constraint('status', 'refund')
     op.create_check_constraint('status', 'refund', "status in ('creating', 'pending', 'succeeded', 'failed', 'closed')")
+    op.create_index(
+        'refund_unfinished',
+        'refund',
+        ['status'],
+        postgresql_where=sa.text("status in ('creating', 'pending', 'failed')"),
+    )
     _create_tables()
 
 
@@ -111,6 +117,7 @@ def downgrade() -> None:
     """Take back."""
     for table in ('installation', 'guest_list', 'payment_dispute', 'payment_refund'):
         op.drop_table(table)
+    op.drop_index('refund_unfinished', 'refund')
     op.execute("update refund set status = 'failed' where status = 'closed'")
     op.drop_constraint('status', 'refund')
     op.create_check_constraint('status', 'refund', "status in ('creating', 'pending', 'succeeded', 'failed')")
