@@ -268,6 +268,13 @@ def test_a_refund_on_its_way_is_no_difference_and_its_rows_follow_it() -> None:
     assert (refunds.status, refunds.refund_id, refunds.is_due) == ("pending", "re_1", False)
 
 
+def test_a_booking_that_refunds_by_hand_ended_needs_no_refund_of_ours() -> None:
+    made = refund("re_1", AMOUNT, by_hand=True)
+    ours = booking(refunded(RefundMade("re_1", AMOUNT, by_hand=True)), refund_rows=object_rows(made))
+
+    assert kinds(ours, at_stripe(made)) == []
+
+
 def test_a_refund_that_an_operator_closed_stays_at_stripe() -> None:
     closed = refunded(RefundMade("re_1", 5_000), closed_minor=15_000)
     made = refund("re_1", 5_000)
