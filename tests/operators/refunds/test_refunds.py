@@ -1,6 +1,5 @@
 """Refunds that are not back yet: operators see why, let payments try one now, or close one with a reason."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -104,7 +103,8 @@ async def test_a_list_shows_what_is_due_failing_pending_and_closed(paid: PaidBoo
     }
     assert refund["since"] < refund["next_try_at"]
     page = await operator("refunds", "list")
-    assert all(words in page.stdout for words in (payment, str(PAID), "200.00 EUR", "failing", NOT_OUT))
+    shown_words = " ".join(page.stdout.split())
+    assert [words for words in (payment, str(PAID), "200.00 EUR", "failing", NOT_OUT) if words not in shown_words] == []
     assert "1 refund not back yet, 1 of them failing." in page.stderr
 
     await paid.rows("update refund set status = 'pending', next_attempt_at = null")
@@ -163,17 +163,18 @@ async def test_an_operator_closes_a_refund_with_a_reason_and_a_note_once(
     assert found.differences == ()
 
 
-async def test_two_operators_at_once_close_a_refund_once(paid: PaidBookings, operator: Operator) -> None:
+async def test_two_operators_close_a_refund_once(paid: PaidBookings, operator: Operator) -> None:
     payment = await cancelled(paid)
 
-    both = await asyncio.gather(
-        *(close(paid, operator, payment, "--reason", "waived_by_guest", "--json") for _ in range(1)),
-    )
+    first = await close(paid, operator, payment, "--reason", "waived_by_guest", "--json")
     second = await close(paid, operator, payment, "--reason", "not_possible", "--json")
 
-    assert [shown(each)[0]["changes"] for each in both] == [True]
-    # Payments has not followed the event yet: the room answers that it knows.
-    assert (second.exit_code, shown(second)[0]["closed"], shown(second)[0]["changes"]) == (0, True, False)
+    assert [(shown(each)[0]["closed"], shown(each)[0]["changes"]) for each in (first, second)] == [
+        (True, True),
+        # Payments has not followed the event yet, and the room knows that it closed the refund.
+        (True, False),
+    ]
+    assert second.exit_code == 0
     assert [event.reason for event in await closed_events(paid)] == [RefundClosing.WAIVED_BY_GUEST]
 
 
