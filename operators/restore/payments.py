@@ -43,6 +43,7 @@ from workers.decisions import Booking
 from workers.payments.marks import Marks
 from workers.payments.pending_calls import CallContext, calls_for
 from workers.payments.settings import PaymentSettings
+from workers.payments.steps import SESSION_REFUSED
 from workers.runtime.role import Received
 
 #: Stripe ends a session by itself at its `expires_at`; so long after it nothing is left to close.
@@ -355,7 +356,7 @@ class BookingPayments:
                     self.paid[event.payment_intent] = Paid(event.amount_minor, event.currency)
             case BookingCancelled(reason=CancelReason.PAYMENT_CLOSED):
                 self._set(self._last(), time, status="expired")
-            case PaymentDeclined(failure="session_refused"):
+            case PaymentDeclined(failure=failure) if failure.startswith(SESSION_REFUSED):
                 if (last := self._last()) is not None and last.session_id is None:
                     self._set(last, time, status="failed")
             case BookingRefunded() | RefundFailed() | RefundClosed() | DisputeOpened() | DisputeClosed():

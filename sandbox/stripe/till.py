@@ -24,7 +24,8 @@ class Settings:
 
     `key` None takes any key that begins with `sk_test_` or `rk_test_`. Without a `webhook_url`
     no event is delivered. `events` empty means every type is delivered. Delays of payments and
-    refunds follow the stand-in's clock, those of webhooks real time.
+    refunds follow the stand-in's clock, those of webhooks real time. `statement_prefix` is the
+    account's part of the words on a card's statement, of 2 to 10 characters.
     """
 
     webhook_url: str | None = None
@@ -32,6 +33,7 @@ class Settings:
     key: str | None = None
     events: frozenset[str] = frozenset()
     public_url: str | None = None
+    statement_prefix: str = "INNKEEPER"
     late_payment_seconds: float = 5.0
     late_refund_seconds: float = 5.0
     #: Longer than a machine pauses: an event that was taken in that time would come twice.
@@ -74,8 +76,11 @@ class Till:
             raise no_such(kind, object_id, param=param)
         return found
 
-    def emit(self, event_type: str, about: Json, cause: Cause = NOBODY) -> None:
-        """Record an event with a picture of the object as it is now, and put it on its way."""
+    def emit(self, event_type: str, about: Json, cause: Cause = NOBODY, *, previous: Json | None = None) -> None:
+        """Record an event with a picture of the object as it is now, and put it on its way.
+
+        `previous` has the values before the change of the fields that an `*.updated` event is about.
+        """
         wanted = self.settings.webhook_url is not None and (
             not self.settings.events or event_type in self.settings.events
         )
@@ -84,7 +89,7 @@ class Till:
             "object": "event",
             "api_version": API_VERSION,
             "created": self.now(),
-            "data": {"object": shown(about)},
+            "data": {"object": shown(about)} | ({} if previous is None else {"previous_attributes": previous}),
             "livemode": False,
             "pending_webhooks": int(wanted),
             "request": {"id": cause.request_id, "idempotency_key": cause.idempotency_key},

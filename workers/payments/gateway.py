@@ -2,8 +2,8 @@
 
 A call that opens a session or refunds a payment carries the idempotency key of its row, so it can be repeated. Stripe
 replays its first answer to a key for a day, even a 5xx or a refusal. After a 5xx the gateway therefore looks for the
-session; if there is none, the key is exhausted and the row gets another. A refusal because the deadline is too near proves
-that the key opened nothing: Stripe would have answered with the session otherwise.
+session; if there is none, the key is exhausted and the row gets another. A refusal because the deadline is too near
+proves that the key opened nothing: Stripe would have answered with the session otherwise.
 """
 
 import time
@@ -176,7 +176,9 @@ def _exhausts_the_key(error: stripe.StripeError) -> bool:
 
 
 def _refused(error: stripe.StripeError) -> Refused:
-    return Refused(_reason(error), error.code)
+    body = error.json_body if isinstance(error.json_body, dict) else {}
+    # An account without money is refused with a code of another name.
+    return Refused(_reason(error), error.code or body.get("error", {}).get("message_code"))
 
 
 def _reason(error: stripe.StripeError) -> str:

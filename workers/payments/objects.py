@@ -1,8 +1,8 @@
 """Stripe's objects with the fields that we read, and the booking of each: the same from a webhook and from the API.
 
 Stripe counts amounts in its own unit, and writes currencies in lower case; `amount_minor` has an amount as the log
-counts it. Our objects carry `booking_id`, `room_id` and `mark` as metadata, and sessions `attempt`. Anybody can write the same
-names into an object: `owners` decides whether an object is ours.
+counts it. Our objects carry `booking_id`, `room_id` and `mark` as metadata, and sessions `attempt`. Anybody can
+write the same names into an object: `owners` decides whether an object is ours.
 """
 
 from typing import Annotated, Final, NamedTuple, TypeVar

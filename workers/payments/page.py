@@ -38,7 +38,7 @@ def receipt_text(stay: Stay | None, booking_id: object) -> str:
 def statement_suffix(stay: Stay | None) -> str | None:
     """Return the hotel's name as banks can print it after any prefix; None if nothing of it is left.
 
-    Stripe takes Latin characters without `< > \\ ' " *`, and asks for a letter.
+    Stripe takes Latin characters without brackets, quotation marks, asterisks and backslashes, and asks for a letter.
     """
     if stay is None:
         return None
