@@ -17,7 +17,7 @@ from topics.messages.events import EVENTS, Event
 
 
 class Kind(StrEnum):
-    """The type of a single value. A timestamp is UTC, to the microsecond; a time is hotel-local; an integer has 64 bits."""
+    """The type of a value. A timestamp is UTC, to the microsecond; a time is the hotel's; an integer has 64 bits."""
 
     TEXT = "text"
     INTEGER = "integer"

@@ -109,7 +109,7 @@ async def test_a_stay_cancelled_after_check_in_gives_back_the_nights_to_come(
 
 async def test_money_guests_and_disputes_change_no_night(database: DatabaseSettings) -> None:
     stay = reserved(1, 1, 0, 2)
-    about = {"room_id": 1, "booking_id": stay.booking_id}
+    about: dict[str, Any] = {"room_id": 1, "booking_id": stay.booking_id}
     money: dict[str, Any] = {**about, "payment_intent": "pi", "amount_minor": 1}
     await apply(database, in_one_batch([opened(1, 0, 2, 9_000), stay, confirmed(stay)]))
     before = await rows(database, "select * from room_night order by date")
