@@ -160,6 +160,14 @@ def _give_back(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
     return _take(changes, stays[event.booking_id], -1)
 
 
+def _give_back_cancelled(changes: _Changes, event: BookingCancelled, stays: _Stays) -> Sequence[date]:
+    # The nights before `freed_from` are past: they stay taken, as the ledger has them booked.
+    stay = stays[event.booking_id]
+    if event.freed_from is not None:
+        stay = stay._replace(check_in=max(stay.check_in, event.freed_from))
+    return _take(changes, stay, -1)
+
+
 def _take_confirmed(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
     # A stay confirmed in time was counted when it was reserved; a late one was given back when its hold ended.
     return _take(changes, stays[event.booking_id], 1) if event.late else ()
@@ -184,7 +192,7 @@ _APPLY: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[da
     InventoryOpened: _open_nights,
     InventoryChanged: _change_nights,
     BookingReserved: _take_reserved,
-    BookingCancelled: _give_back,
+    BookingCancelled: _give_back_cancelled,
     BookingExpired: _give_back,
     BookingConfirmed: _take_confirmed,
 }
