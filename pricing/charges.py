@@ -175,10 +175,8 @@ def to_stripe(amount_minor: int, currency: str) -> int:
     Raises:
         ValueError: the amount is no whole number of that unit.
     """
-    change = _digits_more_than_iso(currency)
-    if change >= 0:
-        return amount_minor * 10**change
-    amount, rest = divmod(amount_minor, 10**-change)
+    factor, divisor = _factor_and_divisor(currency)
+    amount, rest = divmod(amount_minor * factor, divisor)
     if rest:
         raise ValueError(f"{amount_minor} minor units of {currency} are no whole number of Stripe's unit")
     return amount
@@ -189,13 +187,12 @@ def from_stripe(amount: int, currency: str) -> int:
 
     Stripe has no fractions of ISK or UGX; should it name one all the same, it is rounded half-up.
     """
-    change = _digits_more_than_iso(currency)
-    if change <= 0:
-        return amount * 10**-change
-    unit = 10**change
-    return (2 * amount + unit) // (2 * unit)
+    factor, divisor = _factor_and_divisor(currency)
+    return (2 * amount * divisor + factor) // (2 * factor)
 
 
-def _digits_more_than_iso(currency: str) -> int:
+def _factor_and_divisor(currency: str) -> tuple[int, int]:
+    """Return by what a number of minor units is multiplied and divided to be one of Stripe's units."""
     rules = CHARGEABLE.get(currency.upper())
-    return 0 if rules is None else rules.stripe_digits - digits_of(currency)
+    more = 0 if rules is None else rules.stripe_digits - digits_of(currency)
+    return int(10 ** max(0, more)), int(10 ** max(0, -more))

@@ -39,6 +39,7 @@ class RoomFacts:
     capacity: int
     hotel_active: bool
     time_zone: str
+    currency: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +135,7 @@ async def room_facts(connection: AsyncConnection, room_ids: Collection[int]) -> 
             Room.capacity,
             Hotel.active.label("hotel_active"),
             Hotel.time_zone,
+            Hotel.currency,
         )
         .join(Hotel, Hotel.id == Room.hotel_id)
         .where(

@@ -106,7 +106,8 @@ class _Offers:
         amounts_minor = prices_minor * self._query.rooms_count
         fit = amounts_minor <= self._table.mosts_minor[self._rooms]
         fit &= amounts_minor >= self._table.leasts_minor[self._rooms]
-        return fit | (amounts_minor == 0)
+        fit |= amounts_minor == 0
+        return fit
 
     def page(self, after: SortPosition | None) -> Found:
         """Return the hits of the page that the query names, or those after a hit."""
