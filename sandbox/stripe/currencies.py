@@ -46,7 +46,7 @@ _LEAST: Final = {
     "czk": 1500,
     "huf": 17500,
 }
-_MOST_DIGITS: Final = {
+_MAX_DIGITS: Final = {
     **dict.fromkeys(_codes("amd aoa ars cdf crc gyd inr khr kzt lkr mmk mnt mwk ngn pkr sos tzs ugx vnd yer"), 9),
     **dict.fromkeys(("cop", "huf", "jpy"), 10),
     "lbp": 11,
@@ -90,7 +90,7 @@ def refuse_total(amount: int, currency: str) -> None:
             "line_items",
             "amount_too_small",
         )
-    most = 10 ** _MOST_DIGITS.get(currency, 8) - 1
+    most = 10 ** _MAX_DIGITS.get(currency, 8) - 1
     if amount > most:
         raise invalid(
             f"The Checkout Session's total amount due must be no more than {money(most, currency)}.",

@@ -1,4 +1,4 @@
-"""The stand-in charges each currency as Stripe does, and refuses what our table says cannot be charged."""
+"""The stand-in charges each currency as Stripe does, and refuses every amount that our table refuses."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -41,7 +41,7 @@ async def codes(shop: Shop, currency: str, *amounts_minor: int) -> list[str | No
     return [None if error is None else error.get("code", "no code") for error in errors]
 
 
-async def test_the_limits_of_our_table_are_those_of_the_stand_in(shop: Shop) -> None:
+async def test_our_table_has_the_limits_of_stripe(shop: Shop) -> None:
     wrong = {}
     for currency in CHARGEABLE:
         (least, most), step = charge_limits(currency), step_minor(currency)
@@ -51,7 +51,7 @@ async def test_the_limits_of_our_table_are_those_of_the_stand_in(shop: Shop) -> 
     assert wrong == {}
 
 
-async def test_a_currency_that_our_table_does_not_charge_is_none_of_the_stand_ins(shop: Shop) -> None:
+async def test_a_currency_that_our_table_does_not_charge_is_unknown_to_stripe(shop: Shop) -> None:
     for currency in [*sorted(set(CURRENCIES) - CHARGEABLE.keys()), "XXX", "BGN", "E1R"]:
         assert not is_chargeable(currency)
         error = await refusal(shop, 100_000, currency.lower())

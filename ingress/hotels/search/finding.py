@@ -104,7 +104,7 @@ class _Offers:
         Prices are multiples of their currency's step already.
         """
         amounts_minor = prices_minor * self._query.rooms_count
-        fit = amounts_minor <= self._table.mosts_minor[self._rooms]
+        fit: NDArray[np.bool] = amounts_minor <= self._table.mosts_minor[self._rooms]
         fit &= amounts_minor >= self._table.leasts_minor[self._rooms]
         fit |= amounts_minor == 0
         return fit
