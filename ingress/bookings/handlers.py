@@ -48,6 +48,7 @@ from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
 from ingress.stays import accept_stay, today_at
 from ingress.tokens import Caller
+from pricing.charges import limits_in_words
 from pricing.currencies import decimal
 from storage import guests
 from storage.reads import bookings, reports
@@ -57,7 +58,7 @@ from topics.envelope import format_id
 from topics.messages.commands import AddGuests, BookingCommand, CancelBooking, RequestPayment, ReserveStay
 from topics.messages.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
 from topics.messages.message import Message
-from topics.messages.values import BookingStatus, Terms
+from topics.messages.values import BookingStatus, Rejection, Terms
 
 _BOOKING: Final = {"booking_id": "01980000-0000-8000-8000-000000000000"}
 _ACCEPTED: Final = "Accepted; the decision follows."
@@ -331,6 +332,8 @@ class Bookings:
     async def _stay_response(
         self, event: Message, booking_id: UUID, context: RequestContext[InitBooking, NoQuery]
     ) -> Response:
+        if isinstance(event, BookingRejected):
+            raise await self._rejection(event.reason, booking_id, event.room_id)
         _raise_if_refused(event)
         # Clients without a version expect the row's times, which only the ledger has.
         if isinstance(event, BookingReserved) and not context.mount.unversioned:
@@ -347,10 +350,17 @@ class Bookings:
                 # Events are published after the transaction that wrote the booking.
                 raise LookupError(f"booking {booking_id} was decided and is not in the ledger")
             if booking.status == BookingStatus.REJECTED:
-                raise _refusal(booking.rejection or "", id=booking_id, booking_status=booking.status)
+                raise await self._rejection(booking.rejection or "", booking_id, booking.room_id)
             return json_response(
                 status, BookingOut(**await _booking_fields(connection, booking)), _waited_headers(context)
             )
+
+    async def _rejection(self, reason: str, booking_id: UUID, room_id: int) -> Problem:
+        """Return the problem of a stay that was not reserved; if its amount cannot be charged, the limits are in it."""
+        problem = _refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
+        if reason == Rejection.NOT_CHARGEABLE and (facts := await self._rooms.facts(room_id)) is not None:
+            problem.detail += f"; the amount of a stay {limits_in_words(facts.currency)}"
+        return problem
 
     def _must_be_pending(self, context: RequestContext[BodyType, NoQuery]) -> None:
         if not self._booking_ids.was_issued_to(context.caller.user_id, context.path["booking_id"]):

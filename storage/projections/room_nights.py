@@ -13,6 +13,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from pricing.charges import step_minor
 from pricing.stays import NO_SURGE_MILLI, night_price_minor
 from storage.projections.positioned_event import PositionedEvent
 from topics.messages.events import (
@@ -365,7 +366,7 @@ async def _refresh_prices(connection: AsyncConnection, nights: Sequence[_Key]) -
     for hotel_id, night, currency, price_minor, surge_milli in offers:
         if currency is None:
             continue
-        price = night_price_minor(price_minor, surge_milli)
+        price = night_price_minor(price_minor, surge_milli, step_minor(currency))
         known = cheapest.get((hotel_id, night))
         if known is None or price < known[0]:
             cheapest[hotel_id, night] = price, currency

@@ -7,13 +7,13 @@ Money is integers in minor units; times are UTC.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import starmap
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Row, any_, bindparam, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pricing.charges import step_minor
 from pricing.stays import night_price_minor
 from storage.hotels import DESCRIPTION_COLUMNS, HotelDescription
 from storage.models import (
@@ -39,6 +39,7 @@ class RoomFacts:
     capacity: int
     hotel_active: bool
     time_zone: str
+    currency: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +135,7 @@ async def room_facts(connection: AsyncConnection, room_ids: Collection[int]) -> 
             Room.capacity,
             Hotel.active.label("hotel_active"),
             Hotel.time_zone,
+            Hotel.currency,
         )
         .join(Hotel, Hotel.id == Room.hotel_id)
         .where(
@@ -158,12 +160,16 @@ async def hotel_offer(
         return None
     asked = {"hotel_id": hotel_id, "first_night": first_night, "end_night": end_night}
     rooms = await connection.execute(_ROOMS_WITH_PRICES, asked)
-    return HotelOffer(**hotel, rooms=[_room_offer(**room) for room in rooms.mappings()])
+    step = step_minor(hotel["currency"])
+    return HotelOffer(**hotel, rooms=[_room_offer(step=step, **room) for room in rooms.mappings()])
 
 
-def _room_offer(*, prices_minor: list[int] | None, surges_milli: list[int] | None, **described: Any) -> RoomOffer:
+def _room_offer(
+    *, step: int, prices_minor: list[int] | None, surges_milli: list[int] | None, **described: Any
+) -> RoomOffer:
     nights = zip(prices_minor or (), surges_milli or (), strict=True)
-    return RoomOffer(**described, price_from_minor=min(starmap(night_price_minor, nights), default=None))
+    prices = (night_price_minor(price_minor, surge_milli, step) for price_minor, surge_milli in nights)
+    return RoomOffer(**described, price_from_minor=min(prices, default=None))
 
 
 # The query is built once: to build it for each request would cost more than to run it.
@@ -214,6 +220,7 @@ async def nights_on_offer(
             Inventory.night,
             Inventory.price_minor,
             Inventory.surge_milli,
+            Inventory.currency,
             case((Inventory.closed, 0), else_=free_count),
         )
         .join(Room, Room.id == Inventory.room_id)
@@ -222,9 +229,12 @@ async def nights_on_offer(
     )
     return [
         NightOffer(
-            room_id=room_id, night=night, price_minor=night_price_minor(price_minor, surge_milli), free_count=free_count
+            room_id=room_id,
+            night=night,
+            price_minor=night_price_minor(price_minor, surge_milli, step_minor(currency)),
+            free_count=free_count,
         )
-        for room_id, night, price_minor, surge_milli, free_count in rows
+        for room_id, night, price_minor, surge_milli, currency, free_count in rows
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ingress.admin.models import Amenities, Photos
-from ingress.admin.money import KnownCurrency
+from ingress.admin.money import ChargeableCurrency
 from ingress.http.models import Body, Changes, Email, Line, OutModel, left_out
 from topics.zones import zone_names
 
@@ -59,7 +59,7 @@ class HotelIn(_Placed, title="HotelWanted"):
     latitude: Latitude | None = None
     longitude: Longitude | None = None
     time_zone: TimeZone = "UTC"
-    currency: KnownCurrency | None = None
+    currency: ChargeableCurrency | None = None
     check_in_time: ClockTime = "15:00"
     check_out_time: ClockTime = "11:00"
 
@@ -84,7 +84,7 @@ class HotelChanges(Changes, _Placed):
     latitude: Latitude | None = None
     longitude: Longitude | None = None
     time_zone: TimeZone = left_out()
-    currency: KnownCurrency = left_out()
+    currency: ChargeableCurrency = left_out()
     check_in_time: ClockTime = left_out()
     check_out_time: ClockTime = left_out()
 

@@ -195,6 +195,35 @@ async def test_a_request_that_waits_gets_the_reason_of_a_refusal(house: House, s
     }
 
 
+async def test_the_refusal_of_an_amount_that_cannot_be_charged_names_those_that_can(
+    house: House, stand_in: StandInWorker
+) -> None:
+    asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
+    command = await stand_in.next_command()
+    stay = command.message
+    assert isinstance(stay, ReserveStay)
+    rejected = BookingRejected(
+        room_id=1,
+        booking_id=stay.booking_id,
+        user_id=1,
+        hotel_id=1,
+        check_in=stay.check_in,
+        check_out=stay.check_out,
+        rooms_count=1,
+        reason=Rejection.NOT_CHARGEABLE,
+    )
+    await stand_in.publish(command, rejected)
+
+    answered = await asking
+    assert answered.status == 409
+    assert answered.body == {
+        "detail": "refused: not chargeable; the amount of a stay must be from 0.50 to 999999.99 EUR",
+        "reason": "not_chargeable",
+        "id": str(stay.booking_id),
+        "booking_status": "REJECTED",
+    }
+
+
 async def test_a_request_that_waits_in_vain_gets_the_usual_answer(house: House, stand_in: StandInWorker) -> None:
     answered = await house.post("/v1/bookings/init", STAY, user=1, headers={"Prefer": "wait=1"})
     assert (answered.status, answered.body["booking_status"]) == (202, "PENDING")

@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from psycopg import AsyncConnection
 
@@ -234,6 +235,16 @@ async def test_a_surge_is_part_of_the_price_and_rounds_half_up(database: Databas
     await apply(database, in_one_batch([opened(1, 0, 1, 9_999), changed(1, [0], surge_milli=1_500)]))
 
     assert await min_prices(database) == {(10, night(0)): 14_999}  # 14,998.5
+
+
+@pytest.mark.parametrize(("currency", "lowest"), [("KWD", 18_520), ("MGA", 18_500), ("UGX", 18_518), ("EUR", 18_518)])
+async def test_the_lowest_price_is_rounded_to_what_can_be_charged(
+    currency: str, lowest: int, database: DatabaseSettings
+) -> None:
+    night_opened = msgspec.structs.replace(opened(1, 0, 1, 12_345), currency=currency)
+    await apply(database, in_one_batch([night_opened, changed(1, [0], surge_milli=1_500)]))
+
+    assert await min_prices(database) == {(10, night(0)): lowest}  # 18,517.5
 
 
 async def test_a_closed_room_does_not_count_and_an_opened_again_one_does(database: DatabaseSettings) -> None:
