@@ -47,13 +47,13 @@ async def returned_payments(
     if not payments:
         return []
     rows = await connection.execute(select(Refund.payment_intent, Refund.status).where(Refund.booking_id == booking_id))
-    calls = dict(rows.tuples())
+    calls = {row.payment_intent: row.status for row in rows}
     made = await connection.execute(
         select(PaymentRefund.payment_intent, PaymentRefund.status)
         .where(PaymentRefund.booking_id == booking_id, ~PaymentRefund.by_hand)
         .order_by(PaymentRefund.created_at)
     )
-    newest = dict(made.tuples())
+    newest = {row.payment_intent: row.status for row in made}
     found = (
         _returned(payment, currency, calls.get(payment["payment_intent"]), newest.get(payment["payment_intent"]))
         for payment in payments

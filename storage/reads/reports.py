@@ -212,14 +212,12 @@ async def guests_of_each(connection: AsyncConnection, booking_ids: Sequence[UUID
         .join(Booking, Booking.guest_list_id == GuestList.id)
         .where(Booking.id.in_(booking_ids), GuestList.booking_id == Booking.id)
     )
-    named = {
-        booking_id: {guest["id"]: guest["name"] for guest in guests or ()} for booking_id, guests in lists.tuples()
-    }
+    named = {booking_id: {guest["id"]: guest["name"] for guest in guests or ()} for booking_id, guests in lists}
     return [
         NamedGuest(
             booking_id=booking_id,
             id=guest_id,
             name=named[booking_id].get(guest_id) if booking_id in named else saved_name,
         )
-        for booking_id, guest_id, saved_name in rows.tuples()
+        for booking_id, guest_id, saved_name in rows
     ]
