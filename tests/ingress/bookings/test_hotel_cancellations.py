@@ -1,6 +1,8 @@
 """A hotel cancels a guest's booking: by its manager alone, with a reason, and with all the money back."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -38,16 +40,16 @@ async def cancel(
     hotel_id: int = 1,
     manager: int = MANAGER,
     body: object = OVERBOOKED,
-    **headers: str,
+    headers: Mapping[str, str] = {},
 ) -> Answer:
     """Ask for a cancellation as a manager."""
     path = f"/v1/admin/hotels/{hotel_id}/bookings/{booking_id}/cancel"
-    return await house.post(path, body, headers=house.manager_header(manager) | headers)
+    return await house.post(path, body, headers=house.manager_header(manager) | dict(headers))
 
 
 async def test_a_manager_cancels_with_a_reason(house: House, desk: StandInWorker) -> None:
     booking_id = await desk.add_booking(GUEST, "CONFIRMED")
-    asking = asyncio.create_task(cancel(house, booking_id, **WAIT))
+    asking = asyncio.create_task(cancel(house, booking_id, headers=WAIT))
     command = await desk.next_command()
     assert command.message == CancelBooking(
         room_id=1,
@@ -77,15 +79,15 @@ async def test_a_manager_who_does_not_wait_finds_the_decision_in_the_list(house:
 async def test_the_same_request_twice_is_one_command(house: House, desk: StandInWorker) -> None:
     booking_id, key = await desk.add_booking(GUEST, "CONFIRMED"), {"Idempotency-Key": "once"}
     for _ in range(2):
-        assert (await cancel(house, booking_id, **key)).status == 202
-    assert (await cancel(house, booking_id, body={"reason": "other"}, **key)).status == 422
+        assert (await cancel(house, booking_id, headers=key)).status == 202
+    assert (await cancel(house, booking_id, body={"reason": "other"}, headers=key)).status == 422
     first, second = [await desk.next_command() for _ in range(2)]
     assert first.envelope.id == second.envelope.id
 
 
 async def test_a_refusal_says_why(house: House, desk: StandInWorker) -> None:
     booking_id = await desk.add_booking(GUEST, "CONFIRMED")
-    asking = asyncio.create_task(cancel(house, booking_id, **WAIT))
+    asking = asyncio.create_task(cancel(house, booking_id, headers=WAIT))
     refused = CommandRefused(
         room_id=1,
         booking_id=booking_id,
@@ -118,7 +120,8 @@ async def test_a_booking_is_its_hotels_managers_alone(house: House, desk: StandI
 
 async def test_a_cancellation_needs_a_known_reason(house: House, desk: StandInWorker) -> None:
     booking_id = await desk.add_booking(GUEST, "CONFIRMED")
-    for body in ({}, {"reason": "rain"}, {"reason": None}, {"reason": 1}, {"reason": "other", "refund": "none"}, []):
+    senseless: list[Any] = [{}, {"reason": "rain"}, {"reason": None}, {"reason": 1}, {"reason": "other", "sum": 1}, []]
+    for body in senseless:
         assert (await cancel(house, booking_id, body=body)).status == 422, body
     for reason in HotelReason:
         assert (await cancel(house, booking_id, body={"reason": reason.value})).status == 202
@@ -151,3 +154,52 @@ async def test_a_real_worker_cancels_for_the_hotel_and_frees_the_nights(
             "select booked_count from inventory where room_id = %s and date = %s", room_id, first
         )
         assert booked == [(0,)]
+
+
+async def test_after_check_in_the_hotel_alone_cancels(
+    house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    async with open_worker(kafka_settings, database) as worker:
+        manager = Manager(house, MANAGER)
+        # It is noon at the hotel, so check-in has passed.
+        hotel_id = await manager.hotel(check_in_time="00:00", check_out_time="11:00")
+        room_id = await manager.room(hotel_id)
+        (today,), (_,), (end,) = await worker.rows(
+            "select date from inventory where room_id = %s order by date limit 3", room_id
+        )
+        booking_id = await worker.sell(room_id, today, end)
+        await worker.connection.execute("update booking set user_id = %s where id = %s", (GUEST, booking_id))
+        guest_id = (await house.post("/v1/users/guests", {"name": "Ada"}, user=GUEST)).body["id"]
+
+        for prefix in ("/v1", ""):
+            refused = await house.post(f"{prefix}/bookings/{booking_id}/cancel", user=GUEST, headers=WAIT)
+            assert (refused.status, refused.body["reason"]) == (409, "check_in_passed")
+        changed = await house.ask("PUT", f"/v1/bookings/{booking_id}/guests", [guest_id], user=GUEST, headers=WAIT)
+        assert (changed.status, changed.body["reason"]) == (409, "check_in_passed")
+
+        cancelled = await cancel(house, booking_id, hotel_id=hotel_id, headers=WAIT)
+        assert cancelled.status == 204
+        assert (await cancel(house, booking_id, hotel_id=hotel_id, headers=WAIT)).status == 204
+
+
+async def test_after_check_out_nobody_cancels(
+    house: House, kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    async with open_worker(kafka_settings, database) as worker:
+        manager = Manager(house, MANAGER)
+        hotel_id = await manager.hotel(check_out_time="11:00")
+        room_id = await manager.room(hotel_id)
+        (today,), (end,) = await worker.rows(
+            "select date from inventory where room_id = %s order by date limit 2", room_id
+        )
+        booking_id = await worker.sell(room_id, today, end)
+        await worker.connection.execute(
+            "update booking set user_id = %s, check_in = check_in - 2, check_out = check_out - 1 where id = %s",
+            (GUEST, booking_id),
+        )
+
+        for refused in (
+            await house.post(f"/v1/bookings/{booking_id}/cancel", user=GUEST, headers=WAIT),
+            await cancel(house, booking_id, hotel_id=hotel_id, headers=WAIT),
+        ):
+            assert (refused.status, refused.body["reason"]) == (409, "stay_over")
