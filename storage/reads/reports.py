@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, case, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.models import Booking, BookingGuest, DailyReport, Guest, Hotel, ReportedStay, Room, RoomNight
+from storage.models import Booking, BookingGuest, DailyReport, Guest, GuestList, Hotel, ReportedStay, Room, RoomNight
 from storage.reads.bookings import BOOKING_COLUMNS, BookingFacts
 from topics.messages.values import MAX_NIGHTS
 
@@ -55,7 +55,10 @@ class ListedBooking(BookingFacts):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedGuest:
-    """A guest of a booking. The name is None when the account has deleted the guest since."""
+    """A guest of a booking. The name is None when it was erased.
+
+    Without a guest list it is also None when the account has deleted the guest since.
+    """
 
     booking_id: UUID
     id: int
@@ -237,11 +240,24 @@ def _currency() -> ColumnElement[Any]:
 
 
 async def guests_of_each(connection: AsyncConnection, booking_ids: Sequence[UUID]) -> list[NamedGuest]:
-    """Return the guests of these bookings, by booking and guest."""
+    """Return the guests of these bookings as they were named, by booking and guest."""
     rows = await connection.execute(
-        select(BookingGuest.booking_id, BookingGuest.guest_id.label("id"), Guest.name)
+        select(BookingGuest.booking_id, BookingGuest.guest_id, Guest.name)
         .outerjoin(Guest, Guest.id == BookingGuest.guest_id)
         .where(BookingGuest.booking_id.in_(booking_ids))
         .order_by(BookingGuest.booking_id, BookingGuest.guest_id)
     )
-    return [NamedGuest(**row) for row in rows.mappings()]
+    lists = await connection.execute(
+        select(GuestList.booking_id, GuestList.guests)
+        .join(Booking, Booking.guest_list_id == GuestList.id)
+        .where(Booking.id.in_(booking_ids), GuestList.booking_id == Booking.id)
+    )
+    named = {booking_id: {guest["id"]: guest["name"] for guest in guests or ()} for booking_id, guests in lists}
+    return [
+        NamedGuest(
+            booking_id=booking_id,
+            id=guest_id,
+            name=named[booking_id].get(guest_id) if booking_id in named else saved_name,
+        )
+        for booking_id, guest_id, saved_name in rows
+    ]

@@ -1,7 +1,7 @@
 """The bodies and responses of operations on hotels."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -25,6 +25,9 @@ TimeZone = Annotated[
     str, StringConstraints(max_length=64), AfterValidator(_known_time_zone), Field(examples=["Europe/Lisbon"])
 ]
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+#: A booking whose whole payment a person refunds at Stripe is cancelled, or kept as goodwill.
+OnFullRefund = Literal["cancel", "keep"]
 
 
 class ContactIn(Body, title="ContactWanted"):
@@ -62,6 +65,7 @@ class HotelIn(_Placed, title="HotelWanted"):
     currency: ChargeableCurrency | None = None
     check_in_time: ClockTime = "15:00"
     check_out_time: ClockTime = "11:00"
+    on_full_refund: OnFullRefund = "cancel"
 
 
 class ContactChanges(Changes):
@@ -87,6 +91,7 @@ class HotelChanges(Changes, _Placed):
     currency: ChargeableCurrency = left_out()
     check_in_time: ClockTime = left_out()
     check_out_time: ClockTime = left_out()
+    on_full_refund: OnFullRefund = left_out()
 
 
 class ManagedContact(OutModel):
@@ -118,5 +123,6 @@ class ManagedHotel(OutModel):
     currency: str
     check_in_time: str
     check_out_time: str
+    on_full_refund: str
     created_at: datetime
     updated_at: datetime

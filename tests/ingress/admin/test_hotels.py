@@ -66,8 +66,20 @@ async def test_a_client_of_old_sends_only_the_fields_that_it_knows(manager: Mana
     added = await manager.ask("POST", "/hotels", {name: HOTEL[name] for name in known})
 
     assert added.status == 201
-    usual = ("currency", "time_zone", "check_in_time", "check_out_time", "stars", "latitude", "longitude")
-    assert [added.body[name] for name in usual] == ["USD", "UTC", "15:00", "11:00", None, None, None]
+    usual = ("currency", "time_zone", "check_in_time", "check_out_time", "on_full_refund")
+    assert [added.body[name] for name in usual] == ["USD", "UTC", "15:00", "11:00", "cancel"]
+    assert [added.body[name] for name in ("stars", "latitude", "longitude")] == [None, None, None]
+
+
+async def test_a_hotel_decides_what_follows_a_refund_by_hand(manager: Manager) -> None:
+    hotel_id = await manager.hotel(on_full_refund="keep")
+    path = f"/hotels/{hotel_id}"
+    assert (await manager.ask("GET", path)).body["on_full_refund"] == "keep"
+    assert (await manager.ask("PATCH", path, {"on_full_refund": "cancel"})).body["on_full_refund"] == "cancel"
+    assert (await manager.ask("PATCH", path, {"on_full_refund": "keep"})).body["on_full_refund"] == "keep"
+    assert (await manager.ask("PATCH", path, {"stars": 3})).body["on_full_refund"] == "keep"
+    replaced = await manager.ask("PUT", path, {name: HOTEL[name] for name in ("name", "city")})
+    assert replaced.body["on_full_refund"] == "cancel"
 
 
 PROTECTED: dict[str, Any] = {
@@ -124,6 +136,8 @@ SENSELESS: list[tuple[str, Any]] = [
     ("currency", "SYP"),
     ("check_in_time", "24:00"),
     ("check_out_time", "9:00"),
+    ("on_full_refund", "refuse"),
+    ("on_full_refund", None),
 ]
 
 
