@@ -36,7 +36,7 @@ WORDS: Final[Mapping[str, str]] = {
     "booking.guests_changed.v1": "The reservations worker wrote the other guests into the booking",
     "booking.cancel.v1": "The cancellation is on the log",
     "booking.cancelled.v1": "The reservations worker decided: cancelled. The nights are on sale again",
-    "booking.refund_requested.v1": "The reservations worker owes the guest money; the payments worker asks Stripe",
+    "booking.refund_requested.v1": "Money is due to the guest; the payments worker asks Stripe to send it back",
     "booking.record_refund.v1": "The payments worker reports a refund that Stripe carried out",
     "booking.refunded.v1": "The reservations worker recorded the refund with its amount",
     "booking.fail_refund.v1": "The payments worker reports a refund that failed at Stripe",

@@ -74,6 +74,8 @@ class Desk:
 
     def __init__(self, house: House) -> None:
         self.house = house
+        self._host: Guest | None = None
+        self._guest: Guest | None = None
 
     @property
     def log(self) -> Log:
@@ -81,10 +83,8 @@ class Desk:
         return Log(self.house.kafka, self.house._producer)
 
     async def inn(self, *, price: str = "100.00", total: int = 10, **hotel: Any) -> Inn:
-        """Open a hotel with one room type as a host does."""
-        signed_up = await self.house.guest()
-        token = (await signed_up.ask("POST", "/v1/users/host")).body["access_token"]
-        host = Guest(self.house.session, signed_up.url, token)
+        """Open a hotel with one room type as a host does; all of them have one host."""
+        host = await self._host_of_all()
         hotels = HotelsOverHttp(host.ask)
         hotel_id = await hotels.hotel(**hotel)
         room = Room(hotel_id, await hotels.room(hotel_id, base_price=price, total_count=total))
@@ -92,9 +92,22 @@ class Desk:
         await self.house.eventually("select count(*) >= 30 as so from inventory where room_id = %s", room.id)
         return Inn(host, room)
 
+    async def _host_of_all(self) -> Guest:
+        if self._host is None:
+            signed_up = await self.house.guest()
+            token = (await signed_up.ask("POST", "/v1/users/host")).body["access_token"]
+            self._host = Guest(self.house.session, signed_up.url, token)
+        return self._host
+
+    async def guest(self) -> Guest:
+        """Return the guest who makes the bookings of all tests that need no account of their own."""
+        if self._guest is None:
+            self._guest = await self.house.guest()
+        return self._guest
+
     async def paid(self, inn: Inn, *, card: str = GOOD_CARD, first: int = 20, nights: int = 2) -> Paid:
-        """Let a guest book and pay."""
-        guest = await self.house.guest()
+        """Let the guest book and pay."""
+        guest = await self.guest()
         booking_id = await guest.booked(inn.room, first, nights)
         return await self.pay(guest, inn, booking_id, card=card)
 
@@ -149,9 +162,10 @@ class Desk:
 
     async def happened(self, booking_id: str, kind: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait until a booking has so many events of one kind, and return their data."""
+        select = "select event from booking_timeline where booking_id = %s and type = %s order by sequence"
 
         async def there() -> list[dict[str, Any]]:
-            found = await self.events(booking_id, kind)
+            found = [row["event"] for row in await self.house.rows(select, booking_id, f"booking.{kind}.v1")]
             return found if len(found) >= count else []
 
         found: list[dict[str, Any]] = await wait_until(there, message=f"{count} times {kind} of booking {booking_id}")

@@ -14,7 +14,7 @@ async def test_a_hotel_cancels_with_a_reason_and_the_guest_gets_all_back(desk: D
     paid = await desk.paid(inn)
     path = f"{inn.path}/bookings/{paid.id}/cancel"
     unknown = await inn.host.ask("POST", path, json={"reason": "bored"})
-    foreign = await (await desk.house.guest()).ask("POST", path, json={"reason": "overbooked"})
+    foreign = await paid.guest.ask("POST", path, json={"reason": "overbooked"})
 
     cancelled = await inn.host.ask("POST", path, json={"reason": "overbooked"})
 
