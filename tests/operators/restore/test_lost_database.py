@@ -28,6 +28,7 @@ from storage.models import Table
 from storage.settings import DatabaseSettings
 from tests.ingress.managers import HOTEL, ROOM
 from tests.storage.test_tool import Ended, run
+from tests.support.caps import WITHOUT_CAPS
 from tests.support.client import Answer
 from tests.support.waiting import wait_until
 from tests.system.path.guest import Guest, House, Room, open_house
@@ -213,7 +214,7 @@ async def open_hotel(folder: Path) -> AsyncIterator[Hotel]:
         own_servers=True,
         quiet=True,
         ingress=2,
-        environment={"RATE_LIMITS": "false"},
+        environment={"RATE_LIMITS": "false", **WITHOUT_CAPS},
         of_one={"ingress-2": {"HOLD_SECONDS": "1"}},
     )
     async with System(plan) as system, open_house(system) as house:
