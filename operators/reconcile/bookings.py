@@ -73,7 +73,7 @@ class Booking:
 
     @property
     def is_paid_for(self) -> bool:
-        """Whether the booking stands because of a payment, or needs one."""
+        """Whether a payment pays the booking, or should."""
         return self.status == "CONFIRMED" and self.terms == "prepaid"
 
     @property

@@ -236,7 +236,7 @@ def test_a_dispute_that_events_and_rows_have_is_no_difference(state: str) -> Non
     assert kinds(booking(known), at_stripe(dispute(outcome=outcome))) == [Kind.STALE_DISPUTE]
 
 
-def test_what_a_lost_dispute_took_is_not_due_any_more() -> None:
+def test_money_that_a_lost_dispute_took_is_not_due_any_more() -> None:
     ours = booking(DUE, row=replace(DUE_ROW, is_due=False))
 
     found = differences(ours, at_stripe(dispute(15_000, DisputeOutcome.LOST)))
