@@ -25,6 +25,25 @@ async def copy_refunds(connection: AsyncConnection, rows: Sequence[Mapping[str, 
     return await _copy(connection, "refund", rows)
 
 
+async def add_payment_refunds(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of `payment_refund`, given by column, all with the same columns; a known refund stays as it is."""
+    await _add(connection, "payment_refund", rows)
+
+
+async def add_payment_disputes(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of `payment_dispute`, given by column, all with the same columns; a known one stays as it is."""
+    await _add(connection, "payment_dispute", rows)
+
+
+async def _add(connection: AsyncConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        names = list(rows[0])
+        places = ", ".join(f"%({name})s" for name in names)
+        statement = f"insert into {table} ({', '.join(names)}) values ({places}) on conflict do nothing"  # noqa: S608 - names of ours
+        async with connection.cursor() as cursor:
+            await cursor.executemany(statement.encode(), rows)
+
+
 async def _copy(connection: AsyncConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> int:
     if rows:
         names = list(rows[0])

@@ -54,7 +54,6 @@ PAID, AT_HOTEL, REJECTED, EXPIRED, LATE, REFUNDED, CANCELLED, HELD, CLOSED, FREE
 )
 #: A booking of which every part of its payment left in another way, and one that ended after its first night.
 DIVIDED, LEFT_EARLY = UUID(int=11), UUID(int=12)
-GUEST_LIST, NEW_GUEST_LIST = UUID(int=111), UUID(int=112)
 STAY_TIMES = StayTimes(time_zone="Europe/Lisbon", check_in_time=time(15), check_out_time=time(11))
 
 
@@ -211,11 +210,11 @@ def divided(booking_id: UUID) -> Iterable[Command]:
     booking: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
     payment: dict[str, Any] = booking | {"payment_intent": intent(booking_id)}
     yield stay(booking_id, stay_times=STAY_TIMES)
-    yield AddGuests(**booking, user_id=7, guest_ids=(72, 71), guest_list_id=GUEST_LIST)
+    yield AddGuests(**booking, user_id=7, guest_ids=(72, 71), guest_list_id=guest_list(booking_id, 1))
     yield RequestPayment(**booking, user_id=7)
     yield RecordSession(**booking, attempt=1, session_id=session(booking_id))
     yield ConfirmPayment(**payment, session_id=session(booking_id), amount_minor=2 * PRICE, currency="EUR")
-    yield ChangeGuests(**booking, user_id=7, guest_ids=(73,), guest_list_id=NEW_GUEST_LIST)
+    yield ChangeGuests(**booking, user_id=7, guest_ids=(73,), guest_list_id=guest_list(booking_id, 2))
     yield RecordRefund(**payment, refund_id="re_hand", amount_minor=3_000, by_hand=True)
     yield CancelBooking(**booking, reason=CancelReason.BY_HOTEL, hotel_reason=HotelReason.OVERBOOKED)
     yield RecordRefund(**payment, refund_id="re_rest", amount_minor=17_000)
@@ -243,6 +242,11 @@ def leave_early(history: DecidedLog, booking_id: UUID) -> None:
 def session(booking_id: UUID) -> str:
     """Return the id of a booking's Checkout Session."""
     return f"cs_{booking_id.int}"
+
+
+def guest_list(booking_id: UUID, number: int) -> UUID:
+    """Return the id of a booking's first or second list of guests."""
+    return UUID(int=1_000 * booking_id.int + number)
 
 
 def intent(booking_id: UUID) -> str:

@@ -176,7 +176,9 @@ def _exhausts_the_key(error: stripe.StripeError) -> bool:
 
 
 def _refused(error: stripe.StripeError) -> Refused:
-    return Refused(_reason(error), error.code)
+    body = error.json_body if isinstance(error.json_body, dict) else {}
+    # An account without money is refused with a code of another name.
+    return Refused(_reason(error), error.code or body.get("error", {}).get("message_code"))
 
 
 def _reason(error: stripe.StripeError) -> str:

@@ -6,7 +6,6 @@ answered by Stripe as before, under its key.
 """
 
 import logging
-import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -118,7 +117,7 @@ class RefundSteps:
 
     async def _renew_key(self, due: DueRefund, call: RefundCall) -> None:
         """Give the call another key: this one refunded nothing, and Stripe would repeat its answer to it."""
-        another = call._replace(idempotency_key=renewed_key(call.idempotency_key, int(time.time())))
+        another = call._replace(idempotency_key=renewed_key(call.idempotency_key))
         async with self._database.connection() as connection:
             await self._fix(connection, due, another)
 

@@ -58,9 +58,10 @@ def call_for_rest(due: DueRefund, sums: RefundSums, refunds_count: int, marks: M
     return RefundCall(params, key)
 
 
-def renewed_key(key: str, seconds: int) -> str:
-    """Return another key for the same call; `seconds` since the epoch distinguish it."""
-    return f"{key.partition('/')[0]}/{seconds}"
+def renewed_key(key: str) -> str:
+    """Return the next key for the same call: `.../1`, `.../2`."""
+    first, _, number = key.partition("/")
+    return f"{first}/{int(number or 0) + 1}"
 
 
 def refused_delay_seconds(failures: int) -> float:

@@ -25,7 +25,6 @@ from tests.operators.decided_log import (
     HELD,
     LATE,
     LEFT_EARLY,
-    NEW_GUEST_LIST,
     PAID,
     PRICE,
     REFUNDED,
@@ -34,6 +33,7 @@ from tests.operators.decided_log import (
     change_ledger,
     decided_log,
     empty_ledger,
+    guest_list,
     intent,
     nights_on_sale,
     publish,
@@ -89,6 +89,7 @@ LEDGER = "log matches ledger"
 GUESTS = "guest lists are stored"
 READS = "read models match events"
 UNKNOWN = UUID(int=99)
+NEW_GUEST_LIST = guest_list(DIVIDED, 2)
 NIGHT = f"room 1, night {FIRST}"
 
 

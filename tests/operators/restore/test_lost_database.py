@@ -50,7 +50,7 @@ FIRST_NIGHTS: Final = {
 #: Those that something happens to before anybody looks: paid while all is down, and a cancellation that was accepted.
 CHANGING: Final = {"absent", "leaving"}
 #: The rows made after the backup: an account that books.
-MISSING: Final = {"accounts": 1, "guests": 0, "hotels": 0, "rooms": 0}
+MISSING: Final = {"accounts": 1, "guests": 0, "guest lists": 0, "hotels": 0, "rooms": 0}
 #: So many guests book for as long as somebody answers.
 STREAMS: Final = 4
 #: The busy room's night.
@@ -186,7 +186,8 @@ class Hotel:
         await postgresql("pg_dump", "--data-only", *tables, f"--file={self._backup}", self.system.database_url)
 
     async def load_backup(self) -> None:
-        """Bring back what was kept."""
+        """Bring back what was kept, and with it the id by which payments knows its objects at Stripe."""
+        await postgresql("psql", "--no-psqlrc", "--command=delete from installation", self.system.database_url)
         script = ("--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--file={self._backup}")
         await postgresql("psql", "--no-psqlrc", *script, self.system.database_url)
 
