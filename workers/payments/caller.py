@@ -96,13 +96,13 @@ class Caller:
             return Marks(self._settings.payment_mark_key.get_secret_value(), id)
 
     async def _work_and_measure(self, database: Database, steps: Steps) -> None:
-        measuring = asyncio.create_task(_measure(database))
+        metrics_task = asyncio.create_task(_measure(database))
         try:
             await self._work(database, steps)
         finally:
-            measuring.cancel()
+            metrics_task.cancel()
             await _finish(self._ending | self._opening)
-            await asyncio.gather(measuring, return_exceptions=True)
+            await asyncio.gather(metrics_task, return_exceptions=True)
 
     async def _work(self, database: Database, steps: Steps) -> None:
         backoff = Backoff("the pending calls to Stripe cannot be read from the database")

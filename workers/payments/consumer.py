@@ -22,8 +22,8 @@ from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import BookingCommand
 from topics.messages.events import PaymentRequested
+from workers.payments.attributions import KINDS, Attributions
 from workers.payments.objects import StripeObject
-from workers.payments.owners import KINDS, Owners
 from workers.payments.pending_calls import CallContext, PendingCall, calls_for
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 from workers.payments.settling import record
@@ -54,7 +54,7 @@ class Payments:
         self._commands_topic = kafka.topic(BOOKING_COMMANDS)
         self._readable_by = kafka.log_readable_by
         self._settings = settings
-        self._owners = Owners(settings.payment_mark_key.get_secret_value())
+        self._attributions = Attributions(settings.payment_mark_key.get_secret_value())
         self._versions_logged = {STRIPE_VERSION}
         self._foreign_logged: set[str] = set()
 
@@ -85,7 +85,7 @@ class Payments:
         event = received.message
         assert received.envelope is not None, "every event of ours has an envelope"
         context = CallContext(
-            marks=await self._owners.marks(connection),
+            marks=await self._attributions.marks(connection),
             frontend_url=self._settings.frontend_url,
             locale=self._settings.checkout_locale,
         )
@@ -108,7 +108,7 @@ class Payments:
         return effects
 
     async def _effect_of(self, connection: AsyncConnection, event: StripeEvent, about: StripeObject) -> WebhookEffect:
-        effect = effect_of(event, about, await self._owners.owner_of(connection, about))
+        effect = effect_of(event, about, await self._attributions.attribution_of(connection, about))
         if effect.is_foreign:
             self._count_foreign(KINDS[type(about)], about)
         if effect.is_inquiry:

@@ -2,7 +2,7 @@
 
 Stripe counts amounts in its own unit, and writes currencies in lower case; `amount_minor` has an amount as the log
 counts it. Our objects carry `booking_id`, `room_id` and `mark` as metadata, and sessions `attempt`. Anybody can
-write the same names into an object: `owners` decides whether an object is ours.
+write the same names into an object: `attributions` decides whether an object is ours.
 """
 
 from typing import Annotated, Final, NamedTuple, TypeVar
@@ -35,11 +35,11 @@ class BookingRef(NamedTuple):
         return named | {MARK: marks.mark(self.booking_id, self.room_id)}
 
     def is_same_booking(self, other: "BookingRef") -> bool:
-        """Return whether both are of one booking and room, whatever the attempt."""
+        """Return whether both are of one booking and room; their attempts may differ."""
         return (self.booking_id, self.room_id) == (other.booking_id, other.room_id)
 
 
-class Owner(NamedTuple):
+class Attribution(NamedTuple):
     """The booking of an object that is ours.
 
     `by_hand`: a person made the refund at Stripe. `cancel_if_full`: the hotel then wants the booking cancelled once all
@@ -64,14 +64,14 @@ class StripeObject(msgspec.Struct, frozen=True, kw_only=True):
         return (self.metadata or {}).get(MARK)
 
     def claimed_ref(self) -> BookingRef | None:
-        """Return the booking that the metadata names, whoever wrote it; None if it names none."""
+        """Return the booking that the metadata names, which anybody can write; None if it names none."""
         metadata = self.metadata or {}
         try:
             return BookingRef(UUID(metadata["booking_id"]), int(metadata["room_id"]), int(metadata.get("attempt", 0)))
         except (KeyError, ValueError):
             return None
 
-    def is_marked(self, marks: Marks) -> bool:
+    def has_our_mark(self, marks: Marks) -> bool:
         """Return whether this installation made the object for the booking that its metadata names."""
         ref = self.claimed_ref()
         return ref is not None and self.mark is not None and marks.is_ours(self.mark, ref.booking_id, ref.room_id)
@@ -85,7 +85,7 @@ class StripeObject(msgspec.Struct, frozen=True, kw_only=True):
         claimed = self.claimed_ref()
         if claimed is None or not claimed.is_same_booking(ref):
             return False
-        return self.mark is None or self.is_marked(marks)
+        return self.mark is None or self.has_our_mark(marks)
 
 
 class Session(StripeObject, frozen=True, kw_only=True):

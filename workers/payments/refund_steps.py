@@ -1,6 +1,6 @@
-"""The steps of a refund: what a payment has at Stripe already, the call for the rest, and what follows from both.
+"""The steps of a refund: the refunds that a payment has at Stripe already, the call for the rest, and their effects.
 
-A refund is made in three steps, each of which repeats safely: list the refunds that the payment has, whoever made them;
+A refund is made in three steps, each of which repeats safely: list all refunds that the payment has, those by hand too;
 fix the exact call for the rest in the row; make the call. A call whose answer was lost is found in the next list, or
 answered by Stripe as before, under its key.
 """
@@ -18,7 +18,7 @@ from telemetry import metrics
 from topics.messages.commands import FailRefund, RecordRefund
 from workers.payments.gateway import Gateway, IdempotencyKeyExhausted, Refused
 from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef, Owner, Refund
+from workers.payments.objects import Attribution, BookingRef, Refund
 from workers.payments.refunding import (
     RefundCall,
     call_for_rest,
@@ -134,19 +134,19 @@ class RefundSteps:
         """Record refunds and bring the row up to them; return their effects, the oldest refund's first."""
         effects = []
         for refund in reversed(refunds):
-            effect = effect_of_refund(refund, await self._owner_of(connection, due, refund))
+            effect = effect_of_refund(refund, await self._attribution_of(connection, due, refund))
             for update in effect.updates:
                 await record(connection, update, is_done=False)
             effects.append(effect)
         await settle(connection, due.payment_intent, is_done=False)
         return effects
 
-    async def _owner_of(self, connection: psycopg.AsyncConnection, due: DueRefund, refund: Refund) -> Owner:
+    async def _attribution_of(self, connection: psycopg.AsyncConnection, due: DueRefund, refund: Refund) -> Attribution:
         ref = BookingRef(due.booking_id, due.room_id)
         known = await payments.is_by_hand(connection, refund.id)
         by_hand = not refund.is_made_by_us(ref, self._marks) if known is None else known
         cancel_if_full = by_hand and await payments.cancels_if_full(connection, due.room_id)
-        return Owner(ref, by_hand=by_hand, cancel_if_full=cancel_if_full)
+        return Attribution(ref, by_hand=by_hand, cancel_if_full=cancel_if_full)
 
     async def _postpone(
         self, connection: psycopg.AsyncConnection, due: DueRefund, sums: RefundSums, refused: Refused | None

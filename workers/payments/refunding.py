@@ -1,8 +1,8 @@
 """How much of a payment must still go back, by which call, and when the call is tried again.
 
-Pure. A refund has a target: the sum that all refunds of the payment must reach, whoever made them. What a lost dispute
-took, or an operator ended, is not sent any more. A refund that fails, and anything that Stripe refuses, leaves the rest
-due: no refund is given up while a rest is due.
+Pure. A refund has a target: the sum that all refunds of the payment must reach, those by hand too. Money that a lost
+dispute took, or that an operator closed, is not sent any more. A refund that fails, and a call that Stripe refuses,
+leave the rest due: no refund is given up while a rest is due.
 """
 
 import random

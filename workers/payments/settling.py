@@ -31,8 +31,8 @@ async def settle(
 ) -> RefundSums | None:
     """Bring a refund's row up to its payment's sums; return them, None if nothing of the payment must go back.
 
-    Without `is_done` the time of the next call stays: the caller has claimed the row. `is_retried_at_once`: what Stripe
-    refused before may succeed now.
+    Without `is_done` the time of the next call stays: the caller has claimed the row. `is_retried_at_once`: a call
+    that Stripe refused before may succeed now.
     """
     sums = await payments.refund_sums(connection, payment_intent)
     if sums is None:

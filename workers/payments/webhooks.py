@@ -1,6 +1,6 @@
 """The effects of Stripe's webhooks: Stripe's objects become commands to the room and changes of our rows.
 
-Pure: an event's objects and their owners in, effects out. Webhooks come twice, late and in any order; so a command's id
+Pure: an event's objects and their bookings in, effects out. Webhooks come twice, late and in any order; so a command's id
 is made of the object and its transition, and a row's state only ever moves towards its end.
 """
 
@@ -24,10 +24,10 @@ from topics.messages.commands import (
 )
 from topics.messages.values import DisputeOutcome
 from workers.payments.objects import (
+    Attribution,
     BookingRef,
     Charge,
     Dispute,
-    Owner,
     PaymentIntent,
     Refund,
     Session,
@@ -120,25 +120,25 @@ def _with_payment(refund: Refund, charge: Charge) -> Refund:
     return msgspec.structs.replace(refund, payment_intent=refund.payment_intent or charge.payment_intent)
 
 
-def effect_of(event: StripeEvent, about: StripeObject, owner: Owner | None) -> WebhookEffect:
-    """Return the effect of one object of an event; `owner` is its booking, None for an object that is not ours.
+def effect_of(event: StripeEvent, about: StripeObject, attribution: Attribution | None) -> WebhookEffect:
+    """Return the effect of one object of an event; `attribution` is its booking, None for an object that is not ours.
 
     Raises:
         NotUnderstood: the object lacks a field that its state promises.
     """
-    if owner is None:
+    if attribution is None:
         return WebhookEffect(summary=f"{about.id} is not about a booking of ours", level=logging.DEBUG, is_foreign=True)
     match about:
         case Session() if event.type == "checkout.session.async_payment_failed":
-            return _delayed_failure_effect(about, owner.ref)
+            return _delayed_failure_effect(about, attribution.ref)
         case Session():
-            return effect_of_session(about, owner.ref, live=event.livemode)
+            return effect_of_session(about, attribution.ref, live=event.livemode)
         case PaymentIntent():
-            return _declined_effect(about, owner.ref, event)
+            return _declined_effect(about, attribution.ref, event)
         case Refund():
-            return effect_of_refund(about, owner)
+            return effect_of_refund(about, attribution)
         case Dispute():
-            return _dispute_effect(about, owner.ref)
+            return _dispute_effect(about, attribution.ref)
         case _:
             raise NotUnderstood(f"{event.type} {event.id} has an object of another kind")
 
@@ -158,17 +158,17 @@ def effect_of_session(session: Session, ref: BookingRef, *, live: bool) -> Webho
     return WebhookEffect(summary=f"{session.id} is {session.status}")
 
 
-def effect_of_refund(refund: Refund, owner: Owner) -> WebhookEffect:
+def effect_of_refund(refund: Refund, attribution: Attribution) -> WebhookEffect:
     """Return the effect of a refund's state, whether it comes from a webhook or from an answer."""
     payment_intent = refund.payment_intent
     if payment_intent is None:
         return WebhookEffect(summary=f"{refund.id} has no payment intent", level=logging.ERROR)
     if refund.status == "succeeded":
-        return _refunded_effect(refund, owner, payment_intent)
+        return _refunded_effect(refund, attribution, payment_intent)
     if refund.has_failed:
-        return _failed_refund_effect(refund, owner, payment_intent)
+        return _failed_refund_effect(refund, attribution, payment_intent)
     return WebhookEffect(
-        updates=(_refund_reported(refund, owner, payment_intent, "pending"),),
+        updates=(_refund_reported(refund, attribution, payment_intent, "pending"),),
         summary=f"{refund.id} of {payment_intent} pends: {refund.status}",
     )
 
@@ -245,27 +245,27 @@ def _declined_effect(payment: PaymentIntent, ref: BookingRef, event: StripeEvent
     )
 
 
-def _refunded_effect(refund: Refund, owner: Owner, payment_intent: str) -> WebhookEffect:
-    ref = owner.ref
+def _refunded_effect(refund: Refund, attribution: Attribution, payment_intent: str) -> WebhookEffect:
+    ref = attribution.ref
     record = RecordRefund(
         room_id=ref.room_id,
         booking_id=ref.booking_id,
         payment_intent=payment_intent,
         refund_id=refund.id,
         amount_minor=refund.amount_minor,
-        by_hand=owner.by_hand,
-        cancel_if_full=owner.cancel_if_full,
+        by_hand=attribution.by_hand,
+        cancel_if_full=attribution.cancel_if_full,
     )
-    by_hand = " by hand" if owner.by_hand else ""
+    by_hand = " by hand" if attribution.by_hand else ""
     return WebhookEffect(
         commands=((command_id(refund.id, "succeeded"), record),),
-        updates=(_refund_reported(refund, owner, payment_intent, "succeeded"),),
+        updates=(_refund_reported(refund, attribution, payment_intent, "succeeded"),),
         summary=f"{refund.id} of {payment_intent}, booking {ref.booking_id}, succeeded{by_hand}",
     )
 
 
-def _failed_refund_effect(refund: Refund, owner: Owner, payment_intent: str) -> WebhookEffect:
-    ref, failure = owner.ref, refund.failure_reason or refund.status or "failed"
+def _failed_refund_effect(refund: Refund, attribution: Attribution, payment_intent: str) -> WebhookEffect:
+    ref, failure = attribution.ref, refund.failure_reason or refund.status or "failed"
     fail = FailRefund(
         room_id=ref.room_id,
         booking_id=ref.booking_id,
@@ -273,11 +273,11 @@ def _failed_refund_effect(refund: Refund, owner: Owner, payment_intent: str) -> 
         refund_id=refund.id,
         amount_minor=refund.amount_minor,
         failure=failure,
-        by_hand=owner.by_hand,
+        by_hand=attribution.by_hand,
     )
     return WebhookEffect(
         commands=((command_id(refund.id, "failed"), fail),),
-        updates=(_refund_reported(refund, owner, payment_intent, "failed", failure),),
+        updates=(_refund_reported(refund, attribution, payment_intent, "failed", failure),),
         summary=f"{refund.id} of {payment_intent} FAILED ({failure}): the guest has no money back yet",
         level=logging.ERROR,
     )
@@ -285,7 +285,7 @@ def _failed_refund_effect(refund: Refund, owner: Owner, payment_intent: str) -> 
 
 def _refund_reported(
     refund: Refund,
-    owner: Owner,
+    attribution: Attribution,
     payment_intent: str,
     status: Literal["pending", "succeeded", "failed"],
     failure: str | None = None,
@@ -293,11 +293,11 @@ def _refund_reported(
     return RefundReported(
         refund_id=refund.id,
         payment_intent=payment_intent,
-        booking_id=owner.ref.booking_id,
+        booking_id=attribution.ref.booking_id,
         amount_minor=refund.amount_minor,
         currency=log_currency(refund.currency),
         status=status,
-        by_hand=owner.by_hand,
+        by_hand=attribution.by_hand,
         failure=failure,
     )
 
@@ -307,8 +307,8 @@ def _dispute_effect(dispute: Dispute, ref: BookingRef) -> WebhookEffect:
     if payment_intent is None:
         return WebhookEffect(summary=f"{dispute.id} has no payment intent", level=logging.ERROR)
     about = f"{dispute.id} of {payment_intent}, booking {ref.booking_id}, {dispute.reason}"
-    outcome = _outcome(dispute)
-    if dispute.status.startswith(_INQUIRY) or (dispute.status == _PREVENTED and outcome is None):
+    ended = _end_of(dispute)
+    if dispute.status.startswith(_INQUIRY) or (dispute.status == _PREVENTED and ended is None):
         # A bank asks, or a case was ended before it began: no money of the payment is held.
         return WebhookEffect(summary=f"{about}: {dispute.status}", level=logging.WARNING, is_inquiry=True)
     record = RecordDispute(
@@ -318,7 +318,7 @@ def _dispute_effect(dispute: Dispute, ref: BookingRef) -> WebhookEffect:
         dispute_id=dispute.id,
         amount_minor=dispute.amount_minor,
         reason=dispute.reason,
-        outcome=outcome,
+        outcome=ended,
     )
     reported = DisputeReported(
         dispute_id=dispute.id,
@@ -326,11 +326,11 @@ def _dispute_effect(dispute: Dispute, ref: BookingRef) -> WebhookEffect:
         booking_id=ref.booking_id,
         amount_minor=dispute.amount_minor,
         currency=log_currency(dispute.currency),
-        status="open" if outcome is None else outcome.value,
+        status="open" if ended is None else ended.value,
         reason=dispute.reason,
     )
     return WebhookEffect(
-        commands=((command_id(dispute.id, "opened" if outcome is None else outcome.value), record),),
+        commands=((command_id(dispute.id, "opened" if ended is None else ended.value), record),),
         updates=(reported,),
         summary=f"{about}: {dispute.status}",
         level=logging.WARNING,
@@ -338,17 +338,17 @@ def _dispute_effect(dispute: Dispute, ref: BookingRef) -> WebhookEffect:
 
 
 #: The statuses of disputes that have ended. In old versions of the API `charge_refunded` was an end without a loss.
-_OUTCOMES: Final = {"won": DisputeOutcome.WON, "lost": DisputeOutcome.LOST, "charge_refunded": DisputeOutcome.WON}
+_ENDS: Final = {"won": DisputeOutcome.WON, "lost": DisputeOutcome.LOST, "charge_refunded": DisputeOutcome.WON}
 _INQUIRY: Final = "warning_"
 _PREVENTED: Final = "prevented"
 
 
-def _outcome(dispute: Dispute) -> DisputeOutcome | None:
+def _end_of(dispute: Dispute) -> DisputeOutcome | None:
     """Return how a dispute ended; None while it is open."""
     if dispute.status == _PREVENTED and dispute.took_money:
         # The network gave the cardholder the money back by itself.
         return DisputeOutcome.LOST
-    return _OUTCOMES.get(dispute.status)
+    return _ENDS.get(dispute.status)
 
 
 def _other_mode_effect(subject: str, *, live: bool) -> WebhookEffect:

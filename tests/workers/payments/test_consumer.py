@@ -157,7 +157,7 @@ async def test_a_webhook_about_a_booking_that_we_have_no_row_of_is_sent_to_the_r
 
 
 async def paid(desk: Desk, booking_id: UUID) -> None:
-    """Let a booking be paid by the payment `pi_1`, as webhooks and events tell."""
+    """Let a booking be paid by the payment `pi_1`, as a webhook reports it."""
     await desk.read_events(payment_requested(booking_id))
     await desk.webhooks(session_webhook(desk, booking_id, "completed"))
 
@@ -373,7 +373,7 @@ async def test_a_lost_dispute_takes_what_was_due_and_a_won_one_makes_it_due_at_o
     assert [row["status"] for row in await desk.disputes(booking_id)] == ["won"]
 
 
-async def test_what_a_lost_dispute_took_is_not_sent_any_more(desk: Desk) -> None:
+async def test_money_that_a_lost_dispute_took_is_not_sent_any_more(desk: Desk) -> None:
     booking_id = uuid4()
     await paid(desk, booking_id)
     await desk.read_events(refund_requested(booking_id, "pi_1"))

@@ -1,4 +1,4 @@
-"""Refunds by the caller against the stand-in: what leaves equals the target, and nothing due is given up."""
+"""Refunds by the caller against the stand-in: the sum that leaves equals the target, and nothing due is given up."""
 
 import asyncio
 from collections.abc import Sequence
@@ -190,7 +190,7 @@ async def test_a_disputed_payment_is_refunded_when_the_dispute_is_won(desk: Desk
 
 
 @pytest.mark.parametrize("amount_minor", [24_000, 15_000])
-async def test_what_a_lost_dispute_took_is_not_refunded_again(desk: Desk, amount_minor: int) -> None:
+async def test_money_that_a_lost_dispute_took_is_not_refunded_again(desk: Desk, amount_minor: int) -> None:
     booking_id, payment = await desk.paid_booking()
     dispute = await desk.at_bank(f"payment_intents/{payment}/dispute", {"amount_minor": amount_minor})
     await desk.read_events(refund_requested(booking_id, payment))
@@ -269,7 +269,7 @@ async def test_commands_about_what_the_ledger_knows_are_not_sent_again(desk: Des
     assert await recorded(desk) == {row["refund_id"]: (19_000, False)}
 
 
-async def test_what_an_operator_closed_is_not_sent(desk: Desk) -> None:
+async def test_a_rest_that_an_operator_closed_is_not_sent(desk: Desk) -> None:
     booking_id, payment = await desk.paid_booking()
     await desk.add_to_ledger(booking_id, {"payment_intent": payment, "session_id": "cs_1", "closed_minor": 20_000})
     await desk.read_events(refund_requested(booking_id, payment))

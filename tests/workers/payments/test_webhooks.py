@@ -20,7 +20,7 @@ from topics.messages.commands import (
     RecordRefund,
 )
 from topics.messages.values import DisputeOutcome
-from workers.payments.objects import BookingRef, Owner
+from workers.payments.objects import Attribution, BookingRef
 from workers.payments.webhooks import (
     NotUnderstood,
     WebhookEffect,
@@ -31,8 +31,8 @@ from workers.payments.webhooks import (
 )
 
 BOOKING = UUID("0197a5b2-6c00-8000-8000-000000000001")
-OWNER = Owner(BookingRef(BOOKING, 7, 2))
-BY_HAND = Owner(BookingRef(BOOKING, 7, 1), by_hand=True, cancel_if_full=True)
+OURS = Attribution(BookingRef(BOOKING, 7, 2))
+BY_HAND = Attribution(BookingRef(BOOKING, 7, 1), by_hand=True, cancel_if_full=True)
 SESSION: dict[str, Any] = {
     "id": "cs_1",
     "object": "checkout.session",
@@ -79,11 +79,11 @@ def webhook(type: str, about: dict[str, Any], **envelope: Any) -> bytes:
 
 
 def effects_of_webhook(
-    type: str, about: dict[str, Any], *, owner: Owner | None = OWNER, live: bool = False, **envelope: Any
+    type: str, about: dict[str, Any], *, attribution: Attribution | None = OURS, live: bool = False, **envelope: Any
 ) -> list[WebhookEffect]:
     event = read_event(webhook(type, about, **envelope))
     ignored = effect_without_objects(event, live=live)
-    return [effect_of(event, found, owner) for found in objects_of(event)] if ignored is None else [ignored]
+    return [effect_of(event, about, attribution) for about in objects_of(event)] if ignored is None else [ignored]
 
 
 def effect_of_webhook(type: str, about: dict[str, Any], **options: Any) -> WebhookEffect:
@@ -200,7 +200,7 @@ def test_a_charge_that_lists_no_refunds_leaves_its_effect_to_the_refund() -> Non
 
 
 def test_a_refund_by_hand_is_recorded_as_one_with_the_hotels_wish() -> None:
-    effect = effect_of_webhook("refund.created", REFUND | {"amount": 5_000}, owner=BY_HAND)
+    effect = effect_of_webhook("refund.created", REFUND | {"amount": 5_000}, attribution=BY_HAND)
 
     assert commands(effect) == [
         msgspec.structs.replace(RECORD_REFUND, amount_minor=5_000, by_hand=True, cancel_if_full=True)
@@ -217,9 +217,11 @@ def test_a_refund_that_pends_is_only_recorded(status: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["failed", "canceled"])
-@pytest.mark.parametrize("owner", [OWNER, BY_HAND])
-def test_a_refund_that_failed_is_recorded_and_logged_as_an_error(status: str, owner: Owner) -> None:
-    effect = effect_of_webhook("refund.failed", REFUND | {"status": status, "failure_reason": None}, owner=owner)
+@pytest.mark.parametrize("attribution", [OURS, BY_HAND])
+def test_a_refund_that_failed_is_recorded_and_logged_as_an_error(status: str, attribution: Attribution) -> None:
+    effect = effect_of_webhook(
+        "refund.failed", REFUND | {"status": status, "failure_reason": None}, attribution=attribution
+    )
 
     assert effect.level == logging.ERROR
     assert commands(effect) == [
@@ -230,10 +232,10 @@ def test_a_refund_that_failed_is_recorded_and_logged_as_an_error(status: str, ow
             refund_id="re_1",
             amount_minor=24_000,
             failure=status,
-            by_hand=owner.by_hand,
+            by_hand=attribution.by_hand,
         )
     ]
-    assert effect.updates == (refund_reported("failed", failure=status, by_hand=owner.by_hand),)
+    assert effect.updates == (refund_reported("failed", failure=status, by_hand=attribution.by_hand),)
 
 
 def test_a_refund_that_succeeded_and_failed_is_two_commands() -> None:
@@ -319,7 +321,7 @@ def test_an_object_that_is_not_ours_has_no_effect() -> None:
         ("refund.failed", REFUND | {"status": "failed"}),
         ("charge.dispute.created", DISPUTE),
     ]:
-        effect = effect_of_webhook(type, about, owner=None)
+        effect = effect_of_webhook(type, about, attribution=None)
         assert (effect.commands, effect.updates, effect.level) == ((), (), logging.DEBUG)
         assert effect.is_foreign
         assert effect.summary == f"{about['id']} is not about a booking of ours"

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from storage import installation, payments
 from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef, Dispute, Owner, PaymentIntent, Refund, Session, StripeObject
+from workers.payments.objects import Attribution, BookingRef, Dispute, PaymentIntent, Refund, Session, StripeObject
 
 #: The name of each kind of object in metrics and logs.
 KINDS: Final[dict[type[StripeObject], str]] = {
@@ -21,8 +21,8 @@ KINDS: Final[dict[type[StripeObject], str]] = {
 }
 
 
-class Owners:
-    """Finds owners in the transaction of a batch."""
+class Attributions:
+    """Finds the bookings of objects in the transaction of a batch."""
 
     def __init__(self, mark_key: str) -> None:
         self._mark_key = mark_key
@@ -34,28 +34,28 @@ class Owners:
             self._marks = Marks(self._mark_key, await installation.read(connection))
         return self._marks
 
-    async def owner_of(self, connection: AsyncConnection, about: StripeObject) -> Owner | None:
-        """Return the owner of an object; None for an object that is not ours."""
+    async def attribution_of(self, connection: AsyncConnection, about: StripeObject) -> Attribution | None:
+        """Return the booking of an object; None for an object that is not ours."""
         match about:
             case Refund():
-                return await self._owner_of_refund(connection, about)
+                return await self._of_refund(connection, about)
             case Dispute():
-                return _owner(await payments.booking_of_payment(connection, about.payment_intent))
-            case _ if about.is_marked(await self.marks(connection)):
+                return _attribution(await payments.booking_of_payment(connection, about.payment_intent))
+            case _ if about.has_our_mark(await self.marks(connection)):
                 ref = about.claimed_ref()
-                return None if ref is None else Owner(ref)
+                return None if ref is None else Attribution(ref)
             case Session(mark=None):
-                return _owner(await payments.booking_of_session(connection, about.id))
+                return _attribution(await payments.booking_of_session(connection, about.id))
             case PaymentIntent(mark=None):
-                return _owner(await payments.booking_of_payment(connection, about.id))
+                return _attribution(await payments.booking_of_payment(connection, about.id))
             case _:
                 return None
 
-    async def _owner_of_refund(self, connection: AsyncConnection, refund: Refund) -> Owner | None:
+    async def _of_refund(self, connection: AsyncConnection, refund: Refund) -> Attribution | None:
         marks = await self.marks(connection)
         claimed = refund.claimed_ref()
-        if claimed is not None and refund.is_marked(marks):
-            return Owner(claimed)
+        if claimed is not None and refund.has_our_mark(marks):
+            return Attribution(claimed)
         found = await payments.booking_of_payment(connection, refund.payment_intent)
         if found is None:
             return None
@@ -63,9 +63,9 @@ class Owners:
         known = await payments.is_by_hand(connection, refund.id)
         by_hand = not refund.is_made_by_us(ref, marks) if known is None else known
         if not by_hand:
-            return Owner(ref)
-        return Owner(ref, by_hand=True, cancel_if_full=await payments.cancels_if_full(connection, ref.room_id))
+            return Attribution(ref)
+        return Attribution(ref, by_hand=True, cancel_if_full=await payments.cancels_if_full(connection, ref.room_id))
 
 
-def _owner(found: payments.BookingOfPayment | None) -> Owner | None:
-    return None if found is None else Owner(BookingRef(*found))
+def _attribution(found: payments.BookingOfPayment | None) -> Attribution | None:
+    return None if found is None else Attribution(BookingRef(*found))
