@@ -5,14 +5,15 @@ faster than an ORM here. There is no ON CONFLICT and no row lock: the cursor row
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from storage.copying import copy_rows
+from storage.predicates import UNPAID
 
 BookingRow = tuple[Any, ...]
 
@@ -39,6 +40,7 @@ BOOKING_COLUMNS = {
     "guest_list_id": "uuid",
     "night_amounts_minor": "int8[]",
     "stay_times": "jsonb",
+    "freed_from": "date",
     "version": "int4",
 }
 #: Every column that an event can change after the booking was made.
@@ -51,6 +53,7 @@ CHANGING_COLUMNS = (
     "failure",
     "cancel_reason",
     "guest_list_id",
+    "freed_from",
     "version",
 )
 
@@ -63,6 +66,30 @@ _LOAD_BOOKINGS = (
 async def load_bookings(connection: AsyncConnection, ids: Iterable[UUID]) -> list[BookingRow]:
     """Return the bookings that exist among `ids`, each with its guests' ids (a list, sorted) as the last column."""
     return await (await connection.execute(_LOAD_BOOKINGS, (list(ids),))).fetchall()
+
+
+class UnpaidSearch(NamedTuple):
+    """The unpaid bookings of one user in one room that have a night of [first, end)."""
+
+    user_id: int
+    room_id: int
+    first: date
+    end: date
+
+
+# The predicate is that of the index `booking_unpaid`, word for word, so that the index serves it.
+_LOAD_UNPAID = f"""
+    select b.user_id, b.room_id, b.id, b.check_in, b.check_out, b.rooms_count
+    from unnest(%b::int8[], %b::int8[], %b::date[], %b::date[]) as n (user_id, room_id, first_night, end_night)
+    join booking b on b.user_id = n.user_id and b.room_id = n.room_id
+    where ({UNPAID}) and b.check_in < n.end_night and b.check_out > n.first_night
+"""
+
+
+async def load_unpaid(connection: AsyncConnection, searches: Iterable[UnpaidSearch]) -> list[BookingRow]:
+    """Return the bookings found, each as (user id, room id, booking id, check-in, check-out, number of rooms)."""
+    columns = [list(column) for column in zip(*searches, strict=True)]
+    return await (await connection.execute(_LOAD_UNPAID.encode(), columns)).fetchall()
 
 
 async def add_bookings(

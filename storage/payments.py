@@ -339,15 +339,24 @@ async def cancels_if_full(connection: psycopg.AsyncConnection, room_id: int) -> 
     return row is None or bool(row[0])
 
 
+_STAYS: Final = """
+select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.id
+from booking b join room r on r.id = b.room_id join hotel h on h.id = r.hotel_id where b.id = any(%s)
+"""
+
+
 async def stay(connection: psycopg.AsyncConnection, booking_id: UUID) -> Stay | None:
     """Return the words about a booking for its payment page; None if its hotel or the booking is not there."""
-    cursor = connection.cursor(row_factory=class_row(Stay))
-    await cursor.execute(
-        "select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count"
-        " from booking b join room r on r.id = b.room_id join hotel h on h.id = r.hotel_id where b.id = %s",
-        (booking_id,),
-    )
-    return await cursor.fetchone()
+    return (await stays(connection, [booking_id])).get(booking_id)
+
+
+async def stays(connection: psycopg.AsyncConnection, booking_ids: Sequence[UUID]) -> dict[UUID, Stay]:
+    """Return the words about bookings for their payment pages, as far as the bookings and their hotels are there."""
+    rows = await (await connection.execute(_STAYS, (list(booking_ids),))).fetchall()
+    return {
+        id: Stay(hotel=hotel, room_type=room_type, check_in=check_in, check_out=check_out, rooms_count=rooms_count)
+        for hotel, room_type, check_in, check_out, rooms_count, id in rows
+    }
 
 
 # Changes that Stripe reports.

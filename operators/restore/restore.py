@@ -14,10 +14,10 @@ from psycopg import AsyncConnection, sql
 
 from operators.restore import payments, resume, sequences, target
 from operators.restore.apply import EventBatch
-from operators.restore.backup_check import BackupCheck, NamedIds, require_backup
+from operators.restore.backup_check import BackupCheck, NamedIds, require_backup, require_installation
 from operators.restore.log import Partition, envelope_of
 from operators.restore.target import NotRestored
-from storage import cursors, installation, operator_log
+from storage import cursors, operator_log
 from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
@@ -29,8 +29,6 @@ from workers import projections
 from workers.decisions import Booking, Night
 from workers.decisions.states import IllegalTransition
 from workers.payments.consumer import Payments
-from workers.payments.marks import Marks
-from workers.payments.pending_calls import CallContext
 from workers.payments.settings import PaymentSettings
 from workers.reservations.handler import Reservations
 from workers.reservations.write_batch import NightKey
@@ -116,7 +114,7 @@ async def restore(
     Args:
         kafka: where the topics are.
         database: a migrated database whose ledger is empty.
-        payments: the address to which guests return, a parameter of Stripe calls.
+        payments: the settings that are parameters of Stripe calls: the mark's key, the address to which guests return.
         operator: the operator's name, for the operator log.
         without_backup: restore although there are no accounts, hotels or rooms.
         progress: called with the records read and the records to read.
@@ -186,7 +184,7 @@ class _Restore:
         for partition in self._partitions.values():
             partition.require_no_gap()
             await self._resume(partition)
-        sessions, refunds = await payments.write(self._connection, context=await self._call_context())
+        sessions, refunds = await payments.write(self._connection, self._settings)
         await sequences.continue_after_the_log(self._connection, last_action=self._named.last_action)
         return Restored(
             events=sum(partition.sequence for partition in self._partitions.values()),
@@ -201,13 +199,6 @@ class _Restore:
         )
 
     # Events.
-
-    async def _call_context(self) -> CallContext:
-        return CallContext(
-            marks=Marks(self._settings.payment_mark_key.get_secret_value(), await installation.read(self._connection)),
-            frontend_url=self._settings.frontend_url,
-            locale=self._settings.checkout_locale,
-        )
 
     async def _apply_all(self, ranges: Ranges, progress: Progress | None) -> None:
         waiting: list[Received] = []
@@ -330,6 +321,7 @@ def _cursor(consumer: str, topic: str, number: int, generation: int) -> Cursor:
 
 
 async def _require_backup(connection: AsyncConnection, ranges: Ranges, *, without_backup: bool) -> None:
+    await require_installation(connection)
     if _count(ranges) and not without_backup:
         await require_backup(connection)
 

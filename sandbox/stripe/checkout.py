@@ -98,7 +98,7 @@ def declined(till: Till, session: Json) -> Refused | None:
         status=402,
         kind=error["type"],
         code=error["code"],
-        decline_code=error["decline_code"],
+        decline_code=error.get("decline_code"),
         payment_intent=shown(payment),
     )
 
@@ -119,6 +119,7 @@ def _new_session(till: Till, params: Json, terms: Terms) -> Json:
         "created": till.now(),
         "currency": terms.currency,
         "custom_fields": [],
+        "custom_text": nulls_of(stripe.checkout.Session.CustomText),
         "customer_details": {"email": email} if email else None,
         "customer_email": email,
         "expires_at": terms.expires_at,
@@ -217,7 +218,6 @@ def _fail_late(till: Till, payment: Json) -> None:
         "last_payment_error": {
             "type": "invalid_request_error",
             "code": payment["_error_code"],
-            "decline_code": None,
             "message": "The payment attempt failed.",
         },
     }
@@ -244,7 +244,7 @@ def _charge(till: Till, payment: Json, card: Card) -> None:
         "metadata": payment["metadata"],
         "paid": False,
         "payment_intent": payment["id"],
-        "payment_method_details": {"type": card.method, card.method: {"last4": card.number[-4:]}},
+        "payment_method_details": {"type": card.method, card.method: _details(card)},
         "receipt_email": payment["receipt_email"],
         "refunded": False,
         "statement_descriptor_suffix": payment["statement_descriptor_suffix"],
@@ -258,6 +258,20 @@ def _descriptor(till: Till, payment: Json, card: Card) -> str | None:
     if card.method != "card":
         return None
     return statements.descriptor(till.settings.statement_prefix, payment["statement_descriptor_suffix"])
+
+
+def _details(card: Card) -> Json:
+    if card.method != "card":
+        return {"last4": card.number[-4:]}
+    return {
+        "brand": "visa",
+        "country": "US",
+        "exp_month": 12,
+        "exp_year": 2034,
+        "funding": "credit",
+        "last4": card.number[-4:],
+        "network": "visa",
+    }
 
 
 def _capture(till: Till, payment: Json) -> None:

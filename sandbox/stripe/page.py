@@ -8,17 +8,10 @@ from aiohttp import web
 from sandbox.stripe.books import Json
 from sandbox.stripe.cards import CARDS
 from sandbox.stripe.control import attempt
+from sandbox.stripe.currencies import money
 from sandbox.stripe.refused import Refused
 from sandbox.stripe.till import Till
 from sandbox.stripe.timers import run_due
-
-_WITHOUT_DECIMALS = frozenset(
-    {
-        *("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga"),
-        *("pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"),
-    }
-)
-_WITH_THREE_DECIMALS = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 
 
 def add_routes(app: web.Application, till: Till) -> None:
@@ -27,14 +20,6 @@ def add_routes(app: web.Application, till: Till) -> None:
     app.router.add_get("/", page.front)
     app.router.add_get("/c/pay/{id}", page.show)
     app.router.add_post("/c/pay/{id}", page.pay)
-
-
-def money(amount_minor: int, currency: str) -> str:
-    """Write an amount as people do: 12345 eur gives `EUR 123.45`, 12345 jpy `JPY 12,345`."""
-    decimals = 0 if currency in _WITHOUT_DECIMALS else 3 if currency in _WITH_THREE_DECIMALS else 2
-    whole, rest = divmod(amount_minor, 10**decimals)
-    fraction = f".{rest:0{decimals}}" if decimals else ""
-    return f"{currency.upper()} {whole:,}{fraction}"
 
 
 class _Page:

@@ -12,6 +12,7 @@ import stripe
 from sandbox.stripe import balance
 from sandbox.stripe.books import Json
 from sandbox.stripe.cards import Refunding
+from sandbox.stripe.currencies import refuse_fractions
 from sandbox.stripe.faults import REFUND_FAULTS, Fault
 from sandbox.stripe.refused import Refused, invalid, missing
 from sandbox.stripe.till import Cause, Till, new_id, nulls_of
@@ -130,6 +131,8 @@ def _amount(till: Till, charge: Json, asked_minor: int | None) -> int:
     """Check the amount: refunds and lost disputes of a payment never exceed what was captured."""
     if asked_minor is not None and asked_minor < 1:
         raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
+    if asked_minor is not None:
+        refuse_fractions(asked_minor, charge["currency"], "amount")
     sums = till.books.balance(charge["payment_intent"])
     if sums.refunded_minor >= sums.captured_minor:
         raise Refused(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")

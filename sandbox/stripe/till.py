@@ -5,7 +5,7 @@ import secrets
 import string
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sandbox.stripe.books import Books, Json
 from sandbox.stripe.clock import Clock
@@ -14,6 +14,38 @@ from sandbox.stripe.refused import no_such
 
 API_VERSION = "2026-10-28.endive"
 """The version of the API that the SDK this project pins was generated for."""
+
+# Stripe leaves these fields out of an object and gives them no null; the SDK's types do not show the difference.
+_LEFT_OUT: Final = {
+    "charge": frozenset({"presentment_details", "radar_options", "transfer"}),
+    "checkout.session": frozenset(
+        {
+            "branding_settings",
+            "excluded_payment_method_types",
+            "line_items",
+            "name_collection",
+            "phone_number_collection",
+            "presentment_details",
+            "redirect_on_completion",
+            "return_url",
+            "tax_id_collection",
+        }
+    ),
+    "item": frozenset({"discounts", "taxes"}),
+    "payment_intent": frozenset({"amount_details", "hooks", "payment_details", "presentment_details"}),
+    "refund": frozenset(
+        {
+            "description",
+            "destination_details",
+            "failure_balance_transaction",
+            "failure_reason",
+            "instructions_email",
+            "next_action",
+            "pending_reason",
+            "presentment_details",
+        }
+    ),
+}
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -120,13 +152,19 @@ def new_id(prefix: str, length: int = 24) -> str:
 
 def shown(stored: Json) -> Json:
     """Give an object as the API shows it, without the fields that begin with an underscore: they are ours alone."""
-    return {name: value for name, value in stored.items() if not name.startswith("_")}
+    left_out = _LEFT_OUT.get(stored.get("object", ""), frozenset())
+    return {
+        name: value
+        for name, value in stored.items()
+        if not name.startswith("_") and not (value is None and name in left_out)
+    }
 
 
 def nulls_of(sdk_type: Any) -> Json:
-    """Give null for every field that may be null by the SDK's type of an object.
+    """Give null for every field that may be null or left out by the SDK's type of an object.
 
-    A caller then finds every documented field, whether the stand-in fills it or not.
+    A caller then finds every documented field, whether the stand-in fills it or not; `shown` leaves out those that
+    Stripe leaves out.
     """
     return {
         name: None

@@ -43,6 +43,7 @@ async def test_a_refund_by_hand_has_no_metadata_and_its_events_no_request(shop: 
         )
     )
     assert charge.amount_refunded == 12000
+    await wait_until(lambda: shop.endpoint.types().count("refund.created") == 2)
     created: list[Any] = [e for e in shop.endpoint.events if e.type == "refund.created"]
     assert {e.data.object.amount for e in created} == {5000, 7000}
     assert all(not e.data.object.metadata.to_dict() and e.request.id is None for e in created)
@@ -70,7 +71,8 @@ async def test_a_refund_that_fails_later_first_succeeds(shop: Shop) -> None:
     payment = (await shop.paid(card=FAILING_REFUND_CARD)).payment_intent
 
     refund = await shop.refunds.create_async({"payment_intent": payment, "amount": 5000})
-    assert (refund.status, refund.failure_reason) == ("succeeded", None)
+    assert refund.status == "succeeded"
+    assert not hasattr(refund, "failure_reason")
     shop.stand_in.clock.advance(3600)
 
     failed = await wait_until(lambda: shop.endpoint.received("refund.failed"))
@@ -92,7 +94,8 @@ async def test_a_pending_refund_names_its_reason_until_it_succeeds(shop: Shop) -
     shop.stand_in.clock.advance(3600)
 
     settled = await shop.refunds.retrieve_async(refund.id)
-    assert (settled.status, settled.pending_reason) == ("succeeded", None)
+    assert settled.status == "succeeded"
+    assert not hasattr(settled, "pending_reason")
 
 
 async def test_a_pending_refund_can_be_canceled_by_hand_alone(shop: Shop) -> None:

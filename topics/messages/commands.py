@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from topics.messages.message import Int32, Int64, Message
+from topics.messages.message import Amount, Int32, Int64, Message
 from topics.messages.values import CancelReason, DisputeOutcome, HotelReason, RefundClosing, StayTimes, Terms
 
 
@@ -142,7 +142,7 @@ class ClosePayment(BookingCommand, frozen=True, kw_only=True, omit_defaults=True
 
 
 class CancelBooking(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """End the booking; its nights go back on sale and money that was kept is refunded.
+    """End the booking; its nights that are not past go back on sale, and money that was kept is refunded.
 
     `user_id` None is a trusted writer; anyone else must be the booking's own user.
     """
@@ -163,7 +163,7 @@ class ExpireHold(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RecordRefund(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Stripe carried out the refund of one payment."""
+    """Stripe carried out a refund of one payment: of all or of a part of it."""
 
     message_type: ClassVar[str] = "booking.record_refund.v1"
     payment_intent: str
@@ -183,7 +183,7 @@ class FailRefund(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
     message_type: ClassVar[str] = "booking.fail_refund.v1"
     payment_intent: str
     refund_id: str
-    amount_minor: Int64
+    amount_minor: Amount
     failure: str
     by_hand: bool = False
 
@@ -205,7 +205,7 @@ class RecordDispute(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tru
     message_type: ClassVar[str] = "booking.record_dispute.v1"
     payment_intent: str
     dispute_id: str
-    amount_minor: Int64
+    amount_minor: Amount
     reason: str
     outcome: DisputeOutcome | None = None
 

@@ -182,7 +182,8 @@ class CheckoutOpened(BookingEvent, frozen=True, kw_only=True):
 class BookingConfirmed(BookingEvent, frozen=True, kw_only=True):
     """The room is the guest's. No payment_intent: nothing was owed in advance.
 
-    `late`: the payment arrived after the hold had ended, and the nights were still free at the same price.
+    `late`: the payment arrived after the hold had ended, and the nights were still free. The price agreed at the
+    reservation counts, whatever the nights cost by then.
     """
 
     message_type: ClassVar[str] = "booking.confirmed.v1"
@@ -201,7 +202,7 @@ class PaymentDeclined(BookingEvent, frozen=True, kw_only=True):
 
 
 class BookingCancelled(BookingEvent, frozen=True, kw_only=True):
-    """The booking ended before its time and its nights are on sale again."""
+    """The booking ended before its time, and those of its nights that were not past are on sale again."""
 
     message_type: ClassVar[str] = "booking.cancelled.v1"
     reason: CancelReason
@@ -219,7 +220,7 @@ class BookingExpired(BookingEvent, frozen=True, kw_only=True):
 
 
 class RefundRequested(BookingEvent, frozen=True, kw_only=True):
-    """This payment goes back in full."""
+    """All of this payment that has not gone back yet goes back now."""
 
     message_type: ClassVar[str] = "booking.refund_requested.v1"
     session_id: str
@@ -229,12 +230,15 @@ class RefundRequested(BookingEvent, frozen=True, kw_only=True):
     reason: RefundReason
     total_minor: Annotated[
         int | None,
-        msgspec.Meta(description="The sum of all refunds of the payment after this one; left out, `amount_minor`."),
+        msgspec.Meta(
+            description="The sum that refunds and lost disputes of the payment reach with this refund; left out, "
+            "`amount_minor`."
+        ),
     ] = None
 
 
 class BookingRefunded(BookingEvent, frozen=True, kw_only=True):
-    """The refund of one payment was carried out."""
+    """A refund of one payment was carried out: of all or of a part of it."""
 
     message_type: ClassVar[str] = "booking.refunded.v1"
     payment_intent: str
@@ -248,7 +252,7 @@ class BookingRefunded(BookingEvent, frozen=True, kw_only=True):
 class RefundFailed(BookingEvent, frozen=True, kw_only=True):
     """A refund failed at Stripe (`failure` is its word): its amount is due to the guest again, and is sent once more.
 
-    `by_hand`: it was not asked for by this product, and is not sent again.
+    `by_hand`: a person had made it. Its amount is kept again, unless the next event asks for a refund of it.
     """
 
     message_type: ClassVar[str] = "booking.refund_failed.v1"

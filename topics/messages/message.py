@@ -7,6 +7,8 @@ import msgspec
 #: Integers that PostgreSQL can hold; anything beyond is refused when a command is read.
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+#: An amount that moved: there is none of nothing, and none below.
+Amount = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):

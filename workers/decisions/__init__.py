@@ -2,7 +2,7 @@
 
 from workers.decisions.decide import decide
 from workers.decisions.evolve import evolve
-from workers.decisions.state import Booking, Night, Payment, PaymentState, RefundMade, State, StayClock, live
+from workers.decisions.state import Booking, Night, Payment, PaymentState, RefundMade, State, StayClock, live, unpaid
 
 __all__ = [
     "Booking",
@@ -15,4 +15,5 @@ __all__ = [
     "decide",
     "evolve",
     "live",
+    "unpaid",
 ]

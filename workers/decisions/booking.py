@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from pricing.charges import can_be_charged
+from pricing.charges import can_be_charged, step_minor
 from pricing.stays import night_price_minor
 from topics.messages.commands import AddGuests, CancelBooking, ChangeGuests, ExpireHold, ReserveStay
 from topics.messages.events import (
@@ -28,7 +28,7 @@ from topics.messages.values import (
     nights_of,
 )
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.state import Booking, Night, State, live
+from workers.decisions.state import Booking, Night, Payment, State, live
 
 
 def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, ...]:
@@ -88,7 +88,7 @@ def _rejection_of_nights(state: State, command: ReserveStay, nights: Sequence[Ni
 def _exceeds_share(state: State, command: ReserveStay) -> bool:
     """Return whether the account would hold more than its share of a night unpaid; one room is always allowed."""
     percent = command.account_share_percent
-    if percent is None:
+    if percent is None or command.user_id is None:
         return False
     return any(
         state.account_rooms.get(day, 0) + command.rooms_count > max(1, state.nights[day].total_count * percent // 100)
@@ -127,7 +127,8 @@ def _reserved_event(state: State, command: ReserveStay, now: datetime) -> Bookin
 def _night_amount_minor(night: Night, command: ReserveStay) -> int:
     """Return the amount of one night for all rooms of the stay."""
     agreed = command.agreed_nightly_minor
-    price_minor = night_price_minor(night.price_minor, night.surge_milli) if agreed is None else agreed
+    step = step_minor(night.currency)
+    price_minor = night_price_minor(night.price_minor, night.surge_milli, step) if agreed is None else agreed
     return price_minor * command.rooms_count
 
 
@@ -154,9 +155,12 @@ def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, 
     if booking.status is BookingStatus.EXPIRED:
         return refused(booking, command, Refusal.HOLD_EXPIRED)
     guest_ids = tuple(sorted(set(command.guest_ids)))
-    if guest_ids and booking.guest_ids == guest_ids:
+    open_to_names = booking.status in (BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED)
+    # The same people under other names have another list; once payment is requested, their names stay.
+    same_names = not open_to_names or command.guest_list_id in (None, booking.guest_list_id)
+    if guest_ids and booking.guest_ids == guest_ids and same_names:
         return repeated(booking, command)
-    if booking.status not in (BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED):
+    if not open_to_names:
         return refused(booking, command, Refusal.WRONG_STATUS)
     if not guest_ids:
         return refused(booking, command, Refusal.NO_GUESTS)
@@ -247,17 +251,21 @@ def _refund_of_payment(booking: Booking) -> tuple[Event, ...]:
     payment = booking.paying_payment()
     if payment is None or payment.left_minor == 0:
         return ()
-    return (
-        RefundRequested(
-            room_id=booking.room_id,
-            booking_id=booking.id,
-            session_id=payment.session_id,
-            payment_intent=payment.payment_intent,
-            amount_minor=payment.left_minor,
-            currency=booking.currency,
-            reason=RefundReason.BOOKING_CANCELLED,
-            total_minor=payment.refunded_minor + payment.left_minor if payment.refunds else None,
-        ),
+    return (rest_requested(booking, payment, RefundReason.BOOKING_CANCELLED),)
+
+
+def rest_requested(booking: Booking, payment: Payment, reason: RefundReason) -> RefundRequested:
+    """Return the event that asks for a refund of everything of the payment that is still kept."""
+    total_minor = payment.amount_minor - payment.closed_minor
+    return RefundRequested(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        session_id=payment.session_id,
+        payment_intent=payment.payment_intent,
+        amount_minor=payment.kept_minor,
+        currency=payment.currency or booking.currency,
+        reason=reason,
+        total_minor=None if total_minor == payment.kept_minor else total_minor,
     )
 
 

@@ -111,7 +111,12 @@ def _cancellation_changes(booking: Booking, event: BookingCancelled) -> dict[str
         replace(paid, state=PaymentState.REFUNDED) if paid.state is PaymentState.KEPT and paid.left_minor == 0 else paid
         for paid in booking.payments
     )
-    return {"hold_expires_at": None, "cancel_reason": event.reason, "payments": payments}
+    return {
+        "hold_expires_at": None,
+        "cancel_reason": event.reason,
+        "freed_from": event.freed_from,
+        "payments": payments,
+    }
 
 
 def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[st
             event.payment_intent, event.session_id, event.amount_minor, PaymentState.KEPT, currency=currency
         )
     due_minor = known.due_minor + event.amount_minor
-    payment = replace(known, state=PaymentState.REFUND_REQUESTED, due_minor=due_minor)
+    payment = _balanced(replace(known, state=PaymentState.REFUND_REQUESTED, due_minor=due_minor))
     changes: dict[str, Any] = {"payments": (*_other_payments(booking, event.payment_intent), payment)}
     if live(booking) and booking.session_id == event.session_id:
         # Its payment is refunded, so the session has ended: the guest may open another one.
@@ -137,15 +142,23 @@ def _refunded(payment: Payment, event: BookingRefunded) -> Payment:
 
 
 def _with_failed_refund(payment: Payment, event: RefundFailed) -> Payment:
-    """Return the payment without the refund; its amount is due again, unless the payment pays the booking."""
-    counted = payment.refund(event.refund_id)
-    due_again = 0 if counted is None or payment.state is PaymentState.KEPT else counted.amount_minor
-    return replace(
-        payment,
-        refunds=tuple(made for made in payment.refunds if made is not counted),
-        failed_refund_ids=(*payment.failed_refund_ids, event.refund_id),
-        due_minor=payment.due_minor + due_again,
-    )
+    """Return the payment without the refund; its amount is due again, unless a person had made it."""
+    refunds = tuple(left for made in payment.refunds if (left := _without(made, payment, event)) is not None)
+    after = replace(payment, refunds=refunds, failed_refund_ids=(*payment.failed_refund_ids, event.refund_id))
+    if event.by_hand:
+        return after
+    return replace(after, due_minor=payment.due_minor + payment.refunded_minor - after.refunded_minor)
+
+
+def _without(made: RefundMade, payment: Payment, event: RefundFailed) -> RefundMade | None:
+    """Return a refund without the one that failed; None: nothing of it is left."""
+    if made.refund_id == event.refund_id:
+        return None
+    if made.refund_id or event.by_hand or payment.refund(event.refund_id) is not None:
+        return made
+    # 0.1.0 kept no ids of refunds, so the one that failed is a part of this sum.
+    left_minor = made.amount_minor - event.amount_minor
+    return RefundMade("", left_minor) if left_minor > 0 else None
 
 
 def _with_closed_refund(payment: Payment, event: RefundClosed) -> Payment:
@@ -164,8 +177,7 @@ def _with_closed_dispute(payment: Payment, event: DisputeClosed) -> Payment:
         else dispute
         for dispute in payment.disputes
     )
-    after = replace(payment, disputes=disputes)
-    return replace(after, due_minor=min(after.due_minor, after.left_minor))
+    return replace(payment, disputes=disputes)
 
 
 def _of_payment(change: Callable[[Payment, Any], Payment]) -> Callable[[Booking, Any], dict[str, Any]]:
@@ -174,13 +186,20 @@ def _of_payment(change: Callable[[Payment, Any], Payment]) -> Callable[[Booking,
     def changes(booking: Booking, event: Any) -> dict[str, Any]:
         payment = booking.payment(event.payment_intent)
         assert payment is not None
-        after = change(payment, event)
-        if after.state is not PaymentState.KEPT:
-            state = PaymentState.REFUND_REQUESTED if after.due_minor else PaymentState.REFUNDED
-            after = replace(after, state=state)
+        after = _balanced(change(payment, event))
         return {"payments": (*_other_payments(booking, event.payment_intent), after)}
 
     return changes
+
+
+def _balanced(payment: Payment) -> Payment:
+    """Return the payment so that no more is due or closed than is left of it, and its state follows from its sums."""
+    closed_minor = min(payment.closed_minor, payment.left_minor)
+    due_minor = min(payment.due_minor, payment.left_minor - closed_minor)
+    state = payment.state
+    if state is not PaymentState.KEPT:
+        state = PaymentState.REFUND_REQUESTED if due_minor else PaymentState.REFUNDED
+    return replace(payment, state=state, due_minor=due_minor, closed_minor=closed_minor)
 
 
 def _other_payments(booking: Booking, payment_intent: str) -> Iterable[Payment]:

@@ -29,7 +29,8 @@ from topics.messages.events import (
 )
 from topics.messages.values import BookingStatus, CancelReason, RefundReason, Refusal
 from workers.decisions.answers import not_theirs, refused, repeated
-from workers.decisions.booking import first_night_freed
+from workers.decisions.booking import first_night_freed, rest_requested
+from workers.decisions.evolve import evolve
 from workers.decisions.state import Booking, Payment, PaymentState, State, live
 
 
@@ -95,21 +96,32 @@ def confirm(state: State, command: ConfirmPayment, now: datetime) -> tuple[Event
         return (_refund_event(command, RefundReason.UNKNOWN_BOOKING),)
     if booking.payment(command.payment_intent) is not None:
         return repeated(booking, command)
-    if (command.amount_minor, command.currency) != (booking.amount_minor, booking.currency):
-        return (_refund_event(command, RefundReason.WRONG_AMOUNT),)
-    if live(booking):
-        return (_confirmed_event(booking, command),)
+    if (command.amount_minor, command.currency) == (booking.amount_minor, booking.currency):
+        if live(booking):
+            return (_confirmed_event(booking, command),)
+        if _is_open_to_late_payment(state, booking):
+            return (_confirmed_event(booking, command, late=True),)
+    return (_refund_event(command, _refund_reason(booking, command.amount_minor, command.currency)),)
+
+
+def _is_open_to_late_payment(state: State, booking: Booking) -> bool:
+    """Return whether the stay can still be bought after its hold ended, at the price agreed at the reservation."""
+    return (
+        booking.status is BookingStatus.EXPIRED and not _has_begun(state, booking) and _nights_are_free(state, booking)
+    )
+
+
+def _refund_reason(booking: Booking, amount_minor: int, currency: str) -> RefundReason:
+    """Return why a payment of this amount does not pay the booking."""
+    if (amount_minor, currency) != (booking.amount_minor, booking.currency):
+        return RefundReason.WRONG_AMOUNT
     if booking.status is BookingStatus.CONFIRMED:
-        return (_refund_event(command, RefundReason.SECOND_PAYMENT),)
-    if booking.status is not BookingStatus.EXPIRED:
-        return (_refund_event(command, RefundReason.BOOKING_CANCELLED),)
-    if _has_begun(state, booking) or not _nights_are_free(state, booking):
-        return (_refund_event(command, RefundReason.NIGHTS_GONE),)
-    return (_confirmed_event(booking, command, late=True),)
+        return RefundReason.SECOND_PAYMENT
+    return RefundReason.NIGHTS_GONE if booking.status is BookingStatus.EXPIRED else RefundReason.BOOKING_CANCELLED
 
 
 def _has_begun(state: State, booking: Booking) -> bool:
-    """Return whether the stay's first night is past at the hotel, so that it cannot be sold any more."""
+    """Return whether the first night of the stay is past at the hotel, so that it cannot be sold any more."""
     return state.clock is not None and state.clock.today > booking.check_in
 
 
@@ -201,14 +213,21 @@ def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[E
 
 
 def _is_known(payment: Payment, command: RecordRefund) -> bool:
-    """Return whether the refund was recorded before. Payments of 0.1.0 have the sum of their refunds and no ids."""
+    """Return whether the refund was recorded before, or is of nothing.
+
+    Payments of 0.1.0 have the sum of their refunds and no ids, so a refund that the payment has no money left for is
+    one of those.
+    """
     if payment.refund(command.refund_id) is not None or command.refund_id in payment.failed_refund_ids:
         return True
-    return payment.refunded_minor + command.amount_minor > payment.amount_minor
+    return not 0 < command.amount_minor <= payment.amount_minor - payment.refunded_minor
 
 
 def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event, ...]:
-    """Record that a refund failed, so that its amount is due again if it had counted as carried out."""
+    """Record that a refund failed, so that its amount is due again if it had counted as carried out.
+
+    If a person had made it and the payment pays no booking, the money is asked for like that of any other payment.
+    """
     booking = state.booking
     if booking is None:
         return refused(booking, command, Refusal.BOOKING_NOT_FOUND)
@@ -217,17 +236,23 @@ def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event
         return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
     if command.refund_id in payment.failed_refund_ids:
         return repeated(booking, command)
-    return (
-        RefundFailed(
-            room_id=booking.room_id,
-            booking_id=booking.id,
-            payment_intent=command.payment_intent,
-            refund_id=command.refund_id,
-            amount_minor=command.amount_minor,
-            failure=command.failure,
-            by_hand=command.by_hand,
-        ),
+    counted = payment.refund(command.refund_id)
+    failed = RefundFailed(
+        room_id=booking.room_id,
+        booking_id=booking.id,
+        payment_intent=command.payment_intent,
+        refund_id=command.refund_id,
+        amount_minor=command.amount_minor if counted is None else counted.amount_minor,
+        failure=command.failure,
+        by_hand=command.by_hand if counted is None else counted.by_hand,
     )
+    after = evolve(State(booking, {}), failed).booking
+    assert after is not None
+    left = after.payment(command.payment_intent)
+    if left is None or left.state is PaymentState.KEPT or left.kept_minor == 0:
+        return (failed,)
+    reason = _refund_reason(booking, left.amount_minor, left.currency or booking.currency)
+    return (failed, rest_requested(after, left, reason))
 
 
 def close_refund(state: State, command: CloseRefund, now: datetime) -> tuple[Event, ...]:

@@ -56,7 +56,8 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     """A payment that arrived for a booking, and the money of it that left again, in minor units.
 
     `due_minor` is still to be sent back, and `closed_minor` is not, because an operator ended the refund. `currency` is
-    set if it is not the booking's.
+    set if it is not the booking's. After every event `refunded_minor`, `lost_minor`, `due_minor`, `closed_minor` and
+    `kept_minor` add up to `amount_minor`, and none is negative.
     """
 
     payment_intent: str
@@ -77,13 +78,19 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def lost_minor(self) -> int:
-        """The sum that lost disputes took."""
-        return sum(dispute.amount_minor for dispute in self.disputes if dispute.state == "lost")
+        """The sum that lost disputes took of this payment; what they took beyond it was other money of the hotel."""
+        lost = sum(dispute.amount_minor for dispute in self.disputes if dispute.state == "lost")
+        return min(lost, max(0, self.amount_minor - self.refunded_minor))
 
     @property
     def left_minor(self) -> int:
         """The amount that did not leave again."""
         return max(0, self.amount_minor - self.refunded_minor - self.lost_minor)
+
+    @property
+    def kept_minor(self) -> int:
+        """The amount that did not leave again and is not due either; nothing, once the payment pays no booking."""
+        return self.left_minor - self.due_minor - self.closed_minor
 
     def refund(self, refund_id: str) -> RefundMade | None:
         """Return the refund with this id, if it was carried out."""
@@ -95,7 +102,10 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
-    """One booking. `version` counts the events that were applied to it."""
+    """One booking. `version` counts the events that were applied to it.
+
+    `freed_from`: the booking was cancelled when nights of it were past; those before this one stay counted as booked.
+    """
 
     id: UUID
     user_id: int | None
@@ -119,6 +129,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     guest_list_id: UUID | None = None
     night_amounts_minor: tuple[int, ...] = ()
     stay_times: StayTimes | None = None
+    freed_from: date | None = None
     version: int = 1
 
     def nights(self) -> tuple[date, ...]:
@@ -152,8 +163,8 @@ class StayClock(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True):
     """The booking that a command names (None: there is none) and the nights that it touches (absent: not open).
 
-    `clock` is the hotel's clock for the booking, for commands that depend on it. `account_rooms` has, for each night,
-    the rooms that the account of a new reservation holds unpaid already.
+    `clock` is the hotel's clock for the booking, for commands that depend on it. `account_rooms` has, for nights of a
+    new reservation, the rooms that its account holds unpaid already; nights without any are absent.
     """
 
     booking: Booking | None
@@ -168,3 +179,8 @@ LIVE = frozenset({BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED, BookingSta
 def live(booking: Booking) -> bool:
     """Return whether the booking holds its nights unpaid."""
     return booking.status in LIVE
+
+
+def unpaid(booking: Booking) -> bool:
+    """Return whether the booking holds or has its nights without a payment in advance."""
+    return live(booking) or (booking.status is BookingStatus.CONFIRMED and booking.terms is Terms.AT_HOTEL)

@@ -20,28 +20,22 @@ from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import (
     BookingCommand,
-    CancelBooking,
-    ChangeGuests,
     ChangeInventory,
     Command,
-    ConfirmPayment,
     OpenInventory,
-    RecordRefund,
     ReserveStay,
 )
 from topics.messages.events import BookingEvent, Event
-from topics.messages.releases import Release, readable_event
+from topics.messages.releases import Release, can_decide, readable_event
 from topics.messages.upcasting import written_as_older
 from topics.messages.values import MAX_NIGHTS, nights_of
-from topics.zones import day_at, instant
-from workers.decisions import Night, State, StayClock, decide
-from workers.decisions.state import DEFAULT_STAY_TIMES
+from workers.decisions import Night, State, decide
+from workers.reservations.stay_clock import stay_clock
+from workers.reservations.unpaid_stays import UnpaidStays
 from workers.reservations.write_batch import NightKey, WriteBatch
 from workers.runtime.role import PartitionBatch, Received, Role, Unreadable
 
 RESERVATIONS_SOURCE = "innkeeper/reservations"
-#: Commands whose decision depends on the time at the hotel.
-_BY_THE_CLOCK = (CancelBooking, ChangeGuests, ConfirmPayment, RecordRefund)
 #: The number of nights that a process remembers between batches.
 MAX_CACHED_NIGHTS = 100_000
 
@@ -89,6 +83,9 @@ class Reservations:
         key = received.record.key or b""
         if key != b"%d" % command.room_id or partition_of(key, self._partitions) != batch.partition:
             raise Unreadable(received.record, f"room {command.room_id} is not decided in this partition")
+        if not can_decide(self._readable_by, command):
+            reason = f"release {self._readable_by}, which may read the log, does not know {command.message_type}"
+            raise Unreadable(received.record, reason)
         return command
 
     def _decide(self, commands: "CommandBatch", batch: PartitionBatch, received: Received) -> Iterable[Outgoing]:
@@ -132,13 +129,15 @@ class CommandBatch:
     def __init__(self, nights: dict[NightKey, Night | None], readable_by: Release = Release.V0_2_0) -> None:
         """`readable_by` is the oldest release that must be able to read the events."""
         self._rows = WriteBatch(nights)
+        self._unpaid = UnpaidStays()
         self._readable_by = readable_by
 
     async def load(self, connection: AsyncConnection, commands: Sequence[Command]) -> None:
-        """Read the bookings that the commands name, and every night that their decisions may read."""
+        """Read the bookings that the commands name, and all nights and unpaid stays that their decisions may read."""
         ids = {command.booking_id for command in commands if isinstance(command, BookingCommand)}
         await self._rows.load_bookings(connection, ids)
         await self._rows.load_nights(connection, {key for command in commands for key in self._night_keys(command)})
+        await self._unpaid.load(connection, commands)
 
     def decide(self, command: Command, now: datetime) -> tuple[Event, ...]:
         """Decide one command and apply its events, so that the next command sees their effects."""
@@ -147,21 +146,15 @@ class CommandBatch:
         events = tuple(readable_event(self._readable_by, event) for event in decide(state, command, now))
         for event in events:
             state = self._rows.apply(state, event, now)
+        self._unpaid.apply(state.booking)
         return events
 
     def _with_context(self, state: State, command: Command, now: datetime) -> State:
-        """Return the state with the hotel's clock, if the command's decision depends on it."""
-        booking = state.booking
-        if booking is None or not isinstance(command, _BY_THE_CLOCK):
+        """Return the state with the hotel's clock and the account's rooms, if the decision depends on them."""
+        clock, account_rooms = stay_clock(state.booking, command, now), self._unpaid.rooms(command)
+        if clock is None and not account_rooms:
             return state
-        named = command.stay_times if isinstance(command, CancelBooking | ChangeGuests) else None
-        times = booking.stay_times or named or DEFAULT_STAY_TIMES
-        clock = StayClock(
-            check_in_at=instant(booking.check_in, times.check_in_time, times.time_zone),
-            check_out_at=instant(booking.check_out, times.check_out_time, times.time_zone),
-            today=day_at(times.time_zone, now),
-        )
-        return msgspec.structs.replace(state, clock=clock)
+        return msgspec.structs.replace(state, clock=clock, account_rooms=account_rooms)
 
     async def write(self, connection: AsyncConnection) -> None:
         """Write everything that changed, in a few statements."""

@@ -153,6 +153,7 @@ def _row_of(booking: Booking) -> bookings.BookingRow:
         booking.guest_list_id,
         list(booking.night_amounts_minor) or None,
         None if booking.stay_times is None else bookings.as_json(msgspec.to_builtins(booking.stay_times)),
+        booking.freed_from,
         booking.version,
     )
 
