@@ -38,7 +38,11 @@ USER: Final = 1
 #: More than a run asks for, so that every request sells; the most that a room can have.
 STOCK: Final = MAX_ROOMS
 #: Features that are off in benchmarks, because one user makes all their load, with the setting that switches each off.
-SWITCHED_OFF: Final = {"rate limits": ("RATE_LIMITS", "false")}
+SWITCHED_OFF: Final = {
+    "rate limits": ("RATE_LIMITS", "false"),
+    "the cap on unpaid bookings": ("MAX_UNPAID_BOOKINGS", "0"),
+    "the share of an account": ("MAX_ACCOUNT_SHARE_PERCENT", "100"),
+}
 _FOLDER: Final = Path(".sandbox")
 _MAX_DECISION_STALL_SECONDS: Final = 120.0
 _DECIDED_POLL_SECONDS: Final = 0.005

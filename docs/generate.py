@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from docs.commands import commands_page
+from docs.currencies import currencies_page
 from telemetry.metrics import METRICS
 from topics.pages import asyncapi_document, messages_page, table
 from workers.decisions.states import states_page
@@ -73,6 +74,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/messages.md": messages_page,
     "docs/commands.md": lambda: commands_page(_GENERATED),
     "docs/metrics.md": metrics_page,
+    "docs/currencies.md": lambda: currencies_page(_GENERATED),
     "docs/states.md": states_page,
     "topics/asyncapi.json": asyncapi_document,
     "docs/configuration.md": configuration_page,

@@ -15,10 +15,14 @@ with event as (
     -- A room's events are all in one partition: the last event counts.
     select room_id, night, arg_max(total_count, sequence) as rooms from spread group by all
 ), kept as (
+    -- Of a stay that was cancelled after check-in the nights before `freed_from` were sold; of any other none was.
     from event as reserved
     semi join (from event where type = 'booking.confirmed') as confirmed using (booking_id)
-    anti join (from event where type = 'booking.cancelled') as cancelled using (booking_id)
-    select room_id, unnest(range(check_in, check_out, interval 1 day))::date as night, rooms_count
+    left join (from event where type = 'booking.cancelled') as cancelled using (booking_id)
+    select reserved.room_id, reserved.rooms_count,
+           unnest(range(reserved.check_in,
+                        case when cancelled.id is null then reserved.check_out else cancelled.freed_from end,
+                        interval 1 day))::date as night
     where reserved.type = 'booking.reserved'
 ), sold as (
     select room_id, night, sum(rooms_count) as rooms from kept group by all

@@ -15,9 +15,11 @@ from ingress.admin.inventory.handlers import AdminInventory
 from ingress.admin.nights import Nights
 from ingress.admin.reports.handlers import Reports
 from ingress.admin.rooms.handlers import AdminRooms
-from ingress.bookings.handlers import BookingLists, Bookings
+from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
+from ingress.bookings.lists import BookingLists
 from ingress.bookings.rooms import Rooms
+from ingress.bookings.unpaid import UnpaidCap
 from ingress.database import Database
 from ingress.documents.pages import Pages
 from ingress.hotels.handlers import Hotels
@@ -127,13 +129,22 @@ def _route(
     limits: Limits | None,
 ) -> None:
     commands = Commands(kafka, app[BROKER], app[WAITERS])
+    rooms = Rooms(app[DATABASE], seconds=settings.room_facts_seconds)
+    keys = IdempotencyKeys(app[DATABASE])
     bookings = Bookings(
         database=app[DATABASE],
-        rooms=Rooms(app[DATABASE], seconds=settings.room_facts_seconds),
+        rooms=rooms,
         booking_ids=app[BOOKING_IDS],
-        keys=IdempotencyKeys(app[DATABASE]),
+        keys=keys,
         commands=commands,
+        unpaid=UnpaidCap(
+            app[DATABASE],
+            most=settings.max_unpaid_bookings,
+            reading_seconds=settings.room_facts_seconds,
+            undecided_seconds=settings.hold_seconds,
+        ),
         hold_seconds=settings.hold_seconds,
+        max_account_share_percent=settings.max_account_share_percent,
     )
     auth = Auth(
         database=app[DATABASE],
@@ -150,7 +161,7 @@ def _route(
         Hotels(app[DATABASE]),
         Search(app[FRESHNESS]),
         bookings,
-        BookingLists(app[DATABASE]),
+        BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),
         AdminHotels(app[DATABASE], nights),
         AdminRooms(app[DATABASE], nights),

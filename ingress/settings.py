@@ -48,6 +48,15 @@ class IngressSettings(BaseSettings):
         description="Path, such as /booking, that the proxy takes away; addresses in responses begin with it.",
     )
     hold_seconds: int = Field(default=900, ge=1, description="How long a booking is held unpaid.")
+    max_unpaid_bookings: int = Field(
+        default=10, ge=0, description="How many bookings an account may hold unpaid at one time; 0 for any number."
+    )
+    max_account_share_percent: int = Field(
+        default=50,
+        ge=1,
+        le=100,
+        description="The percentage of a night's rooms that one account may hold unpaid, one room at least.",
+    )
     access_token_minutes: int = Field(default=30, ge=1, description="How long an access token is valid.")
     refresh_token_days: int = Field(default=7, ge=1, le=365, description="How long a login lasts without use.")
     refresh_grace_seconds: int = Field(

@@ -1,15 +1,15 @@
 """The rules that every stay must keep: its length, how far ahead it begins, and the day at the hotel."""
 
 import time
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Final
-from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 from ingress.http.problems import Problem
 from storage.horizon import HORIZON_NIGHTS
+from topics.zones import day_at
 
 MAX_STAY_NIGHTS: Final = 30
 MAX_ROOMS_OF_A_BOOKING: Final = 10
@@ -44,4 +44,4 @@ def accept_stay(check_in: date, check_out: date, today: date) -> None:
 
 @lru_cache(1024)
 def _day_at(time_zone: str, quarter: int) -> date:
-    return datetime.fromtimestamp(quarter * _QUARTER_SECONDS, ZoneInfo(time_zone)).date()
+    return day_at(time_zone, datetime.fromtimestamp(quarter * _QUARTER_SECONDS, UTC))

@@ -12,15 +12,14 @@ def _codes(listed: str) -> Iterable[str]:
 _TWO_DIGITS: Final = """
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY
     COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF
-    IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MKD MMK MNT MOP MRU MUR
+    IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR
     MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG
     SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VES WST
     XCD XCG YER ZAR ZMW ZWG
 """
-#: The digits after the point of each currency that can be paid with. ISK, UGX and MGA cannot: Stripe counts them in
-#: another unit than their smallest (docs.stripe.com/currencies, special cases), a hundred times too much or little.
+#: The digits after the point of each currency. Not all of them can be paid with: `pricing.charges` has those.
 CURRENCIES: Final = {
-    **dict.fromkeys(_codes("BIF CLP DJF GNF JPY KMF KRW PYG RWF VND VUV XAF XOF XPF"), 0),
+    **dict.fromkeys(_codes("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"), 0),
     **dict.fromkeys(_codes(_TWO_DIGITS), 2),
     **dict.fromkeys(_codes("BHD IQD JOD KWD LYD OMR TND"), 3),
 }

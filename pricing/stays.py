@@ -19,9 +19,14 @@ NO_SURGE_MILLI: Final = 1000
 """The surge (thousandths) at which a night costs its price."""
 
 
-def night_price_minor(price_minor: Whole, surge_milli: Whole) -> Whole:
-    """Return one night's price in minor units: price x surge (thousandths), rounded half-up."""
-    return (price_minor * surge_milli + 500) // 1000
+def night_price_minor(price_minor: Whole, surge_milli: Whole, step_minor: int) -> Whole:
+    """Return one night's price in minor units: price x surge (thousandths), rounded half-up to a multiple of the step.
+
+    `step_minor` is that of the currency (`pricing.charges.step_minor`), so that every sum of prices can be charged.
+    """
+    steps = (price_minor * surge_milli + 500 * step_minor) // (1000 * step_minor)
+    # Nearly all currencies have a step of 1, and search prices a million nights at once.
+    return steps if step_minor == 1 else steps * step_minor
 
 
 def stay_amount_minor(night_prices_minor: Iterable[int], rooms_count: int) -> int:

@@ -41,6 +41,11 @@ WEBHOOKS_WANTED = (
     "refund.updated",
     "refund.failed",
     "charge.refunded",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.closed",
 )
 ONE_OF_EACH: Mapping[str, int] = {"reservations": 1, "payments": 1, "expiry": 1, "projections": 1}
 

@@ -1,14 +1,20 @@
-"""The guests that an account has saved. Every query names the account: the guests of others are not found."""
+"""The guests that an account has saved, and the guest lists of bookings, which keep names as they were given.
+
+Every query names the account: the guests of others are not found.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.models import AppUser, Booking, BookingGuest, Guest
+from storage.models import AppUser, Booking, BookingGuest, Guest, GuestList
 from topics.messages.values import BookingStatus
 
 _GUEST_COLUMNS: Final = (Guest.id, Guest.user_id, Guest.name, Guest.gender, Guest.age)
@@ -93,6 +99,38 @@ async def guests_of_others(connection: AsyncConnection, user_id: int, guest_ids:
     """Return the ids that are no guests of this account, smallest first."""
     own = await connection.execute(select(Guest.id).where(Guest.user_id == user_id, Guest.id.in_(guest_ids)))
     return sorted(set(guest_ids).difference(own.scalars()))
+
+
+async def keep_guest_list(
+    connection: AsyncConnection, list_id: UUID, *, booking_id: UUID, user_id: int, guest_ids: Sequence[int]
+) -> bool:
+    """Insert the names of these guests of the account as they are now, unless the list was kept before.
+
+    Returns:
+        Whether the list is stored: not, if one of the guests is not the account's any more.
+    """
+    guest = func.jsonb_build_object("id", Guest.id, "name", Guest.name, "gender", Guest.gender, "age", Guest.age)
+    guests = (
+        select(
+            literal(list_id), literal(booking_id), literal(user_id), func.jsonb_agg(aggregate_order_by(guest, Guest.id))
+        )
+        .where(Guest.user_id == user_id, Guest.id.in_(guest_ids))
+        .having(func.count() == len(set(guest_ids)))
+    )
+    inserted = await connection.execute(
+        postgresql.insert(GuestList)
+        .from_select(["id", "booking_id", "user_id", "guests"], guests)
+        .on_conflict_do_nothing()
+        .returning(GuestList.id)
+    )
+    if inserted.first() is not None:
+        return True
+    kept = await connection.execute(
+        select(GuestList.id).where(
+            GuestList.id == list_id, GuestList.booking_id == booking_id, GuestList.user_id == user_id
+        )
+    )
+    return kept.first() is not None
 
 
 def _is_own(user_id: int, guest_id: int) -> ColumnElement[bool]:

@@ -43,6 +43,7 @@ class HotelRow(HotelDescription):
 
     owner_id: int
     active: bool
+    on_full_refund: str
     version: int
     created_at: datetime
     updated_at: datetime

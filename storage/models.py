@@ -443,6 +443,7 @@ class Refund(Table):
     __table_args__ = (
         Index("refund_due", "next_attempt_at", postgresql_where=text("next_attempt_at is not null")),
         Index("refund_booking", "booking_id"),
+        Index("refund_unfinished", "status", postgresql_where=text("status in ('creating', 'pending', 'failed')")),
         CheckConstraint("status in ('creating', 'pending', 'succeeded', 'failed', 'closed')", name="status"),
     )
 
@@ -597,10 +598,16 @@ class HotelMinPrice(Table):
 class ReportedStay(Table):
     """A confirmed booking that `daily_report` counts; deleted when it is cancelled.
 
-    `deducted_minor` is the part of its amount that left again: refunds made by hand, and lost disputes.
+    Without `night_amounts_minor` its amount is spread evenly over its nights, the remainder over the first of them.
+    `deductions` is the money that left again of `payment_intent`, which pays the booking: an amount for the id of each
+    refund made by hand and of each lost dispute. `night_deductions_minor` is the share of each night in their sum.
     """
 
     __tablename__ = "reported_stay"
+    __table_args__ = (
+        # Reports count the bookings without amounts by night; newer ones are not in the index.
+        Index("reported_stay_estimated", "hotel_id", "check_in", postgresql_where=text("night_amounts_minor is null")),
+    )
 
     booking_id: Mapped[UUID] = mapped_column(primary_key=True)
     hotel_id: Mapped[int]
@@ -610,15 +617,16 @@ class ReportedStay(Table):
     amount_minor: Mapped[int]
     currency: Mapped[str]
     night_amounts_minor: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
-    deducted_minor: Mapped[int] = mapped_column(server_default=text("0"))
+    payment_intent: Mapped[str | None]
+    deductions: Mapped[dict[str, int] | None] = mapped_column(JSONB)
+    night_deductions_minor: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
 
 
 class DailyReport(Table):
     """The sales of a hotel for one night, confirmed bookings only.
 
     `arrivals` and `staying` count bookings (that begin with this night, that have this night), `nights` rooms.
-    `revenue_minor` is net of what left again. The amount of a booking without amounts by night is spread evenly over
-    its nights, the remainder over the first of them; `estimated` counts those bookings.
+    `revenue_minor` is net of the money that left again.
     """
 
     __tablename__ = "daily_report"
@@ -629,5 +637,4 @@ class DailyReport(Table):
     staying: Mapped[int] = mapped_column(Integer)
     nights: Mapped[int] = mapped_column(Integer)
     revenue_minor: Mapped[int]
-    estimated: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     currency: Mapped[str]

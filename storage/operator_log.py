@@ -11,6 +11,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
+#: The source of the commands that follow from operators' actions.
+SOURCE: Final = "innkeeper/operators"
 #: More digits than these may be no bigint, so no row of ours.
 _MAX_DIGITS: Final = 18
 

@@ -1,15 +1,17 @@
-"""Writes whole rows of `checkout_session` and `refund` for operators' tools: restore (many new ones) and reconcile.
+"""Writes whole rows about payments for operators' tools: restore (many new ones), reconcile and refunds.
 
-The payments role writes them row by row, with `storage.payments`.
+The tables are `checkout_session`, `refund`, `payment_refund` and `payment_dispute`. The payments role writes them row
+by row, with `storage.payments`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 
@@ -21,6 +23,25 @@ async def copy_sessions(connection: AsyncConnection, rows: Sequence[Mapping[str,
 async def copy_refunds(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> int:
     """Insert new rows of `refund`, given by column, all with the same columns; return their number."""
     return await _copy(connection, "refund", rows)
+
+
+async def add_payment_refunds(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of `payment_refund`, given by column, all with the same columns; a known refund stays as it is."""
+    await _add(connection, "payment_refund", rows)
+
+
+async def add_payment_disputes(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of `payment_dispute`, given by column, all with the same columns; a known one stays as it is."""
+    await _add(connection, "payment_dispute", rows)
+
+
+async def _add(connection: AsyncConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        names = list(rows[0])
+        places = ", ".join(f"%({name})s" for name in names)
+        statement = f"insert into {table} ({', '.join(names)}) values ({places}) on conflict do nothing"  # noqa: S608 - names of ours
+        async with connection.cursor() as cursor:
+            await cursor.executemany(statement.encode(), rows)
 
 
 async def _copy(connection: AsyncConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -53,56 +74,147 @@ class ReconciledSession:
     status: str
     session_id: str
     url: str | None
+    payment_intent: str | None
     expires_at: datetime
     is_due: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconciledRefund:
-    """A refund as Stripe has it; `amount_minor` in minor units. `is_due`: payments must send the room a command."""
+    """A refund of a payment as it should be; `amount_minor` is the sum that the payment's refunds must reach.
+
+    `refund_id` is the newest refund that we made. `is_due`: payments must call Stripe until that sum is reached.
+    """
 
     booking_id: UUID
     room_id: int
     payment_intent: str
     status: str
-    refund_id: str
+    refund_id: str | None
     amount_minor: int
     currency: str
-    failure: str | None
     is_due: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundObject:
+    """A refund as Stripe has it; `amount_minor` in minor units."""
+
+    refund_id: str
+    payment_intent: str
+    booking_id: UUID
+    amount_minor: int
+    currency: str
+    status: str
+    by_hand: bool
+    failure: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisputeObject:
+    """A dispute as Stripe has it; `amount_minor` in minor units, `reason` in Stripe's word."""
+
+    dispute_id: str
+    payment_intent: str
+    booking_id: UUID
+    amount_minor: int
+    currency: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRefund:
+    """A refund whose money is not back yet, or that an operator closed. Times are UTC.
+
+    `amount_minor` is still due to the guest; of a closed one, it is the sum that was closed. `next_attempt_at` is the
+    time of the next call to Stripe, None if none is due; `tries` counts the failures since the last success.
+    """
+
+    payment: str
+    booking_id: UUID
+    room_id: int
+    status: str
+    amount_minor: int
+    currency: str
+    since: datetime
+    tries: int
+    next_attempt_at: datetime | None
+    last_error: str | None
 
 
 _CAUSE: Final = "reconcile"
 
 _ADD_SESSION: Final = """
 insert into checkout_session (booking_id, attempt, room_id, status, params, idempotency_key, session_id, url,
-                              expires_at, causation, correlation, actor, next_attempt_at)
-values (%(booking_id)s, %(attempt)s, %(room_id)s, %(status)s, %(params)s, %(key)s, %(id)s, %(url)s, %(expires_at)s,
-        %(cause)s, %(cause)s, case when %(is_due)s then %(actor)s end, case when %(is_due)s then now() end)
+                              payment_intent, expires_at, causation, correlation, actor, next_attempt_at)
+values (%(booking_id)s, %(attempt)s, %(room_id)s, %(status)s, %(params)s, %(key)s, %(id)s, %(url)s, %(payment)s,
+        %(expires_at)s, %(cause)s, %(cause)s, case when %(is_due)s then %(actor)s end,
+        case when %(is_due)s then now() end)
 on conflict do nothing
 """
 _UPDATE_SESSION: Final = """
 update checkout_session
 set status = %(status)s, session_id = %(id)s, url = %(url)s, updated_at = now(), failures = 0,
+    payment_intent = coalesce(%(payment)s, payment_intent),
     actor = case when %(is_due)s then %(actor)s end, next_attempt_at = case when %(is_due)s then now() end
 where booking_id = %(booking_id)s and attempt = %(attempt)s and next_attempt_at is null
   and status = %(was_status)s and session_id is not distinct from %(was_id)s
 """
 _ADD_REFUND: Final = """
 insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor, currency,
-                    reason, refund_id, causation, correlation, actor, last_error, next_attempt_at)
+                    reason, refund_id, causation, correlation, actor, next_attempt_at)
 values (%(payment)s, %(booking_id)s, %(room_id)s, %(status)s, %(params)s, %(key)s, %(amount_minor)s, %(currency)s,
-        %(cause)s, %(id)s, %(cause)s, %(cause)s, case when %(is_due)s then %(actor)s end, %(failure)s,
+        %(cause)s, %(id)s, %(cause)s, %(cause)s, case when %(is_due)s then %(actor)s end,
         case when %(is_due)s then now() end)
 on conflict do nothing
 """
 _UPDATE_REFUND: Final = """
 update refund
-set status = %(status)s, refund_id = %(id)s, last_error = coalesce(%(failure)s, last_error), updated_at = now(),
-    failures = 0, actor = case when %(is_due)s then %(actor)s end,
-    next_attempt_at = case when %(is_due)s then now() end
+set status = %(status)s, refund_id = %(id)s, amount_minor = %(amount_minor)s, updated_at = now(), failures = 0,
+    actor = case when %(is_due)s then %(actor)s end, next_attempt_at = case when %(is_due)s then now() end
 where payment_intent = %(payment)s and next_attempt_at is null
   and status = %(was_status)s and refund_id is not distinct from %(was_id)s
+"""
+# A refund that failed stays failed, and a dispute that was decided stays so: payments may have newer facts.
+_SAVE_REFUND_OBJECT: Final = """
+insert into payment_refund as known (refund_id, payment_intent, booking_id, amount_minor, currency, status, by_hand,
+                                     failure)
+values (%(refund_id)s, %(payment_intent)s, %(booking_id)s, %(amount_minor)s, %(currency)s, %(status)s, %(by_hand)s,
+        %(failure)s)
+on conflict (refund_id) do update
+set status = excluded.status, amount_minor = excluded.amount_minor,
+    failure = coalesce(excluded.failure, known.failure), updated_at = now()
+where known.status <> 'failed'
+"""
+_SAVE_DISPUTE_OBJECT: Final = """
+insert into payment_dispute as known (dispute_id, payment_intent, booking_id, amount_minor, currency, status, reason)
+values (%(dispute_id)s, %(payment_intent)s, %(booking_id)s, %(amount_minor)s, %(currency)s, %(status)s, %(reason)s)
+on conflict (dispute_id) do update
+set status = excluded.status, amount_minor = excluded.amount_minor, updated_at = now()
+where known.status = 'open' or known.status = excluded.status
+"""
+# The ledger has what is still due; a row of 0.1.0 and a refund without a booking have the whole amount alone.
+_OPEN_REFUNDS: Final = """
+select r.payment_intent as payment, r.booking_id, r.room_id, r.status,
+       case when r.status = 'closed' then coalesce((paid.value ->> 'closed_minor')::bigint, r.amount_minor)
+            else coalesce((paid.value ->> 'due_minor')::bigint, r.amount_minor) end as amount_minor,
+       r.currency, r.created_at as since, r.failures::integer as tries, r.next_attempt_at, r.last_error
+from refund r
+left join booking b on b.id = r.booking_id
+left join lateral (
+    select each.value from jsonb_array_elements(b.payments) as each
+    where each.value ->> 'payment_intent' = r.payment_intent
+) as paid on true
+where (%(payment)s::text is null or r.payment_intent = %(payment)s)
+  and (r.status in ('creating', 'pending', 'failed') or r.status = 'closed' and %(closed)s)
+order by r.created_at, r.payment_intent
+"""
+# A row that a worker has claimed is due again within its lease anyway.
+_RETRY_REFUND: Final = """
+update refund set status = 'creating', next_attempt_at = now(), actor = %(actor)s, updated_at = now()
+where payment_intent = %(payment)s and status in ('creating', 'failed')
+  and (next_attempt_at is null or next_attempt_at > now() + make_interval(secs => %(lease_seconds)s))
 """
 
 
@@ -126,6 +238,7 @@ async def save_session(
             "key": f"{session.booking_id}:checkout:{session.attempt}",
             "id": session.session_id,
             "url": session.url,
+            "payment": session.payment_intent,
             "expires_at": session.expires_at,
             "cause": _CAUSE,
             "actor": actor,
@@ -156,7 +269,6 @@ async def save_refund(
             "amount_minor": refund.amount_minor,
             "currency": refund.currency,
             "id": refund.refund_id,
-            "failure": refund.failure,
             "cause": _CAUSE,
             "actor": actor,
             "is_due": refund.is_due,
@@ -164,6 +276,35 @@ async def save_refund(
         },
     )
     return written.rowcount == 1
+
+
+async def save_refund_object(connection: AsyncConnection, refund: RefundObject) -> bool:
+    """Insert or update a refund's row of `payment_refund`; return whether it was written."""
+    written = await connection.execute(_SAVE_REFUND_OBJECT, asdict(refund))
+    return written.rowcount == 1
+
+
+async def save_dispute_object(connection: AsyncConnection, dispute: DisputeObject) -> bool:
+    """Insert or update a dispute's row of `payment_dispute`; return whether it was written."""
+    written = await connection.execute(_SAVE_DISPUTE_OBJECT, asdict(dispute))
+    return written.rowcount == 1
+
+
+async def open_refunds(
+    connection: AsyncConnection[Any], *, payment: str | None = None, closed: bool = True
+) -> list[OpenRefund]:
+    """Return the refunds whose money is not back yet, the oldest first; `closed`: also those that were closed."""
+    cursor = connection.cursor(row_factory=class_row(OpenRefund))
+    await cursor.execute(_OPEN_REFUNDS, {"payment": payment, "closed": closed})
+    return await cursor.fetchall()
+
+
+async def retry_refund(connection: AsyncConnection[Any], payment: str, *, actor: str, lease_seconds: float) -> bool:
+    """Make a refund due now that is due later; return whether it was. `lease_seconds`: how long a claim lasts."""
+    changed = await connection.execute(
+        _RETRY_REFUND, {"payment": payment, "actor": actor, "lease_seconds": lease_seconds}
+    )
+    return changed.rowcount == 1
 
 
 def _before(row: RowBefore | None) -> dict[str, str | None]:

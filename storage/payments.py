@@ -1,4 +1,6 @@
-"""Pending calls to Stripe: the rows of `checkout_session` and `refund`, written by the payments workers alone.
+"""Pending calls to Stripe (`checkout_session` and `refund`), and the refunds and disputes that Stripe reports.
+
+The payments workers write them, and operators' tools by `storage.payment_rows`.
 
 A row holds one call with its parameters. `next_attempt_at` is the time from which the call is due, NULL when none is.
 A worker that claims a row moves that time ahead (its lease), so that no transaction is open while Stripe is called, and
@@ -6,17 +8,20 @@ clears it when the call and its commands are done. The lease of a worker that di
 write names the lease, or moves a state towards its end only: of two workers that claim one row after each other, none
 undoes a write of the other.
 
+A row of `refund` has a target: the sum that all refunds of the payment must reach. The refunds themselves, ours and
+those made by hand, are rows of `payment_refund`; disputes, open and ended, are rows of `payment_dispute`.
+
 This module never commits: the consumer writes in its fenced transaction, the caller on connections in autocommit.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, Literal
+from datetime import date, datetime
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import args_row, class_row
 from psycopg.types.json import Jsonb
 
 OPENING: Final = ("creating", "open", "failed")
@@ -47,7 +52,10 @@ class SessionsToClose:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefundToMake:
-    """A payment that must be refunded, with the exact parameters of the call; `amount_minor` in minor units."""
+    """A payment of which money must go back, with the parameters of the first call.
+
+    `amount_minor` (minor units) is the target: the sum that all refunds of the payment must reach.
+    """
 
     payment_intent: str
     booking_id: UUID
@@ -62,6 +70,22 @@ class RefundToMake:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RefundToClose:
+    """A refund that an operator ended."""
+
+    payment_intent: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaymentOfSession:
+    """The payment that was made through a session of a booking."""
+
+    booking_id: UUID
+    session_id: str
+    payment_intent: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SessionEnded:
     """A session that Stripe reports as over, because it was completed or because it expired."""
 
@@ -69,16 +93,89 @@ class SessionEnded:
     attempt: int
     session_id: str
     status: Literal["complete", "expired"]
+    payment_intent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RefundChanged:
-    """A refund whose status Stripe reports."""
+class RefundReported:
+    """The state of a refund at Stripe; `by_hand`: a person made it. `amount_minor` in minor units."""
 
-    payment_intent: str
     refund_id: str
+    payment_intent: str
+    booking_id: UUID
+    amount_minor: int
+    currency: str
     status: Literal["pending", "succeeded", "failed"]
+    by_hand: bool = False
     failure: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DisputeReported:
+    """The state of a dispute at Stripe; `amount_minor` in minor units, `reason` in Stripe's word."""
+
+    dispute_id: str
+    payment_intent: str
+    booking_id: UUID
+    amount_minor: int
+    currency: str
+    status: Literal["open", "won", "lost"]
+    reason: str
+
+
+class BookingOfPayment(NamedTuple):
+    """The booking of a session or a payment of ours, its room, and the payment attempt (0: not known)."""
+
+    booking_id: UUID
+    room_id: int
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stay:
+    """The words about a booking for the payment page; `check_out` is not a night."""
+
+    hotel: str
+    room_type: str
+    check_in: date
+    check_out: date
+    rooms_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundSums:
+    """A row of `refund`, and the sums of its payment in minor units.
+
+    `closed_minor` is the sum that an operator ended by the ledger, `lost_minor` the sum that lost disputes took.
+    `failed_count` is the number of our refunds that failed.
+    """
+
+    status: str
+    target_minor: int
+    succeeded_minor: int
+    pending_minor: int
+    lost_minor: int
+    closed_minor: int
+    failed_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerPayment:
+    """The refunds of a payment that the ledger knows of: carried out, and failed."""
+
+    refund_ids: frozenset[str] = frozenset()
+    failed_refund_ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefundFigures:
+    """The figures of all refunds and disputes: `due` and `pending` rows, rows that were tried `failing` times."""
+
+    due: int
+    pending: int
+    failing: int
+    oldest_due_seconds: float
+    disputes_open: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,12 +197,13 @@ class DueSession:
     failures: int
     created_at: datetime
     lease: datetime
+    last_error: str | None = None
     actor: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueRefund:
-    """A claimed row of `refund`; `lease` and `actor` are as in `DueSession`."""
+    """A claimed row of `refund`; `lease` and `actor` are as in `DueSession`, `amount_minor` is the target."""
 
     payment_intent: str
     booking_id: UUID
@@ -114,6 +212,7 @@ class DueRefund:
     params: dict[str, Any]
     idempotency_key: str
     amount_minor: int
+    currency: str
     refund_id: str | None
     causation: str
     correlation: str
@@ -155,11 +254,15 @@ async def close_sessions(connection: psycopg.AsyncConnection, ending: SessionsTo
 
 
 async def add_refund(connection: psycopg.AsyncConnection, call: RefundToMake) -> None:
-    """Add a payment that must be refunded, due at once; a row that exists already stays as it is."""
+    """Add a payment of which money must go back, due at once; a row that exists changes only if its target grows."""
     await connection.execute(
         "insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor,"
         " currency, reason, causation, correlation, next_attempt_at)"
-        " values (%s, %s, %s, 'creating', %s, %s, %s, %s, %s, %s, %s, now()) on conflict (payment_intent) do nothing",
+        " values (%s, %s, %s, 'creating', %s, %s, %s, %s, %s, %s, %s, now())"
+        " on conflict (payment_intent) do update set amount_minor = excluded.amount_minor, reason = excluded.reason,"
+        " causation = excluded.causation, correlation = excluded.correlation, status = 'creating', failures = 0,"
+        " actor = null, next_attempt_at = now(), updated_at = now()"
+        " where refund.amount_minor < excluded.amount_minor",
         (
             call.payment_intent,
             call.booking_id,
@@ -175,21 +278,98 @@ async def add_refund(connection: psycopg.AsyncConnection, call: RefundToMake) ->
     )
 
 
+async def close_refund(connection: psycopg.AsyncConnection, ending: RefundToClose) -> None:
+    """Mark a refund that is still due as ended by an operator: no call is due any more."""
+    await connection.execute(
+        "update refund set status = 'closed', next_attempt_at = null, actor = null, updated_at = now()"
+        " where payment_intent = %s and status in ('creating', 'failed')",
+        (ending.payment_intent,),
+    )
+
+
+async def note_payment(connection: psycopg.AsyncConnection, paid: PaymentOfSession) -> None:
+    """Note the payment of a session, by which refunds made by hand and disputes find their booking."""
+    await connection.execute(
+        "update checkout_session set payment_intent = %s where booking_id = %s and session_id = %s"
+        " and payment_intent is null",
+        (paid.payment_intent, paid.booking_id, paid.session_id),
+    )
+
+
+# Bookings of Stripe's objects.
+
+
+async def booking_of_session(connection: psycopg.AsyncConnection, session_id: str) -> BookingOfPayment | None:
+    """Return the booking that has this session."""
+    cursor = connection.cursor(row_factory=args_row(BookingOfPayment))
+    await cursor.execute(
+        "select booking_id, room_id, attempt from checkout_session where session_id = %s", (session_id,)
+    )
+    return await cursor.fetchone()
+
+
+async def booking_of_payment(
+    connection: psycopg.AsyncConnection, payment_intent: str | None
+) -> BookingOfPayment | None:
+    """Return the booking that was paid, or is refunded, by this payment."""
+    if payment_intent is None:
+        return None
+    cursor = connection.cursor(row_factory=args_row(BookingOfPayment))
+    await cursor.execute(
+        "select booking_id, room_id, attempt from checkout_session where payment_intent = %(id)s"
+        " union all select booking_id, room_id, 0 from refund where payment_intent = %(id)s limit 1",
+        {"id": payment_intent},
+    )
+    return await cursor.fetchone()
+
+
+async def is_by_hand(connection: psycopg.AsyncConnection, refund_id: str) -> bool | None:
+    """Return whether a known refund was made by hand; None for one that is not known."""
+    cursor = await connection.execute("select by_hand from payment_refund where refund_id = %s", (refund_id,))
+    row = await cursor.fetchone()
+    return None if row is None else bool(row[0])
+
+
+async def cancels_if_full(connection: psycopg.AsyncConnection, room_id: int) -> bool:
+    """Return whether the room's hotel wants a booking cancelled once all of its payment went back by hand."""
+    cursor = await connection.execute(
+        "select h.on_full_refund = 'cancel' from room r join hotel h on h.id = r.hotel_id where r.id = %s", (room_id,)
+    )
+    row = await cursor.fetchone()
+    return row is None or bool(row[0])
+
+
+_STAYS: Final = """
+select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.id
+from booking b join room r on r.id = b.room_id join hotel h on h.id = r.hotel_id where b.id = any(%s)
+"""
+
+
+async def stay(connection: psycopg.AsyncConnection, booking_id: UUID) -> Stay | None:
+    """Return the words about a booking for its payment page; None if its hotel or the booking is not there."""
+    return (await stays(connection, [booking_id])).get(booking_id)
+
+
+async def stays(connection: psycopg.AsyncConnection, booking_ids: Sequence[UUID]) -> dict[UUID, Stay]:
+    """Return the words about bookings for their payment pages, as far as the bookings and their hotels are there."""
+    rows = await (await connection.execute(_STAYS, (list(booking_ids),))).fetchall()
+    return {
+        id: Stay(hotel=hotel, room_type=room_type, check_in=check_in, check_out=check_out, rooms_count=rooms_count)
+        for hotel, room_type, check_in, check_out, rooms_count, id in rows
+    }
+
+
 # Changes that Stripe reports.
 
 
-async def record(connection: psycopg.AsyncConnection, update: SessionEnded | RefundChanged, *, is_done: bool) -> None:
-    """Record a change that Stripe reports, if it moves a row towards its end. `is_done`: no call is due after it."""
-    if isinstance(update, SessionEnded):
-        await _record_session(connection, update, is_done=is_done)
-    else:
-        await _record_refund(connection, update, is_done=is_done)
+async def record_session(connection: psycopg.AsyncConnection, update: SessionEnded, *, is_done: bool) -> None:
+    """Record the end of a session, if it moves the row towards its end. `is_done`: no call is due after it.
 
-
-async def _record_session(connection: psycopg.AsyncConnection, update: SessionEnded, *, is_done: bool) -> None:
-    """Record the end of a session. Complete wins: a session that was paid never counts as expired."""
+    Complete wins: a session that was paid never counts as expired.
+    """
     await connection.execute(
         "update checkout_session set status = %(status)s, session_id = %(session_id)s, updated_at = now(),"
+        " payment_intent = coalesce(%(payment_intent)s, payment_intent),"
         " next_attempt_at = case when %(is_done)s then null else next_attempt_at end"
         " where booking_id = %(booking_id)s and attempt = %(attempt)s"
         " and coalesce(session_id, %(session_id)s) = %(session_id)s"
@@ -199,27 +379,124 @@ async def _record_session(connection: psycopg.AsyncConnection, update: SessionEn
             "attempt": update.attempt,
             "session_id": update.session_id,
             "status": update.status,
+            "payment_intent": update.payment_intent,
             "is_done": is_done,
         },
     )
 
 
-async def _record_refund(connection: psycopg.AsyncConnection, update: RefundChanged, *, is_done: bool) -> None:
-    """Record the status of a refund. One that succeeded can still fail; one that failed stays failed."""
+async def record_refund(connection: psycopg.AsyncConnection, update: RefundReported) -> None:
+    """Record the state of a refund. One that succeeded can still fail; one that failed stays failed."""
     await connection.execute(
-        "update refund set status = %(status)s, refund_id = %(refund_id)s, updated_at = now(),"
-        " last_error = coalesce(%(failure)s, last_error),"
-        " next_attempt_at = case when %(is_done)s then null else next_attempt_at end"
-        " where payment_intent = %(payment_intent)s and coalesce(refund_id, %(refund_id)s) = %(refund_id)s"
-        " and status = any(case %(status)s when 'pending' then array['creating']"
-        " when 'succeeded' then array['creating', 'pending'] else array['creating', 'pending', 'succeeded'] end)",
+        "insert into payment_refund as known (refund_id, payment_intent, booking_id, amount_minor, currency, status,"
+        " by_hand, failure) values (%s, %s, %s, %s, %s, %s, %s, %s)"
+        " on conflict (refund_id) do update set status = excluded.status, failure = excluded.failure,"
+        " updated_at = now() where known.status = 'pending' and excluded.status <> 'pending'"
+        " or known.status = 'succeeded' and excluded.status = 'failed'",
+        (
+            update.refund_id,
+            update.payment_intent,
+            update.booking_id,
+            update.amount_minor,
+            update.currency,
+            update.status,
+            update.by_hand,
+            update.failure,
+        ),
+    )
+
+
+async def record_dispute(connection: psycopg.AsyncConnection, update: DisputeReported) -> None:
+    """Record the state of a dispute; one that has ended stays as it is."""
+    await connection.execute(
+        "insert into payment_dispute as known (dispute_id, payment_intent, booking_id, amount_minor, currency, status,"
+        " reason) values (%s, %s, %s, %s, %s, %s, %s)"
+        " on conflict (dispute_id) do update set status = excluded.status, amount_minor = excluded.amount_minor,"
+        " updated_at = now() where known.status = 'open'",
+        (
+            update.dispute_id,
+            update.payment_intent,
+            update.booking_id,
+            update.amount_minor,
+            update.currency,
+            update.status,
+            update.reason,
+        ),
+    )
+
+
+_SUMS: Final = """
+select r.status, r.amount_minor as target_minor,
+    coalesce((select sum(amount_minor) from payment_refund p
+              where p.payment_intent = r.payment_intent and p.status = 'succeeded'), 0)::bigint as succeeded_minor,
+    coalesce((select sum(amount_minor) from payment_refund p
+              where p.payment_intent = r.payment_intent and p.status = 'pending'), 0)::bigint as pending_minor,
+    coalesce((select sum(amount_minor) from payment_dispute d
+              where d.payment_intent = r.payment_intent and d.status = 'lost'), 0)::bigint as lost_minor,
+    coalesce((select sum((paid.value ->> 'closed_minor')::bigint)
+              from booking b cross join lateral jsonb_array_elements(b.payments) as paid
+              where b.id = r.booking_id and paid.value ->> 'payment_intent' = r.payment_intent), 0)::bigint
+        as closed_minor,
+    (select count(*) from payment_refund p
+     where p.payment_intent = r.payment_intent and p.status = 'failed' and not p.by_hand)::integer as failed_count
+from refund r where r.payment_intent = %s
+for update of r
+"""
+
+
+async def refund_sums(connection: psycopg.AsyncConnection, payment_intent: str) -> RefundSums | None:
+    """Lock a row of `refund` and return it with its payment's sums; None if nothing of the payment must go back."""
+    cursor = connection.cursor(row_factory=class_row(RefundSums))
+    await cursor.execute(_SUMS, (payment_intent,))
+    return await cursor.fetchone()
+
+
+async def settle_refund(
+    connection: psycopg.AsyncConnection,
+    payment_intent: str,
+    status: str,
+    *,
+    due_in_seconds: float | None,
+    keeps_due_time: bool,
+    failed_count: int = 0,
+) -> None:
+    """Write a refund's status after its payment's sums changed.
+
+    `due_in_seconds` is the time until the next call, None: no call is due; with `keeps_due_time` that time stays as it
+    is. `failed_count` refunds have failed: the row counts as many failures at least.
+    """
+    await connection.execute(
+        "update refund set status = %(status)s, updated_at = now(), failures = greatest(failures, %(failed)s),"
+        " refund_id = coalesce((select refund_id from payment_refund p where p.payment_intent = %(id)s"
+        " and not p.by_hand order by created_at desc, (status = 'failed') limit 1), refund_id),"
+        " last_error = coalesce((select failure from payment_refund p where p.payment_intent = %(id)s"
+        " and not p.by_hand and p.status = 'failed' order by updated_at desc limit 1), last_error),"
+        " next_attempt_at = case when %(keep)s then next_attempt_at"
+        " else now() + make_interval(secs => %(seconds)s) end"
+        " where payment_intent = %(id)s",
         {
-            "payment_intent": update.payment_intent,
-            "refund_id": update.refund_id,
-            "status": update.status,
-            "failure": update.failure,
-            "is_done": is_done,
+            "id": payment_intent,
+            "status": status,
+            "failed": failed_count,
+            "keep": keeps_due_time,
+            "seconds": due_in_seconds,
         },
+    )
+
+
+async def ledger_payment(connection: psycopg.AsyncConnection, booking_id: UUID, payment_intent: str) -> LedgerPayment:
+    """Return the refunds of a payment that the ledger knows; none if it does not know the payment."""
+    cursor = await connection.execute(
+        "select paid.value from booking b cross join lateral jsonb_array_elements(b.payments) as paid"
+        " where b.id = %s and paid.value ->> 'payment_intent' = %s",
+        (booking_id, payment_intent),
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return LedgerPayment()
+    return LedgerPayment(
+        refund_ids=frozenset(refund[0] for refund in row[0].get("refunds", ())),
+        failed_refund_ids=frozenset(row[0].get("failed_refund_ids", ())),
     )
 
 
@@ -239,7 +516,7 @@ async def claim_sessions(
         " where s.booking_id = due.booking_id and s.attempt = due.attempt"
         " returning s.booking_id, s.attempt, s.room_id, s.status, s.params, s.idempotency_key, s.session_id,"
         " s.causation, s.correlation, s.failures::integer, s.created_at, s.next_attempt_at as lease,"
-        " s.actor",
+        " s.last_error, s.actor",
         (list(statuses), limit, lease_seconds),
     )
     return await cursor.fetchall()
@@ -254,7 +531,7 @@ async def claim_refunds(connection: psycopg.AsyncConnection, *, limit: int, leas
         " update refund r set next_attempt_at = now() + make_interval(secs => %s) from due"
         " where r.payment_intent = due.payment_intent"
         " returning r.payment_intent, r.booking_id, r.room_id, r.status, r.params, r.idempotency_key, r.amount_minor,"
-        " r.refund_id, r.causation, r.correlation, r.failures::integer, r.next_attempt_at as lease,"
+        " r.currency, r.refund_id, r.causation, r.correlation, r.failures::integer, r.next_attempt_at as lease,"
         " r.actor",
         (limit, lease_seconds),
     )
@@ -298,15 +575,6 @@ async def record_refused_session(connection: psycopg.AsyncConnection, due: DueSe
     return None if row is None else str(row[0])
 
 
-async def record_refused_refund(connection: psycopg.AsyncConnection, due: DueRefund, reason: str) -> None:
-    """Record that Stripe will not make this refund."""
-    await connection.execute(
-        "update refund set status = 'failed', last_error = %s, updated_at = now()"
-        " where payment_intent = %s and status = %s and next_attempt_at = %s",
-        (reason, due.payment_intent, due.status, due.lease),
-    )
-
-
 async def renew_session(connection: psycopg.AsyncConnection, due: DueSession, call: SessionToOpen) -> None:
     """Replace the call by one under another key, once it is certain that the old one opened nothing."""
     await connection.execute(
@@ -325,13 +593,21 @@ async def renew_session(connection: psycopg.AsyncConnection, due: DueSession, ca
     )
 
 
-async def renew_refund(connection: psycopg.AsyncConnection, due: DueRefund, idempotency_key: str) -> None:
-    """Give the call another key, once it is certain that the old one refunded nothing."""
-    await connection.execute(
-        "update refund set idempotency_key = %s, updated_at = now()"
-        " where payment_intent = %s and status = 'creating' and idempotency_key = %s and next_attempt_at = %s",
-        (idempotency_key, due.payment_intent, due.idempotency_key, due.lease),
+async def fix_refund_call(
+    connection: psycopg.AsyncConnection, due: DueRefund, *, params: dict[str, Any], idempotency_key: str
+) -> bool:
+    """Fix the exact call before it is made, so that a repeated call is the same call.
+
+    Returns:
+        Whether the row is still the claimant's and its target is still the same: only then may the call be made.
+    """
+    fixed = await connection.execute(
+        "update refund set params = %s, idempotency_key = %s, updated_at = now()"
+        " where payment_intent = %s and amount_minor = %s and status not in ('succeeded', 'closed')"
+        " and next_attempt_at = %s",
+        (Jsonb(params), idempotency_key, due.payment_intent, due.amount_minor, due.lease),
     )
+    return fixed.rowcount == 1
 
 
 async def try_again(
@@ -352,6 +628,46 @@ async def mark_done(connection: psycopg.AsyncConnection, due: DueSession | DueRe
         f" where {_key(due)} and next_attempt_at = %s",
         (*_identity(due), due.lease),
     )
+
+
+# Care for all rows.
+
+
+async def note_payments_of_sessions(connection: psycopg.AsyncConnection) -> None:
+    """Note the payments of complete sessions that lack theirs: 0.1.0 does not write them."""
+    await connection.execute(
+        "update checkout_session s set payment_intent = paid.value ->> 'payment_intent'"
+        " from booking b cross join lateral jsonb_array_elements(b.payments) as paid"
+        " where s.payment_intent is null and s.status = 'complete'"
+        " and b.id = s.booking_id and paid.value ->> 'session_id' = s.session_id"
+    )
+
+
+async def reopen_failed_refunds(connection: psycopg.AsyncConnection) -> int:
+    """Make refunds that 0.1.0 gave up due again in a minute; return how many."""
+    reopened = await connection.execute(
+        "update refund set status = 'creating', failures = 0, next_attempt_at = now() + interval '1 minute',"
+        " updated_at = now() where status = 'failed'"
+    )
+    return reopened.rowcount
+
+
+async def refund_figures(connection: psycopg.AsyncConnection, *, failing_from: int) -> RefundFigures:
+    """Return the figures of refunds and disputes; a refund is failing from so many failures on."""
+    cursor = connection.cursor(row_factory=class_row(RefundFigures))
+    await cursor.execute(
+        "select count(*) filter (where status <> 'pending')::integer as due,"
+        " count(*) filter (where status = 'pending')::integer as pending,"
+        " count(*) filter (where status <> 'pending' and failures >= %s)::integer as failing,"
+        " coalesce(extract(epoch from now() - min(created_at) filter (where status <> 'pending')), 0)::float8"
+        " as oldest_due_seconds,"
+        " (select count(*) from payment_dispute where status = 'open')::integer as disputes_open"
+        " from refund where status in ('creating', 'pending', 'failed')",
+        (failing_from,),
+    )
+    figures = await cursor.fetchone()
+    assert figures is not None, "a query without groups has one row"
+    return figures
 
 
 def _table(due: DueSession | DueRefund) -> str:

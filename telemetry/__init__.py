@@ -1,5 +1,6 @@
 """Metrics, logs and traces of every process. No booking depends on any of them."""
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -10,15 +11,20 @@ if TYPE_CHECKING:
     # A short command imports this package and needs no settings of it, whose class takes long to make.
     from telemetry.settings import TelemetrySettings
 
+log = logging.getLogger(__name__)
+
 
 def start(settings: "TelemetrySettings", part: str, name: str) -> None:
     """Configure logs, metrics and traces of this process: `part` is its kind, `name` the name of this one.
 
-    Ends the process with a sentence when the metrics' port is in use.
+    Writes the first line of the log. Ends the process with a sentence when the metrics' port is in use.
     """
-    from telemetry import logs  # noqa: PLC0415 - only long-running processes need structlog
+    # Only long-running processes need structlog and the time zones.
+    from telemetry import logs  # noqa: PLC0415
+    from topics.zones import ZONE_DATA_VERSION  # noqa: PLC0415
 
     logs.configure(settings.log_format, part, name)
+    log.info("%s starts as %s; hotels' time zones are those of tzdata %s", part, name, ZONE_DATA_VERSION)
     metrics.INFO.set(1, part, name)
     metrics.are_read = settings.metrics_port is not None
     serve_metrics(settings, part)

@@ -392,6 +392,69 @@ STRIPE_FAILURES: Final = _register(
         services=PAYMENTS,
     )
 )
+REFUNDS: Final = _register(
+    Gauge(
+        "innkeeper_refunds",
+        "Unfinished refunds, by `state`: `due` are still to be made, `pending` are on their way at Stripe.",
+        unit="refunds",
+        services=PAYMENTS,
+        labels=("state",),
+    )
+)
+OLDEST_REFUND_DUE_SECONDS: Final = _register(
+    Gauge(
+        "innkeeper_oldest_refund_due_seconds",
+        "For how long the oldest refund has been due that is still to be made, 0 when none is.",
+        unit="seconds",
+        services=PAYMENTS,
+    )
+)
+REFUNDS_FAILING: Final = _register(
+    Gauge(
+        "innkeeper_refunds_failing",
+        "Refunds that are due and failed or were refused five times or more; they are still tried every six hours.",
+        unit="refunds",
+        services=PAYMENTS,
+    )
+)
+REFUND_REFUSALS: Final = _register(
+    Counter(
+        "innkeeper_refund_refusals_total",
+        "Refunds that Stripe refused or that failed at once, by Stripe's code; each is tried again.",
+        unit="calls",
+        services=PAYMENTS,
+        labels=("code",),
+    )
+)
+DISPUTES_OPEN: Final = _register(
+    Gauge("innkeeper_disputes_open", "Disputes of payments that are not decided.", unit="disputes", services=PAYMENTS)
+)
+INQUIRIES: Final = _register(
+    Counter(
+        "innkeeper_inquiries_total",
+        "Webhooks about inquiries of banks, which take no money of a payment.",
+        unit="webhooks",
+        services=PAYMENTS,
+    )
+)
+FOREIGN_OBJECTS: Final = _register(
+    Counter(
+        "innkeeper_foreign_objects_total",
+        "Objects in webhooks that are not of this installation and were left alone, by kind (`session`, `refund`).",
+        unit="objects",
+        services=PAYMENTS,
+        labels=("kind",),
+    )
+)
+WITHHELD_COMMANDS: Final = _register(
+    Counter(
+        "innkeeper_withheld_commands_total",
+        "Commands that were not sent, since a worker of the release `LOG_READABLE_BY` could not decide them.",
+        unit="commands",
+        services=PAYMENTS,
+        labels=("command",),
+    )
+)
 LEADS: Final = _register(
     Gauge("innkeeper_expiry_leads", "1 for the timer that leads, 0 for those that wait.", unit="", services=EXPIRY)
 )

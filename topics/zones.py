@@ -1,21 +1,38 @@
-"""Time zones of hotels, read from the pinned `tzdata` package and never from the system's files."""
+"""Time zones of hotels, read from the pinned `tzdata` package and never from the system's files.
 
-import zoneinfo
+The standard library's `ZoneInfo(name)` reads the system's files first, which may be years older than the package, and
+keeps what it read first. `zone()` opens the package's file itself, so neither an import's place nor a setting of the
+process (`PYTHONTZPATH`) changes a hotel's time. No other module of ours imports `zoneinfo`; a test checks that.
+"""
+
 from datetime import UTC, date, datetime, time
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import resources
 from importlib.metadata import version
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-# The system's zone files, which zoneinfo reads first, may be years older than the package.
-zoneinfo.reset_tzpath(())
-
-#: The release of the IANA data that hotels' times are read with, such as `2026.3`.
+#: The release of the `tzdata` package that hotels' times are read with, such as `2026.6`: the IANA data of 2026f.
 ZONE_DATA_VERSION: Final = version("tzdata")
 
+#: A name for a clock that nobody set; it is in the package, but it is no place.
+_NO_PLACE: Final = frozenset({"Factory"})
 
-def zone(name: str) -> zoneinfo.ZoneInfo:
-    """Return a time zone (IANA name). Raises ZoneInfoNotFoundError or ValueError for a name that does not exist."""
-    return zoneinfo.ZoneInfo(name)
+
+@cache
+def zone_names() -> frozenset[str]:
+    """Return the IANA names of all zones, links too."""
+    listed = resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8")
+    return frozenset(listed.split()) - _NO_PLACE
+
+
+@cache
+def zone(name: str) -> ZoneInfo:
+    """Return a time zone (IANA name). Raises ZoneInfoNotFoundError (a KeyError) for a name that does not exist."""
+    if name not in zone_names():
+        raise ZoneInfoNotFoundError(f"no time zone has the name {name!r}")
+    with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)
 
 
 @lru_cache(maxsize=10_000)

@@ -11,6 +11,7 @@ from sqlalchemy import Row, TextClause, text
 
 from ingress.database import Database
 from ingress.hotels.search.models import EARTH_RADIUS_M, Found, Hit, HotelSearch, SortPosition
+from pricing.charges import CHARGEABLE
 from pricing.currencies import CURRENCIES
 from storage.reads.search import HotelFacts
 
@@ -23,16 +24,20 @@ _QUERY: Final = """
         from hotel h
         join room r on r.hotel_id = h.id
         cross join lateral (
-            select count(*) as nights, sum((price_minor * surge_milli + 500) / 1000)::bigint as per_room_minor,
+            select count(*) as nights,
+                   sum((price_minor * surge_milli + 500 * {step}) / (1000 * {step}) * {step})::bigint as per_room_minor,
                    min(total_count - booked_count - reserved_count) as free
             from inventory i
             where i.room_id = r.id and i.date >= :check_in and i.date < :check_out and not i.closed
         ) as stay
+        left join unnest(cast(:charged as text[]), cast(:leasts as bigint[]), cast(:mosts as bigint[]))
+                  as charge (currency, least, most) on charge.currency = upper(h.currency)
         where h.active and h.deleted_at is null and not r.opening and r.deleted_at is null
           and :check_in >= (now() at time zone h.time_zone)::date
           and :check_in < (now() at time zone h.time_zone)::date + 365
           and {of_hotels_and_rooms}
           and stay.nights = :nights and stay.free >= :rooms_count
+          and (per_room_minor = 0 or per_room_minor * :rooms_count between charge.least and charge.most)
     ), cheapest as (
         select distinct on (hotel_id) * from offers order by hotel_id, per_room_minor, room_id
     ), hits as (
@@ -51,6 +56,11 @@ _QUERY: Final = """
 """
 _WHOLE: Final = [code for code, digits in CURRENCIES.items() if digits == 0]
 _MILLI: Final = [code for code, digits in CURRENCIES.items() if digits == 3]
+#: The step of the prices in each currency.
+_STEP: Final = """
+    case when upper(h.currency) in ('BHD', 'JOD', 'KWD', 'OMR', 'TND') then 10
+         when upper(h.currency) = 'MGA' then 100 else 1 end
+"""
 _DISTANCE_M: Final = f"""
     round(2 * {EARTH_RADIUS_M} * asin(sqrt(least(1, sin(radians(h.latitude - :latitude) / 2) ^ 2
     + cos(radians(:latitude)) * cos(radians(h.latitude)) * sin(radians(h.longitude - :longitude) / 2) ^ 2))))::bigint
@@ -94,6 +104,7 @@ def _query(sort: str, *, by_city: bool, near: bool, after: bool) -> TextClause:
     return text(
         _QUERY.format(
             of_hotels_and_rooms=" and ".join([_WISHES, *[_CITY] * by_city, *[_WITHIN_KM] * near]),
+            step=_STEP,
             of_hits=" and ".join([_PRICE_RANGE, *[_AFTER] * after]),
             distance_m=_DISTANCE_M if near else "null::bigint",
             key=_SORT_KEYS[sort],
@@ -116,6 +127,9 @@ def _parameters(wanted: HotelSearch, after: SortPosition | None) -> dict[str, An
         "max_price": wanted.max_price,
         "whole": _WHOLE,
         "milli": _MILLI,
+        "charged": list(CHARGEABLE),
+        "leasts": [rules.least_minor for rules in CHARGEABLE.values()],
+        "mosts": [rules.most_minor for rules in CHARGEABLE.values()],
         "limit": wanted.limit + 1,
         "offset": ((wanted.page or 1) - 1) * wanted.limit,
         **(wanted.near._asdict() if wanted.near else {}),

@@ -4,15 +4,12 @@ A command is answered 202 as soon as the broker has it. A request that waits is 
 in time.
 """
 
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Annotated, Any, Final, TypeVar
-from uuid import UUID
+from typing import Final, TypeVar
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
-from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.bookings.acceptance import accept_guests, accept_room
@@ -23,62 +20,68 @@ from ingress.bookings.models import (
     BookingWithHistory,
     Checkout,
     GuestIds,
-    HotelBooking,
-    HotelBookings,
     InitBooking,
-    NamedGuest,
-    OwnBooking,
-    OwnBookings,
     PendingStay,
     QuickInitBooking,
     QuickPendingStay,
-    StayingGuest,
     TimelineEntry,
 )
+from ingress.bookings.representation import (
+    booking_fields,
+    out,
+    pending_state,
+    raise_if_refused,
+    refusal,
+    reserved_booking,
+    state_fields,
+    state_of,
+)
 from ingress.bookings.rooms import Rooms
+from ingress.bookings.sending import (
+    ACCEPTED,
+    ACCEPTED_HEADERS,
+    WAITED_HEADERS,
+    BookingCommands,
+    Context,
+    accepted_response,
+    waited_headers,
+)
+from ingress.bookings.unpaid import TooManyUnpaid, UnpaidCap
 from ingress.database import Database, snapshot
-from ingress.http.bodies import refused_field
-from ingress.http.models import NoBody, NoQuery, OutModel, Problems, RefusedBooking
-from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
+from ingress.http.models import NoBody, NoQuery, Problems, RefusedBooking
 from ingress.http.preferences import PREFER
-from ingress.http.problems import Problem, existing, no_such
+from ingress.http.problems import NothingDone, Problem, no_such
 from ingress.http.responses import Response, json_response, no_content
-from ingress.log.commands import Commands, new_command_id
+from ingress.log.commands import Commands
 from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
 from ingress.stays import accept_stay, today_at
-from ingress.tokens import Caller
-from pricing.currencies import decimal
+from pricing.charges import limits_in_words
 from storage import guests
-from storage.reads import bookings, reports
+from storage.reads import bookings
 from storage.reads.bookings import BookingRow
-from storage.reads.reports import ByArrival, ByCreation, ListedBooking
 from topics.envelope import format_id
-from topics.messages.commands import AddGuests, BookingCommand, CancelBooking, RequestPayment, ReserveStay
-from topics.messages.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
+from topics.messages.commands import (
+    AddGuests,
+    BookingCommand,
+    CancelBooking,
+    ChangeGuests,
+    RequestPayment,
+    ReserveStay,
+)
+from topics.messages.events import BookingRejected, BookingReserved
 from topics.messages.message import Message
-from topics.messages.values import BookingStatus, Terms
+from topics.messages.values import BookingStatus, Rejection, StayTimes
 
 _BOOKING: Final = {"booking_id": "01980000-0000-8000-8000-000000000000"}
-_ACCEPTED: Final = "Accepted; the decision follows."
-_ACCEPTED_HEADERS: Final = {
-    "Location": "The address of the booking's status.",
-    "Retry-After": "In how many seconds to ask.",
-}
-_WAITED_HEADERS: Final = {"Preference-Applied": "How long the request may have waited for this."}
 _STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
 _SAME_BOOKING: Final = {"booking_id": "$request.path.booking_id"}
 _NEW_BOOKING: Final = {"booking_id": "$response.body#/id"}
 _AFTER_INIT: Final = ("add_guests", "pay", "cancel", "status", "show")
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_LAST_MICROSECOND: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_arrivals: Final = Cursors(tuple[date, UUID])
-_creations: Final = Cursors(tuple[Annotated[int, Field(ge=0, le=_LAST_MICROSECOND)], UUID])
+#: A percentage at which the share of an account is not limited.
+_WHOLE_PERCENT: Final = 100
 
 BodyType = TypeVar("BodyType")
-OutType = TypeVar("OutType", bound=OutModel)
 
 
 class Bookings:
@@ -92,14 +95,20 @@ class Bookings:
         booking_ids: BookingIds,
         keys: IdempotencyKeys,
         commands: Commands,
+        unpaid: UnpaidCap,
         hold_seconds: int,
+        max_account_share_percent: int,
     ) -> None:
         self._database = database
         self._rooms = rooms
         self._booking_ids = booking_ids
         self._keys = keys
         self._commands = commands
+        self._unpaid = unpaid
         self._hold_seconds = hold_seconds
+        is_limited = max_account_share_percent < _WHOLE_PERCENT
+        self._account_share_percent = max_account_share_percent if is_limited else None
+        self._sending = BookingCommands(database, keys, commands)
 
     # Requests that become commands.
 
@@ -109,10 +118,15 @@ class Bookings:
         quick=msgspec.json.Decoder(QuickInitBooking),
         summary="Ask for a stay",
         responses={
-            201: ResponseSpec(BookingOut, "Reserved: the request waited for it.", _WAITED_HEADERS),
-            202: ResponseSpec(PendingStay, _ACCEPTED, _ACCEPTED_HEADERS),
+            201: ResponseSpec(BookingOut, "Reserved: the request waited for it.", WAITED_HEADERS),
+            202: ResponseSpec(PendingStay, ACCEPTED, ACCEPTED_HEADERS),
             404: ResponseSpec(Problems, "The hotel has no such room."),
             409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
+            429: ResponseSpec(
+                TooManyUnpaid,
+                "Too many requests, or too many bookings of this account that are not paid: they are named.",
+                {"Retry-After": "In how many seconds to try again."},
+            ),
         },
         example=Example(
             status=202,
@@ -133,32 +147,41 @@ class Bookings:
 
         With an `Idempotency-Key` the same request can be sent again, and stays one booking.
         """
-        stay, caller, wait = context.body, context.caller, context.wait_seconds
-        ids = await self._keys.ids(
-            context.request, caller.user_id, stay, partial(self._new_ids, caller), partial(self._accept, stay)
-        )
+        stay, user_id = context.body, context.caller.user_id
+        ids = await self._admitted_ids(context)
+        facts = await self._rooms.facts(stay.room_id)
         command = ReserveStay(
             room_id=stay.room_id,
             booking_id=ids.booking_id,
-            user_id=caller.user_id,
+            user_id=user_id,
             hotel_id=stay.hotel_id,
             check_in=stay.check_in_date,
             check_out=stay.check_out_date,
             rooms_count=stay.rooms_count,
             hold_seconds=self._hold_seconds,
+            stay_times=None if facts is None else facts.stay_times,
+            account_share_percent=self._account_share_percent,
         )
-        event = await self._commands.send_command(command, wait, command_id=ids.command_id)
-        if event is None:
-            return _accepted_response(context, ids.command_id, _pending_stay(ids.booking_id, caller.user_id, stay))
-        return await self._stay_response(event, ids.booking_id, context)
+        try:
+            event = await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
+        except NothingDone:
+            self._unpaid.forget(user_id, ids.booking_id)
+            raise
+        except Problem:
+            self._unpaid.unanswered(user_id, ids.booking_id)
+            raise
+        if event is not None:
+            return await self._stay_response(event, ids.booking_id, context)
+        pending = _pending_stay(ids.booking_id, user_id, stay)
+        return accepted_response(context, await self._status_after_wait(context, pending))
 
     @operation(
         "POST /bookings/{booking_id}/addGuests",
         access=Access.USER,
         summary="Name the guests who will stay",
         responses={
-            200: ResponseSpec(BookingOut, "Named: the request waited for it.", _WAITED_HEADERS),
-            202: ResponseSpec(BookingState, _ACCEPTED, _ACCEPTED_HEADERS),
+            200: ResponseSpec(BookingOut, "Named: the request waited for it.", WAITED_HEADERS),
+            202: ResponseSpec(BookingState, ACCEPTED, ACCEPTED_HEADERS),
             409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}, body=[1]),
@@ -169,21 +192,50 @@ class Bookings:
         """Name the guests who will stay, from the account's saved ones; they replace those named before."""
         user_id, guest_ids = context.caller.user_id, context.body.root
 
-        async def accept(booking: BookingRow) -> None:
-            accept_guests(guest_ids, await self._rooms.facts(booking.room_id), booking.rooms_count)
-            async with self._database.reading() as connection:
-                foreign = await guests.guests_of_others(connection, user_id, guest_ids)
-            if foreign:
-                raise Problem(404, f"no such guest: {', '.join(map(str, foreign))}")
-
-        def command(booking: BookingRow) -> AddGuests:
+        async def command(booking: BookingRow, command_id: str) -> AddGuests:
             return AddGuests(
-                room_id=booking.room_id, booking_id=booking.id, user_id=user_id, guest_ids=tuple(guest_ids)
+                room_id=booking.room_id,
+                booking_id=booking.id,
+                user_id=user_id,
+                guest_ids=tuple(guest_ids),
+                guest_list_id=await self._keep_guest_list(booking, guest_ids, command_id),
             )
 
-        booking, event = await self._command_about(context, command, accept)
+        booking, event = await self._command_about(context, command, partial(self._accept_guests, guest_ids))
         if event is None:
-            return _accepted_response(context, str(booking.id), _state(booking))
+            return await self._accepted(context, booking)
+        return await self._booking_response(booking.id, 200, context)
+
+    @operation(
+        "PUT /bookings/{booking_id}/guests",
+        access=Access.USER,
+        summary="Change the guests of a paid stay",
+        responses={
+            200: ResponseSpec(BookingOut, "Changed: the request waited for it.", WAITED_HEADERS),
+            202: ResponseSpec(BookingState, ACCEPTED, ACCEPTED_HEADERS),
+            409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
+        },
+        example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}, body=[1]),
+        headers=_STEERING,
+        links=dict.fromkeys(("cancel", "status", "show"), _SAME_BOOKING),
+    )
+    async def change_guests(self, context: RequestContext[GuestIds, NoQuery]) -> Response:
+        """Name other guests for a confirmed booking, until check-in; the hotel sees their names as they are now."""
+        user_id, guest_ids = context.caller.user_id, context.body.root
+
+        async def command(booking: BookingRow, command_id: str) -> ChangeGuests:
+            return ChangeGuests(
+                room_id=booking.room_id,
+                booking_id=booking.id,
+                user_id=user_id,
+                guest_ids=tuple(guest_ids),
+                guest_list_id=await self._keep_guest_list(booking, guest_ids, command_id),
+                stay_times=await self._stay_times(booking),
+            )
+
+        booking, event = await self._command_about(context, command, partial(self._accept_guests, guest_ids))
+        if event is None:
+            return await self._accepted(context, booking)
         return await self._booking_response(booking.id, 200, context)
 
     @operation(
@@ -191,8 +243,8 @@ class Bookings:
         access=Access.USER,
         summary="Ask to pay",
         responses={
-            200: ResponseSpec(Checkout, "The address to pay at: the request waited for it.", _WAITED_HEADERS),
-            202: ResponseSpec(BookingState, "Accepted; `GET` the booking for its `session_url`.", _ACCEPTED_HEADERS),
+            200: ResponseSpec(Checkout, "The address to pay at: the request waited for it.", WAITED_HEADERS),
+            202: ResponseSpec(BookingState, "Accepted; `GET` the booking for its `session_url`.", ACCEPTED_HEADERS),
             409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(path=_BOOKING, headers={"Prefer": "wait=5"}),
@@ -202,23 +254,25 @@ class Bookings:
     async def pay(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Ask for a page to pay at; a declined card leaves the booking payable until its hold ends."""
         user_id = context.caller.user_id
-        booking, event = await self._command_about(
-            context, lambda booking: RequestPayment(room_id=booking.room_id, booking_id=booking.id, user_id=user_id)
-        )
+
+        async def command(booking: BookingRow, _: str) -> RequestPayment:
+            return RequestPayment(room_id=booking.room_id, booking_id=booking.id, user_id=user_id)
+
+        booking, event = await self._command_about(context, command)
         if event is None:
-            return _accepted_response(context, str(booking.id), _state(booking))
+            return await self._accepted(context, booking)
         async with self._database.reading() as connection, snapshot(connection):
             now = await bookings.own_booking(connection, booking.id, user_id) or booking
             url = await bookings.open_session_url(connection, booking.id)
-        return json_response(200, Checkout(**_state_of(now), session_url=url), _waited_headers(context))
+        return json_response(200, Checkout(**state_of(now), session_url=url), waited_headers(context))
 
     @operation(
         "POST /bookings/{booking_id}/cancel",
         access=Access.USER,
         summary="Cancel a booking",
         responses={
-            202: ResponseSpec(BookingState, _ACCEPTED, _ACCEPTED_HEADERS),
-            204: ResponseSpec(None, "Cancelled: the request waited for it.", _WAITED_HEADERS),
+            202: ResponseSpec(BookingState, ACCEPTED, ACCEPTED_HEADERS),
+            204: ResponseSpec(None, "Cancelled: the request waited for it.", WAITED_HEADERS),
             409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
         },
         example=Example(path=_BOOKING, status=202),
@@ -226,14 +280,21 @@ class Bookings:
         links=dict.fromkeys(("status", "show"), _SAME_BOOKING),
     )
     async def cancel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Give the booking up: its nights go back on sale, and its payment is refunded."""
+        """Give the booking up, until check-in: its nights go back on sale, and its payment is refunded."""
         user_id = context.caller.user_id
-        booking, event = await self._command_about(
-            context, lambda booking: CancelBooking(room_id=booking.room_id, booking_id=booking.id, user_id=user_id)
-        )
+
+        async def command(booking: BookingRow, _: str) -> CancelBooking:
+            return CancelBooking(
+                room_id=booking.room_id,
+                booking_id=booking.id,
+                user_id=user_id,
+                stay_times=await self._stay_times(booking),
+            )
+
+        booking, event = await self._command_about(context, command)
         if event is None:
-            return _accepted_response(context, str(booking.id), _state(booking))
-        return no_content(_waited_headers(context))
+            return await self._accepted(context, booking)
+        return no_content(waited_headers(context))
 
     # Requests that read.
 
@@ -250,7 +311,7 @@ class Bookings:
         row = await self._database.read(lambda connection: bookings.booking_status(connection, booking_id, user_id))
         if row is None:
             self._must_be_pending(context)
-            return json_response(200, _pending_state(booking_id))
+            return json_response(200, pending_state(booking_id))
         status, rejection, failure, cancel_reason = row
         return json_response(200, BookingState(**state_fields(booking_id, status, rejection, failure, cancel_reason)))
 
@@ -274,67 +335,127 @@ class Bookings:
                 booking = await bookings.own_booking(connection, booking_id, context.caller.user_id)
                 if booking is None:
                     return None
-                fields = await _booking_fields(connection, booking)
+                fields = await booking_fields(connection, booking)
                 timeline = await bookings.timeline_of(connection, booking_id)
-            return BookingWithHistory(**fields, timeline=_out(TimelineEntry, timeline))
+            return BookingWithHistory(**fields, timeline=out(TimelineEntry, timeline))
 
         booking = await self._database.read(found)
         if booking is None:
             self._must_be_pending(context)
-            return json_response(200, _pending_state(booking_id))
+            return json_response(200, pending_state(booking_id))
         return json_response(200, booking)
 
     # Shared by the operations.
 
-    async def _accept(self, stay: InitBooking) -> None:
-        facts = accept_room(stay, await self._rooms.facts(stay.room_id))
-        accept_stay(stay.check_in_date, stay.check_out_date, today_at(facts.time_zone))
+    async def _admitted_ids(self, context: RequestContext[InitBooking, NoQuery]) -> Ids:
+        """Return the ids of a request for a stay, which counts as an unpaid booking if it is a new one.
 
-    def _new_ids(self, caller: Caller) -> Ids:
-        booking_id = self._booking_ids.issue(caller.user_id)
+        Raises:
+            Problem: as `IdempotencyKeys.ids`; 404, 409 or 422 for a stay that makes no sense; 429 at the account's cap.
+        """
+        stay, user_id = context.body, context.caller.user_id
+        booking_id = self._booking_ids.issue(user_id)
+        key = context.request.headers.get(IDEMPOTENCY_KEY.name)
+        request_id = booking_id if key is None else uuid5(NAMESPACE_OID, f"innkeeper request {user_id} {key}")
+        admitted = False
+
+        async def accept() -> None:
+            nonlocal admitted
+            facts = accept_room(stay, await self._rooms.facts(stay.room_id))
+            accept_stay(stay.check_in_date, stay.check_out_date, today_at(facts.time_zone))
+            await self._unpaid.admit(user_id, request_id)
+            admitted = True
+
         # One command alone reserves a booking, so the booking's id can be the command's too.
-        return Ids(format_id(booking_id), booking_id)
+        new_ids = Ids(format_id(booking_id), booking_id)
+        ids = None
+        try:
+            ids = await self._keys.ids(context.request, user_id, stay, lambda: new_ids, accept)
+        finally:
+            if admitted and ids == new_ids:
+                self._unpaid.accepted(user_id, request_id, booking_id)
+            elif admitted:
+                # The request is refused, or a repeated one, which was counted before.
+                self._unpaid.withdraw(user_id, request_id)
+        return ids
+
+    async def _accept_guests(self, guest_ids: list[int], booking: BookingRow) -> None:
+        accept_guests(guest_ids, await self._rooms.facts(booking.room_id), booking.rooms_count)
+        async with self._database.reading() as connection:
+            foreign = await guests.guests_of_others(connection, booking.user_id, guest_ids)
+        if foreign:
+            raise Problem(404, f"no such guest: {', '.join(map(str, foreign))}")
+
+    async def _keep_guest_list(self, booking: BookingRow, guest_ids: list[int], command_id: str) -> UUID:
+        """Store the guests' names as they are now, and return the list's id, which is the same for a repeated request.
+
+        Raises:
+            Problem: 404 for a guest who was deleted meanwhile.
+        """
+        list_id = uuid5(NAMESPACE_OID, f"innkeeper guest list {command_id}")
+        async with self._database.writing() as connection:
+            is_kept = await guests.keep_guest_list(
+                connection, list_id, booking_id=booking.id, user_id=booking.user_id, guest_ids=guest_ids
+            )
+        if not is_kept:
+            raise no_such("guest")
+        return list_id
+
+    async def _stay_times(self, booking: BookingRow) -> StayTimes | None:
+        """Return the hotel's times now, which count for a booking that has none of its own."""
+        facts = await self._rooms.facts(booking.room_id)
+        return None if facts is None else facts.stay_times
 
     async def _command_about(
         self,
         context: RequestContext[BodyType, NoQuery],
-        command: Callable[[BookingRow], BookingCommand],
+        command: Callable[[BookingRow, str], Awaitable[BookingCommand]],
         accept: Callable[[BookingRow], Awaitable[None]] | None = None,
     ) -> tuple[BookingRow, Message | None]:
         """Send a command about the caller's booking; return the booking and, if the request waited for it, the event.
 
         Args:
             context: the request.
-            command: makes the command.
+            command: makes the command of this id.
             accept: raises a problem for a new request that makes no sense.
 
         Raises:
-            Problem: 404 for no booking of the caller's, 409 for one that is not decided yet or a refused command; as
-                `IdempotencyKeys.ids` and `Commands.send_command`.
+            Problem: 404 for no booking of the caller's, 409 for one that is not decided yet; as `BookingCommands.send`.
         """
         async with self._database.reading() as connection:
-            booking = await bookings.own_booking(connection, context.path["booking_id"], context.caller.user_id)
+            booking = await self._find(context, connection)
         if booking is None:
             self._must_be_pending(context)
             raise Problem(409, "not decided yet, retry", headers={"Retry-After": "1"}, more={"reason": "pending"})
-        ids = await self._keys.ids(
-            context.request,
-            context.caller.user_id,
-            None if isinstance(context.body, NoBody) else context.body,
-            lambda: Ids(new_command_id(), booking.id),
-            None if accept is None else lambda: accept(booking),
+        event = await self._sending.send(
+            context, booking, partial(command, booking), None if accept is None else partial(accept, booking)
         )
-        event = await self._commands.send_command(command(booking), context.wait_seconds, command_id=ids.command_id)
-        _raise_if_refused(event)
         return booking, event
+
+    async def _find(self, context: Context, connection: AsyncConnection) -> BookingRow | None:
+        return await bookings.own_booking(connection, context.path["booking_id"], context.caller.user_id)
+
+    async def _accepted(self, context: Context, booking: BookingRow) -> Response:
+        state = await self._sending.state_after_wait(context, booking, partial(self._find, context))
+        return accepted_response(context, state)
+
+    async def _status_after_wait(self, context: Context, pending: QuickPendingStay) -> QuickPendingStay:
+        """Return the stay with the status that it has by now, if the request waited for its decision in vain."""
+        if not context.wait_seconds:
+            return pending
+        async with self._database.reading() as connection:
+            row = await bookings.booking_status(connection, pending.id, pending.user_id)
+        return pending if row is None else msgspec.structs.replace(pending, booking_status=BookingStatus(row[0]))
 
     async def _stay_response(
         self, event: Message, booking_id: UUID, context: RequestContext[InitBooking, NoQuery]
     ) -> Response:
-        _raise_if_refused(event)
+        if isinstance(event, BookingRejected):
+            raise await self._rejection(event.reason, booking_id, event.room_id)
+        raise_if_refused(event)
         # Clients without a version expect the row's times, which only the ledger has.
         if isinstance(event, BookingReserved) and not context.mount.unversioned:
-            return json_response(201, _reserved_booking(event, context.caller.user_id), _waited_headers(context))
+            return json_response(201, reserved_booking(event, context.caller.user_id), waited_headers(context))
         # The command may also be one that was decided before: the ledger has the booking as it is now.
         return await self._booking_response(booking_id, 201, context)
 
@@ -347,82 +468,21 @@ class Bookings:
                 # Events are published after the transaction that wrote the booking.
                 raise LookupError(f"booking {booking_id} was decided and is not in the ledger")
             if booking.status == BookingStatus.REJECTED:
-                raise _refusal(booking.rejection or "", id=booking_id, booking_status=booking.status)
+                raise await self._rejection(booking.rejection or "", booking_id, booking.room_id)
             return json_response(
-                status, BookingOut(**await _booking_fields(connection, booking)), _waited_headers(context)
+                status, BookingOut(**await booking_fields(connection, booking)), waited_headers(context)
             )
+
+    async def _rejection(self, reason: str, booking_id: UUID, room_id: int) -> Problem:
+        """Return the problem of a stay that was not reserved; if its amount cannot be charged, the limits are in it."""
+        problem = refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
+        if reason == Rejection.NOT_CHARGEABLE and (facts := await self._rooms.facts(room_id)) is not None:
+            problem.detail += f"; the amount of a stay {limits_in_words(facts.currency)}"
+        return problem
 
     def _must_be_pending(self, context: RequestContext[BodyType, NoQuery]) -> None:
         if not self._booking_ids.was_issued_to(context.caller.user_id, context.path["booking_id"]):
             raise no_such("booking")
-
-
-class BookingLists:
-    """Lists of bookings from the ledger, page by page: an account's own, newest first, and a hotel's, by arrival."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @operation(
-        "GET /users/myBookings",
-        access=Access.USER,
-        summary="List one's bookings",
-        responses={200: ResponseSpec(list[OwnBooking], "Newest first.", NEXT_PAGE)},
-        example=Example(query={"status": "CONFIRMED", "limit": 10}),
-    )
-    async def my_bookings(self, context: RequestContext[NoBody, OwnBookings]) -> Response:
-        """List the account's bookings that are decided, refused ones too."""
-        query = context.query
-        before = _creations.read(query.cursor)
-        rows = await self._database.read(
-            lambda connection: reports.bookings_of_user(
-                connection,
-                context.caller.user_id,
-                limit=query.limit,
-                before=None if before is None else ByCreation(_EPOCH + before[0] * _MICROSECOND, before[1]),
-                statuses=query.status,
-            )
-        )
-        page, last = first_page(rows, query.limit)
-        body = [OwnBooking(**_listed_fields(booking), hotel_name=booking.hotel_name) for booking in page]
-        return json_response(200, body, link_to_next(context.address_with, last, _creation))
-
-    @operation(
-        "GET /admin/hotels/{hotel_id}/bookings",
-        access=Access.MANAGER,
-        summary="List a hotel's bookings",
-        responses={200: ResponseSpec(list[HotelBooking], "By check-in.", NEXT_PAGE)},
-        example=Example(
-            path={"hotel_id": 1},
-            query={"status": "CONFIRMED", "from_date": "2026-12-01", "to_date": "2026-12-31", "limit": 50},
-        ),
-    )
-    async def hotel_bookings(self, context: RequestContext[NoBody, HotelBookings]) -> Response:
-        """List the bookings of one's hotel with a night from `from_date` to `to_date`, both included."""
-        query, hotel_id = context.query, context.path["hotel_id"]
-        if query.from_date and query.to_date and query.from_date > query.to_date:
-            raise refused_field("from_date", "must not be after to_date")
-        after = _arrivals.read(query.cursor)
-
-        async def listed(connection: AsyncConnection) -> tuple[list[HotelBooking], ListedBooking | None]:
-            async with snapshot(connection):
-                existing(await reports.managed_hotel(connection, hotel_id, context.caller.user_id), "hotel")
-                rows = await reports.bookings_of_hotel(
-                    connection,
-                    hotel_id,
-                    limit=query.limit,
-                    after=None if after is None else ByArrival(*after),
-                    statuses=query.status,
-                    first=query.from_date,
-                    last=query.to_date,
-                    room_id=query.room_id,
-                )
-                page, last = first_page(rows, query.limit)
-                guests = await reports.guests_of_each(connection, [booking.id for booking in page])
-            return _with_guests(page, guests), last
-
-        body, last = await self._database.read(listed)
-        return json_response(200, body, link_to_next(context.address_with, last, _arrival))
 
 
 def _pending_stay(booking_id: UUID, user_id: int, stay: InitBooking) -> QuickPendingStay:
@@ -436,123 +496,3 @@ def _pending_stay(booking_id: UUID, user_id: int, stay: InitBooking) -> QuickPen
         check_out_date=stay.check_out_date,
         rooms_count=stay.rooms_count,
     )
-
-
-def _accepted_response(
-    context: RequestContext[BodyType, NoQuery], booking_id: str, body: BookingState | QuickPendingStay
-) -> Response:
-    headers = {"Location": context.link(f"/bookings/{booking_id}/status"), "Retry-After": "1"}
-    return json_response(202, body, headers)
-
-
-def _waited_headers(context: RequestContext[BodyType, NoQuery]) -> dict[str, str]:
-    return {"Preference-Applied": f"wait={context.wait_seconds}"}
-
-
-def _raise_if_refused(event: Message | None) -> None:
-    match event:
-        case BookingRejected(booking_id=booking_id, reason=reason):
-            raise _refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
-        case CommandRefused(booking_id=booking_id, reason=reason, booking_status=status):
-            raise _refusal(reason, id=booking_id, booking_status=status)
-        case PaymentDeclined(booking_id=booking_id, failure=failure):
-            raise _refusal(failure, id=booking_id, booking_status=BookingStatus.PAYMENTS_PENDING)
-
-
-def _refusal(reason: str, **more: object) -> Problem:
-    return Problem(409, f"refused: {reason.replace('_', ' ')}", more={"reason": str(reason), **more})
-
-
-def _pending_state(booking_id: UUID) -> BookingState:
-    return BookingState(id=booking_id, booking_status=BookingStatus.PENDING)
-
-
-def _state(booking: BookingRow) -> BookingState:
-    return BookingState(**_state_of(booking))
-
-
-def _state_of(booking: BookingRow | ListedBooking) -> dict[str, Any]:
-    return state_fields(booking.id, booking.status, booking.rejection, booking.failure, booking.cancel_reason)
-
-
-def state_fields(
-    booking_id: UUID, status: str, rejection: str | None, failure: str | None, cancel_reason: str | None
-) -> dict[str, Any]:
-    """Return the fields of a `BookingState`."""
-    reasons = {
-        BookingStatus.REJECTED: rejection,
-        BookingStatus.PAYMENTS_PENDING: failure,
-        BookingStatus.CANCELLED: cancel_reason,
-    }
-    reason = reasons.get(BookingStatus(status))
-    fields: dict[str, Any] = {"id": booking_id, "booking_status": BookingStatus(status)}
-    return fields if reason is None else fields | {"reason": reason}
-
-
-def _reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
-    at_once = event.terms is Terms.AT_HOTEL
-    return BookingOut(
-        id=event.booking_id,
-        booking_status=BookingStatus.CONFIRMED if at_once else BookingStatus.RESERVED,
-        user_id=user_id,
-        hotel_id=event.hotel_id,
-        room_id=event.room_id,
-        check_in_date=event.check_in,
-        check_out_date=event.check_out,
-        rooms_count=event.rooms_count,
-        amount=decimal(event.amount_minor, event.currency),
-        currency=event.currency,
-        hold_expires_at=event.hold_expires_at,
-        guests=[],
-    )
-
-
-async def _booking_fields(connection: AsyncConnection, booking: BookingRow) -> dict[str, Any]:
-    """Return the fields of a booking as its guest sees it, without its history."""
-    fields = _fields(booking) | {
-        "hold_expires_at": booking.hold_expires_at,
-        "guests": _out(StayingGuest, await bookings.guests_of(connection, booking.id)),
-    }
-    url = await bookings.open_session_url(connection, booking.id)
-    return fields if url is None else fields | {"session_url": url}
-
-
-def _fields(booking: BookingRow | ListedBooking) -> dict[str, Any]:
-    return _state_of(booking) | {
-        "user_id": booking.user_id,
-        "hotel_id": booking.hotel_id,
-        "room_id": booking.room_id,
-        "check_in_date": booking.check_in,
-        "check_out_date": booking.check_out,
-        "rooms_count": booking.rooms_count,
-        "amount": decimal(booking.amount_minor, booking.currency),
-        "currency": booking.currency,
-        "created_at": booking.created_at,
-        "updated_at": booking.updated_at,
-    }
-
-
-def _out(model: type[OutType], rows: Iterable[object]) -> list[OutType]:
-    return [model.model_validate(row) for row in rows]
-
-
-def _with_guests(page: Sequence[ListedBooking], guests: Sequence[reports.NamedGuest]) -> list[HotelBooking]:
-    staying: dict[UUID, list[NamedGuest]] = defaultdict(list)
-    for guest in guests:
-        staying[guest.booking_id].append(NamedGuest(id=guest.id, name=guest.name))
-    return [
-        HotelBooking(**_listed_fields(booking), hold_expires_at=booking.hold_expires_at, guests=staying[booking.id])
-        for booking in page
-    ]
-
-
-def _listed_fields(booking: ListedBooking) -> dict[str, Any]:
-    return _fields(booking) | {"room_type": booking.room_type}
-
-
-def _creation(booking: ListedBooking) -> str:
-    return _creations.write(((booking.created_at - _EPOCH) // _MICROSECOND, booking.id))
-
-
-def _arrival(booking: ListedBooking) -> str:
-    return _arrivals.write((booking.check_in, booking.id))

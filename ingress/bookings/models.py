@@ -10,7 +10,8 @@ from pydantic import ConfigDict, Field, RootModel
 from ingress.http.models import MAX_ID, Body, BodyDay, Day, Gender, Id, MoneyOut, OutModel, Several
 from ingress.http.paging import Paged
 from ingress.stays import MAX_ROOMS_OF_A_BOOKING, RoomsCount
-from topics.messages.values import BookingStatus
+from storage.reads.payments import RefundStatus
+from topics.messages.values import BookingStatus, HotelReason
 
 Statuses = Annotated[Several[BookingStatus], Field(max_length=len(BookingStatus))]
 
@@ -44,6 +45,13 @@ class GuestIds(RootModel[Annotated[list[Id], Field(min_length=1, max_length=200)
     """The ids of the saved guests who will stay: a bare list."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, strict=True)
+
+
+class HotelCancellation(Body):
+    """The reason of a hotel that cancels a guest's booking."""
+
+    # Strict models take no text for an enumeration, so the value is read as JSON's.
+    reason: Annotated[HotelReason, Field(strict=False)]
 
 
 class OwnBookings(Paged):
@@ -88,11 +96,15 @@ class QuickPendingStay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BookingState(OutModel):
-    """The state of a booking, with the reason if it was refused, declined or cancelled."""
+    """The state of a booking, with the reason if it was refused, declined or cancelled.
+
+    `detail` is the reason in words, where the reason's own words do not suffice.
+    """
 
     id: UUID
     booking_status: BookingStatus
     reason: str | None = None
+    detail: str | None = None
 
 
 class Checkout(BookingState):
@@ -108,6 +120,21 @@ class StayingGuest(OutModel):
     name: str
     gender: Gender | None
     age: int | None
+
+
+class RefundOut(OutModel):
+    """A payment of which money went back to the guest, or must, in major units; `disputed`: a dispute of it is open.
+
+    `status`: `due` (it is being sent back), `pending` (Stripe has it), `failed` (it is sent again), `succeeded`, or
+    `closed` (no more of it goes back through Stripe).
+    """
+
+    amount: MoneyOut
+    refunded: MoneyOut
+    due: MoneyOut
+    currency: str
+    status: RefundStatus | None = None
+    disputed: bool = False
 
 
 class BookingOut(BookingState, title="BookingShown"):
@@ -126,6 +153,7 @@ class BookingOut(BookingState, title="BookingShown"):
     updated_at: datetime | None = None
     guests: list[StayingGuest]
     session_url: str | None = None
+    refunds: list[RefundOut] = Field(default_factory=list)
 
 
 class TimelineEntry(OutModel):
@@ -166,14 +194,19 @@ class OwnBooking(BookingListed):
 
 
 class NamedGuest(OutModel):
-    """Somebody who stays; without a name when the account has deleted the guest."""
+    """Somebody who stays, as named when the guests were added; without a name when it was erased."""
 
     id: int
     name: str | None
 
 
 class HotelBooking(BookingListed):
-    """A booking as the hotel sees it: the guests and their days, without their addresses."""
+    """A booking as the hotel sees it: the guests and their days, without their addresses.
+
+    `disputed`: a dispute of its payment is open. `refunded` is what went back to the guest.
+    """
 
     hold_expires_at: datetime | None
     guests: list[NamedGuest]
+    disputed: bool = False
+    refunded: MoneyOut | None = None

@@ -24,6 +24,9 @@ Hotel bookings that are decided on a log.
 status, as soon as the log has it. With `Prefer: wait=5` it is answered with the decision itself, if that comes in time.
 With an `Idempotency-Key` the same request may be sent again and is done once.
 
+**Unpaid bookings** of one account are limited: a request for one more is answered 429 with their ids. Pay for one of
+them, cancel it, or wait until its hold ends.
+
 **Money** is a decimal string in major units, with its `currency` beside it.
 
 **Lists** are bare arrays. The next page is in the header `Link: <...>; rel="next"`.

@@ -15,6 +15,7 @@ from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
 from ingress.operations import Access, Example, RequestContext, operation
 from ingress.stays import accept_stay, today_at
+from pricing.charges import can_be_charged
 from pricing.currencies import decimal
 from pricing.stays import stay_amount_minor
 from storage.reads import bookings
@@ -121,11 +122,12 @@ def _stay_fields(nights: Sequence[NightOffer], stay: Stay, currency: str) -> dic
     nights_count = (stay.check_out_date - stay.check_in_date).days
     available = min(night.free_count for night in nights) if len(nights) == nights_count else 0
     total_minor = stay_amount_minor((night.price_minor for night in nights), stay.rooms_count)
+    bookable = available >= stay.rooms_count and can_be_charged(total_minor, currency)
     return {
         "nights": [
             NightOut(date=night.night, price=decimal(night.price_minor, currency), available=night.free_count)
             for night in nights
         ],
         "available": available,
-        "total": decimal(total_minor, currency) if available >= stay.rooms_count else None,
+        "total": decimal(total_minor, currency) if bookable else None,
     }

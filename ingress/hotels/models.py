@@ -18,7 +18,8 @@ class RoomOut(OutModel, title="RoomShown"):
     """A room type of a hotel; `price_from` is its cheapest night within three months.
 
     Only with the dates of a stay: its nights that are on sale, how many rooms are `available` in all of them, and the
-    `total` that a booking of it would cost now; null when it cannot be booked.
+    `total` that a booking of it would cost now; null when it cannot be booked, because too few are free or because the
+    amount is one that cannot be charged.
     """
 
     id: int

@@ -56,6 +56,10 @@ class Problem(Exception):
         return json_response(self.status, {"detail": self.detail, **self.more}, self.headers)
 
 
+class NothingDone(Problem):
+    """A request of which nothing was done, because a part is away."""
+
+
 def existing(row: T | None, name: str) -> T:
     """Return the row that a request names. Raises `Problem` 404 for None; `name` is its kind, such as `hotel`."""
     if row is None:
@@ -68,9 +72,9 @@ def no_such(name: str) -> Problem:
     return Problem(404, f"no such {name}")
 
 
-def unavailable(what: str, *, retry_after_seconds: int = 1) -> Problem:
+def unavailable(what: str, *, retry_after_seconds: int = 1) -> NothingDone:
     """Return the problem of a part that is away: nothing was done, and the same request may be sent again."""
-    return Problem(
+    return NothingDone(
         503,
         f"{what} is away; nothing was done, try again",
         headers={"Retry-After": str(retry_after_seconds)},

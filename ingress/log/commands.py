@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ingress.http.actors import actor
+from ingress.http.problems import NothingDone
 from ingress.http.tracing import traceparent
 from ingress.log.broker import Broker
 from ingress.log.waiters import Waiters
@@ -18,6 +19,7 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import (
     AddGuests,
     CancelBooking,
+    ChangeGuests,
     ChangeInventory,
     Command,
     OpenInventory,
@@ -33,15 +35,18 @@ from topics.messages.events import (
     CommandRefused,
     CommandRepeated,
     GuestsAdded,
+    GuestsChanged,
     InventoryChanged,
     InventoryOpened,
     InventoryUnchanged,
     PaymentDeclined,
 )
 from topics.messages.message import Message
+from topics.messages.releases import can_decide
 
 SOURCE: Final = "innkeeper/ingress"
 _FOLLOW_WITHIN_SECONDS: Final = 2.0
+_ROLLOUT_RETRY_SECONDS: Final = 60
 #: A request may choose its own id; only one of this form goes into a command and its events.
 _PUBLIC_REQUEST_ID: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}", re.ASCII)
 
@@ -60,6 +65,7 @@ _ANSWERS: Final[dict[type[Command], _Answers]] = {
     RequestPayment: _Answers(
         (CheckoutOpened, PaymentDeclined, BookingConfirmed, CommandRefused, CommandRepeated), through_others=True
     ),
+    ChangeGuests: _Answers((GuestsChanged, CommandRefused, CommandRepeated)),
     CancelBooking: _Answers((BookingCancelled, CommandRefused, CommandRepeated)),
     OpenInventory: _Answers((InventoryOpened, InventoryUnchanged)),
     ChangeInventory: _Answers((InventoryChanged, InventoryUnchanged)),
@@ -71,6 +77,7 @@ class Commands:
 
     def __init__(self, settings: KafkaSettings, broker: Broker, waiters: Waiters) -> None:
         self._topic = settings.topic(BOOKING_COMMANDS)
+        self._readable_by = settings.log_readable_by
         self._broker = broker
         self._waiters = waiters
 
@@ -86,8 +93,17 @@ class Commands:
             The event, None when it is not waited for or does not come in time.
 
         Raises:
-            Problem: 503, the broker is away or did not acknowledge the command.
+            Problem: 503, the broker is away or did not acknowledge the command, or workers of an older release run
+                that cannot decide it.
         """
+        if not can_decide(self._readable_by, command):
+            raise NothingDone(
+                503,
+                "a new release is being rolled out, and older workers do not know this request yet; nothing was done, "
+                "try again later",
+                headers={"Retry-After": str(_ROLLOUT_RETRY_SECONDS)},
+                more={"reason": "release_rolling_out"},
+            )
         if command_id is None:
             command_id = new_command_id()
         record = command_record(

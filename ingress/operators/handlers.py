@@ -38,6 +38,7 @@ from storage.settings import DatabaseSettings
 from topics.kafka.admin import TopicsFailed
 from topics.kafka.log_reader import NoSuchTopic, RecordsMissing
 from topics.kafka.settings import KafkaSettings
+from topics.zones import ZONE_DATA_VERSION
 
 _PROBE_SECONDS: Final = 2.0
 _OPS_ANSWER_SECONDS: Final = 10.0
@@ -92,7 +93,7 @@ class Health:
         if missing:
             body = NotReady(detail=f"not ready: {', '.join(missing)}", parts=states)
             return json_response(503, body, {"Retry-After": "1"})
-        return json_response(200, Ready(status="ready", parts=states))
+        return json_response(200, Ready(status="ready", parts=states, zone_data=ZONE_DATA_VERSION))
 
     async def _paused_roles(self) -> list[str] | None:
         """Return the roles that an operator paused; None when the database does not answer."""

@@ -21,6 +21,9 @@ class Ready(Live):
     """Bookings can be taken; `parts` are `ready`, `not ready` or, for roles that an operator paused, `paused`."""
 
     parts: dict[str, str]
+    zone_data: str = Field(
+        description="The release of the tzdata package that hotels' time zones are read from.", examples=["2026.6"]
+    )
 
 
 class NotReady(Problems):

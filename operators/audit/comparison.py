@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from operators.audit.expected_ledger import LIVE, Booking, ExpectedLedger
-from operators.audit.ledger import Ledger
+from operators.audit.expected_ledger import LIVE, Booking, ExpectedLedger, Payment
+from operators.audit.ledger import UNKNOWN_REFUND, Ledger, LedgerBooking, LedgerPayment
 from operators.audit.report import Check, Report
 
 
@@ -17,7 +17,10 @@ def compare(expected: ExpectedLedger, ledger: Ledger, report: Report) -> None:
     )
     _compare(
         {f"booking {id_}": booking.as_row() for id_, booking in expected.bookings.items()},
-        {f"booking {id_}": _known_from_events(booking) for id_, booking in ledger.bookings.items()},
+        {
+            f"booking {id_}": _known_from_events(booking, expected.bookings.get(id_))
+            for id_, booking in ledger.bookings.items()
+        },
         report,
     )
     for id_, booking in expected.bookings.items():
@@ -25,9 +28,30 @@ def compare(expected: ExpectedLedger, ledger: Ledger, report: Report) -> None:
             report.add(Check.LOG_MATCHES_LEDGER, f"booking {id_}: {unfinished}")
 
 
-def _known_from_events(booking: Any) -> Any:
-    """Return the booking without the price of a rejected stay, which no event has."""
-    return booking._replace(amount_minor=0, currency="") if booking.status == "REJECTED" else booking
+def _known_from_events(booking: LedgerBooking, expected: Booking | None) -> LedgerBooking:
+    """Return the booking without the price of a rejected stay, which no event has.
+
+    A refund in full that 0.1.0 recorded without its id gets the id that the log has.
+    """
+    if booking.status == "REJECTED":
+        return booking._replace(amount_minor=0, currency="")
+    if expected is None or not any(UNKNOWN_REFUND in paid.refunds for paid in booking.payments.values()):
+        return booking
+    payments = {
+        intent: _with_refund_ids(paid, expected.payments.get(intent)) for intent, paid in booking.payments.items()
+    }
+    return booking._replace(payments=payments)
+
+
+def _with_refund_ids(paid: LedgerPayment, expected: Payment | None) -> LedgerPayment:
+    unknown = paid.refunds.get(UNKNOWN_REFUND)
+    if unknown is None or expected is None:
+        return paid
+    id_ = next((id_ for id_, made in expected.refunds.items() if made == unknown and id_ not in paid.refunds), None)
+    if id_ is None:
+        return paid
+    others = {known: made for known, made in paid.refunds.items() if known != UNKNOWN_REFUND}
+    return paid._replace(refunds={id_: unknown, **others})
 
 
 def _compare(log: Mapping[str, Any], ledger: Mapping[str, Any], report: Report) -> None:
@@ -53,6 +77,9 @@ def _unfinished(booking: Booking) -> str | None:
     """Return, in words, why a booking is incomplete; None: it is not."""
     if booking.status in LIVE and booking.hold_until is None:
         return f"{booking.status} without a deadline"
-    if booking.status == "CANCELLED" and any(state == "kept" for _, state in booking.payments.values()):
+    if booking.status == "CANCELLED" and any(paid.state == "kept" for paid in booking.payments.values()):
         return "CANCELLED, and its money is kept"
+    for intent, paid in booking.payments.items():
+        if paid.state != "kept" and paid.kept:
+            return f"{paid.kept} of {intent} is kept, which pays no booking"
     return None

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from operators.audit.ledger import LedgerBooking, LedgerNight
+from operators.audit.ledger import LedgerBooking, LedgerNight, LedgerPayment
 from operators.audit.report import Check, Report
 
 LIVE: Final = frozenset({"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"})
@@ -40,12 +40,57 @@ class Night:
         )
 
 
+class Payment:
+    """One payment after the events so far, and the money of it that left again; amounts in minor units."""
+
+    __slots__ = ("amount", "closed", "disputes", "due", "failed", "refunds", "state")
+
+    def __init__(self, amount: int) -> None:
+        self.amount = amount
+        self.state = "kept"
+        self.due = 0
+        self.closed = 0
+        self.refunds: dict[str, tuple[int, bool]] = {}
+        self.failed: list[str] = []
+        self.disputes: dict[str, tuple[int, str]] = {}
+
+    @property
+    def refunded(self) -> int:
+        """The sum of the refunds that did not fail."""
+        return sum(amount for amount, _ in self.refunds.values())
+
+    @property
+    def left(self) -> int:
+        """The amount that neither a refund nor a lost dispute took."""
+        lost = sum(amount for amount, state in self.disputes.values() if state == "lost")
+        return max(0, self.amount - self.refunded - lost)
+
+    @property
+    def kept(self) -> int:
+        """The amount that is left, and neither due to the guest nor closed by an operator."""
+        return self.left - self.due - self.closed
+
+    def settle(self) -> None:
+        """Let no more be due or closed than is left; the state follows, unless the payment pays its booking."""
+        self.closed = min(self.closed, self.left)
+        self.due = min(self.due, self.left - self.closed)
+        if self.state != "kept":
+            self.state = "refund_requested" if self.due else "refunded"
+
+    def as_row(self) -> LedgerPayment:
+        """Return the payment that the ledger should have."""
+        return LedgerPayment(
+            self.amount, self.state, self.due, self.closed, self.refunds, tuple(self.failed), self.disputes
+        )
+
+
 class Booking:
     """One booking after the events so far."""
 
     __slots__ = (
-        "amount", "attempt", "cancel_reason", "check_in", "check_out", "currency", "guests", "hold_until", "hotel_id",
-        "nights", "payments", "rejection", "room_id", "rooms", "session_id", "status", "terms", "user_id",
+        "amount", "attempt", "cancel_reason", "check_in", "check_out", "currency", "freed_from", "guest_list", "guests",
+        "hold_until", "hotel_id", "night_amounts", "nights", "payments", "rejection", "room_id", "rooms", "session_id",
+        "status", "stay_times", "terms", "user_id",
     )  # fmt: skip
 
     def __init__(self, event: _Event, status: str, nights: list[Night]) -> None:
@@ -65,15 +110,20 @@ class Booking:
         self.attempt = 0
         self.session_id: str | None = None
         self.cancel_reason: str | None = None
-        self.payments: dict[str, tuple[int, str]] = {}
+        self.night_amounts: tuple[int, ...] = tuple(event.get("night_amounts_minor", ()))
+        self.stay_times: dict[str, str] | None = event.get("stay_times")
+        self.freed_from: str | None = None
+        self.payments: dict[str, Payment] = {}
         self.guests: tuple[int, ...] = ()
+        self.guest_list: str | None = None
 
     def as_row(self) -> LedgerBooking:
         """Return the row that the ledger should have."""
         return LedgerBooking(
             self.room_id, self.hotel_id, self.user_id, self.check_in, self.check_out, self.rooms, self.terms,
             self.status, self.amount, self.currency, self.rejection, self.hold_until, self.attempt, self.session_id,
-            self.cancel_reason, self.payments, self.guests,
+            self.cancel_reason, self.guest_list, self.night_amounts, self.stay_times, self.freed_from,
+            {intent: paid.as_row() for intent, paid in self.payments.items()}, self.guests,
         )  # fmt: skip
 
 
@@ -103,6 +153,11 @@ class ExpectedLedger:
             "booking.expired.v1": self._on_expired,
             "booking.refund_requested.v1": self._on_refund_requested,
             "booking.refunded.v1": self._on_refunded,
+            "booking.guests_changed.v1": self._on_guests_changed,
+            "booking.refund_failed.v1": self._on_refund_failed,
+            "booking.refund_closed.v1": self._on_refund_closed,
+            "booking.dispute_opened.v1": self._on_dispute_opened,
+            "booking.dispute_closed.v1": self._on_dispute_closed,
             "booking.command_refused.v1": self._on_answer,
             "booking.command_repeated.v1": self._on_answer,
         }
@@ -169,8 +224,11 @@ class ExpectedLedger:
     def _on_unchanged(self, event: _Event) -> None:
         """Do nothing: the event changes nothing."""
 
-    def _take(self, booking: Booking, *, reserved: int = 0, booked: int = 0) -> None:
+    def _take(self, booking: Booking, *, reserved: int = 0, booked: int = 0, first_night: str | None = None) -> None:
+        """Count rooms at the nights of a booking, or at those from `first_night` (ISO 8601) on."""
         for night in booking.nights:
+            if first_night is not None and night.day < first_night:
+                continue
             night.reserved += reserved * booking.rooms
             night.booked += booked * booking.rooms
             if night.reserved < 0 or night.booked < 0 or night.reserved + night.booked > night.total:
@@ -191,8 +249,17 @@ class ExpectedLedger:
             booking = Booking(event, "RESERVED", list(self._open_nights(event)))
             if not booking.nights:
                 self._mismatch(f"booking {event['booking_id']}: reserved without a night")
+            self._check_amounts(event, booking)
             self.bookings[event["booking_id"]] = booking
             self._take(booking, reserved=1)
+
+    def _check_amounts(self, event: _Event, booking: Booking) -> None:
+        """Check the amounts by night, which events of 0.1.0 do not have."""
+        amounts = booking.night_amounts
+        if amounts and (
+            len(amounts) != len(_days(booking.check_in, booking.check_out)) or sum(amounts) != booking.amount
+        ):
+            self._mismatch(f"{_name(event)}: its nights cost {list(amounts)}, and all of it {booking.amount}")
 
     def _on_rejected(self, event: _Event) -> None:
         if self._is_new(event):
@@ -218,7 +285,18 @@ class ExpectedLedger:
         booking = self._changing(event, {"RESERVED", "GUESTS_ADDED"})
         if booking is not None:
             booking.status = "GUESTS_ADDED"
-            booking.guests = tuple(sorted(set(event["guest_ids"])))
+            self._set_guests(event, booking)
+
+    def _on_guests_changed(self, event: _Event) -> None:
+        booking = self._changing(event, {"CONFIRMED"})
+        if booking is not None:
+            if not event["guest_list_id"] or event["guest_list_id"] == booking.guest_list:
+                self._mismatch(f"{_name(event)}: other guests without another list of them")
+            self._set_guests(event, booking)
+
+    def _set_guests(self, event: _Event, booking: Booking) -> None:
+        booking.guests = tuple(sorted(set(event["guest_ids"])))
+        booking.guest_list = event.get("guest_list_id")
 
     def _on_payment_requested(self, event: _Event) -> None:
         booking = self._changing(event, {"GUESTS_ADDED", "PAYMENTS_PENDING"})
@@ -254,16 +332,38 @@ class ExpectedLedger:
         booking.status = "CONFIRMED"
         booking.hold_until = None
         if event.get("payment_intent"):
-            self._money(event, booking, "kept")
+            self._add_payment(event, booking)
 
     def _on_cancelled(self, event: _Event) -> None:
         booking = self._changing(event, LIVE | {"CONFIRMED"})
-        if booking is not None:
-            held = booking.status in LIVE
-            self._take(booking, reserved=-1 if held else 0, booked=0 if held else -1)
-            booking.status = "CANCELLED"
-            booking.hold_until = None
-            booking.cancel_reason = event["reason"]
+        if booking is None:
+            return
+        self._check_cancellation(event, booking)
+        if booking.status in LIVE:
+            self._take(booking, reserved=-1)
+        else:
+            booking.freed_from = event.get("freed_from")
+            self._take(booking, booked=-1, first_night=booking.freed_from)
+        booking.status = "CANCELLED"
+        booking.hold_until = None
+        booking.cancel_reason = event["reason"]
+        for paid in booking.payments.values():
+            if paid.state == "kept" and paid.left == 0:
+                paid.state = "refunded"
+
+    def _check_cancellation(self, event: _Event, booking: Booking) -> None:
+        """Check what the event claims beside the transition: past nights, the hotel's reason, the refund by hand."""
+        freed_from = event.get("freed_from")
+        if freed_from is not None and (
+            booking.status in LIVE or not booking.check_in < freed_from <= booking.check_out
+        ):
+            self._mismatch(f"{_name(event)}: {booking.status}, and its nights are free from {freed_from} on")
+        if event.get("hotel_reason") and event["reason"] != "by_hotel":
+            self._mismatch(f"{_name(event)}: cancelled {event['reason']}, with the reason of a hotel")
+        if event["reason"] == "refunded_by_hand":
+            kept = sum(paid.left for paid in booking.payments.values() if paid.state == "kept")
+            if kept or not any(by_hand for paid in booking.payments.values() for _, by_hand in paid.refunds.values()):
+                self._mismatch(f"{_name(event)}: cancelled as refunded by hand, and {kept} of its payment is left")
 
     def _on_expired(self, event: _Event) -> None:
         booking = self._changing(event, LIVE, by_time=True)
@@ -296,35 +396,118 @@ class ExpectedLedger:
                 self._mismatch(f"{_name(event)}: a refund of a booking that is unknown")
             return
         self._in_time(event, known)
-        amount, state = known.payments.get(event["payment_intent"], (0, None))
-        if state is None and known.attempt == 0:
-            self._mismatch(f"{_name(event)}: a refund without a payment")
-        if state == "kept" and known.status != "CANCELLED":
-            self._mismatch(f"{_name(event)}: {known.status}, and the money that pays it goes back")
-        if state == "kept" and amount != event["amount_minor"]:
-            self._mismatch(f"{_name(event)}: {event['amount_minor']} of {amount} goes back")
-        if state in {"refund_requested", "refunded"}:
+        paid = known.payments.get(event["payment_intent"])
+        if paid is None:
+            if known.attempt == 0:
+                self._mismatch(f"{_name(event)}: a refund without a payment")
+            paid = known.payments[event["payment_intent"]] = Payment(event["amount_minor"])
+        elif paid.state == "kept":
+            if known.status != "CANCELLED":
+                self._mismatch(f"{_name(event)}: {known.status}, and the money that pays it goes back")
+        elif paid.kept == 0:
             self._mismatch(f"{_name(event)}: {event['payment_intent']} goes back a second time")
-        known.payments[event["payment_intent"]] = (event["amount_minor"], "refund_requested")
+        if paid.kept != event["amount_minor"]:
+            self._mismatch(f"{_name(event)}: {event['amount_minor']} of {paid.kept} goes back")
+        total = _or(event.get("total_minor"), event["amount_minor"])
+        if total != paid.amount - paid.closed:
+            self._mismatch(
+                f"{_name(event)}: {total} of {event['payment_intent']} goes back in all, "
+                f"which paid {paid.amount} less {paid.closed} that is closed"
+            )
+        paid.due += event["amount_minor"]
+        paid.state = "refund_requested"
+        paid.settle()
 
     def _on_refunded(self, event: _Event) -> None:
-        booking = self._of_room(event)
+        booking, paid = self._paid(event)
         if booking is None:
             return
-        self._in_time(event, booking)
-        amount, state = booking.payments.get(event["payment_intent"], (0, None))
-        if state != "refund_requested" or amount != event["amount_minor"]:
+        intent, id_, amount = event["payment_intent"], event["refund_id"], event["amount_minor"]
+        by_hand = bool(event.get("by_hand"))
+        if paid is None or (paid.state == "kept" and not by_hand):
             self._mismatch(
-                f"{_name(event)}: {event['amount_minor']} went back for {event['payment_intent']}, "
-                f"which is {state or 'unknown'} with {amount}",
+                f"{_name(event)}: {amount} went back for {intent}, "
+                f"which is {'unknown' if paid is None else paid.state} with {0 if paid is None else paid.amount}",
             )
-        else:
-            booking.payments[event["payment_intent"]] = (amount, "refunded")
+            return
+        if id_ in paid.refunds or id_ in paid.failed:
+            self._mismatch(f"{_name(event)}: refund {id_} of {intent} went back a second time")
+            return
+        if paid.refunded + amount > paid.amount:
+            self._mismatch(f"{_name(event)}: {paid.refunded + amount} of {intent} went back, and it paid {paid.amount}")
+        paid.refunds[id_] = (amount, by_hand)
+        paid.due = max(0, paid.due - amount)
+        paid.settle()
 
-    def _money(self, event: _Event, booking: Booking, state: str) -> None:
+    def _on_refund_failed(self, event: _Event) -> None:
+        paid = self._known_payment(event, "a refund failed")
+        if paid is None:
+            return
+        id_ = event["refund_id"]
+        if id_ in paid.failed:
+            self._mismatch(f"{_name(event)}: refund {id_} failed a second time")
+            return
+        paid.failed.append(id_)
+        amount, by_hand = paid.refunds.pop(id_, (None, False))
+        if amount is None:
+            return
+        if amount != event["amount_minor"]:
+            self._mismatch(f"{_name(event)}: {event['amount_minor']} of refund {id_} failed, and {amount} went back")
+        if by_hand != bool(event.get("by_hand")):
+            self._mismatch(f"{_name(event)}: refund {id_} was made by {'a person' if by_hand else 'the product'}")
+        if not event.get("by_hand"):
+            paid.due += amount
+        paid.settle()
+
+    def _on_refund_closed(self, event: _Event) -> None:
+        paid = self._known_payment(event, "a refund was closed")
+        if paid is None:
+            return
+        if not paid.due or event["amount_minor"] != paid.due:
+            self._mismatch(f"{_name(event)}: a refund of {event['amount_minor']} was closed, and {paid.due} is due")
+        paid.closed += event["amount_minor"]
+        paid.due = 0
+        paid.settle()
+
+    def _on_dispute_opened(self, event: _Event) -> None:
+        paid = self._known_payment(event, "a dispute was opened")
+        if paid is None:
+            return
+        if event["dispute_id"] in paid.disputes:
+            self._mismatch(f"{_name(event)}: dispute {event['dispute_id']} was opened a second time")
+            return
+        paid.disputes[event["dispute_id"]] = (event["amount_minor"], "open")
+
+    def _on_dispute_closed(self, event: _Event) -> None:
+        paid = self._known_payment(event, "a dispute was closed")
+        if paid is None:
+            return
+        _, state = paid.disputes.get(event["dispute_id"], (0, "unknown"))
+        if state != "open":
+            self._mismatch(f"{_name(event)}: dispute {event['dispute_id']} was closed, and it is {state}")
+            return
+        paid.disputes[event["dispute_id"]] = (event["amount_minor"], event["outcome"])
+        paid.settle()
+
+    def _known_payment(self, event: _Event, happened: str) -> Payment | None:
+        """Return the event's payment; report it if the booking has no such payment."""
+        booking, paid = self._paid(event)
+        if booking is not None and paid is None:
+            self._mismatch(f"{_name(event)}: {happened} for {event['payment_intent']}, which is unknown")
+        return paid
+
+    def _paid(self, event: _Event) -> tuple[Booking | None, Payment | None]:
+        """Return the event's booking and payment, as far as they are known."""
+        booking = self._of_room(event)
+        if booking is None:
+            return None, None
+        self._in_time(event, booking)
+        return booking, booking.payments.get(event["payment_intent"])
+
+    def _add_payment(self, event: _Event, booking: Booking) -> None:
         if event["payment_intent"] in booking.payments:
             self._mismatch(f"{_name(event)}: {event['payment_intent']} pays a second time")
-        booking.payments[event["payment_intent"]] = (event["amount_minor"], state)
+        booking.payments[event["payment_intent"]] = Payment(event["amount_minor"])
 
     def _same_price(self, event: _Event, booking: Booking) -> None:
         price = (event["amount_minor"], event["currency"])

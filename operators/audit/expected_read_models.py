@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
+from fractions import Fraction
+from itertools import repeat
+from math import floor
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -11,6 +14,8 @@ from operators.audit.read_models import Reads, content
 _Event = dict[str, Any]
 _parse = msgspec.json.Decoder().decode
 _DAY: Final = timedelta(days=1)
+#: The steps, in minor units, of prices in currencies in which Stripe does not charge every amount.
+_STEPS: Final = {"BHD": 10, "JOD": 10, "KWD": 10, "MGA": 100, "OMR": 10, "TND": 10}
 
 
 class Record(NamedTuple):
@@ -32,6 +37,40 @@ class _Stay(NamedTuple):
     rooms: int
     amount: int
     currency: str
+    by_night: list[int] | None
+
+
+class _Sale:
+    """A stay that the report counts: `left` has the amounts that left its payment again, by refund or dispute."""
+
+    def __init__(self, stay: _Stay, payment: str | None) -> None:
+        self.stay = stay
+        self.payment = payment
+        self.left: dict[str, int] = {}
+
+    def gross(self) -> list[int]:
+        """Return the amount of each night."""
+        if self.stay.by_night is not None:
+            return self.stay.by_night
+        each, over = divmod(self.stay.amount, len(self.stay.days))
+        return [each + (number < over) for number in range(len(self.stay.days))]
+
+    def deducted(self) -> list[int] | None:
+        """Return the part of each night that left again; None: nothing did."""
+        if not self.left:
+            return None
+        amounts = self.gross()
+        sum_left = min(sum(self.left.values()), self.stay.amount)
+        exact = [Fraction(sum_left * amount, self.stay.amount or 1) for amount in amounts]
+        whole = [floor(share) for share in exact]
+        for _ in range(sum_left - sum(whole)):
+            furthest = max(range(len(exact)), key=lambda number: (exact[number] - whole[number], -number))
+            whole[furthest] += 1
+        return whole
+
+    def net(self) -> list[int]:
+        """Return the revenue of each night."""
+        return [amount - left for amount, left in zip(self.gross(), self.deducted() or repeat(0), strict=False)]
 
 
 class ExpectedReadModels:
@@ -44,13 +83,13 @@ class ExpectedReadModels:
         self._changes: Reads = {}
         self._nights: dict[tuple[int, str], dict[str, Any]] = {}
         self._stays: dict[str, _Stay] = {}
-        self._sold: dict[str, _Stay] = {}
+        self._sold: dict[str, _Sale] = {}
         self._appliers: dict[str, Callable[[_Event], Iterable[str]]] = {
             "inventory.opened.v1": self._open,
             "inventory.changed.v1": lambda event: self._change(event, event["nights"]),
             "inventory.changed.v2": lambda event: self._change(event, _in_ranges(event["ranges"])),
             "booking.reserved.v1": lambda event: self._take(event, 1),
-            "booking.cancelled.v1": lambda event: self._take(event, -1),
+            "booking.cancelled.v1": lambda event: self._take(event, -1, since=event.get("freed_from") or ""),
             "booking.expired.v1": lambda event: self._take(event, -1),
             "booking.confirmed.v1": lambda event: self._take(event, 1) if event.get("late") else (),
         }
@@ -73,14 +112,17 @@ class ExpectedReadModels:
             "hotel_min_price": self._lowest(),
             "reported_stay": {
                 f"booking {id_}": (
-                    stay.hotel_id,
-                    stay.days[0],
-                    _after(stay.days[-1]),
-                    stay.rooms,
-                    stay.amount,
-                    stay.currency,
+                    sale.stay.hotel_id,
+                    sale.stay.days[0],
+                    _after(sale.stay.days[-1]),
+                    sale.stay.rooms,
+                    sale.stay.amount,
+                    sale.stay.currency,
+                    sale.stay.by_night,
+                    sale.left or None,
+                    sale.deducted(),
                 )
-                for id_, stay in self._sold.items()
+                for id_, sale in self._sold.items()
             },
             "daily_report": self._report(),
         }
@@ -99,8 +141,8 @@ class ExpectedReadModels:
             if days:
                 change = f"partition {record.partition}, position {record.sequence}"
                 self._changes[change] = (event["room_id"], days[0], _after(days[-1]))
-        if "daily_report" in applied_by and record.kind in {"booking.confirmed.v1", "booking.cancelled.v1"}:
-            self._sell(event["booking_id"], confirmed=record.kind == "booking.confirmed.v1")
+        if "daily_report" in applied_by:
+            self._sell(record.kind, event)
 
     def _append(self, record: Record, event: _Event) -> None:
         milliseconds = round(datetime.fromisoformat(record.time).timestamp() * 1000)
@@ -136,17 +178,20 @@ class ExpectedReadModels:
             self._nights[event["room_id"], day] |= new
         return days
 
-    def _take(self, event: _Event, sign: int) -> Iterable[str]:
+    def _take(self, event: _Event, sign: int, since: str = "") -> Iterable[str]:
+        """Count the stay's nights from `since` on: ISO dates are in the order of their text."""
         stay = self._stays[event["booking_id"]]
-        for day in stay.days:
+        days = [day for day in stay.days if day >= since]
+        for day in days:
             self._nights[stay.room_id, day]["taken_count"] += sign * stay.rooms
-        return stay.days
+        return days
 
     def _lowest(self) -> Reads:
         offers: dict[str, list[tuple[int, int, str]]] = {}
         for (room_id, day), night in self._nights.items():
             if not night["closed"]:
-                price = (night["price_minor"] * night["surge_milli"] + 500) // 1000
+                step = _STEPS.get(night["currency"], 1)
+                price = (night["price_minor"] * night["surge_milli"] + 500 * step) // (1000 * step) * step
                 offers.setdefault(f"hotel {night['hotel_id']}, night {day}", []).append(
                     (price, room_id, night["currency"])
                 )
@@ -156,18 +201,28 @@ class ExpectedReadModels:
 
     # Sales.
 
-    def _sell(self, booking_id: str, *, confirmed: bool) -> None:
-        if confirmed:
-            self._sold[booking_id] = self._stays[booking_id]
-        else:
+    def _sell(self, kind: str, event: _Event) -> None:
+        booking_id = event.get("booking_id", "")
+        if kind == "booking.confirmed.v1":
+            self._sold[booking_id] = _Sale(self._stays[booking_id], event.get("payment_intent"))
+        elif kind == "booking.cancelled.v1":
             self._sold.pop(booking_id, None)
+        sale = self._sold.get(booking_id)
+        if sale is None or sale.payment is None or sale.payment != event.get("payment_intent"):
+            return
+        if kind == "booking.refunded.v1":
+            sale.left[event["refund_id"]] = event["amount_minor"]
+        elif kind == "booking.refund_failed.v1":
+            sale.left.pop(event["refund_id"], None)
+        elif kind == "booking.dispute_closed.v1" and event["outcome"] == "lost":
+            sale.left[event["dispute_id"]] = event["amount_minor"]
 
     def _report(self) -> Reads:
         sold: dict[str, list[tuple[int, int, int, int, str]]] = {}
-        for stay in self._sold.values():
-            each, left = divmod(stay.amount, len(stay.days))
-            for number, day in enumerate(stay.days):
-                share = (int(number == 0), 1, stay.rooms, each + (number < left), stay.currency)
+        for sale in self._sold.values():
+            stay = sale.stay
+            for number, (day, revenue) in enumerate(zip(stay.days, sale.net(), strict=True)):
+                share = (int(number == 0), 1, stay.rooms, revenue, stay.currency)
                 sold.setdefault(f"hotel {stay.hotel_id}, night {day}", []).append(share)
         return {
             night: (
@@ -186,6 +241,7 @@ def _stay(event: _Event) -> _Stay:
         event["rooms_count"],
         event["amount_minor"],
         event["currency"],
+        event.get("night_amounts_minor") or None,
     )
 
 

@@ -1,7 +1,7 @@
 """Reads the ledger's tables in one snapshot, and checks them against each other."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg.rows import dict_row
@@ -10,6 +10,9 @@ from operators.audit.read_models import ReadModels, lock_tables, read_models
 from operators.audit.report import Check, Report
 from storage.database import connect
 from storage.settings import DatabaseSettings
+
+#: The id of the refund of a payment in full that 0.1.0 recorded without its id.
+UNKNOWN_REFUND: Final = ""
 
 
 class LedgerNight(NamedTuple):
@@ -25,10 +28,26 @@ class LedgerNight(NamedTuple):
     currency: str
 
 
+class LedgerPayment(NamedTuple):
+    """A payment in the column `payments` of `booking`; amounts in minor units.
+
+    `refunds`: (amount, whether a person made it by hand) by the refund's id. `failed` has the ids of refunds that
+    failed. `disputes`: (amount, state) by the dispute's id.
+    """
+
+    amount: int
+    state: str
+    due: int
+    closed: int
+    refunds: dict[str, tuple[int, bool]]
+    failed: tuple[str, ...]
+    disputes: dict[str, tuple[int, str]]
+
+
 class LedgerBooking(NamedTuple):
     """One row of `booking` with its guests, without the columns that no event determines.
 
-    `hold_expires_at` is in milliseconds since 1970. `payments`: (amount_minor, state) by payment intent.
+    `hold_expires_at` is in milliseconds since 1970. `payments` has the payments by payment intent.
     """
 
     room_id: int
@@ -46,7 +65,11 @@ class LedgerBooking(NamedTuple):
     payment_attempt: int
     session_id: str | None
     cancel_reason: str | None
-    payments: dict[str, tuple[int, str]]
+    guest_list_id: str | None
+    night_amounts: tuple[int, ...]
+    stay_times: dict[str, str] | None
+    freed_from: str | None
+    payments: dict[str, LedgerPayment]
     guest_ids: tuple[int, ...]
 
 
@@ -69,7 +92,8 @@ where consumer = 'reservations' and topic = %s group by partition
 _BOOKINGS = """
 select id::text, room_id, hotel_id, user_id, check_in::text, check_out::text, rooms_count, terms, status,
        amount_minor, currency, rejection, round(extract(epoch from hold_expires_at) * 1000)::bigint,
-       payment_attempt, session_id, cancel_reason, payments,
+       payment_attempt, session_id, cancel_reason, guest_list_id::text, night_amounts_minor, stay_times,
+       freed_from::text, payments,
        (select coalesce(array_agg(guest_id order by guest_id), '{}') from booking_guest where booking_id = id)
 from booking
 """
@@ -80,14 +104,20 @@ select room_id, date::text, hotel_id, total_count, booked_count, reserved_count,
 from inventory
 """
 
-# Every night of every stay that takes rooms, summed, beside what the inventory counts.
+# Every night of every stay that takes rooms, summed, beside what the inventory counts. A stay that was cancelled
+# after its first night keeps the nights that were past.
 _DIFFERENT_SUMS = """
-with taken as (
-    select room_id, check_in + night as date,
-           sum(rooms_count) filter (where status = 'CONFIRMED') as booked,
-           sum(rooms_count) filter (where status <> 'CONFIRMED') as reserved
-    from booking cross join lateral generate_series(0, check_out - check_in - 1) as night
+with stay as (
+    select room_id, status, rooms_count, check_in,
+           case status when 'CANCELLED' then least(freed_from, check_out) else check_out end as check_out
+    from booking
     where status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING', 'CONFIRMED')
+       or status = 'CANCELLED' and freed_from > check_in
+), taken as (
+    select room_id, check_in + night as date,
+           sum(rooms_count) filter (where status in ('CONFIRMED', 'CANCELLED')) as booked,
+           sum(rooms_count) filter (where status not in ('CONFIRMED', 'CANCELLED')) as reserved
+    from stay cross join lateral generate_series(0, check_out - check_in - 1) as night
     group by 1, 2
 )
 select room_id, date::text as date, inventory.room_id is not null as open, booked_count, reserved_count,
@@ -112,6 +142,18 @@ order by hold_expires_at
 """
 
 
+# Erasure of a guest blanks the list and keeps its row.
+_GUEST_LISTS = """
+select booking.id::text as id, room_id, guest_list_id::text as list, guest_list.booking_id::text as other,
+       guest_list.id is null as missing, guest_list.booking_id <> booking.id as of_another
+from booking left join guest_list on guest_list.id = booking.guest_list_id
+where guest_list_id is not null
+  and (guest_list.id is null or guest_list.booking_id <> booking.id
+       or guest_list.guests is null and guest_list.erased_at is null)
+order by booking.id
+"""
+
+
 async def read_ledger(database: DatabaseSettings, commands: str, events: str, report: Report, *, holds: bool) -> Ledger:
     """Return the tables in one snapshot, and report where they contradict each other."""
     async with await connect(database, "innkeeper audit", autocommit=False) as connection:
@@ -126,6 +168,7 @@ async def read_ledger(database: DatabaseSettings, commands: str, events: str, re
         )
         await _report_sums(connection, report)
         await _report_oversold(connection, report)
+        await _report_guest_lists(connection, report)
         if holds:
             await _report_overdue(connection, report)
     return ledger
@@ -144,11 +187,39 @@ async def _sequences(connection: psycopg.AsyncConnection[Any], commands: str) ->
 
 async def _bookings(connection: psycopg.AsyncConnection[Any]) -> dict[str, LedgerBooking]:
     cursor = await connection.execute(_BOOKINGS)
-    return {row[0]: LedgerBooking._make((*row[1:-2], _payments(row[-2]), tuple(row[-1]))) async for row in cursor}
+    return {row[0]: _booking(*row[1:]) async for row in cursor}
 
 
-def _payments(column: list[dict[str, Any]] | None) -> dict[str, tuple[int, str]]:
-    return {paid["payment_intent"]: (paid["amount_minor"], paid["state"]) for paid in column or ()}
+def _booking(*columns: Any) -> LedgerBooking:
+    *others, night_amounts, stay_times, freed_from, payments, guest_ids = columns
+    return LedgerBooking._make(
+        (*others, tuple(night_amounts or ()), stay_times, freed_from, _payments(payments), tuple(guest_ids))
+    )
+
+
+def _payments(column: list[dict[str, Any]] | None) -> dict[str, LedgerPayment]:
+    return {paid["payment_intent"]: _payment(paid) for paid in column or ()}
+
+
+def _payment(paid: dict[str, Any]) -> LedgerPayment:
+    """Return a payment; where 0.1.0 wrote it, its sums follow from its state: all of it is due, or all went back."""
+    amount, state = paid["amount_minor"], paid["state"]
+    refunds = {id: (minor, by_hand) for id, minor, by_hand in paid.get("refunds", ())}
+    due, closed, disputes = paid.get("due_minor", 0), paid.get("closed_minor", 0), paid.get("disputes", ())
+    has_sums = bool(refunds or due or closed or disputes)
+    if not has_sums and state == "refund_requested":
+        due = amount
+    if not has_sums and state == "refunded":
+        refunds = {UNKNOWN_REFUND: (amount, False)}
+    return LedgerPayment(
+        amount=amount,
+        state=state,
+        due=due,
+        closed=closed,
+        refunds=refunds,
+        failed=tuple(paid.get("failed_refund_ids", ())),
+        disputes={id: (minor, dispute) for id, minor, dispute in disputes},
+    )
 
 
 async def _nights(connection: psycopg.AsyncConnection[Any]) -> dict[tuple[int, str], LedgerNight]:
@@ -174,6 +245,17 @@ async def _report_oversold(connection: psycopg.AsyncConnection[Any], report: Rep
             f"room {row['room_id']}, night {row['date']}: the inventory counts {row['booked_count']} booked "
             f"and {row['reserved_count']} reserved of {row['total_count']}",
         )
+
+
+async def _report_guest_lists(connection: psycopg.AsyncConnection[Any], report: Report) -> None:
+    for row in await _rows(connection, _GUEST_LISTS):
+        if row["missing"]:
+            problem = f"its guest list {row['list']} is not stored"
+        elif row["of_another"]:
+            problem = f"its guest list {row['list']} is that of booking {row['other']}"
+        else:
+            problem = f"its guest list {row['list']} is blank, and was not erased"
+        report.add(Check.GUEST_LISTS_ARE_STORED, f"booking {row['id']} of room {row['room_id']}: {problem}")
 
 
 async def _report_overdue(connection: psycopg.AsyncConnection[Any], report: Report) -> None:

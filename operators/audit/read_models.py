@@ -28,7 +28,18 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "room_night": ("hotel_id", "total_count", "taken_count", "price_minor", "surge_milli", "closed", "currency"),
     "room_night_change": ("room_id", "first_night", "end_night"),
     "hotel_min_price": ("min_price_minor", "currency"),
-    "reported_stay": ("hotel_id", "check_in", "check_out", "rooms_count", "amount_minor", "currency"),
+    # Without `payment_intent`: 0.1.0 left it out, and the deductions show whether the right one was taken.
+    "reported_stay": (
+        "hotel_id",
+        "check_in",
+        "check_out",
+        "rooms_count",
+        "amount_minor",
+        "currency",
+        "night_amounts_minor",
+        "deductions",
+        "night_deductions_minor",
+    ),
     "daily_report": ("arrivals", "staying", "nights", "revenue_minor", "currency"),
 }
 _KEYS: Final[Mapping[str, str]] = {

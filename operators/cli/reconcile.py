@@ -8,28 +8,30 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from operators.cli import console
-from operators.reconcile.comparison import Difference
+from operators.reconcile.differences import Difference
 from operators.reconcile.reconcile import NoSuchBooking, Reconciled, reconcile
 from operators.reconcile.stripe_client import StripeUnavailable
 from storage import operator_log
+from storage.installation import NoInstallation
 from storage.settings import DatabaseSettings
 from topics.kafka.settings import exit_on_invalid_settings
 from workers.payments.settings import PaymentSettings
 
 
 def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by: str | None, as_json: bool) -> None:
-    """Compare the money at Stripe with the bookings; with `yes` also correct our rows."""
+    """Compare the money at Stripe with the bookings; with `yes` also mend what is certain."""
     kafka = console.kafka_settings()
     with exit_on_invalid_settings():
         database, payments = DatabaseSettings(), PaymentSettings()
     moment = None if since is None else console.moment(since)
     with Progress(
-        SpinnerColumn(), TextColumn("{task.completed} sessions and refunds"), TimeElapsedColumn(), console=console.err
+        SpinnerColumn(), TextColumn("{task.completed} objects at Stripe"), TimeElapsedColumn(), console=console.err
     ) as bar:
         task = bar.add_task("", total=None)
         try:
             found = console.run(
                 reconcile(
+                    kafka,
                     database,
                     payments,
                     since=moment,
@@ -42,6 +44,8 @@ def reconcile_command(*, since: str | None, booking: UUID | None, yes: bool, by:
             )
         except StripeUnavailable as error:
             console.fail(str(error), console.COULD_NOT)
+        except NoInstallation as error:
+            console.fail(f"Nothing was compared: {error}.", console.COULD_NOT)
         except NoSuchBooking as error:
             console.refuse(str(error), as_json=as_json)
     if as_json:
@@ -59,6 +63,8 @@ def _json(found: Reconciled) -> list[dict[str, Any]]:
             "bookings": found.bookings,
             "sessions": found.sessions,
             "refunds": found.refunds,
+            "disputes": found.disputes,
+            "of_other_installations": found.foreign,
             "differences": len(found.differences),
             "left": len(found.left),
         },
@@ -83,8 +89,11 @@ def _print(found: Reconciled, *, is_correcting: bool) -> None:
     counted = console.counted
     left = f"{counted(len(found.left), 'difference')} {'is' if len(found.left) == 1 else 'are'} left"
     console.err.print(
-        f"{counted(found.bookings, 'booking')}, {counted(found.sessions, 'session')} and"
-        f" {counted(found.refunds, 'refund')} at Stripe: {left}, money in the wrong place: {broken}."
+        f"{counted(found.bookings, 'booking')}, {counted(found.sessions, 'session')},"
+        f" {counted(found.refunds, 'refund')} and {counted(found.disputes, 'dispute')} at Stripe: {left}, money in the"
+        f" wrong place or without an event: {broken}."
     )
-    if not is_correcting and any(each.row is not None for each in found.left):
-        console.err.print("Add --yes to update our rows to what Stripe has.")
+    if found.foreign:
+        console.err.print(f"{counted(found.foreign, 'object')} of other installations left alone.")
+    if not is_correcting and any(each.is_certain for each in found.left):
+        console.err.print("Add --yes to send the missing commands and to update our rows to what Stripe has.")

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -17,13 +17,14 @@ from topics.messages.events import EVENTS, Event
 
 
 class Kind(StrEnum):
-    """The type of a single value. A time is UTC, to the microsecond; an integer has 64 bits."""
+    """The type of a value. A timestamp is UTC, to the microsecond; a time is the hotel's; an integer has 64 bits."""
 
     TEXT = "text"
     INTEGER = "integer"
     BOOLEAN = "boolean"
     DATE = "date"
-    TIME = "timestamp"
+    TIMESTAMP = "timestamp"
+    TIME = "time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,13 @@ ENVELOPE: Final = (
     Column(name="id", shape=Kind.TEXT, required=True),
     Column(name="type", shape=Kind.TEXT, required=True),
     Column(name="version", shape=Kind.INTEGER, required=True),
-    Column(name="time", shape=Kind.TIME, required=True),
+    Column(name="time", shape=Kind.TIMESTAMP, required=True),
     Column(name="sequence", shape=Kind.INTEGER, required=True),
     Column(name="causation", shape=Kind.TEXT),
     Column(name="correlation", shape=Kind.TEXT),
     Column(name="partition", shape=Kind.INTEGER, required=True),
     Column(name="offset", shape=Kind.INTEGER, required=True),
-    Column(name="log_time", shape=Kind.TIME, required=True),
+    Column(name="log_time", shape=Kind.TIMESTAMP, required=True),
 )
 
 
@@ -114,7 +115,7 @@ def place_of(record: Record) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Return a column's value as text: ISO dates and times, lists as JSON, nothing for None."""
+    """Return a column's value as text: ISO dates and times, lists and structs as JSON, nothing for None."""
     match value:
         case None:
             return ""
@@ -122,9 +123,9 @@ def text_of(value: Any) -> str:
             return str(value).lower()
         case datetime():
             return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        case date():
+        case date() | time():
             return value.isoformat()
-        case list():
+        case list() | dict():
             return json.dumps(value, default=text_of, ensure_ascii=False, separators=(",", ":"))
         case other:
             return str(other)
@@ -157,6 +158,8 @@ def _fields(event: type[msgspec.Struct]) -> list[tuple[str, Shape]]:
 
 def _shape(type_: inspect.Type) -> Shape:
     match type_:
+        case inspect.Metadata(type=described):
+            return _shape(described)
         case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
             return ListOf(_shape(item))
         case inspect.StructType(fields=fields):
@@ -175,7 +178,8 @@ _KINDS: Final[Mapping[type, Kind]] = {
     inspect.UUIDType: Kind.TEXT,
     inspect.EnumType: Kind.TEXT,
     inspect.DateType: Kind.DATE,
-    inspect.DateTimeType: Kind.TIME,
+    inspect.DateTimeType: Kind.TIMESTAMP,
+    inspect.TimeType: Kind.TIME,
 }
 Plain: TypeAlias = Callable[[Any], Any]
 

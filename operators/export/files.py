@@ -159,7 +159,8 @@ def _arrow_type(arrow: Any, shape: Shape) -> Any:
                 Kind.INTEGER: arrow.int64(),
                 Kind.BOOLEAN: arrow.bool_(),
                 Kind.DATE: arrow.date32(),
-                Kind.TIME: arrow.timestamp("us", tz="UTC"),
+                Kind.TIMESTAMP: arrow.timestamp("us", tz="UTC"),
+                Kind.TIME: arrow.time64("us"),
             }[kind]
 
 

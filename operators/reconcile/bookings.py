@@ -1,14 +1,20 @@
-"""Reads the bookings that payments may be about, with their rows of `checkout_session` and `refund`."""
+"""Reads the bookings that payments may be about, with the rows that payments keeps about them.
+
+Those are rows of `checkout_session`, `refund`, `payment_refund` and `payment_dispute`.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
+
+from workers.decisions.state import Payment, PaymentState, RefundMade
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,21 +24,36 @@ class SessionRow:
     status: str
     session_id: str | None
     url: str | None
+    payment_intent: str | None
     is_due: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefundRow:
-    """A row of `refund`."""
+    """A row of `refund`. `amount_minor` is the sum that the payment's refunds must reach."""
 
     status: str
     refund_id: str | None
+    amount_minor: int
     is_due: bool
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObjectRow:
+    """A row of `payment_refund` or of `payment_dispute`."""
+
+    payment_intent: str
+    amount_minor: int
+    status: str
+    by_hand: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Booking:
-    """One booking; `payments` is the state of each payment by payment intent, as the ledger has it."""
+    """One booking; `payments` is each payment that arrived, by payment intent, by its events.
+
+    `cancels_if_full`: its hotel cancels a booking whose whole payment was refunded by hand.
+    """
 
     id: UUID
     room_id: int
@@ -43,29 +64,62 @@ class Booking:
     attempt: int
     session_id: str | None
     created_at: datetime
-    payments: dict[str, str]
+    cancels_if_full: bool = True
+    payments: Mapping[str, Payment]
     sessions: dict[int, SessionRow] = field(default_factory=dict)
     refunds: dict[str, RefundRow] = field(default_factory=dict)
+    refund_rows: dict[str, ObjectRow] = field(default_factory=dict)
+    dispute_rows: dict[str, ObjectRow] = field(default_factory=dict)
 
     @property
-    def due_minor(self) -> int:
-        """The net amount that Stripe must have for it in the end."""
-        return self.amount_minor if self.status == "CONFIRMED" and self.terms == "prepaid" else 0
+    def is_paid_for(self) -> bool:
+        """Whether a payment pays the booking, or should."""
+        return self.status == "CONFIRMED" and self.terms == "prepaid"
+
+    def due_of(self, payment: Payment) -> int:
+        """Return the part of a payment that Stripe must have in the end.
+
+        Of a payment that pays the booking: all that was neither refunded by hand nor lost in a dispute. Of any other:
+        the rest of a refund that an operator closed.
+        """
+        left = payment.left_minor
+        if payment.state is PaymentState.KEPT and self.is_paid_for:
+            return left
+        return min(left - payment.due_minor, payment.closed_minor)
 
 
 _BOOKINGS: Final = """
-select id, room_id, status, terms, amount_minor, currency, payment_attempt as attempt, session_id, created_at, payments
-from booking
-where (%(ids)s::uuid[] is null or id = any(%(ids)s)) and (%(since)s::timestamptz is null or created_at >= %(since)s)
-  and (%(ids)s::uuid[] is not null or payment_attempt > 0 or status = 'CONFIRMED')
+select b.id, b.room_id, b.status, b.terms, b.amount_minor, b.currency, b.payment_attempt as attempt, b.session_id,
+       b.created_at, b.payments, coalesce(h.on_full_refund, 'cancel') = 'cancel' as cancels_if_full
+from booking b left join hotel h on h.id = b.hotel_id
+where (%(ids)s::uuid[] is null or b.id = any(%(ids)s))
+  and (%(since)s::timestamptz is null or b.created_at >= %(since)s)
+  and (%(ids)s::uuid[] is not null or b.payment_attempt > 0 or b.status = 'CONFIRMED')
 """
 _SESSIONS: Final = """
-select booking_id, attempt, status, session_id, url, next_attempt_at is not null as is_due from checkout_session
-where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
+select booking_id, attempt, status, session_id, url, payment_intent, next_attempt_at is not null as is_due
+from checkout_session where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
 """
 _REFUNDS: Final = """
-select booking_id, payment_intent, status, refund_id, next_attempt_at is not null as is_due from refund
+select booking_id, payment_intent, status, refund_id, amount_minor, next_attempt_at is not null as is_due from refund
 where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
+"""
+_REFUND_OBJECTS: Final = """
+select booking_id, refund_id as id, payment_intent, amount_minor, status, by_hand from payment_refund
+where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
+"""
+_DISPUTE_OBJECTS: Final = """
+select booking_id, dispute_id as id, payment_intent, amount_minor, status from payment_dispute
+where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
+"""
+_NAMED_IN_ROWS: Final = """
+select session_id as id from checkout_session where booking_id = any(%(ids)s)
+union all select payment_intent from checkout_session where booking_id = any(%(ids)s)
+union all select session_id from booking where id = any(%(ids)s)
+union all select payment_intent from refund where booking_id = any(%(ids)s)
+union all
+select unnest(array[paid ->> 'payment_intent', paid ->> 'session_id'])
+from booking cross join lateral jsonb_array_elements(payments) as paid where id = any(%(ids)s)
 """
 
 
@@ -74,25 +128,57 @@ async def read(
 ) -> dict[UUID, Booking]:
     """Return the bookings that payments may be about: those made since a time, or those with these ids."""
     parameters = {"ids": None if ids is None else list(ids), "since": since}
-    sessions: dict[UUID, dict[int, SessionRow]] = defaultdict(dict)
-    refunds: dict[UUID, dict[str, RefundRow]] = defaultdict(dict)
+    rows: dict[UUID, _Rows] = defaultdict(_Rows)
     async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute("set transaction isolation level repeatable read read only")
-        await cursor.execute(_SESSIONS, parameters)
-        for row in await cursor.fetchall():
+        for row in await (await cursor.execute(_SESSIONS, parameters)).fetchall():
             booking_id, attempt = row.pop("booking_id"), row.pop("attempt")
-            sessions[booking_id][attempt] = SessionRow(**row)
-        await cursor.execute(_REFUNDS, parameters)
-        for row in await cursor.fetchall():
+            rows[booking_id].sessions[attempt] = SessionRow(**row)
+        for row in await (await cursor.execute(_REFUNDS, parameters)).fetchall():
             booking_id, payment = row.pop("booking_id"), row.pop("payment_intent")
-            refunds[booking_id][payment] = RefundRow(**row)
-        await cursor.execute(_BOOKINGS, parameters)
-        found = await cursor.fetchall()
-    return {row["id"]: _booking(row, sessions, refunds) for row in found}
+            rows[booking_id].refunds[payment] = RefundRow(**row)
+        for row in await (await cursor.execute(_REFUND_OBJECTS, parameters)).fetchall():
+            booking_id, id = row.pop("booking_id"), row.pop("id")
+            rows[booking_id].refund_rows[id] = ObjectRow(**row)
+        for row in await (await cursor.execute(_DISPUTE_OBJECTS, parameters)).fetchall():
+            booking_id, id = row.pop("booking_id"), row.pop("id")
+            rows[booking_id].dispute_rows[id] = ObjectRow(**row)
+        found = await (await cursor.execute(_BOOKINGS, parameters)).fetchall()
+    return {row["id"]: _booking(row, rows.get(row["id"]) or _Rows()) for row in found}
 
 
-def _booking(
-    row: dict[str, Any], sessions: dict[UUID, dict[int, SessionRow]], refunds: dict[UUID, dict[str, RefundRow]]
-) -> Booking:
-    payments = {paid["payment_intent"]: str(paid["state"]) for paid in row.pop("payments") or ()}
-    return Booking(**row, payments=payments, sessions=sessions.get(row["id"], {}), refunds=refunds.get(row["id"], {}))
+async def named_in_rows(connection: AsyncConnection, ids: Sequence[UUID]) -> frozenset[str]:
+    """Return the ids of Stripe's sessions and payments that rows of these bookings name."""
+    found = await connection.execute(_NAMED_IN_ROWS, {"ids": list(ids)})
+    return frozenset(id for (id,) in await found.fetchall() if id)
+
+
+@dataclass
+class _Rows:
+    sessions: dict[int, SessionRow] = field(default_factory=dict)
+    refunds: dict[str, RefundRow] = field(default_factory=dict)
+    refund_rows: dict[str, ObjectRow] = field(default_factory=dict)
+    dispute_rows: dict[str, ObjectRow] = field(default_factory=dict)
+
+
+def _booking(row: dict[str, Any], rows: _Rows) -> Booking:
+    payments = msgspec.convert(row.pop("payments") or (), tuple[Payment, ...])
+    return Booking(
+        **row,
+        payments={payment.payment_intent: _with_sums(payment) for payment in payments},
+        sessions=rows.sessions,
+        refunds=rows.refunds,
+        refund_rows=rows.refund_rows,
+        dispute_rows=rows.dispute_rows,
+    )
+
+
+def _with_sums(payment: Payment) -> Payment:
+    """Return a payment that 0.1.0 may have written: it kept no sums, and every refund was of the whole payment."""
+    if payment.refunds or payment.due_minor or payment.closed_minor or payment.disputes:
+        return payment
+    if payment.state is PaymentState.REFUND_REQUESTED:
+        return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
+    if payment.state is PaymentState.REFUNDED:
+        return msgspec.structs.replace(payment, refunds=(RefundMade("", payment.amount_minor),))
+    return payment

@@ -1,4 +1,7 @@
-"""Lists Checkout Sessions and refunds at Stripe, page by page, at a limited rate."""
+"""Lists Checkout Sessions, refunds and disputes at Stripe, page by page, at a limited rate.
+
+Amounts become minor units (ISO 4217) here, at the border: Stripe counts some currencies in units of its own.
+"""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,7 +13,10 @@ from uuid import UUID
 import httpx
 from aiolimiter import AsyncLimiter
 
+from pricing.charges import from_stripe
 from topics.backoff import Backoff
+from topics.messages.values import DisputeOutcome
+from workers.payments.marks import MARK
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 
 MAX_CALLS_PER_SECOND: Final = 25
@@ -21,6 +27,16 @@ _LIST_TIMEOUT_SECONDS: Final = 20.0
 _STRIPE: Final = "https://api.stripe.com"
 #: The states of refunds that were not made, or not in the end.
 _WITHOUT_EFFECT: Final = frozenset({"failed", "canceled"})
+#: How a dispute ended, by Stripe's word; in every other state it is open. Old versions of the API had the third.
+_DISPUTE_OUTCOMES: Final = {
+    "won": DisputeOutcome.WON,
+    "lost": DisputeOutcome.LOST,
+    "charge_refunded": DisputeOutcome.WON,
+}
+#: So begin the states of an inquiry of a bank, which takes no money.
+_INQUIRY: Final = "warning_"
+#: The network ended the case; it is a loss if the money was taken and did not come back.
+_PREVENTED: Final = "prevented"
 
 
 class StripeUnavailable(Exception):
@@ -32,13 +48,23 @@ class StripeAway(StripeUnavailable):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Named:
+    """The booking and the room that an object's metadata names; `mark` is None for an object without one."""
+
+    booking_id: UUID
+    room_id: int
+    mark: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Session:
-    """A Checkout Session of ours at Stripe; `amount_minor` in minor units of `currency` (capitals), times in UTC."""
+    """A Checkout Session at Stripe that names a booking; `amount_minor` of `currency` (capitals), times in UTC."""
 
     id: str
     booking_id: UUID
     room_id: int
     attempt: int
+    mark: str | None
     status: str
     paid: bool
     amount_minor: int
@@ -50,18 +76,47 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class Refund:
-    """A refund at Stripe of any payment."""
+    """A refund at Stripe of any payment, in minor units. `named`: the booking in its metadata.
+
+    `by_hand`: its metadata does not show that we made it.
+    """
 
     id: str
     payment: str
     amount_minor: int
     status: str
     failure: str | None
+    named: Named | None = None
+    by_hand: bool = True
 
     @property
     def is_effective(self) -> bool:
         """Whether the money was sent back, or is on its way."""
         return self.status not in _WITHOUT_EFFECT
+
+    @property
+    def outcome(self) -> str:
+        """The status in our words: `pending`, `succeeded` or `failed`."""
+        if not self.is_effective:
+            return "failed"
+        return "succeeded" if self.status == "succeeded" else "pending"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispute:
+    """A dispute at Stripe of any payment; `outcome` is None while it is open, `reason` is Stripe's word."""
+
+    id: str
+    payment: str
+    amount_minor: int
+    currency: str
+    reason: str
+    outcome: DisputeOutcome | None
+
+    @property
+    def state(self) -> str:
+        """The state in our words: `open`, `won` or `lost`."""
+        return "open" if self.outcome is None else self.outcome.value
 
 
 class StripeClient:
@@ -72,7 +127,7 @@ class StripeClient:
         self._pace = AsyncLimiter(MAX_CALLS_PER_SECOND, time_period=1)
 
     async def sessions(self, since: datetime | None, until: datetime | None = None) -> AsyncIterator[Session]:
-        """Yield our sessions that were made between two times. Raises StripeUnavailable."""
+        """Yield the sessions of any installation that were made between two times. Raises StripeUnavailable."""
         async for found in self._list("checkout/sessions", _between(since, until)):
             if (session := _session(found)) is not None:
                 yield session
@@ -86,6 +141,18 @@ class StripeClient:
         """Yield the refunds of one payment. Raises StripeUnavailable."""
         async for found in self._list("refunds", {"payment_intent": payment}):
             yield _refund(found)
+
+    async def disputes(self, since: datetime | None) -> AsyncIterator[Dispute]:
+        """Yield all disputes, without inquiries, that were opened since then. Raises StripeUnavailable."""
+        async for found in self._list("disputes", _between(since, None)):
+            if (dispute := _dispute(found)) is not None:
+                yield dispute
+
+    async def disputes_of(self, payment: str) -> AsyncIterator[Dispute]:
+        """Yield the disputes of one payment. Raises StripeUnavailable."""
+        async for found in self._list("disputes", {"payment_intent": payment}):
+            if (dispute := _dispute(found)) is not None:
+                yield dispute
 
     async def _list(self, path: str, filters: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         after: dict[str, Any] = {}
@@ -140,22 +207,37 @@ def _between(since: datetime | None, until: datetime | None) -> dict[str, int]:
     return {name: int(time.timestamp()) for name, time in times.items() if time is not None}
 
 
-def _session(found: Mapping[str, Any]) -> Session | None:
-    """Read a session; None where it is not about a booking of ours."""
+def _named(found: Mapping[str, Any]) -> Named | None:
+    """Return the booking that an object's metadata names; None where it names none in our way."""
     metadata = found.get("metadata") or {}
     try:
-        booking_id, room_id, attempt = UUID(metadata["booking_id"]), int(metadata["room_id"]), int(metadata["attempt"])
+        return Named(
+            booking_id=UUID(metadata["booking_id"]), room_id=int(metadata["room_id"]), mark=metadata.get(MARK) or None
+        )
     except (KeyError, ValueError):
         return None
+
+
+def _session(found: Mapping[str, Any]) -> Session | None:
+    """Read a session; None where it is not about a booking."""
+    named = _named(found)
+    try:
+        attempt = int((found.get("metadata") or {})["attempt"])
+    except (KeyError, ValueError):
+        return None
+    if named is None:
+        return None
+    currency = (found["currency"] or "").upper()
     return Session(
         id=found["id"],
-        booking_id=booking_id,
-        room_id=room_id,
+        booking_id=named.booking_id,
+        room_id=named.room_id,
         attempt=attempt,
+        mark=named.mark,
         status=found["status"],
         paid=found["payment_status"] == "paid",
-        amount_minor=found["amount_total"] or 0,
-        currency=(found["currency"] or "").upper(),
+        amount_minor=from_stripe(found["amount_total"] or 0, currency),
+        currency=currency,
         payment=found["payment_intent"] or found["id"],
         url=found.get("url"),
         expires_at=datetime.fromtimestamp(found["expires_at"], UTC),
@@ -166,7 +248,26 @@ def _refund(found: Mapping[str, Any]) -> Refund:
     return Refund(
         id=found["id"],
         payment=found.get("payment_intent") or "",
-        amount_minor=found["amount"],
+        amount_minor=from_stripe(found["amount"], (found.get("currency") or "").upper()),
         status=found["status"],
         failure=found.get("failure_reason"),
+        named=_named(found),
+    )
+
+
+def _dispute(found: Mapping[str, Any]) -> Dispute | None:
+    """Read a dispute; None for an inquiry, and for a case that ended before it took any money."""
+    currency, status = (found.get("currency") or "").upper(), found["status"]
+    outcome = _DISPUTE_OUTCOMES.get(status)
+    if status == _PREVENTED and sum(each["amount"] for each in found.get("balance_transactions") or ()) < 0:
+        outcome = DisputeOutcome.LOST
+    if status.startswith(_INQUIRY) or (status == _PREVENTED and outcome is None):
+        return None
+    return Dispute(
+        id=found["id"],
+        payment=found.get("payment_intent") or "",
+        amount_minor=from_stripe(found["amount"], currency),
+        currency=currency,
+        reason=found.get("reason") or "general",
+        outcome=outcome,
     )

@@ -1,12 +1,13 @@
-"""Restores the rows of `checkout_session` and `refund` from the events about payments.
+"""Restores the rows of payments from the events: sessions, refunds that are due or were, refunds made, and disputes.
 
 The calls and their parameters are those of `workers.payments.pending_calls`, the same as the first time: a call that
-is made once more is the same call to Stripe. A session's address and the outcome of a refund are not on the log;
-payments gets them by making the call again, as after any lost answer.
+is made once more is the same call to Stripe. A session's address and a refund without an event are not on the log.
+Payments gets them from Stripe: it makes the call for a session again, and lists the refunds of a payment before it
+makes one.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, Final
@@ -16,8 +17,10 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from operators.restore.log import envelope_of
-from storage import payment_rows
-from storage.payments import RefundToMake, SessionsToClose, SessionToOpen
+from operators.restore.target import NotRestored
+from storage import installation, payment_rows, payments
+from storage.installation import NoInstallation
+from storage.payments import PaymentOfSession, RefundToClose, RefundToMake, SessionsToClose, SessionToOpen, Stay
 from topics.envelope import Envelope, decode_value, encode_value
 from topics.messages.events import (
     BookingCancelled,
@@ -26,14 +29,21 @@ from topics.messages.events import (
     BookingExpired,
     BookingRefunded,
     CheckoutOpened,
+    DisputeClosed,
+    DisputeOpened,
     PaymentDeclined,
     PaymentRequested,
+    RefundClosed,
+    RefundFailed,
     RefundRequested,
 )
 from topics.messages.message import Message
 from topics.messages.values import CancelReason
 from workers.decisions import Booking
-from workers.payments.pending_calls import calls_for
+from workers.payments.marks import Marks
+from workers.payments.pending_calls import CallContext, calls_for
+from workers.payments.settings import PaymentSettings
+from workers.payments.steps import SESSION_REFUSED
 from workers.runtime.role import Received
 
 #: Stripe ends a session by itself at its `expires_at`; so long after it nothing is left to close.
@@ -49,6 +59,10 @@ _PAYMENT_EVENTS: Final = (
     BookingExpired,
     RefundRequested,
     BookingRefunded,
+    RefundFailed,
+    RefundClosed,
+    DisputeOpened,
+    DisputeClosed,
 )
 
 _CREATE: Final = """
@@ -100,20 +114,47 @@ def _row(received: Received) -> tuple[Any, ...]:
     )
 
 
-async def write(connection: AsyncConnection, *, frontend_url: str) -> tuple[int, int]:
-    """Write the rows that follow from the saved events; return the numbers of sessions and refunds."""
+async def write(connection: AsyncConnection, settings: PaymentSettings) -> tuple[int, int]:
+    """Write the rows that follow from the saved events; return the numbers of sessions and refunds.
+
+    Raises:
+        NotRestored: the database has no id of an installation.
+    """
     (now,) = await (await connection.execute("select now()")).fetchone() or (None,)
     assert isinstance(now, datetime)
+    context = await _context(connection, settings)
     sessions = refunds = 0
     async for bookings in _bookings(connection):
-        payments = [payments_of(events, frontend_url=frontend_url) for events in bookings]
+        stays = await payments.stays(connection, [events[0][0].booking_id for events in bookings])
+        restored = [
+            payments_of(events, context=context, stay=stays.get(events[0][0].booking_id)) for events in bookings
+        ]
         sessions += await payment_rows.copy_sessions(
-            connection, [s.row(now) for each in payments for s in each.sessions.values()]
+            connection, [session.row(now) for each in restored for session in each.sessions.values()]
         )
         refunds += await payment_rows.copy_refunds(
-            connection, [r.row(now) for each in payments for r in each.refunds.values()]
+            connection, [row for each in restored for row in each.refund_rows(now)]
+        )
+        await payment_rows.add_payment_refunds(
+            connection, [made.row() for each in restored for paid in each.paid.values() for made in paid.made.values()]
+        )
+        await payment_rows.add_payment_disputes(
+            connection,
+            [dispute.row() for each in restored for paid in each.paid.values() for dispute in paid.disputes.values()],
         )
     return sessions, refunds
+
+
+async def _context(connection: AsyncConnection, settings: PaymentSettings) -> CallContext:
+    try:
+        installation_id = await installation.read(connection)
+    except NoInstallation as error:
+        raise NotRestored(str(error)) from error
+    return CallContext(
+        marks=Marks(settings.payment_mark_key.get_secret_value(), installation_id),
+        frontend_url=settings.frontend_url,
+        locale=settings.checkout_locale,
+    )
 
 
 # One booking's payments, in memory.
@@ -127,6 +168,7 @@ class Session:
     created: datetime
     status: str = "creating"
     session_id: str | None = None
+    payment_intent: str | None = None
     updated: datetime | None = None
 
     def row(self, now: datetime) -> dict[str, Any]:
@@ -139,6 +181,7 @@ class Session:
             "expires_at": self.call.expires_at,
             "status": status,
             "session_id": self.session_id,
+            "payment_intent": self.payment_intent,
             "next_attempt_at": now if is_due else None,
             "created_at": self.created,
             "updated_at": self.updated or self.created,
@@ -154,49 +197,153 @@ class Session:
 
 
 @dataclass
-class Refund:
-    """A refund after the events so far. `call` makes it; times are the log's (UTC)."""
+class RefundMade:
+    """A refund at Stripe that events name; amounts in minor units, times are the log's (UTC)."""
 
-    call: RefundToMake
+    event: BookingRefunded | RefundFailed
+    currency: str
     created: datetime
-    refund_id: str | None = None
+    updated: datetime
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the refund failed, before or after it counted as carried out."""
+        return isinstance(self.event, RefundFailed)
+
+    def row(self) -> dict[str, Any]:
+        """Return the row of `payment_refund`."""
+        return {
+            "refund_id": self.event.refund_id,
+            "payment_intent": self.event.payment_intent,
+            "booking_id": self.event.booking_id,
+            "amount_minor": self.event.amount_minor,
+            "currency": self.currency,
+            "status": "failed" if self.has_failed else "succeeded",
+            "by_hand": self.event.by_hand,
+            "failure": self.event.failure if isinstance(self.event, RefundFailed) else None,
+            "created_at": self.created,
+            "updated_at": self.updated,
+        }
+
+
+@dataclass
+class DisputeMade:
+    """A dispute that events name; `amount_minor` in minor units, times are the log's (UTC)."""
+
+    opened: DisputeOpened
+    created: datetime
+    amount_minor: int
+    status: str = "open"
     updated: datetime | None = None
 
-    def row(self, now: datetime) -> dict[str, Any]:
-        """Return the row; it is due at once where no event records the refund."""
+    def row(self) -> dict[str, Any]:
+        """Return the row of `payment_dispute`."""
         return {
-            **_fields(self.call),
-            "booking_id": self.call.booking_id,
-            "payment_intent": self.call.payment_intent,
-            "amount_minor": self.call.amount_minor,
-            "currency": self.call.currency,
-            "reason": self.call.reason,
-            "status": "creating" if self.refund_id is None else "succeeded",
-            "refund_id": self.refund_id,
-            "next_attempt_at": now if self.refund_id is None else None,
+            "dispute_id": self.opened.dispute_id,
+            "payment_intent": self.opened.payment_intent,
+            "booking_id": self.opened.booking_id,
+            "amount_minor": self.amount_minor,
+            "currency": self.opened.currency,
+            "status": self.status,
+            "reason": self.opened.reason,
             "created_at": self.created,
             "updated_at": self.updated or self.created,
         }
 
 
 @dataclass
+class Paid:
+    """The money of one payment that left again: refunds and disputes by their ids, and what an operator closed."""
+
+    amount_minor: int = 0
+    currency: str = ""
+    made: dict[str, RefundMade] = field(default_factory=dict)
+    disputes: dict[str, DisputeMade] = field(default_factory=dict)
+    closed_minor: int = 0
+    closed: datetime | None = None
+
+    @property
+    def refunded_minor(self) -> int:
+        """The sum of the refunds that did not fail."""
+        return sum(made.event.amount_minor for made in self.made.values() if not made.has_failed)
+
+    @property
+    def lost_minor(self) -> int:
+        """The sum that lost disputes took."""
+        return sum(dispute.amount_minor for dispute in self.disputes.values() if dispute.status == "lost")
+
+    def balance(self) -> None:
+        """Let no more be closed than refunds and lost disputes have left."""
+        left_minor = max(0, self.amount_minor - self.refunded_minor - self.lost_minor)
+        self.closed_minor = min(self.closed_minor, left_minor)
+
+    def ours(self) -> list[RefundMade]:
+        """Return the refunds that payments made, the oldest first."""
+        return sorted((made for made in self.made.values() if not made.event.by_hand), key=lambda made: made.created)
+
+
+@dataclass
+class Refund:
+    """The row of a payment of which money must go back. `call` makes the first refund; times are the log's (UTC)."""
+
+    call: RefundToMake
+    created: datetime
+    updated: datetime | None = None
+
+    def row(self, now: datetime, paid: Paid) -> dict[str, Any]:
+        """Return the row; it is due at once while refunds, lost disputes and closed amounts are below the target."""
+        target_minor, ours = self.call.amount_minor, paid.ours()
+        is_due = paid.refunded_minor + paid.lost_minor + paid.closed_minor < target_minor
+        status = "succeeded" if paid.refunded_minor >= target_minor else "closed"
+        changes = [made.updated for made in paid.made.values()]
+        changes += [dispute.updated for dispute in paid.disputes.values() if dispute.updated is not None]
+        changes += [time for time in (paid.closed, self.updated) if time is not None]
+        return {
+            **_fields(self.call),
+            "booking_id": self.call.booking_id,
+            "payment_intent": self.call.payment_intent,
+            "amount_minor": target_minor,
+            "currency": self.call.currency,
+            "reason": self.call.reason,
+            "status": "creating" if is_due else status,
+            "refund_id": ours[-1].event.refund_id if ours else None,
+            "failures": sum(made.has_failed for made in ours) if is_due else 0,
+            "next_attempt_at": now if is_due else None,
+            "created_at": self.created,
+            "updated_at": max([self.created, *changes]),
+        }
+
+
+@dataclass
 class BookingPayments:
-    """The calls that follow from one booking's events: sessions by attempt, refunds by payment intent."""
+    """The rows that follow from one booking's events: sessions by attempt, refunds and payments by payment intent."""
 
     sessions: dict[int, Session] = field(default_factory=dict)
     refunds: dict[str, Refund] = field(default_factory=dict)
+    paid: dict[str, Paid] = field(default_factory=dict)
 
-    def apply(self, event: BookingEvent, envelope: Envelope, log_time: datetime, *, frontend_url: str) -> None:
-        """Apply one event: update sessions and refunds, and add the calls that follow from it."""
+    def refund_rows(self, now: datetime) -> list[dict[str, Any]]:
+        """Return the rows of `refund`."""
+        return [refund.row(now, self._paid(intent)) for intent, refund in self.refunds.items()]
+
+    def apply(
+        self, event: BookingEvent, envelope: Envelope, log_time: datetime, *, context: CallContext, stay: Stay | None
+    ) -> None:
+        """Apply one event: update the rows, and add the calls that follow from it."""
         self._update(event, envelope.time)
-        for call in calls_for(event, envelope, log_time, frontend_url=frontend_url):
+        for call in calls_for(event, envelope, log_time, context=context, stay=stay):
             match call:
                 case SessionsToClose():
                     self._close(call, envelope.time)
                 case SessionToOpen():
                     self.sessions.setdefault(call.attempt, Session(call, created=log_time))
                 case RefundToMake():
-                    self.refunds.setdefault(call.payment_intent, Refund(call, created=log_time))
+                    self._add_refund(call, log_time)
+                case PaymentOfSession():
+                    self._note_payment(call)
+                case RefundToClose():
+                    # `_update` has the amount that was closed.
+                    pass
 
     def _update(self, event: BookingEvent, time: datetime) -> None:
         match event:
@@ -205,14 +352,60 @@ class BookingPayments:
             case BookingConfirmed() | RefundRequested():
                 # A payment was made through this session.
                 self._set(self._session(event.session_id), time, status="complete")
+                if event.payment_intent is not None and event.payment_intent not in self.paid:
+                    self.paid[event.payment_intent] = Paid(event.amount_minor, event.currency)
             case BookingCancelled(reason=CancelReason.PAYMENT_CLOSED):
                 self._set(self._last(), time, status="expired")
-            case PaymentDeclined(failure="session_refused"):
+            case PaymentDeclined(failure=failure) if failure.startswith(SESSION_REFUSED):
                 if (last := self._last()) is not None and last.session_id is None:
                     self._set(last, time, status="failed")
-            case BookingRefunded():
-                if (refund := self.refunds.get(event.payment_intent)) is not None:
-                    refund.refund_id, refund.updated = event.refund_id, time
+            case BookingRefunded() | RefundFailed() | RefundClosed() | DisputeOpened() | DisputeClosed():
+                self._update_payment(event, self._paid(event.payment_intent), time)
+
+    def _update_payment(
+        self,
+        event: BookingRefunded | RefundFailed | RefundClosed | DisputeOpened | DisputeClosed,
+        paid: Paid,
+        time: datetime,
+    ) -> None:
+        match event:
+            case BookingRefunded() | RefundFailed():
+                known = paid.made.get(event.refund_id)
+                created = time if known is None else known.created
+                paid.made[event.refund_id] = RefundMade(event, paid.currency, created, time)
+            case RefundClosed():
+                paid.closed_minor += event.amount_minor
+                paid.closed = time
+            case DisputeOpened():
+                paid.disputes[event.dispute_id] = DisputeMade(event, time, event.amount_minor)
+            case DisputeClosed():
+                if (dispute := paid.disputes.get(event.dispute_id)) is not None:
+                    dispute.status, dispute.amount_minor = event.outcome.value, event.amount_minor
+                    dispute.updated = time
+        paid.balance()
+
+    def _add_refund(self, call: RefundToMake, log_time: datetime) -> None:
+        """Add the row of a payment, or let its target grow."""
+        known = self.refunds.get(call.payment_intent)
+        if known is None:
+            self.refunds[call.payment_intent] = Refund(call, created=log_time)
+        elif call.amount_minor > known.call.amount_minor:
+            # The first call's parameters and key stay, as in the row that payments had.
+            known.call = replace(
+                known.call,
+                amount_minor=call.amount_minor,
+                reason=call.reason,
+                causation=call.causation,
+                correlation=call.correlation,
+            )
+            known.updated = log_time
+
+    def _note_payment(self, paid: PaymentOfSession) -> None:
+        if (session := self._session(paid.session_id)) is not None:
+            session.payment_intent = session.payment_intent or paid.payment_intent
+
+    def _paid(self, payment_intent: str) -> Paid:
+        return self.paid.setdefault(payment_intent, Paid())
 
     def _close(self, ending: SessionsToClose, time: datetime) -> None:
         for attempt, session in self.sessions.items():
@@ -233,12 +426,14 @@ class BookingPayments:
             session.session_id = session_id or session.session_id
 
 
-def payments_of(events: Iterable[tuple[BookingEvent, Envelope, datetime]], *, frontend_url: str) -> BookingPayments:
-    """Return the payments after one booking's events, which come in order and each with the log's time; pure."""
-    payments = BookingPayments()
+def payments_of(
+    events: Iterable[tuple[BookingEvent, Envelope, datetime]], *, context: CallContext, stay: Stay | None = None
+) -> BookingPayments:
+    """Return the rows after one booking's events, which come in order and each with the log's time; pure."""
+    restored = BookingPayments()
     for event, envelope, log_time in events:
-        payments.apply(event, envelope, log_time, frontend_url=frontend_url)
-    return payments
+        restored.apply(event, envelope, log_time, context=context, stay=stay)
+    return restored
 
 
 def _fields(call: SessionToOpen | RefundToMake) -> dict[str, Any]:

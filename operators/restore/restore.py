@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, sql
 
 from operators.restore import payments, resume, sequences, target
 from operators.restore.apply import EventBatch
-from operators.restore.backup_check import BackupCheck, NamedIds, require_backup
+from operators.restore.backup_check import BackupCheck, NamedIds, require_backup, require_installation
 from operators.restore.log import Partition, envelope_of
 from operators.restore.target import NotRestored
 from storage import cursors, operator_log
@@ -114,7 +114,7 @@ async def restore(
     Args:
         kafka: where the topics are.
         database: a migrated database whose ledger is empty.
-        payments: the address to which guests return, a parameter of Stripe calls.
+        payments: the settings that are parameters of Stripe calls: the mark's key, the address to which guests return.
         operator: the operator's name, for the operator log.
         without_backup: restore although there are no accounts, hotels or rooms.
         progress: called with the records read and the records to read.
@@ -163,7 +163,7 @@ class _Restore:
         self._connection = connection
         self._events = events
         self._commands = commands
-        self._frontend_url = payments.frontend_url
+        self._settings = payments
         self._projections: Sequence[Consumer] = projections.build(kafka, DatabaseSettings()).consumers
         self._payments: Consumer = Payments(kafka, payments)
         self._reservations = Reservations(kafka)
@@ -184,7 +184,7 @@ class _Restore:
         for partition in self._partitions.values():
             partition.require_no_gap()
             await self._resume(partition)
-        sessions, refunds = await payments.write(self._connection, frontend_url=self._frontend_url)
+        sessions, refunds = await payments.write(self._connection, self._settings)
         await sequences.continue_after_the_log(self._connection, last_action=self._named.last_action)
         return Restored(
             events=sum(partition.sequence for partition in self._partitions.values()),
@@ -321,6 +321,7 @@ def _cursor(consumer: str, topic: str, number: int, generation: int) -> Cursor:
 
 
 async def _require_backup(connection: AsyncConnection, ranges: Ranges, *, without_backup: bool) -> None:
+    await require_installation(connection)
     if _count(ranges) and not without_backup:
         await require_backup(connection)
 

@@ -7,7 +7,7 @@ from typing import Any
 from stripe import params as sdk
 from stripe.params import checkout as sdk_checkout
 
-from sandbox.stripe import checkout, refunds
+from sandbox.stripe import checkout, disputes, refunds
 from sandbox.stripe.books import Json
 from sandbox.stripe.refused import Refused, invalid, no_such
 from sandbox.stripe.till import Cause, Till, shown
@@ -46,7 +46,17 @@ def _expire_session(till: Till, call: Call) -> Json:
 
 
 def _create_refund(till: Till, call: Call) -> Json:
-    return refunds.create_refund(till, call.params, call.cause)
+    refund = refunds.create_refund(till, call.params, call.cause)
+    disputes.close_inquiries_of_refunded(till, refund["payment_intent"], call.cause)
+    return refund
+
+
+def _cancel_refund(till: Till, call: Call) -> Json:
+    return refunds.refuse_cancel(till, call.object_id)
+
+
+def _accept_dispute(till: Till, call: Call) -> Json:
+    return disputes.close_dispute(till, call.object_id, "lost", call.cause)
 
 
 def _retrieve(kind: str) -> Callable[[Till, Call], Json]:
@@ -68,6 +78,27 @@ def _list_sessions(till: Till, call: Call) -> Json:
 def _list_refunds(till: Till, call: Call) -> Json:
     filters = [*_equal(call, "payment_intent"), *_equal(call, "charge")]
     return _page(till, call, "refund", "/v1/refunds", filters)
+
+
+def _list_disputes(till: Till, call: Call) -> Json:
+    filters = [*_equal(call, "payment_intent"), *_equal(call, "charge")]
+    return _page(till, call, "dispute", "/v1/disputes", filters)
+
+
+def _list_balance_transactions(till: Till, call: Call) -> Json:
+    for name in call.params:
+        if name not in _IMITATED_OF_TRANSACTIONS:
+            raise Refused(f"The local stand-in does not imitate {name}.", param=name, saved=False)
+    filters = [*_equal(call, "currency"), *_equal(call, "source"), *_equal(call, "type")]
+    return _page(till, call, "balance_transaction", "/v1/balance_transactions", filters)
+
+
+def _list_line_items(till: Till, call: Call) -> Json:
+    """Give all of them: a session has at most 100, and this list has no pages."""
+    for name in call.params:
+        if name not in ("expand", "limit"):
+            raise Refused(f"The local stand-in does not imitate {name}.", param=name, saved=False)
+    return _line_items(till.get("checkout.session", call.object_id, param="session"))
 
 
 def _list_events(till: Till, call: Call) -> Json:
@@ -110,6 +141,12 @@ ENDPOINTS = (
     ),
     Endpoint(
         method="GET",
+        path="/v1/checkout/sessions/{id}/line_items",
+        params=sdk_checkout.SessionListLineItemsParams,
+        work=_list_line_items,
+    ),
+    Endpoint(
+        method="GET",
         path="/v1/payment_intents/{id}",
         params=sdk.PaymentIntentRetrieveParams,
         work=_retrieve("payment_intent"),
@@ -128,6 +165,37 @@ ENDPOINTS = (
         params=sdk.RefundRetrieveParams,
         work=_retrieve("refund"),
     ),
+    Endpoint(
+        method="POST",
+        path="/v1/refunds/{id}/cancel",
+        params=sdk.RefundCancelParams,
+        work=_cancel_refund,
+    ),
+    Endpoint(method="GET", path="/v1/disputes", params=sdk.DisputeListParams, work=_list_disputes),
+    Endpoint(
+        method="GET",
+        path="/v1/disputes/{id}",
+        params=sdk.DisputeRetrieveParams,
+        work=_retrieve("dispute"),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/disputes/{id}/close",
+        params=sdk.DisputeCloseParams,
+        work=_accept_dispute,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/balance_transactions",
+        params=sdk.BalanceTransactionListParams,
+        work=_list_balance_transactions,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/balance_transactions/{id}",
+        params=sdk.BalanceTransactionRetrieveParams,
+        work=_retrieve("balance_transaction"),
+    ),
     Endpoint(method="GET", path="/v1/events", params=sdk.EventListParams, work=_list_events),
     Endpoint(
         method="GET",
@@ -140,6 +208,9 @@ ENDPOINTS = (
 
 _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _MAX_PAGE = 100
+_IMITATED_OF_TRANSACTIONS = frozenset(
+    {"created", "currency", "ending_before", "expand", "limit", "source", "starting_after", "type"}
+)
 
 
 def _equal(call: Call, name: str) -> list[tuple[str, Any]]:
@@ -186,7 +257,13 @@ def _with_deliveries(till: Till, event: Json) -> Json:
     return event | {"pending_webhooks": till.books.undelivered(event["id"])}
 
 
-_EXPANDABLE = {"payment_intent": "payment_intent", "latest_charge": "charge", "charge": "charge"}
+_EXPANDABLE = {
+    "balance_transaction": "balance_transaction",
+    "charge": "charge",
+    "failure_balance_transaction": "balance_transaction",
+    "latest_charge": "charge",
+    "payment_intent": "payment_intent",
+}
 
 
 def _expanded(till: Till, stored: Json, paths: list[str]) -> Json:
@@ -210,7 +287,7 @@ def _expanded(till: Till, stored: Json, paths: list[str]) -> Json:
 def _line_items(session: Json) -> Json:
     return {
         "object": "list",
-        "data": session["_line_items"],
+        "data": [shown(item) for item in session["_line_items"]],
         "has_more": False,
         "url": f"/v1/checkout/sessions/{session['id']}/line_items",
     }

@@ -10,10 +10,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Json = dict[str, Any]
-MoneyKind = Literal["capture", "refund", "refund_reversed"]
+MoneyKind = Literal["capture", "refund", "refund_reversed", "dispute", "dispute_reversed", "dispute_lost"]
+"""A kind of entry. `dispute_lost` moves no money: it makes final what its dispute took."""
+
+_MONEY_KINDS = ", ".join(f"'{kind}'" for kind in get_args(MoneyKind))
+_MONEY = f"""
+CREATE TABLE IF NOT EXISTS money (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    payment_intent TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ({_MONEY_KINDS})),
+    amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
+    currency TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS money_by_payment ON money (payment_intent);
+"""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stripe_object (
@@ -26,15 +40,10 @@ CREATE INDEX IF NOT EXISTS object_by_kind ON stripe_object (kind, sequence);
 CREATE INDEX IF NOT EXISTS object_by_payment
     ON stripe_object (json_extract(body, '$.payment_intent'), kind);
 
-CREATE TABLE IF NOT EXISTS money (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    at INTEGER NOT NULL,
-    payment_intent TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('capture', 'refund', 'refund_reversed')),
-    amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
-    currency TEXT NOT NULL
+CREATE TABLE IF NOT EXISTS setting (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS money_by_payment ON money (payment_intent);
 
 CREATE TABLE IF NOT EXISTS timer (
     task TEXT NOT NULL,
@@ -66,6 +75,41 @@ CREATE TABLE IF NOT EXISTS delivery (
 CREATE INDEX IF NOT EXISTS delivery_to_do ON delivery (state, due_at) WHERE state <> 'delivered';
 CREATE INDEX IF NOT EXISTS delivery_by_event ON delivery (event_id);
 """
+
+
+_SUMS = """
+    coalesce(sum(m.amount_minor) FILTER (WHERE m.kind = 'capture'), 0),
+    coalesce(sum(CASE m.kind WHEN 'refund' THEN m.amount_minor WHEN 'refund_reversed' THEN -m.amount_minor END), 0),
+    coalesce(sum(CASE m.kind WHEN 'dispute' THEN m.amount_minor
+        WHEN 'dispute_reversed' THEN -m.amount_minor WHEN 'dispute_lost' THEN -m.amount_minor END), 0),
+    coalesce(sum(m.amount_minor) FILTER (WHERE m.kind = 'dispute_lost'), 0)
+"""
+
+_SUMS_OF_A_PAYMENT = f"SELECT {_SUMS} FROM money m WHERE m.payment_intent = ?"  # noqa: S608 - a constant.
+_SUMS_OF_ALL = f"""
+SELECT p.body, s.body, count(*) FILTER (WHERE m.kind = 'refund'), {_SUMS}
+FROM stripe_object p
+LEFT JOIN money m ON m.payment_intent = p.id
+LEFT JOIN stripe_object s
+    ON json_extract(s.body, '$.payment_intent') = p.id AND s.kind = 'checkout.session'
+WHERE p.kind = 'payment_intent'
+GROUP BY p.sequence ORDER BY p.sequence
+"""  # noqa: S608 - a constant.
+
+
+@dataclass(frozen=True)
+class Balance:
+    """A payment's money in minor units; open disputes hold `disputed_minor`, lost ones took `lost_minor`."""
+
+    captured_minor: int
+    refunded_minor: int
+    disputed_minor: int
+    lost_minor: int
+
+    @property
+    def left_minor(self) -> int:
+        """The part that is neither refunded nor lost; negative if a dispute took what was refunded before."""
+        return self.captured_minor - self.refunded_minor - self.lost_minor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +145,7 @@ class Books:
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
         self._listeners: list[Callable[[], None]] = []
+        self._make_money()
 
     def close(self) -> None:
         """Close the file."""
@@ -158,6 +203,20 @@ class Books:
 
     # Money.
 
+    def _make_money(self) -> None:
+        """Make the table of money, or widen the one that an older stand-in left: it knows fewer kinds of entries."""
+        old = self._db.execute("SELECT sql FROM sqlite_schema WHERE name = 'money'").fetchone()
+        if old is None or _MONEY_KINDS in old[0]:
+            self._db.executescript(_MONEY)
+            return
+        with self.transaction():
+            self._db.execute("ALTER TABLE money RENAME TO old_money")
+            self._db.execute("DROP INDEX money_by_payment")
+            for statement in _MONEY.split(";"):
+                self._db.execute(statement)
+            self._db.execute("INSERT INTO money SELECT * FROM old_money")
+            self._db.execute("DROP TABLE old_money")
+
     def move_money(self, kind: MoneyKind, payment: Json, amount_minor: int, at: float) -> None:
         """Record that money came or went."""
         self._db.execute(
@@ -165,35 +224,33 @@ class Books:
             (int(at), payment["id"], kind, amount_minor, payment["currency"]),
         )
 
-    def balance(self, payment_intent: str) -> tuple[int, int]:
-        """Return the captured and the refunded amount of a payment, in minor units."""
-        captured, refunded = self._db.execute(
-            "SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'capture'), 0),"
-            " coalesce(sum(CASE kind WHEN 'refund' THEN amount_minor"
-            " WHEN 'refund_reversed' THEN -amount_minor END), 0)"
-            " FROM money WHERE payment_intent = ?",
-            (payment_intent,),
-        ).fetchone()
-        return int(captured), int(refunded)
+    def balance(self, payment_intent: str) -> Balance:
+        """Count a payment's money."""
+        return Balance(*self._db.execute(_SUMS_OF_A_PAYMENT, (payment_intent,)).fetchone())
 
     def balances(self) -> list[Json]:
         """Count every payment's money; one row for each payment intent, in order of creation."""
-        rows = self._db.execute(
-            """
-            SELECT p.id, p.body, s.id, s.body,
-                coalesce(sum(m.amount_minor) FILTER (WHERE m.kind = 'capture'), 0),
-                coalesce(sum(CASE m.kind WHEN 'refund' THEN m.amount_minor
-                                         WHEN 'refund_reversed' THEN -m.amount_minor END), 0),
-                count(*) FILTER (WHERE m.kind = 'refund')
-            FROM stripe_object p
-            LEFT JOIN money m ON m.payment_intent = p.id
-            LEFT JOIN stripe_object s
-                ON json_extract(s.body, '$.payment_intent') = p.id AND s.kind = 'checkout.session'
-            WHERE p.kind = 'payment_intent'
-            GROUP BY p.sequence ORDER BY p.sequence
-            """
+        return [
+            _balance(_json(payment), {} if session is None else _json(session), refunds, Balance(*sums))
+            for payment, session, refunds, *sums in self._db.execute(_SUMS_OF_ALL).fetchall()
+        ]
+
+    def of_payment(self, kind: str, payment_intent: str) -> list[Json]:
+        """List the objects of a kind that belong to a payment, in order of creation."""
+        return self.page(
+            kind, [("json_extract(body, '$.payment_intent') = ?", payment_intent)], limit=-1, newest_first=False
         )
-        return [_balance(*row) for row in rows]
+
+    # Settings that a test changes.
+
+    def setting(self, name: str) -> Any:
+        """Read a setting; None if it was never written."""
+        row = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def write_setting(self, name: str, value: Any) -> None:
+        """Write a setting, which outlives a restart."""
+        self._db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, json.dumps(value)))
 
     # Tasks that are due at a moment of the stand-in's clock.
 
@@ -314,26 +371,18 @@ def _json(text: str) -> Json:
     return stored
 
 
-def _balance(  # noqa: PLR0917 - the columns of one row.
-    payment_id: str,
-    payment_body: str,
-    session_id: str | None,
-    session_body: str | None,
-    captured_minor: int,
-    refunded_minor: int,
-    refunds: int,
-) -> Json:
-    payment = _json(payment_body)
-    session = {} if session_body is None else _json(session_body)
+def _balance(payment: Json, session: Json, refunds: int, balance: Balance) -> Json:
     return {
-        "payment_intent": payment_id,
+        "payment_intent": payment["id"],
         "status": payment["status"],
         "currency": payment["currency"],
-        "captured_minor": captured_minor,
-        "refunded_minor": refunded_minor,
+        "captured_minor": balance.captured_minor,
+        "refunded_minor": balance.refunded_minor,
+        "disputed_minor": balance.disputed_minor,
+        "lost_minor": balance.lost_minor,
         "refunds": refunds,
         "metadata": payment["metadata"],
-        "checkout_session": session_id,
+        "checkout_session": session.get("id"),
         "session_metadata": session.get("metadata", {}),
         "client_reference_id": session.get("client_reference_id"),
     }

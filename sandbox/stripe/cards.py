@@ -1,6 +1,6 @@
 """The numbers a guest can pay with; Stripe's published test numbers, with what each of them does.
 
-Source: docs.stripe.com/testing (cards, refunds) and docs.stripe.com/payments/sepa-debit
+Source: docs.stripe.com/testing (cards, refunds, disputes) and docs.stripe.com/payments/sepa-debit
 (account numbers that take their time).
 """
 
@@ -25,6 +25,14 @@ class Refunding(StrEnum):
     FAILS_LATER = "succeeds, then fails"
 
 
+class Disputing(StrEnum):
+    """The dispute that follows a payment: the reason of one that takes the money, or an inquiry."""
+
+    FRAUDULENT = "fraudulent"
+    NOT_RECEIVED = "product_not_received"
+    INQUIRY = "inquiry"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """A card, or a bank account, that behaves in one known way."""
@@ -33,6 +41,7 @@ class Card:
     effect: str
     payment: Payment = Payment.SUCCEEDS
     refunding: Refunding = Refunding.SUCCEEDS
+    disputing: Disputing | None = None
     error_code: str = "card_declined"
     decline_code: str | None = None
     method: str = "card"
@@ -73,6 +82,21 @@ CARDS = (
         number="4000000000005126",
         effect="succeeds; a refund of it fails later",
         refunding=Refunding.FAILS_LATER,
+    ),
+    Card(
+        number="4000000000000259",
+        effect="succeeds; is disputed as fraudulent",
+        disputing=Disputing.FRAUDULENT,
+    ),
+    Card(
+        number="4000000000002685",
+        effect="succeeds; is disputed: not received",
+        disputing=Disputing.NOT_RECEIVED,
+    ),
+    Card(
+        number="4000000000001976",
+        effect="succeeds; the bank inquires",
+        disputing=Disputing.INQUIRY,
     ),
     Card(
         number="AT321904300235473204",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import stripe
 
+from sandbox.stripe import balance, disputes, statements
 from sandbox.stripe.books import Json
 from sandbox.stripe.cards import Card, Payment
 from sandbox.stripe.refused import Refused
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 def open_session(till: Till, params: Json) -> Json:
     """Open a session, of which Stripe sends no event; `params` are checked SessionCreateParams. Raises Refused."""
     terms = terms_of(params, till.now())
+    suffix = params.get("payment_intent_data", {}).get("statement_descriptor_suffix")
+    statements.check_suffix(till.settings.statement_prefix, suffix)
     session = _new_session(till, params, terms)
     till.books.put(session)
     till.books.set_timer("expire_session", session["id"], terms.expires_at)
@@ -59,7 +62,9 @@ def pay(till: Till, session_id: str, card: Card, late_seconds: float | None = No
     _charge(till, payment, card)
     if card.payment is Payment.SUCCEEDS:
         _capture(till, payment)
-        return _complete(till, session, "paid")
+        session = _complete(till, session, "paid")
+        disputes.open_by_card(till, payment["id"], card.disputing)
+        return session
     payment["status"] = "processing"
     till.books.put(payment)
     seconds = till.settings.late_payment_seconds if late_seconds is None else late_seconds
@@ -93,7 +98,7 @@ def declined(till: Till, session: Json) -> Refused | None:
         status=402,
         kind=error["type"],
         code=error["code"],
-        decline_code=error["decline_code"],
+        decline_code=error.get("decline_code"),
         payment_intent=shown(payment),
     )
 
@@ -114,11 +119,13 @@ def _new_session(till: Till, params: Json, terms: Terms) -> Json:
         "created": till.now(),
         "currency": terms.currency,
         "custom_fields": [],
+        "custom_text": nulls_of(stripe.checkout.Session.CustomText),
         "customer_details": {"email": email} if email else None,
         "customer_email": email,
         "expires_at": terms.expires_at,
         "livemode": False,
-        "metadata": params.get("metadata", {}),
+        "locale": params.get("locale"),
+        "metadata": params.get("metadata") or {},
         "mode": "payment",
         # Since 2022-08-01 the payment intent is made when the guest first tries to pay.
         "payment_intent": None,
@@ -130,8 +137,22 @@ def _new_session(till: Till, params: Json, terms: Terms) -> Json:
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": "hosted_page",
         "url": f"{till.url}/c/pay/{session_id}",
-        "_line_items": terms.items,
+        "_line_items": [_line_item(item, given) for item, given in zip(terms.items, params["line_items"], strict=True)],
         "_payment_intent_data": params.get("payment_intent_data", {}),
+    }
+
+
+def _line_item(item: Json, given: Json) -> Json:
+    """Give an item with its price as the API shows it, and with the product's description for the page."""
+    product = given["price_data"]["product_data"]
+    return {
+        **nulls_of(stripe.LineItem),
+        **item,
+        "amount_discount": 0,
+        "amount_subtotal": item["amount_total"],
+        "amount_tax": 0,
+        "metadata": given.get("metadata") or {},
+        "_product_description": product.get("description"),
     }
 
 
@@ -168,9 +189,10 @@ def _new_payment(till: Till, session: Json) -> Json:
         "last_payment_error": None,
         "latest_charge": None,
         "livemode": False,
-        "metadata": given.get("metadata", {}),
+        "metadata": given.get("metadata") or {},
         "payment_method_types": session["payment_method_types"],
         "receipt_email": given.get("receipt_email"),
+        "statement_descriptor_suffix": given.get("statement_descriptor_suffix"),
         "status": "requires_payment_method",
     }
 
@@ -196,7 +218,6 @@ def _fail_late(till: Till, payment: Json) -> None:
         "last_payment_error": {
             "type": "invalid_request_error",
             "code": payment["_error_code"],
-            "decline_code": None,
             "message": "The payment attempt failed.",
         },
     }
@@ -213,20 +234,44 @@ def _charge(till: Till, payment: Json, card: Card) -> None:
         "amount_captured": 0,
         "amount_refunded": 0,
         "billing_details": {"email": payment["receipt_email"]},
+        "calculated_statement_descriptor": _descriptor(till, payment, card),
         "captured": False,
         "created": till.now(),
         "currency": payment["currency"],
+        "description": payment["description"],
         "disputed": False,
         "livemode": False,
         "metadata": payment["metadata"],
         "paid": False,
         "payment_intent": payment["id"],
-        "payment_method_details": {"type": card.method, card.method: {"last4": card.number[-4:]}},
+        "payment_method_details": {"type": card.method, card.method: _details(card)},
+        "receipt_email": payment["receipt_email"],
         "refunded": False,
+        "statement_descriptor_suffix": payment["statement_descriptor_suffix"],
         "status": "pending",
     }
     till.books.put(charge)
     payment["latest_charge"] = charge["id"]
+
+
+def _descriptor(till: Till, payment: Json, card: Card) -> str | None:
+    if card.method != "card":
+        return None
+    return statements.descriptor(till.settings.statement_prefix, payment["statement_descriptor_suffix"])
+
+
+def _details(card: Card) -> Json:
+    if card.method != "card":
+        return {"last4": card.number[-4:]}
+    return {
+        "brand": "visa",
+        "country": "US",
+        "exp_month": 12,
+        "exp_year": 2034,
+        "funding": "credit",
+        "last4": card.number[-4:],
+        "network": "visa",
+    }
 
 
 def _capture(till: Till, payment: Json) -> None:
@@ -243,9 +288,9 @@ def _capture(till: Till, payment: Json) -> None:
         "last_payment_error": None,
         "status": "succeeded",
     }
-    till.books.put(charge)
     till.books.put(payment)
-    till.books.move_money("capture", payment, amount_minor, till.clock.now())
+    charge["balance_transaction"] = balance.move(till, "capture", charge, amount_minor)["id"]
+    till.books.put(charge)
     till.emit("charge.succeeded", charge)
     till.emit("payment_intent.succeeded", payment)
 

@@ -1,6 +1,7 @@
 """The endpoints that only the stand-in has, under `/_sandbox`: pay by script, books, faults, clock."""
 
 from collections import Counter
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -52,6 +53,9 @@ def attempt(till: Till, session_id: str, number: str, late_seconds: float | None
     return session
 
 
+_TOTALS: Final = ("captured_minor", "refunded_minor", "disputed_minor", "lost_minor")
+
+
 class _Payment(msgspec.Struct, forbid_unknown_fields=True):
     card: str = "4242424242424242"
     late_seconds: float | None = None
@@ -77,21 +81,40 @@ class _Control:
         return web.json_response(shown(session))
 
     async def books(self, _: web.Request) -> web.Response:
-        """Count the money: for each payment intent, and by currency."""
+        """Count the money: for each payment intent with its refunds and disputes, and by currency."""
         run_due(self._till)
         balances = self._till.books.balances()
-        captured: Counter[str] = Counter()
-        refunded: Counter[str] = Counter()
+        totals: dict[str, Counter[str]] = {name: Counter() for name in _TOTALS}
         for balance in balances:
-            captured[balance["currency"]] += balance["captured_minor"]
-            refunded[balance["currency"]] += balance["refunded_minor"]
-        return web.json_response(
+            for name, total in totals.items():
+                total[balance["currency"]] += balance[name]
+            balance["refund_objects"] = self._refunds_of(balance["payment_intent"])
+            balance["dispute_objects"] = self._disputes_of(balance["payment_intent"])
+        return web.json_response({name: dict(total) for name, total in totals.items()} | {"payment_intents": balances})
+
+    def _refunds_of(self, payment_id: str) -> list[Json]:
+        return [
             {
-                "captured_minor": dict(captured),
-                "refunded_minor": dict(refunded),
-                "payment_intents": balances,
+                "id": refund["id"],
+                "amount_minor": refund["amount"],
+                "status": refund["status"],
+                "has_metadata": bool(refund["metadata"]),
+                "created": refund["created"],
             }
-        )
+            for refund in self._till.books.of_payment("refund", payment_id)
+        ]
+
+    def _disputes_of(self, payment_id: str) -> list[Json]:
+        return [
+            {
+                "id": dispute["id"],
+                "amount_minor": dispute["amount"],
+                "status": dispute["status"],
+                "reason": dispute["reason"],
+                "created": dispute["created"],
+            }
+            for dispute in self._till.books.of_payment("dispute", payment_id)
+        ]
 
     async def deliveries(self, _: web.Request) -> web.Response:
         """List every webhook delivery with its state and attempts."""

@@ -8,17 +8,10 @@ from aiohttp import web
 from sandbox.stripe.books import Json
 from sandbox.stripe.cards import CARDS
 from sandbox.stripe.control import attempt
+from sandbox.stripe.currencies import money
 from sandbox.stripe.refused import Refused
 from sandbox.stripe.till import Till
 from sandbox.stripe.timers import run_due
-
-_WITHOUT_DECIMALS = frozenset(
-    {
-        *("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga"),
-        *("pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"),
-    }
-)
-_WITH_THREE_DECIMALS = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 
 
 def add_routes(app: web.Application, till: Till) -> None:
@@ -27,14 +20,6 @@ def add_routes(app: web.Application, till: Till) -> None:
     app.router.add_get("/", page.front)
     app.router.add_get("/c/pay/{id}", page.show)
     app.router.add_post("/c/pay/{id}", page.pay)
-
-
-def money(amount_minor: int, currency: str) -> str:
-    """Write an amount as people do: 12345 eur gives `EUR 123.45`, 12345 jpy `JPY 12,345`."""
-    decimals = 0 if currency in _WITHOUT_DECIMALS else 3 if currency in _WITH_THREE_DECIMALS else 2
-    whole, rest = divmod(amount_minor, 10**decimals)
-    fraction = f".{rest:0{decimals}}" if decimals else ""
-    return f"{currency.upper()} {whole:,}{fraction}"
 
 
 class _Page:
@@ -70,7 +55,8 @@ class _Page:
 def _session_page(session: Json, refused: Refused | None = None) -> web.Response:
     if session["status"] == "open":
         title = f"Pay {money(session['amount_total'], session['currency'])}"
-        return _html(title, _open(session, refused), status=refused.status if refused else 200)
+        status = refused.status if refused else 200
+        return _html(title, _open(session, refused), status=status, language=_language(session))
     back = f'<p><a href="{escape(_success_url(session))}">Go on to the shop</a></p>'
     if session["status"] == "expired":
         return _html("Expired", _EXPIRED + _back_link(session))
@@ -80,12 +66,7 @@ def _session_page(session: Json, refused: Refused | None = None) -> web.Response
 
 
 def _open(session: Json, refused: Refused | None) -> str:
-    rows = "".join(
-        f"<li><span>{escape(item['description'])}"
-        f"{' × ' + str(item['quantity']) if item['quantity'] > 1 else ''}</span>"  # noqa: RUF001 - a times sign
-        f"<span>{escape(money(item['amount_total'], item['currency']))}</span></li>"
-        for item in session["_line_items"]
-    )
+    rows = "".join(_row(item) for item in session["_line_items"])
     total = escape(money(session["amount_total"], session["currency"]))
     problem = f'<p class="problem" role="alert">{escape(refused.message)}</p>' if refused else ""
     others = "".join(
@@ -108,6 +89,16 @@ def _open(session: Json, refused: Refused | None) -> str:
 """
 
 
+def _row(item: Json) -> str:
+    times = f" × {item['quantity']}" if item["quantity"] > 1 else ""  # noqa: RUF001 - a times sign
+    details = item.get("_product_description")
+    about = f"<small>{escape(details)}</small>" if details else ""
+    return (
+        f"<li><span>{escape(item['description'])}{times}{about}</span>"
+        f"<span>{escape(money(item['amount_total'], item['currency']))}</span></li>"
+    )
+
+
 def _success_url(session: Json) -> str:
     return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", quote(session["id"]))
 
@@ -118,8 +109,15 @@ def _back_link(session: Json) -> str:
     return f'<p><a href="{escape(session["cancel_url"])}">Cancel and go back to the shop</a></p>'
 
 
-def _html(title: str, body: str, *, status: int = 200) -> web.Response:
-    text = _FRAME.replace("{title}", escape(title)).replace("{body}", body)
+def _language(session: Json) -> str:
+    """Give the language that the shop asked for; the words of this page are English all the same."""
+    locale = session["locale"]
+    return "en" if locale in (None, "auto") else str(locale)
+
+
+def _html(title: str, body: str, *, status: int = 200, language: str = "en") -> web.Response:
+    frame = _FRAME.replace("{language}", escape(language))
+    text = frame.replace("{title}", escape(title)).replace("{body}", body)
     headers = {
         "Cache-Control": "no-store",
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -140,6 +138,8 @@ _FRONT = """<h1>Stripe, locally</h1>
 <ul class="items">
 <li><code>POST /v1/checkout/sessions</code><span>and the rest of the API</span></li>
 <li><code>POST /_sandbox/sessions/{id}/pay</code><span>pay by script</span></li>
+<li><code>POST /_sandbox/payment_intents/{id}/dispute</code><span>take a payment back</span></li>
+<li><code>POST /_sandbox/balance</code><span>run out of money</span></li>
 <li><code>GET /_sandbox/ledger</code><span>count the money</span></li>
 <li><code>GET /_sandbox/deliveries</code><span>see the webhooks</span></li>
 <li><code>POST /_sandbox/faults</code><span>have a bad day</span></li>
@@ -147,7 +147,7 @@ _FRONT = """<h1>Stripe, locally</h1>
 </ul>"""
 
 _FRAME = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -169,6 +169,7 @@ _FRAME = """<!doctype html>
   .items { list-style: none; margin: 0 0 1.5rem; padding: 0; }
   .items li { display: flex; justify-content: space-between; gap: 1rem; padding: .5rem 0;
               border-bottom: 1px solid var(--line); }
+  small { display: block; opacity: .75; }
   label { display: block; font-size: .85rem; margin-bottom: .3rem; }
   input { width: 100%; padding: .7rem; font: inherit; font-variant-numeric: tabular-nums;
           border: 1px solid var(--line); border-radius: 8px; background: transparent;

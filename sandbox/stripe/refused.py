@@ -23,6 +23,7 @@ class Refused(Exception):
         param: str | None = None,
         decline_code: str | None = None,
         payment_intent: dict[str, Any] | None = None,
+        message_code: str | None = None,
         saved: bool = True,
     ) -> None:
         super().__init__(message)
@@ -33,6 +34,7 @@ class Refused(Exception):
         self.param = param
         self.decline_code = decline_code
         self.payment_intent = payment_intent
+        self.message_code = message_code
         self.saved = saved
 
     def body(self) -> dict[str, Any]:
@@ -42,6 +44,7 @@ class Refused(Exception):
             "decline_code": self.decline_code,
             "doc_url": self.code and _DOCUMENTED_ERROR_CODES + self.code.replace("_", "-"),
             "message": self.message,
+            "message_code": self.message_code,
             "param": self.param,
             "payment_intent": self.payment_intent,
             "type": self.kind,

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import BasicAuth, hdrs, web
 
-from sandbox.stripe import api, control, page
+from sandbox.stripe import api, control, dashboard, page
 from sandbox.stripe.books import Books, Json, SavedAnswer
 from sandbox.stripe.clock import Clock
 from sandbox.stripe.faults import REQUEST_FAULTS, Fault, Rule
@@ -77,6 +77,7 @@ def application(till: Till) -> web.Application:
         app.router.add_route(endpoint.method, endpoint.path, server.handler(endpoint))
     app.router.add_route("*", "/v1/{rest:.*}", server.handler(None))
     control.add_routes(app, till)
+    dashboard.add_routes(app, till)
     page.add_routes(app, till)
     app.on_shutdown.append(server.stop)
     app.cleanup_ctx.append(_in_background(keep_time, till))

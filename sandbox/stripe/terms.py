@@ -1,17 +1,15 @@
 """The terms of a Checkout Session that a request may ask for: amount, currency and deadline."""
 
-import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sandbox.stripe.books import Json
+from sandbox.stripe.currencies import refuse_fractions, refuse_total, supported
 from sandbox.stripe.refused import Refused, invalid, missing
 from sandbox.stripe.till import new_id
 
 MIN_SESSION_SECONDS = 30 * 60
 MAX_SESSION_SECONDS = 24 * 60 * 60
-_MIN_MINOR = 50
-_MAX_MINOR = 99_999_999
 _MAX_REFERENCE_LENGTH = 200
 
 _IMITATED = frozenset(
@@ -131,21 +129,17 @@ def _line_item(item: Json, path: str) -> Json:
         raise _not_imitated("recurring prices", f"{path}[price_data][recurring]")
     if "quantity" not in item:
         raise missing(f"{path}[quantity]")
+    currency = supported(price["currency"], f"{path}[price_data][currency]")
+    refuse_fractions(price["unit_amount"], currency, f"{path}[price_data][unit_amount]")
     return {
         "id": new_id("li_"),
         "object": "item",
-        "currency": _currency(price["currency"], f"{path}[price_data][currency]"),
+        "currency": currency,
         "description": price["product_data"]["name"],
         "quantity": _at_least(1, item["quantity"], f"{path}[quantity]"),
         "unit_amount": _at_least(0, price["unit_amount"], f"{path}[price_data][unit_amount]"),
         "amount_total": item["quantity"] * price["unit_amount"],
     }
-
-
-def _currency(given: str, path: str) -> str:
-    if not re.fullmatch("[a-z]{3}", given.lower()):
-        raise invalid(f"Invalid currency: {given}", path)
-    return given.lower()
 
 
 def _at_least(least: int, given: int, path: str) -> int:
@@ -162,12 +156,6 @@ def _total(items: list[Json], expected_currency: str | None) -> tuple[int, str]:
     if len(currencies) > 1:
         raise invalid("All prices must use the same currency", "line_items")
     amount_minor = sum(item["amount_total"] for item in items)
-    if 0 < amount_minor < _MIN_MINOR:
-        raise invalid(
-            f"The total must be at least {_MIN_MINOR} minor units",
-            "line_items",
-            "amount_too_small",
-        )
-    if amount_minor > _MAX_MINOR:
-        raise invalid(f"The total must be at most {_MAX_MINOR} minor units", "line_items", "amount_too_large")
-    return amount_minor, currencies.pop()
+    currency = currencies.pop()
+    refuse_total(amount_minor, currency)
+    return amount_minor, currency

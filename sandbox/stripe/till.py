@@ -5,7 +5,7 @@ import secrets
 import string
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sandbox.stripe.books import Books, Json
 from sandbox.stripe.clock import Clock
@@ -14,6 +14,38 @@ from sandbox.stripe.refused import no_such
 
 API_VERSION = "2026-10-28.endive"
 """The version of the API that the SDK this project pins was generated for."""
+
+# Stripe leaves these fields out of an object and gives them no null; the SDK's types do not show the difference.
+_LEFT_OUT: Final = {
+    "charge": frozenset({"presentment_details", "radar_options", "transfer"}),
+    "checkout.session": frozenset(
+        {
+            "branding_settings",
+            "excluded_payment_method_types",
+            "line_items",
+            "name_collection",
+            "phone_number_collection",
+            "presentment_details",
+            "redirect_on_completion",
+            "return_url",
+            "tax_id_collection",
+        }
+    ),
+    "item": frozenset({"discounts", "taxes"}),
+    "payment_intent": frozenset({"amount_details", "hooks", "payment_details", "presentment_details"}),
+    "refund": frozenset(
+        {
+            "description",
+            "destination_details",
+            "failure_balance_transaction",
+            "failure_reason",
+            "instructions_email",
+            "next_action",
+            "pending_reason",
+            "presentment_details",
+        }
+    ),
+}
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -24,7 +56,8 @@ class Settings:
 
     `key` None takes any key that begins with `sk_test_` or `rk_test_`. Without a `webhook_url`
     no event is delivered. `events` empty means every type is delivered. Delays of payments and
-    refunds follow the stand-in's clock, those of webhooks real time.
+    refunds follow the stand-in's clock, those of webhooks real time. `statement_prefix` is the
+    account's part of the words on a card's statement, of 2 to 10 characters.
     """
 
     webhook_url: str | None = None
@@ -32,6 +65,7 @@ class Settings:
     key: str | None = None
     events: frozenset[str] = frozenset()
     public_url: str | None = None
+    statement_prefix: str = "INNKEEPER"
     late_payment_seconds: float = 5.0
     late_refund_seconds: float = 5.0
     #: Longer than a machine pauses: an event that was taken in that time would come twice.
@@ -74,8 +108,11 @@ class Till:
             raise no_such(kind, object_id, param=param)
         return found
 
-    def emit(self, event_type: str, about: Json, cause: Cause = NOBODY) -> None:
-        """Record an event with a picture of the object as it is now, and put it on its way."""
+    def emit(self, event_type: str, about: Json, cause: Cause = NOBODY, *, previous: Json | None = None) -> None:
+        """Record an event with a picture of the object as it is now, and put it on its way.
+
+        `previous` has the values before the change of the fields that an `*.updated` event is about.
+        """
         wanted = self.settings.webhook_url is not None and (
             not self.settings.events or event_type in self.settings.events
         )
@@ -84,7 +121,7 @@ class Till:
             "object": "event",
             "api_version": API_VERSION,
             "created": self.now(),
-            "data": {"object": shown(about)},
+            "data": {"object": shown(about)} | ({} if previous is None else {"previous_attributes": previous}),
             "livemode": False,
             "pending_webhooks": int(wanted),
             "request": {"id": cause.request_id, "idempotency_key": cause.idempotency_key},
@@ -115,13 +152,19 @@ def new_id(prefix: str, length: int = 24) -> str:
 
 def shown(stored: Json) -> Json:
     """Give an object as the API shows it, without the fields that begin with an underscore: they are ours alone."""
-    return {name: value for name, value in stored.items() if not name.startswith("_")}
+    left_out = _LEFT_OUT.get(stored.get("object", ""), frozenset())
+    return {
+        name: value
+        for name, value in stored.items()
+        if not name.startswith("_") and not (value is None and name in left_out)
+    }
 
 
 def nulls_of(sdk_type: Any) -> Json:
-    """Give null for every field that may be null by the SDK's type of an object.
+    """Give null for every field that may be null or left out by the SDK's type of an object.
 
-    A caller then finds every documented field, whether the stand-in fills it or not.
+    A caller then finds every documented field, whether the stand-in fills it or not; `shown` leaves out those that
+    Stripe leaves out.
     """
     return {
         name: None

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from pricing.charges import step_minor
 from pricing.stays import NO_SURGE_MILLI, night_price_minor
 from storage.projections.positioned_event import PositionedEvent
 from topics.messages.events import (
@@ -160,6 +161,14 @@ def _give_back(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
     return _take(changes, stays[event.booking_id], -1)
 
 
+def _give_back_cancelled(changes: _Changes, event: BookingCancelled, stays: _Stays) -> Sequence[date]:
+    # The nights before `freed_from` are past: they stay taken, as the ledger has them booked.
+    stay = stays[event.booking_id]
+    if event.freed_from is not None:
+        stay = stay._replace(check_in=max(stay.check_in, event.freed_from))
+    return _take(changes, stay, -1)
+
+
 def _take_confirmed(changes: _Changes, event: Any, stays: _Stays) -> Sequence[date]:
     # A stay confirmed in time was counted when it was reserved; a late one was given back when its hold ended.
     return _take(changes, stays[event.booking_id], 1) if event.late else ()
@@ -184,7 +193,7 @@ _APPLY: Final[Mapping[type[Event], Callable[[_Changes, Any, _Stays], Sequence[da
     InventoryOpened: _open_nights,
     InventoryChanged: _change_nights,
     BookingReserved: _take_reserved,
-    BookingCancelled: _give_back,
+    BookingCancelled: _give_back_cancelled,
     BookingExpired: _give_back,
     BookingConfirmed: _take_confirmed,
 }
@@ -357,7 +366,7 @@ async def _refresh_prices(connection: AsyncConnection, nights: Sequence[_Key]) -
     for hotel_id, night, currency, price_minor, surge_milli in offers:
         if currency is None:
             continue
-        price = night_price_minor(price_minor, surge_milli)
+        price = night_price_minor(price_minor, surge_milli, step_minor(currency))
         known = cheapest.get((hotel_id, night))
         if known is None or price < known[0]:
             cheapest[hotel_id, night] = price, currency

@@ -6,14 +6,14 @@ Money is integers in minor units; times are UTC.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date, datetime
-from itertools import starmap
+from datetime import date, datetime, time
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Row, any_, bindparam, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pricing.charges import step_minor
 from pricing.stays import night_price_minor
 from storage.hotels import DESCRIPTION_COLUMNS, HotelDescription
 from storage.models import (
@@ -22,12 +22,13 @@ from storage.models import (
     BookingTimeline,
     CheckoutSession,
     Guest,
+    GuestList,
     Hotel,
     Inventory,
     Room,
 )
 from topics.messages.events import CommandRepeated
-from topics.messages.values import BookingStatus
+from topics.messages.values import BookingStatus, StayTimes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,14 @@ class RoomFacts:
     capacity: int
     hotel_active: bool
     time_zone: str
+    currency: str
+    check_in_time: time
+    check_out_time: time
+
+    @property
+    def stay_times(self) -> StayTimes:
+        """The hotel's clock as a booking keeps it."""
+        return StayTimes(time_zone=self.time_zone, check_in_time=self.check_in_time, check_out_time=self.check_out_time)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +83,10 @@ class NightOffer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BookingFacts:
-    """A booking as the ledger has it; `user_id` is None when its command named no account."""
+    """A booking as the ledger has it; `user_id` is None when its command named no account.
+
+    `payments` are those that arrived, as the ledger writes them: `storage.reads.payments` reads them.
+    """
 
     id: UUID
     user_id: int | None
@@ -90,6 +102,7 @@ class BookingFacts:
     failure: str | None
     cancel_reason: str | None
     hold_expires_at: datetime | None
+    payments: list[dict[str, Any]] | None
     created_at: datetime
     updated_at: datetime
 
@@ -134,6 +147,9 @@ async def room_facts(connection: AsyncConnection, room_ids: Collection[int]) -> 
             Room.capacity,
             Hotel.active.label("hotel_active"),
             Hotel.time_zone,
+            Hotel.currency,
+            Hotel.check_in_time,
+            Hotel.check_out_time,
         )
         .join(Hotel, Hotel.id == Room.hotel_id)
         .where(
@@ -158,12 +174,16 @@ async def hotel_offer(
         return None
     asked = {"hotel_id": hotel_id, "first_night": first_night, "end_night": end_night}
     rooms = await connection.execute(_ROOMS_WITH_PRICES, asked)
-    return HotelOffer(**hotel, rooms=[_room_offer(**room) for room in rooms.mappings()])
+    step = step_minor(hotel["currency"])
+    return HotelOffer(**hotel, rooms=[_room_offer(step=step, **room) for room in rooms.mappings()])
 
 
-def _room_offer(*, prices_minor: list[int] | None, surges_milli: list[int] | None, **described: Any) -> RoomOffer:
+def _room_offer(
+    *, step: int, prices_minor: list[int] | None, surges_milli: list[int] | None, **described: Any
+) -> RoomOffer:
     nights = zip(prices_minor or (), surges_milli or (), strict=True)
-    return RoomOffer(**described, price_from_minor=min(starmap(night_price_minor, nights), default=None))
+    prices = (night_price_minor(price_minor, surge_milli, step) for price_minor, surge_milli in nights)
+    return RoomOffer(**described, price_from_minor=min(prices, default=None))
 
 
 # The query is built once: to build it for each request would cost more than to run it.
@@ -214,6 +234,7 @@ async def nights_on_offer(
             Inventory.night,
             Inventory.price_minor,
             Inventory.surge_milli,
+            Inventory.currency,
             case((Inventory.closed, 0), else_=free_count),
         )
         .join(Room, Room.id == Inventory.room_id)
@@ -222,9 +243,12 @@ async def nights_on_offer(
     )
     return [
         NightOffer(
-            room_id=room_id, night=night, price_minor=night_price_minor(price_minor, surge_milli), free_count=free_count
+            room_id=room_id,
+            night=night,
+            price_minor=night_price_minor(price_minor, surge_milli, step_minor(currency)),
+            free_count=free_count,
         )
-        for room_id, night, price_minor, surge_milli, free_count in rows
+        for room_id, night, price_minor, surge_milli, currency, free_count in rows
     ]
 
 
@@ -249,8 +273,39 @@ async def booking_status(
     return rows.first()
 
 
+async def booking_of_hotel(
+    connection: AsyncConnection, booking_id: UUID, hotel_id: int, owner_id: int
+) -> BookingFacts | None:
+    """Return a booking of the owner's hotel, or None when the hotel is another owner's or has none by that id."""
+    rows = await connection.execute(
+        select(*BOOKING_COLUMNS)
+        .join(Hotel, Hotel.id == Booking.hotel_id)
+        .where(
+            Booking.id == booking_id,
+            Hotel.id == hotel_id,
+            Hotel.owner_id == owner_id,
+            Hotel.deleted_at.is_(None),
+            # A booking is refused as one of another hotel if its room is not the hotel's.
+            Booking.room_id.in_(select(Room.id).where(Room.hotel_id == hotel_id)),
+        )
+    )
+    row = rows.mappings().first()
+    return None if row is None else BookingFacts(**row)
+
+
 async def guests_of(connection: AsyncConnection, booking_id: UUID) -> list[StayingGuest]:
-    """Return the guests of a booking, by id."""
+    """Return the guests of a booking as they were named, by id; none if their names were erased.
+
+    A booking without a guest list shows the guests that the account has saved.
+    """
+    lists = await connection.execute(
+        select(GuestList.guests)
+        .join(Booking, Booking.guest_list_id == GuestList.id)
+        .where(Booking.id == booking_id, GuestList.booking_id == booking_id)
+    )
+    listed = lists.first()
+    if listed is not None:
+        return [StayingGuest(**guest) for guest in listed.guests or ()]
     rows = await connection.execute(
         select(Guest.id, Guest.name, Guest.gender, Guest.age)
         .join(BookingGuest, BookingGuest.guest_id == Guest.id)

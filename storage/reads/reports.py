@@ -10,10 +10,10 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, func, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, and_, case, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.models import Booking, BookingGuest, DailyReport, Guest, Hotel, Room, RoomNight
+from storage.models import Booking, BookingGuest, DailyReport, Guest, GuestList, Hotel, ReportedStay, Room, RoomNight
 from storage.reads.bookings import BOOKING_COLUMNS, BookingFacts
 from topics.messages.values import MAX_NIGHTS
 
@@ -29,7 +29,11 @@ class ManagedHotel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SoldNight:
-    """One night of a hotel: bookings that begin with it and that have it, rooms sold, and rooms there were to sell."""
+    """One night of a hotel: bookings that begin with it and that have it, rooms sold, and rooms there were to sell.
+
+    `estimated` of the bookings `staying`, and `estimated_arrivals` of the `arrivals`, have no amounts by night: their
+    share of the revenue is an even one.
+    """
 
     night: date
     arrivals: int = 0
@@ -37,6 +41,8 @@ class SoldNight:
     nights: int = 0
     revenue_minor: int = 0
     rooms: int = 0
+    estimated: int = 0
+    estimated_arrivals: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +55,10 @@ class ListedBooking(BookingFacts):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedGuest:
-    """A guest of a booking. The name is None when the account has deleted the guest since."""
+    """A guest of a booking. The name is None when it was erased.
+
+    Without a guest list it is also None when the account has deleted the guest since.
+    """
 
     booking_id: UUID
     id: int
@@ -104,16 +113,50 @@ async def sold_nights(connection: AsyncConnection, hotel_id: int, first: date, l
         .group_by(RoomNight.night)
         .subquery()
     )
-    numbers = [column for column in (*sold.c, *there.c) if column.key != "night"]
+    estimated = _estimated(hotel_id, first, last).subquery()
+    numbers = [column for column in (*sold.c, *there.c, *estimated.c) if column.key != "night"]
+    # Each estimated booking has its nights in `sold`, too.
+    counted = sold.outerjoin(estimated, estimated.c.night == sold.c.night)
     rows = await connection.execute(
         select(
             func.coalesce(sold.c.night, there.c.night).label("night"),
             *(func.coalesce(number, 0).label(number.name) for number in numbers),
-        ).select_from(sold.join(there, sold.c.night == there.c.night, full=True))
+        ).select_from(counted.join(there, sold.c.night == there.c.night, full=True))
     )
     found = {row["night"]: SoldNight(**row) for row in rows.mappings()}
     days = (first + timedelta(days=number) for number in range((last - first).days + 1))
     return [found.get(day) or SoldNight(night=day) for day in days]
+
+
+def _estimated(hotel_id: int, first: date, last: date) -> Select[tuple[date, int, int]]:
+    """Return the query that counts, by night, the bookings without amounts by night, and those that arrive then."""
+    lengths = ReportedStay.check_out - ReportedStay.check_in
+    numbers = func.generate_series(0, lengths - 1).table_valued("number").render_derived()
+    spread = (
+        select(
+            (ReportedStay.check_in + numbers.c.number).label("night"),
+            (numbers.c.number == 0).label("arrives"),
+        )
+        .select_from(ReportedStay)
+        .join(numbers, true())
+        .where(
+            ReportedStay.hotel_id == hotel_id,
+            ReportedStay.night_amounts_minor.is_(None),
+            ReportedStay.check_in > first - timedelta(days=MAX_NIGHTS),
+            ReportedStay.check_in <= last,
+            ReportedStay.check_out > first,
+        )
+        .subquery()
+    )
+    return (
+        select(
+            spread.c.night,
+            func.count().label("estimated"),
+            func.count().filter(spread.c.arrives).label("estimated_arrivals"),
+        )
+        .where(spread.c.night.between(first, last))
+        .group_by(spread.c.night)
+    )
 
 
 # The ledger has no currency for a refused booking: `_currency` takes the hotel's.
@@ -197,11 +240,24 @@ def _currency() -> ColumnElement[Any]:
 
 
 async def guests_of_each(connection: AsyncConnection, booking_ids: Sequence[UUID]) -> list[NamedGuest]:
-    """Return the guests of these bookings, by booking and guest."""
+    """Return the guests of these bookings as they were named, by booking and guest."""
     rows = await connection.execute(
-        select(BookingGuest.booking_id, BookingGuest.guest_id.label("id"), Guest.name)
+        select(BookingGuest.booking_id, BookingGuest.guest_id, Guest.name)
         .outerjoin(Guest, Guest.id == BookingGuest.guest_id)
         .where(BookingGuest.booking_id.in_(booking_ids))
         .order_by(BookingGuest.booking_id, BookingGuest.guest_id)
     )
-    return [NamedGuest(**row) for row in rows.mappings()]
+    lists = await connection.execute(
+        select(GuestList.booking_id, GuestList.guests)
+        .join(Booking, Booking.guest_list_id == GuestList.id)
+        .where(Booking.id.in_(booking_ids), GuestList.booking_id == Booking.id)
+    )
+    named = {booking_id: {guest["id"]: guest["name"] for guest in guests or ()} for booking_id, guests in lists}
+    return [
+        NamedGuest(
+            booking_id=booking_id,
+            id=guest_id,
+            name=named[booking_id].get(guest_id) if booking_id in named else saved_name,
+        )
+        for booking_id, guest_id, saved_name in rows
+    ]

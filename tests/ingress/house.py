@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -30,11 +30,14 @@ from topics.kafka.producer import Producer, open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.events import BookingEvent
 from topics.messages.message import Message
+from topics.messages.values import StayTimes
 
 _NOW = datetime.now(UTC)
 TODAY = _NOW.date()
 #: A time zone where it is noon, so that tests which begin today do not end tomorrow.
 NOON = f"Etc/GMT{_NOW.hour - 12:+d}"
+#: The times of hotel 1.
+STAY_TIMES = StayTimes(time_zone=NOON, check_in_time=time(15), check_out_time=time(11))
 #: The longest wait that a request may ask for: the decision comes long before, even on a slow machine.
 WAIT = {"Prefer": "wait=30"}
 STAY = {

@@ -11,10 +11,9 @@ from aiohttp.test_utils import make_mocked_request
 
 from ingress.admin.nights import Nights
 from ingress.http.responses import Response
-from pricing.currencies import CURRENCIES
 from storage.settings import DatabaseSettings
 from tests.ingress.house import TODAY, House
-from tests.ingress.managers import HOTEL, ROOM, Manager, Worker, open_worker
+from tests.ingress.managers import ROOM, Manager, Worker, open_worker
 from topics.kafka.settings import KafkaSettings
 
 Moment: TypeAlias = Callable[[], Awaitable[None]] | None
@@ -88,13 +87,6 @@ async def test_an_answer_is_packed_only_for_those_who_take_it(accepted: str, *, 
     large = Response(200, b" " * 5000, None)
     large._compress(make_mocked_request("GET", "/", headers={"Accept-Encoding": accepted}))
     assert ("Content-Encoding" in large.headers) is packed
-
-
-async def test_prices_are_in_no_currency_that_stripe_counts_otherwise(manager: Manager) -> None:
-    # Their smallest unit is not Stripe's: 500 would be charged as 5.00, or 5.00 as 500.
-    for code in ("ISK", "UGX", "MGA"):
-        assert (await manager.ask("POST", "/hotels", HOTEL | {"currency": code})).status == 422
-        assert code not in CURRENCIES
 
 
 async def test_guests_see_no_room_that_is_gone_or_not_there_yet_and_no_hotel_that_is_gone(

@@ -5,7 +5,7 @@ The log and the tables are written here by hand, so that a test can put anything
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,21 +23,25 @@ from topics.messages.commands import (
     AddGuests,
     BookingCommand,
     CancelBooking,
+    ChangeGuests,
     ChangeInventory,
     ClosePayment,
+    CloseRefund,
     Command,
     ConfirmPayment,
     DeclinePayment,
     ExpireHold,
+    FailRefund,
     OpenInventory,
+    RecordDispute,
     RecordRefund,
     RecordSession,
     RequestPayment,
     ReserveStay,
 )
 from topics.messages.events import Event, InventoryOpened
-from topics.messages.values import Terms
-from workers.decisions import Booking, Night, State, decide, evolve
+from topics.messages.values import CancelReason, DisputeOutcome, HotelReason, RefundClosing, StayTimes, Terms
+from workers.decisions import Booking, Night, State, StayClock, decide, evolve
 
 FIRST = date(2027, 2, 27)
 LAST = FIRST + timedelta(days=6)
@@ -48,6 +52,9 @@ PRICE = 10_000
 PAID, AT_HOTEL, REJECTED, EXPIRED, LATE, REFUNDED, CANCELLED, HELD, CLOSED, FREE = (
     UUID(int=number) for number in range(1, 11)
 )
+#: A booking of which every part of its payment left in another way, and one that ended after its first night.
+DIVIDED, LEFT_EARLY = UUID(int=11), UUID(int=12)
+STAY_TIMES = StayTimes(time_zone="Europe/Lisbon", check_in_time=time(15), check_out_time=time(11))
 
 
 @dataclass(kw_only=True)
@@ -71,12 +78,12 @@ class DecidedLog:
     _now: datetime = T0
     _commands: int = 0
 
-    def after(self, command: Command, *, seconds: float = 1) -> "DecidedLog":
-        """Let time pass, and the command be decided."""
+    def after(self, command: Command, *, seconds: float = 1, clock: StayClock | None = None) -> "DecidedLog":
+        """Let time pass, and the command be decided; `clock` is the hotel's."""
         self._now += timedelta(seconds=seconds)
         self._commands += 1
         booking_id = command.booking_id if isinstance(command, BookingCommand) else None
-        state = self._state(command.room_id, booking_id)
+        state = msgspec.structs.replace(self._state(command.room_id, booking_id), clock=clock)
         for index, event in enumerate(decide(state, command, self._now)):
             changed = evolve(self._state(command.room_id, booking_id), event)
             self.nights |= {(command.room_id, day): night for day, night in changed.nights.items()}
@@ -144,6 +151,9 @@ def decided_log() -> DecidedLog:
     history.after(ChangeInventory(room_id=2, first_night=FIRST, end_night=LAST, price_minor=0))
     for command in asked(FREE, room_id=2):
         history.after(command)
+    for command in divided(DIVIDED):
+        history.after(command)
+    leave_early(history, LEFT_EARLY)
     history.after(stay(HELD, room_id=2, rooms_count=2))
     history.after(CancelBooking(room_id=2, booking_id=HELD, user_id=8))
     return history
@@ -191,9 +201,52 @@ def paid(booking_id: UUID, *, late: bool = False) -> Iterable[Command]:
     )
 
 
+def divided(booking_id: UUID) -> Iterable[Command]:
+    """Return what leads to a payment of 200.00 that left in five ways, of a booking whose guests changed.
+
+    30.00 went back by hand, the hotel cancels, the refund of the rest fails, 100.00 of it goes back by hand, and a
+    lost dispute takes 50.00; an operator closes what is left of it.
+    """
+    booking: dict[str, Any] = {"room_id": 1, "booking_id": booking_id}
+    payment: dict[str, Any] = booking | {"payment_intent": intent(booking_id)}
+    yield stay(booking_id, stay_times=STAY_TIMES)
+    yield AddGuests(**booking, user_id=7, guest_ids=(72, 71), guest_list_id=guest_list(booking_id, 1))
+    yield RequestPayment(**booking, user_id=7)
+    yield RecordSession(**booking, attempt=1, session_id=session(booking_id))
+    yield ConfirmPayment(**payment, session_id=session(booking_id), amount_minor=2 * PRICE, currency="EUR")
+    yield ChangeGuests(**booking, user_id=7, guest_ids=(73,), guest_list_id=guest_list(booking_id, 2))
+    yield RecordRefund(**payment, refund_id="re_hand", amount_minor=3_000, by_hand=True)
+    yield CancelBooking(**booking, reason=CancelReason.BY_HOTEL, hotel_reason=HotelReason.OVERBOOKED)
+    yield RecordRefund(**payment, refund_id="re_rest", amount_minor=17_000)
+    yield FailRefund(**payment, refund_id="re_rest", amount_minor=17_000, failure="expired_or_canceled_card")
+    yield RecordRefund(**payment, refund_id="re_again", amount_minor=10_000, by_hand=True)
+    dispute = payment | {"dispute_id": "dp_1", "amount_minor": 5_000, "reason": "fraudulent"}
+    yield RecordDispute(**dispute)
+    yield RecordDispute(**dispute, outcome=DisputeOutcome.LOST)
+    yield CloseRefund(**payment, reason=RefundClosing.PAID_OTHERWISE)
+
+
+def leave_early(history: DecidedLog, booking_id: UUID) -> None:
+    """Let a stay of three nights end on the day after its first night, by the hotel."""
+    first = FIRST + timedelta(days=3)
+    history.after(stay(booking_id, check_in=first, check_out=LAST, terms=Terms.AT_HOTEL, stay_times=STAY_TIMES))
+    midnight = datetime.combine(first, time(), UTC)
+    clock = StayClock(
+        check_in_at=midnight + timedelta(hours=15),
+        check_out_at=midnight + timedelta(days=3, hours=11),
+        today=first + timedelta(days=1),
+    )
+    history.after(CancelBooking(room_id=1, booking_id=booking_id, reason=CancelReason.BY_HOTEL), clock=clock)
+
+
 def session(booking_id: UUID) -> str:
     """Return the id of a booking's Checkout Session."""
     return f"cs_{booking_id.int}"
+
+
+def guest_list(booking_id: UUID, number: int) -> UUID:
+    """Return the id of a booking's first or second list of guests."""
+    return UUID(int=1_000 * booking_id.int + number)
 
 
 def intent(booking_id: UUID) -> str:
@@ -242,12 +295,23 @@ async def write_ledger(kafka: KafkaSettings, database: DatabaseSettings, history
         for booking in history.bookings.values():
             fields = msgspec.structs.asdict(booking)
             guests = fields.pop("guest_ids")
-            payments = Jsonb(msgspec.to_builtins(fields["payments"]))
             times = {"created_at": T0, "updated_at": T0}
-            await _insert(connection, "booking", {**fields, **times, "payments": payments})
+            await _insert(connection, "booking", {**fields, **times, **_in_columns(booking)})
             for guest_id in guests:
                 await _insert(connection, "booking_guest", {"booking_id": booking.id, "guest_id": guest_id})
+            if booking.guest_list_id is not None:
+                stored = {"id": booking.guest_list_id, "booking_id": booking.id, "user_id": 7}
+                await _insert(connection, "guest_list", stored | {"guests": Jsonb([{"name": "Ana", "age": 33}])})
     await write_cursors(kafka, database, history)
+
+
+def _in_columns(booking: Booking) -> dict[str, Any]:
+    """Return the values that need another form in the table."""
+    return {
+        "payments": Jsonb(msgspec.to_builtins(booking.payments)),
+        "night_amounts_minor": list(booking.night_amounts_minor) or None,
+        "stay_times": None if booking.stay_times is None else Jsonb(msgspec.to_builtins(booking.stay_times)),
+    }
 
 
 async def write_cursors(kafka: KafkaSettings, database: DatabaseSettings, history: DecidedLog) -> None:
@@ -270,7 +334,7 @@ async def write_cursors(kafka: KafkaSettings, database: DatabaseSettings, histor
 async def empty_ledger(database: DatabaseSettings) -> None:
     """Forget everything that was written."""
     async with await AsyncConnection.connect(database.conninfo()) as connection:
-        for table in ("inventory", "booking", "booking_guest", "log_cursor"):
+        for table in ("inventory", "booking", "booking_guest", "guest_list", "log_cursor"):
             await connection.execute(f"delete from {table}".encode())
 
 

@@ -20,6 +20,10 @@ GOOD_CARD = "4242424242424242"
 DECLINED_CARD = "4000000000000002"
 LATE_DEBIT = "AT321904300235473204"
 FAILING_DEBIT = "AT861904300235473202"
+DISPUTED_CARD = "4000000000000259"
+INQUIRED_CARD = "4000000000001976"
+PENDING_REFUND_CARD = "4000000000007726"
+FAILING_REFUND_CARD = "4000000000005126"
 
 stripe.enable_telemetry = False
 
@@ -75,6 +79,11 @@ class Shop:
         """The SDK's service of refunds."""
         return self.client.v1.refunds
 
+    @property
+    def disputes(self) -> Any:
+        """The SDK's service of disputes."""
+        return self.client.v1.disputes
+
     async def open(self, key: str | None = None, **changes: Any) -> Any:
         """Open a session for one stay of 120.00 euros."""
         return await self.sessions.create_async(stay_params(**changes), {"idempotency_key": key} if key else {})
@@ -96,6 +105,21 @@ class Shop:
         """Add to the fault plan; gives the HTTP status."""
         async with self.http.post(f"{self.stand_in.url}/_sandbox/faults", json=list(rules)) as answer:
             return answer.status
+
+    async def act(self, path: str, expected: int = 200, **body: Any) -> Any:
+        """Do what a bank or a person in the dashboard does; gives the answer, whose status is checked."""
+        async with self.http.post(f"{self.stand_in.url}/_sandbox/{path}", json=body) as answer:
+            assert answer.status == expected, await answer.text()
+            return await answer.json()
+
+    async def dispute(self, payment: str, **body: Any) -> Any:
+        """Let the guest's bank dispute a payment."""
+        return await self.act(f"payment_intents/{payment}/dispute", **body)
+
+    async def money_of(self, payment: str) -> Any:
+        """Return a payment's row of the ledger."""
+        ledger = await self.read("/_sandbox/ledger")
+        return next(row for row in ledger["payment_intents"] if row["payment_intent"] == payment)
 
     async def read(self, path: str) -> Any:
         """Read the state of the stand-in."""

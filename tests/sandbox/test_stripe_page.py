@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.stripe.page import money
+from sandbox.stripe.currencies import money
 from tests.sandbox.stripe_shop import DECLINED_CARD, LATE_DEBIT, SDK_IS_OLD_FASHIONED, Shop, open_shop
 
 pytestmark = SDK_IS_OLD_FASHIONED

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from uuid import uuid4
 
 import pytest
@@ -128,3 +129,16 @@ def test_a_process_that_is_neither_traced_nor_scraped_imports_nothing_for_it(roo
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.process
+def test_the_first_line_of_a_process_names_the_release_of_the_time_zones() -> None:
+    script = (
+        "import telemetry; from telemetry.settings import TelemetrySettings;"
+        "telemetry.start(TelemetrySettings(_env_file=None, log_format='json'), 'expiry', 'expiry-1')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    line = json.loads(done.stderr.splitlines()[0])
+    assert (line["part"], line["process"]) == ("expiry", "expiry-1")
+    assert f"tzdata {version('tzdata')}" in line["event"]

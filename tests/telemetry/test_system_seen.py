@@ -10,6 +10,7 @@ import pytest
 
 from sandbox.system import Plan, System
 from telemetry.metrics import METRICS
+from tests.support.caps import WITHOUT_CAPS
 from tests.support.waiting import wait_until
 from tests.system.path.guest import Guest, House, open_house
 from tests.telemetry.collector import Collector, ReceivedSpan, open_collector
@@ -33,6 +34,7 @@ async def test_one_booking_is_one_trace_from_the_request_to_stripes_webhook(tmp_
             quiet=True,
             environment={
                 "RATE_LIMITS": "false",
+                **WITHOUT_CAPS,
                 "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
                 "OTEL_BSP_SCHEDULE_DELAY": "200",
                 "METRICS_PORT": "0",

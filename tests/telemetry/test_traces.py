@@ -19,7 +19,8 @@ from topics.envelope import Envelope, command_record
 from topics.messages.commands import Command
 from topics.messages.events import PaymentRequested, RefundRequested
 from topics.messages.values import RefundReason
-from workers.payments.pending_calls import calls_for
+from workers.payments.marks import Marks
+from workers.payments.pending_calls import CallContext, calls_for
 from workers.reservations import handler
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -95,9 +96,10 @@ def test_stripe_is_given_the_events_own_trace_and_the_same_at_each_repetition(
         reason=RefundReason.BOOKING_CANCELLED,
     )
 
-    once, again = (calls_for(pay, envelope, NOW, frontend_url="http://127.0.0.1") for _ in range(2))
+    context = CallContext(marks=Marks("key", uuid4()), frontend_url="http://127.0.0.1")
+    once, again = (calls_for(pay, envelope, NOW, context=context) for _ in range(2))
     assert once == again
-    for call in (*once, *calls_for(refund, envelope, NOW, frontend_url="http://127.0.0.1")):
+    for call in (*once, *calls_for(refund, envelope, NOW, context=context)):
         if isinstance(call, SessionToOpen | RefundToMake):
             assert call.params["metadata"].get("traceparent") == trace
 

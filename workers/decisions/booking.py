@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from pricing.charges import can_be_charged
+from pricing.charges import can_be_charged, step_minor
 from pricing.stays import night_price_minor
 from topics.messages.commands import AddGuests, CancelBooking, ChangeGuests, ExpireHold, ReserveStay
 from topics.messages.events import (
@@ -127,7 +127,8 @@ def _reserved_event(state: State, command: ReserveStay, now: datetime) -> Bookin
 def _night_amount_minor(night: Night, command: ReserveStay) -> int:
     """Return the amount of one night for all rooms of the stay."""
     agreed = command.agreed_nightly_minor
-    price_minor = night_price_minor(night.price_minor, night.surge_milli) if agreed is None else agreed
+    step = step_minor(night.currency)
+    price_minor = night_price_minor(night.price_minor, night.surge_milli, step) if agreed is None else agreed
     return price_minor * command.rooms_count
 
 

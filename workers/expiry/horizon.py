@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Final
 from uuid import UUID, uuid5
-from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
@@ -19,6 +18,7 @@ from storage.horizon import ShortRoom, short_rooms, time_zones
 from topics.envelope import Outgoing, command_record
 from topics.kafka.producer import Producer
 from topics.messages.commands import OpenInventory
+from topics.zones import day_at
 from workers.expiry.retry_schedule import RetrySchedule
 
 CHECK_SECONDS: Final = 180.0
@@ -98,8 +98,8 @@ def _days(now: datetime, zones: Iterable[str]) -> Iterable[tuple[str, date]]:
     """Yield the present day in each time zone."""
     for zone in zones:
         try:
-            yield zone, now.astimezone(ZoneInfo(zone)).date()
-        except (ValueError, OSError, KeyError):
+            yield zone, day_at(zone, now)
+        except KeyError:
             # One hotel's bad time zone must not keep all other hotels' nights closed.
             log.error("no such time zone: %r; its hotels' nights are opened by UTC", zone)  # noqa: TRY400 - the cause is known
             yield zone, now.astimezone(UTC).date()

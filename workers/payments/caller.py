@@ -1,8 +1,9 @@
 """Payments' second step: finds the rows with a call to Stripe that is due, and works on many of them at once.
 
-Reads and writes `checkout_session` and `refund`; writes commands to `booking.commands`. `steps` processes one row; this
-module chooses the rows and their order. Any number of callers may run: a claim skips the rows of others. A row that
-fails is due again later and delays no other. Webhooks that Stripe lost are found by `operators.reconcile`.
+Reads and writes `checkout_session`, `refund` and `payment_refund`; writes commands to `booking.commands`. `steps`
+processes one row; this module chooses the rows and their order, and measures how much is due. Any number of callers may
+run: a claim skips the rows of others. A row that fails is due again later and delays no other. `operators.reconcile`
+finds webhooks that Stripe lost.
 """
 
 import asyncio
@@ -13,20 +14,23 @@ from typing import Final
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from storage import payments
+from storage import installation, payments
 from storage.database import worker_parameters
-from storage.payments import ENDING, OPENING
+from storage.payments import ENDING, OPENING, RefundFigures
 from storage.settings import DatabaseSettings
 from telemetry import metrics
 from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
-from workers.payments.gateway import open_gateway
+from workers.payments.gateway import Gateway, open_gateway
+from workers.payments.marks import Marks
+from workers.payments.refunding import FAILING_FROM
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import LEASE_SECONDS, Due, Steps
 from workers.runtime.publisher import Publisher
 
 POLL_SECONDS: Final = 1.0
+MEASURE_SECONDS: Final = 15.0
 GRACE_SECONDS: Final = 5.0
 SLOTS: Final = 32
 """The rows in progress at once, at most."""
@@ -57,20 +61,48 @@ class Caller:
     async def run(self) -> None:
         """Work until cancelled; then calls in progress may end within some seconds."""
         publisher = Publisher(self._kafka, "innkeeper-payments-caller")
-        async with open_gateway(self._settings) as gateway, _pool(self._database) as database:
-            steps = Steps(
-                gateway,
-                database,
-                publisher,
-                commands_topic=self._kafka.topic(BOOKING_COMMANDS),
-                live=self._settings.live,
-            )
+        async with _pool(self._database) as database:
             metrics.POOL.set_function(lambda: _pool_use(database))
             try:
-                await self._work(database, steps)
+                marks = await self._prepared(database)
+                async with open_gateway(self._settings, marks) as gateway:
+                    await self._work_and_measure(database, self._steps(gateway, database, publisher, marks))
             finally:
-                await _finish(self._ending | self._opening)
                 await publisher.close()
+
+    def _steps(self, gateway: Gateway, database: Database, publisher: Publisher, marks: Marks) -> Steps:
+        return Steps(
+            gateway,
+            database,
+            publisher,
+            marks=marks,
+            commands_topic=self._kafka.topic(BOOKING_COMMANDS),
+            readable_by=self._kafka.log_readable_by,
+            live=self._settings.live,
+        )
+
+    async def _prepared(self, database: Database) -> Marks:
+        """Read the installation's id, and note what a process of 0.1.0 left out."""
+        backoff = Backoff("the installation's id cannot be read from the database")
+        while True:
+            try:
+                async with database.connection() as connection:
+                    id = await installation.read(connection)
+                    await payments.note_payments_of_sessions(connection)
+            except psycopg.Error as error:
+                await backoff.wait(error)
+                continue
+            backoff.reset()
+            return Marks(self._settings.payment_mark_key.get_secret_value(), id)
+
+    async def _work_and_measure(self, database: Database, steps: Steps) -> None:
+        metrics_task = asyncio.create_task(_measure(database))
+        try:
+            await self._work(database, steps)
+        finally:
+            metrics_task.cancel()
+            await _finish(self._ending | self._opening)
+            await asyncio.gather(metrics_task, return_exceptions=True)
 
     async def _work(self, database: Database, steps: Steps) -> None:
         backoff = Backoff("the pending calls to Stripe cannot be read from the database")
@@ -114,6 +146,27 @@ class Caller:
         if not self._free(ENDING_SLOTS - len(self._ending)) or not self._free(SLOTS):
             self.wake()  # Due rows may wait for this slot.
         slots.discard(ended)
+
+
+async def _measure(database: Database) -> None:
+    """Export the figures of refunds and disputes, and make refunds that 0.1.0 gave up due again, until cancelled."""
+    while True:
+        try:
+            async with database.connection() as connection:
+                if reopened := await payments.reopen_failed_refunds(connection):
+                    log.warning("%d refunds that had been given up are due again", reopened)
+                _export(await payments.refund_figures(connection, failing_from=FAILING_FROM))
+        except psycopg.Error as error:
+            log.warning("refunds cannot be counted: %r", error)
+        await asyncio.sleep(MEASURE_SECONDS)
+
+
+def _export(figures: RefundFigures) -> None:
+    metrics.REFUNDS.set(figures.due, "due")
+    metrics.REFUNDS.set(figures.pending, "pending")
+    metrics.REFUNDS_FAILING.set(figures.failing)
+    metrics.OLDEST_REFUND_DUE_SECONDS.set(figures.oldest_due_seconds)
+    metrics.DISPUTES_OPEN.set(figures.disputes_open)
 
 
 def _pool(database: DatabaseSettings) -> Database:

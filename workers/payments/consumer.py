@@ -1,9 +1,9 @@
 """Payments' first step: events become rows with pending calls, and Stripe's webhooks become commands to the room.
 
-Reads `booking.events` and `stripe.webhooks`; writes `checkout_session` and `refund`, and commands to
-`booking.commands`, all in the batch's fenced transaction. The caller calls Stripe after the commit; nothing here
-does. A webhook that cannot be understood goes to the dead-letter topic; any other failure leaves nothing behind, and
-the batch is read again.
+Reads `booking.events` and `stripe.webhooks`; writes `checkout_session`, `refund`, `payment_refund` and
+`payment_dispute`, and commands to `booking.commands`, all in the batch's fenced transaction. The caller calls Stripe
+after the commit; nothing here does. A webhook that cannot be understood goes to the dead-letter topic; any other
+failure leaves nothing behind, and the batch is read again.
 """
 
 import logging
@@ -13,23 +13,30 @@ from typing import Final
 from psycopg import AsyncConnection
 
 from storage import payments
-from storage.payments import RefundToMake, SessionsToClose, SessionToOpen
-from telemetry import traces
+from storage.payments import PaymentOfSession, RefundToClose, RefundToMake, SessionsToClose, SessionToOpen
+from telemetry import metrics, traces
 from telemetry.ids import ids_of
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, STRIPE_WEBHOOKS, Topic
 from topics.envelope import Outgoing, command_record, header
 from topics.kafka.positions import position_text
 from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import BookingCommand
-from workers.payments.pending_calls import PendingCall, calls_for
+from topics.messages.events import PaymentRequested
+from workers.payments.attributions import KINDS, Attributions
+from workers.payments.objects import StripeObject
+from workers.payments.pending_calls import CallContext, PendingCall, calls_for
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
+from workers.payments.settling import record
 from workers.payments.webhooks import (
     NotUnderstood,
     StripeEvent,
     WebhookEffect,
     effect_of,
+    effect_without_objects,
+    objects_of,
     read_event,
 )
+from workers.payments.withholding import readable
 from workers.runtime.role import PartitionBatch, Received, Unreadable
 
 PAYMENTS_SOURCE: Final = "innkeeper/payments"
@@ -45,8 +52,11 @@ class Payments:
 
     def __init__(self, kafka: KafkaSettings, settings: PaymentSettings) -> None:
         self._commands_topic = kafka.topic(BOOKING_COMMANDS)
+        self._readable_by = kafka.log_readable_by
         self._settings = settings
+        self._attributions = Attributions(settings.payment_mark_key.get_secret_value())
         self._versions_logged = {STRIPE_VERSION}
+        self._foreign_logged: set[str] = set()
 
     async def handle(
         self, connection: AsyncConnection, batches: Sequence[PartitionBatch]
@@ -62,28 +72,59 @@ class Payments:
     async def _follow(self, connection: AsyncConnection, batch: PartitionBatch) -> AsyncIterator[Outgoing]:
         for received in batch.received:
             if batch.topic == STRIPE_WEBHOOKS:
-                effect = self._effect_of(received)
-                for update in effect.updates:
-                    await payments.record(connection, update, is_done=True)
-                for command_id, command in effect.commands:
-                    yield self._record(command_id, command, received)
+                for effect in await self._effects_of(connection, received):
+                    for update in effect.updates:
+                        await record(connection, update, is_done=True)
+                    for command_id, command in readable(self._readable_by, effect.commands):
+                        yield self._record(command_id, command, received)
             else:
-                for call in self._pending_calls(received):
+                for call in await self._pending_calls(connection, received):
                     await _add(connection, call)
 
-    def _pending_calls(self, received: Received) -> tuple[PendingCall, ...]:
+    async def _pending_calls(self, connection: AsyncConnection, received: Received) -> tuple[PendingCall, ...]:
+        event = received.message
         assert received.envelope is not None, "every event of ours has an envelope"
-        return calls_for(received.message, received.envelope, received.time, frontend_url=self._settings.frontend_url)
+        context = CallContext(
+            marks=await self._attributions.marks(connection),
+            frontend_url=self._settings.frontend_url,
+            locale=self._settings.checkout_locale,
+        )
+        stay = await payments.stay(connection, event.booking_id) if isinstance(event, PaymentRequested) else None
+        return calls_for(event, received.envelope, received.time, context=context, stay=stay)
 
-    def _effect_of(self, received: Received) -> WebhookEffect:
+    async def _effects_of(self, connection: AsyncConnection, received: Received) -> list[WebhookEffect]:
         try:
             event = read_event(received.record.value)
             self._warn_of_version(event)
-            effect = effect_of(event, live=self._settings.live)
+            ignored = effect_without_objects(event, live=self._settings.live)
+            if ignored is not None:
+                effects = [ignored]
+            else:
+                effects = [await self._effect_of(connection, event, about) for about in objects_of(event)]
         except NotUnderstood as error:
             raise Unreadable(received.record, str(error)) from error
-        log.log(effect.level, "%s (webhook %s)", effect.summary, event.id, extra=ids_of(received.record.headers))
+        for effect in effects:
+            log.log(effect.level, "%s (webhook %s)", effect.summary, event.id, extra=ids_of(received.record.headers))
+        return effects
+
+    async def _effect_of(self, connection: AsyncConnection, event: StripeEvent, about: StripeObject) -> WebhookEffect:
+        effect = effect_of(event, about, await self._attributions.attribution_of(connection, about))
+        if effect.is_foreign:
+            self._count_foreign(KINDS[type(about)], about)
+        if effect.is_inquiry:
+            metrics.INQUIRIES.add(1)
         return effect
+
+    def _count_foreign(self, kind: str, about: StripeObject) -> None:
+        """Count an object of another system, and log the first of its kind: the account is shared."""
+        metrics.FOREIGN_OBJECTS.add(1, kind)
+        if kind not in self._foreign_logged:
+            self._foreign_logged.add(kind)
+            log.warning(
+                "%s %s at Stripe is not of this installation, and is left alone; further ones are only counted",
+                kind,
+                about.id,
+            )
 
     def _warn_of_version(self, event: StripeEvent) -> None:
         version = event.api_version or "none"
@@ -117,3 +158,7 @@ async def _add(connection: AsyncConnection, call: PendingCall) -> None:
             await payments.close_sessions(connection, call)
         case RefundToMake():
             await payments.add_refund(connection, call)
+        case RefundToClose():
+            await payments.close_refund(connection, call)
+        case PaymentOfSession():
+            await payments.note_payment(connection, call)

@@ -1,9 +1,9 @@
 """Stripe's API for the caller: every call is paced, and every refusal is of one of a few kinds.
 
 A call that opens a session or refunds a payment carries the idempotency key of its row, so it can be repeated. Stripe
-replays its first answer to a key for a day, even a 5xx. After a 5xx the gateway therefore checks whether the work was
-done; if not, the key is exhausted and the row gets another. A refusal because the deadline is too near proves that the
-key opened nothing: Stripe would have answered with the session otherwise.
+replays its first answer to a key for a day, even a 5xx or a refusal. After a 5xx the gateway therefore looks for the
+session; if there is none, the key is exhausted and the row gets another. A refusal because the deadline is too near
+proves that the key opened nothing: Stripe would have answered with the session otherwise.
 """
 
 import time
@@ -20,6 +20,7 @@ from stripe.params import RefundCreateParams
 from stripe.params.checkout import SessionCreateParams
 
 from telemetry import metrics, traces
+from workers.payments.marks import Marks
 from workers.payments.objects import BookingRef, Refund, Session, read
 from workers.payments.settings import MAX_STRIPE_CLOCK_SKEW, STRIPE_VERSION, PaymentSettings
 
@@ -28,7 +29,11 @@ _RETRIES: Final = 2
 
 
 class Refused(Exception):
-    """Stripe refuses the call, and would refuse it again."""
+    """Stripe refuses the call, and would repeat that under the same key; `code` is its word for the reason."""
+
+    def __init__(self, reason: str, code: str | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class IdempotencyKeyExhausted(Exception):
@@ -41,9 +46,10 @@ class Gateway:
     Besides `Refused` and `IdempotencyKeyExhausted` they raise `stripe.StripeError` for failures worth a retry.
     """
 
-    def __init__(self, client: stripe.StripeClient) -> None:
+    def __init__(self, client: stripe.StripeClient, marks: Marks) -> None:
         self._sessions = client.v1.checkout.sessions
         self._refunds = client.v1.refunds
+        self._marks = marks
 
     async def open_session(self, ref: BookingRef, params: Mapping[str, Any], *, key: str, since: datetime) -> Session:
         """Open a session, or return the one that this key opened; `since` is the time of the first request."""
@@ -54,7 +60,7 @@ class Gateway:
         except stripe.InvalidRequestError as error:
             if error.param == "expires_at":
                 raise IdempotencyKeyExhausted(_reason(error)) from error
-            raise Refused(_reason(error)) from error
+            raise _refused(error) from error
         except stripe.StripeError as error:
             if not _exhausts_the_key(error):
                 raise
@@ -76,24 +82,26 @@ class Gateway:
         try:
             return read(await self._sessions.retrieve_async(session_id), Session)
         except stripe.InvalidRequestError as error:
-            raise Refused(_reason(error)) from error
+            raise _refused(error) from error
 
-    async def refund(self, ref: BookingRef, params: Mapping[str, Any], *, key: str) -> Refund:
-        """Refund a payment, or return the refund that it has already."""
+    async def refunds_of(self, payment_intent: str) -> tuple[Refund, ...]:
+        """Return all refunds of a payment, by whomever they were made, failed ones too; the newest first."""
+        try:
+            listed = await self._refunds.list_async({"payment_intent": payment_intent, "limit": 100})
+            return tuple([read(found, Refund) async for found in listed.auto_paging_iter()])
+        except stripe.InvalidRequestError as error:
+            raise _refused(error) from error
+
+    async def refund(self, params: Mapping[str, Any], *, key: str) -> Refund:
+        """Refund a part of a payment or all of it, or return the refund that this key made."""
         try:
             created = await self._refunds.create_async(cast(RefundCreateParams, dict(params)), {"idempotency_key": key})
         except (stripe.InvalidRequestError, stripe.CardError) as error:
-            found = await self._find_refund(ref, params["payment_intent"])
-            if found is None:
-                raise Refused(_reason(error)) from error
-            return found
+            raise _refused(error) from error
         except stripe.StripeError as error:
-            if not _exhausts_the_key(error):
-                raise
-            found = await self._find_refund(ref, params["payment_intent"])
-            if found is None:
+            if _exhausts_the_key(error):
                 raise IdempotencyKeyExhausted(_reason(error)) from error
-            return found
+            raise
         return read(created, Refund)
 
     async def _find_session(self, ref: BookingRef, since: datetime) -> Session | None:
@@ -102,22 +110,14 @@ class Gateway:
         listed = await self._sessions.list_async({"created": {"gte": earliest}, "limit": 100})
         async for found in listed.auto_paging_iter():
             session = read(found, Session)
-            if session.booking_ref() == ref and session.status != "expired":
+            is_attempt = session.claimed_ref() == ref and session.is_made_by_us(ref, self._marks)
+            if is_attempt and session.status != "expired":
                 return session
-        return None
-
-    async def _find_refund(self, ref: BookingRef, payment_intent: str) -> Refund | None:
-        """Look for a refund of this payment that we requested and that did not fail."""
-        listed = await self._refunds.list_async({"payment_intent": payment_intent, "limit": 100})
-        async for found in listed.auto_paging_iter():
-            refund = read(found, Refund)
-            if refund.booking_ref() == ref and refund.status not in {"failed", "canceled"}:
-                return refund
         return None
 
 
 @asynccontextmanager
-async def open_gateway(settings: PaymentSettings) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: PaymentSettings, marks: Marks) -> AsyncIterator[Gateway]:
     """Open a client of Stripe's API for the lifetime of a process."""
     stripe.enable_telemetry = False
     http = _PacedClient(settings.calls_per_second)
@@ -130,7 +130,7 @@ async def open_gateway(settings: PaymentSettings) -> AsyncIterator[Gateway]:
         max_network_retries=_RETRIES,
     )
     try:
-        yield Gateway(client)
+        yield Gateway(client, marks)
     finally:
         await http.close_async()  # type: ignore[no-untyped-call]
 
@@ -173,6 +173,12 @@ def _exhausts_the_key(error: stripe.StripeError) -> bool:
     if isinstance(error, stripe.IdempotencyError):
         return True
     return isinstance(error, stripe.APIError) and (error.http_status or 0) >= 500
+
+
+def _refused(error: stripe.StripeError) -> Refused:
+    body = error.json_body if isinstance(error.json_body, dict) else {}
+    # An account without money is refused with a code of another name.
+    return Refused(_reason(error), error.code or body.get("error", {}).get("message_code"))
 
 
 def _reason(error: stripe.StripeError) -> str:

@@ -1,7 +1,8 @@
 """Stripe's objects with the fields that we read, and the booking of each: the same from a webhook and from the API.
 
-Amounts are integers in minor units of a currency that Stripe writes in lower case and we in capitals. Our objects carry
-`booking_id` and `room_id` as metadata, and sessions `attempt`; an object without them was not made by us.
+Stripe counts amounts in its own unit, and writes currencies in lower case; `amount_minor` has an amount as the log
+counts it. Our objects carry `booking_id`, `room_id` and `mark` as metadata, and sessions `attempt`. Anybody can
+write the same names into an object: `attributions` decides whether an object is ours.
 """
 
 from typing import Annotated, Final, NamedTuple, TypeVar
@@ -9,6 +10,9 @@ from uuid import UUID, uuid5
 
 import msgspec
 import stripe
+
+from pricing.charges import from_stripe
+from workers.payments.marks import MARK, Marks
 
 PAYMENT_COMMAND_IDS: Final = UUID("5f1d5e0c-3d0a-5b7e-9a55-0f6c1d2b7a41")
 """The namespace of the ids of commands that follow from a Stripe object's transition."""
@@ -24,10 +28,27 @@ class BookingRef(NamedTuple):
     room_id: int
     attempt: int = 0
 
-    def metadata(self) -> dict[str, str]:
+    def metadata(self, marks: Marks) -> dict[str, str]:
         """Return the metadata of our objects, by which a webhook finds the booking."""
         attempt = {"attempt": str(self.attempt)} if self.attempt else {}
-        return {"booking_id": str(self.booking_id), "room_id": str(self.room_id), **attempt}
+        named = {"booking_id": str(self.booking_id), "room_id": str(self.room_id), **attempt}
+        return named | {MARK: marks.mark(self.booking_id, self.room_id)}
+
+    def is_same_booking(self, other: "BookingRef") -> bool:
+        """Return whether both are of one booking and room; their attempts may differ."""
+        return (self.booking_id, self.room_id) == (other.booking_id, other.room_id)
+
+
+class Attribution(NamedTuple):
+    """The booking of an object that is ours.
+
+    `by_hand`: a person made the refund at Stripe. `cancel_if_full`: the hotel then wants the booking cancelled once all
+    of its payment went back.
+    """
+
+    ref: BookingRef
+    by_hand: bool = False
+    cancel_if_full: bool = False
 
 
 class StripeObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,13 +58,34 @@ class StripeObject(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool = False
     metadata: dict[str, str] | None = None
 
-    def booking_ref(self) -> BookingRef | None:
-        """Return the booking of the object; None for one that we did not make."""
+    @property
+    def mark(self) -> str | None:
+        """The mark that an installation of ours left, or None."""
+        return (self.metadata or {}).get(MARK)
+
+    def claimed_ref(self) -> BookingRef | None:
+        """Return the booking that the metadata names, which anybody can write; None if it names none."""
         metadata = self.metadata or {}
         try:
             return BookingRef(UUID(metadata["booking_id"]), int(metadata["room_id"]), int(metadata.get("attempt", 0)))
         except (KeyError, ValueError):
             return None
+
+    def has_our_mark(self, marks: Marks) -> bool:
+        """Return whether this installation made the object for the booking that its metadata names."""
+        ref = self.claimed_ref()
+        return ref is not None and self.mark is not None and marks.is_ours(self.mark, ref.booking_id, ref.room_id)
+
+    def is_made_by_us(self, ref: BookingRef, marks: Marks) -> bool:
+        """Return whether this installation made the object for this booking.
+
+        Objects of 0.1.0 have no mark: theirs is the booking that they name. Use this only for an object that was found
+        by an id of ours.
+        """
+        claimed = self.claimed_ref()
+        if claimed is None or not claimed.is_same_booking(ref):
+            return False
+        return self.mark is None or self.has_our_mark(marks)
 
 
 class Session(StripeObject, frozen=True, kw_only=True):
@@ -78,12 +120,50 @@ class PaymentIntent(StripeObject, frozen=True, kw_only=True):
 
 
 class Refund(StripeObject, frozen=True, kw_only=True):
-    """A refund; Stripe gives it no livemode of its own."""
+    """A refund; Stripe gives it no livemode of its own. `amount` is in Stripe's unit."""
 
     status: str | None = None
     amount: int
+    currency: Text
     payment_intent: str | None = None
     failure_reason: str | None = None
+
+    @property
+    def amount_minor(self) -> int:
+        """The amount in minor units."""
+        return from_stripe(self.amount, log_currency(self.currency))
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the money stays with the hotel, or came back to it."""
+        return self.status in {"failed", "canceled"}
+
+
+class BalanceTransaction(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that a dispute took from the account (negative) or returned to it, in the account's own currency."""
+
+    amount: int
+
+
+class Dispute(StripeObject, frozen=True, kw_only=True):
+    """A dispute of a payment, or an inquiry about one (`warning_...`). `amount` is in Stripe's unit."""
+
+    status: str
+    amount: int
+    currency: Text
+    reason: str = "general"
+    payment_intent: str | None = None
+    balance_transactions: tuple[BalanceTransaction, ...] = ()
+
+    @property
+    def took_money(self) -> bool:
+        """Whether the account lacks money because of the dispute as it is now."""
+        return sum(transaction.amount for transaction in self.balance_transactions) < 0
+
+    @property
+    def amount_minor(self) -> int:
+        """The amount in minor units."""
+        return from_stripe(self.amount, log_currency(self.currency))
 
 
 class Refunds(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +175,7 @@ class Refunds(msgspec.Struct, frozen=True, kw_only=True):
 class Charge(StripeObject, frozen=True, kw_only=True):
     """A charge that was refunded, in part or whole."""
 
+    payment_intent: str | None = None
     refunds: Refunds | None = None
 
 

@@ -2,16 +2,29 @@
 
     PaymentRequested                                     -> open a Checkout Session; close those of earlier attempts
     BookingExpired, BookingCancelled, BookingConfirmed   -> close the booking's sessions
-    RefundRequested                                      -> refund the payment in full
+    RefundRequested                                      -> refund the payment up to the target
+    RefundClosed                                         -> refund no more
+    BookingConfirmed, RefundRequested                    -> note the session's payment
 
-Pure. The exact parameters of a call and its idempotency key are fixed here, from the event alone, before it is made.
-So a repeated call is the same call, and Stripe answers as it did before.
+Pure. The exact parameters of a session and its idempotency key are fixed here, before the call is made. So a repeated
+call is the same call, and Stripe answers as it did before. Those of a refund depend on the refunds that the payment has
+already: `refunding` fixes them before each call.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from storage.payments import DueRefund, DueSession, RefundToMake, SessionsToClose, SessionToOpen
+from pricing.charges import to_stripe
+from storage.payments import (
+    DueSession,
+    PaymentOfSession,
+    RefundToClose,
+    RefundToMake,
+    SessionsToClose,
+    SessionToOpen,
+    Stay,
+)
 from telemetry.traces import TRACEPARENT
 from topics.envelope import Envelope
 from topics.messages.events import (
@@ -19,32 +32,67 @@ from topics.messages.events import (
     BookingConfirmed,
     BookingExpired,
     PaymentRequested,
+    RefundClosed,
     RefundRequested,
 )
+from workers.payments import page
+from workers.payments.marks import Marks
 from workers.payments.objects import BookingRef
 
 SESSION_TIME: Final = timedelta(minutes=35)
 """The time within which a session may be paid. Stripe demands 30 minutes at least, by its clock at the time of the
 call; the rest allows for a late call. We close the session ourselves when the hold ends, long before."""
 
-PendingCall = SessionToOpen | SessionsToClose | RefundToMake
+DEFAULT_LOCALE: Final = "auto"
+"""Stripe's page follows the language of the guest's browser."""
+
+PendingCall = SessionToOpen | SessionsToClose | RefundToMake | RefundToClose | PaymentOfSession
 
 
-def calls_for(event: object, envelope: Envelope, time: datetime, *, frontend_url: str) -> tuple[PendingCall, ...]:
-    """Return the calls that an event leads to, in order; `time` is the log's (UTC). Most events lead to none."""
+@dataclass(frozen=True, kw_only=True)
+class CallContext:
+    """The settings that go into the parameters of calls: our marks, and the page's return address and language."""
+
+    marks: Marks
+    frontend_url: str
+    locale: str = DEFAULT_LOCALE
+
+
+def calls_for(
+    event: object, envelope: Envelope, time: datetime, *, context: CallContext, stay: Stay | None = None
+) -> tuple[PendingCall, ...]:
+    """Return the calls that an event leads to, in order; most events lead to none.
+
+    Args:
+        event: the event.
+        envelope: its envelope.
+        time: the log's time of the event (UTC).
+        context: our settings.
+        stay: the words about the booking for the payment page; without them the page names no hotel.
+    """
     match event:
         case PaymentRequested():
             earlier = SessionsToClose(booking_id=event.booking_id, before_attempt=event.attempt)
-            return (earlier, _session(event, envelope, time, frontend_url))
+            return (earlier, _session(event, envelope, time, context, stay))
         case BookingExpired() | BookingCancelled():
             return (SessionsToClose(booking_id=event.booking_id),)
-        case BookingConfirmed(payment_intent=str()):
+        case BookingConfirmed(payment_intent=str() as payment_intent):
             # The paid session is complete by now; another one that is still open must not be paid as well.
-            return (SessionsToClose(booking_id=event.booking_id),)
-        case RefundRequested() if event.amount_minor > 0:
-            return (_refund(event, envelope),)
+            return (*_payment_of(event, payment_intent), SessionsToClose(booking_id=event.booking_id))
+        case RefundRequested():
+            noted = _payment_of(event, event.payment_intent)
+            return (*noted, _refund(event, envelope, context)) if event.amount_minor > 0 else noted
+        case RefundClosed():
+            return (RefundToClose(payment_intent=event.payment_intent),)
         case _:
             return ()
+
+
+def _payment_of(event: BookingConfirmed | RefundRequested, payment_intent: str) -> tuple[PendingCall, ...]:
+    if event.session_id is None:
+        return ()
+    paid = PaymentOfSession(booking_id=event.booking_id, session_id=event.session_id, payment_intent=payment_intent)
+    return (paid,)
 
 
 def renewed_session(due: DueSession, now: datetime) -> SessionToOpen:
@@ -63,19 +111,17 @@ def renewed_session(due: DueSession, now: datetime) -> SessionToOpen:
     )
 
 
-def renewed_refund_key(due: DueRefund, now: datetime) -> str:
-    """Return a new idempotency key for the same refund."""
-    return f"{_refund_key(due.payment_intent)}:{_epoch_seconds(now)}"
-
-
-def _session(event: PaymentRequested, envelope: Envelope, time: datetime, frontend_url: str) -> SessionToOpen:
+def _session(
+    event: PaymentRequested, envelope: Envelope, time: datetime, context: CallContext, stay: Stay | None
+) -> SessionToOpen:
     ref = BookingRef(event.booking_id, event.room_id, event.attempt)
     expires_at = time + SESSION_TIME
     return SessionToOpen(
         booking_id=event.booking_id,
         attempt=event.attempt,
         room_id=event.room_id,
-        params=_session_params(event, ref, expires_at, frontend_url, _trace(envelope)),
+        params=_session_params(event, ref, context, stay, _trace(envelope))
+        | {"expires_at": _epoch_seconds(expires_at)},
         idempotency_key=_session_key(ref),
         expires_at=expires_at,
         causation=envelope.id,
@@ -84,41 +130,62 @@ def _session(event: PaymentRequested, envelope: Envelope, time: datetime, fronte
 
 
 def _session_params(
-    event: PaymentRequested, ref: BookingRef, expires_at: datetime, frontend_url: str, trace: dict[str, str]
+    event: PaymentRequested, ref: BookingRef, context: CallContext, stay: Stay | None, trace: dict[str, str]
 ) -> dict[str, Any]:
-    page = f"{frontend_url.rstrip('/')}/bookings/{event.booking_id}"
-    price = {
-        "currency": event.currency.lower(),
-        "unit_amount": event.amount_minor,
-        "product_data": {"name": "Hotel booking"},
-    }
+    address = f"{context.frontend_url.rstrip('/')}/bookings/{event.booking_id}"
+    metadata = ref.metadata(context.marks) | trace
     return {
         "mode": "payment",
         # Slow methods cannot fit into a hold.
         "allowed_payment_method_types": ["card"],
         "client_reference_id": str(event.booking_id),
-        "line_items": [{"quantity": 1, "price_data": price}],
-        "metadata": ref.metadata() | trace,
-        "payment_intent_data": {"metadata": ref.metadata() | trace},
-        "success_url": f"{page}?payment=success",
-        "cancel_url": f"{page}?payment=cancelled",
-        "expires_at": _epoch_seconds(expires_at),
+        "line_items": _line_items(event, stay),
+        "locale": context.locale,
+        "metadata": metadata,
+        "payment_intent_data": _payment_data(event, stay) | {"metadata": metadata},
+        "success_url": f"{address}?payment=success",
+        "cancel_url": f"{address}?payment=cancelled",
     }
 
 
-def _refund(event: RefundRequested, envelope: Envelope) -> RefundToMake:
+def _line_items(event: PaymentRequested, stay: Stay | None) -> list[dict[str, Any]]:
+    """Return the lines of the page, whose sum is the amount: the stay is the only one while there are no taxes."""
+    product = {"name": page.item_name(stay)}
+    if stay is not None:
+        product["description"] = page.item_description(stay)
+    return [_line_item(event.amount_minor, event.currency, product)]
+
+
+def _line_item(amount_minor: int, currency: str, product: dict[str, str]) -> dict[str, Any]:
+    price = {
+        "currency": currency.lower(),
+        "unit_amount": to_stripe(amount_minor, currency),
+        "product_data": product,
+    }
+    return {"quantity": 1, "price_data": price}
+
+
+def _payment_data(event: PaymentRequested, stay: Stay | None) -> dict[str, Any]:
+    """Return the words of the receipt and of the bank statement."""
+    words = {"description": page.receipt_text(stay, event.booking_id)}
+    suffix = page.statement_suffix(stay)
+    return words if suffix is None else words | {"statement_descriptor_suffix": suffix}
+
+
+def _refund(event: RefundRequested, envelope: Envelope, context: CallContext) -> RefundToMake:
     ref = BookingRef(event.booking_id, event.room_id)
+    target_minor = event.amount_minor if event.total_minor is None else event.total_minor
     return RefundToMake(
         payment_intent=event.payment_intent,
         booking_id=event.booking_id,
         room_id=event.room_id,
         params={
             "payment_intent": event.payment_intent,
-            "amount": event.amount_minor,
-            "metadata": ref.metadata() | _trace(envelope),
+            "amount": to_stripe(event.amount_minor, event.currency),
+            "metadata": ref.metadata(context.marks) | _trace(envelope),
         },
-        idempotency_key=_refund_key(event.payment_intent),
-        amount_minor=event.amount_minor,
+        idempotency_key=f"{event.payment_intent}:refund",
+        amount_minor=target_minor,
         currency=event.currency,
         reason=event.reason,
         causation=envelope.id,
@@ -133,10 +200,6 @@ def _trace(envelope: Envelope) -> dict[str, str]:
 
 def _session_key(ref: BookingRef) -> str:
     return f"{ref.booking_id}:checkout:{ref.attempt}"
-
-
-def _refund_key(payment_intent: str) -> str:
-    return f"{payment_intent}:refund"
 
 
 def _epoch_seconds(time: datetime) -> int:

@@ -31,7 +31,7 @@ class PaymentSettings(BaseSettings):
     environment: Environment
     stripe_api_key: SecretStr = Field(
         default=SecretStr(_DEVELOPMENT_KEY),
-        description="Stripe's secret or restricted key; it needs Checkout Sessions and refunds.",
+        description="Stripe's secret or restricted key; it needs Checkout Sessions, refunds, and to read disputes.",
     )
     stripe_api_url: str | None = Field(
         default=None, description="Another address than Stripe's own: the local stand-in."
@@ -42,6 +42,9 @@ class PaymentSettings(BaseSettings):
     )
     frontend_url: str = Field(
         default=_DEVELOPMENT_FRONTEND, description="The site that guests return to from Stripe's payment page."
+    )
+    checkout_locale: str = Field(
+        default="auto", description="The language of Stripe's payment page (`de`, `en-GB`); `auto`: the browser's."
     )
     stripe_calls_per_second: int | None = Field(
         default=None,

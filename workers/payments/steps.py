@@ -1,17 +1,18 @@
 """Processes one row with a pending call to Stripe, from its claim to its end.
 
-Reads and writes `checkout_session` and `refund`; writes commands to `booking.commands`. No transaction is open during
-a call. A crash between any two of these steps repeats safely, because the row stays due until the last:
+Reads and writes `checkout_session`, `refund` and `payment_refund`; writes commands to `booking.commands`. No
+transaction is open during a call. A crash between any two of these steps repeats safely, because the row stays due
+until the last:
 
     claim (lease) -> call -> record -> produce, acknowledged -> settle
 
-A failed step is retried with backoff. Refund policies and a circuit breaker do not exist yet; they belong here.
+A failed step is retried with backoff, and a refund that Stripe refuses with growing pauses. How much of a payment goes
+back is decided by the core (`workers.decisions`); a circuit breaker does not exist yet.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -28,12 +29,17 @@ from telemetry import traces
 from telemetry.ids import about
 from topics.envelope import command_record
 from topics.failpoints import failpoint
-from topics.messages.commands import BookingCommand, DeclinePayment, RecordRefund, RecordSession
+from topics.messages.commands import DeclinePayment, RecordSession
+from topics.messages.releases import Release
 from workers.payments.consumer import PAYMENTS_SOURCE
 from workers.payments.gateway import Gateway, IdempotencyKeyExhausted, Refused
-from workers.payments.objects import BookingRef, Refund, Session, command_id
-from workers.payments.pending_calls import renewed_refund_key, renewed_session
-from workers.payments.webhooks import NotUnderstood, effect_of_refund, effect_of_session
+from workers.payments.marks import Marks
+from workers.payments.objects import BookingRef, Session, command_id
+from workers.payments.pending_calls import renewed_session
+from workers.payments.refund_steps import LeaseLost, RefundAnswer, RefundSteps
+from workers.payments.settling import record
+from workers.payments.webhooks import NotUnderstood, effect_of_session
+from workers.payments.withholding import Commands, readable
 from workers.runtime.publisher import Publisher
 
 WORK_SECONDS: Final = 25.0
@@ -42,7 +48,8 @@ LEASE_SECONDS: Final = 30.0
 MAX_RETRY_DELAY_SECONDS: Final = 60.0
 
 Due = DueSession | DueRefund
-Commands = Sequence[tuple[str, BookingCommand]]
+SESSION_REFUSED: Final = "session_refused"
+"""The failure of a payment whose page Stripe refuses to open; Stripe's word follows a colon where it has one."""
 
 _FORESEEN: Final = (
     stripe.StripeError,
@@ -50,6 +57,7 @@ _FORESEEN: Final = (
     msgspec.ValidationError,
     psycopg.Error,
     KafkaError,
+    LeaseLost,
     OSError,  # Timeouts too.
 )
 _OUR_KEY_IS_WRONG: Final = (stripe.AuthenticationError, stripe.PermissionError)
@@ -66,10 +74,15 @@ class Steps:
         database: AsyncConnectionPool[psycopg.AsyncConnection],
         publisher: Publisher,
         *,
+        marks: Marks,
         commands_topic: str,
+        readable_by: Release,
         live: bool,
     ) -> None:
+        """`readable_by`: the oldest release that must be able to decide the commands."""
         self._gateway = gateway
+        self._refunds = RefundSteps(gateway, database, marks)
+        self._readable_by = readable_by
         self._database = database
         self._publisher = publisher
         self._publishing = asyncio.Lock()
@@ -95,10 +108,13 @@ class Steps:
         failpoint("payments.after_record")
         await self._produce(due, commands)
         failpoint("payments.after_produce")
+        if isinstance(due, DueRefund) and isinstance(answer, RefundAnswer):
+            await self._refunds.finish(due, answer)
+            return
         async with self._database.connection() as connection:
             await payments.mark_done(connection, due)
 
-    async def _call(self, due: Due) -> Session | Refund | Refused | None:
+    async def _call(self, due: Due) -> Session | RefundAnswer | Refused | None:
         """Return Stripe's answer; None when it was recorded before and only the commands are left to send."""
         try:
             match due:
@@ -108,8 +124,8 @@ class Steps:
                     return await self._close(due)
                 case DueSession(status="complete", session_id=str() as session_id):
                     return await self._gateway.retrieve_session(session_id)
-                case DueRefund(status="creating"):
-                    return await self._gateway.refund(_booking_ref(due), due.params, key=due.idempotency_key)
+                case DueRefund():
+                    return await self._refunds.call(due)
                 case _:
                     return None
         except Refused as refused:
@@ -133,32 +149,27 @@ class Steps:
             raise NotUnderstood(f"{session.id} can neither be expired nor has it ended")
         return session
 
-    async def _record(self, due: Due, answer: Session | Refund | Refused | None) -> Commands:
+    async def _record(self, due: Due, answer: Session | RefundAnswer | Refused | None) -> Commands:
         """Write the answer into the row if the row still waits for it; return the commands to the room."""
         async with self._database.connection() as connection:
             match due, answer:
-                case _, None:
-                    return remaining_commands(due)
                 case DueSession(), Session(status="open") as session:
                     return await _record_opened(connection, due, session)
                 case DueSession(), Session() as session:
-                    return await self._record_ended(connection, session)
+                    return await self._record_ended(connection, due, session)
                 case DueSession(), Refused() as refused:
                     return await _record_refused(connection, due, refused)
-                case DueRefund(), Refund() as refund:
-                    return await _record_refund(connection, due, refund)
-                case DueRefund(), Refused() as refused:
-                    log.error("payment %s is NOT refunded: %s", due.payment_intent, refused)
-                    await payments.record_refused_refund(connection, due, str(refused))
-        return ()
+                case DueRefund(), RefundAnswer():
+                    return await self._refunds.record(connection, due, answer)
+        return remaining_commands(due)
 
-    async def _record_ended(self, connection: psycopg.AsyncConnection, session: Session) -> Commands:
-        effect = effect_of_session(session, live=self._live)
+    async def _record_ended(self, connection: psycopg.AsyncConnection, due: DueSession, session: Session) -> Commands:
+        effect = effect_of_session(session, _booking_ref(due), live=self._live)
         if not effect.updates:
             raise NotUnderstood(effect.summary)
         log.log(effect.level, "%s", effect.summary)
         for update in effect.updates:
-            await payments.record(connection, update, is_done=False)
+            await record(connection, update, is_done=False)
         # The room needs no command for a session that expired: it closed the session itself.
         return effect.commands if session.status == "complete" else ()
 
@@ -175,7 +186,7 @@ class Steps:
                 traceparent=traces.current() or _trace(due),
                 actor=due.actor,
             )
-            for name, command in commands
+            for name, command in readable(self._readable_by, commands)
         ]
         async with self._publishing:
             await self._publisher.publish(records)
@@ -185,8 +196,8 @@ class Steps:
         reason = f"{type(error).__name__}: {error}"
         try:
             async with asyncio.timeout(LEASE_SECONDS - WORK_SECONDS), self._database.connection() as connection:
-                if isinstance(error, IdempotencyKeyExhausted):
-                    await _renew(connection, due)
+                if isinstance(error, IdempotencyKeyExhausted) and isinstance(due, DueSession):
+                    await payments.renew_session(connection, due, renewed_session(due, datetime.now(UTC)))
                 await payments.try_again(connection, due, error=reason, delay_seconds=retry_delay_seconds(due.failures))
         except (psycopg.Error, TimeoutError) as trouble:
             log.warning("%s: the failure is not recorded (%r); due again when the lease ends", _name(due), trouble)
@@ -201,19 +212,16 @@ def remaining_commands(due: Due) -> Commands:
             )
             return ((command_id(session_id, "opened"), opened),)
         case DueSession(status="failed"):
-            declined = DeclinePayment(room_id=due.room_id, booking_id=due.booking_id, failure="session_refused")
-            return ((command_id(f"{due.booking_id}:{due.attempt}", "session_refused"), declined),)
-        case DueRefund(status="succeeded", refund_id=str() as refund_id):
-            refunded = RecordRefund(
-                room_id=due.room_id,
-                booking_id=due.booking_id,
-                payment_intent=due.payment_intent,
-                refund_id=refund_id,
-                amount_minor=due.amount_minor,
-            )
-            return ((command_id(refund_id, "succeeded"), refunded),)
+            declined = DeclinePayment(room_id=due.room_id, booking_id=due.booking_id, failure=_failure(due))
+            return ((command_id(f"{due.booking_id}:{due.attempt}", SESSION_REFUSED), declined),)
         case _:
             return ()
+
+
+def _failure(due: DueSession) -> str:
+    """Return the failure with which the row's `last_error` begins."""
+    first = (due.last_error or "").split(" ")[0]
+    return first if first.startswith(SESSION_REFUSED) else SESSION_REFUSED
 
 
 def retry_delay_seconds(failures: int) -> float:
@@ -232,24 +240,10 @@ async def _record_opened(connection: psycopg.AsyncConnection, due: DueSession, s
 
 async def _record_refused(connection: psycopg.AsyncConnection, due: DueSession, refused: Refused) -> Commands:
     log.error("%s: Stripe refuses: %s", _name(due), refused)
-    status = await payments.record_refused_session(connection, due, str(refused))
-    return () if status is None else remaining_commands(replace(due, status=status))
-
-
-async def _record_refund(connection: psycopg.AsyncConnection, due: DueRefund, refund: Refund) -> Commands:
-    effect = effect_of_refund(msgspec.structs.replace(refund, metadata=_booking_ref(due).metadata()))
-    log.log(effect.level, "%s", effect.summary)
-    for update in effect.updates:
-        await payments.record(connection, update, is_done=False)
-    return effect.commands
-
-
-async def _renew(connection: psycopg.AsyncConnection, due: Due) -> None:
-    now = datetime.now(UTC)
-    if isinstance(due, DueSession):
-        await payments.renew_session(connection, due, renewed_session(due, now))
-    else:
-        await payments.renew_refund(connection, due, renewed_refund_key(due, now))
+    failure = SESSION_REFUSED if refused.code is None else f"{SESSION_REFUSED}:{refused.code}"
+    reason = f"{failure} {refused}"
+    status = await payments.record_refused_session(connection, due, reason)
+    return () if status is None else remaining_commands(replace(due, status=status, last_error=reason))
 
 
 def _log_failure(due: Due, error: Exception) -> None:

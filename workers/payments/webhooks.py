@@ -1,22 +1,33 @@
 """The effects of Stripe's webhooks: Stripe's objects become commands to the room and changes of our rows.
 
-Pure: an event in, an effect out. Webhooks come twice, late and in any order; so a command's id is made of the object
-and its transition, and a row's state only ever moves towards its end.
+Pure: an event's objects and their bookings in, effects out. Webhooks come twice, late and in any order; so a command's
+id is made of the object and its transition, and a row's state only ever moves towards its end.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
-from storage.payments import RefundChanged, SessionEnded
+from pricing.charges import from_stripe
+from storage.payments import DisputeReported, RefundReported, SessionEnded
 from topics.envelope import UNREADABLE
-from topics.messages.commands import BookingCommand, ClosePayment, ConfirmPayment, DeclinePayment, RecordRefund
+from topics.messages.commands import (
+    BookingCommand,
+    ClosePayment,
+    ConfirmPayment,
+    DeclinePayment,
+    FailRefund,
+    RecordDispute,
+    RecordRefund,
+)
+from topics.messages.values import DisputeOutcome
 from workers.payments.objects import (
+    Attribution,
     BookingRef,
     Charge,
+    Dispute,
     PaymentIntent,
     Refund,
     Session,
@@ -32,12 +43,17 @@ class NotUnderstood(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookEffect:
-    """The effect of a webhook or an answer: commands with their ids, changes of our rows, and a line for the log."""
+    """The effect of a webhook or an answer: commands with their ids, changes of our rows, and a line for the log.
+
+    `is_foreign`: the object is another system's. `is_inquiry`: a bank asks about a payment and takes no money.
+    """
 
     commands: tuple[tuple[str, BookingCommand], ...] = ()
-    updates: tuple[SessionEnded | RefundChanged, ...] = ()
+    updates: tuple[SessionEnded | RefundReported | DisputeReported, ...] = ()
     summary: str
     level: int = logging.INFO
+    is_foreign: bool = False
+    is_inquiry: bool = False
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -71,33 +87,68 @@ def read_event(body: bytes | None) -> StripeEvent:
         raise NotUnderstood(f"no event of Stripe's: {error}") from error
 
 
-def effect_of(event: StripeEvent, *, live: bool) -> WebhookEffect:
-    """Return the effect of an event; `live` is whether our key moves real money.
+def effect_without_objects(event: StripeEvent, *, live: bool) -> WebhookEffect | None:
+    """Return the effect of an event whose objects do not matter, else None.
+
+    `live` is whether our key moves real money.
+    """
+    if event.type not in _KINDS:
+        return WebhookEffect(summary=f"{event.type} {event.id} has no effect", level=logging.DEBUG)
+    if event.livemode != live:
+        return _other_mode_effect(event.id, live=event.livemode)
+    return None
+
+
+def objects_of(event: StripeEvent) -> tuple[StripeObject, ...]:
+    """Return the objects whose states an event reports: one, or the refunds that an old version lists in a charge.
 
     Raises:
         NotUnderstood: the event's object lacks a field that its type promises.
     """
-    if event.type not in _EFFECTS:
-        return WebhookEffect(summary=f"{event.type} {event.id} has no effect", level=logging.DEBUG)
-    if event.livemode != live:
-        return _other_mode_effect(event.id, live=event.livemode)
-    kind, effect = _EFFECTS[event.type]
     try:
-        about: StripeObject = msgspec.json.decode(event.data.object, type=kind)
+        about: StripeObject = msgspec.json.decode(event.data.object, type=_KINDS[event.type])
     except UNREADABLE as error:
         raise NotUnderstood(f"{event.type} {event.id}: {error}") from error
-    return effect(about, event)
+    if not isinstance(about, Charge):
+        return (about,)
+    # Newer versions of the API send `refund.created` instead of listing the refunds.
+    refunds = about.refunds.data if about.refunds is not None else ()
+    return tuple(_with_payment(refund, about) for refund in refunds)
 
 
-def effect_of_session(session: Session, *, live: bool) -> WebhookEffect:
+def _with_payment(refund: Refund, charge: Charge) -> Refund:
+    return msgspec.structs.replace(refund, payment_intent=refund.payment_intent or charge.payment_intent)
+
+
+def effect_of(event: StripeEvent, about: StripeObject, attribution: Attribution | None) -> WebhookEffect:
+    """Return the effect of one object of an event; `attribution` is its booking, None for an object that is not ours.
+
+    Raises:
+        NotUnderstood: the object lacks a field that its state promises.
+    """
+    if attribution is None:
+        return WebhookEffect(summary=f"{about.id} is not about a booking of ours", level=logging.DEBUG, is_foreign=True)
+    match about:
+        case Session() if event.type == "checkout.session.async_payment_failed":
+            return _delayed_failure_effect(about, attribution.ref)
+        case Session():
+            return effect_of_session(about, attribution.ref, live=event.livemode)
+        case PaymentIntent():
+            return _declined_effect(about, attribution.ref, event)
+        case Refund():
+            return effect_of_refund(about, attribution)
+        case Dispute():
+            return _dispute_effect(about, attribution.ref)
+        case _:
+            raise NotUnderstood(f"{event.type} {event.id} has an object of another kind")
+
+
+def effect_of_session(session: Session, ref: BookingRef, *, live: bool) -> WebhookEffect:
     """Return the effect of a session's state, whether it comes from a webhook or from an answer.
 
     Raises:
         NotUnderstood: the session is paid and lacks its amount.
     """
-    ref = session.booking_ref()
-    if ref is None:
-        return _foreign_effect(session)
     if session.livemode != live:
         return _other_mode_effect(session.id, live=session.livemode)
     if session.status == "complete":
@@ -107,17 +158,19 @@ def effect_of_session(session: Session, *, live: bool) -> WebhookEffect:
     return WebhookEffect(summary=f"{session.id} is {session.status}")
 
 
-def effect_of_refund(refund: Refund) -> WebhookEffect:
+def effect_of_refund(refund: Refund, attribution: Attribution) -> WebhookEffect:
     """Return the effect of a refund's state, whether it comes from a webhook or from an answer."""
-    ref = refund.booking_ref()
-    if ref is None or refund.payment_intent is None:
-        return _foreign_effect(refund)
+    payment_intent = refund.payment_intent
+    if payment_intent is None:
+        return WebhookEffect(summary=f"{refund.id} has no payment intent", level=logging.ERROR)
     if refund.status == "succeeded":
-        return _refunded_effect(refund, ref, refund.payment_intent)
-    if refund.status in {"failed", "canceled"}:
-        return _failed_refund_effect(refund, refund.payment_intent)
-    changed = RefundChanged(payment_intent=refund.payment_intent, refund_id=refund.id, status="pending")
-    return WebhookEffect(updates=(changed,), summary=f"{refund.id} of {refund.payment_intent} pends: {refund.status}")
+        return _refunded_effect(refund, attribution, payment_intent)
+    if refund.has_failed:
+        return _failed_refund_effect(refund, attribution, payment_intent)
+    return WebhookEffect(
+        updates=(_refund_reported(refund, attribution, payment_intent, "pending"),),
+        summary=f"{refund.id} of {payment_intent} pends: {refund.status}",
+    )
 
 
 def _paid_effect(session: Session, ref: BookingRef) -> WebhookEffect:
@@ -134,7 +187,7 @@ def _paid_effect(session: Session, ref: BookingRef) -> WebhookEffect:
         session_id=session.id,
         # Without anything to pay there is no payment intent; the session itself is the payment then.
         payment_intent=session.payment_intent or session.id,
-        amount_minor=session.amount_total,
+        amount_minor=from_stripe(session.amount_total, log_currency(session.currency)),
         currency=log_currency(session.currency),
     )
     return WebhookEffect(
@@ -161,13 +214,17 @@ def _expired_effect(session: Session, ref: BookingRef) -> WebhookEffect:
 
 
 def _session_ended(session: Session, ref: BookingRef, status: Literal["complete", "expired"]) -> SessionEnded:
-    return SessionEnded(booking_id=ref.booking_id, attempt=ref.attempt, session_id=session.id, status=status)
+    return SessionEnded(
+        booking_id=ref.booking_id,
+        attempt=ref.attempt,
+        session_id=session.id,
+        status=status,
+        # Of a session without anything to pay, the session itself is the payment.
+        payment_intent=session.payment_intent or (session.id if session.paid else None),
+    )
 
 
-def _delayed_failure_effect(session: Session, _: StripeEvent) -> WebhookEffect:
-    ref = session.booking_ref()
-    if ref is None:
-        return _foreign_effect(session)
+def _delayed_failure_effect(session: Session, ref: BookingRef) -> WebhookEffect:
     decline = DeclinePayment(room_id=ref.room_id, booking_id=ref.booking_id, failure="async_payment_failed")
     return WebhookEffect(
         commands=((command_id(session.id, "async_payment_failed"), decline),),
@@ -176,10 +233,7 @@ def _delayed_failure_effect(session: Session, _: StripeEvent) -> WebhookEffect:
     )
 
 
-def _declined_effect(payment: PaymentIntent, event: StripeEvent) -> WebhookEffect:
-    ref = payment.booking_ref()
-    if ref is None:
-        return _foreign_effect(payment)
+def _declined_effect(payment: PaymentIntent, ref: BookingRef, event: StripeEvent) -> WebhookEffect:
     error = payment.last_payment_error
     failure = (error and (error.decline_code or error.code)) or "declined"
     decline = DeclinePayment(room_id=ref.room_id, booking_id=ref.booking_id, failure=failure)
@@ -191,45 +245,110 @@ def _declined_effect(payment: PaymentIntent, event: StripeEvent) -> WebhookEffec
     )
 
 
-def _refunded_effect(refund: Refund, ref: BookingRef, payment_intent: str) -> WebhookEffect:
+def _refunded_effect(refund: Refund, attribution: Attribution, payment_intent: str) -> WebhookEffect:
+    ref = attribution.ref
     record = RecordRefund(
         room_id=ref.room_id,
         booking_id=ref.booking_id,
         payment_intent=payment_intent,
         refund_id=refund.id,
-        amount_minor=refund.amount,
+        amount_minor=refund.amount_minor,
+        by_hand=attribution.by_hand,
+        cancel_if_full=attribution.cancel_if_full,
     )
+    by_hand = " by hand" if attribution.by_hand else ""
     return WebhookEffect(
         commands=((command_id(refund.id, "succeeded"), record),),
-        updates=(RefundChanged(payment_intent=payment_intent, refund_id=refund.id, status="succeeded"),),
-        summary=f"{refund.id} of {payment_intent}, booking {ref.booking_id}, succeeded",
+        updates=(_refund_reported(refund, attribution, payment_intent, "succeeded"),),
+        summary=f"{refund.id} of {payment_intent}, booking {ref.booking_id}, succeeded{by_hand}",
     )
 
 
-def _failed_refund_effect(refund: Refund, payment_intent: str) -> WebhookEffect:
-    failure = refund.failure_reason or refund.status
+def _failed_refund_effect(refund: Refund, attribution: Attribution, payment_intent: str) -> WebhookEffect:
+    ref, failure = attribution.ref, refund.failure_reason or refund.status or "failed"
+    fail = FailRefund(
+        room_id=ref.room_id,
+        booking_id=ref.booking_id,
+        payment_intent=payment_intent,
+        refund_id=refund.id,
+        amount_minor=refund.amount_minor,
+        failure=failure,
+        by_hand=attribution.by_hand,
+    )
     return WebhookEffect(
-        updates=(RefundChanged(payment_intent=payment_intent, refund_id=refund.id, status="failed", failure=failure),),
+        commands=((command_id(refund.id, "failed"), fail),),
+        updates=(_refund_reported(refund, attribution, payment_intent, "failed", failure),),
         summary=f"{refund.id} of {payment_intent} FAILED ({failure}): the guest has no money back yet",
         level=logging.ERROR,
     )
 
 
-def _charge_effect(charge: Charge, _: StripeEvent) -> WebhookEffect:
-    """Return the effect of the refunds that a charge lists; newer versions of the API send `refund.created` instead."""
-    refunds = charge.refunds.data if charge.refunds is not None else ()
-    effects = [effect_of_refund(refund) for refund in refunds]
-    lines = "; ".join(effect.summary for effect in effects)
-    return WebhookEffect(
-        commands=tuple(command for effect in effects for command in effect.commands),
-        updates=tuple(update for effect in effects for update in effect.updates),
-        summary=lines or f"{charge.id} was refunded; its refund has an event of its own",
-        level=max((effect.level for effect in effects), default=logging.DEBUG),
+def _refund_reported(
+    refund: Refund,
+    attribution: Attribution,
+    payment_intent: str,
+    status: Literal["pending", "succeeded", "failed"],
+    failure: str | None = None,
+) -> RefundReported:
+    return RefundReported(
+        refund_id=refund.id,
+        payment_intent=payment_intent,
+        booking_id=attribution.ref.booking_id,
+        amount_minor=refund.amount_minor,
+        currency=log_currency(refund.currency),
+        status=status,
+        by_hand=attribution.by_hand,
+        failure=failure,
     )
 
 
-def _foreign_effect(about: StripeObject) -> WebhookEffect:
-    return WebhookEffect(summary=f"{about.id} is not about a booking of ours", level=logging.DEBUG)
+def _dispute_effect(dispute: Dispute, ref: BookingRef) -> WebhookEffect:
+    payment_intent = dispute.payment_intent
+    if payment_intent is None:
+        return WebhookEffect(summary=f"{dispute.id} has no payment intent", level=logging.ERROR)
+    about = f"{dispute.id} of {payment_intent}, booking {ref.booking_id}, {dispute.reason}"
+    ended = _end_of(dispute)
+    if dispute.status.startswith(_INQUIRY) or (dispute.status == _PREVENTED and ended is None):
+        # A bank asks, or a case was ended before it began: no money of the payment is held.
+        return WebhookEffect(summary=f"{about}: {dispute.status}", level=logging.WARNING, is_inquiry=True)
+    record = RecordDispute(
+        room_id=ref.room_id,
+        booking_id=ref.booking_id,
+        payment_intent=payment_intent,
+        dispute_id=dispute.id,
+        amount_minor=dispute.amount_minor,
+        reason=dispute.reason,
+        outcome=ended,
+    )
+    reported = DisputeReported(
+        dispute_id=dispute.id,
+        payment_intent=payment_intent,
+        booking_id=ref.booking_id,
+        amount_minor=dispute.amount_minor,
+        currency=log_currency(dispute.currency),
+        status="open" if ended is None else ended.value,
+        reason=dispute.reason,
+    )
+    return WebhookEffect(
+        commands=((command_id(dispute.id, "opened" if ended is None else ended.value), record),),
+        updates=(reported,),
+        summary=f"{about}: {dispute.status}",
+        level=logging.WARNING,
+    )
+
+
+#: The statuses of disputes that have ended. In old versions of the API `charge_refunded` was an end without a loss.
+_ENDS: Final = {"won": DisputeOutcome.WON, "lost": DisputeOutcome.LOST, "charge_refunded": DisputeOutcome.WON}
+_INQUIRY: Final = "warning_"
+_PREVENTED: Final = "prevented"
+
+
+def _end_of(dispute: Dispute) -> DisputeOutcome | None:
+    """Return how a dispute ended; None while it is open."""
+    if dispute.status == _PREVENTED and dispute.took_money:
+        # The network gave the cardholder the money back by itself.
+        return DisputeOutcome.LOST
+    return _ENDS.get(dispute.status)
 
 
 def _other_mode_effect(subject: str, *, live: bool) -> WebhookEffect:
@@ -237,23 +356,21 @@ def _other_mode_effect(subject: str, *, live: bool) -> WebhookEffect:
     return WebhookEffect(summary=f"{subject} is ignored: it is of {mode} mode, our key is not", level=logging.WARNING)
 
 
-def _session_effect(session: Session, event: StripeEvent) -> WebhookEffect:
-    return effect_of_session(session, live=event.livemode)
-
-
-def _refund_effect(refund: Refund, _: StripeEvent) -> WebhookEffect:
-    return effect_of_refund(refund)
-
-
-_EFFECTS: Final[dict[str, tuple[type[StripeObject], Callable[[Any, StripeEvent], WebhookEffect]]]] = {
-    "checkout.session.completed": (Session, _session_effect),
-    "checkout.session.async_payment_succeeded": (Session, _session_effect),
-    "checkout.session.async_payment_failed": (Session, _delayed_failure_effect),
-    "checkout.session.expired": (Session, _session_effect),
-    "payment_intent.payment_failed": (PaymentIntent, _declined_effect),
-    "refund.created": (Refund, _refund_effect),
-    "refund.updated": (Refund, _refund_effect),
-    "refund.failed": (Refund, _refund_effect),
-    "charge.refund.updated": (Refund, _refund_effect),
-    "charge.refunded": (Charge, _charge_effect),
+_KINDS: Final[dict[str, type[StripeObject]]] = {
+    "checkout.session.completed": Session,
+    "checkout.session.async_payment_succeeded": Session,
+    "checkout.session.async_payment_failed": Session,
+    "checkout.session.expired": Session,
+    "payment_intent.payment_failed": PaymentIntent,
+    "refund.created": Refund,
+    "refund.updated": Refund,
+    "refund.failed": Refund,
+    "charge.refund.updated": Refund,
+    "charge.refunded": Charge,
+    "charge.dispute.created": Dispute,
+    "charge.dispute.updated": Dispute,
+    "charge.dispute.funds_withdrawn": Dispute,
+    "charge.dispute.funds_reinstated": Dispute,
+    "charge.dispute.closed": Dispute,
 }
+"""The kind of the object of each type of event that has an effect."""

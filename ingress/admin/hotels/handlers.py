@@ -36,6 +36,7 @@ _EXAMPLE_HOTEL: Final = {
     "currency": "EUR",
     "check_in_time": "15:00",
     "check_out_time": "11:00",
+    "on_full_refund": "cancel",
 }
 _AFTER_ADD_HOTEL: Final = (
     "read_hotel",
@@ -270,6 +271,7 @@ def _describe(row: HotelRow) -> ManagedHotel:
         currency=row.currency,
         check_in_time=f"{row.check_in_time:%H:%M}",
         check_out_time=f"{row.check_out_time:%H:%M}",
+        on_full_refund=row.on_full_refund,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

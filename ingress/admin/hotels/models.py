@@ -1,25 +1,18 @@
 """The bodies and responses of operations on hotels."""
 
 from datetime import datetime
-from functools import lru_cache
-from typing import Annotated, Self
-from zoneinfo import available_timezones
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ingress.admin.models import Amenities, Photos
-from ingress.admin.money import KnownCurrency
+from ingress.admin.money import ChargeableCurrency
 from ingress.http.models import Body, Changes, Email, Line, OutModel, left_out
-
-
-@lru_cache(1)
-def _time_zones() -> frozenset[str]:
-    # These two are names for the machine's own zone, which mean nothing elsewhere.
-    return frozenset(available_timezones() - {"localtime", "Factory"})
+from topics.zones import zone_names
 
 
 def _known_time_zone(time_zone: str) -> str:
-    if time_zone not in _time_zones():
+    if time_zone not in zone_names():
         raise ValueError("is no time zone of the IANA database, such as Europe/Lisbon")
     return time_zone
 
@@ -32,6 +25,9 @@ TimeZone = Annotated[
     str, StringConstraints(max_length=64), AfterValidator(_known_time_zone), Field(examples=["Europe/Lisbon"])
 ]
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+#: A booking whose whole payment a person refunds at Stripe is cancelled, or kept as goodwill.
+OnFullRefund = Literal["cancel", "keep"]
 
 
 class ContactIn(Body, title="ContactWanted"):
@@ -66,9 +62,10 @@ class HotelIn(_Placed, title="HotelWanted"):
     latitude: Latitude | None = None
     longitude: Longitude | None = None
     time_zone: TimeZone = "UTC"
-    currency: KnownCurrency | None = None
+    currency: ChargeableCurrency | None = None
     check_in_time: ClockTime = "15:00"
     check_out_time: ClockTime = "11:00"
+    on_full_refund: OnFullRefund = "cancel"
 
 
 class ContactChanges(Changes):
@@ -91,9 +88,10 @@ class HotelChanges(Changes, _Placed):
     latitude: Latitude | None = None
     longitude: Longitude | None = None
     time_zone: TimeZone = left_out()
-    currency: KnownCurrency = left_out()
+    currency: ChargeableCurrency = left_out()
     check_in_time: ClockTime = left_out()
     check_out_time: ClockTime = left_out()
+    on_full_refund: OnFullRefund = left_out()
 
 
 class ManagedContact(OutModel):
@@ -125,5 +123,6 @@ class ManagedHotel(OutModel):
     currency: str
     check_in_time: str
     check_out_time: str
+    on_full_refund: str
     created_at: datetime
     updated_at: datetime

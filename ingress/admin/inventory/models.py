@@ -37,7 +37,7 @@ class NightChanges(Body):
 
 
 class ManagedNight(OutModel):
-    """One night of a room. A guest pays `price` x `surge_factor` for it."""
+    """One night of a room. A guest pays `price` x `surge_factor` for it, rounded half-up to a chargeable amount."""
 
     id: int = Field(description="`room_id` x 100,000 + days from 1970-01-01 to `date`; it never changes.")
     hotel_id: int

@@ -77,6 +77,7 @@ def _days(query: ReportQuery, today: date) -> tuple[date, date]:
 
 def _report(hotel: ManagedHotel, days: Sequence[SoldNight]) -> Report:
     bookings = days[0].staying + sum(day.arrivals for day in days[1:])
+    estimated = days[0].estimated + sum(day.estimated_arrivals for day in days[1:])
     nights, revenue_minor = sum(day.nights for day in days), sum(day.revenue_minor for day in days)
     return Report(
         hotel_id=hotel.id,
@@ -89,6 +90,7 @@ def _report(hotel: ManagedHotel, days: Sequence[SoldNight]) -> Report:
         total_nights=nights,
         occupancy=_share(nights, sum(day.rooms for day in days)),
         average_daily_rate=_average(revenue_minor, nights, hotel.currency),
+        estimated=estimated,
         by_day=[_reported_day(day, hotel.currency) for day in days],
     )
 
@@ -103,6 +105,7 @@ def _reported_day(day: SoldNight, currency: str) -> ReportedDay:
         rooms=day.rooms,
         occupancy=_share(day.nights, day.rooms),
         average_daily_rate=_average(day.revenue_minor, day.nights, currency),
+        estimated=day.estimated,
     )
 
 

@@ -19,7 +19,10 @@ class ReportQuery(Query):
 
 
 class ReportedDay(OutModel):
-    """One night. `bookings` have it, `arrivals` begin with it, `nights` of `rooms` were sold, in rooms."""
+    """One night. `bookings` have it, `arrivals` begin with it, `nights` of `rooms` were sold, in rooms.
+
+    `estimated` of the `bookings` are from before amounts by night were kept: the amount of each is shared evenly.
+    """
 
     date: _Date
     arrivals: int
@@ -29,13 +32,16 @@ class ReportedDay(OutModel):
     rooms: int
     occupancy: float | None
     average_daily_rate: MoneyOut | None
+    estimated: int
 
 
 class Report(OutModel):
-    """The nights of confirmed bookings in these days, with each night's share of the amount.
+    """The nights of confirmed bookings in these days, with the amount of each night.
 
-    `occupancy` is the share of the rooms for sale that were sold, `average_daily_rate` the revenue of a room a night.
-    Both are null when there is nothing to divide by, as is `average_booking_value`.
+    Revenue is net: refunds made by hand of bookings that stay, and the amounts that lost disputes took, are deducted
+    from each booking's nights in proportion to their amounts. `occupancy` is the share of the rooms for sale that were
+    sold, `average_daily_rate` the revenue of a room a night. Both are null when there is nothing to divide by, as is
+    `average_booking_value`.
     """
 
     hotel_id: int
@@ -48,4 +54,7 @@ class Report(OutModel):
     total_nights: int = Field(description="Nights sold, each as often as it was rooms.")
     occupancy: float | None = Field(description="From 0 to 1, with four digits.")
     average_daily_rate: MoneyOut | None
+    estimated: int = Field(
+        description="Of `total_bookings`, those from before amounts by night were kept, whose amount is shared evenly."
+    )
     by_day: list[ReportedDay]

@@ -90,12 +90,24 @@ class _Offers:
         fit = self._free >= query.rooms_count
         if query.guests is not None:
             fit &= table.capacities[self._rooms] * query.rooms_count >= query.guests
+        fit &= self._chargeable(prices_minor)
         self._per_room_minor = np.where(fit, prices_minor, _NEVER)
         self._cheapest_minor = np.minimum.reduceat(self._per_room_minor, self._begins)
         self._averages_minor = average_minor(self._cheapest_minor, query.nights)
         # Numbers in major units can be compared, if not added; all currencies have whole thousandths.
         self._prices_milli = self._averages_minor * table.scales[chosen]
         self._keys = self._sort_keys()
+
+    def _chargeable(self, prices_minor: _Ints) -> NDArray[np.bool]:
+        """Return which rooms cost an amount for the stay that can be paid, as `pricing.charges.can_be_charged`.
+
+        Prices are multiples of their currency's step already.
+        """
+        amounts_minor = prices_minor * self._query.rooms_count
+        fit: NDArray[np.bool] = amounts_minor <= self._table.mosts_minor[self._rooms]
+        fit &= amounts_minor >= self._table.leasts_minor[self._rooms]
+        fit |= amounts_minor == 0
+        return fit
 
     def page(self, after: SortPosition | None) -> Found:
         """Return the hits of the page that the query names, or those after a hit."""

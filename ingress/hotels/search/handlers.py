@@ -64,8 +64,9 @@ class Search:
 
         `city` is the whole name, in any case; `near` (latitude, longitude, kilometres) may replace it or be
         beside it. All of `amenities` must be there, and `stars` at least. Prices in different currencies are compared
-        as numbers, in major units: `currency` restricts them to one. The next page is named in `Link`: by `page` if the
-        request has one, else by `cursor`, which new hotels do not shift.
+        as numbers, in major units: `currency` restricts them to one. A room whose price for the stay is less or more
+        than can be charged is left out; `init` refuses it as `not_chargeable`. The next page is named in `Link`: by
+        `page` if the request has one, else by `cursor`, which new hotels do not shift.
         """
         query = context.query
         _accept(query)

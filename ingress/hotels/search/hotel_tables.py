@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ingress.hotels.search.models import written_alike
 from ingress.hotels.search.nights import Nights
+from pricing.charges import charge_limits, is_chargeable, step_minor
 from pricing.currencies import digits_of
 from storage.reads.search import HotelFacts, RoomTypeFacts
 
@@ -22,7 +23,8 @@ class HotelTable:
     """Hotels by id, and their rooms by hotel and id; a hotel without rooms is left out.
 
     `begins` and `counts` index each hotel's rooms, `columns` the nights of each room. `stars` 0 and coordinates
-    (radians) that are not a number are unknown. `scales`: thousandths of a major unit in one minor unit.
+    (radians) that are not a number are unknown. `scales`: thousandths of a major unit in one minor unit. A stay in a
+    room can be charged if it costs from `leasts_minor` to `mosts_minor`.
     """
 
     hotels: Sequence[HotelFacts]
@@ -31,6 +33,8 @@ class HotelTable:
     counts: NDArray[np.intp]
     columns: NDArray[np.intp]
     capacities: NDArray[np.int64]
+    leasts_minor: NDArray[np.int64]
+    mosts_minor: NDArray[np.int64]
     ids: NDArray[np.int64]
     stars: NDArray[np.int64]
     latitudes: NDArray[np.float64]
@@ -63,11 +67,13 @@ class HotelTables:
                 self._hotels_in[written_alike(hotel.city)].add(hotel.id)
                 self._forget_tables_with(hotel)
 
-    def in_neighbourhood(self, rooms: Sequence[RoomTypeFacts]) -> list[int]:
-        """Return the ids of rooms, those of a city and a hotel beside each other."""
+    def in_neighbourhood(self, rooms: Sequence[RoomTypeFacts]) -> dict[int, int]:
+        """Return the steps of the rooms' prices by the rooms' ids, those of a city and a hotel beside each other."""
         hotels = self._hotels
+        steps = {room.id: step_minor(hotels[room.hotel_id].currency) for room in rooms if room.hotel_id in hotels}
         cities = {room.hotel_id: written_alike(hotels[room.hotel_id].city) for room in rooms if room.hotel_id in hotels}
-        return [room.id for room in sorted(rooms, key=lambda room: (cities.get(room.hotel_id, ""), room.hotel_id))]
+        in_order = sorted(rooms, key=lambda room: (cities.get(room.hotel_id, ""), room.hotel_id))
+        return {room.id: steps.get(room.id, 1) for room in in_order}
 
     def update_rooms(self, rooms: Iterable[RoomTypeFacts]) -> None:
         """Write the facts of rooms whose nights are in the index."""
@@ -101,6 +107,8 @@ class HotelTables:
         hotels = [hotel for hotel, _ in found]
         rooms = [room for _, rooms in found for room in rooms]
         counts = [len(rooms) for _, rooms in found]
+        limits = [_charge_limits(hotel.currency) for hotel in hotels]
+        leasts_minor, mosts_minor = np.array(limits, np.int64).reshape(-1, 2).repeat(counts, axis=0).T
         return HotelTable(
             hotels=hotels,
             rooms=rooms,
@@ -108,6 +116,8 @@ class HotelTables:
             counts=np.array(counts, np.intp),
             columns=self._nights.columns([room.id for room in rooms]),
             capacities=np.array([room.capacity for room in rooms], np.int64),
+            leasts_minor=leasts_minor.copy(),
+            mosts_minor=mosts_minor.copy(),
             ids=np.array([hotel.id for hotel in hotels], np.int64),
             stars=np.array([hotel.stars or 0 for hotel in hotels], np.int64),
             latitudes=_radians([hotel.latitude for hotel in hotels]),
@@ -119,6 +129,11 @@ class HotelTables:
 
     def _listed_rooms(self, hotel_id: int) -> list[RoomTypeFacts]:
         return [room for room_id in sorted(self._rooms_of.get(hotel_id, ())) if (room := self._rooms[room_id]).listed]
+
+
+def _charge_limits(currency: str) -> tuple[int, int]:
+    """Return the least and the most that a stay may cost; no amount is between them if nothing can be charged."""
+    return charge_limits(currency) if is_chargeable(currency) else (1, 0)
 
 
 def amenity_keys(amenities: Iterable[str]) -> frozenset[str]:

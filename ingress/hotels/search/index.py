@@ -102,10 +102,10 @@ class SearchIndex:
 
     async def _update_rooms(self, connection: AsyncConnection, rooms: Sequence[RoomTypeFacts]) -> None:
         """Update rooms; load the nights of those that are new."""
-        new = [room.id for room in rooms if room.id not in self._nights]
-        for ids in _parts(new, _ROOMS_AT_ONCE):
-            packed = await search.nights_of_rooms(connection, ids, *self._window)
-            self._nights.add(ids)
+        new = [room for room in rooms if room.id not in self._nights]
+        for part in _parts(new, _ROOMS_AT_ONCE):
+            packed = await search.nights_of_rooms(connection, [room.id for room in part], *self._window)
+            self._nights.add(self._tables.in_neighbourhood(part))
             self._nights.update(packed)
         self._tables.update_rooms(rooms)
 
@@ -137,5 +137,5 @@ def _steps(
         remaining = {partition: (begin + _EVENTS_AT_ONCE, end) for partition, (begin, end) in remaining.items()}
 
 
-def _parts(ids: Sequence[int], size: int) -> Iterable[Sequence[int]]:
-    return (ids[begin : begin + size] for begin in range(0, len(ids), size))
+def _parts(rooms: Sequence[RoomTypeFacts], size: int) -> Iterable[Sequence[RoomTypeFacts]]:
+    return (rooms[begin : begin + size] for begin in range(0, len(rooms), size))

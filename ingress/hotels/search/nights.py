@@ -1,6 +1,6 @@
 """Every night of every room in two tables of numbers: how many rooms are free, and the price of one."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from datetime import date, timedelta
 from typing import Final
 
@@ -29,19 +29,25 @@ class Nights:
         # The rooms' ids in their order, and the column of each.
         self._ids = np.empty(0, np.int64)
         self._columns_by_id = np.empty(0, np.intp)
+        # The step of the prices in each column, and the steps that are not 1, which few currencies have.
+        self._steps_minor = np.ones(0, np.int64)
+        self._other_steps: set[int] = set()
         self._free = np.zeros((DAYS, 0), np.int32)
         self._prices_minor = np.zeros((DAYS, 0), np.int64)
 
     def __contains__(self, room_id: int) -> bool:
         return room_id in self._columns
 
-    def add(self, room_ids: Iterable[int]) -> None:
-        """Give rooms a column each."""
-        for room_id in room_ids:
+    def add(self, steps_minor: Mapping[int, int]) -> None:
+        """Give rooms a column each, in the order of the mapping: the step of each room's prices by the room's id."""
+        for room_id in steps_minor:
             self._columns.setdefault(room_id, len(self._columns))
         self._ids = np.array(sorted(self._columns), np.int64)
         self._columns_by_id = self.columns(self._ids.tolist())
         count = len(self._columns)
+        self._steps_minor = np.pad(self._steps_minor, (0, count - len(self._steps_minor)), constant_values=1)
+        self._steps_minor[self.columns(steps_minor)] = list(steps_minor.values())
+        self._other_steps |= set(steps_minor.values()) - {1}
         if count > self._free.shape[1]:
             # Some columns more, so that not every new room copies the tables.
             more = ((0, 0), (0, count + count // 8 + 8 - self._free.shape[1]))
@@ -56,10 +62,13 @@ class Nights:
         known = self._ids[indices] == room_ids
         columns, days = self._columns_by_id[indices[known]], np.frombuffer(packed.days, ">i4")[known]
         self._free[days, columns] = np.frombuffer(packed.free, ">i4")[known]
-        self._prices_minor[days, columns] = night_price_minor(
-            np.frombuffer(packed.prices_minor, ">i8")[known].astype(np.int64),
-            np.frombuffer(packed.surges_milli, ">i4")[known].astype(np.int64),
-        )
+        prices_minor = np.frombuffer(packed.prices_minor, ">i8")[known].astype(np.int64)
+        surges_milli = np.frombuffer(packed.surges_milli, ">i4")[known].astype(np.int64)
+        costs_minor = night_price_minor(prices_minor, surges_milli, 1)
+        for step in self._other_steps:
+            stepped = self._steps_minor[columns] == step
+            costs_minor[stepped] = night_price_minor(prices_minor[stepped], surges_milli[stepped], step)
+        self._prices_minor[days, columns] = costs_minor
 
     def columns(self, room_ids: Collection[int]) -> NDArray[np.intp]:
         """Return the columns of rooms."""

@@ -26,20 +26,24 @@ def reconcile_command(
     ] = None,
     booking: Annotated[UUID | None, typer.Option(metavar="ID", help="Only this booking.")] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Update our rows to what Stripe has; without it, only show the differences.")
+        bool, typer.Option("--yes", help="Mend what is certain; without it, only show the differences.")
     ] = False,
     by: By = None,
     as_json: Json = False,
 ) -> None:
     """Compare the money at Stripe with the bookings, one by one (check **money matches bookings**).
 
-    The money that came in and did not go back must be a booking's amount if it is CONFIRMED, and nothing if it is not.
-    Each difference is shown with its correction. **--yes** corrects a payment whose webhook never came, and rows that
-    lack what Stripe has (after a restore); the payments role then sends the command that follows to the room, and
-    **explain** shows it as sent by operator/N, the action's id in **actions**. May run while the system works; asks
-    Stripe 25 times a second at most, for 100 objects each time.
+    Of a CONFIRMED booking Stripe must have its amount, less refunds made by hand and lost disputes; of any other,
+    nothing but what an operator closed. Each refund and each dispute at Stripe must have its event, with its own
+    amount, and money that is due must be on its way. Objects of other installations, which share the Stripe account,
+    are counted and left alone.
 
-    Exit status: 0 no difference is left; 1 some are; 2 Stripe or the database do not answer.
+    Each difference is shown with its correction. **--yes** mends what is certain: the room gets the commands that no
+    webhook brought, rows get what Stripe has, and refunds that nothing sends are due again. **explain** shows these
+    commands as sent by operator/N, the action's id in **actions**. The rest is for an operator to decide. May run while
+    the system works; asks Stripe 25 times a second at most, for 100 objects each time.
+
+    Exit status: 0 no difference is left; 1 some are; 2 Stripe, the broker or the database do not answer.
     """
     from operators.cli import reconcile
 

@@ -25,12 +25,20 @@ _NULLABLE = (
     ('booking', 'freed_from', sa.Date()),
     ('checkout_session', 'payment_intent', sa.Text()),
     ('reported_stay', 'night_amounts_minor', _AMOUNTS),
+    ('reported_stay', 'payment_intent', sa.Text()),
+    ('reported_stay', 'deductions', postgresql.JSONB()),
+    ('reported_stay', 'night_deductions_minor', _AMOUNTS),
 )
 #: The payments of sessions from before are in their bookings.
 _PAYMENTS_OF_SESSIONS = """
 update checkout_session s set payment_intent = paid.value ->> 'payment_intent'
 from booking b cross join lateral jsonb_array_elements(b.payments) as paid
 where b.id = s.booking_id and paid.value ->> 'session_id' = s.session_id
+"""
+_PAYMENTS_OF_REPORTED_STAYS = """
+update reported_stay s set payment_intent = paid.value ->> 'payment_intent'
+from booking b cross join lateral jsonb_array_elements(b.payments) as paid
+where b.id = s.booking_id and paid.value ->> 'state' = 'kept'
 """
 
 
@@ -47,10 +55,14 @@ def upgrade() -> None:
         op.add_column(table, sa.Column(name, kind, nullable=True))
     op.add_column('hotel', sa.Column('on_full_refund', sa.Text(), server_default='cancel', nullable=False))
     op.create_check_constraint('on_full_refund', 'hotel', "on_full_refund in ('cancel', 'keep')")
-    op.add_column('reported_stay', sa.Column('deducted_minor', sa.BigInteger(), server_default=sa.text('0'), nullable=False))
-    op.add_column('daily_report', sa.Column('estimated', sa.Integer(), server_default=sa.text('0'), nullable=False))
-    op.execute('update daily_report set estimated = staying')
     op.execute(_PAYMENTS_OF_SESSIONS)
+    op.execute(_PAYMENTS_OF_REPORTED_STAYS)
+    op.create_index(
+        'reported_stay_estimated',
+        'reported_stay',
+        ['hotel_id', 'check_in'],
+        postgresql_where=sa.text('night_amounts_minor is null'),
+    )
     op.create_index('booking_unpaid', 'booking', ['user_id', 'room_id'], postgresql_where=sa.text(_UNPAID))
     op.create_index(
         'checkout_session_payment',
@@ -60,6 +72,12 @@ def upgrade() -> None:
     )
     op.drop_constraint('status', 'refund')
     op.create_check_constraint('status', 'refund', "status in ('creating', 'pending', 'succeeded', 'failed', 'closed')")
+    op.create_index(
+        'refund_unfinished',
+        'refund',
+        ['status'],
+        postgresql_where=sa.text("status in ('creating', 'pending', 'failed')"),
+    )
     _create_tables()
 
 
@@ -111,13 +129,13 @@ def downgrade() -> None:
     """Take back."""
     for table in ('installation', 'guest_list', 'payment_dispute', 'payment_refund'):
         op.drop_table(table)
+    op.drop_index('refund_unfinished', 'refund')
     op.execute("update refund set status = 'failed' where status = 'closed'")
     op.drop_constraint('status', 'refund')
     op.create_check_constraint('status', 'refund', "status in ('creating', 'pending', 'succeeded', 'failed')")
     op.drop_index('checkout_session_payment', 'checkout_session')
     op.drop_index('booking_unpaid', 'booking')
-    op.drop_column('daily_report', 'estimated')
-    op.drop_column('reported_stay', 'deducted_minor')
+    op.drop_index('reported_stay_estimated', 'reported_stay')
     op.drop_constraint('on_full_refund', 'hotel')
     op.drop_column('hotel', 'on_full_refund')
     for table, name, _ in reversed(_NULLABLE):

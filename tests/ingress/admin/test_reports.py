@@ -2,18 +2,19 @@
 
 import csv
 import io
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from ingress.admin.reports.handlers import prefers_csv
 from storage.projections import daily_report
+from storage.projections.daily_report import Deduction
 from tests.ingress.house import NOON, House, StandInWorker
 from tests.support.client import Answer
+from topics.zones import day_at
 
 MANAGER, OTHER_MANAGER = 1, 2
 FIRST = date(2027, 3, 1)
@@ -38,7 +39,7 @@ async def sell(
     dates = {"check_in": night(first), "check_out": night(end)}
     counts = {"amount_minor": amount_minor, "rooms_count": rooms_count}
     booking_id = await desk.add_booking(MANAGER, "CONFIRMED", **dates, **counts, **columns)
-    await daily_report.count(desk.connection, confirmed=[booking_id], cancelled=[])
+    await daily_report.count(desk.connection, confirmed={booking_id: None})
     return booking_id
 
 
@@ -95,10 +96,11 @@ async def test_a_report_adds_up_what_was_sold_for_its_nights(house: House, desk:
         "total_nights": 7,
         "occupancy": 0.5833,
         "average_daily_rate": "100.48",
+        "estimated": 3,
         "by_day": [
-            day("2027-03-01", (0, 1, 1), "100.00", 4, occupancy=0.25, average_daily_rate="100.00"),
-            day("2027-03-02", (1, 2, 3), "350.01", 4, occupancy=0.75, average_daily_rate="116.67"),
-            day("2027-03-03", (1, 2, 3), "253.34", 4, occupancy=0.75, average_daily_rate="84.45"),
+            day("2027-03-01", (0, 1, 1), "100.00", 4, occupancy=0.25, average_daily_rate="100.00", estimated=1),
+            day("2027-03-02", (1, 2, 3), "350.01", 4, occupancy=0.75, average_daily_rate="116.67", estimated=2),
+            day("2027-03-03", (1, 2, 3), "253.34", 4, occupancy=0.75, average_daily_rate="84.45", estimated=2),
         ],
     }
 
@@ -106,7 +108,48 @@ async def test_a_report_adds_up_what_was_sold_for_its_nights(house: House, desk:
 def day(name: str, counts: tuple[int, int, int], revenue: str, rooms: int, **more: object) -> dict[str, object]:
     """Return a day of a report; `counts` are arrivals, bookings and nights."""
     totals = dict(zip(("arrivals", "bookings", "nights"), counts, strict=True))
-    return {"date": name, **totals, "revenue": revenue, "rooms": rooms, **more}
+    return {"date": name, **totals, "revenue": revenue, "rooms": rooms, "estimated": 0, **more}
+
+
+async def test_a_report_has_the_amount_of_each_night_and_counts_the_bookings_without_them(
+    house: House, desk: StandInWorker
+) -> None:
+    await sell(desk, 0, 3, 110_000, night_amounts_minor=[10_000, 90_000, 10_000])
+    await sell(desk, -1, 2, 30_000)  # Came before.
+    await sell(desk, 1, 2, 5_000)
+
+    report = (await ask(house, night(0), night(2))).body
+
+    assert [(each["revenue"], each["estimated"]) for each in report["by_day"]] == [
+        ("200.00", 1),
+        ("1050.00", 2),
+        ("100.00", 0),
+    ]
+    assert (report["total_bookings"], report["estimated"]) == (3, 2)
+    assert (report["total_revenue"], report["average_daily_rate"]) == ("1350.00", "225.00")
+
+
+async def test_the_nights_around_new_year_are_of_two_months(house: House, desk: StandInWorker) -> None:
+    eve = (date(2026, 12, 30) - FIRST).days
+    await sell(desk, eve, eve + 3, 110_000, night_amounts_minor=[10_000, 90_000, 10_000])
+
+    december = (await ask(house, date(2026, 12, 1), date(2026, 12, 31))).body
+    january = (await ask(house, date(2027, 1, 1), date(2027, 1, 31))).body
+
+    assert (december["total_revenue"], december["average_daily_rate"]) == ("1000.00", "500.00")
+    assert (january["total_revenue"], january["average_daily_rate"]) == ("100.00", "100.00")
+
+
+async def test_revenue_is_net_of_what_left_again(house: House, desk: StandInWorker) -> None:
+    booking_id = await sell(desk, 0, 3, 110_000, night_amounts_minor=[10_000, 90_000, 10_000])
+    refund = Deduction("pi", "re", 11_000)
+    await daily_report.count(desk.connection, confirmed={booking_id: "pi"}, deductions={booking_id: [refund]})
+
+    report = (await ask(house, night(0), night(2))).body
+
+    assert (report["total_bookings"], report["total_revenue"]) == (1, "990.00")
+    assert (report["average_booking_value"], report["average_daily_rate"]) == ("990.00", "330.00")
+    assert [each["revenue"] for each in report["by_day"]] == ["90.00", "810.00", "90.00"]
 
 
 async def test_a_hotel_that_sold_nothing_has_nothing_to_divide_by(house: House, desk: StandInWorker) -> None:
@@ -135,7 +178,7 @@ async def test_a_closed_room_was_for_sale_only_as_far_as_it_is_taken(house: Hous
 
 async def test_a_cancelled_booking_leaves_the_report(house: House, desk: StandInWorker) -> None:
     booking_id = await sell(desk, 0, 1, 10_000)
-    await daily_report.count(desk.connection, confirmed=[], cancelled=[booking_id])
+    await daily_report.count(desk.connection, confirmed={}, cancelled=[booking_id])
 
     assert (await ask(house, night(0), night(0))).body["total_bookings"] == 0
 
@@ -155,9 +198,9 @@ async def test_unless_asked_otherwise_the_last_thirty_days_at_the_hotel(
 ) -> None:
     await desk.connection.execute("update hotel set time_zone = %s where id = 1", (zone,))
 
-    before = datetime.now(ZoneInfo(zone)).date()
+    before = day_at(zone, datetime.now(UTC))
     report = (await ask(house)).body
-    after = datetime.now(ZoneInfo(zone)).date()
+    after = day_at(zone, datetime.now(UTC))
 
     last = date.fromisoformat(report["end_date"])
     assert before <= last <= after
@@ -167,7 +210,7 @@ async def test_unless_asked_otherwise_the_last_thirty_days_at_the_hotel(
 
 async def test_one_date_alone_is_enough(house: House, desk: StandInWorker) -> None:
     up_to = (await ask(house, last=night(0))).body
-    today = datetime.now(ZoneInfo(NOON)).date()
+    today = day_at(NOON, datetime.now(UTC))
     since = (await ask(house, first=today - timedelta(days=3))).body
 
     assert (up_to["start_date"], up_to["end_date"]) == (str(night(-29)), str(night(0)))
@@ -218,10 +261,13 @@ async def test_a_spreadsheet_gets_the_days(house: House, desk: StandInWorker) ->
     assert answered.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answered.headers["Content-Disposition"] == 'attachment; filename="hotel-1-2027-03-01-2027-03-02.csv"'
     assert answered.headers["Vary"] == "Accept"
-    assert text.splitlines()[0] == "date,arrivals,bookings,nights,revenue,rooms,occupancy,average_daily_rate,currency"
+    assert (
+        text.splitlines()[0]
+        == "date,arrivals,bookings,nights,revenue,rooms,occupancy,average_daily_rate,estimated,currency"
+    )
     assert list(csv.reader(io.StringIO(text)))[1:] == [
-        ["2027-03-01", "1", "1", "1", "100.00", "3", "0.3333", "100.00", "EUR"],
-        ["2027-03-02", "0", "0", "0", "0.00", "0", "", "", "EUR"],
+        ["2027-03-01", "1", "1", "1", "100.00", "3", "0.3333", "100.00", "1", "EUR"],
+        ["2027-03-02", "0", "0", "0", "0.00", "0", "", "", "0", "EUR"],
     ]
 
 

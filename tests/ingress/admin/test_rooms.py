@@ -88,11 +88,66 @@ async def test_a_price_has_no_more_digits_than_its_currency(manager: Manager, wo
     for hotel_id, price, expected in (
         (euros, 120, "120.00"),
         (euros, 99.9, "99.90"),
-        (euros, "10000000.00", "10000000.00"),
+        (euros, "999999.99", "999999.99"),
         (yen, "12000", "12000"),
     ):
         answer = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM | {"base_price": price})
         assert (answer.status, answer.body["base_price"]) == (201, expected)
+
+
+@pytest.mark.parametrize(
+    ("currency", "price", "words"),
+    [
+        ("EUR", "0.10", "must be from 0.50 to 999999.99 EUR"),
+        ("EUR", "0", "must be from 0.50 to 999999.99 EUR"),
+        ("EUR", "1000000.00", "must be from 0.50 to 999999.99 EUR"),
+        ("JPY", "30", "must be from 50 to 9999999999 JPY"),
+        ("KWD", "12.345", "must be a multiple of 0.010 KWD"),
+        ("KWD", "12.3456", ""),
+        ("MGA", "5000.50", "must be a multiple of 1.00 MGA"),
+        ("UGX", "0.5", "UGX has no digits after the point"),
+        ("ISK", "1000000", "must be from 100 to 999999 ISK"),
+        ("IDR", "10000000000", "must be from 0.50 to 9999999999.99 IDR"),
+    ],
+)
+async def test_a_price_that_nobody_could_pay_is_refused_in_words(
+    currency: str, price: str, words: str, manager: Manager, worker: Worker
+) -> None:
+    hotel_id = await manager.hotel(currency=currency)
+
+    answer = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM | {"base_price": price})
+
+    assert answer.status == 422
+    (error,) = answer.body["errors"]
+    assert error["field"] == "base_price"
+    assert words in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("currency", "price", "minor"),
+    [
+        ("IDR", "15000000.00", 1_500_000_000),
+        ("IDR", "9999999999.99", 999_999_999_999),
+        ("LAK", "9999999999.99", 999_999_999_999),
+        ("KWD", "12.350", 12_350),
+        ("ISK", "24900", 24_900),
+        ("UGX", "9999999", 9_999_999),
+        ("MGA", "99999999.00", 9_999_999_900),
+    ],
+)
+async def test_a_price_is_as_high_as_can_be_paid(
+    currency: str, price: str, minor: int, manager: Manager, worker: Worker
+) -> None:
+    hotel_id = await manager.hotel(currency=currency)
+
+    added = await manager.ask("POST", f"/hotels/{hotel_id}/rooms", ROOM | {"base_price": price})
+
+    assert (added.status, added.body["base_price"]) == (201, price)
+    path = f"/inventory/rooms/{added.body['id']}?start_date={CHRISTMAS}&end_date={CHRISTMAS}"
+    assert (await manager.ask("GET", path)).body[0]["price"] == price
+    assert await worker.rows(
+        "select min(price_minor), max(price_minor) from inventory where room_id = %s", added.body["id"]
+    ) == [(minor, minor)]
 
 
 async def test_fields_of_a_room_that_a_manager_may_not_set_are_refused(

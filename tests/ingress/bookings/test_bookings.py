@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from storage.settings import DatabaseSettings
-from tests.ingress.house import STAY, TODAY, WAIT, House, LoggedCommand, StandInWorker
+from tests.ingress.house import STAY, STAY_TIMES, TODAY, WAIT, House, LoggedCommand, StandInWorker
 from tests.support.locks import somebody_waits
 from tests.support.waiting import wait_until
 from topics.messages.commands import AddGuests, CancelBooking, RequestPayment, ReserveStay
@@ -64,6 +64,8 @@ async def test_a_request_becomes_a_command_of_its_room_and_is_pending_until_deci
         hotel_id=1,
         check_in=TODAY + timedelta(days=10),
         check_out=TODAY + timedelta(days=12),
+        stay_times=STAY_TIMES,
+        account_share_percent=50,
     )
     assert (command.envelope.source, command.envelope.traceparent) == ("innkeeper/ingress", TRACE)
 
@@ -195,6 +197,35 @@ async def test_a_request_that_waits_gets_the_reason_of_a_refusal(house: House, s
     }
 
 
+async def test_the_refusal_of_an_amount_that_cannot_be_charged_names_those_that_can(
+    house: House, stand_in: StandInWorker
+) -> None:
+    asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
+    command = await stand_in.next_command()
+    stay = command.message
+    assert isinstance(stay, ReserveStay)
+    rejected = BookingRejected(
+        room_id=1,
+        booking_id=stay.booking_id,
+        user_id=1,
+        hotel_id=1,
+        check_in=stay.check_in,
+        check_out=stay.check_out,
+        rooms_count=1,
+        reason=Rejection.NOT_CHARGEABLE,
+    )
+    await stand_in.publish(command, rejected)
+
+    answered = await asking
+    assert answered.status == 409
+    assert answered.body == {
+        "detail": "refused: not chargeable; the amount of a stay must be from 0.50 to 999999.99 EUR",
+        "reason": "not_chargeable",
+        "id": str(stay.booking_id),
+        "booking_status": "REJECTED",
+    }
+
+
 async def test_a_request_that_waits_in_vain_gets_the_usual_answer(house: House, stand_in: StandInWorker) -> None:
     answered = await house.post("/v1/bookings/init", STAY, user=1, headers={"Prefer": "wait=1"})
     assert (answered.status, answered.body["booking_status"]) == (202, "PENDING")
@@ -239,7 +270,8 @@ async def test_a_guest_is_added_paid_for_and_cancelled(house: House, stand_in: S
     )
     added = GuestsAdded(**about, guest_ids=(guest_id,))
     command, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/addGuests", [added], [guest_id])
-    assert command.message == AddGuests(**about, user_id=1, guest_ids=(guest_id,))
+    (list_id,) = await (await stand_in.connection.execute("select id from guest_list")).fetchone() or ()
+    assert command.message == AddGuests(**about, user_id=1, guest_ids=(guest_id,), guest_list_id=list_id)
     assert answered.status == 200
     assert answered.body["guests"] == [{"id": guest_id, "name": "Bo", "gender": None, "age": 7}]
 
@@ -266,7 +298,7 @@ async def test_a_guest_is_added_paid_for_and_cancelled(house: House, stand_in: S
 
     cancelled = BookingCancelled(**about, reason=CancelReason.BY_GUEST)
     command, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/cancel", [cancelled])
-    assert command.message == CancelBooking(**about, user_id=1)
+    assert command.message == CancelBooking(**about, user_id=1, stay_times=STAY_TIMES)
     assert (answered.status, answered.body) == (204, None)
     assert answered.headers["Preference-Applied"] == WAIT["Prefer"]
 

@@ -36,7 +36,7 @@ PARTITIONS: Final = 3
 CITIES: Final = ("Porto", "porto", " Lisbon ", "LISBON", "Bern")
 AMENITIES: Final = ("wifi", "Pool", "SPA", "bar")
 ZONES: Final = ("UTC", "Europe/Lisbon", "Asia/Tokyo", "Etc/GMT+12", "Etc/GMT-14")
-CURRENCIES: Final = ("EUR", "EUR", "EUR", "JPY", "KWD")
+CURRENCIES: Final = ("EUR", "EUR", "EUR", "JPY", "KWD", "MGA", "ISK", "KPW")
 #: Nights are on sale from the first day that it can be anywhere, and around the end of the horizon.
 NIGHTS: Final = 30
 HORIZON: Final = (360, 372)

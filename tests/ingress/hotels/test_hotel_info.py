@@ -96,6 +96,51 @@ async def test_a_stay_costs_the_sum_of_its_nights_with_surge(house: House, conne
     assert (await stay(house, rooms_count=3))["total"] is None
 
 
+async def test_a_stay_whose_amount_cannot_be_charged_has_no_total(
+    house: House, connection: psycopg.AsyncConnection
+) -> None:
+    await on_sale(connection, 0, 25)
+    await on_sale(connection, 1, 99_999_900)
+
+    assert (await stay(house, nights=1)) == {
+        "nights": [{"date": str(FIRST), "price": "0.25", "available": 5}],
+        "available": 5,
+        "total": None,
+    }
+    assert (await stay(house, nights=1, rooms_count=2))["total"] == "0.50"
+    assert (await stay(house))["total"] == "999999.25"
+    assert (await stay(house, rooms_count=2))["total"] is None
+
+
+@pytest.mark.parametrize(
+    ("currency", "price_minor", "nights", "price_from", "total"),
+    [
+        ("KWD", 12_345, ["12.350", "18.520"], "12.350", "30.870"),  # 18.5175
+        ("MGA", 1_234_560, ["12346.00", "18518.00"], "12346.00", "30864.00"),  # 12,345.60 and 18,518.40
+        ("ISK", 12_345, ["12345", "18518"], "12345", "30863"),  # 18,517.5
+    ],
+)
+async def test_each_night_is_rounded_to_what_can_be_charged(
+    house: House,
+    connection: psycopg.AsyncConnection,
+    *,
+    currency: str,
+    price_minor: int,
+    nights: list[str],
+    price_from: str,
+    total: str,
+) -> None:
+    await connection.execute("update hotel set currency = %s", (currency,))
+    await on_sale(connection, 0, price_minor, currency=currency)
+    await on_sale(connection, 1, price_minor, surge_milli=1_500, currency=currency)
+
+    found = await stay(house)
+
+    assert ([night["price"] for night in found["nights"]], found["total"]) == (nights, total)
+    (room,) = (await house.get("/v1/hotels/1/info")).body["rooms"]
+    assert room["price_from"] == price_from
+
+
 async def test_a_stay_with_a_night_that_is_closed_or_not_on_sale_cannot_be_had(
     house: House, connection: psycopg.AsyncConnection
 ) -> None:

@@ -161,6 +161,62 @@ async def test_prices_in_different_currencies_are_compared_as_numbers(house: Hou
     assert [(hit["id"], hit["min_price"]) for hit in hits] == [(2, "98.500"), (3, "98.99"), (1, "99")]
 
 
+async def test_a_stay_whose_amount_cannot_be_charged_is_left_out(house: House, town: Town) -> None:
+    cheap = await town.hotel()
+    await town.rooms(cheap, 25)
+    dear = await town.hotel()
+    await town.rooms(dear, 340_000, nights=30, total=10)
+    small = await town.hotel(currency="JPY")
+    await town.rooms(small, 30)
+    nobody = await town.hotel(currency="KPW")
+    await town.rooms(nobody, 12_000)
+
+    # 0.25, 3,400.00, 30 and 120.00 a night
+    assert await found(house, nights=1) == [dear]
+    assert await found(house, nights=2) == [cheap, small, dear]
+    assert await found(house, nights=1, rooms_count=2) == [cheap, small, dear]
+    # 999,600.00 are less than the most, and 1,020,000.00 more.
+    assert await found(house, nights=30, rooms_count=9) == [dear]
+    assert await found(house, nights=30, rooms_count=10) == []
+
+    # The hotel itself has another room, which can be paid.
+    await town.rooms(dear, 30_000, nights=30, total=10, type="attic")
+    (hit,) = (await search(house, nights=30, rooms_count=10)).body
+    assert (hit["id"], hit["room_type"], hit["total"]) == (dear, "attic", "90000.00")
+
+
+@pytest.mark.parametrize(
+    ("currency", "price_minor", "night", "total"),
+    [
+        # 12.345 dinars x 1.333 are 16.455885, and 12.345 alone 12.350 (half-up): 28.81 for two nights
+        ("KWD", 12_345, "14.405", "28.810"),
+        # 12,345.60 ariary are 12,346, and x 1.333 are 16,456.6848, which is 16,457
+        ("MGA", 1_234_560, "14401.50", "28803.00"),
+        ("UGX", 12_345, "14401", "28801"),  # 12,345 and 16,455.885
+        ("IDR", 1_500_000_000, "17497500.00", "34995000.00"),
+    ],
+)
+async def test_each_night_is_rounded_to_what_can_be_charged(
+    house: House, town: Town, *, currency: str, price_minor: int, night: str, total: str
+) -> None:
+    hotel = await town.hotel(currency=currency)
+    room = await town.rooms(hotel, price_minor)
+    await town.change(room, 1, surge_milli=1_333)
+
+    (hit,) = (await search(house)).body
+
+    assert (hit["min_price"], hit["total"]) == (night, total)
+
+
+async def test_the_dearest_stay_that_can_be_paid_is_found(house: House, town: Town) -> None:
+    for price_minor in (33_333_333_333, 33_333_333_334, 10**12):
+        await town.rooms(await town.hotel(currency="IDR"), price_minor, nights=30)
+
+    # 999,999,999,990 minor units for thirty nights; the others cost more than can be paid.
+    (hit,) = (await search(house, nights=30)).body
+    assert (hit["id"], hit["min_price"], hit["total"]) == (1, "333333333.33", "9999999999.90")
+
+
 async def test_hotels_are_sorted_by_price_stars_or_distance_and_then_by_id(house: House, town: Town) -> None:
     await town.rooms(await town.hotel(stars=3, latitude=41.2, longitude=-8.6), 10_000)
     await town.rooms(await town.hotel(stars=5, latitude=41.3, longitude=-8.6), 10_000)

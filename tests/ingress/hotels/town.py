@@ -30,6 +30,7 @@ class Town(HotelsInTables):
         super().__init__(connection)
         self.projection = Projection(connection)
         self._hotel_of: dict[int, int] = {}
+        self._currency_of: dict[int, str] = {}
         self._stays = 0
 
     async def room(self, hotel_id: int, **columns: Any) -> int:
@@ -37,6 +38,12 @@ class Town(HotelsInTables):
         room_id = await super().room(hotel_id, **{"base_price_minor": 1, "total_count": 1} | columns)
         self._hotel_of[room_id] = hotel_id
         return room_id
+
+    async def hotel(self, **columns: Any) -> int:
+        """Insert a hotel; return its id."""
+        hotel_id = await super().hotel(**columns)
+        self._currency_of[hotel_id] = columns.get("currency", "EUR")
+        return hotel_id
 
     async def rooms(self, hotel_id: int, price_minor: int, nights: int = 10, total: int = 3, **facts: Any) -> int:
         """Describe a room type whose first nights are on sale; return its id."""
@@ -55,7 +62,7 @@ class Town(HotelsInTables):
                     end_night=day(first + nights),
                     total_count=total,
                     price_minor=price_minor,
-                    currency="EUR",
+                    currency=self._currency_of[self._hotel_of[room_id]],
                 )
             ]
         )

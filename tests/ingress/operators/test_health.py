@@ -1,5 +1,7 @@
 """The health checks of an ingress, with the workers behind it."""
 
+from importlib.metadata import version
+
 import psycopg
 
 from storage import pauses
@@ -33,3 +35,4 @@ async def must_show(house: House, parts: dict[str, str]) -> None:
     answered = await wait_until(ready, message="the ingress is not ready")
     assert answered is not None
     assert answered.body["parts"] == parts
+    assert answered.body["zone_data"] == version("tzdata")

@@ -18,11 +18,13 @@ from tests.operators.decided_log import (
     AT_HOTEL,
     CANCELLED,
     CLOSED,
+    DIVIDED,
     EXPIRED,
     FIRST,
     FREE,
     HELD,
     LATE,
+    LEFT_EARLY,
     PAID,
     PRICE,
     REFUNDED,
@@ -31,6 +33,7 @@ from tests.operators.decided_log import (
     change_ledger,
     decided_log,
     empty_ledger,
+    guest_list,
     intent,
     nights_on_sale,
     publish,
@@ -55,22 +58,38 @@ from topics.messages.events import (
     BookingReserved,
     CheckoutOpened,
     CommandRepeated,
+    DisputeClosed,
+    DisputeOpened,
     GuestsAdded,
+    GuestsChanged,
     InventoryChanged,
     InventoryOpened,
     PaymentDeclined,
     PaymentRequested,
+    RefundClosed,
+    RefundFailed,
     RefundRequested,
     night_ranges,
 )
-from topics.messages.values import BookingStatus, CancelReason, RefundReason, Rejection, Terms
+from topics.messages.values import (
+    BookingStatus,
+    CancelReason,
+    DisputeOutcome,
+    HotelReason,
+    RefundClosing,
+    RefundReason,
+    Rejection,
+    Terms,
+)
 
 NIGHTS = "no oversold night"
 COUNTS = "counts match bookings"
 HOLDS = "holds end on time"
 LEDGER = "log matches ledger"
+GUESTS = "guest lists are stored"
 READS = "read models match events"
 UNKNOWN = UUID(int=99)
+NEW_GUEST_LIST = guest_list(DIVIDED, 2)
 NIGHT = f"room 1, night {FIRST}"
 
 
@@ -118,6 +137,13 @@ def written(kafka: Server, postgres: Server, migrated: str) -> Iterator[WrittenL
         asyncio.run(history.remove())
 
 
+def payments_of_divided(hand: int = 3_000, disputes: str = "{'dp_1': (5000, 'lost')}") -> str:
+    """Return the column `payments` of DIVIDED as a problem shows it."""
+    refunds = f"{{'re_hand': ({hand}, True), 're_again': (10000, True)}}"
+    payment = f"LedgerPayment(amount={2 * PRICE}, state='refunded', due=0, closed=2000, refunds={refunds}"
+    return f"{{'{intent(DIVIDED)}': {payment}, failed=('re_rest',), disputes={disputes})}}"
+
+
 def problems(report: Report, check: str) -> list[str]:
     return [line for line in report.problems() if line.startswith(f"{check}:")]
 
@@ -155,11 +181,12 @@ async def test_nothing_is_wrong_where_nothing_was_broken(
             COUNTS: "ok",
             HOLDS: "ok",
             LEDGER: "ok",
+            GUESTS: "ok",
             READS: "ok",
         },
         "problems": [],
         "events": len(history.events),
-        "bookings": 10,
+        "bookings": 12,
         "nights": 12,
     }
 
@@ -191,6 +218,8 @@ def test_everything_that_can_happen_to_a_booking_happens_in_the_log() -> None:
         HELD: "RESERVED",
         CLOSED: "CANCELLED",
         FREE: "CONFIRMED",
+        DIVIDED: "CANCELLED",
+        LEFT_EARLY: "CANCELLED",
     }
     logged = {type(logged.event) for logged in history.events if isinstance(logged.event, BookingEvent)}
     assert logged == set(BookingEvent.__subclasses__()) - {CommandRepeated}
@@ -363,8 +392,48 @@ async def test_there_is_nothing_to_audit_without_a_log(
         pytest.param(
             f"update booking set payments = '[]' where id = '{PAID}'",
             [(f"{LEDGER}: booking {PAID}: payments is {{}} in the ledger and "
-             f"{{'pi_1': ({2 * PRICE}, 'kept')}} by the log")],
+             f"{{'pi_1': LedgerPayment(amount={2 * PRICE}, state='kept', due=0, closed=0, refunds={{}}, failed=(), "
+             "disputes={})} by the log")],
             id="a payment is gone",
+        ),
+        pytest.param(
+            f"update booking set payments = jsonb_set(payments, '{{0,refunds,0,1}}', '2999') where id = '{DIVIDED}'",
+            [(f"{LEDGER}: booking {DIVIDED}: payments is {payments_of_divided(hand=2_999)} in the ledger and "
+              f"{payments_of_divided()} by the log")],
+            id="a refund by hand has another amount",
+        ),
+        pytest.param(
+            f"update booking set payments = payments #- '{{0,disputes}}' where id = '{DIVIDED}'",
+            [(f"{LEDGER}: booking {DIVIDED}: payments is {payments_of_divided(disputes='{}')} in the ledger and "
+              f"{payments_of_divided()} by the log")],
+            id="a dispute is gone",
+        ),
+        pytest.param(
+            f"update booking set payments = payments - 0 where id = '{DIVIDED}'",
+            [f"{LEDGER}: booking {DIVIDED}: payments is {{}} in the ledger and {payments_of_divided()} by the log"],
+            id="a divided payment is gone",
+        ),
+        pytest.param(
+            f"update booking set night_amounts_minor = '{{1, 2}}', stay_times = null where id = '{DIVIDED}'",
+            [(f"{LEDGER}: booking {DIVIDED}: night_amounts is (1, 2) in the ledger and ({PRICE}, {PRICE}) by the log, "
+              "stay_times is None in the ledger and {'time_zone': 'Europe/Lisbon', 'check_in_time': '15:00:00', "
+              "'check_out_time': '11:00:00'} by the log")],
+            id="the nights cost something else",
+        ),
+        pytest.param(
+            f"update booking set freed_from = null where id = '{LEFT_EARLY}'",
+            [(f"{COUNTS}: room 1, night {FIRST + timedelta(days=3)}: inventory counts 1 booked and 0 reserved, "
+              "bookings sum to 0 booked and 0 reserved"),
+             (f"{LEDGER}: booking {LEFT_EARLY}: freed_from is None in the ledger and "
+              f"'{FIRST + timedelta(days=4)}' by the log")],
+            id="a past night counts as free",
+        ),
+        pytest.param(
+            f"update booking set guest_list_id = '{UNKNOWN}' where id = '{DIVIDED}'",
+            [f"{GUESTS}: booking {DIVIDED} of room 1: its guest list {UNKNOWN} is not stored",
+             (f"{LEDGER}: booking {DIVIDED}: guest_list_id is '{UNKNOWN}' in the ledger and "
+              f"'{NEW_GUEST_LIST}' by the log")],
+            id="a booking names another list of guests",
         ),
         pytest.param(
             "update log_cursor set sequence = sequence + 2 where partition = 1",
@@ -391,6 +460,52 @@ async def test_a_ledger_that_somebody_changed_is_named(statement: str, named: li
         expected = line.replace("{last}", str(last)).replace("{above}", str(last + 2)).replace("{below}", str(last - 1))
         assert expected in report.problems()
     assert {check_of(line) for line in report.problems()} == {check_of(line) for line in named} | {LEDGER}
+
+
+async def test_guest_lists_are_those_of_their_bookings_and_blank_only_when_erased(written: WrittenLog) -> None:
+    async def named(*statements: str) -> list[str]:
+        await change_ledger(written.database, *statements)
+        return problems(await audit(written.kafka, written.database, max_wait_seconds=0.5), GUESTS)
+
+    list_of = f"{GUESTS}: booking {DIVIDED} of room 1: its guest list {NEW_GUEST_LIST}"
+    blank = await named("update guest_list set guests = null")
+    erased = await named("update guest_list set erased_at = now()")
+    of_another = await named(f"update guest_list set booking_id = '{PAID}'")
+    gone = await named("delete from guest_list")
+    await written.mend()
+
+    assert blank == [f"{list_of} is blank, and was not erased"]
+    assert erased == []
+    assert of_another == [f"{list_of} is that of booking {PAID}"]
+    assert gone == [f"{list_of} is not stored"]
+
+
+async def test_payments_as_0_1_0_wrote_them_are_no_difference(written: WrittenLog) -> None:
+    """It kept the state of each payment alone, and the next release kept what it could not know without an id."""
+    await change_ledger(
+        written.database,
+        "update booking set payments = (select jsonb_agg(paid - 'refunds' - 'due_minor')"
+        f" from jsonb_array_elements(payments) as paid) where id in ('{PAID}', '{REFUNDED}')",
+    )
+    as_before = await audit(written.kafka, written.database, max_wait_seconds=0.5)
+    await change_ledger(
+        written.database,
+        f"""update booking set payments = jsonb_set(payments, '{{0,refunds}}', '[["", {2 * PRICE}, false]]')"""
+        f" where id = '{REFUNDED}'",
+    )
+    without_id = await audit(written.kafka, written.database, max_wait_seconds=0.5)
+    await change_ledger(
+        written.database,
+        f"""update booking set payments = jsonb_set(payments, '{{0,refunds}}', '[["", {PRICE}, false]]')"""
+        f" where id = '{REFUNDED}'",
+    )
+    with_another_amount = await audit(written.kafka, written.database, max_wait_seconds=0.5)
+    await written.mend()
+
+    assert as_before.problems() == []
+    assert without_id.problems() == []
+    (line,) = with_another_amount.problems()
+    assert line.startswith(f"{LEDGER}: booking {REFUNDED}: payments is ")
 
 
 async def test_an_inventory_that_is_oversold_is_named(
@@ -448,6 +563,73 @@ def refund(booking_id: UUID, payment_intent: str, amount_minor: int = 2 * PRICE)
         currency="EUR",
         reason=RefundReason.BOOKING_CANCELLED,
     )
+
+
+def refunded(booking_id: UUID, amount_minor: int, refund_id: str = "re_new", **values: Any) -> BookingRefunded:
+    """Return the event that a refund of the booking's payment was carried out."""
+    return BookingRefunded(
+        room_id=1,
+        booking_id=booking_id,
+        payment_intent=intent(booking_id),
+        refund_id=refund_id,
+        amount_minor=amount_minor,
+        **values,
+    )
+
+
+def failed(booking_id: UUID, refund_id: str, amount_minor: int, *, by_hand: bool = False) -> RefundFailed:
+    """Return the event that a refund of the booking's payment failed."""
+    return RefundFailed(
+        room_id=1,
+        booking_id=booking_id,
+        payment_intent=intent(booking_id),
+        refund_id=refund_id,
+        amount_minor=amount_minor,
+        failure="unknown",
+        by_hand=by_hand,
+    )
+
+
+def closed(booking_id: UUID, amount_minor: int) -> RefundClosed:
+    """Return the event that an operator closed the refund of the booking's payment."""
+    return RefundClosed(
+        room_id=1,
+        booking_id=booking_id,
+        payment_intent=intent(booking_id),
+        amount_minor=amount_minor,
+        currency="EUR",
+        reason=RefundClosing.NOT_POSSIBLE,
+    )
+
+
+def disputed(booking_id: UUID, dispute_id: str) -> DisputeOpened:
+    """Return the event that the booking's payment is disputed."""
+    return DisputeOpened(
+        room_id=1,
+        booking_id=booking_id,
+        payment_intent=intent(booking_id),
+        dispute_id=dispute_id,
+        amount_minor=1,
+        currency="EUR",
+        reason="fraudulent",
+    )
+
+
+def dispute_lost(booking_id: UUID, dispute_id: str) -> DisputeClosed:
+    """Return the event that a dispute was lost."""
+    return DisputeClosed(
+        room_id=1,
+        booking_id=booking_id,
+        payment_intent=intent(booking_id),
+        dispute_id=dispute_id,
+        amount_minor=1,
+        currency="EUR",
+        outcome=DisputeOutcome.LOST,
+    )
+
+
+def cancelled(booking_id: UUID, reason: CancelReason, **values: Any) -> BookingCancelled:
+    return BookingCancelled(room_id=1, booking_id=booking_id, reason=reason, **values)
 
 
 def reserved(booking_id: UUID, rooms_count: int = 1, nights: int = 2, first_day: int = 0) -> BookingReserved:
@@ -576,6 +758,83 @@ def rejected(booking_id: UUID) -> BookingRejected:
         (
             BookingRefunded(room_id=1, booking_id=PAID, payment_intent=intent(PAID), refund_id="re", amount_minor=1),
             f"{LEDGER}: *: booking {PAID}: 1 went back for {intent(PAID)}, which is kept with {2 * PRICE}",
+        ),
+        (
+            msgspec.structs.replace(refund(UNKNOWN, "pi_99"), booking_id=EXPIRED, total_minor=1),
+            f"{LEDGER}: *: booking {EXPIRED}: 1 of pi_99 goes back in all, which paid {2 * PRICE} less *",
+        ),
+        (
+            refunded(EXPIRED, 1),
+            f"{LEDGER}: *: booking {EXPIRED}: 1 went back for {intent(EXPIRED)}, which is unknown *",
+        ),
+        (
+            refunded(PAID, 2 * PRICE + 1, by_hand=True),
+            f"{LEDGER}: *: booking {PAID}: {2 * PRICE + 1} of {intent(PAID)} went back, and it paid {2 * PRICE}",
+        ),
+        *(
+            (
+                refunded(DIVIDED, 1, id, by_hand=True),
+                f"{LEDGER}: *: booking {DIVIDED}: refund {id} of {intent(DIVIDED)} went back a second time",
+            )
+            for id in ("re_hand", "re_rest")
+        ),
+        (
+            failed(EXPIRED, "re", 1),
+            f"{LEDGER}: *: booking {EXPIRED}: a refund failed for {intent(EXPIRED)}, which is *",
+        ),
+        (failed(DIVIDED, "re_rest", 17_000), f"{LEDGER}: *: booking {DIVIDED}: refund re_rest failed a second time"),
+        (
+            failed(DIVIDED, "re_hand", 1),
+            f"{LEDGER}: *: booking {DIVIDED}: 1 of refund re_hand failed, and 3000 went back",
+        ),
+        (
+            failed(DIVIDED, "re_hand", 3_000),
+            f"{LEDGER}: *: booking {DIVIDED}: refund re_hand was made by a person",
+        ),
+        (
+            failed(DIVIDED, "re_hand", 3_000, by_hand=True),
+            f"{LEDGER}: booking {DIVIDED}: 3000 of {intent(DIVIDED)} is kept, which pays no booking",
+        ),
+        (closed(EXPIRED, 1), f"{LEDGER}: *: booking {EXPIRED}: a refund was closed for {intent(EXPIRED)}, *"),
+        (closed(DIVIDED, 1), f"{LEDGER}: *: booking {DIVIDED}: a refund of 1 was closed, and 0 is due"),
+        (
+            disputed(EXPIRED, "d"),
+            f"{LEDGER}: *: booking {EXPIRED}: a dispute was opened for {intent(EXPIRED)}, which *",
+        ),
+        (disputed(DIVIDED, "dp_1"), f"{LEDGER}: *: booking {DIVIDED}: dispute dp_1 was opened a second time"),
+        (
+            dispute_lost(EXPIRED, "d"),
+            f"{LEDGER}: *: booking {EXPIRED}: a dispute was closed for {intent(EXPIRED)}, which is unknown",
+        ),
+        (dispute_lost(DIVIDED, "dp_1"), f"{LEDGER}: *: booking {DIVIDED}: dispute dp_1 was closed, and it is lost"),
+        (dispute_lost(PAID, "dp_9"), f"{LEDGER}: *: booking {PAID}: dispute dp_9 was closed, and it is unknown"),
+        # guests, nights and reasons.
+        (
+            GuestsChanged(room_id=1, booking_id=EXPIRED, guest_ids=(1,), guest_list_id=UNKNOWN),
+            f"{LEDGER}: *: booking {EXPIRED}: it was EXPIRED: no legal transition",
+        ),
+        (
+            msgspec.structs.replace(reserved(UNKNOWN), night_amounts_minor=(PRICE, PRICE + 1)),
+            f"{LEDGER}: *: booking {UNKNOWN}: its nights cost [{PRICE}, {PRICE + 1}], and all of it {2 * PRICE}",
+        ),
+        (
+            msgspec.structs.replace(reserved(UNKNOWN), night_amounts_minor=(2 * PRICE,)),
+            f"{LEDGER}: *: booking {UNKNOWN}: its nights cost [{2 * PRICE}], and all of it {2 * PRICE}",
+        ),
+        *(
+            (
+                cancelled(AT_HOTEL, CancelReason.BY_HOTEL, freed_from=FIRST + timedelta(days=day)),
+                f"{LEDGER}: *: booking {AT_HOTEL}: CONFIRMED, and its nights are free from *",
+            )
+            for day in (0, 3)
+        ),
+        (
+            cancelled(PAID, CancelReason.BY_GUEST, hotel_reason=HotelReason.OTHER),
+            f"{LEDGER}: *: booking {PAID}: cancelled by_guest, with the reason of a hotel",
+        ),
+        (
+            cancelled(PAID, CancelReason.REFUNDED_BY_HAND),
+            f"{LEDGER}: *: booking {PAID}: cancelled as refunded by hand, and {2 * PRICE} of its payment is left",
         ),
         # time.
         (
@@ -767,5 +1026,6 @@ def test_of_very_many_problems_the_first_are_listed_and_the_others_counted() -> 
         COUNTS: "ok",
         HOLDS: "ok",
         LEDGER: "failed",
+        GUESTS: "ok",
         READS: "ok",
     }

@@ -42,6 +42,7 @@ NEEDED = {
     "pause": _BOTH,
     "rebuild": _BOTH | {"sqlalchemy"},
     "reconcile": _BOTH | {"stripe"},
+    "refunds": _BOTH,
     "replay": _BOTH,
     "restore": _BOTH | {"sqlalchemy", "stripe"},
     "tail": _BOTH,

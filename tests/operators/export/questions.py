@@ -56,7 +56,15 @@ CANCELLATIONS: Final = Question(
     from booking where status not in ('REJECTED', 'EXPIRED') group by month
     """,
 )
-QUESTIONS: Final = (OCCUPANCY, LEAD_TIME, CANCELLATIONS)
+REVENUE: Final = Question(
+    name="revenue",
+    ledger="""
+    select to_char(check_in + number::int - 1, 'YYYY-MM') as month, currency, count(*), sum(night.amount_minor)
+    from booking cross join lateral unnest(night_amounts_minor) with ordinality as night (amount_minor, number)
+    where status = 'CONFIRMED' group by month, currency
+    """,
+)
+QUESTIONS: Final = (OCCUPANCY, LEAD_TIME, CANCELLATIONS, REVENUE)
 
 
 def asked(sql: str) -> Table:

@@ -1,7 +1,7 @@
 """Events as the log has them, written by a test where and when it likes."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from topics.catalogue import BOOKING_EVENTS
@@ -9,6 +9,7 @@ from topics.envelope import Envelope, Outgoing, encode_headers, encode_value
 from topics.kafka.producer import open_producer
 from topics.kafka.settings import KafkaSettings
 from topics.messages.events import BookingEvent, BookingReserved, Event
+from topics.messages.values import StayTimes
 
 #: A day long over.
 MONDAY = date(2026, 3, 2)
@@ -31,6 +32,8 @@ def reserved(number: int, room_id: int = 1) -> BookingReserved:
         amount_minor=20_000,
         currency="EUR",
         hold_expires_at=datetime(2026, 3, 2, 12, 15, 0, 250_000, tzinfo=UTC),
+        night_amounts_minor=(8_000, 12_000),
+        stay_times=StayTimes(time_zone="Africa/Casablanca", check_in_time=time(15), check_out_time=time(11, 30)),
     )
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, create_subprocess_exec
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -319,6 +319,12 @@ class TestColumns:
             "amount_minor": 20_000,
             "terms": "prepaid",
             "hold_expires_at": datetime(2026, 3, 2, 12, 15, 0, 250_000, tzinfo=UTC),
+            "night_amounts_minor": [8_000, 12_000],
+            "stay_times": {
+                "time_zone": "Africa/Casablanca",
+                "check_in_time": time(15),
+                "check_out_time": time(11, 30),
+            },
         }
         assert [{"first_night": date(2026, 5, 1), "end_night": date(2026, 5, 3)}] in second
         assert [{"night": date(2026, 5, 4), "reason": "not_open"}] in second
@@ -330,7 +336,8 @@ class TestColumns:
         assert types["check_in"] == "DATE"
         assert types["log_time"] == types["hold_expires_at"] == "TIMESTAMP WITH TIME ZONE"
         assert types["amount_minor"] == "BIGINT"
-        assert types["guest_ids"] == "BIGINT[]"
+        assert types["guest_ids"] == types["night_amounts_minor"] == "BIGINT[]"
+        assert types["stay_times"] == "STRUCT(time_zone VARCHAR, check_in_time TIME, check_out_time TIME)"
 
     def test_all_three_formats_have_the_same_values(self, timed: KafkaSettings, export: Export, folder: Path) -> None:
         put_story(timed)
@@ -338,7 +345,8 @@ class TestColumns:
         for format in ("parquet", "csv", "jsonl"):
             assert export("--format", format, "--until", "2026-03-06").exit_code == 0
 
-        what = "sequence, booking_id, check_in, amount_minor, hold_expires_at, guest_ids::json::varchar"
+        lists = "guest_ids::json::varchar, night_amounts_minor::json::varchar, stay_times::json::varchar"
+        what = f"sequence, booking_id, check_in, amount_minor, hold_expires_at, {lists}"
         query = f"select {what} from '{folder}/*.{{}}' order by sequence"
         parquet, text = (asked(query.format(suffix))[1] for suffix in ("parquet", "csv"))
         assert len(parquet) == 4

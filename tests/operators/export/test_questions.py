@@ -1,25 +1,41 @@
-"""Three questions of a hotel are answered from an export with the ledger's own figures; the page shows those."""
+"""Four questions of a hotel are answered from an export with the ledger's own figures; the page shows those."""
 
 import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from operators.export.columns import COLUMNS
 from sandbox.replay import _record
-from sandbox.trace import read_trace
+from sandbox.trace import TraceStep, read_trace
 from storage.settings import DatabaseSettings
 from tests.operators.export.conftest import Export
-from tests.operators.export.questions import PAGE, QUESTIONS, Question, as_text, check_against
+from tests.operators.export.questions import PAGE, QUESTIONS, REVENUE, Question, as_text, asked, check_against
+from tests.operators.export.records import at, record, reserved, write
 from tests.sandbox.test_replay import first_rows
 from tests.support.log import open_log, open_processor, process_all
 from tests.system.trace.replayed import ReplayedTrace
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
-from topics.messages.commands import ChangeInventory, OpenInventory
+from topics.messages.commands import CancelBooking, ChangeInventory, OpenInventory, ReserveStay
+from topics.messages.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingRefunded,
+    DisputeClosed,
+    DisputeOpened,
+    Event,
+    RefundFailed,
+)
+from topics.messages.values import CancelReason, DisputeOutcome
 from workers.reservations.handler import build
 
 # Nights opened, stays refused, reserved and confirmed at once, cancelled, and cancellations refused.
@@ -39,6 +55,8 @@ def test_a_few_guests_are_counted_as_the_ledger_counts_them(
     assert sum(row[1] for row in lead_times) > 100
     _, nights = answers["occupancy"]
     assert len({row[3] for row in nights}) > 1
+    partly = "select count(*) from read_parquet('export/*.parquet') where freed_from > date '2015-07-01'"
+    assert asked(partly)[1] == [(1,)]
 
 
 async def book(settings: KafkaSettings, database: DatabaseSettings, trace: Path) -> None:
@@ -52,11 +70,95 @@ async def book(settings: KafkaSettings, database: DatabaseSettings, trace: Path)
         end_night=nights[0].end_night,
         total_count=3,
     )
+    # A hotel cancels a stay on its second day: the first night was sold all the same.
+    staying = longest_stay(steps)
+    second_day = datetime.combine(staying.check_in + timedelta(days=1), time(12), tzinfo=UTC)
+    assert second_day > last.time
+    left_early = CancelBooking(room_id=staying.room_id, booking_id=staying.booking_id, reason=CancelReason.BY_HOTEL)
+    steps = [*steps, last._replace(command=fewer), TraceStep(second_day, left_early)]
     role = build(settings, database)
     async with open_log(settings) as log, open_processor(role, log, database) as processor:
         topic = settings.topic(BOOKING_COMMANDS)
-        await log.write(*(_record(topic, step) for step in (*steps, last._replace(command=fewer))))
+        await log.write(*(_record(topic, step) for step in steps))
         await process_all(processor, role, log)
+
+
+def longest_stay(steps: Sequence[TraceStep]) -> ReserveStay:
+    """Return the longest stay that was not cancelled and begins after all that the trace has."""
+    commands = [step.command for step in steps]
+    cancelled = {command.booking_id for command in commands if isinstance(command, CancelBooking)}
+    stays = [
+        command
+        for command in commands
+        if isinstance(command, ReserveStay)
+        and command.booking_id not in cancelled
+        and command.check_in >= steps[-1].time.date()
+    ]
+    return max(stays, key=lambda stay: stay.check_out - stay.check_in)
+
+
+def test_a_month_earns_the_amounts_of_its_nights_net_of_what_left_again(
+    timed: KafkaSettings, export: Export, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(timed, sold(1, 110_000, (10_000, 90_000, 10_000)))
+    assert export("--until", "2026-03-03", "--out", str(folder.parent / "first" / "export")).exit_code == 0
+    monkeypatch.chdir(folder.parent / "first")
+    assert asked(REVENUE.sql)[1] == [("2026-12", "EUR", 2, 100_000), ("2027-01", "EUR", 1, 10_000)]
+
+    about: dict[str, Any] = {"room_id": 1, "booking_id": UUID(int=1), "payment_intent": "pi_1"}
+    refund = BookingRefunded(**about, refund_id="re_1", amount_minor=5_500, by_hand=True)
+    failed = BookingRefunded(**about, refund_id="re_2", amount_minor=99, by_hand=True)
+    lost: dict[str, Any] = {"dispute_id": "dp_1", "amount_minor": 5_500, "currency": "EUR"}
+    others = [*sold(2, 10_001, ()), *sold(3, 999, (333, 333, 333))]
+    put(
+        timed,
+        [
+            *others[:2],
+            refund,
+            failed,
+            RefundFailed(**about, refund_id="re_2", amount_minor=99, failure="unknown", by_hand=True),
+            DisputeOpened(**about, **lost, reason="fraudulent"),
+            DisputeClosed(**about, **lost, outcome=DisputeOutcome.LOST),
+            BookingRefunded(**{**about, "payment_intent": "pi_second"}, refund_id="re_3", amount_minor=110_000),
+            *others[2:],
+            BookingCancelled(room_id=1, booking_id=UUID(int=3), reason=CancelReason.BY_GUEST),
+        ],
+        after=2,
+    )
+    assert export("--until", "2026-03-03").exit_code == 0
+    monkeypatch.chdir(folder.parent)
+
+    # The stay from before amounts by night has even shares.
+    assert asked(REVENUE.sql)[1] == [
+        ("2026-12", "EUR", 4, 90_000 + 3_334 + 3_334),
+        ("2027-01", "EUR", 2, 9_000 + 3_333),
+    ]
+
+
+def sold(number: int, amount_minor: int, night_amounts_minor: tuple[int, ...]) -> list[Event]:
+    """Return the events of a stay of three nights around new year."""
+    stay = replace(
+        reserved(number),
+        check_in=date(2026, 12, 30),
+        check_out=date(2027, 1, 2),
+        amount_minor=amount_minor,
+        night_amounts_minor=night_amounts_minor,
+    )
+    paid = BookingConfirmed(
+        room_id=1,
+        booking_id=stay.booking_id,
+        amount_minor=amount_minor,
+        currency="EUR",
+        session_id=f"cs_{number}",
+        payment_intent=f"pi_{number}",
+    )
+    return [stay, paid]
+
+
+def put(settings: KafkaSettings, events: Sequence[Event], *, after: int = 0) -> None:
+    """Write events into one partition, behind the `after` events that it has."""
+    records = [record(settings, number, at(0), event) for number, event in enumerate(events, start=after + 1)]
+    asyncio.run(write(settings, records))
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from psycopg import AsyncConnection
 
 from storage.settings import DatabaseSettings
@@ -72,6 +73,10 @@ def logs(draw: st.DrawFn) -> list[Event]:
             number = draw(st.integers(0, len(stays) - 1))
             event, status = draw(st.sampled_from(_moves(*stays[number])))
             stays[number] = (stays[number][0], status)
+            if isinstance(event, BookingCancelled):
+                # The first night that is free again may be any of the stay, or the day of departure.
+                days = st.dates(stays[number][0].check_in, stays[number][0].check_out)
+                event = replace(event, freed_from=draw(st.none() | days))
             events.append(event)
         else:
             events.append(draw(_of_no_night(room)))
@@ -159,7 +164,8 @@ def _nights_of(event: Event, stays: dict[UUID, BookingReserved]) -> Sequence[dat
     if isinstance(event, BookingReserved | BookingCancelled | BookingExpired) or getattr(event, "late", False):
         assert isinstance(event, BookingEvent)
         stay = stays[event.booking_id]
-        return nights_of(stay.check_in, stay.check_out)
+        freed_from = getattr(event, "freed_from", None) or stay.check_in
+        return [night for night in nights_of(stay.check_in, stay.check_out) if night >= freed_from]
     return ()
 
 

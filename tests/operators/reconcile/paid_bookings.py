@@ -110,12 +110,29 @@ class PaidBookings:
         await self.log.write(*(Outgoing(topic, b"%d" % ROOM, body, []) for body in bodies))
         await self.work()
 
-    async def refund_by_hand(self, payment: str) -> None:
-        """Refund a payment as in Stripe's own dashboard."""
-        url, key = f"{self.stand_in.url}/v1/refunds", self.settings.stripe_api_key.get_secret_value()
-        headers = {"Authorization": f"Bearer {key}"}
-        async with self.http.post(url, data={"payment_intent": payment}, headers=headers) as answer:
+    async def refund_by_hand(self, payment: str, amount_minor: int | None = None) -> str:
+        """Refund a payment, or a part of it, as in Stripe's own dashboard; return the refund's id."""
+        body = {} if amount_minor is None else {"amount_minor": amount_minor}
+        return str((await self.act(f"payment_intents/{payment}/refund", body))["id"])
+
+    async def dispute(self, payment: str, **body: Any) -> str:
+        """Let the guest's bank dispute a payment; return the dispute's id."""
+        return str((await self.act(f"payment_intents/{payment}/dispute", body))["id"])
+
+    async def act(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Act at Stripe as a person or a bank does; return the object."""
+        async with self.http.post(f"{self.stand_in.url}/_sandbox/{path}", json=body or {}) as answer:
             assert answer.status == 200, await answer.text()
+            found: dict[str, Any] = await answer.json()
+            return found
+
+    async def create_at_stripe(self, path: str, **fields: str) -> dict[str, Any]:
+        """Create an object as another program with a key of the same account does; return the object."""
+        url, key = f"{self.stand_in.url}/v1/{path}", self.settings.stripe_api_key.get_secret_value()
+        async with self.http.post(url, data=fields, headers={"Authorization": f"Bearer {key}"}) as answer:
+            assert answer.status == 200, await answer.text()
+            found: dict[str, Any] = await answer.json()
+            return found
 
     async def at_stripe(self, path: str) -> list[dict[str, Any]]:
         """List objects of Stripe's, the oldest first."""

@@ -16,6 +16,7 @@ from aiokafka import TopicPartition
 
 from sandbox.system import Plan, System
 from storage import pauses
+from tests.support.caps import WITHOUT_CAPS
 from tests.support.waiting import wait_until
 from tests.system.path.guest import Guest, House, Room, open_house
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, CATALOGUE, STRIPE_WEBHOOKS
@@ -49,7 +50,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         partitions=4,
         own_servers=True,
         quiet=True,
-        environment={"RATE_LIMITS": "false"},
+        environment={"RATE_LIMITS": "false", **WITHOUT_CAPS},
     )
     async with System(plan) as system, open_house(system) as opened:
         yield opened

@@ -44,7 +44,8 @@ def describe(database: DatabaseSettings, *rows: str) -> None:
 
 def backup_check(**counts: Sequence[int]) -> list[dict[str, Any]]:
     """Return the report on a backup that lacks nothing: [named, missing] by kind."""
-    every = {"accounts": [0, 0], "guests": [0, 0], "hotels": [0, 0], "rooms": [0, 0]} | counts
+    kinds = ("accounts", "guests", "hotels", "rooms", "guest lists")
+    every = {kind: [0, 0] for kind in kinds} | {name.replace("_", " "): count for name, count in counts.items()}
     return [
         {"rows": what, "named": named, "missing": missing, "examples": []} for what, (named, missing) in every.items()
     ]
@@ -97,7 +98,7 @@ async def test_an_operator_sees_the_rows_that_an_old_backup_does_not_have(
     environment: dict[str, str],
 ) -> None:
     late = (stay(UUID(int=100 + user_id), user_id=user_id) for user_id in range(11, 18))
-    named = AddGuests(room_id=1, booking_id=PAID, user_id=7, guest_ids=(31, 32))
+    named = AddGuests(room_id=1, booking_id=PAID, user_id=7, guest_ids=(31, 32), guest_list_id=UUID(int=5))
     async with open_log(kafka_settings) as log:
         await log.send(nights_on_sale(1), nights_on_sale(2), stay(PAID), named, *late)
         await work(log, database)
@@ -114,10 +115,12 @@ async def test_an_operator_sees_the_rows_that_an_old_backup_does_not_have(
         {"rows": "guests", "named": 2, "missing": 1, "examples": [32]},
         {"rows": "hotels", "named": 1, "missing": 0, "examples": []},
         {"rows": "rooms", "named": 2, "missing": 1, "examples": [2]},
+        {"rows": "guest lists", "named": 1, "missing": 1, "examples": [str(PAID)]},
     ]
     for text in (asked.err, done.out):
         rows = [" ".join(line.split()) for line in text.splitlines()]
         assert {"accounts 8 7 11, 12, 13, 14, 15, ...", "guests 2 1 32", "hotels 1 0 -", "rooms 2 1 2"} <= {*rows}, text
+        assert f"guest lists 1 1 {PAID}" in rows, text
 
 
 async def test_an_operator_who_forgot_the_backup_is_refused_without_the_option(
@@ -140,7 +143,9 @@ async def test_an_operator_who_forgot_the_backup_is_refused_without_the_option(
     assert (planned.status, refused.status, done.status) == (1, 1, 0), planned.err + refused.err + done.err
     assert "hotel and room are empty" in planned.err
     assert "--without-backup" in json.loads(refused.out)["detail"]
-    assert json.loads(done.out)["backup_check"][-1] == {"rows": "rooms", "named": 1, "missing": 1, "examples": [1]}
+    rooms, guest_lists = json.loads(done.out)["backup_check"][-2:]
+    assert rooms == {"rows": "rooms", "named": 1, "missing": 1, "examples": [1]}
+    assert guest_lists == {"rows": "guest lists", "named": 0, "missing": 0, "examples": []}
 
 
 async def test_reconciling_without_stripe_ends_with_a_sentence(environment: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from tests.operators.decided_log import (
     AT_HOTEL,
     CANCELLED,
     CLOSED,
+    DIVIDED,
     EXPIRED,
     FIRST,
     HELD,
@@ -27,6 +28,7 @@ from tests.operators.decided_log import (
     REFUNDED,
     REJECTED,
     asked,
+    divided,
     intent,
     paid,
     session,
@@ -44,6 +46,7 @@ from topics.messages.commands import (
     ClosePayment,
     Command,
     ExpireHold,
+    FailRefund,
     OpenInventory,
     RecordRefund,
 )
@@ -61,7 +64,10 @@ pytestmark = pytest.mark.system
 PAYMENTS = PaymentSettings(_env_file=None, stripe_api_key=SecretStr("sk_test_nobody"))
 
 #: The tables whose rows are compared by `CURSORS`, or by the tests of pending Stripe calls.
-_COMPARED_APART = {"log_cursor", "topic_generation", "outbox", "dead_letter", "checkout_session", "refund"}
+_COMPARED_APART = {
+    *("log_cursor", "topic_generation", "outbox", "dead_letter"),
+    *("checkout_session", "refund", "payment_refund", "payment_dispute"),
+}
 #: Every other table that the log makes, by its key.
 TABLES = {
     name: ", ".join(column.name for column in Table.metadata.tables[name].primary_key)
@@ -100,6 +106,7 @@ def everything() -> Sequence[Command]:
         nights_on_sale(2),
         ChangeInventory(room_id=2, first_night=FIRST, end_night=LAST, surge_milli=1500, total_count=9),
         *paid(PAID),
+        *divided(DIVIDED),
         *paid(REFUNDED),
         CancelBooking(room_id=1, booking_id=REFUNDED, user_id=7),
         RecordRefund(
@@ -147,6 +154,12 @@ async def restored(log: Log, database: DatabaseSettings) -> Restored:
 
 
 async def holds(log: Log, database: DatabaseSettings) -> None:
+    # The lists of guests come from the backup.
+    async with await psycopg.AsyncConnection.connect(database.conninfo()) as connection:
+        await connection.execute(
+            "insert into guest_list (id, booking_id, user_id, guests)"
+            " select guest_list_id, id, user_id, '[]' from booking where guest_list_id is not null"
+        )
     report = await audit(log.settings, database)
     assert report.ok, list(report.problems())
 
@@ -166,7 +179,7 @@ async def test_a_lost_database_comes_back_as_it_was(
     for table in TABLES:
         assert after[table] == before[table], table
     assert await rows(new_database, CURSORS) == await rows(database, CURSORS)
-    assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (8, 0, 0, ())
+    assert (outcome.bookings, outcome.undecided, outcome.unpublished, outcome.notes) == (9, 0, 0, ())
     await holds(log, new_database)
 
 
@@ -187,6 +200,7 @@ async def test_pending_stripe_calls_come_back(
         PAID: ("complete", session(PAID), False),
         REFUNDED: ("complete", session(REFUNDED), False),
         CLOSED: ("expired", session(CLOSED), False),
+        DIVIDED: ("complete", session(DIVIDED), False),
         waiting: ("creating", session(waiting), True),
         spent: ("complete", session(spent), False),
     }
@@ -195,8 +209,78 @@ async def test_pending_stripe_calls_come_back(
     refunds = "select booking_id, status, refund_id, next_attempt_at is not null from refund order by booking_id"
     assert await rows(new_database, refunds) == [
         (REFUNDED, "succeeded", "re_1", False),
+        (DIVIDED, "closed", "re_rest", False),
         (spent, "creating", None, True),
     ]
+    payments_of_sessions = "select booking_id, payment_intent from checkout_session order by booking_id"
+    assert await rows(new_database, payments_of_sessions) == [
+        *((booking, intent(booking)) for booking in (PAID, REFUNDED)),
+        (CLOSED, None),
+        (DIVIDED, intent(DIVIDED)),
+        (waiting, None),
+        (spent, intent(spent)),
+    ]
+
+
+async def test_refunds_and_disputes_come_back_one_by_one(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    due, failed = UUID(int=41), UUID(int=42)
+    await log.send(nights_on_sale(1))
+    for booking in (due, failed):
+        # Up to the cancellation, without the refund by hand: a refund's id belongs to one payment.
+        await log.send(*(each for each in list(divided(booking))[:8] if not isinstance(each, RecordRefund)))
+    rest: dict[str, Any] = {
+        "room_id": 1,
+        "booking_id": failed,
+        "payment_intent": intent(failed),
+        "refund_id": "re_of_42",
+    }
+    await log.send(
+        RecordRefund(**rest, amount_minor=2 * PRICE),
+        FailRefund(**rest, amount_minor=2 * PRICE, failure="expired_or_canceled_card"),
+    )
+    await log.send(*divided(DIVIDED))
+    await work(log, database)
+
+    await restored(log, new_database)
+
+    refunds = "select booking_id, refund_id, amount_minor, status, by_hand, failure from payment_refund order by 1, 2"
+    assert await rows(new_database, refunds) == [
+        (DIVIDED, "re_again", 10_000, "succeeded", True, None),
+        (DIVIDED, "re_hand", 3_000, "succeeded", True, None),
+        (DIVIDED, "re_rest", 17_000, "failed", False, "expired_or_canceled_card"),
+        (failed, "re_of_42", 2 * PRICE, "failed", False, "expired_or_canceled_card"),
+    ]
+    disputes = "select booking_id, dispute_id, payment_intent, amount_minor, currency, status, reason"
+    assert await rows(new_database, f"{disputes} from payment_dispute") == [
+        (DIVIDED, "dp_1", intent(DIVIDED), 5_000, "EUR", "lost", "fraudulent")
+    ]
+    targets = "select booking_id, status, amount_minor, failures, next_attempt_at is not null from refund order by 1"
+    assert await rows(new_database, targets) == [
+        (DIVIDED, "closed", 2 * PRICE, 0, False),
+        (due, "creating", 2 * PRICE, 0, True),
+        (failed, "creating", 2 * PRICE, 1, True),
+    ]
+    await holds(log, new_database)
+
+
+async def test_a_database_with_the_ids_of_two_installations_is_refused(
+    log: Log, database: DatabaseSettings, new_database: DatabaseSettings
+) -> None:
+    await log.send(nights_on_sale(1), stay(PAID))
+    await work(log, database)
+    insert = "insert into installation (id) values ('00000000-0000-0000-0000-000000000001')"
+    async with await psycopg.AsyncConnection.connect(new_database.conninfo()) as connection:
+        await connection.execute(insert)
+
+    with pytest.raises(NotRestored, match="The table installation has 2 rows"):
+        await restored(log, new_database)
+
+    async with await psycopg.AsyncConnection.connect(new_database.conninfo()) as connection:
+        await connection.execute("delete from installation")
+    with pytest.raises(NotRestored, match="The table installation is empty"):
+        await restored(log, new_database)
 
 
 async def test_the_last_command_is_found_by_its_position_and_not_by_a_clock(

@@ -158,8 +158,8 @@ async def write_ledger(connection: AsyncConnection, batch: Log) -> None:
             await connection.execute(
                 """
                 insert into booking (id, user_id, hotel_id, room_id, check_in, check_out, rooms_count, status, terms,
-                                     amount_minor, currency, version, created_at, updated_at)
-                values (%s, %s, %s, %s, %s, %s, %s, 'RESERVED', %s, %s, %s, 1, now(), now()) on conflict do nothing
+                                     amount_minor, currency, night_amounts_minor, version, created_at, updated_at)
+                values (%s, %s, %s, %s, %s, %s, %s, 'RESERVED', %s, %s, %s, %s, 1, now(), now()) on conflict do nothing
                 """,
                 (
                     event.booking_id,
@@ -172,6 +172,7 @@ async def write_ledger(connection: AsyncConnection, batch: Log) -> None:
                     event.terms,
                     event.amount_minor,
                     event.currency,
+                    list(event.night_amounts_minor) or None,
                 ),
             )
 

@@ -28,26 +28,50 @@ from topics.messages.events import (
     EVENTS,
     BookingConfirmed,
     BookingEvent,
-    BookingReserved,
+    BookingRefunded,
+    DisputeClosed,
     Event,
-    InventoryChanged,
-    InventoryOpened,
+    RefundFailed,
 )
+from topics.messages.values import DisputeOutcome
 from workers.projections.positioned_events import positioned_events
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
 COUNTED, NOT_COUNTED, NEW = UUID(int=1), UUID(int=2), UUID(int=3)
 
 
+def refunded(refund_id: str) -> BookingRefunded:
+    return BookingRefunded(
+        room_id=1, booking_id=COUNTED, payment_intent="pi", refund_id=refund_id, amount_minor=1, by_hand=True
+    )
+
+
+#: Events that change every read model that takes their kind; of other kinds the event of the contract does.
+EVENTS_THAT_COUNT = (
+    opened(1, 5, 7, 8_000),
+    changed(1, [0], price_minor=7_000),
+    reserved(NEW.int, 1, 0, 2),
+    refunded("re_1"),
+    RefundFailed(
+        room_id=1, booking_id=COUNTED, payment_intent="pi", refund_id="re_0", amount_minor=1, failure="unknown"
+    ),
+    DisputeClosed(
+        room_id=1,
+        booking_id=COUNTED,
+        payment_intent="pi",
+        dispute_id="dp_1",
+        amount_minor=1,
+        currency="EUR",
+        outcome=DisputeOutcome.LOST,
+    ),
+)
+
+
 def event_of(kind: type[Event]) -> Event:
     """Return an event of this kind that changes every read model that takes the kind."""
-    match kind.message_type:
-        case InventoryOpened.message_type:
-            return opened(1, 5, 7, 8_000)
-        case InventoryChanged.message_type:
-            return changed(1, [0], price_minor=7_000)
-        case BookingReserved.message_type:
-            return reserved(NEW.int, 1, 0, 2)
+    for counted in EVENTS_THAT_COUNT:
+        if type(counted) is kind:
+            return counted
     contract = json.loads((CONTRACTS / f"{kind.message_type}.json").read_text())
     event = decode_value(kind.message_type, json.dumps(contract["value"]).encode())
     assert isinstance(event, kind)
@@ -61,8 +85,8 @@ async def test_a_projection_applies_the_events_that_it_declares_and_no_others(
     projection: Projection, database: DatabaseSettings
 ) -> None:
     stays = [reserved(booking_id.int, 1, 0, 2) for booking_id in (COUNTED, NOT_COUNTED)]
-    paid = BookingConfirmed(room_id=1, booking_id=COUNTED, amount_minor=1, currency="EUR")
-    before = [opened(1, 0, 3, 9_000), *stays, paid]
+    paid = BookingConfirmed(room_id=1, booking_id=COUNTED, amount_minor=1, currency="EUR", payment_intent="pi")
+    before = [opened(1, 0, 3, 9_000), *stays, paid, refunded("re_0")]
     changing = set()
     async with await connect(database, "test") as connection:
         await write_ledger(connection, on_the_log(before))

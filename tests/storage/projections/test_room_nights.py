@@ -2,8 +2,10 @@
 
 import asyncio
 from datetime import date
+from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from psycopg import AsyncConnection
 
@@ -13,6 +15,7 @@ from tests.storage.projections.log import (
     apply,
     changed,
     consumers,
+    cut,
     in_one_batch,
     night,
     on_the_log,
@@ -27,12 +30,18 @@ from topics.messages.events import (
     BookingCancelled,
     BookingConfirmed,
     BookingExpired,
+    BookingRefunded,
     BookingRejected,
     BookingReserved,
+    DisputeClosed,
+    DisputeOpened,
     Event,
     GuestsAdded,
+    GuestsChanged,
+    RefundClosed,
+    RefundFailed,
 )
-from topics.messages.values import CancelReason, Rejection, Terms
+from topics.messages.values import CancelReason, DisputeOutcome, RefundClosing, Rejection, Terms
 
 
 async def min_prices(database: DatabaseSettings) -> dict[tuple[int, date], int]:
@@ -45,8 +54,10 @@ async def taken(database: DatabaseSettings) -> dict[tuple[int, date], int]:
     return {(room_id, day): count for room_id, day, count in found}
 
 
-def cancelled(event: BookingReserved) -> BookingCancelled:
-    return BookingCancelled(room_id=event.room_id, booking_id=event.booking_id, reason=CancelReason.BY_GUEST)
+def cancelled(event: BookingReserved, freed_from: date | None = None) -> BookingCancelled:
+    return BookingCancelled(
+        room_id=event.room_id, booking_id=event.booking_id, reason=CancelReason.BY_GUEST, freed_from=freed_from
+    )
 
 
 def expired(event: BookingReserved) -> BookingExpired:
@@ -76,6 +87,50 @@ async def test_a_cancelled_stay_gives_its_rooms_back(payments: int, database: Da
     await apply(database, [on_the_log([cancelled(stay)])])
 
     assert await taken(database) == {(1, night(0)): 1}
+
+
+@pytest.mark.parametrize(
+    ("freed_from", "left"), [(0, []), (1, [0]), (2, [0, 1]), (3, [0, 1, 2])], ids=["all", "two", "one", "none"]
+)
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in two"])
+async def test_a_stay_cancelled_after_check_in_gives_back_the_nights_to_come(
+    freed_from: int, left: list[int], *, together: bool, database: DatabaseSettings
+) -> None:
+    stay = reserved(1, 1, 0, 3, rooms_count=2)
+    events: list[Event] = [opened(1, 0, 4, 9_000), stay, confirmed(stay)]
+    ended = cancelled(stay, night(freed_from))
+
+    await apply(database, cut(on_the_log([*events, ended]), [4] if together else [3]))
+
+    assert await taken(database) == {(1, night(day)): 2 for day in left}
+    freed = [(night(freed_from), night(3))] if freed_from < 3 else []
+    changes = await rows(database, "select first_night, end_night from room_night_change where position = 4")
+    assert changes == freed
+
+
+async def test_money_guests_and_disputes_change_no_night(database: DatabaseSettings) -> None:
+    stay = reserved(1, 1, 0, 2)
+    about: dict[str, Any] = {"room_id": 1, "booking_id": stay.booking_id}
+    money: dict[str, Any] = {**about, "payment_intent": "pi", "amount_minor": 1}
+    await apply(database, in_one_batch([opened(1, 0, 2, 9_000), stay, confirmed(stay)]))
+    before = await rows(database, "select * from room_night order by date")
+
+    await apply(
+        database,
+        in_one_batch(
+            [
+                GuestsChanged(**about, guest_ids=(2,), guest_list_id=UUID(int=9)),
+                BookingRefunded(**money, refund_id="re", by_hand=True),
+                RefundFailed(**money, refund_id="re", failure="unknown"),
+                RefundClosed(**money, currency="EUR", reason=RefundClosing.PAID_OTHERWISE),
+                DisputeOpened(**money, dispute_id="dp", currency="EUR", reason="fraudulent"),
+                DisputeClosed(**money, dispute_id="dp", currency="EUR", outcome=DisputeOutcome.LOST),
+            ]
+        ),
+    )
+
+    assert await rows(database, "select * from room_night order by date") == before
+    assert len(await rows(database, "select * from room_night_change")) == 2
 
 
 async def test_a_stay_reserved_and_cancelled_at_once_takes_nothing(database: DatabaseSettings) -> None:
@@ -180,6 +235,16 @@ async def test_a_surge_is_part_of_the_price_and_rounds_half_up(database: Databas
     await apply(database, in_one_batch([opened(1, 0, 1, 9_999), changed(1, [0], surge_milli=1_500)]))
 
     assert await min_prices(database) == {(10, night(0)): 14_999}  # 14,998.5
+
+
+@pytest.mark.parametrize(("currency", "lowest"), [("KWD", 18_520), ("MGA", 18_500), ("UGX", 18_518), ("EUR", 18_518)])
+async def test_the_lowest_price_is_rounded_to_what_can_be_charged(
+    currency: str, lowest: int, database: DatabaseSettings
+) -> None:
+    night_opened = msgspec.structs.replace(opened(1, 0, 1, 12_345), currency=currency)
+    await apply(database, in_one_batch([night_opened, changed(1, [0], surge_milli=1_500)]))
+
+    assert await min_prices(database) == {(10, night(0)): lowest}  # 18,517.5
 
 
 async def test_a_closed_room_does_not_count_and_an_opened_again_one_does(database: DatabaseSettings) -> None:

@@ -39,7 +39,7 @@ async def test_a_booking_shows_its_whole_history_in_order(database: DatabaseSett
             "command-3:0",
             "command-3",
             T0 + timedelta(seconds=3),
-            {"room_id": 1, "booking_id": str(booking), "guest_ids": [7]},
+            {"room_id": 1, "booking_id": str(booking), "guest_ids": [7], "guest_list_id": None},
         ),
         (
             6,
@@ -47,7 +47,13 @@ async def test_a_booking_shows_its_whole_history_in_order(database: DatabaseSett
             "command-5:0",
             "command-5",
             T0 + timedelta(seconds=5),
-            {"room_id": 1, "booking_id": str(booking), "reason": "by_guest"},
+            {
+                "room_id": 1,
+                "booking_id": str(booking),
+                "reason": "by_guest",
+                "hotel_reason": None,
+                "freed_from": None,
+            },
         ),
     ]
 

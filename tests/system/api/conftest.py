@@ -6,10 +6,17 @@ import pytest
 import pytest_asyncio
 
 from sandbox.system import Plan, System
+from tests.support.caps import WITHOUT_CAPS
 from tests.system.api.world import World, open_world
 
 #: Limits that are off here, since a test sends many requests a second. Each has tests of its own.
-WITHOUT_LIMITS = {"RATE_LIMITS": "false", "LOGIN_DELAYS": "false", "BCRYPT_ROUNDS": "4", "ACK_SECONDS": "60"}
+WITHOUT_LIMITS = {
+    "RATE_LIMITS": "false",
+    "LOGIN_DELAYS": "false",
+    "BCRYPT_ROUNDS": "4",
+    "ACK_SECONDS": "60",
+    **WITHOUT_CAPS,
+}
 
 
 @pytest.fixture(autouse=True)

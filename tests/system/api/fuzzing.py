@@ -24,12 +24,16 @@ _URL: Final = os.environ["INNKEEPER_URL"]
 _AUTHORIZATION: Final = {"Authorization": f"Bearer {os.environ['INNKEEPER_TOKEN']}"}
 _TODAY: Final = datetime.now(UTC).date()
 _bookings: Final[list[str]] = [_KNOWN["booking_id"]]
-#: Bookings that are as far as an operation wants them: with guests to be paid for, paid to be cancelled.
-_ready: Final[dict[str, list[str]]] = {"pay": [], "cancel": []}
+#: Bookings that are as far as an operation wants them: with guests to be paid for, paid to be changed or cancelled.
+_paid: Final[list[str]] = []
+_ready: Final[dict[str, list[str]]] = {
+    "pay": [],
+    **dict.fromkeys(("change_guests", "cancel", "cancel_for_hotel"), _paid),
+}
 _CARD: Final = "4242424242424242"
 _NIGHTS: Final = {"change_nights": {"start_date": "", "end_date": ""}}
 _AT_LEAST: Final = {"change_nights": {"closed": False}}
-_COMMANDS: Final = frozenset({"init", "add_guests", "pay", "cancel"})
+_COMMANDS: Final = frozenset({"init", "add_guests", "change_guests", "pay", "cancel", "cancel_for_hotel"})
 #: These would take what is known away from all others.
 _TAKES_AWAY: Final = frozenset({"delete_guest", "delete_room", "delete_hotel", "deactivate_hotel"})
 
@@ -107,7 +111,7 @@ def _pay(booking: Mapping[str, Any]) -> None:
             lambda: _is_confirmed(booking["id"]), message=f"booking {booking['id']}, which is paid, is confirmed"
         )
         asyncio.run(confirmed)
-        _ready["cancel"].append(booking["id"])
+        _paid.append(booking["id"])
 
 
 def _is_confirmed(booking_id: str) -> bool:

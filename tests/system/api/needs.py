@@ -51,6 +51,7 @@ class Needs:
             "become_host": self._an_account,
             "add_guests": self._a_hold,
             "pay": self._a_hold_with_guests,
+            "change_guests": self._a_paid_stay,
             "activate_hotel": self._a_hotel_of_its_own,
             "deactivate_hotel": self._a_hotel_of_its_own,
             "delete_hotel": self._a_hotel_of_its_own,
@@ -113,6 +114,11 @@ class Needs:
         path = f"/v1/bookings/{found.values['booking_id']}/addGuests"
         await self._world.done(self._world.guest, "POST", path, found.guest_ids)
         return _Found(found.values)
+
+    async def _a_paid_stay(self) -> _Found:
+        found = await self._a_hold_with_guests()
+        await self._world.pay(self._world.guest, str(found.values["booking_id"]))
+        return _Found(found.values, guest_ids=[await self._world.saved_guest(self._world.guest)])
 
     async def _a_hotel_of_its_own(self) -> _Found:
         return _Found((await self._world.new_room(self._world.host))._asdict())

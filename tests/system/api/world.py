@@ -25,6 +25,7 @@ from tests.support.client import Answer, Client
 from tests.support.hotels import HotelsOverHttp
 from tests.support.waiting import wait_until
 
+GOOD_CARD = "4242424242424242"
 PASSWORD = "an estuary of 41 quiet herons"
 OPERATIONS = {row.id: row for row in rows()}
 
@@ -172,6 +173,18 @@ class World:
     async def booked(self, person: Person, room: Room, *, first: int = 30, nights: int = 3) -> str:
         """Hold a stay that begins `first` days from now; return the booking's id."""
         return str((await self.done(person, "POST", "/v1/bookings/init", stay(room, first, nights)))["id"])
+
+    async def pay(self, person: Person, booking_id: str) -> None:
+        """Pay for a hold with guests on Stripe's page, and wait until the payment is confirmed."""
+        page = (await self.done(person, "POST", f"/v1/bookings/{booking_id}/payments"))["session_url"]
+        async with self.session.post(page, data={"card": GOOD_CARD}, allow_redirects=False) as response:
+            assert response.status == 303, response
+
+        async def is_confirmed() -> bool:
+            status = await self.done(person, "GET", f"/v1/bookings/{booking_id}/status")
+            return bool(status["booking_status"] == "CONFIRMED")
+
+        await wait_until(is_confirmed, message=f"booking {booking_id}, which is paid, is confirmed")
 
     async def unharmed(self) -> None:
         """Check that no part stopped, there is no dead letter and no unexpected error, and the audit finds nothing."""

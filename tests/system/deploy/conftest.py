@@ -14,6 +14,7 @@ from sandbox.nginx import Nginx
 from sandbox.seed import seed
 from sandbox.system import ONE_OF_EACH, Plan, System
 from storage.settings import DatabaseSettings
+from tests.support.caps import WITHOUT_CAPS
 from tests.support.stack import LONG_TIMEOUTS
 from tests.system.deploy.guests import Guests
 from topics.kafka.settings import KafkaSettings
@@ -46,6 +47,7 @@ async def deployed(
         environment={
             "TRUSTED_PROXIES": "127.0.0.0/8",
             "RATE_LIMITS": "false",
+            **WITHOUT_CAPS,
             **LONG_TIMEOUTS,
             **(environment or {}),
         },

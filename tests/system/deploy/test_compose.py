@@ -27,7 +27,7 @@ SERVICES: Final[dict[str, Any]] = COMPOSE["services"]
 SHORT: Final = {"migrate"}
 OURS: Final = {name for name, service in SERVICES.items() if service["image"].startswith("innkeeper:")}
 SETTINGS: Final = {name.upper() for settings in settings_classes() for name in settings.model_fields}
-SECRET: Final = {"database_url", "jwt_secret_key", "stripe_api_key", "stripe_webhook_secret"}
+SECRET: Final = {"database_url", "jwt_secret_key", "payment_mark_key", "stripe_api_key", "stripe_webhook_secret"}
 with_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
 
@@ -207,6 +207,7 @@ def test_no_secret_is_in_an_environment_or_in_the_repository() -> None:
         "jwt_secret_key": ingresses,
         "stripe_webhook_secret": ingresses,
         "stripe_api_key": {"payments"},
+        "payment_mark_key": {"payments"},
     }
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "deploy/secrets"]
     assert subprocess.run(listing, cwd=ROOT, check=True, capture_output=True).stdout == b""

@@ -201,6 +201,7 @@ def test_each_process_takes_its_settings_as_production(service: str, tmp_path: P
         "jwt_secret_key": "a key that is long enough for production",
         "stripe_webhook_secret": "whsec_of_some_length_and_more",
         "stripe_api_key": "sk_live_of_nobody",
+        "payment_mark_key": "a key that is long enough for production",
     }
     for name, value in of_secrets.items():
         (tmp_path / name).write_text(value)

@@ -29,6 +29,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from sandbox.system import Plan, System
+from tests.support.caps import WITHOUT_CAPS
 from tests.support.hotels import HotelsInTables
 from tests.support.waiting import wait_until
 from tests.system.pipeline import log, reckoning
@@ -147,6 +148,7 @@ async def run(seed: int, seconds: float, folder: Path, faults: Sequence[Fault] |
             "INNKEEPER_FAILPOINT": "",
             # A dozen accounts do what hundreds of people would.
             "RATE_LIMITS": "false",
+            **WITHOUT_CAPS,
         },
     )
     verdict = Verdict(seed, seconds, Counter(fault.family for fault in planned))

@@ -734,9 +734,11 @@ MUTATIONS: dict[str, Patch] = {
     "ends holds a millisecond early": put(
         "decide", "_due_expiry", lambda right: lambda state, command, now: right(state, command, now + MILLISECOND)
     ),
-    "rounds prices down": put("booking", "night_price_minor", lambda right: lambda price, surge: price * surge // 1000),
+    "rounds prices down": put(
+        "booking", "night_price_minor", lambda right: lambda price, surge, step: price * surge // 1000
+    ),
     "rounds prices to even": put(
-        "booking", "night_price_minor", lambda right: lambda price, surge: round(price * surge / 1000)
+        "booking", "night_price_minor", lambda right: lambda price, surge, step: round(price * surge / 1000)
     ),
     "keeps the money of a cancelled stay": put("booking", "_refund_of_payment", lambda right: lambda booking: ()),
     "takes the same money twice": put_on(Booking, "payment", lambda booking, payment_intent: None),

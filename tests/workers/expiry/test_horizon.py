@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -16,6 +15,7 @@ from tests.workers.expiry.timers import Connection, timer
 from topics.catalogue import BOOKING_COMMANDS
 from topics.envelope import decode_envelope, decode_value
 from topics.messages.commands import OpenInventory
+from topics.zones import day_at
 from workers.expiry import holds, horizon
 from workers.reservations import handler
 
@@ -44,7 +44,7 @@ def _it_is_noon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def today(time_zone: str = "UTC") -> date:
-    return NOON.astimezone(ZoneInfo(time_zone)).date()
+    return day_at(time_zone, NOON)
 
 
 async def hotel(connection: Connection, time_zone: str = "UTC", currency: str = "EUR", *, deleted: bool = False) -> int:

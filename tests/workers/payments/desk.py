@@ -12,8 +12,10 @@ from uuid import UUID, uuid4
 import aiohttp
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from sandbox.stripe import Running
+from storage import installation
 from storage.cursors import Cursor, CursorKey
 from storage.settings import DatabaseSettings
 from tests.support.log import Log
@@ -26,6 +28,9 @@ from topics.messages.values import RefundReason
 from workers.payments.caller import Caller
 from workers.payments.consumer import Payments
 from workers.payments.gateway import open_gateway
+from workers.payments.marks import Marks
+from workers.payments.objects import BookingRef
+from workers.payments.pending_calls import CallContext, calls_for
 from workers.payments.settings import PaymentSettings
 from workers.runtime.role import PartitionBatch, Received
 
@@ -56,6 +61,7 @@ class Desk:
     stand_in: Running
     settings: PaymentSettings
     http: aiohttp.ClientSession
+    marks: Marks
     consumer: Payments = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,6 +121,38 @@ class Desk:
         """Return our rows of refunds."""
         return await self._rows("refund", "payment_intent", booking_id)
 
+    async def refund_objects(self, booking_id: UUID | None = None) -> list[dict[str, Any]]:
+        """Return our rows of refunds at Stripe, the oldest first."""
+        return await self._rows("payment_refund", "created_at, refund_id", booking_id)
+
+    async def disputes(self, booking_id: UUID | None = None) -> list[dict[str, Any]]:
+        """Return our rows of disputes."""
+        return await self._rows("payment_dispute", "dispute_id", booking_id)
+
+    async def refunds_are_due_now(self) -> None:
+        """Let the time until the next call of refunds pass, unless a caller works on them."""
+        await self.connection.execute("update refund set next_attempt_at = now() where next_attempt_at is not null")
+
+    async def add_to_ledger(self, booking_id: UUID, *payments: dict[str, Any], hotel: str = "Sea View") -> None:
+        """Add a booking of room 7, with payments as the ledger keeps them, and its hotel."""
+        await self.connection.execute(
+            "insert into hotel (id, name, city, currency) overriding system value values (3, %s, 'Lisbon', 'EUR')"
+            " on conflict do nothing",
+            (hotel,),
+        )
+        await self.connection.execute(
+            "insert into room (id, hotel_id, type, base_price_minor, total_count, capacity) overriding system value"
+            " values (%s, 3, 'Double room', 8000, 5, 2) on conflict do nothing",
+            (ROOM,),
+        )
+        await self.connection.execute(
+            "insert into booking (id, room_id, hotel_id, user_id, check_in, check_out, rooms_count, status, terms,"
+            " amount_minor, currency, payment_attempt, payments, version, created_at, updated_at)"
+            " values (%s, %s, 3, 1, '2030-12-24', '2030-12-27', 2, 'CONFIRMED', 'prepaid', 24000, 'EUR', 1, %s, 1,"
+            " now(), now()) on conflict (id) do update set payments = excluded.payments",
+            (booking_id, ROOM, Jsonb(list(payments))),
+        )
+
     async def _rows(self, table: str, order: str, booking_id: UUID | None) -> list[dict[str, Any]]:
         query = f"select * from {table} where %s::uuid is null or booking_id = %s order by {order}"
         return await (await self.connection.execute(query, (booking_id, booking_id))).fetchall()
@@ -172,17 +210,41 @@ class Desk:
         params: dict[str, Any] = (await self._params_of(booking_id)) | {
             "expires_at": int(self.stand_in.clock.now()) + 40 * 60
         }
-        async with open_gateway(self.settings) as gateway:
+        async with open_gateway(self.settings, self.marks) as gateway:
             session = await gateway._sessions.create_async(params, {"idempotency_key": str(uuid4())})  # type: ignore[arg-type]
         return booking_id, (await self.pay(session.id))["payment_intent"]
 
-    async def _params_of(self, booking_id: UUID) -> dict[str, Any]:
-        from workers.payments.pending_calls import calls_for
+    async def at_bank(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Do what a person or a bank does at Stripe; return the object."""
+        async with self.http.post(f"{self.stand_in.url}/_sandbox/{path}", json=body or {}) as answer:
+            assert answer.status == 200, await answer.text()
+            changed: dict[str, Any] = await answer.json()
+            return changed
 
+    async def refund_by_hand(self, payment_intent: str, amount_minor: int) -> str:
+        """Refund a part of a payment in Stripe's dashboard; return the refund's id."""
+        refund = await self.at_bank(f"payment_intents/{payment_intent}/refund", {"amount_minor": amount_minor})
+        return str(refund["id"])
+
+    async def left_stripe(self, payment_intent: str) -> int:
+        """Return the sum that went back to the guest, as the stand-in's books count it."""
+        async with self.http.get(f"{self.stand_in.url}/_sandbox/ledger") as answer:
+            payments = (await answer.json())["payment_intents"]
+        return next(int(each["refunded_minor"]) for each in payments if each["payment_intent"] == payment_intent)
+
+    def metadata(self, booking_id: UUID, attempt: int = 0) -> dict[str, str]:
+        """Return the metadata of our objects about a booking."""
+        return BookingRef(booking_id, ROOM, attempt).metadata(self.marks)
+
+    def context(self) -> CallContext:
+        """Return what goes into the parameters of our calls."""
+        return CallContext(marks=self.marks, frontend_url=self.settings.frontend_url)
+
+    async def _params_of(self, booking_id: UUID) -> dict[str, Any]:
         event = payment_requested(booking_id)
         received = _received(event, datetime.now(UTC))
         assert received.envelope is not None
-        _, session = calls_for(event, received.envelope, received.time, frontend_url="http://127.0.0.1:3000")
+        _, session = calls_for(event, received.envelope, received.time, context=self.context())
         return session.params  # type: ignore[union-attr]
 
 
@@ -195,7 +257,9 @@ async def open_desk(
         await psycopg.AsyncConnection.connect(database.conninfo(), autocommit=True, row_factory=dict_row) as connection,
         aiohttp.ClientSession() as http,
     ):
-        yield Desk(log, database, connection, stand_in, settings, http)
+        async with await psycopg.AsyncConnection.connect(database.conninfo()) as reader:
+            marks = Marks(settings.payment_mark_key.get_secret_value(), await installation.read(reader))
+        yield Desk(log, database, connection, stand_in, settings, http, marks)
 
 
 def payment_requested(booking_id: UUID, attempt: int = 1, amount_minor: int = 24_000) -> PaymentRequested:
@@ -205,7 +269,9 @@ def payment_requested(booking_id: UUID, attempt: int = 1, amount_minor: int = 24
     )
 
 
-def refund_requested(booking_id: UUID, payment_intent: str, amount_minor: int = 24_000) -> RefundRequested:
+def refund_requested(
+    booking_id: UUID, payment_intent: str, amount_minor: int = 24_000, total_minor: int | None = None
+) -> RefundRequested:
     """The money goes back."""
     return RefundRequested(
         room_id=ROOM,
@@ -215,6 +281,7 @@ def refund_requested(booking_id: UUID, payment_intent: str, amount_minor: int = 
         amount_minor=amount_minor,
         currency="EUR",
         reason=RefundReason.NIGHTS_GONE,
+        total_minor=total_minor,
     )
 
 

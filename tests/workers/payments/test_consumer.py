@@ -7,12 +7,24 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from telemetry import metrics
 from tests.support.stack import Server
 from tests.workers.payments.desk import ROOM, Desk, payment_requested, refund_requested
 from topics.kafka.settings import KafkaSettings
-from topics.messages.commands import ClosePayment, ConfirmPayment, DeclinePayment
-from topics.messages.events import BookingCancelled, BookingConfirmed, BookingExpired
-from topics.messages.values import CancelReason
+from topics.messages.commands import (
+    ClosePayment,
+    ConfirmPayment,
+    DeclinePayment,
+    FailRefund,
+    RecordDispute,
+    RecordRefund,
+)
+from topics.messages.events import BookingCancelled, BookingConfirmed, BookingExpired, RefundClosed
+from topics.messages.releases import Release
+from topics.messages.values import CancelReason, DisputeOutcome, RefundClosing
+from workers.payments.consumer import Payments
+from workers.payments.marks import Marks
+from workers.payments.objects import BookingRef
 from workers.runtime.role import Unreadable
 
 
@@ -22,7 +34,9 @@ def kafka_settings(kafka: Server) -> KafkaSettings:
     return KafkaSettings(_env_file=None, kafka_url=kafka.url)
 
 
-def session_webhook(booking_id: UUID, type: str, *, attempt: int = 1, **changes: Any) -> bytes:
+def session_webhook(
+    desk: Desk, booking_id: UUID, type: str, *, attempt: int = 1, metadata: dict[str, str] | None = None, **changes: Any
+) -> bytes:
     session = {
         "id": f"cs_{booking_id}_{attempt}",
         "status": "complete",
@@ -31,16 +45,22 @@ def session_webhook(booking_id: UUID, type: str, *, attempt: int = 1, **changes:
         "currency": "eur",
         "client_reference_id": str(booking_id),
         "payment_intent": "pi_1",
-        "metadata": {"booking_id": str(booking_id), "room_id": "7", "attempt": str(attempt)},
+        "metadata": desk.metadata(booking_id, attempt) if metadata is None else metadata,
         **changes,
     }
     return webhook(f"checkout.session.{type}", session)
 
 
-def refund_webhook(booking_id: UUID, status: str, refund_id: str = "re_1") -> bytes:
-    metadata = {"booking_id": str(booking_id), "room_id": "7"}
-    refund = {"id": refund_id, "status": status, "amount": 24_000, "payment_intent": "pi_1", "metadata": metadata}
-    return webhook("refund.updated", refund)
+def refund_webhook(
+    metadata: dict[str, str], status: str, refund_id: str = "re_1", amount: int = 24_000, payment: str = "pi_1"
+) -> bytes:
+    refund = {"id": refund_id, "status": status, "amount": amount, "currency": "eur", "payment_intent": payment}
+    return webhook("refund.updated", refund | {"metadata": metadata})
+
+
+def dispute_webhook(status: str, amount: int = 24_000, payment: str = "pi_1") -> bytes:
+    dispute = {"id": "du_1", "status": status, "amount": amount, "currency": "eur", "payment_intent": payment}
+    return webhook("charge.dispute.updated", dispute | {"reason": "fraudulent", "balance_transactions": []})
 
 
 def webhook(type: str, about: dict[str, Any], version: str = "2026-10-28.endive") -> bytes:
@@ -97,8 +117,8 @@ async def test_a_refund_is_added_once_however_often_it_is_requested(desk: Desk) 
 async def test_webhooks_twice_and_in_the_wrong_order_confirm_once_and_undo_nothing(desk: Desk) -> None:
     booking_id = uuid4()
     await desk.read_events(payment_requested(booking_id))
-    paid = session_webhook(booking_id, "completed")
-    expired = session_webhook(booking_id, "expired", status="expired", payment_status="unpaid")
+    paid = session_webhook(desk, booking_id, "completed")
+    expired = session_webhook(desk, booking_id, "expired", status="expired", payment_status="unpaid")
 
     commands = await desk.webhooks(paid, expired, paid)
 
@@ -112,7 +132,7 @@ async def test_a_webhook_that_comes_before_the_session_is_recorded_finds_its_boo
     booking_id = uuid4()
     await desk.read_events(payment_requested(booking_id))
 
-    ((envelope, command),) = await desk.webhooks(session_webhook(booking_id, "completed"))
+    ((envelope, command),) = await desk.webhooks(session_webhook(desk, booking_id, "completed"))
 
     assert isinstance(command, ConfirmPayment)
     assert (envelope.source, envelope.subject) == ("innkeeper/payments", str(booking_id))
@@ -123,38 +143,341 @@ async def test_a_webhook_that_comes_before_the_session_is_recorded_finds_its_boo
 async def test_a_payment_that_arrives_after_the_session_was_given_up_still_counts(desk: Desk) -> None:
     booking_id = uuid4()
     await desk.read_events(payment_requested(booking_id))
-    await desk.webhooks(session_webhook(booking_id, "expired", status="expired", payment_status="unpaid"))
+    await desk.webhooks(session_webhook(desk, booking_id, "expired", status="expired", payment_status="unpaid"))
 
-    await desk.webhooks(session_webhook(booking_id, "completed"))
+    await desk.webhooks(session_webhook(desk, booking_id, "completed"))
 
     assert [row["status"] for row in await desk.sessions()] == ["complete"]
 
 
 async def test_a_webhook_about_a_booking_that_we_have_no_row_of_is_sent_to_the_room_all_the_same(desk: Desk) -> None:
-    ((_, command),) = await desk.webhooks(session_webhook(uuid4(), "completed"))
+    ((_, command),) = await desk.webhooks(session_webhook(desk, uuid4(), "completed"))
 
     assert isinstance(command, ConfirmPayment)
 
 
-async def test_a_refund_that_failed_stays_failed(desk: Desk) -> None:
+async def paid(desk: Desk, booking_id: UUID) -> None:
+    """Let a booking be paid by the payment `pi_1`, as a webhook reports it."""
+    await desk.read_events(payment_requested(booking_id))
+    await desk.webhooks(session_webhook(desk, booking_id, "completed"))
+
+
+async def test_a_completed_session_notes_its_payment(desk: Desk) -> None:
     booking_id = uuid4()
+
+    await paid(desk, booking_id)
+
+    assert [row["payment_intent"] for row in await desk.sessions(booking_id)] == ["pi_1"]
+
+
+async def test_a_confirmation_notes_the_payment_of_a_session_whose_end_0_1_0_recorded(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.read_events(payment_requested(booking_id))
+    await desk.connection.execute("update checkout_session set session_id = 'cs_1', status = 'complete'")
+
+    await desk.read_events(
+        BookingConfirmed(
+            room_id=ROOM,
+            booking_id=booking_id,
+            amount_minor=1,
+            currency="EUR",
+            session_id="cs_1",
+            payment_intent="pi_2",
+        )
+    )
+
+    assert [row["payment_intent"] for row in await desk.sessions(booking_id)] == ["pi_2"]
+
+
+async def test_the_page_has_the_words_of_hotel_room_and_stay(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.add_to_ledger(booking_id, hotel="Hotel 'Zum Löwen' <*>")
+
+    await desk.read_events(payment_requested(booking_id))
+
+    (row,) = await desk.sessions(booking_id)
+    (line,) = row["params"]["line_items"]
+    assert line["price_data"]["product_data"] == {
+        "name": "Hotel 'Zum Löwen' <*>, Double room",
+        "description": "24 Dec 2030 - 27 Dec 2030, 3 nights, 2 rooms",
+    }
+    assert row["params"]["payment_intent_data"]["statement_descriptor_suffix"] == "Hotel Zum"
+
+
+async def test_a_refund_that_failed_stays_failed_and_its_row_is_due_again(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
     await desk.read_events(refund_requested(booking_id, "pi_1"))
 
-    statuses = []
+    states, commands = [], []
     for status in ("pending", "succeeded", "pending", "failed", "succeeded"):
-        await desk.webhooks(refund_webhook(booking_id, status))
-        statuses.append((await desk.refunds())[0]["status"])
+        commands += await desk.webhooks(refund_webhook(desk.metadata(booking_id), status))
+        (row,), (refund,) = await desk.refunds(), await desk.refund_objects()
+        states.append((refund["status"], row["status"], row["next_attempt_at"] is not None))
 
-    assert statuses == ["pending", "succeeded", "succeeded", "failed", "failed"]
+    assert states == [
+        ("pending", "pending", False),
+        ("succeeded", "succeeded", False),
+        ("succeeded", "succeeded", False),
+        ("failed", "creating", True),
+        ("failed", "creating", True),
+    ]
+    assert [type(command) for _, command in commands] == [RecordRefund, FailRefund, RecordRefund]
+    (row,) = await desk.refunds()
+    pause = (row["next_attempt_at"] - row["updated_at"]).total_seconds()
+    assert (row["failures"], 30 < pause <= 60) == (1, True)
 
 
-async def test_another_refund_of_the_same_payment_does_not_pass_for_ours(desk: Desk) -> None:
+async def test_each_refund_that_fails_makes_the_pause_longer_and_is_counted(desk: Desk) -> None:
     booking_id = uuid4()
+    await paid(desk, booking_id)
     await desk.read_events(refund_requested(booking_id, "pi_1"))
-    await desk.webhooks(refund_webhook(booking_id, "succeeded"), refund_webhook(booking_id, "failed", "re_2"))
 
-    (refund,) = await desk.refunds()
-    assert (refund["refund_id"], refund["status"]) == ("re_1", "succeeded")
+    pauses = []
+    for each in range(4):
+        for status in ("succeeded", "failed"):
+            await desk.webhooks(refund_webhook(desk.metadata(booking_id), status, f"re_{each}"))
+        (row,) = await desk.refunds()
+        pauses.append((row["next_attempt_at"] - row["updated_at"]).total_seconds())
+        await desk.connection.execute("update refund set next_attempt_at = null, status = 'pending', failures = 0")
+
+    assert [60 * 2**each * 0.79 < pause <= 60 * 2**each + 1 for each, pause in enumerate(pauses)] == [True] * 4
+    assert row["failures"] == 4
+
+
+async def test_a_refund_by_hand_does_not_pass_for_ours_and_lessens_the_rest(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.add_to_ledger(booking_id)
+    await desk.read_events(refund_requested(booking_id, "pi_1"))
+
+    ((_, command),) = await desk.webhooks(refund_webhook({}, "succeeded", "re_2", amount=5_000))
+
+    assert command == RecordRefund(
+        room_id=ROOM,
+        booking_id=booking_id,
+        payment_intent="pi_1",
+        refund_id="re_2",
+        amount_minor=5_000,
+        by_hand=True,
+        cancel_if_full=True,
+    )
+    (row,) = await desk.refunds()
+    assert (row["refund_id"], row["status"], row["next_attempt_at"] is not None) == (None, "creating", True)
+    # The rest by hand, too: nothing is left to be made.
+    await desk.webhooks(refund_webhook({}, "succeeded", "re_3", amount=19_000))
+    (row,) = await desk.refunds()
+    assert (row["status"], row["next_attempt_at"]) == ("succeeded", None)
+    assert [refund["by_hand"] for refund in await desk.refund_objects(booking_id)] == [True, True]
+
+
+async def test_a_hotel_keeps_a_booking_that_was_refunded_as_goodwill(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.add_to_ledger(booking_id)
+    await desk.connection.execute("update hotel set on_full_refund = 'keep'")
+
+    ((_, command),) = await desk.webhooks(refund_webhook({}, "succeeded"))
+
+    assert isinstance(command, RecordRefund)
+    assert (command.by_hand, command.cancel_if_full) == (True, False)
+    assert await desk.refunds() == []
+
+
+async def test_a_refund_by_hand_that_fails_is_reported_and_not_made_again(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+
+    commands = await desk.webhooks(refund_webhook({}, "succeeded"), refund_webhook({}, "failed"))
+
+    assert [type(command) for _, command in commands] == [RecordRefund, FailRefund]
+    assert all(command.by_hand for _, command in commands)  # type: ignore[attr-defined]
+    assert await desk.refunds() == []
+
+
+async def test_a_refund_by_hand_that_fails_is_made_by_us_if_the_guest_must_have_the_money(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.read_events(refund_requested(booking_id, "pi_1"))
+    await desk.webhooks(refund_webhook({}, "succeeded"))
+    assert [row["status"] for row in await desk.refunds()] == ["succeeded"]
+
+    await desk.webhooks(refund_webhook({}, "failed"))
+
+    (row,) = await desk.refunds()
+    assert (row["status"], row["next_attempt_at"] is not None) == ("creating", True)
+
+
+async def test_a_target_that_grows_makes_a_refund_due_again_and_one_that_does_not_changes_nothing(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.read_events(refund_requested(booking_id, "pi_1", 10_000))
+    await desk.webhooks(refund_webhook(desk.metadata(booking_id), "succeeded", amount=10_000))
+
+    await desk.read_events(refund_requested(booking_id, "pi_1", 10_000), refund_requested(booking_id, "pi_1", 4_000))
+    (same,) = await desk.refunds()
+    await desk.read_events(refund_requested(booking_id, "pi_1", 14_000, total_minor=24_000))
+    (grown,) = await desk.refunds()
+
+    assert (same["status"], same["amount_minor"], same["next_attempt_at"]) == ("succeeded", 10_000, None)
+    assert (grown["status"], grown["amount_minor"], grown["next_attempt_at"] is not None) == ("creating", 24_000, True)
+
+
+async def test_a_refund_that_an_operator_closed_is_reopened_by_a_larger_target_alone(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.read_events(refund_requested(booking_id, "pi_1", 10_000), refund_closed(booking_id))
+    (closed,) = await desk.refunds()
+    await desk.read_events(refund_requested(booking_id, "pi_1", 10_000))
+    (same,) = await desk.refunds()
+    await desk.read_events(refund_requested(booking_id, "pi_1", 10_000, total_minor=20_000))
+    (grown,) = await desk.refunds()
+
+    assert (closed["status"], closed["next_attempt_at"]) == ("closed", None)
+    assert same == closed
+    assert grown["status"] == "creating"
+
+
+def refund_closed(booking_id: UUID) -> RefundClosed:
+    return RefundClosed(
+        room_id=ROOM,
+        booking_id=booking_id,
+        payment_intent="pi_1",
+        amount_minor=10_000,
+        currency="EUR",
+        reason=RefundClosing.NOT_POSSIBLE,
+    )
+
+
+async def test_a_lost_dispute_takes_what_was_due_and_a_won_one_makes_it_due_at_once(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.read_events(refund_requested(booking_id, "pi_1"))
+    await desk.connection.execute("update refund set next_attempt_at = now() + interval '6 hours', failures = 9")
+
+    ((_, opened),) = await desk.webhooks(dispute_webhook("needs_response"))
+    (waiting,) = await desk.refunds()
+    await desk.webhooks(dispute_webhook("won"))
+    (due,) = await desk.refunds()
+
+    assert opened == RecordDispute(
+        room_id=ROOM,
+        booking_id=booking_id,
+        payment_intent="pi_1",
+        dispute_id="du_1",
+        amount_minor=24_000,
+        reason="fraudulent",
+    )
+    assert (waiting["next_attempt_at"] - waiting["updated_at"]).total_seconds() > 3600
+    assert due["status"] == "creating"
+    assert due["next_attempt_at"] == due["updated_at"]
+    assert [row["status"] for row in await desk.disputes(booking_id)] == ["won"]
+
+
+async def test_money_that_a_lost_dispute_took_is_not_sent_any_more(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.read_events(refund_requested(booking_id, "pi_1"))
+
+    ((_, part),) = await desk.webhooks(dispute_webhook("lost", amount=24_000))
+
+    (row,) = await desk.refunds()
+    assert isinstance(part, RecordDispute)
+    assert part.outcome is DisputeOutcome.LOST
+    assert (row["status"], row["next_attempt_at"]) == ("closed", None)
+
+
+async def test_an_inquiry_is_counted_and_takes_nothing(desk: Desk) -> None:
+    await paid(desk, uuid4())
+    before = metrics.INQUIRIES.values.get((), 0)
+
+    assert await desk.webhooks(dispute_webhook("warning_needs_response")) == []
+
+    assert metrics.INQUIRIES.values[()] == before + 1
+    assert await desk.disputes() == []
+
+
+async def test_objects_of_another_installation_are_left_alone_counted_and_logged_once(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = uuid4()
+    await paid(desk, ours)
+    await desk.read_events(refund_requested(ours, "pi_1"))
+    before = (await desk.sessions(), await desk.refunds())
+    counts = dict(metrics.FOREIGN_OBJECTS.values)
+    theirs = BookingRef(ours, ROOM, 1).metadata(Marks("another key", uuid4()))
+    unmarked = {name: value for name, value in theirs.items() if name != "mark"}
+    intent = {"id": "pi_9", "last_payment_error": None}
+    webhooks = [
+        body
+        for metadata in (theirs, unmarked, theirs | {"mark": ""}, {"order": "17"}, theirs | {"booking_id": "B-17"})
+        for body in (
+            session_webhook(desk, ours, "completed", metadata=metadata, id="cs_9"),
+            session_webhook(desk, ours, "expired", metadata=metadata, id="cs_9", status="expired"),
+            session_webhook(desk, ours, "async_payment_failed", metadata=metadata, id="cs_9"),
+            webhook("payment_intent.payment_failed", intent | {"metadata": metadata}),
+            refund_webhook(metadata, "succeeded", "re_9", payment="pi_9"),
+            refund_webhook(metadata, "failed", "re_9", payment="pi_9"),
+            dispute_webhook("needs_response", payment="pi_9"),
+        )
+    ]
+
+    assert await desk.webhooks(*webhooks) == []
+
+    assert (await desk.sessions(), await desk.refunds()) == before
+    assert (await desk.refund_objects(), await desk.disputes()) == ([], [])
+    kinds = {"session": 15, "payment": 5, "refund": 10, "dispute": 5}
+    counted = {kind: metrics.FOREIGN_OBJECTS.values[kind,] - counts.get((kind,), 0) for kind in kinds}
+    assert counted == kinds
+    logged = [record.message for record in caplog.records if "is not of this installation" in record.message]
+    assert len(logged) == 4
+
+
+async def test_sessions_and_refunds_of_0_1_0_have_no_mark_and_are_ours_by_their_rows(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.read_events(payment_requested(booking_id), refund_requested(booking_id, "pi_1"))
+    await desk.connection.execute("update checkout_session set session_id = 'cs_old', status = 'open'")
+    old = {"booking_id": str(booking_id), "room_id": str(ROOM)}
+
+    commands = await desk.webhooks(
+        session_webhook(desk, booking_id, "completed", metadata=old | {"attempt": "1"}, id="cs_old"),
+        refund_webhook(old, "succeeded"),
+        webhook("payment_intent.payment_failed", {"id": "pi_1", "metadata": old}),
+    )
+
+    assert [type(command) for _, command in commands] == [ConfirmPayment, RecordRefund, DeclinePayment]
+    assert [refund["by_hand"] for refund in await desk.refund_objects(booking_id)] == [False]
+
+
+async def test_a_session_of_ours_with_the_mark_of_another_key_is_foreign(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.read_events(payment_requested(booking_id))
+    metadata = desk.metadata(booking_id, 1) | {"mark": "0" * 32}
+
+    assert await desk.webhooks(session_webhook(desk, booking_id, "completed", metadata=metadata)) == []
+
+    assert [row["status"] for row in await desk.sessions(booking_id)] == ["creating"]
+
+
+async def test_commands_that_0_1_0_cannot_decide_are_not_sent_while_it_may_run(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    kafka = desk.log.settings.model_copy(update={"log_readable_by": Release.V0_1_0})
+    desk.consumer = Payments(kafka, desk.settings)
+    before = sum(metrics.WITHHELD_COMMANDS.values.values())
+
+    commands = await desk.webhooks(
+        refund_webhook({}, "succeeded", "re_hand", amount=5_000),
+        refund_webhook(desk.metadata(booking_id), "succeeded", "re_ours", amount=5_000),
+        refund_webhook(desk.metadata(booking_id), "failed", "re_ours", amount=5_000),
+        dispute_webhook("needs_response"),
+    )
+
+    assert [command.refund_id for _, command in commands if isinstance(command, RecordRefund)] == ["re_ours"]
+    assert len(commands) == 1
+    assert sum(metrics.WITHHELD_COMMANDS.values.values()) == before + 3
+    # Everything else is recorded, so that it can be compared later.
+    assert len(await desk.refund_objects(booking_id)) == 2
+    assert len(await desk.disputes(booking_id)) == 1
 
 
 async def test_a_webhook_that_cannot_be_read_is_named_and_leaves_nothing_of_its_batch(desk: Desk) -> None:
@@ -162,7 +485,7 @@ async def test_a_webhook_that_cannot_be_read_is_named_and_leaves_nothing_of_its_
     await desk.read_events(payment_requested(booking_id))
 
     with pytest.raises(Unreadable) as raised:
-        await desk.webhooks(session_webhook(booking_id, "completed"), b"no event")
+        await desk.webhooks(session_webhook(desk, booking_id, "completed"), b"no event")
 
     assert raised.value.record.offset == 1
     assert [row["status"] for row in await desk.sessions()] == ["creating"]
@@ -171,7 +494,7 @@ async def test_a_webhook_that_cannot_be_read_is_named_and_leaves_nothing_of_its_
 async def test_a_webhook_of_another_version_of_the_api_is_read_and_logged_once(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    intent = {"id": "pi_1", "metadata": {"booking_id": str(uuid4()), "room_id": "7", "attempt": "1"}}
+    intent = {"id": "pi_1", "metadata": desk.metadata(uuid4(), 1)}
     old = webhook("payment_intent.payment_failed", intent, version="2024-06-20")
 
     commands = await desk.webhooks(old, old)

@@ -1,12 +1,21 @@
 """The saga of payments: the calls to Stripe that each event leads to."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
-from storage.payments import DueSession, RefundToMake, SessionsToClose, SessionToOpen
+from storage.payments import (
+    DueSession,
+    PaymentOfSession,
+    RefundToClose,
+    RefundToMake,
+    SessionsToClose,
+    SessionToOpen,
+    Stay,
+)
 from topics.envelope import Envelope
 from topics.messages.events import (
     BookingCancelled,
@@ -17,10 +26,12 @@ from topics.messages.events import (
     GuestsAdded,
     PaymentDeclined,
     PaymentRequested,
+    RefundClosed,
     RefundRequested,
 )
-from topics.messages.values import CancelReason, RefundReason
-from workers.payments.pending_calls import PendingCall, calls_for, renewed_session
+from topics.messages.values import CancelReason, RefundClosing, RefundReason
+from workers.payments.marks import Marks
+from workers.payments.pending_calls import CallContext, PendingCall, calls_for, renewed_session
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BOOKING = UUID("0197a5b2-6c00-8000-8000-000000000001")
@@ -39,8 +50,20 @@ REFUND = RefundRequested(
 )
 
 
-def calls_of(event: Event) -> tuple[PendingCall, ...]:
-    return calls_for(event, ENVELOPE, NOON, frontend_url="https://inn.example/")
+MARKS = Marks("a key", UUID(int=1))
+CONTEXT = CallContext(marks=MARKS, frontend_url="https://inn.example/")
+STAY = Stay(
+    hotel="Hôtel du Lac",
+    room_type="Double room",
+    check_in=date(2030, 12, 24),
+    check_out=date(2030, 12, 27),
+    rooms_count=2,
+)
+PAID = PaymentOfSession(booking_id=BOOKING, session_id="cs_1", payment_intent="pi_1")
+
+
+def calls_of(event: Event, stay: Stay | None = STAY) -> tuple[PendingCall, ...]:
+    return calls_for(event, ENVELOPE, NOON, context=CONTEXT, stay=stay)
 
 
 def test_a_requested_payment_opens_a_session_with_its_call_fixed() -> None:
@@ -50,7 +73,9 @@ def test_a_requested_payment_opens_a_session_with_its_call_fixed() -> None:
     assert session.idempotency_key == f"{BOOKING}:checkout:2"
     assert session.expires_at == NOON + timedelta(minutes=35)
     assert (session.causation, session.correlation) == ("command-1:0", "command-1")
-    metadata = {"booking_id": str(BOOKING), "room_id": "7", "attempt": "2"}
+    mark = MARKS.mark(BOOKING, 7)
+    metadata = {"booking_id": str(BOOKING), "room_id": "7", "attempt": "2", "mark": mark}
+    words = "24 Dec 2030 - 27 Dec 2030, 3 nights, 2 rooms"
     assert session.params == {
         "mode": "payment",
         "allowed_payment_method_types": ["card"],
@@ -61,12 +86,17 @@ def test_a_requested_payment_opens_a_session_with_its_call_fixed() -> None:
                 "price_data": {
                     "currency": "eur",
                     "unit_amount": 24_000,
-                    "product_data": {"name": "Hotel booking"},
+                    "product_data": {"name": "Hôtel du Lac, Double room", "description": words},
                 },
             }
         ],
+        "locale": "auto",
         "metadata": metadata,
-        "payment_intent_data": {"metadata": metadata},
+        "payment_intent_data": {
+            "description": f"Hôtel du Lac, Double room: {words}. Booking {BOOKING}",
+            "metadata": metadata,
+            "statement_descriptor_suffix": "Hotel du L",
+        },
         "success_url": f"https://inn.example/bookings/{BOOKING}?payment=success",
         "cancel_url": f"https://inn.example/bookings/{BOOKING}?payment=cancelled",
         "expires_at": int((NOON + timedelta(minutes=35)).timestamp()),
@@ -88,18 +118,72 @@ def test_the_same_event_read_again_leads_to_exactly_the_same_call() -> None:
     [
         BookingExpired(room_id=7, booking_id=BOOKING),
         BookingCancelled(room_id=7, booking_id=BOOKING, reason=CancelReason.BY_GUEST),
-        BookingConfirmed(
-            room_id=7, booking_id=BOOKING, amount_minor=1, currency="EUR", session_id="cs_1", payment_intent="pi_1"
-        ),
     ],
 )
 def test_a_booking_that_needs_no_money_any_more_closes_its_sessions(event: Event) -> None:
     assert calls_of(event) == (SessionsToClose(booking_id=BOOKING),)
 
 
-def test_a_refund_goes_back_in_full_under_the_payments_key() -> None:
-    (refund,) = calls_of(REFUND)
+def test_a_booking_that_was_paid_notes_its_payment_and_closes_its_sessions() -> None:
+    confirmed = BookingConfirmed(
+        room_id=7, booking_id=BOOKING, amount_minor=1, currency="EUR", session_id="cs_1", payment_intent="pi_1"
+    )
 
+    assert calls_of(confirmed) == (PAID, SessionsToClose(booking_id=BOOKING))
+
+
+def test_a_booking_whose_hotel_is_not_known_can_be_paid_all_the_same() -> None:
+    _, session = calls_of(REQUESTED, stay=None)
+
+    assert isinstance(session, SessionToOpen)
+    (line,) = session.params["line_items"]
+    assert line["price_data"]["product_data"] == {"name": "Hotel booking"}
+    assert session.params["payment_intent_data"].keys() == {"description", "metadata"}
+
+
+@pytest.mark.parametrize(("currency", "in_stripes_unit"), [("EUR", 24_000), ("ISK", 2_400_000), ("MGA", 240)])
+def test_amounts_are_sent_in_the_unit_in_which_stripe_counts(currency: str, in_stripes_unit: int) -> None:
+    _, session = calls_of(msgspec.structs.replace(REQUESTED, currency=currency))
+    _, refund = calls_of(msgspec.structs.replace(REFUND, currency=currency))
+
+    assert isinstance(session, SessionToOpen)
+    assert isinstance(refund, RefundToMake)
+    assert session.params["line_items"][0]["price_data"]["unit_amount"] == in_stripes_unit
+    assert refund.params["amount"] == in_stripes_unit
+    assert refund.amount_minor == 24_000
+
+
+@pytest.mark.parametrize(("total_minor", "target_minor"), [(None, 15_000), (20_000, 20_000)])
+def test_the_target_of_a_refund_is_the_sum_of_all_refunds(total_minor: int | None, target_minor: int) -> None:
+    event = msgspec.structs.replace(REFUND, amount_minor=15_000, total_minor=total_minor)
+
+    _, refund = calls_of(event)
+
+    assert isinstance(refund, RefundToMake)
+    assert refund.amount_minor == target_minor
+
+
+def test_a_refund_that_an_operator_closed_is_made_no_more() -> None:
+    closed = RefundClosed(
+        room_id=7,
+        booking_id=BOOKING,
+        payment_intent="pi_1",
+        amount_minor=1,
+        currency="EUR",
+        reason=RefundClosing.PAID_OTHERWISE,
+    )
+
+    assert calls_of(closed) == (RefundToClose(payment_intent="pi_1"),)
+
+
+def test_a_refund_of_nothing_only_notes_the_payment() -> None:
+    assert calls_of(msgspec.structs.replace(REFUND, amount_minor=0)) == (PAID,)
+
+
+def test_a_refund_goes_back_in_full_under_the_payments_key() -> None:
+    noted, refund = calls_of(REFUND)
+
+    assert noted == PAID
     assert refund == RefundToMake(
         payment_intent="pi_1",
         booking_id=BOOKING,
@@ -107,7 +191,7 @@ def test_a_refund_goes_back_in_full_under_the_payments_key() -> None:
         params={
             "payment_intent": "pi_1",
             "amount": 24_000,
-            "metadata": {"booking_id": str(BOOKING), "room_id": "7"},
+            "metadata": {"booking_id": str(BOOKING), "room_id": "7", "mark": MARKS.mark(BOOKING, 7)},
         },
         idempotency_key="pi_1:refund",
         amount_minor=24_000,
@@ -125,7 +209,6 @@ def test_a_refund_goes_back_in_full_under_the_payments_key() -> None:
         PaymentDeclined(room_id=7, booking_id=BOOKING, failure="generic_decline"),
         BookingConfirmed(room_id=7, booking_id=BOOKING, amount_minor=1, currency="EUR"),
         BookingRefunded(room_id=7, booking_id=BOOKING, payment_intent="pi_1", refund_id="re_1", amount_minor=1),
-        RefundRequested(**{name: getattr(REFUND, name) for name in REFUND.__struct_fields__} | {"amount_minor": 0}),
     ],
 )
 def test_nothing_else_leads_to_a_call(event: Event) -> None:

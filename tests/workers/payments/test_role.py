@@ -89,7 +89,7 @@ async def test_a_webhook_that_cannot_be_read_goes_to_the_dead_letter_topic_and_t
         "currency": "eur",
         "client_reference_id": str(booking_id),
         "payment_intent": "pi_1",
-        "metadata": {"booking_id": str(booking_id), "room_id": str(ROOM), "attempt": "1"},
+        "metadata": desk.metadata(booking_id, 1),
     }
     event = {"id": "evt_1", "type": "checkout.session.completed", "livemode": False, "data": {"object": session}}
     await desk.log.write(posted(desk, b"no event"), posted(desk, json.dumps(event).encode()))

@@ -11,6 +11,7 @@ PRODUCTION: dict[str, Any] = {
     "environment": "production",
     "stripe_api_key": SecretStr("sk_live_of_the_hotel"),
     "frontend_url": "https://inn.example",
+    "payment_mark_key": SecretStr("a key of its own that is long enough"),
 }
 
 
@@ -28,6 +29,8 @@ def test_production_starts_with_settings_of_its_own() -> None:
         {"stripe_api_key": SecretStr("sk_test_innkeeper_development")},
         {"frontend_url": "http://127.0.0.1:8080"},
         {"stripe_api_url": "http://127.0.0.1:12111"},
+        {"payment_mark_key": PaymentSettings(_env_file=None).payment_mark_key},
+        {"payment_mark_key": SecretStr("too short")},
     ],
 )
 def test_production_refuses_what_is_for_development(development: dict[str, Any]) -> None:
@@ -43,3 +46,4 @@ def test_the_pace_follows_the_key(key: str, calls: int) -> None:
 
 def test_the_key_is_never_shown() -> None:
     assert "sk_live" not in repr(settings(**PRODUCTION))
+    assert "key of its own" not in repr(settings(**PRODUCTION))

@@ -1,0 +1,31 @@
+"""Decides which objects at Stripe are ours, since several installations can share one Stripe account.
+
+A session with a mark is ours if this installation made the mark. One without was opened by 0.1.0, and is ours if a row
+of ours names it. Refunds and disputes belong to their payment: a refund by hand and a dispute carry nothing of ours.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from uuid import UUID
+
+from operators.reconcile.stripe_client import Refund, Session
+from workers.payments.marks import Marks
+
+
+def is_ours(session: Session, marks: Marks, named_in_rows: Collection[str]) -> bool:
+    """Return whether a session is ours; `named_in_rows` are the ids of sessions and payments in our rows."""
+    if session.mark is not None:
+        return marks.is_ours(session.mark, session.booking_id, session.room_id)
+    return session.id in named_in_rows or session.payment in named_in_rows
+
+
+def with_maker(refund: Refund, booking_id: UUID, marks: Marks) -> Refund:
+    """Return a refund of a payment of ours with its maker: a person made one that does not name this booking.
+
+    Refunds of 0.1.0 name it without a mark.
+    """
+    named = refund.named
+    if named is None or named.booking_id != booking_id:
+        return replace(refund, by_hand=True)
+    by_us = named.mark is None or marks.is_ours(named.mark, named.booking_id, named.room_id)
+    return replace(refund, by_hand=not by_us)

@@ -1,0 +1,122 @@
+"""Closes a refund: sends the room `CloseRefund` and waits for its answer."""
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+from psycopg import AsyncConnection
+
+from operators.refunds.listing import OpenRefund, State, find
+from operators.refunds.refusal import Refused
+from operators.replay.ranges import records_since, topic_id_of
+from storage import operator_log
+from storage.consumer_positions import wait_for_consumer
+from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
+from topics.consumers import PROCESSED_BY
+from topics.envelope import command_record, decode_value, header
+from topics.kafka.log_reader import Record, end_offsets
+from topics.kafka.positions import LogPosition
+from topics.kafka.producer import open_producer
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import CloseRefund
+from topics.messages.events import CommandRefused, RefundClosed
+from topics.messages.releases import can_decide
+from topics.messages.values import RefundClosing
+
+_CLIENT: Final = "innkeeper-refunds"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Closed:
+    """The outcome of a close. `event` is None if the refund was closed before; `position` is the command's.
+
+    `is_decided` False: the room has not answered in time, and will.
+    """
+
+    refund: OpenRefund
+    is_decided: bool
+    event: RefundClosed | None = None
+    position: LogPosition | None = None
+
+
+async def close(
+    kafka: KafkaSettings,
+    connection: AsyncConnection[Any],
+    payment: str,
+    *,
+    reason: RefundClosing,
+    note: str | None,
+    operator: str,
+    wait_seconds: float,
+) -> Closed:
+    """End what is due of a payment: it is not sent back through Stripe. The connection is in autocommit.
+
+    The action is recorded with the note before the command is sent, which names it as its actor. A refund that was
+    closed before stays as it is.
+
+    Raises:
+        Refused: nothing is due, the refund is on its way, a release that still runs cannot decide it, or the room
+            refused.
+        aiokafka.errors.KafkaError, psycopg.Error: the broker or the database cannot be used.
+    """
+    refund = await find(connection, payment)
+    command = CloseRefund(room_id=refund.room, booking_id=refund.booking, payment_intent=payment, reason=reason)
+    if not can_decide(kafka.log_readable_by, command):
+        raise Refused(
+            f"Release {kafka.log_readable_by} still runs (LOG_READABLE_BY) and cannot decide it: close the refund after"
+            " the rollout."
+        )
+    if refund.state is State.CLOSED:
+        return Closed(refund=refund, is_decided=True)
+    if refund.state is State.PENDING:
+        raise Refused(f"The refund of {payment} is on its way at Stripe: {refund.amount} may still reach the guest.")
+    return await _send(kafka, connection, refund, command, note=note, operator=operator, wait_seconds=wait_seconds)
+
+
+async def _send(
+    kafka: KafkaSettings,
+    connection: AsyncConnection[Any],
+    refund: OpenRefund,
+    command: CloseRefund,
+    *,
+    note: str | None,
+    operator: str,
+    wait_seconds: float,
+) -> Closed:
+    name = kafka.topic(BOOKING_COMMANDS)
+    topic_id = await topic_id_of(kafka, name)
+    before = await end_offsets(kafka, [kafka.topic(BOOKING_EVENTS)])
+    details = {"booking": str(refund.booking), "amount": refund.amount, "reason": command.reason.value, "note": note}
+    action = await operator_log.record(
+        connection, who=operator, action="refunds close", target=refund.payment, details=details
+    )
+    record = command_record(
+        name, command, id=str(uuid4()), source=operator_log.SOURCE, time=datetime.now(UTC), actor=action.actor
+    )
+    async with open_producer(kafka, client_id=_CLIENT) as producer:
+        position = await producer.send(record)
+    offsets = {position.partition: position.offset}
+    consumer = PROCESSED_BY[BOOKING_COMMANDS.name]
+    if not await wait_for_consumer(connection, consumer, name, topic_id, offsets, within_seconds=wait_seconds):
+        return Closed(refund=refund, is_decided=False, position=position)
+    async with aclosing(records_since(kafka, BOOKING_EVENTS, before)) as found:
+        async for answer in found:
+            if (header(answer.headers, "ce_causationposition") or b"").decode() == str(position):
+                return Closed(refund=refund, is_decided=True, event=_closed(refund, answer), position=position)
+    return Closed(refund=refund, is_decided=False, position=position)
+
+
+def _closed(refund: OpenRefund, answer: Record) -> RefundClosed | None:
+    """Return the room's event; None if it has closed the refund before. Raises Refused."""
+    kind = (header(answer.headers, "ce_type") or b"").decode()
+    if kind == CommandRefused.message_type:
+        refused = decode_value(CommandRefused.message_type, answer.value or b"")
+        assert isinstance(refused, CommandRefused)
+        raise Refused(f"The room refuses to close the refund of {refund.payment}: {refused.reason.value}.")
+    if kind != RefundClosed.message_type:
+        return None
+    closed = decode_value(RefundClosed.message_type, answer.value or b"")
+    assert isinstance(closed, RefundClosed)
+    return closed

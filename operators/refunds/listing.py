@@ -1,0 +1,123 @@
+"""Lists the refunds whose money is not back yet, and makes one due now."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from operators.refunds.refusal import Refused
+from pricing.currencies import decimal
+from storage import operator_log, payment_rows
+
+#: A worker of payments keeps a claimed row at most so long.
+_LEASE_SECONDS: Final = 30.0
+
+
+class State(StrEnum):
+    """The state of a refund. `failing`: Stripe refused it or did not answer, and it is tried again."""
+
+    DUE = "due"
+    FAILING = "failing"
+    PENDING = "pending"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenRefund:
+    """A refund whose money is not back yet, or that an operator closed. Times are UTC.
+
+    `amount_minor` is still due to the guest; of a closed one, it is the sum that was closed. `next_try_at` is None if
+    no call to Stripe is due.
+    """
+
+    payment: str
+    booking: UUID
+    room: int
+    state: State
+    amount_minor: int
+    currency: str
+    since: datetime
+    tries: int
+    next_try_at: datetime | None
+    last_error: str | None
+
+    @property
+    def amount(self) -> str:
+        """The amount as people write it."""
+        return f"{decimal(self.amount_minor, self.currency)} {self.currency}"
+
+
+async def list_refunds(
+    connection: AsyncConnection[Any], *, payment: str | None = None, open_only: bool = False
+) -> list[OpenRefund]:
+    """Return the refunds that are not back, the oldest first; `open_only` leaves out closed ones.
+
+    Raises psycopg.Error.
+    """
+    found = await payment_rows.open_refunds(connection, payment=payment, closed=not open_only)
+    return [
+        OpenRefund(
+            payment=row.payment,
+            booking=row.booking_id,
+            room=row.room_id,
+            state=_state(row),
+            amount_minor=row.amount_minor,
+            currency=row.currency,
+            since=row.since,
+            tries=row.tries,
+            next_try_at=row.next_attempt_at,
+            last_error=row.last_error,
+        )
+        for row in found
+    ]
+
+
+async def find(connection: AsyncConnection[Any], payment: str) -> OpenRefund:
+    """Return one refund.
+
+    Raises:
+        Refused: nothing of the payment is due, on its way or closed.
+        psycopg.Error: the database cannot be used.
+    """
+    found = await list_refunds(connection, payment=payment)
+    if not found:
+        raise Refused(f"Nothing is due of a payment {payment}. innkeeper refunds list shows what is.")
+    return found[0]
+
+
+async def retry(connection: AsyncConnection[Any], payment: str, *, operator: str) -> OpenRefund:
+    """Make a refund due now, and return it as it is then. One that is due now already stays as it is.
+
+    Raises:
+        Refused: the refund is on its way, closed, or not there.
+        psycopg.Error: the database cannot be used.
+    """
+    refund = await find(connection, payment)
+    if refund.state is State.PENDING:
+        raise Refused(f"The refund of {payment} is on its way at Stripe; if it fails, it is tried again.")
+    if refund.state is State.CLOSED:
+        raise Refused(f"The refund of {payment} was closed, and {refund.amount} stay. Refund it at Stripe by hand.")
+    async with connection.transaction():
+        action = await operator_log.record(
+            connection,
+            who=operator,
+            action="refunds retry",
+            target=payment,
+            details={"booking": str(refund.booking), "tries": refund.tries},
+        )
+        await payment_rows.retry_refund(connection, payment, actor=action.actor, lease_seconds=_LEASE_SECONDS)
+    return await find(connection, payment)
+
+
+def _state(row: payment_rows.OpenRefund) -> State:
+    match row.status:
+        case "pending" | "closed":
+            return State(row.status)
+        case "failed":
+            # 0.1.0 gave it up; payments makes it due again.
+            return State.FAILING
+        case _:
+            return State.FAILING if row.tries else State.DUE

@@ -1,0 +1,1 @@
+"""Tests of the refunds that operators list, try and close."""

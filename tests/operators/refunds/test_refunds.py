@@ -1,0 +1,246 @@
+"""Refunds that are not back yet: operators see why, let payments try one now, or close one with a reason."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from operators.explain import explain
+from operators.reconcile import reconcile
+from storage.settings import DatabaseSettings
+from tests.operators.conftest import Operator, at_work
+from tests.operators.decided_log import PAID
+from tests.operators.reconcile.paid_bookings import AMOUNT, ROOM, PaidBookings, open_paid_bookings
+from tests.support.log import open_log
+from topics.kafka.settings import KafkaSettings
+from topics.messages.commands import CancelBooking
+from topics.messages.events import RefundClosed
+from topics.messages.values import RefundClosing
+from workers.reservations import handler
+
+pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")]
+
+#: The seconds that an operator waits for the room: on a busy machine it may be slow.
+MAX_WAIT = "120"
+NOT_OUT = "balance_insufficient Insufficient funds in your Stripe balance"
+
+
+@pytest.fixture
+async def paid(
+    kafka_settings: KafkaSettings, database: DatabaseSettings, tmp_path: Path
+) -> AsyncIterator[PaidBookings]:
+    async with open_log(kafka_settings) as log, open_paid_bookings(log, database, tmp_path) as opened:
+        yield opened
+
+
+async def cancelled(paid: PaidBookings) -> str:
+    """Let a paid booking be cancelled whose refund was not made yet; return the payment."""
+    await paid.checkout(PAID)
+    payment = await paid.pay(PAID)
+    await paid.deliver_webhooks()
+    await paid.work(CancelBooking(room_id=ROOM, booking_id=PAID, user_id=7))
+    return payment
+
+
+async def fail(paid: PaidBookings, *, tries: int = 3) -> None:
+    """Let Stripe have refused the refund, which is tried again in hours."""
+    await paid.rows(
+        "update refund set failures = %s, last_error = %s, next_attempt_at = now() + interval '5 hours'",
+        tries,
+        NOT_OUT,
+    )
+
+
+def shown(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+async def states(operator: Operator, *arguments: str) -> list[tuple[str, int]]:
+    """Return the state and the amount of each listed refund."""
+    result = await operator("refunds", "list", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return [(refund["state"], refund["amount_minor"]) for refund in shown(result)]
+
+
+async def close(paid: PaidBookings, operator: Operator, payment: str, *arguments: str) -> Result:
+    """Let an operator close a refund while the room is at work."""
+    async with at_work(handler.build(paid.log.settings, paid.database), paid.log, paid.database):
+        return await operator("refunds", "close", payment, "--wait", MAX_WAIT, *arguments)
+
+
+async def closed_events(paid: PaidBookings) -> list[RefundClosed]:
+    return [event for _, event in await paid.log.events() if isinstance(event, RefundClosed)]
+
+
+async def test_nothing_is_listed_where_all_money_is_back(paid: PaidBookings, operator: Operator) -> None:
+    await cancelled(paid)
+    await paid.call()
+    await paid.work()
+
+    result = await operator("refunds", "list")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "No refund is due, on its way or closed." in result.stderr
+    assert await states(operator) == []
+
+
+async def test_a_list_shows_what_is_due_failing_pending_and_closed(paid: PaidBookings, operator: Operator) -> None:
+    payment = await cancelled(paid)
+    assert await states(operator) == [("due", AMOUNT)]
+
+    await fail(paid)
+    (refund,) = shown(await operator("refunds", "list", "--json"))
+    assert {name: refund[name] for name in ("payment", "booking", "state", "currency", "tries", "last_error")} == {
+        "payment": payment,
+        "booking": str(PAID),
+        "state": "failing",
+        "currency": "EUR",
+        "tries": 3,
+        "last_error": NOT_OUT,
+    }
+    assert refund["since"] < refund["next_try_at"]
+    page = await operator("refunds", "list")
+    shown_words = " ".join(page.stdout.split())
+    assert [words for words in (payment, str(PAID), "200.00 EUR", "failing", NOT_OUT) if words not in shown_words] == []
+    assert "1 refund not back yet, 1 of them failing." in page.stderr
+
+    await paid.rows("update refund set status = 'pending', next_attempt_at = null")
+    assert await states(operator) == [("pending", AMOUNT)]
+    # 0.1.0 gave refunds up; payments makes them due again.
+    await paid.rows("update refund set status = 'failed'")
+    assert await states(operator) == [("failing", AMOUNT)]
+
+
+async def test_the_amount_of_a_refund_is_the_rest_that_did_not_go_back_by_hand(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    await paid.refund_by_hand(payment, 5_000)
+    await reconcile(paid.log.settings, paid.database, paid.settings, correcting=True, operator="a test")
+    await paid.work()
+
+    assert await states(operator) == [("due", 15_000)]
+
+
+async def test_an_operator_closes_a_refund_with_a_reason_and_a_note_once(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    await fail(paid)
+
+    result = await close(paid, operator, payment, "--reason", "paid_otherwise", "--note", "bank transfer")
+
+    assert result.exit_code == 0, result.output
+    assert "booking.refund_closed.v1" in result.stdout
+    assert "200.00 EUR" in result.stdout
+    assert "200.00 EUR are not sent back through Stripe." in result.stderr
+    (event,) = await closed_events(paid)
+    assert (event.payment_intent, event.amount_minor, event.reason) == (payment, AMOUNT, RefundClosing.PAID_OTHERWISE)
+    (action,) = await paid.rows("select id, who, action, target, details from operator_action")
+    assert (action["who"], action["action"], action["target"]) == ("ines", "refunds close", payment)
+    assert action["details"] == {
+        "booking": str(PAID),
+        "amount": "200.00 EUR",
+        "reason": "paid_otherwise",
+        "note": "bank transfer",
+    }
+    history = await explain(paid.log.settings, paid.database, PAID)
+    assert f"operator/{action['id']}" in {step.actor for step in history.steps}
+
+    # Payments follows the event, and nothing is sent any more.
+    await paid.work()
+    assert await states(operator) == [("closed", AMOUNT)]
+    assert await states(operator, "--open") == []
+    again = await close(paid, operator, payment, "--reason", "paid_otherwise")
+    assert again.exit_code == 0, again.output
+    assert "was closed before; nothing was changed" in again.stderr
+    assert len(await closed_events(paid)) == 1
+    assert await paid.at_stripe("refunds") == []
+    found = await reconcile(paid.log.settings, paid.database, paid.settings)
+    assert found.differences == ()
+
+
+async def test_two_operators_close_a_refund_once(paid: PaidBookings, operator: Operator) -> None:
+    payment = await cancelled(paid)
+
+    first = await close(paid, operator, payment, "--reason", "waived_by_guest", "--json")
+    second = await close(paid, operator, payment, "--reason", "not_possible", "--json")
+
+    assert [(shown(each)[0]["closed"], shown(each)[0]["changes"]) for each in (first, second)] == [
+        (True, True),
+        # Payments has not followed the event yet, and the room knows that it closed the refund.
+        (True, False),
+    ]
+    assert second.exit_code == 0
+    assert [event.reason for event in await closed_events(paid)] == [RefundClosing.WAIVED_BY_GUEST]
+
+
+async def test_a_refund_that_is_back_on_its_way_or_unknown_is_not_closed(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    await paid.rows("update refund set status = 'pending', next_attempt_at = null")
+
+    pending = await operator("refunds", "close", payment, "--reason", "not_possible")
+    unknown = await operator("refunds", "close", "pi_nobodys", "--reason", "not_possible", "--json")
+
+    assert (pending.exit_code, unknown.exit_code) == (1, 1)
+    assert "on its way at Stripe" in pending.stderr
+    assert shown(unknown) == [
+        {"detail": "Nothing is due of a payment pi_nobodys. innkeeper refunds list shows what is."}
+    ]
+    assert await paid.rows("select id from operator_action") == []
+
+
+async def test_a_release_that_still_runs_and_cannot_decide_it_is_a_refusal(
+    paid: PaidBookings, environment: dict[str, str]
+) -> None:
+    payment = await cancelled(paid)
+    operator = Operator({**environment, "LOG_READABLE_BY": "0.1.0"})
+
+    result = await operator("refunds", "close", payment, "--reason", "not_possible")
+
+    assert result.exit_code == 1
+    assert "LOG_READABLE_BY" in result.stderr
+    assert await paid.rows("select id from operator_action") == []
+
+
+async def test_a_room_that_does_not_answer_in_time_is_reported(paid: PaidBookings, operator: Operator) -> None:
+    payment = await cancelled(paid)
+
+    result = await operator("refunds", "close", payment, "--reason", "not_possible", "--wait", "0")
+
+    assert result.exit_code == 1
+    assert "not decided within 0 s" in result.stderr
+    await paid.work()
+    assert len(await closed_events(paid)) == 1
+
+
+async def test_an_operator_lets_payments_try_a_refund_now(paid: PaidBookings, operator: Operator) -> None:
+    payment = await cancelled(paid)
+    await fail(paid)
+
+    result = await operator("refunds", "retry", payment)
+
+    assert result.exit_code == 0, result.output
+    assert f"200.00 EUR of {payment} are due now" in result.stderr
+    (action,) = await paid.rows("select id, action from operator_action")
+    assert action["action"] == "refunds retry"
+    await paid.call()
+    await paid.work()
+    assert await states(operator) == []
+    assert [refund["amount"] for refund in await paid.at_stripe("refunds")] == [AMOUNT]
+
+
+async def test_a_closed_refund_is_not_tried_again(paid: PaidBookings, operator: Operator) -> None:
+    payment = await cancelled(paid)
+    await close(paid, operator, payment, "--reason", "paid_otherwise")
+    await paid.work()
+
+    result = await operator("refunds", "retry", payment, "--json")
+
+    assert result.exit_code == 1
+    assert "was closed, and 200.00 EUR stay" in shown(result)[0]["detail"]

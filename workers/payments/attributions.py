@@ -1,0 +1,71 @@
+"""Finds the booking of an object of Stripe's; several systems can share one Stripe account.
+
+An object is ours if its mark was made by this installation, or, without a mark, if a row of ours has its id: 0.1.0
+left no marks. Refunds made by hand and disputes carry nothing of ours; they belong to the booking of their payment.
+"""
+
+from typing import Final
+
+from psycopg import AsyncConnection
+
+from storage import installation, payments
+from workers.payments.marks import Marks
+from workers.payments.objects import Attribution, BookingRef, Dispute, PaymentIntent, Refund, Session, StripeObject
+
+#: The name of each kind of object in metrics and logs.
+KINDS: Final[dict[type[StripeObject], str]] = {
+    Session: "session",
+    PaymentIntent: "payment",
+    Refund: "refund",
+    Dispute: "dispute",
+}
+
+
+class Attributions:
+    """Finds the bookings of objects in the transaction of a batch."""
+
+    def __init__(self, mark_key: str) -> None:
+        self._mark_key = mark_key
+        self._marks: Marks | None = None
+
+    async def marks(self, connection: AsyncConnection) -> Marks:
+        """Return the marks of this installation, whose id is read once."""
+        if self._marks is None:
+            self._marks = Marks(self._mark_key, await installation.read(connection))
+        return self._marks
+
+    async def attribution_of(self, connection: AsyncConnection, about: StripeObject) -> Attribution | None:
+        """Return the booking of an object; None for an object that is not ours."""
+        match about:
+            case Refund():
+                return await self._of_refund(connection, about)
+            case Dispute():
+                return _attribution(await payments.booking_of_payment(connection, about.payment_intent))
+            case _ if about.has_our_mark(await self.marks(connection)):
+                ref = about.claimed_ref()
+                return None if ref is None else Attribution(ref)
+            case Session(mark=None):
+                return _attribution(await payments.booking_of_session(connection, about.id))
+            case PaymentIntent(mark=None):
+                return _attribution(await payments.booking_of_payment(connection, about.id))
+            case _:
+                return None
+
+    async def _of_refund(self, connection: AsyncConnection, refund: Refund) -> Attribution | None:
+        marks = await self.marks(connection)
+        claimed = refund.claimed_ref()
+        if claimed is not None and refund.has_our_mark(marks):
+            return Attribution(claimed)
+        found = await payments.booking_of_payment(connection, refund.payment_intent)
+        if found is None:
+            return None
+        ref = BookingRef(*found)
+        known = await payments.is_by_hand(connection, refund.id)
+        by_hand = not refund.is_made_by_us(ref, marks) if known is None else known
+        if not by_hand:
+            return Attribution(ref)
+        return Attribution(ref, by_hand=True, cancel_if_full=await payments.cancels_if_full(connection, ref.room_id))
+
+
+def _attribution(found: payments.BookingOfPayment | None) -> Attribution | None:
+    return None if found is None else Attribution(BookingRef(*found))

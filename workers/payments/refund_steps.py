@@ -1,0 +1,183 @@
+"""The steps of a refund: the refunds that a payment has at Stripe already, the call for the rest, and their effects.
+
+A refund is made in three steps, each of which repeats safely: list all refunds that the payment has, those by hand too;
+fix the exact call for the rest in the row; make the call. A call whose answer was lost is found in the next list, or
+answered by Stripe as before, under its key.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from storage import payments
+from storage.payments import DueRefund, LedgerPayment, RefundSums
+from telemetry import metrics
+from topics.messages.commands import FailRefund, RecordRefund
+from workers.payments.gateway import Gateway, IdempotencyKeyExhausted, Refused
+from workers.payments.marks import Marks
+from workers.payments.objects import Attribution, BookingRef, Refund
+from workers.payments.refunding import (
+    RefundCall,
+    call_for_rest,
+    refused_delay_seconds,
+    renewed_key,
+    rest_minor,
+    status_after,
+)
+from workers.payments.settling import record, settle
+from workers.payments.webhooks import WebhookEffect, effect_of_refund
+from workers.payments.withholding import Commands
+
+#: The delay before a refund whose payment changed meanwhile is looked at again.
+_SOON_SECONDS: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class LeaseLost(Exception):
+    """The row is another worker's by now, or its target changed: this worker must not make the call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundAnswer:
+    """All refunds of the payment at Stripe after the call, and Stripe's refusal of it, if it refused."""
+
+    refunds: tuple[Refund, ...]
+    refused: Refused | None = None
+
+
+class RefundSteps:
+    """The steps of claimed rows of `refund`."""
+
+    def __init__(self, gateway: Gateway, database: AsyncConnectionPool[psycopg.AsyncConnection], marks: Marks) -> None:
+        self._gateway = gateway
+        self._database = database
+        self._marks = marks
+
+    async def call(self, due: DueRefund) -> RefundAnswer:
+        """Make a refund of the rest, if there is a rest.
+
+        Raises:
+            Refused: Stripe does not know the payment.
+            IdempotencyKeyExhausted: the call has another key now, and may be repeated.
+        """
+        try:
+            found = await self._gateway.refunds_of(due.payment_intent)
+        except Refused as refused:
+            return RefundAnswer(refunds=(), refused=refused)
+        call = await self._fixed_call(due, found)
+        if call is None:
+            return RefundAnswer(refunds=found)
+        try:
+            made = await self._gateway.refund(call.params, key=call.idempotency_key)
+        except Refused as refused:
+            await self._renew_key(due, call)
+            return RefundAnswer(refunds=found, refused=refused)
+        except IdempotencyKeyExhausted:
+            # A refund that was made all the same is in the next list, and leads to another call.
+            await self._renew_key(due, call)
+            raise
+        return RefundAnswer(refunds=(made, *(refund for refund in found if refund.id != made.id)))
+
+    async def record(self, connection: psycopg.AsyncConnection, due: DueRefund, answer: RefundAnswer) -> Commands:
+        """Record the payment's refunds; return the commands about those that the ledger does not know yet."""
+        async with connection.transaction():
+            effects = await self._record_refunds(connection, due, answer.refunds)
+            ledger = await payments.ledger_payment(connection, due.booking_id, due.payment_intent)
+        commands: Commands = ()
+        for effect in effects:
+            unknown = [named for named in effect.commands if not _is_known(named[1], ledger)]
+            if unknown or not effect.commands:
+                log.log(effect.level, "%s", effect.summary)
+            commands = (*commands, *unknown)
+        return commands
+
+    async def finish(self, due: DueRefund, answer: RefundAnswer) -> None:
+        """Mark the row's call as done, or set the time of the next one while a rest is due."""
+        async with self._database.connection() as connection:
+            sums = await payments.refund_sums(connection, due.payment_intent)
+            if sums is None or status_after(sums) != "creating":
+                await payments.mark_done(connection, due)
+                return
+            await self._postpone(connection, due, sums, answer.refused)
+
+    async def _fixed_call(self, due: DueRefund, found: tuple[Refund, ...]) -> RefundCall | None:
+        """Record the refunds that were found, and fix the call for the rest; None if there is no rest."""
+        async with self._database.connection() as connection, connection.transaction():
+            await self._record_refunds(connection, due, found)
+            sums = await payments.refund_sums(connection, due.payment_intent)
+            if sums is None or not rest_minor(sums):
+                return None
+            call = call_for_rest(due, sums, len(found), self._marks)
+            await self._fix(connection, due, call)
+            return call
+
+    async def _renew_key(self, due: DueRefund, call: RefundCall) -> None:
+        """Give the call another key: this one refunded nothing, and Stripe would repeat its answer to it."""
+        another = call._replace(idempotency_key=renewed_key(call.idempotency_key))
+        async with self._database.connection() as connection:
+            await self._fix(connection, due, another)
+
+    async def _fix(self, connection: psycopg.AsyncConnection, due: DueRefund, call: RefundCall) -> None:
+        is_fixed = await payments.fix_refund_call(
+            connection, due, params=call.params, idempotency_key=call.idempotency_key
+        )
+        if not is_fixed:
+            raise LeaseLost(f"the refund of {due.payment_intent} is another worker's, or its target changed")
+
+    async def _record_refunds(
+        self, connection: psycopg.AsyncConnection, due: DueRefund, refunds: tuple[Refund, ...]
+    ) -> list[WebhookEffect]:
+        """Record refunds and bring the row up to them; return their effects, the oldest refund's first."""
+        effects = []
+        for refund in reversed(refunds):
+            effect = effect_of_refund(refund, await self._attribution_of(connection, due, refund))
+            for update in effect.updates:
+                await record(connection, update, is_done=False)
+            effects.append(effect)
+        await settle(connection, due.payment_intent, is_done=False)
+        return effects
+
+    async def _attribution_of(self, connection: psycopg.AsyncConnection, due: DueRefund, refund: Refund) -> Attribution:
+        ref = BookingRef(due.booking_id, due.room_id)
+        known = await payments.is_by_hand(connection, refund.id)
+        by_hand = not refund.is_made_by_us(ref, self._marks) if known is None else known
+        cancel_if_full = by_hand and await payments.cancels_if_full(connection, due.room_id)
+        return Attribution(ref, by_hand=by_hand, cancel_if_full=cancel_if_full)
+
+    async def _postpone(
+        self, connection: psycopg.AsyncConnection, due: DueRefund, sums: RefundSums, refused: Refused | None
+    ) -> None:
+        if refused is None and not sums.failed_count:
+            await payments.try_again(
+                connection, due, error="the payment changed meanwhile", delay_seconds=_SOON_SECONDS
+            )
+            return
+        code = "refund_failed" if refused is None else refused.code or "refused"
+        reason = f"a refund failed {sums.failed_count} times" if refused is None else str(refused)
+        failures = max(due.failures, sums.failed_count - 1)
+        metrics.REFUND_REFUSALS.add(1, code)
+        log.error(
+            "%d of payment %s are NOT refunded, tried again later, after %d failures: %s (%s)",
+            rest_minor(sums),
+            due.payment_intent,
+            failures,
+            reason,
+            code,
+        )
+        delay_seconds = refused_delay_seconds(failures)
+        await payments.try_again(connection, due, error=f"{code} {reason}", delay_seconds=delay_seconds)
+
+
+def _is_known(command: object, ledger: LedgerPayment) -> bool:
+    """Return whether the ledger knows what the command would record."""
+    match command:
+        case RecordRefund(refund_id=refund_id):
+            return refund_id in ledger.refund_ids | ledger.failed_refund_ids
+        case FailRefund(refund_id=refund_id):
+            return refund_id in ledger.failed_refund_ids
+        case _:
+            return False

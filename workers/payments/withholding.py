@@ -1,0 +1,31 @@
+"""Keeps commands back that a worker of an older release could not decide, as long as one may run."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from telemetry import metrics
+from topics.messages.commands import BookingCommand
+from topics.messages.releases import Release, can_decide
+
+Commands = Sequence[tuple[str, BookingCommand]]
+
+_logged: Final[set[str]] = set()
+
+log = logging.getLogger(__name__)
+
+
+def readable(release: Release, commands: Commands) -> Iterator[tuple[str, BookingCommand]]:
+    """Yield the commands that every worker from `release` on can decide; the others are counted.
+
+    `innkeeper reconcile` finds after the rollout what they would have recorded.
+    """
+    for command_id, command in commands:
+        if can_decide(release, command):
+            yield command_id, command
+            continue
+        kind = command.message_type
+        metrics.WITHHELD_COMMANDS.add(1, kind)
+        if kind not in _logged:
+            _logged.add(kind)
+            log.warning("%s is not sent while LOG_READABLE_BY is %s; reconcile after the rollout", kind, release)
