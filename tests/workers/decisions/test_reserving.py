@@ -255,6 +255,12 @@ def test_the_amount_is_in_the_currency_of_the_nights() -> None:
     )
 
 
+def test_a_night_is_rounded_to_the_step_that_stripe_charges_in() -> None:
+    given(but(OPENED, currency="KWD", price_minor=12_345)).when(but(RESERVE, rooms_count=2)).then(
+        priced(but(RESERVED, currency="KWD", rooms_count=2), 24_700, 24_700)
+    )
+
+
 def test_a_stay_paid_at_the_hotel_is_confirmed_at_once_and_held_by_no_deadline() -> None:
     command = but(RESERVE, terms=Terms.AT_HOTEL, user_id=None)
     reserved = but(RESERVED, terms=Terms.AT_HOTEL, user_id=None, hold_expires_at=None)
