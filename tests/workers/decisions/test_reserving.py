@@ -33,7 +33,7 @@ from tests.workers.decisions.words import (
     rejected,
     repeated,
 )
-from topics.messages.events import InventoryOpened
+from topics.messages.events import Event, InventoryOpened
 from topics.messages.values import (
     MAX_AMOUNT_MINOR,
     MAX_PRICE_MINOR,
@@ -159,7 +159,7 @@ def test_a_request_wrong_in_many_ways_is_refused_for_the_first(first: Rejection)
         agreed_nightly_minor=-1 if Rejection.NEGATIVE_RATE in wrongs else None,
         hotel_id=2 if Rejection.ROOM_OF_ANOTHER_HOTEL in wrongs else 1,
     )
-    opened = [
+    opened: list[Event] = [
         but(OPENED, end_night=march(12), total_count=0 if Rejection.SOLD_OUT in wrongs else 2),
         but(OPENED, first_night=march(13)),
     ]
