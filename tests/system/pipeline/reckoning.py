@@ -23,10 +23,12 @@ HOLDING: Final = ("RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING")
 _MISCOUNTED: Final = """
     with taken as (
         select b.room_id, d::date as night,
-               sum(b.rooms_count) filter (where b.status = 'CONFIRMED') as booked,
+               sum(b.rooms_count) filter (where b.status in ('CONFIRMED', 'CANCELLED')) as booked,
                sum(b.rooms_count) filter (where b.status = any(%s)) as reserved
         from booking b, generate_series(b.check_in, b.check_out - 1, interval '1 day') d
         where b.status = 'CONFIRMED' or b.status = any(%s)
+           -- Nights that were past when a stay was cancelled stay booked.
+           or b.status = 'CANCELLED' and d < b.freed_from
         group by 1, 2
     )
     select i.room_id, i.date, i.booked_count, coalesce(t.booked, 0), i.reserved_count, coalesce(t.reserved, 0)

@@ -1,8 +1,14 @@
 """The reckoning has teeth: it finds each fault that is put into the data."""
 
+from storage.database import connect
+from storage.settings import DatabaseSettings
+from tests.support.scenario import NOON
 from tests.system.pipeline.load import Promises
 from tests.system.pipeline.log import Entry
-from tests.system.pipeline.reckoning import decided_once, first_publications, sold_again
+from tests.system.pipeline.reckoning import decided_once, first_publications, miscounted, sold_again
+from tests.workers.decisions.words import CANCELLED, OPENED, PAID, RESERVED, but, march
+from workers.decisions import State
+from workers.reservations.write_batch import WriteBatch
 
 BOOKING = b'{"booking_id":"b"}'
 
@@ -75,3 +81,19 @@ def test_a_key_that_stood_for_two_bookings_is_found() -> None:
         promises.booked(booking, key)
 
     assert [line.partition(":")[0] for line in promises.broken_keys()] == ["two"]
+
+
+async def test_nights_that_were_past_when_a_stay_was_cancelled_stay_counted(database: DatabaseSettings) -> None:
+    async with await connect(database, "a test") as connection, connection.transaction():
+        batch = WriteBatch({})
+        state = State(None, {})
+        for event in (OPENED, RESERVED, PAID, but(CANCELLED, freed_from=march(11))):
+            state = batch.apply(state, event, NOON)
+        await batch.write(connection)
+    url = database.database_url.get_secret_value()
+    assert await miscounted(url) == []
+
+    async with await connect(database, "a test") as connection:
+        await connection.execute("update booking set freed_from = null")
+
+    assert len(await miscounted(url)) == 1
