@@ -32,6 +32,20 @@ WORDS: Final[Mapping[str, str]] = {
     "payment_intent.payment_failed": "A signed webhook of Stripe reports that the card was declined",
     "booking.confirm_payment.v1": "The payments worker compared amount and currency, and confirms the payment",
     "booking.confirmed.v1": "The reservations worker decided: confirmed. The room is the guest's",
+    "booking.change_guests.v1": "The names of other guests are on the log",
+    "booking.guests_changed.v1": "The reservations worker wrote the other guests into the booking",
+    "booking.cancel.v1": "The cancellation is on the log",
+    "booking.cancelled.v1": "The reservations worker decided: cancelled. The nights are on sale again",
+    "booking.refund_requested.v1": "Money is due to the guest; the payments worker asks Stripe to send it back",
+    "booking.record_refund.v1": "The payments worker reports a refund that Stripe carried out",
+    "booking.refunded.v1": "The reservations worker recorded the refund with its amount",
+    "booking.fail_refund.v1": "The payments worker reports a refund that failed at Stripe",
+    "booking.refund_failed.v1": "The reservations worker recorded it: the money is due to the guest again",
+    "booking.close_refund.v1": "An operator ends a refund that cannot be made through Stripe",
+    "booking.refund_closed.v1": "The reservations worker recorded it: nothing is due any more",
+    "booking.record_dispute.v1": "The payments worker reports a dispute of the payment, or its end",
+    "booking.dispute_opened.v1": "The reservations worker recorded that the cardholder disputes the payment",
+    "booking.dispute_closed.v1": "The reservations worker recorded how the bank decided",
 }
 
 

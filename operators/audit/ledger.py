@@ -202,7 +202,7 @@ def _payments(column: list[dict[str, Any]] | None) -> dict[str, LedgerPayment]:
 
 
 def _payment(paid: dict[str, Any]) -> LedgerPayment:
-    """Return a payment; where 0.1.0 wrote it, the state has to tell what was due or refunded, always in full."""
+    """Return a payment; where 0.1.0 wrote it, its sums follow from its state: all of it is due, or all went back."""
     amount, state = paid["amount_minor"], paid["state"]
     refunds = {id: (minor, by_hand) for id, minor, by_hand in paid.get("refunds", ())}
     due, closed, disputes = paid.get("due_minor", 0), paid.get("closed_minor", 0), paid.get("disputes", ())

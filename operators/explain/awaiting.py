@@ -10,7 +10,7 @@ from typing import Final
 from operators.explain.history import Awaited, Kind, Step
 from operators.explain.snapshot import CursorRow, RefundRow, SessionRow, Snapshot
 from topics.messages.commands import ExpireHold
-from topics.messages.events import PaymentRequested, RefundRequested
+from topics.messages.events import PaymentRequested, RefundClosed, RefundRequested
 from topics.messages.values import BookingStatus
 from topics.times import to_the_second
 
@@ -26,6 +26,12 @@ _STRIPES_PART: Final = {
     "closing": "to close the Checkout Session",
     "complete": "to report whether the Checkout Session was paid",
 }
+#: The events after which payments must do something before the booking continues.
+_FOLLOWED_BY_PAYMENTS: Final = frozenset(
+    {PaymentRequested.message_type, RefundRequested.message_type, RefundClosed.message_type}
+)
+#: So many failed calls in a row make a refund one that an operator should look at.
+_FAILING_FROM: Final = 5
 #: The next record of the room's worker about a session, by the session's status.
 _ROOMS_PART: Final = {
     "open": "to record the open Checkout Session",
@@ -42,7 +48,9 @@ def awaited(snapshot: Snapshot, steps: Sequence[Step], behind: dict[str, int]) -
     return (
         *_of_consumers(snapshot, steps, behind),
         *_of_operators(snapshot, steps),
+        *_of_payments(snapshot, steps),
         *_of_stripe(snapshot),
+        *_of_banks(snapshot),
         *_of_guest_or_timer(snapshot),
     )
 
@@ -72,7 +80,7 @@ def _consumers(step: Step) -> Sequence[tuple[str, str]]:
         return (("reservations", "to decide"),)
     if step.kind is Kind.WEBHOOK:
         return (("payments", "to read"),)
-    if step.what in (PaymentRequested.message_type, RefundRequested.message_type):
+    if step.what in _FOLLOWED_BY_PAYMENTS:
         return (("payments", "to follow"),)
     return ()
 
@@ -90,9 +98,50 @@ def _of_operators(snapshot: Snapshot, steps: Iterable[Step]) -> Iterator[Awaited
         if step.kind is Kind.DEAD_LETTER:
             yield Awaited(who="an operator", what=f"to look at the dead letter of {step.place}", since=step.at)
     for refund in snapshot.refunds:
-        if refund.status == "failed":
-            what = f"to refund {refund.payment_intent} by hand: Stripe refused"
+        if refund.status in {"creating", "failed"} and (why := _why_to_look_at(refund, snapshot)) is not None:
+            intent = refund.payment_intent
+            what = (
+                f"to look at the refund of {intent}, {why}: innkeeper refunds retry {intent}, or "
+                f"innkeeper refunds close {intent} --reason ..."
+            )
             yield Awaited(who="an operator", what=what, since=refund.updated_at)
+
+
+def _why_to_look_at(refund: RefundRow, snapshot: Snapshot) -> str | None:
+    """Return why an operator should look at a refund that is due; None: payments can be expected to make it."""
+    failed = sum(
+        made.payment_intent == refund.payment_intent and made.status == "failed" and not made.by_hand
+        for made in snapshot.payment_refunds
+    )
+    if failed:
+        return f"which failed {_times(failed)} after Stripe had taken it"
+    if refund.failures >= _FAILING_FROM:
+        return f"for which {_times(refund.failures)} no call succeeded"
+    return "which 0.1.0 gave up" if refund.status == "failed" else None
+
+
+def _of_payments(snapshot: Snapshot, steps: Iterable[Step]) -> Iterator[Awaited]:
+    """Yield refunds that are due by the ledger's sums, and that payments has no row for and no event to read."""
+    payments = [] if snapshot.booking is None else snapshot.booking.payments or []
+    known = {refund.payment_intent for refund in snapshot.refunds}
+    is_read = all(
+        _has_read(snapshot.cursor(consumer, step.place.topic, step.place.partition), step)
+        for step in steps
+        if step.place is not None and step.what == RefundRequested.message_type
+        for consumer, _ in _consumers(step)
+    )
+    for payment in payments:
+        if payment["state"] == "refund_requested" and payment["payment_intent"] not in known and is_read:
+            due_minor = payment.get("due_minor", payment["amount_minor"])
+            what = f"to send {due_minor} (minor units) of {payment['payment_intent']} back"
+            yield Awaited(who=f"the payments worker{_pause(snapshot, 'payments')}", what=what)
+
+
+def _of_banks(snapshot: Snapshot) -> Iterator[Awaited]:
+    for dispute in snapshot.disputes:
+        if dispute.status == "open":
+            what = f"to decide dispute {dispute.dispute_id} of {dispute.payment_intent}"
+            yield Awaited(who="the cardholder's bank", what=what, since=dispute.created_at)
 
 
 def _of_stripe(snapshot: Snapshot) -> Iterator[Awaited]:
@@ -113,12 +162,14 @@ def _of_stripe(snapshot: Snapshot) -> Iterator[Awaited]:
 
 
 def _due(who: str, what: str, row: SessionRow | RefundRow) -> Awaited:
-    failures = row.failures
-    often = "once" if failures == 1 else f"{failures} times"
     retried = ""
-    if failures and row.next_attempt_at is not None:
-        retried = f" (failed {often}, again at {to_the_second(row.next_attempt_at)})"
+    if row.failures and row.next_attempt_at is not None:
+        retried = f" (failed {_times(row.failures)}, again at {to_the_second(row.next_attempt_at)})"
     return Awaited(who=who, what=what + retried, since=row.created_at)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _of_guest_or_timer(snapshot: Snapshot) -> Iterator[Awaited]:

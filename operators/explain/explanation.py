@@ -13,7 +13,15 @@ from operators.explain.awaiting import awaited
 from operators.explain.history import BookingHistory, Request, Stay, StripeObject
 from operators.explain.records import envelope_of, open_records
 from operators.explain.search import MAX_CLOCK_SKEW, Search, Topics
-from operators.explain.snapshot import BookingRow, RefundRow, SessionRow, Snapshot, load
+from operators.explain.snapshot import (
+    BookingRow,
+    DisputeRow,
+    PaymentRefundRow,
+    RefundRow,
+    SessionRow,
+    Snapshot,
+    load,
+)
 from operators.explain.steps import fields_of, steps_of
 from storage.database import connect
 from storage.settings import DatabaseSettings
@@ -81,7 +89,13 @@ def _history(booking_id: UUID, search: Search) -> BookingHistory:
         request=request,
         stay=None if snapshot.booking is None else _stay(snapshot.booking),
         steps=steps,
-        stripe=(*map(_session, snapshot.sessions), *_payments(snapshot), *map(_refund, snapshot.refunds)),
+        stripe=(
+            *map(_session, snapshot.sessions),
+            *_payments(snapshot),
+            *map(_refund_made, snapshot.payment_refunds),
+            *_refunds(snapshot),
+            *map(_dispute, snapshot.disputes),
+        ),
         awaited=awaited(snapshot, steps, search.behind),
         notes=tuple(dict.fromkeys(search.notes)),
     )
@@ -152,10 +166,37 @@ def _payments(snapshot: Snapshot) -> Iterator[StripeObject]:
         )
 
 
-def _refund(row: RefundRow) -> StripeObject:
+def _refund_made(row: PaymentRefundRow) -> StripeObject:
     return StripeObject(
-        kind="Refund",
+        kind="Refund by hand" if row.by_hand else "Refund",
         id=row.refund_id,
+        status=row.status,
+        attempt=None,
+        payment_intent=row.payment_intent,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        owed_at=None,
+        failures=0,
+    )
+
+
+#: The kind of a payment of which money must go back and that no refund at Stripe shows, by its status.
+_REFUND_KINDS: Final = {"creating": "Refund due", "failed": "Refund due", "closed": "Refund closed"}
+
+
+def _refunds(snapshot: Snapshot) -> Iterator[StripeObject]:
+    """Yield the payments of which money must go back, but for those whose refund at Stripe is shown already."""
+    shown = {row.refund_id for row in snapshot.payment_refunds}
+    for row in snapshot.refunds:
+        kind = _REFUND_KINDS.get(row.status, "Refund")
+        if kind != "Refund" or row.refund_id not in shown:
+            yield _refund(row, kind)
+
+
+def _refund(row: RefundRow, kind: str) -> StripeObject:
+    return StripeObject(
+        kind=kind,
+        id=row.refund_id if kind == "Refund" else None,
         status=row.status,
         attempt=None,
         payment_intent=row.payment_intent,
@@ -163,4 +204,18 @@ def _refund(row: RefundRow) -> StripeObject:
         updated_at=row.updated_at,
         owed_at=row.next_attempt_at,
         failures=row.failures,
+    )
+
+
+def _dispute(row: DisputeRow) -> StripeObject:
+    return StripeObject(
+        kind="Dispute",
+        id=row.dispute_id,
+        status=row.status,
+        attempt=None,
+        payment_intent=row.payment_intent,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        owed_at=None,
+        failures=0,
     )

@@ -78,7 +78,7 @@ class SessionRow(Row, frozen=True, kw_only=True):
 
 
 class RefundRow(Row, frozen=True, kw_only=True):
-    """A refund. `next_attempt_at`: a call to Stripe is due then."""
+    """A payment of which money must go back. `next_attempt_at`: a call to Stripe is due then."""
 
     payment_intent: str
     refund_id: str | None
@@ -87,6 +87,27 @@ class RefundRow(Row, frozen=True, kw_only=True):
     updated_at: datetime
     next_attempt_at: datetime | None
     failures: int
+
+
+class PaymentRefundRow(Row, frozen=True, kw_only=True):
+    """A refund at Stripe. `by_hand`: a person made it there."""
+
+    refund_id: str
+    payment_intent: str
+    status: str
+    by_hand: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class DisputeRow(Row, frozen=True, kw_only=True):
+    """A dispute at Stripe."""
+
+    dispute_id: str
+    payment_intent: str
+    status: str
+    created_at: datetime
+    updated_at: datetime
 
 
 class CursorRow(Row, frozen=True, kw_only=True):
@@ -130,6 +151,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     timeline: tuple[TimelineRow, ...]
     sessions: tuple[SessionRow, ...]
     refunds: tuple[RefundRow, ...]
+    payment_refunds: tuple[PaymentRefundRow, ...]
+    disputes: tuple[DisputeRow, ...]
     cursors: tuple[CursorRow, ...]
     paused: tuple[PauseRow, ...]
     dead_letters: tuple[DeadLetterRow, ...]
@@ -177,6 +200,18 @@ select jsonb_build_object(
         select coalesce(jsonb_agg(to_jsonb(found) order by found.created_at, found.payment_intent), '[]') from (
             select payment_intent, refund_id, status, created_at, updated_at, next_attempt_at, failures
             from refund where booking_id = %(booking)s
+        ) found
+    ),
+    'payment_refunds', (
+        select coalesce(jsonb_agg(to_jsonb(found) order by found.created_at, found.refund_id), '[]') from (
+            select refund_id, payment_intent, status, by_hand, created_at, updated_at
+            from payment_refund where booking_id = %(booking)s
+        ) found
+    ),
+    'disputes', (
+        select coalesce(jsonb_agg(to_jsonb(found) order by found.created_at, found.dispute_id), '[]') from (
+            select dispute_id, payment_intent, status, created_at, updated_at
+            from payment_dispute where booking_id = %(booking)s
         ) found
     ),
     'cursors', (

@@ -18,7 +18,7 @@ from topics.messages.events import CommandRefused, CommandRepeated
 #: The answers to commands that changed nothing.
 ANSWERS: Final = frozenset({CommandRefused.message_type, CommandRepeated.message_type})
 #: Fields of our messages that the page shows elsewhere.
-_SHOWN_ELSEWHERE: Final = frozenset({"room_id", "booking_id", "hotel_id", "user_id"})
+_SHOWN_ELSEWHERE: Final = frozenset({"room_id", "booking_id", "hotel_id", "user_id", "stay_times"})
 
 
 def steps_of(search: Search, request: Request) -> tuple[Step, ...]:
@@ -206,5 +206,5 @@ def _timed(steps: Iterable[Step]) -> Iterator[Step]:
 
 def _in_words(fields: dict[str, Any]) -> str:
     return " ".join(
-        f"{name}={value}" for name, value in fields.items() if name not in _SHOWN_ELSEWHERE and value is not None
+        f"{name}={value}" for name, value in fields.items() if name not in _SHOWN_ELSEWHERE and value not in (None, [])
     )

@@ -291,7 +291,7 @@ class Refund:
     updated: datetime | None = None
 
     def row(self, now: datetime, paid: Paid) -> dict[str, Any]:
-        """Return the row; it is due at once while refunds, lost disputes and what was closed are below the target."""
+        """Return the row; it is due at once while refunds, lost disputes and closed amounts are below the target."""
         target_minor, ours = self.call.amount_minor, paid.ours()
         is_due = paid.refunded_minor + paid.lost_minor + paid.closed_minor < target_minor
         status = "succeeded" if paid.refunded_minor >= target_minor else "closed"

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.models import UNPAID
+from storage.predicates import UNPAID
 
 # The index `booking_unpaid` finds an account's unpaid bookings; stays that are over do not count. A hold whose deadline
 # has passed does not count either, even if the timer has not ended it yet.

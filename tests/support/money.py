@@ -79,7 +79,7 @@ class Payment:
 
 
 class Explanation:
-    """What the events explain: payments by payment intent, and the status and amount of each booking."""
+    """The explanation by events: payments by payment intent, and the status and amount of each booking."""
 
     def __init__(self, events: Iterable[tuple[str, Event]]) -> None:
         """`events` are types and data, those of one booking in order."""
@@ -305,7 +305,7 @@ async def require_explained_money(
 
     async def explained() -> bool:
         nonlocal problems, events
-        # What is at Stripe first: an event can only be behind it.
+        # The ledger is read first, because events can only be behind it.
         ledger = await read_ledger(session, stripe_url)
         events = await read_events(log)
         problems = unexplained(events, ledger, still_due=due)

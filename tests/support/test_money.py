@@ -246,7 +246,7 @@ def test_money_that_no_event_explains_is_named(
     assert named in unexplained(events, ledger)
 
 
-def test_a_refund_may_be_due_where_it_is_expected_and_what_an_operator_closed_is_not_due() -> None:
+def test_a_refund_may_be_due_where_it_is_expected_and_an_amount_that_an_operator_closed_is_not_due() -> None:
     events, ledger = returned()
     undo_the_last_refund(events, ledger)
 

@@ -113,6 +113,17 @@ async def test_an_accepted_request_that_is_sent_again_is_not_refused(house: Hous
     assert (await house.post(INIT, STAY, user=1, headers={"Idempotency-Key": "another"})).status == 429
 
 
+async def test_one_request_many_times_at_once_counts_once(house: House, stand_in: StandInWorker) -> None:
+    for _ in range(MOST - 1):
+        await hold(stand_in)
+    key = {"Idempotency-Key": "abc"}
+    answered = await asyncio.gather(*(house.post(INIT, STAY, user=1, headers=key) for _ in range(50)))
+    assert {answer.status for answer in answered} == {202}
+    assert len({answer.body["id"] for answer in answered}) == 1
+    refused = await house.post(INIT, STAY, user=1)
+    assert (refused.status, len(refused.body["unpaid_bookings"])) == (429, MOST)
+
+
 async def test_a_request_that_is_repeated_or_refused_counts_once_or_not_at_all(
     house: House, stand_in: StandInWorker
 ) -> None:
@@ -200,14 +211,16 @@ def capped(pool: Database) -> UnpaidCap:
     return UnpaidCap(pool, most=MOST, reading_seconds=5.0, undecided_seconds=900.0)
 
 
-async def passes(cap: UnpaidCap, user_id: int = 1) -> bool:
+async def passes(cap: UnpaidCap, user_id: int = 1, booking_id: UUID | None = None) -> bool:
     """Whether one more request of the user passes."""
+    booking_id = booking_id or uuid4()
     try:
-        await cap.admit(user_id, uuid4())
+        await cap.admit(user_id, booking_id)
     except Problem as problem:
         if problem.status != 429:
             raise
         return False
+    cap.accepted(user_id, booking_id, booking_id)
     return True
 
 
@@ -243,7 +256,7 @@ async def test_a_decision_that_another_accounts_reading_finds_is_not_counted_twi
 ) -> None:
     cap, mine = capped(pool), uuid4()
     clock.now = 1.0
-    await cap.admit(1, mine)
+    assert await passes(cap, 1, mine)
     clock.now += 4.5
     # This reading of the account is young when its booking is found in the ledger.
     assert await passes(cap, user_id=2)
@@ -256,7 +269,7 @@ async def test_a_decision_that_another_accounts_reading_finds_is_not_counted_twi
 async def test_a_request_that_was_not_acknowledged_counts_for_a_minute(pool: Database, clock: Clock) -> None:
     cap, lost = capped(pool), [uuid4() for _ in range(MOST)]
     for booking_id in lost:
-        await cap.admit(1, booking_id)
+        assert await passes(cap, 1, booking_id)
         cap.unanswered(1, booking_id)
     assert not await passes(cap)
     clock.now += 61

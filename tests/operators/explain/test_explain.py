@@ -299,7 +299,87 @@ async def test_a_payment_that_was_asked_for_awaits_payments_and_then_stripe_and_
         booking,
         ROOM,
     )
-    assert ("an operator", "to refund pi_1 by hand: Stripe refused") in awaited(await desk.explained(booking))
+    close = "innkeeper refunds retry pi_1, or innkeeper refunds close pi_1 --reason ..."
+    given_up = f"to look at the refund of pi_1, which 0.1.0 gave up: {close}"
+    assert ("an operator", given_up) in awaited(await desk.explained(booking))
+
+
+async def test_money_that_must_go_back_awaits_payments_stripe_an_operator_or_the_bank(
+    desk: Desk, booking: UUID
+) -> None:
+    await desk.project()
+    await desk.sql(
+        """insert into log_cursor (consumer, topic, partition, generation, applied, sequence)
+           select 'payments', topic, partition, generation, 1000, 1000 from log_cursor where consumer = 'reservations'
+           union select 'payments', %s, partition, generation, 1000, 1000 from log_cursor""",
+        desk.log.settings.topic(BOOKING_EVENTS),
+    )
+    paid = '[{"payment_intent": "pi_1", "session_id": "cs_1", "amount_minor": 20000, "state": "%s"%s}]'
+    due = paid % ("refund_requested", ', "due_minor": 15000')
+    await desk.sql("update booking set status = 'CANCELLED', hold_expires_at = null, payments = %s", due)
+
+    assert awaited(await desk.explained(booking)) == [
+        ("the payments worker", "to send 15000 (minor units) of pi_1 back")
+    ]
+
+    await desk.sql(
+        """insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor,
+           currency, reason, causation, correlation, next_attempt_at, failures)
+           values ('pi_1', %s, %s, 'creating', '{}', 'key', 20000, 'EUR', 'booking_cancelled', 'c', 'c', now(), 1)""",
+        booking,
+        ROOM,
+    )
+    [(who, what)] = awaited(await desk.explained(booking))
+    assert (who, what.partition(" (failed once, again at")[0]) == ("Stripe", "to answer the refund of pi_1")
+
+    await desk.sql("update refund set failures = 5")
+    operators, _ = awaited(await desk.explained(booking))
+    commands = "innkeeper refunds retry pi_1, or innkeeper refunds close pi_1 --reason ..."
+    assert operators == (
+        "an operator",
+        f"to look at the refund of pi_1, for which 5 times no call succeeded: {commands}",
+    )
+
+    insert = (
+        "insert into payment_refund (refund_id, payment_intent, booking_id, amount_minor, currency, status, by_hand)"
+    )
+    await desk.sql(
+        f"{insert} values ('re_1', 'pi_1', %s, 15000, 'EUR', 'failed', false), ('re_2', 'pi_1', %s, 5000, 'EUR',"
+        " 'succeeded', true)",
+        booking,
+        booking,
+    )
+    history = await desk.explained(booking)
+    operators, _ = awaited(history)
+    assert operators == (
+        "an operator",
+        f"to look at the refund of pi_1, which failed once after Stripe had taken it: {commands}",
+    )
+    assert [(each.kind, each.id, each.status) for each in history.stripe if each.kind != "Checkout Session"] == [
+        ("Payment Intent", "pi_1", "refund_requested"),
+        ("Refund", "re_1", "failed"),
+        ("Refund by hand", "re_2", "succeeded"),
+        ("Refund due", None, "creating"),
+    ]
+
+    await desk.sql("update refund set status = 'closed', next_attempt_at = null")
+    await desk.sql(
+        """insert into payment_dispute (dispute_id, payment_intent, booking_id, amount_minor, currency, status, reason)
+           values ('dp_1', 'pi_1', %s, 20000, 'EUR', 'open', 'fraudulent')""",
+        booking,
+    )
+    history = await desk.explained(booking)
+    assert awaited(history) == [("the cardholder's bank", "to decide dispute dp_1 of pi_1")]
+    assert [(each.kind, each.id, each.status) for each in history.stripe[-2:]] == [
+        ("Refund closed", None, "closed"),
+        ("Dispute", "dp_1", "open"),
+    ]
+
+    await desk.sql("update payment_dispute set status = 'lost'")
+    await desk.sql("update refund set status = 'succeeded', refund_id = 're_1'")
+    history = await desk.explained(booking)
+    assert history.awaited == ()
+    assert [each.kind for each in history.stripe[-3:]] == ["Refund", "Refund by hand", "Dispute"]
 
 
 async def test_webhooks_about_it_are_shown_without_their_fields_about_people(desk: Desk, booking: UUID) -> None:

@@ -1,0 +1,1 @@
+"""Money that leaves again, in a whole system over HTTP, as a guest, a host and an operator try it."""
