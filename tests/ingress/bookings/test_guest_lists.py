@@ -168,7 +168,7 @@ async def test_guests_of_a_paid_stay_are_changed_and_the_hotel_sees_the_new_name
     assert await seen_by_hotel(house, booking_id) == [{"id": bo, "name": "Bo"}]
 
 
-async def test_guests_of_a_stay_that_has_begun_stay_and_the_answer_says_why(
+async def test_guests_of_a_stay_that_has_begun_are_not_changed(
     house: House, stand_in: StandInWorker
 ) -> None:
     booking_id, ada = await stand_in.add_booking(GUEST, "CONFIRMED"), await saved(house)
