@@ -79,7 +79,8 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=(ReserveStay,),
     ),
     BookingRejected: EventTrigger(
-        when="The stay is not available: a night is sold out, closed or not on sale, or the request makes no sense.",
+        when="The stay is not available: a night is sold out, closed or not on sale, the account holds its share of it "
+        "unpaid, the amount cannot be paid, or the request makes no sense.",
         after=(ReserveStay,),
     ),
     GuestsAdded: EventTrigger(
@@ -107,8 +108,9 @@ EVENT_TRIGGERS: Final[Mapping[type[Event], EventTrigger]] = {
         after=_ABOUT_BOOKINGS,
     ),
     RefundRequested: EventTrigger(
-        when="A paid booking is cancelled, or money arrives too late, twice, or in the wrong amount.",
-        after=(ConfirmPayment, CancelBooking),
+        when="A paid booking is cancelled, money arrives too late, twice, or in the wrong amount, or a refund by hand "
+        "of money that must go back fails.",
+        after=(ConfirmPayment, CancelBooking, FailRefund),
     ),
     BookingRefunded: EventTrigger(
         when="Stripe carried out a refund, which this product asked for or a person made at Stripe.",

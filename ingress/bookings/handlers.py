@@ -165,7 +165,7 @@ class Bookings:
         try:
             event = await self._commands.send_command(command, context.wait_seconds, command_id=ids.command_id)
         except NothingDone:
-            self._unpaid.withdraw(user_id, ids.booking_id)
+            self._unpaid.forget(user_id, ids.booking_id)
             raise
         except Problem:
             self._unpaid.unanswered(user_id, ids.booking_id)
@@ -355,11 +355,16 @@ class Bookings:
         """
         stay, user_id = context.body, context.caller.user_id
         booking_id = self._booking_ids.issue(user_id)
+        key = context.request.headers.get(IDEMPOTENCY_KEY.name)
+        request_id = booking_id if key is None else uuid5(NAMESPACE_OID, f"innkeeper request {user_id} {key}")
+        admitted = False
 
         async def accept() -> None:
+            nonlocal admitted
             facts = accept_room(stay, await self._rooms.facts(stay.room_id))
             accept_stay(stay.check_in_date, stay.check_out_date, today_at(facts.time_zone))
-            await self._unpaid.admit(user_id, booking_id)
+            await self._unpaid.admit(user_id, request_id)
+            admitted = True
 
         # One command alone reserves a booking, so the booking's id can be the command's too.
         new_ids = Ids(format_id(booking_id), booking_id)
@@ -367,9 +372,11 @@ class Bookings:
         try:
             ids = await self._keys.ids(context.request, user_id, stay, lambda: new_ids, accept)
         finally:
-            if ids != new_ids:
+            if admitted and ids == new_ids:
+                self._unpaid.accepted(user_id, request_id, booking_id)
+            elif admitted:
                 # The request is refused, or a repeated one, which was counted before.
-                self._unpaid.withdraw(user_id, booking_id)
+                self._unpaid.withdraw(user_id, request_id)
         return ids
 
     async def _accept_guests(self, guest_ids: list[int], booking: BookingRow) -> None:

@@ -64,6 +64,8 @@ class UnpaidCap:
         self._undecided_seconds = undecided_seconds
         # For each account, until when each of its requests counts unless the ledger has its booking before.
         self._undecided: defaultdict[int, dict[UUID, float]] = defaultdict(dict)
+        # How many requests with the same Idempotency-Key are being accepted at this moment: they count once.
+        self._accepting: dict[UUID, int] = {}
         # The requests in the order in which the ledger is next searched for their bookings.
         self._unchecked: deque[tuple[float, int, UUID]] = deque()
         # Two halves, of which the older is dropped when it can have no reading that is still used.
@@ -73,8 +75,11 @@ class UnpaidCap:
         self._needed: set[int] = set()
         self._task: asyncio.Task[None] | None = None
 
-    async def admit(self, user_id: int, booking_id: UUID) -> None:
-        """Count a new request of an account, unless it holds as many unpaid bookings as it may.
+    async def admit(self, user_id: int, request_id: UUID) -> None:
+        """Count a request of an account, unless the account holds as many unpaid bookings as it may.
+
+        `request_id` is the same for requests that are the same by their Idempotency-Key; they count once. The caller
+        calls `accepted` or `withdraw` afterwards.
 
         Raises:
             Problem: 429, with the bookings that prevent it.
@@ -84,24 +89,44 @@ class UnpaidCap:
         came = time.monotonic()
         while True:
             now = time.monotonic()
+            if request_id in self._accepting:
+                self._accepting[request_id] += 1
+                return
             reading = self._reading_of(user_id, now)
             if reading is not None:
                 held = reading.unpaid.keys() | self._undecided_of(user_id, now)
                 if len(held) < self._most:
-                    self._undecided[user_id][booking_id] = now + self._undecided_seconds
-                    self._unchecked.append((now + self._reading_seconds, user_id, booking_id))
+                    self._accepting[request_id] = 1
+                    self._undecided[user_id][request_id] = now + self._undecided_seconds
                     return
                 if reading.began >= came:
                     raise self._refusal(reading, held)
             self._needed.add(user_id)
             await self._read()
 
-    def withdraw(self, user_id: int, booking_id: UUID) -> None:
-        """Stop counting a request whose command was not sent."""
+    def accepted(self, user_id: int, request_id: UUID, booking_id: UUID) -> None:
+        """Count the booking of a request that was admitted, until the ledger has it."""
+        if not self._most:
+            return
+        self.withdraw(user_id, request_id)
+        now = time.monotonic()
+        self._undecided[user_id][booking_id] = now + self._undecided_seconds
+        self._unchecked.append((now + self._reading_seconds, user_id, booking_id))
+
+    def withdraw(self, user_id: int, request_id: UUID) -> None:
+        """Stop counting a request that was admitted, because it is refused or was accepted before."""
+        if self._accepting.get(request_id, 0) > 1:
+            self._accepting[request_id] -= 1
+        elif self._accepting.pop(request_id, None):
+            self.forget(user_id, request_id)
+
+    def forget(self, user_id: int, booking_id: UUID) -> None:
+        """Stop counting an undecided booking: it is decided, or its command was not sent."""
         undecided = self._undecided.get(user_id)
         if undecided is not None:
             undecided.pop(booking_id, None)
-            self._forget_if_empty(user_id)
+            if not undecided:
+                del self._undecided[user_id]
 
     def unanswered(self, user_id: int, booking_id: UUID) -> None:
         """Count a request for a shorter time: the broker did not acknowledge its command, and may have it."""
@@ -134,7 +159,7 @@ class UnpaidCap:
             f"this account holds {len(held)} bookings that are not paid, and {self._most} are allowed: "
             "pay or cancel one of them, or wait until one ends",
             headers={"Retry-After": str(retry_after_seconds)},
-            more={"reason": "too_many_unpaid", "unpaid_bookings": sorted(held)},
+            more={"reason": "too_many_unpaid", "unpaid_bookings": sorted(held - self._accepting.keys())},
         )
 
     async def _read(self) -> None:
@@ -159,7 +184,7 @@ class UnpaidCap:
         self._drop_old_readings(began)
         for booking_id in found.decided:
             user_id = undecided[booking_id]
-            self.withdraw(user_id, booking_id)
+            self.forget(user_id, booking_id)
             # An older reading does not have the booking, which counts no more as undecided.
             self._readings.pop(user_id, None)
             self._older_readings.pop(user_id, None)
@@ -183,14 +208,10 @@ class UnpaidCap:
             if until is None:
                 continue
             if until <= now:
-                self.withdraw(user_id, booking_id)
+                self.forget(user_id, booking_id)
             else:
                 self._unchecked.append((now + self._reading_seconds, user_id, booking_id))
 
     def _drop_old_readings(self, now: float) -> None:
         if now - self._halved_at > self._reading_seconds:
             self._older_readings, self._readings, self._halved_at = self._readings, {}, now
-
-    def _forget_if_empty(self, user_id: int) -> None:
-        if not self._undecided[user_id]:
-            del self._undecided[user_id]

@@ -54,5 +54,5 @@ class PaymentAtStripe:
     def left_minor(self) -> int:
         """The amount that Stripe has of it, refunds on their way included."""
         left = self.captured_minor - self.succeeded_minor
-        # What a lost dispute took beyond the payment was other money of the hotel.
+        # A lost dispute may have taken more than the payment had left: other money of the hotel.
         return left - min(max(0, left), sum(each.amount_minor for each in self.disputes if each.state == "lost"))

@@ -73,15 +73,8 @@ class Booking:
 
     @property
     def is_paid_for(self) -> bool:
-        """Whether the booking stands because of a payment, or needs one."""
+        """Whether a payment pays the booking, or should."""
         return self.status == "CONFIRMED" and self.terms == "prepaid"
-
-    @property
-    def due_minor(self) -> int:
-        """The net amount that Stripe must have for it in the end, by its events."""
-        due = sum(self.due_of(payment) for payment in self.payments.values())
-        is_unpaid = all(payment.state is not PaymentState.KEPT for payment in self.payments.values())
-        return due + self.amount_minor if self.is_paid_for and is_unpaid else due
 
     def due_of(self, payment: Payment) -> int:
         """Return the part of a payment that Stripe must have in the end.

@@ -144,11 +144,11 @@ class PaymentComparison:
             by_hand=by_hand,
             cancel_if_full=by_hand and self._booking.cancels_if_full,
         )
-        origin = "was made by hand at Stripe" if by_hand else "succeeded at Stripe"
+        maker = "was made by hand at Stripe" if by_hand else "succeeded at Stripe"
         return Difference(
             booking_id=self._booking.id,
             kind=Kind.UNKNOWN_REFUND,
-            description=(f"{self._named(refund)}, {origin}, and has no event"),
+            description=(f"{self._named(refund)}, {maker}, and has no event"),
             correction="the room gets the command RecordRefund with this amount",
             commands=((command_id(refund.id, "succeeded"), command),),
             rows=(self._refund_object(refund),),

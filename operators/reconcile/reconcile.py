@@ -33,6 +33,7 @@ from workers.payments.settings import MAX_STRIPE_CLOCK_SKEW, PaymentSettings
 
 #: A booking's sessions are all made within its hold.
 _MAX_HOLD: Final = timedelta(days=1)
+_MAX_LOOKED_UP: Final = 10_000
 _CLIENT: Final = "innkeeper-reconcile"
 
 Progress = Callable[[int], None]
@@ -175,7 +176,7 @@ class _Reading:
         return stripe
 
     async def _read_sessions(self, stripe: _Stripe, progress: Progress) -> None:
-        """Read the sessions. Those without a mark are looked up in our rows, all at once."""
+        """Read the sessions. Those without a mark are looked up in our rows, many at once."""
         unmarked: list[Session] = []
         async for session in self._sessions():
             if self._named is not None and session.booking_id != self._named.id:
@@ -185,10 +186,10 @@ class _Reading:
             else:
                 self._add(stripe, session, frozenset())
             progress(stripe.read + len(unmarked))
-        if unmarked:
-            ids = sorted({session.booking_id for session in unmarked})
-            named_in_rows = await bookings.named_in_rows(self._connection, ids)
-            for session in unmarked:
+        for start in range(0, len(unmarked), _MAX_LOOKED_UP):
+            some = unmarked[start : start + _MAX_LOOKED_UP]
+            named_in_rows = await bookings.named_in_rows(self._connection, [session.booking_id for session in some])
+            for session in some:
                 self._add(stripe, session, named_in_rows)
 
     def _add(self, stripe: _Stripe, session: Session, named_in_rows: frozenset[str]) -> None:

@@ -259,7 +259,7 @@ def _dispute(found: Mapping[str, Any]) -> Dispute | None:
     """Read a dispute; None for an inquiry, and for a case that ended before it took any money."""
     currency, status = (found.get("currency") or "").upper(), found["status"]
     outcome = _DISPUTE_OUTCOMES.get(status)
-    if status == _PREVENTED and sum(moved["amount"] for moved in found.get("balance_transactions") or ()) < 0:
+    if status == _PREVENTED and sum(each["amount"] for each in found.get("balance_transactions") or ()) < 0:
         outcome = DisputeOutcome.LOST
     if status.startswith(_INQUIRY) or (status == _PREVENTED and outcome is None):
         return None

@@ -109,7 +109,7 @@ def breaks(before: Schema, after: Schema | None) -> Iterator[str]:
 def _is_correction(before: Schema) -> bool:
     """Return whether the published description is known to be false."""
     false, _ = CORRECTED.get(before["$id"].rpartition(":")[2], (None, None))
-    return before["description"] == false
+    return bool(before["description"] == false)
 
 
 def _breaks(path: str, before: Schema, after: Schema) -> Iterator[str]:

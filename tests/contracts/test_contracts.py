@@ -10,7 +10,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from tests.contracts.check import WORDS, breaks, differences, frozen, present, published
+from tests.contracts import check
+from tests.contracts.check import CORRECTED, WORDS, breaks, differences, frozen, present, published
 from topics.catalogue import CATALOGUE
 from topics.envelope import (
     EVERY_VERSION,
@@ -397,3 +398,27 @@ def test_an_envelope_without_extensions_has_no_headers_for_them() -> None:
         "ce_subject",
         "ce_time",
     }
+
+
+# A description that was false is corrected, and only by an entry in the list.
+
+
+@pytest.mark.parametrize("message_type", sorted(CORRECTED))
+def test_a_correction_has_a_reason_and_took_effect(message_type: str) -> None:
+    false, reason = CORRECTED[message_type]
+
+    assert reason.endswith(".")
+    assert present()[message_type]["description"] != false
+
+
+def test_a_description_changes_only_from_the_false_one_that_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = happened("It was free."), happened("It cost something.")
+    refusal = "its description was 'It was free.' and is 'It cost something.'"
+    assert list(breaks(before, after)) == [refusal]
+
+    monkeypatch.setattr(check, "CORRECTED", {"something.happened.v1": ("It was dear.", "It was not.")})
+    assert list(breaks(before, after)) == [refusal]
+
+    monkeypatch.setattr(check, "CORRECTED", {"something.happened.v1": ("It was free.", "It was not.")})
+    assert list(breaks(before, after)) == []
+    assert list(breaks(before, happened("It cost something.", late=None))) == ["the field late is missing"]

@@ -17,14 +17,28 @@ from tests.support.log import Log, all_partitions, open_log, open_processor
 from tests.support.waiting import wait_until
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
-from topics.messages.commands import CancelBooking, ChangeInventory, Command, OpenInventory, ReserveStay
-from topics.messages.values import Terms
+from topics.messages.commands import (
+    AddGuests,
+    CancelBooking,
+    ChangeInventory,
+    Command,
+    ConfirmPayment,
+    FailRefund,
+    OpenInventory,
+    RecordDispute,
+    RecordRefund,
+    RecordSession,
+    RequestPayment,
+    ReserveStay,
+)
+from topics.messages.values import DisputeOutcome, Terms
 from workers import projections
 from workers.reservations import handler
 from workers.runtime.role import Role
 
 FIRST = date(2027, 5, 1)
 ROOMS = range(1, 9)
+PRICE_MINOR = 90_00
 TABLES = {
     table.name: ", ".join(column.name for column in table.primary_key.columns)
     for each in PROJECTIONS.values()
@@ -52,7 +66,7 @@ class BookingLoad:
                     first_night=FIRST,
                     end_night=FIRST + timedelta(days=60),
                     total_count=1000,
-                    price_minor=90_00 + room,
+                    price_minor=PRICE_MINOR + room,
                     currency="EUR",
                 )
                 for room in ROOMS
@@ -60,7 +74,7 @@ class BookingLoad:
         )
 
     async def book(self, stays: int) -> None:
-        """Let guests book, some of them pay at the hotel, some change their minds, and managers change prices."""
+        """Let guests book, pay and get money back, some of them change their minds, and managers change prices."""
         await self._log.send(*(command for _ in range(stays) for command in self._next()))
 
     def _next(self) -> Sequence[Command]:
@@ -81,6 +95,8 @@ class BookingLoad:
             )
         ]
         self._booked.append((room, booking))
+        if number % 4 == 0:
+            commands += _paid(number, commands[0])
         if number % 5 == 0:
             room, booking = self._booked.pop(number % len(self._booked))
             commands.append(CancelBooking(room_id=room, booking_id=booking, user_id=7))
@@ -141,6 +157,33 @@ class BookingLoad:
     async def left_behind(self) -> list[tuple[Any, ...]]:
         """Return the schemas that a rebuild may have left behind."""
         return await self.rows("select nspname from pg_namespace where nspname like 'rebuild%'")
+
+
+def _paid(number: int, stay: Command) -> Sequence[Command]:
+    """Return the payment of a prepaid stay and what left again of it: refunds by hand, some of which fail, disputes."""
+    assert isinstance(stay, ReserveStay)
+    booking: dict[str, Any] = {"room_id": stay.room_id, "booking_id": stay.booking_id}
+    about: dict[str, Any] = {**booking, "payment_intent": f"pi_{number}"}
+    nights = (stay.check_out - stay.check_in).days
+    # A stay whose price a manager has changed is not confirmed: its payment has the wrong amount, and is refunded.
+    amount_minor = (PRICE_MINOR + stay.room_id) * nights * stay.rooms_count
+    refund: dict[str, Any] = {**about, "refund_id": f"re_{number}", "amount_minor": 1_001 + number % 7, "by_hand": True}
+    session_id = f"cs_{number}"
+    commands: list[Command] = [
+        AddGuests(**booking, user_id=7, guest_ids=(number,)),
+        RequestPayment(**booking, user_id=7),
+        RecordSession(**booking, attempt=1, session_id=session_id),
+        ConfirmPayment(**about, session_id=session_id, amount_minor=amount_minor, currency="EUR"),
+    ]
+    if number % 8 == 0:
+        commands.append(RecordRefund(**refund))
+    if number % 24 == 0:
+        commands.append(FailRefund(**refund, failure="unknown"))
+    if number % 28 == 0:
+        outcome = DisputeOutcome.LOST if number % 56 else DisputeOutcome.WON
+        dispute: dict[str, Any] = {**about, "dispute_id": f"dp_{number}", "amount_minor": amount_minor // 2}
+        commands += [RecordDispute(**dispute, reason="fraudulent", outcome=each) for each in (None, outcome)]
+    return commands
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Structs whose every field has a value of its own, other than its default: for tests that no field is forgotten."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from itertools import count
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -40,5 +40,6 @@ def _value(hint: Any, numbers: "count[int]") -> Any:
         str: f"text {number}",
         date: date(2027, 1, 1) + timedelta(days=number),
         datetime: datetime(2027, 1, 1, tzinfo=UTC) + timedelta(days=number),
+        time: (datetime(2027, 1, 1, tzinfo=UTC) + timedelta(minutes=number)).time(),
         UUID: UUID(int=number),
     }[hint]

@@ -2,7 +2,8 @@
 
     given(OPENED, RESERVED).when(CANCEL, at=NOON).then(CANCELLED)
 
-`given` applies events; `when` decides one command and applies its events; `then` names all of them exactly.
+`given` applies events; `when` decides one command and applies its events; `then` names all of them exactly. A decision
+gets the hotel's clock and the account's unpaid rooms as a worker would give them.
 """
 
 from collections.abc import Iterator
@@ -12,10 +13,11 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from topics.messages.commands import BookingCommand, Command
+from topics.messages.commands import BookingCommand, Command, ReserveStay
 from topics.messages.events import BookingEvent, Event
 from topics.messages.values import BookingStatus
-from workers.decisions import Booking, Night, State, decide, evolve
+from workers.decisions import Booking, Night, State, decide, evolve, unpaid
+from workers.reservations.stay_clock import stay_clock
 
 #: The log's time at which a scenario begins, unless another is given.
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -82,9 +84,22 @@ class Scenario:
         return self
 
     def state(self, command: Command) -> State:
-        """Return the state for a command: the booking of its id, and the nights of its room."""
+        """Return the state for a command: its booking, the nights of its room, and the rest that it depends on."""
         booking = self.bookings.get(command.booking_id) if isinstance(command, BookingCommand) else None
-        return State(booking, dict(self.nights.get(command.room_id, {})))
+        return State(
+            booking,
+            dict(self.nights.get(command.room_id, {})),
+            stay_clock(booking, command, self.now),
+            self._account_rooms(command) if isinstance(command, ReserveStay) else {},
+        )
+
+    def _account_rooms(self, command: ReserveStay) -> dict[date, int]:
+        rooms: dict[date, int] = {}
+        for booking in self.bookings.values():
+            if unpaid(booking) and (booking.user_id, booking.room_id) == (command.user_id, command.room_id):
+                for day in booking.nights():
+                    rooms[day] = rooms.get(day, 0) + booking.rooms_count
+        return rooms
 
     def happen(self, event: Event) -> None:
         """Apply one event."""

@@ -94,7 +94,7 @@ def test_zones_that_changed_in_2026_have_their_new_rules(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHANGED_IN_2026)
-def test_older_files_of_this_system_are_not_read(name: str) -> None:
+def test_older_files_of_this_system_are_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     systems = _zone_of_the_system(name)
     if (
         systems is None
@@ -104,6 +104,11 @@ def test_older_files_of_this_system_are_not_read(name: str) -> None:
     differing = [at for at in _hours(WINTER_EVENING) if at.astimezone(systems).date() != zones.day_at(name, at)]
 
     assert len(differing) == 1, "the day differs for an hour"
+    monkeypatch.setattr("ingress.stays.time.time", differing[0].timestamp)
+    ingress.stays._day_at.cache_clear()
+    tonight = ingress.stays.today_at(name)
+    assert tonight == zones.day_at(name, differing[0])
+    ingress.stays.accept_stay(tonight, tonight + timedelta(days=1), tonight)
 
 
 def _zone_of_the_system(name: str) -> zoneinfo.ZoneInfo | None:

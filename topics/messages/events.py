@@ -183,7 +183,7 @@ class BookingConfirmed(BookingEvent, frozen=True, kw_only=True):
     """The room is the guest's. No payment_intent: nothing was owed in advance.
 
     `late`: the payment arrived after the hold had ended, and the nights were still free. The price agreed at the
-    reservation counts, whatever the nights cost by then.
+    reservation counts, also if the nights cost more or less by then.
     """
 
     message_type: ClassVar[str] = "booking.confirmed.v1"

@@ -1,16 +1,24 @@
-"""What releases can read: during a rollout the log gets only messages that the older release knows.
+"""Messages that older releases can read: during a rollout the log gets no others.
 
 A worker of an older release ends at an event of an unknown type or with an unknown word, and sends a command of an
 unknown type to the dead-letter topic. `LOG_READABLE_BY` names the oldest release that still runs.
 """
 
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from topics.messages.commands import ChangeGuests, CloseRefund, Command, FailRefund, RecordDispute, RecordRefund
-from topics.messages.events import BookingCancelled, BookingRejected, BookingReserved, CommandRefused, Event
+from topics.messages.events import (
+    BookingCancelled,
+    BookingRejected,
+    BookingReserved,
+    CommandRefused,
+    Event,
+    GuestsAdded,
+)
 from topics.messages.values import Refusal, Rejection
 
 
@@ -44,18 +52,17 @@ def can_decide(release: Release, command: Command) -> bool:
 
 def readable_event(release: Release, event: Event) -> Event:
     """Return the event in words that every reader from `release` on knows; it is what the ledger applies, too."""
-    if release is not Release.V0_1_0:
-        return event
-    match event:
-        case CommandRefused(reason=reason) if reason in _OLDER_REFUSALS:
-            return msgspec.structs.replace(event, reason=_OLDER_REFUSALS[reason])
-        case BookingRejected(reason=reason) if reason in _OLDER_REJECTIONS:
-            return msgspec.structs.replace(event, reason=_OLDER_REJECTIONS[reason])
-        case BookingReserved():
-            # A report of 0.1.0 takes a cancelled stay away as it would have counted it: evenly by night.
-            return msgspec.structs.replace(event, night_amounts_minor=())
-        case BookingCancelled():
-            # Readers of 0.1.0 count every night of the stay as free.
-            return msgspec.structs.replace(event, freed_from=None)
-        case _:
-            return event
+    changes_of = _FOR_0_1_0.get(type(event)) if release is Release.V0_1_0 else None
+    return event if changes_of is None else msgspec.structs.replace(event, **changes_of(event))
+
+
+_FOR_0_1_0: Final[Mapping[type[Event], Callable[[Any], dict[str, Any]]]] = {
+    CommandRefused: lambda event: {"reason": _OLDER_REFUSALS.get(event.reason, event.reason)},
+    BookingRejected: lambda event: {"reason": _OLDER_REJECTIONS.get(event.reason, event.reason)},
+    # A report of 0.1.0 takes a cancelled stay away as it would have counted it: evenly by night.
+    BookingReserved: lambda _: {"night_amounts_minor": ()},
+    # A worker of 0.1.0 replaces the guests of a booking and leaves the list of those before in its row.
+    GuestsAdded: lambda _: {"guest_list_id": None},
+    # Readers of 0.1.0 count every night of the stay as free.
+    BookingCancelled: lambda _: {"freed_from": None},
+}

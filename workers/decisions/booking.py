@@ -97,7 +97,7 @@ def _exceeds_share(state: State, command: ReserveStay) -> bool:
 
 
 def _is_chargeable(reserved: BookingReserved) -> bool:
-    """Return whether the amount can be paid as its terms say."""
+    """Return whether the amount can be paid on the terms of the stay."""
     if reserved.amount_minor > MAX_AMOUNT_MINOR:
         return False
     return reserved.terms is not Terms.PREPAID or can_be_charged(reserved.amount_minor, reserved.currency)

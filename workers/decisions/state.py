@@ -78,7 +78,7 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def lost_minor(self) -> int:
-        """The sum that lost disputes took of this payment; what they took beyond it was other money of the hotel."""
+        """The sum that lost disputes took of this payment; the rest of their sum was other money of the hotel."""
         lost = sum(dispute.amount_minor for dispute in self.disputes if dispute.state == "lost")
         return min(lost, max(0, self.amount_minor - self.refunded_minor))
 

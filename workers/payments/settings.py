@@ -31,7 +31,7 @@ class PaymentSettings(BaseSettings):
     environment: Environment
     stripe_api_key: SecretStr = Field(
         default=SecretStr(_DEVELOPMENT_KEY),
-        description="Stripe's secret or restricted key; it needs Checkout Sessions and refunds.",
+        description="Stripe's secret or restricted key; it needs Checkout Sessions, refunds, and to read disputes.",
     )
     stripe_api_url: str | None = Field(
         default=None, description="Another address than Stripe's own: the local stand-in."

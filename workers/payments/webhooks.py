@@ -1,7 +1,7 @@
 """The effects of Stripe's webhooks: Stripe's objects become commands to the room and changes of our rows.
 
-Pure: an event's objects and their bookings in, effects out. Webhooks come twice, late and in any order; so a command's id
-is made of the object and its transition, and a row's state only ever moves towards its end.
+Pure: an event's objects and their bookings in, effects out. Webhooks come twice, late and in any order; so a command's
+id is made of the object and its transition, and a row's state only ever moves towards its end.
 """
 
 import logging

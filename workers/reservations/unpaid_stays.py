@@ -1,4 +1,4 @@
-"""The rooms that accounts hold without having paid: what the share of an account is compared with."""
+"""The rooms that accounts hold without having paid, which the share of an account is compared with."""
 
 from collections.abc import Iterable
 from datetime import date

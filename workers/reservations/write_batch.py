@@ -185,6 +185,6 @@ def _with_sums(payment: Payment) -> Payment:
         return payment
     if payment.state is PaymentState.REFUND_REQUESTED:
         return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
-    if payment.state is PaymentState.REFUNDED:
+    if payment.state is PaymentState.REFUNDED and payment.amount_minor:
         return msgspec.structs.replace(payment, refunds=(RefundMade("", payment.amount_minor),))
     return payment

@@ -38,8 +38,8 @@ class ReportedDay(OutModel):
 class Report(OutModel):
     """The nights of confirmed bookings in these days, with the amount of each night.
 
-    Revenue is net: what a person refunded at Stripe of a booking that stays, and what a lost dispute took, is deducted
-    from the booking's nights in proportion to their amounts. `occupancy` is the share of the rooms for sale that were
+    Revenue is net: refunds made by hand of bookings that stay, and the amounts that lost disputes took, are deducted
+    from each booking's nights in proportion to their amounts. `occupancy` is the share of the rooms for sale that were
     sold, `average_daily_rate` the revenue of a room a night. Both are null when there is nothing to divide by, as is
     `average_booking_value`.
     """

@@ -7,7 +7,7 @@ import typer
 
 from operators.cli.commands.options import By, Json, examples, group
 
-app = group("Refunds whose money is not back yet: what is due, failing or on its way; try one now, or close it.")
+app = group("Refunds whose money is not back yet: due, failing or on their way; try one now, or close it.")
 
 Payment = Annotated[str, typer.Argument(metavar="PAYMENT", help="The payment intent, as `list` shows it: pi_...")]
 
@@ -55,7 +55,7 @@ def close_command(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Close a refund: what is still due of it is not sent back through Stripe, and an event records the reason.
+    """Close a refund: its rest is not sent back through Stripe, and an event records the reason.
 
     The room gets the command CloseRefund, sent by operator/N, the action's id in **actions**, which also has the note.
     A refund that is on its way cannot be closed. To close one again changes nothing.

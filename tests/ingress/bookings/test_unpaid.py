@@ -7,12 +7,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 
 from ingress.bookings import unpaid
 from ingress.bookings.unpaid import UnpaidCap
 from ingress.database import Database
 from ingress.http.problems import Problem
-from storage.reads.unpaid import unpaid_bookings
+from storage.reads.unpaid import UNPAID_OF_EACH, unpaid_bookings
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import broker_away, ingress_settings, run_ingress
 from tests.ingress.house import STAY, TODAY, House, StandInWorker
@@ -113,6 +114,17 @@ async def test_an_accepted_request_that_is_sent_again_is_not_refused(house: Hous
     assert (await house.post(INIT, STAY, user=1, headers={"Idempotency-Key": "another"})).status == 429
 
 
+async def test_one_request_many_times_at_once_counts_once(house: House, stand_in: StandInWorker) -> None:
+    for _ in range(MOST - 1):
+        await hold(stand_in)
+    key = {"Idempotency-Key": "abc"}
+    answered = await asyncio.gather(*(house.post(INIT, STAY, user=1, headers=key) for _ in range(50)))
+    assert {answer.status for answer in answered} == {202}
+    assert len({answer.body["id"] for answer in answered}) == 1
+    refused = await house.post(INIT, STAY, user=1)
+    assert (refused.status, len(refused.body["unpaid_bookings"])) == (429, MOST)
+
+
 async def test_a_request_that_is_repeated_or_refused_counts_once_or_not_at_all(
     house: House, stand_in: StandInWorker
 ) -> None:
@@ -200,14 +212,16 @@ def capped(pool: Database) -> UnpaidCap:
     return UnpaidCap(pool, most=MOST, reading_seconds=5.0, undecided_seconds=900.0)
 
 
-async def passes(cap: UnpaidCap, user_id: int = 1) -> bool:
+async def passes(cap: UnpaidCap, user_id: int = 1, booking_id: UUID | None = None) -> bool:
     """Whether one more request of the user passes."""
+    booking_id = booking_id or uuid4()
     try:
-        await cap.admit(user_id, uuid4())
+        await cap.admit(user_id, booking_id)
     except Problem as problem:
         if problem.status != 429:
             raise
         return False
+    cap.accepted(user_id, booking_id, booking_id)
     return True
 
 
@@ -227,6 +241,26 @@ async def test_many_accounts_at_once_share_a_query_and_later_requests_need_none(
     assert set.union(*queries) == set(range(1, 201))
 
 
+async def test_an_account_with_many_bookings_is_counted_by_the_index_of_unpaid_ones(
+    pool: Database, stand_in: StandInWorker
+) -> None:
+    await hold(stand_in)
+    await stand_in.connection.execute(
+        "insert into booking select (jsonb_populate_record(b, jsonb_build_object('id', gen_random_uuid(), 'status', "
+        "'CANCELLED'))).* from booking b cross join generate_series(1, 5000)"
+    )
+    await stand_in.connection.execute("analyze booking")
+    async with pool.reading() as connection:
+        plan = await connection.execute(
+            text(f"explain {UNPAID_OF_EACH.text}"), {"user_ids": [1], "undecided": [uuid4()], "most": MOST}
+        )
+        lines = "\n".join(line for (line,) in plan)
+        found = await unpaid_bookings(connection, [1, 2], [], most=MOST)
+    assert "booking_unpaid" in lines, lines
+    assert "Seq Scan on booking" not in lines, lines
+    assert [len(found.unpaid.get(user_id, {})) for user_id in (1, 2)] == [1, 0]
+
+
 async def test_requests_that_are_never_decided_stop_counting_and_are_forgotten(pool: Database, clock: Clock) -> None:
     cap = capped(pool)
     assert [await passes(cap) for _ in range(MOST + 1)] == [True] * MOST + [False]
@@ -243,7 +277,7 @@ async def test_a_decision_that_another_accounts_reading_finds_is_not_counted_twi
 ) -> None:
     cap, mine = capped(pool), uuid4()
     clock.now = 1.0
-    await cap.admit(1, mine)
+    assert await passes(cap, 1, mine)
     clock.now += 4.5
     # This reading of the account is young when its booking is found in the ledger.
     assert await passes(cap, user_id=2)
@@ -256,7 +290,7 @@ async def test_a_decision_that_another_accounts_reading_finds_is_not_counted_twi
 async def test_a_request_that_was_not_acknowledged_counts_for_a_minute(pool: Database, clock: Clock) -> None:
     cap, lost = capped(pool), [uuid4() for _ in range(MOST)]
     for booking_id in lost:
-        await cap.admit(1, booking_id)
+        assert await passes(cap, 1, booking_id)
         cap.unanswered(1, booking_id)
     assert not await passes(cap)
     clock.now += 61

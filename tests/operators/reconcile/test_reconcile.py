@@ -339,8 +339,9 @@ async def test_a_dispute_and_its_end_become_events(paid: PaidBookings, outcome: 
     await paid.work()
 
     assert (kinds(closed), closed.left) == ([(PAID, "unknown_dispute")], ())
-    events = [event for _, event in await paid.log.events() if isinstance(event, DisputeOpened | DisputeClosed)]
-    assert [type(event) for event in events] == [DisputeOpened, DisputeClosed]
+    events = [event for _, event in await paid.log.events()]
+    kinds_of_events = [event.message_type for event in events if isinstance(event, DisputeOpened | DisputeClosed)]
+    assert kinds_of_events == [DisputeOpened.message_type, DisputeClosed.message_type]
     assert await paid.rows("select status, amount_minor from payment_dispute") == [
         {"status": outcome, "amount_minor": AMOUNT}
     ]
@@ -422,7 +423,7 @@ async def test_a_session_of_0_1_0_without_a_mark_is_ours_by_its_row(paid: PaidBo
     assert (kinds(after), after.foreign) == ([(PAID, "stale_session")], 0)
 
 
-async def test_what_a_release_that_still_runs_cannot_decide_waits_for_the_rollout(paid: PaidBookings) -> None:
+async def test_commands_that_a_running_release_cannot_decide_wait_for_the_rollout(paid: PaidBookings) -> None:
     await paid.checkout(PAID)
     payment = await paid.pay(PAID)
     await paid.deliver_webhooks()

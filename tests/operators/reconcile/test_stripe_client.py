@@ -70,7 +70,7 @@ async def test_a_request_that_stripe_refuses_is_made_once(slept: list[float]) ->
 
 @asynccontextmanager
 async def stripe_with(*objects: dict[str, Any]) -> AsyncIterator[StripeClient]:
-    """A Stripe that lists these objects, whatever is asked for."""
+    """A Stripe that gives these objects for every list."""
     page = httpx.Response(200, json={"data": objects, "has_more": False})
     async with httpx.AsyncClient(base_url="http://stripe", transport=httpx.MockTransport(lambda _: page)) as client:
         yield StripeClient(client)
@@ -90,7 +90,9 @@ REFUND = {"id": "re_1", "payment_intent": "pi_1", "amount": 120_000, "currency":
 DISPUTE = {**REFUND, "id": "du_1", "status": "needs_response", "reason": "fraudulent"}
 
 
-async def test_amounts_are_in_minor_units_whatever_unit_stripe_counts_in(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_amounts_are_in_minor_units_although_stripe_counts_in_units_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(stripe_client, "from_stripe", lambda amount, currency: amount // {"ISK": 100}[currency])
 
     async with stripe_with({**SESSION, "metadata": METADATA}) as client:

@@ -114,7 +114,7 @@ async def test_a_list_shows_what_is_due_failing_pending_and_closed(paid: PaidBoo
     assert await states(operator) == [("failing", AMOUNT)]
 
 
-async def test_what_is_still_due_is_listed_and_not_what_went_back_by_hand(
+async def test_the_amount_of_a_refund_is_the_rest_that_did_not_go_back_by_hand(
     paid: PaidBookings, operator: Operator
 ) -> None:
     payment = await cancelled(paid)

@@ -4,8 +4,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from tests.support.waiting import wait_until
 from tests.system.path.guest import GOOD_CARD, Guest, House, Room
+from topics.catalogue import STRIPE_WEBHOOKS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
@@ -134,7 +137,6 @@ async def test_a_payment_that_arrives_before_its_session_is_recorded_confirms(ho
 
 async def session_of(house: House, booking: str) -> str:
     """Return the id of the booking's session as Stripe has it."""
-    from tests.support.waiting import wait_until
 
     async def found() -> str | None:
         headers = {"Authorization": f"Bearer {house.system.environment()['STRIPE_API_KEY']}"}
@@ -222,3 +224,152 @@ async def test_stripes_trouble_delays_a_payment_and_loses_nothing(house: House) 
     await guest.pay(page)
     await guest.becomes(booking, "CONFIRMED")
     assert await house.money(booking) == (24_000, 0)
+
+
+async def paid(house: House, hotel_keeps: bool = False) -> tuple[Guest, str, str]:  # noqa: FBT001, FBT002 - of a test
+    """Return a guest, a booking that the guest paid, and its payment intent."""
+    guest, room = await house.guest(), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+    if hotel_keeps:
+        async with await house.connect() as connection:
+            await connection.execute(
+                "update hotel h set on_full_refund = 'keep' from room r where r.hotel_id = h.id and r.id = %s",
+                (room.id,),
+            )
+    await guest.pay(page)
+    await guest.becomes(booking, "CONFIRMED")
+    return guest, booking, await payment_of(house, booking)
+
+
+async def payment_of(house: House, booking: str) -> str:
+    [row] = await house.rows("select payments -> 0 ->> 'payment_intent' id from booking where id = %s", booking)
+    return str(row["id"])
+
+
+async def has_event(house: House, booking: str, type: str, count: int = 1) -> None:
+    statement = "select count(*) = %s as so from booking_timeline where booking_id = %s and type = %s"
+    await house.eventually(statement, count, booking, type)
+
+
+async def test_after_a_refund_by_hand_the_rest_goes_back_when_the_guest_cancels(house: House) -> None:
+    guest, booking, payment = await paid(house)
+    await house.stripe("POST", f"/_sandbox/payment_intents/{payment}/refund", json={"amount_minor": 5_000})
+    await has_event(house, booking, "booking.refunded.v1")
+    assert await guest.status(booking) == "CONFIRMED"
+
+    assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
+
+    await has_event(house, booking, "booking.refunded.v1", 2)
+    assert await house.money(booking) == (24_000, 24_000)
+    events = await house.rows(
+        "select event ->> 'amount_minor' amount, coalesce(event ->> 'by_hand', 'false') by_hand from booking_timeline"
+        " where booking_id = %s and type = 'booking.refunded.v1' order by sequence",
+        booking,
+    )
+    assert [(int(row["amount"]), row["by_hand"]) for row in events] == [(5_000, "true"), (19_000, "false")]
+
+
+@pytest.mark.parametrize(("keeps", "status"), [(False, "CANCELLED"), (True, "CONFIRMED")])
+async def test_a_hotel_decides_about_a_booking_whose_money_went_back_by_hand(
+    house: House,
+    keeps: bool,  # noqa: FBT001 - a parameter of the test.
+    status: str,
+) -> None:
+    guest, booking, payment = await paid(house, keeps)
+
+    await house.stripe("POST", f"/_sandbox/payment_intents/{payment}/refund", json={})
+
+    await has_event(house, booking, "booking.refunded.v1")
+    await guest.becomes(booking, status)
+    assert await house.money(booking) == (24_000, 24_000)
+
+
+async def test_a_refund_that_fails_later_is_due_again(house: House) -> None:
+    guest, room = await house.guest(), await house.room()
+    booking, page = await waiting_for_payment(house, guest, room)
+    await guest.pay(page, "4000000000005126")
+    await guest.becomes(booking, "CONFIRMED")
+
+    assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
+
+    await has_event(house, booking, "booking.refund_failed.v1")
+    await house.eventually(
+        "select status = 'creating' and next_attempt_at > now() and failures = 1 as so from refund"
+        " where booking_id = %s",
+        booking,
+    )
+    assert await house.money(booking) == (24_000, 0)
+
+
+async def test_a_dispute_that_is_lost_ends_the_refund_and_one_that_is_won_makes_it(house: House) -> None:
+    outcomes = {}
+    for outcome in ("lost", "won"):
+        guest, booking, payment = await paid(house)
+        dispute = await house.stripe("POST", f"/_sandbox/payment_intents/{payment}/dispute", json={})
+        await has_event(house, booking, "booking.dispute_opened.v1")
+        assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
+        await house.eventually("select failures > 0 as so from refund where booking_id = %s", booking)
+        await house.stripe("POST", f"/_sandbox/disputes/{dispute['id']}/close", json={"outcome": outcome})
+        await has_event(house, booking, "booking.dispute_closed.v1")
+        await house.eventually(
+            "select status in ('closed', 'succeeded') as so from refund where booking_id = %s", booking
+        )
+        outcomes[outcome] = await house.money(booking)
+
+    assert outcomes == {"lost": (24_000, 0), "won": (24_000, 24_000)}
+
+
+async def test_a_payment_of_another_installation_is_left_alone(house: House) -> None:
+    headers = {"Authorization": f"Bearer {house.system.environment()['STRIPE_API_KEY']}"}
+    other = "0197a5b2-6c00-8000-8000-00000000f0e1"
+    form = {
+        "mode": "payment",
+        "client_reference_id": other,
+        "line_items[0][quantity]": "1",
+        "line_items[0][price_data][currency]": "eur",
+        "line_items[0][price_data][unit_amount]": "45000",
+        "line_items[0][price_data][product_data][name]": "x",
+        "success_url": "https://other.example/ok",
+        **{
+            f"{where}[{name}]": value
+            for where in ("metadata", "payment_intent_data[metadata]")
+            for name, value in {"booking_id": other, "room_id": "7", "attempt": "1", "mark": "0" * 32}.items()
+        },
+    }
+    url = f"{house.system.stripe_url}/v1/checkout/sessions"
+    async with house.session.post(url, data=form, headers=headers) as response:
+        session = (await response.json())["id"]
+
+    await house.stripe("POST", f"/_sandbox/sessions/{session}/pay", json={"card": GOOD_CARD})
+
+    await wait_until(lambda: delivered(house, session), message="Stripe reports the payment")
+    await webhooks_are_processed(house)
+    assert await house.money(other) == (45_000, 0)
+    assert await house.rows("select 1 from refund where booking_id = %s", other) == []
+    assert await house.rows("select 1 from booking_timeline where booking_id = %s", other) == []
+
+
+async def delivered(house: House, session: str) -> bool:
+    """Return whether the webhook about a session that was paid has arrived."""
+    headers = {"Authorization": f"Bearer {house.system.environment()['STRIPE_API_KEY']}"}
+    url = f"{house.system.stripe_url}/v1/events?type={COMPLETED}&limit=100"
+    async with house.session.get(url, headers=headers) as response:
+        events = [each["id"] for each in (await response.json())["data"] if each["data"]["object"]["id"] == session]
+    deliveries = await house.stripe("GET", "/_sandbox/deliveries")
+    return bool(events) and any(each["event_id"] in events and each["state"] == "delivered" for each in (deliveries))
+
+
+async def webhooks_are_processed(house: House) -> None:
+    """Wait until the payments worker has applied every webhook that is on the log now."""
+    topic = house.kafka.topic(STRIPE_WEBHOOKS)
+    places = [TopicPartition(topic, partition) for partition in range(house.kafka.topic_partitions)]
+    async with AIOKafkaConsumer(bootstrap_servers=house.kafka.kafka_url) as consumer:
+        ends = await consumer.end_offsets(places)
+    for place, end in ends.items():
+        await house.eventually(
+            "select coalesce(max(applied), -1) >= %s as so from log_cursor where consumer = 'payments'"
+            " and topic = %s and partition = %s",
+            end - 1,
+            STRIPE_WEBHOOKS.name,
+            place.partition,
+        )

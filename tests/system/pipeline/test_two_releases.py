@@ -4,10 +4,11 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 from pydantic import SecretStr
 
@@ -21,12 +22,17 @@ from tests.support.waiting import wait_until
 from tests.system.pipeline import log, reckoning
 from topics.catalogue import Service
 from topics.kafka.settings import KafkaSettings
-from topics.messages.commands import ChangeInventory, Command, OpenInventory, ReserveStay
+from topics.messages.commands import CancelBooking, ChangeInventory, Command, OpenInventory, ReserveStay
+from topics.messages.values import StayTimes, Terms
 
 ROOT = Path(__file__).parents[3]
 #: The commit of the release before, 0.1.0, whose workers must run beside this one's. Nothing older runs beside it.
 RELEASE_BEFORE = "4187a9f2ace02b50f9662fb89e43fa6f1c641e52"
 ROOMS = range(1, 25)
+#: The variables of the newer release while the older one runs.
+ROLLOUT = {"INVENTORY_CHANGED_VERSION": "1", "LOG_READABLE_BY": "0.1.0"}
+#: Words of refusals that the older release does not know.
+NEW_WORDS = frozenset({"stay_over", "account_share"})
 CHANGED_V1, CHANGED_V2 = "inventory.changed.v1", "inventory.changed.v2"
 
 
@@ -34,7 +40,7 @@ CHANGED_V1, CHANGED_V2 = "inventory.changed.v1", "inventory.changed.v2"
 def older(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
     """The variables that make a program of ours one of the older release."""
     if request.param == "a setting of this code":
-        return {"INVENTORY_CHANGED_VERSION": "1"}
+        return ROLLOUT
     packed = subprocess.run(["git", "archive", RELEASE_BEFORE], cwd=ROOT, capture_output=True, check=False)
     if packed.returncode:
         pytest.skip(f"the history does not go back to {RELEASE_BEFORE}: {packed.stderr.decode().strip()}")
@@ -52,7 +58,7 @@ def older(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
 @pytest.mark.system
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(kafka.available() is not None, reason=kafka.available() or "")
-async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_version(
+async def test_a_release_is_rolled_out_under_load_and_then_writes_what_the_older_could_not_read(
     tmp_path: Path, older: Mapping[str, str]
 ) -> None:
     newest = {"INVENTORY_CHANGED_VERSION": "2"}
@@ -67,7 +73,7 @@ async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_vers
         # The variables of a part's first start; after a stop it starts with those of `of_one` alone.
         first_start={
             "reservations-1": older,
-            "reservations-2": {"INVENTORY_CHANGED_VERSION": "1"},
+            "reservations-2": ROLLOUT,
             "projections-1": older,
         },
         of_one={"reservations-2": newest},
@@ -75,11 +81,12 @@ async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_vers
     async with System(plan) as system:
         # Given a worker of each release, which share the partitions.
         await both_own_partitions(system)
-        await decided(system, *(nights_on_sale(room) for room in ROOMS))
+        await decided(system, *(nights for room in ROOMS for nights in nights_on_sale(room)))
 
         # When they work side by side, the older is replaced, and then the newer version is switched on in one of two.
         await decided(system, *commands())
         assert await versions(system) == {CHANGED_V1}
+        assert not await reasons(system) & NEW_WORDS
         for part in ("projections-1", "reservations-1"):
             await system.stop_part(part)
             await system.start_part(part)
@@ -90,8 +97,10 @@ async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_vers
         await both_own_partitions(system)
         await decided(system, *commands())
 
-        # Then both versions are on the log, and nothing is lost, decided twice, or published again with other bytes.
+        # Then both versions are on the log, refusals have their own words, and nothing is lost, decided twice, or
+        # published again with other bytes.
         assert await versions(system) == {CHANGED_V1, CHANGED_V2}
+        assert await reasons(system) >= NEW_WORDS
         found = await log.read(system.kafka_url, reckoning.EVENTS)
         published, _, wrong = reckoning.first_publications(found)
         assert not wrong
@@ -101,20 +110,24 @@ async def test_a_release_is_rolled_out_under_load_and_then_writes_the_newer_vers
 
 
 def commands() -> list[Command]:
-    """Return the commands of managers and guests, for each room."""
-    return [command for room in ROOMS for command in (change(room), stay(room), stay(room))]
+    """Return the commands of managers and guests, for each room: some are refused, by the hotel's clock or a share."""
+    return [command for room in ROOMS for command in (change(room), stay(room), *cancelled_stays(room), share(room))]
 
 
-def nights_on_sale(room: int) -> OpenInventory:
-    return OpenInventory(
-        room_id=room,
-        hotel_id=1,
-        first_night=date(2030, 5, 1),
-        end_night=date(2030, 6, 1),
-        total_count=5,
-        price_minor=10_000,
-        currency="EUR",
-    )
+def nights_on_sale(room: int) -> list[OpenInventory]:
+    """Return the commands that put nights of the past and to come on sale."""
+    return [
+        OpenInventory(
+            room_id=room,
+            hotel_id=1,
+            first_night=date(year, 5, 1),
+            end_night=date(year, 6, 1),
+            total_count=5,
+            price_minor=10_000,
+            currency="EUR",
+        )
+        for year in (2020, 2030)
+    ]
 
 
 def change(room: int) -> ChangeInventory:
@@ -132,6 +145,29 @@ def stay(room: int) -> ReserveStay:
         check_in=date(2030, 5, 2),
         check_out=date(2030, 5, 5),
     )
+
+
+def cancelled_stays(room: int) -> list[Command]:
+    """Return a stay to come that is cancelled, and one that is over long ago when its guest wants to cancel."""
+    held = stay(room)
+    over = msgspec.structs.replace(
+        stay(room),
+        check_in=date(2020, 5, 2),
+        check_out=date(2020, 5, 5),
+        terms=Terms.AT_HOTEL,
+        stay_times=StayTimes(time_zone="America/Vancouver", check_in_time=time(15), check_out_time=time(11)),
+    )
+    return [held, cancellation(held), over, cancellation(over)]
+
+
+def cancellation(reserved: ReserveStay) -> CancelBooking:
+    assert reserved.user_id is not None
+    return CancelBooking(room_id=reserved.room_id, booking_id=reserved.booking_id, user_id=reserved.user_id)
+
+
+def share(room: int) -> ReserveStay:
+    """Return a request for more rooms than one account may hold unpaid."""
+    return msgspec.structs.replace(stay(room), rooms_count=2, account_share_percent=20)
 
 
 async def both_own_partitions(system: System) -> None:
@@ -166,6 +202,12 @@ async def versions(system: System) -> set[str]:
     """Return which versions of a change are on the log."""
     found = await log.read(system.kafka_url, reckoning.EVENTS)
     return {entry.type for entry in found if entry.type.startswith("inventory.changed.")}
+
+
+async def reasons(system: System) -> set[str]:
+    """Return the reasons of all events on the log."""
+    found = await log.read(system.kafka_url, reckoning.EVENTS)
+    return {reason for entry in found if (reason := entry.body.get("reason")) is not None}
 
 
 def settings(system: System) -> tuple[KafkaSettings, DatabaseSettings]:

@@ -4,7 +4,7 @@ Shares nothing with the core but the commands. Rooms that are taken are counted 
 read off the facts on its sheet. Slow, and easy to believe.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -12,6 +12,61 @@ from uuid import UUID
 
 Fact = dict[str, Any]
 ONE_DAY = timedelta(days=1)
+#: Minutes by which clocks are ahead of UTC in the nights of the stays.
+AHEAD = {"UTC": 0, "America/Vancouver": -7 * 60, "Asia/Kolkata": 5 * 60 + 30}
+#: The least and the most that a card can pay in euros, and the most that the books can hold.
+LEAST, MOST, BOOKS = 50, 99_999_999, 10**12
+
+
+class Envelopes:
+    """The money of one payment in five envelopes: every slip of paper moves some of it, and none comes or goes."""
+
+    def __init__(self, session: str, amount: int, coin: str, *, pays: bool) -> None:
+        self.session, self.amount, self.coin, self.pays = session, amount, coin, pays
+        self.kept, self.due, self.sent, self.lost, self.waived = amount, 0, 0, 0, 0
+        #: Refunds by id: the amount, and whether somebody made it by hand; those that failed; claims at the bank.
+        self.refunds: dict[str, tuple[int, bool]] = {}
+        self.failed: list[str] = []
+        self.claims: dict[str, tuple[int, str]] = {}
+        #: The sum that the bank took beyond all of this money.
+        self.beyond = 0
+
+    def move(self, amount: int, to: str, *sources: str) -> int:
+        """Move an amount out of the first envelopes that have some; return what they had too little."""
+        for source in sources:
+            taken = min(amount, getattr(self, source))
+            setattr(self, source, getattr(self, source) - taken)
+            setattr(self, to, getattr(self, to) + taken)
+            amount -= taken
+        return amount
+
+    def send(self, id: str, amount: int, *, by_hand: bool) -> None:
+        """A refund went out."""
+        self.refunds[id] = (amount, by_hand)
+        before = self.lost
+        self.move(amount, "sent", "due", "kept", "waived", "lost")
+        self.beyond += before - self.lost
+
+    def bounce(self, id: str) -> None:
+        """A refund came back, and the bank takes what it had too little."""
+        self.failed.append(id)
+        amount, by_hand = self.refunds.pop(id, (0, False))
+        again = min(amount, self.beyond)
+        self.beyond -= again
+        self.move(again, "lost", "sent")
+        self.move(amount - again, "kept" if by_hand or self.pays else "due", "sent")
+
+    def lose(self, amount: int) -> None:
+        """The bank took it."""
+        self.beyond += self.move(amount, "lost", "due", "kept", "waived")
+
+    def state(self) -> str:
+        """Return the state as the core names it."""
+        return "kept" if self.pays else "refund_requested" if self.due else "refunded"
+
+    def sums(self) -> list[int]:
+        """Return what is in each envelope."""
+        return [self.sent, self.lost, self.due, self.waived, self.kept]
 
 
 class Clerk:
@@ -64,21 +119,28 @@ class Clerk:
     def _repeat(self, sheet: Fact) -> None:
         self._answer("booking.command_repeated.v1", command=self._command.message_type, booking_status=status_of(sheet))
 
-    def _return_money(self, pay: Any, reason: str) -> None:
+    def _return_money(self, intent: str, money: Envelopes, reason: str) -> None:
+        """Ask for a refund of all that is kept of a payment."""
+        money.pays = False
+        amount = money.kept
+        money.move(amount, "due", "kept")
+        total = money.sent + money.lost + money.due
         self._answer(
             "booking.refund_requested.v1",
-            session_id=pay.session_id,
-            payment_intent=pay.payment_intent,
-            amount_minor=pay.amount_minor,
-            currency=pay.currency,
+            session_id=money.session,
+            payment_intent=intent,
+            amount_minor=amount,
+            currency=money.coin,
             reason=reason,
+            total_minor=None if total == amount else total,
         )
 
     # Commands about bookings
 
     def _nowhere(self, verb: str, command: Any) -> None:
         if verb == "confirm_payment":
-            self._return_money(command, "unknown_booking")
+            money = Envelopes(command.session_id, command.amount_minor, command.currency, pays=False)
+            self._return_money(command.payment_intent, money, "unknown_booking")
         else:
             self._refuse("booking_not_found")
 
@@ -96,17 +158,25 @@ class Clerk:
         no = self._why_not(command)
         fresh = {"room_id": command.room_id, **asked, "no": no, "guests": [], "attempt": 0, "session": None}
         fresh |= {"trouble": None, "lapsed": False, "ended": None, "sold": False, "money": {}, "cost": 0, "coin": ""}
-        fresh |= {"until": None}
+        fresh |= {"until": None, "list": None, "times": command.stay_times if no is None else None, "freed": None}
         self.sheets[command.booking_id] = fresh
         if no is not None:
             self._answer("booking.rejected.v1", **asked, reason=no)
             return
-        fresh["cost"] = self._cost(command)
+        costs = self._costs(command)
+        fresh["cost"] = sum(costs)
         fresh["coin"] = self.shelf[command.room_id, command.check_in]["currency"]
         if command.terms == "prepaid":
             fresh["until"] = now + timedelta(seconds=command.hold_seconds)
         price = {"amount_minor": fresh["cost"], "currency": fresh["coin"]}
-        self._answer("booking.reserved.v1", **asked, **price, hold_expires_at=fresh["until"])
+        self._answer(
+            "booking.reserved.v1",
+            **asked,
+            **price,
+            hold_expires_at=fresh["until"],
+            night_amounts_minor=tuple(costs),
+            stay_times=_written(command.stay_times),
+        )
         if command.terms == "at_hotel":
             fresh["sold"] = True
             self._answer("booking.confirmed.v1", **price, session_id=None, payment_intent=None, late=False)
@@ -124,9 +194,39 @@ class Clerk:
         nights = [night for night in stay if night is not None]
         if command.hotel_id != nights[0]["hotel_id"]:
             return "room_of_another_hotel"
-        closed = True in [night["closed"] for night in nights]
-        full = "sold_out" if not self._fits(command.room_id, command) else None
-        return "night_closed" if closed else full
+        reasons = {
+            "night_closed": True in [night["closed"] for night in nights],
+            "sold_out": not self._fits(command.room_id, command),
+            "account_share": self._takes_too_much(command),
+            "not_chargeable": not self._can_be_paid(command),
+        }
+        return next((reason for reason, true in reasons.items() if true), None)
+
+    def _takes_too_much(self, command: Any) -> bool:
+        """Count the rooms that the account has unpaid, sheet by sheet, in each night."""
+        if command.account_share_percent is None or command.user_id is None:
+            return False
+        day = command.check_in
+        while day < command.check_out:
+            rooms = command.rooms_count
+            for sheet in self.sheets.values():
+                same = sheet["user_id"] == command.user_id and sheet["room_id"] == command.room_id
+                status = status_of(sheet)
+                at_hotel = status == "CONFIRMED" and sheet["terms"] == "at_hotel"
+                unpaid = status in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"} or at_hotel
+                if same and unpaid and sheet["check_in"] <= day < sheet["check_out"]:
+                    rooms += sheet["rooms_count"]
+            share = Fraction(self.shelf[command.room_id, day]["total_count"] * command.account_share_percent, 100)
+            if rooms > 1 and rooms > share:
+                return True
+            day += ONE_DAY
+        return False
+
+    def _can_be_paid(self, command: Any) -> bool:
+        cost = sum(self._costs(command))
+        if command.terms == "at_hotel" or cost == 0:
+            return cost <= BOOKS
+        return LEAST <= cost <= MOST
 
     def _stay(self, room_id: int, first: date, end: date) -> list[Fact | None]:
         nights = []
@@ -150,35 +250,57 @@ class Clerk:
         for sheet in self.sheets.values():
             if sheet["room_id"] != room_id or not sheet["check_in"] <= day < sheet["check_out"]:
                 continue
-            if status_of(sheet) == "CONFIRMED":
+            if status_of(sheet) == "CONFIRMED" or (sheet["freed"] is not None and day < sheet["freed"]):
                 booked += sheet["rooms_count"]
             elif status_of(sheet) in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
                 reserved += sheet["rooms_count"]
         return reserved, booked
 
-    def _cost(self, command: Any) -> int:
-        total = 0
+    def _costs(self, command: Any) -> list[int]:
+        costs = []
         for night in self._stay(command.room_id, command.check_in, command.check_out):
             assert night is not None
             exact = Fraction(night["price_minor"] * night["surge_milli"], 1000)
             if command.agreed_nightly_minor is not None:
                 exact = Fraction(command.agreed_nightly_minor)
-            total += floor(exact + Fraction(1, 2)) * command.rooms_count
-        return total
+            costs.append(floor(exact + Fraction(1, 2)) * command.rooms_count)
+        return costs
 
     def _add_guests(self, sheet: Fact, command: Any, now: datetime) -> None:
         status, guests = status_of(sheet), sorted(set(command.guest_ids))
         if status == "EXPIRED":
             self._refuse("hold_expired")
-        elif guests and sheet["guests"] == guests:
+        elif (
+            guests
+            and sheet["guests"] == guests
+            and not (
+                status in {"RESERVED", "GUESTS_ADDED"}
+                and command.guest_list_id
+                and command.guest_list_id != sheet["list"]
+            )
+        ):
             self._repeat(sheet)
         elif status not in {"RESERVED", "GUESTS_ADDED"}:
             self._refuse("wrong_status")
         elif not guests:
             self._refuse("no_guests")
         else:
-            sheet["guests"] = guests
-            self._answer("booking.guests_added.v1", guest_ids=tuple(guests))
+            sheet |= {"guests": guests, "list": command.guest_list_id}
+            self._answer("booking.guests_added.v1", guest_ids=tuple(guests), guest_list_id=command.guest_list_id)
+
+    def _change_guests(self, sheet: Fact, command: Any, now: datetime) -> None:
+        guests = sorted(set(command.guest_ids))
+        if status_of(sheet) != "CONFIRMED":
+            self._refuse("wrong_status")
+        elif sheet["list"] == command.guest_list_id:
+            self._repeat(sheet)
+        elif (late := _too_late(sheet, command, now, guest=True)) is not None:
+            self._refuse(late)
+        elif not guests:
+            self._refuse("no_guests")
+        else:
+            sheet |= {"guests": guests, "list": command.guest_list_id}
+            self._answer("booking.guests_changed.v1", guest_ids=tuple(guests), guest_list_id=command.guest_list_id)
 
     def _request_payment(self, sheet: Fact, command: Any, now: datetime) -> None:
         status = status_of(sheet)
@@ -227,15 +349,18 @@ class Clerk:
             no = "second_payment"
         elif status in {"CANCELLED", "REJECTED"}:
             no = "booking_cancelled"
-        elif status == "EXPIRED" and not self._still_free(sheet):
+        elif status == "EXPIRED" and (
+            _wall_time(sheet, command, now).date() > sheet["check_in"] or not self._still_free(sheet)
+        ):
             no = "nights_gone"
         if no is None:
             self._sell(sheet, command, late=status == "EXPIRED")
             return
-        sheet["money"][command.payment_intent] = [command.session_id, command.amount_minor, "refund_requested"]
+        money = Envelopes(command.session_id, command.amount_minor, command.currency, pays=False)
+        sheet["money"][command.payment_intent] = money
         if no == "wrong_amount" and status == "PAYMENTS_PENDING" and sheet["session"] == command.session_id:
             sheet |= {"session": None, "trouble": no}
-        self._return_money(command, no)
+        self._return_money(command.payment_intent, money, no)
 
     def _still_free(self, sheet: Fact) -> bool:
         day = sheet["check_in"]
@@ -250,7 +375,7 @@ class Clerk:
     def _sell(self, sheet: Fact, pay: Any, *, late: bool) -> None:
         sheet |= {"sold": True, "lapsed": False, "until": None, "trouble": None}
         if pay is not None:
-            sheet["money"][pay.payment_intent] = [pay.session_id, pay.amount_minor, "kept"]
+            sheet["money"][pay.payment_intent] = Envelopes(pay.session_id, pay.amount_minor, pay.currency, pays=True)
         self._answer(
             "booking.confirmed.v1",
             amount_minor=sheet["cost"],
@@ -285,23 +410,24 @@ class Clerk:
             self._refuse("hold_expired")
         elif status == "REJECTED":
             self._refuse("wrong_status")
+        elif (
+            status == "CONFIRMED"
+            and (late := _too_late(sheet, command, now, guest=command.user_id is not None)) is not None
+        ):
+            self._refuse(late)
         else:
-            self._end(sheet, command.reason)
+            self._end(sheet, command.reason, _wall_time(sheet, command, now).date(), command.hotel_reason)
 
-    def _end(self, sheet: Fact, reason: str) -> None:
+    def _end(self, sheet: Fact, reason: str, today: date | None = None, hotel_reason: str | None = None) -> None:
+        if status_of(sheet) == "CONFIRMED" and today is not None and sheet["check_in"] < today:
+            sheet["freed"] = min(sheet["check_out"], today)
         sheet |= {"ended": reason, "until": None}
-        self._answer("booking.cancelled.v1", reason=reason)
+        self._answer("booking.cancelled.v1", reason=reason, hotel_reason=hotel_reason, freed_from=sheet["freed"])
         for intent, money in sheet["money"].items():
-            if money[2] == "kept":
-                money[2] = "refund_requested"
-                self._answer(
-                    "booking.refund_requested.v1",
-                    session_id=money[0],
-                    payment_intent=intent,
-                    amount_minor=money[1],
-                    currency=sheet["coin"],
-                    reason="booking_cancelled",
-                )
+            if money.pays:
+                money.pays = False
+                if money.kept:
+                    self._return_money(intent, money, "booking_cancelled")
 
     def _expire_hold(self, sheet: Fact, command: Any, now: datetime) -> None:
         if status_of(sheet) not in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
@@ -311,19 +437,92 @@ class Clerk:
             self._answer("booking.expired.v1")
 
     def _record_refund(self, sheet: Fact, command: Any, now: datetime) -> None:
-        money = sheet["money"].get(command.payment_intent, ["", 0, "kept"])
-        if money[2] == "kept":
+        money = sheet["money"].get(command.payment_intent)
+        if money is None or (money.pays and not command.by_hand):
             self._refuse("unknown_payment")
-        elif money[2] == "refunded":
+            return
+        seen = command.refund_id in money.refunds or command.refund_id in money.failed
+        if seen or command.amount_minor < 1 or command.amount_minor > money.amount - money.sent:
+            self._repeat(sheet)
+            return
+        money.send(command.refund_id, command.amount_minor, by_hand=command.by_hand)
+        self._answer(
+            "booking.refunded.v1",
+            payment_intent=command.payment_intent,
+            refund_id=command.refund_id,
+            amount_minor=command.amount_minor,
+            by_hand=command.by_hand,
+        )
+        wall_time = _wall_time(sheet, command, now)
+        over = wall_time >= datetime.combine(sheet["check_out"], _times(sheet, command)[2])
+        if money.pays and money.kept == 0 and command.cancel_if_full and status_of(sheet) == "CONFIRMED" and not over:
+            self._end(sheet, "refunded_by_hand", wall_time.date())
+
+    def _fail_refund(self, sheet: Fact, command: Any, now: datetime) -> None:
+        money = sheet["money"].get(command.payment_intent)
+        if money is None:
+            self._refuse("unknown_payment")
+            return
+        if command.refund_id in money.failed:
+            self._repeat(sheet)
+            return
+        amount, by_hand = money.refunds.get(command.refund_id, (command.amount_minor, command.by_hand))
+        money.bounce(command.refund_id)
+        self._answer(
+            "booking.refund_failed.v1",
+            payment_intent=command.payment_intent,
+            refund_id=command.refund_id,
+            amount_minor=amount,
+            failure=command.failure,
+            by_hand=by_hand,
+        )
+        if money.kept and not money.pays:
+            reasons = {"CONFIRMED": "second_payment", "EXPIRED": "nights_gone"}
+            reason = reasons.get(status_of(sheet), "booking_cancelled")
+            wrong = (money.amount, money.coin) != (sheet["cost"], sheet["coin"])
+            self._return_money(command.payment_intent, money, "wrong_amount" if wrong else reason)
+
+    def _close_refund(self, sheet: Fact, command: Any, now: datetime) -> None:
+        money = sheet["money"].get(command.payment_intent)
+        if money is None:
+            self._refuse("unknown_payment")
+        elif money.due:
+            amount = money.due
+            money.move(amount, "waived", "due")
+            self._answer(
+                "booking.refund_closed.v1",
+                payment_intent=command.payment_intent,
+                amount_minor=amount,
+                currency=money.coin,
+                reason=command.reason,
+            )
+        elif money.waived:
             self._repeat(sheet)
         else:
-            money[2] = "refunded"
-            self._answer(
-                "booking.refunded.v1",
-                payment_intent=command.payment_intent,
-                refund_id=command.refund_id,
-                amount_minor=command.amount_minor,
-            )
+            self._refuse("nothing_due")
+
+    def _record_dispute(self, sheet: Fact, command: Any, now: datetime) -> None:
+        money = sheet["money"].get(command.payment_intent)
+        if money is None:
+            self._refuse("unknown_payment")
+            return
+        _, state = money.claims.get(command.dispute_id, (0, None))
+        if state is not None and (state != "open" or command.outcome is None):
+            self._repeat(sheet)
+            return
+        about = {
+            "payment_intent": command.payment_intent,
+            "dispute_id": command.dispute_id,
+            "amount_minor": command.amount_minor,
+            "currency": money.coin,
+        }
+        if state is None:
+            self._answer("booking.dispute_opened.v1", **about, reason=command.reason)
+        if command.outcome is not None:
+            self._answer("booking.dispute_closed.v1", **about, outcome=command.outcome)
+        if command.outcome == "lost":
+            money.lose(command.amount_minor)
+        money.claims[command.dispute_id] = (command.amount_minor, command.outcome or "open")
 
     # Commands about nights
 
@@ -402,6 +601,36 @@ def status_of(sheet: Fact) -> str:
     return next(status for status, true in facts if true)
 
 
+def _written(times: Any) -> Fact | None:
+    """Return a hotel's times as they are written."""
+    if times is None:
+        return None
+    clocks = {name: getattr(times, name).isoformat() for name in ("check_in_time", "check_out_time")}
+    return {"time_zone": times.time_zone, **clocks}
+
+
+def _times(sheet: Fact, command: Any) -> tuple[str, time, time]:
+    """Return the zone, check-in and check-out that count for the booking."""
+    times = sheet["times"] or getattr(command, "stay_times", None)
+    if times is None:
+        return "UTC", time(15), time(11)
+    return times.time_zone, times.check_in_time, times.check_out_time
+
+
+def _wall_time(sheet: Fact, command: Any, now: datetime) -> datetime:
+    """Return what the clock on the hotel's wall shows."""
+    return now.replace(tzinfo=None) + timedelta(minutes=AHEAD[_times(sheet, command)[0]])
+
+
+def _too_late(sheet: Fact, command: Any, now: datetime, *, guest: bool) -> str | None:
+    """Look at the clock on the hotel's wall."""
+    _, check_in, check_out = _times(sheet, command)
+    wall_time = _wall_time(sheet, command, now)
+    if wall_time >= datetime.combine(sheet["check_out"], check_out):
+        return "stay_over"
+    return "check_in_passed" if guest and wall_time >= datetime.combine(sheet["check_in"], check_in) else None
+
+
 def _lapsed(sheet: Fact, now: datetime) -> bool:
     unpaid = status_of(sheet) in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}
     return unpaid and sheet["until"] is not None and sheet["until"] <= now
@@ -414,7 +643,7 @@ def _out_of_range(command: Any, total: int | None, price: int | None, surge: int
         return "too_many_nights"
     if total is not None and (total < 0 or total > 100_000):
         return "count_out_of_range"
-    if price is not None and (price < 0 or price > 1_000_000_000):
+    if price is not None and (price < 0 or price > 1_000_000_000_000):
         return "price_out_of_range"
     if surge is not None and (surge < 1 or surge > 10_000):
         return "surge_out_of_range"

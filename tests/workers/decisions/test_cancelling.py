@@ -50,7 +50,7 @@ def test_a_paid_stay_is_called_off_and_refunded_in_full() -> None:
     given(*BOUGHT).when(CANCEL, at=LATER).then(CANCELLED, SENT_BACK).with_booking(
         ADAS,
         status=BookingStatus.CANCELLED,
-        payments=(Payment("pi_1", "cs_1", 200_00, PaymentState.REFUND_REQUESTED),),
+        payments=(Payment("pi_1", "cs_1", 200_00, PaymentState.REFUND_REQUESTED, due_minor=200_00),),
     ).with_night(ROOM, march(10), reserved_count=0, booked_count=0).with_night(
         ROOM, march(11), reserved_count=0, booked_count=0
     )

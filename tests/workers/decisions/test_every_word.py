@@ -21,8 +21,11 @@ from topics.messages.events import EVENTS, Event, InventoryChanged
 from topics.messages.values import (
     BookingStatus,
     CancelReason,
+    DisputeOutcome,
+    HotelReason,
     InventoryRefusal,
     NightRefusal,
+    RefundClosing,
     RefundReason,
     Refusal,
     Rejection,
@@ -36,7 +39,10 @@ VALUES = (
     *InventoryRefusal,
     *NightRefusal,
     *RefundReason,
+    *RefundClosing,
+    *DisputeOutcome,
     *CancelReason,
+    *HotelReason,
     *Terms,
     *BookingStatus,
 )
@@ -97,6 +103,9 @@ def test_the_scenarios_of_every_module_are_played() -> None:
         "test_guests",
         "test_paying",
         "test_cancelling",
+        "test_refunds",
+        "test_disputes",
+        "test_hotel_times",
         "test_inventory",
     }
 

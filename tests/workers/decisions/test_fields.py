@@ -106,6 +106,7 @@ def test_a_booking_keeps_every_field_that_an_event_does_not_change() -> None:
         status=BookingStatus.CANCELLED,
         hold_expires_at=None,
         cancel_reason=CANCELLED.reason,
+        freed_from=None,
         version=booking.version + 1,
     )
 
@@ -119,6 +120,7 @@ def test_a_booking_or_its_rejection_has_every_value_that_the_command_has_of_it(r
         check_in=march(10),
         check_out=march(12),
         rooms_count=rooms_count,
+        account_share_percent=100,
     )
     event, *_ = decide(State(None, dict.fromkeys(NIGHTS, free)), command, NOON)
 

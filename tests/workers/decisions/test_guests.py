@@ -1,18 +1,22 @@
-"""Guests are named by the booking's own user, as often as they like until payment is requested."""
+"""Guests are named by the booking's own user, as often as they like until payment, and changed until check-in."""
 
 from tests.support.scenario import given
 from tests.workers.decisions.words import (
     ADAS,
     ADD_GUESTS,
+    ANOTHER_LIST,
     ANOTHER_ROOM,
     BEN,
     BOUGHT,
     CALLED_OFF,
+    CHANGE_GUESTS,
     DEADLINE,
     GUESTS,
     HELD,
+    LIST,
     NAMED,
     OPENED,
+    OTHER_GUESTS,
     OVER,
     PAYABLE,
     RESERVE,
@@ -28,7 +32,12 @@ from topics.messages.values import BookingStatus, Refusal, Rejection
 
 def test_guests_are_named_for_a_held_stay() -> None:
     given(*HELD).when(ADD_GUESTS).then(GUESTS).with_booking(
-        ADAS, status=BookingStatus.GUESTS_ADDED, guest_ids=(1, 2), hold_expires_at=DEADLINE, version=2
+        ADAS,
+        status=BookingStatus.GUESTS_ADDED,
+        guest_ids=(1, 2),
+        guest_list_id=LIST,
+        hold_expires_at=DEADLINE,
+        version=2,
     )
 
 
@@ -116,3 +125,67 @@ def test_a_request_wrong_in_many_ways_is_refused_for_the_first() -> None:
     given(*OVER).when(hers).then(refused(hers, Refusal.HOLD_EXPIRED, BookingStatus.EXPIRED))
     given(*BOUGHT).when(hers).then(refused(hers, Refusal.WRONG_STATUS, BookingStatus.CONFIRMED))
     given(*NAMED).when(hers).then(refused(hers, Refusal.NO_GUESTS, BookingStatus.GUESTS_ADDED))
+
+
+# The list of their names
+
+
+def test_the_same_guests_under_other_names_have_another_list() -> None:
+    renamed = but(ADD_GUESTS, guest_list_id=ANOTHER_LIST)
+    given(*NAMED).when(renamed).then(but(GUESTS, guest_list_id=ANOTHER_LIST)).with_booking(
+        ADAS, guest_ids=(1, 2), guest_list_id=ANOTHER_LIST
+    ).when(renamed).then(repeated(renamed, BookingStatus.GUESTS_ADDED))
+
+
+def test_once_payment_was_asked_for_the_names_stay() -> None:
+    renamed = but(ADD_GUESTS, guest_list_id=ANOTHER_LIST)
+    given(*WAITING).when(renamed).then(repeated(renamed, BookingStatus.PAYMENTS_PENDING)).with_booking(
+        ADAS, guest_list_id=LIST
+    )
+
+
+def test_the_same_guests_from_a_writer_without_lists_keep_theirs() -> None:
+    without = but(ADD_GUESTS, guest_list_id=None)
+    given(*NAMED).when(without).then(repeated(without, BookingStatus.GUESTS_ADDED)).with_booking(
+        ADAS, guest_list_id=LIST
+    )
+
+
+# Other guests after payment
+
+
+def test_a_guest_who_paid_sends_somebody_else() -> None:
+    given(*BOUGHT).when(CHANGE_GUESTS).then(OTHER_GUESTS).with_booking(
+        ADAS, status=BookingStatus.CONFIRMED, guest_ids=(3,), guest_list_id=ANOTHER_LIST
+    ).when(CHANGE_GUESTS).then(repeated(CHANGE_GUESTS, BookingStatus.CONFIRMED))
+
+
+def test_the_same_people_under_other_names_are_other_guests() -> None:
+    muddled = but(CHANGE_GUESTS, guest_ids=(2, 1, 2))
+    given(*BOUGHT).when(muddled).then(but(OTHER_GUESTS, guest_ids=(1, 2)))
+
+
+def test_somebody_stays() -> None:
+    nobody = but(CHANGE_GUESTS, guest_ids=())
+    given(*BOUGHT).when(nobody).then(refused(nobody, Refusal.NO_GUESTS, BookingStatus.CONFIRMED))
+
+
+def test_before_payment_guests_are_named_and_after_the_stay_ended_nobody_is() -> None:
+    for so_far, status in (
+        (HELD, BookingStatus.RESERVED),
+        (NAMED, BookingStatus.GUESTS_ADDED),
+        (PAYABLE, BookingStatus.PAYMENTS_PENDING),
+        (CALLED_OFF, BookingStatus.CANCELLED),
+        (OVER, BookingStatus.EXPIRED),
+    ):
+        given(*so_far).when(CHANGE_GUESTS).then(refused(CHANGE_GUESTS, Refusal.WRONG_STATUS, status))
+
+
+def test_a_stranger_changes_no_guests() -> None:
+    stranger = but(CHANGE_GUESTS, user_id=BEN)
+    given(*BOUGHT).when(stranger).then(refused(stranger, Refusal.NOT_YOUR_BOOKING, BookingStatus.CONFIRMED))
+    given(OPENED).when(CHANGE_GUESTS).then(refused(CHANGE_GUESTS, Refusal.BOOKING_NOT_FOUND, None))
+    stray = but(CHANGE_GUESTS, room_id=ANOTHER_ROOM)
+    given(*BOUGHT).when(stray).then(refused(stray, Refusal.BOOKING_NOT_FOUND, None)).with_booking(
+        ADAS, guest_ids=(1, 2)
+    )

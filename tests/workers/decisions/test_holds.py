@@ -16,12 +16,16 @@ from tests.workers.decisions.words import (
     BOUGHT,
     CALLED_OFF,
     CANCEL,
+    CHANGE_GUESTS,
     CLOSE,
+    CLOSE_REFUND,
     CONFIRMED_FREE,
     DEADLINE,
     DECLINE,
+    DISPUTE,
     EXPIRE,
     EXPIRED,
+    FAIL_REFUND,
     HELD,
     LATER,
     MILLISECOND,
@@ -130,6 +134,10 @@ AFTER_THE_DEADLINE: list[tuple[BookingCommand, Event]] = [
     (CLOSE, repeated(CLOSE, BookingStatus.EXPIRED)),
     (CANCEL, refused(CANCEL, Refusal.HOLD_EXPIRED, BookingStatus.EXPIRED)),
     (RECORD_REFUND, refused(RECORD_REFUND, Refusal.UNKNOWN_PAYMENT, BookingStatus.EXPIRED)),
+    (CHANGE_GUESTS, refused(CHANGE_GUESTS, Refusal.WRONG_STATUS, BookingStatus.EXPIRED)),
+    (FAIL_REFUND, refused(FAIL_REFUND, Refusal.UNKNOWN_PAYMENT, BookingStatus.EXPIRED)),
+    (CLOSE_REFUND, refused(CLOSE_REFUND, Refusal.UNKNOWN_PAYMENT, BookingStatus.EXPIRED)),
+    (DISPUTE, refused(DISPUTE, Refusal.UNKNOWN_PAYMENT, BookingStatus.EXPIRED)),
 ]
 
 

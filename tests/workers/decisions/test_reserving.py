@@ -1,5 +1,7 @@
 """Stays are reserved at the nights' prices, or rejected with a reason."""
 
+from uuid import UUID
+
 import pytest
 
 from tests.support.scenario import NOON, given
@@ -10,6 +12,7 @@ from tests.workers.decisions.words import (
     BEN_RESERVED,
     BEN_RESERVES,
     BENS,
+    CANCELLED,
     CHANGED,
     CONFIRMED_FREE,
     DEADLINE,
@@ -18,20 +21,31 @@ from tests.workers.decisions.words import (
     LATER,
     MILLISECOND,
     OPENED,
+    PAID,
     RESERVE,
     RESERVED,
     ROOM,
     but,
     march,
     nights,
+    priced,
     refused,
     rejected,
     repeated,
 )
 from topics.messages.events import InventoryOpened
-from topics.messages.values import BookingStatus, Refusal, Rejection, Terms
+from topics.messages.values import (
+    MAX_AMOUNT_MINOR,
+    MAX_PRICE_MINOR,
+    MAX_ROOMS,
+    BookingStatus,
+    Refusal,
+    Rejection,
+    Terms,
+)
 
 LAST_ROOM = but(OPENED, total_count=1)
+AT_HOTEL_RESERVED = but(RESERVED, terms=Terms.AT_HOTEL, hold_expires_at=None)
 
 
 def test_a_free_stay_is_held_for_fifteen_minutes() -> None:
@@ -82,7 +96,7 @@ def test_a_group_gets_all_its_rooms_or_none() -> None:
     group = but(RESERVE, rooms_count=3)
     given(OPENED).when(group).then(rejected(group, Rejection.SOLD_OUT)).with_night(
         ROOM, march(10), reserved_count=0
-    ).when(but(BEN_RESERVES, rooms_count=2)).then(but(BEN_RESERVED, rooms_count=2, amount_minor=400_00)).with_night(
+    ).when(but(BEN_RESERVES, rooms_count=2)).then(priced(but(BEN_RESERVED, rooms_count=2), 200_00, 200_00)).with_night(
         ROOM, march(10), reserved_count=2
     )
 
@@ -139,19 +153,23 @@ def test_a_request_wrong_in_many_ways_is_refused_for_the_first(first: Rejection)
     wrongs = list(Rejection)[list(Rejection).index(first) :]
     command = but(
         RESERVE,
+        account_share_percent=0 if Rejection.ACCOUNT_SHARE in wrongs else None,
         check_out=march(9) if Rejection.NO_NIGHTS in wrongs else march(13),
         rooms_count=0 if Rejection.NO_ROOMS in wrongs else 1,
         agreed_nightly_minor=-1 if Rejection.NEGATIVE_RATE in wrongs else None,
         hotel_id=2 if Rejection.ROOM_OF_ANOTHER_HOTEL in wrongs else 1,
     )
     opened = [
-        but(OPENED, end_night=march(12), total_count=0 if Rejection.SOLD_OUT in wrongs else 1),
+        but(OPENED, end_night=march(12), total_count=0 if Rejection.SOLD_OUT in wrongs else 2),
         but(OPENED, first_night=march(13)),
     ]
+    if Rejection.ACCOUNT_SHARE in wrongs and Rejection.SOLD_OUT not in wrongs:
+        opened.append(but(RESERVED, booking_id=BENS, check_out=march(11)))
+    expensive = but(CHANGED, price_minor=MAX_PRICE_MINOR)
     if Rejection.NIGHT_NOT_OPEN not in wrongs:
         opened.append(but(OPENED, first_night=march(12), end_night=march(13)))
     closed = [but(CHANGED, ranges=nights(11), closed=True)] if Rejection.NIGHT_CLOSED in wrongs else []
-    given(*opened, *closed).when(command).then(rejected(command, first))
+    given(*opened, expensive, *closed).when(command).then(rejected(command, first))
 
 
 def test_a_refused_request_stays_refused_when_rooms_come_free() -> None:
@@ -182,7 +200,7 @@ def test_a_booking_id_that_another_room_spent_is_no_booking_here() -> None:
 
 def test_the_amount_is_the_sum_of_the_nights_times_the_rooms() -> None:
     given(OPENED, but(CHANGED, ranges=nights(11), price_minor=150_50)).when(but(RESERVE, rooms_count=2)).then(
-        but(RESERVED, rooms_count=2, amount_minor=2 * (100_00 + 150_50))
+        priced(but(RESERVED, rooms_count=2), 2 * 100_00, 2 * 150_50)
     )
 
 
@@ -201,27 +219,39 @@ def test_the_amount_is_the_sum_of_the_nights_times_the_rooms() -> None:
 )
 def test_a_night_is_rounded_half_up_to_the_minor_unit(price_minor: int, surge_milli: int, night_minor: int) -> None:
     changed = but(CHANGED, price_minor=price_minor, surge_milli=surge_milli)
-    given(OPENED, changed).when(RESERVE).then(but(RESERVED, amount_minor=2 * night_minor))
+    # Stripe would not charge so little, and is not asked to.
+    reserved = priced(AT_HOTEL_RESERVED, night_minor, night_minor)
+    given(OPENED, changed).when(but(RESERVE, terms=Terms.AT_HOTEL)).then(
+        reserved, but(CONFIRMED_FREE, amount_minor=2 * night_minor)
+    )
 
 
 def test_each_night_is_rounded_before_the_rooms_are_counted() -> None:
-    changed = but(CHANGED, price_minor=1, surge_milli=1500)
-    given(OPENED, changed).when(but(RESERVE, rooms_count=2)).then(but(RESERVED, rooms_count=2, amount_minor=8))
+    changed = but(CHANGED, price_minor=101, surge_milli=1500)
+    given(OPENED, changed).when(but(RESERVE, rooms_count=2)).then(priced(but(RESERVED, rooms_count=2), 304, 304))
 
 
 def test_an_agreed_rate_is_the_price_of_every_night_whatever_they_cost() -> None:
     given(OPENED, but(CHANGED, surge_milli=3000)).when(but(RESERVE, agreed_nightly_minor=70_01, rooms_count=2)).then(
-        but(RESERVED, rooms_count=2, amount_minor=280_04)
+        priced(but(RESERVED, rooms_count=2), 140_02, 140_02)
     )
 
 
+def test_the_amounts_of_the_nights_add_up_with_surge_and_several_rooms() -> None:
+    changes = (but(CHANGED, ranges=nights(10), surge_milli=1499), but(CHANGED, ranges=nights(12), price_minor=900_01))
+    three_nights = but(RESERVE, check_out=march(13), rooms_count=2)
+    given(OPENED, *changes).when(three_nights).then(
+        priced(but(RESERVED, check_out=march(13), rooms_count=2), 2 * 149_90, 2 * 100_00, 2 * 900_01)
+    ).with_booking(ADAS, night_amounts_minor=(299_80, 200_00, 1800_02), amount_minor=2299_82)
+
+
 def test_an_agreed_rate_of_nothing_is_a_rate() -> None:
-    given(OPENED).when(but(RESERVE, agreed_nightly_minor=0)).then(but(RESERVED, amount_minor=0))
+    given(OPENED).when(but(RESERVE, agreed_nightly_minor=0)).then(priced(RESERVED, 0, 0))
 
 
 def test_the_amount_is_in_the_currency_of_the_nights() -> None:
     given(but(OPENED, currency="JPY", price_minor=9_000)).when(RESERVE).then(
-        but(RESERVED, amount_minor=18_000, currency="JPY")
+        priced(but(RESERVED, currency="JPY"), 9_000, 9_000)
     )
 
 
@@ -244,3 +274,114 @@ def test_a_stay_paid_at_the_hotel_is_still_confirmed_a_year_later() -> None:
     given(OPENED, reserved, CONFIRMED_FREE).when(command, at=NOON.replace(year=2027)).then(
         repeated(command, BookingStatus.CONFIRMED)
     ).with_booking(ADAS, user_id=ADA)
+
+
+# Amounts that nobody can pay
+
+
+def test_an_amount_that_stripe_cannot_charge_is_refused_before_anything_is_held() -> None:
+    cheap = but(CHANGED, price_minor=24)
+    given(OPENED, cheap).when(RESERVE).then(rejected(RESERVE, Rejection.NOT_CHARGEABLE)).with_night(
+        ROOM, march(10), reserved_count=0
+    )
+
+
+def test_an_amount_that_stripe_cannot_charge_can_be_paid_at_the_hotel() -> None:
+    at_hotel = but(RESERVE, terms=Terms.AT_HOTEL)
+    given(OPENED, but(CHANGED, price_minor=24)).when(at_hotel).then(
+        priced(AT_HOTEL_RESERVED, 24, 24), but(CONFIRMED_FREE, amount_minor=48)
+    )
+
+
+@pytest.mark.parametrize("terms", Terms)
+@pytest.mark.parametrize("agreed_minor", [MAX_AMOUNT_MINOR // 2 + 1, 2**63 - 1])
+def test_an_amount_beyond_what_the_ledger_holds_is_refused_on_any_terms(agreed_minor: int, terms: Terms) -> None:
+    huge = but(RESERVE, agreed_nightly_minor=agreed_minor, terms=terms)
+    given(OPENED).when(huge).then(rejected(huge, Rejection.NOT_CHARGEABLE)).with_booking(
+        ADAS, amount_minor=0, night_amounts_minor=()
+    )
+
+
+def test_the_largest_amount_is_paid_at_the_hotel() -> None:
+    half = MAX_AMOUNT_MINOR // 2
+    largest = but(RESERVE, agreed_nightly_minor=half, terms=Terms.AT_HOTEL)
+    given(OPENED).when(largest).then(
+        priced(AT_HOTEL_RESERVED, half, half), but(CONFIRMED_FREE, amount_minor=MAX_AMOUNT_MINOR)
+    )
+
+
+def test_more_rooms_than_any_hotel_has_at_the_highest_price_are_refused() -> None:
+    group = but(RESERVE, rooms_count=MAX_ROOMS)
+    opened = but(OPENED, total_count=MAX_ROOMS, price_minor=MAX_PRICE_MINOR)
+    given(opened, but(CHANGED, surge_milli=10_000)).when(group).then(rejected(group, Rejection.NOT_CHARGEABLE))
+
+
+# The share of one account
+
+THIRD = UUID(int=3)
+TEN_ROOMS = but(OPENED, total_count=10)
+#: An account may hold three of the ten rooms.
+SHARED = but(RESERVE, account_share_percent=35)
+
+
+def test_an_account_holds_its_share_of_a_night_and_no_more() -> None:
+    three, four = but(SHARED, rooms_count=3), but(SHARED, rooms_count=4)
+    given(TEN_ROOMS).when(four).then(rejected(four, Rejection.ACCOUNT_SHARE))
+    given(TEN_ROOMS).when(three).then(priced(but(RESERVED, rooms_count=3), 300_00, 300_00))
+
+
+def test_the_rooms_that_the_account_holds_already_count_night_by_night() -> None:
+    held = but(RESERVED, booking_id=THIRD, rooms_count=3, check_in=march(11), check_out=march(13))
+    given(TEN_ROOMS, held).when(SHARED).then(rejected(SHARED, Rejection.ACCOUNT_SHARE))
+    until_then = but(SHARED, check_out=march(11))
+    given(TEN_ROOMS, held).when(until_then).then(priced(but(RESERVED, check_out=march(11)), 100_00))
+    afterwards = but(SHARED, check_in=march(13), check_out=march(14))
+    given(TEN_ROOMS, held).when(afterwards).then(priced(but(RESERVED, check_in=march(13), check_out=march(14)), 100_00))
+
+
+def test_one_room_is_within_every_share() -> None:
+    given(LAST_ROOM).when(but(SHARED, account_share_percent=0)).then(RESERVED)
+    held = but(RESERVED, booking_id=THIRD)
+    second = but(SHARED, account_share_percent=0)
+    given(TEN_ROOMS, held).when(second).then(rejected(second, Rejection.ACCOUNT_SHARE))
+
+
+def test_rooms_of_another_account_and_of_another_room_do_not_count() -> None:
+    others = (
+        but(RESERVED, booking_id=THIRD, user_id=BEN_RESERVES.user_id, rooms_count=3),
+        but(TEN_ROOMS, room_id=ANOTHER_ROOM),
+        but(RESERVED, booking_id=BENS, room_id=ANOTHER_ROOM, rooms_count=3),
+    )
+    given(TEN_ROOMS, *others).when(SHARED).then(RESERVED)
+
+
+def test_a_stay_that_was_paid_or_ended_does_not_count() -> None:
+    held = but(RESERVED, booking_id=THIRD, rooms_count=3)
+    for event in (PAID, CANCELLED, EXPIRED):
+        given(TEN_ROOMS, held, but(event, booking_id=THIRD)).when(SHARED).then(RESERVED)
+
+
+def test_a_stay_to_be_paid_at_the_hotel_counts() -> None:
+    at_hotel = but(AT_HOTEL_RESERVED, booking_id=THIRD, rooms_count=3)
+    given(TEN_ROOMS, at_hotel, but(CONFIRMED_FREE, booking_id=THIRD)).when(SHARED).then(
+        rejected(SHARED, Rejection.ACCOUNT_SHARE)
+    )
+
+
+def test_a_hold_counts_until_its_end_is_decided() -> None:
+    held = but(RESERVED, booking_id=THIRD, rooms_count=3)
+    given(TEN_ROOMS, held).when(SHARED, at=LATER).then(rejected(SHARED, Rejection.ACCOUNT_SHARE))
+
+
+def test_the_share_is_of_all_rooms_whether_they_are_free_or_not() -> None:
+    ben = but(BEN_RESERVED, booking_id=BENS, rooms_count=7)
+    given(TEN_ROOMS, ben).when(but(SHARED, rooms_count=3)).then(priced(but(RESERVED, rooms_count=3), 300_00, 300_00))
+
+
+def test_a_trusted_writer_without_an_account_has_no_share() -> None:
+    nobodys = but(SHARED, user_id=None, rooms_count=10)
+    given(TEN_ROOMS).when(nobodys).then(priced(but(RESERVED, user_id=None, rooms_count=10), 1000_00, 1000_00))
+
+
+def test_without_a_share_an_account_may_hold_everything() -> None:
+    given(TEN_ROOMS).when(but(RESERVE, rooms_count=10)).then(priced(but(RESERVED, rooms_count=10), 1000_00, 1000_00))

@@ -3,7 +3,7 @@
 `but(RESERVE, rooms_count=2)` is the same with another value.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -14,12 +14,16 @@ from topics.messages.commands import (
     AddGuests,
     BookingCommand,
     CancelBooking,
+    ChangeGuests,
     ChangeInventory,
     ClosePayment,
+    CloseRefund,
     ConfirmPayment,
     DeclinePayment,
     ExpireHold,
+    FailRefund,
     OpenInventory,
+    RecordDispute,
     RecordRefund,
     RecordSession,
     RequestPayment,
@@ -35,17 +39,31 @@ from topics.messages.events import (
     CheckoutOpened,
     CommandRefused,
     CommandRepeated,
+    DisputeClosed,
+    DisputeOpened,
     GuestsAdded,
+    GuestsChanged,
     InventoryChanged,
     InventoryOpened,
     NightRange,
     PaymentDeclined,
     PaymentRequested,
+    RefundClosed,
+    RefundFailed,
     RefundRequested,
     night_ranges,
 )
 from topics.messages.message import Message
-from topics.messages.values import BookingStatus, CancelReason, RefundReason, Refusal, Rejection
+from topics.messages.values import (
+    BookingStatus,
+    CancelReason,
+    DisputeOutcome,
+    RefundClosing,
+    RefundReason,
+    Refusal,
+    Rejection,
+    StayTimes,
+)
 
 AMessage = TypeVar("AMessage", bound=Message)
 
@@ -54,7 +72,17 @@ ADA, BEN = 11, 12
 ADAS, BENS = UUID(int=1), UUID(int=2)
 DEADLINE = NOON + timedelta(minutes=15)
 MILLISECOND = timedelta(milliseconds=1)
+SECOND = timedelta(seconds=1)
 LATER = DEADLINE + timedelta(minutes=5)
+
+# The hotel is in Vancouver, where summer time began on 8 March 2026: noon there is 19:00 UTC on all days of the stays.
+TIMES = StayTimes(time_zone="America/Vancouver", check_in_time=time(15), check_out_time=time(11))
+CHECK_IN = datetime(2026, 3, 10, 22, tzinfo=UTC)
+CHECK_OUT = datetime(2026, 3, 12, 18, tzinfo=UTC)
+SECOND_DAY = datetime(2026, 3, 11, 7, tzinfo=UTC)
+LAST_DAY = datetime(2026, 3, 12, 7, tzinfo=UTC)
+
+LIST, ANOTHER_LIST = UUID(int=101), UUID(int=102)
 
 
 def nights(*days: int) -> tuple[NightRange, ...]:
@@ -85,10 +113,17 @@ OPEN = OpenInventory(
 )
 CHANGE = ChangeInventory(room_id=ROOM, first_night=march(10), end_night=march(12))
 RESERVE = ReserveStay(
-    room_id=ROOM, booking_id=ADAS, user_id=ADA, hotel_id=HOTEL, check_in=march(10), check_out=march(12)
+    room_id=ROOM,
+    booking_id=ADAS,
+    user_id=ADA,
+    hotel_id=HOTEL,
+    check_in=march(10),
+    check_out=march(12),
+    stay_times=TIMES,
 )
 BEN_RESERVES = but(RESERVE, booking_id=BENS, user_id=BEN)
-ADD_GUESTS = AddGuests(room_id=ROOM, booking_id=ADAS, user_id=ADA, guest_ids=(1, 2))
+ADD_GUESTS = AddGuests(room_id=ROOM, booking_id=ADAS, user_id=ADA, guest_ids=(1, 2), guest_list_id=LIST)
+CHANGE_GUESTS = ChangeGuests(room_id=ROOM, booking_id=ADAS, user_id=ADA, guest_ids=(3,), guest_list_id=ANOTHER_LIST)
 REQUEST_PAYMENT = RequestPayment(room_id=ROOM, booking_id=ADAS, user_id=ADA)
 RECORD_SESSION = RecordSession(room_id=ROOM, booking_id=ADAS, attempt=1, session_id="cs_1")
 PAY = ConfirmPayment(
@@ -106,6 +141,21 @@ EXPIRE = ExpireHold(room_id=ROOM, booking_id=ADAS)
 RECORD_REFUND = RecordRefund(
     room_id=ROOM, booking_id=ADAS, payment_intent="pi_1", refund_id="re_1", amount_minor=200_00
 )
+HAND_REFUND = but(RECORD_REFUND, refund_id="re_hand", by_hand=True)
+FAIL_REFUND = FailRefund(
+    room_id=ROOM,
+    booking_id=ADAS,
+    payment_intent="pi_1",
+    refund_id="re_1",
+    amount_minor=200_00,
+    failure="expired_or_canceled_card",
+)
+CLOSE_REFUND = CloseRefund(room_id=ROOM, booking_id=ADAS, payment_intent="pi_1", reason=RefundClosing.PAID_OTHERWISE)
+DISPUTE = RecordDispute(
+    room_id=ROOM, booking_id=ADAS, payment_intent="pi_1", dispute_id="dp_1", amount_minor=200_00, reason="fraudulent"
+)
+DISPUTE_LOST = but(DISPUTE, outcome=DisputeOutcome.LOST)
+DISPUTE_WON = but(DISPUTE, outcome=DisputeOutcome.WON)
 
 # Events.
 
@@ -130,9 +180,12 @@ RESERVED = BookingReserved(
     amount_minor=200_00,
     currency="EUR",
     hold_expires_at=DEADLINE,
+    night_amounts_minor=(100_00, 100_00),
+    stay_times=TIMES,
 )
 BEN_RESERVED = but(RESERVED, booking_id=BENS, user_id=BEN)
-GUESTS = GuestsAdded(room_id=ROOM, booking_id=ADAS, guest_ids=(1, 2))
+GUESTS = GuestsAdded(room_id=ROOM, booking_id=ADAS, guest_ids=(1, 2), guest_list_id=LIST)
+OTHER_GUESTS = GuestsChanged(room_id=ROOM, booking_id=ADAS, guest_ids=(3,), guest_list_id=ANOTHER_LIST)
 ASKED = PaymentRequested(room_id=ROOM, booking_id=ADAS, attempt=1, amount_minor=200_00, currency="EUR")
 SESSION = CheckoutOpened(room_id=ROOM, booking_id=ADAS, attempt=1, session_id="cs_1")
 PAID = BookingConfirmed(
@@ -157,6 +210,42 @@ SENT_BACK = RefundRequested(
     reason=RefundReason.BOOKING_CANCELLED,
 )
 REFUNDED = BookingRefunded(room_id=ROOM, booking_id=ADAS, payment_intent="pi_1", refund_id="re_1", amount_minor=200_00)
+REFUNDED_BY_HAND = but(REFUNDED, refund_id="re_hand", by_hand=True)
+REFUND_FAILED = RefundFailed(
+    room_id=ROOM,
+    booking_id=ADAS,
+    payment_intent="pi_1",
+    refund_id="re_1",
+    amount_minor=200_00,
+    failure="expired_or_canceled_card",
+)
+REFUND_CLOSED = RefundClosed(
+    room_id=ROOM,
+    booking_id=ADAS,
+    payment_intent="pi_1",
+    amount_minor=200_00,
+    currency="EUR",
+    reason=RefundClosing.PAID_OTHERWISE,
+)
+DISPUTED = DisputeOpened(
+    room_id=ROOM,
+    booking_id=ADAS,
+    payment_intent="pi_1",
+    dispute_id="dp_1",
+    amount_minor=200_00,
+    currency="EUR",
+    reason="fraudulent",
+)
+LOST = DisputeClosed(
+    room_id=ROOM,
+    booking_id=ADAS,
+    payment_intent="pi_1",
+    dispute_id="dp_1",
+    amount_minor=200_00,
+    currency="EUR",
+    outcome=DisputeOutcome.LOST,
+)
+WON = but(LOST, outcome=DisputeOutcome.WON)
 
 # How far Ada's booking may have come.
 
@@ -167,6 +256,11 @@ PAYABLE = (*WAITING, SESSION)
 BOUGHT = (*PAYABLE, PAID)
 CALLED_OFF = (*HELD, CANCELLED)
 OVER = (*HELD, EXPIRED)
+
+
+def priced(event: BookingReserved, *amounts_minor: int) -> BookingReserved:
+    """Return the event with these amounts by night, and their sum."""
+    return but(event, amount_minor=sum(amounts_minor), night_amounts_minor=amounts_minor)
 
 
 def refused(command: BookingCommand, reason: Refusal, status: BookingStatus | None) -> CommandRefused:

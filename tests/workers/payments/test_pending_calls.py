@@ -141,6 +141,18 @@ def test_a_booking_whose_hotel_is_not_known_can_be_paid_all_the_same() -> None:
     assert session.params["payment_intent_data"].keys() == {"description", "metadata"}
 
 
+@pytest.mark.parametrize(("currency", "in_stripes_unit"), [("EUR", 24_000), ("ISK", 2_400_000), ("MGA", 240)])
+def test_amounts_are_sent_in_the_unit_in_which_stripe_counts(currency: str, in_stripes_unit: int) -> None:
+    _, session = calls_of(msgspec.structs.replace(REQUESTED, currency=currency))
+    _, refund = calls_of(msgspec.structs.replace(REFUND, currency=currency))
+
+    assert isinstance(session, SessionToOpen)
+    assert isinstance(refund, RefundToMake)
+    assert session.params["line_items"][0]["price_data"]["unit_amount"] == in_stripes_unit
+    assert refund.params["amount"] == in_stripes_unit
+    assert refund.amount_minor == 24_000
+
+
 @pytest.mark.parametrize(("total_minor", "target_minor"), [(None, 15_000), (20_000, 20_000)])
 def test_the_target_of_a_refund_is_the_sum_of_all_refunds(total_minor: int | None, target_minor: int) -> None:
     event = msgspec.structs.replace(REFUND, amount_minor=15_000, total_minor=total_minor)

@@ -118,6 +118,15 @@ def test_a_payment_reported_twice_and_by_another_event_is_the_same_command() -> 
     assert len({id for effect in effects for id, _ in effect.commands}) == 1
 
 
+def test_amounts_are_read_in_the_unit_in_which_stripe_counts() -> None:
+    krona = {"currency": "isk"}
+    (confirm,) = commands(effect_of_webhook("checkout.session.completed", SESSION | krona | {"amount_total": 50_000}))
+    (refund,) = commands(effect_of_webhook("refund.created", REFUND | krona | {"amount": 50_000}))
+    (dispute,) = commands(effect_of_webhook("charge.dispute.created", DISPUTE | krona | {"amount": 50_000}))
+
+    assert [command.amount_minor for command in (confirm, refund, dispute)] == [500] * 3  # type: ignore[attr-defined]
+
+
 def test_a_payment_of_nothing_is_known_by_its_session() -> None:
     free = SESSION | {"payment_status": "no_payment_required", "payment_intent": None, "amount_total": 0}
 

@@ -4,6 +4,7 @@ import re
 from enum import Enum
 from typing import Any, cast
 
+import msgspec
 import pytest
 from msgspec.structs import asdict
 from psycopg.types.json import Jsonb
@@ -15,9 +16,10 @@ from tests.support.filled import filled
 from tests.support.scenario import NOON
 from tests.workers.decisions import words
 from topics.messages.events import BookingEvent, InventoryChanged
-from workers.decisions import Booking, Night
+from workers.decisions import Booking, Night, Payment, PaymentState, RefundMade
 from workers.decisions.evolve import _CHANGES
-from workers.reservations.write_batch import _booking_of, _row_of
+from workers.decisions.state import Dispute
+from workers.reservations.write_batch import _booking_of, _payments_of, _row_of
 
 
 class Statements:
@@ -99,16 +101,52 @@ def test_a_row_of_bookings_has_each_field_in_the_position_of_its_column() -> Non
 
     assert row.keys() | {"guest_ids"} == {*Booking.__struct_fields__}
     assert isinstance(row["payments"], Jsonb)
-    simple = {name: value for name, value in asdict(booking).items() if name not in {"payments", "guest_ids"}}
-    assert {name: row[name] for name in simple} == {
-        name: value.value if isinstance(value, Enum) else value for name, value in simple.items()
-    }
+    assert isinstance(row["stay_times"], Jsonb)
+    structured = {"payments", "stay_times", "guest_ids"}
+    simple = {name: value for name, value in asdict(booking).items() if name not in structured}
+    assert {name: row[name] for name in simple} == {name: _plain(value) for name, value in simple.items()}
+
+
+def _plain(value: object) -> object:
+    """Return a value as its column has it."""
+    if isinstance(value, tuple):
+        return list(value)
+    return value.value if isinstance(value, Enum) else value
 
 
 def test_a_row_of_bookings_read_again_is_the_same_booking() -> None:
     booking = filled(Booking)
-    (*columns,) = _row_of(booking)
-    payments = list(BOOKING_COLUMNS).index("payments")
-    columns[payments] = columns[payments].obj
+    columns = [value.obj if isinstance(value, Jsonb) else value for value in _row_of(booking)]
 
     assert _booking_of((*columns, list(booking.guest_ids))) == booking
+
+
+def _payments_of_release_0_1_0(state: str) -> list[dict[str, Any]]:
+    """Return the payments of a row that 0.1.0 wrote."""
+    return [{"payment_intent": "pi_1", "session_id": "cs_1", "amount_minor": 200_00, "state": state}]
+
+
+@pytest.mark.parametrize(
+    ("state", "payment"),
+    [
+        ("kept", Payment("pi_1", "cs_1", 200_00, PaymentState.KEPT)),
+        ("refund_requested", Payment("pi_1", "cs_1", 200_00, PaymentState.REFUND_REQUESTED, due_minor=200_00)),
+        ("refunded", Payment("pi_1", "cs_1", 200_00, PaymentState.REFUNDED, refunds=(RefundMade("", 200_00),))),
+    ],
+)
+def test_a_payment_that_release_0_1_0_wrote_gets_its_sums(state: str, payment: Payment) -> None:
+    assert _payments_of(_payments_of_release_0_1_0(state)) == (payment,)
+
+
+@pytest.mark.parametrize(
+    "payment",
+    [
+        Payment("pi_1", "cs_1", 0, PaymentState.REFUNDED),
+        Payment("pi_1", "cs_1", 9, PaymentState.REFUNDED, closed_minor=9),
+        Payment("pi_1", "cs_1", 9, PaymentState.REFUNDED, disputes=(Dispute("dp_1", 9, "lost"),)),
+        Payment("pi_1", "cs_1", 9, PaymentState.REFUND_REQUESTED, due_minor=9, failed_refund_ids=("re_1",)),
+        Payment("pi_1", "cs_1", 9, PaymentState.KEPT, refunds=(RefundMade("re_1", 9, by_hand=True),)),
+    ],
+)
+def test_a_payment_is_read_as_it_was_written(payment: Payment) -> None:
+    assert _payments_of(msgspec.to_builtins([payment])) == (payment,)

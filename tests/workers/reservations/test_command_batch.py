@@ -1,9 +1,20 @@
-"""A batch loads every night that `decide` reads, and no more."""
+"""A batch loads all that `decide` reads, and no more: nights, the hotel's clock, and the account's unpaid stays."""
 
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+from psycopg import AsyncConnection
+
+from storage.bookings import _LOAD_UNPAID, UnpaidSearch, load_unpaid
+from storage.database import connect
+from storage.settings import DatabaseSettings
 from tests.support.scenario import NOON
 from tests.workers.decisions.words import (
+    ADA,
     CANCEL,
     CANCELLED,
+    CHECK_OUT,
     EXPIRED,
     LATER,
     OPEN,
@@ -15,7 +26,11 @@ from tests.workers.decisions.words import (
     march,
     repeated,
 )
-from topics.messages.values import BookingStatus
+from topics.messages.commands import Command, ReserveStay
+from topics.messages.events import BookingCancelled, BookingRejected, BookingReserved, CommandRefused, Event
+from topics.messages.releases import Release
+from topics.messages.values import BookingStatus, Refusal, Rejection, Terms
+from workers.decisions import Booking, unpaid
 from workers.reservations.handler import CommandBatch
 
 
@@ -37,3 +52,126 @@ def test_a_request_that_comes_again_with_other_dates_ends_the_hold_that_is_over(
     decided.decide(RESERVE, NOON)
     again = but(RESERVE, check_in=march(13), check_out=march(14))
     assert decided.decide(again, LATER) == (EXPIRED, repeated(again, BookingStatus.EXPIRED))
+
+
+# The account's share
+
+
+SHARED = but(RESERVE, account_share_percent=50)
+TEN_ROOMS = but(OPEN, total_count=10)
+
+
+@pytest.fixture
+async def connection(database: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
+    async with await connect(database, "a test") as connection:
+        yield connection
+
+
+async def decide_all(connection: AsyncConnection, *commands: Command) -> list[Event]:
+    """Decide the commands in one batch, write it, and return the last event of each."""
+    batch = CommandBatch({})
+    async with connection.transaction():
+        await batch.load(connection, commands)
+        events = [batch.decide(command, NOON)[-1] for command in commands]
+        await batch.write(connection)
+    return events
+
+
+def asks(number: int, rooms_count: int = 3, **changes: object) -> ReserveStay:
+    return but(SHARED, booking_id=UUID(int=number), rooms_count=rooms_count, **changes)
+
+
+def outcome(event: Event) -> object:
+    return event.reason if isinstance(event, BookingRejected) else type(event)
+
+
+async def test_stays_of_an_earlier_batch_and_of_this_one_count_together(connection: AsyncConnection) -> None:
+    await decide_all(connection, TEN_ROOMS, asks(1))
+
+    events = await decide_all(connection, asks(2), asks(3, rooms_count=2), asks(4, rooms_count=1, user_id=99))
+
+    assert [outcome(event) for event in events] == [Rejection.ACCOUNT_SHARE, BookingReserved, BookingReserved]
+
+
+async def test_a_stay_that_ends_earlier_in_the_batch_does_not_count(connection: AsyncConnection) -> None:
+    await decide_all(connection, TEN_ROOMS, asks(1))
+
+    events = await decide_all(connection, asks(2), but(CANCEL, booking_id=UUID(int=1)), asks(3))
+
+    assert [outcome(event) for event in events] == [Rejection.ACCOUNT_SHARE, BookingCancelled, BookingReserved]
+
+
+async def test_only_stays_of_the_same_nights_are_read(connection: AsyncConnection) -> None:
+    await decide_all(connection, TEN_ROOMS, asks(1, check_in=march(12), check_out=march(14)))
+
+    def search(first: int, end: int) -> UnpaidSearch:
+        return UnpaidSearch(RESERVE.user_id or 0, ROOM, march(first), march(end))
+
+    assert await load_unpaid(connection, [search(10, 12), search(14, 15)]) == []
+    found = [(RESERVE.user_id, ROOM, UUID(int=1), march(12), march(14), 3)]
+    assert await load_unpaid(connection, [search(10, 13)]) == found
+    assert await load_unpaid(connection, [search(13, 14)]) == found
+
+
+async def test_without_a_share_nothing_is_read(connection: AsyncConnection) -> None:
+    await decide_all(connection, TEN_ROOMS, but(RESERVE, rooms_count=5))
+    batch = CommandBatch({})
+    await batch.load(connection, [asks(2, account_share_percent=None), asks(3, user_id=None)])
+
+    assert batch._unpaid._stays == {}
+
+
+@pytest.mark.parametrize("status", sorted(set(BookingStatus) - {BookingStatus.PENDING}))
+@pytest.mark.parametrize("terms", Terms)
+async def test_the_query_finds_what_the_core_counts(
+    connection: AsyncConnection, status: BookingStatus, terms: Terms
+) -> None:
+    await decide_all(connection, TEN_ROOMS, asks(1))
+    await connection.execute("update booking set status = %s, terms = %s", (status.value, terms.value))
+    booking = but_booking(status, terms)
+
+    found = await load_unpaid(connection, [UnpaidSearch(RESERVE.user_id or 0, ROOM, march(10), march(12))])
+
+    assert bool(found) == unpaid(booking)
+
+
+def but_booking(status: BookingStatus, terms: Terms) -> Booking:
+    return Booking(
+        id=RESERVED.booking_id,
+        user_id=RESERVED.user_id,
+        hotel_id=RESERVED.hotel_id,
+        room_id=ROOM,
+        check_in=RESERVED.check_in,
+        check_out=RESERVED.check_out,
+        rooms_count=1,
+        status=status,
+        terms=terms,
+        amount_minor=200_00,
+        currency="EUR",
+    )
+
+
+async def test_the_index_of_unpaid_bookings_serves_the_query(connection: AsyncConnection) -> None:
+    # The test's table is too small for any index to pay; an index that cannot serve the query is used in no case.
+    await connection.execute("set enable_seqscan = off")
+    explained = await connection.execute(b"explain " + _LOAD_UNPAID.encode(), ([ADA], [ROOM], [march(10)], [march(12)]))
+    plan = " ".join([line for (line,) in await explained.fetchall()])
+
+    assert "booking_unpaid" in plan
+
+
+# Releases side by side
+
+
+def test_for_an_older_release_a_refusal_has_a_word_that_it_knows() -> None:
+    decided = CommandBatch({(ROOM, march(day)): None for day in range(10, 15)}, Release.V0_1_0)
+    decided.decide(OPEN, NOON)
+    at_hotel = but(RESERVE, terms=Terms.AT_HOTEL)
+    reserved, confirmed = decided.decide(at_hotel, NOON)
+    assert reserved == but(RESERVED, terms=Terms.AT_HOTEL, hold_expires_at=None, night_amounts_minor=())
+    assert confirmed.message_type == "booking.confirmed.v1"
+
+    (refusal,) = decided.decide(CANCEL, CHECK_OUT)
+
+    assert isinstance(refusal, CommandRefused)
+    assert refusal.reason is Refusal.WRONG_STATUS
