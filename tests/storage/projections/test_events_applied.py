@@ -36,7 +36,7 @@ from topics.messages.events import (
     RefundClosed,
     RefundFailed,
 )
-from topics.messages.values import DisputeOutcome, RefundClosing
+from topics.messages.values import DisputeResult, RefundClosing
 from workers.projections.positioned_events import positioned_events
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
@@ -65,7 +65,7 @@ EVENTS_THAT_COUNT: tuple[Event, ...] = (
         dispute_id="dp_1",
         amount_minor=1,
         currency="EUR",
-        outcome=DisputeOutcome.LOST,
+        outcome=DisputeResult.LOST,
     ),
     DisputeOpened(
         room_id=1,
