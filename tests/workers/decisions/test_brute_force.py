@@ -380,7 +380,7 @@ class Hotel(RuleBasedStateMachine):
         kind=st.sampled_from(({}, {"by_hand": True}, {"by_hand": True, "cancel_if_full": True})),
     )
     def record_refund(
-        self, named: Named, payment_intent: str, refund_id: str, share: int, kind: dict[str, bool]
+        self, named: Named, payment_intent: str, refund_id: str, share: int, kind: dict[str, Any]
     ) -> None:
         about = self.about(named)
         self.send(
@@ -441,8 +441,9 @@ class Hotel(RuleBasedStateMachine):
         """Return all that is left of a payment (1), a half of it (2), nothing (0), or one more than was paid (-1)."""
         money = self.clerk.sheets.get(about["booking_id"], {"money": {}})["money"].get(payment_intent)
         if money is None or share < 1:
-            return 0 if share == 0 or money is None else money.amount + 1
-        return max(1, (money.amount - money.sent - money.lost) // share)
+            return 0 if share == 0 or money is None else int(money.amount) + 1
+        left: int = money.amount - money.sent - money.lost
+        return max(1, left // share)
 
     @rule(named=names, steps=st.integers(1, 6), by_hand=st.booleans(), share=st.sampled_from((1, 2)))
     def money_goes_back_and_comes_again(self, named: Named, steps: int, by_hand: bool, share: int) -> None:

@@ -31,7 +31,7 @@ from tests.workers.decisions.words import (
     refused,
     repeated,
 )
-from topics.messages.events import Event
+from topics.messages.events import Event, RefundRequested
 from topics.messages.values import BookingStatus, CancelReason, RefundClosing, RefundReason, Refusal
 from workers.decisions import Payment, PaymentState, RefundMade
 
@@ -261,6 +261,7 @@ def test_the_refund_of_a_payment_that_never_paid_the_stay_is_asked_for_with_its_
     so_far: tuple[Event, ...], reason: RefundReason
 ) -> None:
     sent_back = so_far[-1]
+    assert isinstance(sent_back, RefundRequested)
     by_hand = but(REFUNDED_BY_HAND, payment_intent="pi_2", amount_minor=sent_back.amount_minor)
     fail = but(FAIL_REFUND, payment_intent="pi_2", refund_id="re_hand", by_hand=True)
     given(*so_far, by_hand).when(fail).then(

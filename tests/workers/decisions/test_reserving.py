@@ -33,7 +33,7 @@ from tests.workers.decisions.words import (
     rejected,
     repeated,
 )
-from topics.messages.events import InventoryOpened
+from topics.messages.events import Event, InventoryOpened
 from topics.messages.values import (
     MAX_AMOUNT_MINOR,
     MAX_PRICE_MINOR,
@@ -159,7 +159,7 @@ def test_a_request_wrong_in_many_ways_is_refused_for_the_first(first: Rejection)
         agreed_nightly_minor=-1 if Rejection.NEGATIVE_RATE in wrongs else None,
         hotel_id=2 if Rejection.ROOM_OF_ANOTHER_HOTEL in wrongs else 1,
     )
-    opened = [
+    opened: list[Event] = [
         but(OPENED, end_night=march(12), total_count=0 if Rejection.SOLD_OUT in wrongs else 2),
         but(OPENED, first_night=march(13)),
     ]
@@ -252,6 +252,12 @@ def test_an_agreed_rate_of_nothing_is_a_rate() -> None:
 def test_the_amount_is_in_the_currency_of_the_nights() -> None:
     given(but(OPENED, currency="JPY", price_minor=9_000)).when(RESERVE).then(
         priced(but(RESERVED, currency="JPY"), 9_000, 9_000)
+    )
+
+
+def test_a_night_is_rounded_to_the_step_that_stripe_charges_in() -> None:
+    given(but(OPENED, currency="KWD", price_minor=12_345)).when(but(RESERVE, rooms_count=2)).then(
+        priced(but(RESERVED, currency="KWD", rooms_count=2), 24_700, 24_700)
     )
 
 
