@@ -182,7 +182,7 @@ def _paid(number: int, stay: Command) -> Sequence[Command]:
     if number % 28 == 0:
         outcome = DisputeResult.LOST if number % 56 else DisputeResult.WON
         dispute: dict[str, Any] = {**about, "dispute_id": f"dp_{number}", "amount_minor": amount_minor // 2}
-        commands += [RecordDispute(**dispute, reason="fraudulent", outcome=each) for each in (None, outcome)]
+        commands += [RecordDispute(**dispute, reason="fraudulent", result=each) for each in (None, outcome)]
     return commands
 
 

@@ -222,7 +222,7 @@ def divided(booking_id: UUID) -> Iterable[Command]:
     yield RecordRefund(**payment, refund_id="re_again", amount_minor=10_000, by_hand=True)
     dispute = payment | {"dispute_id": "dp_1", "amount_minor": 5_000, "reason": "fraudulent"}
     yield RecordDispute(**dispute)
-    yield RecordDispute(**dispute, outcome=DisputeResult.LOST)
+    yield RecordDispute(**dispute, result=DisputeResult.LOST)
     yield CloseRefund(**payment, reason=RefundClosing.PAID_OTHERWISE)
 
 

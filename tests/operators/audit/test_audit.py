@@ -624,7 +624,7 @@ def dispute_lost(booking_id: UUID, dispute_id: str) -> DisputeClosed:
         dispute_id=dispute_id,
         amount_minor=1,
         currency="EUR",
-        outcome=DisputeResult.LOST,
+        result=DisputeResult.LOST,
     )
 
 

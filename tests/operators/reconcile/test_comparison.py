@@ -221,7 +221,7 @@ def test_a_dispute_or_its_end_without_an_event_is_a_command(
     ((id, command),) = found.commands
     assert id == command_id("du_1", transition)
     assert isinstance(command, RecordDispute)
-    assert (command.outcome, command.reason, command.amount_minor) == (outcome, "fraudulent", AMOUNT)
+    assert (command.result, command.reason, command.amount_minor) == (outcome, "fraudulent", AMOUNT)
 
 
 @pytest.mark.parametrize("state", ["open", "won", "lost"])

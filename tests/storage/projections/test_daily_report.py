@@ -115,7 +115,7 @@ class Stay:
             dispute_id=dispute_id,
             amount_minor=amount_minor,
             currency=self.currency,
-            outcome=outcome,
+            result=outcome,
         )
 
 
@@ -561,7 +561,7 @@ def by_hand(stays: Sequence[Stay], events: Sequence[BookingEvent]) -> Report:
                 left[event.refund_id] = event.amount_minor
             case RefundFailed():
                 del left[event.refund_id]
-            case DisputeClosed(outcome=DisputeResult.LOST):
+            case DisputeClosed(result=DisputeResult.LOST):
                 left[event.dispute_id] = event.amount_minor
     sold: dict[tuple[int, date], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for id_, left in confirmed.items():

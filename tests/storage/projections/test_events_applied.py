@@ -65,7 +65,7 @@ EVENTS_THAT_COUNT: tuple[Event, ...] = (
         dispute_id="dp_1",
         amount_minor=1,
         currency="EUR",
-        outcome=DisputeResult.LOST,
+        result=DisputeResult.LOST,
     ),
     DisputeOpened(
         room_id=1,

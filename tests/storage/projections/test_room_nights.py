@@ -124,7 +124,7 @@ async def test_money_guests_and_disputes_change_no_night(database: DatabaseSetti
                 RefundFailed(**money, refund_id="re", failure="unknown"),
                 RefundClosed(**money, currency="EUR", reason=RefundClosing.PAID_OTHERWISE),
                 DisputeOpened(**money, dispute_id="dp", currency="EUR", reason="fraudulent"),
-                DisputeClosed(**money, dispute_id="dp", currency="EUR", outcome=DisputeResult.LOST),
+                DisputeClosed(**money, dispute_id="dp", currency="EUR", result=DisputeResult.LOST),
             ]
         ),
     )

@@ -433,7 +433,7 @@ class Hotel(RuleBasedStateMachine):
                 dispute_id=dispute_id,
                 amount_minor=self.part(about, payment_intent, share),
                 reason="fraudulent",
-                outcome=outcome,
+                result=outcome,
             )
         )
 

@@ -382,7 +382,7 @@ async def test_money_that_a_lost_dispute_took_is_not_sent_any_more(desk: Desk) -
 
     (row,) = await desk.refunds()
     assert isinstance(part, RecordDispute)
-    assert part.outcome is DisputeResult.LOST
+    assert part.result is DisputeResult.LOST
     assert (row["status"], row["next_attempt_at"]) == ("closed", None)
 
 

@@ -263,7 +263,7 @@ def record_dispute(outcome: DisputeResult | None) -> RecordDispute:
         dispute_id="du_1",
         amount_minor=24_000,
         reason="fraudulent",
-        outcome=outcome,
+        result=outcome,
     )
 
 
