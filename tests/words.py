@@ -213,9 +213,6 @@ LITERAL: Final[tuple[Literal, ...]] = (
     ),
     Literal("operators/lag.py", "    owner: str | None = None", "A field of lag --json and of /v1/ops/lag."),
     Literal("ingress/operators/models.py", "owed_at: datetime", "A JSON field of the HTTP interface."),
-    Literal("topics/messages/commands.py", "    outcome: DisputeOutcome", "The end of a dispute, which is no outbox."),
-    Literal("topics/messages/events.py", "    outcome: DisputeOutcome", "The end of a dispute, which is no outbox."),
-    Literal("topics/messages/values.py", "class DisputeOutcome", "The end of a dispute, which is no outbox."),
 )
 
 

@@ -486,7 +486,7 @@ class ExpectedLedger:
         if state != "open":
             self._mismatch(f"{_name(event)}: dispute {event['dispute_id']} was closed, and it is {state}")
             return
-        paid.disputes[event["dispute_id"]] = (event["amount_minor"], event["outcome"])
+        paid.disputes[event["dispute_id"]] = (event["amount_minor"], event["result"])
         paid.settle()
 
     def _known_payment(self, event: _Event, happened: str) -> Payment | None:

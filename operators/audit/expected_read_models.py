@@ -214,7 +214,7 @@ class ExpectedReadModels:
             sale.left[event["refund_id"]] = event["amount_minor"]
         elif kind == "booking.refund_failed.v1":
             sale.left.pop(event["refund_id"], None)
-        elif kind == "booking.dispute_closed.v1" and event["outcome"] == "lost":
+        elif kind == "booking.dispute_closed.v1" and event["result"] == "lost":
             sale.left[event["dispute_id"]] = event["amount_minor"]
 
     def _report(self) -> Reads:

@@ -26,8 +26,9 @@ from workers.runtime.role import Stopped
 _PLAN: Final = """\
 This would make bookings, inventory, read models, pending calls to Stripe and every cursor from {records:,} records of
 {topic}, in one transaction, in the database of DATABASE_URL, which is migrated and empty.
-- Load hotels, rooms, users and guests from your backup first. Their sequences then continue after every id that the
-  log names, so that a new account never gets the bookings of an account that the backup lacks.
+- Load hotels, rooms, users, guests, their lists and the installation's id from your backup first. Their sequences then
+  continue after every id that the log names, so that a new account never gets the bookings of an account that the
+  backup lacks.
 - Commands without an event are decided by the reservations workers once they are started: no client has their answer.
 - Answers to repeated requests (Idempotency-Key) are not on the log: they come from the backup, as old as it is.
 - The record of operators is not on the log either: replayed and discarded dead letters, pauses, actions. Without the

@@ -162,7 +162,7 @@ class PaymentComparison:
             dispute_id=dispute.id,
             amount_minor=dispute.amount_minor,
             reason=dispute.reason,
-            outcome=dispute.outcome,
+            result=dispute.outcome,
         )
         known = self._payment.dispute(dispute.id)
         events = "has no event" if known is None else "is open by its events"

@@ -15,7 +15,7 @@ from aiolimiter import AsyncLimiter
 
 from pricing.charges import from_stripe
 from topics.backoff import Backoff
-from topics.messages.values import DisputeOutcome
+from topics.messages.values import DisputeResult
 from workers.payments.marks import MARK
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 
@@ -29,9 +29,9 @@ _STRIPE: Final = "https://api.stripe.com"
 _WITHOUT_EFFECT: Final = frozenset({"failed", "canceled"})
 #: How a dispute ended, by Stripe's word; in every other state it is open. Old versions of the API had the third.
 _DISPUTE_OUTCOMES: Final = {
-    "won": DisputeOutcome.WON,
-    "lost": DisputeOutcome.LOST,
-    "charge_refunded": DisputeOutcome.WON,
+    "won": DisputeResult.WON,
+    "lost": DisputeResult.LOST,
+    "charge_refunded": DisputeResult.WON,
 }
 #: So begin the states of an inquiry of a bank, which takes no money.
 _INQUIRY: Final = "warning_"
@@ -111,7 +111,7 @@ class Dispute:
     amount_minor: int
     currency: str
     reason: str
-    outcome: DisputeOutcome | None
+    outcome: DisputeResult | None
 
     @property
     def state(self) -> str:
@@ -260,7 +260,7 @@ def _dispute(found: Mapping[str, Any]) -> Dispute | None:
     currency, status = (found.get("currency") or "").upper(), found["status"]
     outcome = _DISPUTE_OUTCOMES.get(status)
     if status == _PREVENTED and sum(each["amount"] for each in found.get("balance_transactions") or ()) < 0:
-        outcome = DisputeOutcome.LOST
+        outcome = DisputeResult.LOST
     if status.startswith(_INQUIRY) or (status == _PREVENTED and outcome is None):
         return None
     return Dispute(

@@ -380,7 +380,7 @@ class BookingPayments:
                 paid.disputes[event.dispute_id] = DisputeMade(event, time, event.amount_minor)
             case DisputeClosed():
                 if (dispute := paid.disputes.get(event.dispute_id)) is not None:
-                    dispute.status, dispute.amount_minor = event.outcome.value, event.amount_minor
+                    dispute.status, dispute.amount_minor = event.result.value, event.amount_minor
                     dispute.updated = time
         paid.balance()
 

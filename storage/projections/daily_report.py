@@ -25,7 +25,7 @@ from topics.messages.events import (
     DisputeClosed,
     RefundFailed,
 )
-from topics.messages.values import DisputeOutcome
+from topics.messages.values import DisputeResult
 
 #: The events that change the report; `apply` leaves out all others.
 EVENTS_APPLIED: Final[tuple[type[BookingEvent], ...]] = (
@@ -73,7 +73,7 @@ class _Changes:
                 self._deduct(booking_id, Deduction(event.payment_intent, event.refund_id, event.amount_minor))
             case RefundFailed():
                 self._deduct(booking_id, Deduction(event.payment_intent, event.refund_id, 0))
-            case DisputeClosed(outcome=DisputeOutcome.LOST):
+            case DisputeClosed(result=DisputeResult.LOST):
                 self._deduct(booking_id, Deduction(event.payment_intent, event.dispute_id, event.amount_minor))
 
     def _deduct(self, booking_id: UUID, deduction: Deduction) -> None:

@@ -14,7 +14,7 @@ from storage.predicates import UNPAID
 
 # The index `booking_unpaid` finds an account's unpaid bookings; stays that are over do not count. A hold whose deadline
 # has passed does not count either, even if the timer has not ended it yet.
-_UNPAID_OF_EACH: Final = text(
+UNPAID_OF_EACH: Final = text(
     f"""
     select account.id as user_id, unpaid.id as booking_id, unpaid.hold_expires_at
     from unnest(cast(:user_ids as bigint[])) as account (id)
@@ -52,7 +52,7 @@ async def unpaid_bookings(
         most: the largest number of bookings that is returned for each account.
     """
     rows = await connection.execute(
-        _UNPAID_OF_EACH, {"user_ids": list(user_ids), "undecided": list(undecided), "most": most}
+        UNPAID_OF_EACH, {"user_ids": list(user_ids), "undecided": list(undecided), "most": most}
     )
     unpaid: defaultdict[int, dict[UUID, datetime | None]] = defaultdict(dict)
     decided = set()

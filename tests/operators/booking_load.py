@@ -31,7 +31,7 @@ from topics.messages.commands import (
     RequestPayment,
     ReserveStay,
 )
-from topics.messages.values import DisputeOutcome, Terms
+from topics.messages.values import DisputeResult, Terms
 from workers import projections
 from workers.reservations import handler
 from workers.runtime.role import Role
@@ -180,9 +180,9 @@ def _paid(number: int, stay: Command) -> Sequence[Command]:
     if number % 24 == 0:
         commands.append(FailRefund(**refund, failure="unknown"))
     if number % 28 == 0:
-        outcome = DisputeOutcome.LOST if number % 56 else DisputeOutcome.WON
+        outcome = DisputeResult.LOST if number % 56 else DisputeResult.WON
         dispute: dict[str, Any] = {**about, "dispute_id": f"dp_{number}", "amount_minor": amount_minor // 2}
-        commands += [RecordDispute(**dispute, reason="fraudulent", outcome=each) for each in (None, outcome)]
+        commands += [RecordDispute(**dispute, reason="fraudulent", result=each) for each in (None, outcome)]
     return commands
 
 

@@ -40,7 +40,7 @@ from topics.messages.commands import (
     ReserveStay,
 )
 from topics.messages.events import Event, InventoryOpened
-from topics.messages.values import CancelReason, DisputeOutcome, HotelReason, RefundClosing, StayTimes, Terms
+from topics.messages.values import CancelReason, DisputeResult, HotelReason, RefundClosing, StayTimes, Terms
 from workers.decisions import Booking, Night, State, StayClock, decide, evolve
 
 FIRST = date(2027, 2, 27)
@@ -222,7 +222,7 @@ def divided(booking_id: UUID) -> Iterable[Command]:
     yield RecordRefund(**payment, refund_id="re_again", amount_minor=10_000, by_hand=True)
     dispute = payment | {"dispute_id": "dp_1", "amount_minor": 5_000, "reason": "fraudulent"}
     yield RecordDispute(**dispute)
-    yield RecordDispute(**dispute, outcome=DisputeOutcome.LOST)
+    yield RecordDispute(**dispute, result=DisputeResult.LOST)
     yield CloseRefund(**payment, reason=RefundClosing.PAID_OTHERWISE)
 
 

@@ -6,7 +6,7 @@ Events count minor units (ISO 4217), the ledger counts Stripe's unit. For each p
 - captured - refunded - lost is the same at Stripe and by the events, and never more went back than was captured;
 - each refund that succeeded has exactly one `booking.refunded.v1` with its amount, each that failed a
   `booking.refund_failed.v1`, and no event names a refund that Stripe does not have;
-- each dispute has its event, and each dispute that ended has its outcome.
+- each dispute has its event, and each dispute that ended has its result.
 
 For each booking: if it is CONFIRMED, its payment keeps its amount less refunds by hand and lost disputes, and
 everything else that arrived goes back; otherwise nothing is kept, but for what an operator closed. A refund that is
@@ -139,7 +139,7 @@ class Explanation:
             case "booking.dispute_opened.v1":
                 payment.disputes[event["dispute_id"]] = (amount, "open")
             case "booking.dispute_closed.v1":
-                payment.disputes[event["dispute_id"]] = (amount, event["outcome"])
+                payment.disputes[event["dispute_id"]] = (amount, event["result"])
 
 
 def unexplained(

@@ -50,7 +50,7 @@ def entry(captured: int = PAID, *refunds: dict[str, Any], lost: int = 0, **value
 def kept() -> tuple[Events, Ledger]:
     """A paid stay of which a part went back by hand, and another was lost to a dispute."""
     opened = of("dispute_opened", payment_intent="pi_1", dispute_id="dp_1", amount_minor=1_000, currency="EUR")
-    closed = of("dispute_closed", payment_intent="pi_1", dispute_id="dp_1", amount_minor=1_000, outcome="lost")
+    closed = of("dispute_closed", payment_intent="pi_1", dispute_id="dp_1", amount_minor=1_000, result="lost")
     events = [RESERVED, CONFIRMED, refunded("re_1", 5_000, by_hand=True), opened, closed]
     dispute = {"id": "dp_1", "amount_minor": 1_000, "status": "lost"}
     return deepcopy(events), [entry(PAID, refund("re_1", 5_000), lost=1_000, dispute_objects=[dispute])]

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from topics.messages.message import Amount, Int32, Int64, Message
-from topics.messages.values import CancelReason, DisputeOutcome, HotelReason, RefundClosing, StayTimes, Terms
+from topics.messages.values import CancelReason, DisputeResult, HotelReason, RefundClosing, StayTimes, Terms
 
 
 class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -197,7 +197,7 @@ class CloseRefund(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class RecordDispute(BookingCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """The cardholder disputed a payment at the bank; with `outcome` the dispute has ended.
+    """The cardholder disputed a payment at the bank; with `result` the dispute has ended.
 
     `reason` is Stripe's word.
     """
@@ -207,7 +207,7 @@ class RecordDispute(BookingCommand, frozen=True, kw_only=True, omit_defaults=Tru
     dispute_id: str
     amount_minor: Amount
     reason: str
-    outcome: DisputeOutcome | None = None
+    result: DisputeResult | None = None
 
 
 COMMANDS: tuple[type[Command], ...] = (

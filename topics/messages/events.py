@@ -15,7 +15,7 @@ from topics.messages.message import Message
 from topics.messages.values import (
     BookingStatus,
     CancelReason,
-    DisputeOutcome,
+    DisputeResult,
     HotelReason,
     InventoryRefusal,
     NightRefusal,
@@ -292,7 +292,7 @@ class DisputeClosed(BookingEvent, frozen=True, kw_only=True):
     dispute_id: str
     amount_minor: int
     currency: str
-    outcome: DisputeOutcome
+    result: DisputeResult
 
 
 class CommandRefused(BookingEvent, frozen=True, kw_only=True):

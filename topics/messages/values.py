@@ -128,7 +128,7 @@ class RefundClosing(StrEnum):
     NOT_POSSIBLE = "not_possible"
 
 
-class DisputeOutcome(StrEnum):
+class DisputeResult(StrEnum):
     """How a dispute of a payment ended, for the hotel."""
 
     WON = "won"

@@ -172,7 +172,7 @@ def _disputed(payment: Payment, event: DisputeOpened) -> Payment:
 def _with_closed_dispute(payment: Payment, event: DisputeClosed) -> Payment:
     """Return the payment after the dispute; nothing that a lost one took is due to the guest any more."""
     disputes = tuple(
-        replace(dispute, amount_minor=event.amount_minor, state=event.outcome.value)
+        replace(dispute, amount_minor=event.amount_minor, state=event.result.value)
         if dispute.dispute_id == event.dispute_id
         else dispute
         for dispute in payment.disputes

@@ -286,7 +286,7 @@ def record_dispute(state: State, command: RecordDispute, now: datetime) -> tuple
     if payment is None:
         return refused(booking, command, Refusal.UNKNOWN_PAYMENT)
     known = payment.dispute(command.dispute_id)
-    if known is not None and (command.outcome is None or known.state != "open"):
+    if known is not None and (command.result is None or known.state != "open"):
         return repeated(booking, command)
     currency = payment.currency or booking.currency
     opened = DisputeOpened(
@@ -298,7 +298,7 @@ def record_dispute(state: State, command: RecordDispute, now: datetime) -> tuple
         currency=currency,
         reason=command.reason,
     )
-    if command.outcome is None:
+    if command.result is None:
         return (opened,)
     closed = DisputeClosed(
         room_id=booking.room_id,
@@ -307,6 +307,6 @@ def record_dispute(state: State, command: RecordDispute, now: datetime) -> tuple
         dispute_id=command.dispute_id,
         amount_minor=command.amount_minor,
         currency=currency,
-        outcome=command.outcome,
+        result=command.result,
     )
     return (opened, closed) if known is None else (closed,)

@@ -22,7 +22,7 @@ from topics.messages.commands import (
     RecordDispute,
     RecordRefund,
 )
-from topics.messages.values import DisputeOutcome
+from topics.messages.values import DisputeResult
 from workers.payments.objects import (
     Attribution,
     BookingRef,
@@ -318,7 +318,7 @@ def _dispute_effect(dispute: Dispute, ref: BookingRef) -> WebhookEffect:
         dispute_id=dispute.id,
         amount_minor=dispute.amount_minor,
         reason=dispute.reason,
-        outcome=ended,
+        result=ended,
     )
     reported = DisputeReported(
         dispute_id=dispute.id,
@@ -338,16 +338,16 @@ def _dispute_effect(dispute: Dispute, ref: BookingRef) -> WebhookEffect:
 
 
 #: The statuses of disputes that have ended. In old versions of the API `charge_refunded` was an end without a loss.
-_ENDS: Final = {"won": DisputeOutcome.WON, "lost": DisputeOutcome.LOST, "charge_refunded": DisputeOutcome.WON}
+_ENDS: Final = {"won": DisputeResult.WON, "lost": DisputeResult.LOST, "charge_refunded": DisputeResult.WON}
 _INQUIRY: Final = "warning_"
 _PREVENTED: Final = "prevented"
 
 
-def _end_of(dispute: Dispute) -> DisputeOutcome | None:
+def _end_of(dispute: Dispute) -> DisputeResult | None:
     """Return how a dispute ended; None while it is open."""
     if dispute.status == _PREVENTED and dispute.took_money:
         # The network gave the cardholder the money back by itself.
-        return DisputeOutcome.LOST
+        return DisputeResult.LOST
     return _ENDS.get(dispute.status)
 
 

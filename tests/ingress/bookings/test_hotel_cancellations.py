@@ -85,7 +85,7 @@ async def test_the_same_request_twice_is_one_command(house: House, desk: StandIn
     assert first.envelope.id == second.envelope.id
 
 
-async def test_a_refusal_says_why(house: House, desk: StandInWorker) -> None:
+async def test_a_refusal_has_its_reason_in_words(house: House, desk: StandInWorker) -> None:
     booking_id = await desk.add_booking(GUEST, "CONFIRMED")
     asking = asyncio.create_task(cancel(house, booking_id, headers=WAIT))
     refused = CommandRefused(

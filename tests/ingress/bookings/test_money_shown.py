@@ -120,7 +120,7 @@ WORDS = [
 
 @pytest.mark.parametrize("prefix", ["", "/v1", "/v2"])
 @pytest.mark.parametrize(("reason", "words"), WORDS)
-async def test_a_cancellation_that_is_refused_says_why_in_words(
+async def test_a_cancellation_that_is_refused_has_the_reason_in_words(
     house: House, stand_in: StandInWorker, prefix: str, reason: Refusal, words: str
 ) -> None:
     booking_id = await stand_in.add_booking(GUEST, "CONFIRMED")

@@ -7,12 +7,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 
 from ingress.bookings import unpaid
 from ingress.bookings.unpaid import UnpaidCap
 from ingress.database import Database
 from ingress.http.problems import Problem
-from storage.reads.unpaid import unpaid_bookings
+from storage.reads.unpaid import UNPAID_OF_EACH, unpaid_bookings
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import broker_away, ingress_settings, run_ingress
 from tests.ingress.house import STAY, TODAY, House, StandInWorker
@@ -238,6 +239,26 @@ async def test_many_accounts_at_once_share_a_query_and_later_requests_need_none(
         assert all(await asyncio.gather(*(passes(cap, user_id) for user_id in range(1, 201))))
     assert len(queries) <= 2
     assert set.union(*queries) == set(range(1, 201))
+
+
+async def test_an_account_with_many_bookings_is_counted_by_the_index_of_unpaid_ones(
+    pool: Database, stand_in: StandInWorker
+) -> None:
+    await hold(stand_in)
+    await stand_in.connection.execute(
+        "insert into booking select (jsonb_populate_record(b, jsonb_build_object('id', gen_random_uuid(), 'status', "
+        "'CANCELLED'))).* from booking b cross join generate_series(1, 5000)"
+    )
+    await stand_in.connection.execute("analyze booking")
+    async with pool.reading() as connection:
+        plan = await connection.execute(
+            text(f"explain {UNPAID_OF_EACH.text}"), {"user_ids": [1], "undecided": [uuid4()], "most": MOST}
+        )
+        lines = "\n".join(line for (line,) in plan)
+        found = await unpaid_bookings(connection, [1, 2], [], most=MOST)
+    assert "booking_unpaid" in lines, lines
+    assert "Seq Scan on booking" not in lines, lines
+    assert [len(found.unpaid.get(user_id, {})) for user_id in (1, 2)] == [1, 0]
 
 
 async def test_requests_that_are_never_decided_stop_counting_and_are_forgotten(pool: Database, clock: Clock) -> None:

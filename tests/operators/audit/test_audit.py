@@ -74,7 +74,7 @@ from topics.messages.events import (
 from topics.messages.values import (
     BookingStatus,
     CancelReason,
-    DisputeOutcome,
+    DisputeResult,
     HotelReason,
     RefundClosing,
     RefundReason,
@@ -624,7 +624,7 @@ def dispute_lost(booking_id: UUID, dispute_id: str) -> DisputeClosed:
         dispute_id=dispute_id,
         amount_minor=1,
         currency="EUR",
-        outcome=DisputeOutcome.LOST,
+        result=DisputeResult.LOST,
     )
 
 

@@ -35,7 +35,7 @@ from topics.messages.events import (
     Event,
     RefundFailed,
 )
-from topics.messages.values import CancelReason, DisputeOutcome
+from topics.messages.values import CancelReason, DisputeResult
 from workers.reservations.handler import build
 
 # Nights opened, stays refused, reserved and confirmed at once, cancelled, and cancellations refused.
@@ -118,7 +118,7 @@ def test_a_month_earns_the_amounts_of_its_nights_net_of_what_left_again(
             failed,
             RefundFailed(**about, refund_id="re_2", amount_minor=99, failure="unknown", by_hand=True),
             DisputeOpened(**about, **lost, reason="fraudulent"),
-            DisputeClosed(**about, **lost, outcome=DisputeOutcome.LOST),
+            DisputeClosed(**about, **lost, result=DisputeResult.LOST),
             BookingRefunded(**{**about, "payment_intent": "pi_second"}, refund_id="re_3", amount_minor=110_000),
             *others[2:],
             BookingCancelled(room_id=1, booking_id=UUID(int=3), reason=CancelReason.BY_GUEST),

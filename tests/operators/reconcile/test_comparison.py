@@ -14,7 +14,7 @@ from operators.reconcile.comparison import compare
 from operators.reconcile.differences import Difference, Kind, RefundCorrection, RefundObjectCorrection
 from operators.reconcile.stripe_client import Dispute, Refund, Session
 from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
-from topics.messages.values import DisputeOutcome
+from topics.messages.values import DisputeResult
 from workers.decisions.state import Dispute as KnownDispute
 from workers.decisions.state import Payment, PaymentState, RefundMade
 from workers.payments.objects import command_id
@@ -55,7 +55,7 @@ def refund(id: str, amount_minor: int, status: str = "succeeded", *, by_hand: bo
     return Refund(id=id, payment=PI, amount_minor=amount_minor, status=status, failure=None, by_hand=by_hand)
 
 
-def dispute(amount_minor: int = AMOUNT, outcome: DisputeOutcome | None = None) -> Dispute:
+def dispute(amount_minor: int = AMOUNT, outcome: DisputeResult | None = None) -> Dispute:
     return Dispute(
         id="du_1", payment=PI, amount_minor=amount_minor, currency="EUR", reason="fraudulent", outcome=outcome
     )
@@ -205,13 +205,13 @@ def test_a_false_event_of_0_1_0_is_a_wrong_sum_with_its_amounts() -> None:
     ("outcome", "known", "transition"),
     [
         (None, (), "opened"),
-        (DisputeOutcome.LOST, (), "lost"),
-        (DisputeOutcome.LOST, (KnownDispute("du_1", AMOUNT, "open"),), "lost"),
-        (DisputeOutcome.WON, (KnownDispute("du_1", AMOUNT, "open"),), "won"),
+        (DisputeResult.LOST, (), "lost"),
+        (DisputeResult.LOST, (KnownDispute("du_1", AMOUNT, "open"),), "lost"),
+        (DisputeResult.WON, (KnownDispute("du_1", AMOUNT, "open"),), "won"),
     ],
 )
 def test_a_dispute_or_its_end_without_an_event_is_a_command(
-    outcome: DisputeOutcome | None, known: tuple[KnownDispute, ...], transition: str
+    outcome: DisputeResult | None, known: tuple[KnownDispute, ...], transition: str
 ) -> None:
     ours = booking(msgspec.structs.replace(KEPT, disputes=known))
 
@@ -221,12 +221,12 @@ def test_a_dispute_or_its_end_without_an_event_is_a_command(
     ((id, command),) = found.commands
     assert id == command_id("du_1", transition)
     assert isinstance(command, RecordDispute)
-    assert (command.outcome, command.reason, command.amount_minor) == (outcome, "fraudulent", AMOUNT)
+    assert (command.result, command.reason, command.amount_minor) == (outcome, "fraudulent", AMOUNT)
 
 
 @pytest.mark.parametrize("state", ["open", "won", "lost"])
 def test_a_dispute_that_events_and_rows_have_is_no_difference(state: str) -> None:
-    outcome = None if state == "open" else DisputeOutcome(state)
+    outcome = None if state == "open" else DisputeResult(state)
     known = msgspec.structs.replace(KEPT, disputes=(KnownDispute("du_1", AMOUNT, state),))
     rows = {"du_1": ObjectRow(payment_intent=PI, amount_minor=AMOUNT, status=state)}
 
@@ -239,7 +239,7 @@ def test_a_dispute_that_events_and_rows_have_is_no_difference(state: str) -> Non
 def test_money_that_a_lost_dispute_took_is_not_due_any_more() -> None:
     ours = booking(DUE, row=replace(DUE_ROW, is_due=False))
 
-    found = differences(ours, at_stripe(dispute(15_000, DisputeOutcome.LOST)))
+    found = differences(ours, at_stripe(dispute(15_000, DisputeResult.LOST)))
 
     assert [each.kind for each in found] == [Kind.UNKNOWN_DISPUTE, Kind.IDLE_REFUND]
     assert "50.00 EUR of pi_1 are due to the guest" in found[1].description

@@ -11,7 +11,7 @@ import pytest
 
 from operators.reconcile import stripe_client
 from operators.reconcile.stripe_client import Named, StripeClient, StripeUnavailable
-from topics.messages.values import DisputeOutcome
+from topics.messages.values import DisputeResult
 
 EMPTY = httpx.Response(200, json={"data": [], "has_more": False})
 BUSY = httpx.Response(429, text="slow down")
@@ -133,17 +133,17 @@ async def test_the_states_of_a_refund_are_three(status: str, outcome: str) -> No
     [
         ("needs_response", [-120_000], [None]),
         ("under_review", [-120_000], [None]),
-        ("won", [-120_000, 120_000], [DisputeOutcome.WON]),
-        ("lost", [-120_000], [DisputeOutcome.LOST]),
-        ("charge_refunded", [], [DisputeOutcome.WON]),
+        ("won", [-120_000, 120_000], [DisputeResult.WON]),
+        ("lost", [-120_000], [DisputeResult.LOST]),
+        ("charge_refunded", [], [DisputeResult.WON]),
         ("warning_needs_response", [], []),
         ("warning_closed", [], []),
         ("prevented", [], []),
-        ("prevented", [-120_000], [DisputeOutcome.LOST]),
+        ("prevented", [-120_000], [DisputeResult.LOST]),
     ],
 )
 async def test_an_inquiry_is_no_dispute_and_an_end_has_an_outcome(
-    status: str, moved: list[int], outcomes: list[DisputeOutcome | None]
+    status: str, moved: list[int], outcomes: list[DisputeResult | None]
 ) -> None:
     transactions = [{"amount": amount} for amount in moved]
     async with stripe_with({**DISPUTE, "status": status, "balance_transactions": transactions}) as client:

@@ -30,7 +30,7 @@ from topics.messages.events import (
     GuestsAdded,
     RefundFailed,
 )
-from topics.messages.values import CancelReason, DisputeOutcome, nights_of
+from topics.messages.values import CancelReason, DisputeResult, nights_of
 from workers.projections.daily_report import DailyReport
 
 # Hotel and night -> arrivals, staying, nights, revenue_minor.
@@ -106,7 +106,7 @@ class Stay:
         )
 
     def dispute_closed(
-        self, dispute_id: str, amount_minor: int, outcome: DisputeOutcome, *, payment: str | None = None
+        self, dispute_id: str, amount_minor: int, outcome: DisputeResult, *, payment: str | None = None
     ) -> DisputeClosed:
         return DisputeClosed(
             room_id=self.room_id,
@@ -115,7 +115,7 @@ class Stay:
             dispute_id=dispute_id,
             amount_minor=amount_minor,
             currency=self.currency,
-            outcome=outcome,
+            result=outcome,
         )
 
 
@@ -305,7 +305,7 @@ async def test_a_confirmed_booking_that_the_ledger_does_not_have_stops_the_role(
 # Money that left again.
 
 CONFIRMED = Stay(id=UUID(int=1), check_out=night(3), amount_minor=110_000, night_amounts_minor=[10_000, 90_000, 10_000])
-WON, LOST = DisputeOutcome.WON, DisputeOutcome.LOST
+WON, LOST = DisputeResult.WON, DisputeResult.LOST
 
 
 @pytest.mark.parametrize(
@@ -561,7 +561,7 @@ def by_hand(stays: Sequence[Stay], events: Sequence[BookingEvent]) -> Report:
                 left[event.refund_id] = event.amount_minor
             case RefundFailed():
                 del left[event.refund_id]
-            case DisputeClosed(outcome=DisputeOutcome.LOST):
+            case DisputeClosed(result=DisputeResult.LOST):
                 left[event.dispute_id] = event.amount_minor
     sold: dict[tuple[int, date], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for id_, left in confirmed.items():

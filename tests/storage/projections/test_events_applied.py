@@ -30,10 +30,13 @@ from topics.messages.events import (
     BookingEvent,
     BookingRefunded,
     DisputeClosed,
+    DisputeOpened,
     Event,
+    GuestsChanged,
+    RefundClosed,
     RefundFailed,
 )
-from topics.messages.values import DisputeOutcome
+from topics.messages.values import DisputeResult, RefundClosing
 from workers.projections.positioned_events import positioned_events
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
@@ -47,7 +50,7 @@ def refunded(refund_id: str) -> BookingRefunded:
 
 
 #: Events that change every read model that takes their kind; of other kinds the event of the contract does.
-EVENTS_THAT_COUNT = (
+EVENTS_THAT_COUNT: tuple[Event, ...] = (
     opened(1, 5, 7, 8_000),
     changed(1, [0], price_minor=7_000),
     reserved(NEW.int, 1, 0, 2),
@@ -62,8 +65,26 @@ EVENTS_THAT_COUNT = (
         dispute_id="dp_1",
         amount_minor=1,
         currency="EUR",
-        outcome=DisputeOutcome.LOST,
+        result=DisputeResult.LOST,
     ),
+    DisputeOpened(
+        room_id=1,
+        booking_id=COUNTED,
+        payment_intent="pi",
+        dispute_id="dp_1",
+        amount_minor=1,
+        currency="EUR",
+        reason="fraudulent",
+    ),
+    RefundClosed(
+        room_id=1,
+        booking_id=COUNTED,
+        payment_intent="pi",
+        amount_minor=1,
+        currency="EUR",
+        reason=RefundClosing.PAID_OTHERWISE,
+    ),
+    GuestsChanged(room_id=1, booking_id=COUNTED, guest_ids=(2,), guest_list_id=UUID(int=9)),
 )
 
 

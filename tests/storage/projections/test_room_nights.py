@@ -41,7 +41,7 @@ from topics.messages.events import (
     RefundClosed,
     RefundFailed,
 )
-from topics.messages.values import CancelReason, DisputeOutcome, RefundClosing, Rejection, Terms
+from topics.messages.values import CancelReason, DisputeResult, RefundClosing, Rejection, Terms
 
 
 async def min_prices(database: DatabaseSettings) -> dict[tuple[int, date], int]:
@@ -124,7 +124,7 @@ async def test_money_guests_and_disputes_change_no_night(database: DatabaseSetti
                 RefundFailed(**money, refund_id="re", failure="unknown"),
                 RefundClosed(**money, currency="EUR", reason=RefundClosing.PAID_OTHERWISE),
                 DisputeOpened(**money, dispute_id="dp", currency="EUR", reason="fraudulent"),
-                DisputeClosed(**money, dispute_id="dp", currency="EUR", outcome=DisputeOutcome.LOST),
+                DisputeClosed(**money, dispute_id="dp", currency="EUR", result=DisputeResult.LOST),
             ]
         ),
     )

@@ -30,7 +30,7 @@ async def test_a_dispute_that_is_won_leaves_everything_as_it_was(desk: Desk) -> 
     assert (await inn.listed(paid.id))["disputed"] is True
     await desk.decide(dispute, "won")
     (closed,) = await desk.happened(paid.id, "dispute_closed")
-    assert closed["outcome"] == "won"
+    assert closed["result"] == "won"
     assert "disputed" not in await inn.listed(paid.id)
     assert (await paid.shown())["booking_status"] == "CONFIRMED"
     assert await desk.sums(paid) == (20_000, 0, 0)
@@ -46,7 +46,7 @@ async def test_a_dispute_that_is_lost_takes_the_revenue_and_nothing_is_refunded_
     await desk.decide(dispute, "lost")
 
     (closed,) = await desk.happened(paid.id, "dispute_closed")
-    assert closed["outcome"] == "lost"
+    assert closed["result"] == "lost"
     await revenue_becomes(inn, "0.00", "0.00")
     assert (await paid.cancel()).status == 204
     assert await desk.events(paid.id, "refund_requested") == []

@@ -507,7 +507,7 @@ class Clerk:
             self._refuse("unknown_payment")
             return
         _, state = money.claims.get(command.dispute_id, (0, None))
-        if state is not None and (state != "open" or command.outcome is None):
+        if state is not None and (state != "open" or command.result is None):
             self._repeat(sheet)
             return
         about = {
@@ -518,11 +518,11 @@ class Clerk:
         }
         if state is None:
             self._answer("booking.dispute_opened.v1", **about, reason=command.reason)
-        if command.outcome is not None:
-            self._answer("booking.dispute_closed.v1", **about, outcome=command.outcome)
-        if command.outcome == "lost":
+        if command.result is not None:
+            self._answer("booking.dispute_closed.v1", **about, result=command.result)
+        if command.result == "lost":
             money.lose(command.amount_minor)
-        money.claims[command.dispute_id] = (command.amount_minor, command.outcome or "open")
+        money.claims[command.dispute_id] = (command.amount_minor, command.result or "open")
 
     # Commands about nights
 

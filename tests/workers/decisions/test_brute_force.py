@@ -48,7 +48,7 @@ from topics.messages.events import (
     InventoryUnchanged,
     RefundRequested,
 )
-from topics.messages.values import CancelReason, DisputeOutcome, HotelReason, RefundClosing, StayTimes, Terms
+from topics.messages.values import CancelReason, DisputeResult, HotelReason, RefundClosing, StayTimes, Terms
 from workers.decisions import Booking, Night, Payment, PaymentState, decide
 from workers.decisions.states import IllegalTransition
 
@@ -420,10 +420,10 @@ class Hotel(RuleBasedStateMachine):
         payment_intent=st.sampled_from(("pi_1", "pi_1", "pi_2")),
         dispute_id=st.sampled_from(("dp_1", "dp_1", "dp_2")),
         share=st.sampled_from((1, 2)),
-        outcome=st.sampled_from((None, DisputeOutcome.LOST, DisputeOutcome.WON)),
+        outcome=st.sampled_from((None, DisputeResult.LOST, DisputeResult.WON)),
     )
     def record_dispute(
-        self, named: Named, payment_intent: str, dispute_id: str, share: int, outcome: DisputeOutcome | None
+        self, named: Named, payment_intent: str, dispute_id: str, share: int, outcome: DisputeResult | None
     ) -> None:
         about = self.about(named)
         self.send(
@@ -433,7 +433,7 @@ class Hotel(RuleBasedStateMachine):
                 dispute_id=dispute_id,
                 amount_minor=self.part(about, payment_intent, share),
                 reason="fraudulent",
-                outcome=outcome,
+                result=outcome,
             )
         )
 

@@ -21,7 +21,7 @@ from topics.messages.events import EVENTS, Event, InventoryChanged
 from topics.messages.values import (
     BookingStatus,
     CancelReason,
-    DisputeOutcome,
+    DisputeResult,
     HotelReason,
     InventoryRefusal,
     NightRefusal,
@@ -40,7 +40,7 @@ VALUES = (
     *NightRefusal,
     *RefundReason,
     *RefundClosing,
-    *DisputeOutcome,
+    *DisputeResult,
     *CancelReason,
     *HotelReason,
     *Terms,

@@ -57,7 +57,7 @@ from topics.messages.message import Message
 from topics.messages.values import (
     BookingStatus,
     CancelReason,
-    DisputeOutcome,
+    DisputeResult,
     RefundClosing,
     RefundReason,
     Refusal,
@@ -154,8 +154,8 @@ CLOSE_REFUND = CloseRefund(room_id=ROOM, booking_id=ADAS, payment_intent="pi_1",
 DISPUTE = RecordDispute(
     room_id=ROOM, booking_id=ADAS, payment_intent="pi_1", dispute_id="dp_1", amount_minor=200_00, reason="fraudulent"
 )
-DISPUTE_LOST = but(DISPUTE, outcome=DisputeOutcome.LOST)
-DISPUTE_WON = but(DISPUTE, outcome=DisputeOutcome.WON)
+DISPUTE_LOST = but(DISPUTE, result=DisputeResult.LOST)
+DISPUTE_WON = but(DISPUTE, result=DisputeResult.WON)
 
 # Events.
 
@@ -243,9 +243,9 @@ LOST = DisputeClosed(
     dispute_id="dp_1",
     amount_minor=200_00,
     currency="EUR",
-    outcome=DisputeOutcome.LOST,
+    result=DisputeResult.LOST,
 )
-WON = but(LOST, outcome=DisputeOutcome.WON)
+WON = but(LOST, result=DisputeResult.WON)
 
 # How far Ada's booking may have come.
 

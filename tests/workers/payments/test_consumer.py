@@ -21,7 +21,7 @@ from topics.messages.commands import (
 )
 from topics.messages.events import BookingCancelled, BookingConfirmed, BookingExpired, RefundClosed
 from topics.messages.releases import Release
-from topics.messages.values import CancelReason, DisputeOutcome, RefundClosing
+from topics.messages.values import CancelReason, DisputeResult, RefundClosing
 from workers.payments.consumer import Payments
 from workers.payments.marks import Marks
 from workers.payments.objects import BookingRef
@@ -382,7 +382,7 @@ async def test_money_that_a_lost_dispute_took_is_not_sent_any_more(desk: Desk) -
 
     (row,) = await desk.refunds()
     assert isinstance(part, RecordDispute)
-    assert part.outcome is DisputeOutcome.LOST
+    assert part.result is DisputeResult.LOST
     assert (row["status"], row["next_attempt_at"]) == ("closed", None)
 
 

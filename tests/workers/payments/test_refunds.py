@@ -201,7 +201,7 @@ async def test_money_that_a_lost_dispute_took_is_not_refunded_again(desk: Desk, 
         await desk.refunds_are_due_now()
         row = await desk.until_refund("closed", booking_id)
 
-    ended = [each for _, each in commands if isinstance(each, RecordDispute) and each.outcome is not None]
+    ended = [each for _, each in commands if isinstance(each, RecordDispute) and each.result is not None]
     assert {each.amount_minor for each in ended} == {amount_minor}
     assert await desk.left_stripe(payment) == 24_000 - amount_minor
     assert row["next_attempt_at"] is None

@@ -19,7 +19,7 @@ from topics.messages.commands import (
     RecordDispute,
     RecordRefund,
 )
-from topics.messages.values import DisputeOutcome
+from topics.messages.values import DisputeResult
 from workers.payments.objects import Attribution, BookingRef
 from workers.payments.webhooks import (
     NotUnderstood,
@@ -255,7 +255,7 @@ def test_a_refund_that_succeeded_and_failed_is_two_commands() -> None:
     assert succeeded.commands[0][0] != failed.commands[0][0] == again.commands[0][0]
 
 
-def record_dispute(outcome: DisputeOutcome | None) -> RecordDispute:
+def record_dispute(outcome: DisputeResult | None) -> RecordDispute:
     return RecordDispute(
         room_id=7,
         booking_id=BOOKING,
@@ -263,7 +263,7 @@ def record_dispute(outcome: DisputeOutcome | None) -> RecordDispute:
         dispute_id="du_1",
         amount_minor=24_000,
         reason="fraudulent",
-        outcome=outcome,
+        result=outcome,
     )
 
 
@@ -274,13 +274,13 @@ def record_dispute(outcome: DisputeOutcome | None) -> RecordDispute:
         ("funds_withdrawn", "needs_response", None),
         ("updated", "under_review", None),
         ("updated", "appeal_under_review", None),
-        ("closed", "won", DisputeOutcome.WON),
-        ("funds_reinstated", "won", DisputeOutcome.WON),
-        ("closed", "charge_refunded", DisputeOutcome.WON),
-        ("closed", "lost", DisputeOutcome.LOST),
+        ("closed", "won", DisputeResult.WON),
+        ("funds_reinstated", "won", DisputeResult.WON),
+        ("closed", "charge_refunded", DisputeResult.WON),
+        ("closed", "lost", DisputeResult.LOST),
     ],
 )
-def test_a_dispute_is_recorded_with_its_end(type: str, status: str, outcome: DisputeOutcome | None) -> None:
+def test_a_dispute_is_recorded_with_its_end(type: str, status: str, outcome: DisputeResult | None) -> None:
     effect = effect_of_webhook(f"charge.dispute.{type}", DISPUTE | {"status": status})
 
     assert commands(effect) == [record_dispute(outcome)]
@@ -317,7 +317,7 @@ def test_an_inquiry_takes_no_money(status: str) -> None:
 def test_a_dispute_that_the_network_ended_by_paying_the_cardholder_is_lost() -> None:
     prevented = DISPUTE | {"status": "prevented", "balance_transactions": [{"amount": -24_000}]}
 
-    assert commands(effect_of_webhook("charge.dispute.closed", prevented)) == [record_dispute(DisputeOutcome.LOST)]
+    assert commands(effect_of_webhook("charge.dispute.closed", prevented)) == [record_dispute(DisputeResult.LOST)]
 
 
 def test_an_object_that_is_not_ours_has_no_effect() -> None:
