@@ -18,7 +18,7 @@ with event as (
     from event
     anti join (from event where type = 'booking.refund_failed') as failed using (payment_intent, refund_id)
     select booking_id, payment_intent, sum(amount_minor) as gone_minor
-    where type = 'booking.refunded' or type = 'booking.dispute_closed' and outcome = 'lost'
+    where type = 'booking.refunded' or type = 'booking.dispute_closed' and result = 'lost'
     group by all
 ), night as (
     select currency, check_in + unnest(range(nights))::int as night, unnest(amounts_minor) as amount_minor,

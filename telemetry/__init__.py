@@ -20,8 +20,8 @@ def start(settings: "TelemetrySettings", part: str, name: str) -> None:
     Writes the first line of the log. Ends the process with a sentence when the metrics' port is in use.
     """
     # Only long-running processes need structlog and the time zones.
-    from telemetry import logs  # noqa: PLC0415
-    from topics.zones import ZONE_DATA_VERSION  # noqa: PLC0415
+    from telemetry import logs  # noqa: PLC0415 - as the comment explains
+    from topics.zones import ZONE_DATA_VERSION  # noqa: PLC0415 - as the comment explains
 
     logs.configure(settings.log_format, part, name)
     log.info("%s starts as %s; hotels' time zones are those of tzdata %s", part, name, ZONE_DATA_VERSION)

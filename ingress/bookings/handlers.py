@@ -356,7 +356,7 @@ class Bookings:
         stay, user_id = context.body, context.caller.user_id
         booking_id = self._booking_ids.issue(user_id)
         key = context.request.headers.get(IDEMPOTENCY_KEY.name)
-        request_id = booking_id if key is None else uuid5(NAMESPACE_OID, f"innkeeper request {user_id} {key}")
+        request_id = booking_id if key is None else uuid5(NAMESPACE_OID, f"request:{user_id}:{key}")
         admitted = False
 
         async def accept() -> None:
@@ -392,7 +392,7 @@ class Bookings:
         Raises:
             Problem: 404 for a guest who was deleted meanwhile.
         """
-        list_id = uuid5(NAMESPACE_OID, f"innkeeper guest list {command_id}")
+        list_id = uuid5(NAMESPACE_OID, f"guest list:{command_id}")
         async with self._database.writing() as connection:
             is_kept = await guests.keep_guest_list(
                 connection, list_id, booking_id=booking.id, user_id=booking.user_id, guest_ids=guest_ids

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -22,7 +22,7 @@ UNPAID_OF_EACH: Final = text(
       select booking.id, booking.hold_expires_at
       from booking
       where booking.user_id = account.id and ({UNPAID})
-        and case when status = 'CONFIRMED' then check_out > (now() at time zone 'UTC')::date
+        and case when status = 'CONFIRMED' then check_out > :today
                  else hold_expires_at > now() end
       limit :most
     ) as unpaid
@@ -52,7 +52,8 @@ async def unpaid_bookings(
         most: the largest number of bookings that is returned for each account.
     """
     rows = await connection.execute(
-        UNPAID_OF_EACH, {"user_ids": list(user_ids), "undecided": list(undecided), "most": most}
+        UNPAID_OF_EACH,
+        {"user_ids": list(user_ids), "undecided": list(undecided), "most": most, "today": datetime.now(UTC).date()},
     )
     unpaid: defaultdict[int, dict[UUID, datetime | None]] = defaultdict(dict)
     decided = set()

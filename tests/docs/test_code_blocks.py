@@ -23,7 +23,7 @@ from tests.docs.blocks import ROOT, Block, blocks, calls_of, commands
 
 KNOWN = {"sh", "python", "sql", "json", "yaml", "mermaid"}
 #: Commands that have commands of their own.
-GROUPS = {"accounts", "dead-letters", "sandbox", "topics"}
+GROUPS = {"accounts", "dead-letters", "refunds", "sandbox", "topics"}
 DRAWINGS = {"C4Context", "C4Container", "sequenceDiagram", "stateDiagram-v2", "flowchart", "classDiagram"}
 MIN_CALLS = 20
 

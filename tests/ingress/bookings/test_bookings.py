@@ -219,7 +219,8 @@ async def test_the_refusal_of_an_amount_that_cannot_be_charged_names_those_that_
     answered = await asking
     assert answered.status == 409
     assert answered.body == {
-        "detail": "refused: not chargeable; the amount of a stay must be from 0.50 to 999999.99 EUR",
+        "detail": "refused: the amount of the stay is smaller or larger than can be charged in its currency; "
+        "the amount of a stay must be from 0.50 to 999999.99 EUR",
         "reason": "not_chargeable",
         "id": str(stay.booking_id),
         "booking_status": "REJECTED",

@@ -252,7 +252,8 @@ async def test_an_account_with_many_bookings_is_counted_by_the_index_of_unpaid_o
     await stand_in.connection.execute("analyze booking")
     async with pool.reading() as connection:
         plan = await connection.execute(
-            text(f"explain {UNPAID_OF_EACH.text}"), {"user_ids": [1], "undecided": [uuid4()], "most": MOST}
+            text(f"explain {UNPAID_OF_EACH.text}"),
+            {"user_ids": [1], "undecided": [uuid4()], "most": MOST, "today": datetime.now(UTC).date()},
         )
         lines = "\n".join(line for (line,) in plan)
         found = await unpaid_bookings(connection, [1, 2], [], most=MOST)
@@ -320,13 +321,21 @@ async def test_a_database_that_is_away_for_a_moment_loses_no_count(
 
 
 async def test_a_guest_who_leaves_while_the_ledger_is_read_ends_nobody_elses_reading(
-    pool: Database, clock: Clock
+    pool: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cap = capped(pool)
+    read, begun, resume = unpaid.unpaid_bookings, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*args: Any, **options: Any) -> Any:
+        begun.set()
+        await resume.wait()
+        return await read(*args, **options)
+
+    monkeypatch.setattr(unpaid, "unpaid_bookings", slowly)
     first = asyncio.create_task(cap.admit(1, uuid4()))
-    await asyncio.sleep(0)
+    await begun.wait()
     second = asyncio.create_task(passes(cap, 2))
-    await asyncio.sleep(0)
     first.cancel()
+    resume.set()
     assert await second
     await wait_until(first.cancelled)

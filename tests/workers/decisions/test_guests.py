@@ -165,7 +165,7 @@ def test_the_same_people_under_other_names_are_other_guests() -> None:
     given(*BOUGHT).when(muddled).then(but(OTHER_GUESTS, guest_ids=(1, 2)))
 
 
-def test_somebody_stays() -> None:
+def test_a_change_must_name_somebody_who_stays() -> None:
     nobody = but(CHANGE_GUESTS, guest_ids=())
     given(*BOUGHT).when(nobody).then(refused(nobody, Refusal.NO_GUESTS, BookingStatus.CONFIRMED))
 
