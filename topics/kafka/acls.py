@@ -58,7 +58,7 @@ def _in_groups() -> list[Service]:
 
 def _operations(role: Service, topic: Topic) -> Iterator[str]:
     if role is Service.OPERATORS:
-        # Operators create the topics and may read all of them; they write only to replay records.
+        # Operators create the topics and may read all; they write to replay records, and to mend or close refunds.
         yield from ("Create", "Read", *(["Write"] if topic.name in PROCESSED_BY else []), _COMPARE)
         return
     if role in topic.read_by or role is Service.INGRESS:

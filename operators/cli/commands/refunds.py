@@ -20,6 +20,13 @@ class Reason(StrEnum):
     NOT_POSSIBLE = "not_possible"
 
 
+@app.callback(invoke_without_command=True, no_args_is_help=False)
+def refunds_command(context: typer.Context) -> None:
+    """List refunds whose money is not back yet, as `list` does; try one now, or close it."""
+    if context.invoked_subcommand is None:
+        list_command()
+
+
 @app.command("list", epilog=examples("innkeeper refunds list", "innkeeper refunds list --open --json"))
 def list_command(
     open_only: Annotated[bool, typer.Option("--open", help="Only those that are not closed.")] = False,

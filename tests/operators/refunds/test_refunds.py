@@ -102,7 +102,7 @@ async def test_a_list_shows_what_is_due_failing_pending_and_closed(paid: PaidBoo
         "last_error": NOT_OUT,
     }
     assert refund["since"] < refund["next_try_at"]
-    page = await operator("refunds", "list")
+    page = await operator("refunds")
     shown_words = " ".join(page.stdout.split())
     assert [words for words in (payment, str(PAID), "200.00 EUR", "failing", NOT_OUT) if words not in shown_words] == []
     assert "1 refund not back yet, 1 of them failing." in page.stderr
