@@ -279,7 +279,7 @@ class BookingGuest(Table):
 
 
 class GuestList(Table):
-    """The guests of a booking as they were when they were named: rows never change, and erasure blanks `guests`."""
+    """The guests of a booking as they were when they were named: rows never change; an erasure would blank `guests`."""
 
     __tablename__ = "guest_list"
     __table_args__ = (Index("guest_list_booking", "booking_id"), Index("guest_list_user", "user_id"))
