@@ -92,6 +92,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     "replay booking.commands --from 2h --type booking.*": (_A_PLAN,),
     "replay booking.events --partition 3 --from 1200 --consumer booking_timeline --yes": (
         "Nothing is on booking.events",
+        "booking.events has no records in that range",
         "Pause it first (innkeeper pause projections)",
     ),
     "replay stripe.webhooks --from 2026-11-22T10:00 --to 2026-11-22T11:00 --yes": (
