@@ -71,6 +71,10 @@ async def test_asking_to_pay_while_stripe_is_down_shows_the_status_after_it_and_
     asked = await guest.ask("POST", f"/v1/bookings/{booking_id}/payments", wait=False, headers={"Prefer": "wait=1"})
 
     assert (asked.status, asked.body["booking_status"]) == (202, "PAYMENTS_PENDING"), asked
+    # A second request finds the first one's page not opened yet, and waits for nothing.
+    again = await guest.ask("POST", f"/v1/bookings/{booking_id}/payments")
+    assert (again.status, again.body["booking_status"], "session_url" in again.body) == (202, "PAYMENTS_PENDING", False)
+    assert again.headers["Location"] == f"/v1/bookings/{booking_id}/status"
     await desk.house.stripe("DELETE", "/_sandbox/faults")
     page = await guest.page(booking_id)
     assert await guest.pay(page) == 303
