@@ -1,7 +1,7 @@
 """Requests to Stripe are made again if they failed for a moment, and objects come with our amounts and words."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -11,12 +11,20 @@ import pytest
 
 from operators.reconcile import stripe_client
 from operators.reconcile.stripe_client import Named, StripeClient, StripeUnavailable
+from tests.support.stripe_traffic import validated_where_described
 from topics.messages.values import DisputeResult
 
 EMPTY = httpx.Response(200, json={"data": [], "has_more": False})
 BUSY = httpx.Response(429, text="slow down")
 BROKEN = httpx.Response(500, text="sorry")
 REFUSED = httpx.Response(401, text="no such key")
+
+
+@pytest.fixture(autouse=True)
+def stripe_knows_our_requests() -> Iterator[None]:
+    """Validate the requests alone: the answers here have only the fields that are read."""
+    with validated_where_described(answers=False):
+        yield
 
 
 @pytest.fixture
