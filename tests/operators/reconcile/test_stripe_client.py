@@ -119,6 +119,12 @@ async def test_a_session_that_names_no_booking_is_of_another_program(metadata: d
         assert [found async for found in client.sessions(None)] == []
 
 
+@pytest.mark.parametrize(("payment_status", "paid"), [("paid", True), ("no_payment_required", True), ("unpaid", False)])
+async def test_a_session_that_leaves_nothing_to_pay_is_paid(payment_status: str, *, paid: bool) -> None:
+    async with stripe_with({**SESSION, "payment_status": payment_status, "metadata": METADATA}) as client:
+        assert [found.paid async for found in client.sessions(None)] == [paid]
+
+
 async def test_a_refund_names_the_booking_of_its_metadata_and_one_by_hand_names_none() -> None:
     async with stripe_with({**REFUND, "metadata": {**METADATA, "mark": "ab"}}, {**REFUND, "metadata": {}}) as client:
         named = [found.named async for found in client.refunds(None)]
