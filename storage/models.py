@@ -436,7 +436,8 @@ class Refund(Table):
     """The money of one payment that must go back. `next_attempt_at` set: a call to Stripe is due then.
 
     `amount_minor` is the sum that all refunds of the payment must reach; each refund at Stripe is a `PaymentRefund`.
-    `refund_id` is the newest of them that we made. `actor` is as in `CheckoutSession`.
+    `refund_id` is the newest of them that we made. `actor` is as in `CheckoutSession`. `failures` counts the calls
+    without success since the last success, `refusals` only those that Stripe refused, and our refunds that failed.
     """
 
     __tablename__ = "refund"
@@ -461,6 +462,7 @@ class Refund(Table):
     correlation: Mapped[str]
     actor: Mapped[str | None]
     failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    refusals: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     last_error: Mapped[str | None]
     next_attempt_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = created()
@@ -474,6 +476,7 @@ class PaymentRefund(Table):
     __table_args__ = (
         Index("payment_refund_payment", "payment_intent"),
         Index("payment_refund_booking", "booking_id"),
+        Index("payment_refund_pending", "created_at", postgresql_where=text("status = 'pending'")),
         CheckConstraint("status in ('pending', 'succeeded', 'failed')", name="status"),
     )
 

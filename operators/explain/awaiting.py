@@ -9,6 +9,7 @@ from typing import Final
 
 from operators.explain.history import Awaited, Kind, Step
 from operators.explain.snapshot import CursorRow, PaymentRefundRow, RefundRow, SessionRow, Snapshot
+from storage.payments import FAILING_FROM
 from topics.messages.commands import ExpireHold
 from topics.messages.events import PaymentRequested, RefundClosed, RefundRequested
 from topics.messages.values import BookingStatus
@@ -30,8 +31,6 @@ _STRIPES_PART: Final = {
 _FOLLOWED_BY_PAYMENTS: Final = frozenset(
     {PaymentRequested.message_type, RefundRequested.message_type, RefundClosed.message_type}
 )
-#: So many failed calls in a row make a refund one that an operator should look at.
-_FAILING_FROM: Final = 5
 #: The next record of the room's worker about a session, by the session's status.
 _ROOMS_PART: Final = {
     "open": "to record the open Checkout Session",
@@ -144,7 +143,7 @@ def _why_to_look_at(refund: RefundRow, snapshot: Snapshot) -> str | None:
     )
     if failed:
         return f"which failed {_times(failed)} after Stripe had taken it"
-    if refund.failures >= _FAILING_FROM:
+    if refund.failures >= FAILING_FROM:
         return f"for which {_times(refund.failures)} no call succeeded"
     return "which 0.1.0 gave up" if refund.status == "failed" else None
 

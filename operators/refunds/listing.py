@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -11,9 +11,7 @@ from psycopg import AsyncConnection
 from operators.refunds.refusal import Refused
 from pricing.currencies import decimal
 from storage import operator_log, payment_rows
-
-#: A worker of payments keeps a claimed row at most so long.
-_LEASE_SECONDS: Final = 30.0
+from storage.payments import LEASE_SECONDS
 
 
 class State(StrEnum):
@@ -109,7 +107,7 @@ async def retry(connection: AsyncConnection[Any], payment: str, *, operator: str
             target=payment,
             details={"booking": str(refund.booking), "tries": refund.tries},
         )
-        await payment_rows.retry_refund(connection, payment, actor=action.actor, lease_seconds=_LEASE_SECONDS)
+        await payment_rows.retry_refund(connection, payment, actor=action.actor, lease_seconds=LEASE_SECONDS)
     return await find(connection, payment)
 
 

@@ -1,7 +1,8 @@
 """Finds the booking of an object of Stripe's; several systems can share one Stripe account.
 
-An object is ours if its mark was made by this installation, or, without a mark, if a row of ours has its id: 0.1.0
-left no marks. Refunds made by hand and disputes carry nothing of ours; they belong to the booking of their payment.
+An object is ours if its mark was made by this installation, or if a row of ours has its id, whatever its mark is: 0.1.0
+left no marks, and the key of the mark or the installation's id can have changed since. Refunds made by hand and
+disputes carry nothing of ours; they belong to the booking of their payment.
 """
 
 from typing import Final
@@ -44,12 +45,20 @@ class Attributions:
             case _ if about.has_our_mark(await self.marks(connection)):
                 ref = about.claimed_ref()
                 return None if ref is None else Attribution(ref)
-            case Session(mark=None):
+            case Session():
                 return _attribution(await payments.booking_of_session(connection, about.id))
-            case PaymentIntent(mark=None):
-                return _attribution(await payments.booking_of_payment(connection, about.id))
+            case PaymentIntent():
+                return await self._of_payment(connection, about)
             case _:
                 return None
+
+    async def _of_payment(self, connection: AsyncConnection, intent: PaymentIntent) -> Attribution | None:
+        """Return the booking of a payment. No row has the intent of a session that is open, only the attempt."""
+        found = await payments.booking_of_payment(connection, intent.id)
+        claimed = intent.claimed_ref()
+        if found is None and intent.mark is None and claimed is not None:
+            found = await payments.booking_of_unmarked_attempt(connection, claimed.booking_id, claimed.attempt)
+        return _attribution(found)
 
     async def _of_refund(self, connection: AsyncConnection, refund: Refund) -> Attribution | None:
         marks = await self.marks(connection)

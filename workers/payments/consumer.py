@@ -26,7 +26,7 @@ from workers.payments.attributions import KINDS, Attributions
 from workers.payments.objects import StripeObject
 from workers.payments.pending_calls import CallContext, PendingCall, calls_for
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
-from workers.payments.settling import record
+from workers.payments.settling import record, settle
 from workers.payments.webhooks import (
     NotUnderstood,
     StripeEvent,
@@ -159,6 +159,7 @@ async def _add(connection: AsyncConnection, call: PendingCall) -> None:
         case RefundToMake():
             await payments.add_refund(connection, call)
         case RefundToClose():
-            await payments.close_refund(connection, call)
+            # The ledger has the closed sum already. An event that is read again closes no more than that.
+            await settle(connection, call.payment_intent, is_done=True)
         case PaymentOfSession():
             await payments.note_payment(connection, call)

@@ -210,7 +210,7 @@ class Desk:
         params: dict[str, Any] = (await self._params_of(booking_id)) | {
             "expires_at": int(self.stand_in.clock.now()) + 40 * 60
         }
-        async with open_gateway(self.settings, self.marks) as gateway:
+        async with open_gateway(self.settings) as gateway:
             session = await gateway._sessions.create_async(params, {"idempotency_key": str(uuid4())})  # type: ignore[arg-type]
         return booking_id, (await self.pay(session.id))["payment_intent"]
 
