@@ -155,7 +155,8 @@ class Stay:
 class RefundSums:
     """A row of `refund`, and the sums of its payment in minor units.
 
-    `closed_minor` is the sum that an operator ended by the ledger, `lost_minor` the sum that lost disputes took.
+    `closed_minor` is the sum that an operator ended by the ledger; of a closed row whose payment the ledger does not
+    have, it is the target. `lost_minor` is the sum that lost disputes took.
     `failed_count` is the number of our refunds that failed; `refusals` counts them and the calls that Stripe refused.
     """
 
@@ -491,10 +492,10 @@ select r.status, r.idempotency_key, r.refusals::integer, r.amount_minor as targe
               where p.payment_intent = r.payment_intent and p.status = 'pending'), 0)::bigint as pending_minor,
     coalesce((select sum(amount_minor) from payment_dispute d
               where d.payment_intent = r.payment_intent and d.status = 'lost'), 0)::bigint as lost_minor,
-    coalesce((select sum((paid.value ->> 'closed_minor')::bigint)
+    coalesce((select coalesce((paid.value ->> 'closed_minor')::bigint, 0)
               from booking b cross join lateral jsonb_array_elements(b.payments) as paid
               where b.id = r.booking_id and paid.value ->> 'payment_intent' = r.payment_intent),
-             case when r.status = 'closed' then r.amount_minor end, 0)::bigint as closed_minor,
+             case when r.status = 'closed' then r.amount_minor end, 0) as closed_minor,
     (select count(*) from payment_refund p
      where p.payment_intent = r.payment_intent and p.status = 'failed' and not p.by_hand)::integer as failed_count
 from refund r where r.payment_intent = %s

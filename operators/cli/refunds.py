@@ -17,7 +17,14 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.values import RefundClosing
 from topics.times import to_the_second
 
-_STYLES: Final = {State.DUE: "", State.FAILING: "red", State.PENDING: "green", State.CLOSED: "dim", State.LOST: "dim"}
+_STYLES: Final = {
+    State.DUE: "",
+    State.FAILING: "red",
+    State.GIVEN_UP: "red",
+    State.PENDING: "green",
+    State.CLOSED: "dim",
+    State.LOST: "dim",
+}
 _FIELDS: Final = (
     Field(name="payment"),
     Field(name="booking", yields=4),
@@ -25,6 +32,7 @@ _FIELDS: Final = (
     Field(name="state"),
     Field(name="since", yields=2),
     Field(name="tries", yields=1, right=True),
+    Field(name="refusals", yields=1, right=True),
     Field(name="next try at", yields=3),
     Field(name="last error", yields=5, prose=True),
 )
@@ -102,11 +110,16 @@ def _plan(kafka: KafkaSettings, payment: str, reason: RefundClosing, *, as_json:
     elif is_closed:
         err.print(f"The refund of {payment} was closed before; nothing would be changed.", markup=False)
     else:
-        tried = f", {counted(refund.tries, 'failure')}" if refund.tries else ""
+        tried = f", {counted(refund.refusals, 'refusal')}" if refund.refusals else ""
+        records = (
+            "the room records that they are not due any more"
+            if refund.has_booking
+            else "the ledger does not have the booking, so our row alone records it, without an event"
+        )
         err.print(
             f"{refund.amount} of payment {payment}, booking {refund.booking}, due since"
-            f" {to_the_second(refund.since)}{tried}, would be closed ({reason.value}): the room records that they are"
-            " not due any more, and payments never sends them. A closed refund cannot be opened again.",
+            f" {to_the_second(refund.since)}{tried}, would be closed ({reason.value}): {records}, and payments never"
+            " sends them. A closed refund cannot be opened again.",
             markup=False,
         )
     fail("Nothing was done: add --yes to do it.")
@@ -139,6 +152,7 @@ def as_object(refund: OpenRefund) -> dict[str, Any]:
         "currency": refund.currency,
         "since": refund.since.isoformat(timespec="seconds"),
         "tries": refund.tries,
+        "refusals": refund.refusals,
         "next_try_at": None if refund.next_try_at is None else refund.next_try_at.isoformat(timespec="seconds"),
         "last_error": refund.last_error,
     }
@@ -151,7 +165,7 @@ def _as_result(closed: Closed) -> dict[str, Any]:
         "booking": str(closed.refund.booking),
         "done": True,
         "closed": closed.is_decided,
-        "changes": event is not None,
+        "changes": closed.changes,
         "amount_minor": None if event is None else event.amount_minor,
         "currency": None if event is None else event.currency,
         "reason": None if event is None else event.reason.value,
@@ -161,6 +175,13 @@ def _as_result(closed: Closed) -> dict[str, Any]:
 
 def _print_closed(closed: Closed) -> None:
     event = closed.event
+    if event is None and closed.changes:
+        err.print(
+            f"{closed.refund.amount} of {closed.refund.payment} are not sent back through Stripe. The ledger does not"
+            f" have booking {closed.refund.booking}, so our row alone records it, without an event.",
+            markup=False,
+        )
+        return
     if event is None:
         err.print(f"The refund of {closed.refund.payment} was closed before; nothing was changed.", markup=False)
         return
@@ -181,6 +202,7 @@ def _table(found: Iterable[OpenRefund]) -> RenderableType:
             refund.state.value,
             to_the_second(refund.since),
             f"{refund.tries:,}",
+            f"{refund.refusals:,}",
             next_try,
             refund.last_error or NOT_KNOWN,
         )

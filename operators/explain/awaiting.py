@@ -143,8 +143,8 @@ def _why_to_look_at(refund: RefundRow, snapshot: Snapshot) -> str | None:
     )
     if failed:
         return f"which failed {_times(failed)} after Stripe had taken it"
-    if refund.failures >= FAILING_FROM:
-        return f"for which {_times(refund.failures)} no call succeeded"
+    if refund.refusals >= FAILING_FROM:
+        return f"which Stripe refused {_times(refund.refusals)} (tries without success: {refund.failures})"
     return "which 0.1.0 gave up" if refund.status == "failed" else None
 
 

@@ -78,7 +78,10 @@ class SessionRow(Row, frozen=True, kw_only=True):
 
 
 class RefundRow(Row, frozen=True, kw_only=True):
-    """A payment of which money must go back. `next_attempt_at`: a call to Stripe is due then."""
+    """A payment of which money must go back. `next_attempt_at`: a call to Stripe is due then.
+
+    `failures` counts the calls without success, `refusals` those that Stripe refused and our refunds that failed.
+    """
 
     payment_intent: str
     refund_id: str | None
@@ -87,6 +90,7 @@ class RefundRow(Row, frozen=True, kw_only=True):
     updated_at: datetime
     next_attempt_at: datetime | None
     failures: int
+    refusals: int
 
 
 class PaymentRefundRow(Row, frozen=True, kw_only=True):
@@ -199,7 +203,7 @@ select jsonb_build_object(
     ),
     'refunds', (
         select coalesce(jsonb_agg(to_jsonb(found) order by found.created_at, found.payment_intent), '[]') from (
-            select payment_intent, refund_id, status, created_at, updated_at, next_attempt_at, failures
+            select payment_intent, refund_id, status, created_at, updated_at, next_attempt_at, failures, refusals
             from refund where booking_id = %(booking)s
         ) found
     ),

@@ -112,6 +112,10 @@ _DISPUTE_OBJECTS: Final = """
 select booking_id, dispute_id as id, payment_intent, amount_minor, status from payment_dispute
 where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
 """
+_CLOSED_WITHOUT_BOOKING: Final = """
+select r.payment_intent from refund r
+where r.status = 'closed' and not exists (select from booking b where b.id = r.booking_id)
+"""
 _NAMED_IN_ROWS: Final = """
 select session_id as id from checkout_session where booking_id = any(%(ids)s)
 union all select payment_intent from checkout_session where booking_id = any(%(ids)s)
@@ -145,6 +149,12 @@ async def read(
             rows[booking_id].dispute_rows[id] = ObjectRow(**row)
         found = await (await cursor.execute(_BOOKINGS, parameters)).fetchall()
     return {row["id"]: _booking(row, rows.get(row["id"]) or _Rows()) for row in found}
+
+
+async def closed_without_booking(connection: AsyncConnection) -> frozenset[str]:
+    """Return the payments of which an operator closed the refund, and whose bookings the ledger does not have."""
+    found = await connection.execute(_CLOSED_WITHOUT_BOOKING)
+    return frozenset(payment for (payment,) in await found.fetchall())
 
 
 async def named_in_rows(connection: AsyncConnection, ids: Sequence[UUID]) -> frozenset[str]:

@@ -5,7 +5,7 @@ other installations, which share the Stripe account, are counted and left alone.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -241,7 +241,13 @@ async def _differences(
 ) -> tuple[Difference, ...]:
     nothing = AtStripe()
     every = ours.keys() | stripe.by_booking.keys()
-    suspect = [id for id in every if compare(id, ours.get(id), stripe.by_booking.get(id, nothing))]
+    closed = await bookings.closed_without_booking(connection)
+
+    def differences(id: UUID, booking: Booking | None) -> Sequence[Difference]:
+        at_stripe = stripe.by_booking.get(id, nothing)
+        return compare(id, booking, at_stripe.without(closed) if booking is None else at_stripe)
+
+    suspect = [id for id in every if differences(id, ours.get(id))]
     if not suspect:
         return ()
     now = await bookings.read(connection, ids=suspect)
@@ -251,7 +257,7 @@ async def _differences(
         if since is not None and booking is not None and booking.created_at < since and named is None:
             # Not all payments of an older booking were read.
             continue
-        found += compare(id, booking, stripe.by_booking.get(id, nothing))
+        found += differences(id, booking)
     return tuple(found)
 
 

@@ -11,18 +11,19 @@ from psycopg import AsyncConnection
 from operators.refunds.refusal import Refused
 from pricing.currencies import decimal
 from storage import operator_log, payment_rows
-from storage.payments import LEASE_SECONDS
+from storage.payments import FAILING_FROM, LEASE_SECONDS
 
 
 class State(StrEnum):
     """The state of a refund.
 
-    `failing`: Stripe refused it or did not answer, and it is tried again. `closed`: an operator ended it. `lost`: a
-    dispute took the rest.
+    `failing`: it was refused or failed `FAILING_FROM` times, and is tried again. `given_up`: 0.1.0 gave it up, and
+    payments tries it again a day after the rollout. `closed`: an operator ended it. `lost`: a dispute took the rest.
     """
 
     DUE = "due"
     FAILING = "failing"
+    GIVEN_UP = "given_up"
     PENDING = "pending"
     CLOSED = "closed"
     LOST = "lost"
@@ -38,7 +39,9 @@ class OpenRefund:
     """A refund whose money is not back yet, or is not sent back any more. Times are UTC.
 
     `amount_minor` is still due to the guest; of a closed refund, it is the sum that the operator closed, of a lost one,
-    the part of it that the dispute took. `next_try_at` is None if no call to Stripe is due.
+    the part of it that the dispute took. `next_try_at` is None if no call to Stripe is due. `tries` counts the calls
+    without success since the last success, `refusals` those that Stripe refused and our refunds that failed.
+    `has_booking`: the ledger has the booking.
     """
 
     payment: str
@@ -49,6 +52,8 @@ class OpenRefund:
     currency: str
     since: datetime
     tries: int
+    refusals: int
+    has_booking: bool
     next_try_at: datetime | None
     last_error: str | None
 
@@ -95,7 +100,7 @@ async def retry(connection: AsyncConnection[Any], payment: str, *, operator: str
     if refund.state is State.CLOSED:
         raise Refused(
             f"An operator closed the refund of {payment}, and {refund.amount} are not sent back:"
-            f" innkeeper explain {refund.booking} shows who and why."
+            " innkeeper actions shows who closed it and why."
         )
     if refund.state is State.LOST:
         raise Refused(lost(refund))
@@ -127,6 +132,8 @@ def _open_refund(row: payment_rows.OpenRefund) -> OpenRefund:
         currency=row.currency,
         since=row.since,
         tries=row.tries,
+        refusals=row.refusals,
+        has_booking=row.has_booking,
         next_try_at=row.next_attempt_at,
         last_error=row.last_error,
     )
@@ -139,10 +146,9 @@ def _state(row: payment_rows.OpenRefund) -> State:
         case "pending":
             return State.PENDING
         case "failed":
-            # 0.1.0 gave it up; payments makes it due again.
-            return State.FAILING
+            return State.GIVEN_UP
         case _:
-            return State.FAILING if row.tries else State.DUE
+            return State.FAILING if row.refusals >= FAILING_FROM else State.DUE
 
 
 def _amount_minor(row: payment_rows.OpenRefund, state: State) -> int:

@@ -43,6 +43,9 @@ async def settle(
     was_due, is_due = sums.status == "creating", status == "creating"
     if is_due and sums.status == "failed":
         return sums
+    if sums.status == "closed" and sums.closed_minor >= sums.target_minor > sums.succeeded_minor:
+        # A refund by hand that pends must not open it again: the row alone may record that an operator closed it.
+        return sums
     if not is_due:
         delay = None
     elif sums.refusals and not is_retried_at_once:

@@ -34,10 +34,13 @@ def list_command(
 ) -> None:
     """Show the refunds whose money is not back yet, the oldest first: amount, tries, and the last error.
 
-    `due`: payments calls Stripe as soon as it runs. `failing`: Stripe refused it or did not answer, and it is tried
-    again after growing pauses, up to six hours. `pending`: it is on its way. `closed`: an operator closed it. `lost`:
-    a lost dispute took the money, and the guest has it from the bank. The amount is still due to the guest; of a closed
-    or lost refund, it is the part that was closed or lost.
+    `due`: payments calls Stripe at the time of the next try. `failing`: Stripe refused it, or it failed, five times or
+    more; it is tried again after growing pauses, up to six hours. `given_up`: 0.1.0 gave it up; it becomes due a day
+    after the rollout, so close it before if the guest was paid otherwise. `pending`: it is on its way. `closed`: an
+    operator closed it. `lost`: a lost dispute took the money, and the guest has it from the bank.
+
+    The amount is still due to the guest; of a closed or lost refund, it is the part that was closed or lost. Tries are
+    calls without success, refusals those that Stripe refused, and refunds that failed.
 
     Exit status: 0 shown; 2 the database does not answer.
     """
@@ -68,7 +71,8 @@ def close_command(
 
     Without --yes it prints the plan: the booking, the payment, and the amount that the guest does not get. The room
     gets the command CloseRefund, sent by operator/N, the action's id in **actions**, which also has the note. A refund
-    that is on its way, or that a dispute took, cannot be closed. To close one again changes nothing.
+    that is on its way, or that a dispute took, cannot be closed. To close one again changes nothing. If the ledger does
+    not have the booking, our row alone is closed.
 
     Exit status: 0 closed; 1 without --yes, refused, or not decided in time; 2 the broker or the database does not
     answer.

@@ -332,12 +332,15 @@ async def test_money_that_must_go_back_awaits_payments_stripe_an_operator_or_the
     [(who, what)] = awaited(await desk.explained(booking))
     assert (who, what.partition(" (failed once, again at")[0]) == ("Stripe", "to answer the refund of pi_1")
 
-    await desk.sql("update refund set failures = 5")
+    # Calls without an answer are no reason to look at it.
+    await desk.sql("update refund set failures = 7, refusals = 4")
+    assert [who for who, _ in awaited(await desk.explained(booking))] == ["Stripe"]
+    await desk.sql("update refund set refusals = 5")
     operators, _ = awaited(await desk.explained(booking))
     commands = "innkeeper refunds retry pi_1, or innkeeper refunds close pi_1 --reason ... --yes"
     assert operators == (
         "an operator",
-        f"to look at the refund of pi_1, for which 5 times no call succeeded: {commands}",
+        f"to look at the refund of pi_1, which Stripe refused 5 times (tries without success: 7): {commands}",
     )
 
     insert = (

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore:Use 'conten
 
 #: The seconds that an operator waits for the room: on a busy machine it may be slow.
 MAX_WAIT = "120"
+NAMES = ("payment", "booking", "state", "currency", "tries", "refusals", "last_error")
 NOT_OUT = "balance_insufficient Insufficient funds in your Stripe balance"
 
 
@@ -45,11 +46,12 @@ async def cancelled(paid: PaidBookings) -> str:
     return payment
 
 
-async def fail(paid: PaidBookings, *, tries: int = 3) -> None:
-    """Let Stripe have refused the refund, which is tried again in hours."""
+async def fail(paid: PaidBookings, *, refusals: int = 5) -> None:
+    """Let Stripe have refused the refund, which is tried again in hours; two more calls got no answer."""
     await paid.rows(
-        "update refund set failures = %s, last_error = %s, next_attempt_at = now() + interval '5 hours'",
-        tries,
+        "update refund set refusals = %s, failures = %s, last_error = %s, next_attempt_at = now() + interval '5 hours'",
+        refusals,
+        refusals + 2,
         NOT_OUT,
     )
 
@@ -90,15 +92,18 @@ async def test_nothing_is_listed_where_all_money_is_back(paid: PaidBookings, ope
 async def test_a_list_shows_what_is_due_failing_pending_and_closed(paid: PaidBookings, operator: Operator) -> None:
     payment = await cancelled(paid)
     assert await states(operator) == [("due", AMOUNT)]
+    await fail(paid, refusals=4)
+    assert await states(operator) == [("due", AMOUNT)]
 
     await fail(paid)
     (refund,) = shown(await operator("refunds", "list", "--json"))
-    assert {name: refund[name] for name in ("payment", "booking", "state", "currency", "tries", "last_error")} == {
+    assert {name: refund[name] for name in NAMES} == {
         "payment": payment,
         "booking": str(PAID),
         "state": "failing",
         "currency": "EUR",
-        "tries": 3,
+        "tries": 7,
+        "refusals": 5,
         "last_error": NOT_OUT,
     }
     assert refund["since"] < refund["next_try_at"]
@@ -109,9 +114,27 @@ async def test_a_list_shows_what_is_due_failing_pending_and_closed(paid: PaidBoo
 
     await paid.rows("update refund set status = 'pending', next_attempt_at = null")
     assert await states(operator) == [("pending", AMOUNT)]
-    # 0.1.0 gave refunds up; payments makes them due again.
-    await paid.rows("update refund set status = 'failed'")
-    assert await states(operator) == [("failing", AMOUNT)]
+
+
+async def test_a_refund_that_0_1_0_gave_up_is_listed_and_can_be_closed_before_it_is_due_again(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    # So 0.1.0 left it: a row without a time, and a payment without sums.
+    await paid.rows("update refund set status = 'failed', next_attempt_at = null, last_error = %s", NOT_OUT)
+    await paid.rows(
+        "update booking set payments = jsonb_set(payments, '{0}', (payments -> 0)"
+        " - '{due_minor,closed_minor,refunds,disputes}'::text[])"
+    )
+    assert await states(operator) == [("given_up", AMOUNT)]
+    assert await states(operator, "--open") == [("given_up", AMOUNT)]
+
+    result = await close(paid, operator, payment, "--reason", "paid_otherwise")
+    await paid.work()
+
+    assert result.exit_code == 0, result.output
+    assert [event.amount_minor for event in await closed_events(paid)] == [AMOUNT]
+    assert await states(operator) == [("closed", AMOUNT)]
 
 
 async def test_the_amount_of_a_refund_is_the_rest_that_did_not_go_back_by_hand(
@@ -297,7 +320,7 @@ async def test_a_close_without_yes_only_prints_the_plan(paid: PaidBookings, oper
     assert (page.exit_code, program.exit_code) == (1, 1)
     plan = " ".join(page.stderr.split())
     assert f"200.00 EUR of payment {payment}, booking {PAID}, due since " in plan
-    assert "3 failures, would be closed (paid_otherwise)" in plan
+    assert "5 refusals, would be closed (paid_otherwise)" in plan
     assert "payments never sends them" in plan
     assert "Nothing was done: add --yes to do it." in plan
     (planned,) = shown(program)
@@ -312,3 +335,60 @@ async def test_a_close_without_yes_only_prints_the_plan(paid: PaidBookings, oper
     again = await operator(*close_it)
     assert again.exit_code == 1
     assert "was closed before; nothing would be changed" in again.stderr
+
+
+async def test_a_refund_of_a_booking_that_the_ledger_does_not_have_is_closed_in_its_row_and_stays_so(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    await fail(paid)
+    await paid.rows("delete from booking")
+    assert await states(operator) == [("failing", AMOUNT)]
+    (difference,) = (await reconcile(paid.log.settings, paid.database, paid.settings)).differences
+    assert difference.kind == "unknown_booking"
+    close_it = ("refunds", "close", payment, "--reason", "paid_otherwise")
+    plan = await operator(*close_it)
+    assert plan.exit_code == 1
+    assert "our row alone records it, without an event" in plan.stderr
+
+    result = await operator(*close_it, "--yes")
+
+    assert result.exit_code == 0, result.output
+    assert f"200.00 EUR of {payment} are not sent back through Stripe." in result.stderr
+    assert f"does not have booking {PAID}, so our row alone records it" in result.stderr
+    (action,) = await paid.rows("select action, target from operator_action")
+    assert action == {"action": "refunds close", "target": payment}
+    assert await closed_events(paid) == []
+    assert await states(operator) == [("closed", AMOUNT)]
+    again = await operator(*close_it, "--yes", "--json")
+    assert [(each["closed"], each["changes"]) for each in shown(again)] == [(True, False)]
+
+    found = await reconcile(paid.log.settings, paid.database, paid.settings)
+    assert found.differences == ()
+
+    # A refund by hand that is on its way, and then not made, does not open it again.
+    await paid.act("balance", {"available_minor": 0, "when_short": "pend"})
+    by_hand = await paid.refund_by_hand(payment, 5_000)
+    await paid.deliver_webhooks()
+    assert await states(operator) == [("closed", AMOUNT)]
+    await paid.act(f"refunds/{by_hand}/cancel")
+    await paid.deliver_webhooks()
+    await paid.call()
+    assert [refund["id"] for refund in await paid.at_stripe("refunds")] == [by_hand]
+    assert await states(operator) == [("closed", AMOUNT)]
+
+
+async def test_a_refund_by_hand_that_fails_after_a_dispute_took_the_rest_is_due_again(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    by_hand = await paid.refund_by_hand(payment, 5_000)
+    dispute = await paid.dispute(payment, amount_minor=15_000)
+    await paid.act(f"disputes/{dispute}/close", {"outcome": "lost"})
+    await paid.deliver_webhooks()
+    assert await states(operator) == [("lost", 15_000)]
+
+    await paid.act(f"refunds/{by_hand}/fail")
+    await paid.deliver_webhooks()
+
+    assert await states(operator) == [("due", 5_000)]
