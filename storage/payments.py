@@ -350,15 +350,15 @@ async def booking_of_session(connection: psycopg.AsyncConnection, session_id: st
     return await cursor.fetchone()
 
 
-async def booking_of_unmarked_attempt(
-    connection: psycopg.AsyncConnection, booking_id: UUID, attempt: int
+async def booking_of_attempt(
+    connection: psycopg.AsyncConnection, booking_id: UUID, attempt: int, mark: str | None
 ) -> BookingOfPayment | None:
-    """Return the booking of an attempt whose session 0.1.0 opened, without a mark, and which has not ended."""
+    """Return the booking of an attempt that has not ended, if its call has this mark (None: 0.1.0 made the call)."""
     cursor = connection.cursor(row_factory=args_row(BookingOfPayment))
     await cursor.execute(
         "select booking_id, room_id, attempt from checkout_session where booking_id = %s and attempt = %s"
-        " and status in ('creating', 'open', 'closing') and params #> '{metadata,mark}' is null",
-        (booking_id, attempt),
+        " and status in ('creating', 'open', 'closing') and params #>> '{metadata,mark}' is not distinct from %s",
+        (booking_id, attempt, mark),
     )
     return await cursor.fetchone()
 
@@ -505,7 +505,7 @@ select r.status, r.idempotency_key, r.refusals::integer, r.amount_minor as targe
               where p.payment_intent = r.payment_intent and p.status = 'pending'), 0)::bigint as pending_minor,
     coalesce((select sum(amount_minor) from payment_dispute d
               where d.payment_intent = r.payment_intent and d.status = 'lost'), 0)::bigint as lost_minor,
-    coalesce((select sum((paid.value ->> 'closed_minor')::bigint)
+    coalesce((select sum(coalesce((paid.value ->> 'closed_minor')::bigint, 0))
               from booking b cross join lateral jsonb_array_elements(b.payments) as paid
               where b.id = r.booking_id and paid.value ->> 'payment_intent' = r.payment_intent),
              case when r.status = 'closed' then r.amount_minor end, 0)::bigint as closed_minor,
