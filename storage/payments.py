@@ -505,10 +505,10 @@ select r.status, r.idempotency_key, r.refusals::integer, r.amount_minor as targe
               where p.payment_intent = r.payment_intent and p.status = 'pending'), 0)::bigint as pending_minor,
     coalesce((select sum(amount_minor) from payment_dispute d
               where d.payment_intent = r.payment_intent and d.status = 'lost'), 0)::bigint as lost_minor,
-    coalesce((select sum(coalesce((paid.value ->> 'closed_minor')::bigint, 0))
+    coalesce((select coalesce((paid.value ->> 'closed_minor')::bigint, 0)
               from booking b cross join lateral jsonb_array_elements(b.payments) as paid
               where b.id = r.booking_id and paid.value ->> 'payment_intent' = r.payment_intent),
-             case when r.status = 'closed' then r.amount_minor end, 0)::bigint as closed_minor,
+             case when r.status = 'closed' then r.amount_minor end, 0) as closed_minor,
     (select count(*) from payment_refund p
      where p.payment_intent = r.payment_intent and p.status = 'failed' and not p.by_hand)::integer as failed_count
 from refund r where r.payment_intent = %s
