@@ -125,17 +125,21 @@ class DisputeObject:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRefund:
-    """A refund whose money is not back yet, or that an operator closed. Times are UTC.
+    """A row of `refund` that is not `succeeded`, with the sums of its payment in minor units. Times are UTC.
 
-    `amount_minor` is still due to the guest; of a closed one, it is the sum that was closed. `next_attempt_at` is the
-    time of the next call to Stripe, None if none is due; `tries` counts the failures since the last success.
+    `target_minor` is the sum that all refunds must reach: `refunded_minor` were carried out, lost disputes took
+    `lost_minor`, and an operator closed `closed_minor` of it. `next_attempt_at` is the time of the next call to Stripe,
+    None if none is due; `tries` counts the failures since the last success.
     """
 
     payment: str
     booking_id: UUID
     room_id: int
     status: str
-    amount_minor: int
+    target_minor: int
+    refunded_minor: int
+    lost_minor: int
+    closed_minor: int
     currency: str
     since: datetime
     tries: int
@@ -194,11 +198,16 @@ on conflict (dispute_id) do update
 set status = excluded.status, amount_minor = excluded.amount_minor, updated_at = now()
 where known.status = 'open' or known.status = excluded.status
 """
-# The ledger has what is still due; a row of 0.1.0 and a refund without a booking have the whole amount alone.
+# The sums of the rows that payments works with. The ledger leaves a sum of 0 out.
 _OPEN_REFUNDS: Final = """
-select r.payment_intent as payment, r.booking_id, r.room_id, r.status,
-       case when r.status = 'closed' then coalesce((paid.value ->> 'closed_minor')::bigint, r.amount_minor)
-            else coalesce((paid.value ->> 'due_minor')::bigint, r.amount_minor) end as amount_minor,
+select r.payment_intent as payment, r.booking_id, r.room_id, r.status, r.amount_minor as target_minor,
+       coalesce((select sum(made.amount_minor) from payment_refund made
+                 where made.payment_intent = r.payment_intent and made.status = 'succeeded'), 0)::bigint
+           as refunded_minor,
+       coalesce((select sum(dispute.amount_minor) from payment_dispute dispute
+                 where dispute.payment_intent = r.payment_intent and dispute.status = 'lost'), 0)::bigint
+           as lost_minor,
+       coalesce((paid.value ->> 'closed_minor')::bigint, 0) as closed_minor,
        r.currency, r.created_at as since, r.failures::integer as tries, r.next_attempt_at, r.last_error
 from refund r
 left join booking b on b.id = r.booking_id

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from operators.explain.history import Awaited, Kind, Step
-from operators.explain.snapshot import CursorRow, RefundRow, SessionRow, Snapshot
+from operators.explain.snapshot import CursorRow, PaymentRefundRow, RefundRow, SessionRow, Snapshot
 from storage.payments import FAILING_FROM
 from topics.messages.commands import ExpireHold
 from topics.messages.events import PaymentRequested, RefundClosed, RefundRequested
@@ -101,9 +101,38 @@ def _of_operators(snapshot: Snapshot, steps: Iterable[Step]) -> Iterator[Awaited
             intent = refund.payment_intent
             what = (
                 f"to look at the refund of {intent}, {why}: innkeeper refunds retry {intent}, or "
-                f"innkeeper refunds close {intent} --reason ..."
+                f"innkeeper refunds close {intent} --reason ... --yes"
             )
             yield Awaited(who="an operator", what=what, since=refund.updated_at)
+    yield from map(_failed_by_hand, _lasting_failures_by_hand(snapshot))
+
+
+def _failed_by_hand(failed: PaymentRefundRow) -> Awaited:
+    why = "it failed" if failed.failure is None else f"it failed ({failed.failure})"
+    what = (
+        f"to look at {failed.refund_id}, a refund of {failed.payment_intent} by hand: {why}, and we send nothing"
+        " again; make it again at Stripe, or pay the guest otherwise"
+    )
+    return Awaited(who="an operator", what=what, since=failed.updated_at)
+
+
+def _lasting_failures_by_hand(snapshot: Snapshot) -> Iterator[PaymentRefundRow]:
+    """Yield the failed refunds by hand of payments that pay the booking, unless a person made one again later.
+
+    Of any other payment, the amount is due again, and payments sends it.
+    """
+    payments = [] if snapshot.booking is None else snapshot.booking.payments or []
+    kept = {payment["payment_intent"] for payment in payments if payment["state"] == "kept"}
+    by_hand = [made for made in snapshot.payment_refunds if made.by_hand and made.payment_intent in kept]
+    for failed in by_hand:
+        if failed.status == "failed" and not any(_is_made_after(made, failed) for made in by_hand):
+            yield failed
+
+
+def _is_made_after(made: PaymentRefundRow, failed: PaymentRefundRow) -> bool:
+    return (
+        made.payment_intent == failed.payment_intent and made.status != "failed" and made.created_at > failed.created_at
+    )
 
 
 def _why_to_look_at(refund: RefundRow, snapshot: Snapshot) -> str | None:

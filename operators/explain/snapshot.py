@@ -90,12 +90,13 @@ class RefundRow(Row, frozen=True, kw_only=True):
 
 
 class PaymentRefundRow(Row, frozen=True, kw_only=True):
-    """A refund at Stripe. `by_hand`: a person made it there."""
+    """A refund at Stripe. `by_hand`: a person made it there; `failure` is Stripe's word for why it failed."""
 
     refund_id: str
     payment_intent: str
     status: str
     by_hand: bool
+    failure: str | None
     created_at: datetime
     updated_at: datetime
 
@@ -204,7 +205,7 @@ select jsonb_build_object(
     ),
     'payment_refunds', (
         select coalesce(jsonb_agg(to_jsonb(found) order by found.created_at, found.refund_id), '[]') from (
-            select refund_id, payment_intent, status, by_hand, created_at, updated_at
+            select refund_id, payment_intent, status, by_hand, failure, created_at, updated_at
             from payment_refund where booking_id = %(booking)s
         ) found
     ),

@@ -14,7 +14,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from workers.decisions.state import Payment, PaymentState, RefundMade
+from workers.decisions.state import Payment, PaymentState, with_sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,20 +165,9 @@ def _booking(row: dict[str, Any], rows: _Rows) -> Booking:
     payments = msgspec.convert(row.pop("payments") or (), tuple[Payment, ...])
     return Booking(
         **row,
-        payments={payment.payment_intent: _with_sums(payment) for payment in payments},
+        payments={payment.payment_intent: with_sums(payment) for payment in payments},
         sessions=rows.sessions,
         refunds=rows.refunds,
         refund_rows=rows.refund_rows,
         dispute_rows=rows.dispute_rows,
     )
-
-
-def _with_sums(payment: Payment) -> Payment:
-    """Return a payment that 0.1.0 may have written: it kept no sums, and every refund was of the whole payment."""
-    if payment.refunds or payment.due_minor or payment.closed_minor or payment.disputes:
-        return payment
-    if payment.state is PaymentState.REFUND_REQUESTED:
-        return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
-    if payment.state is PaymentState.REFUNDED:
-        return msgspec.structs.replace(payment, refunds=(RefundMade("", payment.amount_minor),))
-    return payment

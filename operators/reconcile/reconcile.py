@@ -20,7 +20,7 @@ from operators.reconcile.bookings import Booking
 from operators.reconcile.comparison import compare
 from operators.reconcile.corrections import correct
 from operators.reconcile.differences import Difference
-from operators.reconcile.ownership import is_ours, with_maker
+from operators.reconcile.ownership import has_our_mark, is_ours, with_maker
 from operators.reconcile.stripe_client import Dispute, Refund, Session, StripeClient, open_stripe
 from storage import installation, operator_log
 from storage.database import connect
@@ -176,15 +176,15 @@ class _Reading:
         return stripe
 
     async def _read_sessions(self, stripe: _Stripe, progress: Progress) -> None:
-        """Read the sessions. Those without a mark are looked up in our rows, many at once."""
+        """Read the sessions. Those without a mark of ours are looked up in our rows, many at once."""
         unmarked: list[Session] = []
         async for session in self._sessions():
             if self._named is not None and session.booking_id != self._named.id:
                 continue
-            if session.mark is None:
-                unmarked.append(session)
-            else:
+            if has_our_mark(session, self._marks):
                 self._add(stripe, session, frozenset())
+            else:
+                unmarked.append(session)
             progress(stripe.read + len(unmarked))
         for start in range(0, len(unmarked), _MAX_LOOKED_UP):
             some = unmarked[start : start + _MAX_LOOKED_UP]

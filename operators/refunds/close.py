@@ -1,4 +1,4 @@
-"""Closes a refund: sends the room `CloseRefund` and waits for its answer."""
+"""Plans and closes a refund: sends the room `CloseRefund` and waits for its answer."""
 
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from psycopg import AsyncConnection
 
-from operators.refunds.listing import OpenRefund, State, find
+from operators.refunds.listing import OpenRefund, State, find, lost
 from operators.refunds.refusal import Refused
 from operators.replay.ranges import records_since, topic_id_of
 from storage import operator_log
@@ -41,6 +41,31 @@ class Closed:
     position: LogPosition | None = None
 
 
+async def plan(
+    kafka: KafkaSettings, connection: AsyncConnection[Any], payment: str, *, reason: RefundClosing
+) -> OpenRefund:
+    """Return the refund that `close` would end; one that was closed before stays as it is. Nothing is changed.
+
+    Raises:
+        Refused: nothing is due, the refund is on its way, a dispute took it, or a release that still runs cannot
+            decide it.
+        psycopg.Error: the database cannot be used.
+    """
+    refund = await find(connection, payment)
+    if refund.state is State.LOST:
+        raise Refused(lost(refund))
+    if refund.state is State.PENDING:
+        raise Refused(f"The refund of {payment} is on its way at Stripe: {refund.amount} may still reach the guest.")
+    release = kafka.log_readable_by
+    if refund.state is not State.CLOSED and not can_decide(release, _command(refund, reason)):
+        raise Refused(
+            f"Workers of release {release} may still run (LOG_READABLE_BY={release}), and cannot decide CloseRefund."
+            f" {refund.amount} stay due: end the rollout, set LOG_READABLE_BY to the new release or remove it, and then"
+            " close the refund."
+        )
+    return refund
+
+
 async def close(
     kafka: KafkaSettings,
     connection: AsyncConnection[Any],
@@ -57,22 +82,18 @@ async def close(
     closed before stays as it is.
 
     Raises:
-        Refused: nothing is due, the refund is on its way, a release that still runs cannot decide it, or the room
-            refused.
+        Refused: as `plan`, or the room refused.
         aiokafka.errors.KafkaError, psycopg.Error: the broker or the database cannot be used.
     """
-    refund = await find(connection, payment)
-    command = CloseRefund(room_id=refund.room, booking_id=refund.booking, payment_intent=payment, reason=reason)
-    if not can_decide(kafka.log_readable_by, command):
-        raise Refused(
-            f"Release {kafka.log_readable_by} still runs (LOG_READABLE_BY) and cannot decide it: close the refund after"
-            " the rollout."
-        )
+    refund = await plan(kafka, connection, payment, reason=reason)
     if refund.state is State.CLOSED:
         return Closed(refund=refund, is_decided=True)
-    if refund.state is State.PENDING:
-        raise Refused(f"The refund of {payment} is on its way at Stripe: {refund.amount} may still reach the guest.")
+    command = _command(refund, reason)
     return await _send(kafka, connection, refund, command, note=note, operator=operator, wait_seconds=wait_seconds)
+
+
+def _command(refund: OpenRefund, reason: RefundClosing) -> CloseRefund:
+    return CloseRefund(room_id=refund.room, booking_id=refund.booking, payment_intent=refund.payment, reason=reason)
 
 
 async def _send(

@@ -68,7 +68,7 @@ async def states(operator: Operator, *arguments: str) -> list[tuple[str, int]]:
 async def close(paid: PaidBookings, operator: Operator, payment: str, *arguments: str) -> Result:
     """Let an operator close a refund while the room is at work."""
     async with at_work(handler.build(paid.log.settings, paid.database), paid.log, paid.database):
-        return await operator("refunds", "close", payment, "--wait", MAX_WAIT, *arguments)
+        return await operator("refunds", "close", payment, "--wait", MAX_WAIT, "--yes", *arguments)
 
 
 async def closed_events(paid: PaidBookings) -> list[RefundClosed]:
@@ -184,8 +184,8 @@ async def test_a_refund_that_is_back_on_its_way_or_unknown_is_not_closed(
     payment = await cancelled(paid)
     await paid.rows("update refund set status = 'pending', next_attempt_at = null")
 
-    pending = await operator("refunds", "close", payment, "--reason", "not_possible")
-    unknown = await operator("refunds", "close", "pi_nobodys", "--reason", "not_possible", "--json")
+    pending = await operator("refunds", "close", payment, "--reason", "not_possible", "--yes")
+    unknown = await operator("refunds", "close", "pi_nobodys", "--reason", "not_possible", "--json", "--yes")
 
     assert (pending.exit_code, unknown.exit_code) == (1, 1)
     assert "on its way at Stripe" in pending.stderr
@@ -201,17 +201,21 @@ async def test_a_release_that_still_runs_and_cannot_decide_it_is_a_refusal(
     payment = await cancelled(paid)
     operator = Operator({**environment, "LOG_READABLE_BY": "0.1.0"})
 
-    result = await operator("refunds", "close", payment, "--reason", "not_possible")
+    results = [
+        await operator("refunds", "close", payment, "--reason", "not_possible", *more) for more in ((), ("--yes",))
+    ]
 
-    assert result.exit_code == 1
-    assert "LOG_READABLE_BY" in result.stderr
+    for result in results:
+        assert result.exit_code == 1
+        assert "Workers of release 0.1.0 may still run (LOG_READABLE_BY=0.1.0)" in result.stderr
+        assert "200.00 EUR stay due: end the rollout" in result.stderr
     assert await paid.rows("select id from operator_action") == []
 
 
 async def test_a_room_that_does_not_answer_in_time_is_reported(paid: PaidBookings, operator: Operator) -> None:
     payment = await cancelled(paid)
 
-    result = await operator("refunds", "close", payment, "--reason", "not_possible", "--wait", "0")
+    result = await operator("refunds", "close", payment, "--reason", "not_possible", "--wait", "0", "--yes")
 
     assert result.exit_code == 1
     assert "not decided within 0 s" in result.stderr
@@ -243,4 +247,68 @@ async def test_a_closed_refund_is_not_tried_again(paid: PaidBookings, operator: 
     result = await operator("refunds", "retry", payment, "--json")
 
     assert result.exit_code == 1
-    assert "was closed, and 200.00 EUR stay" in shown(result)[0]["detail"]
+    assert f"An operator closed the refund of {payment}, and 200.00 EUR are not sent back" in shown(result)[0]["detail"]
+
+
+async def test_a_refund_that_a_dispute_took_is_lost_and_can_be_neither_tried_nor_closed(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    await paid.refund_by_hand(payment, 5_000)
+    dispute = await paid.dispute(payment)
+    await paid.act(f"disputes/{dispute}/close", {"outcome": "lost"})
+    await paid.deliver_webhooks()
+    await paid.work()
+    (booking,) = await paid.rows("select payments from booking")
+    assert {"due_minor", "closed_minor"}.isdisjoint(booking["payments"][0])
+
+    assert await states(operator) == [("lost", 15_000)]
+    assert await states(operator, "--open") == []
+    page = await operator("refunds")
+    assert "0 refunds not back yet" in page.stderr
+    for command in (("retry", payment), ("close", payment, "--reason", "paid_otherwise", "--yes")):
+        result = await operator("refunds", *command, "--json")
+        assert result.exit_code == 1
+        taken = f"A dispute took 150.00 EUR of {payment}: the guest has them from the bank, and nothing is due."
+        assert shown(result) == [{"detail": taken}]
+    assert await paid.rows("select id from operator_action") == []
+
+
+async def test_the_rest_that_an_operator_closed_is_shown_without_the_part_that_went_back(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    await paid.refund_by_hand(payment, 5_000)
+    await paid.deliver_webhooks()
+    await close(paid, operator, payment, "--reason", "waived_by_guest")
+    await paid.work()
+
+    assert await states(operator) == [("closed", 15_000)]
+
+
+async def test_a_close_without_yes_only_prints_the_plan(paid: PaidBookings, operator: Operator) -> None:
+    payment = await cancelled(paid)
+    await fail(paid)
+    close_it = ("refunds", "close", payment, "--reason", "paid_otherwise")
+
+    page = await operator(*close_it)
+    program = await operator(*close_it, "--json")
+
+    assert (page.exit_code, program.exit_code) == (1, 1)
+    plan = " ".join(page.stderr.split())
+    assert f"200.00 EUR of payment {payment}, booking {PAID}, due since " in plan
+    assert "3 failures, would be closed (paid_otherwise)" in plan
+    assert "payments never sends them" in plan
+    assert "Nothing was done: add --yes to do it." in plan
+    (planned,) = shown(program)
+    names = ("payment", "booking", "amount_minor", "reason", "done", "closed", "changes")
+    assert [planned[name] for name in names] == [payment, str(PAID), AMOUNT, "paid_otherwise", False, False, True]
+    await paid.work()
+    assert await closed_events(paid) == []
+    assert await paid.rows("select id from operator_action") == []
+
+    await close(paid, operator, payment, "--reason", "paid_otherwise")
+    await paid.work()
+    again = await operator(*close_it)
+    assert again.exit_code == 1
+    assert "was closed before; nothing would be changed" in again.stderr
