@@ -492,6 +492,26 @@ class PaymentRefund(Table):
     updated_at: Mapped[datetime] = created()
 
 
+class UnattributedObject(Table):
+    """A refund by hand or a dispute that was reported before the payment of its session was known; kept for a week.
+
+    `fields` are those that payments reads. `state` is the object's status at Stripe: each has a row of its own.
+    """
+
+    __tablename__ = "unattributed_object"
+    __table_args__ = (
+        Index("unattributed_object_payment", "payment_intent"),
+        CheckConstraint("kind in ('refund', 'dispute')", name="kind"),
+    )
+
+    object_id: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    payment_intent: Mapped[str]
+    fields: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = created()
+
+
 class PaymentDispute(Table):
     """A dispute at Stripe of a payment of ours; amounts in minor units."""
 

@@ -33,6 +33,9 @@ FAILING_FROM: Final = 5
 """So many refusals and failed refunds in a row make a refund one that an operator should look at."""
 REOPENED_AFTER: Final = timedelta(days=1)
 """The time in which an operator can close the refunds that 0.1.0 gave up, before payments makes them."""
+UNATTRIBUTED_FOR: Final = timedelta(days=7)
+"""The time for which an object is kept whose payment is not known: Stripe repeats a webhook for three days."""
+MAX_UNATTRIBUTED: Final = 10_000
 LOOKED_AT_AFTER: Final = timedelta(hours=12)
 """A refund that pends is looked at again after this time: the webhook about its end may be lost."""
 
@@ -130,6 +133,17 @@ class DisputeReported:
     currency: str
     status: Literal["open", "won", "lost"]
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnattributedObject:
+    """A refund by hand or a dispute whose payment is not known yet, with the fields that payments reads."""
+
+    object_id: str
+    state: str
+    kind: Literal["refund", "dispute"]
+    payment_intent: str
+    fields: dict[str, Any]
 
 
 class BookingOfPayment(NamedTuple):
@@ -337,15 +351,15 @@ async def booking_of_session(connection: psycopg.AsyncConnection, session_id: st
     return await cursor.fetchone()
 
 
-async def booking_of_unmarked_attempt(
-    connection: psycopg.AsyncConnection, booking_id: UUID, attempt: int
+async def booking_of_attempt(
+    connection: psycopg.AsyncConnection, booking_id: UUID, attempt: int, mark: str | None
 ) -> BookingOfPayment | None:
-    """Return the booking of an attempt whose session 0.1.0 opened, without a mark, and which has not ended."""
+    """Return the booking of an attempt that has not ended, if its call has this mark (None: 0.1.0 made the call)."""
     cursor = connection.cursor(row_factory=args_row(BookingOfPayment))
     await cursor.execute(
         "select booking_id, room_id, attempt from checkout_session where booking_id = %s and attempt = %s"
-        " and status in ('creating', 'open', 'closing') and params #> '{metadata,mark}' is null",
-        (booking_id, attempt),
+        " and status in ('creating', 'open', 'closing') and params #>> '{metadata,mark}' is not distinct from %s",
+        (booking_id, attempt, mark),
     )
     return await cursor.fetchone()
 
@@ -558,6 +572,37 @@ async def ledger_payment(connection: psycopg.AsyncConnection, booking_id: UUID, 
     return LedgerPayment(
         refund_ids=frozenset(refund[0] for refund in row[0].get("refunds", ())),
         failed_refund_ids=frozenset(row[0].get("failed_refund_ids", ())),
+    )
+
+
+# Objects that are reported before their payment is known.
+
+
+async def keep_unattributed(connection: psycopg.AsyncConnection, kept: UnattributedObject) -> None:
+    """Keep an object for a week, unless `MAX_UNATTRIBUTED` are kept already: the account may be shared."""
+    await connection.execute(
+        "insert into unattributed_object (object_id, state, kind, payment_intent, fields) select %s, %s, %s, %s, %s"
+        " where (select count(*) from unattributed_object) < %s on conflict do nothing",
+        (kept.object_id, kept.state, kept.kind, kept.payment_intent, Jsonb(kept.fields), MAX_UNATTRIBUTED),
+    )
+
+
+async def attributable(connection: psycopg.AsyncConnection) -> list[UnattributedObject]:
+    """Return the kept objects whose payment is known by now, in the order in which they came; forget old ones."""
+    await connection.execute("delete from unattributed_object where created_at < now() - %s", (UNATTRIBUTED_FOR,))
+    cursor = connection.cursor(row_factory=class_row(UnattributedObject))
+    await cursor.execute(
+        "select object_id, state, kind, payment_intent, fields from unattributed_object u"
+        " where exists (select from checkout_session s where s.payment_intent = u.payment_intent)"
+        " or exists (select from refund r where r.payment_intent = u.payment_intent) order by created_at"
+    )
+    return await cursor.fetchall()
+
+
+async def forget_unattributed(connection: psycopg.AsyncConnection, kept: UnattributedObject) -> None:
+    """Forget an object whose effect is recorded and sent."""
+    await connection.execute(
+        "delete from unattributed_object where object_id = %s and state = %s", (kept.object_id, kept.state)
     )
 
 

@@ -1,6 +1,6 @@
 """Finds the booking of an object of Stripe's; several systems can share one Stripe account.
 
-An object is ours if its mark was made by this installation, or if a row of ours has its id, whatever its mark is: 0.1.0
+An object is ours if its mark was made by this installation, or if a row of ours has its id, with any mark: 0.1.0
 left no marks, and the key of the mark or the installation's id can have changed since. Refunds made by hand and
 disputes carry nothing of ours; they belong to the booking of their payment.
 """
@@ -46,19 +46,11 @@ class Attributions:
                 ref = about.claimed_ref()
                 return None if ref is None else Attribution(ref)
             case Session():
-                return _attribution(await payments.booking_of_session(connection, about.id))
+                return await _by_row(connection, about, await payments.booking_of_session(connection, about.id))
             case PaymentIntent():
-                return await self._of_payment(connection, about)
+                return await _by_row(connection, about, await payments.booking_of_payment(connection, about.id))
             case _:
                 return None
-
-    async def _of_payment(self, connection: AsyncConnection, intent: PaymentIntent) -> Attribution | None:
-        """Return the booking of a payment. No row has the intent of a session that is open, only the attempt."""
-        found = await payments.booking_of_payment(connection, intent.id)
-        claimed = intent.claimed_ref()
-        if found is None and intent.mark is None and claimed is not None:
-            found = await payments.booking_of_unmarked_attempt(connection, claimed.booking_id, claimed.attempt)
-        return _attribution(found)
 
     async def _of_refund(self, connection: AsyncConnection, refund: Refund) -> Attribution | None:
         marks = await self.marks(connection)
@@ -74,6 +66,19 @@ class Attributions:
         if not by_hand:
             return Attribution(ref)
         return Attribution(ref, by_hand=True, cancel_if_full=await payments.cancels_if_full(connection, ref.room_id))
+
+
+async def _by_row(
+    connection: AsyncConnection, about: StripeObject, found: payments.BookingOfPayment | None
+) -> Attribution | None:
+    """Return the booking whose row has the object's id, or whose call has the object's mark.
+
+    The row of a session that is open does not know its payment yet.
+    """
+    claimed = about.claimed_ref()
+    if found is None and claimed is not None:
+        found = await payments.booking_of_attempt(connection, claimed.booking_id, claimed.attempt, about.mark)
+    return _attribution(found)
 
 
 def _attribution(found: payments.BookingOfPayment | None) -> Attribution | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import psycopg
+from aiokafka.errors import KafkaError
 from psycopg_pool import AsyncConnectionPool
 
 from storage import installation, payments
@@ -23,10 +24,12 @@ from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
 from topics.messages.releases import Release
+from workers.payments.attributions import Attributions
 from workers.payments.gateway import Gateway, open_gateway
 from workers.payments.marks import Marks
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import Due, Steps
+from workers.payments.unattributed import LateObjects
 from workers.runtime.publisher import Publisher
 
 POLL_SECONDS: Final = 1.0
@@ -96,7 +99,9 @@ class Caller:
             return Marks(self._settings.payment_mark_key.get_secret_value(), id)
 
     async def _work_and_measure(self, database: Database, steps: Steps) -> None:
-        metrics_task = asyncio.create_task(_measure(database, self._kafka.log_readable_by))
+        attributions = Attributions(self._settings.payment_mark_key.get_secret_value())
+        late = LateObjects(database, attributions, steps.send)
+        metrics_task = asyncio.create_task(_measure(database, self._kafka.log_readable_by, late))
         try:
             await self._work(database, steps)
         finally:
@@ -148,8 +153,8 @@ class Caller:
         slots.discard(ended)
 
 
-async def _measure(database: Database, readable_by: Release) -> None:
-    """Export the figures of refunds and disputes, and care for refunds that nothing else looks at, until cancelled."""
+async def _measure(database: Database, readable_by: Release, late: LateObjects) -> None:
+    """Export the figures of refunds and disputes, and care for those that nothing else looks at, until cancelled."""
     for by_hand in ("false", "true"):
         metrics.REFUND_FAILURES.add(0, by_hand)
     while True:
@@ -158,8 +163,9 @@ async def _measure(database: Database, readable_by: Release) -> None:
                 if readable_by is not Release.V0_1_0:
                     await _care(connection)
                 _export(await payments.refund_figures(connection))
-        except psycopg.Error as error:
-            log.warning("refunds cannot be counted: %r", error)
+            await late.apply()
+        except (psycopg.Error, KafkaError) as error:
+            log.warning("refunds cannot be counted and cared for: %r", error)
         await asyncio.sleep(MEASURE_SECONDS)
 
 

@@ -27,6 +27,7 @@ from workers.payments.objects import StripeObject
 from workers.payments.pending_calls import CallContext, PendingCall, calls_for
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
 from workers.payments.settling import record, settle
+from workers.payments.unattributed import to_keep
 from workers.payments.webhooks import (
     NotUnderstood,
     StripeEvent,
@@ -111,6 +112,8 @@ class Payments:
         effect = effect_of(event, about, await self._attributions.attribution_of(connection, about))
         if effect.is_foreign:
             self._count_foreign(KINDS[type(about)], about)
+            if (kept := to_keep(about)) is not None:
+                await payments.keep_unattributed(connection, kept)
         if effect.is_inquiry:
             metrics.INQUIRIES.add(1)
         return effect

@@ -171,6 +171,15 @@ class Steps:
         # The room needs no command for a session that expired: it closed the session itself.
         return effect.commands if session.status == "complete" else ()
 
+    async def send(self, commands: Commands, time: datetime) -> None:
+        """Publish commands that follow from no row, but from an object of Stripe's; `time` in UTC."""
+        records = [
+            command_record(self._commands_topic, command, id=name, source=PAYMENTS_SOURCE, time=time)
+            for name, command in readable(self._readable_by, commands)
+        ]
+        async with self._publishing:
+            await self._publisher.publish(records)
+
     async def _produce(self, due: Due, commands: Commands) -> None:
         records = [
             command_record(

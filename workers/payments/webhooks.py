@@ -135,12 +135,17 @@ def effect_of(event: StripeEvent, about: StripeObject, attribution: Attribution 
             return effect_of_session(about, attribution.ref, live=event.livemode)
         case PaymentIntent():
             return _declined_effect(about, attribution.ref, event)
-        case Refund():
-            return effect_of_refund(about, attribution)
-        case Dispute():
-            return _dispute_effect(about, attribution.ref)
+        case Refund() | Dispute():
+            return effect_of_payments_object(about, attribution)
         case _:
             raise NotUnderstood(f"{event.type} {event.id} has an object of another kind")
+
+
+def effect_of_payments_object(about: Refund | Dispute, attribution: Attribution) -> WebhookEffect:
+    """Return the effect of a refund or a dispute of a payment."""
+    return (
+        effect_of_refund(about, attribution) if isinstance(about, Refund) else _dispute_effect(about, attribution.ref)
+    )
 
 
 def effect_of_session(session: Session, ref: BookingRef, *, live: bool) -> WebhookEffect:

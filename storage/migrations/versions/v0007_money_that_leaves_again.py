@@ -115,6 +115,17 @@ def _create_tables() -> None:
         'payment_refund_pending', 'payment_refund', ['created_at'], postgresql_where=sa.text("status = 'pending'")
     )
     op.create_table(
+        'unattributed_object',
+        sa.Column('object_id', sa.Text(), primary_key=True),
+        sa.Column('state', sa.Text(), primary_key=True),
+        sa.Column('kind', sa.Text(), nullable=False),
+        sa.Column('payment_intent', sa.Text(), nullable=False),
+        sa.Column('fields', postgresql.JSONB(), nullable=False),
+        sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.CheckConstraint("kind in ('refund', 'dispute')", name='kind'),
+    )
+    op.create_index('unattributed_object_payment', 'unattributed_object', ['payment_intent'])
+    op.create_table(
         'guest_list',
         sa.Column('id', sa.Uuid(), primary_key=True),
         sa.Column('booking_id', sa.Uuid(), nullable=False),
@@ -131,7 +142,7 @@ def _create_tables() -> None:
 
 def downgrade() -> None:
     """Take back."""
-    for table in ('installation', 'guest_list', 'payment_dispute', 'payment_refund'):
+    for table in ('installation', 'guest_list', 'unattributed_object', 'payment_dispute', 'payment_refund'):
         op.drop_table(table)
     op.drop_index('refund_unfinished', 'refund')
     op.execute("update refund set status = 'failed' where status = 'closed'")

@@ -129,6 +129,10 @@ class Desk:
         """Return our rows of disputes."""
         return await self._rows("payment_dispute", "dispute_id", booking_id)
 
+    async def kept(self) -> int:
+        """Return how many objects wait for their payment to become known."""
+        return len(await (await self.connection.execute("select from unattributed_object")).fetchall())
+
     async def refunds_are_due_now(self) -> None:
         """Let the time until the next call of refunds pass, unless a caller works on them."""
         await self.connection.execute("update refund set next_attempt_at = now() where next_attempt_at is not null")

@@ -386,7 +386,7 @@ async def test_a_session_of_our_booking_is_ours_also_with_the_mark_of_another_ke
 async def test_a_session_of_another_booking_or_attempt_is_not_taken_for_ours(desk: Desk) -> None:
     booking_id = uuid4()
     theirs = (await desk._params_of(booking_id)) | {"expires_at": int(desk.stand_in.clock.now()) + 40 * 60}
-    named = [{"client_reference_id": str(uuid4())}, {"metadata": desk.metadata(booking_id, 2)}]
+    named: list[dict[str, Any]] = [{"client_reference_id": str(uuid4())}, {"metadata": desk.metadata(booking_id, 2)}]
     async with open_gateway(desk.settings) as gateway:
         for number, changes in enumerate(named):
             # The second has the key that our call has.

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from telemetry import metrics
 from tests.support.stack import Server
@@ -538,6 +539,33 @@ async def test_objects_with_an_id_of_our_rows_are_ours_whatever_their_mark_is(de
     )
 
     assert [type(command) for _, command in commands] == [ConfirmPayment, DeclinePayment]
+
+
+async def test_a_declined_card_of_a_session_from_before_the_key_was_changed_is_ours(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.read_events(payment_requested(booking_id))
+    marked = desk.metadata(booking_id, 1)
+    changed = desk.settings.model_copy(update={"payment_mark_key": SecretStr("another key")})
+    desk.consumer = Payments(desk.log.settings, changed)
+
+    commands = await desk.webhooks(webhook("payment_intent.payment_failed", {"id": "pi_1", "metadata": marked}))
+
+    assert [type(command) for _, command in commands] == [DeclinePayment]
+
+
+async def test_a_refund_that_fails_after_a_lost_dispute_is_due_again(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.add_to_ledger(booking_id, {"payment_intent": "pi_1", "session_id": "cs_1"})
+    await desk.read_events(refund_requested(booking_id, "pi_1"))
+    await desk.webhooks(dispute_webhook("lost", 15_000))
+    await desk.webhooks(refund_webhook(desk.metadata(booking_id), "succeeded", amount=9_000))
+    (closed,) = await desk.refunds()
+
+    await desk.webhooks(refund_webhook(desk.metadata(booking_id), "failed", amount=9_000))
+
+    (row,) = await desk.refunds()
+    assert (closed["status"], row["status"], row["next_attempt_at"] is not None) == ("closed", "creating", True)
 
 
 async def test_the_payment_of_a_session_that_its_row_does_not_know_any_more_is_noted(desk: Desk) -> None:

@@ -1,15 +1,17 @@
 """Refunds by the caller against the stand-in: the sum that leaves equals the target, and nothing due is given up."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from storage import payments
 from telemetry import metrics
 from tests.support.waiting import wait_until
-from tests.workers.payments.desk import ROOM, Desk, refund_requested
+from tests.workers.payments.desk import ROOM, Desk, payment_requested, refund_requested
 from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
 from topics.messages.releases import Release
 from workers.payments import caller, refunding, steps
@@ -381,6 +383,51 @@ async def test_a_refund_whose_end_nobody_reported_is_looked_at_again(desk: Desk)
 
     assert await recorded(desk) == {row["refund_id"]: (24_000, False)}
     assert len(await desk.at_stripe("refunds")) == 1
+
+
+async def test_a_refund_by_hand_and_a_dispute_before_the_payment_is_known_are_recorded_once_it_is(desk: Desk) -> None:
+    booking_id, payment = await desk.paid_booking()
+    await desk.read_events(payment_requested(booking_id))
+    by_hand = await desk.refund_by_hand(payment, 5_000)
+    dispute = await desk.at_bank(f"payment_intents/{payment}/dispute", {"amount_minor": 1_000})
+    await desk.webhooks(*[event for event in await desk.events() if b"checkout.session" not in event])
+    assert await desk.refund_objects(booking_id) == await desk.disputes(booking_id) == []
+
+    async with desk.caller():
+        await desk.webhooks(*[event for event in await desk.events() if b'"checkout.session.completed"' in event])
+        await wait_until(lambda: _nothing_is_kept(desk))
+
+    assert await recorded(desk) == {by_hand: (5_000, True)}
+    assert [
+        each.dispute_id for each in (await desk.sent(RecordDispute)).values() if isinstance(each, RecordDispute)
+    ] == [dispute["id"]]
+    assert [row["refund_id"] for row in await desk.refund_objects(booking_id)] == [by_hand]
+    assert [row["dispute_id"] for row in await desk.disputes(booking_id)] == [dispute["id"]]
+
+
+async def _nothing_is_kept(desk: Desk) -> bool:
+    return await desk.kept() == 0
+
+
+async def test_objects_of_other_systems_are_kept_for_a_week_and_only_so_many(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payments, "MAX_UNATTRIBUTED", 3)
+    marked = {"id": "re_9", "payment_intent": "pi_9", "metadata": {"mark": "0" * 32}, "amount": 1, "currency": "eur"}
+    await desk.webhooks(refund_event(marked))
+    assert await desk.kept() == 0
+    for each in range(4):
+        await desk.webhooks(refund_event(marked | {"id": f"re_{each}", "metadata": {"order": "17"}}))
+    assert await desk.kept() == 3
+
+    await desk.connection.execute("update unattributed_object set created_at = now() - interval '7 days'")
+    async with desk.caller():
+        await wait_until(lambda: _nothing_is_kept(desk))
+
+
+def refund_event(refund: dict[str, Any]) -> bytes:
+    event = {"id": "evt_1", "type": "refund.created", "livemode": False, "data": {"object": refund}}
+    return json.dumps(event).encode()
 
 
 async def test_a_rest_that_is_a_fraction_of_stripes_unit_is_refused_and_not_given_up(desk: Desk) -> None:
