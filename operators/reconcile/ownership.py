@@ -1,6 +1,6 @@
 """Decides which objects at Stripe are ours, since several installations can share one Stripe account.
 
-A session is ours if this installation made its mark, or if a row of ours names it, whatever its mark is: 0.1.0 left no
+A session is ours if this installation made its mark, or if a row of ours names it, with any mark or none: 0.1.0 left no
 marks, and the key of the mark or the installation's id can have changed since. Refunds and disputes belong to their
 payment: a refund by hand and a dispute carry nothing of ours.
 """
@@ -26,7 +26,7 @@ def is_ours(session: Session, marks: Marks, named_in_rows: Collection[str]) -> b
 def with_maker(refund: Refund, booking_id: UUID, marks: Marks) -> Refund:
     """Return a refund of a payment of ours with its maker: a person made one that does not name this booking.
 
-    Refunds of 0.1.0 name it without a mark. A refund that a row of ours has is as the row has it, whatever its mark is.
+    Refunds of 0.1.0 name it without a mark. For a refund that a row of ours has, the row decides.
     """
     named = refund.named
     if named is None or named.booking_id != booking_id:
