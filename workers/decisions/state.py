@@ -101,6 +101,17 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
         return next((dispute for dispute in self.disputes if dispute.dispute_id == dispute_id), None)
 
 
+def with_sums(payment: Payment) -> Payment:
+    """Return a stored payment with its sums: 0.1.0 kept none, and refunded every payment in full."""
+    if payment.refunds or payment.due_minor or payment.closed_minor or payment.disputes:
+        return payment
+    if payment.state is PaymentState.REFUND_REQUESTED:
+        return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
+    if payment.state is PaymentState.REFUNDED and payment.amount_minor:
+        return msgspec.structs.replace(payment, refunds=(RefundMade("", payment.amount_minor),))
+    return payment
+
+
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """One booking. `version` counts the events that were applied to it.
 

@@ -53,6 +53,7 @@ def upgrade() -> None:
     """Apply."""
     for table, name, kind in _NULLABLE:
         op.add_column(table, sa.Column(name, kind, nullable=True))
+    op.add_column('refund', sa.Column('refusals', sa.Integer(), server_default=sa.text('0'), nullable=False))
     op.add_column('hotel', sa.Column('on_full_refund', sa.Text(), server_default='cancel', nullable=False))
     op.create_check_constraint('on_full_refund', 'hotel', "on_full_refund in ('cancel', 'keep')")
     op.execute(_PAYMENTS_OF_SESSIONS)
@@ -110,6 +111,20 @@ def _create_tables() -> None:
     for table in ('payment_refund', 'payment_dispute'):
         op.create_index(f'{table}_payment', table, ['payment_intent'])
         op.create_index(f'{table}_booking', table, ['booking_id'])
+    op.create_index(
+        'payment_refund_pending', 'payment_refund', ['created_at'], postgresql_where=sa.text("status = 'pending'")
+    )
+    op.create_table(
+        'unattributed_object',
+        sa.Column('object_id', sa.Text(), primary_key=True),
+        sa.Column('state', sa.Text(), primary_key=True),
+        sa.Column('kind', sa.Text(), nullable=False),
+        sa.Column('payment_intent', sa.Text(), nullable=False),
+        sa.Column('fields', postgresql.JSONB(), nullable=False),
+        sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.CheckConstraint("kind in ('refund', 'dispute')", name='kind'),
+    )
+    op.create_index('unattributed_object_payment', 'unattributed_object', ['payment_intent'])
     op.create_table(
         'guest_list',
         sa.Column('id', sa.Uuid(), primary_key=True),
@@ -127,7 +142,7 @@ def _create_tables() -> None:
 
 def downgrade() -> None:
     """Take back."""
-    for table in ('installation', 'guest_list', 'payment_dispute', 'payment_refund'):
+    for table in ('installation', 'guest_list', 'unattributed_object', 'payment_dispute', 'payment_refund'):
         op.drop_table(table)
     op.drop_index('refund_unfinished', 'refund')
     op.execute("update refund set status = 'failed' where status = 'closed'")
@@ -138,5 +153,6 @@ def downgrade() -> None:
     op.drop_index('reported_stay_estimated', 'reported_stay')
     op.drop_constraint('on_full_refund', 'hotel')
     op.drop_column('hotel', 'on_full_refund')
+    op.drop_column('refund', 'refusals')
     for table, name, _ in reversed(_NULLABLE):
         op.drop_column(table, name)

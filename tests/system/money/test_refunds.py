@@ -99,10 +99,10 @@ async def test_an_operator_closes_a_refund_that_cannot_be_made(desk: Desk) -> No
     await desk.fail(refunded["refund_id"])
     await desk.happened(paid.id, "refund_failed")
     awaited = await desk.explained(paid.id)
-    close = f"innkeeper refunds close {paid.payment_intent} --reason ..."
+    close = f"innkeeper refunds close {paid.payment_intent} --reason ... --yes"
     assert any(each.startswith("an operator: ") and close in each for each in awaited), awaited
 
-    status, out = await desk.operator("refunds", "close", paid.payment_intent, "--reason", "paid_otherwise")
+    status, out = await desk.operator("refunds", "close", paid.payment_intent, "--reason", "paid_otherwise", "--yes")
 
     assert status == 0, out
     (closed,) = await desk.happened(paid.id, "refund_closed")
