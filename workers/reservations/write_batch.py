@@ -16,6 +16,7 @@ from storage import bookings, inventory
 from topics.messages.events import BookingEvent, Event, GuestsAdded, GuestsChanged, InventoryOpened
 from topics.messages.values import BookingStatus, CancelReason, Rejection, StayTimes, Terms
 from workers.decisions import Booking, Night, Payment, PaymentState, RefundMade, State, evolve
+from workers.decisions.state import UNKNOWN_REFUND
 
 NightKey: TypeAlias = tuple[int, date]
 """A room's id and a night."""
@@ -151,6 +152,7 @@ def _row_of(booking: Booking) -> bookings.BookingRow:
         booking.failure,
         None if booking.cancel_reason is None else booking.cancel_reason.value,
         booking.guest_list_id,
+        bookings.as_json([str(each) for each in booking.earlier_guest_list_ids]),
         list(booking.night_amounts_minor) or None,
         None if booking.stay_times is None else bookings.as_json(msgspec.to_builtins(booking.stay_times)),
         booking.freed_from,
@@ -168,6 +170,7 @@ def _booking_of(row: bookings.BookingRow) -> Booking:
             "rejection": None if fields["rejection"] is None else Rejection(fields["rejection"]),
             "cancel_reason": None if fields["cancel_reason"] is None else CancelReason(fields["cancel_reason"]),
             "payments": _payments_of(fields["payments"]),
+            "earlier_guest_list_ids": tuple(map(UUID, fields["earlier_guest_list_ids"] or ())),
             "night_amounts_minor": tuple(fields["night_amounts_minor"] or ()),
             "stay_times": None if fields["stay_times"] is None else msgspec.convert(fields["stay_times"], StayTimes),
             "guest_ids": tuple(fields["guest_ids"]),
@@ -186,5 +189,5 @@ def _with_sums(payment: Payment) -> Payment:
     if payment.state is PaymentState.REFUND_REQUESTED:
         return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
     if payment.state is PaymentState.REFUNDED and payment.amount_minor:
-        return msgspec.structs.replace(payment, refunds=(RefundMade("", payment.amount_minor),))
+        return msgspec.structs.replace(payment, refunds=(RefundMade(UNKNOWN_REFUND, payment.amount_minor),))
     return payment

@@ -20,6 +20,7 @@ _AMOUNTS = postgresql.ARRAY(sa.BigInteger())
 _UNPAID = "status in ('RESERVED', 'GUESTS_ADDED', 'PAYMENTS_PENDING') or status = 'CONFIRMED' and terms = 'at_hotel'"
 _NULLABLE = (
     ('booking', 'guest_list_id', sa.Uuid()),
+    ('booking', 'earlier_guest_list_ids', postgresql.JSONB()),
     ('booking', 'night_amounts_minor', _AMOUNTS),
     ('booking', 'stay_times', postgresql.JSONB()),
     ('booking', 'freed_from', sa.Date()),
