@@ -91,8 +91,8 @@ class Booking:
 
     __slots__ = (
         "amount", "attempt", "cancel_reason", "check_in", "check_out", "currency", "earlier_guest_lists", "freed_from",
-        "guest_list", "guests", "hold_until", "hotel_id", "night_amounts", "nights", "payments", "rejection", "room_id", "rooms", "session_id",
-        "status", "stay_times", "terms", "user_id",
+        "guest_list", "guests", "hold_until", "hotel_id", "night_amounts", "nights", "payments", "rejection", "room_id",
+        "rooms", "session_id", "status", "stay_times", "terms", "user_id",
     )  # fmt: skip
 
     def __init__(self, event: _Event, status: str, nights: list[Night]) -> None:
@@ -125,7 +125,8 @@ class Booking:
         return LedgerBooking(
             self.room_id, self.hotel_id, self.user_id, self.check_in, self.check_out, self.rooms, self.terms,
             self.status, self.amount, self.currency, self.rejection, self.hold_until, self.attempt, self.session_id,
-            self.cancel_reason, self.guest_list, tuple(self.earlier_guest_lists), self.night_amounts, self.stay_times, self.freed_from,
+            self.cancel_reason, self.guest_list, tuple(self.earlier_guest_lists), self.night_amounts, self.stay_times,
+            self.freed_from,
             {intent: paid.as_row() for intent, paid in self.payments.items()}, self.guests,
         )  # fmt: skip
 

@@ -35,7 +35,7 @@ def schema(connection: psycopg.Connection[tuple[object, ...]]) -> object:
 def test_a_migration_gives_up_where_somebody_keeps_a_table(
     table: str, connection: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    connection.execute(f"select * from {table}".encode())  # noqa: S608 - a name of ours
+    connection.execute(f"select * from {table}".encode())
 
     with pytest.raises(OperationalError, match="lock timeout"):
         upgrade(max_seconds_for_locks=0)

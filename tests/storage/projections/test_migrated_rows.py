@@ -44,8 +44,15 @@ async def test_a_reported_stay_of_0_1_0_gets_its_payment(
 
     upgrade()
     for number in (1, 2):
-        refund = {"payment_intent": "pi_1", "refund_id": f"re_{number}", "amount_minor": 10, "by_hand": True}
-        await apply(database, [BookingRefunded(room_id=1, booking_id=UUID(int=number), **refund)])
+        refunded = BookingRefunded(
+            room_id=1,
+            booking_id=UUID(int=number),
+            payment_intent="pi_1",
+            refund_id=f"re_{number}",
+            amount_minor=10,
+            by_hand=True,
+        )
+        await apply(database, [refunded])
 
     with psycopg.connect(database.conninfo()) as connection:
         rows = connection.execute(

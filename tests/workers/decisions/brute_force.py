@@ -161,7 +161,13 @@ class Clerk:
         no = self._why_not(command)
         fresh = {"room_id": command.room_id, **asked, "no": no, "guests": [], "attempt": 0, "session": None}
         fresh |= {"trouble": None, "lapsed": False, "ended": None, "sold": False, "money": {}, "cost": 0, "coin": ""}
-        fresh |= {"until": None, "list": None, "crossed out": [], "times": command.stay_times if no is None else None, "freed": None}
+        fresh |= {
+            "until": None,
+            "list": None,
+            "crossed out": [],
+            "times": command.stay_times if no is None else None,
+            "freed": None,
+        }
         self.sheets[command.booking_id] = fresh
         if no is not None:
             self._answer("booking.rejected.v1", **asked, reason=no)
@@ -273,9 +279,7 @@ class Clerk:
         status, guests = status_of(sheet), sorted(set(command.guest_ids))
         if status == "EXPIRED":
             self._refuse("hold_expired")
-        elif command.guest_list_id in sheet["crossed out"]:
-            self._repeat(sheet)
-        elif (
+        elif command.guest_list_id in sheet["crossed out"] or (
             guests
             and sheet["guests"] == guests
             and not (
