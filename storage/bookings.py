@@ -38,6 +38,7 @@ BOOKING_COLUMNS = {
     "failure": "text",
     "cancel_reason": "text",
     "guest_list_id": "uuid",
+    "earlier_guest_list_ids": "jsonb",
     "night_amounts_minor": "int8[]",
     "stay_times": "jsonb",
     "freed_from": "date",
@@ -53,6 +54,7 @@ CHANGING_COLUMNS = (
     "failure",
     "cancel_reason",
     "guest_list_id",
+    "earlier_guest_list_ids",
     "freed_from",
     "version",
 )

@@ -261,6 +261,7 @@ class Booking(Table):
     failure: Mapped[str | None]
     cancel_reason: Mapped[str | None]
     guest_list_id: Mapped[UUID | None]
+    earlier_guest_list_ids: Mapped[list[str] | None] = mapped_column(JSONB)
     night_amounts_minor: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
     stay_times: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     freed_from: Mapped[date | None]

@@ -80,6 +80,9 @@ def _unfinished(booking: Booking) -> str | None:
     if booking.status == "CANCELLED" and any(paid.state == "kept" for paid in booking.payments.values()):
         return "CANCELLED, and its money is kept"
     for intent, paid in booking.payments.items():
+        # Between two events it may be more: a refund is recorded before the failure of the one that it replaces.
+        if paid.refunded > paid.amount:
+            return f"{paid.refunded} of {intent} went back, and it paid {paid.amount}"
         if paid.state != "kept" and paid.kept:
             return f"{paid.kept} of {intent} is kept, which pays no booking"
     return None

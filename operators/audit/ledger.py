@@ -66,6 +66,7 @@ class LedgerBooking(NamedTuple):
     session_id: str | None
     cancel_reason: str | None
     guest_list_id: str | None
+    earlier_guest_list_ids: tuple[str, ...]
     night_amounts: tuple[int, ...]
     stay_times: dict[str, str] | None
     freed_from: str | None
@@ -92,8 +93,8 @@ where consumer = 'reservations' and topic = %s group by partition
 _BOOKINGS = """
 select id::text, room_id, hotel_id, user_id, check_in::text, check_out::text, rooms_count, terms, status,
        amount_minor, currency, rejection, round(extract(epoch from hold_expires_at) * 1000)::bigint,
-       payment_attempt, session_id, cancel_reason, guest_list_id::text, night_amounts_minor, stay_times,
-       freed_from::text, payments,
+       payment_attempt, session_id, cancel_reason, guest_list_id::text, earlier_guest_list_ids,
+       night_amounts_minor, stay_times, freed_from::text, payments,
        (select coalesce(array_agg(guest_id order by guest_id), '{}') from booking_guest where booking_id = id)
 from booking
 """
@@ -191,9 +192,17 @@ async def _bookings(connection: psycopg.AsyncConnection[Any]) -> dict[str, Ledge
 
 
 def _booking(*columns: Any) -> LedgerBooking:
-    *others, night_amounts, stay_times, freed_from, payments, guest_ids = columns
+    *others, earlier_lists, night_amounts, stay_times, freed_from, payments, guest_ids = columns
     return LedgerBooking._make(
-        (*others, tuple(night_amounts or ()), stay_times, freed_from, _payments(payments), tuple(guest_ids))
+        (
+            *others,
+            tuple(earlier_lists or ()),
+            tuple(night_amounts or ()),
+            stay_times,
+            freed_from,
+            _payments(payments),
+            tuple(guest_ids),
+        )
     )
 
 

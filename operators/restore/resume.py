@@ -36,7 +36,7 @@ class Commands(NamedTuple):
     Attributes:
         range: their offsets.
         decided: the records of the command that led to the last events, nearly always one. Empty: retention deleted
-            them, and all commands that are left are newer.
+            them, and all commands that are left are later.
     """
 
     range: OffsetRange
@@ -67,6 +67,9 @@ async def _at_positions(
 ) -> list[Record] | None:
     """Return the commands at the positions that the events name, as far as retention left them.
 
+    Retention deleted those before the first record only if that record is later than the events: in a topic that was
+    created anew or copied, a command may have another position.
+
     None: an event names no position, or its command is not there.
     """
     positions = {causation_position_of(envelope_of(event)) for event in last_decision}
@@ -74,6 +77,8 @@ async def _at_positions(
     if len(offsets) < len(positions) or offsets[-1] >= commands.end:
         return None
     causation = envelope_of(last_decision[0]).causation or ""
+    if offsets[0] < commands.first and not await _is_later(reader, partition, commands, last_decision):
+        return None
     decided: list[Record] = []
     for offset in offsets:
         if offset >= commands.first:
@@ -84,12 +89,26 @@ async def _at_positions(
     return decided
 
 
+async def _is_later(
+    reader: LogReader, partition: TopicPartition, commands: OffsetRange, last_decision: Sequence[Received]
+) -> bool:
+    """Return whether the first command that is left is later than the events."""
+    time_ms = _milliseconds(last_decision[-1])
+    since = (await reader.offsets_and_times_at({partition: time_ms}))[partition]
+    return since is not None and since.offset == commands.first and since.time_ms > time_ms
+
+
+def _milliseconds(event: Received) -> int:
+    """Return the log's time of an event."""
+    return round(envelope_of(event).time.timestamp() * 1000)
+
+
 async def _by_time(
     reader: LogReader, partition: TopicPartition, commands: OffsetRange, last_decision: Sequence[Received]
 ) -> list[Record]:
     """Return the command by its id, from the log's time of the last events on. Raises as `find`."""
     envelope = envelope_of(last_decision[0])
-    causation, time_ms = envelope.causation or "", round(envelope.time.timestamp() * 1000)
+    causation, time_ms = envelope.causation or "", _milliseconds(last_decision[0])
     since = (await reader.offsets_and_times_at({partition: time_ms}))[partition]
     if since is not None:
         decided = await _records_of(reader, partition, OffsetRange(since.offset, commands.end), causation, time_ms)

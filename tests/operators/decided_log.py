@@ -309,6 +309,7 @@ def _in_columns(booking: Booking) -> dict[str, Any]:
     """Return the values that need another form in the table."""
     return {
         "payments": Jsonb(msgspec.to_builtins(booking.payments)),
+        "earlier_guest_list_ids": Jsonb(msgspec.to_builtins(booking.earlier_guest_list_ids)),
         "night_amounts_minor": list(booking.night_amounts_minor) or None,
         "stay_times": None if booking.stay_times is None else Jsonb(msgspec.to_builtins(booking.stay_times)),
     }

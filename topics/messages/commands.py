@@ -74,7 +74,7 @@ class ReserveStay(BookingCommand, frozen=True, kw_only=True, omit_defaults=True)
     account_share_percent: Annotated[
         Int32 | None,
         msgspec.Meta(
-            description="The percentage of a night's rooms that the account may hold unpaid, one room at least; "
+            description="The percentage of a night's rooms that the account may hold unpaid, two rooms at least; "
             "left out, all."
         ),
     ] = None
@@ -170,7 +170,11 @@ class RecordRefund(BookingCommand, frozen=True, kw_only=True, omit_defaults=True
     refund_id: str
     amount_minor: Int64
     by_hand: Annotated[
-        bool, msgspec.Meta(description="A person made the refund at Stripe; this product did not ask for it.")
+        bool,
+        msgspec.Meta(
+            description="A person made the refund at Stripe; this product did not ask for it. Stripe names nobody, so "
+            "that no record has the person's name."
+        ),
     ] = False
     cancel_if_full: Annotated[
         bool, msgspec.Meta(description="The hotel wants the booking cancelled once all of its payment went back.")

@@ -245,7 +245,11 @@ class BookingRefunded(BookingEvent, frozen=True, kw_only=True):
     refund_id: str
     amount_minor: int
     by_hand: Annotated[
-        bool, msgspec.Meta(description="A person made the refund at Stripe; this product did not ask for it.")
+        bool,
+        msgspec.Meta(
+            description="A person made the refund at Stripe; this product did not ask for it. Stripe names nobody, so "
+            "that no record has the person's name."
+        ),
     ] = False
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from typing import Final
 
 from pricing.charges import can_be_charged, step_minor
 from pricing.stays import night_price_minor
@@ -29,6 +30,9 @@ from topics.messages.values import (
 )
 from workers.decisions.answers import not_theirs, refused, repeated
 from workers.decisions.state import Booking, Night, Payment, State, live
+
+#: A percentage of few rooms is less than a family needs.
+_ROOMS_ALWAYS_ALLOWED: Final = 2
 
 
 def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, ...]:
@@ -86,12 +90,13 @@ def _rejection_of_nights(state: State, command: ReserveStay, nights: Sequence[Ni
 
 
 def _exceeds_share(state: State, command: ReserveStay) -> bool:
-    """Return whether the account would hold more than its share of a night unpaid; one room is always allowed."""
+    """Return whether the account would hold more than its share of a night unpaid."""
     percent = command.account_share_percent
     if percent is None or command.user_id is None:
         return False
     return any(
-        state.account_rooms.get(day, 0) + command.rooms_count > max(1, state.nights[day].total_count * percent // 100)
+        state.account_rooms.get(day, 0) + command.rooms_count
+        > max(_ROOMS_ALWAYS_ALLOWED, state.nights[day].total_count * percent // 100)
         for day in nights_of(command.check_in, command.check_out)
     )
 
@@ -147,13 +152,18 @@ def _rejected_event(command: ReserveStay, reason: Rejection) -> BookingRejected:
 
 
 def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, ...]:
-    """Name the people who stay; they can be replaced until payment is requested."""
+    """Name the people who stay; they can be replaced until payment is requested.
+
+    A list that a later one replaced is a repeated command, which must not undo the later one.
+    """
     booking = state.booking
     reason = not_theirs(booking, command.user_id)
     if booking is None or reason is not None:
         return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
     if booking.status is BookingStatus.EXPIRED:
         return refused(booking, command, Refusal.HOLD_EXPIRED)
+    if command.guest_list_id in booking.earlier_guest_list_ids:
+        return repeated(booking, command)
     guest_ids = tuple(sorted(set(command.guest_ids)))
     open_to_names = booking.status in (BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED)
     # The same people under other names have another list; once payment is requested, their names stay.
@@ -175,14 +185,14 @@ def add_guests(state: State, command: AddGuests, now: datetime) -> tuple[Event, 
 
 
 def change_guests(state: State, command: ChangeGuests, now: datetime) -> tuple[Event, ...]:
-    """Replace the people who stay, after payment and until check-in."""
+    """Replace the people who stay, after payment and until check-in; a list that was replaced does not return."""
     booking = state.booking
     reason = not_theirs(booking, command.user_id)
     if booking is None or reason is not None:
         return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
     if booking.status is not BookingStatus.CONFIRMED:
         return refused(booking, command, Refusal.WRONG_STATUS)
-    if booking.guest_list_id == command.guest_list_id:
+    if command.guest_list_id in (booking.guest_list_id, *booking.earlier_guest_list_ids):
         return repeated(booking, command)
     too_late = _too_late(state, now, by_guest=True)
     if too_late is not None:

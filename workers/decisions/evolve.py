@@ -33,7 +33,18 @@ from topics.messages.events import (
     RefundRequested,
 )
 from topics.messages.values import BookingStatus, nights_of
-from workers.decisions.state import Booking, Dispute, Night, Payment, PaymentState, RefundMade, State, live
+from workers.decisions.state import (
+    MAX_EARLIER_GUEST_LISTS,
+    UNKNOWN_REFUND,
+    Booking,
+    Dispute,
+    Night,
+    Payment,
+    PaymentState,
+    RefundMade,
+    State,
+    live,
+)
 from workers.decisions.states import next_status
 
 
@@ -97,6 +108,18 @@ def _new_booking(event: BookingReserved | BookingRejected) -> Booking:
     )
 
 
+def _guests_changes(booking: Booking, event: GuestsAdded | GuestsChanged) -> dict[str, Any]:
+    """Return the guests and their list; the list that this one replaces is an earlier one from now on."""
+    earlier = booking.earlier_guest_list_ids
+    if booking.guest_list_id is not None and booking.guest_list_id != event.guest_list_id:
+        earlier = (*earlier, booking.guest_list_id)[-MAX_EARLIER_GUEST_LISTS:]
+    return {
+        "guest_ids": event.guest_ids,
+        "guest_list_id": event.guest_list_id,
+        "earlier_guest_list_ids": earlier,
+    }
+
+
 def _confirmation_changes(booking: Booking, event: BookingConfirmed) -> dict[str, Any]:
     changes: dict[str, Any] = {"hold_expires_at": None, "failure": None}
     if event.payment_intent is not None:
@@ -154,11 +177,11 @@ def _without(made: RefundMade, payment: Payment, event: RefundFailed) -> RefundM
     """Return a refund without the one that failed; None: nothing of it is left."""
     if made.refund_id == event.refund_id:
         return None
-    if made.refund_id or event.by_hand or payment.refund(event.refund_id) is not None:
+    if made.refund_id != UNKNOWN_REFUND or event.by_hand or payment.refund(event.refund_id) is not None:
         return made
     # 0.1.0 kept no ids of refunds, so the one that failed is a part of this sum.
     left_minor = made.amount_minor - event.amount_minor
-    return RefundMade("", left_minor) if left_minor > 0 else None
+    return RefundMade(UNKNOWN_REFUND, left_minor) if left_minor > 0 else None
 
 
 def _with_closed_refund(payment: Payment, event: RefundClosed) -> Payment:
@@ -207,8 +230,8 @@ def _other_payments(booking: Booking, payment_intent: str) -> Iterable[Payment]:
 
 
 _CHANGES: Final[dict[type[BookingEvent], Callable[[Booking, Any], dict[str, Any]]]] = {
-    GuestsAdded: lambda _, event: {"guest_ids": event.guest_ids, "guest_list_id": event.guest_list_id},
-    GuestsChanged: lambda _, event: {"guest_ids": event.guest_ids, "guest_list_id": event.guest_list_id},
+    GuestsAdded: _guests_changes,
+    GuestsChanged: _guests_changes,
     PaymentRequested: lambda _, event: {"payment_attempt": event.attempt, "session_id": None, "failure": None},
     CheckoutOpened: lambda _, event: {"session_id": event.session_id},
     PaymentDeclined: lambda _, event: {"failure": event.failure},

@@ -31,7 +31,7 @@ from topics.messages.values import BookingStatus, CancelReason, RefundReason, Re
 from workers.decisions.answers import not_theirs, refused, repeated
 from workers.decisions.booking import first_night_freed, rest_requested
 from workers.decisions.evolve import evolve
-from workers.decisions.state import Booking, Payment, PaymentState, State, live
+from workers.decisions.state import UNKNOWN_REFUND, Booking, Payment, PaymentState, State, live
 
 
 def request_payment(state: State, command: RequestPayment, now: datetime) -> tuple[Event, ...]:
@@ -213,14 +213,15 @@ def record_refund(state: State, command: RecordRefund, now: datetime) -> tuple[E
 
 
 def _is_known(payment: Payment, command: RecordRefund) -> bool:
-    """Return whether the refund was recorded before, or is of nothing.
+    """Return whether the refund was recorded before, or is of nothing or of more than the payment.
 
-    Payments of 0.1.0 have the sum of their refunds and no ids, so a refund that the payment has no money left for is
-    one of those.
+    Payments of 0.1.0 have the sum of their refunds and no ids, so a refund that such a payment has no money left for is
+    one of those. Any other refund of more than is left replaces one whose failure is reported later.
     """
     if payment.refund(command.refund_id) is not None or command.refund_id in payment.failed_refund_ids:
         return True
-    return not 0 < command.amount_minor <= payment.amount_minor - payment.refunded_minor
+    before_minor = 0 if payment.refund(UNKNOWN_REFUND) is None else payment.refunded_minor
+    return not 0 < command.amount_minor <= payment.amount_minor - before_minor
 
 
 def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event, ...]:

@@ -36,6 +36,10 @@ class PaymentState(StrEnum):
     REFUNDED = "refunded"
 
 
+#: The id of the sum of a payment's refunds as 0.1.0 recorded it, without their ids.
+UNKNOWN_REFUND = ""
+
+
 class RefundMade(msgspec.Struct, frozen=True, array_like=True):
     """A refund that Stripe carried out; `by_hand`: a person made it at Stripe."""
 
@@ -57,7 +61,8 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `due_minor` is still to be sent back, and `closed_minor` is not, because an operator ended the refund. `currency` is
     set if it is not the booking's. After every event `refunded_minor`, `lost_minor`, `due_minor`, `closed_minor` and
-    `kept_minor` add up to `amount_minor`, and none is negative.
+    `kept_minor` add up to `amount_minor`, and none is negative. One exception: from a refund that replaces a failed one
+    to the report of that failure, `refunded_minor` may be more than `amount_minor`; the others are then zero.
     """
 
     payment_intent: str
@@ -108,14 +113,21 @@ def with_sums(payment: Payment) -> Payment:
     if payment.state is PaymentState.REFUND_REQUESTED:
         return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
     if payment.state is PaymentState.REFUNDED and payment.amount_minor:
-        return msgspec.structs.replace(payment, refunds=(RefundMade("", payment.amount_minor),))
+        return msgspec.structs.replace(payment, refunds=(RefundMade(UNKNOWN_REFUND, payment.amount_minor),))
     return payment
+
+
+#: A booking remembers this many of its replaced lists of guests, to know a repeated command again. Without a limit a
+#: client could make its row as large as it likes.
+MAX_EARLIER_GUEST_LISTS = 500
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """One booking. `version` counts the events that were applied to it.
 
     `freed_from`: the booking was cancelled when nights of it were past; those before this one stay counted as booked.
+    `earlier_guest_list_ids`: the lists of guests that later ones replaced, oldest first, the newest
+    `MAX_EARLIER_GUEST_LISTS` of them.
     """
 
     id: UUID
@@ -138,6 +150,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     cancel_reason: CancelReason | None = None
     guest_ids: tuple[int, ...] = ()
     guest_list_id: UUID | None = None
+    earlier_guest_list_ids: tuple[UUID, ...] = ()
     night_amounts_minor: tuple[int, ...] = ()
     stay_times: StayTimes | None = None
     freed_from: date | None = None

@@ -436,6 +436,12 @@ async def test_there_is_nothing_to_audit_without_a_log(
             id="a booking names another list of guests",
         ),
         pytest.param(
+            f"update booking set earlier_guest_list_ids = null where id = '{DIVIDED}'",
+            [(f"{LEDGER}: booking {DIVIDED}: earlier_guest_list_ids is () in the ledger and "
+              f"('{guest_list(DIVIDED, 1)}',) by the log")],
+            id="a booking forgot an earlier list of guests",
+        ),
+        pytest.param(
             "update log_cursor set sequence = sequence + 2 where partition = 1",
             [(LEDGER + ": partition 1: the ledger has decided events up to sequence {above}, the log ends at {last}: "
              "the outbox is not published")],
@@ -769,7 +775,7 @@ def rejected(booking_id: UUID) -> BookingRejected:
         ),
         (
             refunded(PAID, 2 * PRICE + 1, by_hand=True),
-            f"{LEDGER}: *: booking {PAID}: {2 * PRICE + 1} of {intent(PAID)} went back, and it paid {2 * PRICE}",
+            f"{LEDGER}: booking {PAID}: {2 * PRICE + 1} of {intent(PAID)} went back, and it paid {2 * PRICE}",
         ),
         *(
             (
@@ -882,6 +888,21 @@ async def test_a_cancelled_booking_whose_money_is_kept_is_named(
     report = await audited(kafka_settings, database, history)
 
     assert f"{LEDGER}: booking {PAID}: CANCELLED, and its money is kept" in report.problems()
+
+
+async def test_a_list_of_guests_that_comes_back_is_named(
+    kafka_settings: KafkaSettings, database: DatabaseSettings
+) -> None:
+    history = decided_log()
+    for number in (1, 2, 1):
+        list_id = guest_list(PAID, number)
+        last_minute(history, GuestsChanged(room_id=1, booking_id=PAID, guest_ids=(71,), guest_list_id=list_id))
+    await write_ledger(kafka_settings, database, history)
+
+    report = await audited(kafka_settings, database, history)
+
+    first, _ = problems(report, LEDGER)
+    assert first.endswith(f"booking {PAID}: guest list {guest_list(PAID, 1)} comes back, which another had replaced")
 
 
 async def test_an_event_that_the_ledger_never_decided_is_named(

@@ -91,9 +91,31 @@ async def test_commands_of_one_moment_with_one_id_are_each_at_their_positions() 
 
 
 async def test_a_command_that_retention_deleted_is_not_looked_for() -> None:
-    reader = Reader(Command(8, "a"), Command(9, "b"), first=8)
+    reader = Reader(Command(8, "a", NOON_MS + 1), Command(9, "b", NOON_MS + 2), first=8)
 
-    assert await found(reader, event("a", "booking.commands[3]@5")) == ([], False)
+    assert await found(reader, event("a", "booking.commands[3]@5")) == ([], True)
+
+
+async def test_of_commands_that_retention_divided_the_later_ones_are_left() -> None:
+    reader = Reader(Command(8, "a", NOON_MS + 1), Command(9, "b", NOON_MS + 2), first=8)
+
+    events = (event("a", "booking.commands[3]@8"), event("a", "booking.commands[3]@5"))
+
+    assert await found(reader, *events) == ([8], True)
+
+
+@pytest.mark.parametrize("time_ms", [NOON_MS, NOON_MS - 1])
+async def test_a_position_before_the_first_record_is_not_believed_if_that_record_is_no_later(time_ms: int) -> None:
+    reader = Reader(Command(8, "b", time_ms), Command(9, "a"), first=8)
+
+    assert await found(reader, event("a", "booking.commands[3]@5")) == ([9], True)
+
+
+async def test_a_topic_of_older_commands_is_not_taken_for_one_that_retention_shortened() -> None:
+    reader = Reader(Command(8, "b", NOON_MS - 1), Command(9, "c"), first=8)
+
+    with pytest.raises(NotRestored, match="does not have command a"):
+        await found(reader, event("a", "booking.commands[3]@5"))
 
 
 @pytest.mark.parametrize(

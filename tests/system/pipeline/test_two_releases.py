@@ -167,7 +167,7 @@ def cancellation(reserved: ReserveStay) -> CancelBooking:
 
 def share(room: int) -> ReserveStay:
     """Return a request for more rooms than one account may hold unpaid."""
-    return msgspec.structs.replace(stay(room), rooms_count=2, account_share_percent=20)
+    return msgspec.structs.replace(stay(room), rooms_count=3, account_share_percent=20)
 
 
 async def both_own_partitions(system: System) -> None:

@@ -28,8 +28,8 @@ class Envelopes:
         self.refunds: dict[str, tuple[int, bool]] = {}
         self.failed: list[str] = []
         self.claims: dict[str, tuple[int, str]] = {}
-        #: The sum that the bank took beyond all of this money.
-        self.beyond = 0
+        #: The sum that the bank took beyond all of this money, and that of refunds beyond it.
+        self.beyond = self.twice = 0
 
     def move(self, amount: int, to: str, *sources: str) -> int:
         """Move an amount out of the first envelopes that have some; return what they had too little."""
@@ -44,13 +44,16 @@ class Envelopes:
         """A refund went out."""
         self.refunds[id] = (amount, by_hand)
         before = self.lost
-        self.move(amount, "sent", "due", "kept", "waived", "lost")
+        self.twice += self.move(amount, "sent", "due", "kept", "waived", "lost")
         self.beyond += before - self.lost
 
     def bounce(self, id: str) -> None:
         """A refund came back, and the bank takes what it had too little."""
         self.failed.append(id)
         amount, by_hand = self.refunds.pop(id, (0, False))
+        never_left = min(amount, self.twice)
+        self.twice -= never_left
+        amount -= never_left
         again = min(amount, self.beyond)
         self.beyond -= again
         self.move(again, "lost", "sent")
@@ -66,7 +69,7 @@ class Envelopes:
 
     def sums(self) -> list[int]:
         """Return what is in each envelope."""
-        return [self.sent, self.lost, self.due, self.waived, self.kept]
+        return [self.sent + self.twice, self.lost, self.due, self.waived, self.kept]
 
 
 class Clerk:
@@ -158,7 +161,13 @@ class Clerk:
         no = self._why_not(command)
         fresh = {"room_id": command.room_id, **asked, "no": no, "guests": [], "attempt": 0, "session": None}
         fresh |= {"trouble": None, "lapsed": False, "ended": None, "sold": False, "money": {}, "cost": 0, "coin": ""}
-        fresh |= {"until": None, "list": None, "times": command.stay_times if no is None else None, "freed": None}
+        fresh |= {
+            "until": None,
+            "list": None,
+            "crossed out": [],
+            "times": command.stay_times if no is None else None,
+            "freed": None,
+        }
         self.sheets[command.booking_id] = fresh
         if no is not None:
             self._answer("booking.rejected.v1", **asked, reason=no)
@@ -217,7 +226,7 @@ class Clerk:
                 if same and unpaid and sheet["check_in"] <= day < sheet["check_out"]:
                     rooms += sheet["rooms_count"]
             share = Fraction(self.shelf[command.room_id, day]["total_count"] * command.account_share_percent, 100)
-            if rooms > 1 and rooms > share:
+            if rooms > 2 and rooms > share:
                 return True
             day += ONE_DAY
         return False
@@ -270,7 +279,7 @@ class Clerk:
         status, guests = status_of(sheet), sorted(set(command.guest_ids))
         if status == "EXPIRED":
             self._refuse("hold_expired")
-        elif (
+        elif command.guest_list_id in sheet["crossed out"] or (
             guests
             and sheet["guests"] == guests
             and not (
@@ -285,21 +294,27 @@ class Clerk:
         elif not guests:
             self._refuse("no_guests")
         else:
-            sheet |= {"guests": guests, "list": command.guest_list_id}
+            self._name(sheet, guests, command.guest_list_id)
             self._answer("booking.guests_added.v1", guest_ids=tuple(guests), guest_list_id=command.guest_list_id)
+
+    def _name(self, sheet: Fact, guests: list[int], guest_list: UUID | None) -> None:
+        """Cross the list out that counted before, and write the other one down."""
+        if sheet["list"] and sheet["list"] != guest_list:
+            sheet["crossed out"].append(sheet["list"])
+        sheet |= {"guests": guests, "list": guest_list}
 
     def _change_guests(self, sheet: Fact, command: Any, now: datetime) -> None:
         guests = sorted(set(command.guest_ids))
         if status_of(sheet) != "CONFIRMED":
             self._refuse("wrong_status")
-        elif sheet["list"] == command.guest_list_id:
+        elif sheet["list"] == command.guest_list_id or command.guest_list_id in sheet["crossed out"]:
             self._repeat(sheet)
         elif (late := _too_late(sheet, command, now, guest=True)) is not None:
             self._refuse(late)
         elif not guests:
             self._refuse("no_guests")
         else:
-            sheet |= {"guests": guests, "list": command.guest_list_id}
+            self._name(sheet, guests, command.guest_list_id)
             self._answer("booking.guests_changed.v1", guest_ids=tuple(guests), guest_list_id=command.guest_list_id)
 
     def _request_payment(self, sheet: Fact, command: Any, now: datetime) -> None:
@@ -442,7 +457,7 @@ class Clerk:
             self._refuse("unknown_payment")
             return
         seen = command.refund_id in money.refunds or command.refund_id in money.failed
-        if seen or command.amount_minor < 1 or command.amount_minor > money.amount - money.sent:
+        if seen or command.amount_minor < 1 or command.amount_minor > money.amount:
             self._repeat(sheet)
             return
         money.send(command.refund_id, command.amount_minor, by_hand=command.by_hand)

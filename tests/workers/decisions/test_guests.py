@@ -1,5 +1,7 @@
 """Guests are named by the booking's own user, as often as they like until payment, and changed until check-in."""
 
+from uuid import UUID
+
 from tests.support.scenario import given
 from tests.workers.decisions.words import (
     ADAS,
@@ -28,6 +30,7 @@ from tests.workers.decisions.words import (
     repeated,
 )
 from topics.messages.values import BookingStatus, Refusal, Rejection
+from workers.decisions.state import MAX_EARLIER_GUEST_LISTS
 
 
 def test_guests_are_named_for_a_held_stay() -> None:
@@ -151,6 +154,25 @@ def test_the_same_guests_from_a_writer_without_lists_keep_theirs() -> None:
     )
 
 
+def test_a_repeated_request_does_not_undo_newer_guests() -> None:
+    newer = but(ADD_GUESTS, guest_ids=(3,), guest_list_id=ANOTHER_LIST)
+    scenario = given(*NAMED).when(newer).then(but(GUESTS, guest_ids=(3,), guest_list_id=ANOTHER_LIST))
+    scenario.when(ADD_GUESTS).then(repeated(ADD_GUESTS, BookingStatus.GUESTS_ADDED)).with_booking(
+        ADAS, guest_ids=(3,), guest_list_id=ANOTHER_LIST, earlier_guest_list_ids=(LIST,)
+    )
+
+
+def test_a_repeated_request_is_one_too_once_payment_was_asked_for() -> None:
+    others = but(GUESTS, guest_ids=(3,), guest_list_id=ANOTHER_LIST)
+    scenario = given(*NAMED, others, *WAITING[len(NAMED) :]).when(ADD_GUESTS)
+    scenario.then(repeated(ADD_GUESTS, BookingStatus.PAYMENTS_PENDING)).with_booking(ADAS, guest_ids=(3,))
+
+
+def test_the_same_list_again_is_no_earlier_one() -> None:
+    others = but(ADD_GUESTS, guest_ids=(3,))
+    given(*NAMED).when(others).then(but(GUESTS, guest_ids=(3,))).with_booking(ADAS, earlier_guest_list_ids=())
+
+
 # Other guests after payment
 
 
@@ -158,6 +180,25 @@ def test_a_guest_who_paid_sends_somebody_else() -> None:
     given(*BOUGHT).when(CHANGE_GUESTS).then(OTHER_GUESTS).with_booking(
         ADAS, status=BookingStatus.CONFIRMED, guest_ids=(3,), guest_list_id=ANOTHER_LIST
     ).when(CHANGE_GUESTS).then(repeated(CHANGE_GUESTS, BookingStatus.CONFIRMED))
+
+
+def test_a_repeated_change_does_not_undo_a_newer_one() -> None:
+    newer = but(CHANGE_GUESTS, guest_ids=(1,), guest_list_id=UUID(int=103))
+    scenario = given(*BOUGHT, OTHER_GUESTS).when(newer)
+    scenario.then(but(OTHER_GUESTS, guest_ids=(1,), guest_list_id=UUID(int=103)))
+    scenario.when(CHANGE_GUESTS).then(repeated(CHANGE_GUESTS, BookingStatus.CONFIRMED))
+    scenario.when(ADD_GUESTS).then(repeated(ADD_GUESTS, BookingStatus.CONFIRMED)).with_booking(
+        ADAS, guest_ids=(1,), guest_list_id=UUID(int=103), earlier_guest_list_ids=(LIST, ANOTHER_LIST)
+    )
+
+
+def test_a_booking_forgets_the_oldest_of_very_many_lists() -> None:
+    lists = [UUID(int=1_000 + number) for number in range(MAX_EARLIER_GUEST_LISTS + 1)]
+    changes = [but(OTHER_GUESTS, guest_list_id=each) for each in lists]
+    oldest = but(CHANGE_GUESTS, guest_list_id=lists[0])
+    scenario = given(*BOUGHT, *changes).when(oldest).then(repeated(oldest, BookingStatus.CONFIRMED))
+    scenario.with_booking(ADAS, earlier_guest_list_ids=(*lists[:-1],))
+    scenario.when(CHANGE_GUESTS).then(OTHER_GUESTS).when(oldest).then(but(OTHER_GUESTS, guest_list_id=lists[0]))
 
 
 def test_the_same_people_under_other_names_are_other_guests() -> None:

@@ -334,6 +334,35 @@ def test_a_refund_of_money_that_never_came_is_not_ended() -> None:
     given(OPENED).when(CLOSE_REFUND).then(refused(CLOSE_REFUND, Refusal.BOOKING_NOT_FOUND, None))
 
 
+# A refund that replaces a failed one, whose failure is reported last
+
+
+def test_a_refund_that_replaces_a_failed_one_is_recorded_before_its_failure() -> None:
+    again = but(RECORD_REFUND, refund_id="re_2")
+    both = (RefundMade("re_1", 200_00), RefundMade("re_2", 200_00))
+    scenario = given(*SENDING, REFUNDED).when(again).then(but(REFUNDED, refund_id="re_2"))
+    scenario.with_booking(ADAS, payments=(replace(GONE, refunds=both),)).when(FAIL_REFUND).then(
+        REFUND_FAILED
+    ).with_booking(ADAS, payments=(replace(GONE, refunds=both[1:], failed_refund_ids=("re_1",)),))
+    scenario.when(again).then(repeated(again, BookingStatus.CANCELLED))
+
+
+def test_a_part_that_is_sent_again_before_its_failure_is_reported_leaves_nothing_due() -> None:
+    """150.00 and 50.00 went back; the 50.00 failed and were sent again; the first 150.00 fail, too."""
+    sent = (but(REFUNDED, amount_minor=150_00), but(REFUNDED, refund_id="re_2", amount_minor=50_00))
+    again = but(RECORD_REFUND, refund_id="re_3", amount_minor=50_00)
+    failure = but(FAIL_REFUND, refund_id="re_2", amount_minor=50_00)
+    failed = but(REFUND_FAILED, refund_id="re_2", amount_minor=50_00)
+    scenario = given(*SENDING, *sent).when(again).then(but(REFUNDED, refund_id="re_3", amount_minor=50_00))
+    refunds = (RefundMade("re_1", 150_00), RefundMade("re_3", 50_00))
+    scenario.when(failure).then(failed).with_booking(
+        ADAS, payments=(replace(GONE, refunds=refunds, failed_refund_ids=("re_2",)),)
+    ).when(but(FAIL_REFUND, amount_minor=150_00)).then(but(REFUND_FAILED, amount_minor=150_00)).with_booking(
+        ADAS,
+        payments=(replace(LEAVING, due_minor=150_00, refunds=refunds[1:], failed_refund_ids=("re_2", "re_1")),),
+    )
+
+
 # Payments that 0.1.0 recorded: the state of the refund, and neither sums nor ids
 
 

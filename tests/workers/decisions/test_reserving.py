@@ -160,11 +160,11 @@ def test_a_request_wrong_in_many_ways_is_refused_for_the_first(first: Rejection)
         hotel_id=2 if Rejection.ROOM_OF_ANOTHER_HOTEL in wrongs else 1,
     )
     opened: list[Event] = [
-        but(OPENED, end_night=march(12), total_count=0 if Rejection.SOLD_OUT in wrongs else 2),
+        but(OPENED, end_night=march(12), total_count=0 if Rejection.SOLD_OUT in wrongs else 3),
         but(OPENED, first_night=march(13)),
     ]
     if Rejection.ACCOUNT_SHARE in wrongs and Rejection.SOLD_OUT not in wrongs:
-        opened.append(but(RESERVED, booking_id=BENS, check_out=march(11)))
+        opened.append(but(RESERVED, booking_id=BENS, check_out=march(11), rooms_count=2))
     expensive = but(CHANGED, price_minor=MAX_PRICE_MINOR)
     if Rejection.NIGHT_NOT_OPEN not in wrongs:
         opened.append(but(OPENED, first_night=march(12), end_night=march(13)))
@@ -345,11 +345,15 @@ def test_the_rooms_that_the_account_holds_already_count_night_by_night() -> None
     given(TEN_ROOMS, held).when(afterwards).then(priced(but(RESERVED, check_in=march(13), check_out=march(14)), 100_00))
 
 
-def test_one_room_is_within_every_share() -> None:
+def test_two_rooms_are_within_every_share() -> None:
     given(LAST_ROOM).when(but(SHARED, account_share_percent=0)).then(RESERVED)
-    held = but(RESERVED, booking_id=THIRD)
-    second = but(SHARED, account_share_percent=0)
-    given(TEN_ROOMS, held).when(second).then(rejected(second, Rejection.ACCOUNT_SHARE))
+    two = but(SHARED, account_share_percent=0, rooms_count=2)
+    for total in (2, 3):
+        given(but(OPENED, total_count=total)).when(two).then(priced(but(RESERVED, rooms_count=2), 200_00, 200_00))
+    one = but(SHARED, account_share_percent=0)
+    given(TEN_ROOMS, but(RESERVED, booking_id=THIRD)).when(one).then(RESERVED)
+    held = but(RESERVED, booking_id=THIRD, rooms_count=2)
+    given(TEN_ROOMS, held).when(one).then(rejected(one, Rejection.ACCOUNT_SHARE))
 
 
 def test_rooms_of_another_account_and_of_another_room_do_not_count() -> None:

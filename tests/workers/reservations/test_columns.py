@@ -102,7 +102,8 @@ def test_a_row_of_bookings_has_each_field_in_the_position_of_its_column() -> Non
     assert row.keys() | {"guest_ids"} == {*Booking.__struct_fields__}
     assert isinstance(row["payments"], Jsonb)
     assert isinstance(row["stay_times"], Jsonb)
-    structured = {"payments", "stay_times", "guest_ids"}
+    assert row["earlier_guest_list_ids"].obj == [str(each) for each in booking.earlier_guest_list_ids]
+    structured = {"payments", "stay_times", "guest_ids", "earlier_guest_list_ids"}
     simple = {name: value for name, value in asdict(booking).items() if name not in structured}
     assert {name: row[name] for name in simple} == {name: _plain(value) for name, value in simple.items()}
 
