@@ -294,7 +294,7 @@ async def test_a_refund_that_fails_later_is_due_again(house: House) -> None:
 
     await has_event(house, booking, "booking.refund_failed.v1")
     await house.eventually(
-        "select status = 'creating' and next_attempt_at > now() and failures = 1 as so from refund"
+        "select status = 'creating' and next_attempt_at > now() and refusals = 1 as so from refund"
         " where booking_id = %s",
         booking,
     )
@@ -308,7 +308,7 @@ async def test_a_dispute_that_is_lost_ends_the_refund_and_one_that_is_won_makes_
         dispute = await house.stripe("POST", f"/_sandbox/payment_intents/{payment}/dispute", json={})
         await has_event(house, booking, "booking.dispute_opened.v1")
         assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
-        await house.eventually("select failures > 0 as so from refund where booking_id = %s", booking)
+        await house.eventually("select count(*) = 1 as so from refund where booking_id = %s and refusals > 0", booking)
         await house.stripe("POST", f"/_sandbox/disputes/{dispute['id']}/close", json={"outcome": outcome})
         await has_event(house, booking, "booking.dispute_closed.v1")
         await house.eventually(
