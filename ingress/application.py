@@ -28,6 +28,7 @@ from ingress.hotels.search.handlers import Search
 from ingress.http.bodies import BODY_SECONDS, MAX_BODY_BYTES
 from ingress.http.origins import allow_origins
 from ingress.http.problems import answer_problems
+from ingress.http.rollout import Rollout
 from ingress.http.tracing import trace_requests
 from ingress.limits.addresses import Addresses
 from ingress.limits.buckets import Limits
@@ -128,7 +129,8 @@ def _route(
     database: DatabaseSettings,
     limits: Limits | None,
 ) -> None:
-    commands = Commands(kafka, app[BROKER], app[WAITERS])
+    rollout = Rollout(kafka.log_readable_by)
+    commands = Commands(kafka, app[BROKER], app[WAITERS], rollout)
     rooms = Rooms(app[DATABASE], seconds=settings.room_facts_seconds)
     keys = IdempotencyKeys(app[DATABASE])
     bookings = Bookings(
@@ -137,6 +139,7 @@ def _route(
         booking_ids=app[BOOKING_IDS],
         keys=keys,
         commands=commands,
+        rollout=rollout,
         unpaid=UnpaidCap(
             app[DATABASE],
             most=settings.max_unpaid_bookings,
@@ -163,7 +166,7 @@ def _route(
         bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),
-        AdminHotels(app[DATABASE], nights),
+        AdminHotels(app[DATABASE], nights, rollout),
         AdminRooms(app[DATABASE], nights),
         AdminInventory(app[DATABASE], nights),
         Ops(kafka, database),

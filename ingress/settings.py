@@ -55,7 +55,7 @@ class IngressSettings(BaseSettings):
         default=50,
         ge=1,
         le=100,
-        description="The percentage of a night's rooms that one account may hold unpaid, two rooms at least.",
+        description="The percentage of a night's rooms that one account may hold unpaid; two rooms are always allowed.",
     )
     access_token_minutes: int = Field(default=30, ge=1, description="How long an access token is valid.")
     refresh_token_days: int = Field(default=7, ge=1, le=365, description="How long a login lasts without use.")

@@ -121,6 +121,12 @@ def is_chargeable(currency: str) -> bool:
     return currency.upper() in CHARGEABLE
 
 
+def has_another_unit(currency: str) -> bool:
+    """Return whether Stripe counts the currency in another unit than ISO 4217: true of ISK, MGA and UGX."""
+    rules = CHARGEABLE.get(currency.upper())
+    return rules is not None and rules.stripe_digits != digits_of(currency)
+
+
 def charge_limits(currency: str) -> tuple[int, int]:
     """Return the least and the most amount of one charge, in minor units.
 

@@ -280,7 +280,7 @@ class BookingGuest(Table):
 
 
 class GuestList(Table):
-    """The guests of a booking as they were when they were named: rows never change, and erasure blanks `guests`."""
+    """The guests of a booking as they were when they were named: rows never change; an erasure would blank `guests`."""
 
     __tablename__ = "guest_list"
     __table_args__ = (Index("guest_list_booking", "booking_id"), Index("guest_list_user", "user_id"))
@@ -437,7 +437,8 @@ class Refund(Table):
     """The money of one payment that must go back. `next_attempt_at` set: a call to Stripe is due then.
 
     `amount_minor` is the sum that all refunds of the payment must reach; each refund at Stripe is a `PaymentRefund`.
-    `refund_id` is the newest of them that we made. `actor` is as in `CheckoutSession`.
+    `refund_id` is the newest of them that we made. `actor` is as in `CheckoutSession`. `failures` counts the calls
+    without success since the last success, `refusals` only those that Stripe refused, and our refunds that failed.
     """
 
     __tablename__ = "refund"
@@ -462,6 +463,7 @@ class Refund(Table):
     correlation: Mapped[str]
     actor: Mapped[str | None]
     failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    refusals: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     last_error: Mapped[str | None]
     next_attempt_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = created()
@@ -475,6 +477,7 @@ class PaymentRefund(Table):
     __table_args__ = (
         Index("payment_refund_payment", "payment_intent"),
         Index("payment_refund_booking", "booking_id"),
+        Index("payment_refund_pending", "created_at", postgresql_where=text("status = 'pending'")),
         CheckConstraint("status in ('pending', 'succeeded', 'failed')", name="status"),
     )
 
@@ -488,6 +491,26 @@ class PaymentRefund(Table):
     failure: Mapped[str | None]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = created()
+
+
+class UnattributedObject(Table):
+    """A refund by hand or a dispute that was reported before the payment of its session was known; kept for a week.
+
+    `fields` are those that payments reads. `state` is the object's status at Stripe: each has a row of its own.
+    """
+
+    __tablename__ = "unattributed_object"
+    __table_args__ = (
+        Index("unattributed_object_payment", "payment_intent"),
+        CheckConstraint("kind in ('refund', 'dispute')", name="kind"),
+    )
+
+    object_id: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    payment_intent: Mapped[str]
+    fields: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = created()
 
 
 class PaymentDispute(Table):

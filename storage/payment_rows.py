@@ -125,20 +125,27 @@ class DisputeObject:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRefund:
-    """A refund whose money is not back yet, or that an operator closed. Times are UTC.
+    """A row of `refund` that is not `succeeded`, with the sums of its payment in minor units. Times are UTC.
 
-    `amount_minor` is still due to the guest; of a closed one, it is the sum that was closed. `next_attempt_at` is the
-    time of the next call to Stripe, None if none is due; `tries` counts the failures since the last success.
+    `target_minor` is the sum that all refunds must reach: `refunded_minor` were carried out, lost disputes took
+    `lost_minor`, and an operator closed `closed_minor` of it. `next_attempt_at` is the time of the next call to Stripe,
+    None if none is due. `tries` counts the calls without success since the last success, `refusals` those that Stripe
+    refused and our refunds that failed. `has_booking`: the ledger has the booking.
     """
 
     payment: str
     booking_id: UUID
     room_id: int
     status: str
-    amount_minor: int
+    target_minor: int
+    refunded_minor: int
+    lost_minor: int
+    closed_minor: int
     currency: str
     since: datetime
     tries: int
+    refusals: int
+    has_booking: bool
     next_attempt_at: datetime | None
     last_error: str | None
 
@@ -172,6 +179,8 @@ on conflict do nothing
 _UPDATE_REFUND: Final = """
 update refund
 set status = %(status)s, refund_id = %(id)s, amount_minor = %(amount_minor)s, updated_at = now(), failures = 0,
+    refusals = (select count(*) from payment_refund made
+                where made.payment_intent = refund.payment_intent and made.status = 'failed' and not made.by_hand),
     actor = case when %(is_due)s then %(actor)s end, next_attempt_at = case when %(is_due)s then now() end
 where payment_intent = %(payment)s and next_attempt_at is null
   and status = %(was_status)s and refund_id is not distinct from %(was_id)s
@@ -194,12 +203,18 @@ on conflict (dispute_id) do update
 set status = excluded.status, amount_minor = excluded.amount_minor, updated_at = now()
 where known.status = 'open' or known.status = excluded.status
 """
-# The ledger has what is still due; a row of 0.1.0 and a refund without a booking have the whole amount alone.
+# The sums of the rows that payments works with. The ledger leaves a sum of 0 out.
 _OPEN_REFUNDS: Final = """
-select r.payment_intent as payment, r.booking_id, r.room_id, r.status,
-       case when r.status = 'closed' then coalesce((paid.value ->> 'closed_minor')::bigint, r.amount_minor)
-            else coalesce((paid.value ->> 'due_minor')::bigint, r.amount_minor) end as amount_minor,
-       r.currency, r.created_at as since, r.failures::integer as tries, r.next_attempt_at, r.last_error
+select r.payment_intent as payment, r.booking_id, r.room_id, r.status, r.amount_minor as target_minor,
+       coalesce((select sum(made.amount_minor) from payment_refund made
+                 where made.payment_intent = r.payment_intent and made.status = 'succeeded'), 0)::bigint
+           as refunded_minor,
+       coalesce((select sum(dispute.amount_minor) from payment_dispute dispute
+                 where dispute.payment_intent = r.payment_intent and dispute.status = 'lost'), 0)::bigint
+           as lost_minor,
+       coalesce((paid.value ->> 'closed_minor')::bigint, 0) as closed_minor,
+       r.currency, r.created_at as since, r.failures::integer as tries, r.refusals::integer as refusals,
+       b.id is not null as has_booking, r.next_attempt_at, r.last_error
 from refund r
 left join booking b on b.id = r.booking_id
 left join lateral (
@@ -215,6 +230,13 @@ _RETRY_REFUND: Final = """
 update refund set status = 'creating', next_attempt_at = now(), actor = %(actor)s, updated_at = now()
 where payment_intent = %(payment)s and status in ('creating', 'failed')
   and (next_attempt_at is null or next_attempt_at > now() + make_interval(secs => %(lease_seconds)s))
+"""
+
+# The room refuses to close a refund of a booking that it does not have; the row alone records the end.
+_CLOSE_REFUND: Final = """
+update refund set status = 'closed', next_attempt_at = null, actor = null, updated_at = now()
+where payment_intent = %(payment)s and status in ('creating', 'failed')
+  and not exists (select from booking b where b.id = refund.booking_id)
 """
 
 
@@ -304,6 +326,12 @@ async def retry_refund(connection: AsyncConnection[Any], payment: str, *, actor:
     changed = await connection.execute(
         _RETRY_REFUND, {"payment": payment, "actor": actor, "lease_seconds": lease_seconds}
     )
+    return changed.rowcount == 1
+
+
+async def close_refund_without_booking(connection: AsyncConnection[Any], payment: str) -> bool:
+    """Close a refund of a booking that the ledger does not have; return whether it was due and is closed now."""
+    changed = await connection.execute(_CLOSE_REFUND, {"payment": payment})
     return changed.rowcount == 1
 
 

@@ -16,7 +16,7 @@ This module never commits: the consumer writes in its fenced transaction, the ca
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -26,6 +26,18 @@ from psycopg.types.json import Jsonb
 
 OPENING: Final = ("creating", "open", "failed")
 ENDING: Final = ("closing", "complete", "expired")
+LEASE_SECONDS: Final = 30.0
+"""A worker keeps a claimed row at most so long: longer than its work, so that it gives the row up before another
+claims it."""
+FAILING_FROM: Final = 5
+"""So many refusals and failed refunds in a row make a refund one that an operator should look at."""
+REOPENED_AFTER: Final = timedelta(days=1)
+"""The time in which an operator can close the refunds that 0.1.0 gave up, before payments makes them."""
+UNATTRIBUTED_FOR: Final = timedelta(days=7)
+"""The time for which an object is kept whose payment is not known: Stripe repeats a webhook for three days."""
+MAX_UNATTRIBUTED: Final = 10_000
+LOOKED_AT_AFTER: Final = timedelta(hours=12)
+"""A refund that pends is looked at again after this time: the webhook about its end may be lost."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +135,17 @@ class DisputeReported:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnattributedObject:
+    """A refund by hand or a dispute whose payment is not known yet, with the fields that payments reads."""
+
+    object_id: str
+    state: str
+    kind: Literal["refund", "dispute"]
+    payment_intent: str
+    fields: dict[str, Any]
+
+
 class BookingOfPayment(NamedTuple):
     """The booking of a session or a payment of ours, its room, and the payment attempt (0: not known)."""
 
@@ -146,11 +169,14 @@ class Stay:
 class RefundSums:
     """A row of `refund`, and the sums of its payment in minor units.
 
-    `closed_minor` is the sum that an operator ended by the ledger, `lost_minor` the sum that lost disputes took.
-    `failed_count` is the number of our refunds that failed.
+    `closed_minor` is the sum that an operator ended by the ledger; of a closed row whose payment the ledger does not
+    have, it is the target. `lost_minor` is the sum that lost disputes took.
+    `failed_count` is the number of our refunds that failed; `refusals` counts them and the calls that Stripe refused.
     """
 
     status: str
+    idempotency_key: str
+    refusals: int
     target_minor: int
     succeeded_minor: int
     pending_minor: int
@@ -169,12 +195,16 @@ class LedgerPayment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefundFigures:
-    """The figures of all refunds and disputes: `due` and `pending` rows, rows that were tried `failing` times."""
+    """The figures of all refunds and disputes: `due`, `pending` and `failing` rows.
+
+    `oldest_pending_seconds` is of the refund that has been on its way at Stripe for the longest time, ours or by hand.
+    """
 
     due: int
     pending: int
     failing: int
     oldest_due_seconds: float
+    oldest_pending_seconds: float
     disputes_open: int
 
 
@@ -203,7 +233,10 @@ class DueSession:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueRefund:
-    """A claimed row of `refund`; `lease` and `actor` are as in `DueSession`, `amount_minor` is the target."""
+    """A claimed row of `refund`; `lease` and `actor` are as in `DueSession`, `amount_minor` is the target.
+
+    `failures` counts calls without success since the last success; calls that got no answer are among them.
+    """
 
     payment_intent: str
     booking_id: UUID
@@ -220,6 +253,12 @@ class DueRefund:
     lease: datetime
     actor: str | None = None
 
+
+#: How many of our refunds of a payment failed; in a statement that updates its row of `refund`.
+_FAILED_COUNT: Final = (
+    "(select count(*) from payment_refund p where p.payment_intent = refund.payment_intent and p.status = 'failed'"
+    " and not p.by_hand)"
+)
 
 # Calls that events lead to.
 
@@ -254,14 +293,19 @@ async def close_sessions(connection: psycopg.AsyncConnection, ending: SessionsTo
 
 
 async def add_refund(connection: psycopg.AsyncConnection, call: RefundToMake) -> None:
-    """Add a payment of which money must go back, due at once; a row that exists changes only if its target grows."""
+    """Add a payment of which money must go back, due at once; a row that exists changes only if its target grows.
+
+    A row that 0.1.0 gave up stays so until `reopen_failed_refunds`, also if its target grows.
+    """
     await connection.execute(
-        "insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor,"
+        "insert into refund (payment_intent, booking_id, room_id, status, params, idempotency_key, amount_minor,"  # noqa: S608 - a constant
         " currency, reason, causation, correlation, next_attempt_at)"
         " values (%s, %s, %s, 'creating', %s, %s, %s, %s, %s, %s, %s, now())"
         " on conflict (payment_intent) do update set amount_minor = excluded.amount_minor, reason = excluded.reason,"
-        " causation = excluded.causation, correlation = excluded.correlation, status = 'creating', failures = 0,"
-        " actor = null, next_attempt_at = now(), updated_at = now()"
+        " causation = excluded.causation, correlation = excluded.correlation, failures = 0, actor = null,"
+        f" refusals = {_FAILED_COUNT}, updated_at = now(),"
+        " status = case refund.status when 'failed' then 'failed' else 'creating' end,"
+        " next_attempt_at = case refund.status when 'failed' then null::timestamptz else now() end"
         " where refund.amount_minor < excluded.amount_minor",
         (
             call.payment_intent,
@@ -278,21 +322,20 @@ async def add_refund(connection: psycopg.AsyncConnection, call: RefundToMake) ->
     )
 
 
-async def close_refund(connection: psycopg.AsyncConnection, ending: RefundToClose) -> None:
-    """Mark a refund that is still due as ended by an operator: no call is due any more."""
-    await connection.execute(
-        "update refund set status = 'closed', next_attempt_at = null, actor = null, updated_at = now()"
-        " where payment_intent = %s and status in ('creating', 'failed')",
-        (ending.payment_intent,),
-    )
-
-
 async def note_payment(connection: psycopg.AsyncConnection, paid: PaymentOfSession) -> None:
-    """Note the payment of a session, by which refunds made by hand and disputes find their booking."""
+    """Note the payment of a session, by which refunds made by hand and disputes find their booking.
+
+    A guest can pay a session whose row has another one by now: the call got another key. The newest row of the booking
+    that has no payment then gets it.
+    """
     await connection.execute(
-        "update checkout_session set payment_intent = %s where booking_id = %s and session_id = %s"
-        " and payment_intent is null",
-        (paid.payment_intent, paid.booking_id, paid.session_id),
+        "update checkout_session set payment_intent = %(payment)s"
+        " where (booking_id, attempt) = (select booking_id, attempt from checkout_session"
+        " where booking_id = %(booking_id)s and payment_intent is null"
+        " order by coalesce(session_id = %(session_id)s, false) desc, attempt desc limit 1)"
+        " and not exists (select from checkout_session"
+        " where booking_id = %(booking_id)s and payment_intent = %(payment)s)",
+        {"payment": paid.payment_intent, "booking_id": paid.booking_id, "session_id": paid.session_id},
     )
 
 
@@ -304,6 +347,19 @@ async def booking_of_session(connection: psycopg.AsyncConnection, session_id: st
     cursor = connection.cursor(row_factory=args_row(BookingOfPayment))
     await cursor.execute(
         "select booking_id, room_id, attempt from checkout_session where session_id = %s", (session_id,)
+    )
+    return await cursor.fetchone()
+
+
+async def booking_of_attempt(
+    connection: psycopg.AsyncConnection, booking_id: UUID, attempt: int, mark: str | None
+) -> BookingOfPayment | None:
+    """Return the booking of an attempt that has not ended, if its call has this mark (None: 0.1.0 made the call)."""
+    cursor = connection.cursor(row_factory=args_row(BookingOfPayment))
+    await cursor.execute(
+        "select booking_id, room_id, attempt from checkout_session where booking_id = %s and attempt = %s"
+        " and status in ('creating', 'open', 'closing') and params #>> '{metadata,mark}' is not distinct from %s",
+        (booking_id, attempt, mark),
     )
     return await cursor.fetchone()
 
@@ -383,16 +439,25 @@ async def record_session(connection: psycopg.AsyncConnection, update: SessionEnd
             "is_done": is_done,
         },
     )
+    if update.payment_intent is not None:
+        paid = PaymentOfSession(
+            booking_id=update.booking_id, session_id=update.session_id, payment_intent=update.payment_intent
+        )
+        await note_payment(connection, paid)
 
 
-async def record_refund(connection: psycopg.AsyncConnection, update: RefundReported) -> None:
-    """Record the state of a refund. One that succeeded can still fail; one that failed stays failed."""
-    await connection.execute(
+async def record_refund(connection: psycopg.AsyncConnection, update: RefundReported) -> bool:
+    """Record the state of a refund. One that succeeded can still fail; one that failed stays failed.
+
+    Returns:
+        Whether the refund failed, and was not known to have failed before.
+    """
+    recorded = await connection.execute(
         "insert into payment_refund as known (refund_id, payment_intent, booking_id, amount_minor, currency, status,"
         " by_hand, failure) values (%s, %s, %s, %s, %s, %s, %s, %s)"
         " on conflict (refund_id) do update set status = excluded.status, failure = excluded.failure,"
         " updated_at = now() where known.status = 'pending' and excluded.status <> 'pending'"
-        " or known.status = 'succeeded' and excluded.status = 'failed'",
+        " or known.status = 'succeeded' and excluded.status = 'failed' returning 1",
         (
             update.refund_id,
             update.payment_intent,
@@ -404,6 +469,13 @@ async def record_refund(connection: psycopg.AsyncConnection, update: RefundRepor
             update.failure,
         ),
     )
+    if update.status != "failed" or await recorded.fetchone() is None:
+        return False
+    if not update.by_hand:
+        await connection.execute(
+            "update refund set refusals = refusals + 1 where payment_intent = %s", (update.payment_intent,)
+        )
+    return True
 
 
 async def record_dispute(connection: psycopg.AsyncConnection, update: DisputeReported) -> None:
@@ -425,18 +497,19 @@ async def record_dispute(connection: psycopg.AsyncConnection, update: DisputeRep
     )
 
 
+# An operator closes the refund of a payment that the ledger does not know in the row alone.
 _SUMS: Final = """
-select r.status, r.amount_minor as target_minor,
+select r.status, r.idempotency_key, r.refusals::integer, r.amount_minor as target_minor,
     coalesce((select sum(amount_minor) from payment_refund p
               where p.payment_intent = r.payment_intent and p.status = 'succeeded'), 0)::bigint as succeeded_minor,
     coalesce((select sum(amount_minor) from payment_refund p
               where p.payment_intent = r.payment_intent and p.status = 'pending'), 0)::bigint as pending_minor,
     coalesce((select sum(amount_minor) from payment_dispute d
               where d.payment_intent = r.payment_intent and d.status = 'lost'), 0)::bigint as lost_minor,
-    coalesce((select sum((paid.value ->> 'closed_minor')::bigint)
+    coalesce((select coalesce((paid.value ->> 'closed_minor')::bigint, 0)
               from booking b cross join lateral jsonb_array_elements(b.payments) as paid
-              where b.id = r.booking_id and paid.value ->> 'payment_intent' = r.payment_intent), 0)::bigint
-        as closed_minor,
+              where b.id = r.booking_id and paid.value ->> 'payment_intent' = r.payment_intent),
+             case when r.status = 'closed' then r.amount_minor end, 0) as closed_minor,
     (select count(*) from payment_refund p
      where p.payment_intent = r.payment_intent and p.status = 'failed' and not p.by_hand)::integer as failed_count
 from refund r where r.payment_intent = %s
@@ -458,26 +531,28 @@ async def settle_refund(
     *,
     due_in_seconds: float | None,
     keeps_due_time: bool,
-    failed_count: int = 0,
+    idempotency_key: str | None = None,
 ) -> None:
     """Write a refund's status after its payment's sums changed.
 
-    `due_in_seconds` is the time until the next call, None: no call is due; with `keeps_due_time` that time stays as it
-    is. `failed_count` refunds have failed: the row counts as many failures at least.
+    `due_in_seconds` is the time until the next call, None: no call is due. With `keeps_due_time` that time stays as it
+    is, but a refund that is due never stays without one. `idempotency_key` replaces the row's key.
     """
     await connection.execute(
-        "update refund set status = %(status)s, updated_at = now(), failures = greatest(failures, %(failed)s),"
+        "update refund set status = %(status)s, updated_at = now(),"
+        " idempotency_key = coalesce(%(key)s, idempotency_key),"
         " refund_id = coalesce((select refund_id from payment_refund p where p.payment_intent = %(id)s"
         " and not p.by_hand order by created_at desc, (status = 'failed') limit 1), refund_id),"
         " last_error = coalesce((select failure from payment_refund p where p.payment_intent = %(id)s"
         " and not p.by_hand and p.status = 'failed' order by updated_at desc limit 1), last_error),"
-        " next_attempt_at = case when %(keep)s then next_attempt_at"
+        " next_attempt_at ="
+        " case when %(keep)s and (next_attempt_at is not null or %(status)s <> 'creating') then next_attempt_at"
         " else now() + make_interval(secs => %(seconds)s) end"
         " where payment_intent = %(id)s",
         {
             "id": payment_intent,
             "status": status,
-            "failed": failed_count,
+            "key": idempotency_key,
             "keep": keeps_due_time,
             "seconds": due_in_seconds,
         },
@@ -497,6 +572,37 @@ async def ledger_payment(connection: psycopg.AsyncConnection, booking_id: UUID, 
     return LedgerPayment(
         refund_ids=frozenset(refund[0] for refund in row[0].get("refunds", ())),
         failed_refund_ids=frozenset(row[0].get("failed_refund_ids", ())),
+    )
+
+
+# Objects that are reported before their payment is known.
+
+
+async def keep_unattributed(connection: psycopg.AsyncConnection, kept: UnattributedObject) -> None:
+    """Keep an object for a week, unless `MAX_UNATTRIBUTED` are kept already: the account may be shared."""
+    await connection.execute(
+        "insert into unattributed_object (object_id, state, kind, payment_intent, fields) select %s, %s, %s, %s, %s"
+        " where (select count(*) from unattributed_object) < %s on conflict do nothing",
+        (kept.object_id, kept.state, kept.kind, kept.payment_intent, Jsonb(kept.fields), MAX_UNATTRIBUTED),
+    )
+
+
+async def attributable(connection: psycopg.AsyncConnection) -> list[UnattributedObject]:
+    """Return the kept objects whose payment is known by now, in the order in which they came; forget old ones."""
+    await connection.execute("delete from unattributed_object where created_at < now() - %s", (UNATTRIBUTED_FOR,))
+    cursor = connection.cursor(row_factory=class_row(UnattributedObject))
+    await cursor.execute(
+        "select object_id, state, kind, payment_intent, fields from unattributed_object u"
+        " where exists (select from checkout_session s where s.payment_intent = u.payment_intent)"
+        " or exists (select from refund r where r.payment_intent = u.payment_intent) order by created_at"
+    )
+    return await cursor.fetchall()
+
+
+async def forget_unattributed(connection: psycopg.AsyncConnection, kept: UnattributedObject) -> None:
+    """Forget an object whose effect is recorded and sent."""
+    await connection.execute(
+        "delete from unattributed_object where object_id = %s and state = %s", (kept.object_id, kept.state)
     )
 
 
@@ -523,10 +629,13 @@ async def claim_sessions(
 
 
 async def claim_refunds(connection: psycopg.AsyncConnection, *, limit: int, lease_seconds: float) -> list[DueRefund]:
-    """Claim at most `limit` due refunds that nobody else has claimed, the longest due first."""
+    """Claim at most `limit` due refunds that nobody else has claimed, the longest due first.
+
+    A row that 0.1.0 gave up is never due, also if that worker died before it cleared the row's time.
+    """
     cursor = connection.cursor(row_factory=class_row(DueRefund))
     await cursor.execute(
-        "with due as (select payment_intent from refund where next_attempt_at <= now()"
+        "with due as (select payment_intent from refund where next_attempt_at <= now() and status <> 'failed'"
         " order by next_attempt_at limit %s for update skip locked)"
         " update refund r set next_attempt_at = now() + make_interval(secs => %s) from due"
         " where r.payment_intent = due.payment_intent"
@@ -611,11 +720,20 @@ async def fix_refund_call(
 
 
 async def try_again(
-    connection: psycopg.AsyncConnection, due: DueSession | DueRefund, *, error: str, delay_seconds: float
+    connection: psycopg.AsyncConnection,
+    due: DueSession | DueRefund,
+    *,
+    error: str,
+    delay_seconds: float,
+    is_refused: bool = False,
 ) -> None:
-    """Record a failure and the time at which the row is due again, unless another worker has claimed it meanwhile."""
+    """Record a failure and the time at which the row is due again, unless another worker has claimed it meanwhile.
+
+    `is_refused`: Stripe refused the call of a refund. A call that got no answer is no refusal.
+    """
+    refused = " refusals = refusals + 1," if is_refused else ""
     await connection.execute(
-        f"update {_table(due)} set failures = failures + 1, last_error = %s, updated_at = now(),"  # noqa: S608 - names of ours
+        f"update {_table(due)} set failures = failures + 1,{refused} last_error = %s, updated_at = now(),"  # noqa: S608 - names of ours
         f" next_attempt_at = now() + make_interval(secs => %s) where {_key(due)} and next_attempt_at = %s",
         (error, delay_seconds, *_identity(due), due.lease),
     )
@@ -623,8 +741,9 @@ async def try_again(
 
 async def mark_done(connection: psycopg.AsyncConnection, due: DueSession | DueRefund) -> None:
     """Mark the row's call as done; a row that got another call meanwhile stays due."""
+    refusals = f" refusals = {_FAILED_COUNT}," if isinstance(due, DueRefund) else ""
     await connection.execute(
-        f"update {_table(due)} set next_attempt_at = null, failures = 0, actor = null, updated_at = now()"  # noqa: S608 - names of ours
+        f"update {_table(due)} set next_attempt_at = null, failures = 0,{refusals} actor = null, updated_at = now()"  # noqa: S608 - names of ours
         f" where {_key(due)} and next_attempt_at = %s",
         (*_identity(due), due.lease),
     )
@@ -644,26 +763,41 @@ async def note_payments_of_sessions(connection: psycopg.AsyncConnection) -> None
 
 
 async def reopen_failed_refunds(connection: psycopg.AsyncConnection) -> int:
-    """Make refunds that 0.1.0 gave up due again in a minute; return how many."""
+    """Make refunds that 0.1.0 gave up due again after `REOPENED_AFTER`; return how many.
+
+    Call it only when no process of 0.1.0 runs any more: until then an operator cannot close them.
+    """
     reopened = await connection.execute(
-        "update refund set status = 'creating', failures = 0, next_attempt_at = now() + interval '1 minute',"
-        " updated_at = now() where status = 'failed'"
+        "update refund set status = 'creating', failures = 0, next_attempt_at = now() + %s, updated_at = now()"
+        " where status = 'failed'",
+        (REOPENED_AFTER,),
     )
     return reopened.rowcount
 
 
-async def refund_figures(connection: psycopg.AsyncConnection, *, failing_from: int) -> RefundFigures:
-    """Return the figures of refunds and disputes; a refund is failing from so many failures on."""
+async def look_at_pending_refunds(connection: psycopg.AsyncConnection) -> None:
+    """Make refunds due that have pended for `LOOKED_AT_AFTER`: the caller lists them and refunds nothing."""
+    await connection.execute(
+        "update refund set next_attempt_at = now()"
+        " where status = 'pending' and next_attempt_at is null and updated_at < now() - %s",
+        (LOOKED_AT_AFTER,),
+    )
+
+
+async def refund_figures(connection: psycopg.AsyncConnection) -> RefundFigures:
+    """Return the figures of refunds and disputes; a refund is failing from `FAILING_FROM` refusals on."""
     cursor = connection.cursor(row_factory=class_row(RefundFigures))
     await cursor.execute(
         "select count(*) filter (where status <> 'pending')::integer as due,"
         " count(*) filter (where status = 'pending')::integer as pending,"
-        " count(*) filter (where status <> 'pending' and failures >= %s)::integer as failing,"
+        " count(*) filter (where status <> 'pending' and refusals >= %s)::integer as failing,"
         " coalesce(extract(epoch from now() - min(created_at) filter (where status <> 'pending')), 0)::float8"
         " as oldest_due_seconds,"
+        " coalesce(extract(epoch from now() - (select min(created_at) from payment_refund where status = 'pending')),"
+        " 0)::float8 as oldest_pending_seconds,"
         " (select count(*) from payment_dispute where status = 'open')::integer as disputes_open"
         " from refund where status in ('creating', 'pending', 'failed')",
-        (failing_from,),
+        (FAILING_FROM,),
     )
     figures = await cursor.fetchone()
     assert figures is not None, "a query without groups has one row"

@@ -412,9 +412,27 @@ OLDEST_REFUND_DUE_SECONDS: Final = _register(
 REFUNDS_FAILING: Final = _register(
     Gauge(
         "innkeeper_refunds_failing",
-        "Refunds that are due and failed or were refused five times or more; they are still tried every six hours.",
+        "Refunds that are due and failed or were refused five times or more; they are still tried, after growing pauses"
+        " of up to six hours.",
         unit="refunds",
         services=PAYMENTS,
+    )
+)
+OLDEST_REFUND_PENDING_SECONDS: Final = _register(
+    Gauge(
+        "innkeeper_oldest_refund_pending_seconds",
+        "For how long the oldest refund has been on its way at Stripe, ours or one by hand; 0 when none is.",
+        unit="seconds",
+        services=PAYMENTS,
+    )
+)
+REFUND_FAILURES: Final = _register(
+    Counter(
+        "innkeeper_refund_failures_total",
+        "Refunds that failed after Stripe had taken them; `by_hand`: `true` for those that a person made.",
+        unit="refunds",
+        services=PAYMENTS,
+        labels=("by_hand",),
     )
 )
 REFUND_REFUSALS: Final = _register(

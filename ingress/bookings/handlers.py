@@ -26,6 +26,7 @@ from ingress.bookings.models import (
     QuickPendingStay,
     TimelineEntry,
 )
+from ingress.bookings.rejections import Rejections
 from ingress.bookings.representation import (
     booking_fields,
     out,
@@ -52,11 +53,11 @@ from ingress.http.models import NoBody, NoQuery, Problems, RefusedBooking
 from ingress.http.preferences import PREFER
 from ingress.http.problems import NothingDone, Problem, no_such
 from ingress.http.responses import Response, json_response, no_content
+from ingress.http.rollout import Rollout
 from ingress.log.commands import Commands
-from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids
+from ingress.log.idempotency import IDEMPOTENCY_KEY, IdempotencyKeys, Ids, endpoint_of
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
 from ingress.stays import accept_stay, today_at
-from pricing.charges import limits_in_words
 from storage import guests
 from storage.reads import bookings
 from storage.reads.bookings import BookingRow
@@ -71,7 +72,7 @@ from topics.messages.commands import (
 )
 from topics.messages.events import BookingRejected, BookingReserved
 from topics.messages.message import Message
-from topics.messages.values import BookingStatus, Rejection, StayTimes
+from topics.messages.values import BookingStatus, Refusal, StayTimes
 
 _BOOKING: Final = {"booking_id": "01980000-0000-8000-8000-000000000000"}
 _STEERING: Final = (PREFER, IDEMPOTENCY_KEY)
@@ -80,6 +81,8 @@ _NEW_BOOKING: Final = {"booking_id": "$response.body#/id"}
 _AFTER_INIT: Final = ("add_guests", "pay", "cancel", "status", "show")
 #: A percentage at which the share of an account is not limited.
 _WHOLE_PERCENT: Final = 100
+#: The states in which guests can be named; a booking that has left them never returns to them.
+_OPEN_TO_NAMES: Final = (BookingStatus.RESERVED, BookingStatus.GUESTS_ADDED)
 
 BodyType = TypeVar("BodyType")
 
@@ -95,6 +98,7 @@ class Bookings:
         booking_ids: BookingIds,
         keys: IdempotencyKeys,
         commands: Commands,
+        rollout: Rollout,
         unpaid: UnpaidCap,
         hold_seconds: int,
         max_account_share_percent: int,
@@ -104,10 +108,12 @@ class Bookings:
         self._booking_ids = booking_ids
         self._keys = keys
         self._commands = commands
+        self._rollout = rollout
         self._unpaid = unpaid
         self._hold_seconds = hold_seconds
         is_limited = max_account_share_percent < _WHOLE_PERCENT
         self._account_share_percent = max_account_share_percent if is_limited else None
+        self._rejections = Rejections(database, rooms, account_share_percent=self._account_share_percent)
         self._sending = BookingCommands(database, keys, commands)
 
     # Requests that become commands.
@@ -121,7 +127,11 @@ class Bookings:
             201: ResponseSpec(BookingOut, "Reserved: the request waited for it.", WAITED_HEADERS),
             202: ResponseSpec(PendingStay, ACCEPTED, ACCEPTED_HEADERS),
             404: ResponseSpec(Problems, "The hotel has no such room."),
-            409: ResponseSpec(RefusedBooking, "Refused: `reason` is the reason."),
+            409: ResponseSpec(
+                RefusedBooking,
+                "Refused: `reason` is the reason. If the account itself holds rooms of these nights without paying, "
+                "`unpaid_bookings` are its bookings: pay for them, cancel them, or let them end.",
+            ),
             429: ResponseSpec(
                 TooManyUnpaid,
                 "Too many requests, or too many bookings of this account that are not paid: they are named.",
@@ -193,13 +203,17 @@ class Bookings:
         user_id, guest_ids = context.caller.user_id, context.body.root
 
         async def command(booking: BookingRow, command_id: str) -> AddGuests:
-            return AddGuests(
+            message = AddGuests(
                 room_id=booking.room_id,
                 booking_id=booking.id,
                 user_id=user_id,
                 guest_ids=tuple(guest_ids),
-                guest_list_id=await self._keep_guest_list(booking, guest_ids, command_id),
+                guest_list_id=_guest_list_id(command_id),
             )
+            # Once payment is requested, no guests are named any more: the command is refused, or has named them before.
+            if booking.status in _OPEN_TO_NAMES:
+                await self._keep_guest_list(booking, message)
+            return message
 
         booking, event = await self._command_about(context, command, partial(self._accept_guests, guest_ids))
         if event is None:
@@ -224,16 +238,18 @@ class Bookings:
         user_id, guest_ids = context.caller.user_id, context.body.root
 
         async def command(booking: BookingRow, command_id: str) -> ChangeGuests:
-            return ChangeGuests(
+            message = ChangeGuests(
                 room_id=booking.room_id,
                 booking_id=booking.id,
                 user_id=user_id,
                 guest_ids=tuple(guest_ids),
-                guest_list_id=await self._keep_guest_list(booking, guest_ids, command_id),
+                guest_list_id=_guest_list_id(command_id),
                 stay_times=await self._stay_times(booking),
             )
+            await self._keep_guest_list(booking, message)
+            return message
 
-        booking, event = await self._command_about(context, command, partial(self._accept_guests, guest_ids))
+        booking, event = await self._command_about(context, command, partial(self._accept_other_guests, guest_ids))
         if event is None:
             return await self._accepted(context, booking)
         return await self._booking_response(booking.id, 200, context)
@@ -256,6 +272,7 @@ class Bookings:
         user_id = context.caller.user_id
 
         async def command(booking: BookingRow, _: str) -> RequestPayment:
+            self._rollout.must_be_charged_right(booking.currency)
             return RequestPayment(room_id=booking.room_id, booking_id=booking.id, user_id=user_id)
 
         booking, event = await self._command_about(context, command)
@@ -264,6 +281,9 @@ class Bookings:
         async with self._database.reading() as connection, snapshot(connection):
             now = await bookings.own_booking(connection, booking.id, user_id) or booking
             url = await bookings.open_session_url(connection, booking.id)
+        if url is None and now.status == BookingStatus.PAYMENTS_PENDING:
+            # The command repeats one whose page is not opened yet.
+            return accepted_response(context, BookingState(**state_of(now)))
         return json_response(200, Checkout(**state_of(now), session_url=url), waited_headers(context))
 
     @operation(
@@ -356,13 +376,18 @@ class Bookings:
         stay, user_id = context.body, context.caller.user_id
         booking_id = self._booking_ids.issue(user_id)
         key = context.request.headers.get(IDEMPOTENCY_KEY.name)
-        request_id = booking_id if key is None else uuid5(NAMESPACE_OID, f"request:{user_id}:{key}")
+        request_id = (
+            booking_id
+            if key is None
+            else uuid5(NAMESPACE_OID, f"request:{user_id}:{endpoint_of(context.request)}:{key}")
+        )
         admitted = False
 
         async def accept() -> None:
             nonlocal admitted
             facts = accept_room(stay, await self._rooms.facts(stay.room_id))
             accept_stay(stay.check_in_date, stay.check_out_date, today_at(facts.time_zone))
+            self._rollout.must_be_charged_right(facts.currency)
             await self._unpaid.admit(user_id, request_id)
             admitted = True
 
@@ -386,20 +411,29 @@ class Bookings:
         if foreign:
             raise Problem(404, f"no such guest: {', '.join(map(str, foreign))}")
 
-    async def _keep_guest_list(self, booking: BookingRow, guest_ids: list[int], command_id: str) -> UUID:
-        """Store the guests' names as they are now, and return the list's id, which is the same for a repeated request.
+    async def _accept_other_guests(self, guest_ids: list[int], booking: BookingRow) -> None:
+        if booking.status != BookingStatus.CONFIRMED:
+            raise refusal(Refusal.WRONG_STATUS, id=booking.id, booking_status=booking.status)
+        await self._accept_guests(guest_ids, booking)
+
+    async def _keep_guest_list(self, booking: BookingRow, command: AddGuests | ChangeGuests) -> None:
+        """Store the names of the command's guests as they are now, unless a repeated request stored them before.
 
         Raises:
-            Problem: 404 for a guest who was deleted meanwhile.
+            Problem: 404 for a guest who was deleted meanwhile; 503 if workers run that do not know the command.
         """
-        list_id = uuid5(NAMESPACE_OID, f"guest list:{command_id}")
+        self._rollout.must_be_decidable(command)
+        assert command.guest_list_id is not None
         async with self._database.writing() as connection:
             is_kept = await guests.keep_guest_list(
-                connection, list_id, booking_id=booking.id, user_id=booking.user_id, guest_ids=guest_ids
+                connection,
+                command.guest_list_id,
+                booking_id=booking.id,
+                user_id=booking.user_id,
+                guest_ids=command.guest_ids,
             )
         if not is_kept:
             raise no_such("guest")
-        return list_id
 
     async def _stay_times(self, booking: BookingRow) -> StayTimes | None:
         """Return the hotel's times now, which count for a booking that has none of its own."""
@@ -451,7 +485,7 @@ class Bookings:
         self, event: Message, booking_id: UUID, context: RequestContext[InitBooking, NoQuery]
     ) -> Response:
         if isinstance(event, BookingRejected):
-            raise await self._rejection(event.reason, booking_id, event.room_id)
+            raise await self._rejections.problem(event.reason, booking_id, context.caller.user_id, event)
         raise_if_refused(event)
         # Clients without a version expect the row's times, which only the ledger has.
         if isinstance(event, BookingReserved) and not context.mount.unversioned:
@@ -467,22 +501,20 @@ class Bookings:
             if booking is None:
                 # Events are published after the transaction that wrote the booking.
                 raise LookupError(f"booking {booking_id} was decided and is not in the ledger")
-            if booking.status == BookingStatus.REJECTED:
-                raise await self._rejection(booking.rejection or "", booking_id, booking.room_id)
-            return json_response(
-                status, BookingOut(**await booking_fields(connection, booking)), waited_headers(context)
-            )
-
-    async def _rejection(self, reason: str, booking_id: UUID, room_id: int) -> Problem:
-        """Return the problem of a stay that was not reserved; if its amount cannot be charged, the limits are in it."""
-        problem = refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
-        if reason == Rejection.NOT_CHARGEABLE and (facts := await self._rooms.facts(room_id)) is not None:
-            problem.detail += f"; the amount of a stay {limits_in_words(facts.currency)}"
-        return problem
+            if booking.status != BookingStatus.REJECTED:
+                shown = BookingOut(**await booking_fields(connection, booking))
+                return json_response(status, shown, waited_headers(context))
+        # A second connection is taken after the first was given back, lest requests wait for each other's.
+        raise await self._rejections.problem(booking.rejection or "", booking_id, booking.user_id, booking)
 
     def _must_be_pending(self, context: RequestContext[BodyType, NoQuery]) -> None:
         if not self._booking_ids.was_issued_to(context.caller.user_id, context.path["booking_id"]):
             raise no_such("booking")
+
+
+def _guest_list_id(command_id: str) -> UUID:
+    """Return the id of the list of guests that a command names, which is the same for a repeated request."""
+    return uuid5(NAMESPACE_OID, f"guest list:{command_id}")
 
 
 def _pending_stay(booking_id: UUID, user_id: int, stay: InitBooking) -> QuickPendingStay:

@@ -123,18 +123,26 @@ class StayingGuest(OutModel):
 
 
 class RefundOut(OutModel):
-    """A payment of which money went back to the guest, or must, in major units; `disputed`: a dispute of it is open.
+    """The money of one payment that went back to the guest, or must, in major units.
 
-    `status`: `due` (it is being sent back), `pending` (Stripe has it), `failed` (it is sent again), `succeeded`, or
-    `closed` (no more of it goes back through Stripe).
+    A payment that is only disputed is listed too: it has `disputed` and no `status`.
     """
 
-    amount: MoneyOut
-    refunded: MoneyOut
-    due: MoneyOut
-    currency: str
-    status: RefundStatus | None = None
-    disputed: bool = False
+    paid: MoneyOut = Field(description="The whole payment.")
+    refunded: MoneyOut = Field(description="The sum of its refunds that were carried out.")
+    due: MoneyOut = Field(description="The sum that must still go back.")
+    currency: str = Field(description="The currency of the payment (ISO 4217).")
+    status: RefundStatus | None = Field(
+        default=None,
+        description=(
+            "The state of the refund, left out if there is none: `due` (the money is being sent back), `pending` "
+            "(Stripe has the refund), `failed` (the refund failed; a sum that is due is sent again), `succeeded` "
+            "(`refunded` went back, and nothing is due), or `closed` (no more goes back through Stripe)."
+        ),
+    )
+    disputed: bool = Field(
+        default=False, description="True while the guest's bank examines the payment; left out otherwise."
+    )
 
 
 class BookingOut(BookingState, title="BookingShown"):

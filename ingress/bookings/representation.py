@@ -32,10 +32,13 @@ OutType = TypeVar("OutType", bound=OutModel)
 SESSION_REFUSED: Final = "session_refused"
 #: Words for reasons whose own words do not suffice.
 _WORDS: Final = {
-    Refusal.CHECK_IN_PASSED: "check-in has passed, and from then on the hotel alone can change or cancel the stay",
+    Refusal.CHECK_IN_PASSED: "check-in has passed, and from then on the hotel alone can cancel the stay",
     Refusal.STAY_OVER: "the stay is over, and nobody can change or cancel it",
     Refusal.NOTHING_DUE: "no refund of this payment is due",
-    Rejection.ACCOUNT_SHARE: "this account would hold too large a share of the rooms of a night without paying",
+    Rejection.ACCOUNT_SHARE: (
+        "this account would hold too large a share of the rooms of a night without paying: pay for its unpaid "
+        "bookings, cancel them, let them end, or ask for fewer rooms"
+    ),
     Rejection.NOT_CHARGEABLE: "the amount of the stay is smaller or larger than can be charged in its currency",
     SESSION_REFUSED: "the payment provider opens no payment page for this booking",
 }
@@ -130,7 +133,7 @@ async def booking_fields(connection: AsyncConnection, booking: BookingFacts) -> 
 
 def _refund_out(payment: ReturnedPayment) -> RefundOut:
     fields: dict[str, Any] = {
-        "amount": decimal(payment.amount_minor, payment.currency),
+        "paid": decimal(payment.amount_minor, payment.currency),
         "refunded": decimal(payment.refunded_minor, payment.currency),
         "due": decimal(payment.due_minor, payment.currency),
         "currency": payment.currency,

@@ -150,10 +150,14 @@ class InvalidRequest(Problems):
 
 
 class RefusedBooking(Problems):
-    """A refusal by the rules, with the booking's status."""
+    """A refusal by the rules, with the booking's status.
+
+    `unpaid_bookings` are the account's own bookings of the room that hold the nights without being paid.
+    """
 
     id: UUID | None = None
     booking_status: str | None = None
+    unpaid_bookings: list[UUID] | None = None
 
 
 def left_out() -> Any:

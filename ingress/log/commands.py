@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ingress.http.actors import actor
-from ingress.http.problems import NothingDone
+from ingress.http.rollout import Rollout
 from ingress.http.tracing import traceparent
 from ingress.log.broker import Broker
 from ingress.log.waiters import Waiters
@@ -42,11 +42,9 @@ from topics.messages.events import (
     PaymentDeclined,
 )
 from topics.messages.message import Message
-from topics.messages.releases import can_decide
 
 SOURCE: Final = "innkeeper/ingress"
 _FOLLOW_WITHIN_SECONDS: Final = 2.0
-_ROLLOUT_RETRY_SECONDS: Final = 60
 #: A request may choose its own id; only one of this form goes into a command and its events.
 _PUBLIC_REQUEST_ID: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}", re.ASCII)
 
@@ -75,9 +73,9 @@ _ANSWERS: Final[dict[type[Command], _Answers]] = {
 class Commands:
     """Sends commands to the log; the worker that a room's partition is assigned to decides them."""
 
-    def __init__(self, settings: KafkaSettings, broker: Broker, waiters: Waiters) -> None:
+    def __init__(self, settings: KafkaSettings, broker: Broker, waiters: Waiters, rollout: Rollout) -> None:
         self._topic = settings.topic(BOOKING_COMMANDS)
-        self._readable_by = settings.log_readable_by
+        self._rollout = rollout
         self._broker = broker
         self._waiters = waiters
 
@@ -96,14 +94,7 @@ class Commands:
             Problem: 503, the broker is away or did not acknowledge the command, or workers of an older release run
                 that cannot decide it.
         """
-        if not can_decide(self._readable_by, command):
-            raise NothingDone(
-                503,
-                "a new release is being rolled out, and older workers do not know this request yet; nothing was done, "
-                "try again later",
-                headers={"Retry-After": str(_ROLLOUT_RETRY_SECONDS)},
-                more={"reason": "release_rolling_out"},
-            )
+        self._rollout.must_be_decidable(command)
         if command_id is None:
             command_id = new_command_id()
         record = command_record(

@@ -68,7 +68,7 @@ class IdempotencyKeys:
             return new_ids()
         if not _KEY_FORM.fullmatch(key):
             raise Problem(422, "Idempotency-Key must be 1 to 255 visible ASCII characters")
-        scope = {"user_id": user_id, "endpoint": f"{request.method} {request.path}", "key": key}
+        scope = {"user_id": user_id, "endpoint": endpoint_of(request), "key": key}
         body_hash = hashlib.sha256(_encoded(body)).digest()
         claim = await self._claim(scope, body_hash, new_ids, accept)
         if claim.body_hash != body_hash:
@@ -97,6 +97,11 @@ class IdempotencyKeys:
         new = Claim(body_hash=body_hash, command_id=ids.command_id, booking_id=ids.booking_id)
         async with self._database.writing() as connection:
             return await accounts.claim_key(connection, **scope, claim=new)
+
+
+def endpoint_of(request: web.Request) -> str:
+    """Return the endpoint within which an Idempotency-Key names one request: the same key elsewhere is another one."""
+    return f"{request.method} {request.path}"
 
 
 def _encoded(body: object) -> bytes:

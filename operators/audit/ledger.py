@@ -143,7 +143,7 @@ order by hold_expires_at
 """
 
 
-# Erasure of a guest blanks the list and keeps its row.
+# An erasure of a guest would blank the list and keep its row.
 _GUEST_LISTS = """
 select booking.id::text as id, room_id, guest_list_id::text as list, guest_list.booking_id::text as other,
        guest_list.id is null as missing, guest_list.booking_id <> booking.id as of_another

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from operators.explain.history import Awaited, Kind, Step
-from operators.explain.snapshot import CursorRow, RefundRow, SessionRow, Snapshot
+from operators.explain.snapshot import CursorRow, PaymentRefundRow, RefundRow, SessionRow, Snapshot
+from storage.payments import FAILING_FROM
 from topics.messages.commands import ExpireHold
 from topics.messages.events import PaymentRequested, RefundClosed, RefundRequested
 from topics.messages.values import BookingStatus
@@ -30,8 +31,6 @@ _STRIPES_PART: Final = {
 _FOLLOWED_BY_PAYMENTS: Final = frozenset(
     {PaymentRequested.message_type, RefundRequested.message_type, RefundClosed.message_type}
 )
-#: So many failed calls in a row make a refund one that an operator should look at.
-_FAILING_FROM: Final = 5
 #: The next record of the room's worker about a session, by the session's status.
 _ROOMS_PART: Final = {
     "open": "to record the open Checkout Session",
@@ -102,9 +101,38 @@ def _of_operators(snapshot: Snapshot, steps: Iterable[Step]) -> Iterator[Awaited
             intent = refund.payment_intent
             what = (
                 f"to look at the refund of {intent}, {why}: innkeeper refunds retry {intent}, or "
-                f"innkeeper refunds close {intent} --reason ..."
+                f"innkeeper refunds close {intent} --reason ... --yes"
             )
             yield Awaited(who="an operator", what=what, since=refund.updated_at)
+    yield from map(_failed_by_hand, _lasting_failures_by_hand(snapshot))
+
+
+def _failed_by_hand(failed: PaymentRefundRow) -> Awaited:
+    why = "it failed" if failed.failure is None else f"it failed ({failed.failure})"
+    what = (
+        f"to look at {failed.refund_id}, a refund of {failed.payment_intent} by hand: {why}, and we send nothing"
+        " again; make it again at Stripe, or pay the guest otherwise"
+    )
+    return Awaited(who="an operator", what=what, since=failed.updated_at)
+
+
+def _lasting_failures_by_hand(snapshot: Snapshot) -> Iterator[PaymentRefundRow]:
+    """Yield the failed refunds by hand of payments that pay the booking, unless a person made one again later.
+
+    Of any other payment, the amount is due again, and payments sends it.
+    """
+    payments = [] if snapshot.booking is None else snapshot.booking.payments or []
+    kept = {payment["payment_intent"] for payment in payments if payment["state"] == "kept"}
+    by_hand = [made for made in snapshot.payment_refunds if made.by_hand and made.payment_intent in kept]
+    for failed in by_hand:
+        if failed.status == "failed" and not any(_is_made_after(made, failed) for made in by_hand):
+            yield failed
+
+
+def _is_made_after(made: PaymentRefundRow, failed: PaymentRefundRow) -> bool:
+    return (
+        made.payment_intent == failed.payment_intent and made.status != "failed" and made.created_at > failed.created_at
+    )
 
 
 def _why_to_look_at(refund: RefundRow, snapshot: Snapshot) -> str | None:
@@ -115,8 +143,8 @@ def _why_to_look_at(refund: RefundRow, snapshot: Snapshot) -> str | None:
     )
     if failed:
         return f"which failed {_times(failed)} after Stripe had taken it"
-    if refund.failures >= _FAILING_FROM:
-        return f"for which {_times(refund.failures)} no call succeeded"
+    if refund.refusals >= FAILING_FROM:
+        return f"which Stripe refused {_times(refund.refusals)} (tries without success: {refund.failures})"
     return "which 0.1.0 gave up" if refund.status == "failed" else None
 
 

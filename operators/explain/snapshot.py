@@ -78,7 +78,10 @@ class SessionRow(Row, frozen=True, kw_only=True):
 
 
 class RefundRow(Row, frozen=True, kw_only=True):
-    """A payment of which money must go back. `next_attempt_at`: a call to Stripe is due then."""
+    """A payment of which money must go back. `next_attempt_at`: a call to Stripe is due then.
+
+    `failures` counts the calls without success, `refusals` those that Stripe refused and our refunds that failed.
+    """
 
     payment_intent: str
     refund_id: str | None
@@ -87,15 +90,17 @@ class RefundRow(Row, frozen=True, kw_only=True):
     updated_at: datetime
     next_attempt_at: datetime | None
     failures: int
+    refusals: int
 
 
 class PaymentRefundRow(Row, frozen=True, kw_only=True):
-    """A refund at Stripe. `by_hand`: a person made it there."""
+    """A refund at Stripe. `by_hand`: a person made it there; `failure` is Stripe's word for why it failed."""
 
     refund_id: str
     payment_intent: str
     status: str
     by_hand: bool
+    failure: str | None
     created_at: datetime
     updated_at: datetime
 
@@ -198,13 +203,13 @@ select jsonb_build_object(
     ),
     'refunds', (
         select coalesce(jsonb_agg(to_jsonb(found) order by found.created_at, found.payment_intent), '[]') from (
-            select payment_intent, refund_id, status, created_at, updated_at, next_attempt_at, failures
+            select payment_intent, refund_id, status, created_at, updated_at, next_attempt_at, failures, refusals
             from refund where booking_id = %(booking)s
         ) found
     ),
     'payment_refunds', (
         select coalesce(jsonb_agg(to_jsonb(found) order by found.created_at, found.refund_id), '[]') from (
-            select refund_id, payment_intent, status, by_hand, created_at, updated_at
+            select refund_id, payment_intent, status, by_hand, failure, created_at, updated_at
             from payment_refund where booking_id = %(booking)s
         ) found
     ),

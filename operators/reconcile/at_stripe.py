@@ -1,6 +1,6 @@
 """The objects that Stripe has for one booking, and the sums of one payment among them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from operators.reconcile.stripe_client import Dispute, Refund, Session
@@ -21,6 +21,14 @@ class AtStripe:
         refunded = sum(refund.amount_minor for refund in self.refunds if refund.is_effective and refund.payment in paid)
         lost = sum(each.amount_minor for each in self.disputes if each.state == "lost" and each.payment in paid)
         return sum(paid.values()) - refunded - lost
+
+    def without(self, payments: Collection[str]) -> "AtStripe":
+        """Return the objects of all other payments."""
+        return AtStripe(
+            sessions=[session for session in self.sessions if session.payment not in payments],
+            refunds=[refund for refund in self.refunds if refund.payment not in payments],
+            disputes=[dispute for dispute in self.disputes if dispute.payment not in payments],
+        )
 
     def of(self, payment: str) -> "PaymentAtStripe":
         """Return the part about one payment."""

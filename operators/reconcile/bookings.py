@@ -14,7 +14,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from workers.decisions.state import Payment, PaymentState, RefundMade
+from workers.decisions.state import Payment, PaymentState, with_sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +112,10 @@ _DISPUTE_OBJECTS: Final = """
 select booking_id, dispute_id as id, payment_intent, amount_minor, status from payment_dispute
 where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
 """
+_CLOSED_WITHOUT_BOOKING: Final = """
+select r.payment_intent from refund r
+where r.status = 'closed' and not exists (select from booking b where b.id = r.booking_id)
+"""
 _NAMED_IN_ROWS: Final = """
 select session_id as id from checkout_session where booking_id = any(%(ids)s)
 union all select payment_intent from checkout_session where booking_id = any(%(ids)s)
@@ -147,6 +151,12 @@ async def read(
     return {row["id"]: _booking(row, rows.get(row["id"]) or _Rows()) for row in found}
 
 
+async def closed_without_booking(connection: AsyncConnection) -> frozenset[str]:
+    """Return the payments of which an operator closed the refund, and whose bookings the ledger does not have."""
+    found = await connection.execute(_CLOSED_WITHOUT_BOOKING)
+    return frozenset(payment for (payment,) in await found.fetchall())
+
+
 async def named_in_rows(connection: AsyncConnection, ids: Sequence[UUID]) -> frozenset[str]:
     """Return the ids of Stripe's sessions and payments that rows of these bookings name."""
     found = await connection.execute(_NAMED_IN_ROWS, {"ids": list(ids)})
@@ -165,20 +175,9 @@ def _booking(row: dict[str, Any], rows: _Rows) -> Booking:
     payments = msgspec.convert(row.pop("payments") or (), tuple[Payment, ...])
     return Booking(
         **row,
-        payments={payment.payment_intent: _with_sums(payment) for payment in payments},
+        payments={payment.payment_intent: with_sums(payment) for payment in payments},
         sessions=rows.sessions,
         refunds=rows.refunds,
         refund_rows=rows.refund_rows,
         dispute_rows=rows.dispute_rows,
     )
-
-
-def _with_sums(payment: Payment) -> Payment:
-    """Return a payment that 0.1.0 may have written: it kept no sums, and every refund was of the whole payment."""
-    if payment.refunds or payment.due_minor or payment.closed_minor or payment.disputes:
-        return payment
-    if payment.state is PaymentState.REFUND_REQUESTED:
-        return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
-    if payment.state is PaymentState.REFUNDED:
-        return msgspec.structs.replace(payment, refunds=(RefundMade("", payment.amount_minor),))
-    return payment

@@ -25,6 +25,7 @@ from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
 from workers.decisions.state import Dispute as KnownDispute
 from workers.decisions.state import Payment, PaymentState, RefundMade
 from workers.payments.objects import command_id
+from workers.payments.states import dispute_transition
 
 
 class PaymentComparison:
@@ -129,7 +130,7 @@ class PaymentComparison:
             kind=Kind.FAILED_REFUND,
             description=(f"{self._named(refund)}, failed at Stripe ({command.failure}), and {events}"),
             correction="the room gets the command FailRefund",
-            commands=((command_id(refund.id, "failed"), command),),
+            commands=((command_id(refund.id, refund.outcome), command),),
             rows=(self._refund_object(refund),),
         )
 
@@ -150,7 +151,7 @@ class PaymentComparison:
             kind=Kind.UNKNOWN_REFUND,
             description=(f"{self._named(refund)}, {maker}, and has no event"),
             correction="the room gets the command RecordRefund with this amount",
-            commands=((command_id(refund.id, "succeeded"), command),),
+            commands=((command_id(refund.id, refund.outcome), command),),
             rows=(self._refund_object(refund),),
         )
 
@@ -174,7 +175,7 @@ class PaymentComparison:
                 f" {self._payment.payment_intent} ({dispute.reason}), is {dispute.state} at Stripe, and {events}"
             ),
             correction="the room gets the command RecordDispute",
-            commands=((command_id(dispute.id, _transition(dispute)), command),),
+            commands=((command_id(dispute.id, dispute_transition(dispute.outcome)), command),),
             rows=(DisputeObjectCorrection(booking=self._booking, payment=self._payment, dispute=dispute),),
         )
 
@@ -313,8 +314,3 @@ def _reduced(made: RefundMade, by_minor: int) -> RefundMade:
 
 def _has(row: ObjectRow | None, amount_minor: int, status: str) -> bool:
     return row is not None and (row.amount_minor, row.status) == (amount_minor, status)
-
-
-def _transition(dispute: Dispute) -> str:
-    """Return the name of the dispute's transition in the id of its command."""
-    return "opened" if dispute.outcome is None else dispute.outcome.value

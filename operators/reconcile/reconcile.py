@@ -5,7 +5,7 @@ other installations, which share the Stripe account, are counted and left alone.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from operators.reconcile.bookings import Booking
 from operators.reconcile.comparison import compare
 from operators.reconcile.corrections import correct
 from operators.reconcile.differences import Difference
-from operators.reconcile.ownership import is_ours, with_maker
+from operators.reconcile.ownership import has_our_mark, is_ours, with_maker
 from operators.reconcile.stripe_client import Dispute, Refund, Session, StripeClient, open_stripe
 from storage import installation, operator_log
 from storage.database import connect
@@ -176,15 +176,15 @@ class _Reading:
         return stripe
 
     async def _read_sessions(self, stripe: _Stripe, progress: Progress) -> None:
-        """Read the sessions. Those without a mark are looked up in our rows, many at once."""
+        """Read the sessions. Those without a mark of ours are looked up in our rows, many at once."""
         unmarked: list[Session] = []
         async for session in self._sessions():
             if self._named is not None and session.booking_id != self._named.id:
                 continue
-            if session.mark is None:
-                unmarked.append(session)
-            else:
+            if has_our_mark(session, self._marks):
                 self._add(stripe, session, frozenset())
+            else:
+                unmarked.append(session)
             progress(stripe.read + len(unmarked))
         for start in range(0, len(unmarked), _MAX_LOOKED_UP):
             some = unmarked[start : start + _MAX_LOOKED_UP]
@@ -241,7 +241,13 @@ async def _differences(
 ) -> tuple[Difference, ...]:
     nothing = AtStripe()
     every = ours.keys() | stripe.by_booking.keys()
-    suspect = [id for id in every if compare(id, ours.get(id), stripe.by_booking.get(id, nothing))]
+    closed = await bookings.closed_without_booking(connection)
+
+    def differences(id: UUID, booking: Booking | None) -> Sequence[Difference]:
+        at_stripe = stripe.by_booking.get(id, nothing)
+        return compare(id, booking, at_stripe.without(closed) if booking is None else at_stripe)
+
+    suspect = [id for id in every if differences(id, ours.get(id))]
     if not suspect:
         return ()
     now = await bookings.read(connection, ids=suspect)
@@ -251,7 +257,7 @@ async def _differences(
         if since is not None and booking is not None and booking.created_at < since and named is None:
             # Not all payments of an older booking were read.
             continue
-        found += compare(id, booking, stripe.by_booking.get(id, nothing))
+        found += differences(id, booking)
     return tuple(found)
 
 

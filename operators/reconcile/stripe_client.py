@@ -16,8 +16,10 @@ from aiolimiter import AsyncLimiter
 from pricing.charges import from_stripe
 from topics.backoff import Backoff
 from topics.messages.values import DisputeResult
+from workers.payments import states
 from workers.payments.marks import MARK
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
+from workers.payments.states import DisputeState, RefundState
 
 MAX_CALLS_PER_SECOND: Final = 25
 _PAGE_OBJECTS: Final = 100
@@ -25,18 +27,6 @@ _TRIES: Final = 5
 _FIRST_RETRY_SECONDS: Final = 0.2
 _LIST_TIMEOUT_SECONDS: Final = 20.0
 _STRIPE: Final = "https://api.stripe.com"
-#: The states of refunds that were not made, or not in the end.
-_WITHOUT_EFFECT: Final = frozenset({"failed", "canceled"})
-#: How a dispute ended, by Stripe's word; in every other state it is open. Old versions of the API had the third.
-_DISPUTE_OUTCOMES: Final = {
-    "won": DisputeResult.WON,
-    "lost": DisputeResult.LOST,
-    "charge_refunded": DisputeResult.WON,
-}
-#: So begin the states of an inquiry of a bank, which takes no money.
-_INQUIRY: Final = "warning_"
-#: The network ended the case; it is a loss if the money was taken and did not come back.
-_PREVENTED: Final = "prevented"
 
 
 class StripeUnavailable(Exception):
@@ -92,14 +82,12 @@ class Refund:
     @property
     def is_effective(self) -> bool:
         """Whether the money was sent back, or is on its way."""
-        return self.status not in _WITHOUT_EFFECT
+        return self.outcome != "failed"
 
     @property
-    def outcome(self) -> str:
-        """The status in our words: `pending`, `succeeded` or `failed`."""
-        if not self.is_effective:
-            return "failed"
-        return "succeeded" if self.status == "succeeded" else "pending"
+    def outcome(self) -> RefundState:
+        """The status in our words."""
+        return states.refund_state(self.status)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +102,9 @@ class Dispute:
     outcome: DisputeResult | None
 
     @property
-    def state(self) -> str:
-        """The state in our words: `open`, `won` or `lost`."""
-        return "open" if self.outcome is None else self.outcome.value
+    def state(self) -> DisputeState:
+        """The state in our words."""
+        return states.dispute_state(self.outcome)
 
 
 class StripeClient:
@@ -235,7 +223,7 @@ def _session(found: Mapping[str, Any]) -> Session | None:
         attempt=attempt,
         mark=named.mark,
         status=found["status"],
-        paid=found["payment_status"] == "paid",
+        paid=states.is_paid(found["payment_status"]),
         amount_minor=from_stripe(found["amount_total"] or 0, currency),
         currency=currency,
         payment=found["payment_intent"] or found["id"],
@@ -258,10 +246,8 @@ def _refund(found: Mapping[str, Any]) -> Refund:
 def _dispute(found: Mapping[str, Any]) -> Dispute | None:
     """Read a dispute; None for an inquiry, and for a case that ended before it took any money."""
     currency, status = (found.get("currency") or "").upper(), found["status"]
-    outcome = _DISPUTE_OUTCOMES.get(status)
-    if status == _PREVENTED and sum(each["amount"] for each in found.get("balance_transactions") or ()) < 0:
-        outcome = DisputeResult.LOST
-    if status.startswith(_INQUIRY) or (status == _PREVENTED and outcome is None):
+    took_money = states.took_money(each["amount"] for each in found.get("balance_transactions") or ())
+    if states.is_inquiry(status, took_money=took_money):
         return None
     return Dispute(
         id=found["id"],
@@ -269,5 +255,5 @@ def _dispute(found: Mapping[str, Any]) -> Dispute | None:
         amount_minor=from_stripe(found["amount"], currency),
         currency=currency,
         reason=found.get("reason") or "general",
-        outcome=outcome,
+        outcome=states.dispute_result(status, took_money=took_money),
     )

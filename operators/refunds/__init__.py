@@ -4,8 +4,8 @@ Reads and updates `refund`; writes `CloseRefund` to `booking.commands` with the 
 reads its answer from `booking.events`. Payments makes the refunds.
 """
 
-from operators.refunds.close import Closed, close
+from operators.refunds.close import Closed, close, plan
 from operators.refunds.listing import OpenRefund, State, list_refunds, retry
 from operators.refunds.refusal import Refused
 
-__all__ = ["Closed", "OpenRefund", "Refused", "State", "close", "list_refunds", "retry"]
+__all__ = ["Closed", "OpenRefund", "Refused", "State", "close", "list_refunds", "plan", "retry"]

@@ -1,4 +1,4 @@
-"""Closes a refund: sends the room `CloseRefund` and waits for its answer."""
+"""Plans and closes a refund: sends the room `CloseRefund` and waits for its answer."""
 
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from uuid import uuid4
 
 from psycopg import AsyncConnection
 
-from operators.refunds.listing import OpenRefund, State, find
+from operators.refunds.listing import OpenRefund, State, find, lost
 from operators.refunds.refusal import Refused
 from operators.replay.ranges import records_since, topic_id_of
-from storage import operator_log
+from storage import operator_log, payment_rows
 from storage.consumer_positions import wait_for_consumer
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS
 from topics.consumers import PROCESSED_BY
@@ -30,15 +30,42 @@ _CLIENT: Final = "innkeeper-refunds"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Closed:
-    """The outcome of a close. `event` is None if the refund was closed before; `position` is the command's.
+    """The outcome of a close. `event` is None if there is none; `position` is the command's.
 
-    `is_decided` False: the room has not answered in time, and will.
+    `is_decided` False: the room has not answered in time, and will. `changes`: the refund was not closed before.
     """
 
     refund: OpenRefund
     is_decided: bool
+    changes: bool = False
     event: RefundClosed | None = None
     position: LogPosition | None = None
+
+
+async def plan(
+    kafka: KafkaSettings, connection: AsyncConnection[Any], payment: str, *, reason: RefundClosing
+) -> OpenRefund:
+    """Return the refund that `close` would end; one that was closed before stays as it is. Nothing is changed.
+
+    Raises:
+        Refused: nothing is due, the refund is on its way, a dispute took it, or a release that still runs cannot
+            decide it.
+        psycopg.Error: the database cannot be used.
+    """
+    refund = await find(connection, payment)
+    if refund.state is State.LOST:
+        raise Refused(lost(refund))
+    if refund.state is State.PENDING:
+        raise Refused(f"The refund of {payment} is on its way at Stripe: {refund.amount} may still reach the guest.")
+    release = kafka.log_readable_by
+    is_sent = refund.has_booking and refund.state is not State.CLOSED
+    if is_sent and not can_decide(release, _command(refund, reason)):
+        raise Refused(
+            f"Workers of release {release} may still run (LOG_READABLE_BY={release}), and cannot decide CloseRefund."
+            f" {refund.amount} stay due: end the rollout, set LOG_READABLE_BY to the new release or remove it, and then"
+            " close the refund."
+        )
+    return refund
 
 
 async def close(
@@ -54,25 +81,44 @@ async def close(
     """End what is due of a payment: it is not sent back through Stripe. The connection is in autocommit.
 
     The action is recorded with the note before the command is sent, which names it as its actor. A refund that was
-    closed before stays as it is.
+    closed before stays as it is. The room would refuse the command for a booking that the ledger does not have: then
+    the row is closed, without a command.
 
     Raises:
-        Refused: nothing is due, the refund is on its way, a release that still runs cannot decide it, or the room
-            refused.
+        Refused: as `plan`, or the room refused.
         aiokafka.errors.KafkaError, psycopg.Error: the broker or the database cannot be used.
     """
-    refund = await find(connection, payment)
-    command = CloseRefund(room_id=refund.room, booking_id=refund.booking, payment_intent=payment, reason=reason)
-    if not can_decide(kafka.log_readable_by, command):
-        raise Refused(
-            f"Release {kafka.log_readable_by} still runs (LOG_READABLE_BY) and cannot decide it: close the refund after"
-            " the rollout."
-        )
+    refund = await plan(kafka, connection, payment, reason=reason)
     if refund.state is State.CLOSED:
         return Closed(refund=refund, is_decided=True)
-    if refund.state is State.PENDING:
-        raise Refused(f"The refund of {payment} is on its way at Stripe: {refund.amount} may still reach the guest.")
+    if not refund.has_booking:
+        return await _close_row(connection, refund, reason, note=note, operator=operator)
+    command = _command(refund, reason)
     return await _send(kafka, connection, refund, command, note=note, operator=operator, wait_seconds=wait_seconds)
+
+
+def _command(refund: OpenRefund, reason: RefundClosing) -> CloseRefund:
+    return CloseRefund(room_id=refund.room, booking_id=refund.booking, payment_intent=refund.payment, reason=reason)
+
+
+async def _close_row(
+    connection: AsyncConnection[Any], refund: OpenRefund, reason: RefundClosing, *, note: str | None, operator: str
+) -> Closed:
+    async with connection.transaction():
+        if not await payment_rows.close_refund_without_booking(connection, refund.payment):
+            raise Refused(f"The refund of {refund.payment} has changed meanwhile; look at it again.")
+        await operator_log.record(
+            connection,
+            who=operator,
+            action="refunds close",
+            target=refund.payment,
+            details=_details(refund, reason, note),
+        )
+    return Closed(refund=refund, is_decided=True, changes=True)
+
+
+def _details(refund: OpenRefund, reason: RefundClosing, note: str | None) -> dict[str, str | None]:
+    return {"booking": str(refund.booking), "amount": refund.amount, "reason": reason.value, "note": note}
 
 
 async def _send(
@@ -88,9 +134,12 @@ async def _send(
     name = kafka.topic(BOOKING_COMMANDS)
     topic_id = await topic_id_of(kafka, name)
     before = await end_offsets(kafka, [kafka.topic(BOOKING_EVENTS)])
-    details = {"booking": str(refund.booking), "amount": refund.amount, "reason": command.reason.value, "note": note}
     action = await operator_log.record(
-        connection, who=operator, action="refunds close", target=refund.payment, details=details
+        connection,
+        who=operator,
+        action="refunds close",
+        target=refund.payment,
+        details=_details(refund, command.reason, note),
     )
     record = command_record(
         name, command, id=str(uuid4()), source=operator_log.SOURCE, time=datetime.now(UTC), actor=action.actor
@@ -104,7 +153,9 @@ async def _send(
     async with aclosing(records_since(kafka, BOOKING_EVENTS, before)) as found:
         async for answer in found:
             if (header(answer.headers, "ce_causationposition") or b"").decode() == str(position):
-                return Closed(refund=refund, is_decided=True, event=_closed(refund, answer), position=position)
+                event = _closed(refund, answer)
+                changes = event is not None
+                return Closed(refund=refund, is_decided=True, changes=changes, event=event, position=position)
     return Closed(refund=refund, is_decided=False, position=position)
 
 

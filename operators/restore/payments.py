@@ -307,7 +307,7 @@ class Refund:
             "reason": self.call.reason,
             "status": "creating" if is_due else status,
             "refund_id": ours[-1].event.refund_id if ours else None,
-            "failures": sum(made.has_failed for made in ours) if is_due else 0,
+            "refusals": sum(made.has_failed for made in ours),
             "next_attempt_at": now if is_due else None,
             "created_at": self.created,
             "updated_at": max([self.created, *changes]),

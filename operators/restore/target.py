@@ -51,6 +51,7 @@ FROM_A_BACKUP: Final = _names(
     models.OperatorAction,
     models.DeadLetterEnd,
     models.PausedRole,
+    models.UnattributedObject,
 )
 
 _LOCK_SECONDS: Final = 3

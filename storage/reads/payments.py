@@ -18,9 +18,10 @@ RefundStatus: TypeAlias = Literal["due", "pending", "failed", "succeeded", "clos
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReturnedPayment:
-    """A payment of which money went back, must go back, or is disputed. `status` is None if it is disputed only.
+    """A payment of which money went back, must go back, or failed to, or that is disputed.
 
-    `closed_minor` does not go back through Stripe, because an operator ended the refund.
+    `amount_minor` is the whole payment's. `status` is None if it is disputed only. `closed_minor` does not go back
+    through Stripe, because an operator ended the refund.
     """
 
     payment_intent: str
@@ -84,6 +85,9 @@ def _returned(
         status = "closed"
     elif refunded_minor:
         status = "succeeded"
+    elif payment.get("failed_refund_ids"):
+        # A refund by hand, which nobody sends again.
+        status = "failed"
     return ReturnedPayment(
         payment_intent=payment["payment_intent"],
         amount_minor=payment["amount_minor"],

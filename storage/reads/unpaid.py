@@ -1,16 +1,19 @@
-"""Bookings that hold nights unpaid, by account: one query for many accounts."""
+"""Bookings that hold nights unpaid: of many accounts in one query, and of one account among the nights of a stay."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.models import Inventory
 from storage.predicates import UNPAID
+
+_MAX_BOOKINGS_LISTED: Final = 100
 
 # The index `booking_unpaid` finds an account's unpaid bookings; stays that are over do not count. A hold whose deadline
 # has passed does not count either, even if the timer has not ended it yet.
@@ -28,6 +31,13 @@ UNPAID_OF_EACH: Final = text(
     ) as unpaid
     union all
     select null, booking.id, null from booking where booking.id = any (cast(:undecided as uuid[]))
+    """  # noqa: S608 - the predicate of the index is a constant
+)
+_HELD_OF_NIGHTS: Final = text(
+    f"""
+    select id from booking
+    where user_id = :user_id and ({UNPAID}) and room_id = :room_id and check_in < :check_out and check_out > :check_in
+    order by id limit :most
     """  # noqa: S608 - the predicate of the index is a constant
 )
 
@@ -63,3 +73,37 @@ async def unpaid_bookings(
         else:
             unpaid[user_id][booking_id] = hold_expires_at
     return UnpaidRead(unpaid, frozenset(decided))
+
+
+@dataclass(frozen=True, slots=True)
+class NightsHeld:
+    """Nights of a room type: an account's bookings that hold some of them unpaid, and the fewest rooms of a night.
+
+    `fewest_rooms` is None when none of the nights was ever put on sale.
+    """
+
+    bookings: list[UUID]
+    fewest_rooms: int | None
+
+
+async def nights_held_unpaid(
+    connection: AsyncConnection, user_id: int, room_id: int, check_in: date, check_out: date
+) -> NightsHeld:
+    """Return what an account holds unpaid of the nights of [check_in, check_out) of a room type.
+
+    A hold whose deadline has passed is listed until the timer has ended it, because it still holds its nights.
+    """
+    asked = {
+        "user_id": user_id,
+        "room_id": room_id,
+        "check_in": check_in,
+        "check_out": check_out,
+        "most": _MAX_BOOKINGS_LISTED,
+    }
+    bookings = await connection.execute(_HELD_OF_NIGHTS, asked)
+    fewest_rooms = await connection.execute(
+        select(func.min(Inventory.total_count)).where(
+            Inventory.room_id == room_id, Inventory.night >= check_in, Inventory.night < check_out
+        )
+    )
+    return NightsHeld(list(bookings.scalars()), fewest_rooms.scalar())

@@ -117,7 +117,7 @@ def assert_stripe_kept_nothing_but_ids(
     ledger: dict[str, list[dict[str, dict[str, str]]]], booking: str, trace: str
 ) -> None:
     [paid] = [entry for entry in ledger["payment_intents"] if entry["metadata"].get("booking_id") == booking]
-    assert set(paid["metadata"]) == {"booking_id", "room_id", "attempt", "traceparent"}
+    assert set(paid["metadata"]) == {"booking_id", "room_id", "attempt", "mark", "traceparent"}
     assert paid["metadata"]["traceparent"].split("-")[1] == trace
 
 

@@ -2,7 +2,18 @@
 
 from workers.decisions.decide import decide
 from workers.decisions.evolve import evolve
-from workers.decisions.state import Booking, Night, Payment, PaymentState, RefundMade, State, StayClock, live, unpaid
+from workers.decisions.state import (
+    Booking,
+    Night,
+    Payment,
+    PaymentState,
+    RefundMade,
+    State,
+    StayClock,
+    live,
+    unpaid,
+    with_sums,
+)
 
 __all__ = [
     "Booking",
@@ -16,4 +27,5 @@ __all__ = [
     "evolve",
     "live",
     "unpaid",
+    "with_sums",
 ]

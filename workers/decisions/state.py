@@ -106,6 +106,17 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
         return next((dispute for dispute in self.disputes if dispute.dispute_id == dispute_id), None)
 
 
+def with_sums(payment: Payment) -> Payment:
+    """Return a stored payment with its sums: 0.1.0 kept none, and refunded every payment in full."""
+    if payment.refunds or payment.due_minor or payment.closed_minor or payment.disputes:
+        return payment
+    if payment.state is PaymentState.REFUND_REQUESTED:
+        return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
+    if payment.state is PaymentState.REFUNDED and payment.amount_minor:
+        return msgspec.structs.replace(payment, refunds=(RefundMade(UNKNOWN_REFUND, payment.amount_minor),))
+    return payment
+
+
 #: A booking remembers this many of its replaced lists of guests, to know a repeated command again. Without a limit a
 #: client could make its row as large as it likes.
 MAX_EARLIER_GUEST_LISTS = 500

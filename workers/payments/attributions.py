@@ -1,7 +1,8 @@
 """Finds the booking of an object of Stripe's; several systems can share one Stripe account.
 
-An object is ours if its mark was made by this installation, or, without a mark, if a row of ours has its id: 0.1.0
-left no marks. Refunds made by hand and disputes carry nothing of ours; they belong to the booking of their payment.
+An object is ours if its mark was made by this installation, or if a row of ours has its id, with any mark: 0.1.0
+left no marks, and the key of the mark or the installation's id can have changed since. Refunds made by hand and
+disputes carry nothing of ours; they belong to the booking of their payment.
 """
 
 from typing import Final
@@ -44,10 +45,10 @@ class Attributions:
             case _ if about.has_our_mark(await self.marks(connection)):
                 ref = about.claimed_ref()
                 return None if ref is None else Attribution(ref)
-            case Session(mark=None):
-                return _attribution(await payments.booking_of_session(connection, about.id))
-            case PaymentIntent(mark=None):
-                return _attribution(await payments.booking_of_payment(connection, about.id))
+            case Session():
+                return await _by_row(connection, about, await payments.booking_of_session(connection, about.id))
+            case PaymentIntent():
+                return await _by_row(connection, about, await payments.booking_of_payment(connection, about.id))
             case _:
                 return None
 
@@ -65,6 +66,19 @@ class Attributions:
         if not by_hand:
             return Attribution(ref)
         return Attribution(ref, by_hand=True, cancel_if_full=await payments.cancels_if_full(connection, ref.room_id))
+
+
+async def _by_row(
+    connection: AsyncConnection, about: StripeObject, found: payments.BookingOfPayment | None
+) -> Attribution | None:
+    """Return the booking whose row has the object's id, or whose call has the object's mark.
+
+    The row of a session that is open does not know its payment yet.
+    """
+    claimed = about.claimed_ref()
+    if found is None and claimed is not None:
+        found = await payments.booking_of_attempt(connection, claimed.booking_id, claimed.attempt, about.mark)
+    return _attribution(found)
 
 
 def _attribution(found: payments.BookingOfPayment | None) -> Attribution | None:

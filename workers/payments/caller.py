@@ -12,21 +12,24 @@ from collections.abc import Sequence
 from typing import Final
 
 import psycopg
+from aiokafka.errors import KafkaError
 from psycopg_pool import AsyncConnectionPool
 
 from storage import installation, payments
 from storage.database import worker_parameters
-from storage.payments import ENDING, OPENING, RefundFigures
+from storage.payments import ENDING, LEASE_SECONDS, OPENING, REOPENED_AFTER, RefundFigures
 from storage.settings import DatabaseSettings
 from telemetry import metrics
 from topics.backoff import Backoff
 from topics.catalogue import BOOKING_COMMANDS
 from topics.kafka.settings import KafkaSettings
+from topics.messages.releases import Release
+from workers.payments.attributions import Attributions
 from workers.payments.gateway import Gateway, open_gateway
 from workers.payments.marks import Marks
-from workers.payments.refunding import FAILING_FROM
 from workers.payments.settings import PaymentSettings
-from workers.payments.steps import LEASE_SECONDS, Due, Steps
+from workers.payments.steps import Due, Steps
+from workers.payments.unattributed import LateObjects
 from workers.runtime.publisher import Publisher
 
 POLL_SECONDS: Final = 1.0
@@ -65,7 +68,7 @@ class Caller:
             metrics.POOL.set_function(lambda: _pool_use(database))
             try:
                 marks = await self._prepared(database)
-                async with open_gateway(self._settings, marks) as gateway:
+                async with open_gateway(self._settings) as gateway:
                     await self._work_and_measure(database, self._steps(gateway, database, publisher, marks))
             finally:
                 await publisher.close()
@@ -96,7 +99,9 @@ class Caller:
             return Marks(self._settings.payment_mark_key.get_secret_value(), id)
 
     async def _work_and_measure(self, database: Database, steps: Steps) -> None:
-        metrics_task = asyncio.create_task(_measure(database))
+        attributions = Attributions(self._settings.payment_mark_key.get_secret_value())
+        late = LateObjects(database, attributions, steps.send)
+        metrics_task = asyncio.create_task(_measure(database, self._kafka.log_readable_by, late))
         try:
             await self._work(database, steps)
         finally:
@@ -148,17 +153,32 @@ class Caller:
         slots.discard(ended)
 
 
-async def _measure(database: Database) -> None:
-    """Export the figures of refunds and disputes, and make refunds that 0.1.0 gave up due again, until cancelled."""
+async def _measure(database: Database, readable_by: Release, late: LateObjects) -> None:
+    """Export the figures of refunds and disputes, and care for those that nothing else looks at, until cancelled."""
+    for by_hand in ("false", "true"):
+        metrics.REFUND_FAILURES.add(0, by_hand)
     while True:
         try:
             async with database.connection() as connection:
-                if reopened := await payments.reopen_failed_refunds(connection):
-                    log.warning("%d refunds that had been given up are due again", reopened)
-                _export(await payments.refund_figures(connection, failing_from=FAILING_FROM))
-        except psycopg.Error as error:
-            log.warning("refunds cannot be counted: %r", error)
+                if readable_by is not Release.V0_1_0:
+                    await _care(connection)
+                _export(await payments.refund_figures(connection))
+            await late.apply()
+        except (psycopg.Error, KafkaError) as error:
+            log.warning("refunds cannot be counted and cared for: %r", error)
         await asyncio.sleep(MEASURE_SECONDS)
+
+
+async def _care(connection: psycopg.AsyncConnection) -> None:
+    """Make refunds due that 0.1.0 gave up, or that have pended for long; a worker of 0.1.0 must not claim them."""
+    if reopened := await payments.reopen_failed_refunds(connection):
+        log.warning(
+            "%d refunds that 0.1.0 had given up are due again in %d hours: until then, close those that were paid"
+            " otherwise (innkeeper refunds list, innkeeper refunds close)",
+            reopened,
+            REOPENED_AFTER.total_seconds() / 3600,
+        )
+    await payments.look_at_pending_refunds(connection)
 
 
 def _export(figures: RefundFigures) -> None:
@@ -166,6 +186,7 @@ def _export(figures: RefundFigures) -> None:
     metrics.REFUNDS.set(figures.pending, "pending")
     metrics.REFUNDS_FAILING.set(figures.failing)
     metrics.OLDEST_REFUND_DUE_SECONDS.set(figures.oldest_due_seconds)
+    metrics.OLDEST_REFUND_PENDING_SECONDS.set(figures.oldest_pending_seconds)
     metrics.DISPUTES_OPEN.set(figures.disputes_open)
 
 

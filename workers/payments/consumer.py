@@ -26,7 +26,8 @@ from workers.payments.attributions import KINDS, Attributions
 from workers.payments.objects import StripeObject
 from workers.payments.pending_calls import CallContext, PendingCall, calls_for
 from workers.payments.settings import STRIPE_VERSION, PaymentSettings
-from workers.payments.settling import record
+from workers.payments.settling import record, settle
+from workers.payments.unattributed import to_keep
 from workers.payments.webhooks import (
     NotUnderstood,
     StripeEvent,
@@ -111,6 +112,8 @@ class Payments:
         effect = effect_of(event, about, await self._attributions.attribution_of(connection, about))
         if effect.is_foreign:
             self._count_foreign(KINDS[type(about)], about)
+            if (kept := to_keep(about)) is not None:
+                await payments.keep_unattributed(connection, kept)
         if effect.is_inquiry:
             metrics.INQUIRIES.add(1)
         return effect
@@ -159,6 +162,7 @@ async def _add(connection: AsyncConnection, call: PendingCall) -> None:
         case RefundToMake():
             await payments.add_refund(connection, call)
         case RefundToClose():
-            await payments.close_refund(connection, call)
+            # The ledger has the closed sum already. An event that is read again closes no more than that.
+            await settle(connection, call.payment_intent, is_done=True)
         case PaymentOfSession():
             await payments.note_payment(connection, call)

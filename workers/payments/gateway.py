@@ -20,7 +20,6 @@ from stripe.params import RefundCreateParams
 from stripe.params.checkout import SessionCreateParams
 
 from telemetry import metrics, traces
-from workers.payments.marks import Marks
 from workers.payments.objects import BookingRef, Refund, Session, read
 from workers.payments.settings import MAX_STRIPE_CLOCK_SKEW, STRIPE_VERSION, PaymentSettings
 
@@ -46,10 +45,9 @@ class Gateway:
     Besides `Refused` and `IdempotencyKeyExhausted` they raise `stripe.StripeError` for failures worth a retry.
     """
 
-    def __init__(self, client: stripe.StripeClient, marks: Marks) -> None:
+    def __init__(self, client: stripe.StripeClient) -> None:
         self._sessions = client.v1.checkout.sessions
         self._refunds = client.v1.refunds
-        self._marks = marks
 
     async def open_session(self, ref: BookingRef, params: Mapping[str, Any], *, key: str, since: datetime) -> Session:
         """Open a session, or return the one that this key opened; `since` is the time of the first request."""
@@ -105,19 +103,22 @@ class Gateway:
         return read(created, Refund)
 
     async def _find_session(self, ref: BookingRef, since: datetime) -> Session | None:
-        """Look for a session of this attempt that has not expired; Stripe has no search by metadata."""
+        """Look for a session of this attempt that has not expired; Stripe has no search by metadata.
+
+        Ids of bookings are random, so that a session with one of ours is ours, also if its mark has another key.
+        """
         earliest = int((since - MAX_STRIPE_CLOCK_SKEW).timestamp())
         listed = await self._sessions.list_async({"created": {"gte": earliest}, "limit": 100})
         async for found in listed.auto_paging_iter():
             session = read(found, Session)
-            is_attempt = session.claimed_ref() == ref and session.is_made_by_us(ref, self._marks)
+            is_attempt = session.claimed_ref() == ref and session.client_reference_id == str(ref.booking_id)
             if is_attempt and session.status != "expired":
                 return session
         return None
 
 
 @asynccontextmanager
-async def open_gateway(settings: PaymentSettings, marks: Marks) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: PaymentSettings) -> AsyncIterator[Gateway]:
     """Open a client of Stripe's API for the lifetime of a process."""
     stripe.enable_telemetry = False
     http = _PacedClient(settings.calls_per_second)
@@ -130,7 +131,7 @@ async def open_gateway(settings: PaymentSettings, marks: Marks) -> AsyncIterator
         max_network_retries=_RETRIES,
     )
     try:
-        yield Gateway(client, marks)
+        yield Gateway(client)
     finally:
         await http.close_async()  # type: ignore[no-untyped-call]
 

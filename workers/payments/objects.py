@@ -12,7 +12,9 @@ import msgspec
 import stripe
 
 from pricing.charges import from_stripe
+from workers.payments import states
 from workers.payments.marks import MARK, Marks
+from workers.payments.states import RefundState
 
 PAYMENT_COMMAND_IDS: Final = UUID("5f1d5e0c-3d0a-5b7e-9a55-0f6c1d2b7a41")
 """The namespace of the ids of commands that follow from a Stripe object's transition."""
@@ -102,7 +104,7 @@ class Session(StripeObject, frozen=True, kw_only=True):
     @property
     def paid(self) -> bool:
         """Whether nothing is left to pay; `complete` alone does not mean that."""
-        return self.payment_status in {"paid", "no_payment_required"}
+        return states.is_paid(self.payment_status)
 
 
 class PaymentError(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,9 +136,9 @@ class Refund(StripeObject, frozen=True, kw_only=True):
         return from_stripe(self.amount, log_currency(self.currency))
 
     @property
-    def has_failed(self) -> bool:
-        """Whether the money stays with the hotel, or came back to it."""
-        return self.status in {"failed", "canceled"}
+    def state(self) -> RefundState:
+        """The state in our words."""
+        return states.refund_state(self.status)
 
 
 class BalanceTransaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +160,7 @@ class Dispute(StripeObject, frozen=True, kw_only=True):
     @property
     def took_money(self) -> bool:
         """Whether the account lacks money because of the dispute as it is now."""
-        return sum(transaction.amount for transaction in self.balance_transactions) < 0
+        return states.took_money(transaction.amount for transaction in self.balance_transactions)
 
     @property
     def amount_minor(self) -> int:

@@ -11,11 +11,12 @@ call is the same call, and Stripe answers as it did before. Those of a refund de
 already: `refunding` fixes them before each call.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from pricing.charges import to_stripe
+from pricing.charges import step_minor, to_stripe
 from storage.payments import (
     DueSession,
     PaymentOfSession,
@@ -157,11 +158,11 @@ def _line_items(event: PaymentRequested, stay: Stay | None) -> list[dict[str, An
 
 
 def _line_item(amount_minor: int, currency: str, product: dict[str, str]) -> dict[str, Any]:
-    price = {
-        "currency": currency.lower(),
-        "unit_amount": to_stripe(amount_minor, currency),
-        "product_data": product,
-    }
+    price: dict[str, Any] = {"currency": currency.lower(), "product_data": product}
+    # Stripe refuses a price without an amount, and the payment is declined: 0.1.0 reserved stays for amounts that are a
+    # fraction of Stripe's unit, and such an event must not stop the reading of events.
+    with suppress(ValueError):
+        price["unit_amount"] = to_stripe(amount_minor, currency)
     return {"quantity": 1, "price_data": price}
 
 
@@ -181,7 +182,8 @@ def _refund(event: RefundRequested, envelope: Envelope, context: CallContext) ->
         room_id=event.room_id,
         params={
             "payment_intent": event.payment_intent,
-            "amount": to_stripe(event.amount_minor, event.currency),
+            # The caller computes the amount anew. A fraction of Stripe's unit must not stop the reading of events.
+            "amount": to_stripe(event.amount_minor - event.amount_minor % step_minor(event.currency), event.currency),
             "metadata": ref.metadata(context.marks) | _trace(envelope),
         },
         idempotency_key=f"{event.payment_intent}:refund",

@@ -68,7 +68,10 @@ class RefundSteps:
             found = await self._gateway.refunds_of(due.payment_intent)
         except Refused as refused:
             return RefundAnswer(refunds=(), refused=refused)
-        call = await self._fixed_call(due, found)
+        try:
+            call = await self._fixed_call(due, found)
+        except Refused as refused:
+            return RefundAnswer(refunds=found, refused=refused)
         if call is None:
             return RefundAnswer(refunds=found)
         try:
@@ -105,13 +108,20 @@ class RefundSteps:
             await self._postpone(connection, due, sums, answer.refused)
 
     async def _fixed_call(self, due: DueRefund, found: tuple[Refund, ...]) -> RefundCall | None:
-        """Record the refunds that were found, and fix the call for the rest; None if there is no rest."""
+        """Record the refunds that were found, and fix the call for the rest; None if there is no rest.
+
+        Raises:
+            Refused: the rest is no amount that Stripe can send.
+        """
         async with self._database.connection() as connection, connection.transaction():
             await self._record_refunds(connection, due, found)
             sums = await payments.refund_sums(connection, due.payment_intent)
             if sums is None or not rest_minor(sums):
                 return None
-            call = call_for_rest(due, sums, len(found), self._marks)
+            try:
+                call = call_for_rest(due, sums, len(found), self._marks)
+            except ValueError as error:
+                raise Refused(str(error), "amount_not_sendable") from error
             await self._fix(connection, due, call)
             return call
 
@@ -151,25 +161,31 @@ class RefundSteps:
     async def _postpone(
         self, connection: psycopg.AsyncConnection, due: DueRefund, sums: RefundSums, refused: Refused | None
     ) -> None:
-        if refused is None and not sums.failed_count:
+        if refused is None and not sums.refusals:
             await payments.try_again(
                 connection, due, error="the payment changed meanwhile", delay_seconds=_SOON_SECONDS
             )
             return
         code = "refund_failed" if refused is None else refused.code or "refused"
         reason = f"a refund failed {sums.failed_count} times" if refused is None else str(refused)
-        failures = max(due.failures, sums.failed_count - 1)
+        # A refund that failed is counted by now, a refused call is not.
+        refusals = sums.refusals - 1 if refused is None else sums.refusals
         metrics.REFUND_REFUSALS.add(1, code)
         log.error(
-            "%d of payment %s are NOT refunded, tried again later, after %d failures: %s (%s)",
+            "%d of payment %s are NOT refunded, tried again later, after %d refusals: %s (%s)",
             rest_minor(sums),
             due.payment_intent,
-            failures,
+            refusals,
             reason,
             code,
         )
-        delay_seconds = refused_delay_seconds(failures)
-        await payments.try_again(connection, due, error=f"{code} {reason}", delay_seconds=delay_seconds)
+        await payments.try_again(
+            connection,
+            due,
+            error=f"{code} {reason}",
+            delay_seconds=refused_delay_seconds(refusals),
+            is_refused=refused is not None,
+        )
 
 
 def _is_known(command: object, ledger: LedgerPayment) -> bool:

@@ -14,8 +14,6 @@ from telemetry import traces
 from workers.payments.marks import Marks
 from workers.payments.objects import BookingRef
 
-FAILING_FROM: Final = 5
-"""So many failures in a row make a refund one that an operator should look at."""
 MIN_REFUSED_DELAY_SECONDS: Final = 60.0
 MAX_REFUSED_DELAY_SECONDS: Final = 6 * 60 * 60.0
 
@@ -46,6 +44,9 @@ def call_for_rest(due: DueRefund, sums: RefundSums, refunds_count: int, marks: M
 
     The key names the target and the state that the rest was computed from: a repeated call is the same call, and one
     that follows a failed refund is another.
+
+    Raises:
+        ValueError: the rest is no amount that Stripe can send.
     """
     key = f"{_first_key(due.payment_intent)}:{sums.target_minor}:{_gone_minor(sums)}:{refunds_count}"
     if due.idempotency_key == key or due.idempotency_key.startswith(f"{key}/"):
@@ -64,12 +65,12 @@ def renewed_key(key: str) -> str:
     return f"{first}/{int(number or 0) + 1}"
 
 
-def refused_delay_seconds(failures: int) -> float:
-    """Return the delay after a refusal, or a refund that failed, that follows so many failures: a minute to six hours.
+def refused_delay_seconds(refusals: int) -> float:
+    """Return the delay after a refusal, or a refund that failed, that follows so many others: a minute to six hours.
 
     It doubles each time, with jitter.
     """
-    delay = min(MAX_REFUSED_DELAY_SECONDS, MIN_REFUSED_DELAY_SECONDS * 2.0 ** min(failures, 10))
+    delay = min(MAX_REFUSED_DELAY_SECONDS, MIN_REFUSED_DELAY_SECONDS * 2.0 ** min(refusals, 10))
     return delay * random.uniform(0.8, 1.0)  # noqa: S311 - no secret.
 
 

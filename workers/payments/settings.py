@@ -12,6 +12,15 @@ from topics.secret_files import SECRETS
 STRIPE_VERSION: Final = "2026-10-28.endive"
 """The version of Stripe's API that this code was written for; the account's own default is never used."""
 
+LOCALES: Final = frozenset(
+    (
+        *("auto", "bg", "cs", "da", "de", "el", "en", "en-GB", "es", "es-419", "et", "fi", "fil", "fr", "fr-CA"),
+        *("hi-IN", "hr", "hu", "id", "it", "ja", "ko", "lt", "lv", "ms", "mt", "nb", "nl", "pl", "pt", "pt-BR"),
+        *("ro", "ru", "sk", "sl", "sv", "th", "tr", "vi", "zh", "zh-HK", "zh-TW"),
+    )
+)
+"""The languages of Stripe's payment page in that version."""
+
 _DEVELOPMENT_KEY: Final = "sk_test_innkeeper_development"
 _DEVELOPMENT_MARK_KEY: Final = "innkeeper-development-payment-mark-key"
 _MIN_KEY_CHARACTERS: Final = 32
@@ -44,7 +53,9 @@ class PaymentSettings(BaseSettings):
         default=_DEVELOPMENT_FRONTEND, description="The site that guests return to from Stripe's payment page."
     )
     checkout_locale: str = Field(
-        default="auto", description="The language of Stripe's payment page (`de`, `en-GB`); `auto`: the browser's."
+        default="auto",
+        description="The language of Stripe's payment page (`de`, `en-GB`); `auto`: the browser's. Our own line on the"
+        " page (room type, dates) stays English.",
     )
     stripe_calls_per_second: int | None = Field(
         default=None,
@@ -56,6 +67,13 @@ class PaymentSettings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, url: str | None) -> str | None:
         return url or None
+
+    @field_validator("checkout_locale")
+    @classmethod
+    def _locale_of_stripes_page(cls, locale: str) -> str:
+        if locale and locale not in LOCALES:
+            raise ValueError(f"Stripe's payment page has no language {locale!r}, only {', '.join(sorted(LOCALES))}")
+        return locale or "auto"
 
     @model_validator(mode="after")
     def _no_development_in_production(self) -> Self:

@@ -24,7 +24,7 @@ from aiokafka.errors import KafkaError
 from psycopg_pool import AsyncConnectionPool
 
 from storage import payments
-from storage.payments import DueRefund, DueSession
+from storage.payments import LEASE_SECONDS, DueRefund, DueSession
 from telemetry import traces
 from telemetry.ids import about
 from topics.envelope import command_record
@@ -43,8 +43,6 @@ from workers.payments.withholding import Commands, readable
 from workers.runtime.publisher import Publisher
 
 WORK_SECONDS: Final = 25.0
-LEASE_SECONDS: Final = 30.0
-"""Longer than the work, so that a worker gives a row up before another claims it."""
 MAX_RETRY_DELAY_SECONDS: Final = 60.0
 
 Due = DueSession | DueRefund
@@ -172,6 +170,15 @@ class Steps:
             await record(connection, update, is_done=False)
         # The room needs no command for a session that expired: it closed the session itself.
         return effect.commands if session.status == "complete" else ()
+
+    async def send(self, commands: Commands, time: datetime) -> None:
+        """Publish commands that follow from no row, but from an object of Stripe's; `time` in UTC."""
+        records = [
+            command_record(self._commands_topic, command, id=name, source=PAYMENTS_SOURCE, time=time)
+            for name, command in readable(self._readable_by, commands)
+        ]
+        async with self._publishing:
+            await self._publisher.publish(records)
 
     async def _produce(self, due: Due, commands: Commands) -> None:
         records = [

@@ -22,7 +22,7 @@ from topics.messages.commands import (
     RecordDispute,
     RecordRefund,
 )
-from topics.messages.values import DisputeResult
+from workers.payments import states
 from workers.payments.objects import (
     Attribution,
     BookingRef,
@@ -135,12 +135,17 @@ def effect_of(event: StripeEvent, about: StripeObject, attribution: Attribution 
             return effect_of_session(about, attribution.ref, live=event.livemode)
         case PaymentIntent():
             return _declined_effect(about, attribution.ref, event)
-        case Refund():
-            return effect_of_refund(about, attribution)
-        case Dispute():
-            return _dispute_effect(about, attribution.ref)
+        case Refund() | Dispute():
+            return effect_of_payments_object(about, attribution)
         case _:
             raise NotUnderstood(f"{event.type} {event.id} has an object of another kind")
+
+
+def effect_of_payments_object(about: Refund | Dispute, attribution: Attribution) -> WebhookEffect:
+    """Return the effect of a refund or a dispute of a payment."""
+    return (
+        effect_of_refund(about, attribution) if isinstance(about, Refund) else _dispute_effect(about, attribution.ref)
+    )
 
 
 def effect_of_session(session: Session, ref: BookingRef, *, live: bool) -> WebhookEffect:
@@ -163,14 +168,16 @@ def effect_of_refund(refund: Refund, attribution: Attribution) -> WebhookEffect:
     payment_intent = refund.payment_intent
     if payment_intent is None:
         return WebhookEffect(summary=f"{refund.id} has no payment intent", level=logging.ERROR)
-    if refund.status == "succeeded":
-        return _refunded_effect(refund, attribution, payment_intent)
-    if refund.has_failed:
-        return _failed_refund_effect(refund, attribution, payment_intent)
-    return WebhookEffect(
-        updates=(_refund_reported(refund, attribution, payment_intent, "pending"),),
-        summary=f"{refund.id} of {payment_intent} pends: {refund.status}",
-    )
+    match refund.state:
+        case "succeeded":
+            return _refunded_effect(refund, attribution, payment_intent)
+        case "failed":
+            return _failed_refund_effect(refund, attribution, payment_intent)
+        case "pending":
+            return WebhookEffect(
+                updates=(_refund_reported(refund, attribution, payment_intent),),
+                summary=f"{refund.id} of {payment_intent} pends: {refund.status}",
+            )
 
 
 def _paid_effect(session: Session, ref: BookingRef) -> WebhookEffect:
@@ -258,8 +265,8 @@ def _refunded_effect(refund: Refund, attribution: Attribution, payment_intent: s
     )
     by_hand = " by hand" if attribution.by_hand else ""
     return WebhookEffect(
-        commands=((command_id(refund.id, "succeeded"), record),),
-        updates=(_refund_reported(refund, attribution, payment_intent, "succeeded"),),
+        commands=((command_id(refund.id, refund.state), record),),
+        updates=(_refund_reported(refund, attribution, payment_intent),),
         summary=f"{refund.id} of {payment_intent}, booking {ref.booking_id}, succeeded{by_hand}",
     )
 
@@ -276,8 +283,8 @@ def _failed_refund_effect(refund: Refund, attribution: Attribution, payment_inte
         by_hand=attribution.by_hand,
     )
     return WebhookEffect(
-        commands=((command_id(refund.id, "failed"), fail),),
-        updates=(_refund_reported(refund, attribution, payment_intent, "failed", failure),),
+        commands=((command_id(refund.id, refund.state), fail),),
+        updates=(_refund_reported(refund, attribution, payment_intent, failure),),
         summary=f"{refund.id} of {payment_intent} FAILED ({failure}): the guest has no money back yet",
         level=logging.ERROR,
     )
@@ -287,7 +294,6 @@ def _refund_reported(
     refund: Refund,
     attribution: Attribution,
     payment_intent: str,
-    status: Literal["pending", "succeeded", "failed"],
     failure: str | None = None,
 ) -> RefundReported:
     return RefundReported(
@@ -296,7 +302,7 @@ def _refund_reported(
         booking_id=attribution.ref.booking_id,
         amount_minor=refund.amount_minor,
         currency=log_currency(refund.currency),
-        status=status,
+        status=refund.state,
         by_hand=attribution.by_hand,
         failure=failure,
     )
@@ -307,9 +313,8 @@ def _dispute_effect(dispute: Dispute, ref: BookingRef) -> WebhookEffect:
     if payment_intent is None:
         return WebhookEffect(summary=f"{dispute.id} has no payment intent", level=logging.ERROR)
     about = f"{dispute.id} of {payment_intent}, booking {ref.booking_id}, {dispute.reason}"
-    ended = _end_of(dispute)
-    if dispute.status.startswith(_INQUIRY) or (dispute.status == _PREVENTED and ended is None):
-        # A bank asks, or a case was ended before it began: no money of the payment is held.
+    result = states.dispute_result(dispute.status, took_money=dispute.took_money)
+    if states.is_inquiry(dispute.status, took_money=dispute.took_money):
         return WebhookEffect(summary=f"{about}: {dispute.status}", level=logging.WARNING, is_inquiry=True)
     record = RecordDispute(
         room_id=ref.room_id,
@@ -318,7 +323,7 @@ def _dispute_effect(dispute: Dispute, ref: BookingRef) -> WebhookEffect:
         dispute_id=dispute.id,
         amount_minor=dispute.amount_minor,
         reason=dispute.reason,
-        result=ended,
+        result=result,
     )
     reported = DisputeReported(
         dispute_id=dispute.id,
@@ -326,29 +331,15 @@ def _dispute_effect(dispute: Dispute, ref: BookingRef) -> WebhookEffect:
         booking_id=ref.booking_id,
         amount_minor=dispute.amount_minor,
         currency=log_currency(dispute.currency),
-        status="open" if ended is None else ended.value,
+        status=states.dispute_state(result),
         reason=dispute.reason,
     )
     return WebhookEffect(
-        commands=((command_id(dispute.id, "opened" if ended is None else ended.value), record),),
+        commands=((command_id(dispute.id, states.dispute_transition(result)), record),),
         updates=(reported,),
         summary=f"{about}: {dispute.status}",
         level=logging.WARNING,
     )
-
-
-#: The statuses of disputes that have ended. In old versions of the API `charge_refunded` was an end without a loss.
-_ENDS: Final = {"won": DisputeResult.WON, "lost": DisputeResult.LOST, "charge_refunded": DisputeResult.WON}
-_INQUIRY: Final = "warning_"
-_PREVENTED: Final = "prevented"
-
-
-def _end_of(dispute: Dispute) -> DisputeResult | None:
-    """Return how a dispute ended; None while it is open."""
-    if dispute.status == _PREVENTED and dispute.took_money:
-        # The network gave the cardholder the money back by itself.
-        return DisputeResult.LOST
-    return _ENDS.get(dispute.status)
 
 
 def _other_mode_effect(subject: str, *, live: bool) -> WebhookEffect:

@@ -15,8 +15,7 @@ from psycopg import AsyncConnection
 from storage import bookings, inventory
 from topics.messages.events import BookingEvent, Event, GuestsAdded, GuestsChanged, InventoryOpened
 from topics.messages.values import BookingStatus, CancelReason, Rejection, StayTimes, Terms
-from workers.decisions import Booking, Night, Payment, PaymentState, RefundMade, State, evolve
-from workers.decisions.state import UNKNOWN_REFUND
+from workers.decisions import Booking, Night, Payment, State, evolve, with_sums
 
 NightKey: TypeAlias = tuple[int, date]
 """A room's id and a night."""
@@ -179,15 +178,4 @@ def _booking_of(row: bookings.BookingRow) -> Booking:
 
 
 def _payments_of(rows: list[dict[str, Any]] | None) -> tuple[Payment, ...]:
-    return tuple(_with_sums(payment) for payment in msgspec.convert(rows or (), tuple[Payment, ...]))
-
-
-def _with_sums(payment: Payment) -> Payment:
-    """Return a payment that 0.1.0 may have written, which kept the state of its refund in full and no sums."""
-    if payment.refunds or payment.due_minor or payment.closed_minor or payment.disputes:
-        return payment
-    if payment.state is PaymentState.REFUND_REQUESTED:
-        return msgspec.structs.replace(payment, due_minor=payment.amount_minor)
-    if payment.state is PaymentState.REFUNDED and payment.amount_minor:
-        return msgspec.structs.replace(payment, refunds=(RefundMade(UNKNOWN_REFUND, payment.amount_minor),))
-    return payment
+    return tuple(with_sums(payment) for payment in msgspec.convert(rows or (), tuple[Payment, ...]))

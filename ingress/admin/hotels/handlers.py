@@ -15,13 +15,15 @@ from ingress.http.models import NoBody, NoQuery, Problems
 from ingress.http.paging import NEXT_PAGE, Paged
 from ingress.http.problems import Problem
 from ingress.http.responses import Response, no_content
+from ingress.http.rollout import Rollout
 from ingress.http.versions import ETAG_HEADER, IF_MATCH
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, Unversioned, operation
 from ingress.stays import today_at
 from storage import hotels
 from storage.hotels import HotelRow
 
-_USUAL_CURRENCY: Final = "USD"
+#: Fields that keep their value if a whole description leaves them out, and the values that a new hotel has.
+_KEPT_IF_LEFT_OUT: Final = {"currency": "USD", "on_full_refund": "cancel"}
 _HOTEL_PATH: Final = {"hotel_id": 1}
 _EXAMPLE_HOTEL: Final = {
     "name": "The Lighthouse",
@@ -55,9 +57,10 @@ _AFTER_ADD_HOTEL: Final = (
 class AdminHotels:
     """The operations of managers on their hotels."""
 
-    def __init__(self, database: Database, nights: Nights) -> None:
+    def __init__(self, database: Database, nights: Nights, rollout: Rollout) -> None:
         self._database = database
         self._nights = nights
+        self._rollout = rollout
 
     @operation(
         "POST /admin/hotels",
@@ -69,9 +72,10 @@ class AdminHotels:
     )
     async def add_hotel(self, context: RequestContext[HotelIn, NoQuery]) -> Response:
         """Describe a hotel. Nobody else sees it before it has a room and is activated."""
-        fields = _fields(_whole(context.body))
+        fields = _KEPT_IF_LEFT_OUT | _fields(_whole(context.body))
+        self._rollout.must_be_charged_right(fields["currency"])
         async with self._database.writing() as connection:
-            hotel = await hotels.add_hotel(connection, context.caller.user_id, {"currency": _USUAL_CURRENCY} | fields)
+            hotel = await hotels.add_hotel(connection, context.caller.user_id, fields)
         return _hotels.created(hotel, context.link(f"/admin/hotels/{hotel.id}"))
 
     @operation(
@@ -114,7 +118,7 @@ class AdminHotels:
         unversioned=Unversioned(by="change_hotel"),
     )
     async def replace_hotel(self, context: RequestContext[HotelIn, NoQuery]) -> Response:
-        """Replace the whole description: a field that is left out becomes empty, but for the currency."""
+        """Replace the whole description. A field left out becomes empty, but for `currency` and `on_full_refund`."""
         return await self._change(context, _whole(context.body))
 
     @operation(
@@ -207,15 +211,20 @@ class AdminHotels:
         fields = _fields(sent)
         async with self._database.writing() as connection:
             hotel = await _hotels.lock_to_change(connection, context)
-            if fields.get("currency", hotel.currency) != hotel.currency and await hotels.ever_had_rooms(
-                connection, hotel.id
-            ):
-                raise Problem(
-                    409, f"there are rooms; the currency stays {hotel.currency}", more={"reason": "currency_fixed"}
-                )
+            currency = fields.get("currency", hotel.currency)
+            if currency != hotel.currency:
+                await self._must_take(connection, hotel, currency)
             if fields:
                 hotel = await hotels.change_hotel(connection, hotel.id, fields)
         return _hotels.response(hotel)
+
+    async def _must_take(self, connection: AsyncConnection, hotel: HotelRow, currency: str) -> None:
+        """Check that a hotel can change to a currency. Raises `Problem` 409 if it has rooms, 503 during a rollout."""
+        if await hotels.ever_had_rooms(connection, hotel.id):
+            raise Problem(
+                409, f"there are rooms; the currency stays {hotel.currency}", more={"reason": "currency_fixed"}
+            )
+        self._rollout.must_be_charged_right(currency)
 
     async def _switch(self, context: RequestContext[NoBody, NoQuery], *, active: bool) -> Response:
         hotel_id = context.path["hotel_id"]
@@ -233,9 +242,9 @@ async def _find(connection: AsyncConnection, context: AnyContext, *, lock: bool)
 
 
 def _whole(description: HotelIn) -> dict[str, Any]:
-    """Return all fields of a description, those that were left out too, but for a currency that was left out."""
+    """Return all fields of a description, those that were left out too, but for those that keep their value then."""
     fields = {name: getattr(description, name) for name in type(description).model_fields}
-    return {name: value for name, value in fields.items() if not (name == "currency" and value is None)}
+    return {name: value for name, value in fields.items() if value is not None or name not in _KEPT_IF_LEFT_OUT}
 
 
 def _fields(sent: Mapping[str, Any]) -> dict[str, Any]:

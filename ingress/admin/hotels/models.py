@@ -51,7 +51,7 @@ class _Placed(Body):
 
 
 class HotelIn(_Placed, title="HotelWanted"):
-    """A hotel, whole. A currency that is left out stays the same; at first it is USD."""
+    """A hotel, whole. A `currency` or `on_full_refund` that is left out stays the same; at first: USD, `cancel`."""
 
     name: Line
     city: Line
@@ -65,7 +65,7 @@ class HotelIn(_Placed, title="HotelWanted"):
     currency: ChargeableCurrency | None = None
     check_in_time: ClockTime = "15:00"
     check_out_time: ClockTime = "11:00"
-    on_full_refund: OnFullRefund = "cancel"
+    on_full_refund: OnFullRefund = left_out()
 
 
 class ContactChanges(Changes):

@@ -32,7 +32,7 @@ def audit_command(
     - **counts match bookings** inventory counts equal the sum over bookings by status.
     - **holds end on time** no hold ends early, and nothing happens to a booking after its hold's deadline.
     - **log matches ledger** no gap in a partition's events, legal transitions only, and the log equals the ledger.
-    - **guest lists are stored** each list of guests that a booking names is there; erasure blanks it and keeps the row.
+    - **guest lists are stored** each list of guests that a booking names is there; an erasure would blank it.
     - **read models match events** every row is what the events make of it, up to the cursor of its projection.
 
     Exit status: 0 every check holds; 1 a check fails, each problem a line; 2 the audit could not be made.

@@ -49,6 +49,7 @@ def upgrade() -> None:
     op.execute("set local lock_timeout = '500ms'")
     for table, name, kind in _NULLABLE:
         op.add_column(table, sa.Column(name, kind, nullable=True))
+    op.add_column('refund', sa.Column('refusals', sa.Integer(), server_default=sa.text('0'), nullable=False))
     op.add_column('hotel', sa.Column('on_full_refund', sa.Text(), server_default='cancel', nullable=False))
     op.create_check_constraint('on_full_refund', 'hotel', "on_full_refund in ('cancel', 'keep')")
     op.drop_constraint('status', 'refund')
@@ -89,6 +90,20 @@ def _create_tables() -> None:
     for table in ('payment_refund', 'payment_dispute'):
         op.create_index(f'{table}_payment', table, ['payment_intent'])
         op.create_index(f'{table}_booking', table, ['booking_id'])
+    op.create_index(
+        'payment_refund_pending', 'payment_refund', ['created_at'], postgresql_where=sa.text("status = 'pending'")
+    )
+    op.create_table(
+        'unattributed_object',
+        sa.Column('object_id', sa.Text(), primary_key=True),
+        sa.Column('state', sa.Text(), primary_key=True),
+        sa.Column('kind', sa.Text(), nullable=False),
+        sa.Column('payment_intent', sa.Text(), nullable=False),
+        sa.Column('fields', postgresql.JSONB(), nullable=False),
+        sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.CheckConstraint("kind in ('refund', 'dispute')", name='kind'),
+    )
+    op.create_index('unattributed_object_payment', 'unattributed_object', ['payment_intent'])
     op.create_table(
         'guest_list',
         sa.Column('id', sa.Uuid(), primary_key=True),
@@ -106,12 +121,13 @@ def _create_tables() -> None:
 
 def downgrade() -> None:
     """Take back."""
-    for table in ('installation', 'guest_list', 'payment_dispute', 'payment_refund'):
+    for table in ('installation', 'guest_list', 'unattributed_object', 'payment_dispute', 'payment_refund'):
         op.drop_table(table)
     op.execute("update refund set status = 'failed' where status = 'closed'")
     op.drop_constraint('status', 'refund')
     op.create_check_constraint('status', 'refund', "status in ('creating', 'pending', 'succeeded', 'failed')")
     op.drop_constraint('on_full_refund', 'hotel')
     op.drop_column('hotel', 'on_full_refund')
+    op.drop_column('refund', 'refusals')
     for table, name, _ in reversed(_NULLABLE):
         op.drop_column(table, name)

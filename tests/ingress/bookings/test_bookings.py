@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from storage.settings import DatabaseSettings
 from tests.ingress.house import STAY, STAY_TIMES, TODAY, WAIT, House, LoggedCommand, StandInWorker
 from tests.support.locks import somebody_waits
@@ -19,6 +21,7 @@ from topics.messages.events import (
     BookingReserved,
     CheckoutOpened,
     CommandRefused,
+    CommandRepeated,
     GuestsAdded,
     PaymentRequested,
 )
@@ -197,9 +200,8 @@ async def test_a_request_that_waits_gets_the_reason_of_a_refusal(house: House, s
     }
 
 
-async def test_the_refusal_of_an_amount_that_cannot_be_charged_names_those_that_can(
-    house: House, stand_in: StandInWorker
-) -> None:
+async def _rejected(house: House, stand_in: StandInWorker, reason: Rejection) -> Any:
+    """Ask for a stay that the worker rejects; return the body of the 409, without the fields that all have."""
     asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
     command = await stand_in.next_command()
     stay = command.message
@@ -212,19 +214,127 @@ async def test_the_refusal_of_an_amount_that_cannot_be_charged_names_those_that_
         check_in=stay.check_in,
         check_out=stay.check_out,
         rooms_count=1,
-        reason=Rejection.NOT_CHARGEABLE,
+        reason=reason,
     )
     await stand_in.publish(command, rejected)
+    answered = await asking
+    common = {"reason": reason.value, "id": str(stay.booking_id), "booking_status": "REJECTED"}
+    assert (answered.status, answered.body) == (409, answered.body | common), answered
+    return {name: value for name, value in answered.body.items() if name not in common}
+
+
+@pytest.mark.parametrize(
+    ("currency", "words"),
+    [
+        (
+            "EUR",
+            (
+                "the amount of the stay is smaller or larger than can be charged in its currency; "
+                "the amount of a stay must be from 0.50 to 999999.99 EUR"
+            ),
+        ),
+        ("KPW", "payments in KPW are not possible"),
+    ],
+)
+async def test_the_refusal_of_an_amount_that_cannot_be_charged_names_those_that_can(
+    house: House, stand_in: StandInWorker, currency: str, words: str
+) -> None:
+    await stand_in.connection.execute("update hotel set currency = %s where id = 1", (currency,))
+    assert await _rejected(house, stand_in, Rejection.NOT_CHARGEABLE) == {"detail": f"refused: {words}"}
+
+
+async def _hold(stand_in: StandInWorker, status: str = "RESERVED", user: int = 1, **columns: Any) -> str:
+    """Write a booking of the nights that `STAY` asks for, whose hold ends in an hour; return its id."""
+    end = datetime.now(UTC) + timedelta(hours=1)
+    return str(await stand_in.add_booking(user, status, **{"hold_expires_at": end} | columns))
+
+
+async def test_a_stay_that_an_account_prevents_itself_is_refused_with_its_unpaid_bookings(
+    house: House, stand_in: StandInWorker
+) -> None:
+    later: dict[str, Any] = {"check_in": STAY["check_out_date"], "check_out": str(TODAY + timedelta(days=14))}
+    mine = [
+        await _hold(stand_in),
+        await _hold(stand_in, "PAYMENTS_PENDING", check_out=str(TODAY + timedelta(days=11))),
+        # The timer has not ended the hold yet: it still has its nights.
+        await _hold(stand_in, "GUESTS_ADDED", hold_expires_at=datetime.now(UTC) - timedelta(seconds=5)),
+        await _hold(stand_in, "CONFIRMED", terms="at_hotel", hold_expires_at=None),
+    ]
+    await _hold(stand_in, "CONFIRMED", hold_expires_at=None)
+    await _hold(stand_in, "EXPIRED")
+    await _hold(stand_in, user=2)
+    await _hold(stand_in, room_id=2)
+    await _hold(stand_in, **later)
+
+    sold_out = await _rejected(house, stand_in, Rejection.SOLD_OUT)
+    share = await _rejected(house, stand_in, Rejection.ACCOUNT_SHARE)
+
+    assert sold_out["unpaid_bookings"] == share["unpaid_bookings"] == sorted(mine)
+    assert "this account itself holds rooms of these nights without paying" in sold_out["detail"]
+    assert "cancel them" in sold_out["detail"]
+    assert "too large a share" in share["detail"]
+
+
+@pytest.mark.parametrize(("total", "allowed"), [(9, 4), (4, 2), (2, 2), (1, 2)])
+async def test_the_share_of_an_account_is_named_in_rooms(
+    house: House, stand_in: StandInWorker, total: int, allowed: int
+) -> None:
+    # The second night has the fewest rooms of the stay.
+    await stand_in.connection.execute("update inventory set total_count = 10")
+    night = TODAY + timedelta(days=11)
+    await stand_in.connection.execute("update inventory set total_count = %s where date = %s", (total, night))
+
+    share = await _rejected(house, stand_in, Rejection.ACCOUNT_SHARE)
+
+    assert share["detail"].endswith(f"it may hold {allowed} rooms of a night unpaid")
+    assert "unpaid_bookings" not in share
+
+
+async def test_a_sold_out_stay_that_was_decided_before_names_the_accounts_own_holds(
+    house: House, stand_in: StandInWorker
+) -> None:
+    """The ledger has the rejection: the answer to a repeated command is the same."""
+    asking = asyncio.create_task(house.post("/v1/bookings/init", STAY, user=1, headers=WAIT))
+    command = await stand_in.next_command()
+    mine = await _hold(stand_in)
+    booking_id = UUID(command.envelope.subject)
+    await stand_in.write_booking(booking_id, 1, "REJECTED", rejection="sold_out")
+    repeated = CommandRepeated(
+        room_id=1,
+        booking_id=booking_id,
+        command=ReserveStay.message_type,
+        booking_status=BookingStatus.REJECTED,
+    )
+    await stand_in.publish(command, repeated)
 
     answered = await asking
-    assert answered.status == 409
-    assert answered.body == {
-        "detail": "refused: the amount of the stay is smaller or larger than can be charged in its currency; "
-        "the amount of a stay must be from 0.50 to 999999.99 EUR",
-        "reason": "not_chargeable",
-        "id": str(stay.booking_id),
-        "booking_status": "REJECTED",
-    }
+    assert (answered.status, answered.body["unpaid_bookings"]) == (409, [mine])
+
+
+async def test_asking_to_pay_again_while_no_page_is_open_is_accepted_and_not_answered_without_a_page(
+    house: House, stand_in: StandInWorker
+) -> None:
+    booking_id = await stand_in.add_booking(1, "PAYMENTS_PENDING")
+    repeated = CommandRepeated(
+        room_id=1,
+        booking_id=booking_id,
+        command=RequestPayment.message_type,
+        booking_status=BookingStatus.PAYMENTS_PENDING,
+    )
+    for _ in range(2):
+        _, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/payments", [repeated])
+        assert (answered.status, answered.body) == (
+            202,
+            {"id": str(booking_id), "booking_status": "PAYMENTS_PENDING"},
+        )
+        assert answered.headers["Location"] == f"/v1/bookings/{booking_id}/status"
+        assert answered.headers["Retry-After"] == "1"
+        assert "Preference-Applied" not in answered.headers
+
+    # A booking that is paid has no page and needs none.
+    await stand_in.connection.execute("update booking set status = 'CONFIRMED'")
+    _, answered = await _ask_and_publish(house, stand_in, f"{booking_id}/payments", [repeated])
+    assert (answered.status, answered.body["session_url"]) == (200, None)
 
 
 async def test_a_request_that_waits_in_vain_gets_the_usual_answer(house: House, stand_in: StandInWorker) -> None:

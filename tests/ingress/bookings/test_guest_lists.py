@@ -205,4 +205,43 @@ async def test_no_older_worker_gets_a_change_of_guests(
         assert ("new release" in refused.body["detail"], "Retry-After" in refused.headers) == (True, True)
 
         assert (await new.post(f"/v1/bookings/{booking_id}/cancel", user=GUEST)).status == 202
+        assert await kept_lists(stand_in) == 0
     assert not isinstance((await stand_in.next_command()).message, ChangeGuests)
+
+
+async def kept_lists(stand_in: StandInWorker) -> int:
+    """Return how many lists of guests are stored."""
+    (count,) = await (await stand_in.connection.execute("select count(*) from guest_list")).fetchone() or (None,)
+    return int(count)
+
+
+@pytest.mark.parametrize("status", ["RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING", "CANCELLED", "EXPIRED", "REJECTED"])
+async def test_guests_of_a_booking_that_is_not_confirmed_are_not_changed_and_not_stored(
+    house: House, stand_in: StandInWorker, status: str
+) -> None:
+    booking_id, ada = await stand_in.add_booking(GUEST, status), await saved(house)
+    refused = await house.ask("PUT", f"/v1/bookings/{booking_id}/guests", [ada], user=GUEST, headers=KEY)
+    assert (refused.status, refused.body) == (
+        409,
+        {
+            "detail": "refused: wrong status",
+            "reason": "wrong_status",
+            "id": str(booking_id),
+            "booking_status": status,
+        },
+    )
+    assert await kept_lists(stand_in) == 0
+    # A request that was refused at once has not used its key.
+    await stand_in.connection.execute("update booking set status = 'CONFIRMED'")
+    changed = await house.ask("PUT", f"/v1/bookings/{booking_id}/guests", [ada], user=GUEST, headers=KEY)
+    assert (changed.status, await kept_lists(stand_in)) == (202, 1)
+
+
+@pytest.mark.parametrize("status", ["PAYMENTS_PENDING", "CONFIRMED", "CANCELLED", "EXPIRED", "REJECTED"])
+async def test_a_naming_of_guests_that_comes_too_late_is_decided_and_not_stored(
+    house: House, stand_in: StandInWorker, status: str
+) -> None:
+    booking_id, ada = await stand_in.add_booking(GUEST, status), await saved(house)
+    assert (await house.post(f"/v1/bookings/{booking_id}/addGuests", [ada], user=GUEST)).status == 202
+    assert isinstance((await stand_in.next_command()).message, AddGuests)
+    assert await kept_lists(stand_in) == 0

@@ -27,7 +27,7 @@ async def shown(house: House, stand_in: StandInWorker, *payments: dict[str, Any]
 
 def refund(refunded: str, due: str, status: str | None, **more: Any) -> list[dict[str, Any]]:
     """Return the one entry of a payment of 200.00."""
-    entry = {"amount": "200.00", "refunded": refunded, "due": due, "currency": "EUR"} | more
+    entry = {"paid": "200.00", "refunded": refunded, "due": due, "currency": "EUR"} | more
     return [entry if status is None else entry | {"status": status}]
 
 
@@ -67,6 +67,13 @@ SHOWN: list[tuple[dict[str, Any], str, list[dict[str, Any]] | None]] = [
     ),
     (BACK | {"refunds": [["re_1", 20000, False]]}, call("succeeded"), refund("200.00", "0.00", "succeeded")),
     (KEPT | {"refunds": [["re_1", 5000, True]]}, "", refund("50.00", "0.00", "succeeded")),
+    # A refund by hand that failed stays listed; one that failed and was made again has its money back.
+    (KEPT | {"failed_refund_ids": ["re_1"]}, made("failed", by_hand=True), refund("0.00", "0.00", "failed")),
+    (
+        KEPT | {"failed_refund_ids": ["re_1"], "refunds": [["re_2", 5000, True]]},
+        "",
+        refund("50.00", "0.00", "succeeded"),
+    ),
     (BACK | {"closed_minor": 20000}, call("closed"), refund("0.00", "0.00", "closed")),
     (BACK | {"disputes": [["dp_1", 20000, "lost"]]}, "", refund("0.00", "0.00", "closed")),
     (KEPT | {"disputes": [["dp_1", 20000, "open"]]}, "", refund("0.00", "0.00", None, disputed=True)),

@@ -125,6 +125,18 @@ async def test_one_request_many_times_at_once_counts_once(house: House, stand_in
     assert (refused.status, len(refused.body["unpaid_bookings"])) == (429, MOST)
 
 
+@pytest.mark.parametrize("other", ["/bookings/init", "/v2/bookings/init"])
+async def test_one_key_on_two_mounts_is_two_requests_and_counts_twice(
+    house: House, stand_in: StandInWorker, other: str
+) -> None:
+    for _ in range(MOST - 1):
+        await hold(stand_in)
+    headers = {"Idempotency-Key": "abc", "Prefer": "wait=0"}
+    answered = await asyncio.gather(*(house.post(path, STAY, user=1, headers=headers) for path in (INIT, other) * 5))
+    assert len({answer.body["id"] for answer in answered if answer.status == 202}) == 1
+    assert sorted(answer.status for answer in answered) == [202] * 5 + [429] * 5
+
+
 async def test_a_request_that_is_repeated_or_refused_counts_once_or_not_at_all(
     house: House, stand_in: StandInWorker
 ) -> None:
@@ -324,7 +336,7 @@ async def test_a_guest_who_leaves_while_the_ledger_is_read_ends_nobody_elses_rea
     pool: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cap = capped(pool)
-    read, begun, resume = unpaid.unpaid_bookings, asyncio.Event(), asyncio.Event()
+    read, begun, resume = unpaid_bookings, asyncio.Event(), asyncio.Event()
 
     async def slowly(*args: Any, **options: Any) -> Any:
         begun.set()

@@ -299,7 +299,7 @@ async def test_a_payment_that_was_asked_for_awaits_payments_and_then_stripe_and_
         booking,
         ROOM,
     )
-    close = "innkeeper refunds retry pi_1, or innkeeper refunds close pi_1 --reason ..."
+    close = "innkeeper refunds retry pi_1, or innkeeper refunds close pi_1 --reason ... --yes"
     given_up = f"to look at the refund of pi_1, which 0.1.0 gave up: {close}"
     assert ("an operator", given_up) in awaited(await desk.explained(booking))
 
@@ -332,12 +332,15 @@ async def test_money_that_must_go_back_awaits_payments_stripe_an_operator_or_the
     [(who, what)] = awaited(await desk.explained(booking))
     assert (who, what.partition(" (failed once, again at")[0]) == ("Stripe", "to answer the refund of pi_1")
 
-    await desk.sql("update refund set failures = 5")
+    # Calls without an answer are no reason to look at it.
+    await desk.sql("update refund set failures = 7, refusals = 4")
+    assert [who for who, _ in awaited(await desk.explained(booking))] == ["Stripe"]
+    await desk.sql("update refund set refusals = 5")
     operators, _ = awaited(await desk.explained(booking))
-    commands = "innkeeper refunds retry pi_1, or innkeeper refunds close pi_1 --reason ..."
+    commands = "innkeeper refunds retry pi_1, or innkeeper refunds close pi_1 --reason ... --yes"
     assert operators == (
         "an operator",
-        f"to look at the refund of pi_1, for which 5 times no call succeeded: {commands}",
+        f"to look at the refund of pi_1, which Stripe refused 5 times (tries without success: 7): {commands}",
     )
 
     insert = (
@@ -380,6 +383,37 @@ async def test_money_that_must_go_back_awaits_payments_stripe_an_operator_or_the
     history = await desk.explained(booking)
     assert history.awaited == ()
     assert [each.kind for each in history.stripe[-3:]] == ["Refund", "Refund by hand", "Dispute"]
+
+
+async def test_a_refund_by_hand_that_failed_awaits_an_operator_until_one_is_made_again(
+    desk: Desk, booking: UUID
+) -> None:
+    await desk.project()
+    kept = '[{"payment_intent": "pi_1", "session_id": "cs_1", "amount_minor": 20000, "state": "kept"}]'
+    await desk.sql("update booking set status = 'CONFIRMED', hold_expires_at = null, payments = %s", kept)
+    made = (
+        "insert into payment_refund (refund_id, payment_intent, booking_id, amount_minor, currency, status, by_hand,"
+        " failure, created_at) values (%s, 'pi_1', %s, 5000, 'EUR', %s, true, %s, now() + %s * interval '1 second')"
+    )
+    await desk.sql(made, "re_1", booking, "failed", "expired_or_canceled_card", 0)
+    await desk.sql(made, "re_0", booking, "succeeded", None, -10)
+    failed = (
+        "an operator",
+        (
+            "to look at re_1, a refund of pi_1 by hand: it failed (expired_or_canceled_card), and we send nothing"
+            " again; make it again at Stripe, or pay the guest otherwise"
+        ),
+    )
+    assert failed in awaited(await desk.explained(booking))
+
+    await desk.sql(made, "re_2", booking, "pending", None, 10)
+    assert [each for each in awaited(await desk.explained(booking)) if "by hand" in each[1]] == []
+
+    # Of a payment that pays no booking, payments sends the amount again.
+    await desk.sql("delete from payment_refund where refund_id = 're_2'")
+    assert failed in awaited(await desk.explained(booking))
+    await desk.sql("update booking set payments = %s", kept.replace("kept", "refund_requested"))
+    assert failed not in awaited(await desk.explained(booking))
 
 
 async def test_webhooks_about_it_are_shown_without_their_fields_about_people(desk: Desk, booking: UUID) -> None:

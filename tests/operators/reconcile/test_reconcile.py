@@ -467,3 +467,14 @@ async def test_bookings_made_before_the_time_asked_for_are_left_out(paid: PaidBo
     found = await reconcile(paid.log.settings, paid.database, paid.settings, since=later)
 
     assert (kinds(found), found.bookings) == ([], 0)
+
+
+async def test_money_of_ours_stays_ours_when_the_key_of_the_marks_was_changed(paid: PaidBookings) -> None:
+    await paid.checkout(PAID)
+    await paid.pay(PAID)
+    await paid.deliver_webhooks()
+    changed = paid.settings.model_copy(update={"payment_mark_key": SecretStr("another key")})
+
+    found = await reconcile(paid.log.settings, paid.database, changed)
+
+    assert (kinds(found), found.sessions, found.foreign) == ([], 1, 0)

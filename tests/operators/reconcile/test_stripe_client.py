@@ -1,7 +1,7 @@
 """Requests to Stripe are made again if they failed for a moment, and objects come with our amounts and words."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -11,12 +11,20 @@ import pytest
 
 from operators.reconcile import stripe_client
 from operators.reconcile.stripe_client import Named, StripeClient, StripeUnavailable
+from tests.support.stripe_traffic import validated_where_described
 from topics.messages.values import DisputeResult
 
 EMPTY = httpx.Response(200, json={"data": [], "has_more": False})
 BUSY = httpx.Response(429, text="slow down")
 BROKEN = httpx.Response(500, text="sorry")
 REFUSED = httpx.Response(401, text="no such key")
+
+
+@pytest.fixture(autouse=True)
+def stripe_knows_our_requests() -> Iterator[None]:
+    """Validate the requests alone: the answers here have only the fields that are read."""
+    with validated_where_described(answers=False):
+        yield
 
 
 @pytest.fixture
@@ -109,6 +117,12 @@ async def test_amounts_are_in_minor_units_although_stripe_counts_in_units_of_its
 async def test_a_session_that_names_no_booking_is_of_another_program(metadata: dict[str, str] | None) -> None:
     async with stripe_with({**SESSION, "metadata": metadata}) as client:
         assert [found async for found in client.sessions(None)] == []
+
+
+@pytest.mark.parametrize(("payment_status", "paid"), [("paid", True), ("no_payment_required", True), ("unpaid", False)])
+async def test_a_session_that_leaves_nothing_to_pay_is_paid(payment_status: str, *, paid: bool) -> None:
+    async with stripe_with({**SESSION, "payment_status": payment_status, "metadata": METADATA}) as client:
+        assert [found.paid async for found in client.sessions(None)] == [paid]
 
 
 async def test_a_refund_names_the_booking_of_its_metadata_and_one_by_hand_names_none() -> None:

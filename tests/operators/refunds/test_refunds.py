@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore:Use 'conten
 
 #: The seconds that an operator waits for the room: on a busy machine it may be slow.
 MAX_WAIT = "120"
+NAMES = ("payment", "booking", "state", "currency", "tries", "refusals", "last_error")
 NOT_OUT = "balance_insufficient Insufficient funds in your Stripe balance"
 
 
@@ -45,11 +46,12 @@ async def cancelled(paid: PaidBookings) -> str:
     return payment
 
 
-async def fail(paid: PaidBookings, *, tries: int = 3) -> None:
-    """Let Stripe have refused the refund, which is tried again in hours."""
+async def fail(paid: PaidBookings, *, refusals: int = 5) -> None:
+    """Let Stripe have refused the refund, which is tried again in hours; two more calls got no answer."""
     await paid.rows(
-        "update refund set failures = %s, last_error = %s, next_attempt_at = now() + interval '5 hours'",
-        tries,
+        "update refund set refusals = %s, failures = %s, last_error = %s, next_attempt_at = now() + interval '5 hours'",
+        refusals,
+        refusals + 2,
         NOT_OUT,
     )
 
@@ -68,7 +70,7 @@ async def states(operator: Operator, *arguments: str) -> list[tuple[str, int]]:
 async def close(paid: PaidBookings, operator: Operator, payment: str, *arguments: str) -> Result:
     """Let an operator close a refund while the room is at work."""
     async with at_work(handler.build(paid.log.settings, paid.database), paid.log, paid.database):
-        return await operator("refunds", "close", payment, "--wait", MAX_WAIT, *arguments)
+        return await operator("refunds", "close", payment, "--wait", MAX_WAIT, "--yes", *arguments)
 
 
 async def closed_events(paid: PaidBookings) -> list[RefundClosed]:
@@ -90,15 +92,18 @@ async def test_nothing_is_listed_where_all_money_is_back(paid: PaidBookings, ope
 async def test_a_list_shows_what_is_due_failing_pending_and_closed(paid: PaidBookings, operator: Operator) -> None:
     payment = await cancelled(paid)
     assert await states(operator) == [("due", AMOUNT)]
+    await fail(paid, refusals=4)
+    assert await states(operator) == [("due", AMOUNT)]
 
     await fail(paid)
     (refund,) = shown(await operator("refunds", "list", "--json"))
-    assert {name: refund[name] for name in ("payment", "booking", "state", "currency", "tries", "last_error")} == {
+    assert {name: refund[name] for name in NAMES} == {
         "payment": payment,
         "booking": str(PAID),
         "state": "failing",
         "currency": "EUR",
-        "tries": 3,
+        "tries": 7,
+        "refusals": 5,
         "last_error": NOT_OUT,
     }
     assert refund["since"] < refund["next_try_at"]
@@ -109,9 +114,27 @@ async def test_a_list_shows_what_is_due_failing_pending_and_closed(paid: PaidBoo
 
     await paid.rows("update refund set status = 'pending', next_attempt_at = null")
     assert await states(operator) == [("pending", AMOUNT)]
-    # 0.1.0 gave refunds up; payments makes them due again.
-    await paid.rows("update refund set status = 'failed'")
-    assert await states(operator) == [("failing", AMOUNT)]
+
+
+async def test_a_refund_that_0_1_0_gave_up_is_listed_and_can_be_closed_before_it_is_due_again(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    # So 0.1.0 left it: a row without a time, and a payment without sums.
+    await paid.rows("update refund set status = 'failed', next_attempt_at = null, last_error = %s", NOT_OUT)
+    await paid.rows(
+        "update booking set payments = jsonb_set(payments, '{0}', (payments -> 0)"
+        " - '{due_minor,closed_minor,refunds,disputes}'::text[])"
+    )
+    assert await states(operator) == [("given_up", AMOUNT)]
+    assert await states(operator, "--open") == [("given_up", AMOUNT)]
+
+    result = await close(paid, operator, payment, "--reason", "paid_otherwise")
+    await paid.work()
+
+    assert result.exit_code == 0, result.output
+    assert [event.amount_minor for event in await closed_events(paid)] == [AMOUNT]
+    assert await states(operator) == [("closed", AMOUNT)]
 
 
 async def test_the_amount_of_a_refund_is_the_rest_that_did_not_go_back_by_hand(
@@ -184,8 +207,8 @@ async def test_a_refund_that_is_back_on_its_way_or_unknown_is_not_closed(
     payment = await cancelled(paid)
     await paid.rows("update refund set status = 'pending', next_attempt_at = null")
 
-    pending = await operator("refunds", "close", payment, "--reason", "not_possible")
-    unknown = await operator("refunds", "close", "pi_nobodys", "--reason", "not_possible", "--json")
+    pending = await operator("refunds", "close", payment, "--reason", "not_possible", "--yes")
+    unknown = await operator("refunds", "close", "pi_nobodys", "--reason", "not_possible", "--json", "--yes")
 
     assert (pending.exit_code, unknown.exit_code) == (1, 1)
     assert "on its way at Stripe" in pending.stderr
@@ -201,17 +224,21 @@ async def test_a_release_that_still_runs_and_cannot_decide_it_is_a_refusal(
     payment = await cancelled(paid)
     operator = Operator({**environment, "LOG_READABLE_BY": "0.1.0"})
 
-    result = await operator("refunds", "close", payment, "--reason", "not_possible")
+    results = [
+        await operator("refunds", "close", payment, "--reason", "not_possible", *more) for more in ((), ("--yes",))
+    ]
 
-    assert result.exit_code == 1
-    assert "LOG_READABLE_BY" in result.stderr
+    for result in results:
+        assert result.exit_code == 1
+        assert "Workers of release 0.1.0 may still run (LOG_READABLE_BY=0.1.0)" in result.stderr
+        assert "200.00 EUR stay due: end the rollout" in result.stderr
     assert await paid.rows("select id from operator_action") == []
 
 
 async def test_a_room_that_does_not_answer_in_time_is_reported(paid: PaidBookings, operator: Operator) -> None:
     payment = await cancelled(paid)
 
-    result = await operator("refunds", "close", payment, "--reason", "not_possible", "--wait", "0")
+    result = await operator("refunds", "close", payment, "--reason", "not_possible", "--wait", "0", "--yes")
 
     assert result.exit_code == 1
     assert "not decided within 0 s" in result.stderr
@@ -243,4 +270,125 @@ async def test_a_closed_refund_is_not_tried_again(paid: PaidBookings, operator: 
     result = await operator("refunds", "retry", payment, "--json")
 
     assert result.exit_code == 1
-    assert "was closed, and 200.00 EUR stay" in shown(result)[0]["detail"]
+    assert f"An operator closed the refund of {payment}, and 200.00 EUR are not sent back" in shown(result)[0]["detail"]
+
+
+async def test_a_refund_that_a_dispute_took_is_lost_and_can_be_neither_tried_nor_closed(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    await paid.refund_by_hand(payment, 5_000)
+    dispute = await paid.dispute(payment)
+    await paid.act(f"disputes/{dispute}/close", {"outcome": "lost"})
+    await paid.deliver_webhooks()
+    await paid.work()
+    (booking,) = await paid.rows("select payments from booking")
+    assert {"due_minor", "closed_minor"}.isdisjoint(booking["payments"][0])
+
+    assert await states(operator) == [("lost", 15_000)]
+    assert await states(operator, "--open") == []
+    page = await operator("refunds")
+    assert "0 refunds not back yet" in page.stderr
+    for command in (("retry", payment), ("close", payment, "--reason", "paid_otherwise", "--yes")):
+        result = await operator("refunds", *command, "--json")
+        assert result.exit_code == 1
+        taken = f"A dispute took 150.00 EUR of {payment}: the guest has them from the bank, and nothing is due."
+        assert shown(result) == [{"detail": taken}]
+    assert await paid.rows("select id from operator_action") == []
+
+
+async def test_the_rest_that_an_operator_closed_is_shown_without_the_part_that_went_back(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    await paid.refund_by_hand(payment, 5_000)
+    await paid.deliver_webhooks()
+    await close(paid, operator, payment, "--reason", "waived_by_guest")
+    await paid.work()
+
+    assert await states(operator) == [("closed", 15_000)]
+
+
+async def test_a_close_without_yes_only_prints_the_plan(paid: PaidBookings, operator: Operator) -> None:
+    payment = await cancelled(paid)
+    await fail(paid)
+    close_it = ("refunds", "close", payment, "--reason", "paid_otherwise")
+
+    page = await operator(*close_it)
+    program = await operator(*close_it, "--json")
+
+    assert (page.exit_code, program.exit_code) == (1, 1)
+    plan = " ".join(page.stderr.split())
+    assert f"200.00 EUR of payment {payment}, booking {PAID}, due since " in plan
+    assert "5 refusals, would be closed (paid_otherwise)" in plan
+    assert "payments never sends them" in plan
+    assert "Nothing was done: add --yes to do it." in plan
+    (planned,) = shown(program)
+    names = ("payment", "booking", "amount_minor", "reason", "done", "closed", "changes")
+    assert [planned[name] for name in names] == [payment, str(PAID), AMOUNT, "paid_otherwise", False, False, True]
+    await paid.work()
+    assert await closed_events(paid) == []
+    assert await paid.rows("select id from operator_action") == []
+
+    await close(paid, operator, payment, "--reason", "paid_otherwise")
+    await paid.work()
+    again = await operator(*close_it)
+    assert again.exit_code == 1
+    assert "was closed before; nothing would be changed" in again.stderr
+
+
+async def test_a_refund_of_a_booking_that_the_ledger_does_not_have_is_closed_in_its_row_and_stays_so(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    await fail(paid)
+    await paid.rows("delete from booking")
+    assert await states(operator) == [("failing", AMOUNT)]
+    (difference,) = (await reconcile(paid.log.settings, paid.database, paid.settings)).differences
+    assert difference.kind == "unknown_booking"
+    close_it = ("refunds", "close", payment, "--reason", "paid_otherwise")
+    plan = await operator(*close_it)
+    assert plan.exit_code == 1
+    assert "our row alone records it, without an event" in plan.stderr
+
+    result = await operator(*close_it, "--yes")
+
+    assert result.exit_code == 0, result.output
+    assert f"200.00 EUR of {payment} are not sent back through Stripe." in result.stderr
+    assert f"does not have booking {PAID}, so our row alone records it" in result.stderr
+    (action,) = await paid.rows("select action, target from operator_action")
+    assert action == {"action": "refunds close", "target": payment}
+    assert await closed_events(paid) == []
+    assert await states(operator) == [("closed", AMOUNT)]
+    again = await operator(*close_it, "--yes", "--json")
+    assert [(each["closed"], each["changes"]) for each in shown(again)] == [(True, False)]
+
+    found = await reconcile(paid.log.settings, paid.database, paid.settings)
+    assert found.differences == ()
+
+    # A refund by hand that is on its way, and then not made, does not open it again.
+    await paid.act("balance", {"available_minor": 0, "when_short": "pend"})
+    by_hand = await paid.refund_by_hand(payment, 5_000)
+    await paid.deliver_webhooks()
+    assert await states(operator) == [("closed", AMOUNT)]
+    await paid.act(f"refunds/{by_hand}/cancel")
+    await paid.deliver_webhooks()
+    await paid.call()
+    assert [refund["id"] for refund in await paid.at_stripe("refunds")] == [by_hand]
+    assert await states(operator) == [("closed", AMOUNT)]
+
+
+async def test_a_refund_by_hand_that_fails_after_a_dispute_took_the_rest_is_due_again(
+    paid: PaidBookings, operator: Operator
+) -> None:
+    payment = await cancelled(paid)
+    by_hand = await paid.refund_by_hand(payment, 5_000)
+    dispute = await paid.dispute(payment, amount_minor=15_000)
+    await paid.act(f"disputes/{dispute}/close", {"outcome": "lost"})
+    await paid.deliver_webhooks()
+    assert await states(operator) == [("lost", 15_000)]
+
+    await paid.act(f"refunds/{by_hand}/fail")
+    await paid.deliver_webhooks()
+
+    assert await states(operator) == [("due", 5_000)]

@@ -103,8 +103,6 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
 
 
 def _pay(booking: Mapping[str, Any]) -> None:
-    if booking["session_url"] is None:
-        return
     paid = requests.post(booking["session_url"], data={"card": _CARD}, allow_redirects=False, timeout=60)
     if paid.status_code == requests.codes.see_other:
         confirmed = wait_until(

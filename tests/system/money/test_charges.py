@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.waiting import wait_until
-from tests.system.money.desk import Desk
+from tests.system.money.desk import Desk, day
 from tests.system.path.guest import stay
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
@@ -11,9 +11,9 @@ pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
 async def test_a_price_in_dinars_is_rounded_to_what_can_be_charged_and_charged_as_shown(desk: Desk) -> None:
     inn = await desk.inn(price="12.340", currency="KWD")
-    night = f"/v1/admin/inventory/rooms/{inn.room.id}?start_date=2027-01-01&end_date=2027-01-01"
+    night = f"/v1/admin/inventory/rooms/{inn.room.id}?start_date={day(30)}&end_date={day(30)}"
     refused = await inn.host.ask("PATCH", night, json={"price": "12.345"})
-    assert refused.status == 422, refused
+    assert (refused.status, [error["field"] for error in refused.body["errors"]]) == (422, ["price"]), refused
 
     paid = await desk.paid(inn, nights=1)
 
@@ -71,6 +71,10 @@ async def test_asking_to_pay_while_stripe_is_down_shows_the_status_after_it_and_
     asked = await guest.ask("POST", f"/v1/bookings/{booking_id}/payments", wait=False, headers={"Prefer": "wait=1"})
 
     assert (asked.status, asked.body["booking_status"]) == (202, "PAYMENTS_PENDING"), asked
+    # A second request finds the first one's page not opened yet, and waits for nothing.
+    again = await guest.ask("POST", f"/v1/bookings/{booking_id}/payments")
+    assert (again.status, again.body["booking_status"], "session_url" in again.body) == (202, "PAYMENTS_PENDING", False)
+    assert again.headers["Location"] == f"/v1/bookings/{booking_id}/status"
     await desk.house.stripe("DELETE", "/_sandbox/faults")
     page = await guest.page(booking_id)
     assert await guest.pay(page) == 303
@@ -83,8 +87,8 @@ async def test_a_price_that_changed_before_a_payment_does_not_change_what_was_ag
     booking_id = await guest.booked(inn.room, 20, 1)
     path = f"/v1/admin/inventory/rooms/{inn.room.id}"
     shown = await guest.ask("GET", f"/v1/bookings/{booking_id}")
-    day = shown.body["check_in_date"]
-    changed = await inn.host.ask("PATCH", f"{path}?start_date={day}&end_date={day}", json={"price": "200.00"})
+    night = shown.body["check_in_date"]
+    changed = await inn.host.ask("PATCH", f"{path}?start_date={night}&end_date={night}", json={"price": "200.00"})
     assert changed.status == 200, changed
 
     paid = await desk.pay(guest, inn, booking_id)

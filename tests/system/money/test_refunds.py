@@ -5,6 +5,9 @@ import pytest
 from tests.support.waiting import wait_until
 from tests.system.money.desk import Desk, Paid
 
+#: A refund of it succeeds, and fails a few seconds later.
+CARD_WHOSE_REFUNDS_FAIL = "4000000000005126"
+
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
 
 
@@ -56,6 +59,39 @@ async def test_a_refund_that_fails_after_it_succeeded_is_recorded_and_sent_again
     await refunds_become(paid, "200.00", "0.00", "succeeded")
 
 
+async def test_a_card_whose_refunds_fail_later_leaves_the_money_due_and_the_guest_sees_it(desk: Desk) -> None:
+    paid = await desk.paid(await desk.inn(), card=CARD_WHOSE_REFUNDS_FAIL)
+    assert (await paid.cancel()).status == 204
+    (refunded,) = await desk.happened(paid.id, "refunded")
+    assert refunded["amount_minor"] == 20_000
+
+    # The stand-in lets the refund fail a few seconds after it succeeded.
+    (failed,) = await desk.happened(paid.id, "refund_failed")
+
+    assert (failed["refund_id"], failed["amount_minor"]) == (refunded["refund_id"], 20_000)
+    await refunds_become(paid, "0.00", "200.00", "failed")
+    assert await desk.sums(paid) == (20_000, 0, 0)
+    # Every refund of this card fails, so an operator pays the guest otherwise.
+    status, out = await desk.operator("refunds", "close", paid.payment_intent, "--reason", "paid_otherwise")
+    assert status == 0, out
+    await desk.happened(paid.id, "refund_closed")
+    await refunds_become(paid, "0.00", "0.00", "closed")
+
+
+async def test_a_refund_by_hand_that_fails_is_shown_to_the_guest_as_failed(desk: Desk) -> None:
+    paid = await desk.paid(await desk.inn(on_full_refund="keep"))
+    refund = await desk.refund_by_hand(paid, 5_000)
+    await desk.happened(paid.id, "refunded")
+    (shown,) = await paid.refunds()
+    assert (shown["paid"], shown["refunded"], shown["due"], shown["status"]) == ("200.00", "50.00", "0.00", "succeeded")
+
+    await desk.fail(refund)
+
+    await desk.happened(paid.id, "refund_failed")
+    await refunds_become(paid, "0.00", "0.00", "failed")
+    assert (await paid.shown())["booking_status"] == "CONFIRMED"
+
+
 async def test_an_operator_closes_a_refund_that_cannot_be_made(desk: Desk) -> None:
     paid = await desk.paid(await desk.inn())
     assert (await paid.cancel()).status == 204
@@ -63,10 +99,10 @@ async def test_an_operator_closes_a_refund_that_cannot_be_made(desk: Desk) -> No
     await desk.fail(refunded["refund_id"])
     await desk.happened(paid.id, "refund_failed")
     awaited = await desk.explained(paid.id)
-    close = f"innkeeper refunds close {paid.payment_intent} --reason ..."
+    close = f"innkeeper refunds close {paid.payment_intent} --reason ... --yes"
     assert any(each.startswith("an operator: ") and close in each for each in awaited), awaited
 
-    status, out = await desk.operator("refunds", "close", paid.payment_intent, "--reason", "paid_otherwise")
+    status, out = await desk.operator("refunds", "close", paid.payment_intent, "--reason", "paid_otherwise", "--yes")
 
     assert status == 0, out
     (closed,) = await desk.happened(paid.id, "refund_closed")

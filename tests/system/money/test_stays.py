@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.client import Answer
 from tests.support.waiting import wait_until
 from tests.system.money.desk import Desk, day
 from tests.system.path.guest import Guest, stay
@@ -75,14 +76,20 @@ async def test_an_account_holds_no_more_than_its_share_of_a_night_unpaid(desk: D
     inn = await desk.inn(total=20)
     hoarder, other = await desk.house.guest(), await desk.house.guest()
 
-    async def held(guest: Guest, rooms: int) -> tuple[int, str | None]:
+    async def held(guest: Guest, rooms: int) -> Answer:
         body = stay(inn.room, 5, 30) | {"rooms_count": rooms}
-        answer = await guest.ask("POST", "/v1/bookings/init", json=body)
-        return answer.status, answer.body.get("reason")
+        return await guest.ask("POST", "/v1/bookings/init", json=body)
 
-    assert await held(hoarder, 10) == (201, None)
-    assert await held(hoarder, 10) == (409, "account_share")
-    assert await held(other, 10) == (201, None)
+    mine = await held(hoarder, 10)
+    assert mine.status == 201, mine
+    more = await held(hoarder, 10)
+    assert (more.status, more.body["reason"], more.body["unpaid_bookings"]) == (409, "account_share", [mine.body["id"]])
+    assert "it may hold 10 rooms of a night unpaid" in more.body["detail"]
+    assert (await held(other, 10)).status == 201
+    # No room is left: an account that holds some of them itself gets the ids of its bookings, another one gets none.
+    sold_out = [await held(guest, 1) for guest in (hoarder, await desk.house.guest())]
+    assert [answer.body["reason"] for answer in sold_out] == ["sold_out"] * 2
+    assert [answer.body.get("unpaid_bookings") for answer in sold_out] == [[mine.body["id"]], None]
 
 
 async def test_an_account_has_no_more_than_so_many_unpaid_bookings(desk: Desk) -> None:

@@ -10,19 +10,22 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.docs.blocks import blocks, calls_of, commands
 from tests.support.waiting import MAX_WAIT_SECONDS
-from tests.system.path.guest import House
+from tests.system.path.guest import GOOD_CARD, Guest, House, Room
 
 pytestmark = pytest.mark.system
 
 #: The pages have these in place of the reader's own things.
 A_BOOKING = ("BOOKING", "019c1e40-77aa-8b15-8d6e-3c5a7e9f1b2d")
+A_PAYMENT = "pi_3PqLbK2eZvKYlo2C"
 AN_ADDRESS = ("EMAIL", "ines@example.com", "host@example.com")
 
 _A_NAME = "The sentence names the command, and leaves its arguments out."
@@ -40,6 +43,7 @@ NOT_RUN: Mapping[str, str] = {
             "new-generation",
             "rebuild",
             "rebuild --compare-only",
+            "refunds close",
             "replay",
             "sandbox replay",
             "tail --json",
@@ -88,6 +92,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     "replay booking.commands --from 2h --type booking.*": (_A_PLAN,),
     "replay booking.events --partition 3 --from 1200 --consumer booking_timeline --yes": (
         "Nothing is on booking.events",
+        "booking.events has no records in that range",
         "Pause it first (innkeeper pause projections)",
     ),
     "replay stripe.webhooks --from 2026-11-22T10:00 --to 2026-11-22T11:00 --yes": (
@@ -131,11 +136,51 @@ def test_every_program_of_the_documents_is_run_or_has_a_reason() -> None:
     assert {*NOT_RUN, *ENDLESS, *REFUSED} - calls == set(), "these are in no document any more"
 
 
-def for_the_house(text: list[str], booking: str, email: str) -> list[str]:
-    """Return a call's arguments with things of the house in place of the pages' examples."""
+def for_the_house(text: list[str], booking: str, email: str, due: Iterator[str]) -> list[str]:
+    """Return a call's arguments with things of the house in place of the pages' examples.
+
+    Each call about a payment gets one of its own out of `due`, the payments whose refunds are due.
+    """
     found = dict.fromkeys(A_BOOKING, booking) | dict.fromkeys(AN_ADDRESS, email) | {"COMMAND": "explain"}
     found |= {"TOPIC": "booking.commands"}
+    if A_PAYMENT in text:
+        found[A_PAYMENT] = next(due)
     return [found.get(word, word) for word in text]
+
+
+@asynccontextmanager
+async def refunds_due(house: House, guest: Guest, room: Room, count: int) -> AsyncIterator[list[str]]:
+    """Let Stripe refuse all refunds for want of money; yield payments whose refunds are due for it."""
+    payments = []
+    await house.stripe("POST", "/_sandbox/balance", json={"available_minor": 0})
+    try:
+        for _ in range(count):
+            booking = await guest.booked(room)
+            session = (await guest.checkout(booking)).rpartition("/")[2]
+            paid = await house.stripe("POST", f"/_sandbox/sessions/{session}/pay", json={"card": GOOD_CARD})
+            payments.append(paid["payment_intent"])
+            await guest.becomes(booking, "CONFIRMED")
+            assert (await guest.ask("POST", f"/v1/bookings/{booking}/cancel")).status == 204
+        refused = "select count(*) = %s as so from refund where payment_intent = any (%s) and failures > 0"
+        await house.eventually(refused, count, payments)
+        yield payments
+    finally:
+        await house.stripe("POST", "/_sandbox/balance", json={"available_minor": None})
+
+
+async def results_of(house: House, asked: list[list[str]], folder: Path) -> list[dict[str, Any]]:
+    """Run calls one after the other in a folder; return what each of them ended with."""
+    ran = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.docs.calls"),
+        cwd=folder,
+        env=os.environ | house.system.environment() | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        stdin=PIPE,
+        stdout=PIPE,
+    )
+    output, _ = await ran.communicate(json.dumps(asked).encode())
+    results = [json.loads(line) for line in output.splitlines()]
+    assert len(results) == len(asked), output.decode()
+    return results
 
 
 @pytest.mark.asyncio(loop_scope="package")
@@ -144,21 +189,14 @@ async def test_every_command_of_the_documents_runs_on_the_whole_system(house: Ho
     booking = await guest.booked(room)
     [account] = await house.rows("select email from app_user order by id desc limit 1")
     calls = [(text, words) for text, words in documented() if text not in NOT_RUN and text not in ENDLESS]
-    asked = [for_the_house(words, booking, account["email"]) for _, words in calls]
-    # Some of the pages pause a role and do not resume it.
-    asked.append(["resume", "payments", "--yes"])
+    about_payments = sum(A_PAYMENT in words for _, words in calls)
+    async with refunds_due(house, guest, room, about_payments) as payments:
+        due = iter(payments)
+        asked = [for_the_house(words, booking, account["email"], due) for _, words in calls]
+        # Some of the pages pause a role and do not resume it.
+        asked.append(["resume", "payments", "--yes"])
+        results = await results_of(house, asked, tmp_path)
 
-    ran = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.docs.calls"),
-        cwd=tmp_path,
-        env=os.environ | house.system.environment() | {"PYTHONPATH": str(Path(__file__).parents[3])},
-        stdin=PIPE,
-        stdout=PIPE,
-    )
-    output, _ = await ran.communicate(json.dumps(asked).encode())
-    results = [json.loads(line) for line in output.splitlines()]
-
-    assert len(results) == len(asked), output.decode()
     wrong = [
         f"innkeeper {text}: exit status {result['status']}: {result['output'][-1500:]}"
         for (text, _), result in zip(calls, results, strict=False)

@@ -1,7 +1,6 @@
 """Fixtures of payments' tests: the stand-in for Stripe, and a desk."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import nullcontext
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,20 +8,13 @@ from pydantic import SecretStr
 
 from sandbox.stripe import Running, running_stripe
 from storage.settings import DatabaseSettings
-from tests.sandbox.stripe_openapi import missing, validated_traffic
 from tests.support.log import open_log
+from tests.support.stripe_traffic import stripe_knows_our_requests
 from tests.workers.payments.desk import Desk, open_desk
 from topics.kafka.settings import KafkaSettings
 from workers.payments.settings import PaymentSettings
 
-NOT_DESCRIBED = missing()
-
-
-@pytest.fixture(autouse=True)
-def _stripe_knows_our_requests() -> Iterator[None]:
-    """Validate each request to Stripe and its answer against Stripe's own description, where that is installed."""
-    with nullcontext() if NOT_DESCRIBED is not None else validated_traffic():
-        yield
+__all__ = ["stripe_knows_our_requests"]
 
 
 @pytest.fixture

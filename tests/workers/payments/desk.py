@@ -129,6 +129,10 @@ class Desk:
         """Return our rows of disputes."""
         return await self._rows("payment_dispute", "dispute_id", booking_id)
 
+    async def kept(self) -> int:
+        """Return how many objects wait for their payment to become known."""
+        return len(await (await self.connection.execute("select from unattributed_object")).fetchall())
+
     async def refunds_are_due_now(self) -> None:
         """Let the time until the next call of refunds pass, unless a caller works on them."""
         await self.connection.execute("update refund set next_attempt_at = now() where next_attempt_at is not null")
@@ -210,7 +214,7 @@ class Desk:
         params: dict[str, Any] = (await self._params_of(booking_id)) | {
             "expires_at": int(self.stand_in.clock.now()) + 40 * 60
         }
-        async with open_gateway(self.settings, self.marks) as gateway:
+        async with open_gateway(self.settings) as gateway:
             session = await gateway._sessions.create_async(params, {"idempotency_key": str(uuid4())})  # type: ignore[arg-type]
         return booking_id, (await self.pay(session.id))["payment_intent"]
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from telemetry import metrics
 from tests.support.stack import Server
@@ -225,7 +226,7 @@ async def test_a_refund_that_failed_stays_failed_and_its_row_is_due_again(desk: 
     assert [type(command) for _, command in commands] == [RecordRefund, FailRefund, RecordRefund]
     (row,) = await desk.refunds()
     pause = (row["next_attempt_at"] - row["updated_at"]).total_seconds()
-    assert (row["failures"], 30 < pause <= 60) == (1, True)
+    assert (row["refusals"], 30 < pause <= 60) == (1, True)
 
 
 async def test_each_refund_that_fails_makes_the_pause_longer_and_is_counted(desk: Desk) -> None:
@@ -233,16 +234,18 @@ async def test_each_refund_that_fails_makes_the_pause_longer_and_is_counted(desk
     await paid(desk, booking_id)
     await desk.read_events(refund_requested(booking_id, "pi_1"))
 
-    pauses = []
+    pauses, keys = [], {"pi_1:refund"}
     for each in range(4):
         for status in ("succeeded", "failed"):
             await desk.webhooks(refund_webhook(desk.metadata(booking_id), status, f"re_{each}"))
         (row,) = await desk.refunds()
         pauses.append((row["next_attempt_at"] - row["updated_at"]).total_seconds())
         await desk.connection.execute("update refund set next_attempt_at = null, status = 'pending', failures = 0")
+        # A worker of 0.1.0 would get Stripe's answer to the key of a call that failed since.
+        keys.add(row["idempotency_key"])
 
     assert [60 * 2**each * 0.79 < pause <= 60 * 2**each + 1 for each, pause in enumerate(pauses)] == [True] * 4
-    assert row["failures"] == 4
+    assert (row["refusals"], len(keys)) == (4, 5)
 
 
 async def test_a_refund_by_hand_does_not_pass_for_ours_and_lessens_the_rest(desk: Desk) -> None:
@@ -287,12 +290,16 @@ async def test_a_hotel_keeps_a_booking_that_was_refunded_as_goodwill(desk: Desk)
 async def test_a_refund_by_hand_that_fails_is_reported_and_not_made_again(desk: Desk) -> None:
     booking_id = uuid4()
     await paid(desk, booking_id)
+    before = metrics.REFUND_FAILURES.values.get(("true",), 0)
 
     commands = await desk.webhooks(refund_webhook({}, "succeeded"), refund_webhook({}, "failed"))
+    # Stripe reports it by two types of events.
+    await desk.webhooks(refund_webhook({}, "failed"))
 
     assert [type(command) for _, command in commands] == [RecordRefund, FailRefund]
     assert all(command.by_hand for _, command in commands)  # type: ignore[attr-defined]
     assert await desk.refunds() == []
+    assert metrics.REFUND_FAILURES.values["true",] == before + 1
 
 
 async def test_a_refund_by_hand_that_fails_is_made_by_us_if_the_guest_must_have_the_money(desk: Desk) -> None:
@@ -325,6 +332,7 @@ async def test_a_target_that_grows_makes_a_refund_due_again_and_one_that_does_no
 
 async def test_a_refund_that_an_operator_closed_is_reopened_by_a_larger_target_alone(desk: Desk) -> None:
     booking_id = uuid4()
+    await desk.add_to_ledger(booking_id, {"payment_intent": "pi_1", "session_id": "cs_1", "closed_minor": 10_000})
     await desk.read_events(refund_requested(booking_id, "pi_1", 10_000), refund_closed(booking_id))
     (closed,) = await desk.refunds()
     await desk.read_events(refund_requested(booking_id, "pi_1", 10_000))
@@ -335,6 +343,56 @@ async def test_a_refund_that_an_operator_closed_is_reopened_by_a_larger_target_a
     assert (closed["status"], closed["next_attempt_at"]) == ("closed", None)
     assert same == closed
     assert grown["status"] == "creating"
+
+
+async def test_an_end_by_an_operator_that_is_read_again_or_late_ends_nothing_that_is_due_since(desk: Desk) -> None:
+    booking_id = uuid4()
+    # The ledger has taken the closed sum back meanwhile, or 14,000 became due after it.
+    await desk.add_to_ledger(booking_id, {"payment_intent": "pi_1", "session_id": "cs_1", "closed_minor": 10_000})
+    await desk.read_events(refund_requested(booking_id, "pi_1", 10_000, total_minor=24_000))
+
+    await desk.read_events(refund_closed(booking_id))
+
+    (row,) = await desk.refunds()
+    assert (row["status"], row["next_attempt_at"] is not None) == ("creating", True)
+
+
+async def test_a_refund_that_was_closed_in_its_row_alone_stays_closed(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.read_events(refund_requested(booking_id, "pi_1"))
+    await desk.connection.execute("update refund set status = 'closed', next_attempt_at = null")
+
+    await desk.webhooks(refund_webhook({}, "succeeded", "re_2", amount=5_000))
+
+    (row,) = await desk.refunds()
+    assert (row["status"], row["next_attempt_at"]) == ("closed", None)
+
+
+async def test_a_refund_that_0_1_0_gave_up_does_not_become_due_by_webhooks_or_events(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.read_events(refund_requested(booking_id, "pi_1", 20_000))
+    await desk.connection.execute("update refund set status = 'failed', next_attempt_at = null")
+
+    await desk.webhooks(refund_webhook({}, "succeeded", "re_2", amount=5_000))
+    await desk.webhooks(refund_webhook(desk.metadata(booking_id), "failed", "re_1", amount=20_000))
+    await desk.read_events(refund_requested(booking_id, "pi_1", 4_000, total_minor=24_000))
+
+    (row,) = await desk.refunds()
+    assert (row["status"], row["next_attempt_at"], row["amount_minor"]) == ("failed", None, 24_000)
+
+
+async def test_a_refund_that_is_due_never_stays_without_a_time(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.read_events(refund_requested(booking_id, "pi_1"))
+    await desk.connection.execute("update refund set next_attempt_at = null")
+
+    await desk.webhooks(refund_webhook({}, "succeeded", "re_2", amount=5_000))
+
+    (row,) = await desk.refunds()
+    assert (row["status"], row["next_attempt_at"] is not None) == ("creating", True)
 
 
 def refund_closed(booking_id: UUID) -> RefundClosed:
@@ -446,6 +504,82 @@ async def test_sessions_and_refunds_of_0_1_0_have_no_mark_and_are_ours_by_their_
 
     assert [type(command) for _, command in commands] == [ConfirmPayment, RecordRefund, DeclinePayment]
     assert [refund["by_hand"] for refund in await desk.refund_objects(booking_id)] == [False]
+
+
+async def test_a_declined_card_of_a_session_that_0_1_0_opened_is_ours_by_the_attempt(desk: Desk) -> None:
+    booking_id, of_this_release = uuid4(), uuid4()
+    await desk.read_events(payment_requested(booking_id), payment_requested(of_this_release))
+    await desk.connection.execute(
+        "update checkout_session set params = params #- '{metadata,mark}' where booking_id = %s", (booking_id,)
+    )
+
+    async def declined(booking_id: UUID, attempt: int) -> list[object]:
+        old = {"booking_id": str(booking_id), "room_id": str(ROOM), "attempt": str(attempt)}
+        commands = await desk.webhooks(webhook("payment_intent.payment_failed", {"id": "pi_1", "metadata": old}))
+        return [command for _, command in commands]
+
+    assert await declined(booking_id, 1) == [DeclinePayment(room_id=ROOM, booking_id=booking_id, failure="declined")]
+    # Our own sessions have a mark, and nothing can decline what has ended.
+    assert await declined(of_this_release, 1) == []
+    assert await declined(booking_id, 2) == []
+    await desk.connection.execute("update checkout_session set status = 'expired'")
+    assert await declined(booking_id, 1) == []
+
+
+async def test_objects_with_an_id_of_our_rows_are_ours_whatever_their_mark_is(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.read_events(payment_requested(booking_id))
+    await desk.connection.execute("update checkout_session set session_id = 'cs_old', status = 'open'")
+    # Another key of the mark, or another installation's id: that of a database made anew without a backup.
+    marked = desk.metadata(booking_id, 1) | {"mark": "0" * 32}
+
+    commands = await desk.webhooks(
+        session_webhook(desk, booking_id, "completed", metadata=marked, id="cs_old"),
+        webhook("payment_intent.payment_failed", {"id": "pi_1", "metadata": marked}),
+    )
+
+    assert [type(command) for _, command in commands] == [ConfirmPayment, DeclinePayment]
+
+
+async def test_a_declined_card_of_a_session_from_before_the_key_was_changed_is_ours(desk: Desk) -> None:
+    booking_id = uuid4()
+    await desk.read_events(payment_requested(booking_id))
+    marked = desk.metadata(booking_id, 1)
+    changed = desk.settings.model_copy(update={"payment_mark_key": SecretStr("another key")})
+    desk.consumer = Payments(desk.log.settings, changed)
+
+    commands = await desk.webhooks(webhook("payment_intent.payment_failed", {"id": "pi_1", "metadata": marked}))
+
+    assert [type(command) for _, command in commands] == [DeclinePayment]
+
+
+async def test_a_refund_that_fails_after_a_lost_dispute_is_due_again(desk: Desk) -> None:
+    booking_id = uuid4()
+    await paid(desk, booking_id)
+    await desk.add_to_ledger(booking_id, {"payment_intent": "pi_1", "session_id": "cs_1"})
+    await desk.read_events(refund_requested(booking_id, "pi_1"))
+    await desk.webhooks(dispute_webhook("lost", 15_000))
+    await desk.webhooks(refund_webhook(desk.metadata(booking_id), "succeeded", amount=9_000))
+    (closed,) = await desk.refunds()
+
+    await desk.webhooks(refund_webhook(desk.metadata(booking_id), "failed", amount=9_000))
+
+    (row,) = await desk.refunds()
+    assert (closed["status"], row["status"], row["next_attempt_at"] is not None) == ("closed", "creating", True)
+
+
+async def test_the_payment_of_a_session_that_its_row_does_not_know_any_more_is_noted(desk: Desk) -> None:
+    booking_id, confirmed = uuid4(), uuid4()
+    await desk.read_events(payment_requested(booking_id), payment_requested(confirmed))
+    # The call got another key, and opened another session; the guest pays the first.
+    await desk.connection.execute("update checkout_session set session_id = 'cs_2' || booking_id, status = 'open'")
+
+    await desk.webhooks(session_webhook(desk, booking_id, "completed", id="cs_1"))
+    await desk.read_events(refund_requested(confirmed, "pi_of_confirmed"))
+
+    (row,), (other,) = await desk.sessions(booking_id), await desk.sessions(confirmed)
+    assert (row["payment_intent"], row["status"]) == ("pi_1", "open")
+    assert other["payment_intent"] == "pi_of_confirmed"
 
 
 async def test_a_session_of_ours_with_the_mark_of_another_key_is_foreign(desk: Desk) -> None:

@@ -66,6 +66,18 @@ def calls_of(event: Event, stay: Stay | None = STAY) -> tuple[PendingCall, ...]:
     return calls_for(event, ENVELOPE, NOON, context=CONTEXT, stay=stay)
 
 
+def test_a_fraction_of_stripes_unit_does_not_stop_the_reading_of_events() -> None:
+    # Stripe counts whole ariary, and 0.1.0 priced stays in hundredths.
+    _, session = calls_of(msgspec.structs.replace(REQUESTED, amount_minor=1_234, currency="MGA"))
+    _, refund = calls_of(msgspec.structs.replace(REFUND, amount_minor=1_234, currency="MGA"))
+
+    assert isinstance(session, SessionToOpen)
+    assert isinstance(refund, RefundToMake)
+    # Stripe refuses a price without an amount.
+    assert "unit_amount" not in session.params["line_items"][0]["price_data"]
+    assert (refund.amount_minor, refund.params["amount"]) == (1_234, 12)
+
+
 def test_a_requested_payment_opens_a_session_with_its_call_fixed() -> None:
     _, session = calls_of(REQUESTED)
 

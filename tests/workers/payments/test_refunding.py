@@ -21,6 +21,8 @@ BOOKING = UUID("0197a5b2-6c00-8000-8000-000000000001")
 MARKS = Marks("a key", UUID(int=1))
 NOTHING = RefundSums(
     status="creating",
+    idempotency_key="pi_1:refund",
+    refusals=0,
     target_minor=20_000,
     succeeded_minor=0,
     pending_minor=0,

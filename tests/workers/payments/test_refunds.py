@@ -1,15 +1,17 @@
 """Refunds by the caller against the stand-in: the sum that leaves equals the target, and nothing due is given up."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from storage import payments
 from telemetry import metrics
 from tests.support.waiting import wait_until
-from tests.workers.payments.desk import ROOM, Desk, refund_requested
+from tests.workers.payments.desk import ROOM, Desk, payment_requested, refund_requested
 from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
 from topics.messages.releases import Release
 from workers.payments import caller, refunding, steps
@@ -313,7 +315,7 @@ async def _fixed(desk: Desk, booking_id: UUID) -> bool:
     return str(row["idempotency_key"]) != f"{row['payment_intent']}:refund"
 
 
-async def test_refunds_that_0_1_0_gave_up_are_due_again(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+async def test_refunds_that_0_1_0_gave_up_are_due_again_in_a_day(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     booking_id, payment = await desk.paid_booking()
     await desk.refund_by_hand(payment, 5_000)
     await desk.read_events(refund_requested(booking_id, payment))
@@ -321,11 +323,123 @@ async def test_refunds_that_0_1_0_gave_up_are_due_again(desk: Desk, caplog: pyte
 
     async with desk.caller():
         await wait_until(lambda: _reopened(desk, booking_id))
+        (reopened,) = await desk.refunds(booking_id)
         await desk.refunds_are_due_now()
         await desk.until_refund("succeeded", booking_id)
 
-    assert "1 refunds that had been given up are due again" in caplog.text
+    assert (reopened["next_attempt_at"] - reopened["updated_at"]).total_seconds() == 24 * 3600
+    assert "1 refunds that 0.1.0 had given up are due again in 24 hours" in caplog.text
     assert await desk.left_stripe(payment) == 24_000
+
+
+async def test_refunds_that_0_1_0_gave_up_stay_so_while_it_may_run(desk: Desk) -> None:
+    booking_id, payment = await desk.paid_booking()
+    other, other_payment = await desk.paid_booking()
+    desk.log.settings = desk.log.settings.model_copy(update={"log_readable_by": Release.V0_1_0})
+    await desk.read_events(refund_requested(booking_id, payment))
+    # The worker of 0.1.0 died before it cleared the time.
+    await desk.connection.execute("update refund set status = 'failed', next_attempt_at = now()")
+    await desk.read_events(refund_requested(other, other_payment))
+
+    metrics.REFUNDS.clear()
+    async with desk.caller():
+        await desk.until_refund("succeeded", other)
+        await wait_until(lambda: _measured(1.0))
+
+    assert [row["status"] for row in await desk.refunds(booking_id)] == ["failed"]
+    assert await desk.left_stripe(payment) == 0
+
+
+async def test_calls_without_an_answer_are_no_refusals(desk: Desk) -> None:
+    booking_id, payment = await desk.paid_booking()
+    await desk.plan({"match": REFUND, "fault": "status", "status": 503, "times": 18})
+    await desk.at_bank("balance", {"available_minor": 0})
+    await desk.read_events(refund_requested(booking_id, payment))
+
+    async with desk.caller():
+        row = await wait_until(lambda: _refused(desk, booking_id))
+
+    assert (row["refusals"], row["failures"] > 5) == (1, True)
+    assert 45 < (row["next_attempt_at"] - row["updated_at"]).total_seconds() <= 60
+
+
+async def _refused(desk: Desk, booking_id: UUID) -> dict[str, Any]:
+    (row,) = await desk.refunds(booking_id)
+    assert row["refusals"] > 0
+    return row
+
+
+async def test_a_refund_whose_end_nobody_reported_is_looked_at_again(desk: Desk) -> None:
+    booking_id, payment = await desk.paid_booking()
+    await desk.plan({"match": REFUND, "fault": "refund_pends", "seconds": 600})
+    await desk.read_events(refund_requested(booking_id, payment))
+    async with desk.caller():
+        await desk.until_refund("pending", booking_id)
+    desk.stand_in.clock.advance(601)
+    await desk.connection.execute("update refund set updated_at = now() - interval '12 hours'")
+
+    async with desk.caller():
+        row = await desk.until_refund("succeeded", booking_id)
+
+    assert await recorded(desk) == {row["refund_id"]: (24_000, False)}
+    assert len(await desk.at_stripe("refunds")) == 1
+
+
+async def test_a_refund_by_hand_and_a_dispute_before_the_payment_is_known_are_recorded_once_it_is(desk: Desk) -> None:
+    booking_id, payment = await desk.paid_booking()
+    await desk.read_events(payment_requested(booking_id))
+    by_hand = await desk.refund_by_hand(payment, 5_000)
+    dispute = await desk.at_bank(f"payment_intents/{payment}/dispute", {"amount_minor": 1_000})
+    await desk.webhooks(*[event for event in await desk.events() if b"checkout.session" not in event])
+    assert await desk.refund_objects(booking_id) == await desk.disputes(booking_id) == []
+
+    async with desk.caller():
+        await desk.webhooks(*[event for event in await desk.events() if b'"checkout.session.completed"' in event])
+        await wait_until(lambda: _nothing_is_kept(desk))
+
+    assert await recorded(desk) == {by_hand: (5_000, True)}
+    assert [
+        each.dispute_id for each in (await desk.sent(RecordDispute)).values() if isinstance(each, RecordDispute)
+    ] == [dispute["id"]]
+    assert [row["refund_id"] for row in await desk.refund_objects(booking_id)] == [by_hand]
+    assert [row["dispute_id"] for row in await desk.disputes(booking_id)] == [dispute["id"]]
+
+
+async def _nothing_is_kept(desk: Desk) -> bool:
+    return await desk.kept() == 0
+
+
+async def test_objects_of_other_systems_are_kept_for_a_week_and_only_so_many(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payments, "MAX_UNATTRIBUTED", 3)
+    marked = {"id": "re_9", "payment_intent": "pi_9", "metadata": {"mark": "0" * 32}, "amount": 1, "currency": "eur"}
+    await desk.webhooks(refund_event(marked))
+    assert await desk.kept() == 0
+    for each in range(4):
+        await desk.webhooks(refund_event(marked | {"id": f"re_{each}", "metadata": {"order": "17"}}))
+    assert await desk.kept() == 3
+
+    await desk.connection.execute("update unattributed_object set created_at = now() - interval '7 days'")
+    async with desk.caller():
+        await wait_until(lambda: _nothing_is_kept(desk))
+
+
+def refund_event(refund: dict[str, Any]) -> bytes:
+    event = {"id": "evt_1", "type": "refund.created", "livemode": False, "data": {"object": refund}}
+    return json.dumps(event).encode()
+
+
+async def test_a_rest_that_is_a_fraction_of_stripes_unit_is_refused_and_not_given_up(desk: Desk) -> None:
+    booking_id, payment = await desk.paid_booking()
+    await desk.read_events(refund_requested(booking_id, payment, 1_234))
+    await desk.connection.execute("update refund set currency = 'MGA'")
+
+    async with desk.caller():
+        row = await wait_until(lambda: _refused(desk, booking_id))
+
+    assert row["status"] == "creating"
+    assert row["last_error"].startswith("amount_not_sendable 1234 minor units")
 
 
 async def _reopened(desk: Desk, booking_id: UUID) -> bool:
@@ -368,8 +482,14 @@ async def test_the_figures_of_refunds_and_disputes_are_exported(desk: Desk) -> N
         "update refund set next_attempt_at = now() + interval '1 hour',"
         " created_at = now() - case when booking_id = %s then interval '2 hours' else interval '1 hour' end,"
         " status = case when booking_id = %s then 'pending' else 'creating' end,"
-        " failures = case when booking_id = %s then 5 else 4 end",
+        " failures = 9, refusals = case when booking_id = %s then 5 else 4 end",
         (failing, pending, failing),
+    )
+    await desk.connection.execute(
+        "insert into payment_refund (refund_id, payment_intent, booking_id, amount_minor, currency, status, created_at)"
+        " values ('re_1', 'pi_1', %(id)s, 1, 'EUR', 'pending', now() - interval '3 hours'),"
+        " ('re_2', 'pi_1', %(id)s, 1, 'EUR', 'succeeded', now() - interval '9 hours')",
+        {"id": pending},
     )
     await desk.connection.execute(
         "insert into payment_dispute (dispute_id, payment_intent, booking_id, amount_minor, currency, status, reason)"
@@ -384,6 +504,7 @@ async def test_the_figures_of_refunds_and_disputes_are_exported(desk: Desk) -> N
     assert metrics.REFUNDS_FAILING.values() == {(): 1}
     assert metrics.DISPUTES_OPEN.values() == {(): 1}
     assert 7200 <= metrics.OLDEST_REFUND_DUE_SECONDS.values()[()] < 7260
+    assert 10_800 <= metrics.OLDEST_REFUND_PENDING_SECONDS.values()[()] < 10_860
 
 
 async def _measured(due: float) -> bool:

@@ -1,11 +1,13 @@
 """Payments' settings: development works at once, production only with settings of its own."""
 
+import re
 from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from stripe.params.checkout import SessionCreateParams
 
-from workers.payments.settings import PaymentSettings
+from workers.payments.settings import LOCALES, PaymentSettings
 
 PRODUCTION: dict[str, Any] = {
     "environment": "production",
@@ -42,6 +44,16 @@ def test_production_refuses_what_is_for_development(development: dict[str, Any])
 def test_the_pace_follows_the_key(key: str, calls: int) -> None:
     assert settings(stripe_api_key=SecretStr(key)).calls_per_second == calls
     assert settings(stripe_api_key=SecretStr(key), stripe_calls_per_second=3).calls_per_second == 3
+
+
+def test_the_languages_of_the_page_are_those_of_the_pinned_sdk() -> None:
+    named = re.findall(r"'([^']+)'", str(SessionCreateParams.__annotations__["locale"]))
+
+    assert set(named) == LOCALES
+    assert settings(checkout_locale="pt-BR").checkout_locale == "pt-BR"
+    assert settings(checkout_locale="").checkout_locale == "auto"
+    with pytest.raises(ValidationError, match=r"no language 'de_DE', only auto, bg, .*, zh-TW"):
+        settings(checkout_locale="de_DE")
 
 
 def test_the_key_is_never_shown() -> None:
