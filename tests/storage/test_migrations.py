@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import psycopg
 import pytest
@@ -12,6 +13,8 @@ from sqlalchemy.exc import OperationalError
 
 from storage.migrate import migrations, upgrade
 from storage.settings import DatabaseSettings
+from tests.support.locks import somebody_waits
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -29,6 +32,10 @@ def schema(connection: psycopg.Connection[tuple[object, ...]]) -> object:
     (version,) = connection.execute("select version_num from alembic_version").fetchone() or (None,)
     connection.commit()
     return version
+
+
+async def nobody_waits(database: DatabaseSettings) -> bool:
+    return not await somebody_waits(database)
 
 
 @pytest.mark.parametrize("table", ["booking", "checkout_session", "reported_stay", "hotel", "refund"])
@@ -50,15 +57,9 @@ async def test_a_migration_is_tried_again_until_the_table_is_free(
 ) -> None:
     connection.execute("select * from refund")
     migrating = asyncio.create_task(asyncio.to_thread(upgrade))
-    with psycopg.connect(database.conninfo(), autocommit=True) as observer:
-        waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-        async with asyncio.timeout(60):
-            for _ in range(2):
-                # It waits, gives up, and waits again.
-                while observer.execute(waits).fetchone() is None:
-                    await asyncio.sleep(0)
-                while observer.execute(waits).fetchone() is not None:
-                    await asyncio.sleep(0)
+    # It waits, gives up, and waits again.
+    for condition in (somebody_waits, nobody_waits, somebody_waits):
+        await wait_until(partial(condition, database))
     connection.rollback()
 
     migrated = await migrating

@@ -42,6 +42,8 @@ def _times() -> tuple[sa.Column, sa.Column]:
 
 def upgrade() -> None:
     """Apply."""
+    # New tables come first, because the locks on the others last until the end.
+    _create_tables()
     # A statement that waits for a table makes all later ones wait, too. This is below PostgreSQL's deadlock_timeout, so
     # that it is this migration that gives up, and no worker; it is tried again then.
     op.execute("set local lock_timeout = '500ms'")
@@ -57,7 +59,6 @@ def upgrade() -> None:
         "status in ('creating', 'pending', 'succeeded', 'failed', 'closed')",
         postgresql_not_valid=True,
     )
-    _create_tables()
 
 
 def _create_tables() -> None:

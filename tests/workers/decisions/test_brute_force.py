@@ -492,6 +492,13 @@ class Hotel(RuleBasedStateMachine):
         )[:steps]:
             self.send(command)
 
+    @rule(named=names)
+    def a_request_comes_again_after_a_newer_one(self, named: Named) -> None:
+        about = self.about(named)
+        user_id = self.guest(about["booking_id"], stranger=named.stranger)
+        for guest_ids, guest_list_id in (((1,), LIST), ((2,), ANOTHER_LIST), ((1,), LIST)):
+            self.send(AddGuests(**about, user_id=user_id, guest_ids=guest_ids, guest_list_id=guest_list_id))
+
     @rule(back=st.integers(1, 30))
     def a_command_of_long_ago_comes_again(self, back: int) -> None:
         self.send(self.sent[-min(back, len(self.sent))])
