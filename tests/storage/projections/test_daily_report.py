@@ -594,7 +594,7 @@ batch_sizes = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
 @given(log=logs(), sizes=batch_sizes, again=batch_sizes)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_a_rebuild_gives_the_same_rows_however_the_log_comes_in_batches(
     log: tuple[list[Stay], list[BookingEvent]], sizes: list[int], again: list[int], database: DatabaseSettings
 ) -> None:
