@@ -256,7 +256,7 @@ async def test_refunds_and_disputes_come_back_one_by_one(
     assert await rows(new_database, f"{disputes} from payment_dispute") == [
         (DIVIDED, "dp_1", intent(DIVIDED), 5_000, "EUR", "lost", "fraudulent")
     ]
-    targets = "select booking_id, status, amount_minor, failures, next_attempt_at is not null from refund order by 1"
+    targets = "select booking_id, status, amount_minor, refusals, next_attempt_at is not null from refund order by 1"
     assert await rows(new_database, targets) == [
         (DIVIDED, "closed", 2 * PRICE, 0, False),
         (due, "creating", 2 * PRICE, 0, True),

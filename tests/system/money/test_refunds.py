@@ -72,7 +72,7 @@ async def test_a_card_whose_refunds_fail_later_leaves_the_money_due_and_the_gues
     await refunds_become(paid, "0.00", "200.00", "failed")
     assert await desk.sums(paid) == (20_000, 0, 0)
     # Every refund of this card fails, so an operator pays the guest otherwise.
-    status, out = await desk.operator("refunds", "close", paid.payment_intent, "--reason", "paid_otherwise")
+    status, out = await desk.operator("refunds", "close", paid.payment_intent, "--reason", "paid_otherwise", "--yes")
     assert status == 0, out
     await desk.happened(paid.id, "refund_closed")
     await refunds_become(paid, "0.00", "0.00", "closed")

@@ -44,6 +44,8 @@ NOT_RUN: Mapping[str, str] = {
             "rebuild",
             "rebuild --compare-only",
             "refunds close",
+            "refunds close PAYMENT --reason ... --yes",
+            "refunds retry PAYMENT",
             "replay",
             "sandbox replay",
             "tail --json",
@@ -89,6 +91,7 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     "new-generation TOPIC": (_A_PLAN,),
     "new-generation booking.commands": (_A_PLAN,),
     "pause payments --reason Stripe is down": (_A_PLAN,),
+    f"refunds close {A_PAYMENT} --reason waived_by_guest": (_A_PLAN,),
     "replay booking.commands --from 2h --type booking.*": (_A_PLAN,),
     "replay booking.events --partition 3 --from 1200 --consumer booking_timeline --yes": (
         "Nothing is on booking.events",
