@@ -258,7 +258,7 @@ async def test_refunds_and_disputes_come_back_one_by_one(
     ]
     targets = "select booking_id, status, amount_minor, refusals, next_attempt_at is not null from refund order by 1"
     assert await rows(new_database, targets) == [
-        (DIVIDED, "closed", 2 * PRICE, 0, False),
+        (DIVIDED, "closed", 2 * PRICE, 1, False),
         (due, "creating", 2 * PRICE, 0, True),
         (failed, "creating", 2 * PRICE, 1, True),
     ]
