@@ -6,11 +6,13 @@ A reservations worker uses it for the events that it decides, a restore for the 
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
 from storage import bookings, inventory
 from topics.messages.events import BookingEvent, Event, GuestsAdded, GuestsChanged, InventoryOpened
@@ -153,10 +155,17 @@ def _row_of(booking: Booking) -> bookings.BookingRow:
         booking.guest_list_id,
         bookings.as_json([str(each) for each in booking.earlier_guest_list_ids]),
         list(booking.night_amounts_minor) or None,
-        None if booking.stay_times is None else bookings.as_json(msgspec.to_builtins(booking.stay_times)),
+        None if booking.stay_times is None else _stay_times_json(booking.stay_times),
         booking.freed_from,
         booking.version,
     )
+
+
+@lru_cache(maxsize=10_000)
+def _stay_times_json(times: StayTimes) -> Jsonb:
+    """Return the times for a jsonb column, encoded once for all bookings of a hotel."""
+    encoded = msgspec.json.encode(times)
+    return Jsonb(times, dumps=lambda _: encoded)
 
 
 def _booking_of(row: bookings.BookingRow) -> Booking:
