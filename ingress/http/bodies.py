@@ -88,7 +88,7 @@ def decode_query(query: MultiMapping[str], adapter: TypeAdapter[T]) -> T:
 
 def _invalid(error: ValidationError) -> Problem:
     found = error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_ERRORS]
-    errors = [{"field": _field(each["loc"]), "message": each["msg"]} for each in found]
+    errors = [{"field": _field(each["loc"]), "message": each["msg"].removeprefix("Value error, ")} for each in found]
     detail = "; ".join(f"{each['field']}: {each['message']}" if each["field"] else each["message"] for each in errors)
     return Problem(422, detail, more={"errors": errors})
 
