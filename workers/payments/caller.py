@@ -112,6 +112,7 @@ class Caller:
     async def _work(self, database: Database, steps: Steps) -> None:
         backoff = Backoff("the pending calls to Stripe cannot be read from the database")
         while True:
+            _raise_if_cancelled()
             self._woken.clear()
             try:
                 started = await self._start_due(database, steps)
@@ -166,6 +167,7 @@ async def _measure(database: Database, readable_by: Release, late: LateObjects) 
             await late.apply()
         except (psycopg.Error, KafkaError) as error:
             log.warning("refunds cannot be counted and cared for: %r", error)
+        _raise_if_cancelled()
         await asyncio.sleep(MEASURE_SECONDS)
 
 
@@ -207,6 +209,17 @@ def _pool_use(database: Database) -> list[tuple[metrics.Labels, float]]:
     """Return how many connections are in use, and how many may be."""
     stats = database.get_stats()
     return [(("used",), stats.get("pool_size", 0) - stats.get("pool_available", 0)), (("most",), database.max_size)]
+
+
+def _raise_if_cancelled() -> None:
+    """Raise CancelledError if this task was cancelled, and the cancellation was lost.
+
+    The pool waits for a connection by `asyncio.wait_for`, which before Python 3.12 returns its result to a task that is
+    cancelled in the same moment.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _wait_for(woken: asyncio.Event, seconds: float) -> None:

@@ -10,9 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
+from storage import payments
 from storage.database import connect_worker
 from storage.settings import DatabaseSettings
 from tests.support.waiting import MAX_WAIT_SECONDS, wait_until
@@ -415,6 +417,24 @@ async def test_a_pending_refund_is_recorded_when_stripe_reports_its_success(desk
     ids = {envelope.id for envelope, command in commands if isinstance(command, RecordRefund)}
     assert len(ids) == 1
     assert (await desk.refunds(booking_id))[0]["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("statement", ["claim_refunds", "refund_figures"])
+async def test_a_caller_whose_cancellation_is_lost_in_the_database_ends_all_the_same(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    begun = asyncio.Event()
+
+    async def losing(*_: Any, **__: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise psycopg.OperationalError("in the moment of the cancellation") from None
+
+    monkeypatch.setattr(payments, statement, losing)
+    async with asyncio.timeout(MAX_WAIT_SECONDS), desk.caller():
+        await begun.wait()
 
 
 async def test_refunds_and_closings_leave_room_for_guests_who_want_to_pay(
