@@ -27,7 +27,7 @@ from topics.messages.events import (
     RefundFailed,
     RefundRequested,
 )
-from topics.messages.values import BookingStatus, CancelReason, RefundReason, Refusal
+from topics.messages.values import SOLD, BookingStatus, CancelReason, RefundReason, Refusal
 from workers.decisions.answers import not_theirs, refused, repeated
 from workers.decisions.booking import first_night_freed, rest_requested
 from workers.decisions.evolve import evolve
@@ -42,7 +42,7 @@ def request_payment(state: State, command: RequestPayment, now: datetime) -> tup
         return refused(booking, command, reason or Refusal.BOOKING_NOT_FOUND)
     if booking.status is BookingStatus.EXPIRED:
         return refused(booking, command, Refusal.HOLD_EXPIRED)
-    if booking.status is BookingStatus.CONFIRMED:
+    if booking.status in SOLD:
         return repeated(booking, command)
     if booking.status is BookingStatus.RESERVED:
         return refused(booking, command, Refusal.NO_GUESTS)
@@ -115,7 +115,7 @@ def _refund_reason(booking: Booking, amount_minor: int, currency: str) -> Refund
     """Return why a payment of this amount does not pay the booking."""
     if (amount_minor, currency) != (booking.amount_minor, booking.currency):
         return RefundReason.WRONG_AMOUNT
-    if booking.status is BookingStatus.CONFIRMED:
+    if booking.status in SOLD:
         return RefundReason.SECOND_PAYMENT
     return RefundReason.NIGHTS_GONE if booking.status is BookingStatus.EXPIRED else RefundReason.BOOKING_CANCELLED
 

@@ -36,7 +36,7 @@ from workers.reservations.handler import CommandBatch
 
 def batch() -> CommandBatch:
     nights = {(ROOM, march(day)): None for day in range(10, 15)}
-    return CommandBatch({**nights})
+    return CommandBatch({**nights}, {})
 
 
 def test_the_nights_of_a_new_stay_are_those_it_asks_for() -> None:
@@ -69,7 +69,7 @@ async def connection(database: DatabaseSettings) -> AsyncIterator[AsyncConnectio
 
 async def decide_all(connection: AsyncConnection, *commands: Command) -> list[Event]:
     """Decide the commands in one batch, write it, and return the last event of each."""
-    batch = CommandBatch({})
+    batch = CommandBatch({}, {})
     async with connection.transaction():
         await batch.load(connection, commands)
         events = [batch.decide(command, NOON)[-1] for command in commands]
@@ -115,7 +115,7 @@ async def test_only_stays_of_the_same_nights_are_read(connection: AsyncConnectio
 
 async def test_without_a_share_nothing_is_read(connection: AsyncConnection) -> None:
     await decide_all(connection, TEN_ROOMS, but(RESERVE, rooms_count=5))
-    batch = CommandBatch({})
+    batch = CommandBatch({}, {})
     await batch.load(connection, [asks(2, account_share_percent=None), asks(3, user_id=None)])
 
     assert batch._unpaid._stays == {}
@@ -164,7 +164,7 @@ async def test_the_index_of_unpaid_bookings_serves_the_query(connection: AsyncCo
 
 
 def test_for_an_older_release_a_refusal_has_a_word_that_it_knows() -> None:
-    decided = CommandBatch({(ROOM, march(day)): None for day in range(10, 15)}, Release.V0_1_0)
+    decided = CommandBatch({(ROOM, march(day)): None for day in range(10, 15)}, {}, Release.V0_1_0)
     decided.decide(OPEN, NOON)
     at_hotel = but(RESERVE, terms=Terms.AT_HOTEL)
     reserved, confirmed = decided.decide(at_hotel, NOON)

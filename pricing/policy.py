@@ -1,0 +1,76 @@
+"""The costs of a cancellation, of a no-show and of an early departure, by the policy of a rate plan."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Final
+
+from pricing.charges import step_minor
+from pricing.rounding import half_up
+from topics.messages.sale import KEEP_ALL, CancellationStep, Kept, RatePlan, WallTime
+
+_WHOLE_PERCENT: Final = 100
+
+
+def kept_minor(kept: Kept, amount_minor: int, night_amounts_minor: Sequence[int], currency: str) -> int:
+    """Return the part of a stay's amount that is kept: never more than all, a multiple of the currency's step.
+
+    The price of the first nights is their share in the whole amount, taxes included.
+    """
+    if kept.percent is not None:
+        part, divisor = amount_minor * kept.percent, _WHOLE_PERCENT
+    elif kept.nights is not None:
+        part, divisor = sum(night_amounts_minor[: kept.nights]), 1
+    else:
+        part, divisor = kept.amount_minor or 0, 1
+    return min(amount_minor, half_up(part, divisor, step_minor(currency)))
+
+
+def cancellation_steps(
+    plan: RatePlan,
+    amount_minor: int,
+    night_amounts_minor: Sequence[int],
+    *,
+    check_in: date,
+    check_in_time: time,
+    currency: str,
+) -> tuple[CancellationStep, ...]:
+    """Return what a cancellation of the stay costs, by wall times at the hotel; the last step has no end.
+
+    Neighbouring steps of the same cost are one.
+    """
+    if not plan.refundable:
+        return (CancellationStep(kept_minor=amount_minor, percent=_WHOLE_PERCENT),)
+    arrival = datetime.combine(check_in, check_in_time)
+    ends: list[WallTime | None] = [arrival - timedelta(hours=step.hours_before) for step in plan.policy.steps]
+    costs = [Kept(percent=0), *(step.kept for step in plan.policy.steps)]
+    return tuple(
+        _merged(
+            CancellationStep(
+                until=end,
+                kept_minor=kept_minor(cost, amount_minor, night_amounts_minor, currency),
+                percent=cost.percent,
+            )
+            for end, cost in zip([*ends, None], costs, strict=True)
+        )
+    )
+
+
+def _merged(steps: Iterable[CancellationStep]) -> list[CancellationStep]:
+    """Return steps of which no neighbours have the same cost."""
+    merged: list[CancellationStep] = []
+    for step in steps:
+        if merged and (merged[-1].kept_minor, merged[-1].percent) == (step.kept_minor, step.percent):
+            merged.pop()
+        merged.append(step)
+    return merged
+
+
+def no_show_kept_minor(plan: RatePlan, amount_minor: int, night_amounts_minor: Sequence[int], currency: str) -> int:
+    """Return what is kept of a stay's amount if nobody arrives."""
+    return kept_minor(plan.policy.no_show if plan.refundable else KEEP_ALL, amount_minor, night_amounts_minor, currency)
+
+
+def early_departure_kept_minor(amount_minor: int, unused_minor: int, percent: int, currency: str) -> int:
+    """Return what is kept of a stay's amount if nights of the amount `unused_minor` are left unused."""
+    part = (amount_minor - unused_minor) * _WHOLE_PERCENT + unused_minor * percent
+    return min(amount_minor, half_up(part, _WHOLE_PERCENT, step_minor(currency)))
