@@ -25,7 +25,7 @@ import typer
 from benchmarks.interval import Interval, ratio_interval
 from benchmarks.stage import BenchmarkFailed, progress
 
-#: The parts of a booking's cost by their names in the lines of a benchmark. `sum` is that of the first two: our own code.
+#: The parts of a booking's cost by their names in a benchmark's lines. `sum` is that of the first two: our own code.
 OUR_PARTS: Final = ("ingress", "worker")
 PARTS: Final = (*OUR_PARTS, "sum", "kafka", "postgres")
 #: An option of the benchmarks that leaves out the baseline, so that a measurement takes a third of the time.
