@@ -40,8 +40,8 @@ def cancellation_steps(
     """
     if not plan.refundable:
         return (CancellationStep(kept_minor=amount_minor, percent=_WHOLE_PERCENT),)
-    arrival = datetime.combine(check_in, check_in_time)
-    ends: list[WallTime | None] = [arrival - timedelta(hours=step.hours_before) for step in plan.policy.steps]
+    arrival = datetime.combine(check_in, check_in_time.replace(tzinfo=None))
+    ends: list[WallTime | None] = [_before(arrival, step.hours_before) for step in plan.policy.steps]
     costs = [Kept(percent=0), *(step.kept for step in plan.policy.steps)]
     return tuple(
         _merged(
@@ -53,6 +53,11 @@ def cancellation_steps(
             for end, cost in zip([*ends, None], costs, strict=True)
         )
     )
+
+
+def _before(arrival: WallTime, hours: int) -> WallTime:
+    """Return the wall time so many hours before the arrival, at the earliest the first that there is."""
+    return datetime.min + max(timedelta(0), arrival - datetime.min - timedelta(hours=hours))
 
 
 def _merged(steps: Iterable[CancellationStep]) -> list[CancellationStep]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, time
 from typing import Final, NamedTuple
 
-from pricing.charges import step_minor
+from pricing.charges import can_be_charged, step_minor
 from pricing.policy import cancellation_steps, no_show_kept_minor
 from pricing.rounding import half_up
 from pricing.shares import shares_minor
@@ -18,7 +18,7 @@ from topics.messages.sale import (
     SaleTerms,
     Tax,
 )
-from topics.messages.values import Rejection, Terms
+from topics.messages.values import MAX_AMOUNT_MINOR, Rejection, Terms
 
 _MILLI: Final = 1000
 _WHOLE_PERCENT_MILLI: Final = 100_000
@@ -63,7 +63,7 @@ def price_stay(
         currency: that of the prices.
     """
     step = step_minor(currency)
-    people_minor = _people_minor(plan, party, rooms_count)
+    people_minor = half_up(_people_minor(plan, party, rooms_count), 1, step)
     nights_minor = [
         _night_minor(plan, price_minor, step) * rooms_count + people_minor for price_minor in night_prices_minor
     ]
@@ -96,8 +96,8 @@ def price_stay(
 
 
 def _night_minor(plan: RatePlan, price_minor: int, step: int) -> int:
-    """Return the price of a night in one room for the adults whose price is in it."""
-    return max(0, half_up(price_minor * plan.times_milli, _MILLI, step) + plan.plus_minor)
+    """Return the price of a night in one room for the adults whose price is in it: rounded once, and not below zero."""
+    return half_up(max(0, price_minor * plan.times_milli + plan.plus_minor * _MILLI), _MILLI, step)
 
 
 def _people_minor(plan: RatePlan, party: Party, rooms_count: int) -> int:
@@ -141,6 +141,14 @@ def _tax_line(
 def _counts(tax: Tax, day: date) -> bool:
     """Return whether the tax counts for a night."""
     return (tax.first_night is None or day >= tax.first_night) and (tax.end_night is None or day < tax.end_night)
+
+
+def can_be_paid(price: PricedStay) -> bool:
+    """Return whether the price can be paid on its terms: in advance and at the hotel, and all amounts fit a ledger."""
+    at_hotel_minor = 0 if price.sale is None else price.sale.at_hotel_minor
+    if max(price.amount_minor, at_hotel_minor) > MAX_AMOUNT_MINOR:
+        return False
+    return price.terms is not Terms.PREPAID or can_be_charged(price.amount_minor, price.currency)
 
 
 def default_party(terms: SaleTerms, plan: RatePlan, rooms_count: int) -> Party:

@@ -96,7 +96,8 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     """A payment that arrived for a booking, and the money of it that left again, in minor units.
 
     `due_minor` is still to be sent back, `closed_minor` is not, because an operator ended the refund, and
-    `retained_minor` is not, because the hotel keeps it by its policy. `currency` is set if it is not the booking's.
+    `retained_minor` is not, because the hotel keeps it by its policy: `policy_minor`, or what is left of that after
+    refunds by hand and lost disputes. `currency` is set if it is not the booking's.
     After every event `refunded_minor`, `lost_minor`, `due_minor`, `closed_minor`, `retained_minor` and `kept_minor` add
     up to `amount_minor`, and none is negative. One exception: from a refund that replaces a failed one to the report of
     that failure, `refunded_minor` may be more than `amount_minor`; the others are then zero.
@@ -109,6 +110,7 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     due_minor: int = 0
     closed_minor: int = 0
     retained_minor: int = 0
+    policy_minor: int = 0
     currency: str = ""
     refunds: tuple[RefundMade, ...] = ()
     failed_refund_ids: tuple[str, ...] = ()
