@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, time
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pricing.charges import can_be_charged, step_minor
@@ -22,6 +23,8 @@ from topics.messages.values import MAX_AMOUNT_MINOR, Rejection, Terms
 
 _MILLI: Final = 1000
 _WHOLE_PERCENT_MILLI: Final = 100_000
+#: The number of prices that a process remembers: the same stays are asked for again and again.
+_MAX_CACHED_PRICES: Final = 4_096
 
 
 class PricedStay(NamedTuple):
@@ -62,6 +65,41 @@ def price_stay(
         rooms_count: the number of rooms.
         currency: that of the prices.
     """
+    return _price(
+        _Same(terms, plan), party, tuple(night_prices_minor), check_in, check_in_time, rooms_count, currency
+    )
+
+
+class _Same:
+    """Sale terms and a plan of theirs as a key of a cache: equal are those that are the same objects.
+
+    To compare long terms by their values would cost more than to price a stay.
+    """
+
+    __slots__ = ("plan", "terms")
+
+    def __init__(self, terms: SaleTerms, plan: RatePlan) -> None:
+        self.terms = terms
+        self.plan = plan
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.terms is other.terms and self.plan is other.plan
+
+    def __hash__(self) -> int:
+        return id(self.plan)
+
+
+@lru_cache(maxsize=_MAX_CACHED_PRICES)
+def _price(
+    same: _Same,
+    party: Party,
+    night_prices_minor: tuple[int, ...],
+    check_in: date,
+    check_in_time: time,
+    rooms_count: int,
+    currency: str,
+) -> PricedStay:
+    terms, plan = same.terms, same.plan
     step = step_minor(currency)
     people_minor = half_up(_people_minor(plan, party, rooms_count), 1, step)
     nights_minor = [
@@ -114,9 +152,7 @@ def _tax_line(
     tax: Tax, party: Party, nights_minor: Sequence[int], *, check_in: date, rooms_count: int, step: int
 ) -> PriceLine:
     """Return the line of a tax, which may be of nothing."""
-    days = [date.fromordinal(check_in.toordinal() + number) for number in range(len(nights_minor))]
-    counted = [_counts(tax, day) for day in days]
-    stay_minor = sum(nights_minor)
+    counted = _counted(tax, check_in, len(nights_minor))
     if tax.percent_milli is not None:
         of_minor = sum(amount for amount, counts in zip(nights_minor, counted, strict=True) if counts)
         whole = _WHOLE_PERCENT_MILLI + (tax.percent_milli if tax.included else 0)
@@ -132,15 +168,19 @@ def _tax_line(
         kind=tax.kind,
         id=tax.id,
         name=tax.name,
-        amount_minor=min(amount_minor, stay_minor) if tax.included else amount_minor,
+        amount_minor=min(amount_minor, sum(nights_minor)) if tax.included else amount_minor,
         included=tax.included,
         collected=Collected.NOW if tax.included else tax.collected,
     )
 
 
-def _counts(tax: Tax, day: date) -> bool:
-    """Return whether the tax counts for a night."""
-    return (tax.first_night is None or day >= tax.first_night) and (tax.end_night is None or day < tax.end_night)
+def _counted(tax: Tax, check_in: date, nights_count: int) -> Sequence[bool]:
+    """Return for each night of a stay whether the tax counts for it."""
+    if tax.first_night is None and tax.end_night is None:
+        return (True,) * nights_count
+    first, end = tax.first_night or date.min, tax.end_night or date.max
+    days = (date.fromordinal(check_in.toordinal() + number) for number in range(nights_count))
+    return [first <= day < end for day in days]
 
 
 def can_be_paid(price: PricedStay) -> bool:
@@ -200,6 +240,7 @@ def is_stopped(plan: RatePlan, check_in: date) -> bool:
     return any(rule.stop_sell and rule.first_day <= check_in < rule.end_day for rule in plan.rules)
 
 
-def needs_today(terms: SaleTerms) -> bool:
-    """Return whether a plan has a rule of advance purchase, which depends on the date at the hotel."""
-    return any(rule.advance_days is not None for plan in terms.plans for rule in plan.rules)
+def needs_today(terms: SaleTerms, plan_id: str | None) -> bool:
+    """Return whether the plan has a rule of advance purchase, which depends on the date at the hotel."""
+    plan = terms.plan(plan_id)
+    return plan is not None and any(rule.advance_days is not None for rule in plan.rules)

@@ -248,9 +248,9 @@ class Quoted(msgspec.Struct, frozen=True, kw_only=True):
 class AppliedPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the end of a booking costs the guest by the policy: `kept_minor` of a payment in advance is kept.
 
-    A guest of a stay that is paid at the hotel owes the hotel that amount. `percent` is that of the policy, where it names one.
-    `until` is the instant (UTC) at which the step of the policy ends, by the zone data `zone_data`; None: it has no end
-    of its own.
+    A guest of a stay that is paid at the hotel owes the hotel that amount. `percent` is that of the policy, where it
+    names one. `until` is the instant (UTC) at which the step of the policy ends, by the zone data `zone_data`; None: it
+    has no end of its own.
     """
 
     kept_minor: int

@@ -192,7 +192,7 @@ class CommandBatch:
         terms, account_rooms = self._rows.terms_of(command.room_id), self._unpaid.rooms(command)
         if terms is None and not account_rooms:
             return state
-        clock = arrival_clock(command, now) if terms is not None and needs_today(terms) else None
+        clock = arrival_clock(command, now) if terms is not None and needs_today(terms, command.plan_id) else None
         return msgspec.structs.replace(state, clock=clock, account_rooms=account_rooms, sale_terms=terms)
 
     async def write(self, connection: AsyncConnection) -> None:
