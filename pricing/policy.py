@@ -57,7 +57,7 @@ def _before(arrival: WallTime, hours: int) -> WallTime:
     try:
         return arrival - timedelta(hours=hours)
     except OverflowError:
-        return datetime.min
+        return datetime.combine(date.min, time.min)
 
 
 def no_show_kept_minor(plan: RatePlan, amount_minor: int, night_amounts_minor: Sequence[int], currency: str) -> int:

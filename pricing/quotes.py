@@ -43,6 +43,6 @@ def _policy_fault(sale: Sale, amount_minor: int) -> str | None:
     kept = [sale.no_show_kept_minor, *(step.kept_minor for step in sale.steps)]
     if min(kept) < 0 or max(kept) > amount_minor or min((line.amount_minor for line in sale.lines), default=0) < 0:
         return "no amount of the quote is negative, and nothing more is kept than is paid"
-    if not 0 <= sale.early_departure_percent <= 100:  # noqa: PLR2004 - a percentage
+    if not 0 <= sale.early_departure_percent <= 100:
         return "a percentage of the quote is from 0 to 100"
     return None

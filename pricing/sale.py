@@ -65,9 +65,19 @@ def price_stay(
         rooms_count: the number of rooms.
         currency: that of the prices.
     """
-    return _price(
-        _Same(terms, plan), party, tuple(night_prices_minor), check_in, check_in_time, rooms_count, currency
-    )
+    stay = _Stay(party, tuple(night_prices_minor), check_in, check_in_time, rooms_count, currency)
+    return _price(_Same(terms, plan), stay)
+
+
+class _Stay(NamedTuple):
+    """All that the price of a stay depends on beside the terms; see `price_stay`."""
+
+    party: Party
+    night_prices_minor: tuple[int, ...]
+    check_in: date
+    check_in_time: time
+    rooms_count: int
+    currency: str
 
 
 class _Same:
@@ -90,27 +100,16 @@ class _Same:
 
 
 @lru_cache(maxsize=_MAX_CACHED_PRICES)
-def _price(
-    same: _Same,
-    party: Party,
-    night_prices_minor: tuple[int, ...],
-    check_in: date,
-    check_in_time: time,
-    rooms_count: int,
-    currency: str,
-) -> PricedStay:
-    terms, plan = same.terms, same.plan
-    step = step_minor(currency)
-    people_minor = half_up(_people_minor(plan, party, rooms_count), 1, step)
+def _price(same: _Same, stay: _Stay) -> PricedStay:
+    terms, plan, step = same.terms, same.plan, step_minor(stay.currency)
+    people_minor = half_up(_people_minor(plan, stay.party, stay.rooms_count), 1, step)
     nights_minor = [
-        _night_minor(plan, price_minor, step) * rooms_count + people_minor for price_minor in night_prices_minor
+        _night_minor(plan, price_minor, step) * stay.rooms_count + people_minor
+        for price_minor in stay.night_prices_minor
     ]
-    stay = PriceLine(kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor))
-    taxes = (
-        _tax_line(tax, party, nights_minor, check_in=check_in, rooms_count=rooms_count, step=step)
-        for tax in terms.taxes
-    )
-    lines = (stay, *(line for line in taxes if line.amount_minor))
+    line = PriceLine(kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor))
+    taxes = (_tax_line(tax, stay, nights_minor, step) for tax in terms.taxes)
+    lines = (line, *(tax for tax in taxes if tax.amount_minor))
     total_minor = sum(line.amount_minor for line in lines if not line.included)
     later_minor = sum(line.amount_minor for line in lines if line.collected is Collected.AT_HOTEL)
     prepaid = plan.terms is Terms.PREPAID
@@ -121,16 +120,21 @@ def _price(
         plan_id=plan.id,
         plan_name=plan.name,
         meals=plan.meals,
-        party=party,
+        party=stay.party,
         lines=lines,
         at_hotel_minor=later_minor if prepaid else total_minor,
         steps=cancellation_steps(
-            plan, amount_minor, amounts_minor, check_in=check_in, check_in_time=check_in_time, currency=currency
+            plan,
+            amount_minor,
+            amounts_minor,
+            check_in=stay.check_in,
+            check_in_time=stay.check_in_time,
+            currency=stay.currency,
         ),
-        no_show_kept_minor=no_show_kept_minor(plan, amount_minor, amounts_minor, currency),
+        no_show_kept_minor=no_show_kept_minor(plan, amount_minor, amounts_minor, stay.currency),
         early_departure_percent=plan.policy.early_departure_percent if plan.refundable else 100,
     )
-    return PricedStay(currency, plan.terms, amount_minor, amounts_minor, sale)
+    return PricedStay(stay.currency, plan.terms, amount_minor, amounts_minor, sale)
 
 
 def _night_minor(plan: RatePlan, price_minor: int, step: int) -> int:
@@ -148,11 +152,9 @@ def _child_minor(plan: RatePlan, age: int) -> int:
     return next((band.nightly_minor for band in plan.child_bands if age <= band.up_to_age), 0)
 
 
-def _tax_line(
-    tax: Tax, party: Party, nights_minor: Sequence[int], *, check_in: date, rooms_count: int, step: int
-) -> PriceLine:
+def _tax_line(tax: Tax, stay: _Stay, nights_minor: Sequence[int], step: int) -> PriceLine:
     """Return the line of a tax, which may be of nothing."""
-    counted = _counted(tax, check_in, len(nights_minor))
+    counted = _counted(tax, stay.check_in, len(nights_minor))
     if tax.percent_milli is not None:
         of_minor = sum(amount for amount, counts in zip(nights_minor, counted, strict=True) if counts)
         whole = _WHOLE_PERCENT_MILLI + (tax.percent_milli if tax.included else 0)
@@ -160,9 +162,9 @@ def _tax_line(
     else:
         units = sum(counted) if tax.per_night else int(counted[0])
         if tax.per_person:
-            units *= party.adults + sum(1 for age in party.child_ages if age >= tax.min_age)
+            units *= stay.party.adults + sum(1 for age in stay.party.child_ages if age >= tax.min_age)
         if tax.per_room:
-            units *= rooms_count
+            units *= stay.rooms_count
         amount_minor = half_up(units * (tax.amount_minor or 0), 1, step)
     return PriceLine(
         kind=tax.kind,
