@@ -110,7 +110,7 @@ NAMES: Final = (
     Name("stands?(?!_in)|stood", "is stored, RecordMetadata"),
     Name("lanes?", "PartitionQueue"),
     Name("^_?nodes?$", "BrokerQueue", "class"),
-    Name("party|parties|told_by", "Service, services"),
+    Name("told_by", "Service, services"),
     Name("asking", "RetrySchedule", under=("workers/",)),
     Name("^_?(?:meaning|ours|key_spent)$", "WebhookEffect, BookingRef, IdempotencyKeyExhausted", "class", PACKAGES),
     Name("obligations?|owed|owes?", "pending Stripe call, due"),

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from pricing.quotes import fault_of_quote
+from tests.pricing.offers import wall_time
 from topics.messages.sale import (
     CancellationStep,
     Collected,
@@ -24,7 +25,8 @@ CHECK_IN, CHECK_OUT = date(2026, 12, 24), date(2026, 12, 26)
 STAY = PriceLine(kind=LineKind.STAY, id="standard", name="Standard", amount_minor=200_00)
 VAT = PriceLine(kind=LineKind.TAX, id="vat", name="VAT", amount_minor=13_08, included=True)
 CITY = PriceLine(kind=LineKind.TAX, id="city", name="City", amount_minor=10_00, collected=Collected.AT_HOTEL)
-UNTIL = datetime(2026, 12, 22, 15)  # noqa: DTZ001 - a wall time
+REBATE = replace(VAT, included=False, amount_minor=-10_00)
+UNTIL = wall_time(date(2026, 12, 22), 15)
 SALE = Sale(
     terms_version=1,
     plan_id="standard",
@@ -81,10 +83,7 @@ def test_a_quote_of_ours_has_no_fault(quoted: Quoted) -> None:
         (replace(AT_HOTEL, terms=Terms.PREPAID), "the lines of the quote"),
         (sold(lines=()), "the lines of the quote"),
         (sold(at_hotel_minor=0), "the lines of the quote"),
-        (
-            sold(lines=(replace(STAY, amount_minor=210_00), CITY, replace(VAT, included=False, amount_minor=-10_00))),
-            "negative",
-        ),
+        (sold(lines=(replace(STAY, amount_minor=210_00), CITY, REBATE)), "negative"),
         (sold(steps=()), "the last step"),
         (sold(steps=SALE.steps[:1]), "the last step"),
         (sold(steps=SALE.steps[1:] * 2), "in order of time"),

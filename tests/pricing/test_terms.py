@@ -21,10 +21,8 @@ from topics.messages.sale import (
 )
 from topics.messages.values import MAX_PRICE_MINOR
 
-POLICY = CancellationPolicy(
-    id="policy",
-    steps=(PolicyStep(hours_before=48, kept=Kept(percent=50)), PolicyStep(hours_before=0, kept=Kept(nights=1))),
-)
+STEPS = (PolicyStep(hours_before=48, kept=Kept(percent=50)), PolicyStep(hours_before=0, kept=Kept(nights=1)))
+POLICY = CancellationPolicy(id="policy", steps=STEPS)
 PLAN = RatePlan(id="standard", name="Standard", policy=POLICY)
 TAX = Tax(id="vat", name="VAT", percent_milli=7_000)
 FEE = Tax(id="fee", name="Fee", kind=LineKind.FEE, amount_minor=100, per_night=True)

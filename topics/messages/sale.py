@@ -42,7 +42,7 @@ class Collected(StrEnum):
 
 
 class LineKind(StrEnum):
-    """What a line of a price is for."""
+    """The stay itself, a tax or a fee: the reason of a line of a price."""
 
     STAY = "stay"
     TAX = "tax"
@@ -85,7 +85,7 @@ class PolicyStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CancellationPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a cancellation costs, by its time; nothing before the first step.
+    """The costs of a cancellation by its time; it costs nothing before the first step.
 
     `steps` are in descending order of `hours_before`. `no_show` is kept of guests who do not arrive.
     `early_departure_percent` is kept of the nights that guests leave unused.
@@ -127,7 +127,7 @@ class RatePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     The price of a room's night is `times_milli` thousandths of the night's price with its surge, plus `plus_minor`, and
     not below zero. It covers `included_adults` adults a room; each one more costs `extra_adult_minor` a night, and each
     child the price of the first of `child_bands` (in ascending order of age) that covers its age, or nothing.
-    `refundable` false: the whole price is kept from the booking on, whatever `policy` has.
+    `refundable` false: the whole price is kept from the booking on, and `policy` does not count.
     """
 
     id: str
@@ -215,7 +215,7 @@ class CancellationStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one stay was sold for: the plan, the party, the lines of the price, and the costs of a cancellation.
+    """The conditions that one stay was sold on: plan, party, lines of the price, and costs of a cancellation.
 
     `steps` are in order of time, and the last has no `until`. `at_hotel_minor` is paid at the hotel, beside the
     booking's amount if that is prepaid. `no_show_kept_minor` is kept if nobody arrives, and `early_departure_percent`
@@ -246,11 +246,11 @@ class Quoted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AppliedPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the end of a booking costs the guest by the policy: `kept_minor` of a payment in advance is kept.
+    """The costs of a booking's end by its policy: `kept_minor` of the payment in advance is kept.
 
-    A guest of a stay that is paid at the hotel owes the hotel that amount. `percent` is that of the policy, where it
-    names one. `until` is the instant (UTC) at which the step of the policy ends, by the zone data `zone_data`; None: it
-    has no end of its own.
+    If the stay is paid at the hotel, that amount is due there. `percent` is that of the policy, where it names one.
+    `until` is the instant (UTC) at which the step of the policy ends, by the zone data `zone_data`; None: it has no end
+    of its own.
     """
 
     kept_minor: int
