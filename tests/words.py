@@ -211,6 +211,7 @@ LITERAL: Final[tuple[Literal, ...]] = (
     Literal(
         "operators/explain/history.py", "    owed_at: datetime | None", "A field of explain --json and of /v1/ops."
     ),
+    Literal("topics/messages/values.py", "    OWNER_USE = ", "The owner of the hotel uses the rooms."),
     Literal("operators/lag.py", "    owner: str | None = None", "A field of lag --json and of /v1/ops/lag."),
     Literal("ingress/operators/models.py", "owed_at: datetime", "A JSON field of the HTTP interface."),
 )

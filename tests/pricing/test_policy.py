@@ -1,4 +1,4 @@
-"""What a cancellation, a no-show and an early departure cost, by the steps of a policy on the hotel's clock."""
+"""The costs of a cancellation, of a no-show and of an early departure, by the steps of a policy on the hotel's clock."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -87,7 +87,7 @@ def test_without_steps_a_cancellation_is_free_until_check_in() -> None:
     assert steps_of(policy()) == (CancellationStep(kept_minor=0, percent=0),)
 
 
-def test_a_plan_that_is_not_refundable_keeps_all_whatever_its_policy_says() -> None:
+def test_a_plan_that_is_not_refundable_keeps_all_with_any_policy() -> None:
     plan = replace(policy((48, HALF)), refundable=False)
 
     assert steps_of(plan) == (CancellationStep(kept_minor=200_00, percent=100),)
@@ -162,7 +162,7 @@ def test_an_early_departure_keeps_what_was_used_and_a_part_of_the_rest(
     assert early_departure_kept_minor(200_00, unused_minor, percent, currency) == kept
 
 
-def test_a_no_show_costs_what_the_policy_says() -> None:
+def test_a_no_show_costs_what_the_policy_keeps() -> None:
     plan = policy()
     for cost, kept in ((ALL, 200_00), (Kept(nights=1), 120_00), (Kept(amount_minor=30_00), 30_00)):
         priced = replace(plan, policy=replace(plan.policy, no_show=cost))

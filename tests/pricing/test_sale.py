@@ -65,7 +65,7 @@ def stay_minor(case: Stay) -> int:
     return sale.lines[0].amount_minor
 
 
-# What a rate plan costs.
+# The price by a rate plan.
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_the_taxes_of_a_free_stay_are_spread_evenly_over_its_nights() -> None:
     assert stay(0, 0, 0, taxes=(replace(CITY, per_night=False),)).price().night_amounts_minor == (1_67, 1_67, 1_66)
 
 
-# Whatever a hotel sets and a guest asks for.
+# All terms that a hotel may set, and all stays.
 
 
 @given(stays(), st.integers(0, 6))
@@ -230,7 +230,7 @@ def the_nights_sum_to_the_amount(price: PricedStay, nights_count: int) -> None:
 
 
 def an_early_departure_keeps_from_what_was_used_to_all(price: PricedStay, sale: Sale, used: int) -> None:
-    """What was used is rounded to the step."""
+    """The price of the nights that were used is rounded to the step."""
     unused_minor, percent = sum(price.night_amounts_minor[used:]), sale.early_departure_percent
     kept = early_departure_kept_minor(price.amount_minor, unused_minor, percent, price.currency)
     assert kept % step_minor(price.currency) == 0

@@ -228,7 +228,7 @@ def fail_refund(state: State, command: FailRefund, now: datetime) -> tuple[Event
     """Record that a refund failed, so that its amount is due again if it had counted as carried out.
 
     If a person had made it and the payment pays no booking, the money is asked for like that of any other payment. If
-    the booking ended, its policy says how much of the money the hotel keeps.
+    the booking ended, the hotel keeps its part by the policy.
     """
     booking = state.booking
     if booking is None:

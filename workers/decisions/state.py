@@ -166,7 +166,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """One booking. `version` counts the events that were applied to it.
 
     `freed_from`: the booking ended when nights of it were past; those before this one stay counted as booked.
-    `policy`: what the hotel kept when the booking ended.
+    `policy`: the costs of the booking's end.
     `earlier_guest_list_ids`: the lists of guests that later ones replaced, oldest first, the newest
     `MAX_EARLIER_GUEST_LISTS` of them.
     """
