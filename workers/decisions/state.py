@@ -53,7 +53,10 @@ class Night(msgspec.Struct, frozen=True):
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """Rooms that a hotel took off sale for [first_night, end_night); `released`: they are on sale again."""
+    """Rooms that a hotel took off sale for [first_night, end_night); `released`: they are on sale again.
+
+    `id` is the block's among those of its room.
+    """
 
     id: UUID
     room_id: int
@@ -236,7 +239,7 @@ class State(msgspec.Struct, frozen=True):
 
     `clock` is the hotel's clock for the booking, for commands that depend on it. `account_rooms` has, for nights of a
     new reservation, the rooms that its account holds unpaid already; nights without any are absent. `sale_terms` are
-    those of the room (None: its hotel has set none), and `block` is the block that a command names.
+    those of the room (None: its hotel has set none), and `block` is the room's block that a command names.
     """
 
     booking: Booking | None

@@ -158,7 +158,12 @@ class CommandBatch:
         ids = {command.booking_id for command in commands if isinstance(command, BookingCommand)}
         await self._rows.load_bookings(connection, ids)
         await self._rows.load_blocks(
-            connection, [command.block_id for command in commands if isinstance(command, BlockNights | ReleaseBlock)]
+            connection,
+            {
+                (command.room_id, command.block_id)
+                for command in commands
+                if isinstance(command, BlockNights | ReleaseBlock)
+            },
         )
         await self._rows.load_nights(connection, {key for command in commands for key in self._night_keys(command)})
         await self._rows.load_sale_terms(
@@ -183,7 +188,7 @@ class CommandBatch:
         if isinstance(command, SetSaleTerms):
             return msgspec.structs.replace(state, sale_terms=self._rows.terms_of(command.room_id))
         if isinstance(command, BlockNights | ReleaseBlock):
-            return msgspec.structs.replace(state, block=self._rows.block(command.block_id))
+            return msgspec.structs.replace(state, block=self._rows.block((command.room_id, command.block_id)))
         clock = stay_clock(state.booking, command, now)
         return state if clock is None else msgspec.structs.replace(state, clock=clock)
 
@@ -204,10 +209,8 @@ class CommandBatch:
         room_id = command.room_id
         booking = self._rows.booking(command.booking_id) if isinstance(command, BookingCommand) else None
         if isinstance(command, ReleaseBlock):
-            block = self._rows.block(command.block_id)
-            if block is None or block.room_id != room_id:
-                return ()
-            return _keys(room_id, block.first_night, block.end_night)
+            block = self._rows.block((room_id, command.block_id))
+            return () if block is None else _keys(room_id, block.first_night, block.end_night)
         if isinstance(command, OpenInventory | ChangeInventory | BlockNights):
             return _keys(room_id, command.first_night, command.end_night)
         if booking is not None and booking.room_id == room_id:

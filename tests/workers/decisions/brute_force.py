@@ -4,16 +4,15 @@ Shares nothing with the core but the commands. Rooms that are taken are counted 
 read off the facts on its sheet. Slow, and easy to believe.
 """
 
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from math import floor
 from typing import Any
 from uuid import UUID
 
+from tests.workers.decisions.clerk_at_hotel import ONE_DAY, Desk, days_of, hotel_times, wall_time
+
 Fact = dict[str, Any]
-ONE_DAY = timedelta(days=1)
-#: Minutes by which clocks are ahead of UTC in the nights of the stays.
-AHEAD = {"UTC": 0, "America/Vancouver": -7 * 60, "Asia/Kolkata": 5 * 60 + 30}
 #: The least and the most that a card can pay in euros, and the most that the books can hold.
 LEAST, MOST, BOOKS = 50, 99_999_999, 10**12
 
@@ -72,14 +71,8 @@ class Envelopes:
         return [self.sent + self.twice, self.lost, self.due, self.waived, self.kept]
 
 
-class Clerk:
+class Clerk(Desk):
     """Returns the events of each command, as plain dicts in the shape of ours."""
-
-    def __init__(self) -> None:
-        #: (room, night) -> the values that the manager set.
-        self.shelf: dict[tuple[int, date], Fact] = {}
-        #: booking id -> its sheet.
-        self.sheets: dict[UUID, Fact] = {}
 
     def decide(self, command: Any, now: datetime) -> list[Fact]:
         """Carry the command out and return its events."""
@@ -129,13 +122,14 @@ class Clerk:
         money.move(amount, "due", "kept")
         total = money.sent + money.lost + money.due
         self._answer(
-            "booking.refund_requested.v1",
+            "booking.refund_requested.v2",
             session_id=money.session,
             payment_intent=intent,
             amount_minor=amount,
             currency=money.coin,
             reason=reason,
             total_minor=None if total == amount else total,
+            retained_minor=0,
         )
 
     # Commands about bookings
@@ -167,6 +161,7 @@ class Clerk:
             "crossed out": [],
             "times": command.stay_times if no is None else None,
             "freed": None,
+            "desk": None,
         }
         self.sheets[command.booking_id] = fresh
         if no is not None:
@@ -185,6 +180,7 @@ class Clerk:
             hold_expires_at=fresh["until"],
             night_amounts_minor=tuple(costs),
             stay_times=_written(command.stay_times),
+            sale=None,
         )
         if command.terms == "at_hotel":
             fresh["sold"] = True
@@ -245,13 +241,7 @@ class Clerk:
         return nights
 
     def _fits(self, room_id: int, stay: Any) -> bool:
-        day = stay.check_in
-        while day < stay.check_out:
-            total = self.shelf[room_id, day]["total_count"]
-            if sum(self.taken(room_id, day)) + stay.rooms_count > total:
-                return False
-            day += ONE_DAY
-        return True
+        return all(self.left(room_id, day) >= stay.rooms_count for day in days_of(stay.check_in, stay.check_out))
 
     def taken(self, room_id: int, day: date) -> tuple[int, int]:
         """Count the rooms that are reserved and those that are booked, booking by booking."""
@@ -259,7 +249,9 @@ class Clerk:
         for sheet in self.sheets.values():
             if sheet["room_id"] != room_id or not sheet["check_in"] <= day < sheet["check_out"]:
                 continue
-            if status_of(sheet) == "CONFIRMED" or (sheet["freed"] is not None and day < sheet["freed"]):
+            if sheet["freed"] is not None:
+                booked += sheet["rooms_count"] if day < sheet["freed"] else 0
+            elif status_of(sheet) in {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT"}:
                 booked += sheet["rooms_count"]
             elif status_of(sheet) in {"RESERVED", "GUESTS_ADDED", "PAYMENTS_PENDING"}:
                 reserved += sheet["rooms_count"]
@@ -328,7 +320,7 @@ class Clerk:
         }
         if status in refusals:
             self._refuse(refusals[status])
-        elif status == "CONFIRMED" or (status == "PAYMENTS_PENDING" and not never_opened):
+        elif sheet["sold"] or (status == "PAYMENTS_PENDING" and not never_opened):
             self._repeat(sheet)
         elif sheet["cost"] == 0:
             self._sell(sheet, None, late=False)
@@ -360,12 +352,12 @@ class Clerk:
         no = None
         if command.amount_minor != sheet["cost"] or command.currency != sheet["coin"]:
             no = "wrong_amount"
-        elif status == "CONFIRMED":
-            no = "second_payment"
         elif status in {"CANCELLED", "REJECTED"}:
             no = "booking_cancelled"
+        elif sheet["sold"]:
+            no = "second_payment"
         elif status == "EXPIRED" and (
-            _wall_time(sheet, command, now).date() > sheet["check_in"] or not self._still_free(sheet)
+            wall_time(sheet, command, now).date() > sheet["check_in"] or not self._still_free(sheet)
         ):
             no = "nights_gone"
         if no is None:
@@ -381,8 +373,7 @@ class Clerk:
         day = sheet["check_in"]
         while day < sheet["check_out"]:
             night = self.shelf[sheet["room_id"], day]
-            left = night["total_count"] - sum(self.taken(sheet["room_id"], day))
-            if night["closed"] or left < sheet["rooms_count"]:
+            if night["closed"] or self.left(sheet["room_id"], day) < sheet["rooms_count"]:
                 return False
             day += ONE_DAY
         return True
@@ -423,7 +414,7 @@ class Clerk:
             self._repeat(sheet)
         elif status == "EXPIRED":
             self._refuse("hold_expired")
-        elif status == "REJECTED":
+        elif status == "REJECTED" or sheet["desk"] is not None:
             self._refuse("wrong_status")
         elif (
             status == "CONFIRMED"
@@ -431,13 +422,15 @@ class Clerk:
         ):
             self._refuse(late)
         else:
-            self._end(sheet, command.reason, _wall_time(sheet, command, now).date(), command.hotel_reason)
+            self._end(sheet, command.reason, wall_time(sheet, command, now).date(), command.hotel_reason)
 
     def _end(self, sheet: Fact, reason: str, today: date | None = None, hotel_reason: str | None = None) -> None:
         if status_of(sheet) == "CONFIRMED" and today is not None and sheet["check_in"] < today:
             sheet["freed"] = min(sheet["check_out"], today)
         sheet |= {"ended": reason, "until": None}
-        self._answer("booking.cancelled.v1", reason=reason, hotel_reason=hotel_reason, freed_from=sheet["freed"])
+        self._answer(
+            "booking.cancelled.v1", reason=reason, hotel_reason=hotel_reason, freed_from=sheet["freed"], policy=None
+        )
         for intent, money in sheet["money"].items():
             if money.pays:
                 money.pays = False
@@ -468,10 +461,10 @@ class Clerk:
             amount_minor=command.amount_minor,
             by_hand=command.by_hand,
         )
-        wall_time = _wall_time(sheet, command, now)
-        over = wall_time >= datetime.combine(sheet["check_out"], _times(sheet, command)[2])
+        clock = wall_time(sheet, command, now)
+        over = clock >= datetime.combine(sheet["check_out"], hotel_times(sheet, command)[2])
         if money.pays and money.kept == 0 and command.cancel_if_full and status_of(sheet) == "CONFIRMED" and not over:
-            self._end(sheet, "refunded_by_hand", wall_time.date())
+            self._end(sheet, "refunded_by_hand", clock.date())
 
     def _fail_refund(self, sheet: Fact, command: Any, now: datetime) -> None:
         money = sheet["money"].get(command.payment_intent)
@@ -549,7 +542,12 @@ class Clerk:
         day = command.first_night
         while no is None and day < command.end_night:
             if (command.room_id, day) not in self.shelf:
-                self.shelf[command.room_id, day] = {**offered, "surge_milli": 1000, "closed": False}
+                self.shelf[command.room_id, day] = {
+                    **offered,
+                    "surge_milli": 1000,
+                    "closed": False,
+                    "allowance_count": 0,
+                }
                 if opened and opened[-1]["end_night"] == day:
                     opened[-1]["end_night"] = day + ONE_DAY
                 else:
@@ -566,17 +564,19 @@ class Clerk:
         With all or none, none is changed as soon as one is sold beyond the new total.
         """
         no = _out_of_range(command, command.total_count, command.price_minor, command.surge_milli)
+        if no is None and command.allowance_count is not None and not 0 <= command.allowance_count <= 100_000:
+            no = "count_out_of_range"
         if no is not None:
             return [_unchanged(command, no)]
-        changes = {name: getattr(command, name) for name in ("price_minor", "surge_milli", "closed", "total_count")}
+        names = ("price_minor", "surge_milli", "closed", "total_count", "allowance_count")
+        changes = {name: getattr(command, name) for name in names}
         done, refused = [], []
         day = command.first_night
         while day < command.end_night:
             night = self.shelf.get((command.room_id, day))
-            sold = sum(self.taken(command.room_id, day))
             if night is None:
                 refused.append({"night": day, "reason": "not_open"})
-            elif command.total_count is not None and sold > command.total_count:
+            elif self._too_few(command, day, night):
                 refused.append({"night": day, "reason": "total_below_sold"})
             else:
                 done.append(day)
@@ -601,12 +601,22 @@ class Clerk:
             }
         ]
 
+    def _too_few(self, command: Any, day: date, night: Fact) -> bool:
+        """Return whether fewer rooms would be there than are given away."""
+        total, beside = command.total_count, command.allowance_count
+        if total is None and beside is None:
+            return False
+        rooms = night["total_count"] if total is None else total
+        rooms += night["allowance_count"] if beside is None else beside
+        return bool(rooms < sum(self.taken(command.room_id, day)) + self.blocked(command.room_id, day))
+
 
 def status_of(sheet: Fact) -> str:
     """Read the status off the facts."""
     facts = (
         ("REJECTED", sheet["no"] is not None),
         ("CANCELLED", sheet["ended"] is not None),
+        (sheet["desk"], sheet["desk"] is not None),
         ("EXPIRED", sheet["lapsed"]),
         ("CONFIRMED", sheet["sold"]),
         ("PAYMENTS_PENDING", sheet["attempt"] > 0),
@@ -624,26 +634,13 @@ def _written(times: Any) -> Fact | None:
     return {"time_zone": times.time_zone, **clocks}
 
 
-def _times(sheet: Fact, command: Any) -> tuple[str, time, time]:
-    """Return the zone, check-in and check-out that count for the booking."""
-    times = sheet["times"] or getattr(command, "stay_times", None)
-    if times is None:
-        return "UTC", time(15), time(11)
-    return times.time_zone, times.check_in_time, times.check_out_time
-
-
-def _wall_time(sheet: Fact, command: Any, now: datetime) -> datetime:
-    """Return what the clock on the hotel's wall shows."""
-    return now.replace(tzinfo=None) + timedelta(minutes=AHEAD[_times(sheet, command)[0]])
-
-
 def _too_late(sheet: Fact, command: Any, now: datetime, *, guest: bool) -> str | None:
     """Look at the clock on the hotel's wall."""
-    _, check_in, check_out = _times(sheet, command)
-    wall_time = _wall_time(sheet, command, now)
-    if wall_time >= datetime.combine(sheet["check_out"], check_out):
+    _, check_in, check_out = hotel_times(sheet, command)
+    clock = wall_time(sheet, command, now)
+    if clock >= datetime.combine(sheet["check_out"], check_out):
         return "stay_over"
-    return "check_in_passed" if guest and wall_time >= datetime.combine(sheet["check_in"], check_in) else None
+    return "check_in_passed" if guest and clock >= datetime.combine(sheet["check_in"], check_in) else None
 
 
 def _lapsed(sheet: Fact, now: datetime) -> bool:

@@ -18,14 +18,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.support.scenario import Happened, Scenario, recorded
-from tests.workers.decisions.brute_force import AHEAD, Clerk, status_of
+from tests.workers.decisions.brute_force import Clerk, status_of
+from tests.workers.decisions.clerk_at_hotel import AHEAD
 from tests.workers.decisions.words import ANOTHER_LIST, LIST, TIMES, but
 from topics.messages.commands import (
     AddGuests,
+    BlockNights,
     BookingCommand,
     CancelBooking,
     ChangeGuests,
     ChangeInventory,
+    CheckIn,
+    CheckOut,
     ClosePayment,
     CloseRefund,
     Command,
@@ -33,10 +37,12 @@ from topics.messages.commands import (
     DeclinePayment,
     ExpireHold,
     FailRefund,
+    MarkNoShow,
     OpenInventory,
     RecordDispute,
     RecordRefund,
     RecordSession,
+    ReleaseBlock,
     RequestPayment,
     ReserveStay,
 )
@@ -48,7 +54,15 @@ from topics.messages.events import (
     InventoryUnchanged,
     RefundRequested,
 )
-from topics.messages.values import CancelReason, DisputeResult, HotelReason, RefundClosing, StayTimes, Terms
+from topics.messages.values import (
+    BlockReason,
+    CancelReason,
+    DisputeResult,
+    HotelReason,
+    RefundClosing,
+    StayTimes,
+    Terms,
+)
 from workers.decisions import Booking, Night, Payment, PaymentState, decide
 from workers.decisions.states import IllegalTransition
 
@@ -66,6 +80,9 @@ LEGAL = {
     ("GUESTS_ADDED", "PAYMENTS_PENDING"),
     ("EXPIRED", "CONFIRMED"),
     ("CONFIRMED", "CANCELLED"),
+    ("CONFIRMED", "CHECKED_IN"),
+    ("CHECKED_IN", "CHECKED_OUT"),
+    ("CONFIRMED", "NO_SHOW"),
     *((unpaid, end) for unpaid in UNPAID for end in ("CONFIRMED", "CANCELLED", "EXPIRED")),
 }
 
@@ -150,6 +167,7 @@ class Hotel(RuleBasedStateMachine):
             st.tuples(st.just("price_minor"), st.sampled_from((333, 90_00, 1, 0, -1))),
             st.tuples(st.just("surge_milli"), st.sampled_from((1499, 1500, 500, 1000, 1, 0, 10_001))),
             st.tuples(st.just("closed"), st.sampled_from((False, True))),
+            st.tuples(st.just("allowance_count"), st.sampled_from((1, 0, 2, -1))),
         ),
     )
     def change_nights(self, room_id: int, first: date, nights: int, value: tuple[str, Any]) -> None:
@@ -381,6 +399,59 @@ class Hotel(RuleBasedStateMachine):
             )
         )
 
+    @rule(named=names, kind=st.sampled_from((CheckIn, CheckIn, CheckOut, MarkNoShow)), stay_times=hotel_times)
+    def the_desk_is_busy(
+        self, named: Named, kind: type[CheckIn | CheckOut | MarkNoShow], stay_times: StayTimes | None
+    ) -> None:
+        self.send(kind(**self.about(named), stay_times=stay_times))
+
+    @rule(back=st.integers(0, 3), kinds=st.sampled_from(((CheckIn, CheckOut), (MarkNoShow,))), days=st.integers(-1, 3))
+    def the_days_of_a_stay_come(
+        self, back: int, kinds: tuple[type[CheckIn | CheckOut | MarkNoShow], ...], days: int
+    ) -> None:
+        """It is the evening of a sold stay's first day, or another, and its guests come, or not, and leave."""
+        sold = [id_ for id_, sheet in self.clerk.sheets.items() if status_of(sheet) == "CONFIRMED"]
+        if sold:
+            about = self.about(Named(len(self.clerk.sheets) - sold[-1 - back % len(sold)].int))
+            first = self.clerk.sheets[about["booking_id"]]["check_in"]
+            evenings = (first + timedelta(days=min(days, 0)), first + timedelta(days=days))
+            for evening, kind in zip(evenings, kinds, strict=False):
+                self.scenario.now = max(self.scenario.now, datetime.combine(evening, time(23), UTC))
+                self.send(kind(**about))
+
+    @rule(
+        room_id=rooms,
+        first=days,
+        size=st.tuples(st.sampled_from((1, 2, 3, 0)), st.sampled_from((1, 1, 2, 0))),
+        block_id=st.sampled_from((1, 2, 3)),
+        reason=st.sampled_from((BlockReason.OTHER, BlockReason.OTHER, BlockReason.GROUP)),
+    )
+    def block(self, room_id: int, first: date, size: tuple[int, int], block_id: int, reason: BlockReason) -> None:
+        nights, rooms_count = size
+        self.send(
+            BlockNights(
+                room_id=room_id,
+                block_id=UUID(int=block_id),
+                first_night=first,
+                end_night=first + timedelta(days=nights),
+                rooms_count=rooms_count,
+                reason=reason,
+            )
+        )
+
+    @rule(room_id=rooms, first=st.sampled_from(DAYS[1:-3]), beside=st.integers(0, 2), more=st.integers(0, 1))
+    def a_night_is_sold_to_its_limit(self, room_id: int, first: date, beside: int, more: int) -> None:
+        """A room of it is blocked, twice; then all that is left is reserved, or one room more than that."""
+        self.change_nights(room_id, first, 1, ("allowance_count", beside))
+        for rooms_count in (1, 2):
+            self.block(room_id, first, (1, rooms_count), 4, BlockReason.OTHER)
+        rooms_count = self.clerk.left(room_id, first) + more
+        self.reserve(room_id, first, 1, {"rooms_count": rooms_count, "terms": Terms.AT_HOTEL}, TIMES)
+
+    @rule(room_id=rooms, block_id=st.sampled_from((1, 2, 3, 4)))
+    def release(self, room_id: int, block_id: int) -> None:
+        self.send(ReleaseBlock(room_id=room_id, block_id=UUID(int=block_id)))
+
     @rule(named=names)
     def expire(self, named: Named) -> None:
         self.send(ExpireHold(**self.about(named)))
@@ -577,16 +648,17 @@ class Hotel(RuleBasedStateMachine):
         for room_id, nights in self.scenario.nights.items():
             for day, night in nights.items():
                 assert night.reserved_count == self.rooms_with(room_id, day, UNPAID)
-                assert night.booked_count == self.rooms_with(room_id, day, ("CONFIRMED",))
+                assert night.booked_count == self.rooms_with(room_id, day, ("CONFIRMED", "CHECKED_IN", "CHECKED_OUT"))
                 assert (night.reserved_count, night.booked_count) == self.clerk.taken(room_id, day)
+                assert night.blocked_count == self.clerk.blocked(room_id, day)
 
     def rooms_with(self, room_id: int, day: date, statuses: Sequence[str]) -> int:
-        """Count the rooms of bookings; nights that were past when a booking was cancelled count as confirmed."""
+        """Count the rooms of bookings; of one that ended early, the nights before count as confirmed."""
         return sum(
             booking.rooms_count
             for booking in self.scenario.bookings.values()
             if booking.room_id == room_id and booking.check_in <= day < booking.check_out
-            if booking.status in statuses
+            if (booking.status in statuses and booking.freed_from is None)
             or ("CONFIRMED" in statuses and booking.freed_from is not None and day < booking.freed_from)
         )
 
@@ -594,15 +666,19 @@ class Hotel(RuleBasedStateMachine):
     def nothing_is_sold_twice(self) -> None:
         for nights in self.scenario.nights.values():
             for night in nights.values():
-                assert min(night.reserved_count, night.booked_count) >= 0
-                assert night.reserved_count + night.booked_count <= night.total_count
+                assert min(night.reserved_count, night.booked_count, night.blocked_count) >= 0
+                taken = night.reserved_count + night.booked_count + night.blocked_count
+                assert taken <= night.total_count + night.allowance_count
 
     @invariant()
     def nights_are_as_the_clerk_knows_them(self) -> None:
         ours = {
             (room_id, day): {
                 name: getattr(night, name)
-                for name in ("hotel_id", "total_count", "price_minor", "currency", "surge_milli", "closed")
+                for name in (
+                    *("hotel_id", "total_count", "price_minor", "currency", "surge_milli", "closed"),
+                    "allowance_count",
+                )
             }
             for room_id, nights in self.scenario.nights.items()
             for day, night in nights.items()
@@ -635,7 +711,7 @@ class Hotel(RuleBasedStateMachine):
                 intent: [known.session, known.amount, known.state()] for intent, known in sheet["money"].items()
             }
             kept = [paid for paid in booking.payments if paid.state is PaymentState.KEPT]
-            assert len(kept) <= (booking.status == "CONFIRMED")
+            assert len(kept) <= (booking.status in {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT", "NO_SHOW"})
             assert all(paid.amount_minor == booking.amount_minor for paid in kept)
 
     @invariant()
@@ -736,12 +812,12 @@ def a_day_too_many_only_when_nights_are_given_back(monkeypatch: pytest.MonkeyPat
 
 
 def booked_without_giving_up_the_hold(right: Any) -> Any:
-    return lambda nights, stay, *, reserved=0, booked=0: right(nights, stay, reserved=max(reserved, 0), booked=booked)
+    return lambda nights, stay, *, reserved=0, **others: right(nights, stay, reserved=max(reserved, 0), **others)
 
 
 def confirmed_but_still_reserved(right: Any) -> Any:
-    return lambda nights, stay, *, reserved=0, booked=0: right(
-        nights, stay, reserved=0 if booked > 0 else reserved, booked=min(booked, 0)
+    return lambda nights, stay, *, reserved=0, booked=0, **others: right(
+        nights, stay, reserved=0 if booked > 0 else reserved, booked=min(booked, 0), **others
     )
 
 
@@ -806,6 +882,14 @@ MUTATIONS: dict[str, Patch] = {
     "lets a guest cancel after check-in": put("booking", "_too_late", lambda right: lambda *_, **__: None),
     "puts past nights back on sale": giving_past_nights_back,
     "reads the hotel's clock in UTC": reading_the_hotels_clock_in_utc,
+    "sells what is blocked": put_on(
+        Night, "free_count", property(lambda night: night.limit_count - night.booked_count - night.reserved_count)
+    ),
+    "sells less than the allowance": put_on(Night, "limit_count", property(lambda night: night.total_count)),
+    "puts past nights of a departure back on sale": put(
+        "evolve", "_with_freed", lambda right: lambda nights, booking, freed_from: right(nights, booking, None)
+    ),
+    "takes another block for the same": put("blocks", "_is_same", lambda right: lambda block, command: True),
     "sells a stay that has begun": put("payment", "_has_begun", lambda right: lambda state, booking: False),
     "lets one account take everything": put("booking", "_exceeds_share", lambda right: lambda state, command: False),
     "sells what nobody can pay": put("booking", "_is_chargeable", lambda right: lambda reserved: True),
