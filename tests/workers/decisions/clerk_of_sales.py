@@ -137,7 +137,7 @@ def rule_against(plan: Fact, command: Any, today: date) -> str | None:
 
 def is_stopped(plan: Fact | None, day: date) -> bool:
     """Return whether nobody can buy the plan for this arrival."""
-    return plan is None or any(rule.stop_sell and rule.first_day <= day < rule.end_day for rule in plan["rules"])
+    return plan is None or any(rule.stop_sell and rule.first_day <= day < rule.end_day for rule in plan.get("rules", ()))
 
 
 def offer(terms: Fact, plan: Fact, command: Any, prices: list[int]) -> Fact:
