@@ -137,7 +137,8 @@ def rule_against(plan: Fact, command: Any, today: date) -> str | None:
 
 def is_stopped(plan: Fact | None, day: date) -> bool:
     """Return whether nobody can buy the plan for this arrival."""
-    return plan is None or any(rule.stop_sell and rule.first_day <= day < rule.end_day for rule in plan.get("rules", ()))
+    rules = () if plan is None else plan.get("rules", ())
+    return plan is None or any(rule.stop_sell and rule.first_day <= day < rule.end_day for rule in rules)
 
 
 def offer(terms: Fact, plan: Fact, command: Any, prices: list[int]) -> Fact:
