@@ -264,13 +264,16 @@ class RoomSaleTerms(Table):
 
 
 class RoomBlock(Table):
-    """Rooms that a hotel took off sale; a released block keeps its row."""
+    """Rooms that a hotel took off sale; a released block keeps its row.
+
+    The id is one of the room's: the worker of another partition must not be asked whether another room has it.
+    """
 
     __tablename__ = "room_block"
     __table_args__ = (Index("room_block_room", "room_id", "end_night"),)
 
+    room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    room_id: Mapped[int]
     first_night: Mapped[date]
     end_night: Mapped[date]
     rooms_count: Mapped[int] = mapped_column(Integer)

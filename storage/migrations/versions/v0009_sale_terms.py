@@ -74,8 +74,8 @@ def _create_tables() -> None:
     )
     op.create_table(
         'room_block',
+        sa.Column('room_id', sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column('id', sa.Uuid(), primary_key=True),
-        sa.Column('room_id', sa.BigInteger(), nullable=False),
         sa.Column('first_night', sa.Date(), nullable=False),
         sa.Column('end_night', sa.Date(), nullable=False),
         sa.Column('rooms_count', sa.Integer(), nullable=False),
