@@ -185,14 +185,14 @@ def asked(booking_id: UUID, *, room_id: int = 1) -> Sequence[Command]:
     )
 
 
-def paid(booking_id: UUID, *, late: bool = False) -> Iterable[Command]:
-    """Return what leads to a paid stay in room 1, where a card was declined first."""
-    yield from asked(booking_id)
-    yield DeclinePayment(room_id=1, booking_id=booking_id, failure="card_declined")
+def paid(booking_id: UUID, *, room_id: int = 1, late: bool = False) -> Iterable[Command]:
+    """Return what leads to a paid stay, where a card was declined first."""
+    yield from asked(booking_id, room_id=room_id)
+    yield DeclinePayment(room_id=room_id, booking_id=booking_id, failure="card_declined")
     if late:
-        yield ExpireHold(room_id=1, booking_id=booking_id)
+        yield ExpireHold(room_id=room_id, booking_id=booking_id)
     yield ConfirmPayment(
-        room_id=1,
+        room_id=room_id,
         booking_id=booking_id,
         session_id=session(booking_id),
         payment_intent=intent(booking_id),
