@@ -12,6 +12,7 @@ from functools import lru_cache
 import msgspec
 from psycopg import AsyncConnection
 
+from pricing.quotes import fault_of_quote
 from pricing.sale import needs_today
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
@@ -97,6 +98,10 @@ class Reservations:
         if not can_decide(self._readable_by, command):
             reason = f"release {self._readable_by}, which may read the log, does not know {command.message_type}"
             raise Unreadable(received.record, reason)
+        if isinstance(command, ReserveStay) and command.quoted is not None:
+            fault = fault_of_quote(command.quoted, command.check_in, command.check_out)
+            if fault is not None:
+                raise Unreadable(received.record, fault)
         return command
 
     def _decide(self, commands: "CommandBatch", batch: PartitionBatch, received: Received) -> Iterable[Outgoing]:
@@ -192,7 +197,7 @@ class CommandBatch:
         terms, account_rooms = self._rows.terms_of(command.room_id), self._unpaid.rooms(command)
         if terms is None and not account_rooms:
             return state
-        clock = arrival_clock(command, now) if terms is not None and needs_today(terms) else None
+        clock = arrival_clock(command, now) if terms is not None and needs_today(terms, command.plan_id) else None
         return msgspec.structs.replace(state, clock=clock, account_rooms=account_rooms, sale_terms=terms)
 
     async def write(self, connection: AsyncConnection) -> None:

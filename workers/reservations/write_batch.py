@@ -7,7 +7,7 @@ A reservations worker uses it for the events that it decides, a restore for the 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -20,6 +20,8 @@ from topics.messages.events import BookingEvent, Event, GuestsAdded, GuestsChang
 from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
 from topics.messages.values import BlockReason, BookingStatus, CancelReason, Rejection, StayTimes, Terms
 from workers.decisions import Block, Booking, Night, Payment, State, evolve, with_sums
+
+_encode: Final = msgspec.json.Encoder().encode
 
 NightKey: TypeAlias = tuple[int, date]
 """A room's id and a night."""
@@ -165,7 +167,7 @@ class WriteBatch:
         for room_id in self._changed_terms:
             terms = self._terms[room_id]
             assert terms is not None
-            rows.append((room_id, terms.version, Jsonb(terms, dumps=msgspec.json.encode)))
+            rows.append((room_id, terms.version, Jsonb(terms, dumps=_encode)))
         return rows
 
     def _block_rows(self) -> list[sale_terms.BlockRow]:
@@ -228,8 +230,8 @@ def _row_of(booking: Booking) -> bookings.BookingRow:
         list(booking.night_amounts_minor) or None,
         None if booking.stay_times is None else _stay_times_json(booking.stay_times),
         booking.freed_from,
-        None if booking.sale is None else Jsonb(booking.sale, dumps=msgspec.json.encode),
-        None if booking.policy is None else Jsonb(booking.policy, dumps=msgspec.json.encode),
+        None if booking.sale is None else Jsonb(booking.sale, dumps=_encode),
+        None if booking.policy is None else Jsonb(booking.policy, dumps=_encode),
         booking.version,
     )
 
