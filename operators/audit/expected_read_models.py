@@ -9,13 +9,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from operators.audit.amounts import rounded
 from operators.audit.read_models import Reads, content
 
 _Event = dict[str, Any]
 _parse = msgspec.json.Decoder().decode
 _DAY: Final = timedelta(days=1)
-#: The steps, in minor units, of prices in currencies in which Stripe does not charge every amount.
-_STEPS: Final = {"BHD": 10, "JOD": 10, "KWD": 10, "MGA": 100, "OMR": 10, "TND": 10}
 
 
 class Record(NamedTuple):
@@ -190,8 +189,7 @@ class ExpectedReadModels:
         offers: dict[str, list[tuple[int, int, str]]] = {}
         for (room_id, day), night in self._nights.items():
             if not night["closed"]:
-                step = _STEPS.get(night["currency"], 1)
-                price = (night["price_minor"] * night["surge_milli"] + 500 * step) // (1000 * step) * step
+                price = rounded(Fraction(night["price_minor"] * night["surge_milli"], 1000), night["currency"])
                 offers.setdefault(f"hotel {night['hotel_id']}, night {day}", []).append(
                     (price, room_id, night["currency"])
                 )

@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import psycopg
 import pytest
 from pydantic import SecretStr
@@ -23,13 +22,18 @@ from tests.operators.decided_log import (
     DIVIDED,
     EXPIRED,
     FIRST,
+    GIVEN_BACK,
     HELD,
     LAST,
+    LEFT,
+    MISSED,
     PAID,
     PRICE,
     REFUNDED,
     REJECTED,
+    WALKED,
     asked,
+    at_the_desk,
     divided,
     intent,
     paid,
@@ -43,25 +47,17 @@ from topics.catalogue import BOOKING_EVENTS
 from topics.envelope import Outgoing
 from topics.kafka.log_reader import LogReader
 from topics.messages.commands import (
-    BlockNights,
     CancelBooking,
     ChangeInventory,
-    CheckIn,
-    CheckOut,
     ClosePayment,
     Command,
     ExpireHold,
     FailRefund,
-    MarkNoShow,
     OpenInventory,
     RecordRefund,
-    ReleaseBlock,
-    ReserveStay,
-    SetSaleTerms,
 )
 from topics.messages.events import RefundRequested
-from topics.messages.sale import CancellationPolicy, Kept, PolicyStep, RatePlan, SaleTerms
-from topics.messages.values import BlockReason, CancelReason, HotelReason, StayTimes, Terms
+from topics.messages.values import Terms
 from workers import payments, projections
 from workers.payments.settings import PaymentSettings
 from workers.reservations import handler
@@ -131,55 +127,6 @@ def everything() -> Sequence[Command]:
         *asked(CLOSED, room_id=2),
         ClosePayment(room_id=2, booking_id=CLOSED, session_id=session(CLOSED)),
         stay(HELD, room_id=2, rooms_count=2),
-    )
-
-
-#: Numbers of bookings in room 3.
-STAYING, LEFT, MISSED, GIVEN_BACK, WALKED = range(51, 56)
-
-
-def at_the_desk(today: date) -> Sequence[Command]:
-    """Everything that a hotel does on the days of a stay, with its rooms and with its terms, in room 3."""
-    room: dict[str, Any] = {"room_id": 3}
-    nights = room | {"first_night": today - timedelta(days=1), "end_night": today + timedelta(days=5)}
-    times = StayTimes(time_zone="UTC", check_in_time=time(), check_out_time=time(11))
-    policy = CancellationPolicy(
-        id="strict",
-        steps=(PolicyStep(hours_before=24 * 30, kept=Kept(nights=1)),),
-        no_show=Kept(percent=25),
-        early_departure_percent=50,
-    )
-    terms = SaleTerms(version=3, plans=(RatePlan(id="standard", name="Standard", policy=policy),), capacity=2)
-    block = BlockNights(**nights, block_id=UUID(int=9), rooms_count=2, reason=BlockReason.MAINTENANCE)
-
-    def bought(number: int) -> Iterator[Command]:
-        first = today + timedelta(days=number == GIVEN_BACK)
-        for command in paid(UUID(int=number), room_id=3):
-            if isinstance(command, ReserveStay):
-                dates = {"check_in": first, "check_out": first + timedelta(days=2)}
-                yield msgspec.structs.replace(command, **dates, stay_times=times)
-            else:
-                yield command
-
-    def booking(number: int) -> dict[str, Any]:
-        return room | {"booking_id": UUID(int=number)}
-
-    return (
-        OpenInventory(**nights, hotel_id=1, total_count=5, price_minor=PRICE, currency="EUR"),
-        SetSaleTerms(**room, hotel_id=1, terms=msgspec.structs.replace(terms, version=2, capacity=9)),
-        SetSaleTerms(**room, hotel_id=1, terms=terms),
-        ChangeInventory(**nights, allowance_count=2),
-        block,
-        ReleaseBlock(**room, block_id=block.block_id),
-        msgspec.structs.replace(block, block_id=UUID(int=10), rooms_count=1),
-        *(command for number in (STAYING, LEFT, MISSED, GIVEN_BACK, WALKED) for command in bought(number)),
-        CheckIn(**booking(STAYING)),
-        CheckIn(**booking(LEFT)),
-        CheckOut(**booking(LEFT)),
-        MarkNoShow(**booking(MISSED)),
-        CancelBooking(**booking(GIVEN_BACK), user_id=7),
-        CancelBooking(**booking(WALKED), reason=CancelReason.BY_HOTEL, hotel_reason=HotelReason.OVERBOOKED),
-        RecordRefund(**booking(LEFT), payment_intent=intent(UUID(int=LEFT)), refund_id="re_left", amount_minor=PRICE),
     )
 
 
@@ -269,10 +216,10 @@ async def test_stays_that_ended_at_the_hotel_blocks_and_terms_come_back(
     assert await rows(new_database, "select room_id, version from room_sale_terms") == [(3, 3)]
     targets = "select booking_id, amount_minor, status, reason from refund order by booking_id"
     assert await rows(new_database, targets) == [
-        (UUID(int=LEFT), PRICE, "succeeded", "early_departure"),
-        (UUID(int=MISSED), 2 * PRICE - PRICE // 2, "creating", "no_show"),
-        (UUID(int=GIVEN_BACK), PRICE, "creating", "booking_cancelled"),
-        (UUID(int=WALKED), 2 * PRICE, "creating", "booking_cancelled"),
+        (LEFT, PRICE, "succeeded", "early_departure"),
+        (MISSED, 2 * PRICE - PRICE // 2, "creating", "no_show"),
+        (GIVEN_BACK, PRICE, "creating", "booking_cancelled"),
+        (WALKED, 2 * PRICE, "creating", "booking_cancelled"),
     ]
     await holds(log, new_database)
 
