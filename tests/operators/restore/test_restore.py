@@ -80,6 +80,16 @@ TABLES = {
     for name in FROM_THE_LOG
     if name not in _COMPARED_APART
 }
+#: The columns that the log makes, by table.
+COLUMNS = {
+    name: ", ".join(
+        column.name
+        for column in Table.metadata.tables[name].columns
+        # The time at which the database wrote them.
+        if (name, column.name) != ("room_sale_terms", "updated_at")
+    )
+    for name in TABLES
+}
 CURSORS = (
     "select consumer, topic, partition, applied, published, sequence, last_time, last_hash from log_cursor"
     " where topic not like '%stripe%' order by consumer, topic, partition"
@@ -151,7 +161,10 @@ async def rows(database: DatabaseSettings, query: str) -> list[tuple[Any, ...]]:
 
 
 async def tables(database: DatabaseSettings) -> dict[str, list[tuple[Any, ...]]]:
-    return {table: await rows(database, f"select * from {table} order by {key}") for table, key in TABLES.items()}
+    return {
+        table: await rows(database, f"select {COLUMNS[table]} from {table} order by {key}")
+        for table, key in TABLES.items()
+    }
 
 
 async def restored(log: Log, database: DatabaseSettings) -> Restored:
