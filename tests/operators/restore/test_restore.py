@@ -83,7 +83,7 @@ TABLES = {
 #: The columns that the log makes, by table.
 COLUMNS = {
     name: ", ".join(
-        column.name
+        f'"{column.name}"'
         for column in Table.metadata.tables[name].columns
         # The time at which the database wrote them.
         if (name, column.name) != ("room_sale_terms", "updated_at")
