@@ -35,8 +35,8 @@ class PriceLineOut(OutModel, title="PriceLine"):
 class CancellationStepOut(OutModel, title="CancellationStep"):
     """The cost of a cancellation before `until`, and from the step before on.
 
-    `refund` is the part of the money charged with the booking that goes back. A stay that is paid at the hotel has none,
-    and `kept` is then due to the hotel by its policy.
+    `refund` is the part of the money charged with the booking that goes back. A stay that is paid at the hotel has no
+    such money, and `kept` is then due to the hotel by its policy.
     """
 
     until: datetime = Field(description="The instant, with the hotel's offset from UTC.")
