@@ -3,12 +3,16 @@
 import time
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from pydantic import Field
 
+from ingress.http.bodies import refused_field
+from ingress.http.models import Several
 from ingress.http.problems import Problem
 from storage.horizon import HORIZON_NIGHTS
+from topics.messages.sale import MAX_CHILD_AGE, Party
 from topics.zones import day_at
 
 MAX_STAY_NIGHTS: Final = 30
@@ -18,11 +22,28 @@ _QUARTER_SECONDS: Final = 15 * 60
 HORIZON: Final = timedelta(days=HORIZON_NIGHTS)
 
 RoomsCount = Annotated[int, Field(ge=1, le=MAX_ROOMS_OF_A_BOOKING)]
+#: The largest number of adults, and of children, in a stay.
+MAX_PEOPLE: Final = 1000
+Adults = Annotated[int, Field(ge=1, le=MAX_PEOPLE)]
+ChildrenAges = Annotated[Several[Annotated[int, Field(ge=0, le=MAX_CHILD_AGE)]], Field(max_length=MAX_PEOPLE)]
 
 
 def today_at(time_zone: str) -> date:
     """Return the present day in a time zone (IANA)."""
     return _day_at(time_zone, int(time.time()) // _QUARTER_SECONDS)
+
+
+def party_of(adults: int | None, children_ages: Sequence[int]) -> Party | None:
+    """Return the people of a query, if it names any.
+
+    Raises:
+        Problem: 422, there are children and no adult.
+    """
+    if adults is None:
+        if children_ages:
+            raise refused_field("adults", "is needed with children_ages")
+        return None
+    return Party(adults=adults, child_ages=tuple(children_ages))
 
 
 def accept_stay(check_in: date, check_out: date, today: date) -> None:

@@ -257,10 +257,12 @@ class RoomSaleTerms(Table):
     """The sale terms of a room that are in force: `terms` is a `SaleTerms` of `topics.messages.sale`."""
 
     __tablename__ = "room_sale_terms"
+    __table_args__ = (Index("room_sale_terms_updated", "updated_at"),)
 
     room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     version: Mapped[int]
     terms: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    updated_at: Mapped[datetime] = created()
 
 
 class RoomBlock(Table):

@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ingress.hotels.plans import Choice, RoomOnSale, StayWanted, cheapest, priced
 from ingress.hotels.search.hotel_tables import HotelTable, amenity_keys
 from ingress.hotels.search.models import (
     EARTH_RADIUS_M,
@@ -17,8 +18,11 @@ from ingress.hotels.search.models import (
     latest_today,
 )
 from ingress.hotels.search.nights import Nights
+from ingress.offers import charged_minor
 from ingress.stays import HORIZON, today_at
-from pricing.stays import average_minor, stay_amount_minor
+from pricing.sale import PricedStay
+from pricing.stays import average_minor
+from storage.reads.search import HotelFacts
 
 #: The price of a room that is not free: higher than that of any stay.
 _NEVER: Final = 2**60
@@ -79,6 +83,7 @@ class _Offers:
         self, table: HotelTable, nights: Nights, query: HotelSearch, chosen: _Indices, distances_m: _Ints | None
     ) -> None:
         self._table = table
+        self._nights = nights
         self._query = query
         self._chosen = chosen
         self._distances_m = distances_m
@@ -88,15 +93,53 @@ class _Offers:
         self._rooms = (table.begins[chosen] - self._begins).repeat(self._counts) + np.arange(ends[-1])
         self._free, prices_minor = nights.stay(table.columns[self._rooms], query.check_in_date, query.check_out_date)
         fit = self._free >= query.rooms_count
-        if query.guests is not None:
-            fit &= table.capacities[self._rooms] * query.rooms_count >= query.guests
+        people = query.guests if query.party is None else query.party.adults + len(query.party.child_ages)
+        if people is not None:
+            fit &= table.capacities[self._rooms] * query.rooms_count >= people
         fit &= self._chargeable(prices_minor)
-        self._per_room_minor = np.where(fit, prices_minor, _NEVER)
-        self._cheapest_minor = np.minimum.reduceat(self._per_room_minor, self._begins)
-        self._averages_minor = average_minor(self._cheapest_minor, query.nights)
+        # Of all rooms together: people and taxes do not divide by rooms.
+        self._wholes_minor = np.where(fit, prices_minor * query.rooms_count, _NEVER)
+        self._chosen_plans: dict[int, tuple[RoomOnSale, Choice]] = {}
+        if len(table.with_terms):
+            self._price_by_plans()
+        self._cheapest_minor = np.minimum.reduceat(self._wholes_minor, self._begins)
+        self._averages_minor = average_minor(self._cheapest_minor, query.nights * query.rooms_count)
         # Numbers in major units can be compared, if not added; all currencies have whole thousandths.
         self._prices_milli = self._averages_minor * table.scales[chosen]
         self._keys = self._sort_keys()
+
+    def _price_by_plans(self) -> None:
+        """Price the free rooms that have sale terms exactly, each by its cheapest plan, before anything is sorted."""
+        table, query = self._table, self._query
+        stay = StayWanted(query.check_in_date, query.check_out_date, query.rooms_count, query.party)
+        numbers = np.isin(self._rooms, table.with_terms).nonzero()[0]
+        self._wholes_minor[numbers] = _NEVER
+        fit = self._free[numbers] >= query.rooms_count
+        if query.party is None and query.guests is not None:
+            fit &= table.capacities[self._rooms[numbers]] * query.rooms_count >= query.guests
+        numbers = numbers[fit]
+        prices_minor = self._nights.prices_minor(
+            table.columns[self._rooms[numbers]], query.check_in_date, query.check_out_date
+        )
+        hotels = self._chosen[self._begins.searchsorted(numbers, side="right") - 1]
+        for number, room, hotel_number, of_nights in zip(
+            numbers.tolist(), self._rooms[numbers].tolist(), hotels.tolist(), prices_minor, strict=True
+        ):
+            hotel, terms = table.hotels[hotel_number], table.terms[room]
+            assert terms is not None
+            on_sale = RoomOnSale(terms, of_nights, hotel.currency)
+            choice = cheapest(on_sale, stay, today_at(hotel.time_zone))
+            if choice is not None:
+                self._wholes_minor[number] = choice.whole_minor
+                self._chosen_plans[number] = on_sale, choice
+
+    def _priced(self, number: int, hotel: HotelFacts) -> PricedStay | None:
+        """Return the price of a room with sale terms, with its conditions."""
+        if number not in self._chosen_plans:
+            return None
+        query = self._query
+        stay = StayWanted(query.check_in_date, query.check_out_date, query.rooms_count, query.party)
+        return priced(*self._chosen_plans[number][:1], stay, self._chosen_plans[number][1], hotel.check_in_time)
 
     def _chargeable(self, prices_minor: _Ints) -> NDArray[np.bool]:
         """Return which rooms cost an amount for the stay that can be paid, as `pricing.charges.can_be_charged`.
@@ -139,24 +182,30 @@ class _Offers:
 
     def _hits(self, numbers: _Indices) -> list[Hit]:
         """Return the hits of chosen hotels: of rooms that cost the same, those with the lowest ids."""
-        cheapest = (self._per_room_minor == self._cheapest_minor.repeat(self._counts)).nonzero()[0]
-        rooms = cheapest[cheapest.searchsorted(self._begins[numbers])]
+        of_least = (self._wholes_minor == self._cheapest_minor.repeat(self._counts)).nonzero()[0]
+        rooms = of_least[of_least.searchsorted(self._begins[numbers])]
         distances_m = [None] * len(numbers) if self._distances_m is None else self._distances_m[numbers].tolist()
-        hotels, described, rooms_count = self._table.hotels, self._table.rooms, self._query.rooms_count
+        hotels, described = self._table.hotels, self._table.rooms
+        offers = [
+            self._priced(number, hotels[hotel])
+            for number, hotel in zip(rooms.tolist(), self._chosen[numbers].tolist(), strict=True)
+        ]
         return [
             Hit(
                 hotels[hotel],
                 described[room].id,
                 described[room].type,
                 average_minor,
-                stay_amount_minor((per_room_minor,), rooms_count),
+                whole_minor if offer is None else charged_minor(offer),
                 rooms_left,
                 distance_m,
                 key,
+                offer,
             )
-            for hotel, room, average_minor, per_room_minor, rooms_left, distance_m, key in zip(
+            for hotel, room, offer, average_minor, whole_minor, rooms_left, distance_m, key in zip(
                 self._chosen[numbers].tolist(),
                 self._rooms[rooms].tolist(),
+                offers,
                 self._averages_minor[numbers].tolist(),
                 self._cheapest_minor[numbers].tolist(),
                 self._free[rooms].tolist(),

@@ -1,7 +1,7 @@
 """`GET /hotels/search`: checks the query, and makes the response from the hits of a finder."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Protocol
 
 from msgspec import Meta
@@ -11,9 +11,13 @@ from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
 from ingress.http.paging import NEXT_PAGE, Cursors, link_to_next
 from ingress.http.responses import Response, json_response
+from ingress.offers import due_at_hotel_minor, free_until, is_refundable
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from ingress.stays import HORIZON, accept_stay
 from pricing.currencies import decimal
+from pricing.sale import PricedStay
+from topics.messages.sale import NO_SALE_TERMS
+from topics.messages.values import Terms
 
 #: A cache between clients and the ingress may answer the same search for a second.
 _CACHE_CONTROL: Final = "public, max-age=1"
@@ -72,7 +76,9 @@ class Search:
         _accept(query)
         position = _order.read(query.cursor)
         found = await self._finder.find(query, None if position is None else SortPosition(*position))
-        return json_response(200, [_hit(hit) for hit in found.hits], _next(context, found), keep=_CACHE_CONTROL)
+        now = datetime.now(UTC)
+        hits = [_hit(hit, query.check_in_date, now) for hit in found.hits]
+        return json_response(200, hits, _next(context, found), keep=_CACHE_CONTROL)
 
 
 def _accept(query: HotelSearch) -> None:
@@ -103,9 +109,12 @@ def _cursor(hit: Hit) -> str:
     return _order.write((hit.key, hit.hotel.id))
 
 
-def _hit(hit: Hit) -> dict[str, Any]:
+def _hit(hit: Hit, check_in: date, now: datetime) -> dict[str, Any]:
     """Return a `HotelHit`; made directly, as a page of them costs more than finding it."""
     hotel = hit.hotel
+    priced = hit.priced or PricedStay(hotel.currency, Terms.PREPAID, hit.total_minor, (), None)
+    plan = _STANDARD if priced.sale is None else priced.sale
+    stay = {"check_in": check_in, "stay_times": hotel.stay_times, "now": now}
     return {
         "id": hotel.id,
         "name": hotel.name,
@@ -122,4 +131,11 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "room_id": hit.room_id,
         "room_type": hit.room_type,
         "rooms_left": hit.rooms_left,
+        "plan_id": plan.plan_id,
+        "plan_name": plan.plan_name,
+        "meals": plan.meals,
+        "payment": priced.terms,
+        "due_at_hotel": decimal(due_at_hotel_minor(priced), hotel.currency),
+        "refundable": is_refundable(priced, **stay),
+        "free_until": free_until(priced, **stay),
     }
