@@ -1,9 +1,9 @@
 """The rules that every stay must keep: its length, how far ahead it begins, and the day at the hotel."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from collections.abc import Sequence
 from typing import Annotated, Final
 
 from pydantic import Field

@@ -6,7 +6,7 @@ numbers, with one entry a night. Money is integers in minor units.
 
 from collections.abc import Collection, Mapping
 from datetime import date, datetime, time
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Row, Select, Text, TextClause, cast, select, text
@@ -231,7 +231,7 @@ async def terms_changed_since(connection: AsyncConnection, time: datetime) -> di
     return await _terms(connection, _TERMS.where(RoomSaleTerms.updated_at > time))
 
 
-async def _terms(connection: AsyncConnection, query: Select[tuple[int, str]]) -> dict[int, SaleTerms]:
+async def _terms(connection: AsyncConnection, query: Select[int, str]) -> dict[int, SaleTerms]:
     return dict(map(_decoded, await connection.execute(query)))
 
 
@@ -242,7 +242,7 @@ def _decoded(row: Row[int, str]) -> tuple[int, SaleTerms]:
 _decode_terms: Final = msgspec.json.Decoder(SaleTerms).decode
 #: As text, which is decoded once.
 _TERMS: Final = select(RoomSaleTerms.room_id, cast(RoomSaleTerms.terms, Text))
-_HOTEL_FACTS: Final = select(
+_HOTEL_FACTS: Final[Select[*tuple[Any, ...]]] = select(
     Hotel.id,
     Hotel.active & Hotel.deleted_at.is_(None),
     Hotel.name,

@@ -110,8 +110,7 @@ class _Offers:
 
     def _price_by_plans(self) -> None:
         """Price the free rooms that have sale terms exactly, each by its cheapest plan, before anything is sorted."""
-        table, query = self._table, self._query
-        stay = StayWanted(query.check_in_date, query.check_out_date, query.rooms_count, query.party)
+        table, query, stay = self._table, self._query, self._stay()
         numbers = np.isin(self._rooms, table.with_terms).nonzero()[0]
         self._wholes_minor[numbers] = _NEVER
         fit = self._free[numbers] >= query.rooms_count
@@ -134,12 +133,15 @@ class _Offers:
                 self._chosen_plans[number] = on_sale, choice
 
     def _priced(self, number: int, hotel: HotelFacts) -> PricedStay | None:
-        """Return the price of a room with sale terms, with its conditions."""
+        """Return the price of a room with its conditions; None: the room has no sale terms."""
         if number not in self._chosen_plans:
             return None
+        room, choice = self._chosen_plans[number]
+        return priced(room, self._stay(), choice, hotel.check_in_time)
+
+    def _stay(self) -> StayWanted:
         query = self._query
-        stay = StayWanted(query.check_in_date, query.check_out_date, query.rooms_count, query.party)
-        return priced(*self._chosen_plans[number][:1], stay, self._chosen_plans[number][1], hotel.check_in_time)
+        return StayWanted(query.check_in_date, query.check_out_date, query.rooms_count, query.party)
 
     def _chargeable(self, prices_minor: _Ints) -> NDArray[np.bool]:
         """Return which rooms cost an amount for the stay that can be paid, as `pricing.charges.can_be_charged`.

@@ -13,14 +13,20 @@ from ingress.http.paging import NEXT_PAGE, Cursors, link_to_next
 from ingress.http.responses import Response, json_response
 from ingress.offers import due_at_hotel_minor, free_until, is_refundable
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
-from ingress.stays import HORIZON, accept_stay
+from ingress.stays import HORIZON, accept_stay, party_of
 from pricing.currencies import decimal
 from pricing.sale import PricedStay
-from topics.messages.sale import NO_SALE_TERMS
+from topics.messages.sale import NO_SALE_TERMS, Sale
 from topics.messages.values import Terms
 
 #: A cache between clients and the ingress may answer the same search for a second.
 _CACHE_CONTROL: Final = "public, max-age=1"
+#: The fields of the plan by which a room without sale terms is sold.
+_STANDARD_FIELDS: Final = {
+    "plan_id": NO_SALE_TERMS.plans[0].id,
+    "plan_name": NO_SALE_TERMS.plans[0].name,
+    "meals": NO_SALE_TERMS.plans[0].meals,
+}
 _Number = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 _order: Final = Cursors(tuple[_Number, _Number])
 
@@ -69,7 +75,10 @@ class Search:
         `city` is the whole name, in any case; `near` (latitude, longitude, kilometres) may replace it or be
         beside it. All of `amenities` must be there, and `stars` at least. Prices in different currencies are compared
         as numbers, in major units: `currency` restricts them to one. A room whose price for the stay is less or more
-        than can be charged is left out; `init` refuses it as `not_chargeable`. The next page is named in `Link`: by
+        than can be charged is left out; `init` refuses it as `not_chargeable`. A hit shows the rate plan that is the
+        cheapest for the party, with all taxes and fees; `init` charges the same if it names that plan and party. Plans
+        that their rules exclude, and rooms that are too small for the party, are left out; without `adults`, a plan's
+        price is for the adults that it covers. The next page is named in `Link`: by
         `page` if the request has one, else by `cursor`, which new hotels do not shift.
         """
         query = context.query
@@ -91,6 +100,7 @@ def _accept(query: HotelSearch) -> None:
         raise refused_field("city", "is needed, unless near is given")
     if query.sort == "distance" and query.near is None:
         raise refused_field("sort", "distance is measured from near, which is missing")
+    party_of(query.adults, query.children_ages)
     if query.page is not None and query.cursor is not None:
         raise refused_field("cursor", "cannot be combined with page")
     # The stay suits some hotel's today, if any; the finder compares it with that of each hotel.
@@ -113,8 +123,7 @@ def _hit(hit: Hit, check_in: date, now: datetime) -> dict[str, Any]:
     """Return a `HotelHit`; made directly, as a page of them costs more than finding it."""
     hotel = hit.hotel
     priced = hit.priced or PricedStay(hotel.currency, Terms.PREPAID, hit.total_minor, (), None)
-    plan = _STANDARD if priced.sale is None else priced.sale
-    stay = {"check_in": check_in, "stay_times": hotel.stay_times, "now": now}
+    times = hotel.stay_times
     return {
         "id": hotel.id,
         "name": hotel.name,
@@ -131,11 +140,13 @@ def _hit(hit: Hit, check_in: date, now: datetime) -> dict[str, Any]:
         "room_id": hit.room_id,
         "room_type": hit.room_type,
         "rooms_left": hit.rooms_left,
-        "plan_id": plan.plan_id,
-        "plan_name": plan.plan_name,
-        "meals": plan.meals,
+        **(_STANDARD_FIELDS if priced.sale is None else _plan_fields(priced.sale)),
         "payment": priced.terms,
         "due_at_hotel": decimal(due_at_hotel_minor(priced), hotel.currency),
-        "refundable": is_refundable(priced, **stay),
-        "free_until": free_until(priced, **stay),
+        "refundable": is_refundable(priced, check_in=check_in, stay_times=times, now=now),
+        "free_until": free_until(priced, check_in=check_in, stay_times=times, now=now),
     }
+
+
+def _plan_fields(sale: Sale) -> dict[str, Any]:
+    return {"plan_id": sale.plan_id, "plan_name": sale.plan_name, "meals": sale.meals}

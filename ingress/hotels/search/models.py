@@ -95,8 +95,8 @@ class Hit(NamedTuple):
     """A hotel that matches the search, and its cheapest room type. The search is sorted by `key`.
 
     `average_minor` is the price of a night in one room, whenever it is paid, and `total_minor` what a booking of the
-    whole stay in all rooms would be charged. `priced` is its price by the cheapest rate plan; None: the room has no sale
-    terms.
+    whole stay in all rooms would be charged. `priced` is its price by the cheapest rate plan; None: the room has no
+    sale terms.
     """
 
     hotel: HotelFacts
