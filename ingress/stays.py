@@ -1,4 +1,4 @@
-"""The rules that every stay must keep: its length, how far ahead it begins, and the day at the hotel."""
+"""The rules that every stay must keep: its length, how far ahead it begins, its people, and the day at the hotel."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from ingress.http.bodies import refused_field
-from ingress.http.models import Several
 from ingress.http.problems import Problem
 from storage.horizon import HORIZON_NIGHTS
 from topics.messages.sale import MAX_CHILD_AGE, Party
@@ -17,33 +16,35 @@ from topics.zones import day_at
 
 MAX_STAY_NIGHTS: Final = 30
 MAX_ROOMS_OF_A_BOOKING: Final = 10
+#: The largest number of people of one booking.
+MAX_PEOPLE: Final = 200
 #: Days begin on quarters of an hour everywhere: the offsets of time zones are whole quarters.
 _QUARTER_SECONDS: Final = 15 * 60
 HORIZON: Final = timedelta(days=HORIZON_NIGHTS)
 
 RoomsCount = Annotated[int, Field(ge=1, le=MAX_ROOMS_OF_A_BOOKING)]
-#: The largest number of adults, and of children, in a stay.
-MAX_PEOPLE: Final = 1000
 Adults = Annotated[int, Field(ge=1, le=MAX_PEOPLE)]
-ChildrenAges = Annotated[Several[Annotated[int, Field(ge=0, le=MAX_CHILD_AGE)]], Field(max_length=MAX_PEOPLE)]
+ChildAge = Annotated[int, Field(ge=0, le=MAX_CHILD_AGE)]
+
+
+def accept_people(adults: int | None, child_ages: Sequence[int]) -> Party | None:
+    """Return the people of a stay; None if no adult is named, and the plan's price decides.
+
+    Raises:
+        Problem: 422 for children without an adult, and for too many people.
+    """
+    if adults is None:
+        if child_ages:
+            raise refused_field("adults", "is needed with children: a party needs an adult")
+        return None
+    if adults + len(child_ages) > MAX_PEOPLE:
+        raise refused_field("adults", f"a party has at most {MAX_PEOPLE} people")
+    return Party(adults=adults, child_ages=tuple(child_ages))
 
 
 def today_at(time_zone: str) -> date:
     """Return the present day in a time zone (IANA)."""
     return _day_at(time_zone, int(time.time()) // _QUARTER_SECONDS)
-
-
-def party_of(adults: int | None, children_ages: Sequence[int]) -> Party | None:
-    """Return the people of a query, if it names any.
-
-    Raises:
-        Problem: 422, there are children and no adult.
-    """
-    if adults is None:
-        if children_ages:
-            raise refused_field("adults", "is needed with children_ages")
-        return None
-    return Party(adults=adults, child_ages=tuple(children_ages))
 
 
 def accept_stay(check_in: date, check_out: date, today: date) -> None:

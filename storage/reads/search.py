@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime, time
 from typing import Any, Final, NamedTuple
 
-import msgspec
 from sqlalchemy import Row, Select, Text, TextClause, cast, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.models import Hotel, Room, RoomSaleTerms
+from storage.reads.terms import decode_terms
 from topics.messages.sale import SaleTerms
 from topics.messages.values import StayTimes
 
@@ -236,10 +236,9 @@ async def _terms(connection: AsyncConnection, query: Select[int, str]) -> dict[i
 
 
 def _decoded(row: Row[int, str]) -> tuple[int, SaleTerms]:
-    return row[0], _decode_terms(row[1])
+    return row[0], decode_terms(row[1])
 
 
-_decode_terms: Final = msgspec.json.Decoder(SaleTerms).decode
 #: As text, which is decoded once.
 _TERMS: Final = select(RoomSaleTerms.room_id, cast(RoomSaleTerms.terms, Text))
 _HOTEL_FACTS: Final[Select[*tuple[Any, ...]]] = select(

@@ -13,7 +13,7 @@ from ingress.http.paging import NEXT_PAGE, Cursors, link_to_next
 from ingress.http.responses import Response, json_response
 from ingress.offers import due_at_hotel_minor, free_until, is_refundable
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
-from ingress.stays import HORIZON, accept_stay, party_of
+from ingress.stays import HORIZON, accept_people, accept_stay
 from pricing.currencies import decimal
 from pricing.sale import PricedStay
 from topics.messages.sale import NO_SALE_TERMS, Sale
@@ -100,7 +100,7 @@ def _accept(query: HotelSearch) -> None:
         raise refused_field("city", "is needed, unless near is given")
     if query.sort == "distance" and query.near is None:
         raise refused_field("sort", "distance is measured from near, which is missing")
-    party_of(query.adults, query.children_ages)
+    accept_people(query.adults, query.children)
     if query.page is not None and query.cursor is not None:
         raise refused_field("cursor", "cannot be combined with page")
     # The stay suits some hotel's today, if any; the finder compares it with that of each hotel.

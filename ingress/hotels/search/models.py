@@ -6,9 +6,10 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
+from ingress.hotels.models import Children
 from ingress.http.models import Currency, Day, Line, MoneyIn, MoneyOut, OutModel, Query, Several
 from ingress.http.paging import Limit, PageCursor
-from ingress.stays import Adults, ChildrenAges, RoomsCount, party_of, today_at
+from ingress.stays import Adults, RoomsCount, accept_people, today_at
 from pricing.sale import PricedStay
 from storage.reads.search import HotelFacts
 from topics.messages.sale import Meals, Party
@@ -57,7 +58,7 @@ class HotelSearch(Query):
         default=None, description="How many have to fit into the rooms; not needed beside adults."
     )
     adults: Adults | None = Field(default=None, description="In all rooms together.")
-    children_ages: ChildrenAges = Field(default_factory=list, description="In years, of all children.")
+    children: Children = Field(default_factory=list, description="The ages of the children in all rooms.")
     min_price: MoneyIn | None = Field(default=None, description="Of a night, in major units.")
     max_price: MoneyIn | None = Field(default=None, description="Of a night, in major units.")
     amenities: Annotated[Several[Line], Field(max_length=20)] = Field(
@@ -81,7 +82,7 @@ class HotelSearch(Query):
     @property
     def party(self) -> Party | None:
         """The people, if they are named."""
-        return party_of(self.adults, self.children_ages)
+        return accept_people(self.adults, self.children)
 
 
 class SortPosition(NamedTuple):
