@@ -62,7 +62,7 @@ class Deduction(NamedTuple):
     amount_minor: int
 
 
-class _End(NamedTuple):
+class End(NamedTuple):
     """The early end of a stay: the policy's amount, and the first night that is on sale again (None: all are).
 
     `departed`: the guests had arrived.
@@ -79,28 +79,29 @@ def _kept_minor(policy: AppliedPolicy | None) -> int:
 
 
 @dataclass(slots=True)
-class _Changes:
+class Changes:
     """The last state of each booking after a batch of events.
 
     `confirmed` has the payment that pays the booking, if any; `ended` those that ended early.
     """
 
     confirmed: dict[UUID, str | None] = field(default_factory=dict)
-    ended: dict[UUID, _End] = field(default_factory=dict)
+    ended: dict[UUID, End] = field(default_factory=dict)
     deductions: dict[UUID, list[Deduction]] = field(default_factory=dict)
 
     def add(self, event: BookingEvent) -> None:
+        """Add an event of `EVENTS_APPLIED`; other kinds change nothing."""
         booking_id = event.booking_id
         match event:
             case BookingConfirmed():
                 self.confirmed[booking_id] = event.payment_intent
                 self.ended.pop(booking_id, None)
             case BookingCancelled():
-                self.ended[booking_id] = _End(_kept_minor(event.policy), event.freed_from, cancelled=True)
+                self.ended[booking_id] = End(_kept_minor(event.policy), event.freed_from, cancelled=True)
             case GuestsCheckedOut() if event.freed_from is not None:
-                self.ended[booking_id] = _End(_kept_minor(event.policy), event.freed_from, departed=True)
+                self.ended[booking_id] = End(_kept_minor(event.policy), event.freed_from, departed=True)
             case GuestsDidNotArrive():
-                self.ended[booking_id] = _End(_kept_minor(event.policy), event.freed_from)
+                self.ended[booking_id] = End(_kept_minor(event.policy), event.freed_from)
             case BookingRefunded():
                 self._deduct(booking_id, Deduction(event.payment_intent, event.refund_id, event.amount_minor))
             case RefundFailed():
@@ -113,24 +114,25 @@ class _Changes:
 
 
 async def apply(connection: AsyncConnection, events: Sequence[PositionedEvent]) -> None:
-    """Count the bookings that the events confirm, end early or deduct from, in the caller's transaction.
-
-    The transaction is read committed. Of several ends of a booking the last counts. To confirm a counted booking or to
-    end an uncounted one changes nothing, nor does a deduction that is known, or from a booking that is not counted, or
-    of a payment that does not pay it. A night without sales and fees has no row.
-
-    Raises:
-        BookingNotInLedger: a confirmed booking is unknown.
-    """
-    changes = _Changes()
+    """Count the bookings that the events confirm, end early or deduct from, as `count` does; raises as it."""
+    changes = Changes()
     for each in events:
         if isinstance(each.event, EVENTS_APPLIED):
             changes.add(each.event)
     if changes.confirmed or changes.ended or changes.deductions:
-        await _count(connection, changes)
+        await count(connection, changes)
 
 
-async def _count(connection: AsyncConnection, changes: _Changes) -> None:
+async def count(connection: AsyncConnection, changes: Changes) -> None:
+    """Count bookings that were confirmed, ended early or deducted from, in the caller's transaction.
+
+    The transaction is read committed. To confirm a counted booking or to end an uncounted one changes nothing, nor does
+    a deduction that is known, or from a booking that is not counted, or of a payment that does not pay it. A night
+    without sales and fees has no row.
+
+    Raises:
+        BookingNotInLedger: a confirmed booking is unknown.
+    """
     removed = {id_ for id_, end in changes.ended.items() if end.cancelled and not end.kept_minor}
     recounted = (changes.ended.keys() | changes.deductions.keys()) - removed
     stays = []
@@ -208,7 +210,7 @@ where booking.id = any(%b::uuid[])
 """
 
 
-async def _recount(connection: AsyncConnection, changes: _Changes, booking_ids: set[UUID]) -> list[_Recounted]:
+async def _recount(connection: AsyncConnection, changes: Changes, booking_ids: set[UUID]) -> list[_Recounted]:
     """Return the stays, counted before or by this batch, whose deductions or whose end change."""
     found = await connection.execute(_STAYS, (list(booking_ids),))
     stays = []
@@ -232,7 +234,7 @@ async def _recount(connection: AsyncConnection, changes: _Changes, booking_ids: 
     return stays
 
 
-def _recounted(known: _Known, deductions: Sequence[Deduction], end: _End | None) -> _Recounted:
+def _recounted(known: _Known, deductions: Sequence[Deduction], end: End | None) -> _Recounted:
     """Return the stay after the deductions, none of another payment, and after its end, if it has ended."""
     after = {**known.deductions, **{each.id: each.amount_minor for each in deductions}}
     after = {id_: amount_minor for id_, amount_minor in after.items() if amount_minor}
@@ -253,7 +255,7 @@ def _recounted(known: _Known, deductions: Sequence[Deduction], end: _End | None)
     )
 
 
-def _held_minor(known: _Known, end: _End, freed_from: date) -> int:
+def _held_minor(known: _Known, end: End, freed_from: date) -> int:
     """Return what the hotel has of a stay that ended early, before deductions."""
     if known.prepaid:
         return end.kept_minor

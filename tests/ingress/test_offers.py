@@ -24,6 +24,7 @@ from topics.messages.sale import (
 from topics.messages.values import StayTimes, Terms
 
 CHECK_IN = date(2026, 12, 17)
+# By the pinned zone data Vancouver has had no winter time since 2026.
 VANCOUVER = StayTimes(time_zone="America/Vancouver", check_in_time=time(18), check_out_time=time(11))
 POLICY = CancellationPolicy(
     id="flexible",
@@ -133,7 +134,7 @@ def test_steps_that_have_ended_are_not_offered() -> None:
     ids=["until check-in", "never", "at check-in"],
 )
 def test_a_plan_is_refundable_as_its_policy_says(
-    plan: dict[str, Any], refundable: bool, free: str | None, refunds: list[str]
+    plan: dict[str, Any], *, refundable: bool, free: str | None, refunds: list[str]
 ) -> None:
     offer = shown(offered(**plan))
 

@@ -79,7 +79,16 @@ def test_what_is_shown_is_what_a_decision_charges(seed: int) -> None:
     party = chance.choice([None, Party(adults=chance.randint(1, 3), child_ages=(4, 1)[: chance.randint(0, 2)])])
     stay = StayWanted(FIRST, FIRST + timedelta(days=chance.randint(1, 4)), chance.randint(1, 2), party)
     nights = {
-        day: Night(10, 5, 0, 0, chance.choice([3, 9_990, 12_340]), chance.choice([1_000, 1_333]), False, currency)
+        day: Night(
+            hotel_id=10,
+            total_count=5,
+            booked_count=0,
+            reserved_count=0,
+            price_minor=chance.choice([3, 9_990, 12_340]),
+            surge_milli=chance.choice([1_000, 1_333]),
+            closed=False,
+            currency=currency,
+        )
         for day in nights_of(stay.check_in, stay.check_out)
     }
     prices = [night_price_minor(night.price_minor, night.surge_milli, step) for night in nights.values()]
