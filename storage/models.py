@@ -690,8 +690,8 @@ class ReportedStay(Table):
     Without `night_amounts_minor` its amount is spread evenly over its nights, the remainder over the first of them.
     `kept_minor` and `freed_from`: it ended early, the hotel keeps so much of the amount at most, and the nights from
     this one on are on sale again. `deductions` is the money that left again of `payment_intent`, which pays the
-    booking: an amount for the id of each refund and of each lost dispute. `night_deductions_minor` is what does not
-    count of the amount of each night; what counts of the freed ones is a fee.
+    booking: an amount for the id of each refund and of each lost dispute. `night_deductions_minor` is the part
+    of each night's amount that does not count; the other part of the freed ones is a fee.
     """
 
     __tablename__ = "reported_stay"

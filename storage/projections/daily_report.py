@@ -10,8 +10,8 @@ Of a stay that ended early the hotel keeps an amount by its policy. The nights b
 count with their amounts; the rest of what is kept is a fee, and counts for that first free night. If less is kept than
 the amounts of the nights that stay sold, these share it in proportion, and there is no fee. After deductions the hotel
 keeps what is left of the payment, and never more than by its policy. Of a stay that is paid at the hotel nothing is
-held: guests who leave early have paid for the nights that they stayed, and all else that the policy says is a claim of
-the hotel, which is neither revenue nor a fee.
+held: guests who leave early have paid for the nights that they stayed, and the rest of the policy's amount is a claim
+of the hotel, which is neither revenue nor a fee.
 """
 
 from collections.abc import Mapping, Sequence

@@ -83,23 +83,14 @@ _OVERSOLD: Final = (
 )
 
 
+_BOOKING_FIELDS: Final = ("id", "check_in", "check_out", "rooms_count", "created_at")
+
+
 async def oversold_nights(connection: AsyncConnection, hotel_id: int, first: date, last: date) -> list[OversoldNight]:
     """Return the oversold nights from `first` to `last`, both included, by date and room."""
     rows = await connection.execute(_OVERSOLD, {"hotel_id": hotel_id, "first": first, "last": last})
     nights: list[OversoldNight] = []
-    for (
-        room_id,
-        room_type,
-        night,
-        total,
-        blocked,
-        booked,
-        booking_id,
-        check_in,
-        check_out,
-        rooms_count,
-        created,
-    ) in rows:
+    for room_id, room_type, night, total, blocked, booked, *booking in rows:
         if not nights or (nights[-1].night, nights[-1].room_id) != (night, room_id):
             nights.append(
                 OversoldNight(
@@ -111,12 +102,9 @@ async def oversold_nights(connection: AsyncConnection, hotel_id: int, first: dat
                     booked_count=booked,
                 )
             )
-        if booking_id is not None and _rooms_of(nights[-1]) < nights[-1].over_count:
-            nights[-1].bookings.append(
-                WalkedBooking(
-                    id=booking_id, check_in=check_in, check_out=check_out, rooms_count=rooms_count, created_at=created
-                )
-            )
+        # A night without such a booking has one row.
+        if booking[0] is not None and _rooms_of(nights[-1]) < nights[-1].over_count:
+            nights[-1].bookings.append(WalkedBooking(**dict(zip(_BOOKING_FIELDS, booking, strict=True))))
     return nights
 
 

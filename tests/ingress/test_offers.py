@@ -133,7 +133,7 @@ def test_steps_that_have_ended_are_not_offered() -> None:
     ],
     ids=["until check-in", "never", "at check-in"],
 )
-def test_a_plan_is_refundable_as_its_policy_says(
+def test_a_plan_is_refundable_by_its_policy(
     plan: dict[str, Any], *, refundable: bool, free: str | None, refunds: list[str]
 ) -> None:
     offer = shown(offered(**plan))

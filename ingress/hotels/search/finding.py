@@ -93,9 +93,10 @@ class _Offers:
         self._rooms = (table.begins[chosen] - self._begins).repeat(self._counts) + np.arange(ends[-1])
         self._free, prices_minor = nights.stay(table.columns[self._rooms], query.check_in_date, query.check_out_date)
         fit = self._free >= query.rooms_count
-        people = query.guests if query.party is None else query.party.adults + len(query.party.child_ages)
-        if people is not None:
-            fit &= table.capacities[self._rooms] * query.rooms_count >= people
+        people = query.people
+        count = query.guests if people is None else people.adults + len(people.child_ages)
+        if count is not None:
+            fit &= table.capacities[self._rooms] * query.rooms_count >= count
         fit &= self._chargeable(prices_minor)
         # Of all rooms together: people and taxes do not divide by rooms.
         self._wholes_minor = np.where(fit, prices_minor * query.rooms_count, _NEVER)
@@ -114,7 +115,7 @@ class _Offers:
         numbers = np.isin(self._rooms, table.with_terms).nonzero()[0]
         self._wholes_minor[numbers] = _NEVER
         fit = self._free[numbers] >= query.rooms_count
-        if query.party is None and query.guests is not None:
+        if query.people is None and query.guests is not None:
             fit &= table.capacities[self._rooms[numbers]] * query.rooms_count >= query.guests
         numbers = numbers[fit]
         prices_minor = self._nights.prices_minor(
@@ -141,7 +142,7 @@ class _Offers:
 
     def _stay(self) -> StayWanted:
         query = self._query
-        return StayWanted(query.check_in_date, query.check_out_date, query.rooms_count, query.party)
+        return StayWanted(query.check_in_date, query.check_out_date, query.rooms_count, query.people)
 
     def _chargeable(self, prices_minor: _Ints) -> NDArray[np.bool]:
         """Return which rooms cost an amount for the stay that can be paid, as `pricing.charges.can_be_charged`.

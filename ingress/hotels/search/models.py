@@ -80,7 +80,7 @@ class HotelSearch(Query):
         return (self.check_out_date - self.check_in_date).days
 
     @property
-    def party(self) -> Party | None:
+    def people(self) -> Party | None:
         """The people, if they are named."""
         return accept_people(self.adults, self.children)
 

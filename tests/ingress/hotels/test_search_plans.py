@@ -198,7 +198,7 @@ async def test_a_hotel_shows_the_same_prices_as_a_search(house: House, town: Tow
     hotel = await town.hotel()
     room = await town.rooms(hotel, 10_000)
     plain = await town.rooms(hotel, 30_000, capacity=3)
-    terms = {"taxes": (VAT, CITY_TAX), "capacity": 4, "infant_max_age": 2}
+    terms: dict[str, Any] = {"taxes": (VAT, CITY_TAX), "capacity": 4, "infant_max_age": 2}
     await town.sell_by(room, STANDARD, SAVER, **terms)
     for number in range(2):
         for each, price in ((room, 10_000), (plain, 30_000)):

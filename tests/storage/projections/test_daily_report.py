@@ -566,7 +566,7 @@ async def test_nothing_is_kept_of_a_stay_that_is_paid_at_the_hotel_but_the_night
     ids=["as asked for", "more by hand", "by hand instead", "a lost dispute", "all disputed", "a refund that failed"],
 )
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "each in its own"])
-async def test_what_is_kept_is_never_more_than_what_is_left_of_the_payment(
+async def test_the_hotel_keeps_no_more_than_is_left_of_the_payment(
     events: list[BookingEvent], kept: int, *, together: bool, database: DatabaseSettings
 ) -> None:
     await write_ledger(database, CONFIRMED)

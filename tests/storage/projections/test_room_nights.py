@@ -147,7 +147,7 @@ async def blocked(database: DatabaseSettings) -> list[tuple[int, ...]]:
 
 def block(kind: type[NightsBlocked] | type[BlockReleased], first: int, end: int) -> Event:
     more: dict[str, Any] = {"reason": BlockReason.GROUP} if kind is NightsBlocked else {}
-    dates = {"first_night": night(first), "end_night": night(end)}
+    dates: dict[str, Any] = {"first_night": night(first), "end_night": night(end)}
     return kind(room_id=1, block_id=UUID(int=9), rooms_count=2, **dates, **more)
 
 
