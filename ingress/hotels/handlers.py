@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.database import Database, snapshot
 from ingress.hotels.models import Contact, HotelOut, NightOut, RoomOut, Stay
-from ingress.hotels.plans import RoomOnSale, StayWanted, choices, priced
+from ingress.hotels.plans import RoomOnSale, StayRequest, choices, priced
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
 from ingress.http.problems import existing
@@ -52,16 +52,16 @@ class Hotels:
             async with snapshot(connection):
                 found = await bookings.hotel_offer(connection, hotel_id, first_night, first_night + PRICES_AHEAD)
                 hotel = existing(found, "hotel")
-                wanted, nights, terms = _stay_wanted(stay, hotel), [], {}
-                if wanted is not None:
-                    nights = await bookings.nights_on_offer(connection, hotel_id, wanted.check_in, wanted.check_out)
+                request, nights, terms = _stay_request(stay, hotel), [], {}
+                if request is not None:
+                    nights = await bookings.nights_on_offer(connection, hotel_id, request.check_in, request.check_out)
                     terms = await terms_of_hotel(connection, hotel_id)
-            return _hotel_out(hotel, wanted, nights, terms)
+            return _hotel_out(hotel, request, nights, terms)
 
         return json_response(200, await self._database.read(describe))
 
 
-def _stay_wanted(stay: Stay, hotel: HotelOffer) -> StayWanted | None:
+def _stay_request(stay: Stay, hotel: HotelOffer) -> StayRequest | None:
     """Return the stay of the query, None when it names no dates.
 
     Raises:
@@ -76,11 +76,11 @@ def _stay_wanted(stay: Stay, hotel: HotelOffer) -> StayWanted | None:
     if check_out is None:
         raise refused_field("check_out_date", "is needed with check_in_date")
     accept_stay(check_in, check_out, today_at(hotel.time_zone))
-    return StayWanted(check_in, check_out, stay.rooms_count, people)
+    return StayRequest(check_in, check_out, stay.rooms_count, people)
 
 
 def _hotel_out(
-    hotel: HotelOffer, stay: StayWanted | None, nights: Sequence[NightOffer], terms: Mapping[int, SaleTerms]
+    hotel: HotelOffer, stay: StayRequest | None, nights: Sequence[NightOffer], terms: Mapping[int, SaleTerms]
 ) -> HotelOut:
     by_room: defaultdict[int, list[NightOffer]] = defaultdict(list)
     for night in nights:
@@ -133,7 +133,9 @@ def _standard(room: RoomOffer) -> SaleTerms:
     return replace(NO_SALE_TERMS, capacity=room.capacity)
 
 
-def _stay_fields(nights: Sequence[NightOffer], stay: StayWanted, hotel: HotelOffer, terms: SaleTerms) -> dict[str, Any]:
+def _stay_fields(
+    nights: Sequence[NightOffer], stay: StayRequest, hotel: HotelOffer, terms: SaleTerms
+) -> dict[str, Any]:
     """Return the fields of a room type that depend on a stay."""
     nights_count = (stay.check_out - stay.check_in).days
     available = min(night.free_count for night in nights) if len(nights) == nights_count else 0
@@ -157,7 +159,7 @@ def _stay_fields(nights: Sequence[NightOffer], stay: StayWanted, hotel: HotelOff
     }
 
 
-def _offers(room: RoomOnSale, stay: StayWanted, hotel: HotelOffer) -> dict[str, PricedStay]:
+def _offers(room: RoomOnSale, stay: StayRequest, hotel: HotelOffer) -> dict[str, PricedStay]:
     """Return the prices of the stay by the ids of the plans that are sold for it."""
     today = today_at(hotel.time_zone)
     return {choice.plan.id: priced(room, stay, choice, hotel.check_in_time) for choice in choices(room, stay, today)}

@@ -22,13 +22,13 @@ from topics.messages.sale import Collected, Party, RatePlan, SaleTerms
 from topics.messages.values import MAX_AMOUNT_MINOR, Terms
 
 
-class StayWanted(NamedTuple):
-    """A stay in some rooms; without a party, of as many adults as a plan's price covers."""
+class StayRequest(NamedTuple):
+    """A stay in some rooms; without people, of as many adults as a plan's price covers."""
 
     check_in: date
     check_out: date
     rooms_count: int
-    party: Party | None
+    people: Party | None
 
 
 class RoomOnSale(NamedTuple):
@@ -44,12 +44,12 @@ class Choice(NamedTuple):
 
     whole_minor: int
     plan: RatePlan
-    party: Party
+    people: Party
 
 
-def choices(room: RoomOnSale, stay: StayWanted, today: date) -> Iterator[Choice]:
+def choices(room: RoomOnSale, stay: StayRequest, today: date) -> Iterator[Choice]:
     """Yield the plans of a room that are sold for the stay, in their order; `today` is the date at the hotel."""
-    if stay.party is not None and party_rejection(room.terms, stay.party, stay.rooms_count) is not None:
+    if stay.people is not None and party_rejection(room.terms, stay.people, stay.rooms_count) is not None:
         return
     for plan in room.terms.plans:
         if rules_rejection(plan, stay.check_in, stay.check_out, today) is None:
@@ -58,17 +58,17 @@ def choices(room: RoomOnSale, stay: StayWanted, today: date) -> Iterator[Choice]
                 yield choice
 
 
-def cheapest(room: RoomOnSale, stay: StayWanted, today: date) -> Choice | None:
+def cheapest(room: RoomOnSale, stay: StayRequest, today: date) -> Choice | None:
     """Return the plan by which the stay costs the least, the first of equal ones; None: there is none."""
     return min(choices(room, stay, today), key=lambda choice: choice.whole_minor, default=None)
 
 
-def priced(room: RoomOnSale, stay: StayWanted, choice: Choice, check_in_time: time) -> PricedStay:
+def priced(room: RoomOnSale, stay: StayRequest, choice: Choice, check_in_time: time) -> PricedStay:
     """Return the price of the stay by a plan, with its conditions."""
     return price_stay(
         room.terms,
         choice.plan,
-        choice.party,
+        choice.people,
         room.night_prices_minor,
         check_in=stay.check_in,
         check_in_time=check_in_time,
@@ -77,13 +77,13 @@ def priced(room: RoomOnSale, stay: StayWanted, choice: Choice, check_in_time: ti
     )
 
 
-def _choice(room: RoomOnSale, plan: RatePlan, stay: StayWanted) -> Choice | None:
+def _choice(room: RoomOnSale, plan: RatePlan, stay: StayRequest) -> Choice | None:
     """Return the plan with its price; None: the amount cannot be paid."""
-    party = stay.party or default_party(room.terms, plan, stay.rooms_count)
+    people = stay.people or default_party(room.terms, plan, stay.rooms_count)
     _, lines = stay_lines(
         room.terms,
         plan,
-        party,
+        people,
         room.night_prices_minor,
         check_in=stay.check_in,
         rooms_count=stay.rooms_count,
@@ -94,4 +94,4 @@ def _choice(room: RoomOnSale, plan: RatePlan, stay: StayWanted) -> Choice | None
         amount_minor -= sum(line.amount_minor for line in lines if line.collected is Collected.AT_HOTEL)
         if not can_be_charged(amount_minor, room.currency):
             return None
-    return Choice(whole_minor, plan, party) if amount_minor <= MAX_AMOUNT_MINOR else None
+    return Choice(whole_minor, plan, people) if amount_minor <= MAX_AMOUNT_MINOR else None

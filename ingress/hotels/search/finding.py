@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingress.hotels.plans import Choice, RoomOnSale, StayWanted, cheapest, priced
+from ingress.hotels.plans import Choice, RoomOnSale, StayRequest, cheapest, priced
 from ingress.hotels.search.hotel_tables import HotelTable, amenity_keys
 from ingress.hotels.search.models import (
     EARTH_RADIUS_M,
@@ -140,9 +140,9 @@ class _Offers:
         room, choice = self._chosen_plans[number]
         return priced(room, self._stay(), choice, hotel.check_in_time)
 
-    def _stay(self) -> StayWanted:
+    def _stay(self) -> StayRequest:
         query = self._query
-        return StayWanted(query.check_in_date, query.check_out_date, query.rooms_count, query.people)
+        return StayRequest(query.check_in_date, query.check_out_date, query.rooms_count, query.people)
 
     def _chargeable(self, prices_minor: _Ints) -> NDArray[np.bool]:
         """Return which rooms cost an amount for the stay that can be paid, as `pricing.charges.can_be_charged`.

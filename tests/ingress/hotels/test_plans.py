@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from ingress.hotels.plans import RoomOnSale, StayWanted, cheapest, choices, priced
+from ingress.hotels.plans import RoomOnSale, StayRequest, cheapest, choices, priced
 from ingress.offers import whole_minor
 from pricing.stays import night_price_minor
 from topics.messages.commands import ReserveStay
@@ -71,13 +71,13 @@ def _terms(chance: Random, step: int) -> SaleTerms:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_what_is_shown_is_what_a_decision_charges(seed: int) -> None:
+def test_a_plan_costs_the_same_as_in_a_decision(seed: int) -> None:
     chance = Random(seed)
     currency = chance.choice(CURRENCIES)
     step = 10 if currency == "KWD" else 1
     terms = _terms(chance, step)
-    party = chance.choice([None, Party(adults=chance.randint(1, 3), child_ages=(4, 1)[: chance.randint(0, 2)])])
-    stay = StayWanted(FIRST, FIRST + timedelta(days=chance.randint(1, 4)), chance.randint(1, 2), party)
+    people = chance.choice([None, Party(adults=chance.randint(1, 3), child_ages=(4, 1)[: chance.randint(0, 2)])])
+    stay = StayRequest(FIRST, FIRST + timedelta(days=chance.randint(1, 4)), chance.randint(1, 2), people)
     nights = {
         day: Night(
             hotel_id=10,
@@ -109,7 +109,7 @@ def test_what_is_shown_is_what_a_decision_charges(seed: int) -> None:
 
 
 def _decided(
-    terms: SaleTerms, nights: dict[date, Night], stay: StayWanted, plan_id: str
+    terms: SaleTerms, nights: dict[date, Night], stay: StayRequest, plan_id: str
 ) -> BookingReserved | BookingRejected:
     command = ReserveStay(
         room_id=1,
@@ -121,7 +121,7 @@ def _decided(
         rooms_count=stay.rooms_count,
         hold_seconds=600,
         plan_id=plan_id,
-        party=stay.party,
+        party=stay.people,
         stay_times=StayTimes(
             time_zone="UTC",
             check_in_time=DEFAULT_STAY_TIMES.check_in_time,
