@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ingress.hotels.search.models import written_alike
 from ingress.hotels.search.nights import Nights
+from ingress.hotels.search.plan_table import PlanTable, plan_table
 from pricing.charges import charge_limits, is_chargeable, step_minor
 from pricing.currencies import digits_of
 from storage.reads.search import HotelFacts, RoomTypeFacts
@@ -23,8 +24,8 @@ _EVERYWHERE: Final = ""
 class HotelTable:
     """Hotels by id, and their rooms by hotel and id; a hotel without rooms is left out.
 
-    `begins` and `counts` index each hotel's rooms, `columns` the nights of each room. `terms` are the sale terms of
-    rooms, and `with_terms` has the numbers of the rooms with some, in ascending order. `stars` 0 and coordinates
+    `begins` and `counts` index each hotel's rooms, `columns` the nights of each room. `plans` has the rooms
+    with sale terms. `stars` 0 and coordinates
     (radians) that are not a number are unknown. `scales`: thousandths of a major unit in one minor unit. A stay in a
     room can be charged if it costs from `leasts_minor` to `mosts_minor`.
     """
@@ -34,8 +35,7 @@ class HotelTable:
     begins: NDArray[np.intp]
     counts: NDArray[np.intp]
     columns: NDArray[np.intp]
-    terms: Sequence[SaleTerms | None]
-    with_terms: NDArray[np.intp]
+    plans: PlanTable
     capacities: NDArray[np.int64]
     leasts_minor: NDArray[np.int64]
     mosts_minor: NDArray[np.int64]
@@ -120,7 +120,6 @@ class HotelTables:
         hotels = [hotel for hotel, _ in found]
         rooms = [room for _, rooms in found for room in rooms]
         counts = [len(rooms) for _, rooms in found]
-        terms = [self._terms.get(room.id) for room in rooms]
         limits = [_charge_limits(hotel.currency) for hotel in hotels]
         leasts_minor, mosts_minor = np.array(limits, np.int64).reshape(-1, 2).repeat(counts, axis=0).T
         return HotelTable(
@@ -129,8 +128,13 @@ class HotelTables:
             begins=np.array([0, *accumulate(counts)][: len(counts)], np.intp),
             counts=np.array(counts, np.intp),
             columns=self._nights.columns([room.id for room in rooms]),
-            terms=terms,
-            with_terms=np.array([number for number, of_room in enumerate(terms) if of_room is not None], np.intp),
+            plans=plan_table(
+                [
+                    (number, self._terms[room.id], self._hotels[room.hotel_id].currency)
+                    for number, room in enumerate(rooms)
+                    if room.id in self._terms
+                ]
+            ),
             capacities=np.array([room.capacity for room in rooms], np.int64),
             leasts_minor=leasts_minor.copy(),
             mosts_minor=mosts_minor.copy(),
