@@ -64,8 +64,8 @@ def _terms(chance: Random, step: int) -> SaleTerms:
         Tax(id="fee", name="Fee", amount_minor=1_000 * step),
         Tax(id="past", name="Past", percent_milli=50_000, end_night=date(2000, 1, 1)),
     )
-    taxes = tuple(chance.sample(taxes, chance.randint(0, 4)))
-    return SaleTerms(version=1, plans=tuple(plans), taxes=taxes, capacity=chance.choice([None, 2, 4]))
+    some = tuple(chance.sample(taxes, chance.randint(0, 4)))
+    return SaleTerms(version=1, plans=tuple(plans), taxes=some, capacity=chance.choice([None, 2, 4]))
 
 
 def _market(chance: Random) -> Market:
@@ -94,9 +94,8 @@ def _market(chance: Random) -> Market:
         for hotel_id in hotels
         for number in range(chance.randint(1, 3))
     ]
-    terms = {
-        room.id: _terms(chance, step_minor(hotels[room.hotel_id].currency)) for room in rooms if chance.random() < 0.7
-    }
+    steps = {room.id: step_minor(hotels[room.hotel_id].currency) for room in rooms}
+    terms = {room_id: _terms(chance, step) for room_id, step in steps.items() if chance.random() < 0.7}
     free = {room.id: chance.randint(0, 3) for room in rooms}
     # Few prices, so that some are the same.
     prices_minor = {room.id: [chance.choice([0, 9_990, 10_000, 10_010, 10_500]) for _ in range(DAYS)] for room in rooms}
@@ -177,7 +176,7 @@ def _whole(market: Market, room: RoomTypeFacts, query: HotelSearch, stay: StayRe
     return whole if can_be_charged(whole, currency) else None
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_every_page_is_the_same_as_if_all_plans_were_priced(seed: int) -> None:
     chance = Random(seed)
     market = _market(chance)
