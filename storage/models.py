@@ -257,10 +257,12 @@ class RoomSaleTerms(Table):
     """The sale terms of a room that are in force: `terms` is a `SaleTerms` of `topics.messages.sale`."""
 
     __tablename__ = "room_sale_terms"
+    __table_args__ = (Index("room_sale_terms_updated", "updated_at"),)
 
     room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     version: Mapped[int]
     terms: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    updated_at: Mapped[datetime] = created()
 
 
 class RoomBlock(Table):
@@ -689,9 +691,10 @@ class ReportedStay(Table):
     """A confirmed booking that `daily_report` counts; deleted when it is cancelled and the hotel keeps nothing of it.
 
     Without `night_amounts_minor` its amount is spread evenly over its nights, the remainder over the first of them.
-    `kept_minor` and `freed_from`: it ended early, and the hotel keeps so much for the nights from then on.
-    `deductions` is the money that left again of `payment_intent`, which pays the booking: an amount for the id of each
-    refund made by hand and of each lost dispute. `night_deductions_minor` is the share of each night in their sum.
+    `kept_minor` and `freed_from`: it ended early, the hotel keeps so much of the amount at most, and the nights from
+    this one on are on sale again. `deductions` is the money that left again of `payment_intent`, which pays the
+    booking: an amount for the id of each refund and of each lost dispute. `night_deductions_minor` is the part
+    of each night's amount that does not count; the other part of the freed ones is a fee.
     """
 
     __tablename__ = "reported_stay"

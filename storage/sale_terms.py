@@ -29,7 +29,8 @@ async def save_sale_terms(connection: AsyncConnection, rows: Sequence[tuple[int,
     await connection.execute(
         "insert into room_sale_terms (room_id, version, terms)"
         " select * from unnest(%b::int8[], %b::int8[], %b::jsonb[])"
-        " on conflict (room_id) do update set version = excluded.version, terms = excluded.terms",
+        " on conflict (room_id) do update"
+        " set version = excluded.version, terms = excluded.terms, updated_at = excluded.updated_at",
         [list(column) for column in zip(*rows, strict=True)],
     )
 

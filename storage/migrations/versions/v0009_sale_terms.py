@@ -71,7 +71,9 @@ def _create_tables() -> None:
         sa.Column('room_id', sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column('version', sa.BigInteger(), nullable=False),
         sa.Column('terms', postgresql.JSONB(), nullable=False),
+        sa.Column('updated_at', sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
     )
+    op.create_index('room_sale_terms_updated', 'room_sale_terms', ['updated_at'])
     op.create_table(
         'room_block',
         sa.Column('room_id', sa.BigInteger(), primary_key=True, autoincrement=False),
