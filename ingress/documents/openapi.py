@@ -55,7 +55,11 @@ _BEARER_SCHEME: Final[Json] = {
     "bearerFormat": "JWT",
     "description": "The `access_token` of a login, good for half an hour.",
 }
-_PLACEHOLDER_SCHEMAS: Final[Mapping[str, Json]] = {"booking_id": {"type": "string", "format": "uuid"}}
+_PLACEHOLDER_SCHEMAS: Final[Mapping[str, Json]] = {
+    "booking_id": {"type": "string", "format": "uuid"},
+    "block_id": {"type": "string", "format": "uuid"},
+    "plan_id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,39}$"},
+}
 _AN_ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
