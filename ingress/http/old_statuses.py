@@ -27,7 +27,7 @@ def shown_status(status: str) -> BookingStatus:
 
 
 def meant_statuses(statuses: Sequence[BookingStatus]) -> Sequence[BookingStatus]:
-    """Return the statuses that the client of the request at hand means: every sold one for CONFIRMED of older clients."""
+    """Return the statuses that the client of the request at hand means: CONFIRMED of an older one is every sold one."""
     if BookingStatus.CONFIRMED in statuses and _old_client.get():
         return [*statuses, *sorted(SOLD.difference(statuses))]
     return statuses

@@ -221,15 +221,16 @@ class AdminRooms:
     async def _hotel_of_terms(
         self, connection: AsyncConnection, context: AnyContext, sent: Mapping[str, Any]
     ) -> HotelRow | None:
-        """Return the room's hotel, locked before the room is, if the request may change the room's sale terms.
+        """Return the caller's hotel, locked before the room is, if the request may change the room's sale terms.
 
         Raises:
-            Problem: 404; 503 during a rollout for a hotel that has sale terms.
+            Problem: 503 during a rollout for a hotel that has sale terms.
         """
         if "capacity" not in sent:
             return None
-        hotel = await _own_hotel(connection, context, lock=True)
-        await self._must_be_sellable(connection, hotel.id)
+        hotel = await hotels.own_hotel(connection, context.path["hotel_id"], context.caller.user_id, lock=True)
+        if hotel is not None:
+            await self._must_be_sellable(connection, hotel.id)
         return hotel
 
     async def _commands(
