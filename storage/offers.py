@@ -23,7 +23,7 @@ from topics.messages.sale import NO_SALE_TERMS, CancellationPolicy, RatePlan, Sa
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HotelTerms:
-    """What counts for all rooms of a hotel. Version 0: nobody has set sale terms yet."""
+    """The part of sale terms that counts for all rooms of a hotel. Version 0: nobody has set any yet."""
 
     version: int = 0
     taxes: tuple[Tax, ...] = ()

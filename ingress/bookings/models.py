@@ -153,7 +153,7 @@ class StayAtHotel(BookingState):
 
     freed_from: date | None = Field(default=None, description="The first night that is on sale again, if any is.")
     kept: MoneyOut | None = None
-    goes_back: MoneyOut = Field(description="What goes back, or went back, of the payments in advance.")
+    goes_back: MoneyOut = Field(description="The sum that goes back, or went back, of the payments in advance.")
     currency: str
     refunds: list[RefundOut] = Field(default_factory=list)
 

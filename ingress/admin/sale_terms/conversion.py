@@ -60,7 +60,7 @@ def plan_of(body: RatePlanIn, plan_id: str, currency: str) -> RatePlan:
     """Return a rate plan, without its policy, in minor units of the currency.
 
     Raises:
-        Problem: 422 naming the field that is wrong, or saying what is wrong with the plan.
+        Problem: 422 naming the field that is wrong, or with the fault of the plan in words.
     """
     plan = RatePlan(
         id=plan_id,
@@ -146,7 +146,7 @@ def _must_be_valid(field: str, terms: SaleTerms, currency: str) -> None:
     """Check a part of a hotel's terms: one tax, one policy or one plan. Raises `Problem` 422 naming the field."""
     fault = fault_of(terms, currency)
     if fault is not None:
-        # The path of the request or of the field says already which plan or tax it is.
+        # The path of the request or of the field names the plan or the tax already.
         words = fault.partition(": ")[2] or fault
         raise refused_field(field, words) if field else Problem(422, words)
 

@@ -202,7 +202,7 @@ class AdminSaleTerms:
         headers=_STEERING,
     )
     async def delete_plan(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Sell a room no longer by a rate plan; what is booked by it stays. The last plan of a room stays, too."""
+        """Sell a room no longer by a rate plan; bookings by it stay. The last plan of a room stays, too."""
         plan_id = context.path["plan_id"]
         self._offers.must_be_decidable(context.path["hotel_id"])
         async with self._database.writing() as connection:

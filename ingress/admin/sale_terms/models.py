@@ -120,7 +120,7 @@ class StepIn(Body):
 
 
 class PolicyIn(Body):
-    """What a cancellation costs by its time: nothing before the first step; the steps descend by their hours.
+    """The costs of a cancellation by its time: nothing before the first step; the steps descend by their hours.
 
     `no_show` is kept of guests who do not arrive, `early_departure_percent` of the nights that guests leave unused.
     """
@@ -233,7 +233,7 @@ class StepOut(OutModel, title="PolicyStep"):
 
 
 class PolicyOut(OutModel, title="CancellationPolicy"):
-    """What a cancellation costs by its time, a no-show, and an early departure."""
+    """The costs of a cancellation by its time, of a no-show, and of an early departure."""
 
     id: str
     steps: list[StepOut]
