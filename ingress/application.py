@@ -14,10 +14,10 @@ from ingress.admin.blocks.handlers import AdminBlocks
 from ingress.admin.hotels.handlers import AdminHotels
 from ingress.admin.inventory.handlers import AdminInventory
 from ingress.admin.nights import Nights
-from ingress.admin.offers import Offers
 from ingress.admin.reports.handlers import Reports
 from ingress.admin.rooms.handlers import AdminRooms
 from ingress.admin.sale_terms.handlers import AdminSaleTerms
+from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.bookings.at_hotel import StaysAtHotel
 from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
@@ -161,7 +161,7 @@ def _route(
         delays=app[LOGIN_DELAYS],
         addresses=app[ADDRESSES],
     )
-    nights, offers = Nights(commands), Offers(commands, rollout)
+    nights, sender = Nights(commands), SaleTermsSender(commands, rollout)
     areas: list[object] = [
         auth,
         Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
@@ -172,8 +172,8 @@ def _route(
         StaysAtHotel(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),
         AdminHotels(app[DATABASE], nights, rollout),
-        AdminRooms(app[DATABASE], nights, offers),
-        AdminSaleTerms(app[DATABASE], offers),
+        AdminRooms(app[DATABASE], nights, sender),
+        AdminSaleTerms(app[DATABASE], sender),
         AdminInventory(app[DATABASE], nights),
         AdminBlocks(app[DATABASE], keys=keys, commands=commands, rollout=rollout),
         Ops(kafka, database),

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.admin.money import price_minor
 from ingress.admin.nights import TRIES, Nights, NightsRefused, put_back_on_sale
-from ingress.admin.offers import Offers
 from ingress.admin.resources import AnyContext, Resource, after_id
 from ingress.admin.rooms.models import ManagedRoom, RoomChanges, RoomIn
+from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery
 from ingress.http.paging import NEXT_PAGE, Paged
@@ -42,10 +42,10 @@ _EXAMPLE_ROOM: Final = {
 class AdminRooms:
     """The operations of managers on their hotels' rooms."""
 
-    def __init__(self, database: Database, nights: Nights, offers: Offers) -> None:
+    def __init__(self, database: Database, nights: Nights, sender: SaleTermsSender) -> None:
         self._database = database
         self._nights = nights
-        self._offers = offers
+        self._sender = sender
 
     @operation(
         "POST /admin/hotels/{hotel_id}/rooms",
@@ -180,7 +180,7 @@ class AdminRooms:
                 commands = await self._commands(connection, hotel, room, changed)
         if changes_total:
             changed, commands = await self._change_with_total(context, changed, fields)
-        await self._offers.send(commands, 0, changed.version)
+        await self._sender.send(commands, 0, changed.version)
         return _rooms.response(changed)
 
     async def _change_with_total(
@@ -207,7 +207,7 @@ class AdminRooms:
     async def _must_be_sellable(self, connection: AsyncConnection, hotel_id: int) -> None:
         """Check that a room of the hotel can be sold by its sale terms, if it has any. Raises `Problem` 503."""
         if (await offers.hotel_terms(connection, hotel_id)).version:
-            self._offers.must_be_decidable(hotel_id)
+            self._sender.must_be_decidable(hotel_id)
 
     async def _send_terms(self, context: RequestContext[Any, NoQuery], room: RoomRow) -> None:
         """Send a new room its hotel's sale terms; a stay that anybody asks for later comes behind them on the log."""
@@ -215,8 +215,8 @@ class AdminRooms:
             hotel = await hotels.own_hotel(connection, room.hotel_id, context.caller.user_id, lock=True)
             if hotel is None:
                 return
-            commands = await self._offers.commands_after_change(connection, hotel, changed=True)
-        await self._offers.send(commands, 0, room.version)
+            commands = await self._sender.commands_after_change(connection, hotel, changed=True)
+        await self._sender.send(commands, 0, room.version)
 
     async def _hotel_of_terms(
         self, connection: AsyncConnection, context: AnyContext, sent: Mapping[str, Any]
@@ -237,7 +237,7 @@ class AdminRooms:
         self, connection: AsyncConnection, hotel: HotelRow, before: RoomRow, now: RoomRow
     ) -> Sequence[SetSaleTerms]:
         changed = before.capacity != now.capacity
-        return await self._offers.commands_after_change(connection, hotel, changed=changed)
+        return await self._sender.commands_after_change(connection, hotel, changed=changed)
 
     async def _make_as_described(self, room: RoomRow) -> None:
         """Give nights that an earlier, interrupted request opened the price and the total of this one."""

@@ -78,7 +78,7 @@ def plan_of(body: RatePlanIn, plan_id: str, currency: str) -> RatePlan:
         ),
         rules=tuple(_rule(rule) for rule in body.rules),
     )
-    _must_be_valid("", SaleTerms(version=0, plans=(plan,)), currency)
+    _must_be_valid("", SaleTerms(version=1, plans=(plan,)), currency)
     return plan
 
 
@@ -98,7 +98,7 @@ def _tax(body: TaxIn, field: str, currency: str) -> Tax:
         first_night=body.start_date,
         end_night=None if body.end_date is None else body.end_date + _ONE_DAY,
     )
-    _must_be_valid(field, SaleTerms(version=0, plans=(_STANDARD,), taxes=(tax,)), currency)
+    _must_be_valid(field, SaleTerms(version=1, plans=(_STANDARD,), taxes=(tax,)), currency)
     return tax
 
 
@@ -113,7 +113,7 @@ def _policy(body: PolicyIn, field: str, currency: str) -> CancellationPolicy:
         early_departure_percent=body.early_departure_percent,
     )
     plan = RatePlan(id=_STANDARD.id, name=_STANDARD.name, policy=policy)
-    _must_be_valid(field, SaleTerms(version=0, plans=(plan,)), currency)
+    _must_be_valid(field, SaleTerms(version=1, plans=(plan,)), currency)
     return policy
 
 

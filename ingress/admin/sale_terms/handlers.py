@@ -1,7 +1,8 @@
 """Operations of managers on the sale terms of their hotels and the rate plans of their rooms.
 
 Descriptions are rows; every change raises the version of the hotel's terms, and goes to all its rooms as commands
-(`ingress.admin.offers`). A room is sold by what its worker has decided: `version` of each room in the responses.
+(`ingress.admin.sale_terms.sending`). A room is sold by the terms that its worker has decided: their `version` is beside
+each room in the responses.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,6 @@ from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ingress.admin.offers import Offers
 from ingress.admin.resources import AnyContext
 from ingress.admin.sale_terms.conversion import hotel_terms_of, plan_of, plan_out, policy_out, tax_out
 from ingress.admin.sale_terms.models import (
@@ -21,6 +21,7 @@ from ingress.admin.sale_terms.models import (
     SaleTermsOut,
     TermsVersion,
 )
+from ingress.admin.sale_terms.sending import SaleTermsSender
 from ingress.admin.waiting import ACCEPTED, ACCEPTED_HEADERS, WAITED_HEADERS, accepted, waited_headers
 from ingress.database import Database, snapshot
 from ingress.http.bodies import refused_field
@@ -87,9 +88,9 @@ BodyType = TypeVar("BodyType")
 class AdminSaleTerms:
     """The operations of managers on taxes, fees, cancellation policies and rate plans."""
 
-    def __init__(self, database: Database, offers: Offers) -> None:
+    def __init__(self, database: Database, sender: SaleTermsSender) -> None:
         self._database = database
-        self._offers = offers
+        self._sender = sender
 
     @operation(
         f"GET {_TERMS}",
@@ -124,15 +125,15 @@ class AdminSaleTerms:
         The same request again changes nothing, and sends the terms again to rooms that lag.
         """
         hotel_id = context.path["hotel_id"]
-        self._offers.must_be_decidable(hotel_id)
+        self._sender.must_be_decidable(hotel_id)
         async with self._database.writing() as connection:
             hotel, terms = await _lock_to_change(connection, context)
             wanted = hotel_terms_of(context.body, hotel.currency)
             await _must_have_policies_in_use(connection, hotel, wanted)
             if not _are_same(terms, wanted):
                 terms = await offers.raise_version(connection, hotel.id, wanted)
-            commands = await self._offers.commands(connection, hotel, terms)
-        await self._offers.send(commands, context.wait_seconds, terms.version)
+            commands = await self._sender.commands(connection, hotel, terms)
+        await self._sender.send(commands, context.wait_seconds, terms.version)
         async with self._database.reading() as connection, snapshot(connection):
             now = await offers.hotel_terms(connection, hotel.id)
             body = await _terms_out(connection, hotel, now)
@@ -170,7 +171,7 @@ class AdminSaleTerms:
         A room is sold by `standard` until then, and goes on to be. The same request again sends it again.
         """
         plan_id = context.path["plan_id"]
-        self._offers.must_be_decidable(context.path["hotel_id"])
+        self._sender.must_be_decidable(context.path["hotel_id"])
         async with self._database.writing() as connection:
             hotel, terms = await _lock_to_change(connection, context)
             room = await _own_room(connection, context)
@@ -183,8 +184,8 @@ class AdminSaleTerms:
                 others = [each for each in before if each.id != plan_id] if len(before) == 1 else []
                 await offers.save_plans(connection, [*others, row])
                 terms = await offers.raise_version(connection, hotel.id)
-            commands = await self._offers.commands(connection, hotel, terms)
-        await self._offers.send(commands, context.wait_seconds, terms.version)
+            commands = await self._sender.commands(connection, hotel, terms)
+        await self._sender.send(commands, context.wait_seconds, terms.version)
         now = await self._version(hotel.id)
         body = ChangedPlan(version=now.version, rooms=now.rooms, plan=plan_out(row, room.currency))
         return _answer(context, commands, body)
@@ -204,7 +205,7 @@ class AdminSaleTerms:
     async def delete_plan(self, context: RequestContext[NoBody, NoQuery]) -> Response:
         """Sell a room no longer by a rate plan; bookings by it stay. The last plan of a room stays, too."""
         plan_id = context.path["plan_id"]
-        self._offers.must_be_decidable(context.path["hotel_id"])
+        self._sender.must_be_decidable(context.path["hotel_id"])
         async with self._database.writing() as connection:
             hotel, terms = await _lock_to_change(connection, context)
             room = await _own_room(connection, context)
@@ -217,8 +218,8 @@ class AdminSaleTerms:
                 )
             await offers.delete_plan(connection, room.id, plan_id)
             terms = await offers.raise_version(connection, hotel.id)
-            commands = await self._offers.commands(connection, hotel, terms)
-        await self._offers.send(commands, context.wait_seconds, terms.version)
+            commands = await self._sender.commands(connection, hotel, terms)
+        await self._sender.send(commands, context.wait_seconds, terms.version)
         body = await self._version(hotel.id)
         answer = _answer(context, commands, body)
         return answer if answer.status == 202 else no_content({**etag(body.version), **waited_headers(context)})

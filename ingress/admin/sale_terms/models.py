@@ -33,7 +33,7 @@ def _signed_decimal(given: object) -> object:
 
 
 #: The id that a manager gives a plan, a tax or a policy; it is part of addresses, quotes and bookings.
-OfferId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+GivenId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 Name = Annotated[Line, StringConstraints(max_length=MAX_NAME_LENGTH)]
 WholePercent = Annotated[int, Field(ge=0, le=100)]
 TaxPercent = Annotated[PlainDecimal, Field(gt=0, le=100, description="Of the nights' price, such as 7 or 7.125.")]
@@ -77,7 +77,7 @@ class TaxIn(_Dated):
     then. `included`: the nights' price contains it already. `collected`: with the booking, or at the hotel.
     """
 
-    id: OfferId
+    id: GivenId
     name: Name
     kind: TaxKind = "tax"
     percent: TaxPercent | None = None
@@ -125,7 +125,7 @@ class PolicyIn(Body):
     `no_show` is kept of guests who do not arrive, `early_departure_percent` of the nights that guests leave unused.
     """
 
-    id: OfferId
+    id: GivenId
     steps: Annotated[list[StepIn], Field(max_length=MAX_STEPS)] = Field(default_factory=list)
     no_show: KeptIn = Field(default_factory=lambda: KeptIn(percent=100))
     early_departure_percent: WholePercent = 100
@@ -175,7 +175,7 @@ class RatePlanIn(Body, title="RatePlanWanted"):
     meals: MealsIn = Meals.NONE
     payment: PaymentIn = Terms.PREPAID
     refundable: bool = True
-    policy_id: OfferId | None = None
+    policy_id: GivenId | None = None
     price_percent: PricePercent = Decimal(100)
     price_plus: SignedMoneyIn = Decimal(0)
     included_adults: Annotated[int, Field(ge=0, le=_MAX_ADULTS)] = 2

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import broker_away, ingress_settings, run_ingress
-from tests.ingress.house import WAIT, House, StandInWorker
+from tests.ingress.house import TODAY, WAIT, House, StandInWorker
 from tests.ingress.managers import ROOM, Manager, Worker, open_worker
 from tests.support.client import Answer
 from tests.support.waiting import wait_until
@@ -355,6 +356,12 @@ async def test_during_a_rollout_nothing_is_stored(
             await offer.set_plan("saver", {"name": "Saver"}),
             await offer.delete_plan("standard"),
             await offer.ask("POST", "/rooms/1/blocks", block, Idempotency_Key="once"),
+            await during.ask(
+                "PATCH",
+                f"/v1/admin/inventory/rooms/1?start_date={TODAY + timedelta(days=10)}",
+                {"allowance_count": 1},
+                headers=during.manager_header(2),
+            ),
         ):
             assert (answered.status, answered.body["reason"]) == (503, "release_rolling_out"), answered
             assert "nothing was done" in answered.body["detail"]

@@ -30,7 +30,7 @@ from topics.messages.values import InventoryRefusal
 MAX_TERMS_BYTES: Final = 512 * 1024
 
 
-class Offers:
+class SaleTermsSender:
     """Sends the sale terms of hotels to their rooms."""
 
     def __init__(self, commands: Commands, rollout: Rollout) -> None:
