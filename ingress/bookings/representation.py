@@ -16,6 +16,7 @@ from ingress.bookings.models import (
     StayingGuest,
 )
 from ingress.http.models import OutModel
+from ingress.http.old_statuses import shown_status
 from ingress.http.problems import Problem
 from pricing.currencies import decimal
 from storage.reads import bookings, payments, reports
@@ -34,6 +35,10 @@ SESSION_REFUSED: Final = "session_refused"
 _WORDS: Final = {
     Refusal.CHECK_IN_PASSED: "check-in has passed, and from then on the hotel alone can cancel the stay",
     Refusal.STAY_OVER: "the stay is over, and nobody can change or cancel it",
+    Refusal.BEFORE_ARRIVAL: (
+        "it is too early: guests are checked in from their day of arrival on, and did not arrive only once the hotel's "
+        "check-in time has passed"
+    ),
     Refusal.NOTHING_DUE: "no refund of this payment is due",
     Rejection.ACCOUNT_SHARE: (
         "this account would hold too large a share of the rooms of a night without paying: pay for its unpaid "
@@ -57,6 +62,8 @@ def raise_if_refused(event: Message | None) -> None:
 
 def refusal(reason: str, **more: object) -> Problem:
     """Return the problem of a refused command: `reason` for programs, and words for people."""
+    if "booking_status" in more:
+        more["booking_status"] = shown_status(str(more["booking_status"]))
     return Problem(409, f"refused: {_in_words(reason)}", more={"reason": _reason_of(reason), **more})
 
 
@@ -87,7 +94,7 @@ def state_fields(
         BookingStatus.CANCELLED: cancel_reason,
     }
     reason = reasons.get(BookingStatus(status))
-    fields: dict[str, Any] = {"id": booking_id, "booking_status": BookingStatus(status)}
+    fields: dict[str, Any] = {"id": booking_id, "booking_status": shown_status(status)}
     if reason is None:
         return fields
     fields["reason"] = _reason_of(reason)
@@ -128,7 +135,12 @@ async def booking_fields(connection: AsyncConnection, booking: BookingFacts) -> 
     if url is not None:
         fields["session_url"] = url
     returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
-    return fields | {"refunds": [_refund_out(payment) for payment in returned]} if returned else fields
+    return fields | {"refunds": refunds_out(returned)} if returned else fields
+
+
+def refunds_out(returned: Sequence[ReturnedPayment]) -> list[RefundOut]:
+    """Return the payments of which money went back, or must."""
+    return [_refund_out(payment) for payment in returned]
 
 
 def _refund_out(payment: ReturnedPayment) -> RefundOut:
