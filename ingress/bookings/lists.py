@@ -15,7 +15,7 @@ from ingress.bookings.models import (
     OwnBooking,
     OwnBookings,
 )
-from ingress.bookings.representation import hotel_bookings_out, listed_fields
+from ingress.bookings.representation import hotel_bookings_out, listed_fields, statuses_in
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.sending import (
     ACCEPTED,
@@ -65,7 +65,7 @@ class BookingLists:
     )
     async def my_bookings(self, context: RequestContext[NoBody, OwnBookings]) -> Response:
         """List the account's bookings that are decided, refused ones too."""
-        query = context.query
+        query, unversioned = context.query, context.mount.unversioned
         before = _creations.read(query.cursor)
         rows = await self._database.read(
             lambda connection: reports.bookings_of_user(
@@ -73,11 +73,14 @@ class BookingLists:
                 context.caller.user_id,
                 limit=query.limit,
                 before=None if before is None else ByCreation(_EPOCH + before[0] * _MICROSECOND, before[1]),
-                statuses=query.status,
+                statuses=statuses_in(query.status, unversioned=unversioned),
             )
         )
         page, last = first_page(rows, query.limit)
-        body = [OwnBooking(**listed_fields(booking), hotel_name=booking.hotel_name) for booking in page]
+        body = [
+            OwnBooking(**listed_fields(booking, unversioned=unversioned), hotel_name=booking.hotel_name)
+            for booking in page
+        ]
         return json_response(200, body, link_to_next(context.address_with, last, _creation))
 
     @operation(
@@ -92,7 +95,7 @@ class BookingLists:
     )
     async def hotel_bookings(self, context: RequestContext[NoBody, HotelBookings]) -> Response:
         """List the bookings of one's hotel with a night from `from_date` to `to_date`, both included."""
-        query, hotel_id = context.query, context.path["hotel_id"]
+        query, hotel_id, unversioned = context.query, context.path["hotel_id"], context.mount.unversioned
         if query.from_date and query.to_date and query.from_date > query.to_date:
             raise refused_field("from_date", "must not be after to_date")
         after = _arrivals.read(query.cursor)
@@ -105,14 +108,14 @@ class BookingLists:
                     hotel_id,
                     limit=query.limit,
                     after=None if after is None else ByArrival(*after),
-                    statuses=query.status,
+                    statuses=statuses_in(query.status, unversioned=unversioned),
                     first=query.from_date,
                     last=query.to_date,
                     room_id=query.room_id,
                 )
                 page, last = first_page(rows, query.limit)
                 guests = await reports.guests_of_each(connection, [booking.id for booking in page])
-            return hotel_bookings_out(page, guests), last
+            return hotel_bookings_out(page, guests, unversioned=unversioned), last
 
         body, last = await self._database.read(listed)
         return json_response(200, body, link_to_next(context.address_with, last, _arrival))

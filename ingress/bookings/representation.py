@@ -2,12 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.bookings.models import (
+    AppliedPolicyOut,
     BookingOut,
     BookingState,
     HotelBooking,
@@ -17,24 +20,45 @@ from ingress.bookings.models import (
 )
 from ingress.http.models import OutModel
 from ingress.http.problems import Problem
-from pricing.currencies import decimal
+from ingress.offers import OfferOut, offer_out
+from pricing.currencies import decimal, minor_units
+from pricing.sale import PricedStay
 from storage.reads import bookings, payments, reports
-from storage.reads.bookings import BookingFacts
+from storage.reads.bookings import BookingFacts, BookingRow
 from storage.reads.payments import ReturnedPayment
 from storage.reads.reports import ListedBooking
 from topics.messages.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
 from topics.messages.message import Message
-from topics.messages.values import BookingStatus, Refusal, Rejection, Terms
+from topics.messages.sale import AppliedPolicy
+from topics.messages.values import SOLD, BookingStatus, Refusal, Rejection, StayTimes, Terms
 
 OutType = TypeVar("OutType", bound=OutModel)
 
 #: The failure of a payment for which Stripe opens no page; its own word may follow behind a colon.
 SESSION_REFUSED: Final = "session_refused"
+#: The states in which a guest can still cancel, or could before check-in.
+_BEFORE_THE_STAY: Final = (
+    BookingStatus.RESERVED,
+    BookingStatus.GUESTS_ADDED,
+    BookingStatus.PAYMENTS_PENDING,
+    BookingStatus.CONFIRMED,
+)
 #: Words for reasons whose own words do not suffice.
 _WORDS: Final = {
     Refusal.CHECK_IN_PASSED: "check-in has passed, and from then on the hotel alone can cancel the stay",
     Refusal.STAY_OVER: "the stay is over, and nobody can change or cancel it",
+    Refusal.BEFORE_ARRIVAL: "the day of arrival has not come yet",
     Refusal.NOTHING_DUE: "no refund of this payment is due",
+    Rejection.QUOTE_EXPIRED: "the quote has expired: ask for a new one",
+    Rejection.NO_SUCH_PLAN: "the room has no such rate plan",
+    Rejection.NO_ADULT: "a party needs an adult",
+    Rejection.PARTY_TOO_LARGE: "the rooms do not hold so many people: ask for more rooms",
+    Rejection.STOP_SELL: "this rate plan is not sold for this arrival",
+    Rejection.CLOSED_TO_ARRIVAL: "no stay by this rate plan begins on this day",
+    Rejection.CLOSED_TO_DEPARTURE: "no stay by this rate plan ends on this day",
+    Rejection.MIN_STAY: "the stay is shorter than this rate plan is sold for",
+    Rejection.MAX_STAY: "the stay is longer than this rate plan is sold for",
+    Rejection.ADVANCE_PURCHASE: "this rate plan must be booked earlier before the arrival",
     Rejection.ACCOUNT_SHARE: (
         "this account would hold too large a share of the rooms of a night without paying: pay for its unpaid "
         "bookings, cancel them, let them end, or ask for fewer rooms"
@@ -44,13 +68,20 @@ _WORDS: Final = {
 }
 
 
-def raise_if_refused(event: Message | None) -> None:
+def status_out(status: str, *, unversioned: bool) -> BookingStatus:
+    """Return a status as a mount shows it: clients without a version know a sold stay as CONFIRMED alone."""
+    known = BookingStatus(status)
+    return BookingStatus.CONFIRMED if unversioned and known in SOLD else known
+
+
+def raise_if_refused(event: Message | None, *, unversioned: bool = False) -> None:
     """Raise the problem of an event that refuses a command; other events pass. Raises `Problem` 409."""
     match event:
         case BookingRejected(booking_id=booking_id, reason=reason):
             raise refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
         case CommandRefused(booking_id=booking_id, reason=reason, booking_status=status):
-            raise refusal(reason, id=booking_id, booking_status=status)
+            known = None if status is None else status_out(status, unversioned=unversioned)
+            raise refusal(reason, id=booking_id, booking_status=known)
         case PaymentDeclined(booking_id=booking_id, failure=failure):
             raise refusal(failure, id=booking_id, booking_status=BookingStatus.PAYMENTS_PENDING)
 
@@ -72,13 +103,20 @@ def _in_words(text: str) -> str:
     return f"{words} ({code.strip().replace('_', ' ')})" if code.strip() else words
 
 
-def state_of(booking: BookingFacts) -> dict[str, Any]:
+def state_of(booking: BookingFacts, *, unversioned: bool = False) -> dict[str, Any]:
     """Return the fields of a `BookingState` for a row of the ledger."""
-    return state_fields(booking.id, booking.status, booking.rejection, booking.failure, booking.cancel_reason)
+    reasons = booking.rejection, booking.failure, booking.cancel_reason
+    return state_fields(booking.id, booking.status, *reasons, unversioned=unversioned)
 
 
 def state_fields(
-    booking_id: UUID, status: str, rejection: str | None, failure: str | None, cancel_reason: str | None
+    booking_id: UUID,
+    status: str,
+    rejection: str | None,
+    failure: str | None,
+    cancel_reason: str | None,
+    *,
+    unversioned: bool = False,
 ) -> dict[str, Any]:
     """Return the fields of a `BookingState`; a reason that needs more words has them in `detail`."""
     reasons = {
@@ -87,7 +125,7 @@ def state_fields(
         BookingStatus.CANCELLED: cancel_reason,
     }
     reason = reasons.get(BookingStatus(status))
-    fields: dict[str, Any] = {"id": booking_id, "booking_status": BookingStatus(status)}
+    fields: dict[str, Any] = {"id": booking_id, "booking_status": status_out(status, unversioned=unversioned)}
     if reason is None:
         return fields
     fields["reason"] = _reason_of(reason)
@@ -100,35 +138,85 @@ def pending_state(booking_id: UUID) -> BookingState:
 
 
 def reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
-    """Return a booking as it is right after this event."""
+    """Return a booking as it is right after this event, which has its times if it has a sale."""
     at_once = event.terms is Terms.AT_HOTEL
-    return BookingOut(
-        id=event.booking_id,
-        booking_status=BookingStatus.CONFIRMED if at_once else BookingStatus.RESERVED,
-        user_id=user_id,
-        hotel_id=event.hotel_id,
-        room_id=event.room_id,
-        check_in_date=event.check_in,
-        check_out_date=event.check_out,
-        rooms_count=event.rooms_count,
-        amount=decimal(event.amount_minor, event.currency),
-        currency=event.currency,
-        hold_expires_at=event.hold_expires_at,
-        guests=[],
-    )
+    fields: dict[str, Any] = {
+        "id": event.booking_id,
+        "booking_status": BookingStatus.CONFIRMED if at_once else BookingStatus.RESERVED,
+        "user_id": user_id,
+        "hotel_id": event.hotel_id,
+        "room_id": event.room_id,
+        "check_in_date": event.check_in,
+        "check_out_date": event.check_out,
+        "rooms_count": event.rooms_count,
+        "amount": decimal(event.amount_minor, event.currency),
+        "currency": event.currency,
+        "hold_expires_at": event.hold_expires_at,
+        "guests": [],
+    }
+    if event.sale is not None and event.stay_times is not None:
+        price = PricedStay(event.currency, event.terms, event.amount_minor, event.night_amounts_minor, event.sale)
+        now = datetime.now(UTC)
+        fields["sale"] = offer_out(price, check_in=event.check_in, stay_times=event.stay_times, now=now)
+    return BookingOut(**fields)
 
 
-async def booking_fields(connection: AsyncConnection, booking: BookingFacts) -> dict[str, Any]:
+async def booking_fields(
+    connection: AsyncConnection, booking: BookingRow, *, unversioned: bool = False
+) -> dict[str, Any]:
     """Return the fields of a booking as its guest sees it, without its history."""
-    fields = _fields(booking) | {
+    fields = _fields(booking, unversioned=unversioned) | {
         "hold_expires_at": booking.hold_expires_at,
         "guests": out(StayingGuest, await bookings.guests_of(connection, booking.id)),
     }
     url = await bookings.open_session_url(connection, booking.id)
     if url is not None:
         fields["session_url"] = url
+    if booking.sale is not None and (stay_times := await _stay_times(connection, booking)) is not None:
+        fields["sale"] = _sale_out(booking, stay_times)
+    if booking.policy is not None:
+        fields["policy"] = _policy_out(booking.policy, booking.currency)
     returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
     return fields | {"refunds": [_refund_out(payment) for payment in returned]} if returned else fields
+
+
+async def _stay_times(connection: AsyncConnection, booking: BookingRow) -> StayTimes | None:
+    """Return the times that the booking keeps, or else those of its hotel now; None if neither is there."""
+    if booking.stay_times is not None:
+        return booking.stay_times
+    facts = (await bookings.room_facts(connection, [booking.room_id])).get(booking.room_id)
+    return None if facts is None else facts.stay_times
+
+
+def _sale_out(booking: BookingRow, stay_times: StayTimes) -> OfferOut:
+    """Return what was sold; until the stay begins, with the costs of a cancellation from now on.
+
+    Money of the payment that went back already, or was lost, does not come back once more.
+    """
+    price = PricedStay(booking.currency, booking.terms, booking.amount_minor, (), booking.sale)
+    now = datetime.now(UTC) if booking.status in _BEFORE_THE_STAY else None
+    offer = offer_out(price, check_in=booking.check_in, stay_times=stay_times, now=now)
+    left_minor = payments.left_of_paying(booking.payments or (), booking.currency)
+    if left_minor is None or left_minor == booking.amount_minor:
+        return offer
+    steps = [
+        step.model_copy(update={"refund": decimal(_refund_minor(left_minor, step.kept, booking), booking.currency)})
+        for step in offer.cancellation
+    ]
+    return offer.model_copy(update={"cancellation": steps})
+
+
+def _refund_minor(left_minor: int, kept: str, booking: BookingRow) -> int:
+    return max(0, left_minor - minor_units(Decimal(kept), booking.currency))
+
+
+def _policy_out(policy: AppliedPolicy, currency: str) -> AppliedPolicyOut:
+    fields: dict[str, Any] = {"kept": decimal(policy.kept_minor, currency)}
+    if policy.percent is not None:
+        fields["percent"] = policy.percent
+    if policy.until is not None:
+        fields["until"] = policy.until
+    return AppliedPolicyOut(**fields)
 
 
 def _refund_out(payment: ReturnedPayment) -> RefundOut:
@@ -138,6 +226,8 @@ def _refund_out(payment: ReturnedPayment) -> RefundOut:
         "due": decimal(payment.due_minor, payment.currency),
         "currency": payment.currency,
     }
+    if payment.retained_minor:
+        fields["retained"] = decimal(payment.retained_minor, payment.currency)
     if payment.status is not None:
         fields["status"] = payment.status
     if payment.disputed:
@@ -145,8 +235,8 @@ def _refund_out(payment: ReturnedPayment) -> RefundOut:
     return RefundOut(**fields)
 
 
-def _fields(booking: BookingFacts) -> dict[str, Any]:
-    return state_of(booking) | {
+def _fields(booking: BookingFacts, *, unversioned: bool) -> dict[str, Any]:
+    return state_of(booking, unversioned=unversioned) | {
         "user_id": booking.user_id,
         "hotel_id": booking.hotel_id,
         "room_id": booking.room_id,
@@ -160,19 +250,26 @@ def _fields(booking: BookingFacts) -> dict[str, Any]:
     }
 
 
+def statuses_in(statuses: Sequence[BookingStatus], *, unversioned: bool) -> Sequence[BookingStatus]:
+    """Return the statuses that a list is limited to: clients without a version know all sold stays as CONFIRMED."""
+    return [*statuses, *SOLD] if unversioned and BookingStatus.CONFIRMED in statuses else statuses
+
+
 def out(model: type[OutType], rows: Iterable[object]) -> list[OutType]:
     """Return rows as models of a response."""
     return [model.model_validate(row) for row in rows]
 
 
-def hotel_bookings_out(page: Sequence[ListedBooking], guests: Sequence[reports.NamedGuest]) -> list[HotelBooking]:
+def hotel_bookings_out(
+    page: Sequence[ListedBooking], guests: Sequence[reports.NamedGuest], *, unversioned: bool = False
+) -> list[HotelBooking]:
     """Return the bookings of a page as their hotel sees them, each with its guests and its flags."""
     staying: dict[UUID, list[NamedGuest]] = defaultdict(list)
     for guest in guests:
         staying[guest.booking_id].append(NamedGuest(id=guest.id, name=guest.name))
     return [
         HotelBooking(
-            **listed_fields(booking),
+            **listed_fields(booking, unversioned=unversioned),
             **_flags(booking),
             hold_expires_at=booking.hold_expires_at,
             guests=staying[booking.id],
@@ -189,6 +286,6 @@ def _flags(booking: ListedBooking) -> dict[str, Any]:
     return flags | {"refunded": decimal(refunded_minor, booking.currency)} if refunded_minor else flags
 
 
-def listed_fields(booking: ListedBooking) -> dict[str, Any]:
+def listed_fields(booking: ListedBooking, *, unversioned: bool = False) -> dict[str, Any]:
     """Return the fields of a booking that every list has."""
-    return _fields(booking) | {"room_type": booking.room_type}
+    return _fields(booking, unversioned=unversioned) | {"room_type": booking.room_type}
