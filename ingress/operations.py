@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 from ingress.http.actors import act_for
 from ingress.http.bodies import decode, decode_query, must_be_json, read
 from ingress.http.models import MAX_ID, NoBody, NoQuery, RequestHeader
+from ingress.http.old_statuses import old_statuses
 from ingress.http.preferences import seconds_to_wait
 from ingress.http.problems import Problem, no_such
 from ingress.tokens import Caller, Tokens
@@ -376,7 +377,8 @@ class _Handler:
     async def _answer_deprecated(self, request: web.Request) -> web.StreamResponse:
         """Answer for a client of the interface without versions, and name the successor's address."""
         try:
-            response = await self._answer(request)
+            with old_statuses():
+                response = await self._answer(request)
         except Problem as problem:
             response = problem.response()
         if (status := self.row.unversioned.statuses.get(response.status)) is not None:

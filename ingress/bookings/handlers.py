@@ -37,7 +37,6 @@ from ingress.bookings.representation import (
     reserved_booking,
     state_fields,
     state_of,
-    status_out,
 )
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.sending import (
@@ -52,6 +51,7 @@ from ingress.bookings.sending import (
 from ingress.bookings.unpaid import TooManyUnpaid, UnpaidCap
 from ingress.database import Database, snapshot
 from ingress.http.models import NoBody, NoQuery, Problems, RefusedBooking
+from ingress.http.old_statuses import shown_status
 from ingress.http.preferences import PREFER
 from ingress.http.problems import NothingDone, Problem, no_such
 from ingress.http.responses import Response, json_response, no_content
@@ -290,13 +290,11 @@ class Bookings:
             return await self._accepted(context, booking)
         async with self._database.reading() as connection, snapshot(connection):
             now = await bookings.own_booking(connection, booking.id, user_id) or booking
-            unversioned = context.mount.unversioned
             url = await bookings.open_session_url(connection, booking.id)
         if url is None and now.status == BookingStatus.PAYMENTS_PENDING:
             # The command repeats one whose page is not opened yet.
-            return accepted_response(context, BookingState(**state_of(now, unversioned=unversioned)))
-        shown = Checkout(**state_of(now, unversioned=unversioned), session_url=url)
-        return json_response(200, shown, waited_headers(context))
+            return accepted_response(context, BookingState(**state_of(now)))
+        return json_response(200, Checkout(**state_of(now), session_url=url), waited_headers(context))
 
     @operation(
         "POST /bookings/{booking_id}/cancel",
@@ -344,7 +342,8 @@ class Bookings:
         if row is None:
             self._must_be_pending(context)
             return json_response(200, pending_state(booking_id))
-        return json_response(200, BookingState(**state_fields(booking_id, *row, unversioned=context.mount.unversioned)))
+        status, rejection, failure, cancel_reason = row
+        return json_response(200, BookingState(**state_fields(booking_id, status, rejection, failure, cancel_reason)))
 
     @operation(
         "GET /bookings/{booking_id}",
@@ -366,7 +365,7 @@ class Bookings:
                 booking = await bookings.own_booking(connection, booking_id, context.caller.user_id)
                 if booking is None:
                     return None
-                fields = await booking_fields(connection, booking, unversioned=context.mount.unversioned)
+                fields = await booking_fields(connection, booking)
                 timeline = await bookings.timeline_of(connection, booking_id)
             return BookingWithHistory(**fields, timeline=out(TimelineEntry, timeline))
 
@@ -494,10 +493,7 @@ class Bookings:
             return pending
         async with self._database.reading() as connection:
             row = await bookings.booking_status(connection, pending.id, pending.user_id)
-        if row is None:
-            return pending
-        status = status_out(row[0], unversioned=context.mount.unversioned)
-        return msgspec.structs.replace(pending, booking_status=status)
+        return pending if row is None else msgspec.structs.replace(pending, booking_status=shown_status(row[0]))
 
     async def _stay_response(
         self, event: Message, booking_id: UUID, context: RequestContext[InitBooking, NoQuery]
@@ -505,7 +501,7 @@ class Bookings:
         if isinstance(event, BookingRejected):
             user_id, plan_id = context.caller.user_id, context.body.plan_id
             raise await self._rejections.problem(event.reason, booking_id, user_id, event, plan_id)
-        raise_if_refused(event, unversioned=context.mount.unversioned)
+        raise_if_refused(event)
         # Clients without a version expect the row's times, which only the ledger has.
         is_whole = isinstance(event, BookingReserved) and (event.sale is None or event.stay_times is not None)
         if isinstance(event, BookingReserved) and is_whole and not context.mount.unversioned:
@@ -522,8 +518,7 @@ class Bookings:
                 # Events are published after the transaction that wrote the booking.
                 raise LookupError(f"booking {booking_id} was decided and is not in the ledger")
             if booking.status != BookingStatus.REJECTED:
-                unversioned = context.mount.unversioned
-                shown = BookingOut(**await booking_fields(connection, booking, unversioned=unversioned))
+                shown = BookingOut(**await booking_fields(connection, booking))
                 return json_response(status, shown, waited_headers(context))
         # A second connection is taken after the first was given back, lest requests wait for each other's.
         raise await self._rejections.problem(booking.rejection or "", booking_id, booking.user_id, booking)

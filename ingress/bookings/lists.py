@@ -15,7 +15,7 @@ from ingress.bookings.models import (
     OwnBooking,
     OwnBookings,
 )
-from ingress.bookings.representation import hotel_bookings_out, listed_fields, statuses_in
+from ingress.bookings.representation import hotel_bookings_out, listed_fields
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.sending import (
     ACCEPTED,
@@ -28,6 +28,7 @@ from ingress.bookings.sending import (
 from ingress.database import Database, snapshot
 from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody, NoQuery, RefusedBooking
+from ingress.http.old_statuses import meant_statuses
 from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
 from ingress.http.preferences import PREFER
 from ingress.http.problems import existing
@@ -65,7 +66,7 @@ class BookingLists:
     )
     async def my_bookings(self, context: RequestContext[NoBody, OwnBookings]) -> Response:
         """List the account's bookings that are decided, refused ones too."""
-        query, unversioned = context.query, context.mount.unversioned
+        query = context.query
         before = _creations.read(query.cursor)
         rows = await self._database.read(
             lambda connection: reports.bookings_of_user(
@@ -73,14 +74,11 @@ class BookingLists:
                 context.caller.user_id,
                 limit=query.limit,
                 before=None if before is None else ByCreation(_EPOCH + before[0] * _MICROSECOND, before[1]),
-                statuses=statuses_in(query.status, unversioned=unversioned),
+                statuses=meant_statuses(query.status),
             )
         )
         page, last = first_page(rows, query.limit)
-        body = [
-            OwnBooking(**listed_fields(booking, unversioned=unversioned), hotel_name=booking.hotel_name)
-            for booking in page
-        ]
+        body = [OwnBooking(**listed_fields(booking), hotel_name=booking.hotel_name) for booking in page]
         return json_response(200, body, link_to_next(context.address_with, last, _creation))
 
     @operation(
@@ -95,7 +93,7 @@ class BookingLists:
     )
     async def hotel_bookings(self, context: RequestContext[NoBody, HotelBookings]) -> Response:
         """List the bookings of one's hotel with a night from `from_date` to `to_date`, both included."""
-        query, hotel_id, unversioned = context.query, context.path["hotel_id"], context.mount.unversioned
+        query, hotel_id = context.query, context.path["hotel_id"]
         if query.from_date and query.to_date and query.from_date > query.to_date:
             raise refused_field("from_date", "must not be after to_date")
         after = _arrivals.read(query.cursor)
@@ -108,14 +106,14 @@ class BookingLists:
                     hotel_id,
                     limit=query.limit,
                     after=None if after is None else ByArrival(*after),
-                    statuses=statuses_in(query.status, unversioned=unversioned),
+                    statuses=meant_statuses(query.status),
                     first=query.from_date,
                     last=query.to_date,
                     room_id=query.room_id,
                 )
                 page, last = first_page(rows, query.limit)
                 guests = await reports.guests_of_each(connection, [booking.id for booking in page])
-            return hotel_bookings_out(page, guests, unversioned=unversioned), last
+            return hotel_bookings_out(page, guests), last
 
         body, last = await self._database.read(listed)
         return json_response(200, body, link_to_next(context.address_with, last, _arrival))

@@ -19,6 +19,7 @@ from ingress.bookings.models import (
     StayingGuest,
 )
 from ingress.http.models import OutModel
+from ingress.http.old_statuses import shown_status
 from ingress.http.problems import Problem
 from ingress.offers import OfferOut, offer_out
 from pricing.currencies import decimal, minor_units
@@ -30,7 +31,7 @@ from storage.reads.reports import ListedBooking
 from topics.messages.events import BookingRejected, BookingReserved, CommandRefused, PaymentDeclined
 from topics.messages.message import Message
 from topics.messages.sale import AppliedPolicy
-from topics.messages.values import SOLD, BookingStatus, Refusal, Rejection, StayTimes, Terms
+from topics.messages.values import BookingStatus, Refusal, Rejection, StayTimes, Terms
 
 OutType = TypeVar("OutType", bound=OutModel)
 
@@ -47,7 +48,10 @@ _BEFORE_THE_STAY: Final = (
 _WORDS: Final = {
     Refusal.CHECK_IN_PASSED: "check-in has passed, and from then on the hotel alone can cancel the stay",
     Refusal.STAY_OVER: "the stay is over, and nobody can change or cancel it",
-    Refusal.BEFORE_ARRIVAL: "the day of arrival has not come yet",
+    Refusal.BEFORE_ARRIVAL: (
+        "it is too early: guests are checked in from their day of arrival on, and did not arrive only once the hotel's "
+        "check-in time has passed"
+    ),
     Refusal.NOTHING_DUE: "no refund of this payment is due",
     Rejection.QUOTE_EXPIRED: "the quote has expired: ask for a new one",
     Rejection.NO_SUCH_PLAN: "the room has no such rate plan",
@@ -68,26 +72,21 @@ _WORDS: Final = {
 }
 
 
-def status_out(status: str, *, unversioned: bool) -> BookingStatus:
-    """Return a status as a mount shows it: clients without a version know a sold stay as CONFIRMED alone."""
-    known = BookingStatus(status)
-    return BookingStatus.CONFIRMED if unversioned and known in SOLD else known
-
-
-def raise_if_refused(event: Message | None, *, unversioned: bool = False) -> None:
+def raise_if_refused(event: Message | None) -> None:
     """Raise the problem of an event that refuses a command; other events pass. Raises `Problem` 409."""
     match event:
         case BookingRejected(booking_id=booking_id, reason=reason):
             raise refusal(reason, id=booking_id, booking_status=BookingStatus.REJECTED)
         case CommandRefused(booking_id=booking_id, reason=reason, booking_status=status):
-            known = None if status is None else status_out(status, unversioned=unversioned)
-            raise refusal(reason, id=booking_id, booking_status=known)
+            raise refusal(reason, id=booking_id, booking_status=status)
         case PaymentDeclined(booking_id=booking_id, failure=failure):
             raise refusal(failure, id=booking_id, booking_status=BookingStatus.PAYMENTS_PENDING)
 
 
 def refusal(reason: str, **more: object) -> Problem:
     """Return the problem of a refused command: `reason` for programs, and words for people."""
+    if "booking_status" in more:
+        more["booking_status"] = shown_status(str(more["booking_status"]))
     return Problem(409, f"refused: {_in_words(reason)}", more={"reason": _reason_of(reason), **more})
 
 
@@ -103,20 +102,13 @@ def _in_words(text: str) -> str:
     return f"{words} ({code.strip().replace('_', ' ')})" if code.strip() else words
 
 
-def state_of(booking: BookingFacts, *, unversioned: bool = False) -> dict[str, Any]:
+def state_of(booking: BookingFacts) -> dict[str, Any]:
     """Return the fields of a `BookingState` for a row of the ledger."""
-    reasons = booking.rejection, booking.failure, booking.cancel_reason
-    return state_fields(booking.id, booking.status, *reasons, unversioned=unversioned)
+    return state_fields(booking.id, booking.status, booking.rejection, booking.failure, booking.cancel_reason)
 
 
 def state_fields(
-    booking_id: UUID,
-    status: str,
-    rejection: str | None,
-    failure: str | None,
-    cancel_reason: str | None,
-    *,
-    unversioned: bool = False,
+    booking_id: UUID, status: str, rejection: str | None, failure: str | None, cancel_reason: str | None
 ) -> dict[str, Any]:
     """Return the fields of a `BookingState`; a reason that needs more words has them in `detail`."""
     reasons = {
@@ -125,7 +117,7 @@ def state_fields(
         BookingStatus.CANCELLED: cancel_reason,
     }
     reason = reasons.get(BookingStatus(status))
-    fields: dict[str, Any] = {"id": booking_id, "booking_status": status_out(status, unversioned=unversioned)}
+    fields: dict[str, Any] = {"id": booking_id, "booking_status": shown_status(status)}
     if reason is None:
         return fields
     fields["reason"] = _reason_of(reason)
@@ -161,11 +153,9 @@ def reserved_booking(event: BookingReserved, user_id: int) -> BookingOut:
     return BookingOut(**fields)
 
 
-async def booking_fields(
-    connection: AsyncConnection, booking: BookingRow, *, unversioned: bool = False
-) -> dict[str, Any]:
+async def booking_fields(connection: AsyncConnection, booking: BookingRow) -> dict[str, Any]:
     """Return the fields of a booking as its guest sees it, without its history."""
-    fields = _fields(booking, unversioned=unversioned) | {
+    fields = _fields(booking) | {
         "hold_expires_at": booking.hold_expires_at,
         "guests": out(StayingGuest, await bookings.guests_of(connection, booking.id)),
     }
@@ -177,7 +167,12 @@ async def booking_fields(
     if booking.policy is not None:
         fields["policy"] = _policy_out(booking.policy, booking.currency)
     returned = await payments.returned_payments(connection, booking.id, booking.payments or (), booking.currency)
-    return fields | {"refunds": [_refund_out(payment) for payment in returned]} if returned else fields
+    return fields | {"refunds": refunds_out(returned)} if returned else fields
+
+
+def refunds_out(returned: Sequence[ReturnedPayment]) -> list[RefundOut]:
+    """Return the payments of which money went back, or must."""
+    return [_refund_out(payment) for payment in returned]
 
 
 async def _stay_times(connection: AsyncConnection, booking: BookingRow) -> StayTimes | None:
@@ -235,8 +230,8 @@ def _refund_out(payment: ReturnedPayment) -> RefundOut:
     return RefundOut(**fields)
 
 
-def _fields(booking: BookingFacts, *, unversioned: bool) -> dict[str, Any]:
-    return state_of(booking, unversioned=unversioned) | {
+def _fields(booking: BookingFacts) -> dict[str, Any]:
+    return state_of(booking) | {
         "user_id": booking.user_id,
         "hotel_id": booking.hotel_id,
         "room_id": booking.room_id,
@@ -250,26 +245,19 @@ def _fields(booking: BookingFacts, *, unversioned: bool) -> dict[str, Any]:
     }
 
 
-def statuses_in(statuses: Sequence[BookingStatus], *, unversioned: bool) -> Sequence[BookingStatus]:
-    """Return the statuses that a list is limited to: clients without a version know all sold stays as CONFIRMED."""
-    return [*statuses, *SOLD] if unversioned and BookingStatus.CONFIRMED in statuses else statuses
-
-
 def out(model: type[OutType], rows: Iterable[object]) -> list[OutType]:
     """Return rows as models of a response."""
     return [model.model_validate(row) for row in rows]
 
 
-def hotel_bookings_out(
-    page: Sequence[ListedBooking], guests: Sequence[reports.NamedGuest], *, unversioned: bool = False
-) -> list[HotelBooking]:
+def hotel_bookings_out(page: Sequence[ListedBooking], guests: Sequence[reports.NamedGuest]) -> list[HotelBooking]:
     """Return the bookings of a page as their hotel sees them, each with its guests and its flags."""
     staying: dict[UUID, list[NamedGuest]] = defaultdict(list)
     for guest in guests:
         staying[guest.booking_id].append(NamedGuest(id=guest.id, name=guest.name))
     return [
         HotelBooking(
-            **listed_fields(booking, unversioned=unversioned),
+            **listed_fields(booking),
             **_flags(booking),
             hold_expires_at=booking.hold_expires_at,
             guests=staying[booking.id],
@@ -286,6 +274,6 @@ def _flags(booking: ListedBooking) -> dict[str, Any]:
     return flags | {"refunded": decimal(refunded_minor, booking.currency)} if refunded_minor else flags
 
 
-def listed_fields(booking: ListedBooking, *, unversioned: bool = False) -> dict[str, Any]:
+def listed_fields(booking: ListedBooking) -> dict[str, Any]:
     """Return the fields of a booking that every list has."""
-    return _fields(booking, unversioned=unversioned) | {"room_type": booking.room_type}
+    return _fields(booking) | {"room_type": booking.room_type}

@@ -63,7 +63,7 @@ class BookingCommands:
         )
         message = await command(ids.command_id)
         event = await self._commands.send_command(message, context.wait_seconds, command_id=ids.command_id)
-        raise_if_refused(event, unversioned=context.mount.unversioned)
+        raise_if_refused(event)
         return event
 
     async def state_after_wait(self, context: Context, booking: BookingFacts, find: FindBooking) -> BookingState:
@@ -71,11 +71,10 @@ class BookingCommands:
 
         The command may be decided by then, although no event that answers it was seen: its state is read again.
         """
-        unversioned = context.mount.unversioned
         if not context.wait_seconds:
-            return BookingState(**state_of(booking, unversioned=unversioned))
+            return BookingState(**state_of(booking))
         async with self._database.reading() as connection:
-            return BookingState(**state_of(await find(connection) or booking, unversioned=unversioned))
+            return BookingState(**state_of(await find(connection) or booking))
 
 
 def accepted_response(

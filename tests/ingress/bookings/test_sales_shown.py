@@ -1,4 +1,4 @@
-"""What a booking was sold for, what comes back when, and what was kept: as its guest sees it."""
+"""The sale of a booking, the money that comes back when, and the part that was kept: as the guest sees them."""
 
 import json
 from datetime import UTC, datetime, timedelta
