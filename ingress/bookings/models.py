@@ -185,6 +185,16 @@ class StayingGuest(OutModel):
     age: int | None
 
 
+class AppliedPolicyOut(OutModel, title="AppliedPolicy"):
+    """The policy that counted when the booking ended, in major units."""
+
+    kept: MoneyOut = Field(description="The sum that the hotel keeps of the price.")
+    percent: int | None = Field(default=None, description="The percentage of the price, where the policy names one.")
+    until: datetime | None = Field(
+        default=None, description="The instant at which that step of the policy ends; left out if it has no end."
+    )
+
+
 class RefundOut(OutModel):
     """The money of one payment that went back to the guest, or must, in major units.
 
@@ -208,16 +218,6 @@ class RefundOut(OutModel):
     )
     disputed: bool = Field(
         default=False, description="True while the guest's bank examines the payment; left out otherwise."
-    )
-
-
-class AppliedPolicyOut(OutModel, title="AppliedPolicy"):
-    """The policy that counted when the booking ended, in major units."""
-
-    kept: MoneyOut = Field(description="The sum that the hotel keeps of the price.")
-    percent: int | None = Field(default=None, description="The percentage of the price, where the policy names one.")
-    until: datetime | None = Field(
-        default=None, description="The instant at which that step of the policy ends; left out if it has no end."
     )
 
 

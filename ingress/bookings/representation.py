@@ -175,6 +175,22 @@ def refunds_out(returned: Sequence[ReturnedPayment]) -> list[RefundOut]:
     return [_refund_out(payment) for payment in returned]
 
 
+def _refund_out(payment: ReturnedPayment) -> RefundOut:
+    fields: dict[str, Any] = {
+        "paid": decimal(payment.amount_minor, payment.currency),
+        "refunded": decimal(payment.refunded_minor, payment.currency),
+        "due": decimal(payment.due_minor, payment.currency),
+        "currency": payment.currency,
+    }
+    if payment.retained_minor:
+        fields["retained"] = decimal(payment.retained_minor, payment.currency)
+    if payment.status is not None:
+        fields["status"] = payment.status
+    if payment.disputed:
+        fields["disputed"] = True
+    return RefundOut(**fields)
+
+
 async def _stay_times(connection: AsyncConnection, booking: BookingRow) -> StayTimes | None:
     """Return the times that the booking keeps, or else those of its hotel now; None if neither is there."""
     if booking.stay_times is not None:
@@ -212,22 +228,6 @@ def _policy_out(policy: AppliedPolicy, currency: str) -> AppliedPolicyOut:
     if policy.until is not None:
         fields["until"] = policy.until
     return AppliedPolicyOut(**fields)
-
-
-def _refund_out(payment: ReturnedPayment) -> RefundOut:
-    fields: dict[str, Any] = {
-        "paid": decimal(payment.amount_minor, payment.currency),
-        "refunded": decimal(payment.refunded_minor, payment.currency),
-        "due": decimal(payment.due_minor, payment.currency),
-        "currency": payment.currency,
-    }
-    if payment.retained_minor:
-        fields["retained"] = decimal(payment.retained_minor, payment.currency)
-    if payment.status is not None:
-        fields["status"] = payment.status
-    if payment.disputed:
-        fields["disputed"] = True
-    return RefundOut(**fields)
 
 
 def _fields(booking: BookingFacts) -> dict[str, Any]:
