@@ -10,8 +10,8 @@ Events count minor units (ISO 4217), the ledger counts Stripe's unit. For each p
 
 For each booking: if it is sold (CONFIRMED, or its guests arrived, left or did not come), its payment keeps its amount
 less refunds by hand and lost disputes, and everything else that arrived goes back; otherwise nothing is kept, but for
-what an operator closed. Where a policy ended the stay, what it keeps is kept, and no refund may retain more. A refund
-that is still due is a problem too, unless the test expects it.
+what an operator closed. Where a policy ended the stay, its `kept_minor` may be kept, and no refund may retain more. A
+refund that is still due is a problem too, unless the test expects it.
 """
 
 from collections import Counter, defaultdict
