@@ -4,11 +4,12 @@ import asyncio
 import re
 from asyncio.subprocess import PIPE
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pytest
 
+from tests.docs.blocks import differences
 from tests.system.money.desk import Desk
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.system]
@@ -18,14 +19,6 @@ ADDRESS: Final = "http://127.0.0.1:8080"
 #: A reader waits for less time than a machine may pause.
 LONGER: Final = ("wait=5", "wait=30")
 _BETWEEN: Final = "----- the next block -----"
-
-
-def test_a_page_shows_what_an_answer_has() -> None:
-    answer = {"a": "1", "b": [{"c": 2, "d": 3}], "e": None}
-
-    assert differences({"b": [{"c": 2}], "e": None}, answer) == []
-    assert differences({"b": [{"c": 3}], "f": 1}, answer) == ["b.0.c: 3 is shown, the answer has 2", "f: is not there"]
-    assert differences({"b": []}, answer) == ["b: 0 entries are shown, the answer has 1"]
 
 
 async def test_the_lines_of_the_page_sell_a_stay_and_give_half_of_its_money_back(desk: Desk) -> None:
@@ -47,20 +40,3 @@ async def test_the_lines_of_the_page_sell_a_stay_and_give_half_of_its_money_back
             assert differences(msgspec.json.decode(code), given) == [], answer
     assert shown == 5
     assert next(answers, None) is None
-
-
-def differences(shown: Any, answer: Any, path: str = "") -> list[str]:
-    """Return what a page shows and an answer does not have; fields that the page leaves out do not matter."""
-    where = path.removeprefix(".")
-    if isinstance(shown, dict) and isinstance(answer, dict):
-        found = []
-        for name, value in shown.items():
-            missing = [f"{where}.{name}: is not there".removeprefix(".")]
-            found += differences(value, answer[name], f"{path}.{name}") if name in answer else missing
-        return found
-    if isinstance(shown, list) and isinstance(answer, list):
-        if len(shown) != len(answer):
-            return [f"{where}: {len(shown)} entries are shown, the answer has {len(answer)}"]
-        pairs = enumerate(zip(shown, answer, strict=True))
-        return [each for number, pair in pairs for each in differences(*pair, f"{path}.{number}")]
-    return [] if shown == answer else [f"{where}: {shown} is shown, the answer has {answer}"]
