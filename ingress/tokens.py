@@ -149,7 +149,7 @@ class QuoteTokens:
                 options={"require": ["exp", "sub", "iss", "aud", "quote"], "verify_exp": False},
             )
             return msgspec.convert(claims["quote"], Quote)
-        except (jwt.InvalidTokenError, msgspec.ValidationError):
+        except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError):
             return None
 
 

@@ -310,7 +310,7 @@ class Bookings:
         links=dict.fromkeys(("status", "show"), _SAME_BOOKING),
     )
     async def cancel(self, context: RequestContext[NoBody, NoQuery]) -> Response:
-        """Give the booking up, until check-in: its nights go back on sale, and its payment is refunded."""
+        """Give the booking up, until check-in: its nights go back on sale, its payment is refunded by the policy."""
         user_id = context.caller.user_id
 
         async def command(booking: BookingRow, _: str) -> CancelBooking:

@@ -315,6 +315,8 @@ async def test_a_token_that_was_altered_or_is_another_accounts_books_nothing(hou
         jwt.encode(claims, None, algorithm="none"),
         access_token,
         "nothing",
+        "a.b.c",
+        "\N{SNOWMAN}.\x00.\N{SNOWMAN}",
     ):
         refused = await init(house, quote=altered)
         assert (refused.status, "no quote of ours" in refused.body["detail"]) == (422, True), refused
