@@ -22,6 +22,7 @@ from ingress.bookings.at_hotel import StaysAtHotel
 from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.lists import BookingLists
+from ingress.bookings.quotes import Quotes
 from ingress.bookings.rooms import Rooms
 from ingress.bookings.unpaid import UnpaidCap
 from ingress.database import Database
@@ -44,7 +45,7 @@ from ingress.log.waiters import Waiters
 from ingress.operations import operations_of, routes_of
 from ingress.operators.handlers import Health, Ops
 from ingress.settings import IngressSettings
-from ingress.tokens import Tokens
+from ingress.tokens import QuoteTokens, Tokens
 from ingress.webhooks.handlers import Webhooks
 from storage.settings import DatabaseSettings
 from telemetry import metrics, traces
@@ -137,6 +138,7 @@ def _route(
     commands = Commands(kafka, app[BROKER], app[WAITERS], rollout)
     rooms = Rooms(app[DATABASE], seconds=settings.room_facts_seconds)
     keys = IdempotencyKeys(app[DATABASE])
+    quote_tokens = QuoteTokens(settings)
     bookings = Bookings(
         database=app[DATABASE],
         rooms=rooms,
@@ -150,6 +152,7 @@ def _route(
             reading_seconds=settings.room_facts_seconds,
             undecided_seconds=settings.hold_seconds,
         ),
+        quote_tokens=quote_tokens,
         hold_seconds=settings.hold_seconds,
         max_account_share_percent=settings.max_account_share_percent,
     )
@@ -167,6 +170,7 @@ def _route(
         Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
         Hotels(app[DATABASE]),
         Search(app[FRESHNESS]),
+        Quotes(app[DATABASE], rooms=rooms, tokens=quote_tokens, rollout=rollout),
         bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         StaysAtHotel(app[DATABASE], rooms=rooms, keys=keys, commands=commands),

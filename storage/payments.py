@@ -20,9 +20,12 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
+import msgspec
 import psycopg
 from psycopg.rows import args_row, class_row
 from psycopg.types.json import Jsonb
+
+from topics.messages.sale import Sale
 
 OPENING: Final = ("creating", "open", "failed")
 ENDING: Final = ("closing", "complete", "expired")
@@ -156,13 +159,17 @@ class BookingOfPayment(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stay:
-    """The words about a booking for the payment page; `check_out` is not a night."""
+    """The words about a booking for the payment page; `check_out` is not a night.
+
+    `sale` is None for a booking without sale terms.
+    """
 
     hotel: str
     room_type: str
     check_in: date
     check_out: date
     rooms_count: int
+    sale: Sale | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -396,7 +403,7 @@ async def cancels_if_full(connection: psycopg.AsyncConnection, room_id: int) -> 
 
 
 _STAYS: Final = """
-select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.id
+select h.name as hotel, r.type as room_type, b.check_in, b.check_out, b.rooms_count, b.sale, b.id
 from booking b join room r on r.id = b.room_id join hotel h on h.id = r.hotel_id where b.id = any(%s)
 """
 
@@ -410,8 +417,15 @@ async def stays(connection: psycopg.AsyncConnection, booking_ids: Sequence[UUID]
     """Return the words about bookings for their payment pages, as far as the bookings and their hotels are there."""
     rows = await (await connection.execute(_STAYS, (list(booking_ids),))).fetchall()
     return {
-        id: Stay(hotel=hotel, room_type=room_type, check_in=check_in, check_out=check_out, rooms_count=rooms_count)
-        for hotel, room_type, check_in, check_out, rooms_count, id in rows
+        id: Stay(
+            hotel=hotel,
+            room_type=room_type,
+            check_in=check_in,
+            check_out=check_out,
+            rooms_count=rooms_count,
+            sale=None if sale is None else msgspec.convert(sale, Sale),
+        )
+        for hotel, room_type, check_in, check_out, rooms_count, sale, id in rows
     }
 
 

@@ -43,6 +43,7 @@ _TAG_DESCRIPTIONS: Final = {
     "auth": "Making accounts, logging in and out",
     "users": "One's own profile, guests and bookings",
     "hotels": "Finding and reading hotels; needs no account",
+    "quotes": "Prices of a stay that hold for some minutes",
     "bookings": "From asking for a stay to its end",
     "admin": "For managers, about their own hotels",
     "ops": "For operators; the role is granted by the command line alone",

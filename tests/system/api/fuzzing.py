@@ -72,6 +72,10 @@ _SENSIBLE: Final[Mapping[str, Callable[[Any], Any]]] = {
     "surge_factor": lambda given: given and "1.25",
     "closed": lambda given: given and False,
     "near": lambda given: "38.71,-9.14,50",
+    "plan_id": lambda given: given and "standard",
+    # Children need an adult, and nobody can invent a quote.
+    "children": lambda given: given and [],
+    "quote": lambda given: None,
 }
 
 
