@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from psycopg import AsyncConnection
+from psycopg.rows import args_row, scalar_row
 
 from topics.times import to_the_second
 
@@ -72,15 +73,13 @@ async def forget(connection: Connection, worker: str) -> None:
 
 async def not_closed(connection: Connection) -> list[Circuit]:
     """Return the circuits that are not closed, by worker. Raises psycopg.Error."""
-    cursor = await connection.execute(
+    cursor = connection.cursor(row_factory=args_row(_circuit))
+    await cursor.execute(
         "select worker, state, since, reason from stripe_circuit where state <> 'closed' and seen_at > now() - %s"
         " order by worker",
         (MAX_AGE,),
     )
-    return [
-        Circuit(worker=worker, state=CircuitState(state), since=since, reason=reason)
-        for worker, state, since, reason in await cursor.fetchall()
-    ]
+    return await cursor.fetchall()
 
 
 async def worst(connection: "PooledConnection") -> CircuitState | None:
@@ -100,11 +99,14 @@ async def worst(connection: "PooledConnection") -> CircuitState | None:
 
 async def waiting_calls(connection: Connection) -> int:
     """Return how many calls to Stripe are due now. Raises psycopg.Error."""
-    cursor = await connection.execute(
+    cursor = connection.cursor(row_factory=scalar_row)
+    await cursor.execute(
         "select (select count(*) from checkout_session"
         " where next_attempt_at <= now() and status in ('creating', 'closing', 'complete'))"
         " + (select count(*) from refund where next_attempt_at <= now() and status <> 'failed')"
     )
-    row = await cursor.fetchone()
-    assert row is not None, "a query without groups has one row"
-    return int(row[0])
+    return int(await cursor.fetchone())
+
+
+def _circuit(worker: str, state: str, since: datetime, reason: str) -> Circuit:
+    return Circuit(worker=worker, state=CircuitState(state), since=since, reason=reason)

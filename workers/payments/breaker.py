@@ -116,13 +116,13 @@ class CircuitBreaker:
             self._since = datetime.now(UTC)
             metrics.STRIPE_CIRCUIT_OPENINGS.add()
             log.warning(
-                "Stripe did not answer %d calls in a row, the last for: %s; no call is made for %g s, then one as a"
-                " probe; calls that are due wait",
+                "Stripe does not answer (calls in a row: %d, the last: %s): no call is made for %g s, then one as a probe,"
+                " and calls that are due wait",
                 self._failures,
                 reason,
                 self._open_seconds,
             )
-        self._reason = f"{self._failures} calls in a row without an answer, the last for: {reason}"
+        self._reason = f"calls in a row without an answer: {self._failures}, the last: {reason}"
         self._probe_from = self._clock() + self._open_seconds
         self._period += 1
 
