@@ -116,8 +116,8 @@ class CircuitBreaker:
             self._since = datetime.now(UTC)
             metrics.STRIPE_CIRCUIT_OPENINGS.add()
             log.warning(
-                "Stripe does not answer (calls in a row: %d, the last: %s): no call is made for %g s, then one as a probe,"
-                " and calls that are due wait",
+                "Stripe does not answer (calls in a row: %d, the last: %s): no call is made for %g s, then one as a"
+                " probe; calls that are due wait",
                 self._failures,
                 reason,
                 self._open_seconds,
