@@ -105,7 +105,9 @@ async def waiting_calls(connection: Connection) -> int:
         " where next_attempt_at <= now() and status in ('creating', 'closing', 'complete'))"
         " + (select count(*) from refund where next_attempt_at <= now() and status <> 'failed')"
     )
-    return int(await cursor.fetchone())
+    count = await cursor.fetchone()
+    assert count is not None, "a query without groups has one row"
+    return int(count)
 
 
 def _circuit(worker: str, state: str, since: datetime, reason: str) -> Circuit:

@@ -34,12 +34,12 @@ class Call:
     answered: bool | None = None
     reason: str = ""
 
-    def is_answered(self) -> None:
-        """Stripe answered, be it with a refusal."""
+    def mark_answered(self) -> None:
+        """Note that Stripe answered, be it with a refusal."""
         self.answered = True
 
-    def is_unanswered(self, reason: str) -> None:
-        """Stripe did not answer, or answered that it does not work."""
+    def mark_unanswered(self, reason: str) -> None:
+        """Note that Stripe did not answer, or answered that it does not work, and why."""
         self.answered, self.reason = False, reason
 
 
@@ -65,7 +65,7 @@ class CircuitBreaker:
         self._probe_from: float | None = None
         self._since: datetime | None = None
         self._reason: str | None = None
-        # A call that began in an earlier period says nothing about this one.
+        # A call that began in an earlier period does not count in this one.
         self._period = 0
 
     @property

@@ -178,7 +178,7 @@ class _PacedClient(stripe.HTTPXClient):
                 if span is not None:
                     span.set_attribute("http.response.status_code", status)
         except stripe.APIConnectionError as error:
-            call.is_unanswered(type(error.__cause__ or error).__name__)
+            call.mark_unanswered(type(error.__cause__ or error).__name__)
             raise
         finally:
             _count(method, status, time.perf_counter() - began)
@@ -202,11 +202,11 @@ class _PacedClient(stripe.HTTPXClient):
 
 
 def _judge(call: Call, status: int, headers: Mapping[str, str]) -> None:
-    """Give the verdict on an answer. A 5xx that Stripe saved and repeats says that Stripe works now."""
+    """Give the verdict on an answer. A 5xx that Stripe saved and repeats shows that Stripe works now."""
     if status < 500 or headers.get("idempotent-replayed") == "true":
-        call.is_answered()
+        call.mark_answered()
     else:
-        call.is_unanswered(f"status {status}")
+        call.mark_unanswered(f"status {status}")
 
 
 def _count(method: str, status: int, seconds: float) -> None:

@@ -27,12 +27,12 @@ def breaker(clock: Clock) -> CircuitBreaker:
 def unanswered(breaker: CircuitBreaker, times: int = 1) -> None:
     for _ in range(times):
         with breaker.call() as call:
-            call.is_unanswered("ReadTimeout")
+            call.mark_unanswered("ReadTimeout")
 
 
 def answered(breaker: CircuitBreaker) -> None:
     with breaker.call() as call:
-        call.is_answered()
+        call.mark_answered()
 
 
 def allows(breaker: CircuitBreaker) -> bool:
@@ -67,11 +67,11 @@ def test_an_open_circuit_allows_one_probe_after_its_time(breaker: CircuitBreaker
     clock.advance(OPEN_SECONDS - 0.001)
     assert not allows(breaker)
     clock.advance(0.001)
-    assert breaker.state is CircuitState.HALF_OPEN
+    assert breaker.status.state is CircuitState.HALF_OPEN
 
     with breaker.call() as probe:
         assert not allows(breaker)
-        probe.is_answered()
+        probe.mark_answered()
 
     assert breaker.state is CircuitState.CLOSED
     assert (breaker.status.since, breaker.status.reason) == (None, None)
@@ -92,7 +92,7 @@ def test_a_probe_without_an_answer_opens_the_circuit_for_the_same_time(breaker: 
     assert breaker.status.since == since
 
 
-async def test_a_cancelled_call_says_nothing_and_a_cancelled_probe_leaves_its_place(
+async def test_a_cancelled_call_counts_as_nothing_and_a_cancelled_probe_leaves_its_place(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
     async def cancelled() -> None:
@@ -120,7 +120,7 @@ async def test_a_cancelled_call_says_nothing_and_a_cancelled_probe_leaves_its_pl
     assert breaker.state is CircuitState.CLOSED
 
 
-@pytest.mark.parametrize("verdict", ["is_answered", "is_unanswered"])
+@pytest.mark.parametrize("verdict", ["mark_answered", "mark_unanswered"])
 def test_a_call_from_before_the_opening_decides_nothing(breaker: CircuitBreaker, clock: Clock, verdict: str) -> None:
     with breaker.call() as slow:
         unanswered(breaker, 5)
@@ -129,7 +129,7 @@ def test_a_call_from_before_the_opening_decides_nothing(breaker: CircuitBreaker,
             _give(slow, verdict)
             with pytest.raises(CircuitOpen):
                 unanswered(breaker)
-            probe.is_answered()
+            probe.mark_answered()
     assert breaker.state is CircuitState.CLOSED
     # It has ended by now, and is no failure of the closed circuit either.
     unanswered(breaker, 4)
@@ -139,17 +139,17 @@ def test_a_call_from_before_the_opening_decides_nothing(breaker: CircuitBreaker,
 def test_a_slow_call_from_before_the_opening_does_not_close_the_circuit(breaker: CircuitBreaker) -> None:
     with breaker.call() as slow:
         unanswered(breaker, 5)
-        slow.is_answered()
+        slow.mark_answered()
 
     assert breaker.state is CircuitState.OPEN
 
 
 def _give(call: object, verdict: str) -> None:
     give: Callable[..., None] = getattr(call, verdict)
-    give(*(["ReadTimeout"] if verdict == "is_unanswered" else []))
+    give(*(["ReadTimeout"] if verdict == "mark_unanswered" else []))
 
 
-def test_one_line_says_that_it_opened_and_one_that_it_closed(
+def test_one_line_is_logged_when_it_opens_and_one_when_it_closes(
     breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = metrics.STRIPE_CIRCUIT_OPENINGS.values[()]
