@@ -88,6 +88,7 @@ class Caller:
         self._ending: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._breaker = new_breaker(settings, clock)
+        self._has_stopped = False
         self._is_recovering = False
         self._probe: asyncio.Task[None] | None = None
         self._probe_claims = deque((self._claim_refund_to_make, self._claim_to_close, self._claim_to_open))
@@ -171,11 +172,16 @@ class Caller:
         state = self._breaker.state
         async with database.connection() as connection:
             if state is CircuitState.CLOSED:
+                self._has_stopped = False
                 return await self._start_calls(connection, steps)
-            self._is_recovering = True
+            if not self._has_stopped:
+                # If refunds and closings themselves opened it again, guests who want to pay do not wait for them.
+                self._has_stopped, self._is_recovering = True, not self._is_recovering
             answered = await self._claim(connection, ANSWERED, self._free(SLOTS))
-            probes = await self._claim_probe(connection) if state is CircuitState.HALF_OPEN else []
-            return self._start(steps, answered, self._opening) + self._start_probe(steps, probes)
+            started = self._start(steps, answered, self._opening)
+            if state is CircuitState.HALF_OPEN:
+                started += self._start_probe(steps, await self._claim_probe(connection))
+            return started
 
     async def _start_calls(self, connection: psycopg.AsyncConnection, steps: Steps) -> int:
         """Claim rows of all kinds, those that end something first; return how many were claimed."""
@@ -210,7 +216,8 @@ class Caller:
 
     def _start_probe(self, steps: Steps, rows: Sequence[Due]) -> int:
         for due in rows:
-            self._probe = self._start_one(steps, due, self._opening if due.status in TO_OPEN else self._ending)
+            is_opening = isinstance(due, DueSession) and due.status in TO_OPEN
+            self._probe = self._start_one(steps, due, self._opening if is_opening else self._ending)
         return len(rows)
 
     async def _claim_refund_to_make(self, connection: psycopg.AsyncConnection) -> Sequence[Due]:

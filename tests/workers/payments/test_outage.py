@@ -246,6 +246,31 @@ async def test_a_row_whose_call_is_never_answered_does_not_keep_the_circuit_open
         await wait_until(opened, message="the guest can pay")
 
 
+async def test_refunds_that_stripe_never_answers_leave_room_for_guests_who_want_to_pay(
+    desk: Desk, requests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def all_can_pay() -> bool:
+        found = await circuit(desk)
+        if found is not None and found.state is CircuitState.OPEN:
+            desk.clock.advance(OPEN_SECONDS)
+        return {row["status"] for row in await desk.sessions()} == {"open"}
+
+    allowing(desk, 1)
+    monkeypatch.setattr(caller, "ENDING_SLOTS", 1)
+    paid = [await desk.paid_booking() for _ in range(6)]
+    guests = [uuid4() for _ in range(20)]
+    await desk.plan({"match": "POST /v1/refunds", "fault": "reset", "times": None})
+    await desk.read_events(*(refund_requested(booking_id, payment) for booking_id, payment in paid))
+
+    async with desk.caller():
+        await until_state(desk, CircuitState.OPEN)
+        await desk.read_events(*map(payment_requested, guests))
+        await wait_until(all_can_pay, message="all guests can pay")
+
+    # If sessions were opened as probes alone, a refund would be tried between any two of them.
+    assert requests.count("POST /v1/refunds") < 10
+
+
 async def test_a_worker_that_ends_takes_its_circuit_along(desk: Desk) -> None:
     allowing(desk, 1)
     await stripe_is_away(desk)
