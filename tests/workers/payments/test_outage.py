@@ -267,8 +267,8 @@ async def test_refunds_that_stripe_never_answers_leave_room_for_guests_who_want_
         await desk.read_events(*map(payment_requested, guests))
         await wait_until(all_can_pay, message="all guests can pay")
 
-    # If sessions were opened as probes alone, a refund would be tried between any two of them.
-    assert requests.count("POST /v1/refunds") < 10
+    # If refunds always came first, sessions would be opened as probes alone: that took more than a hundred refunds.
+    assert requests.count("POST /v1/refunds") < 40
 
 
 async def test_a_worker_that_ends_takes_its_circuit_along(desk: Desk) -> None:
