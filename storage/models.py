@@ -579,6 +579,25 @@ class UnattributedObject(Table):
     created_at: Mapped[datetime] = created()
 
 
+class StripeCircuit(Table):
+    """The circuit of a payments worker to Stripe, as the worker wrote it at `seen_at`; it is in no backup.
+
+    `since` is the time at which it opened, and `reason` why; both are null while it is closed.
+    """
+
+    __tablename__ = "stripe_circuit"
+    __table_args__ = (
+        CheckConstraint("state in ('closed', 'open', 'half_open')", name="state"),
+        CheckConstraint("(state = 'closed') = (since is null) and (since is null) = (reason is null)", name="since"),
+    )
+
+    worker: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    since: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    seen_at: Mapped[datetime] = created()
+
+
 class PaymentDispute(Table):
     """A dispute at Stripe of a payment of ours; amounts in minor units."""
 

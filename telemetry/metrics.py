@@ -387,8 +387,25 @@ STRIPE_SECONDS: Final = _register(
 STRIPE_FAILURES: Final = _register(
     Gauge(
         "innkeeper_stripe_failures_in_a_row",
-        "Requests to Stripe since the last that it answered below 500. There is no breaker: each row waits by itself.",
+        "Requests to Stripe since the last that it answered below 500.",
         unit="requests",
+        services=PAYMENTS,
+    )
+)
+STRIPE_CIRCUIT: Final = _register(
+    Gauge(
+        "innkeeper_stripe_circuit",
+        "1 for the `state` of this worker's circuit to Stripe: `closed`, `open` (no calls), `half_open` (one call).",
+        unit="",
+        services=PAYMENTS,
+        labels=("state",),
+    )
+)
+STRIPE_CIRCUIT_OPENINGS: Final = _register(
+    Counter(
+        "innkeeper_stripe_circuit_openings_total",
+        "Times that this worker's circuit to Stripe opened; a probe without an answer does not count again.",
+        unit="openings",
         services=PAYMENTS,
     )
 )

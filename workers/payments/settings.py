@@ -62,6 +62,14 @@ class PaymentSettings(BaseSettings):
         ge=1,
         description="Calls of this worker to Stripe; without it 100 with a live key and 25 with a test key.",
     )
+    stripe_circuit_failures: int = Field(
+        default=5,
+        ge=1,
+        description="So many calls in a row that Stripe does not answer open this worker's circuit: it makes no call.",
+    )
+    stripe_circuit_open_seconds: float = Field(
+        default=30, gt=0, description="After so long the open circuit allows one call, whose answer closes it."
+    )
 
     @field_validator("stripe_api_url")
     @classmethod
