@@ -2,8 +2,8 @@
 
 Reads and writes `checkout_session`, `refund` and `payment_refund`; writes commands to `booking.commands`. `steps`
 processes one row; this module chooses the rows and their order, and measures how much is due. Any number of callers may
-run: a claim skips the rows of others. A row that fails is due again later and delays no other. `operators.reconcile`
-finds webhooks that Stripe lost.
+run: a claim skips the rows of others. A row that fails is due again later and delays no other. The role
+`reconciliation` finds webhooks that Stripe lost.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.releases import Release
 from workers.payments.attributions import Attributions
 from workers.payments.gateway import Gateway, open_gateway
-from workers.payments.marks import Marks
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import Due, Steps
 from workers.payments.unattributed import LateObjects
 from workers.runtime.publisher import Publisher
+from workers.stripe.marks import Marks
 
 POLL_SECONDS: Final = 1.0
 MEASURE_SECONDS: Final = 15.0

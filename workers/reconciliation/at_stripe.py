@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from operators.reconcile.stripe_client import Dispute, Refund, Session
+from workers.reconciliation.stripe_client import Dispute, Refund, Session
 
 
 @dataclass(kw_only=True)

@@ -8,16 +8,16 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from operators.reconcile.at_stripe import AtStripe
-from operators.reconcile.bookings import Booking, ObjectRow, RefundRow, SessionRow
-from operators.reconcile.comparison import compare
-from operators.reconcile.differences import Difference, Kind, RefundCorrection, RefundObjectCorrection
-from operators.reconcile.stripe_client import Dispute, Refund, Session
 from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
 from topics.messages.values import DisputeResult
 from workers.decisions.state import Dispute as KnownDispute
 from workers.decisions.state import Payment, PaymentState, RefundMade
-from workers.payments.objects import command_id
+from workers.reconciliation.at_stripe import AtStripe
+from workers.reconciliation.bookings import Booking, ObjectRow, RefundRow, SessionRow
+from workers.reconciliation.comparison import compare
+from workers.reconciliation.differences import Difference, Kind, RefundCorrection, RefundObjectCorrection
+from workers.reconciliation.stripe_client import Dispute, Refund, Session
+from workers.stripe.objects import command_id
 
 BOOKING = UUID(int=1)
 PI = "pi_1"

@@ -9,10 +9,10 @@ from uuid import UUID
 import httpx
 import pytest
 
-from operators.reconcile import stripe_client
-from operators.reconcile.stripe_client import Named, StripeClient, StripeUnavailable
 from tests.support.stripe_traffic import validated_where_described
 from topics.messages.values import DisputeResult
+from workers.reconciliation import stripe_client
+from workers.reconciliation.stripe_client import Named, StripeClient, StripeUnavailable
 
 EMPTY = httpx.Response(200, json={"data": [], "has_more": False})
 BUSY = httpx.Response(429, text="slow down")

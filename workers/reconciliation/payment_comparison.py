@@ -8,9 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from operators.reconcile.at_stripe import PaymentAtStripe
-from operators.reconcile.bookings import Booking, ObjectRow
-from operators.reconcile.differences import (
+from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
+from workers.decisions.state import Dispute as KnownDispute
+from workers.decisions.state import Payment, PaymentState, RefundMade
+from workers.reconciliation.at_stripe import PaymentAtStripe
+from workers.reconciliation.bookings import Booking, ObjectRow
+from workers.reconciliation.differences import (
     ROW_IS_UPDATED,
     Difference,
     DisputeObjectCorrection,
@@ -20,12 +23,9 @@ from operators.reconcile.differences import (
     RowCorrection,
     in_words,
 )
-from operators.reconcile.stripe_client import Dispute, Refund
-from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
-from workers.decisions.state import Dispute as KnownDispute
-from workers.decisions.state import Payment, PaymentState, RefundMade
-from workers.payments.objects import command_id
-from workers.payments.states import dispute_transition
+from workers.reconciliation.stripe_client import Dispute, Refund
+from workers.stripe.objects import command_id
+from workers.stripe.states import dispute_transition
 
 
 class PaymentComparison:
