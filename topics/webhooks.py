@@ -1,4 +1,4 @@
-"""Stripe's webhooks as records of `stripe.webhooks`, whoever writes them: the same key, so the same partition."""
+"""Stripe's webhooks as records of `stripe.webhooks`: every writer gives an event the same key, and so its partition."""
 
 from typing import Final
 
@@ -24,7 +24,7 @@ def webhook_record(
         body: the event in JSON.
         event_id: the event's id.
         object_id: the id of the object that the event is about, if it has one.
-        room_id: the metadata's `room_id`, whatever it is; None without one.
+        room_id: the metadata's `room_id`, of any type; None without one.
         headers: further headers.
     """
     named = room_id if isinstance(room_id, str) and room_id else object_id or event_id

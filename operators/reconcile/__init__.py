@@ -1,4 +1,4 @@
-"""What `innkeeper reconcile` shows and mends: money at Stripe against the bookings (check `money matches bookings`).
+"""`innkeeper reconcile`: the money at Stripe against the bookings (check `money matches bookings`).
 
 The comparison is that of the role `reconciliation` (`workers.reconciliation`), which makes it by itself now and then.
 """

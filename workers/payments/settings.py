@@ -21,7 +21,7 @@ _TEST_CALLS_PER_SECOND: Final = 25
 
 
 class PaymentSettings(StripeSettings):
-    """Payments' settings."""
+    """Payments' settings, beside those about Stripe."""
 
     frontend_url: str = Field(
         default=_DEVELOPMENT_FRONTEND, description="The site that guests return to from Stripe's payment page."

@@ -128,7 +128,7 @@ def _refund_object(row: RefundObjectCorrection) -> RefundObject:
         booking_id=row.booking.id,
         amount_minor=refund.amount_minor,
         currency=row.payment.currency or row.booking.currency,
-        status=refund.outcome,
+        status=refund.state,
         by_hand=row.by_hand,
         failure=refund.failure,
     )

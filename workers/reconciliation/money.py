@@ -143,7 +143,7 @@ class _Reading:
             if booking_id is not None:
                 stripe.by_booking[booking_id].refunds.append(with_maker(refund, booking_id, self._marks))
                 stripe.refunds += 1
-            elif refund.payment in stripe.foreign_payments or self._is_marked_by_others(refund):
+            elif refund.payment in stripe.foreign_payments or self._has_mark_of_others(refund):
                 stripe.foreign += 1
             progress(stripe.read)
         async for dispute in self._disputes(list(stripe.booking_of)):
@@ -180,7 +180,7 @@ class _Reading:
         stripe.booking_of[session.payment] = session.booking_id
         stripe.sessions += 1
 
-    def _is_marked_by_others(self, refund: Refund) -> bool:
+    def _has_mark_of_others(self, refund: Refund) -> bool:
         named = refund.named
         if named is None or named.mark is None:
             return False

@@ -1,7 +1,7 @@
 """Compares the money at Stripe with the bookings now and then, mends what is certain, and reports the rest.
 
 A difference counts if it is there at two comparisons in a row: a webhook that is on its way must not look like one that
-is lost. What mending did not mend is left to an operator, as is every difference that only a person can judge;
+is lost. A difference that mending did not end is left to an operator, as is every one that only a person can judge;
 `innkeeper reconcile` shows them with their corrections.
 """
 

@@ -1,6 +1,6 @@
 """The role's process: one of several leads, reads Stripe's events and compares, until an operator pauses it.
 
-The leader keeps an advisory lock of its session. Whatever it does can end at any point: events on the topic are read
+The leader keeps an advisory lock of its session. Its work can end at any point: events on the topic are read
 back, a command that was sent twice has the same id, and a row is changed only if it is as it was when it was compared.
 So a pause and the end of the process cancel the work at once.
 """
@@ -140,7 +140,7 @@ class Leader:
 
     async def _turn(self) -> None:
         try:
-            # A position that is saved says that all before it is known; behind a gap it is not until all was compared.
+            # All before a saved position is known. Behind a gap that is not so until all bookings were compared.
             await self._webhooks.turn(saving=not self._comparison.in_full)
             await self._comparison.turn()
         except StripeUnavailable as error:

@@ -6,7 +6,7 @@ from workers.stripe.settings import StripeSettings
 
 
 class ReconciliationSettings(StripeSettings):
-    """Reconciliation's settings."""
+    """Reconciliation's settings, beside those about Stripe."""
 
     reconciliation_events_seconds: float = Field(
         default=60.0,

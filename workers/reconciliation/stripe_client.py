@@ -84,29 +84,29 @@ class Refund:
     @property
     def is_effective(self) -> bool:
         """Whether the money was sent back, or is on its way."""
-        return self.outcome != "failed"
+        return self.state != "failed"
 
     @property
-    def outcome(self) -> RefundState:
+    def state(self) -> RefundState:
         """The status in our words."""
         return states.refund_state(self.status)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dispute:
-    """A dispute at Stripe of any payment; `outcome` is None while it is open, `reason` is Stripe's word."""
+    """A dispute at Stripe of any payment; `result` is None while it is open, `reason` is Stripe's word."""
 
     id: str
     payment: str
     amount_minor: int
     currency: str
     reason: str
-    outcome: DisputeResult | None
+    result: DisputeResult | None
 
     @property
     def state(self) -> DisputeState:
         """The state in our words."""
-        return states.dispute_state(self.outcome)
+        return states.dispute_state(self.result)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +280,7 @@ def _dispute(found: Mapping[str, Any]) -> Dispute | None:
         amount_minor=from_stripe(found["amount"], currency),
         currency=currency,
         reason=found.get("reason") or "general",
-        outcome=states.dispute_result(status, took_money=took_money),
+        result=states.dispute_result(status, took_money=took_money),
     )
 
 

@@ -1,7 +1,7 @@
 """The types of Stripe's events that our webhook endpoint must be sent; reconciliation looks for them in Stripe's list.
 
-Stripe lists at most 20 types at a time. Payments understands `charge.refund.updated` too, which says nothing that
-`refund.updated` does not.
+Stripe lists at most 20 types at a time. Payments understands `charge.refund.updated` too, which adds nothing to
+`refund.updated`.
 """
 
 from typing import Final

@@ -49,9 +49,11 @@ async def lost_webhooks(
 ) -> AsyncIterator[LostWebhooks]:
     """Open what the role looks for lost webhooks with; a test takes its turns one by one."""
     async with AsyncExitStack() as opened:
+        if client is None:
+            client = await opened.enter_async_context(open_stripe(settings_of(paid)))
         yield LostWebhooks(
             await opened.enter_async_context(await connect_worker(paid.database, "a test")),
-            client or await opened.enter_async_context(open_stripe(settings_of(paid))),
+            client,
             await opened.enter_async_context(LogReader(paid.log.settings, fetch_wait_ms=20)),
             paid.log.producer,
             topic=paid.log.settings.topic(STRIPE_WEBHOOKS),

@@ -57,7 +57,7 @@ def refund(id: str, amount_minor: int, status: str = "succeeded", *, by_hand: bo
 
 def dispute(amount_minor: int = AMOUNT, outcome: DisputeResult | None = None) -> Dispute:
     return Dispute(
-        id="du_1", payment=PI, amount_minor=amount_minor, currency="EUR", reason="fraudulent", outcome=outcome
+        id="du_1", payment=PI, amount_minor=amount_minor, currency="EUR", reason="fraudulent", result=outcome
     )
 
 
@@ -86,7 +86,7 @@ def at_stripe(*objects: Refund | Dispute) -> AtStripe:
 
 def object_rows(*refunds: Refund) -> dict[str, ObjectRow]:
     return {
-        each.id: ObjectRow(payment_intent=PI, amount_minor=each.amount_minor, status=each.outcome, by_hand=each.by_hand)
+        each.id: ObjectRow(payment_intent=PI, amount_minor=each.amount_minor, status=each.state, by_hand=each.by_hand)
         for each in refunds
     }
 

@@ -61,13 +61,13 @@ async def test_a_difference_that_passes_by_itself_is_none(paid: PaidBookings) ->
     assert left() == {}
 
 
-async def test_what_only_a_person_can_judge_is_counted_logged_once_and_shown_by_the_command(
+async def test_a_difference_for_a_person_is_counted_logged_once_and_shown_by_the_command(
     paid: PaidBookings, caplog: pytest.LogCaptureFixture
 ) -> None:
     await paid.checkout(PAID)
     await paid.pay(PAID)
     await paid.deliver_webhooks()
-    # The hotel's own books say that it was cancelled, and no event of a payment says where the money is.
+    # The booking's row is not as its events made it, and no command can mend that.
     await paid.rows("update booking set status = 'CANCELLED'")
 
     async with comparison(paid) as role:
@@ -80,7 +80,7 @@ async def test_what_only_a_person_can_judge_is_counted_logged_once_and_shown_by_
     assert [each.description in caplog.text for each in shown.differences] == [True]
 
 
-async def test_what_mending_did_not_mend_is_for_an_operator(
+async def test_a_difference_that_stays_although_it_was_mended_is_for_an_operator(
     paid: PaidBookings, caplog: pytest.LogCaptureFixture
 ) -> None:
     await paid.checkout(PAID)
