@@ -508,10 +508,11 @@ RECONCILIATION_LEADS: Final = _register(
         services=RECONCILIATION,
     )
 )
-EVENTS_UNREAD_SECONDS: Final = _register(
+UNRECONCILED_SECONDS: Final = _register(
     Gauge(
-        "innkeeper_stripe_events_unread_seconds",
-        "Time since the process that reconciles last read Stripe's list of events; 0 for those that wait.",
+        "innkeeper_unreconciled_seconds",
+        "Time since the process that leads last read Stripe's list of events, and compared if it was time to; 0 for those"
+        " that wait.",
         unit="seconds",
         services=RECONCILIATION,
     )

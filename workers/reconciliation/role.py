@@ -111,18 +111,18 @@ class Leader:
         self._webhooks = webhooks
         self._comparison = comparison
         self._turn_seconds = turn_seconds
-        self._read_at = time.monotonic()
+        self._worked_at = time.monotonic()
         self._is_away = False
 
     def __enter__(self) -> None:
         metrics.RECONCILIATION_LEADS.set(1)
-        metrics.EVENTS_UNREAD_SECONDS.set_function(lambda: [((), time.monotonic() - self._read_at)])
+        metrics.UNRECONCILED_SECONDS.set_function(lambda: [((), time.monotonic() - self._worked_at)])
         for type in EVENT_TYPES:
             metrics.LOST_WEBHOOKS.add(0, type)
 
     def __exit__(self, *_: object) -> None:
         metrics.RECONCILIATION_LEADS.set(0)
-        metrics.EVENTS_UNREAD_SECONDS.set_function(lambda: [((), 0.0)])
+        metrics.UNRECONCILED_SECONDS.set_function(lambda: [((), 0.0)])
         metrics.MONEY_DIFFERENCES.clear()
 
     async def work(self) -> NoReturn:
@@ -151,4 +151,4 @@ class Leader:
             if self._is_away:
                 log.warning("reconciliation works again: Stripe answers")
             self._is_away = False
-            self._read_at = time.monotonic()
+            self._worked_at = time.monotonic()

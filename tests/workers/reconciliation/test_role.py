@@ -99,8 +99,8 @@ async def test_stripe_may_be_away_for_a_while(paid: PaidBookings, caplog: pytest
     async with reconciling(paid):
         await wait_until(lambda: "reconciliation waits for Stripe" in caplog.text)
         await paid.pay(PAID)
-        unread = max(metrics.EVENTS_UNREAD_SECONDS.values().values())
-        await wait_until(lambda: max(metrics.EVENTS_UNREAD_SECONDS.values().values()) > unread + 0.5)
+        since = max(metrics.UNRECONCILED_SECONDS.values().values())
+        await wait_until(lambda: max(metrics.UNRECONCILED_SECONDS.values().values()) > since + 0.5)
         async with paid.http.delete(f"{paid.stand_in.url}/_sandbox/faults") as answer:
             assert answer.status == 204
 
