@@ -511,7 +511,7 @@ RECONCILIATION_LEADS: Final = _register(
 UNRECONCILED_SECONDS: Final = _register(
     Gauge(
         "innkeeper_unreconciled_seconds",
-        "Time since the process that leads last read Stripe's list of events, and compared if it was time to; 0 for those"
+        "Time since the process that leads last read Stripe's list of events, and compared if it was due; 0 for those"
         " that wait.",
         unit="seconds",
         services=RECONCILIATION,
