@@ -3,16 +3,17 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from storage.database import connect_worker
+from storage.settings import DatabaseSettings
 from tests.operators.reconcile.paid_bookings import PaidBookings
+from tests.support.log import Log
 from topics.catalogue import STRIPE_WEBHOOKS
 from topics.kafka.log_reader import LogReader
-from topics.kafka.settings import KafkaSettings
 from workers.reconciliation import role
 from workers.reconciliation.lost_webhooks import LostWebhooks
 from workers.reconciliation.periodic import PeriodicComparison
@@ -45,35 +46,28 @@ async def reconciling(paid: PaidBookings, name: str = "one", **values: Any) -> A
 
 @asynccontextmanager
 async def lost_webhooks(
-    paid: PaidBookings, *, arrival_seconds: float = 0.0, client: StripeClient | None = None
+    log: Log, database: DatabaseSettings, client: StripeClient, *, arrival_seconds: float = 0.0
 ) -> AsyncIterator[LostWebhooks]:
     """Open what the role looks for lost webhooks with; a test takes its turns one by one."""
-    async with AsyncExitStack() as opened:
-        if client is None:
-            client = await opened.enter_async_context(open_stripe(settings_of(paid)))
-        yield LostWebhooks(
-            await opened.enter_async_context(await connect_worker(paid.database, "a test")),
-            client,
-            await opened.enter_async_context(LogReader(paid.log.settings, fetch_wait_ms=20)),
-            paid.log.producer,
-            topic=paid.log.settings.topic(STRIPE_WEBHOOKS),
-            arrival_seconds=arrival_seconds,
-        )
+    async with (
+        await connect_worker(database, "a test") as connection,
+        LogReader(log.settings, fetch_wait_ms=20) as reader,
+    ):
+        topic = log.settings.topic(STRIPE_WEBHOOKS)
+        yield LostWebhooks(connection, client, reader, log.producer, topic=topic, arrival_seconds=arrival_seconds)
 
 
 @asynccontextmanager
-async def comparison(paid: PaidBookings, kafka: KafkaSettings | None = None) -> AsyncIterator[PeriodicComparison]:
+async def comparison(paid: PaidBookings) -> AsyncIterator[PeriodicComparison]:
     """Open the role's comparison, which is due at every turn."""
     settings = settings_of(paid, reconciliation_compare_seconds=0.000_001)
     async with open_stripe(settings) as client:
-        yield PeriodicComparison(
-            kafka or paid.log.settings, paid.database, settings, client, paid.log.producer, name="one"
-        )
+        yield PeriodicComparison(paid.log.settings, paid.database, settings, client, paid.log.producer, name="one")
 
 
-async def on_topic(paid: PaidBookings) -> Counter[str]:
+async def on_topic(log: Log) -> Counter[str]:
     """Count the webhooks on the topic, by the id of their event."""
     found = Counter[str]()
-    for records in (await paid.log.read(STRIPE_WEBHOOKS)).values():
+    for records in (await log.read(STRIPE_WEBHOOKS)).values():
         found.update(msgspec.json.decode(record.value)["id"] for record in records)
     return found

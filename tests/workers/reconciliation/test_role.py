@@ -32,7 +32,7 @@ async def turns(paid: PaidBookings, count: int = 2) -> None:
 
 async def has_arrived(paid: PaidBookings, count: int) -> None:
     async def there() -> bool:
-        return len(await on_topic(paid)) == count
+        return len(await on_topic(paid.log)) == count
 
     await wait_until(there, message=f"{count} events are on the topic")
 
@@ -57,7 +57,7 @@ async def test_of_two_processes_one_works_and_the_other_follows_it(
             await has_arrived(paid, 2)
             await turns(paid)
 
-    assert set((await on_topic(paid)).values()) == {1}
+    assert set((await on_topic(paid.log)).values()) == {1}
     await paid.work()
     assert [await paid.status(each) for each in (PAID, HELD)] == ["CONFIRMED", "CONFIRMED"]
     assert metrics.RECONCILIATION_LEADS.values() == {(): 0}
@@ -85,7 +85,7 @@ async def test_a_paused_role_does_nothing_until_it_is_resumed(
         seen = looks[0]
         await wait_until(lambda: looks[0] > seen + 20)
         assert await paid.rows("select saved_at from stripe_position") == before
-        assert await on_topic(paid) == {}
+        assert await on_topic(paid.log) == {}
 
         await pauses.end(operator, "reconciliation", who="ines")
         await has_arrived(paid, 1)
@@ -154,6 +154,6 @@ async def test_a_process_killed_after_it_wrote_leaves_nothing_undone_and_writes_
     async with reconciling(paid):
         await turns(paid, 3)
 
-    assert set((await on_topic(paid)).values()) == {1}
+    assert set((await on_topic(paid.log)).values()) == {1}
     await paid.work()
     assert await paid.status(PAID) == "CONFIRMED"
