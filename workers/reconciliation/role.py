@@ -35,6 +35,8 @@ from workers.stripe.event_types import EVENT_TYPES
 ROLE: Final = "reconciliation"
 POLL_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 30
+_COMPARED_WITH: Final = ("payments", "reservations")
+"""While one of these roles is paused, webhooks or commands wait on the log, and no comparison is made."""
 _CALLS_PER_SECOND: Final = 10
 """Pages a second that the role asks Stripe for, so that payments keeps most of what Stripe allows."""
 
@@ -74,7 +76,7 @@ async def _serve(
             arrival_seconds=settings.reconciliation_events_seconds,
         )
         comparison = PeriodicComparison(kafka, database, settings, stripe, producer, name=name)
-        leader = Leader(webhooks, comparison, turn_seconds=settings.reconciliation_events_seconds)
+        leader = Leader(connection, webhooks, comparison, turn_seconds=settings.reconciliation_events_seconds)
         with leader:
             await _lead(connection, leader)
 
@@ -106,8 +108,16 @@ async def _lead(connection: AsyncConnection, leader: "Leader") -> NoReturn:
 class Leader:
     """The work of the process that leads, and its metrics, inside the block."""
 
-    def __init__(self, webhooks: LostWebhooks, comparison: PeriodicComparison, *, turn_seconds: float) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        webhooks: LostWebhooks,
+        comparison: PeriodicComparison,
+        *,
+        turn_seconds: float,
+    ) -> None:
         """`turn_seconds` is the pause between two readings of Stripe's list."""
+        self._connection = connection
         self._webhooks = webhooks
         self._comparison = comparison
         self._turn_seconds = turn_seconds
@@ -142,7 +152,8 @@ class Leader:
         try:
             # All before a saved position is known. Behind a gap that is not so until all bookings were compared.
             await self._webhooks.turn(saving=not self._comparison.in_full)
-            await self._comparison.turn()
+            if not any([await pauses.of(self._connection, role) for role in _COMPARED_WITH]):
+                await self._comparison.turn()
         except StripeUnavailable as error:
             if not self._is_away:
                 log.warning("reconciliation waits for Stripe, and asks every %g s: %s", self._turn_seconds, error)

@@ -91,6 +91,28 @@ async def test_a_paused_role_does_nothing_until_it_is_resumed(
         await has_arrived(paid, 1)
 
 
+async def test_while_payments_is_paused_nothing_is_compared(paid: PaidBookings) -> None:
+    await paid.checkout(PAID)
+    await paid.pay(PAID)
+    await paid.deliver_webhooks()
+    await paid.rows("update checkout_session set status = 'open', payment_intent = null")
+
+    async def status() -> str:
+        (row,) = await paid.rows("select status from checkout_session")
+        return str(row["status"])
+
+    async def is_mended() -> bool:
+        return await status() == "complete"
+
+    async with await connect(paid.database, "a test") as operator:
+        await pauses.begin(operator, "payments", who="ines", reason=None)
+        async with reconciling(paid):
+            await turns(paid, 4)
+            assert await status() == "open"
+            await pauses.end(operator, "payments", who="ines")
+            await wait_until(is_mended)
+
+
 async def test_stripe_may_be_away_for_a_while(paid: PaidBookings, caplog: pytest.LogCaptureFixture) -> None:
     await paid.checkout(PAID)
     down = {"match": "GET /v1/events", "fault": "status", "status": 503, "saved": False, "times": None}
@@ -124,7 +146,7 @@ async def test_a_gap_in_stripes_list_lets_all_bookings_be_compared(
     async with reconciling(paid):
 
         async def mended() -> bool:
-            return (await paid.rows("select status from checkout_session")) == [{"status": "complete"}]
+            return await paid.rows("select status from checkout_session") == [{"status": "complete"}]
 
         await wait_until(mended, message="the row has Stripe's state")
         await turns(paid)
