@@ -47,11 +47,11 @@ async def run(
     kafka: KafkaSettings, database: DatabaseSettings, settings: ReconciliationSettings, *, name: str
 ) -> NoReturn:
     """Reconcile until cancelled; `name` distinguishes this process in logs and sessions."""
-    backoff = Backoff("reconciliation waits for the database and the broker")
+    backoff = Backoff("reconciliation waits for the database and the broker", first_seconds=POLL_SECONDS)
     while True:
         try:
             await _serve(kafka, database, settings, name, backoff)
-        except (psycopg.Error, KafkaError, RecordsMissing, NoInstallation, OSError) as error:
+        except (psycopg.Error, KafkaError, RecordsMissing, OSError) as error:
             await backoff.wait(error)
 
 
@@ -122,7 +122,7 @@ class Leader:
         self._comparison = comparison
         self._turn_seconds = turn_seconds
         self._worked_at = time.monotonic()
-        self._is_away = False
+        self._is_waiting = False
 
     def __enter__(self) -> None:
         metrics.RECONCILIATION_LEADS.set(1)
@@ -136,7 +136,7 @@ class Leader:
         metrics.MONEY_DIFFERENCES.clear()
 
     async def work(self) -> NoReturn:
-        """Read the list and compare, again and again. Raises as the turns do, but for Stripe, which is waited for."""
+        """Read the list and compare, again and again. Raises as the turns do; while Stripe is away, it waits."""
         if not await self._webhooks.start():
             self._comparison.in_full = True
             log.warning(
@@ -154,12 +154,12 @@ class Leader:
             await self._webhooks.turn(saving=not self._comparison.in_full)
             if not any([await pauses.of(self._connection, role) for role in _COMPARED_WITH]):
                 await self._comparison.turn()
-        except StripeUnavailable as error:
-            if not self._is_away:
-                log.warning("reconciliation waits for Stripe, and asks every %g s: %s", self._turn_seconds, error)
-            self._is_away = True
+        except (StripeUnavailable, NoInstallation) as error:
+            if not self._is_waiting:
+                log.warning("reconciliation waits, and tries every %g s: %s", self._turn_seconds, error)
+            self._is_waiting = True
         else:
-            if self._is_away:
-                log.warning("reconciliation works again: Stripe answers")
-            self._is_away = False
+            if self._is_waiting:
+                log.warning("reconciliation works again")
+            self._is_waiting = False
             self._worked_at = time.monotonic()

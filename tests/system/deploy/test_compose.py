@@ -19,6 +19,7 @@ import yaml
 from docs.generate import settings_classes
 from operators.cli.main import find
 from sandbox import nginx
+from workers.stripe.event_types import EVENT_TYPES
 
 ROOT: Final = Path(__file__).parents[3]
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -105,6 +106,11 @@ def test_images_are_pinned_and_ours_are_built_here() -> None:
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
     assert {SERVICES[name]["image"] for name in OURS} == {f"innkeeper:{version[1]}"}
+
+
+def test_the_stand_in_sends_the_events_that_payments_needs() -> None:
+    sent = re.findall(r"--event=(\S+)", (ROOT / "docker-compose.yml").read_text())
+    assert sent == list(EVENT_TYPES)
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - SHORT))
