@@ -462,6 +462,17 @@ class PausedRole(Table):
     reason: Mapped[str | None]
 
 
+class StripePosition(Table):
+    """How far reconciliation has read Stripe's list of events, in Stripe's time: one row."""
+
+    __tablename__ = "stripe_position"
+    __table_args__ = (CheckConstraint("id", name="one_row"),)
+
+    id: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    events_until: Mapped[datetime]
+    saved_at: Mapped[datetime] = created()
+
+
 # Payments: pending calls to Stripe, one row a call, with its exact parameters.
 
 

@@ -56,6 +56,7 @@ FROM_A_BACKUP: Final = _names(
     models.DeadLetterEnd,
     models.PausedRole,
     models.UnattributedObject,
+    models.StripePosition,
 )
 
 _LOCK_SECONDS: Final = 3

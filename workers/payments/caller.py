@@ -3,7 +3,7 @@
 Reads and writes `checkout_session`, `refund` and `payment_refund`; writes `stripe_circuit`, and commands to
 `booking.commands`. `steps` processes one row; this module chooses the rows and their order, and measures how much is
 due. Any number of callers may run: a claim skips the rows of others. A row that fails is due again later and delays no
-other. `operators.reconcile` finds webhooks that Stripe lost.
+other. The role `reconciliation` finds webhooks that Stripe lost.
 
 While the circuit to Stripe is open (`breaker`), rows that need a call are not claimed, so that they stay as they are.
 While it is half open, one of them is claimed, as the probe. After it has closed, no session is opened before all
@@ -47,11 +47,11 @@ from topics.messages.releases import Release
 from workers.payments.attributions import Attributions
 from workers.payments.breaker import CircuitBreaker
 from workers.payments.gateway import Gateway, new_breaker, open_gateway
-from workers.payments.marks import Marks
 from workers.payments.settings import PaymentSettings
 from workers.payments.steps import Due, Steps
 from workers.payments.unattributed import LateObjects
 from workers.runtime.publisher import Publisher
+from workers.stripe.marks import Marks
 
 POLL_SECONDS: Final = 1.0
 MEASURE_SECONDS: Final = 15.0

@@ -24,9 +24,8 @@ from topics.kafka.settings import KafkaSettings
 from topics.messages.commands import BookingCommand
 from topics.messages.events import PaymentRequested
 from workers.payments.attributions import KINDS, Attributions
-from workers.payments.objects import StripeObject
 from workers.payments.pending_calls import CallContext, PendingCall, calls_for
-from workers.payments.settings import STRIPE_VERSION, PaymentSettings
+from workers.payments.settings import PaymentSettings
 from workers.payments.settling import record, settle
 from workers.payments.unattributed import to_keep
 from workers.payments.webhooks import (
@@ -40,6 +39,8 @@ from workers.payments.webhooks import (
 )
 from workers.payments.withholding import readable
 from workers.runtime.role import PartitionBatch, Received, Unreadable
+from workers.stripe.objects import StripeObject
+from workers.stripe.settings import STRIPE_VERSION
 
 PAYMENTS_SOURCE: Final = "innkeeper/payments"
 

@@ -26,8 +26,9 @@ from stripe.params.checkout import SessionCreateParams
 
 from telemetry import metrics, traces
 from workers.payments.breaker import Call, CircuitBreaker
-from workers.payments.objects import BookingRef, Refund, Session, read
-from workers.payments.settings import MAX_STRIPE_CLOCK_SKEW, STRIPE_VERSION, PaymentSettings
+from workers.payments.settings import PaymentSettings
+from workers.stripe.objects import BookingRef, Refund, Session, read
+from workers.stripe.settings import MAX_STRIPE_CLOCK_SKEW, STRIPE_VERSION
 
 TIMEOUT_SECONDS: Final = 8.0
 _RETRIES: Final = 2

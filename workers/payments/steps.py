@@ -35,14 +35,14 @@ from topics.messages.releases import Release
 from workers.payments.breaker import CircuitOpen
 from workers.payments.consumer import PAYMENTS_SOURCE
 from workers.payments.gateway import Gateway, IdempotencyKeyExhausted, Refused
-from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef, Session, command_id
 from workers.payments.pending_calls import renewed_session
 from workers.payments.refund_steps import LeaseLost, RefundAnswer, RefundSteps
 from workers.payments.settling import record
 from workers.payments.webhooks import NotUnderstood, effect_of_session
 from workers.payments.withholding import Commands, readable
 from workers.runtime.publisher import Publisher
+from workers.stripe.marks import Marks
+from workers.stripe.objects import BookingRef, Session, command_id
 
 WORK_SECONDS: Final = 25.0
 MAX_RETRY_DELAY_SECONDS: Final = 60.0

@@ -28,7 +28,12 @@ async def whole_system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         partitions=4,
         own_servers=True,
         quiet=True,
-        environment={"RATE_LIMITS": "false", **LONG_TIMEOUTS, **SHORT_OUTAGES},
+        environment={
+            "RATE_LIMITS": "false",
+            "RECONCILIATION_EVENTS_SECONDS": "1",
+            **LONG_TIMEOUTS,
+            **SHORT_OUTAGES,
+        },
     )
     async with System(plan) as system, open_house(system) as house:
         yield Desk(house)

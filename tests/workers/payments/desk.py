@@ -28,11 +28,11 @@ from topics.messages.values import RefundReason
 from workers.payments.caller import Caller
 from workers.payments.consumer import Payments
 from workers.payments.gateway import open_gateway
-from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef
 from workers.payments.pending_calls import CallContext, calls_for
 from workers.payments.settings import PaymentSettings
 from workers.runtime.role import PartitionBatch, Received
+from workers.stripe.marks import Marks
+from workers.stripe.objects import BookingRef
 
 ROOM = 7
 GOOD_CARD = "4242424242424242"

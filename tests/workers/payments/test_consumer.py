@@ -25,9 +25,9 @@ from topics.messages.events import BookingCancelled, BookingConfirmed, BookingEx
 from topics.messages.releases import Release
 from topics.messages.values import CancelReason, DisputeResult, RefundClosing
 from workers.payments.consumer import Payments
-from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef
 from workers.runtime.role import Unreadable
+from workers.stripe.marks import Marks
+from workers.stripe.objects import BookingRef
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from uuid import UUID
 import httpx
 import pytest
 
-from operators.reconcile import stripe_client
-from operators.reconcile.stripe_client import Named, StripeClient, StripeUnavailable
 from tests.support.stripe_traffic import validated_where_described
 from topics.messages.values import DisputeResult
+from workers.reconciliation import stripe_client
+from workers.reconciliation.stripe_client import Named, StripeClient, StripeUnavailable
 
 EMPTY = httpx.Response(200, json={"data": [], "has_more": False})
 BUSY = httpx.Response(429, text="slow down")
@@ -139,7 +139,7 @@ async def test_a_refund_names_the_booking_of_its_metadata_and_one_by_hand_names_
 )
 async def test_the_states_of_a_refund_are_three(status: str, outcome: str) -> None:
     async with stripe_with({**REFUND, "status": status}) as client:
-        assert [found.outcome async for found in client.refunds(None)] == [outcome]
+        assert [found.state async for found in client.refunds(None)] == [outcome]
 
 
 @pytest.mark.parametrize(
@@ -161,4 +161,4 @@ async def test_an_inquiry_is_no_dispute_and_an_end_has_an_outcome(
 ) -> None:
     transactions = [{"amount": amount} for amount in moved]
     async with stripe_with({**DISPUTE, "status": status, "balance_transactions": transactions}) as client:
-        assert [found.outcome async for found in client.disputes(None)] == outcomes
+        assert [found.result async for found in client.disputes(None)] == outcomes

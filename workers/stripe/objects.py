@@ -12,9 +12,9 @@ import msgspec
 import stripe
 
 from pricing.charges import from_stripe
-from workers.payments import states
-from workers.payments.marks import MARK, Marks
-from workers.payments.states import RefundState
+from workers.stripe import states
+from workers.stripe.marks import MARK, Marks
+from workers.stripe.states import RefundState
 
 PAYMENT_COMMAND_IDS: Final = UUID("5f1d5e0c-3d0a-5b7e-9a55-0f6c1d2b7a41")
 """The namespace of the ids of commands that follow from a Stripe object's transition."""

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from operators.reconcile.ownership import is_ours, with_maker
-from operators.reconcile.stripe_client import Named, Refund, Session
-from workers.payments.marks import Marks
+from workers.reconciliation.ownership import is_ours, with_maker
+from workers.reconciliation.stripe_client import Named, Refund, Session
+from workers.stripe.marks import Marks
 
 BOOKING, OTHER = UUID(int=1), UUID(int=2)
 OURS = Marks("a key of the payments role", UUID(int=11))

@@ -1,9 +1,10 @@
-"""Lists Checkout Sessions, refunds and disputes at Stripe, page by page, at a limited rate.
+"""Lists Checkout Sessions, refunds, disputes and events at Stripe, page by page, at a limited rate.
 
 Amounts become minor units (ISO 4217) here, at the border: Stripe counts some currencies in units of its own.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,15 +12,16 @@ from typing import Any, Final
 from uuid import UUID
 
 import httpx
+import msgspec
 from aiolimiter import AsyncLimiter
 
 from pricing.charges import from_stripe
-from topics.backoff import Backoff
+from topics.backoff import seconds_after
 from topics.messages.values import DisputeResult
-from workers.payments import states
-from workers.payments.marks import MARK
-from workers.payments.settings import STRIPE_VERSION, PaymentSettings
-from workers.payments.states import DisputeState, RefundState
+from workers.stripe import states
+from workers.stripe.marks import MARK
+from workers.stripe.settings import STRIPE_VERSION, StripeSettings
+from workers.stripe.states import DisputeState, RefundState
 
 MAX_CALLS_PER_SECOND: Final = 25
 _PAGE_OBJECTS: Final = 100
@@ -82,37 +84,49 @@ class Refund:
     @property
     def is_effective(self) -> bool:
         """Whether the money was sent back, or is on its way."""
-        return self.outcome != "failed"
+        return self.state != "failed"
 
     @property
-    def outcome(self) -> RefundState:
+    def state(self) -> RefundState:
         """The status in our words."""
         return states.refund_state(self.status)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dispute:
-    """A dispute at Stripe of any payment; `outcome` is None while it is open, `reason` is Stripe's word."""
+    """A dispute at Stripe of any payment; `result` is None while it is open, `reason` is Stripe's word."""
 
     id: str
     payment: str
     amount_minor: int
     currency: str
     reason: str
-    outcome: DisputeResult | None
+    result: DisputeResult | None
 
     @property
     def state(self) -> DisputeState:
         """The state in our words."""
-        return states.dispute_state(self.outcome)
+        return states.dispute_state(self.result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """An event in Stripe's list; `created` in UTC, in whole seconds. `body` is the event in JSON."""
+
+    id: str
+    type: str
+    created: datetime
+    object_id: str | None
+    metadata: Mapping[str, Any]
+    body: bytes
 
 
 class StripeClient:
-    """Reads Stripe's lists, at most `MAX_CALLS_PER_SECOND` pages a second."""
+    """Reads Stripe's lists, at most so many pages a second."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, calls_per_second: int = MAX_CALLS_PER_SECOND) -> None:
         self._client = client
-        self._pace = AsyncLimiter(MAX_CALLS_PER_SECOND, time_period=1)
+        self._pace = AsyncLimiter(calls_per_second, time_period=1)
 
     async def sessions(self, since: datetime | None, until: datetime | None = None) -> AsyncIterator[Session]:
         """Yield the sessions of any installation that were made between two times. Raises StripeUnavailable."""
@@ -142,6 +156,16 @@ class StripeClient:
             if (dispute := _dispute(found)) is not None:
                 yield dispute
 
+    async def events(self, types: Sequence[str], since: datetime) -> AsyncIterator[Event]:
+        """Yield the events of these types (20 at most) that were made since then, the newest first.
+
+        Stripe lists 30 days, and writes each event in the version of its API at that time, as in a webhook. Raises
+        StripeUnavailable.
+        """
+        named = {f"types[{number}]": type for number, type in enumerate(types)}
+        async for found in self._list("events", named | _between(since, None)):
+            yield _event(found)
+
     async def _list(self, path: str, filters: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         after: dict[str, Any] = {}
         while True:
@@ -153,12 +177,11 @@ class StripeClient:
             after = {"starting_after": page["data"][-1]["id"]}
 
     async def _get(self, path: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        backoff = Backoff("reconcile waits for Stripe", first_seconds=_FIRST_RETRY_SECONDS)
-        for _ in range(_TRIES - 1):
+        for failures in range(1, _TRIES):
             try:
                 return await self._get_once(path, parameters)
-            except StripeAway as error:
-                await backoff.wait(error)
+            except StripeAway:
+                await asyncio.sleep(seconds_after(failures, first_seconds=_FIRST_RETRY_SECONDS))
         return await self._get_once(path, parameters)
 
     async def _get_once(self, path: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +201,9 @@ class StripeClient:
 
 
 @asynccontextmanager
-async def open_stripe(settings: PaymentSettings) -> AsyncIterator[StripeClient]:
+async def open_stripe(
+    settings: StripeSettings, calls_per_second: int = MAX_CALLS_PER_SECOND
+) -> AsyncIterator[StripeClient]:
     """Open a client for Stripe, or for the stand-in at `stripe_api_url`."""
     headers = {
         "Authorization": f"Bearer {settings.stripe_api_key.get_secret_value()}",
@@ -187,7 +212,7 @@ async def open_stripe(settings: PaymentSettings) -> AsyncIterator[StripeClient]:
     async with httpx.AsyncClient(
         base_url=settings.stripe_api_url or _STRIPE, headers=headers, timeout=_LIST_TIMEOUT_SECONDS
     ) as client:
-        yield StripeClient(client)
+        yield StripeClient(client, calls_per_second)
 
 
 def _between(since: datetime | None, until: datetime | None) -> dict[str, int]:
@@ -255,5 +280,17 @@ def _dispute(found: Mapping[str, Any]) -> Dispute | None:
         amount_minor=from_stripe(found["amount"], currency),
         currency=currency,
         reason=found.get("reason") or "general",
-        outcome=states.dispute_result(status, took_money=took_money),
+        result=states.dispute_result(status, took_money=took_money),
+    )
+
+
+def _event(found: Mapping[str, Any]) -> Event:
+    about = found["data"]["object"]
+    return Event(
+        id=found["id"],
+        type=found["type"],
+        created=datetime.fromtimestamp(found["created"], UTC),
+        object_id=about.get("id"),
+        metadata=about.get("metadata") or {},
+        body=msgspec.json.encode(found),
     )

@@ -9,8 +9,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from uuid import UUID
 
-from operators.reconcile.stripe_client import Refund, Session
-from workers.payments.marks import Marks
+from workers.reconciliation.stripe_client import Refund, Session
+from workers.stripe.marks import Marks
 
 
 def has_our_mark(session: Session, marks: Marks) -> bool:

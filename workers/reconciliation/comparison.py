@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
-from operators.reconcile.at_stripe import AtStripe
-from operators.reconcile.bookings import Booking, SessionRow
-from operators.reconcile.differences import ROW_IS_UPDATED, Difference, Kind, SessionCorrection, in_words
-from operators.reconcile.payment_comparison import PaymentComparison
-from operators.reconcile.stripe_client import Session
 from workers.decisions.state import PaymentState
+from workers.reconciliation.at_stripe import AtStripe
+from workers.reconciliation.bookings import Booking, SessionRow
+from workers.reconciliation.differences import ROW_IS_UPDATED, Difference, Kind, SessionCorrection, in_words
+from workers.reconciliation.payment_comparison import PaymentComparison
+from workers.reconciliation.stripe_client import Session
 
 _COMMAND_FOLLOWS: Final = "payments sends the room the command as soon as it runs"
 

@@ -96,21 +96,27 @@ where (%(ids)s::uuid[] is null or b.id = any(%(ids)s))
   and (%(since)s::timestamptz is null or b.created_at >= %(since)s)
   and (%(ids)s::uuid[] is not null or b.payment_attempt > 0 or b.status = 'CONFIRMED')
 """
+#: The rows of the same bookings: a comparison of a few days reads no table as a whole into memory.
+_OF_THESE: Final = """
+where (%(ids)s::uuid[] is null or r.booking_id = any(%(ids)s))
+  and (%(since)s::timestamptz is null
+       or exists (select from booking b where b.id = r.booking_id and b.created_at >= %(since)s))
+"""
 _SESSIONS: Final = """
-select booking_id, attempt, status, session_id, url, payment_intent, next_attempt_at is not null as is_due
-from checkout_session where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
+select r.booking_id, r.attempt, r.status, r.session_id, r.url, r.payment_intent, r.next_attempt_at is not null as is_due
+from checkout_session r
 """
 _REFUNDS: Final = """
-select booking_id, payment_intent, status, refund_id, amount_minor, next_attempt_at is not null as is_due from refund
-where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
+select r.booking_id, r.payment_intent, r.status, r.refund_id, r.amount_minor, r.next_attempt_at is not null as is_due
+from refund r
 """
 _REFUND_OBJECTS: Final = """
-select booking_id, refund_id as id, payment_intent, amount_minor, status, by_hand from payment_refund
-where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
+select r.booking_id, r.refund_id as id, r.payment_intent, r.amount_minor, r.status, r.by_hand
+from payment_refund r
 """
 _DISPUTE_OBJECTS: Final = """
-select booking_id, dispute_id as id, payment_intent, amount_minor, status from payment_dispute
-where %(ids)s::uuid[] is null or booking_id = any(%(ids)s)
+select r.booking_id, r.dispute_id as id, r.payment_intent, r.amount_minor, r.status
+from payment_dispute r
 """
 _CLOSED_WITHOUT_BOOKING: Final = """
 select r.payment_intent from refund r
@@ -135,16 +141,16 @@ async def read(
     rows: dict[UUID, _Rows] = defaultdict(_Rows)
     async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute("set transaction isolation level repeatable read read only")
-        for row in await (await cursor.execute(_SESSIONS, parameters)).fetchall():
+        for row in await (await cursor.execute(_SESSIONS + _OF_THESE, parameters)).fetchall():
             booking_id, attempt = row.pop("booking_id"), row.pop("attempt")
             rows[booking_id].sessions[attempt] = SessionRow(**row)
-        for row in await (await cursor.execute(_REFUNDS, parameters)).fetchall():
+        for row in await (await cursor.execute(_REFUNDS + _OF_THESE, parameters)).fetchall():
             booking_id, payment = row.pop("booking_id"), row.pop("payment_intent")
             rows[booking_id].refunds[payment] = RefundRow(**row)
-        for row in await (await cursor.execute(_REFUND_OBJECTS, parameters)).fetchall():
+        for row in await (await cursor.execute(_REFUND_OBJECTS + _OF_THESE, parameters)).fetchall():
             booking_id, id = row.pop("booking_id"), row.pop("id")
             rows[booking_id].refund_rows[id] = ObjectRow(**row)
-        for row in await (await cursor.execute(_DISPUTE_OBJECTS, parameters)).fetchall():
+        for row in await (await cursor.execute(_DISPUTE_OBJECTS + _OF_THESE, parameters)).fetchall():
             booking_id, id = row.pop("booking_id"), row.pop("id")
             rows[booking_id].dispute_rows[id] = ObjectRow(**row)
         found = await (await cursor.execute(_BOOKINGS, parameters)).fetchall()

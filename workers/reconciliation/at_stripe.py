@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from operators.reconcile.stripe_client import Dispute, Refund, Session
+from workers.reconciliation.stripe_client import Dispute, Refund, Session
 
 
 @dataclass(kw_only=True)
@@ -51,12 +51,12 @@ class PaymentAtStripe:
     @property
     def pending_minor(self) -> int:
         """The sum of the refunds that are on their way."""
-        return sum(refund.amount_minor for refund in self.refunds if refund.outcome == "pending")
+        return sum(refund.amount_minor for refund in self.refunds if refund.state == "pending")
 
     @property
     def succeeded_minor(self) -> int:
         """The sum of the refunds that were carried out."""
-        return sum(refund.amount_minor for refund in self.refunds if refund.outcome == "succeeded")
+        return sum(refund.amount_minor for refund in self.refunds if refund.state == "succeeded")
 
     @property
     def left_minor(self) -> int:

@@ -1,6 +1,6 @@
 """Stripe's words for the states of sessions, refunds and disputes, and ours for the same. Pure.
 
-`operators.reconcile` reads Stripe's lists with these too: a webhook and a list must not disagree about one object.
+Reconciliation reads Stripe's lists with these too: a webhook and a list must not disagree about one object.
 """
 
 from collections.abc import Iterable

@@ -5,11 +5,11 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from operators.reconcile.bookings import Booking, RefundRow, SessionRow
-from operators.reconcile.stripe_client import Dispute, Refund, Session
 from pricing.currencies import decimal
 from topics.messages.commands import BookingCommand
 from workers.decisions.state import Payment
+from workers.reconciliation.bookings import Booking, RefundRow, SessionRow
+from workers.reconciliation.stripe_client import Dispute, Refund, Session
 
 ROW_IS_UPDATED: Final = "its row is brought up to date"
 

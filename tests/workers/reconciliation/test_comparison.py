@@ -8,16 +8,16 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from operators.reconcile.at_stripe import AtStripe
-from operators.reconcile.bookings import Booking, ObjectRow, RefundRow, SessionRow
-from operators.reconcile.comparison import compare
-from operators.reconcile.differences import Difference, Kind, RefundCorrection, RefundObjectCorrection
-from operators.reconcile.stripe_client import Dispute, Refund, Session
 from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
 from topics.messages.values import DisputeResult
 from workers.decisions.state import Dispute as KnownDispute
 from workers.decisions.state import Payment, PaymentState, RefundMade
-from workers.payments.objects import command_id
+from workers.reconciliation.at_stripe import AtStripe
+from workers.reconciliation.bookings import Booking, ObjectRow, RefundRow, SessionRow
+from workers.reconciliation.comparison import compare
+from workers.reconciliation.differences import Difference, Kind, RefundCorrection, RefundObjectCorrection
+from workers.reconciliation.stripe_client import Dispute, Refund, Session
+from workers.stripe.objects import command_id
 
 BOOKING = UUID(int=1)
 PI = "pi_1"
@@ -57,7 +57,7 @@ def refund(id: str, amount_minor: int, status: str = "succeeded", *, by_hand: bo
 
 def dispute(amount_minor: int = AMOUNT, outcome: DisputeResult | None = None) -> Dispute:
     return Dispute(
-        id="du_1", payment=PI, amount_minor=amount_minor, currency="EUR", reason="fraudulent", outcome=outcome
+        id="du_1", payment=PI, amount_minor=amount_minor, currency="EUR", reason="fraudulent", result=outcome
     )
 
 
@@ -86,7 +86,7 @@ def at_stripe(*objects: Refund | Dispute) -> AtStripe:
 
 def object_rows(*refunds: Refund) -> dict[str, ObjectRow]:
     return {
-        each.id: ObjectRow(payment_intent=PI, amount_minor=each.amount_minor, status=each.outcome, by_hand=each.by_hand)
+        each.id: ObjectRow(payment_intent=PI, amount_minor=each.amount_minor, status=each.state, by_hand=each.by_hand)
         for each in refunds
     }
 

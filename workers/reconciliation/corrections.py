@@ -1,14 +1,22 @@
 """Mends differences: sends the commands that are missing, and updates rows about payments to Stripe's state.
 
-Writes commands to `booking.commands` with the operator's action as their actor. A command goes before the rows of its
-difference: a row that is due may lead payments to a refund, whose command must be decided after it.
+Writes commands to `booking.commands`, from the role itself or with an operator's action as their actor. A command goes
+before the rows of its difference: a row that is due may lead payments to a refund, whose command must be decided after
+it.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from psycopg import AsyncConnection
 
-from operators.reconcile.differences import (
+from storage import payment_rows
+from storage.payment_rows import DisputeObject, ReconciledRefund, ReconciledSession, RefundObject, RowBefore
+from topics.catalogue import BOOKING_COMMANDS
+from topics.envelope import command_record
+from topics.kafka.producer import Producer
+from topics.kafka.settings import KafkaSettings
+from workers.reconciliation.differences import (
     Difference,
     DisputeObjectCorrection,
     RefundCorrection,
@@ -16,21 +24,27 @@ from operators.reconcile.differences import (
     RowCorrection,
     SessionCorrection,
 )
-from storage import operator_log, payment_rows
-from storage.payment_rows import DisputeObject, ReconciledRefund, ReconciledSession, RefundObject, RowBefore
-from topics.catalogue import BOOKING_COMMANDS
-from topics.envelope import command_record
-from topics.kafka.producer import Producer
-from topics.kafka.settings import KafkaSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """The source of the commands, and the operator's action that they follow from; None: the role mends by itself."""
+
+    source: str
+    actor: str | None = None
 
 
 async def correct(
-    kafka: KafkaSettings, connection: AsyncConnection, producer: Producer | None, difference: Difference, *, actor: str
+    kafka: KafkaSettings,
+    connection: AsyncConnection,
+    producer: Producer | None,
+    difference: Difference,
+    sender: Sender,
 ) -> bool:
     """Send the commands and write the rows that mend a difference; return whether it is mended.
 
-    A row that payments has changed since the comparison is left alone. `actor` is the operator, as the commands name
-    them. `producer` is needed for a difference with commands.
+    A row that payments has changed since the comparison is left alone. `producer` is needed for a difference with
+    commands.
 
     Raises:
         aiokafka.errors.KafkaError: the broker did not acknowledge a command, and may have it or not.
@@ -43,19 +57,19 @@ async def correct(
                     kafka.topic(BOOKING_COMMANDS),
                     command,
                     id=id,
-                    source=operator_log.SOURCE,
+                    source=sender.source,
                     time=datetime.now(UTC),
-                    actor=actor,
+                    actor=sender.actor,
                 )
                 for id, command in difference.commands
             ]
         )
     async with connection.transaction():
-        written = [await _correct_row(connection, row, actor) for row in difference.rows]
+        written = [await _correct_row(connection, row, sender.actor) for row in difference.rows]
     return bool(difference.commands) or (bool(written) and all(written))
 
 
-async def _correct_row(connection: AsyncConnection, row: RowCorrection, actor: str) -> bool:
+async def _correct_row(connection: AsyncConnection, row: RowCorrection, actor: str | None) -> bool:
     match row:
         case SessionCorrection():
             return await _correct_session(connection, row, actor)
@@ -67,7 +81,7 @@ async def _correct_row(connection: AsyncConnection, row: RowCorrection, actor: s
             return await payment_rows.save_dispute_object(connection, _dispute_object(row))
 
 
-async def _correct_session(connection: AsyncConnection, row: SessionCorrection, actor: str) -> bool:
+async def _correct_session(connection: AsyncConnection, row: SessionCorrection, actor: str | None) -> bool:
     session, before = row.session, row.was
     return await payment_rows.save_session(
         connection,
@@ -87,7 +101,7 @@ async def _correct_session(connection: AsyncConnection, row: SessionCorrection, 
     )
 
 
-async def _correct_refund(connection: AsyncConnection, row: RefundCorrection, actor: str) -> bool:
+async def _correct_refund(connection: AsyncConnection, row: RefundCorrection, actor: str | None) -> bool:
     booking, before = row.booking, row.was
     return await payment_rows.save_refund(
         connection,
@@ -114,7 +128,7 @@ def _refund_object(row: RefundObjectCorrection) -> RefundObject:
         booking_id=row.booking.id,
         amount_minor=refund.amount_minor,
         currency=row.payment.currency or row.booking.currency,
-        status=refund.outcome,
+        status=refund.state,
         by_hand=row.by_hand,
         failure=refund.failure,
     )

@@ -8,9 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from operators.reconcile.at_stripe import PaymentAtStripe
-from operators.reconcile.bookings import Booking, ObjectRow
-from operators.reconcile.differences import (
+from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
+from workers.decisions.state import Dispute as KnownDispute
+from workers.decisions.state import Payment, PaymentState, RefundMade
+from workers.reconciliation.at_stripe import PaymentAtStripe
+from workers.reconciliation.bookings import Booking, ObjectRow
+from workers.reconciliation.differences import (
     ROW_IS_UPDATED,
     Difference,
     DisputeObjectCorrection,
@@ -20,12 +23,9 @@ from operators.reconcile.differences import (
     RowCorrection,
     in_words,
 )
-from operators.reconcile.stripe_client import Dispute, Refund
-from topics.messages.commands import FailRefund, RecordDispute, RecordRefund
-from workers.decisions.state import Dispute as KnownDispute
-from workers.decisions.state import Payment, PaymentState, RefundMade
-from workers.payments.objects import command_id
-from workers.payments.states import dispute_transition
+from workers.reconciliation.stripe_client import Dispute, Refund
+from workers.stripe.objects import command_id
+from workers.stripe.states import dispute_transition
 
 
 class PaymentComparison:
@@ -40,7 +40,7 @@ class PaymentComparison:
         #: Refunds that payments is working on have their events and rows soon.
         self._is_due = self._row is not None and self._row.is_due
         self._is_older = any(not made.refund_id for made in payment.refunds)
-        self._failed = [each for each in stripe.refunds if each.outcome == "failed" and self._is_failure_unknown(each)]
+        self._failed = [each for each in stripe.refunds if each.state == "failed" and self._is_failure_unknown(each)]
         self._unknown = list(self._unknown_refunds())
         self._disputes = [dispute for dispute in stripe.disputes if self._is_dispute_unknown(dispute)]
         self._after = self._payment_after()
@@ -82,7 +82,7 @@ class PaymentComparison:
         recorded = sum(made.amount_minor for made in self._recorded_without_failed())
         for refund in self._stripe.refunds:
             is_recorded = self._payment.refund(refund.id) is not None or refund.id in self._payment.failed_refund_ids
-            if refund.outcome == "succeeded" and not is_recorded:
+            if refund.state == "succeeded" and not is_recorded:
                 if recorded + refund.amount_minor > self._payment.amount_minor:
                     continue
                 recorded += refund.amount_minor
@@ -90,7 +90,7 @@ class PaymentComparison:
 
     def _is_dispute_unknown(self, dispute: Dispute) -> bool:
         known = self._payment.dispute(dispute.id)
-        return known is None or (known.state == "open" and dispute.outcome is not None)
+        return known is None or (known.state == "open" and dispute.result is not None)
 
     def _payment_after(self) -> Payment:
         """Return the payment as its events will have it, once the missing ones are there."""
@@ -130,7 +130,7 @@ class PaymentComparison:
             kind=Kind.FAILED_REFUND,
             description=(f"{self._named(refund)}, failed at Stripe ({command.failure}), and {events}"),
             correction="the room gets the command FailRefund",
-            commands=((command_id(refund.id, refund.outcome), command),),
+            commands=((command_id(refund.id, refund.state), command),),
             rows=(self._refund_object(refund),),
         )
 
@@ -151,7 +151,7 @@ class PaymentComparison:
             kind=Kind.UNKNOWN_REFUND,
             description=(f"{self._named(refund)}, {maker}, and has no event"),
             correction="the room gets the command RecordRefund with this amount",
-            commands=((command_id(refund.id, refund.outcome), command),),
+            commands=((command_id(refund.id, refund.state), command),),
             rows=(self._refund_object(refund),),
         )
 
@@ -163,7 +163,7 @@ class PaymentComparison:
             dispute_id=dispute.id,
             amount_minor=dispute.amount_minor,
             reason=dispute.reason,
-            result=dispute.outcome,
+            result=dispute.result,
         )
         known = self._payment.dispute(dispute.id)
         events = "has no event" if known is None else "is open by its events"
@@ -175,7 +175,7 @@ class PaymentComparison:
                 f" {self._payment.payment_intent} ({dispute.reason}), is {dispute.state} at Stripe, and {events}"
             ),
             correction="the room gets the command RecordDispute",
-            commands=((command_id(dispute.id, dispute_transition(dispute.outcome)), command),),
+            commands=((command_id(dispute.id, dispute_transition(dispute.result)), command),),
             rows=(DisputeObjectCorrection(booking=self._booking, payment=self._payment, dispute=dispute),),
         )
 
@@ -215,7 +215,7 @@ class PaymentComparison:
         if refund in self._failed or refund in self._unknown or (self._is_due and not self._by_hand(refund)):
             return False
         row = self._booking.refund_rows.get(refund.id)
-        return not (row is None and self._is_older) and not _has(row, refund.amount_minor, refund.outcome)
+        return not (row is None and self._is_older) and not _has(row, refund.amount_minor, refund.state)
 
     def _stale_refund(self) -> Iterator[RefundCorrection]:
         """Yield the right row of a refund of which all has gone, or is on its way."""
