@@ -295,14 +295,14 @@ class Hotel(RuleBasedStateMachine):
         first=st.sampled_from(DAYS[1:-3]),
         room_id=rooms,
         when=st.tuples(st.sampled_from((48, 20, 0, 49)), st.sampled_from((0, -1))),
-        share=st.sampled_from((None, 1, 2, 3)),
+        share=st.sampled_from((None, 1, 2, 6)),
         stay_times=hotel_times,
     )
     def a_guest_cancels_at_a_step(
         self, first: date, room_id: int, when: tuple[int, int], share: int | None, stay_times: StayTimes | None
     ) -> None:
         """A guest pays, gets a part back by hand or not, and cancels when a step of the policy ends."""
-        booking_id = self.come_so_far(first, room_id, 4, stay_times)
+        booking_id = self.buy_by_a_policy(first, room_id, stay_times)
         about: dict[str, Any] = {"room_id": room_id, "booking_id": booking_id}
         by_hand = {**about, "payment_intent": "pi_1", "refund_id": "re_9", "by_hand": True}
         amount_minor = 0 if share is None else self.part(about, "pi_1", share)
@@ -317,6 +317,11 @@ class Hotel(RuleBasedStateMachine):
         if share is not None and amount_minor > 0:
             self.send(FailRefund(**by_hand, amount_minor=amount_minor, failure="unknown"))
 
+    def buy_by_a_policy(self, first: date, room_id: int, stay_times: StayTimes | None) -> UUID:
+        """Let the room be sold by a policy, and a guest reserve and pay there."""
+        self.set_terms(room_id, OFFERS[0], self.clerk.terms.get(room_id, {"version": 0})["version"] + 1)
+        return self.come_so_far(first, room_id, 4, stay_times)
+
     @rule(
         first=st.sampled_from(DAYS[1:-3]),
         room_id=rooms,
@@ -325,8 +330,11 @@ class Hotel(RuleBasedStateMachine):
     )
     def money_of_a_cancelled_stay_moves(self, first: date, room_id: int, order: Sequence[str], share: int) -> None:
         """A guest pays and cancels; what is due goes back, and more of it by hand and by a dispute, in any order."""
-        booking_id = self.come_so_far(first, room_id, 5)
-        about: dict[str, Any] = {"room_id": room_id, "booking_id": booking_id, "payment_intent": "pi_1"}
+        booking_id = self.buy_by_a_policy(first, room_id, TIMES)
+        about: dict[str, Any] = {"room_id": room_id, "booking_id": booking_id}
+        self.scenario.now = max(self.scenario.now, datetime.combine(first - ONE_DAY, time(), UTC))
+        self.send(CancelBooking(**about, user_id=self.guest(booking_id)))
+        about |= {"payment_intent": "pi_1"}
         money = self.clerk.sheets[booking_id]["money"].get("pi_1")
         if money is None:
             return
