@@ -110,9 +110,9 @@ def downgrade() -> None:
     """Take back. Bookings in a state that the release before does not know become confirmed ones."""
     op.execute("update booking set status = 'CONFIRMED' where status in ('CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW')")
     _replace_status(_STATUSES_BEFORE)
-    op.execute("update inventory set total_count = total_count + allowance_count - blocked_count")
     op.drop_constraint('allowed_and_blocked', 'inventory')
     op.drop_constraint('never_oversold', 'inventory')
+    op.execute("update inventory set total_count = total_count + allowance_count - blocked_count")
     for table, name, _ in reversed((*_NULLABLE, *_COUNTS)):
         op.drop_column(table, name)
     op.create_check_constraint('never_oversold', 'inventory', 'booked_count + reserved_count <= total_count')
