@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ingress.admin.sale_terms import sending
 from storage.settings import DatabaseSettings
 from tests.ingress.conftest import broker_away, ingress_settings, run_ingress
 from tests.ingress.house import TODAY, WAIT, House, StandInWorker
@@ -264,6 +265,18 @@ async def test_a_plan_that_makes_no_sense_is_refused_and_the_field_is_named(offe
     bands = [{"up_to_age": 12, "price": "1.00"}, {"up_to_age": 5, "price": "1.00"}]
     refused = await offer.set_plan("saver", PLAN | {"policy_id": None, "child_bands": bands})
     assert (refused.status, "age bands ascend" in refused.body["detail"]) == (422, True)
+    assert [plan["id"] for plan in (await offer.plans()).body] == ["standard"]
+
+
+async def test_terms_that_are_too_large_for_a_record_of_the_log_are_refused(
+    offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "MAX_TERMS_BYTES", 512)
+    rules = [{"start_date": f"2027-{month:02}-01", "end_date": f"2027-{month:02}-02"} for month in range(1, 13)]
+
+    refused = await offer.set_plan("saver", {"name": "Saver", "rules": rules})
+
+    assert (refused.status, "use fewer rules" in refused.body["detail"]) == (422, True)
     assert [plan["id"] for plan in (await offer.plans()).body] == ["standard"]
 
 
