@@ -135,7 +135,48 @@ def _route(
     rooms = Rooms(app[DATABASE], seconds=settings.room_facts_seconds)
     keys = IdempotencyKeys(app[DATABASE])
     quote_tokens = QuoteTokens(settings)
-    bookings = Bookings(
+    auth = Auth(
+        database=app[DATABASE],
+        passwords=app[PASSWORDS],
+        tokens=app[TOKENS],
+        refresh_tokens=RefreshTokens(app[DATABASE], settings),
+        delays=app[LOGIN_DELAYS],
+        addresses=app[ADDRESSES],
+    )
+    nights = Nights(commands)
+    areas: list[object] = [
+        auth,
+        Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
+        Hotels(app[DATABASE]),
+        Search(app[FRESHNESS]),
+        Quotes(app[DATABASE], rooms=rooms, tokens=quote_tokens, rollout=rollout),
+        _bookings(app, settings, rooms=rooms, keys=keys, commands=commands, rollout=rollout, quote_tokens=quote_tokens),
+        BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
+        Reports(app[DATABASE]),
+        AdminHotels(app[DATABASE], nights, rollout),
+        AdminRooms(app[DATABASE], nights),
+        AdminInventory(app[DATABASE], nights),
+        Ops(kafka, database),
+        Webhooks(kafka, app[BROKER], settings.webhook_secrets),
+        Health(app[DATABASE], app[BROKER], app[WAITERS]),
+    ]
+    app[AREAS] = areas
+    app.add_routes(routes_of(areas, app[TOKENS], limits, settings.public_prefix))
+    rows = [row for area in areas for _, row in operations_of(area)]
+    app.add_routes(Pages(rows, settings.public_prefix).routes())
+
+
+def _bookings(
+    app: web.Application,
+    settings: IngressSettings,
+    *,
+    rooms: Rooms,
+    keys: IdempotencyKeys,
+    commands: Commands,
+    rollout: Rollout,
+    quote_tokens: QuoteTokens,
+) -> Bookings:
+    return Bookings(
         database=app[DATABASE],
         rooms=rooms,
         booking_ids=app[BOOKING_IDS],
@@ -152,35 +193,6 @@ def _route(
         hold_seconds=settings.hold_seconds,
         max_account_share_percent=settings.max_account_share_percent,
     )
-    auth = Auth(
-        database=app[DATABASE],
-        passwords=app[PASSWORDS],
-        tokens=app[TOKENS],
-        refresh_tokens=RefreshTokens(app[DATABASE], settings),
-        delays=app[LOGIN_DELAYS],
-        addresses=app[ADDRESSES],
-    )
-    nights = Nights(commands)
-    areas: list[object] = [
-        auth,
-        Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
-        Hotels(app[DATABASE]),
-        Search(app[FRESHNESS]),
-        Quotes(app[DATABASE], rooms=rooms, tokens=quote_tokens, rollout=rollout),
-        bookings,
-        BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
-        Reports(app[DATABASE]),
-        AdminHotels(app[DATABASE], nights, rollout),
-        AdminRooms(app[DATABASE], nights),
-        AdminInventory(app[DATABASE], nights),
-        Ops(kafka, database),
-        Webhooks(kafka, app[BROKER], settings.webhook_secrets),
-        Health(app[DATABASE], app[BROKER], app[WAITERS]),
-    ]
-    app[AREAS] = areas
-    app.add_routes(routes_of(areas, app[TOKENS], limits, settings.public_prefix))
-    rows = [row for area in areas for _, row in operations_of(area)]
-    app.add_routes(Pages(rows, settings.public_prefix).routes())
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":
