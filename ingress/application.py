@@ -139,23 +139,6 @@ def _route(
     rooms = Rooms(app[DATABASE], seconds=settings.room_facts_seconds)
     keys = IdempotencyKeys(app[DATABASE])
     quote_tokens = QuoteTokens(settings)
-    bookings = Bookings(
-        database=app[DATABASE],
-        rooms=rooms,
-        booking_ids=app[BOOKING_IDS],
-        keys=keys,
-        commands=commands,
-        rollout=rollout,
-        unpaid=UnpaidCap(
-            app[DATABASE],
-            most=settings.max_unpaid_bookings,
-            reading_seconds=settings.room_facts_seconds,
-            undecided_seconds=settings.hold_seconds,
-        ),
-        quote_tokens=quote_tokens,
-        hold_seconds=settings.hold_seconds,
-        max_account_share_percent=settings.max_account_share_percent,
-    )
     auth = Auth(
         database=app[DATABASE],
         passwords=app[PASSWORDS],
@@ -171,7 +154,7 @@ def _route(
         Hotels(app[DATABASE]),
         Search(app[FRESHNESS]),
         Quotes(app[DATABASE], rooms=rooms, tokens=quote_tokens, rollout=rollout),
-        bookings,
+        _bookings(app, settings, rooms=rooms, keys=keys, commands=commands, rollout=rollout, quote_tokens=quote_tokens),
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         StaysAtHotel(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),
@@ -188,6 +171,35 @@ def _route(
     app.add_routes(routes_of(areas, app[TOKENS], limits, settings.public_prefix))
     rows = [row for area in areas for _, row in operations_of(area)]
     app.add_routes(Pages(rows, settings.public_prefix).routes())
+
+
+def _bookings(
+    app: web.Application,
+    settings: IngressSettings,
+    *,
+    rooms: Rooms,
+    keys: IdempotencyKeys,
+    commands: Commands,
+    rollout: Rollout,
+    quote_tokens: QuoteTokens,
+) -> Bookings:
+    return Bookings(
+        database=app[DATABASE],
+        rooms=rooms,
+        booking_ids=app[BOOKING_IDS],
+        keys=keys,
+        commands=commands,
+        rollout=rollout,
+        unpaid=UnpaidCap(
+            app[DATABASE],
+            most=settings.max_unpaid_bookings,
+            reading_seconds=settings.room_facts_seconds,
+            undecided_seconds=settings.hold_seconds,
+        ),
+        quote_tokens=quote_tokens,
+        hold_seconds=settings.hold_seconds,
+        max_account_share_percent=settings.max_account_share_percent,
+    )
 
 
 def _redis(settings: IngressSettings) -> "RedisLink | None":

@@ -407,7 +407,7 @@ def test_the_largest_quote_fits_into_a_request() -> None:
     lines = [PriceLine(kind=LineKind.TAX, id="x" * 40, name=name, amount_minor=10**12, included=True)] * 31
     step = CancellationStep(until=datetime.combine(day, STAY_TIMES.check_in_time), kept_minor=10**12, percent=100)
     sale = Sale(
-        terms_version=2**63,
+        terms_version=2**63 - 1,
         plan_id="x" * 40,
         plan_name=name,
         meals=Meals.ALL_INCLUSIVE,
@@ -419,9 +419,9 @@ def test_the_largest_quote_fits_into_a_request() -> None:
         early_departure_percent=100,
     )
     quote = Quote(
-        user_id=2**63,
-        hotel_id=2**63,
-        room_id=2**63,
+        user_id=2**63 - 1,
+        hotel_id=2**63 - 1,
+        room_id=2**63 - 1,
         check_in=day,
         check_out=day,
         rooms_count=10,
