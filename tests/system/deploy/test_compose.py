@@ -108,7 +108,7 @@ def test_images_are_pinned_and_ours_are_built_here() -> None:
     assert {SERVICES[name]["image"] for name in OURS} == {f"innkeeper:{version[1]}"}
 
 
-def test_the_stand_in_sends_the_events_that_payments_needs() -> None:
+def test_the_service_stripe_sends_the_events_that_payments_needs() -> None:
     sent = re.findall(r"--event=(\S+)", (ROOT / "docker-compose.yml").read_text())
     assert sent == list(EVENT_TYPES)
 
