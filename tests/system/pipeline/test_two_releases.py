@@ -122,7 +122,8 @@ def nights_on_sale(room: int) -> list[OpenInventory]:
             hotel_id=1,
             first_night=date(year, 5, 1),
             end_night=date(year, 6, 1),
-            total_count=5,
+            # The release before knows no share, and sells the stays that this one refuses for it.
+            total_count=100,
             price_minor=10_000,
             currency="EUR",
         )
@@ -167,7 +168,7 @@ def cancellation(reserved: ReserveStay) -> CancelBooking:
 
 def share(room: int) -> ReserveStay:
     """Return a request for more rooms than one account may hold unpaid."""
-    return msgspec.structs.replace(stay(room), rooms_count=3, account_share_percent=20)
+    return msgspec.structs.replace(stay(room), rooms_count=3, account_share_percent=2)
 
 
 async def both_own_partitions(system: System) -> None:
