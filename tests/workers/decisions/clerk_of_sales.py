@@ -72,7 +72,7 @@ def cents(exact: Fraction) -> int:
 
 
 def terms_on_paper(terms: Any) -> Fact:
-    """Copy terms from a command; what is not written there is left out."""
+    """Copy terms from a command."""
     return {
         "version": terms.version,
         "plans": [_fields(plan) for plan in terms.plans],
@@ -290,5 +290,5 @@ def cost_of_leaving(sheet: Fact, left: date) -> Fact:
 
 
 def cost_of_not_coming(sheet: Fact) -> Fact:
-    """Keep what the policy says, or all."""
+    """Keep the part of the policy, or all."""
     return {"kept_minor": sheet["cost"] if sheet["sale"] is None else sheet["sale"]["no_show_kept_minor"]}
