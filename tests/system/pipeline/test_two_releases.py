@@ -130,13 +130,15 @@ def commands() -> list[Command]:
 
 def newer_commands(room: int) -> list[Command]:
     """Return commands that the release before does not know: they allow more in 2 nights, and block 2."""
-    nights = {"room_id": room, "first_night": date(2030, 5, 24), "end_night": date(2030, 5, 26)}
+    first, second, end = date(2030, 5, 24), date(2030, 5, 25), date(2030, 5, 26)
     terms = msgspec.structs.replace(NO_SALE_TERMS, version=1)
-    block = BlockNights(**nights, block_id=uuid4(), rooms_count=1, reason=BlockReason.OTHER)
+    block = BlockNights(
+        room_id=room, first_night=first, end_night=end, block_id=uuid4(), rooms_count=1, reason=BlockReason.OTHER
+    )
     return [
-        ChangeInventory(**nights, allowance_count=1),
+        ChangeInventory(room_id=room, first_night=first, end_night=end, allowance_count=1),
         block,
-        msgspec.structs.replace(block, block_id=uuid4(), first_night=date(2030, 5, 25), end_night=date(2030, 5, 27)),
+        msgspec.structs.replace(block, block_id=uuid4(), first_night=second, end_night=date(2030, 5, 27)),
         ReleaseBlock(room_id=room, block_id=block.block_id),
         SetSaleTerms(room_id=room, hotel_id=1, terms=terms),
     ]
