@@ -52,7 +52,8 @@ class ObjectRow:
 class Booking:
     """One booking; `payments` is each payment that arrived, by payment intent, by its events.
 
-    `cancels_if_full`: its hotel cancels a booking whose whole payment was refunded by hand.
+    `cancels_if_full`: its hotel cancels a booking whose whole payment was refunded by hand. `policy_minor` is the
+    amount that is kept by the policy that ended the booking.
     """
 
     id: UUID
@@ -65,6 +66,7 @@ class Booking:
     session_id: str | None
     created_at: datetime
     cancels_if_full: bool = True
+    policy_minor: int | None = None
     payments: Mapping[str, Payment]
     sessions: dict[int, SessionRow] = field(default_factory=dict)
     refunds: dict[str, RefundRow] = field(default_factory=dict)
@@ -74,23 +76,26 @@ class Booking:
     @property
     def is_paid_for(self) -> bool:
         """Whether a payment pays the booking, or should."""
-        return self.status == "CONFIRMED" and self.terms == "prepaid"
+        sold = self.status in {"CONFIRMED", "CHECKED_IN", "CHECKED_OUT"} and self.policy_minor is None
+        return sold and self.terms == "prepaid"
 
     def due_of(self, payment: Payment) -> int:
         """Return the part of a payment that Stripe must have in the end.
 
-        Of a payment that pays the booking: all that was neither refunded by hand nor lost in a dispute. Of any other:
-        the rest of a refund that an operator closed.
+        Of a payment that pays the booking, or of which the policy keeps all that is left: all that was neither refunded
+        by hand nor lost in a dispute. Of any other: the rest of a refund that an operator closed, and what the policy
+        keeps.
         """
         left = payment.left_minor
-        if payment.state is PaymentState.KEPT and self.is_paid_for:
-            return left
-        return min(left - payment.due_minor, payment.closed_minor)
+        if payment.state is PaymentState.KEPT:
+            return left if self.is_paid_for else min(left, self.policy_minor or 0)
+        return min(left - payment.due_minor, payment.closed_minor + payment.policy_minor)
 
 
 _BOOKINGS: Final = """
 select b.id, b.room_id, b.status, b.terms, b.amount_minor, b.currency, b.payment_attempt as attempt, b.session_id,
-       b.created_at, b.payments, coalesce(h.on_full_refund, 'cancel') = 'cancel' as cancels_if_full
+       b.created_at, b.payments, (b.policy->>'kept_minor')::int8 as policy_minor,
+       coalesce(h.on_full_refund, 'cancel') = 'cancel' as cancels_if_full
 from booking b left join hotel h on h.id = b.hotel_id
 where (%(ids)s::uuid[] is null or b.id = any(%(ids)s))
   and (%(since)s::timestamptz is null or b.created_at >= %(since)s)

@@ -104,7 +104,8 @@ class PaymentComparison:
         if payment.state is PaymentState.KEPT:
             return after
         due = payment.due_minor + counted - sum(refund.amount_minor for refund in self._unknown)
-        return msgspec.structs.replace(after, due_minor=max(0, min(due, after.left_minor - payment.closed_minor)))
+        kept = payment.closed_minor + payment.policy_minor
+        return msgspec.structs.replace(after, due_minor=max(0, min(due, after.left_minor - kept)))
 
     def _by_hand(self, refund: Refund) -> bool:
         """Return whether a person made the refund at Stripe: neither its mark nor a row of ours is about it."""

@@ -1,4 +1,4 @@
-"""The costs of a cancellation, of a no-show and of an early departure, by the steps of a policy on the hotel's clock."""
+"""The costs of a cancellation, a no-show and an early departure, by the steps of a policy on the hotel's clock."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise

@@ -39,7 +39,11 @@ _STATUS_AFTER: Final = {
     "booking.cancelled.v1": "CANCELLED",
     "booking.expired.v1": "EXPIRED",
     "booking.rejected.v1": "REJECTED",
+    "booking.checked_in.v1": "CHECKED_IN",
+    "booking.checked_out.v1": "CHECKED_OUT",
+    "booking.no_show.v1": "NO_SHOW",
 }
+_PAID_FOR: Final = ("CONFIRMED", "CHECKED_IN", "CHECKED_OUT")
 
 
 @dataclass
@@ -52,6 +56,7 @@ class Payment:
     pays: bool
     requested: bool = False
     closed: int = 0
+    retained: int = 0
     refunds: dict[str, int] = field(default_factory=dict)
     by_hand: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
@@ -87,6 +92,8 @@ class Explanation:
         self.status: dict[str, str] = {}
         self.amounts: dict[str, int] = {}
         self.prepaid: set[str] = set()
+        #: The bookings that a policy ended, with the part of the payment that it keeps.
+        self.policies: dict[str, int] = {}
         self.problems: list[str] = []
         for kind, event in events:
             self._apply(kind, event)
@@ -101,11 +108,16 @@ class Explanation:
                 self.prepaid.add(booking_id)
         if kind in _STATUS_AFTER:
             self.status[booking_id] = _STATUS_AFTER[kind]
+        if (policy := event.get("policy")) is not None:
+            self.policies[booking_id] = policy["kept_minor"]
         if kind == "booking.confirmed.v1" and event.get("payment_intent"):
             self._arrived(event, pays=True)
-        elif kind == "booking.refund_requested.v1":
+        elif kind in {"booking.refund_requested.v1", "booking.refund_requested.v2"}:
             payment = self.payments.get(event["payment_intent"]) or self._arrived(event, pays=False)
             payment.requested = True
+            payment.retained = event.get("retained_minor", 0)
+            if payment.retained not in {0, self.policies.get(booking_id, 0)}:
+                self.problems.append(f"{event['payment_intent']}: {payment.retained} is kept, and by no policy")
         elif "payment_intent" in event and kind != "booking.confirmed.v1":
             self._left(kind, event)
 
@@ -239,7 +251,7 @@ def _problems_of_bookings(explained: Explanation, still_due: Collection[str]) ->
         if problem is not None:
             yield f"booking {booking_id}: {explained.status[booking_id]}{problem}"
     for intent, paid in explained.payments.items():
-        due = paid.left - paid.closed
+        due = paid.left - paid.closed - paid.retained
         if paid.requested and due > 0 and paid.booking_id not in still_due:
             yield f"{intent}: {due} is still due to the guest of booking {paid.booking_id}"
 
@@ -247,9 +259,10 @@ def _problems_of_bookings(explained: Explanation, still_due: Collection[str]) ->
 def _problem_of_booking(explained: Explanation, booking_id: str, paying: Sequence[Payment]) -> str | None:
     """Return what is wrong with the payments that pay a booking and do not go back."""
     amount = explained.amounts[booking_id]
-    if explained.status[booking_id] != "CONFIRMED":
+    policy = explained.policies.get(booking_id)
+    if explained.status[booking_id] not in _PAID_FOR or policy is not None:
         left = sum(max(0, paid.left) for paid in paying)
-        return f", and {left} of its payment is kept" if left else None
+        return f", and {left} of its payment is kept" if left > (policy or 0) else None
     if booking_id not in explained.prepaid or not amount:
         return None
     if len(paying) != 1:

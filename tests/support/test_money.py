@@ -67,7 +67,20 @@ def returned() -> tuple[Events, Ledger]:
     return deepcopy(events), [entry(PAID, *refunds)]
 
 
-@pytest.mark.parametrize("money", [kept, returned])
+def ended(refund_minor: int) -> tuple[Events, Ledger]:
+    """A cancelled stay: the policy keeps 50.00, and this amount of the other 150.00 went back."""
+    events = [RESERVED, CONFIRMED, of("cancelled", reason="by_guest", policy={"kept_minor": 5_000})]
+    request = {**REQUESTED[1], "total_minor": 15_000, "retained_minor": 5_000}
+    events += [("booking.refund_requested.v2", request), refunded("re_1", refund_minor)]
+    return deepcopy(events), [entry(PAID, refund("re_1", refund_minor))]
+
+
+def kept_by_policy() -> tuple[Events, Ledger]:
+    """A cancelled stay of which the policy keeps a part."""
+    return ended(15_000)
+
+
+@pytest.mark.parametrize("money", [kept, returned, kept_by_policy])
 def test_money_that_events_explain_is_no_problem(money: Callable[[], tuple[Events, Ledger]]) -> None:
     assert unexplained(*money()) == []
 
@@ -228,6 +241,24 @@ def event_of(events: Events, kind: str, which: int = 0) -> dict[str, Any]:
             lambda events, ledger: drop(events, "refund_requested", "confirmed"),
             "pi_1: booking.refunded.v1, and no event let it arrive",
             id="a refund of a payment that never arrived",
+        ),
+        pytest.param(
+            kept_by_policy,
+            lambda events, ledger: events[2][1].pop("policy"),
+            "pi_1: 5000 is kept, and by no policy",
+            id="a part that no policy keeps",
+        ),
+        pytest.param(
+            lambda: ended(14_999),
+            lambda events, ledger: None,
+            f"pi_1: 1 is still due to the guest of booking {BOOKED}",
+            id="a cent less than the policy returns",
+        ),
+        pytest.param(
+            kept_by_policy,
+            lambda events, ledger: events.__delitem__(slice(3, None)),
+            f"booking {BOOKED}: CANCELLED, and 20000 of its payment is kept",
+            id="more is kept than the policy keeps",
         ),
         pytest.param(
             kept,

@@ -294,6 +294,16 @@ def test_money_that_stays_after_a_cancellation_without_a_refund_is_a_wrong_sum()
     assert found.description == "CANCELLED: Stripe has 200.00 EUR of pi_1, and it should have 0.00 EUR"
 
 
+def test_money_that_the_policy_keeps_after_a_cancellation_is_right() -> None:
+    all_kept = replace(booking(KEPT), status="CANCELLED", policy_minor=AMOUNT)
+    assert differences(all_kept, at_stripe()) == []
+
+    part = msgspec.structs.replace(refunded(RefundMade("re_1", 15_000)), policy_minor=5_000, retained_minor=5_000)
+    assert replace(booking(part), status="CANCELLED", policy_minor=5_000).due_of(part) == 5_000
+    assert replace(booking(KEPT), status="NO_SHOW", policy_minor=5_000).due_of(KEPT) == 5_000
+    assert replace(booking(KEPT), status="CHECKED_OUT").due_of(KEPT) == AMOUNT
+
+
 def test_a_confirmed_booking_without_a_payment_is_a_wrong_sum() -> None:
     ours = replace(booking(KEPT), payments={})
 

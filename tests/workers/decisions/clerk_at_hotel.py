@@ -1,4 +1,4 @@
-"""The tasks of the clerk of `brute_force` at the desk: arrivals, departures, guests who do not come, and rooms off sale.
+"""The clerk of `brute_force` at the desk: arrivals, departures, guests who do not come, and rooms off sale.
 
 Shares nothing with the core but the commands.
 """
@@ -54,6 +54,16 @@ class Desk:
     def _repeat(self, sheet: Fact) -> None:
         raise NotImplementedError
 
+    def _cost_of_leaving(self, sheet: Fact, left: date) -> Fact:
+        raise NotImplementedError
+
+    def _cost_of_not_coming(self, sheet: Fact) -> Fact:
+        raise NotImplementedError
+
+    def _settle(self, sheet: Fact, policy: Fact | None) -> None:
+        """Send back what the policy does not keep of the money that paid for the stay."""
+        raise NotImplementedError
+
     def _check_in(self, sheet: Fact, command: Any, now: datetime) -> None:
         clock = wall_time(sheet, command, now)
         if self._is_of_others(sheet, "CHECKED_IN"):
@@ -88,8 +98,9 @@ class Desk:
         policy = None
         if left < sheet["check_out"]:
             sheet["freed"] = left
-            policy = {"kept_minor": sheet["cost"], "percent": 100}
+            policy = self._cost_of_leaving(sheet, left)
         self._answer("booking.checked_out.v1", freed_from=sheet["freed"], policy=policy)
+        self._settle(sheet, policy)
 
     def _mark_no_show(self, sheet: Fact, command: Any, now: datetime) -> None:
         if self._is_of_others(sheet, "NO_SHOW"):
@@ -100,7 +111,9 @@ class Desk:
             return
         sheet["desk"] = "NO_SHOW"
         sheet["freed"] = sorted((sheet["check_in"], clock.date(), sheet["check_out"]))[1]
-        self._answer("booking.no_show.v1", freed_from=sheet["freed"], policy={"kept_minor": sheet["cost"]})
+        policy = self._cost_of_not_coming(sheet)
+        self._answer("booking.no_show.v1", freed_from=sheet["freed"], policy=policy)
+        self._settle(sheet, policy)
 
     # Rooms off sale
 

@@ -111,6 +111,8 @@ def test_the_scenarios_of_every_module_are_played() -> None:
         "test_inventory",
         "test_at_hotel",
         "test_blocks",
+        "test_selling",
+        "test_policies",
     }
 
 
