@@ -88,7 +88,7 @@ def _fields(struct: Any) -> Fact:
 
 def plan_of(terms: Fact, wanted: str | None) -> Fact | None:
     """Look a plan up; without a wish, the standard one or the first."""
-    by_id = {plan["id"]: plan for plan in terms["plans"]}
+    by_id: dict[str, Fact] = {plan["id"]: plan for plan in terms["plans"]}
     if wanted is not None:
         return by_id.get(wanted)
     return by_id.get("standard", terms["plans"][0])
