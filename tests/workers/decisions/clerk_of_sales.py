@@ -88,10 +88,11 @@ def _fields(struct: Any) -> Fact:
 
 def plan_of(terms: Fact, wanted: str | None) -> Fact | None:
     """Look a plan up; without a wish, the standard one or the first."""
-    by_id = {plan["id"]: plan for plan in terms["plans"]}
+    by_id: dict[str, Fact] = {plan["id"]: plan for plan in terms["plans"]}
     if wanted is not None:
         return by_id.get(wanted)
-    return by_id.get("standard", terms["plans"][0])
+    first: Fact = terms["plans"][0]
+    return by_id.get("standard", first)
 
 
 def people_of(terms: Fact, plan: Fact, command: Any) -> tuple[int, tuple[int, ...]]:
