@@ -62,10 +62,18 @@ def price_stay(
         rooms_count: the number of rooms.
         currency: that of the prices.
     """
-    nights_minor, lines = stay_lines(
-        terms, plan, party, night_prices_minor, check_in=check_in, rooms_count=rooms_count, currency=currency
+    step = step_minor(currency)
+    people_minor = _people_minor(plan, party, rooms_count)
+    nights_minor = [
+        _night_minor(plan, price_minor, step) * rooms_count + people_minor for price_minor in night_prices_minor
+    ]
+    stay = PriceLine(kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor))
+    taxes = (
+        _tax_line(tax, party, nights_minor, check_in=check_in, rooms_count=rooms_count, step=step)
+        for tax in terms.taxes
     )
-    total_minor = total_of(lines)
+    lines = (stay, *(line for line in taxes if line.amount_minor))
+    total_minor = sum(line.amount_minor for line in lines if not line.included)
     later_minor = sum(line.amount_minor for line in lines if line.collected is Collected.AT_HOTEL)
     prepaid = plan.terms is Terms.PREPAID
     amount_minor = total_minor - later_minor if prepaid else total_minor
@@ -85,38 +93,6 @@ def price_stay(
         early_departure_percent=plan.policy.early_departure_percent if plan.refundable else 100,
     )
     return PricedStay(currency, plan.terms, amount_minor, amounts_minor, sale)
-
-
-def stay_lines(
-    terms: SaleTerms,
-    plan: RatePlan,
-    party: Party,
-    night_prices_minor: Sequence[int],
-    *,
-    check_in: date,
-    rooms_count: int,
-    currency: str,
-) -> tuple[Sequence[int], tuple[PriceLine, ...]]:
-    """Return the price of each night in all rooms, and the lines of the whole price; arguments as of `price_stay`.
-
-    A search compares many offers by these alone.
-    """
-    step = step_minor(currency)
-    people_minor = _people_minor(plan, party, rooms_count)
-    nights_minor = [
-        _night_minor(plan, price_minor, step) * rooms_count + people_minor for price_minor in night_prices_minor
-    ]
-    stay = PriceLine(kind=LineKind.STAY, id=plan.id, name=plan.name, amount_minor=sum(nights_minor))
-    taxes = (
-        _tax_line(tax, party, nights_minor, check_in=check_in, rooms_count=rooms_count, step=step)
-        for tax in terms.taxes
-    )
-    return nights_minor, (stay, *(line for line in taxes if line.amount_minor))
-
-
-def total_of(lines: Sequence[PriceLine]) -> int:
-    """Return the whole price, whenever it is paid."""
-    return sum(line.amount_minor for line in lines if not line.included)
 
 
 def _night_minor(plan: RatePlan, price_minor: int, step: int) -> int:
