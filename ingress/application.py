@@ -10,11 +10,15 @@ from aiohttp.typedefs import Middleware
 from ingress.accounts.handlers import Auth, Users
 from ingress.accounts.passwords import Passwords
 from ingress.accounts.refresh import RefreshTokens
+from ingress.admin.blocks.handlers import AdminBlocks
 from ingress.admin.hotels.handlers import AdminHotels
 from ingress.admin.inventory.handlers import AdminInventory
 from ingress.admin.nights import Nights
 from ingress.admin.reports.handlers import Reports
 from ingress.admin.rooms.handlers import AdminRooms
+from ingress.admin.sale_terms.handlers import AdminSaleTerms
+from ingress.admin.sale_terms.sending import SaleTermsSender
+from ingress.bookings.at_hotel import StaysAtHotel
 from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.lists import BookingLists
@@ -146,7 +150,7 @@ def _route(
         delays=app[LOGIN_DELAYS],
         addresses=app[ADDRESSES],
     )
-    nights = Nights(commands)
+    nights, sender = Nights(commands), SaleTermsSender(commands, rollout)
     areas: list[object] = [
         auth,
         Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
@@ -155,10 +159,13 @@ def _route(
         Quotes(app[DATABASE], rooms=rooms, tokens=quote_tokens, rollout=rollout),
         bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
+        StaysAtHotel(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),
         AdminHotels(app[DATABASE], nights, rollout),
-        AdminRooms(app[DATABASE], nights),
+        AdminRooms(app[DATABASE], nights, sender),
+        AdminSaleTerms(app[DATABASE], sender),
         AdminInventory(app[DATABASE], nights),
+        AdminBlocks(app[DATABASE], keys=keys, commands=commands, rollout=rollout),
         Ops(kafka, database),
         Webhooks(kafka, app[BROKER], settings.webhook_secrets),
         Health(app[DATABASE], app[BROKER], app[WAITERS]),

@@ -1,12 +1,12 @@
 """The costs of a cancellation, of a no-show and of an early departure, by the policy of a rate plan."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Final
 
 from pricing.charges import step_minor
 from pricing.rounding import half_up
-from topics.messages.sale import KEEP_ALL, CancellationStep, Kept, RatePlan, WallTime
+from topics.messages.sale import KEEP_ALL, KEEP_NOTHING, CancellationStep, Kept, RatePlan, WallTime
 
 _WHOLE_PERCENT: Final = 100
 
@@ -40,29 +40,24 @@ def cancellation_steps(
     """
     if not plan.refundable:
         return (CancellationStep(kept_minor=amount_minor, percent=_WHOLE_PERCENT),)
-    arrival = datetime.combine(check_in, check_in_time)
-    ends: list[WallTime | None] = [arrival - timedelta(hours=step.hours_before) for step in plan.policy.steps]
-    costs = [Kept(percent=0), *(step.kept for step in plan.policy.steps)]
-    return tuple(
-        _merged(
-            CancellationStep(
-                until=end,
-                kept_minor=kept_minor(cost, amount_minor, night_amounts_minor, currency),
-                percent=cost.percent,
-            )
-            for end, cost in zip([*ends, None], costs, strict=True)
-        )
-    )
+    arrival = datetime.combine(check_in, check_in_time.replace(tzinfo=None))
+    ends = [*(_before(arrival, each.hours_before) for each in plan.policy.steps), None]
+    costs = [KEEP_NOTHING, *(each.kept for each in plan.policy.steps)]
+    steps: list[CancellationStep] = []
+    for end, cost in zip(ends, costs, strict=True):
+        amount = kept_minor(cost, amount_minor, night_amounts_minor, currency)
+        if steps and (steps[-1].kept_minor, steps[-1].percent) == (amount, cost.percent):
+            steps.pop()
+        steps.append(CancellationStep(until=end, kept_minor=amount, percent=cost.percent))
+    return tuple(steps)
 
 
-def _merged(steps: Iterable[CancellationStep]) -> list[CancellationStep]:
-    """Return steps of which no neighbours have the same cost."""
-    merged: list[CancellationStep] = []
-    for step in steps:
-        if merged and (merged[-1].kept_minor, merged[-1].percent) == (step.kept_minor, step.percent):
-            merged.pop()
-        merged.append(step)
-    return merged
+def _before(arrival: WallTime, hours: int) -> WallTime:
+    """Return the wall time so many hours before the arrival, at the earliest the first that there is."""
+    try:
+        return arrival - timedelta(hours=hours)
+    except OverflowError:
+        return datetime.combine(date.min, time.min)
 
 
 def no_show_kept_minor(plan: RatePlan, amount_minor: int, night_amounts_minor: Sequence[int], currency: str) -> int:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pricing.charges import step_minor
-from topics.messages.sale import MAX_CHILD_AGE, Kept, LineKind, RatePlan, SaleTerms, Tax
-from topics.messages.values import MAX_PRICE_MINOR
+from topics.messages.sale import MAX_CHILD_AGE, ArrivalRule, Kept, LineKind, RatePlan, SaleTerms, Tax
+from topics.messages.values import MAX_NIGHTS, MAX_PRICE_MINOR
 
 MAX_PLANS: Final = 50
 MAX_TAXES: Final = 30
@@ -13,6 +13,8 @@ MAX_RULES: Final = 400
 MAX_STEPS: Final = 10
 MAX_NAME_LENGTH: Final = 100
 MAX_ID_LENGTH: Final = 40
+MAX_CAPACITY: Final = 100
+MAX_ADVANCE_DAYS: Final = 1_000
 #: The largest factor of a plan on the night's price, and the largest percentage of a tax, in thousandths.
 MAX_TIMES_MILLI: Final = 100_000
 MAX_PERCENT_MILLI: Final = 100_000
@@ -29,6 +31,12 @@ def fault_of(terms: SaleTerms, currency: str | None = None) -> str | None:
 
 
 def _faults(terms: SaleTerms, step: int) -> Iterator[str]:
+    if terms.version < 1:
+        yield "versions are counted from 1"
+    if terms.capacity is not None and not 1 <= terms.capacity <= MAX_CAPACITY:
+        yield f"a room has space for 1 to {MAX_CAPACITY} people"
+    if terms.infant_max_age is not None and not 0 <= terms.infant_max_age <= MAX_CHILD_AGE:
+        yield f"an infant is from 0 to {MAX_CHILD_AGE} years old"
     if not 1 <= len(terms.plans) <= MAX_PLANS:
         yield f"a room has from 1 to {MAX_PLANS} rate plans"
     if len(terms.taxes) > MAX_TAXES:
@@ -55,8 +63,8 @@ def _plan_faults(plan: RatePlan, step: int) -> Iterator[str]:
         yield f"the name has from 1 to {MAX_NAME_LENGTH} characters"
     if not 0 <= plan.times_milli <= MAX_TIMES_MILLI:
         yield "the factor of the price is out of range"
-    if plan.included_adults < 0:
-        yield "the number of included adults is negative"
+    if not 0 <= plan.included_adults <= MAX_CAPACITY:
+        yield f"the price includes from 0 to {MAX_CAPACITY} adults"
     yield from _amount_faults([plan.extra_adult_minor, *(band.nightly_minor for band in plan.child_bands)], step)
     yield from _amount_faults([abs(plan.plus_minor)], step)
     ages = [band.up_to_age for band in plan.child_bands]
@@ -64,7 +72,17 @@ def _plan_faults(plan: RatePlan, step: int) -> Iterator[str]:
         yield f"age bands ascend, up to {MAX_CHILD_AGE} years"
     if len(plan.rules) > MAX_RULES or any(rule.first_day >= rule.end_day for rule in plan.rules):
         yield f"there are at most {MAX_RULES} rules, each of at least one day"
+    if any(_is_out_of_range(rule) for rule in plan.rules):
+        yield f"the nights of a rule are from 1 to {MAX_NIGHTS}, its days in advance from 0 to {MAX_ADVANCE_DAYS}"
     yield from _policy_faults(plan, step)
+
+
+def _is_out_of_range(rule: ArrivalRule) -> bool:
+    """Return whether a number of the rule makes no sense, such as a shortest stay of no nights."""
+    nights = [count for count in (rule.min_nights, rule.max_nights) if count is not None]
+    return any(not 1 <= count <= MAX_NIGHTS for count in nights) or not (
+        0 <= (rule.advance_days or 0) <= MAX_ADVANCE_DAYS
+    )
 
 
 def _policy_faults(plan: RatePlan, step: int) -> Iterator[str]:
@@ -72,6 +90,8 @@ def _policy_faults(plan: RatePlan, step: int) -> Iterator[str]:
     hours = [each.hours_before for each in policy.steps]
     if hours != sorted(set(hours), reverse=True) or any(not 0 <= each <= _HOURS_OF_A_YEAR for each in hours):
         yield "the steps of the policy descend by their hours before check-in"
+    if not 1 <= len(policy.id) <= MAX_ID_LENGTH:
+        yield f"the id of a policy has from 1 to {MAX_ID_LENGTH} characters"
     if len(policy.steps) > MAX_STEPS:
         yield f"the policy has at most {MAX_STEPS} steps"
     if not 0 <= policy.early_departure_percent <= _WHOLE_PERCENT:
@@ -85,8 +105,8 @@ def _kept_faults(kept: Kept, step: int) -> Iterator[str]:
         yield "a cost is a percentage, a number of nights or an amount"
     if kept.percent is not None and not 0 <= kept.percent <= _WHOLE_PERCENT:
         yield "a percentage is from 0 to 100"
-    if kept.nights is not None and kept.nights < 0:
-        yield "a number of nights is not negative"
+    if kept.nights is not None and not 0 <= kept.nights <= MAX_NIGHTS:
+        yield f"a number of nights is from 0 to {MAX_NIGHTS}"
     if kept.amount_minor is not None:
         yield from _amount_faults([kept.amount_minor], step)
 
@@ -102,6 +122,8 @@ def _tax_faults(tax: Tax, step: int) -> Iterator[str]:
         yield "the percentage is out of range"
     if tax.amount_minor is not None:
         yield from _amount_faults([tax.amount_minor], step)
+    if not 0 <= tax.min_age <= MAX_CHILD_AGE + 1:
+        yield f"the age from which people pay is from 0 to {MAX_CHILD_AGE + 1} years"
     if tax.first_night is not None and tax.end_night is not None and tax.first_night >= tax.end_night:
         yield "its dates are at least one night"
 

@@ -257,20 +257,25 @@ class RoomSaleTerms(Table):
     """The sale terms of a room that are in force: `terms` is a `SaleTerms` of `topics.messages.sale`."""
 
     __tablename__ = "room_sale_terms"
+    __table_args__ = (Index("room_sale_terms_updated", "updated_at"),)
 
     room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     version: Mapped[int]
     terms: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    updated_at: Mapped[datetime] = created()
 
 
 class RoomBlock(Table):
-    """Rooms that a hotel took off sale; a released block keeps its row."""
+    """Rooms that a hotel took off sale; a released block keeps its row.
+
+    The id is one of the room's: the worker of another partition must not be asked whether another room has it.
+    """
 
     __tablename__ = "room_block"
     __table_args__ = (Index("room_block_room", "room_id", "end_night"),)
 
+    room_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    room_id: Mapped[int]
     first_night: Mapped[date]
     end_night: Mapped[date]
     rooms_count: Mapped[int] = mapped_column(Integer)
@@ -457,6 +462,17 @@ class PausedRole(Table):
     reason: Mapped[str | None]
 
 
+class StripePosition(Table):
+    """How far reconciliation has read Stripe's list of events, in Stripe's time: one row."""
+
+    __tablename__ = "stripe_position"
+    __table_args__ = (CheckConstraint("id", name="one_row"),)
+
+    id: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    events_until: Mapped[datetime]
+    saved_at: Mapped[datetime] = created()
+
+
 # Payments: pending calls to Stripe, one row a call, with its exact parameters.
 
 
@@ -574,6 +590,25 @@ class UnattributedObject(Table):
     created_at: Mapped[datetime] = created()
 
 
+class StripeCircuit(Table):
+    """The circuit of a payments worker to Stripe, as the worker wrote it at `seen_at`; it is in no backup.
+
+    `since` is the time at which it opened, and `reason` why; both are null while it is closed.
+    """
+
+    __tablename__ = "stripe_circuit"
+    __table_args__ = (
+        CheckConstraint("state in ('closed', 'open', 'half_open')", name="state"),
+        CheckConstraint("(state = 'closed') = (since is null) and (since is null) = (reason is null)", name="since"),
+    )
+
+    worker: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    since: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    seen_at: Mapped[datetime] = created()
+
+
 class PaymentDispute(Table):
     """A dispute at Stripe of a payment of ours; amounts in minor units."""
 
@@ -686,9 +721,10 @@ class ReportedStay(Table):
     """A confirmed booking that `daily_report` counts; deleted when it is cancelled and the hotel keeps nothing of it.
 
     Without `night_amounts_minor` its amount is spread evenly over its nights, the remainder over the first of them.
-    `kept_minor` and `freed_from`: it ended early, and the hotel keeps so much for the nights from then on.
-    `deductions` is the money that left again of `payment_intent`, which pays the booking: an amount for the id of each
-    refund made by hand and of each lost dispute. `night_deductions_minor` is the share of each night in their sum.
+    `kept_minor` and `freed_from`: it ended early, the hotel keeps so much of the amount at most, and the nights from
+    this one on are on sale again. `deductions` is the money that left again of `payment_intent`, which pays the
+    booking: an amount for the id of each refund and of each lost dispute. `night_deductions_minor` is the part
+    of each night's amount that does not count; the other part of the freed ones is a fee.
     """
 
     __tablename__ = "reported_stay"

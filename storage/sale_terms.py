@@ -8,10 +8,12 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-BlockRow = tuple[UUID, int, date, date, int, str, bool]
+#: A block's room and id.
+BlockKey = tuple[int, UUID]
+BlockRow = tuple[int, UUID, date, date, int, str, bool]
 
 #: Columns of `room_block` in the order of a `BlockRow`.
-BLOCK_COLUMNS = ("id", "room_id", "first_night", "end_night", "rooms_count", "reason", "released")
+BLOCK_COLUMNS = ("room_id", "id", "first_night", "end_night", "rooms_count", "reason", "released")
 
 
 async def load_sale_terms(connection: AsyncConnection, room_ids: Iterable[int]) -> list[tuple[int, dict[str, Any]]]:
@@ -27,24 +29,27 @@ async def save_sale_terms(connection: AsyncConnection, rows: Sequence[tuple[int,
     await connection.execute(
         "insert into room_sale_terms (room_id, version, terms)"
         " select * from unnest(%b::int8[], %b::int8[], %b::jsonb[])"
-        " on conflict (room_id) do update set version = excluded.version, terms = excluded.terms",
+        " on conflict (room_id) do update"
+        " set version = excluded.version, terms = excluded.terms, updated_at = excluded.updated_at",
         [list(column) for column in zip(*rows, strict=True)],
     )
 
 
 _LOAD_BLOCKS = """
-    select id, room_id, first_night, end_night, rooms_count, reason, released from room_block where id = any(%b::uuid[])
+    select room_id, id, first_night, end_night, rooms_count, reason, released
+    from room_block join unnest(%b::int8[], %b::uuid[]) as wanted (room_id, id) using (room_id, id)
 """
 _SAVE_BLOCKS = """
-    insert into room_block (id, room_id, first_night, end_night, rooms_count, reason, released)
-    select * from unnest(%b::uuid[], %b::int8[], %b::date[], %b::date[], %b::int4[], %b::text[], %b::bool[])
-    on conflict (id) do update set released = excluded.released
+    insert into room_block (room_id, id, first_night, end_night, rooms_count, reason, released)
+    select * from unnest(%b::int8[], %b::uuid[], %b::date[], %b::date[], %b::int4[], %b::text[], %b::bool[])
+    on conflict (room_id, id) do update set released = excluded.released
 """
 
 
-async def load_blocks(connection: AsyncConnection, ids: Iterable[UUID]) -> list[BlockRow]:
-    """Return the blocks that exist among `ids`."""
-    return await (await connection.execute(_LOAD_BLOCKS, (list(ids),))).fetchall()
+async def load_blocks(connection: AsyncConnection, keys: Iterable[BlockKey]) -> list[BlockRow]:
+    """Return the blocks that exist among `keys`."""
+    rooms_and_ids = [list(column) for column in zip(*keys, strict=True)]
+    return await (await connection.execute(_LOAD_BLOCKS, rooms_and_ids)).fetchall()
 
 
 async def save_blocks(connection: AsyncConnection, rows: Sequence[BlockRow]) -> None:

@@ -221,6 +221,19 @@ class RefundOut(OutModel):
     )
 
 
+class StayAtHotel(BookingState):
+    """A booking after an arrival, a departure or a no-show that its hotel recorded.
+
+    `kept` is the part of the price that the hotel keeps by the policy, left out while nothing was decided by it.
+    """
+
+    freed_from: date | None = Field(default=None, description="The first night that is on sale again, if any is.")
+    kept: MoneyOut | None = None
+    goes_back: MoneyOut = Field(description="The sum that goes back, or went back, of the payments in advance.")
+    currency: str
+    refunds: list[RefundOut] = Field(default_factory=list)
+
+
 class BookingOut(BookingState, title="BookingShown"):
     """A booking as its guest sees it. `amount` is that of the decision, in major units.
 

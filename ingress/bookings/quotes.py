@@ -20,11 +20,10 @@ from ingress.offers import offer_out
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
 from ingress.stays import accept_people, accept_stay, today_at
 from ingress.tokens import Quote, QuoteTokens
-from pricing.charges import can_be_charged
-from pricing.sale import PricedStay, default_party, party_rejection, price_stay, rules_rejection
+from pricing.sale import PricedStay, can_be_paid, default_party, party_rejection, price_stay, rules_rejection
 from storage.reads.bookings import RoomFacts, RoomForSale, room_for_sale
 from topics.messages.sale import NO_SALE_TERMS, Party, Quoted, RatePlan
-from topics.messages.values import MAX_AMOUNT_MINOR, Rejection, Terms
+from topics.messages.values import Rejection
 
 
 class Quotes:
@@ -163,11 +162,4 @@ class _StayPrices:
             rooms_count=stay.rooms_count,
             currency=self._nights[0].currency,
         )
-        return priced if _can_be_paid(priced) else Rejection.NOT_CHARGEABLE
-
-
-def _can_be_paid(priced: PricedStay) -> bool:
-    """Return whether the price can be paid on its terms."""
-    if priced.amount_minor > MAX_AMOUNT_MINOR:
-        return False
-    return priced.terms is not Terms.PREPAID or can_be_charged(priced.amount_minor, priced.currency)
+        return priced if can_be_paid(priced) else Rejection.NOT_CHARGEABLE

@@ -253,7 +253,13 @@ async def nights_on_offer(
     connection: AsyncConnection, hotel_id: int, first_night: date, end_night: date
 ) -> list[NightOffer]:
     """Return the nights of [first_night, end_night) of a hotel's rooms, by room and date."""
-    free_count = Inventory.total_count - Inventory.booked_count - Inventory.reserved_count
+    free_count = (
+        Inventory.total_count
+        + Inventory.allowance_count
+        - Inventory.booked_count
+        - Inventory.reserved_count
+        - Inventory.blocked_count
+    )
     rows = await connection.execute(
         select(
             Inventory.room_id,

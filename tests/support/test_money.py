@@ -75,6 +75,19 @@ def retained(kept_minor: int = 12_000) -> tuple[Events, Ledger]:
     return deepcopy(events), [entry(PAID, refund("re_1", 8_000))]
 
 
+def ended(refund_minor: int) -> tuple[Events, Ledger]:
+    """A cancelled stay: the policy keeps 50.00, and this amount of the other 150.00 went back."""
+    events = [RESERVED, CONFIRMED, of("cancelled", reason="by_guest", policy={"kept_minor": 5_000})]
+    request = {**REQUESTED[1], "total_minor": 15_000, "retained_minor": 5_000}
+    events += [("booking.refund_requested.v2", request), refunded("re_1", refund_minor)]
+    return deepcopy(events), [entry(PAID, refund("re_1", refund_minor))]
+
+
+def kept_by_policy() -> tuple[Events, Ledger]:
+    """A cancelled stay of which the policy keeps a part."""
+    return ended(15_000)
+
+
 def kept_whole() -> tuple[Events, Ledger]:
     """A stay of which the policy keeps everything: no refund is asked for."""
     cancelled = of("cancelled", reason="by_guest", policy={"kept_minor": PAID})
@@ -276,6 +289,24 @@ def event_of(events: Events, kind: str, which: int = 0) -> dict[str, Any]:
             lambda events, ledger: drop(events, "refund_requested", "confirmed"),
             "pi_1: booking.refunded.v1, and no event let it arrive",
             id="a refund of a payment that never arrived",
+        ),
+        pytest.param(
+            kept_by_policy,
+            lambda events, ledger: events[2][1].pop("policy"),
+            f"pi_1: 5000 is retained of booking {BOOKED}, and no policy says so",
+            id="a part that no policy keeps",
+        ),
+        pytest.param(
+            lambda: ended(14_999),
+            lambda events, ledger: None,
+            f"pi_1: 1 is still due to the guest of booking {BOOKED}",
+            id="a cent less than the policy returns",
+        ),
+        pytest.param(
+            kept_by_policy,
+            lambda events, ledger: events.__delitem__(slice(3, None)),
+            f"booking {BOOKED}: CANCELLED, and 20000 of its payment is kept",
+            id="more is kept than the policy keeps",
         ),
         pytest.param(
             kept,

@@ -255,7 +255,7 @@ class BookingCancelled(BookingEvent, frozen=True, kw_only=True):
     ] = None
     policy: Annotated[
         AppliedPolicy | None,
-        msgspec.Meta(description="What the hotel keeps by its policy; left out, nothing."),
+        msgspec.Meta(description="The costs of the cancellation by the policy; left out, nothing is kept."),
     ] = None
 
 
@@ -308,7 +308,7 @@ class RefundRequested(BookingEvent, frozen=True, kw_only=True):
         ),
     ] = None
     retained_minor: Annotated[
-        int, msgspec.Meta(description="What the hotel keeps by its policy, of all that was paid with this payment.")
+        int, msgspec.Meta(description="The part of the whole payment that the hotel keeps by its policy.")
     ] = 0
 
 

@@ -61,9 +61,20 @@ _NEW_COMMANDS: Final = (
 _OLDER_REFUSALS: Final = {
     Refusal.STAY_OVER: Refusal.WRONG_STATUS,
     Refusal.CHECK_IN_PASSED: Refusal.WRONG_STATUS,
+    Refusal.BEFORE_ARRIVAL: Refusal.WRONG_STATUS,
     Refusal.NOTHING_DUE: Refusal.UNKNOWN_PAYMENT,
 }
 _OLDER_REJECTIONS: Final = {
+    Rejection.QUOTE_EXPIRED: Rejection.NIGHT_NOT_OPEN,
+    Rejection.NO_SUCH_PLAN: Rejection.NIGHT_NOT_OPEN,
+    Rejection.NO_ADULT: Rejection.NO_ROOMS,
+    Rejection.PARTY_TOO_LARGE: Rejection.NO_ROOMS,
+    Rejection.STOP_SELL: Rejection.NIGHT_CLOSED,
+    Rejection.CLOSED_TO_ARRIVAL: Rejection.NIGHT_CLOSED,
+    Rejection.CLOSED_TO_DEPARTURE: Rejection.NIGHT_CLOSED,
+    Rejection.MIN_STAY: Rejection.NIGHT_CLOSED,
+    Rejection.MAX_STAY: Rejection.NIGHT_CLOSED,
+    Rejection.ADVANCE_PURCHASE: Rejection.NIGHT_CLOSED,
     Rejection.ACCOUNT_SHARE: Rejection.SOLD_OUT,
     Rejection.NOT_CHARGEABLE: Rejection.NIGHT_NOT_OPEN,
 }

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from topics.messages.message import Int32, Int64
 from topics.messages.values import Terms
 
 #: A wall time at the hotel: a date and time without a zone.
@@ -19,6 +20,8 @@ WallTime = Annotated[datetime, msgspec.Meta(tz=False)]
 STANDARD_PLAN: Final = "standard"
 #: The oldest age of a child; older people are adults.
 MAX_CHILD_AGE: Final = 17
+#: The largest number of children in one stay, in all its rooms.
+MAX_CHILDREN: Final = 1_000
 
 
 class Meals(StrEnum):
@@ -39,7 +42,7 @@ class Collected(StrEnum):
 
 
 class LineKind(StrEnum):
-    """What a line of a price is for."""
+    """The stay itself, a tax or a fee: the reason of a line of a price."""
 
     STAY = "stay"
     TAX = "tax"
@@ -49,8 +52,10 @@ class LineKind(StrEnum):
 class Party(msgspec.Struct, frozen=True, kw_only=True):
     """The people of a stay in all its rooms together: the number of adults, and the ages of the children in years."""
 
-    adults: int
-    child_ages: tuple[int, ...] = ()
+    adults: Int32
+    child_ages: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=0, le=MAX_CHILD_AGE)], ...], msgspec.Meta(max_length=MAX_CHILDREN)
+    ] = ()
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,9 +64,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `percent` of the price, the price of the first `nights`, or an amount, and never more than the price.
     """
 
-    percent: int | None = None
-    nights: int | None = None
-    amount_minor: int | None = None
+    percent: Int32 | None = None
+    nights: Int32 | None = None
+    amount_minor: Int64 | None = None
 
 
 KEEP_NOTHING: Final = Kept(percent=0)
@@ -75,12 +80,12 @@ class PolicyStep(msgspec.Struct, frozen=True, kw_only=True):
     season.
     """
 
-    hours_before: int
+    hours_before: Int32
     kept: Kept
 
 
 class CancellationPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a cancellation costs, by its time; nothing before the first step.
+    """The costs of a cancellation by its time; it costs nothing before the first step.
 
     `steps` are in descending order of `hours_before`. `no_show` is kept of guests who do not arrive.
     `early_departure_percent` is kept of the nights that guests leave unused.
@@ -89,14 +94,14 @@ class CancellationPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_default
     id: str
     steps: tuple[PolicyStep, ...] = ()
     no_show: Kept = KEEP_ALL
-    early_departure_percent: int = 100
+    early_departure_percent: Int32 = 100
 
 
 class AgeBand(msgspec.Struct, frozen=True, kw_only=True):
     """The price of a child's night, for children up to an age (inclusive)."""
 
-    up_to_age: int
-    nightly_minor: int
+    up_to_age: Int32
+    nightly_minor: Int64
 
 
 class ArrivalRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -108,9 +113,9 @@ class ArrivalRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     first_day: date
     end_day: date
-    min_nights: int | None = None
-    max_nights: int | None = None
-    advance_days: int | None = None
+    min_nights: Int32 | None = None
+    max_nights: Int32 | None = None
+    advance_days: Int32 | None = None
     closed_to_arrival: bool = False
     closed_to_departure: bool = False
     stop_sell: bool = False
@@ -122,7 +127,7 @@ class RatePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     The price of a room's night is `times_milli` thousandths of the night's price with its surge, plus `plus_minor`, and
     not below zero. It covers `included_adults` adults a room; each one more costs `extra_adult_minor` a night, and each
     child the price of the first of `child_bands` (in ascending order of age) that covers its age, or nothing.
-    `refundable` false: the whole price is kept from the booking on, whatever `policy` has.
+    `refundable` false: the whole price is kept from the booking on, and `policy` does not count.
     """
 
     id: str
@@ -131,10 +136,10 @@ class RatePlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     terms: Terms = Terms.PREPAID
     refundable: bool = True
     policy: CancellationPolicy = CancellationPolicy(id="until_check_in")
-    times_milli: int = 1000
-    plus_minor: int = 0
-    included_adults: int = 2
-    extra_adult_minor: int = 0
+    times_milli: Int32 = 1000
+    plus_minor: Int64 = 0
+    included_adults: Int32 = 2
+    extra_adult_minor: Int64 = 0
     child_bands: tuple[AgeBand, ...] = ()
     rules: tuple[ArrivalRule, ...] = ()
 
@@ -151,12 +156,12 @@ class Tax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     name: str
     kind: LineKind = LineKind.TAX
-    percent_milli: int | None = None
-    amount_minor: int | None = None
+    percent_milli: Int32 | None = None
+    amount_minor: Int64 | None = None
     per_night: bool = False
     per_person: bool = False
     per_room: bool = False
-    min_age: int = 0
+    min_age: Int32 = 0
     included: bool = False
     collected: Collected = Collected.NOW
     first_night: date | None = None
@@ -170,11 +175,11 @@ class SaleTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     (None: it is not known, and not checked); children up to `infant_max_age` take no space (None: all do).
     """
 
-    version: int
+    version: Int64
     plans: tuple[RatePlan, ...]
     taxes: tuple[Tax, ...] = ()
-    capacity: int | None = None
-    infant_max_age: int | None = None
+    capacity: Int32 | None = None
+    infant_max_age: Int32 | None = None
 
     def plan(self, plan_id: str | None) -> RatePlan | None:
         """Return the plan of this id, if there is one; None is the standard plan, or the first if there is none."""
@@ -193,7 +198,7 @@ class PriceLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: LineKind
     id: str
     name: str
-    amount_minor: int
+    amount_minor: Int64
     included: bool = False
     collected: Collected = Collected.NOW
 
@@ -205,46 +210,47 @@ class CancellationStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """
 
     until: WallTime | None = None
-    kept_minor: int
-    percent: int | None = None
+    kept_minor: Int64
+    percent: Int32 | None = None
 
 
 class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one stay was sold for: the plan, the party, the lines of the price, and the costs of a cancellation.
+    """The conditions that one stay was sold on: plan, party, lines of the price, and costs of a cancellation.
 
     `steps` are in order of time, and the last has no `until`. `at_hotel_minor` is paid at the hotel, beside the
     booking's amount if that is prepaid. `no_show_kept_minor` is kept if nobody arrives, and `early_departure_percent`
     of the nights that are left unused.
     """
 
-    terms_version: int
+    terms_version: Int64
     plan_id: str
     plan_name: str
     meals: Meals
     party: Party
     lines: tuple[PriceLine, ...]
-    at_hotel_minor: int
+    at_hotel_minor: Int64
     steps: tuple[CancellationStep, ...]
-    no_show_kept_minor: int
-    early_departure_percent: int
+    no_show_kept_minor: Int64
+    early_departure_percent: Int32
 
 
 class Quoted(msgspec.Struct, frozen=True, kw_only=True):
     """A price that was quoted and holds until `good_until` (UTC); the quote's signature was checked at the border."""
 
-    good_until: datetime
+    good_until: Annotated[datetime, msgspec.Meta(tz=True)]
     terms: Terms
     sale: Sale
     currency: str
-    amount_minor: int
-    night_amounts_minor: tuple[int, ...]
+    amount_minor: Int64
+    night_amounts_minor: tuple[Int64, ...]
 
 
 class AppliedPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the end of a booking costs the guest by the policy: `kept_minor`, which is kept of a payment in advance.
+    """The costs of a booking's end by its policy: `kept_minor` of the payment in advance is kept.
 
-    `percent` is that of the policy, where it names one. `until` is the instant (UTC) at which the step of the policy
-    ends, by the zone data `zone_data`; None: it has no end of its own.
+    If the stay is paid at the hotel, that amount is due there. `percent` is that of the policy, where it names one.
+    `until` is the instant (UTC) at which the step of the policy ends, by the zone data `zone_data`; None: it has no end
+    of its own.
     """
 
     kept_minor: int

@@ -5,18 +5,16 @@ from datetime import datetime
 from topics.messages.commands import BlockNights, ReleaseBlock
 from topics.messages.events import BlockReleased, Event, InventoryUnchanged, NightsBlocked
 from topics.messages.values import MAX_NIGHTS, MAX_ROOMS, InventoryRefusal, nights_of
-from workers.decisions.state import State
+from workers.decisions.state import Block, State
 
 
 def block_nights(state: State, command: BlockNights, now: datetime) -> tuple[Event, ...]:
-    """Take rooms off sale for every night of the range, if all of them have so many free."""
+    """Take rooms off sale for every night of the range, if all of them have so many free.
+
+    A closed night can be blocked, too. A block that was released is not made again: the command may be a repeated one.
+    """
     if state.block is not None:
-        same = (command.first_night, command.end_night, command.rooms_count) == (
-            state.block.first_night,
-            state.block.end_night,
-            state.block.rooms_count,
-        )
-        return (_unchanged(command, None if same else InventoryRefusal.BLOCK_EXISTS),)
+        return (_unchanged(command, None if _is_same(state.block, command) else InventoryRefusal.BLOCK_EXISTS),)
     reason = _refusal(state, command)
     if reason is not None:
         return (_unchanged(command, reason),)
@@ -30,6 +28,12 @@ def block_nights(state: State, command: BlockNights, now: datetime) -> tuple[Eve
             reason=command.reason,
         ),
     )
+
+
+def _is_same(block: Block, command: BlockNights) -> bool:
+    """Return whether the command has made this block."""
+    made = (block.first_night, block.end_night, block.rooms_count, block.reason)
+    return made == (command.first_night, command.end_night, command.rooms_count, command.reason)
 
 
 def _refusal(state: State, command: BlockNights) -> InventoryRefusal | None:
@@ -51,7 +55,7 @@ def _refusal(state: State, command: BlockNights) -> InventoryRefusal | None:
 def release_block(state: State, command: ReleaseBlock, now: datetime) -> tuple[Event, ...]:
     """Put the rooms of a block on sale again."""
     block = state.block
-    if block is None or block.room_id != command.room_id:
+    if block is None:
         return (_unchanged(command, InventoryRefusal.NO_SUCH_BLOCK),)
     if block.released:
         return (_unchanged(command, None),)

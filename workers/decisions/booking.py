@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from pricing.charges import can_be_charged
+from pricing.sale import PricedStay, can_be_paid
 from topics.messages.commands import AddGuests, CancelBooking, ChangeGuests, ExpireHold, ReserveStay
 from topics.messages.events import (
     BookingCancelled,
@@ -19,7 +19,6 @@ from topics.messages.events import (
 )
 from topics.messages.sale import AppliedPolicy
 from topics.messages.values import (
-    MAX_AMOUNT_MINOR,
     MAX_NIGHTS,
     BookingStatus,
     RefundReason,
@@ -44,9 +43,10 @@ def reserve(state: State, command: ReserveStay, now: datetime) -> tuple[Event, .
     reason = rejection(state, command, now)
     if reason is not None:
         return (_rejected_event(command, reason),)
-    reserved = _reserved_event(state, command, now)
-    if not _is_chargeable(reserved):
+    price = priced(state, command, [state.nights[day] for day in nights_of(command.check_in, command.check_out)])
+    if not can_be_paid(price):
         return (_rejected_event(command, Rejection.NOT_CHARGEABLE),)
+    reserved = _reserved_event(command, price, now)
     if reserved.terms is Terms.PREPAID:
         return (reserved,)
     return (
@@ -110,15 +110,7 @@ def _exceeds_share(state: State, command: ReserveStay) -> bool:
     )
 
 
-def _is_chargeable(reserved: BookingReserved) -> bool:
-    """Return whether the amount can be paid on the terms of the stay."""
-    if reserved.amount_minor > MAX_AMOUNT_MINOR:
-        return False
-    return reserved.terms is not Terms.PREPAID or can_be_charged(reserved.amount_minor, reserved.currency)
-
-
-def _reserved_event(state: State, command: ReserveStay, now: datetime) -> BookingReserved:
-    price = priced(state, command, [state.nights[day] for day in nights_of(command.check_in, command.check_out)])
+def _reserved_event(command: ReserveStay, price: PricedStay, now: datetime) -> BookingReserved:
     prepaid = price.terms is Terms.PREPAID
     return BookingReserved(
         room_id=command.room_id,
@@ -283,7 +275,7 @@ def rest_requested(
     booking: Booking, payment: Payment, reason: RefundReason, retained_minor: int = 0
 ) -> RefundRequested:
     """Return the event that asks for a refund of everything of the payment that is left, but for what is retained."""
-    retained_minor = max(retained_minor, payment.retained_minor)
+    retained_minor = max(retained_minor, payment.policy_minor)
     amount_minor = payment.kept_minor + payment.retained_minor - retained_minor
     total_minor = payment.amount_minor - payment.closed_minor - retained_minor
     return RefundRequested(

@@ -159,8 +159,11 @@ def _confirmation_changes(booking: Booking, event: BookingConfirmed) -> dict[str
 
 def _cancellation_changes(booking: Booking, event: BookingCancelled) -> dict[str, Any]:
     # A payment of which nothing is left gets no refund: all of it went back, or a lost dispute took it.
+    policy_minor = 0 if event.policy is None else event.policy.kept_minor
     payments = tuple(
-        replace(paid, state=PaymentState.REFUNDED) if paid.state is PaymentState.KEPT and paid.left_minor == 0 else paid
+        replace(paid, state=PaymentState.REFUNDED, policy_minor=policy_minor)
+        if paid.state is PaymentState.KEPT and paid.left_minor == 0
+        else paid
         for paid in booking.payments
     )
     return {
@@ -189,7 +192,7 @@ def _refund_request_changes(booking: Booking, event: RefundRequested) -> dict[st
             known,
             state=PaymentState.REFUND_REQUESTED,
             due_minor=due_minor,
-            retained_minor=event.retained_minor,
+            policy_minor=event.retained_minor,
         )
     )
     changes: dict[str, Any] = {"payments": (*_other_payments(booking, event.payment_intent), payment)}
@@ -262,7 +265,7 @@ def _balanced(payment: Payment) -> Payment:
     Money that left otherwise, such as by a lost dispute, was due to the guest before it was the hotel's.
     """
     closed_minor = min(payment.closed_minor, payment.left_minor)
-    retained_minor = min(payment.retained_minor, payment.left_minor - closed_minor)
+    retained_minor = min(payment.policy_minor, payment.left_minor - closed_minor)
     due_minor = min(payment.due_minor, payment.left_minor - closed_minor - retained_minor)
     state = payment.state
     if state is not PaymentState.KEPT:

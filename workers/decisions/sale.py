@@ -16,7 +16,7 @@ from pricing.stays import night_price_minor
 from pricing.terms import fault_of
 from topics.messages.commands import ReserveStay, SetSaleTerms
 from topics.messages.events import Event, InventoryUnchanged, SaleTermsChanged
-from topics.messages.sale import NO_SALE_TERMS, Party, RatePlan, SaleTerms
+from topics.messages.sale import NO_SALE_TERMS, Party, Quoted, RatePlan, SaleTerms
 from topics.messages.values import InventoryRefusal, Rejection, Terms
 from workers.decisions.state import DEFAULT_STAY_TIMES, Night, State
 
@@ -39,13 +39,18 @@ def _unchanged(command: SetSaleTerms, reason: InventoryRefusal | None) -> Invent
 def offer_rejection(state: State, command: ReserveStay, now: datetime) -> Rejection | None:
     """Return why nothing can be offered for the quote, the plan or the people of the command, if there is a reason."""
     if command.quoted is not None:
-        return Rejection.QUOTE_EXPIRED if now > command.quoted.good_until else None
+        return None if _holds(command.quoted, state.nights[command.check_in], now) else Rejection.QUOTE_EXPIRED
     if not _has_sale(state, command):
         return None
     terms, plan = _terms_and_plan(state, command)
     if plan is None:
         return Rejection.NO_SUCH_PLAN
     return None if command.party is None else party_rejection(terms, command.party, command.rooms_count)
+
+
+def _holds(quoted: Quoted, night: Night, now: datetime) -> bool:
+    """Return whether the price of a quote still counts; not, once the hotel sells in another currency."""
+    return now <= quoted.good_until and quoted.currency == night.currency
 
 
 def rules_forbid(state: State, command: ReserveStay) -> Rejection | None:

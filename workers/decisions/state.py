@@ -53,7 +53,10 @@ class Night(msgspec.Struct, frozen=True):
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """Rooms that a hotel took off sale for [first_night, end_night); `released`: they are on sale again."""
+    """Rooms that a hotel took off sale for [first_night, end_night); `released`: they are on sale again.
+
+    `id` is the block's among those of its room.
+    """
 
     id: UUID
     room_id: int
@@ -96,7 +99,8 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     """A payment that arrived for a booking, and the money of it that left again, in minor units.
 
     `due_minor` is still to be sent back, `closed_minor` is not, because an operator ended the refund, and
-    `retained_minor` is not, because the hotel keeps it by its policy. `currency` is set if it is not the booking's.
+    `retained_minor` is not, because the hotel keeps it by its policy: `policy_minor`, or what is left of that after
+    refunds by hand and lost disputes. `currency` is set if it is not the booking's.
     After every event `refunded_minor`, `lost_minor`, `due_minor`, `closed_minor`, `retained_minor` and `kept_minor` add
     up to `amount_minor`, and none is negative. One exception: from a refund that replaces a failed one to the report of
     that failure, `refunded_minor` may be more than `amount_minor`; the others are then zero.
@@ -109,6 +113,7 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     due_minor: int = 0
     closed_minor: int = 0
     retained_minor: int = 0
+    policy_minor: int = 0
     currency: str = ""
     refunds: tuple[RefundMade, ...] = ()
     failed_refund_ids: tuple[str, ...] = ()
@@ -164,7 +169,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """One booking. `version` counts the events that were applied to it.
 
     `freed_from`: the booking ended when nights of it were past; those before this one stay counted as booked.
-    `policy`: what the hotel kept when the booking ended.
+    `policy`: the costs of the booking's end.
     `earlier_guest_list_ids`: the lists of guests that later ones replaced, oldest first, the newest
     `MAX_EARLIER_GUEST_LISTS` of them.
     """
@@ -234,7 +239,7 @@ class State(msgspec.Struct, frozen=True):
 
     `clock` is the hotel's clock for the booking, for commands that depend on it. `account_rooms` has, for nights of a
     new reservation, the rooms that its account holds unpaid already; nights without any are absent. `sale_terms` are
-    those of the room (None: its hotel has set none), and `block` is the block that a command names.
+    those of the room (None: its hotel has set none), and `block` is the room's block that a command names.
     """
 
     booking: Booking | None

@@ -36,8 +36,8 @@ from topics.messages.events import (
     RefundRequested,
 )
 from workers.payments import page
-from workers.payments.marks import Marks
-from workers.payments.objects import BookingRef
+from workers.stripe.marks import Marks
+from workers.stripe.objects import BookingRef
 
 SESSION_TIME: Final = timedelta(minutes=35)
 """The time within which a session may be paid. Stripe demands 30 minutes at least, by its clock at the time of the

@@ -12,6 +12,7 @@ from functools import lru_cache
 import msgspec
 from psycopg import AsyncConnection
 
+from pricing.quotes import fault_of_quote
 from pricing.sale import needs_today
 from storage.settings import DatabaseSettings
 from topics.catalogue import BOOKING_COMMANDS, BOOKING_EVENTS, Topic
@@ -97,6 +98,10 @@ class Reservations:
         if not can_decide(self._readable_by, command):
             reason = f"release {self._readable_by}, which may read the log, does not know {command.message_type}"
             raise Unreadable(received.record, reason)
+        if isinstance(command, ReserveStay) and command.quoted is not None:
+            fault = fault_of_quote(command.quoted, command.check_in, command.check_out)
+            if fault is not None:
+                raise Unreadable(received.record, fault)
         return command
 
     def _decide(self, commands: "CommandBatch", batch: PartitionBatch, received: Received) -> Iterable[Outgoing]:
@@ -153,7 +158,12 @@ class CommandBatch:
         ids = {command.booking_id for command in commands if isinstance(command, BookingCommand)}
         await self._rows.load_bookings(connection, ids)
         await self._rows.load_blocks(
-            connection, [command.block_id for command in commands if isinstance(command, BlockNights | ReleaseBlock)]
+            connection,
+            {
+                (command.room_id, command.block_id)
+                for command in commands
+                if isinstance(command, BlockNights | ReleaseBlock)
+            },
         )
         await self._rows.load_nights(connection, {key for command in commands for key in self._night_keys(command)})
         await self._rows.load_sale_terms(
@@ -178,7 +188,7 @@ class CommandBatch:
         if isinstance(command, SetSaleTerms):
             return msgspec.structs.replace(state, sale_terms=self._rows.terms_of(command.room_id))
         if isinstance(command, BlockNights | ReleaseBlock):
-            return msgspec.structs.replace(state, block=self._rows.block(command.block_id))
+            return msgspec.structs.replace(state, block=self._rows.block((command.room_id, command.block_id)))
         clock = stay_clock(state.booking, command, now)
         return state if clock is None else msgspec.structs.replace(state, clock=clock)
 
@@ -187,7 +197,7 @@ class CommandBatch:
         terms, account_rooms = self._rows.terms_of(command.room_id), self._unpaid.rooms(command)
         if terms is None and not account_rooms:
             return state
-        clock = arrival_clock(command, now) if terms is not None and needs_today(terms) else None
+        clock = arrival_clock(command, now) if terms is not None and needs_today(terms, command.plan_id) else None
         return msgspec.structs.replace(state, clock=clock, account_rooms=account_rooms, sale_terms=terms)
 
     async def write(self, connection: AsyncConnection) -> None:
@@ -199,10 +209,8 @@ class CommandBatch:
         room_id = command.room_id
         booking = self._rows.booking(command.booking_id) if isinstance(command, BookingCommand) else None
         if isinstance(command, ReleaseBlock):
-            block = self._rows.block(command.block_id)
-            if block is None or block.room_id != room_id:
-                return ()
-            return _keys(room_id, block.first_night, block.end_night)
+            block = self._rows.block((room_id, command.block_id))
+            return () if block is None else _keys(room_id, block.first_night, block.end_night)
         if isinstance(command, OpenInventory | ChangeInventory | BlockNights):
             return _keys(room_id, command.first_night, command.end_night)
         if booking is not None and booking.room_id == room_id:

@@ -7,7 +7,7 @@ A reservations worker uses it for the events that it decides, a restore for the 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -15,10 +15,13 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from storage import bookings, inventory, sale_terms
+from storage.sale_terms import BlockKey
 from topics.messages.events import BookingEvent, Event, GuestsAdded, GuestsChanged, InventoryOpened
 from topics.messages.sale import AppliedPolicy, Sale, SaleTerms
 from topics.messages.values import BlockReason, BookingStatus, CancelReason, Rejection, StayTimes, Terms
 from workers.decisions import Block, Booking, Night, Payment, State, evolve, with_sums
+
+_encode: Final = msgspec.json.Encoder().encode
 
 NightKey: TypeAlias = tuple[int, date]
 """A room's id and a night."""
@@ -39,9 +42,9 @@ class WriteBatch:
         """
         self._nights = nights
         self._terms: dict[int, SaleTerms | None] = {} if terms is None else terms
-        self._blocks: dict[UUID, Block] = {}
+        self._blocks: dict[BlockKey, Block] = {}
         self._changed_terms: set[int] = set()
-        self._changed_blocks: set[UUID] = set()
+        self._changed_blocks: set[BlockKey] = set()
         self._bookings: dict[UUID, Booking] = {}
         self._created: dict[UUID, datetime] = {}
         self._updated: dict[UUID, datetime] = {}
@@ -73,21 +76,22 @@ class WriteBatch:
             for room_id, terms in await sale_terms.load_sale_terms(connection, wanted):
                 self._terms[room_id] = msgspec.convert(terms, SaleTerms)
 
-    async def load_blocks(self, connection: AsyncConnection, ids: Iterable[UUID]) -> None:
-        """Read the blocks that exist among `ids`."""
-        wanted = set(ids)
+    async def load_blocks(self, connection: AsyncConnection, keys: Iterable[BlockKey]) -> None:
+        """Read the blocks that exist among `keys`."""
+        wanted = set(keys)
         if wanted:
             for row in await sale_terms.load_blocks(connection, wanted):
                 fields: dict[str, Any] = dict(zip(sale_terms.BLOCK_COLUMNS, row, strict=True))
-                self._blocks[row[0]] = Block(**{**fields, "reason": BlockReason(fields["reason"])})
+                block = Block(**{**fields, "reason": BlockReason(fields["reason"])})
+                self._blocks[block.room_id, block.id] = block
 
     def terms_of(self, room_id: int) -> SaleTerms | None:
         """Return the sale terms of a room after the events so far; None: it has none, or they were not loaded."""
         return self._terms.get(room_id)
 
-    def block(self, id: UUID) -> Block | None:
+    def block(self, key: BlockKey) -> Block | None:
         """Return a block after the events so far; None: there is none, or it was not loaded."""
-        return self._blocks.get(id)
+        return self._blocks.get(key)
 
     def booking(self, id: UUID) -> Booking | None:
         """Return a booking after the events so far; None: there is none, or it was not loaded."""
@@ -115,8 +119,9 @@ class WriteBatch:
             self._changed_terms.add(event.room_id)
             state = msgspec.structs.replace(state, sale_terms=after.sale_terms)
         if after.block is not None:
-            self._blocks[after.block.id] = after.block
-            self._changed_blocks.add(after.block.id)
+            key = (after.block.room_id, after.block.id)
+            self._blocks[key] = after.block
+            self._changed_blocks.add(key)
             state = msgspec.structs.replace(state, block=after.block)
         if not after.nights:
             return msgspec.structs.replace(state, booking=booking)
@@ -162,14 +167,14 @@ class WriteBatch:
         for room_id in self._changed_terms:
             terms = self._terms[room_id]
             assert terms is not None
-            rows.append((room_id, terms.version, Jsonb(terms, dumps=msgspec.json.encode)))
+            rows.append((room_id, terms.version, Jsonb(terms, dumps=_encode)))
         return rows
 
     def _block_rows(self) -> list[sale_terms.BlockRow]:
         return [
             (
-                block.id,
                 block.room_id,
+                block.id,
                 block.first_night,
                 block.end_night,
                 block.rooms_count,
@@ -225,8 +230,8 @@ def _row_of(booking: Booking) -> bookings.BookingRow:
         list(booking.night_amounts_minor) or None,
         None if booking.stay_times is None else _stay_times_json(booking.stay_times),
         booking.freed_from,
-        None if booking.sale is None else Jsonb(booking.sale, dumps=msgspec.json.encode),
-        None if booking.policy is None else Jsonb(booking.policy, dumps=msgspec.json.encode),
+        None if booking.sale is None else Jsonb(booking.sale, dumps=_encode),
+        None if booking.policy is None else Jsonb(booking.policy, dumps=_encode),
         booking.version,
     )
 

@@ -1,7 +1,7 @@
 """`GET /hotels/search`: checks the query, and makes the response from the hits of a finder."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Protocol
 
 from msgspec import Meta
@@ -11,12 +11,22 @@ from ingress.http.bodies import refused_field
 from ingress.http.models import NoBody
 from ingress.http.paging import NEXT_PAGE, Cursors, link_to_next
 from ingress.http.responses import Response, json_response
+from ingress.offers import due_at_hotel_minor, free_until, is_refundable
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
-from ingress.stays import HORIZON, accept_stay
+from ingress.stays import HORIZON, accept_people, accept_stay
 from pricing.currencies import decimal
+from pricing.sale import PricedStay
+from topics.messages.sale import NO_SALE_TERMS, Sale
+from topics.messages.values import Terms
 
 #: A cache between clients and the ingress may answer the same search for a second.
 _CACHE_CONTROL: Final = "public, max-age=1"
+#: The fields of the plan by which a room without sale terms is sold.
+_STANDARD_FIELDS: Final = {
+    "plan_id": NO_SALE_TERMS.plans[0].id,
+    "plan_name": NO_SALE_TERMS.plans[0].name,
+    "meals": NO_SALE_TERMS.plans[0].meals,
+}
 _Number = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 _order: Final = Cursors(tuple[_Number, _Number])
 
@@ -65,14 +75,19 @@ class Search:
         `city` is the whole name, in any case; `near` (latitude, longitude, kilometres) may replace it or be
         beside it. All of `amenities` must be there, and `stars` at least. Prices in different currencies are compared
         as numbers, in major units: `currency` restricts them to one. A room whose price for the stay is less or more
-        than can be charged is left out; `init` refuses it as `not_chargeable`. The next page is named in `Link`: by
+        than can be charged is left out; `init` refuses it as `not_chargeable`. A hit shows the rate plan that is the
+        cheapest for the party, with all taxes and fees; `init` charges the same if it names that plan and party. Plans
+        that their rules exclude, and rooms that are too small for the party, are left out; without `adults`, a plan's
+        price is for the adults that it covers. The next page is named in `Link`: by
         `page` if the request has one, else by `cursor`, which new hotels do not shift.
         """
         query = context.query
         _accept(query)
         position = _order.read(query.cursor)
         found = await self._finder.find(query, None if position is None else SortPosition(*position))
-        return json_response(200, [_hit(hit) for hit in found.hits], _next(context, found), keep=_CACHE_CONTROL)
+        now = datetime.now(UTC)
+        hits = [_hit(hit, query.check_in_date, now) for hit in found.hits]
+        return json_response(200, hits, _next(context, found), keep=_CACHE_CONTROL)
 
 
 def _accept(query: HotelSearch) -> None:
@@ -85,6 +100,7 @@ def _accept(query: HotelSearch) -> None:
         raise refused_field("city", "is needed, unless near is given")
     if query.sort == "distance" and query.near is None:
         raise refused_field("sort", "distance is measured from near, which is missing")
+    accept_people(query.adults, query.children)
     if query.page is not None and query.cursor is not None:
         raise refused_field("cursor", "cannot be combined with page")
     # The stay suits some hotel's today, if any; the finder compares it with that of each hotel.
@@ -103,9 +119,11 @@ def _cursor(hit: Hit) -> str:
     return _order.write((hit.key, hit.hotel.id))
 
 
-def _hit(hit: Hit) -> dict[str, Any]:
+def _hit(hit: Hit, check_in: date, now: datetime) -> dict[str, Any]:
     """Return a `HotelHit`; made directly, as a page of them costs more than finding it."""
     hotel = hit.hotel
+    priced = hit.priced or PricedStay(hotel.currency, Terms.PREPAID, hit.total_minor, (), None)
+    times = hotel.stay_times
     return {
         "id": hotel.id,
         "name": hotel.name,
@@ -122,4 +140,13 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "room_id": hit.room_id,
         "room_type": hit.room_type,
         "rooms_left": hit.rooms_left,
+        **(_STANDARD_FIELDS if priced.sale is None else _plan_fields(priced.sale)),
+        "payment": priced.terms,
+        "due_at_hotel": decimal(due_at_hotel_minor(priced), hotel.currency),
+        "refundable": is_refundable(priced, check_in=check_in, stay_times=times, now=now),
+        "free_until": free_until(priced, check_in=check_in, stay_times=times, now=now),
     }
+
+
+def _plan_fields(sale: Sale) -> dict[str, Any]:
+    return {"plan_id": sale.plan_id, "plan_name": sale.plan_name, "meals": sale.meals}

@@ -71,11 +71,13 @@ def _create_tables() -> None:
         sa.Column('room_id', sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column('version', sa.BigInteger(), nullable=False),
         sa.Column('terms', postgresql.JSONB(), nullable=False),
+        sa.Column('updated_at', sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
     )
+    op.create_index('room_sale_terms_updated', 'room_sale_terms', ['updated_at'])
     op.create_table(
         'room_block',
+        sa.Column('room_id', sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column('id', sa.Uuid(), primary_key=True),
-        sa.Column('room_id', sa.BigInteger(), nullable=False),
         sa.Column('first_night', sa.Date(), nullable=False),
         sa.Column('end_night', sa.Date(), nullable=False),
         sa.Column('rooms_count', sa.Integer(), nullable=False),
@@ -108,9 +110,9 @@ def downgrade() -> None:
     """Take back. Bookings in a state that the release before does not know become confirmed ones."""
     op.execute("update booking set status = 'CONFIRMED' where status in ('CHECKED_IN', 'CHECKED_OUT', 'NO_SHOW')")
     _replace_status(_STATUSES_BEFORE)
-    op.execute("update inventory set total_count = total_count + allowance_count - blocked_count")
     op.drop_constraint('allowed_and_blocked', 'inventory')
     op.drop_constraint('never_oversold', 'inventory')
+    op.execute("update inventory set total_count = total_count + allowance_count - blocked_count")
     for table, name, _ in reversed((*_NULLABLE, *_COUNTS)):
         op.drop_column(table, name)
     op.create_check_constraint('never_oversold', 'inventory', 'booked_count + reserved_count <= total_count')
