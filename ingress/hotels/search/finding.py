@@ -1,5 +1,6 @@
 """Finds hotels: first by their own facts, then by free rooms and prices, all in columns."""
 
+import asyncio
 from typing import Final
 
 import numpy as np
@@ -18,13 +19,14 @@ from ingress.hotels.search.models import (
     latest_today,
 )
 from ingress.hotels.search.nights import Nights
+from ingress.hotels.search.plan_table import NEVER
 from ingress.offers import charged_minor, whole_minor
 from ingress.stays import HORIZON, today_at
 from pricing.sale import PricedStay
 from pricing.stays import average_minor
 
-#: The price of a room that is not free: higher than that of any stay.
-_NEVER: Final = 2**60
+#: The plans of so many rooms are priced in some milliseconds, after which other requests have their turn.
+_PLANS_AT_ONCE: Final = 100
 #: The distance of a hotel without coordinates: farther than any place on earth.
 _UNKNOWN_M: Final = 2**40
 
@@ -32,8 +34,11 @@ _Ints = NDArray[np.int64]
 _Indices = NDArray[np.intp]
 
 
-def find(table: HotelTable, nights: Nights, query: HotelSearch, after: SortPosition | None) -> Found:
-    """Return a page of the hotels in the table that match; `after` is the last hit before the page, if given."""
+async def find(table: HotelTable, nights: Nights, query: HotelSearch, after: SortPosition | None) -> Found:
+    """Return a page of the hotels in the table that match; `after` is the last hit before the page, if given.
+
+    All numbers are read before anything else has a turn: a change of the nights meanwhile does not count.
+    """
     chosen = _chosen(table, query)
     distances_m = None
     if query.near is not None:
@@ -42,7 +47,7 @@ def find(table: HotelTable, nights: Nights, query: HotelSearch, after: SortPosit
         chosen, distances_m = chosen[inside], distances_m[inside]
     if not len(chosen):
         return Found([], more=False)
-    return _Offers(table, nights, query, chosen, distances_m).page(after)
+    return await _Offers(table, nights, query, chosen, distances_m).page(after)
 
 
 def _chosen(table: HotelTable, query: HotelSearch) -> _Indices:
@@ -98,11 +103,15 @@ class _Offers:
             fit &= table.capacities[self._rooms] * query.rooms_count >= count
         fit &= self._chargeable(prices_minor)
         # Of all rooms together: people and taxes do not divide by rooms.
-        self._wholes_minor = np.where(fit, prices_minor * query.rooms_count, _NEVER)
+        self._wholes_minor = np.where(fit, prices_minor * query.rooms_count, NEVER)
         # Rooms with sale terms whose price is a lower bound so far, their hotels, and the plans of those with a price.
         self._is_bound = np.zeros(len(self._rooms), np.bool)
         self._is_open = np.zeros(len(chosen), np.bool)
         self._chosen_plans: dict[int, PricedStay] = {}
+        # The prices of the nights of the rooms with bounds, a row each, and the numbers of these rooms.
+        self._bounded = np.zeros(0, np.intp)
+        self._night_prices_minor = np.zeros((0, query.nights), np.int64)
+        self._plans_since_pause = 0
         if len(table.plans.rooms):
             self._bound_plans(prices_minor)
         self._compare()
@@ -120,44 +129,55 @@ class _Offers:
         """Give the free rooms that have sale terms a price that is not above that of their cheapest plan."""
         plans, query = self._table.plans, self._query
         numbers = np.isin(self._rooms, plans.rooms).nonzero()[0]
-        self._wholes_minor[numbers] = _NEVER
+        self._wholes_minor[numbers] = NEVER
         fit = self._free[numbers] >= query.rooms_count
         if query.people is None and query.guests is not None:
             fit &= self._table.capacities[self._rooms[numbers]] * query.rooms_count >= query.guests
         numbers = numbers[fit]
+        indices = plans.rooms.searchsorted(self._rooms[numbers])
+        if query.people is not None:
+            fit = plans.have_space(indices, query.people, query.rooms_count)
+            numbers, indices = numbers[fit], indices[fit]
         if not len(numbers):
             return
-        indices = plans.rooms.searchsorted(self._rooms[numbers])
-        self._wholes_minor[numbers] = plans.least_minor(indices, prices_minor[numbers], query.nights, query.rooms_count)
+        stay = query.check_in_date, query.check_out_date
+        bounds_minor = plans.least_minor(indices, prices_minor[numbers], *stay, query.rooms_count)
+        numbers, bounds_minor = numbers[bounds_minor < NEVER], bounds_minor[bounds_minor < NEVER]
+        self._wholes_minor[numbers] = bounds_minor
         self._is_bound[numbers] = True
         self._is_open[self._begins.searchsorted(numbers, side="right") - 1] = True
+        self._bounded = numbers
+        self._night_prices_minor = self._nights.prices_minor(self._table.columns[self._rooms[numbers]], *stay)
 
-    def _price_exactly(self, hotels: _Indices) -> None:
+    async def _price_exactly(self, hotels: _Indices) -> None:
         """Price the rooms of chosen hotels that have lower bounds so far."""
         for hotel in hotels.tolist():
             of_hotel = slice(self._begins[hotel], self._begins[hotel] + self._counts[hotel])
             numbers = self._begins[hotel] + self._is_bound[of_hotel].nonzero()[0]
             bounds_minor = self._wholes_minor[numbers]
-            self._wholes_minor[numbers] = _NEVER
+            self._wholes_minor[numbers] = NEVER
             best_minor = self._wholes_minor[of_hotel].min()
             for place in bounds_minor.argsort(kind="stable").tolist():
                 # The other rooms of the hotel cost more.
                 if bounds_minor[place] > best_minor:
                     break
                 best_minor = min(best_minor, self._price_room(int(numbers[place]), self._chosen[hotel]))
+                if self._plans_since_pause >= _PLANS_AT_ONCE:
+                    self._plans_since_pause = 0
+                    await asyncio.sleep(0)
         self._is_open[hotels] = False
 
     def _price_room(self, number: int, hotel: int) -> int:
-        """Price a room by its cheapest plan, and return the price; `_NEVER` if no plan is sold for the stay."""
+        """Price a room by its cheapest plan, and return the price; `NEVER` if no plan is sold for the stay."""
         table, query = self._table, self._query
-        room = self._rooms[number : number + 1]
-        (of_nights,) = self._nights.prices_minor(table.columns[room], query.check_in_date, query.check_out_date)
-        terms, facts = table.plans.terms[int(table.plans.rooms.searchsorted(room[0]))], table.hotels[hotel]
+        of_nights = self._night_prices_minor[self._bounded.searchsorted(number)].tolist()
+        terms, facts = table.plans.terms[int(table.plans.rooms.searchsorted(self._rooms[number]))], table.hotels[hotel]
+        self._plans_since_pause += len(terms.plans)
         on_sale = RoomOnSale(terms, of_nights, facts.currency, facts.check_in_time)
         stay = StayRequest(query.check_in_date, query.check_out_date, query.rooms_count, query.people)
         priced = cheapest(on_sale, stay, today_at(facts.time_zone))
         if priced is None:
-            return _NEVER
+            return NEVER
         self._wholes_minor[number] = whole_minor(priced)
         self._chosen_plans[number] = priced
         return whole_minor(priced)
@@ -173,23 +193,25 @@ class _Offers:
         fit |= amounts_minor == 0
         return fit
 
-    def page(self, after: SortPosition | None) -> Found:
+    async def page(self, after: SortPosition | None) -> Found:
         """Return the hits of the page that the query names, or those after a hit.
 
         Lower bounds come before the prices that they stand for, so the page is right as soon as it and the hit that
-        follows it have none.
+        follows it have none. Each round looks further ahead, so that few rounds sort all hotels anew.
         """
         begin = 0 if self._query.page is None else (self._query.page - 1) * self._query.limit
         end = begin + self._query.limit
+        ahead = 0
         while True:
             matching = self._matching(after).nonzero()[0]
             # Hotels with the same key stay in the order of their ids.
             order = matching[self._keys[matching].argsort(kind="stable")]
-            first = order[: end + 1]
+            first = order[: end + 1 + ahead]
             bounded = first[self._is_open[first]]
-            if not len(bounded):
+            if not self._is_open[first[: end + 1]].any():
                 return Found(self._hits(order[begin:end]), more=len(order) > end)
-            self._price_exactly(bounded)
+            await self._price_exactly(bounded)
+            ahead = 2 * ahead + 1
             self._compare()
 
     def _sort_keys(self) -> _Ints:
@@ -201,7 +223,7 @@ class _Offers:
 
     def _matching(self, after: SortPosition | None) -> NDArray[np.bool]:
         query, keys = self._query, self._keys
-        matching = self._cheapest_minor < _NEVER
+        matching = self._cheapest_minor < NEVER
         if query.min_price is not None:
             matching &= (self._prices_milli >= int(query.min_price * 1000)) | self._is_open
         if query.max_price is not None:

@@ -77,7 +77,7 @@ class Freshness:
 
     async def find(self, query: HotelSearch, after: SortPosition | None) -> Found:
         """Return a page of hits from the index. Raises as `index`."""
-        return (await self.index()).find(query, after)
+        return await (await self.index()).find(query, after)
 
     async def index(self) -> "SearchIndex":
         """Return the index with everything that was committed until `FRESH_SECONDS` ago.

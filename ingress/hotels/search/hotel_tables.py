@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ingress.hotels.search.models import written_alike
 from ingress.hotels.search.nights import Nights
-from ingress.hotels.search.plan_table import PlanTable, plan_table
+from ingress.hotels.search.plan_table import PlanTable, RoomPlans, plan_table
+from ingress.hotels.search.rule_table import PackedRules, packed_rules
 from pricing.charges import charge_limits, is_chargeable, step_minor
 from pricing.currencies import digits_of
 from storage.reads.search import HotelFacts, RoomTypeFacts
@@ -56,6 +57,7 @@ class HotelTables:
         self._hotels: dict[int, HotelFacts] = {}
         self._rooms: dict[int, RoomTypeFacts] = {}
         self._terms: dict[int, SaleTerms] = {}
+        self._rules: dict[int, PackedRules] = {}
         self._rooms_of: defaultdict[int, set[int]] = defaultdict(set)
         self._hotels_in: defaultdict[str, set[int]] = defaultdict(set)
         self._tables: dict[str, HotelTable] = {}
@@ -93,8 +95,10 @@ class HotelTables:
         """Write the sale terms of rooms, by the rooms' ids."""
         for room_id, terms_of_room in terms.items():
             before, room = self._terms.get(room_id), self._rooms.get(room_id)
-            self._terms[room_id] = terms_of_room
-            if before != terms_of_room and room is not None and room.hotel_id in self._hotels:
+            if before == terms_of_room:
+                continue
+            self._terms[room_id], self._rules[room_id] = terms_of_room, packed_rules(terms_of_room)
+            if room is not None and room.hotel_id in self._hotels:
                 self._forget_tables_with(self._hotels[room.hotel_id])
 
     def _forget_tables_with(self, hotel: HotelFacts) -> None:
@@ -129,11 +133,7 @@ class HotelTables:
             counts=np.array(counts, np.intp),
             columns=self._nights.columns([room.id for room in rooms]),
             plans=plan_table(
-                [
-                    (number, self._terms[room.id], self._hotels[room.hotel_id].currency)
-                    for number, room in enumerate(rooms)
-                    if room.id in self._terms
-                ]
+                [self._room_plans(number, room) for number, room in enumerate(rooms) if room.id in self._terms]
             ),
             capacities=np.array([room.capacity for room in rooms], np.int64),
             leasts_minor=leasts_minor.copy(),
@@ -146,6 +146,10 @@ class HotelTables:
             scales=np.array([10 ** (3 - digits_of(hotel.currency)) for hotel in hotels], np.int64),
             amenities=[amenity_keys(hotel.amenities) for hotel in hotels],
         )
+
+    def _room_plans(self, number: int, room: RoomTypeFacts) -> RoomPlans:
+        hotel = self._hotels[room.hotel_id]
+        return RoomPlans(number, self._terms[room.id], self._rules[room.id], hotel.currency, hotel.time_zone)
 
     def _listed_rooms(self, hotel_id: int) -> list[RoomTypeFacts]:
         return [room for room_id in sorted(self._rooms_of.get(hotel_id, ())) if (room := self._rooms[room_id]).listed]

@@ -38,9 +38,9 @@ class SearchIndex:
         self._positions: Mapping[int, IndexPosition] = {}
         self._facts_as_of = datetime(1970, 1, 1, tzinfo=UTC)
 
-    def find(self, query: HotelSearch, after: SortPosition | None) -> Found:
+    async def find(self, query: HotelSearch, after: SortPosition | None) -> Found:
         """Return a page of hits; `after` is the last hit of the page before, if one is given."""
-        return find(self._tables.of(query.city), self._nights, query, after)
+        return await find(self._tables.of(query.city), self._nights, query, after)
 
     @property
     def covers_today(self) -> bool:

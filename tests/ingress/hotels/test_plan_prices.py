@@ -12,7 +12,8 @@ from ingress.hotels.search.finding import find
 from ingress.hotels.search.hotel_tables import HotelTable, HotelTables
 from ingress.hotels.search.models import HotelSearch, SortPosition, earliest_today
 from ingress.hotels.search.nights import DAYS, Nights
-from ingress.hotels.search.plan_table import plan_table
+from ingress.hotels.search.plan_table import RoomPlans, plan_table
+from ingress.hotels.search.rule_table import packed_rules
 from ingress.offers import whole_minor
 from ingress.stays import today_at
 from pricing.charges import can_be_charged, step_minor
@@ -178,7 +179,7 @@ def _whole(market: Market, room: RoomTypeFacts, query: HotelSearch, stay: StayRe
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_page_is_the_same_as_if_all_plans_were_priced(seed: int) -> None:
+async def test_every_page_is_the_same_as_if_all_plans_were_priced(seed: int) -> None:
     chance = Random(seed)
     market = _market(chance)
     hits = 0
@@ -186,9 +187,9 @@ def test_every_page_is_the_same_as_if_all_plans_were_priced(seed: int) -> None:
         query = _search(chance)
         expected = _offers(market, query)
         for begin in range(0, len(expected) + 1, query.limit):
-            page = find(market.table, market.nights, query.model_copy(update={"page": begin // query.limit + 1}), None)
+            page = await find(market.table, market.nights, query.model_copy(update={"page": begin // query.limit + 1}), None)
             after = SortPosition(*expected[begin - 1][:2]) if begin else None
-            by_cursor = find(market.table, market.nights, query, after)
+            by_cursor = await find(market.table, market.nights, query, after)
 
             assert page == by_cursor, query
             assert page.more is (begin + query.limit < len(expected))
@@ -209,9 +210,10 @@ def test_a_lower_bound_is_never_above_the_price() -> None:
         prices = [chance.choice([0, 10, 9_990, 12_340]) for _ in range(chance.randint(1, 5))]
         stay = StayRequest(check_in, check_in + timedelta(days=len(prices)), chance.randint(1, 3), None)
         choice = cheapest(RoomOnSale(terms, prices, currency, time(15)), stay, today_at("UTC"))
-        table = plan_table([(0, terms, currency)])
+        table = plan_table([RoomPlans(0, terms, packed_rules(terms), currency, "UTC")])
+        sums = table.counts * 0 + sum(prices)
 
-        bound = table.least_minor(table.begins * 0, table.counts * 0 + sum(prices), len(prices), stay.rooms_count)
+        bound = table.least_minor(table.begins * 0, sums, check_in, stay.check_out, stay.rooms_count)
 
         assert choice is None or bound[0] <= whole_minor(choice)
         priced += choice is not None
