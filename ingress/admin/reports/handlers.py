@@ -5,9 +5,10 @@ import io
 import re
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Final
+from typing import Annotated, Final
 
 from aiohttp import hdrs, web
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.admin.reports.models import (
@@ -20,7 +21,8 @@ from ingress.admin.reports.models import (
 )
 from ingress.database import Database
 from ingress.http.bodies import refused_field
-from ingress.http.models import NoBody
+from ingress.http.models import MAX_ID, NoBody
+from ingress.http.paging import NEXT_PAGE, Cursors, first_page, link_to_next
 from ingress.http.problems import existing
 from ingress.http.responses import Response, json_response
 from ingress.operations import Access, Example, RequestContext, ResponseSpec, operation
@@ -36,6 +38,7 @@ _DEFAULT_REPORT_DAYS: Final = 30
 _CSV: Final = "text/csv"
 _JSON: Final = "application/json"
 _QUALITY: Final = re.compile(r";\s*q=([01](?:\.\d{0,3})?)\s*(?:;|$)", re.IGNORECASE)
+_positions: Final = Cursors(tuple[date, Annotated[int, Field(ge=0, le=MAX_ID)]])
 
 
 class Reports:
@@ -76,7 +79,7 @@ class Reports:
         "GET /admin/hotels/{hotel_id}/walks",
         access=Access.MANAGER,
         summary="List the nights that are oversold",
-        responses={200: ResponseSpec(list[OversoldNightOut], "By date and room type.")},
+        responses={200: ResponseSpec(list[OversoldNightOut], "By date and room type.", NEXT_PAGE)},
         example=Example(path={"hotel_id": 1}, query={"start_date": "2026-12-01", "end_date": "2026-12-31"}),
     )
     async def walks(self, context: RequestContext[NoBody, WalksQuery]) -> Response:
@@ -85,16 +88,24 @@ class Reports:
         Such nights exist only where the hotel set an allowance, or reduced its rooms. Guests who have arrived are not
         listed.
         """
+        query = context.query
+        after = _positions.read(query.cursor)
 
-        async def read(connection: AsyncConnection) -> list[OversoldNightOut]:
+        async def read(connection: AsyncConnection) -> list[OversoldNight]:
             found = await reports.managed_hotel(connection, context.path["hotel_id"], context.caller.user_id)
             hotel = existing(found, "hotel")
-            first = context.query.start_date or today_at(hotel.time_zone)
-            last = context.query.end_date or first + timedelta(days=_DEFAULT_REPORT_DAYS - 1)
+            first = query.start_date or today_at(hotel.time_zone)
+            last = query.end_date or first + timedelta(days=_DEFAULT_REPORT_DAYS - 1)
             _must_be_a_range(first, last)
-            return [_oversold(night) for night in await oversold_nights(connection, hotel.id, first, last)]
+            return await oversold_nights(connection, hotel.id, first, last, limit=query.limit, after=after)
 
-        return json_response(200, await self._database.read(read))
+        page, after_page = first_page(await self._database.read(read), query.limit)
+        headers = link_to_next(context.address_with, after_page, _position)
+        return json_response(200, [_oversold(night) for night in page], headers)
+
+
+def _position(night: OversoldNight) -> str:
+    return _positions.write((night.night, night.room_id))
 
 
 def _oversold(night: OversoldNight) -> OversoldNightOut:

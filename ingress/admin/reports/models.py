@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from ingress.http.models import Day, MoneyOut, OutModel, Query
+from ingress.http.paging import Paged
 
 # A field may have the name of its type.
 _Date: TypeAlias = date
@@ -68,8 +69,8 @@ class Report(OutModel):
     by_day: list[ReportedDay]
 
 
-class WalksQuery(Query):
-    """A range of days, both ends included, at most 366; by default 30 days from today at the hotel."""
+class WalksQuery(Paged):
+    """A part of a range of days, both ends included, at most 366; by default 30 days from today at the hotel."""
 
     start_date: Day | None = None
     end_date: Day | None = None
@@ -88,7 +89,8 @@ class WalkedBookingOut(OutModel, title="WalkedBooking"):
 class OversoldNightOut(OutModel, title="OversoldNight"):
     """A night of a room type in which `over` rooms more are sold than the hotel has, those off sale aside.
 
-    `bookings` are those that would have to be walked to another hotel: the newest ones, as many as have so many rooms.
+    `bookings` are those that would have to be walked to another hotel: the newest ones, as many as have so many rooms,
+    and at most 100.
     """
 
     date: _Date

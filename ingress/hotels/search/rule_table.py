@@ -97,4 +97,5 @@ class RuleTable:
         return closed
 
     def _in_force(self, day: int) -> _Indices:
-        return ((self._first_days <= day) & (day < self._end_days)).nonzero()[0]
+        rules: _Indices = ((self._first_days <= day) & (day < self._end_days)).nonzero()[0]
+        return rules

@@ -3,15 +3,20 @@
 import csv
 import io
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from sqlalchemy import Executable
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ingress.admin.reports.handlers import prefers_csv
+from ingress.database import Database
 from storage.projections import daily_report
 from storage.projections.daily_report import Changes, Deduction, End
+from storage.reads import walks
+from storage.settings import DatabaseSettings
 from tests.ingress.house import NOON, House, StandInWorker
 from tests.support.client import Answer
 from tests.support.hotels import HotelsInTables
@@ -244,11 +249,54 @@ async def test_the_newest_bookings_of_an_oversold_night_are_listed(house: House,
     assert [[booking["id"] for booking in each["bookings"]] for each in found] == [[booked[2]], [booked[2]]]
     assert second["bookings"][0]["rooms_count"] == 2
 
+    # In pages, each of which names the next.
+    one = await house.get(WALKS, params=days | {"limit": "1"}, headers=headers)
+    two = await house.get(one.headers["Link"].split("<")[1].split(">")[0], headers=headers)
+    assert (one.body, two.body, "Link" in two.headers) == ([second], [third], False)
+
     assert (await house.get(WALKS, headers=headers)).body == []
     refused = await house.get(WALKS, params={"start_date": str(night(1)), "end_date": str(night(0))}, headers=headers)
     assert refused.status == 422
     assert (await house.get(WALKS, headers=house.manager_header(OTHER_MANAGER))).status == 404
     assert (await house.get(WALKS, user=MANAGER)).status == 403
+
+
+class CountedRows:
+    """A connection that counts the rows that it reads."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.count = 0
+
+    async def execute(self, statement: Executable) -> list[Any]:
+        """Return all rows of a query."""
+        rows = list(await self._connection.execute(statement))
+        self.count += len(rows)
+        return rows
+
+
+async def test_of_an_oversold_night_no_more_bookings_are_read_than_are_listed(
+    house: House, desk: StandInWorker, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.connection.execute("delete from inventory where room_id = 1")
+    counts = {"total_count": 6, "booked_count": 9, "allowance_count": 3}
+    for number in range(4):
+        await HotelsInTables(desk.connection).night(1, 1, night(number), price_minor=1, **counts)
+    for _ in range(9):
+        await desk.add_booking(MANAGER, "CONFIRMED", check_in=night(0), check_out=night(4))
+    pool = Database(database, pool_size=1)
+
+    async def read() -> tuple[list[int], int]:
+        async with pool.reading() as connection:
+            counted = CountedRows(connection)
+            nights = await walks.oversold_nights(cast("Any", counted), 1, night(0), night(3), limit=2)
+        return [len(each.bookings) for each in nights], counted.count
+
+    # Of one night more than a page has, which shows that there is another page.
+    assert await read() == ([3, 3, 3], 9)
+    monkeypatch.setattr(walks, "MAX_WALKED", 2)
+    assert await read() == ([2, 2, 2], 6)
+    await pool.close()
 
 
 async def test_money_has_the_digits_of_the_hotels_currency(house: House, desk: StandInWorker) -> None:

@@ -187,7 +187,9 @@ async def test_every_page_is_the_same_as_if_all_plans_were_priced(seed: int) -> 
         query = _search(chance)
         expected = _offers(market, query)
         for begin in range(0, len(expected) + 1, query.limit):
-            page = await find(market.table, market.nights, query.model_copy(update={"page": begin // query.limit + 1}), None)
+            page = await find(
+                market.table, market.nights, query.model_copy(update={"page": begin // query.limit + 1}), None
+            )
             after = SortPosition(*expected[begin - 1][:2]) if begin else None
             by_cursor = await find(market.table, market.nights, query, after)
 
