@@ -15,6 +15,7 @@ from ingress.admin.inventory.handlers import AdminInventory
 from ingress.admin.nights import Nights
 from ingress.admin.reports.handlers import Reports
 from ingress.admin.rooms.handlers import AdminRooms
+from ingress.admin.statements.handlers import Statements
 from ingress.bookings.handlers import Bookings
 from ingress.bookings.ids import BookingIds
 from ingress.bookings.lists import BookingLists
@@ -166,6 +167,7 @@ def _route(
         bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),
+        Statements(app[DATABASE], settings.commission_percent),
         AdminHotels(app[DATABASE], nights, rollout),
         AdminRooms(app[DATABASE], nights),
         AdminInventory(app[DATABASE], nights),

@@ -1,6 +1,7 @@
 """The settings of the ingress, read from the environment; it refuses to start with unsafe values."""
 
 import re
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, Self, TypeAlias
 from urllib.parse import urlsplit
@@ -56,6 +57,13 @@ class IngressSettings(BaseSettings):
         ge=1,
         le=100,
         description="The percentage of a night's rooms that one account may hold unpaid; two rooms are always allowed.",
+    )
+    commission_percent: Decimal = Field(
+        default=Decimal("0.00"),
+        ge=0,
+        le=100,
+        decimal_places=2,
+        description="The percentage of the money kept of a hotel's bookings that its statement deducts (two digits).",
     )
     access_token_minutes: int = Field(default=30, ge=1, description="How long an access token is valid.")
     refresh_token_days: int = Field(default=7, ge=1, le=365, description="How long a login lasts without use.")

@@ -37,6 +37,7 @@ FROM_THE_LOG: Final = _names(
     models.HotelMinPrice,
     models.ReportedStay,
     models.DailyReport,
+    models.MoneyMovement,
 )
 #: The tables that are not on the log, and come from a backup.
 FROM_A_BACKUP: Final = _names(

@@ -1,0 +1,86 @@
+"""The balance transactions at Stripe of a booking's objects, compared with the movements of its events."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from operators.money.snapshot import Moved
+from operators.reconcile.stripe_client import StripeClient, Transaction
+from pricing.currencies import decimal
+from pricing.movements import Movement, MovementKind
+
+#: By the object of a movement: a payment's transactions are those of its charge.
+Transactions: TypeAlias = Mapping[str, Sequence[Transaction]]
+
+#: Stripe's reporting categories of the transactions that belong to each kind
+#: (docs.stripe.com/reports/reporting-categories).
+_CATEGORIES: Final = {
+    MovementKind.PAYMENT: "charge",
+    MovementKind.REFUND: "refund",
+    MovementKind.REFUND_FAILED: "refund_failure",
+    MovementKind.DISPUTE_OPENED: "dispute",
+    MovementKind.DISPUTE_WON: "dispute_reversal",
+}
+#: The transactions of a payment intent are those of its charge. A payment of nothing has a session's id, and no charge.
+_INTENT: Final = "pi_"
+
+
+async def transactions_of(stripe: StripeClient, moved: Iterable[Moved]) -> Transactions:
+    """Return the balance transactions of every object that the movements name, the oldest first.
+
+    Raises:
+        operators.reconcile.stripe_client.StripeUnavailable: Stripe does not answer.
+    """
+    found: dict[str, Sequence[Transaction]] = {}
+    for object_id in dict.fromkeys(each.movement.object_id for each in moved):
+        source: str | None = object_id
+        if object_id.startswith(_INTENT):
+            source = await stripe.charge_of(object_id)
+        listed = [] if source is None else [each async for each in stripe.transactions_of(source)]
+        found[object_id] = listed[::-1]
+    return found
+
+
+def ids_of(moved: Moved, transactions: Transactions) -> tuple[str, ...]:
+    """Return the ids of the transactions that belong to a movement.
+
+    A refund that failed before it was carried out has no movement of its own, so that both transactions are of its
+    failure.
+    """
+    category = _CATEGORIES.get(moved.movement.kind)
+    is_all = moved.movement.kind is MovementKind.REFUND_FAILED and moved.movement.change_minor == 0
+    return tuple(
+        each.id
+        for each in transactions.get(moved.movement.object_id, ())
+        if is_all or (category is not None and each.category == category)
+    )
+
+
+def differences(moved: Sequence[Moved], transactions: Transactions) -> Iterator[str]:
+    """Yield a sentence for each object whose transactions add up to something else than its movements."""
+    for object_id, movements in _by_object(moved, transactions):
+        currency, listed = movements[0].currency, transactions[object_id]
+        if _other_currencies(currency, listed):
+            continue
+        by_events = sum(each.change_minor for each in movements)
+        at_stripe = sum(each.amount_minor for each in listed)
+        if at_stripe != by_events:
+            yield (
+                f"{object_id}: its balance transactions at Stripe add up to {decimal(at_stripe, currency)} {currency},"
+                f" its events to {decimal(by_events, currency)} {currency}"
+            )
+
+
+def not_compared(moved: Sequence[Moved], transactions: Transactions) -> Iterator[str]:
+    """Yield a sentence for each object that Stripe settles in another currency, so that amounts cannot be compared."""
+    for object_id, movements in _by_object(moved, transactions):
+        if others := _other_currencies(movements[0].currency, transactions[object_id]):
+            yield f"{object_id}: Stripe settles it in {', '.join(others)}, so its amounts are not compared"
+
+
+def _by_object(moved: Sequence[Moved], transactions: Transactions) -> Iterator[tuple[str, list[Movement]]]:
+    for object_id in transactions:
+        yield object_id, [each.movement for each in moved if each.movement.object_id == object_id]
+
+
+def _other_currencies(currency: str, listed: Sequence[Transaction]) -> list[str]:
+    return sorted({each.currency for each in listed} - {currency})
