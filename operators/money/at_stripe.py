@@ -25,19 +25,23 @@ _INTENT: Final = "pi_"
 
 
 async def transactions_of(stripe: StripeClient, moved: Iterable[Moved]) -> Transactions:
-    """Return the balance transactions of every object that the movements name, the oldest first.
+    """Return the balance transactions of every object of the payments, the oldest first, by the objects' ids.
+
+    The objects are those that the movements name, and all refunds and disputes that Stripe has of the payments.
 
     Raises:
         operators.reconcile.stripe_client.StripeUnavailable: Stripe does not answer.
     """
-    found: dict[str, Sequence[Transaction]] = {}
-    for object_id in dict.fromkeys(each.movement.object_id for each in moved):
-        source: str | None = object_id
-        if object_id.startswith(_INTENT):
-            source = await stripe.charge_of(object_id)
-        listed = [] if source is None else [each async for each in stripe.transactions_of(source)]
-        found[object_id] = listed[::-1]
-    return found
+    sources: dict[str, str] = {}
+    for movement in (each.movement for each in moved):
+        if movement.kind is not MovementKind.PAYMENT:
+            sources.setdefault(movement.object_id, movement.object_id)
+        elif movement.object_id.startswith(_INTENT):
+            charge = await stripe.charge_of(movement.object_id)
+            sources[movement.object_id] = charge or movement.object_id
+            sources |= {each.id: each.id async for each in stripe.refunds_of(movement.object_id)}
+            sources |= {each.id: each.id async for each in stripe.disputes_of(movement.object_id)}
+    return {id: [each async for each in stripe.transactions_of(source)][::-1] for id, source in sources.items()}
 
 
 def ids_of(moved: Moved, transactions: Transactions) -> tuple[str, ...]:
@@ -57,8 +61,8 @@ def ids_of(moved: Moved, transactions: Transactions) -> tuple[str, ...]:
 
 def differences(moved: Sequence[Moved], transactions: Transactions) -> Iterator[str]:
     """Yield a sentence for each object whose transactions add up to something else than its movements."""
-    for object_id, movements in _by_object(moved, transactions):
-        currency, listed = movements[0].currency, transactions[object_id]
+    for object_id, movements, listed in _by_object(moved, transactions):
+        currency = _currency(movements, listed)
         if _other_currencies(currency, listed):
             continue
         by_events = sum(each.change_minor for each in movements)
@@ -66,20 +70,26 @@ def differences(moved: Sequence[Moved], transactions: Transactions) -> Iterator[
         if at_stripe != by_events:
             yield (
                 f"{object_id}: its balance transactions at Stripe add up to {decimal(at_stripe, currency)} {currency},"
-                f" its events to {decimal(by_events, currency)} {currency}"
+                f" {f'its events to {decimal(by_events, currency)} {currency}' if movements else 'and no event has it'}"
             )
 
 
 def not_compared(moved: Sequence[Moved], transactions: Transactions) -> Iterator[str]:
     """Yield a sentence for each object that Stripe settles in another currency, so that amounts cannot be compared."""
-    for object_id, movements in _by_object(moved, transactions):
-        if others := _other_currencies(movements[0].currency, transactions[object_id]):
+    for object_id, movements, listed in _by_object(moved, transactions):
+        if others := _other_currencies(_currency(movements, listed), listed):
             yield f"{object_id}: Stripe settles it in {', '.join(others)}, so its amounts are not compared"
 
 
-def _by_object(moved: Sequence[Moved], transactions: Transactions) -> Iterator[tuple[str, list[Movement]]]:
-    for object_id in transactions:
-        yield object_id, [each.movement for each in moved if each.movement.object_id == object_id]
+def _by_object(
+    moved: Sequence[Moved], transactions: Transactions
+) -> Iterator[tuple[str, list[Movement], Sequence[Transaction]]]:
+    for object_id, listed in transactions.items():
+        yield object_id, [each.movement for each in moved if each.movement.object_id == object_id], listed
+
+
+def _currency(movements: Sequence[Movement], listed: Sequence[Transaction]) -> str:
+    return next((each.currency for each in (*movements, *listed)), "")
 
 
 def _other_currencies(currency: str, listed: Sequence[Transaction]) -> list[str]:

@@ -25,18 +25,19 @@ MONEY = (
 COLUMNS = "sequence, hotel_id, time, kind, payment_intent, object_id, amount_minor, change_minor, currency"
 
 
-def row(sequence: int, kind: str, intent: str, object_id: str, amount: int, change: int) -> tuple[Any, ...]:
-    return (sequence, 10, T0 + timedelta(seconds=sequence - 1), kind, intent, object_id, amount, change, "EUR")
+def row(sequence: int, kind: str, objects: tuple[str, str], amount: int, change: int) -> tuple[Any, ...]:
+    """Return a row; `objects` are the payment intent and the object of the movement."""
+    return (sequence, 10, T0 + timedelta(seconds=sequence - 1), kind, *objects, amount, change, "EUR")
 
 
 ROWS = [
-    row(3, "payment", "pi_1", "pi_1", 20_000, 20_000),
-    row(4, "payment", "pi_2", "pi_2", 20_000, 20_000),
-    row(5, "refund", "pi_2", "re_2", 20_000, -20_000),
-    row(6, "refund", "pi_1", "re_1", 5_000, -5_000),
-    row(7, "refund_failed", "pi_1", "re_1", 5_000, 5_000),
-    row(8, "dispute_opened", "pi_1", "dp_1", 20_000, -20_000),
-    row(9, "dispute_lost", "pi_1", "dp_1", 20_000, 0),
+    row(3, "payment", ("pi_1", "pi_1"), 20_000, 20_000),
+    row(4, "payment", ("pi_2", "pi_2"), 20_000, 20_000),
+    row(5, "refund", ("pi_2", "re_2"), 20_000, -20_000),
+    row(6, "refund", ("pi_1", "re_1"), 5_000, -5_000),
+    row(7, "refund_failed", ("pi_1", "re_1"), 5_000, 5_000),
+    row(8, "dispute_opened", ("pi_1", "dp_1"), 20_000, -20_000),
+    row(9, "dispute_lost", ("pi_1", "dp_1"), 20_000, 0),
 ]
 
 
