@@ -40,6 +40,7 @@ from ingress.log.idempotency import IdempotencyKeys
 from ingress.log.waiters import Waiters
 from ingress.operations import operations_of, routes_of
 from ingress.operators.handlers import Health, Ops
+from ingress.rates.exchange_rates import ExchangeRates
 from ingress.settings import IngressSettings
 from ingress.tokens import Tokens
 from ingress.webhooks.handlers import Webhooks
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 DATABASE: Final = web.AppKey("DATABASE", Database)
 BROKER: Final = web.AppKey("BROKER", Broker)
 FRESHNESS: Final = web.AppKey("FRESHNESS", Freshness)
+EXCHANGE_RATES: Final = web.AppKey("EXCHANGE_RATES", ExchangeRates)
 WAITERS: Final = web.AppKey("WAITERS", Waiters)
 TOKENS: Final = web.AppKey("TOKENS", Tokens)
 PASSWORDS: Final = web.AppKey("PASSWORDS", Passwords)
@@ -94,6 +96,7 @@ def create_app(
         rounds=settings.bcrypt_rounds, threads=settings.password_threads, queue=settings.password_queue
     )
     app[FRESHNESS] = Freshness(app[DATABASE], kafka.topic(BOOKING_EVENTS))
+    app[EXCHANGE_RATES] = ExchangeRates(settings.exchange_rates)
     app[BOOKING_IDS] = _booking_ids(settings)
     app[BODY_SECONDS] = settings.body_seconds
     app[ADDRESSES] = Addresses(settings.trusted_networks)
@@ -103,7 +106,7 @@ def create_app(
     _route(app, settings, kafka, database, limits)
 
     async def lifetimes(app: web.Application) -> AsyncIterator[None]:
-        running = [app[BROKER].run(), app[WAITERS].run(), app[FRESHNESS].run(), app[DATABASE].run()]
+        running = [app[part].run() for part in (BROKER, WAITERS, FRESHNESS, EXCHANGE_RATES, DATABASE)]
         if redis is not None:
             running.append(redis.run())
         parts = [asyncio.create_task(part) for part in running]
@@ -163,7 +166,7 @@ def _route(
         auth,
         Users(app[DATABASE], app[TOKENS], anybody_may_host=settings.host_signup),
         Hotels(app[DATABASE]),
-        Search(app[FRESHNESS]),
+        Search(app[FRESHNESS], app[EXCHANGE_RATES]),
         bookings,
         BookingLists(app[DATABASE], rooms=rooms, keys=keys, commands=commands),
         Reports(app[DATABASE]),

@@ -65,6 +65,11 @@ class IngressSettings(BaseSettings):
         decimal_places=2,
         description="The percentage of the money kept of a hotel's bookings that its statement deducts (two digits).",
     )
+    exchange_rates: str = Field(
+        default="",
+        description="Exchange rates for eyes only: a path or https address of the European Central Bank's XML or CSV,"
+        " or of JSON (`base`, `date`, `rates`). Without them prices are shown in the hotel's currency alone.",
+    )
     access_token_minutes: int = Field(default=30, ge=1, description="How long an access token is valid.")
     refresh_token_days: int = Field(default=7, ge=1, le=365, description="How long a login lasts without use.")
     refresh_grace_seconds: int = Field(
@@ -140,6 +145,12 @@ class IngressSettings(BaseSettings):
     def _prefix_is_a_path(self) -> Self:
         if self.public_prefix and not _PUBLIC_PREFIX.fullmatch(self.public_prefix):
             raise ValueError("PUBLIC_PREFIX is not a path such as /booking: a slash first, none last.")
+        return self
+
+    @model_validator(mode="after")
+    def _rates_are_read_safely(self) -> Self:
+        if "://" in self.exchange_rates and not self.exchange_rates.startswith("https://"):
+            raise ValueError("EXCHANGE_RATES is neither a path nor an https address.")
         return self
 
     @model_validator(mode="after")

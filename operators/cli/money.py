@@ -75,9 +75,9 @@ def money_command(booking: UUID, *, with_stripe: bool, as_json: bool) -> None:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    moved, movement = line.moved, line.moved.movement
+    record, movement = line.record, line.record.movement
     return {
-        "time": moved.time.isoformat(timespec="milliseconds"),
+        "time": record.time.isoformat(timespec="milliseconds"),
         "kind": movement.kind.value,
         "amount_minor": movement.amount_minor,
         "change_minor": movement.change_minor,
@@ -87,9 +87,9 @@ def _line(line: Line) -> dict[str, Any]:
         "session": movement.session_id,
         "by_hand": movement.by_hand,
         "transactions": list(line.transactions),
-        "event": moved.event_id,
-        "sequence": moved.sequence,
-        "reason": moved.reason,
+        "event": record.event_id,
+        "sequence": record.sequence,
+        "reason": record.reason,
     }
 
 
@@ -121,7 +121,7 @@ def _print(found: BookingMoney) -> None:
     if found.lines:
         out.print(_table(found))
     else:
-        out.print("No money moved.")
+        out.print("No payment arrived.")
     for sums in found.sums:
         out.print(_sentence(sums), markup=False)
     for difference in found.differences:
@@ -147,9 +147,9 @@ def _table(found: BookingMoney) -> RenderableType:
 
 
 def _row(line: Line) -> Row:
-    moved, movement = line.moved, line.moved.movement
+    record, movement = line.record, line.record.movement
     cells = (
-        to_the_second(moved.time),
+        to_the_second(record.time),
         f"{movement.kind.value.replace('_', ' ')}{' by hand' if movement.by_hand else ''}",
         decimal(movement.amount_minor, movement.currency),
         decimal(movement.change_minor, movement.currency),
@@ -157,8 +157,8 @@ def _row(line: Line) -> Row:
         movement.object_id,
         movement.session_id or NOT_KNOWN,
         ", ".join(line.transactions) or NOT_KNOWN,
-        moved.event_id,
-        str(moved.sequence),
-        moved.reason or NOT_KNOWN,
+        record.event_id,
+        str(record.sequence),
+        record.reason or NOT_KNOWN,
     )
     return Row(cells=cells, style=_STYLES.get(movement.kind, ""))

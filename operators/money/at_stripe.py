@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from operators.money.snapshot import Moved
+from operators.money.snapshot import MovementRecord
 from operators.reconcile.stripe_client import StripeClient, Transaction
 from pricing.currencies import decimal
 from pricing.movements import Movement, MovementKind
@@ -24,7 +24,7 @@ _CATEGORIES: Final = {
 _INTENT: Final = "pi_"
 
 
-async def transactions_of(stripe: StripeClient, moved: Iterable[Moved]) -> Transactions:
+async def transactions_of(stripe: StripeClient, records: Iterable[MovementRecord]) -> Transactions:
     """Return the balance transactions of every object of the payments, the oldest first, by the objects' ids.
 
     The objects are those that the movements name, and all refunds and disputes that Stripe has of the payments.
@@ -33,7 +33,7 @@ async def transactions_of(stripe: StripeClient, moved: Iterable[Moved]) -> Trans
         operators.reconcile.stripe_client.StripeUnavailable: Stripe does not answer.
     """
     sources: dict[str, str] = {}
-    for movement in (each.movement for each in moved):
+    for movement in (each.movement for each in records):
         if movement.kind is not MovementKind.PAYMENT:
             sources.setdefault(movement.object_id, movement.object_id)
         elif movement.object_id.startswith(_INTENT):
@@ -44,24 +44,24 @@ async def transactions_of(stripe: StripeClient, moved: Iterable[Moved]) -> Trans
     return {id: [each async for each in stripe.transactions_of(source)][::-1] for id, source in sources.items()}
 
 
-def ids_of(moved: Moved, transactions: Transactions) -> tuple[str, ...]:
+def ids_of(record: MovementRecord, transactions: Transactions) -> tuple[str, ...]:
     """Return the ids of the transactions that belong to a movement.
 
     A refund that failed before it was carried out has no movement of its own, so that both transactions are of its
     failure.
     """
-    category = _CATEGORIES.get(moved.movement.kind)
-    is_all = moved.movement.kind is MovementKind.REFUND_FAILED and moved.movement.change_minor == 0
+    category = _CATEGORIES.get(record.movement.kind)
+    is_all = record.movement.kind is MovementKind.REFUND_FAILED and record.movement.change_minor == 0
     return tuple(
         each.id
-        for each in transactions.get(moved.movement.object_id, ())
+        for each in transactions.get(record.movement.object_id, ())
         if is_all or (category is not None and each.category == category)
     )
 
 
-def differences(moved: Sequence[Moved], transactions: Transactions) -> Iterator[str]:
+def differences(records: Sequence[MovementRecord], transactions: Transactions) -> Iterator[str]:
     """Yield a sentence for each object whose transactions add up to something else than its movements."""
-    for object_id, movements, listed in _by_object(moved, transactions):
+    for object_id, movements, listed in _by_object(records, transactions):
         currency = _currency(movements, listed)
         if _other_currencies(currency, listed):
             continue
@@ -74,22 +74,22 @@ def differences(moved: Sequence[Moved], transactions: Transactions) -> Iterator[
             )
 
 
-def not_compared(moved: Sequence[Moved], transactions: Transactions) -> Iterator[str]:
+def not_compared(records: Sequence[MovementRecord], transactions: Transactions) -> Iterator[str]:
     """Yield a sentence for each object that Stripe settles in another currency, so that amounts cannot be compared."""
-    for object_id, movements, listed in _by_object(moved, transactions):
+    for object_id, movements, listed in _by_object(records, transactions):
         if others := _other_currencies(_currency(movements, listed), listed):
             yield f"{object_id}: Stripe settles it in {', '.join(others)}, so its amounts are not compared"
 
 
 def _by_object(
-    moved: Sequence[Moved], transactions: Transactions
+    records: Sequence[MovementRecord], transactions: Transactions
 ) -> Iterator[tuple[str, list[Movement], Sequence[Transaction]]]:
     for object_id, listed in transactions.items():
-        yield object_id, [each.movement for each in moved if each.movement.object_id == object_id], listed
+        yield object_id, [each.movement for each in records if each.movement.object_id == object_id], listed
 
 
 def _currency(movements: Sequence[Movement], listed: Sequence[Transaction]) -> str:
-    return next((each.currency for each in (*movements, *listed)), "")
+    return next(iter([*(each.currency for each in movements), *(each.currency for each in listed)]), "")
 
 
 def _other_currencies(currency: str, listed: Sequence[Transaction]) -> list[str]:

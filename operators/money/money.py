@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from operators.money import at_stripe
-from operators.money.snapshot import Moved, ObjectRow, Snapshot, load
+from operators.money.snapshot import MovementRecord, ObjectRow, Snapshot, load
 from operators.reconcile.stripe_client import StripeClient
 from pricing.currencies import decimal
 from pricing.movements import Movement, MovementKind
@@ -35,7 +35,7 @@ class NoSuchBooking(Exception):
 class Line:
     """One movement with its event, and Stripe's balance transactions of it: none where Stripe was not asked."""
 
-    moved: Moved
+    record: MovementRecord
     transactions: tuple[str, ...]
 
 
@@ -44,7 +44,7 @@ class Sums:
     """The sums of a booking's movements in one currency, in minor units.
 
     `disputed_minor` is what disputes hold or took, less what was won. `due_minor` must still go back, by the ledger.
-    `kept_minor` came and did not leave again; what is due is a part of it.
+    `kept_minor` came and did not leave again; `due_minor` is a part of it.
     """
 
     currency: str
@@ -85,22 +85,22 @@ async def money_of(
     snapshot = await load(connection, booking_id)
     if snapshot.booking is None and not snapshot.timeline:
         raise NoSuchBooking(f"No booking {booking_id}: neither the ledger nor its timeline has it.")
-    moved = list(snapshot.movements())
-    transactions = {} if stripe is None else await at_stripe.transactions_of(stripe, moved)
+    records = list(snapshot.movements())
+    transactions = {} if stripe is None else await at_stripe.transactions_of(stripe, records)
     return BookingMoney(
         booking_id=booking_id,
         status=None if snapshot.booking is None else snapshot.booking.status,
-        lines=[Line(moved=each, transactions=at_stripe.ids_of(each, transactions)) for each in moved],
-        sums=list(_sums(snapshot, moved)),
-        differences=[*differences(snapshot, moved), *at_stripe.differences(moved, transactions)],
-        notes=list(at_stripe.not_compared(moved, transactions)),
+        lines=[Line(record=each, transactions=at_stripe.ids_of(each, transactions)) for each in records],
+        sums=list(_sums(snapshot, records)),
+        differences=[*differences(snapshot, records), *at_stripe.differences(records, transactions)],
+        notes=list(at_stripe.not_compared(records, transactions)),
         compared_with_stripe=stripe is not None,
     )
 
 
-def _sums(snapshot: Snapshot, moved: Iterable[Moved]) -> Iterator[Sums]:
+def _sums(snapshot: Snapshot, records: Iterable[MovementRecord]) -> Iterator[Sums]:
     by_currency: dict[str, list[Movement]] = defaultdict(list)
-    for each in moved:
+    for each in records:
         by_currency[each.movement.currency].append(each.movement)
     for currency, movements in sorted(by_currency.items()):
         intents = {each.payment_intent for each in movements}
@@ -118,14 +118,14 @@ def _change(movements: Iterable[Movement], kinds: frozenset[MovementKind] | set[
     return sum(each.change_minor for each in movements if each.kind in kinds)
 
 
-def differences(snapshot: Snapshot, moved: Sequence[Moved]) -> Iterator[str]:
+def differences(snapshot: Snapshot, records: Sequence[MovementRecord]) -> Iterator[str]:
     """Yield a sentence for each thing that the ledger, or a row of payments, has otherwise than the events."""
     if missing := snapshot.events_missing:
         yield (
             f"{missing} of the booking's events {'is' if missing == 1 else 'are'} not in its timeline: projections are"
             " behind, or it must be rebuilt (innkeeper rebuild booking_timeline)"
         )
-    movements = [each.movement for each in moved]
+    movements = [each.movement for each in records]
     by_events = {each.object_id: each for each in movements if each.kind is MovementKind.PAYMENT}
     yield from _of_payments(snapshot, movements, by_events)
     for session in snapshot.sessions:

@@ -23,7 +23,7 @@ from workers.decisions.state import Payment, with_sums
 _UNCOUNTED: Final = frozenset({CommandRefused.message_type, CommandRepeated.message_type})
 
 
-class Moved(msgspec.Struct, frozen=True, kw_only=True):
+class MovementRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A movement with its event. `reason` is why a refund failed or was closed, or why a payment is disputed."""
 
     sequence: int
@@ -98,7 +98,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         counted = sum(row.type not in _UNCOUNTED for row in self.timeline)
         return 0 if self.booking is None else max(0, self.booking.version - counted)
 
-    def movements(self) -> Iterator[Moved]:
+    def movements(self) -> Iterator[MovementRecord]:
         """Yield the movements of the timeline, in the order of the log."""
         movements = Movements()
         for row in self.timeline:
@@ -106,7 +106,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             assert isinstance(event, BookingEvent), "the timeline has events of bookings alone"
             movement = movements.of(event)
             if movement is not None:
-                yield Moved(
+                yield MovementRecord(
                     sequence=row.sequence,
                     event_id=row.event_id,
                     time=row.time,

@@ -1,5 +1,6 @@
 """Movements of money: their changes are those of the balance at Stripe."""
 
+from typing import Any
 from uuid import UUID
 
 from pricing.movements import Movement, MovementKind, Movements
@@ -16,7 +17,7 @@ from topics.messages.events import (
 )
 from topics.messages.values import CancelReason, DisputeResult, RefundClosing, RefundReason
 
-BOOKING = {"room_id": 1, "booking_id": UUID(int=1)}
+BOOKING: dict[str, Any] = {"room_id": 1, "booking_id": UUID(int=1)}
 PAID = BookingConfirmed(**BOOKING, amount_minor=20_000, currency="EUR", session_id="cs_1", payment_intent="pi_1")
 
 

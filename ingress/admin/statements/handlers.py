@@ -70,8 +70,8 @@ class Statements:
         """List the payments, refunds and disputes of one's hotel in a month, with their objects at Stripe and sums.
 
         A movement belongs to the month, in the hotel's time zone, in which its event happened: a refund counts when it
-        was carried out, and a dispute when it was opened. The guests' money arrives in one account at Stripe; what is
-        kept of it, less the commission, is due to the hotel. Stripe's own fees are not part of the statement.
+        was carried out, and a dispute when it was opened. The guests' money arrives in one account at Stripe;
+        `kept` less the commission is due to the hotel. Stripe's own fees are not part of the statement.
         """
         query, hotel_id = context.query, context.path["hotel_id"]
         as_csv = prefers_csv(context.request)
